@@ -1,0 +1,137 @@
+"""What single steps of the media tick cost: `python benchmarks/steps.py`. Prints microseconds per packet, frame or chunk, the best of some.
+
+Batched steps are divided by their batch. One BLAS thread, as in a media process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from active_call.codec import g711
+from active_call.codec.resample import Downsampler16to8, Upsampler8to16
+from active_call.media.detect import SpeechDetector, energy_voiced
+from active_call.media.silero import SileroBatch
+from active_call.rtp.jitter import JitterBuffer
+from active_call.rtp.packet import pack_header, parse_header
+from active_call.rtp.srtp import SUITES, SrtpSession
+from active_call.rtp.stream import ReceiveStream, SendStream
+
+BATCH = 64
+N_PACKETS = 20_000
+RUNS = 7
+
+Step = tuple[str, str, Callable[[], float]]
+
+
+def timed(action: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def per_item(n_items: int, prepare: Callable[[], Callable[[], object]]) -> Callable[[], float]:
+    """Microseconds per item of what `prepare` returns, which does `n_items` at each call."""
+    return lambda: min(timed(prepare()) for _ in range(RUNS)) / n_items * 1e6
+
+
+def batched(action: Callable[[], object], batch: int = BATCH, repeat: int = 50) -> Callable[[], float]:
+    def run() -> None:
+        for _ in range(repeat):
+            action()
+
+    return per_item(batch * repeat, lambda: run)
+
+
+def packets() -> list[bytes]:
+    return [pack_header(0, False, n & 0xFFFF, n * 160, 1) + bytes(160) for n in range(N_PACKETS)]
+
+
+def packet_steps() -> Iterator[Step]:
+    plain = packets()
+    keys = bytes(range(30)), bytes(range(1, 31))
+
+    def protect() -> Callable[[], object]:
+        session = SrtpSession(SUITES[0], *keys)
+        return lambda: [session.protect(packet) for packet in plain]
+
+    def unprotect() -> Callable[[], object]:
+        sender, receiver = SrtpSession(SUITES[0], *keys), SrtpSession(SUITES[0], *keys[::-1])
+        sealed = [sender.protect(packet) for packet in plain]
+        return lambda: [receiver.unprotect(packet) for packet in sealed]
+
+    def send() -> None:
+        stream = SendStream(1, 0, 0)
+        for _ in range(N_PACKETS):
+            stream.next_header(0, False, 160)
+            stream.advance(160)
+
+    def receive() -> None:
+        stream = ReceiveStream(1)
+        for n in range(N_PACKETS):
+            stream.receive(n & 0xFFFF, n * 160, n * 0.02)
+
+    yield "parse_header", "packet", per_item(N_PACKETS, lambda: lambda: [parse_header(packet) for packet in plain])
+    yield "SendStream header + advance", "packet", per_item(N_PACKETS, lambda: send)
+    yield "ReceiveStream.receive", "packet", per_item(N_PACKETS, lambda: receive)
+    yield "SRTP protect", "packet", per_item(N_PACKETS, protect)
+    yield "SRTP unprotect", "packet", per_item(N_PACKETS, unprotect)
+
+
+def jitter_steps() -> Iterator[Step]:
+    """400 streams in turn, as the tick does it; the two halves of each tick are timed apart."""
+    payload, n_streams, n_ticks = bytes(160), 400, 100
+
+    def run(part: int) -> float:
+        buffers = [JitterBuffer() for _ in range(n_streams)]
+        spent = [0.0, 0.0]
+        for tick in range(n_ticks):
+            begin = time.perf_counter()
+            for buffer in buffers:
+                buffer.push(tick, tick * 160, payload, tick * 0.02)
+            middle = time.perf_counter()
+            for buffer in buffers:
+                buffer.pop()
+            spent[0] += middle - begin
+            spent[1] += time.perf_counter() - middle
+        return spent[part] / n_streams / n_ticks * 1e6
+
+    yield "JitterBuffer.push", "packet", lambda: min(run(0) for _ in range(RUNS))
+    yield "JitterBuffer.pop", "frame", lambda: min(run(1) for _ in range(RUNS))
+
+
+def sound_steps() -> Iterator[Step]:
+    generator = np.random.default_rng(1)
+    law, slots = generator.integers(0, 2, BATCH).astype(bool), np.arange(BATCH)
+    payload = generator.integers(0, 256, (BATCH, 160), dtype=np.uint8)
+    pcm, coded = np.empty((BATCH, 160), np.int16), np.empty((BATCH, 160), np.uint8)
+    up, down = Upsampler8to16(BATCH), Downsampler16to8(BATCH)
+    wide = generator.uniform(-0.5, 0.5, (BATCH, 320)).astype(np.float32)
+    chunks = generator.normal(size=(BATCH, 512)).astype(np.float32) * np.float32(0.1)
+    network, detector, arrivals = SileroBatch(BATCH), SpeechDetector(BATCH), np.zeros(BATCH)
+
+    yield "G.711 decode", "frame", batched(lambda: g711.decode(payload, law, out=pcm))
+    yield "G.711 encode", "frame", batched(lambda: g711.encode(pcm, law, out=coded))
+    yield "8 to 16 kHz", "frame", batched(lambda: up.process(pcm, slots))
+    yield "16 to 8 kHz", "frame", batched(lambda: down.process(wide, slots))
+    yield "energy_voiced", "frame", batched(lambda: energy_voiced(pcm))
+    yield "SileroBatch.infer", "chunk", batched(lambda: network.infer(chunks, slots))
+    yield "SpeechDetector.push (all of it)", "frame", batched(lambda: detector.push(wide, slots, arrivals), repeat=160)
+
+
+def main() -> None:
+    single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    if not single.items() <= os.environ.items():  # BLAS reads them when NumPy is loaded: start anew
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | single)
+    print(f"{'step':34}{'us':>8}  per")
+    for steps in (packet_steps, jitter_steps, sound_steps):
+        for name, unit, measure in steps():
+            print(f"{name:34}{measure():8.2f}  {unit}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Reads what a model or a script says, while it comes: words to speak, and tags to act on.
+
+In: pieces of any size, cut anywhere. Out: `Words` and tags, in their order. A tag is never spoken, neither when it is cut in two nor when
+its end never comes; a `<` that begins no tag is. Unknown tags are dropped and reported as `UnknownTag`. `[happy]…[/happy]` marks the
+words between with an emotion. What a tag does, and when, is the dialogue's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from active_call.agent.markup import parse_attributes
+
+MAX_TAG_CHARS = 8192
+"""A `<http … body="…"/>` may be long; one that is longer than this is dropped."""
+MAX_UNKNOWN_CHARS = 120
+"""`<` and letters that are no tag of ours become text after so many characters without `>`."""
+
+EMOTIONS = frozenset(
+    {
+        "angry", "annoyed", "apologetic", "calm", "caring", "cheerful", "concerned", "confident", "confused", "curious", "disgusted",
+        "empathetic", "encouraging", "excited", "fear", "fearful", "friendly", "frustrated", "gentle", "grateful", "happy", "laugh",
+        "neutral", "professional", "proud", "relieved", "sad", "serious", "surprise", "surprised", "sympathetic", "warm", "whisper",
+        "worried",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Text to be spoken, as written; whole words are not promised."""
+
+    text: str
+    emotion: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HangupTag:
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferTag:
+    to: str
+    caller: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GotoTag:
+    scene: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlayTag:
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetVarTag:
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTag:
+    """`set_var`: the variable that the answer is put into."""
+
+    url: str
+    method: str = "GET"
+    body: str | None = None
+    set_var: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTag:
+    body: str
+    content_type: str | None = None
+    refer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CollectTag:
+    type: str
+    var: str = ""
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitInput:
+    """How long to wait for the caller after this reply before speaking up; only in the JSON form of a reply."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownTag:
+    """Something that looked like a tag and cannot be acted on; for the log."""
+
+    text: str
+    reason: str = "unknown tag"
+
+
+Tag = HangupTag | ReferTag | GotoTag | PlayTag | SetVarTag | HttpTag | MessageTag | CollectTag | WaitInput | UnknownTag
+Part = Words | Tag
+
+_MADE: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, str]], Tag]]] = {
+    "hangup": ((), lambda a: HangupTag(a.get("reason", ""))),
+    "refer": (("to",), lambda a: ReferTag(a["to"], a.get("caller", ""))),
+    "goto": (("scene",), lambda a: GotoTag(a["scene"])),
+    "play": (("file",), lambda a: PlayTag(a["file"])),
+    "set_var": (("key",), lambda a: SetVarTag(a["key"], a.get("value", ""))),
+    "http": (("url",), lambda a: HttpTag(a["url"], (a.get("method") or "GET").upper(), a.get("body"), a.get("set_var", ""))),
+    "message": (("body",), lambda a: MessageTag(a["body"], a.get("contenttype"), a.get("refer", "").lower() in ("true", "1", "yes"))),
+    "collect": (("type",), lambda a: CollectTag(a["type"], a.get("var", ""), a.get("prompt", ""))),
+}
+"""Name -> the attributes it cannot do without, and how it is made."""
+_HIDING = ("think", "thinking")
+_OURS = frozenset((*_MADE, *_HIDING))
+
+_NAME = re.compile(r"<(/?)([A-Za-z][\w-]*)")
+_EMOTION = re.compile(r"\[(/?)([a-z_]+)\]")
+_EMOTION_BEGUN = re.compile(r"\[/?[a-z_]{0,20}$")
+
+
+def make_tag(name: str, attributes: Mapping[str, str], source: str) -> Tag:
+    """The tag of that name; UnknownTag when there is none such or an attribute is missing. `source` is quoted in the log."""
+    if name not in _MADE:
+        return UnknownTag(source[:80])
+    needed, make = _MADE[name]
+    missing = [key for key in needed if not attributes.get(key)]
+    return UnknownTag(source[:80], f"{missing[0]} is missing") if missing else make(attributes)
+
+
+class ReplyParser:
+    """One reply, from its first piece to `finish`."""
+
+    def __init__(self) -> None:
+        self._buffer = ""
+        self._emotion = ""
+        self._hidden = False
+        """Inside `<think>…</think>`, which some models write before they answer."""
+
+    def feed(self, piece: str) -> list[Part]:
+        """What has become clear with `piece`."""
+        self._buffer += piece
+        return self._read(at_end=False)
+
+    def finish(self) -> list[Part]:
+        """What is left. A tag without its end is dropped."""
+        return self._read(at_end=True)
+
+    def _read(self, *, at_end: bool) -> list[Part]:
+        parts: list[Part] = []
+        while self._buffer:
+            consumed = self._step(parts, at_end)
+            if consumed == 0:
+                break
+            self._buffer = self._buffer[consumed:]
+        return parts
+
+    def _step(self, parts: list[Part], at_end: bool) -> int:
+        """Read one thing from the front of the buffer; 0 when more must come first."""
+        first = self._buffer[0]
+        if first == "<":
+            return self._tag(parts, at_end)
+        if first == "[":
+            return self._bracket(parts, at_end)
+        stops = [place for place in (self._buffer.find("<"), self._buffer.find("[")) if place > 0]
+        length = min(stops, default=len(self._buffer))
+        self._words(parts, self._buffer[:length])
+        return length
+
+    def _tag(self, parts: list[Part], at_end: bool) -> int:
+        if len(self._buffer) == 1 or self._buffer[:2] == "</":
+            if len(self._buffer) < 3 and not at_end:
+                return 0
+            if len(self._buffer) < 3:
+                return self._plain(parts, 1) if self._buffer == "<" else len(self._buffer)
+        match = _NAME.match(self._buffer)
+        if match is None:
+            return self._plain(parts, 1)
+        name = match.group(2).lower()
+        end = _tag_end(self._buffer)
+        name_ended = match.end() < len(self._buffer)
+        if name_ended and name not in _OURS:
+            limit = _text_from(self._buffer, match.end())
+            if (0 < limit < end) or (limit and not end):
+                return self._plain(parts, 1)
+        if end > 0:
+            self._whole_tag(parts, name, closing=bool(match.group(1)), text=self._buffer[:end], inner=match.end())
+            return end
+        if at_end or len(self._buffer) > MAX_TAG_CHARS:
+            parts.append(UnknownTag(self._buffer[:80], "a tag without its end"))
+            return len(self._buffer)
+        return 0
+
+    def _whole_tag(self, parts: list[Part], name: str, *, closing: bool, text: str, inner: int) -> None:
+        if name in _HIDING:
+            self._hidden = not closing
+        elif self._hidden or (closing and name in _MADE):
+            return
+        elif name not in _MADE:
+            parts.append(UnknownTag(text[:80]))
+        else:
+            parts.append(make_tag(name, parse_attributes(text[inner:-1]), text))
+
+    def _bracket(self, parts: list[Part], at_end: bool) -> int:
+        match = _EMOTION.match(self._buffer)
+        if match is not None and match.group(2) in EMOTIONS:
+            self._emotion = "" if match.group(1) else match.group(2)
+            return match.end()
+        if match is None and not at_end and _EMOTION_BEGUN.match(self._buffer):
+            return 0
+        return self._plain(parts, 1)
+
+    def _plain(self, parts: list[Part], length: int) -> int:
+        self._words(parts, self._buffer[:length])
+        return length
+
+    def _words(self, parts: list[Part], text: str) -> None:
+        if self._hidden:
+            return
+        last = parts[-1] if parts else None
+        if isinstance(last, Words) and last.emotion == self._emotion:
+            parts[-1] = Words(last.text + text, self._emotion)
+        else:
+            parts.append(Words(text, self._emotion))
+
+
+def _text_from(text: str, inner: int) -> int:
+    """Where it becomes clear that `text`, which begins like an unknown tag, is just text: a line's end, another `<`, too many characters.
+
+    0 when it is not clear yet.
+    """
+    stops = [place for place in (text.find("\n", inner), text.find("<", inner)) if place > 0]
+    if len(text) > MAX_UNKNOWN_CHARS:
+        stops.append(MAX_UNKNOWN_CHARS)
+    return min(stops, default=0)
+
+
+def _tag_end(text: str) -> int:
+    """The index behind the `>` that closes the tag at the front of `text`, or 0. A `>` in quotes does not count."""
+    quote = ""
+    for index, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'" and text[index - 1] == "=":
+            quote = char
+        elif char == ">":
+            return index + 1
+    return 0

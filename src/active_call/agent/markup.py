@@ -1,0 +1,28 @@
+"""The little tags of playbooks and replies: `<name key="value" other='value'/>`.
+
+In: text. Out: names, attributes and line numbers. Used by the playbook parser (directives) and by the reply parser (actions).
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+TAG_BODY = r"""(?:"[^"]*"|'[^']*'|[^>"'])*"""
+"""What may stand between a tag's name and its `>`: quoted values hide a `>`."""
+
+_ATTRIBUTE = re.compile(r"""([A-Za-z_][\w-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'/>]+))""")
+
+
+def parse_attributes(text: str) -> dict[str, str]:
+    """The attributes in `text`, in double, single or no quotes, with `&lt;`, `&quot;` and the like resolved. Names in lower case."""
+    found: dict[str, str] = {}
+    for match in _ATTRIBUTE.finditer(text):
+        value = next((group for group in match.groups()[1:] if group is not None), "")
+        found.setdefault(match.group(1).lower(), html.unescape(value))
+    return found
+
+
+def line_at(text: str, offset: int, first_line: int) -> int:
+    """The line number of `offset` in `text`, whose first line is `first_line`."""
+    return first_line + text.count("\n", 0, offset)

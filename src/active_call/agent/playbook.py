@@ -1,0 +1,145 @@
+"""A playbook as read: what the agent says and may do, and the call options that come with it. Values only; `parser` makes them.
+
+The option groups of the front matter that belong to the agent stand here; those of the call (`asr`, `tts`, `sip`, …) are the contract's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import msgspec
+
+from active_call.agent.script import Script
+from active_call.contract.options import CallOption, Options
+
+
+class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Which model answers, and how. `provider: script` answers from the playbook itself."""
+
+    aliases: ClassVar[dict[str, str]] = {"secret_key": "api_key", "endpoint": "base_url"}
+
+    provider: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+    api_key: str | None = None
+    prompt: str = ""
+    greeting: str = ""
+    language: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    features: list[str] = msgspec.field(default_factory=list)
+    repair_window_ms: int = 3000
+    summary_limit: int = 20
+    tool_instructions: str | None = None
+    """Replaces the built-in explanation of the tags; empty leaves it out."""
+    tools: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    mcp: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    error_reply: str | None = None
+    """What is said when the model fails or takes too long."""
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class InterruptionOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """When the caller may cut the agent short."""
+
+    strategy: str = "vad"
+    """`none`; `vad`: by voice; `asr`: by recognised words; `both`: by whichever of the two comes first."""
+    min_speech_ms: int = 0
+    """With `vad`, how long the caller must speak before it counts."""
+    filler_word_filter: bool = False
+    """Sounds like "uh" or "mm-hm" neither interrupt nor count as an answer."""
+    volume_fade_ms: int = 0
+    """How long the agent's voice takes to fade when it is cut; 0 leaves it to the media plane."""
+    ignore_first_ms: int | None = None
+    """How long after the start of an utterance nothing interrupts it. Unset: 1000 for the greeting, 0 for everything else."""
+
+
+class FollowupOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Speaking up when the caller stays silent."""
+
+    aliases: ClassVar[dict[str, str]] = {"max_count": "max"}
+
+    timeout: int = 10_000
+    """ms of silence after the agent's last word."""
+    max: int = 1
+    """How often in a row."""
+
+
+class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """How a string of digits is collected from the keypad."""
+
+    description: str = ""
+    digits: int | None = None
+    min_digits: int | None = None
+    max_digits: int | None = None
+    finish_key: str | None = None
+    timeout: int = 20
+    """Seconds for the whole."""
+    inter_digit_timeout: int = 5
+    """Seconds between two digits."""
+    validation: dict[str, Any] | None = None
+    retry_times: int = 3
+    interruptible: bool = False
+
+
+class PosthookOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A report sent to a URL when the call is over."""
+
+    url: str
+    summary: str | None = None
+    method: str = "POST"
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    include_history: bool = False
+    timeout: int = 30
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class DtmfAction:
+    """What a digit does: `goto` a `scene`, `transfer` to a `target` (a template), or `hangup`."""
+
+    action: str
+    scene: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One scene. `text` is its prompt (or, in a script, what is said on entering); `play` are files played on entering."""
+
+    id: str
+    line: int
+    text: str = ""
+    dtmf: Mapping[str, DtmfAction] = field(default_factory=dict)
+    play: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Playbook:
+    """A whole playbook. `scenes` is never empty and begins with the start scene."""
+
+    file: str
+    scenes: tuple[Scene, ...]
+    option: CallOption = field(default_factory=CallOption)
+    prompt: str = ""
+    greeting: str = ""
+    llm: LlmOption = field(default_factory=LlmOption)
+    interruption: InterruptionOption = field(default_factory=InterruptionOption)
+    followup: FollowupOption | None = None
+    dtmf: Mapping[str, DtmfAction] = field(default_factory=dict)
+    dtmf_collectors: Mapping[str, CollectorOption] = field(default_factory=dict)
+    posthook: PosthookOption | None = None
+    hangup_headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of our BYE; the values are templates."""
+    script: Script | None = None
+    """Present when `llm.provider` is `script`: then no model is asked."""
+
+    @property
+    def start(self) -> Scene:
+        return self.scenes[0]
+
+    def scene(self, scene_id: str) -> Scene | None:
+        """The scene of that name, or None."""
+        return next((scene for scene in self.scenes if scene.id == scene_id), None)

@@ -1,0 +1,183 @@
+"""The scripted responder: a playbook that needs no model. What the caller may say is a heading, what is answered stands under it.
+
+In: the text of scenes, and later what was recognised. Out: the entry that answers. A heading holds one or more phrases
+(`## opening hours | when are you open`); `## *` is the fallback, `## (silence)` what is said to a silent caller, `## press 5` a digit.
+It must not know how an answer is spoken, nor anything of time.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from active_call.base.errors import PlaybookError
+
+MINIMUM_OVERLAP = 0.6
+"""The share of a phrase's words that must have been said when neither the phrase nor its words in order were."""
+
+_HEADING = re.compile(r"^##(?!#)\s*(.*?)\s*#*\s*$")
+_DIGIT_HEADING = re.compile(r"^press\s+([0-9*#A-Da-d])$", re.IGNORECASE)
+_SILENCE = "(silence)"
+_FALLBACK = "*"
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+Closeness = Callable[[tuple[str, ...], tuple[str, ...]], float]
+"""How close an utterance comes to a phrase: 0 is no match, more is better."""
+
+_TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One answer: the phrases it answers (as written) and its text, a template that may hold tags."""
+
+    line: int
+    phrases: tuple[str, ...]
+    reply: str
+    words: tuple[tuple[str, ...], ...] = ()
+    """The phrases as words, for matching."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What a scene (or the part before the first scene) answers."""
+
+    answers: tuple[Entry, ...] = ()
+    fallbacks: tuple[Entry, ...] = ()
+    silence: tuple[Entry, ...] = ()
+    digits: Mapping[str, Entry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """All answers of a playbook. Those of a scene go before the common ones."""
+
+    scenes: Mapping[str, Entries]
+    common: Entries = Entries()
+
+    def phrases(self, scene: str) -> tuple[str, ...]:
+        """What the caller may say in `scene`, each phrase once, in the order of the playbook: a grammar for the recogniser."""
+        entries = (*self._scene(scene).answers, *self.common.answers)
+        return tuple(dict.fromkeys(phrase for entry in entries for phrase in entry.phrases))
+
+    def match(self, scene: str, text: str) -> Entry | None:
+        """The entry that answers `text`, or None. The whole phrase wins over its words in order, these over a large overlap."""
+        said = words_of(text)
+        if not said:
+            return None
+        groups = (self._scene(scene).answers, self.common.answers)
+        for closeness in (_exact, _in_order, _overlap):
+            for answers in groups:
+                best = _best(answers, said, closeness)
+                if best is not None:
+                    return best
+        return None
+
+    def fallbacks(self, scene: str) -> tuple[Entry, ...]:
+        """The `## *` entries, to be used in turn."""
+        return self._scene(scene).fallbacks or self.common.fallbacks
+
+    def silence(self, scene: str) -> tuple[Entry, ...]:
+        """The `## (silence)` entries, to be used in turn."""
+        return self._scene(scene).silence or self.common.silence
+
+    def digit(self, scene: str, digit: str) -> Entry | None:
+        """The `## press …` entry of that digit."""
+        return self._scene(scene).digits.get(digit) or self.common.digits.get(digit)
+
+    def _scene(self, scene: str) -> Entries:
+        return self.scenes.get(scene, Entries())
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """`text` as words to compare: without case, accents' forms and punctuation; numbers to twelve and longer digit strings in words."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("'", "").replace("\u2019", "")
+    words: list[str] = []
+    for token in _TOKEN.findall(folded):
+        if not (token.isascii() and token.isdigit()):
+            words.append(token)
+        elif int(token[:4]) < len(_NUMBERS) and len(token) <= 2 and str(int(token)) == token:
+            words.append(_NUMBERS[int(token)])
+        else:
+            words.extend(_NUMBERS[int(digit)] for digit in token)
+    return tuple(words)
+
+
+def split_script(text: str, *, file: str, first_line: int) -> tuple[str, Entries]:
+    """Part a scene's text at its `##` headings: what stands before the first, and the entries. Raises PlaybookError."""
+    before: list[str] = []
+    blocks: list[tuple[int, str, list[str]]] = []
+    for offset, line in enumerate(text.split("\n")):
+        heading = _HEADING.match(line)
+        if heading:
+            blocks.append((first_line + offset, heading.group(1), []))
+        else:
+            (blocks[-1][2] if blocks else before).append(line)
+    return "\n".join(before).strip(), _entries(blocks, file)
+
+
+def _entries(blocks: Sequence[tuple[int, str, list[str]]], file: str) -> Entries:
+    answers: list[Entry] = []
+    special: dict[str, list[Entry]] = {_FALLBACK: [], _SILENCE: []}
+    digits: dict[str, Entry] = {}
+    said_in: dict[tuple[str, ...], int] = {}
+    for line, title, body in blocks:
+        reply = "\n".join(body).strip()
+        if not reply:
+            raise PlaybookError(file, line, f"nothing is answered under `## {title}`")
+        phrases = tuple(part.strip() for part in title.split("|") if part.strip())
+        if len(phrases) == 1 and phrases[0].lower() in special:
+            special[phrases[0].lower()].append(Entry(line, phrases, reply))
+            continue
+        spoken: list[str] = []
+        for phrase in phrases:
+            digit = _DIGIT_HEADING.match(phrase)
+            if digit is None:
+                _refuse_twice(words_of(phrase), phrase, line, said_in, file)
+                spoken.append(phrase)
+            elif digits.setdefault(digit.group(1).upper(), Entry(line, (phrase,), reply)).line != line:
+                raise PlaybookError(file, line, f"`## {phrase}` is given twice (first in line {digits[digit.group(1).upper()].line})")
+        if not phrases:
+            raise PlaybookError(file, line, "`##` must be followed by what the caller may say, `*` or `(silence)`")
+        if spoken:
+            answers.append(Entry(line, tuple(spoken), reply, tuple(words_of(phrase) for phrase in spoken)))
+    return Entries(tuple(answers), tuple(special[_FALLBACK]), tuple(special[_SILENCE]), digits)
+
+
+def _refuse_twice(words: tuple[str, ...], phrase: str, line: int, said_in: dict[tuple[str, ...], int], file: str) -> None:
+    if phrase.lower() in (_FALLBACK, _SILENCE):
+        raise PlaybookError(file, line, f"`{phrase}` cannot share a heading with phrases")
+    if not words:
+        raise PlaybookError(file, line, f"{phrase!r} has no words that could be said")
+    if words in said_in:
+        raise PlaybookError(file, line, f"the phrase {phrase!r} is given twice in one scene (first in line {said_in[words]})")
+    said_in[words] = line
+
+
+def _best(answers: Sequence[Entry], said: tuple[str, ...], closeness: Closeness) -> Entry | None:
+    best: Entry | None = None
+    best_score = 0.0
+    for entry in answers:
+        for words in entry.words:
+            score = closeness(words, said)
+            if score > best_score:  # strictly: of equals the first stays
+                best, best_score = entry, score
+    return best
+
+
+def _exact(phrase: tuple[str, ...], said: tuple[str, ...]) -> float:
+    return 1.0 if phrase == said else 0.0
+
+
+def _in_order(phrase: tuple[str, ...], said: tuple[str, ...]) -> float:
+    """The number of words when all were said, in this order and perhaps with others between; a longer phrase says more."""
+    rest = iter(said)
+    return float(len(phrase)) if all(word in rest for word in phrase) else 0.0
+
+
+def _overlap(phrase: tuple[str, ...], said: tuple[str, ...]) -> float:
+    common = sum((Counter(phrase) & Counter(said)).values())
+    share = common / len(phrase)
+    return share if share >= MINIMUM_OVERLAP else 0.0

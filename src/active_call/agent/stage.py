@@ -1,0 +1,143 @@
+"""What the agent says, apart from when: the current scene, the variables, and every text of the playbook filled in with them.
+
+In: what was understood. Out: templates and texts for `voice`, prompts for a model. It must not know of turns, timers or playback.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from active_call.agent.effects import Prompt
+from active_call.agent.history import SYSTEM
+from active_call.agent.playbook import DtmfAction, Playbook, Scene
+from active_call.agent.script import Entry
+from active_call.agent.template import render, visible_headers
+from active_call.agent.wording import Wording, wording_for
+
+_HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]+")
+
+Note = Callable[..., None]
+"""`note(message, **fields)`: something for the log."""
+
+
+class Stage:
+    """The playbook in performance."""
+
+    def __init__(self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note) -> None:
+        self.playbook = playbook
+        self.variables: dict[str, Any] = dict(variables)
+        self.bye_headers: dict[str, str] = {}
+        """Headers set by `<set_var key="X-…"/>`, in addition to the playbook's."""
+        self.scene: Scene = playbook.start
+        self.wording: Wording = wording_for(playbook.llm.language)
+        self._sip = visible_headers(sip_headers, playbook.option.sip.extract_headers if playbook.option.sip else [])
+        self._note = note
+        self._turns: dict[str, int] = {}
+        """How often each list of entries that are used in turn has been asked."""
+        self._system = ""
+
+    @property
+    def has_model(self) -> bool:
+        return self.playbook.script is None
+
+    @property
+    def error_reply(self) -> str:
+        return self.fill(self.playbook.llm.error_reply or self.wording.failed)
+
+    def fill(self, template: str) -> str:
+        """`template` with the variables of this moment; an error is noted and the call goes on."""
+        rendered = render(template, self.variables, self._sip)
+        if rendered.error:
+            self._note("template failed", scene=self.scene.id, error=rendered.error)
+        return rendered.text
+
+    def enter(self, scene: Scene) -> None:
+        """Make `scene` the current one; its prompt is filled in now."""
+        self.scene = scene
+        self._turns.clear()
+        if self.has_model:
+            self._system = self._system_prompt()
+
+    def set_variable(self, key: str, value: Any) -> None:
+        self.variables[key] = value
+        if _HEADER.fullmatch(key):
+            self.bye_headers[key] = str(value)
+
+    def digit_action(self, digit: str) -> DtmfAction | None:
+        """What the digit does in this scene, or everywhere."""
+        return self.scene.dtmf.get(digit) or self.playbook.dtmf.get(digit)
+
+    def hangup_headers(self) -> dict[str, str]:
+        """The headers of our BYE, filled in; one set by the dialogue replaces the playbook's of the same name."""
+        headers = {name: self.fill(value).replace("\r", " ").replace("\n", " ").strip() for name, value in self._templates_of_bye()}
+        headers.update({name: " ".join(value.split()) for name, value in self.bye_headers.items()})
+        return {name: value for name, value in headers.items() if value}
+
+    def prompts(self, history: Sequence[Prompt], hint: str = "") -> tuple[Prompt, ...]:
+        """Everything a model is to know: the instructions, the conversation, and a hint of this moment."""
+        system = self._system or self._system_prompt()
+        first = (Prompt(SYSTEM, system),) if system else ()
+        return (*first, *history, *((Prompt(SYSTEM, hint),) if hint else ()))
+
+    # -- script --------------------------------------------------------------------------------------------------------------------------
+
+    def phrases(self) -> tuple[str, ...]:
+        script = self.playbook.script
+        return script.phrases(self.scene.id) if script else ()
+
+    def answer(self, said: Sequence[str]) -> str:
+        """The script's answer to the last of `said`, or to all of it together, or a fallback."""
+        script = self.playbook.script
+        if script is None:
+            return ""
+        entry = script.match(self.scene.id, said[-1]) or script.match(self.scene.id, " ".join(said)) if said else None
+        if entry is None:
+            return self.fallback()
+        self._turns.pop("fallback", None)
+        return entry.reply
+
+    def fallback(self) -> str:
+        """The script's next `## *` entry."""
+        script = self.playbook.script
+        return self._in_turn("fallback", script.fallbacks(self.scene.id) if script else ()) or self.wording.not_understood
+
+    def silence(self) -> str:
+        """The script's next `## (silence)` entry."""
+        script = self.playbook.script
+        return self._in_turn("silence", script.silence(self.scene.id) if script else ()) or self.wording.still_there
+
+    def caller_took_part(self) -> None:
+        """The caller is there: the `## (silence)` entries begin anew."""
+        self._turns.pop("silence", None)
+
+    def digit_answer(self, digit: str) -> str:
+        """The script's `## press …` entry, or nothing."""
+        entry = self.playbook.script.digit(self.scene.id, digit) if self.playbook.script else None
+        return entry.reply if entry else ""
+
+    def followup(self) -> tuple[float, int] | None:
+        """After how many seconds of silence the agent speaks up, and how often; None when it does not."""
+        option = self.playbook.followup
+        if option is not None:
+            return max(option.timeout, 1) / 1000, option.max
+        entries = self.playbook.script.silence(self.scene.id) if self.playbook.script else ()
+        return (10.0, len(entries)) if entries else None
+
+    def _in_turn(self, kind: str, entries: Sequence[Entry]) -> str:
+        if not entries:
+            return ""
+        count = self._turns.get(kind, 0)
+        self._turns[kind] = count + 1
+        return entries[count % len(entries)].reply
+
+    def _templates_of_bye(self) -> list[tuple[str, str]]:
+        replaced = {name.lower() for name in self.bye_headers}
+        return [(name, value) for name, value in self.playbook.hangup_headers.items() if name.lower() not in replaced]
+
+    def _system_prompt(self) -> str:
+        llm = self.playbook.llm
+        tools = self.wording.tools if llm.tool_instructions is None else llm.tool_instructions
+        parts = [self.fill(text).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
+        return "\n\n".join(part for part in (*parts, tools.strip()) if part)

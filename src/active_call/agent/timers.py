@@ -1,0 +1,54 @@
+"""Named points in time at which the dialogue wants to be woken; setting one again moves it. Times are monotonic seconds."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Timer(StrEnum):
+    """What is waited for. In the order in which timers that are due together are handled."""
+
+    CUT = "cut"
+    """The caller has spoken long enough to interrupt (`minSpeechMs`)."""
+    SETTLE = "settle"
+    """How much was heard of an interrupted reply should be known by now."""
+    FLOOR = "floor"
+    """The caller spoke and nothing came of it: the floor is ours again."""
+    MODEL = "model"
+    """The model has been silent for too long."""
+    PLAYBACK = "playback"
+    """What was given out to be played should have been heard by now."""
+    FOLLOWUP = "followup"
+    """The caller has been silent for too long."""
+
+
+class Timers:
+    """The running timers."""
+
+    def __init__(self) -> None:
+        self._due: dict[Timer, float] = {}
+
+    def set(self, timer: Timer, at: float) -> None:
+        self._due[timer] = at
+
+    def clear(self, *timers: Timer) -> None:
+        for timer in timers:
+            self._due.pop(timer, None)
+
+    def clear_all(self) -> None:
+        self._due.clear()
+
+    def is_set(self, timer: Timer) -> bool:
+        return timer in self._due
+
+    def next_at(self) -> float | None:
+        """When the first is due."""
+        return min(self._due.values(), default=None)
+
+    def take_due(self, now: float) -> Timer | None:
+        """The first timer that is due, which is no longer set then."""
+        for timer in Timer:
+            if self._due.get(timer, now + 1) <= now:
+                del self._due[timer]
+                return timer
+        return None

@@ -1,0 +1,67 @@
+"""What the agent says of its own accord, and what it tells a model about itself, in English and, where they are known, other languages.
+
+A playbook's own words always win: `llm.errorReply`, `llm.toolInstructions`, the `## *` and `## (silence)` entries of a script.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The agent's own sentences in one language."""
+
+    failed: str
+    """The model is gone or too slow."""
+    not_understood: str
+    still_there: str
+    not_connected: str
+    """A transfer has failed."""
+    silent: str
+    """To the model: the caller says nothing."""
+    continue_: str
+    """To the model: the interruption was only a noise."""
+    new_scene: str
+    """To the model: a scene has begun and it is the one to speak."""
+    tools: str
+    """To the model: the tags that it may write."""
+
+
+_TAGS = """<hangup/> <refer to="sip:…"/> <goto scene="…"/> <play file="…"/> <set_var key="…" value="…"/>
+<http url="…" method="GET"/> <message body="…"/>"""
+
+ENGLISH = Wording(
+    failed="I am sorry, something went wrong on my side. Could you say that again, please?",
+    not_understood="Sorry, I did not catch that. Could you say it again?",
+    still_there="Are you still there?",
+    not_connected="I am sorry, I could not connect you.",
+    silent="[The caller has said nothing for a while.]",
+    continue_="[You were interrupted by a noise. Continue exactly where you stopped.]",
+    new_scene="[A new part of the conversation begins. Speak first.]",
+    tools=f"""You are on a telephone call: answer in short spoken sentences, without lists or Markdown.
+You may write these tags into your answer. They are carried out when you reach them and are never spoken:
+{_TAGS}
+<hangup/> ends the call after what you said before it, <refer/> transfers it, <goto/> changes the scene;
+the answer to <http/> comes back to you.""",
+)
+CHINESE = Wording(
+    failed="抱歉，我这边出了点问题，请您再说一遍好吗？",
+    not_understood="抱歉，我没有听清，请您再说一遍好吗？",
+    still_there="您还在吗？",
+    not_connected="抱歉，电话没有接通。",
+    silent="[来电者一直没有说话。]",
+    continue_="[刚才只是噪音打断了你。请从中断的地方继续说。]",
+    new_scene="[对话进入新的部分，请你先说。]",
+    tools=f"""你正在通电话：请用简短的口语回答，不要用列表或 Markdown。
+你可以在回答中写入以下标签，写到时即执行，不会被读出：
+{_TAGS}
+<hangup/> 在说完之前的话后挂断，<refer/> 转接，<goto/> 切换场景；<http/> 的结果会返回给你。""",
+)
+
+_BY_LANGUAGE = {"en": ENGLISH, "zh": CHINESE}
+
+
+def wording_for(language: str | None) -> Wording:
+    """The sentences for a language tag such as `zh-CN`; English when the language is not known."""
+    return _BY_LANGUAGE.get((language or "en").replace("_", "-").split("-")[0].lower(), ENGLISH)

@@ -1,0 +1,272 @@
+"""The HTTP application. Handlers translate between JSON and the call room, and hold no state of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
+
+from active_call.api.access import access_check
+from active_call.base.errors import ActiveCallError, PlaybookError
+from active_call.call.directory import Directory, NoRoom
+from active_call.call.options import merged
+from active_call.call.routing import Playbooks
+from active_call.call.session import Session
+from active_call.contract import commands, events, wire
+from active_call.contract.options import CallOption
+from active_call.contract.requests import PlaceCall
+from active_call.store.records import RecordStore
+
+log = logging.getLogger("active_call.api")
+
+WATCH_QUEUE_SIZE = 1000
+KEEPALIVE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServices:
+    """What the handlers need. `health` gives the body of /health, `is_ready` whether new calls are taken."""
+
+    directory: Directory
+    playbooks: Playbooks
+    playbook_folder: Path
+    records: RecordStore
+    health: Callable[[], dict[str, Any]]
+    version: str
+    token: str | None = None
+
+
+def create_app(services: ApiServices) -> FastAPI:
+    """The application, ready for uvicorn."""
+    app = FastAPI(title="active-call", version=services.version, description="Phone calls over SIP, held by a playbook.")
+    app.include_router(_open_routes(services))
+    app.include_router(_call_routes(services), dependencies=[Depends(access_check(services.token))])
+    app.include_router(_library_routes(services), dependencies=[Depends(access_check(services.token))])
+
+    @app.exception_handler(ActiveCallError)
+    async def explain(_: Request, error: ActiveCallError) -> JSONResponse:
+        status = 503 if isinstance(error, NoRoom) else 400
+        headers = {"Retry-After": "5"} if status == 503 else None
+        return JSONResponse({"error": str(error), "code": error.code}, status_code=status, headers=headers)
+
+    return app
+
+
+def _open_routes(services: ApiServices) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/health", summary="Whether the server is alive, and what it is doing")
+    async def health() -> dict[str, Any]:
+        return services.health()
+
+    @router.get("/ready", summary="200 while new calls are taken, else 503")
+    async def ready() -> JSONResponse:
+        accepting = services.directory.is_accepting
+        return JSONResponse({"accepting": accepting}, status_code=200 if accepting else 503)
+
+    @router.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def console() -> str:
+        return (resources.files("active_call.api") / "console" / "index.html").read_text(encoding="utf-8")
+
+    return router
+
+
+def _call_routes(services: ApiServices) -> APIRouter:
+    router = APIRouter(tags=["calls"])
+
+    @router.post("/call", status_code=202, summary="Place a call", openapi_extra=_body_schema(PlaceCall))
+    async def place_call(request: Request) -> dict[str, str]:
+        body = await _json_object(request)
+        decoded = wire.convert(body, PlaceCall)
+        if decoded.unknown:
+            log.warning("unknown keys ignored", extra={"keys": decoded.unknown, "path": "/call"})
+        return {"session_id": _place(services, decoded.value).id}
+
+    @router.get("/list", summary="Calls that are alive")
+    async def list_calls() -> dict[str, Any]:
+        return {"active_calls": [_describe(session) for session in services.directory.sessions.values()]}
+
+    @router.get("/kill/{session_id}", summary="Hang up")
+    @router.delete("/call/{session_id}", summary="Hang up")
+    async def kill(session_id: str) -> dict[str, str]:
+        session = services.directory.find(session_id)
+        if session is None:
+            return {"status": "not_found", "id": session_id}
+        session.post(commands.Hangup(reason="killed", initiator="api"))
+        return {"status": "killed", "id": session_id}
+
+    @router.post("/command/{session_id}", summary="Send a command to a call", openapi_extra=_body_schema(commands.Command))
+    async def command(session_id: str, request: Request) -> dict[str, str]:
+        decoded = wire.decode_command(await request.body())
+        if decoded.unknown:
+            log.warning("unknown keys ignored", extra={"keys": decoded.unknown, "session_id": session_id})
+        session = services.directory.find(session_id)
+        if session is None:
+            return {"status": "not_found", "id": session_id}
+        session.post(decoded.value)
+        return {"status": "sent", "id": session_id}
+
+    @router.get("/events/{session_id}", summary="A call's events as they happen (server-sent events)")
+    async def watch(session_id: str) -> StreamingResponse:
+        session = services.directory.find(session_id)
+        if session is None:
+            raise HTTPException(404, f"no call {session_id!r}")
+        return StreamingResponse(_event_stream(session), media_type="text/event-stream")
+
+    return router
+
+
+def _library_routes(services: ApiServices) -> APIRouter:
+    router = APIRouter(prefix="/api", tags=["library"])
+    folder = services.playbook_folder
+
+    @router.get("/playbooks", summary="Playbooks on this server")
+    async def list_playbooks() -> list[dict[str, str]]:
+        found = sorted(folder.glob("*.md")) if folder.is_dir() else []
+        return [{"name": path.name, "updated": datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat()} for path in found]
+
+    @router.get("/playbooks/{name}", summary="The text of a playbook")
+    async def read_playbook(name: str) -> dict[str, str]:
+        path = _playbook_path(folder, name)
+        if not path.is_file():
+            raise HTTPException(404, f"no playbook {name!r}")
+        return {"name": name, "content": await asyncio.to_thread(path.read_text, encoding="utf-8")}
+
+    @router.post("/playbooks/{name}", summary="Write a playbook; refused when it does not parse")
+    async def write_playbook(name: str, request: Request) -> dict[str, str]:
+        content = str((await _json_object(request)).get("content", ""))
+        path = _playbook_path(folder, name)
+        services.playbooks.parse(content)
+        await asyncio.to_thread(_write_whole, path, content)
+        return {"status": "written", "name": name}
+
+    @router.get("/records", summary="Finished calls, newest first")
+    async def list_records(limit: int = 50, offset: int = 0) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(services.records.list, max(1, min(limit, 1000)), max(0, offset))
+
+    @router.get("/records/{session_id}", summary="The whole record of a call")
+    async def read_record(session_id: str) -> dict[str, Any]:
+        return await _record(services, session_id)
+
+    @router.get("/records/{session_id}/recording", summary="The recording of a call")
+    async def read_recording(session_id: str) -> FileResponse:
+        path = (await _record(services, session_id)).get("recording")
+        if not path or not await asyncio.to_thread(Path(path).is_file):
+            raise HTTPException(404, f"no recording of {session_id!r}")
+        return FileResponse(path, media_type="audio/wav")
+
+    return router
+
+
+def _place(services: ApiServices, wanted: PlaceCall) -> Session:
+    if wanted.content is not None:
+        playbook = services.playbooks.parse(wanted.content)
+    elif wanted.playbook is not None:
+        try:
+            playbook = services.playbooks.load(wanted.playbook)
+        except PlaybookError as error:
+            raise HTTPException(404 if error.line == 0 else 400, str(error)) from error
+    else:
+        raise wire.ContractError("playbook", "missing; name a playbook, or give one as 'content'")
+    option = merged(CallOption(callee=wanted.callee, caller=wanted.caller, sip=wanted.sip), wanted.option or CallOption())
+    return services.directory.place(option, playbook=playbook, variables=wanted.vars, session_id=wanted.id)
+
+
+def _describe(session: Session) -> dict[str, Any]:
+    facts = session.facts
+    return {
+        "id": session.id,
+        "callType": facts.call_type,
+        "cs.option": {"caller": facts.caller, "callee": facts.callee},
+        "startTime": facts.started_at.isoformat(),
+        "ringTime": facts.ringing_at.isoformat() if facts.ringing_at else None,
+        "answerTime": facts.answered_at.isoformat() if facts.answered_at else None,
+        "direction": facts.direction,
+        "playbook": facts.playbook,
+    }
+
+
+async def _event_stream(session: Session) -> AsyncIterator[bytes]:
+    """Events as `event: event` with their JSON; ends after `hangup`. A watcher that is too slow loses its place, not the call its time."""
+    queue: asyncio.Queue[events.Event] = asyncio.Queue(WATCH_QUEUE_SIZE)
+    too_slow = asyncio.Event()
+
+    def watcher(event: events.Event) -> None:
+        try:
+            queue.put_nowait(event)
+        except asyncio.QueueFull:
+            too_slow.set()
+
+    unwatch = session.watch(watcher)
+    try:
+        while not too_slow.is_set():
+            try:
+                async with asyncio.timeout(KEEPALIVE_S):
+                    event = await queue.get()
+            except TimeoutError:
+                yield b": keep-alive\n\n"
+                continue
+            yield b"event: event\ndata: " + wire.encode_event(event) + b"\n\n"
+            if isinstance(event, events.Hangup):
+                return
+    finally:
+        unwatch()
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body())
+    except ValueError as error:
+        raise wire.ContractError("", f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise wire.ContractError("", f"the body is a JSON object, found {type(body).__name__}")
+    return body
+
+
+async def _record(services: ApiServices, session_id: str) -> dict[str, Any]:
+    record = await asyncio.to_thread(services.records.get, session_id)
+    if record is None:
+        raise HTTPException(404, f"no record of {session_id!r}")
+    return record
+
+
+def _playbook_path(folder: Path, name: str) -> Path:
+    path = (folder / name).resolve()
+    if path.parent != folder.resolve() or path.suffix != ".md":
+        raise HTTPException(400, f"{name!r} is no name of a playbook; expected something like 'sales.md'")
+    return path
+
+
+def _write_whole(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".md.part")
+    draft.write_text(content, encoding="utf-8")
+    draft.replace(path)
+
+
+def _body_schema(cls: Any) -> dict[str, Any]:
+    """The JSON schema of a contract type, for the OpenAPI page."""
+    (schema,), components = msgspec.json.schema_components([cls], ref_template="#/x-contract/{name}")
+    inline = json.loads(json.dumps(schema))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _inlined(inline, components)}}}}
+
+
+def _inlined(schema: Any, components: dict[str, Any]) -> Any:
+    """`schema` with its references replaced by what they name; contract types do not refer to themselves."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            return _inlined(components[schema["$ref"].rpartition("/")[2]], components)
+        return {key: _inlined(value, components) for key, value in schema.items() if key != "discriminator"}
+    if isinstance(schema, list):
+        return [_inlined(entry, components) for entry in schema]
+    return schema

@@ -1,0 +1,1 @@
+"""What every room may know: the clock and randomness behind doors, the error families, PCM words."""

@@ -1,0 +1,96 @@
+"""The error families, by who must act. Every error carries a stable `code` that logs and clients may match on."""
+
+from __future__ import annotations
+
+
+class ActiveCallError(Exception):
+    """The root of every error that this program raises on purpose."""
+
+    code = "error"
+
+
+class ParseError(ActiveCallError):
+    """The peer's bytes are not what the grammar says. A parser raises this and nothing else.
+
+    `what` names the element, `expected` what the grammar wants there, `found` an excerpt of what stood there.
+    """
+
+    code = "parse_error"
+
+    def __init__(self, what: str, *, expected: str = "", found: str = "") -> None:
+        self.what = what
+        self.expected = expected
+        self.found = found[:80]
+        text = what
+        if expected:
+            text += f": expected {expected}"
+        if found:
+            text += f", found {self.found!r}"
+        super().__init__(text)
+
+
+class LocalProtocolError(ActiveCallError):
+    """Our own code asked a protocol machine for something its state forbids."""
+
+    code = "local_protocol_error"
+
+
+class RemoteProtocolError(ActiveCallError):
+    """The peer did something the protocol forbids, in a message that itself parses."""
+
+    code = "remote_protocol_error"
+
+
+class TransportError(ActiveCallError):
+    """A socket, a name look-up or a TLS handshake failed. `where` names the peer."""
+
+    code = "transport_error"
+
+    def __init__(self, reason: str, *, where: str = "") -> None:
+        self.reason = reason
+        self.where = where
+        super().__init__(f"{where}: {reason}" if where else reason)
+
+
+class MediaError(ActiveCallError):
+    """The media plane cannot do what was asked: full, gone, or a file that cannot be read."""
+
+    code = "media_error"
+
+
+class ProviderError(ActiveCallError):
+    """A speech or language provider failed. `retryable` says whether the same request may succeed later."""
+
+    code = "provider_error"
+
+    def __init__(self, provider: str, reason: str, *, retryable: bool = False) -> None:
+        self.provider = provider
+        self.reason = reason
+        self.retryable = retryable
+        super().__init__(f"{provider}: {reason}")
+
+
+class PlaybookError(ActiveCallError):
+    """A playbook that cannot be used. `line` counts from 1; 0 where the whole file is meant."""
+
+    code = "playbook_error"
+
+    def __init__(self, file: str, line: int, reason: str) -> None:
+        self.file = file
+        self.line = line
+        self.reason = reason
+        super().__init__(f"{file}:{line}: {reason}" if line else f"{file}: {reason}")
+
+
+class ConfigError(ActiveCallError):
+    """A configuration that cannot be used. `key` is the dotted path of the offending key."""
+
+    code = "config_error"
+
+    def __init__(self, key: str, reason: str, *, file: str = "", line: int = 0) -> None:
+        self.key = key
+        self.reason = reason
+        self.file = file
+        self.line = line
+        place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        super().__init__(f"{place}{key}: {reason}" if key else f"{place}{reason}")

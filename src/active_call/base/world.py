@@ -1,0 +1,79 @@
+"""The outside world that the rest of the program may ask: what time it is, and what is random.
+
+Pure rooms get these through their constructors and are tested with the deterministic ones in `active_call.testing`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Time. `now` orders and measures; `utc_now` is for people and records."""
+
+    def now(self) -> float:
+        """Monotonic seconds, comparable between the processes of one machine (CLOCK_MONOTONIC)."""
+        ...
+
+    def utc_now(self) -> datetime:
+        """The aware time of day in UTC."""
+        ...
+
+
+class Randomness(Protocol):
+    """Unpredictable values: tags, branches, keys, jittered delays."""
+
+    def token(self, n_bytes: int) -> str:
+        """`n_bytes` of entropy as lower-case hexadecimal, twice as many characters."""
+        ...
+
+    def random_bytes(self, n_bytes: int) -> bytes:
+        """`n_bytes` fit for a key."""
+        ...
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number in [low, high)."""
+        ...
+
+    def uuid(self) -> str:
+        """A version 4 UUID in its usual text form."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def utc_now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class SystemRandomness:
+    """The operating system's randomness."""
+
+    def token(self, n_bytes: int) -> str:
+        return secrets.token_hex(n_bytes)
+
+    def random_bytes(self, n_bytes: int) -> bytes:
+        return secrets.token_bytes(n_bytes)
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * (secrets.randbits(53) / (1 << 53))
+
+    def uuid(self) -> str:
+        return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Both doors together, as they are passed around."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    randomness: Randomness = field(default_factory=SystemRandomness)

@@ -1,0 +1,150 @@
+"""Runs the agent for a call: feeds it events, carries out its effects, streams the model's words back to it.
+
+Nothing here waits: requests to models and to the web run as tasks, and their results come back through the call's mailbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol, assert_never
+
+import httpx
+
+from active_call.agent import effects
+from active_call.base.errors import ProviderError
+from active_call.call.latency import TurnClock
+from active_call.call.log import CallLog
+from active_call.contract import commands, events
+from active_call.providers.base import ChatMessage, ReplyRequest, Responder
+
+HTTP_DEADLINE_S = 10.0
+MAX_HTTP_ANSWER_CHARS = 8_000
+
+
+class Agent(Protocol):
+    """The pure agent, as the call sees it."""
+
+    def receive(self, item: effects.AgentInput, now: float) -> None: ...
+    def handle_timeout(self, now: float) -> None: ...
+    def next_timeout(self) -> float | None: ...
+    def take_effects(self) -> list[effects.AgentEffect]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BrainPorts:
+    """What the brain may do to its call."""
+
+    perform: Callable[[commands.Command], None]
+    tell: Callable[[events.Event], None]
+    post: Callable[[effects.AgentInput], None]
+    """Bring something to the brain later, through the mailbox."""
+    expect_phrases: Callable[[tuple[str, ...]], None]
+    spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+    now: Callable[[], float]
+
+
+class Brain:
+    """One call's agent at work."""
+
+    def __init__(
+        self, agent: Agent, responder: Responder | None, http: httpx.AsyncClient, turn: TurnClock, ports: BrainPorts, log: CallLog
+    ) -> None:
+        self._agent = agent
+        self._responder = responder
+        self._http = http
+        self._turn = turn
+        self._ports = ports
+        self._log = log
+        self._inbox: deque[effects.AgentInput] = deque()
+        self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
+
+    def hear(self, item: effects.AgentInput) -> None:
+        """Keep `item` for the next `settle`."""
+        if isinstance(item, effects.ModelText):
+            self._turn.mark("model_spoke_at", self._ports.now())
+        elif isinstance(item, effects.ModelDone):
+            self._model_tasks.pop(item.reply, None)
+        self._inbox.append(item)
+
+    def next_timeout(self) -> float | None:
+        return self._agent.next_timeout()
+
+    def settle(self, now: float) -> None:
+        """Let the agent think until it has nothing more to do. Commands that it gives may bring new events at once."""
+        due = self._agent.next_timeout()
+        if due is not None and due <= now:
+            self._agent.handle_timeout(now)
+        while True:
+            for effect in self._agent.take_effects():
+                self._carry_out(effect)
+            if not self._inbox:
+                return
+            self._agent.receive(self._inbox.popleft(), now)
+
+    def _carry_out(self, effect: effects.AgentEffect) -> None:
+        match effect:
+            case effects.Perform(command):
+                self._ports.perform(command)
+            case effects.AskModel():
+                self._ask(effect)
+            case effects.AbandonModel(reply):
+                self._abandon(reply)
+            case effects.SendHttp():
+                self._ports.spawn(self._send_http(effect), f"http {effect.request}")
+            case effects.ExpectPhrases(phrases):
+                self._ports.expect_phrases(phrases)
+            case effects.Tell(event):
+                self._ports.tell(event)
+            case effects.Note(message, fields):
+                self._log.info(message, extra={"fields": dict(fields)})
+            case _:
+                assert_never(effect)
+
+    # -- the model
+
+    def _ask(self, effect: effects.AskModel) -> None:
+        for reply in list(self._model_tasks):
+            self._abandon(reply)
+        if self._responder is None:
+            self.hear(effects.ModelDone(effect.reply, "no language model is configured"))
+            return
+        self._turn.mark("model_asked_at", self._ports.now())
+        request = ReplyRequest(
+            tuple(ChatMessage(prompt.role, prompt.text) for prompt in effect.prompts),
+            scene=effect.scene,
+            temperature=effect.temperature,
+            max_tokens=effect.max_tokens,
+        )
+        self._model_tasks[effect.reply] = self._ports.spawn(self._stream(self._responder, request, effect.reply), f"model {effect.reply}")
+
+    async def _stream(self, responder: Responder, request: ReplyRequest, reply: effects.ReplyNumber) -> None:
+        error = ""
+        try:
+            async with aclosing(responder.respond(request)) as pieces:  # type: ignore[type-var]
+                async for text in pieces:
+                    self._ports.post(effects.ModelText(reply, text))
+        except ProviderError as failure:
+            error = str(failure)
+            self._ports.tell(events.Error(sender="llm", error=error))
+        self._ports.post(effects.ModelDone(reply, error))
+
+    def _abandon(self, reply: effects.ReplyNumber) -> None:
+        task = self._model_tasks.pop(reply, None)
+        if task is not None:
+            task.cancel()
+
+    # -- the web
+
+    async def _send_http(self, effect: effects.SendHttp) -> None:
+        try:
+            response = await self._http.request(
+                effect.method, effect.url, content=effect.body, headers=dict(effect.headers), timeout=HTTP_DEADLINE_S
+            )
+            text = f"{response.status_code} {response.text[:MAX_HTTP_ANSWER_CHARS]}"
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            text = f"failed: {error!s}"
+        self._ports.post(effects.HttpAnswered(effect.reply, effect.request, text))

@@ -1,0 +1,132 @@
+"""The command table: what each contract command does to a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from active_call.base.errors import LocalProtocolError
+from active_call.call.state import Phase
+from active_call.contract import commands, events
+
+if TYPE_CHECKING:
+    from active_call.call.session import Session
+
+
+def carry_out(session: Session, command: commands.Command) -> None:
+    """Do what `command` asks. Raises ActiveCallError when the call cannot do it."""
+    handler = COMMANDS.get(type(command))
+    if handler is None:
+        name = command.__struct_config__.tag
+        raise LocalProtocolError(f"a {session.leg.kind} call cannot carry out the command {name!r}")
+    handler(session, command)
+
+
+def _accept(session: Session, command: commands.Accept) -> None:
+    if session.facts.direction != "inbound" or session.facts.phase >= Phase.ANSWERED:
+        raise LocalProtocolError("there is no call to accept")
+    session.accept(command.option)
+
+
+def _ringing(session: Session, command: commands.Ringing) -> None:
+    session.spawn(session.leg.ring(), "ring")
+
+
+def _reject(session: Session, command: commands.Reject) -> None:
+    session.emit(events.Reject(code=command.code, reason=command.reason))
+    session.leg.reject(command.code, command.reason)
+
+
+def _tts(session: Session, command: commands.Tts) -> None:
+    session.speaking.tts(command)
+
+
+def _play(session: Session, command: commands.Play) -> None:
+    session.speaking.play(command)
+
+
+def _interrupt(session: Session, command: commands.Interrupt) -> None:
+    session.speaking.interrupt(fade_ms=command.fade_out_ms, graceful=command.graceful)
+
+
+def _pause(session: Session, _: commands.Pause) -> None:
+    session.speaking.pause(True)
+
+
+def _resume(session: Session, _: commands.Resume) -> None:
+    session.speaking.pause(False)
+
+
+def _mute(session: Session, _: commands.Mute) -> None:
+    _stream_of(session).mute(True)
+
+
+def _unmute(session: Session, _: commands.Unmute) -> None:
+    _stream_of(session).mute(False)
+
+
+def _message(session: Session, command: commands.Message) -> None:
+    session.leg.send_message(command.body, command.content_type or "text/plain", command.headers)
+
+
+def _hangup(session: Session, command: commands.Hangup) -> None:
+    session.hang_up(
+        by=command.initiator or "client", cause=command.reason or "hangup", reason=command.reason or "", headers=command.headers
+    )
+
+
+def _history(session: Session, command: commands.History) -> None:
+    session.emit(events.AddHistory(speaker=command.speaker, text=command.text, sender="client"))
+
+
+def _custom(session: Session, command: commands.Custom) -> None:
+    session.emit(events.Custom(data=command.data, sender=command.sender))
+
+
+def _dtmf(session: Session, command: commands.Dtmf) -> None:
+    if command.method == "info":
+        session.leg.send_digits_by_signalling(command.digits, command.duration)
+    elif command.method == "rfc4733":
+        _stream_of(session).send_digits(command.digits, command.duration)
+    else:
+        raise LocalProtocolError(f"digits cannot be sent by {command.method!r}; expected 'rfc4733' or 'info'")
+
+
+def _record(session: Session, command: commands.Record) -> None:
+    if command.action == "start":
+        session.record()
+    elif command.action == "stop":
+        _stream_of(session).stop_recording()
+    else:
+        raise LocalProtocolError(f"a recording cannot be told to {command.action!r}; expected 'start' or 'stop'")
+
+
+def _set_var(session: Session, command: commands.SetVar) -> None:
+    session.facts.variables[command.key] = command.value
+
+
+def _stream_of(session: Session) -> Any:
+    if session.leg.stream is None:
+        raise LocalProtocolError("the call has no media stream yet")
+    return session.leg.stream
+
+
+COMMANDS: dict[type, Callable[[Session, Any], None]] = {
+    commands.Accept: _accept,
+    commands.Ringing: _ringing,
+    commands.Reject: _reject,
+    commands.Tts: _tts,
+    commands.Play: _play,
+    commands.Interrupt: _interrupt,
+    commands.Pause: _pause,
+    commands.Resume: _resume,
+    commands.Mute: _mute,
+    commands.Unmute: _unmute,
+    commands.Message: _message,
+    commands.Hangup: _hangup,
+    commands.History: _history,
+    commands.Custom: _custom,
+    commands.Dtmf: _dtmf,
+    commands.Record: _record,
+    commands.SetVar: _set_var,
+}

@@ -1,0 +1,146 @@
+"""The caller's side of the conversation: from voice detection and sound to events `speaking`, `silence`, `eou`, `asrDelta`, `asrFinal`.
+
+An utterance begins with detected speech and ends when silence has lasted `end_of_turn_ms` beyond the last voiced packet; speech that
+resumes within that time goes on with the same utterance. Sample numbers count the caller's 16 kHz sound from the start of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from active_call.base.pcm import LISTEN_RATE_HZ
+from active_call.call.latency import TurnClock
+from active_call.contract import events
+from active_call.media.link import CallerAudio, SpeechEnded, SpeechStarted
+from active_call.providers.base import Recognised, Recognition
+
+TAIL_S = 0.25
+"""Sound beyond the last voiced packet that the recogniser gets too: a detector misses faint last syllables more often than a decoder."""
+MAX_UTTERANCE_S = 30.0
+"""Speech that never pauses is cut here, so that music on a line does not grow without bound."""
+
+
+@dataclass(slots=True)
+class _Utterance:
+    index: int
+    start_sample: int
+    end_sample: int = 0
+    last_voiced_at: float = 0.0
+    started_at: float = 0.0
+    closing_at: float | None = None
+    """When it ends if nothing more is said; None while the caller speaks."""
+
+
+class Hearing:
+    """Follows the caller's speech. `emit` takes contract events; `to_epoch_ms` turns monotonic seconds into event times."""
+
+    def __init__(
+        self,
+        *,
+        emit: Callable[[events.Event], None],
+        to_epoch_ms: Callable[[float], int],
+        turn: TurnClock,
+        end_of_turn_ms: int,
+    ) -> None:
+        self._emit = emit
+        self._to_epoch_ms = to_epoch_ms
+        self._turn = turn
+        self._end_of_turn_s = end_of_turn_ms / 1000
+        self._recognition: Recognition | None = None
+        self._utterance: _Utterance | None = None
+        self._n_utterances = 0
+        self._awaiting: set[int] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the caller speaks, or a result is still to come."""
+        return self._utterance is not None or bool(self._awaiting)
+
+    def set_end_of_turn(self, end_of_turn_ms: int) -> None:
+        self._end_of_turn_s = end_of_turn_ms / 1000
+
+    def use(self, recognition: Recognition) -> None:
+        """Recognise with this from now on."""
+        self._recognition = recognition
+
+    def expect_phrases(self, phrases: tuple[str, ...]) -> None:
+        if self._recognition is not None:
+            self._recognition.expect_phrases(phrases)
+
+    async def close(self) -> None:
+        if self._recognition is not None:
+            await self._recognition.close()
+
+    # -- reports of the media stream
+
+    def audio(self, report: CallerAudio) -> None:
+        """More of the caller's sound. Cheap: called many times a second for every call."""
+        if self._recognition is not None:
+            self._recognition.push_audio(report.pcm, report.sample)
+
+    def speech_started(self, report: SpeechStarted) -> None:
+        self._emit(events.Speaking(start_time=self._to_epoch_ms(report.at), confidence=round(report.confidence, 3)))
+        if self._utterance is not None:
+            self._utterance.closing_at = None
+            return
+        self._n_utterances += 1
+        self._utterance = _Utterance(self._n_utterances, report.sample, started_at=report.at)
+        if self._recognition is not None:
+            self._recognition.start_utterance(self._utterance.index, report.sample)
+
+    def speech_ended(self, report: SpeechEnded) -> None:
+        self._emit(events.Silence(start_time=self._to_epoch_ms(report.at), duration=report.duration_ms))
+        self._turn.caller_stopped(report.at)
+        if self._utterance is not None:
+            self._utterance.end_sample = report.sample
+            self._utterance.last_voiced_at = report.at
+            self._utterance.closing_at = report.at + self._end_of_turn_s
+
+    # -- time
+
+    def next_timeout(self) -> float | None:
+        if self._utterance is None:
+            return None
+        if self._utterance.closing_at is None:
+            return self._utterance.started_at + MAX_UTTERANCE_S
+        return self._utterance.closing_at
+
+    def handle_timeout(self, now: float) -> None:
+        due = self.next_timeout()
+        if due is None or now < due or self._utterance is None:
+            return
+        utterance, self._utterance = self._utterance, None
+        if utterance.closing_at is None:
+            utterance.end_sample = utterance.start_sample + int((now - utterance.started_at) * LISTEN_RATE_HZ)
+        else:
+            utterance.end_sample += int(min(TAIL_S, now - utterance.last_voiced_at) * LISTEN_RATE_HZ)
+        self._turn.mark("closed_at", now)
+        self._emit(events.Eou(completed=True))
+        if self._recognition is not None:
+            self._awaiting.add(utterance.index)
+            self._recognition.end_utterance(utterance.index, utterance.end_sample)
+
+    # -- results of the recogniser
+
+    def recognised(self, result: Recognised, now: float) -> None:
+        if result.final:
+            self._awaiting.discard(result.index)
+            self._turn.mark("recognised_at", now)
+        cls = events.AsrFinal if result.final else events.AsrDelta
+        self._emit(
+            cls(
+                index=result.index,
+                text=result.text,
+                start_time=result.start_sample * 1000 // LISTEN_RATE_HZ,
+                end_time=result.end_sample * 1000 // LISTEN_RATE_HZ,
+                confidence=result.confidence,
+            )
+        )
+
+    def failed(self, error: Exception, now: float) -> None:
+        """The recogniser could not: the turn is over all the same, and nothing was understood."""
+        self._emit(events.Error(sender="asr", error=str(error)))
+        if self._awaiting:
+            index = min(self._awaiting)
+            self.recognised(Recognised("", True, index, 0, 0), now)

@@ -1,0 +1,146 @@
+"""Writes down a call as it happens, and makes its record when it is over."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from active_call.call.state import CallFacts
+from active_call.contract import events
+from active_call.legs.events import LegEnded
+from active_call.store.records import CallRecord, TranscriptLine
+
+MAX_EVENTS = 5_000
+"""Enough for hours of talk; a call that makes more keeps its first ones, and says so."""
+AGENT_SPEAKERS = frozenset({"agent", "assistant"})
+
+
+class Journal:
+    """Notes events and facts; `record` gives the whole."""
+
+    def __init__(self, facts: CallFacts) -> None:
+        self._facts = facts
+        self._events: list[dict[str, Any]] = []
+        self._n_left_out = 0
+        self._turns: list[TranscriptLine] = []
+        self._latency: events.Turn | None = None
+        self._interrupted = False
+        self._reply_began_ms = 0
+        self._speech_began_ms = 0
+        self.media: dict[str, Any] = {}
+        self.recording_path: str | None = None
+        self.is_recording = False
+        self._recording_ms: float | None = None
+
+    def note(self, event: events.Event) -> None:
+        """Write down an event with its time stamp."""
+        match event:
+            case events.Speaking(start_time=start_time):
+                self._speech_began_ms = start_time
+            case events.TrackStart(timestamp=timestamp):
+                self._reply_began_ms = timestamp
+                self._interrupted = False
+            case events.Interruption():
+                self._interrupted = True
+            case events.Turn():
+                self._latency = event
+            case events.AddHistory():
+                self._add_line(event)
+            case events.Error(sender=sender, error=error):
+                if not self._facts.error and sender in ("call", "asr", "tts", "llm"):
+                    self._facts.error = f"{sender}: {error}"
+            case _:
+                pass
+        if len(self._events) < MAX_EVENTS:
+            self._events.append(msgspec.to_builtins(event))
+        else:
+            self._n_left_out += 1
+
+    def recording_began(self, path: str) -> None:
+        self.recording_path, self.is_recording = path, True
+
+    def recording_ended(self, path: str, duration_ms: float, error: str) -> None:
+        self.recording_path, self._recording_ms, self.is_recording = path, duration_ms, False
+        if error:
+            self._facts.error = self._facts.error or f"recording: {error}"
+
+    def hangup_event(self, ended: LegEnded | None) -> events.Hangup:
+        """The last event of the call; takes the facts of the end from the leg."""
+        facts = self._facts
+        if ended is not None:
+            facts.ended_by, facts.end_reason = ended.by, ended.cause
+            facts.sip_code = ended.code
+            if ended.cause in ("no_ack", "timeout", "transport", "no_media") and not facts.error:
+                facts.error = ended.reason or ended.cause
+        else:
+            facts.ended_by, facts.end_reason = "system", "error"
+        return events.Hangup(
+            reason=facts.end_reason,
+            initiator=facts.ended_by,
+            start_time=facts.started_at.isoformat(),
+            hangup_time=(facts.ended_at or facts.started_at).isoformat(),
+            answer_time=facts.answered_at.isoformat() if facts.answered_at else None,
+            ringing_time=facts.ringing_at.isoformat() if facts.ringing_at else None,
+            from_=_attendee(facts.caller),
+            to=_attendee(facts.callee),
+            extra={"reasonText": ended.reason} if ended is not None and ended.reason else None,
+        )
+
+    def record(self) -> CallRecord:
+        """The record of the call, which is over."""
+        facts = self._facts
+        ended_at = facts.ended_at or facts.started_at
+        return CallRecord(
+            session_id=facts.session_id,
+            call_id=facts.call_id,
+            direction=facts.direction,
+            call_type=facts.call_type,
+            caller=facts.caller,
+            callee=facts.callee,
+            start_time=facts.started_at,
+            ring_time=facts.ringing_at,
+            answer_time=facts.answered_at,
+            end_time=ended_at,
+            duration_s=round((ended_at - facts.answered_at).total_seconds(), 3) if facts.answered_at else 0.0,
+            status=facts.status,
+            hangup_reason=facts.end_reason,
+            hangup_by=facts.ended_by,
+            sip_code=facts.sip_code,
+            playbook=facts.playbook,
+            variables=facts.variables,
+            turns=tuple(self._turns),
+            events=tuple(self._events),
+            media={**self.media, **({"events_left_out": self._n_left_out} if self._n_left_out else {})},
+            recording=self.recording_path,
+            recording_ms=self._recording_ms,
+            error=facts.error or None,
+        )
+
+    def _add_line(self, event: events.AddHistory) -> None:
+        is_agent = event.speaker in AGENT_SPEAKERS
+        began_ms = (self._reply_began_ms if is_agent else self._speech_began_ms) or event.timestamp
+        line = TranscriptLine(
+            speaker="agent" if is_agent else "caller" if event.speaker in ("user", "caller") else event.speaker,
+            text=event.text,
+            at=datetime.fromtimestamp(began_ms / 1000, UTC),
+            interrupted=is_agent and self._interrupted,
+        )
+        if is_agent and self._latency is not None:
+            trace, self._latency = self._latency, None
+            line = msgspec.structs.replace(
+                line,
+                latency_ms=trace.latency,
+                end_of_turn_wait_ms=trace.end_of_turn_wait,
+                recognition_ms=trace.recognition,
+                model_ms=trace.model,
+                synthesis_ms=trace.synthesis,
+                added_ms=trace.added,
+            )
+        self._turns.append(line)
+
+
+def _attendee(address: str) -> events.Attendee:
+    user, _, realm = address.partition(":")[2].partition("@") if ":" in address else address.partition("@")
+    return events.Attendee(username=user, realm=realm, source=address)

@@ -1,0 +1,74 @@
+"""What a call needs of a leg, whichever way the voice is connected.
+
+Methods that wait on the network or the media plane are coroutines, run by the call in its task group; everything that happens comes back as
+`legs.events.LegEvent` through the sink given to `attach`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from active_call.contract.options import CallOption
+from active_call.legs.events import LegEvent
+from active_call.media.client import MediaStream
+
+
+class Leg(Protocol):
+    """One party's connection. Exactly one LegEnded closes its life; `release` frees what it holds."""
+
+    kind: str
+    """`sip`, `webrtc` or `websocket`."""
+    caller: str
+    callee: str
+    call_id: str
+    """The protocol's own id of the call (SIP Call-ID), for records."""
+    headers: Mapping[str, str]
+    """What came with the invitation; empty for calls that we place until they are answered."""
+    offer: str
+    """The session description offered to us; empty where there is none."""
+
+    @property
+    def stream(self) -> MediaStream | None:
+        """The media stream, from `open_media` on."""
+        ...
+
+    def attach(self, sink: Callable[[LegEvent], None]) -> None:
+        """Where events go from now on. Called once, before anything else."""
+        ...
+
+    async def open_media(self) -> MediaStream | None:
+        """Get a media stream, before accept or dial; None for a leg that needs none. Raises MediaError when there is no room."""
+        ...
+
+    async def dial(self, option: CallOption) -> None:
+        """Place the call. Progress comes as events. Raises ActiveCallError when it cannot even be tried."""
+        ...
+
+    async def ring(self) -> None:
+        """Tell the caller that it rings."""
+        ...
+
+    async def accept(self, option: CallOption) -> None:
+        """Answer the call. Refuses it with the right code, and raises, where sound cannot be agreed on."""
+        ...
+
+    def reject(self, code: int, reason: str) -> None:
+        """Refuse the call."""
+        ...
+
+    def hang_up(self, *, headers: Mapping[str, str], by: str, cause: str, reason: str) -> None:
+        """End the call in whatever state it is; LegEnded follows, carrying `by`, `cause` and `reason`."""
+        ...
+
+    def send_message(self, body: str, content_type: str, headers: Mapping[str, str]) -> None:
+        """Send a text inside the call."""
+        ...
+
+    def send_digits_by_signalling(self, digits: str, duration_ms: int) -> None:
+        """Send digits as signalling (SIP INFO) instead of in the media."""
+        ...
+
+    async def release(self) -> dict[str, float]:
+        """Close the media stream and give its statistics; empty when there are none."""
+        ...

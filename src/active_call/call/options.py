@@ -1,0 +1,79 @@
+"""Which option wins: a call's own over its playbook's over the server's defaults, field by field; and what they come to for speech."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from active_call.agent.playbook import LlmOption, Playbook
+from active_call.contract.options import AsrOption, CallOption, EouOption, Options, TtsOption, VadOption
+from active_call.providers.settings import LlmSettings
+
+T = TypeVar("T", bound=Options)
+
+DEFAULT_END_OF_TURN_MS = 550
+"""Silence that ends a turn where `eou.timeout` says nothing: pauses inside a sentence reach about half a second."""
+DEFAULT_MIN_SPEECH_MS = 64
+"""Speech this long counts as speech: two windows of the detector, so that a barge-in is noticed in about 100 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechChoice:
+    """What one call listens and speaks with."""
+
+    asr: AsrOption
+    tts: TtsOption
+    llm: LlmSettings | None
+    voice_threshold: float
+    min_speech_ms: int
+    silence_ms: int
+    end_of_turn_ms: int
+
+
+def merged(over: T, under: T) -> T:
+    """`over`, with what it leaves unsaid taken from `under`; groups and maps are merged in turn."""
+    values: dict[str, object] = {}
+    for field in msgspec.structs.fields(type(over)):
+        top, below = getattr(over, field.name), getattr(under, field.name)
+        if isinstance(top, Options) and isinstance(below, Options):
+            values[field.name] = merged(top, below)
+        elif isinstance(top, dict) and isinstance(below, dict):
+            values[field.name] = {**below, **top}
+        else:
+            values[field.name] = below if _is_unsaid(top, field) else top
+    return type(over)(**values)
+
+
+def _is_unsaid(value: object, field: msgspec.structs.FieldInfo) -> bool:
+    default = field.default_factory() if field.default is msgspec.NODEFAULT and callable(field.default_factory) else field.default
+    return bool(value is None or value == default)
+
+
+def choose_speech(option: CallOption, playbook: Playbook | None) -> SpeechChoice:
+    """What the merged options and the playbook come to."""
+    vad = option.vad or VadOption()
+    eou = option.eou or EouOption()
+    min_speech_ms = playbook.interruption.min_speech_ms if playbook is not None else None
+    return SpeechChoice(
+        asr=option.asr or AsrOption(),
+        tts=option.tts or TtsOption(),
+        llm=_llm_settings(playbook.llm) if playbook is not None and playbook.script is None else None,
+        voice_threshold=vad.voice_threshold,
+        min_speech_ms=min_speech_ms or DEFAULT_MIN_SPEECH_MS,
+        silence_ms=vad.silence_padding,
+        end_of_turn_ms=eou.timeout or vad.silence_timeout or DEFAULT_END_OF_TURN_MS,
+    )
+
+
+def _llm_settings(llm: LlmOption) -> LlmSettings:
+    return LlmSettings(
+        provider=llm.provider,
+        model=llm.model,
+        base_url=llm.base_url,
+        api_key=llm.api_key,
+        temperature=llm.temperature,
+        max_tokens=llm.max_tokens,
+        extra=llm.extra,
+    )

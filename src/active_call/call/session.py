@@ -1,0 +1,534 @@
+"""One call: one ordered mailbox, one task group that owns every lifetime of the call, one loop that never waits for anybody.
+
+What enters: commands (clients, the agent), events of the leg and its media stream, results of providers. What leaves: contract events to
+whoever watches, commands to the leg, sound to the stream, one record at the end. The parts keep to their trade: `hearing` the caller's
+speech, `speaking` the agent's, `brain` the agent, `control` the commands, `journal` the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, assert_never
+
+import httpx
+import msgspec
+
+from active_call.agent import effects
+from active_call.agent.dialogue import Dialogue
+from active_call.agent.playbook import Playbook
+from active_call.base.errors import ActiveCallError
+from active_call.base.world import World
+from active_call.call.brain import Brain, BrainPorts
+from active_call.call.control import carry_out
+from active_call.call.hearing import Hearing
+from active_call.call.journal import Journal
+from active_call.call.latency import TurnClock
+from active_call.call.leg import Leg
+from active_call.call.log import CallLog
+from active_call.call.options import choose_speech, merged
+from active_call.call.routing import Accepted, Decision, IncomingCall, LeftOpen, Playbooks, Refused, Router
+from active_call.call.speaking import Speaking
+from active_call.call.state import CallFacts, Phase
+from active_call.contract import commands, events
+from active_call.contract.options import CallOption
+from active_call.legs import events as leg_events
+from active_call.media import link
+from active_call.media.client import StreamLost
+from active_call.providers.base import Recognised, Recogniser, Responder, Synthesiser
+from active_call.providers.registry import Engines
+from active_call.store.records import RecordSink
+
+MAILBOX_SIZE = 4096
+ROUTE_DEADLINE_S = 60.0
+RELEASE_DEADLINE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPolicy:
+    """Whether and where calls are recorded. `path_for` gives the file for a call's facts."""
+
+    auto_start: bool
+    rate_hz: int
+    path_for: Callable[[CallFacts], Path]
+
+
+@dataclass(frozen=True, slots=True)
+class CallServices:
+    """What every call uses of the house."""
+
+    world: World
+    engines: Engines
+    http: httpx.AsyncClient
+    records: RecordSink
+    playbooks: Playbooks
+    recording: RecordingPolicy | None = None
+    defaults: CallOption = field(default_factory=CallOption)
+    accept_timeout_s: float = ROUTE_DEADLINE_S
+    sounds_folder: Path = field(default_factory=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class _ForAgent:
+    item: effects.AgentInput
+
+
+@dataclass(frozen=True, slots=True)
+class _RecogniserFailed:
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class _Fatal:
+    """Something that the call needs cannot be had; it ends with `code`."""
+
+    error: Exception
+    code: int
+
+
+Item = (
+    commands.Command | leg_events.LegEvent | Recognised | _ForAgent | _Routed | _RecogniserFailed | _Fatal
+)  # fmt: skip
+
+
+class Session:
+    """One call from birth to record. `run` is its life; everything else posts into it."""
+
+    def __init__(
+        self,
+        session_id: str,
+        leg: Leg,
+        services: CallServices,
+        *,
+        direction: str,
+        option: CallOption = CallOption(),  # noqa: B008 (frozen)
+        playbook: Playbook | None = None,
+        variables: Mapping[str, Any] | None = None,
+        router: Router | None = None,
+    ) -> None:
+        self.leg = leg
+        self.services = services
+        self.option = merged(option, services.defaults)
+        self.playbook = playbook
+        self._router = router
+        self._clock = services.world.clock
+        self.facts = CallFacts(
+            session_id=session_id,
+            direction=direction,
+            call_type=leg.kind,
+            caller=leg.caller,
+            callee=leg.callee,
+            call_id=leg.call_id,
+            started_at=self._clock.utc_now(),
+            variables=dict(variables or {}),
+        )
+        self._epoch_offset_s = self._clock.utc_now().timestamp() - self._clock.now()
+        self.log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
+        self._mailbox: asyncio.Queue[Item] = asyncio.Queue(MAILBOX_SIZE)
+        self._overflowed = False
+        self._watchers: list[Callable[[events.Event], None]] = []
+        self._tasks: asyncio.TaskGroup | None = None
+        self._leg_ended: leg_events.LegEnded | None = None
+        self._deciding_until: float | None = None
+        self._last_activity_at = self._clock.now()
+        self._brain: Brain | None = None
+        self.turn = TurnClock()
+        self.journal = Journal(self.facts)
+        self.hearing = Hearing(
+            emit=self.emit, to_epoch_ms=self._to_epoch_ms, turn=self.turn, end_of_turn_ms=choose_speech(self.option, None).end_of_turn_ms
+        )
+        self.speaking = Speaking(
+            emit=self.emit,
+            clock=self._clock,
+            turn=self.turn,
+            on_auto_hangup=lambda: self.hang_up(by="agent", cause="autohangup"),
+            sounds_folder=services.sounds_folder,
+        )
+        leg.attach(self.post)
+
+    # -- from outside
+
+    @property
+    def id(self) -> str:
+        return self.facts.session_id
+
+    def post(self, item: Item) -> None:
+        """Put something into the mailbox. The caller's sound goes past it: it is in order by its sample numbers."""
+        if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.CallerAudio):
+            self.hearing.audio(item.report)
+            return
+        try:
+            self._mailbox.put_nowait(item)
+        except asyncio.QueueFull:
+            self._overflowed = True
+
+    def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
+        """Call `watcher` with every event from now on, until the returned function is called."""
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    def emit(self, event: events.Event) -> None:
+        """An event has happened: stamp it, write it down, tell the agent and everybody who watches."""
+        self.tell(event)
+        if self._brain is not None:
+            self._brain.hear(effects.Heard(event))
+
+    def tell(self, event: events.Event) -> None:
+        """As `emit`, but not to the agent, who said it."""
+        stamped = msgspec.structs.replace(event, timestamp=event.timestamp or int(self._clock.utc_now().timestamp() * 1000))
+        self.journal.note(stamped)
+        for watcher in list(self._watchers):
+            watcher(stamped)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` as a task of this call."""
+        assert self._tasks is not None  # noqa: S101 (only while running)
+        return self._tasks.create_task(work, name=f"{self.id} {name}")
+
+    def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
+        """End the call; the leg tells when it is over."""
+        extra = self.option.sip.hangup_headers if self.option.sip else {}
+        self.leg.hang_up(headers={**extra, **(headers or {})}, by=by, cause=cause, reason=reason)
+
+    # -- life
+
+    async def run(self) -> None:
+        """The whole life of the call; returns when its record has been handed over. Cancelling hangs up."""
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self.log.info("call started", extra={"direction": self.facts.direction, "leg": self.leg.kind})
+                self._begin()
+                await self._consume()
+                raise _CallOver
+        except* _CallOver:
+            pass
+        except* asyncio.CancelledError:
+            self.facts.error = self.facts.error or "server stopped"
+        except* Exception as failures:
+            self.facts.error = "; ".join(f"{type(error).__name__}: {error}" for error in failures.exceptions)
+            self.log.exception("call failed", exc_info=failures)
+        finally:
+            await self._finish()
+
+    def _begin(self) -> None:
+        if self.facts.direction == "inbound":
+            self.emit(events.Incoming(caller=self.leg.caller, callee=self.leg.callee, sdp=self.leg.offer))
+            self._deciding_until = self._clock.now() + self.services.accept_timeout_s
+            if self._router is not None:
+                self.spawn(self._route(self._router), "route")
+        else:
+            self.spawn(self._dial(), "dial")
+
+    async def _consume(self) -> None:
+        while self._leg_ended is None:
+            item = await self._next_item()
+            now = self._clock.now()
+            if item is not None:
+                self._handle(item, now)
+            self.hearing.handle_timeout(now)
+            self._handle_own_timeouts(now)
+            if self._brain is not None:
+                self._brain.settle(now)
+
+    async def _next_item(self) -> Item | None:
+        """The next thing in the mailbox, or None when a deadline comes first."""
+        if not self._mailbox.empty():
+            return self._mailbox.get_nowait()
+        due = self._next_timeout()
+        if due is None:
+            return await self._mailbox.get()
+        delay = due - self._clock.now()
+        if delay <= 0:
+            return None
+        try:
+            async with asyncio.timeout(delay):
+                return await self._mailbox.get()
+        except TimeoutError:
+            return None
+
+    def _next_timeout(self) -> float | None:
+        times = [self.hearing.next_timeout(), self._deciding_until, self._inactive_at()]
+        if self._brain is not None:
+            times.append(self._brain.next_timeout())
+        return min((at for at in times if at is not None), default=None)
+
+    def _inactive_at(self) -> float | None:
+        limit_s = self.option.inactivity_timeout
+        return self._last_activity_at + limit_s if limit_s and self.facts.phase is Phase.ANSWERED else None
+
+    def _handle_own_timeouts(self, now: float) -> None:
+        if self._overflowed:
+            self._overflowed = False
+            self.facts.error = "mailbox overflow: the call could not keep up"
+            self.hang_up(by="system", cause="overload")
+        if self._deciding_until is not None and now >= self._deciding_until:
+            self._deciding_until = None
+            self.facts.error = f"nobody accepted the call within {self.services.accept_timeout_s:g} s"
+            self.leg.reject(408, "Request Timeout")
+        inactive_at = self._inactive_at()
+        if inactive_at is not None and now >= inactive_at:
+            self._last_activity_at = now
+            self.emit(events.Inactivity())
+            self.hang_up(by="system", cause="inactivity")
+
+    async def _finish(self) -> None:
+        """Close everything, write the record. Bounded; an error in one part does not keep the others from closing."""
+        if self._leg_ended is None:
+            self.hang_up(by="system", cause="error")
+        try:
+            async with asyncio.timeout(RELEASE_DEADLINE_S):
+                await self._end_recording()
+                self.journal.media = await self.leg.release()
+                await self.hearing.close()
+        except TimeoutError:
+            self.log.warning("call parts were slow to close")
+        self.facts.reach(Phase.ENDED, self._clock.utc_now())
+        self.facts.call_id = self.leg.call_id
+        self.tell(self.journal.hangup_event(self._leg_ended))
+        if self.facts.error:
+            self.log.warning("call ended with an error", extra={"error": self.facts.error})
+        self.log.info("call ended", extra={"reason": self.facts.end_reason, "by": self.facts.ended_by, "code": self.facts.sip_code})
+        await self.services.records.write(self.journal.record())
+
+    async def _end_recording(self) -> None:
+        """Let the recording be completed; only then is its length known."""
+        if self.leg.stream is None or not self.journal.is_recording:
+            return
+        self.leg.stream.stop_recording()
+        while self.journal.is_recording:
+            item = await self._mailbox.get()
+            if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
+                self._handle_media(item.report)
+
+    # -- what happens
+
+    def _handle(self, item: Item, now: float) -> None:
+        match item:
+            case commands.CommandBase():
+                self.perform(item)
+            case leg_events.LegMedia(report):
+                self._handle_media(report)
+            case Recognised():
+                self._last_activity_at = now
+                self.hearing.recognised(item, now)
+            case _ForAgent(said):
+                if self._brain is not None:
+                    self._brain.hear(said)
+            case _Routed(decision):
+                self._decided(decision)
+            case _RecogniserFailed(error):
+                self.hearing.failed(error, now)
+            case _Fatal(error, code):
+                self._give_up(error, code)
+            case _:
+                self._handle_leg(item)
+
+    def perform(self, command: commands.Command) -> None:
+        """Carry out a command now. A command that cannot be carried out becomes an `error` event, never an exception."""
+        try:
+            carry_out(self, command)
+        except ActiveCallError as error:
+            self.emit(events.Error(sender=type(command).__name__.lower(), error=str(error)))
+
+    def _handle_leg(self, event: leg_events.LegEvent) -> None:
+        now = self._clock.utc_now()
+        match event:
+            case leg_events.LegRinging(early_media=early_media):
+                if self.facts.reach(Phase.RINGING, now):
+                    self.emit(events.Ringing(early_media=early_media))
+            case leg_events.LegAnswered(sdp):
+                if self.facts.reach(Phase.ANSWERED, now):
+                    self._last_activity_at = self._clock.now()
+                    self.emit(events.Answer(sdp=sdp))
+                    self._start_recording()
+            case leg_events.LegReady():
+                self.emit(events.MediaReady())
+            case leg_events.LegHeld(on_hold):
+                self.emit(events.Hold(on_hold=on_hold))
+            case leg_events.LegMessage(body, content_type):
+                self.emit(events.Message(body=body, content_type=content_type))
+            case leg_events.LegDigit(digit):
+                self.emit(events.Dtmf(digit=digit))
+            case leg_events.LegTransferRequested(refer_to, referred_by):
+                self.emit(events.TransferRequest(refer_to=refer_to, referred_by=referred_by))
+            case leg_events.LegEnded():
+                self._leg_ended = event
+            case leg_events.LegMedia():
+                pass
+            case _:
+                assert_never(event)
+
+    def _handle_media(self, report: link.Report | StreamLost) -> None:
+        match report:
+            case link.SpeechStarted():
+                self._last_activity_at = report.at
+                self.hearing.speech_started(report)
+            case link.SpeechEnded():
+                self.hearing.speech_ended(report)
+            case link.PlayStarted():
+                text = self.speaking.play_started(report)
+                trace = self.turn.agent_voiced(report.voiced_at, text)
+                if trace is not None:
+                    self.emit(trace)
+            case link.PlayEnded():
+                self._last_activity_at = report.at
+                self.speaking.play_ended(report)
+            case link.DigitReceived():
+                self._last_activity_at = report.at
+                self.emit(events.Dtmf(digit=report.digit))
+            case link.RecordingEnded():
+                self.journal.recording_ended(report.path, report.duration_ms, report.error)
+            case link.StreamDead(silent_s=silent_s):
+                self.facts.error = f"no media from the peer for {silent_s:.0f} s"
+                self.hang_up(by="system", cause="rtp_timeout", reason=self.facts.error)
+            case StreamLost(reason=reason):
+                self.journal.is_recording = False
+                self.facts.error = f"media process lost: {reason}"
+                self.hang_up(by="system", cause="media_lost", reason="media process lost")
+            case _:
+                pass
+
+    # -- beginning a conversation
+
+    async def _route(self, router: Router) -> None:
+        """Ask who takes the call. Whatever goes wrong, the call is refused with a code and the reason is kept."""
+        call = IncomingCall(
+            session_id=self.id,
+            caller=self.leg.caller,
+            callee=self.leg.callee,
+            call_id=self.leg.call_id,
+            headers=self.leg.headers,
+            offer=self.leg.offer,
+            created_at=self.facts.started_at,
+            variables=self.facts.variables,
+            playbooks=self.services.playbooks,
+        )
+        try:
+            async with asyncio.timeout(self.services.accept_timeout_s):
+                decision = await router.route(call)
+        except ActiveCallError as error:
+            self.post(_Fatal(error, 480))
+        except Exception as error:
+            self.log.exception("handler failed")
+            self.post(_Fatal(error, 500))
+        else:
+            self.post(_Routed(decision))
+
+    def _decided(self, decision: Decision) -> None:
+        match decision:
+            case Accepted(playbook, option, variables):
+                self.playbook = playbook
+                self.facts.variables.update(variables)
+                self.accept(option)
+            case Refused(code, reason):
+                self._deciding_until = None
+                self.emit(events.Reject(code=code, reason=reason))
+                self.leg.reject(code, reason)
+            case LeftOpen():
+                self.spawn(self.leg.ring(), "ring")
+
+    def accept(self, option: CallOption) -> None:
+        """Answer the call: get the engines ready, then the leg."""
+        self._deciding_until = None
+        self.option = merged(option, self.option)
+        self.spawn(self._accept(), "accept")
+
+    async def _accept(self) -> None:
+        try:
+            await self.leg.ring()
+            await self._prepare()
+            await self.leg.accept(self.option)
+        except ActiveCallError as error:
+            self.post(_Fatal(error, 500))
+
+    async def _dial(self) -> None:
+        try:
+            await self._prepare()
+            await self.leg.dial(self.option)
+        except ActiveCallError as error:
+            self.post(_Fatal(error, 503))
+
+    async def _prepare(self) -> None:
+        """Choose engines, wake the agent. Raises ConfigError or ProviderError when an engine cannot be had."""
+        if self.playbook is not None:
+            self.facts.playbook = self.playbook.file
+            self.option = merged(self.option, self.playbook.option)
+        choice = choose_speech(self.option, self.playbook)
+        engines = self.services.engines
+        recogniser: Recogniser = engines.get_recogniser(choice.asr)
+        synthesiser: Synthesiser = engines.get_synthesiser(choice.tts)
+        responder: Responder | None = engines.get_responder(choice.llm) if choice.llm is not None else None
+        self.hearing.set_end_of_turn(choice.end_of_turn_ms)
+        self.hearing.use(recogniser.start(self.post, lambda error: self.post(_RecogniserFailed(error)), language=choice.asr.language))
+        self.speaking.use(None, synthesiser)
+        self.spawn(self.speaking.run(), "speaking")
+        if self.playbook is not None:
+            self._wake(self.playbook, responder)
+        stream = await self.leg.open_media()
+        if stream is not None:
+            self.speaking.use(stream, None)
+            stream.listen(
+                detect=True,
+                forward_audio=True,
+                threshold=choice.voice_threshold,
+                min_speech_ms=choice.min_speech_ms,
+                silence_ms=choice.silence_ms,
+            )
+
+    def _wake(self, playbook: Playbook, responder: Responder | None) -> None:
+        facts = self.facts
+        built_in = {
+            "session_id": facts.session_id,
+            "call_type": facts.call_type,
+            "caller": facts.caller,
+            "callee": facts.callee,
+            "start_time": facts.started_at.isoformat(),
+        }
+        agent = Dialogue(playbook, {**built_in, **facts.variables}, self.leg.headers)
+        ports = BrainPorts(
+            perform=self.perform,
+            tell=self.tell,
+            post=lambda item: self.post(_ForAgent(item)),
+            expect_phrases=self.hearing.expect_phrases,
+            spawn=self.spawn,
+            now=self._clock.now,
+        )
+        self._brain = Brain(agent, responder, self.services.http, self.turn, ports, self.log)
+
+    def _start_recording(self) -> None:
+        policy = self.services.recording
+        if self.option.recorder is not None and self.option.recorder.recorder_file:
+            self.record(Path(self.option.recorder.recorder_file.replace("{id}", self.id)), self.option.recorder.samplerate)
+        elif policy is not None and policy.auto_start:
+            self.record(policy.path_for(self.facts), policy.rate_hz)
+
+    def record(self, path: Path | None = None, rate_hz: int = 16_000) -> None:
+        """Begin to record the call into `path`, or where the policy says."""
+        if path is None and self.services.recording is not None:
+            path, rate_hz = self.services.recording.path_for(self.facts), self.services.recording.rate_hz
+        if path is not None and self.leg.stream is not None:
+            self.leg.stream.start_recording(str(path), rate_hz)
+            self.journal.recording_began(str(path))
+
+    def _give_up(self, error: Exception, code: int) -> None:
+        self.facts.error = str(error)
+        self.emit(events.Error(sender="call", error=str(error), code=code))
+        if self.facts.phase is Phase.ANSWERED or self.facts.direction == "outbound":
+            self.hang_up(by="system", cause="error", reason=str(error))
+        else:
+            self.leg.reject(code, "Server Internal Error" if code == 500 else "Temporarily Unavailable")
+
+    def _to_epoch_ms(self, monotonic_s: float) -> int:
+        return int((monotonic_s + self._epoch_offset_s) * 1000)
+
+
+class _CallOver(Exception):
+    """Ends the task group when the leg is gone."""

@@ -1,0 +1,271 @@
+"""The agent's side of the conversation: from `tts` and `play` commands to queued sound, and from the playout's reports to events.
+
+Commands become jobs that one task works off in order, so that sentences are synthesised ahead of what plays. A play (playId) is made of
+pieces; its text and the samples of each piece are kept, so that an interruption can say which words were heard. A play that is stopped
+takes its unfinished jobs with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from active_call.base.errors import ActiveCallError, MediaError
+from active_call.base.world import Clock
+from active_call.call.latency import TurnClock
+from active_call.codec.resample import StreamResampler
+from active_call.contract import commands, events
+from active_call.media.client import MediaStream
+from active_call.media.files import read_sound
+from active_call.media.link import PlayEnded, PlayStarted
+from active_call.providers.base import Synthesiser
+
+DEFAULT_FADE_MS = 40
+INLINE_AUDIO_RATE_HZ = 16_000
+
+
+@dataclass(slots=True)
+class _Piece:
+    """One stretch of a play: its words and how long it sounds."""
+
+    text: str
+    duration_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class _Play:
+    id: str
+    pieces: list[_Piece] = field(default_factory=list)
+    auto_hangup: bool = False
+    closed: bool = False
+    stopped: bool = False
+
+    @property
+    def text(self) -> str:
+        return " ".join(piece.text for piece in self.pieces if piece.text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Something to make sound of: `pcm` at `rate_hz`, a file or URL, or text."""
+
+    play: _Play
+    piece: _Piece
+    text: str = ""
+    source: str = ""
+    pcm: bytes = b""
+    rate_hz: int = INLINE_AUDIO_RATE_HZ
+    speaker: str | None = None
+    speed: float | None = None
+    closes: bool = False
+
+
+class Speaking:
+    """Makes the call's sound. `emit` takes contract events, `on_auto_hangup` is called when a play that asks for it has been heard."""
+
+    def __init__(
+        self,
+        *,
+        emit: Callable[[events.Event], None],
+        clock: Clock,
+        turn: TurnClock,
+        on_auto_hangup: Callable[[], None],
+        sounds_folder: Path,
+    ) -> None:
+        self._emit = emit
+        self._clock = clock
+        self._turn = turn
+        self._on_auto_hangup = on_auto_hangup
+        self._sounds_folder = sounds_folder
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._plays: dict[str, _Play] = {}
+        self._stream: MediaStream | None = None
+        self._synthesiser: Synthesiser | None = None
+        self._n_unnamed = 0
+
+    def use(self, stream: MediaStream | None, synthesiser: Synthesiser | None) -> None:
+        """Where the sound goes and who makes it; either may come later than the first command."""
+        self._stream = stream or self._stream
+        self._synthesiser = synthesiser or self._synthesiser
+
+    @property
+    def is_speaking(self) -> bool:
+        return any(not play.stopped for play in self._plays.values())
+
+    # -- commands
+
+    def tts(self, command: commands.Tts) -> None:
+        play = self._play_for(command.play_id, auto_hangup=command.auto_hangup)
+        if play.closed:
+            play = self._replace(play)
+        piece = _Piece("" if command.base64 else command.text.strip())
+        play.pieces.append(piece)
+        play.closed = command.end_of_stream or not command.streaming
+        option = command.option
+        self._jobs.put_nowait(
+            _Job(
+                play,
+                piece,
+                text=piece.text,
+                pcm=base64.b64decode(command.text) if command.base64 else b"",
+                speaker=command.speaker or (option.speaker if option else None),
+                speed=option.speed if option else None,
+                closes=play.closed,
+            )
+        )
+        if piece.text:
+            self._turn.mark("synthesis_asked_at", self._clock.now())
+
+    def play(self, command: commands.Play) -> None:
+        play = self._play_for(command.url, auto_hangup=command.auto_hangup)
+        if play.closed:
+            play = self._replace(play)
+        play.closed = True
+        piece = _Piece("")
+        play.pieces.append(piece)
+        self._jobs.put_nowait(_Job(play, piece, source=command.url, closes=True))
+
+    def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
+        """Stop all plays; with `graceful`, let what plays now finish and drop only what has not begun."""
+        plays = list(self._plays.values())
+        for play in plays[1:] if graceful else plays:
+            self._stop(play, DEFAULT_FADE_MS if fade_ms is None else fade_ms)
+
+    def pause(self, paused: bool) -> None:
+        if self._stream is not None:
+            self._stream.pause(paused)
+
+    def _play_for(self, play_id: str | None, *, auto_hangup: bool) -> _Play:
+        """The play that goes on under this id, or a new one, which replaces all others."""
+        if play_id is None:
+            self._n_unnamed += 1
+            play_id = f"p{self._n_unnamed}"
+        play = self._plays.get(play_id)
+        if play is None or play.stopped:
+            self.interrupt()
+            play = self._plays[play_id] = _Play(play_id)
+        play.auto_hangup = play.auto_hangup or auto_hangup
+        return play
+
+    def _replace(self, play: _Play) -> _Play:
+        """A closed play is spoken to again under its own id: it starts anew."""
+        self._stop(play, DEFAULT_FADE_MS)
+        fresh = self._plays[play.id] = _Play(play.id, auto_hangup=play.auto_hangup)
+        return fresh
+
+    def _stop(self, play: _Play, fade_ms: int) -> None:
+        if not play.stopped:
+            play.stopped = True
+            if self._stream is not None:
+                self._stream.stop(play.id, fade_ms)
+
+    # -- the task that makes sound
+
+    async def run(self) -> None:
+        """Work off the jobs, one after another, until cancelled."""
+        while True:
+            await self._work_off(await self._jobs.get())
+
+    async def _work_off(self, job: _Job) -> None:
+        try:
+            if not job.play.stopped:
+                await self._sound(job)
+        except ActiveCallError as error:
+            self._emit(events.Error(sender="tts" if job.text else "play", error=str(error)))
+        if job.closes and self._stream is not None and not job.play.stopped:
+            self._stream.queue_audio(job.play.id, b"", end=True)
+
+    async def _sound(self, job: _Job) -> None:
+        if self._stream is None:
+            raise MediaError("the call has no media stream yet")
+        stream = self._stream
+        resampler: StreamResampler | None = None
+        async with aclosing(self._pcm_of(job)) as pieces:
+            async for pcm, rate_hz in pieces:
+                if job.play.stopped:
+                    return
+                if resampler is None:
+                    resampler = StreamResampler(rate_hz, stream.rate_hz)
+                self._queue(job, resampler.push(pcm))
+        if resampler is not None:
+            self._queue(job, resampler.flush())
+
+    def _queue(self, job: _Job, pcm: bytes) -> None:
+        if not pcm or self._stream is None or job.play.stopped:
+            return
+        job.piece.duration_ms += len(pcm) / 2 * 1000 / self._stream.rate_hz
+        self._turn.mark("synthesised_at", self._clock.now())
+        self._stream.queue_audio(job.play.id, pcm)
+
+    async def _pcm_of(self, job: _Job) -> AsyncGenerator[tuple[bytes, int], None]:
+        if job.pcm:
+            yield job.pcm, job.rate_hz
+        elif job.source:
+            sound = await read_sound(job.source, self._sounds_folder)
+            yield sound.pcm, sound.rate_hz
+        elif job.text:
+            if self._synthesiser is None:
+                raise MediaError("no speech synthesis is configured for this call")
+            sound_of = self._synthesiser.synthesise(job.text, speaker=job.speaker, speed=job.speed)
+            async for pcm in sound_of:
+                yield pcm, self._synthesiser.rate_hz
+
+    # -- reports of the media stream
+
+    def play_started(self, report: PlayStarted) -> str:
+        """The first packet has left. Gives the text of the play as far as it is known."""
+        self._emit(events.TrackStart(play_id=report.play))
+        play = self._plays.get(report.play)
+        return play.text if play else ""
+
+    def play_ended(self, report: PlayEnded) -> None:
+        play = self._plays.get(report.play)
+        if report.completed:
+            self._emit(events.TrackEnd(play_id=report.play, duration=round(report.heard_ms)))
+        elif play is not None:
+            heard, position = heard_words(play.pieces, report.heard_ms)
+            self._emit(
+                events.Interruption(
+                    play_id=report.play,
+                    subtitle=heard,
+                    position=position,
+                    total_duration=round(max(report.queued_ms, report.heard_ms)),
+                    current=round(report.heard_ms),
+                )
+            )
+        if play is not None:
+            self._plays.pop(report.play, None)
+            if report.completed and play.auto_hangup:
+                self._on_auto_hangup()
+
+
+def heard_words(pieces: list[_Piece], heard_ms: float) -> tuple[str, int]:
+    """What of the pieces' text was heard in `heard_ms`, and how many words that is.
+
+    Within a piece, time is shared among words by their length in letters plus one for the gap.
+    """
+    words: list[str] = []
+    for piece in pieces:
+        if heard_ms >= piece.duration_ms and piece.duration_ms > 0:
+            words += piece.text.split()
+            heard_ms -= piece.duration_ms
+            continue
+        if piece.duration_ms > 0:
+            words += _first_words(piece.text.split(), heard_ms / piece.duration_ms)
+        break
+    return " ".join(words), len(words)
+
+
+def _first_words(words: list[str], share: float) -> list[str]:
+    total = sum(len(word) + 1 for word in words)
+    reached, heard = 0.0, []
+    for word in words:
+        reached += len(word) + 1
+        if reached > share * total + 0.5:
+            break
+        heard.append(word)
+    return heard

@@ -1,0 +1,69 @@
+"""What is known of a call as a whole: its phase and the facts that records and lists show.
+
+Phases only move forward:
+
+    new -> ringing -> answered -> ended        (any phase may jump to ended)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+
+class Phase(IntEnum):
+    """How far a call has come."""
+
+    NEW = 0
+    RINGING = 1
+    ANSWERED = 2
+    ENDED = 3
+
+
+@dataclass(slots=True)
+class CallFacts:
+    """The facts of one call. Times are aware UTC; None: has not happened."""
+
+    session_id: str
+    direction: str
+    """`inbound` or `outbound`."""
+    call_type: str
+    caller: str
+    callee: str
+    call_id: str
+    """The protocol's own id of the call."""
+    started_at: datetime
+    phase: Phase = Phase.NEW
+    ringing_at: datetime | None = None
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: str = ""
+    ended_by: str = ""
+    sip_code: int | None = None
+    error: str = ""
+    playbook: str = ""
+    variables: dict[str, Any] = field(default_factory=dict)
+
+    def reach(self, phase: Phase, at: datetime) -> bool:
+        """Move forward to `phase`; False when the call was there or further already."""
+        if phase <= self.phase:
+            return False
+        self.phase = phase
+        if phase is Phase.RINGING:
+            self.ringing_at = at
+        elif phase is Phase.ANSWERED:
+            self.answered_at = at
+        elif phase is Phase.ENDED:
+            self.ended_at = at
+        return True
+
+    @property
+    def status(self) -> str:
+        """`active`, `answered` (and over), `rejected` or `failed`."""
+        if self.phase is not Phase.ENDED:
+            return "active"
+        if self.error:
+            return "failed"
+        return "answered" if self.answered_at else "rejected"

@@ -1,0 +1,4 @@
+"""The contract with everybody outside: commands in, events out, options for a call.
+
+Values only. `wire` is the one module that knows their JSON.
+"""

@@ -1,0 +1,160 @@
+"""What a client, a playbook or a script may ask of a call: the closed union `Command`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+from active_call.contract.options import CallOption, ReferOption, TtsOption
+
+
+class CommandBase(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="command"):
+    """The base of all commands; the tag is the command's name."""
+
+    aliases: ClassVar[dict[str, str]] = {}
+
+
+class Invite(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="invite"):
+    option: CallOption = CallOption()
+
+
+class Accept(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="accept"):
+    option: CallOption = CallOption()
+
+
+class Ringing(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="ringing"):
+    recorder: dict[str, Any] | None = None
+    early_media: bool = False
+    ringtone: str | None = None
+
+
+class Reject(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="reject"):
+    reason: str = ""
+    code: int = 486
+
+
+class Tts(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="tts"):
+    """Speak. The same `play_id` as what plays: appended. Another one, or none: replaces what plays."""
+
+    text: str = ""
+    speaker: str | None = None
+    play_id: str | None = None
+    auto_hangup: bool = False
+    streaming: bool = False
+    """More text of this play_id follows, until one with `end_of_stream`."""
+    end_of_stream: bool = False
+    wait_input_timeout: int | None = None
+    """Seconds of the caller's silence after this utterance, after which `silence` is reported as a followup."""
+    option: TtsOption | None = None
+    base64: bool = False
+    """`text` is base64 of s16le PCM at 16 kHz."""
+    cache_key: str | None = None
+
+
+class Play(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="play"):
+    """Play a file or URL, which is also its playId in events."""
+
+    url: str
+    auto_hangup: bool = False
+    wait_input_timeout: int | None = None
+
+
+class Interrupt(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="interrupt"):
+    graceful: bool = False
+    """Let the tts command that is playing finish; drop what comes after it."""
+    fade_out_ms: int | None = None
+
+
+class Pause(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="pause"):
+    pass
+
+
+class Resume(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="resume"):
+    pass
+
+
+class Mute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="mute"):
+    track_id: str | None = None
+
+
+class Unmute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="unmute"):
+    track_id: str | None = None
+
+
+class Refer(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="refer"):
+    callee: str
+    caller: str = ""
+    options: ReferOption | None = None
+
+
+class Message(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message"):
+    aliases: ClassVar[dict[str, str]] = {"text": "body"}
+
+    body: str
+    content_type: str | None = None
+    headers: dict[str, str] = {}
+    refer: bool = False
+
+
+class Bridge(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="bridge"):
+    target_session_id: str
+
+
+class Unbridge(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="unbridge"):
+    target_session_id: str | None = None
+
+
+class Hangup(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="hangup"):
+    reason: str | None = None
+    initiator: str | None = None
+    headers: dict[str, str] = {}
+    refer: bool = False
+
+
+class History(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="history"):
+    speaker: str
+    text: str
+
+
+class AddIceCandidate(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="addIceCandidate"):
+    candidate: str
+    sdp_mid: str | None = None
+    sdp_m_line_index: int | None = msgspec.field(default=None, name="sdpMLineIndex")
+
+
+class Custom(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="custom"):
+    data: Any
+    sender: str | None = None
+
+
+class Dtmf(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="dtmf"):
+    digits: str
+    duration: int = 160
+    """ms a digit."""
+    method: str = "rfc4733"
+    """`rfc4733`, `info` or `inband`."""
+
+
+class Hold(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="hold"):
+    pass
+
+
+class Unhold(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="unhold"):
+    pass
+
+
+class Record(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="record"):
+    action: str
+    """`start`, `stop`, `pause` or `resume`."""
+
+
+class SetVar(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="setVar"):
+    key: str
+    value: Any = None
+
+
+Command = (
+    Invite | Accept | Ringing | Reject | Tts | Play | Interrupt | Pause | Resume | Mute | Unmute | Refer | Message | Bridge
+    | Unbridge | Hangup | History | AddIceCandidate | Custom | Dtmf | Hold | Unhold | Record | SetVar
+)  # fmt: skip

@@ -1,0 +1,239 @@
+"""What a call tells: the closed union `Event`. Times named `timestamp`, `start_time` … are milliseconds since the Unix epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class EventBase(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="event"):
+    """The base of all events; the tag is the event's name. `timestamp` is set by the session that emits it."""
+
+    timestamp: int = 0
+    track_id: str | None = None
+    refer: bool = False
+    """The event belongs to the far leg of a transfer."""
+
+
+class Incoming(EventBase, frozen=True, kw_only=True, rename="camel", tag="incoming"):
+    caller: str
+    callee: str
+    sdp: str = ""
+
+
+class Ringing(EventBase, frozen=True, kw_only=True, rename="camel", tag="ringing"):
+    early_media: bool = msgspec.field(default=False)
+
+
+class Answer(EventBase, frozen=True, kw_only=True, rename="camel", tag="answer"):
+    sdp: str = ""
+
+
+class Reject(EventBase, frozen=True, kw_only=True, rename="camel", tag="reject"):
+    reason: str = ""
+    code: int | None = None
+
+
+class MediaReady(EventBase, frozen=True, kw_only=True, rename="camel", tag="mediaReady"):
+    pass
+
+
+class Attendee(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One party of the call."""
+
+    username: str = ""
+    realm: str = ""
+    source: str = ""
+
+
+class Hangup(EventBase, frozen=True, kw_only=True, rename="camel", tag="hangup"):
+    """The call is over. Times are ISO 8601; those of things that did not happen are absent."""
+
+    reason: str | None = None
+    initiator: str | None = None
+    start_time: str = ""
+    hangup_time: str = ""
+    answer_time: str | None = None
+    ringing_time: str | None = None
+    from_: Attendee | None = msgspec.field(default=None, name="from")
+    to: Attendee | None = None
+    extra: dict[str, Any] | None = None
+
+
+class Speaking(EventBase, frozen=True, kw_only=True, rename="camel", tag="speaking"):
+    """The caller has begun to speak."""
+
+    start_time: int = 0
+    is_filler: bool | None = None
+    confidence: float | None = None
+
+
+class Silence(EventBase, frozen=True, kw_only=True, rename="camel", tag="silence"):
+    """The caller has stopped speaking; `duration` is the length of the speech that ended, in ms."""
+
+    start_time: int = 0
+    duration: int = 0
+
+
+class Eou(EventBase, frozen=True, kw_only=True, rename="camel", tag="eou"):
+    completed: bool = True
+    interrupt_point: int | None = None
+
+
+class AsrDelta(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrDelta"):
+    index: int = 0
+    text: str = ""
+    start_time: int | None = None
+    end_time: int | None = None
+    is_filler: bool | None = None
+    confidence: float | None = None
+    task_id: str | None = None
+
+
+class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFinal"):
+    """What the caller said, once and for all. An empty text: there was speech, and nothing could be made of it."""
+
+    index: int = 0
+    text: str = ""
+    start_time: int | None = None
+    end_time: int | None = None
+    is_filler: bool | None = None
+    confidence: float | None = None
+    task_id: str | None = None
+
+
+class TrackStart(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackStart"):
+    play_id: str | None = None
+
+
+class TrackEnd(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackEnd"):
+    """A playback has sounded to its end. `duration` in ms."""
+
+    duration: int = 0
+    ssrc: int = 0
+    play_id: str | None = None
+
+
+class Interruption(EventBase, frozen=True, kw_only=True, rename="camel", tag="interruption"):
+    """A playback was cut short. `subtitle` is what was heard of it, `position` the index of the word reached."""
+
+    play_id: str | None = None
+    subtitle: str | None = None
+    position: int | None = None
+    total_duration: int = 0
+    """ms of the whole playback, as far as it was known."""
+    current: int = 0
+    """ms that were heard."""
+
+
+class Dtmf(EventBase, frozen=True, kw_only=True, rename="camel", tag="dtmf"):
+    digit: str
+
+
+class Hold(EventBase, frozen=True, kw_only=True, rename="camel", tag="hold"):
+    on_hold: bool
+
+
+class Inactivity(EventBase, frozen=True, kw_only=True, rename="camel", tag="inactivity"):
+    pass
+
+
+class TransferRequest(EventBase, frozen=True, kw_only=True, rename="camel", tag="transferRequest"):
+    refer_to: str
+    referred_by: str | None = None
+
+
+class Message(EventBase, frozen=True, kw_only=True, rename="camel", tag="message"):
+    body: str
+    content_type: str | None = None
+
+
+class RingbackState(EventBase, frozen=True, kw_only=True, rename="camel", tag="ringbackState"):
+    state: str
+    state_index: int = 0
+    confidence: float = 0.0
+    prev_state: str | None = None
+    prev_confidence: float | None = None
+    is_final: bool = False
+
+
+class AnswerMachineDetection(EventBase, frozen=True, kw_only=True, rename="camel", tag="answerMachineDetection"):
+    start_time: int = 0
+    end_time: int = 0
+    text: str = ""
+
+
+class FunctionCall(EventBase, frozen=True, kw_only=True, rename="camel", tag="functionCall"):
+    call_id: str
+    name: str
+    arguments: str
+
+
+class Metrics(EventBase, frozen=True, kw_only=True, rename="camel", tag="metrics"):
+    key: str
+    duration: int = 0
+    data: Any = None
+
+
+class Error(EventBase, frozen=True, kw_only=True, rename="camel", tag="error"):
+    sender: str
+    error: str
+    code: int | None = None
+
+
+class AddHistory(EventBase, frozen=True, kw_only=True, rename="camel", tag="addHistory"):
+    """A line of the transcript: what was said and, for the agent, only as far as it was heard."""
+
+    speaker: str
+    text: str
+    sender: str | None = None
+
+
+class Custom(EventBase, frozen=True, kw_only=True, rename="camel", tag="custom"):
+    data: Any
+    sender: str | None = None
+
+
+class Other(EventBase, frozen=True, kw_only=True, rename="camel", tag="other"):
+    sender: str
+    extra: dict[str, Any] | None = None
+
+
+class Binary(EventBase, frozen=True, kw_only=True, rename="camel", tag="binary"):
+    data: bytes
+
+
+class Ping(EventBase, frozen=True, kw_only=True, rename="camel", tag="ping"):
+    payload: str | None = None
+
+
+class Transfer(EventBase, frozen=True, kw_only=True, rename="camel", tag="transfer"):
+    state: str
+    target: str
+    code: int | None = None
+
+
+class Turn(EventBase, frozen=True, kw_only=True, rename="camel", tag="turn"):
+    """One turn's latency, measured at the RTP sockets. Every part in ms; a part that did not occur is absent.
+
+    `latency` runs from the arrival of the caller's last voiced packet to the departure of our first voiced one. It is the sum of
+    `end_of_turn_wait` (silence we wait for on purpose), `recognition`, `model`, `synthesis` and what is left: `added`, our own.
+    """
+
+    index: int
+    speaker: str = "agent"
+    text: str = ""
+    latency: float | None = None
+    end_of_turn_wait: float | None = None
+    recognition: float | None = None
+    model: float | None = None
+    synthesis: float | None = None
+    added: float | None = None
+
+
+Event = (
+    Incoming | Ringing | Answer | Reject | MediaReady | Hangup | Speaking | Silence | Eou | AsrDelta | AsrFinal | TrackStart
+    | TrackEnd | Interruption | Dtmf | Hold | Inactivity | TransferRequest | Message | RingbackState | AnswerMachineDetection
+    | FunctionCall | Metrics | Error | AddHistory | Custom | Other | Binary | Ping | Transfer | Turn
+)  # fmt: skip

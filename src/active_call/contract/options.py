@@ -1,0 +1,226 @@
+"""What may be chosen for a call: in `invite`, `accept`, `POST /call`, and a playbook's front matter.
+
+Field names are the contract's, in snake_case; on the wire they are camelCase (`wire`). `None` means that nothing was said, and
+the next level down (playbook, config file, built-in default) decides. Units stand in the names; where the contract's own name has
+none, the docstring gives it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The base of all option groups. `aliases` maps further accepted names (snake_case) to field names."""
+
+    aliases: ClassVar[dict[str, str]] = {}
+
+
+class SipOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """How a SIP leg is placed or answered."""
+
+    username: str | None = None
+    password: str | None = None
+    realm: str | None = None
+    contact: str | None = None
+    headers: dict[str, str] = {}
+    """Added to the INVITE (or to the 200 when answering)."""
+    hangup_headers: dict[str, str] = {}
+    """Added to the BYE; values are templates in a playbook."""
+    extract_headers: list[str | dict[str, str]] = []
+    """Names of the headers that become variables, or `{name, pattern}`; empty means every `X-*` header."""
+    enable_srtp: bool | None = None
+
+
+class RecorderOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A recording of the call."""
+
+    recorder_file: str = ""
+    """Path; `{id}` is filled in with the session id."""
+    samplerate: int = 16000
+    ptime: int = 200
+    """How often the file is written, in ms."""
+    format: str | None = None
+
+
+class VadOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Voice activity detection."""
+
+    type: str = "silero"
+    samplerate: int = 16000
+    speech_padding: int = 250
+    """ms of audio kept before the detected start of speech."""
+    silence_padding: int = 100
+    """ms of silence after which speech is reported as ended."""
+    ratio: float = 0.5
+    voice_threshold: float = 0.5
+    max_buffer_duration_secs: int = 50
+    silence_timeout: int | None = None
+    """ms."""
+    endpoint: str | None = None
+    secret_key: str | None = None
+    secret_id: str | None = None
+
+
+class AgcOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Automatic gain control of the caller's voice."""
+
+    headroom_db: float = 5.0
+    max_gain_db: float = 50.0
+    initial_gain_db: float = 15.0
+    max_gain_change_db_per_second: float = 6.0
+    max_output_noise_level_dbfs: float = -50.0
+    adjacent_speech_frames_threshold: int = 12
+    enable_limiter: bool = True
+
+
+class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Speech recognition."""
+
+    aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key", "model": "model_type"}
+
+    provider: str | None = None
+    language: str | None = None
+    app_id: str | None = None
+    secret_id: str | None = None
+    secret_key: str | None = None
+    model_type: str | None = None
+    buffer_size: int | None = None
+    samplerate: int | None = None
+    endpoint: str | None = None
+    extra: dict[str, Any] = {}
+    start_when_answer: bool | None = None
+
+
+class TtsOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Speech synthesis."""
+
+    aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key", "voice": "model"}
+
+    provider: str | None = None
+    samplerate: int | None = None
+    speed: float | None = None
+    app_id: str | None = None
+    secret_id: str | None = None
+    secret_key: str | None = None
+    volume: int | None = None
+    """1 to 10."""
+    speaker: str | None = None
+    codec: str | None = None
+    subtitle: bool | None = None
+    emotion: str | None = None
+    model: str | None = None
+    language: str | None = None
+    endpoint: str | None = None
+    extra: dict[str, Any] = {}
+    max_concurrent_tasks: int | None = None
+    cache_key: str | None = None
+
+
+class EouOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """End of utterance: when the caller's turn counts as over."""
+
+    aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key"}
+
+    type: str | None = None
+    endpoint: str | None = None
+    secret_key: str | None = None
+    secret_id: str | None = None
+    timeout: int | None = None
+    """ms of silence that end a turn."""
+    extra: dict[str, Any] = {}
+
+
+class RealtimeOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A speech-to-speech model instead of recogniser, model and synthesiser."""
+
+    aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key"}
+
+    provider: str | None = None
+    model: str | None = None
+    secret_key: str | None = None
+    endpoint: str | None = None
+    turn_detection: dict[str, Any] = {}
+    tools: list[dict[str, Any]] = []
+    voice: str | None = None
+    extra: dict[str, Any] = {}
+
+
+class AmbianceOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Background sound under the agent's voice."""
+
+    path: str | None = None
+    duck_level: float = 0.1
+    normal_level: float = 0.3
+    transition_speed: float = 0.01
+    enabled: bool | None = None
+
+
+class RingbackDetectionOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Recognition of ringback and other tones before the answer."""
+
+    enabled: bool | None = None
+    min_buffer_secs: float | None = None
+    detection_interval_secs: float | None = None
+    confidence_threshold: float = 0.5
+    on_state_change_only: bool | None = None
+
+
+class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The call's audio as raw PCM over a WebSocket that this server opens."""
+
+    url: str = ""
+    input_sample_rate: int = 16000
+    output_sample_rate: int = 16000
+    packet_size: int = 2560
+    ptime: int | None = None
+
+
+class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Everything that may be chosen for one call."""
+
+    caller: str | None = None
+    callee: str | None = None
+    offer: str | None = None
+    codec: str | None = None
+    denoise: bool | None = None
+    handshake_timeout: int | None = None
+    """Seconds that an outbound call may take until it is answered."""
+    inactivity_timeout: int | None = None
+    """Seconds without a word from either side, after which the call is ended."""
+    subscribe: bool | None = None
+    enable_ipv6: bool | None = None
+    enable_ice_lite: bool | None = None
+    extra: dict[str, Any] = {}
+    sip: SipOption | None = None
+    recorder: RecorderOption | None = None
+    vad: VadOption | None = None
+    agc: AgcOption | None = None
+    asr: AsrOption | None = None
+    tts: TtsOption | None = None
+    eou: EouOption | None = None
+    realtime: RealtimeOption | None = None
+    ambiance: AmbianceOption | None = None
+    ringback_detection: RingbackDetectionOption | None = None
+    media_pass: MediaPassOption | None = None
+
+
+class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """How a transfer is made."""
+
+    denoise: bool | None = None
+    agc: AgcOption | None = None
+    vad: VadOption | None = None
+    asr: AsrOption | None = None
+    timeout: int | None = None
+    """Seconds."""
+    moh: str | None = None
+    auto_hangup: bool | None = None
+    sip: SipOption | None = None
+    call_id: str | None = None
+    pause_parent_asr: bool | None = None
+    forward_dtmf: bool | None = None
+    mode: str | None = None
+    """`refer`, `bridge` or `auto`."""

@@ -1,0 +1,124 @@
+"""The sound of a SIP leg: one media stream and the offer/answer that describes it (RFC 3264, RFC 4568).
+
+Descriptions of the peer enter, descriptions of ours leave, and the stream is set accordingly. Knows SDP and the media plane, not SIP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from active_call.base.world import Randomness
+from active_call.media.client import MediaPool, MediaStream, StreamLost
+from active_call.media.link import Report
+from active_call.rtp.srtp import new_key
+from active_call.sdp.negotiation import Agreement, CryptoKey, LocalMedia, accept_answer, build_offer, negotiate_answer
+
+SRTP_SUITES = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSettings:
+    """What all legs of this server offer."""
+
+    bind_ip: str
+    codecs: tuple[str, ...]
+    latching: bool = True
+    rtp_timeout_s: float = 20.0
+
+
+class LegMedia:
+    """A leg's stream, from opening to close."""
+
+    def __init__(self, pool: MediaPool, settings: MediaSettings, randomness: Randomness, *, public_ip: str) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._randomness = randomness
+        self._public_ip = public_ip
+        self._session_id = int(randomness.token(4), 16)
+        self._version = 0
+        self._keys: tuple[CryptoKey, ...] = ()
+        self._offer: bytes | None = None
+        self.stream: MediaStream | None = None
+        self.agreement: Agreement | None = None
+
+    async def open(self, on_report: Callable[[Report | StreamLost], None]) -> MediaStream:
+        """Reserve a stream and its port. Raises MediaError."""
+        if self.stream is None:
+            self.stream = await self._pool.open_stream(on_report, bind_ip=self._settings.bind_ip)
+        return self.stream
+
+    def answer(self, offer: bytes) -> bytes:
+        """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed."""
+        keys = {key.suite: key.key for key in self._keys}
+
+        def key_for(suite: str) -> bytes:
+            return keys.get(suite) or new_key(self._randomness)
+
+        answer, agreement = negotiate_answer(
+            offer, self._local(), key_for=key_for, session_id=self._session_id, version=self._next_version()
+        )
+        if agreement.crypto is not None:
+            self._keys = (CryptoKey(agreement.crypto.tag, agreement.crypto.suite, agreement.crypto.send_key),)
+        self._apply(agreement)
+        return answer
+
+    def offer(self, *, srtp: bool) -> bytes:
+        """Our own offer; its answer goes to `accept`."""
+        if srtp and not self._keys:
+            self._keys = tuple(CryptoKey(tag, suite, new_key(self._randomness)) for tag, suite in enumerate(SRTP_SUITES, start=1))
+        self._offer = build_offer(self._local(), keys=self._keys if srtp else (), session_id=self._session_id, version=self._next_version())
+        return self._offer
+
+    def accept(self, answer: bytes) -> None:
+        """The answer to our last offer. Raises NegotiationError or ParseError."""
+        if self._offer is None:
+            return
+        self._apply(accept_answer(self._offer, answer, keys=self._keys))
+
+    async def close(self) -> dict[str, float]:
+        """Free the stream; gives what crossed the wire."""
+        if self.stream is None:
+            return {}
+        closed = await self.stream.close()
+        if closed is None:
+            return {}
+        return {
+            "packets_sent": closed.packets_sent,
+            "packets_received": closed.packets_received,
+            "packets_lost": closed.packets_lost,
+            "packets_late": closed.packets_late,
+            "packets_dropped": closed.packets_dropped,
+            "jitter_ms": round(closed.jitter_ms, 2),
+            "round_trip_ms": round(closed.round_trip_ms, 2),
+        }
+
+    def _local(self) -> LocalMedia:
+        assert self.stream is not None  # noqa: S101 (open comes first)
+        return LocalMedia(ip=self._public_ip, port=self.stream.port, codecs=self._settings.codecs)
+
+    def _next_version(self) -> int:
+        self._version += 1
+        return self._version
+
+    def _apply(self, agreement: Agreement) -> None:
+        self.agreement = agreement
+        stream, crypto = self.stream, agreement.crypto
+        if stream is None:
+            return
+        stream.configure(
+            remote_ip=agreement.remote_ip,
+            remote_port=agreement.remote_port,
+            codec=agreement.codec,
+            send_payload_type=agreement.send_payload_type,
+            receive_payload_type=agreement.receive_payload_type,
+            send_event_type=-1 if agreement.send_event_type is None else agreement.send_event_type,
+            receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
+            suite=crypto.suite if crypto else "",
+            send_key=crypto.send_key if crypto else b"",
+            receive_key=crypto.receive_key if crypto else b"",
+            send=agreement.send,
+            receive=agreement.receive,
+            latching=self._settings.latching,
+            rtp_timeout_s=0.0 if agreement.on_hold else self._settings.rtp_timeout_s,
+        )

@@ -1,0 +1,102 @@
+"""RTCP of one stream: reports out about every five seconds, reports in, and the round trip they prove.
+
+Datagrams enter through `receive`; compounds (SR or RR, SDES; BYE at the end) leave to the peer's RTCP port, secured like the stream. Knows
+no tick: it is told `now` (monotonic) and Unix time. RFC 3550 section 6; the interval is jittered as section 6.3.1 wants, over [0.5, 1.5].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from active_call.base.errors import ParseError
+from active_call.base.world import Clock, Randomness
+from active_call.media.leg import DATAGRAM_BYTES, Leg
+from active_call.rtp import rtcp
+
+INTERVAL_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What we have sent so far; `rtp_timestamp` is the media clock at the moment of the report."""
+
+    ssrc: int
+    n_packets: int
+    n_octets: int
+    rtp_timestamp: int
+
+
+class ControlProtocol:
+    """The RTCP of a leg. `due_at` is when the next report is to go."""
+
+    __slots__ = ("_clock", "_cname", "_leg", "_random", "_ssrc", "due_at", "round_trip_ms")
+
+    def __init__(self, leg: Leg, ssrc: int, clock: Clock, randomness: Randomness) -> None:
+        self._leg = leg
+        self._ssrc = ssrc
+        self._clock = clock
+        self._random = randomness
+        self._cname = randomness.token(12)
+        """Short-term persistent, random (RFC 7022 section 4.2): it names this stream and nobody."""
+        self.round_trip_ms = -1.0
+        self.due_at = clock.now() + randomness.uniform(0.25, 0.75) * INTERVAL_S
+
+    def send_report(self, sent: Sent, now: float) -> None:
+        """Send the report that is due and set the time of the next one."""
+        self.due_at = now + self._random.uniform(0.5, 1.5) * INTERVAL_S
+        self._send(self._build(sent, now))
+
+    def send_goodbye(self, sent: Sent, now: float) -> None:
+        """Tell the peer that this SSRC ends."""
+        self._send(self._build(sent, now) + rtcp.build_goodbye((self._ssrc,)))
+
+    def _build(self, sent: Sent, now: float) -> bytes:
+        reception = self._leg.reception
+        blocks = (reception.take_report(now),) if reception is not None else ()
+        if not sent.n_packets:
+            return rtcp.build_receiver_report(rtcp.ReceiverReport(sent.ssrc, blocks), self._cname)
+        ntp = rtcp.ntp_time(self._clock.utc_now().timestamp())
+        report = rtcp.SenderReport(sent.ssrc, ntp, sent.rtp_timestamp, sent.n_packets, sent.n_octets, blocks)
+        return rtcp.build_sender_report(report, self._cname)
+
+    def _send(self, compound: bytes) -> None:
+        leg = self._leg
+        if leg.config is None:
+            return
+        ip, port = leg.destination
+        try:
+            packet = compound if leg.srtp_out is None else leg.srtp_out.protect_rtcp(compound)
+            leg.rtcp_socket.sendto(packet, (ip, port + 1))
+        except (OSError, OverflowError):
+            leg.send_errors += 1
+
+    def receive(self, now: float, unix_now: float) -> None:
+        """Take one datagram from the RTCP socket, if there is one. What is not authentic or no RTCP is counted and dropped."""
+        leg = self._leg
+        try:
+            datagram = leg.rtcp_socket.recv(DATAGRAM_BYTES)
+        except OSError:
+            return
+        compound = datagram if leg.srtp_in is None else leg.srtp_in.unprotect_rtcp(datagram)
+        if compound is None or leg.config is None:
+            leg.dropped += 1
+            return
+        try:
+            packets = rtcp.parse_compound(compound)
+        except ParseError:
+            leg.dropped += 1
+            return
+        for packet in packets:
+            if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
+                self._take(packet, now, rtcp.ntp_time(unix_now))
+
+    def _take(self, report: rtcp.SenderReport | rtcp.ReceiverReport, now: float, arrival_ntp: int) -> None:
+        reception = self._leg.reception
+        if isinstance(report, rtcp.SenderReport) and reception is not None and reception.ssrc == report.ssrc:
+            reception.note_sender_report(report.ntp_time, now)
+        for block in report.reports:
+            if block.ssrc == self._ssrc:
+                round_trip_s = rtcp.round_trip_s(block, arrival_ntp)
+                if round_trip_s is not None:
+                    self.round_trip_ms = round_trip_s * 1000

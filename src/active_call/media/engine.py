@@ -1,0 +1,305 @@
+"""The media process without its loop: orders enter, ticks are run, reports leave.
+
+It opens and closes streams in slots, applies orders to them, and holds the halves of the tick together: send, take in what has arrived,
+hear, record, keep house. Knows streams and sockets; no call, and no epoll (it is told which sockets to watch through `Watch`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol, assert_never
+
+from active_call.base.errors import MediaError
+from active_call.base.world import World
+from active_call.media import link, udp
+from active_call.media.batch import SendBatch
+from active_call.media.control_protocol import ControlProtocol, Sent
+from active_call.media.hearing import Hearing
+from active_call.media.leg import Leg
+from active_call.media.link import Link, Order
+from active_call.media.play_reports import SAMPLES_PER_MS, PlayReports
+from active_call.media.ports import PortPool
+from active_call.media.recorder import Recorder
+from active_call.media.recording import RecordingTap
+from active_call.media.sending import Sending
+from active_call.media.slots import SlotTable, Stream
+from active_call.rtp.stream import new_send_stream
+
+HOUSEKEEPING_TICKS: Final = 25
+"""Each stream's watchdog and RTCP timer are looked at twice a second, a share of the streams in every tick."""
+
+logger = logging.getLogger(__name__)
+
+
+class Watch(Protocol):
+    """The loop that owns the sockets' readiness."""
+
+    def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
+        """Call `on_readable(now, unix_now)` whenever `fd` has something; it takes one datagram."""
+        ...
+
+    def unwatch(self, fd: int) -> None:
+        """Forget `fd`, which is about to be closed."""
+        ...
+
+
+class Engine:
+    """All streams of one media process. Single-threaded: every method is called from the process's loop."""
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        ports: PortPool,
+        world: World,
+        watch: Watch,
+        emit: Callable[[Link], None],
+        emit_audio: Callable[[Link], None],
+    ) -> None:
+        self._world = world
+        self._watch = watch
+        self._emit = emit
+        self._ports = ports
+        self._slots = SlotTable(capacity)
+        self._recorder = Recorder()
+        self._batch = SendBatch(capacity)
+        self._sending = Sending(self._batch, PlayReports(emit), world.clock)
+        self._hearing = Hearing(self._batch, capacity, emit, emit_audio)
+        self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
+        self._order_of_slots: list[Stream] = []
+        self._open_files: dict[int, int] = {}
+        self._closed_but_for_files: dict[int, link.StreamClosed] = {}
+        self._is_stale = False
+        self._tick = 0
+        self.is_shut_down = False
+
+    @property
+    def n_streams(self) -> int:
+        return len(self._slots)
+
+    def warm_up(self) -> None:
+        """Do once what is slow the first time."""
+        self._hearing.warm_up()
+
+    @property
+    def is_writing(self) -> bool:
+        """Recordings are not finished yet."""
+        return bool(self._open_files)
+
+    # -- the tick ----------------------------------------------------------------------------------------------------------------------
+
+    def run_send(self, tick: int) -> None:
+        """First half: what leaves the process leaves now."""
+        self._tick = tick
+        if self._is_stale or self._sending.is_stale:
+            self._regroup()
+        self._sending.run(tick)
+
+    def run_hear(self, now: float) -> None:
+        """Second half, after the sockets were emptied: what has arrived is heard; then records and housekeeping."""
+        if self._is_stale:
+            self._regroup()
+        self._hearing.run(self._tick, now)
+        self._recording.run(self._tick)
+        self.report_recordings()
+        for stream in self._order_of_slots[self._tick % HOUSEKEEPING_TICKS :: HOUSEKEEPING_TICKS]:
+            self._keep_house(stream, now)
+
+    def report_recordings(self) -> None:
+        """Tell of the recordings that the writer has finished, and of the closed streams that waited for them."""
+        for ended in self._recorder.take_ended():
+            self._emit(ended)
+            left = self._open_files.get(ended.stream, 1) - 1
+            if left:
+                self._open_files[ended.stream] = left
+                continue
+            self._open_files.pop(ended.stream, None)
+            closed = self._closed_but_for_files.pop(ended.stream, None)
+            if closed is not None:
+                self._emit(closed)
+
+    def _regroup(self) -> None:
+        self._order_of_slots = self._slots.in_order()
+        self._sending.regroup(self._order_of_slots)
+        self._hearing.regroup(self._order_of_slots)
+        self._recording.regroup(self._order_of_slots)
+        self._is_stale = False
+
+    def _keep_house(self, stream: Stream, now: float) -> None:
+        leg, control = stream.leg, stream.control
+        if leg is None or control is None or leg.config is None:
+            return
+        if now >= control.due_at:
+            control.send_report(self._sent(stream), now)
+        leg.flush_digits(now)
+        silent_s = now - leg.last_arrival
+        limit_s = leg.config.rtp_timeout_s
+        if leg.config.receive and 0 < limit_s <= silent_s:
+            if not stream.dead_reported:
+                stream.dead_reported = True
+                self._emit(link.StreamDead(stream.number, silent_s))
+        else:
+            stream.dead_reported = False
+
+    def _sent(self, stream: Stream) -> Sent:
+        slot, batch = stream.slot, self._batch
+        timestamp = batch.timestamp(slot, self._tick)
+        return Sent(int(batch.ssrc[slot]), int(batch.n_packets[slot]), int(batch.n_octets[slot]), timestamp)
+
+    # -- orders ------------------------------------------------------------------------------------------------------------------------
+
+    def handle(self, order: Order, now: float) -> None:
+        """Apply one order. Orders about streams that do not exist (any more) are ignored."""
+        match order:
+            case link.OpenStream():
+                self._open(order, now)
+                return
+            case link.Shutdown():
+                self.shut_down(now)
+                return
+        stream = self._slots.get(order.stream)
+        if stream is not None:
+            try:
+                self._handle_stream(stream, order, now)
+            except ValueError as error:
+                logger.error("order refused", extra={"stream": order.stream, "order": type(order).__name__, "reason": str(error)})
+
+    def _handle_stream(self, stream: Stream, order: Order, now: float) -> None:
+        match order:
+            case link.QueueAudio():
+                stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
+                self._sending.wake(stream)
+            case link.StopPlay():
+                stream.plays.stop(order.fade_ms * SAMPLES_PER_MS, name=order.play)
+                self._sending.report_stopped(stream, now)
+                self._sending.wake(stream)
+            case link.PausePlay():
+                stream.plays.paused = order.paused
+            case link.MuteStream():
+                self._batch.muted[stream.slot] = order.muted
+            case link.SendDigits():
+                self._send_digits(stream, order)
+            case link.Listen():
+                self._hearing.listen(stream, order)
+            case link.ConfigureRtp():
+                self._configure(stream, order, now)
+            case link.StartRecording():
+                self._start_recording(stream, order)
+            case link.StopRecording():
+                self._recording.end(stream, self._tick + 1)
+            case link.CloseStream():
+                self._close(stream, now)
+            case link.OpenStream() | link.Shutdown():
+                return
+            case _:
+                assert_never(order)
+        if not isinstance(order, link.QueueAudio | link.StopPlay | link.PausePlay | link.MuteStream):
+            self._is_stale = True
+
+    def _configure(self, stream: Stream, order: link.ConfigureRtp, now: float) -> None:
+        leg = stream.leg
+        if leg is None:
+            return
+        was_sending = stream.is_sending
+        leg.configure(order, now)
+        slot, batch = stream.slot, self._batch
+        batch.is_alaw[slot] = leg.is_alaw
+        batch.payload_type[slot] = order.send_payload_type
+        if order.ssrc and not batch.n_packets[slot]:
+            batch.ssrc[slot] = order.ssrc
+        if not was_sending:
+            batch.marker[slot] = True
+
+    def _send_digits(self, stream: Stream, order: link.SendDigits) -> None:
+        leg = stream.leg
+        if leg is None or leg.config is None or leg.config.send_event_type < 0:
+            raise ValueError("telephone events were not agreed on")
+        leg.digits_out.queue(order.digits, order.duration_ms)
+
+    def _start_recording(self, stream: Stream, order: link.StartRecording) -> None:
+        try:
+            self._recording.begin(stream, order.path, order.rate_hz, self._tick + 1)
+            self._open_files[stream.number] = self._open_files.get(stream.number, 0) + 1
+        except ValueError as error:
+            self._emit(link.RecordingEnded(stream.number, order.path, 0, str(error)))
+
+    # -- streams -----------------------------------------------------------------------------------------------------------------------
+
+    def _open(self, order: link.OpenStream, now: float) -> None:
+        slot = self._slots.take_slot()
+        if slot is None:
+            self._emit(link.OpenFailed(order.stream, "full"))
+            return
+        try:
+            leg = self._open_leg(order, now) if order.bind_ip else None
+        except MediaError as error:
+            self._slots.give_back(slot)
+            self._emit(link.OpenFailed(order.stream, "full" if error.args == ("full",) else "bind"))
+            return
+        beginning = new_send_stream(self._world.randomness)
+        self._batch.begin_stream(slot, ssrc=beginning.ssrc, sequence=beginning.sequence, timestamp=beginning.timestamp)
+        self._hearing.begin_stream(slot)
+        control = None
+        if leg is not None:
+            control = ControlProtocol(leg, beginning.ssrc, self._world.clock, self._world.randomness)
+            self._watch.watch(leg.rtp_socket.fileno(), leg.receive_rtp)
+            self._watch.watch(leg.rtcp_socket.fileno(), control.receive)
+        self._slots.add(Stream(order.stream, slot, leg, control))
+        self._is_stale = True
+        self._emit(link.Opened(order.stream, leg.port if leg else 0))
+
+    def _open_leg(self, order: link.OpenStream, now: float) -> Leg:
+        taken = self._ports.take(now, lambda port: udp.open_pair(order.bind_ip, port))
+        if taken is None:
+            raise MediaError("full")
+        port, sockets = taken
+        return Leg(order.stream, port, sockets, self._emit_from_leg)
+
+    def _emit_from_leg(self, report: Link) -> None:
+        if isinstance(report, link.MediaStarted):
+            self._is_stale = True
+        self._emit(report)
+
+    def _close(self, stream: Stream, now: float) -> None:
+        self._recording.end(stream, self._tick + 1)
+        stream.plays.stop(0)
+        self._sending.report_stopped(stream, now)
+        self._sending.forget(stream)
+        self._slots.remove(stream)
+        leg, control = stream.leg, stream.control
+        if leg is not None and control is not None:
+            control.send_goodbye(self._sent(stream), now)
+            self._watch.unwatch(leg.rtp_socket.fileno())
+            self._watch.unwatch(leg.rtcp_socket.fileno())
+            leg.close()
+            self._ports.release(leg.port, now)
+        closed = self._closed(stream)
+        if stream.number in self._open_files:
+            self._closed_but_for_files[stream.number] = closed  # StreamClosed is the last word about a stream
+        else:
+            self._emit(closed)
+
+    def _closed(self, stream: Stream) -> link.StreamClosed:
+        leg, control = stream.leg, stream.control
+        if leg is None or control is None:
+            return link.StreamClosed(stream.number, 0, 0, 0, 0, 0, 0.0)
+        return link.StreamClosed(
+            stream.number,
+            packets_sent=int(self._batch.n_packets[stream.slot]),
+            packets_received=leg.n_received,
+            packets_lost=leg.n_lost,
+            packets_late=leg.jitter.late,
+            packets_dropped=leg.dropped,
+            jitter_ms=leg.reception.jitter_ms if leg.reception else 0.0,
+            round_trip_ms=control.round_trip_ms,
+        )
+
+    def shut_down(self, now: float) -> None:
+        """Say goodbye on every stream, finish the recordings and close everything. Blocks for the disk, bounded."""
+        for stream in list(self._slots):
+            self._close(stream, now)
+        self._regroup()
+        self._recorder.close()
+        self.report_recordings()
+        self.is_shut_down = True

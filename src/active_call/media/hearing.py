@@ -1,0 +1,176 @@
+"""The second half of a tick: one frame out of every jitter buffer, decoded, resampled and judged all at once.
+
+Frames enter from the legs; speech events and the caller's sound leave as reports. What was heard stays readable until the next tick, for
+the recorder. Samples are counted at 16 kHz from the first frame after the peer's first packet, one frame per tick, whether or not anything
+came: what is missing is silence, so that samples count time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.base.pcm import FRAME_MS
+from active_call.codec import g711
+from active_call.codec.resample import Upsampler8to16
+from active_call.media.batch import FRAME_SAMPLES, SendBatch, Slots
+from active_call.media.detect import Detection, SpeechDetector
+from active_call.media.leg import Leg
+from active_call.media.link import CallerAudio, Link, Listen, SpeechEnded, SpeechStarted
+from active_call.media.mixer import Samples
+from active_call.media.slots import Stream
+
+WIDE_SAMPLES: Final = 320
+"""20 ms at 16 kHz."""
+BULK_TICKS: Final = 5
+"""Sound is forwarded in pieces of 100 ms, and at once when speech begins or ends."""
+
+_FRAME_S: Final = FRAME_MS / 1000
+
+
+class Hearing:
+    """All streams that are listened to. `regroup` after any change of who is; `run` once per tick."""
+
+    def __init__(self, batch: SendBatch, capacity: int, emit: Callable[[Link], None], emit_audio: Callable[[Link], None]) -> None:
+        self._batch = batch
+        self._emit = emit
+        self._emit_audio = emit_audio
+        self._upsampler = Upsampler8to16(capacity)
+        self._detector = SpeechDetector(capacity)
+        self._n_heard: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self._detect_from: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self._bulk: NDArray[np.int16] = np.zeros((capacity, BULK_TICKS, WIDE_SAMPLES), np.int16)
+        self._bulk_ticks: NDArray[np.intp] = np.zeros(capacity, np.intp)
+        self._stream_of: dict[int, Stream] = {}
+        self._legs: list[Leg] = []
+        self._unheard: list[Leg] = []
+        self._slots: Slots = np.zeros(0, np.intp)
+        self._started: Slots = np.zeros(0, np.intp)
+        self._detecting: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._forwarding: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._row_of: dict[int, int] = {}
+        self._narrow: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
+        self._wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
+
+    def warm_up(self) -> None:
+        """Run the numeric libraries once, so that the first call does not wait for them."""
+        slots = np.arange(min(2, len(self._n_heard)))
+        for _ in range(2):
+            wide = self._upsampler.process(np.zeros((len(slots), FRAME_SAMPLES), np.int16), slots)
+            self._detector.push(wide, slots, np.zeros(len(slots)))
+        for slot in slots.tolist():
+            self._upsampler.reset(slot)
+            self._detector.reset(slot)
+
+    def begin_stream(self, slot: int) -> None:
+        """A new stream lies in `slot`."""
+        self._upsampler.reset(slot)
+        self._n_heard[slot] = 0
+        self._bulk_ticks[slot] = 0
+
+    def listen(self, stream: Stream, order: Listen) -> None:
+        """Apply an order. A detection that goes on keeps what it has heard; sound that still waits is forwarded first."""
+        before = stream.listen
+        if before.forward_audio and not order.forward_audio:
+            self._forward_bulk(stream)
+        if order.detect:
+            settings = (order.threshold, order.min_speech_ms, order.silence_ms)
+            if before.detect:
+                self._detector.configure(stream.slot, *settings)
+            else:
+                self._detector.reset(stream.slot, *settings)
+                self._detect_from[stream.slot] = self._n_heard[stream.slot]
+        stream.listen = order
+
+    def regroup(self, streams: list[Stream]) -> None:
+        """Take over who is listened to now. `streams` is in the order of the slots."""
+        started = [stream for stream in streams if stream.leg is not None and stream.leg.started]
+        heard = [stream for stream in started if stream.is_heard]
+        self._stream_of = {stream.slot: stream for stream in heard}
+        self._legs = [stream.leg for stream in heard if stream.leg is not None]
+        self._unheard = [stream.leg for stream in started if stream.leg is not None and not stream.is_heard]
+        self._slots = np.array([stream.slot for stream in heard], np.intp)
+        self._started = np.array([stream.slot for stream in started], np.intp)
+        self._detecting = np.array([stream.listen.detect for stream in heard], np.bool_)
+        self._forwarding = np.array([stream.listen.forward_audio for stream in heard], np.bool_)
+        self._row_of = {stream.number: row for row, stream in enumerate(heard)}
+
+    def heard(self, number: int, rate_hz: int) -> Samples | None:
+        """The caller's frame of the last `run` at 8 or 16 kHz, None when there was none. Valid until the next `run`."""
+        row = self._row_of.get(number)
+        frames = self._wide if rate_hz == 16_000 else self._narrow
+        return None if row is None or row >= len(frames) else frames[row]
+
+    def run(self, tick: int, now: float) -> None:
+        """Take the frame of `tick` from every stream that has started."""
+        for leg in self._unheard:
+            leg.jitter.pop()
+        arrivals = self._decode(now)
+        if len(self._slots):
+            self._judge(tick, now, arrivals)
+        self._n_heard[self._started] += WIDE_SAMPLES
+
+    def _decode(self, now: float) -> list[float]:
+        """Fill `_narrow` with the frames that are due. Returns when each arrived: that many frames before the last packet as still wait."""
+        frames: list[bytes] = []
+        arrivals: list[float] = []
+        for leg in self._legs:
+            jitter = leg.jitter
+            frame = jitter.pop()
+            if frame is None:
+                frames.append(leg.silence)
+                arrivals.append(now)
+            else:
+                frames.append(frame)
+                arrivals.append(leg.last_arrival - _FRAME_S * jitter.depth)
+        payload = np.frombuffer(b"".join(frames), np.uint8).reshape(len(frames), FRAME_SAMPLES)
+        self._narrow = g711.decode(payload, self._batch.is_alaw[self._slots])
+        return arrivals
+
+    def _judge(self, tick: int, now: float, arrivals: list[float]) -> None:
+        slots, detecting = self._slots, self._detecting
+        wide = self._upsampler.process(self._narrow, slots)
+        self._wide = np.multiply(wide, 32768).astype(np.int16)
+        if self._forwarding.any():
+            self._collect(tick)
+        if detecting.all():
+            detections = self._detector.push(wide, slots, np.array(arrivals))
+        elif detecting.any():
+            detections = self._detector.push(wide[detecting], slots[detecting], np.array(arrivals)[detecting])
+        else:
+            return
+        for detection in detections:
+            self._report(detection, now)
+
+    def _collect(self, tick: int) -> None:
+        """Put this tick's sound to that which waits to be forwarded; each stream's turn to go comes in another tick."""
+        slots = self._slots[self._forwarding]
+        waiting = self._bulk_ticks[slots]
+        self._bulk[slots, waiting] = self._wide[self._forwarding]
+        waiting += 1
+        self._bulk_ticks[slots] = waiting
+        due = (waiting == BULK_TICKS) | ((slots + tick) % BULK_TICKS == 0)
+        for slot in slots[due].tolist():
+            self._forward_bulk(self._stream_of[slot], ahead=WIDE_SAMPLES)
+
+    def _forward_bulk(self, stream: Stream, *, ahead: int = 0) -> None:
+        """Forward what waits. `ahead`: samples of the tick under way that `_n_heard` does not count yet."""
+        slot = stream.slot
+        n_ticks = int(self._bulk_ticks[slot])
+        if n_ticks:
+            first = int(self._n_heard[slot]) + ahead - n_ticks * WIDE_SAMPLES
+            self._emit_audio(CallerAudio(stream.number, first, self._bulk[slot, :n_ticks].tobytes()))
+            self._bulk_ticks[slot] = 0
+
+    def _report(self, detection: Detection, now: float) -> None:
+        stream = self._stream_of[detection.slot]
+        if stream.listen.forward_audio:
+            self._forward_bulk(stream, ahead=WIDE_SAMPLES)
+        sample = int(self._detect_from[detection.slot]) + detection.sample
+        if detection.started:
+            self._emit(SpeechStarted(stream.number, detection.at, sample, now, float(detection.confidence)))
+        else:
+            self._emit(SpeechEnded(stream.number, detection.at, sample, now, int(detection.duration_ms)))

@@ -1,0 +1,96 @@
+"""Whom a stream listens to and where it sends: the address that was signalled, or the one its packets come from.
+
+Accepted or refused is every packet; the destination follows. Pure: it is told `now`. RFC 4961 (symmetric RTP).
+
+Theory. Behind a NAT the signalled address is wrong and only the source of what arrives is right; but whoever can guess a port can send to
+it, so a source must earn trust. `source` is the address that is heard at present, `candidate` another one that would be.
+
+| at present                        | packet from        | secured                                   | plain                               |
+|-----------------------------------|--------------------|-------------------------------------------|-------------------------------------|
+| no source                         | signalled address  | source at once                            | source at once                      |
+| no source                         | another            | source at once (it holds the key)         | source after FIRST_PACKETS in a row |
+| source, heard within SILENT_S     | another            | after MOVE_PACKETS in a row               | never                               |
+| source, silent for SILENT_S       | another            | source at once                            | after MOVE_PACKETS in a row         |
+
+"In a row": from one address, with one SSRC, each sequence number the next, nothing accepted in between. Packets of a candidate are not
+played in the plain case, and are in the secured one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIRST_PACKETS: Final = 3
+MOVE_PACKETS: Final = 5
+SILENT_S: Final = 0.5
+
+Address = tuple[str, int]
+
+
+class Latch:
+    """The source and the destination of one stream. `latching` false: sends to the signalled address whatever comes from where."""
+
+    __slots__ = ("_latching", "_next_sequence", "_run", "_signalled", "_ssrc", "candidate", "destination", "heard_at", "source")
+
+    def __init__(self, signalled: Address, *, latching: bool) -> None:
+        self.source: Address | None = None
+        self.destination = signalled
+        self._signalled = signalled
+        self._latching = latching
+        self.heard_at = 0.0
+        self.candidate: Address | None = None
+        self._run = 0
+        self._ssrc = -1
+        self._next_sequence = -1
+
+    def signal(self, address: Address, *, latching: bool) -> None:
+        """Another offer/answer. The same address again keeps what was learnt; another one starts afresh."""
+        if address == self._signalled and latching == self._latching:
+            return
+        self._signalled = address
+        self._latching = latching
+        self.destination = address
+        self.source = None
+        self._forget_candidate()
+
+    def accept(self, address: Address, ssrc: int, sequence: int, now: float, *, secured: bool) -> bool:
+        """Whether the packet is to be heard. Call it for packets only that are authentic (`secured`) or of an agreed type."""
+        if address == self.source:
+            self.heard_at = now
+            if self._run:
+                self._forget_candidate()
+            return True
+        if self._has_earned(address, ssrc, sequence, now, secured=secured):
+            self._move(address, now)
+            return True
+        return secured
+
+    def _has_earned(self, address: Address, ssrc: int, sequence: int, now: float, *, secured: bool) -> bool:
+        if self.source is None and (secured or address == self._signalled):
+            return True
+        run = self._count_candidate(address, ssrc, sequence)
+        if self.source is None:
+            return run >= FIRST_PACKETS
+        is_silent = now - self.heard_at >= SILENT_S
+        if secured:
+            return is_silent or run >= MOVE_PACKETS
+        return is_silent and run >= MOVE_PACKETS
+
+    def _count_candidate(self, address: Address, ssrc: int, sequence: int) -> int:
+        in_a_row = address == self.candidate and ssrc == self._ssrc and sequence == self._next_sequence
+        self._run = self._run + 1 if in_a_row else 1
+        self.candidate = address
+        self._ssrc = ssrc
+        self._next_sequence = (sequence + 1) & 0xFFFF
+        return self._run
+
+    def _move(self, address: Address, now: float) -> None:
+        self.source = address
+        self.heard_at = now
+        if self._latching:
+            self.destination = address
+        self._forget_candidate()
+
+    def _forget_candidate(self) -> None:
+        self.candidate = None
+        self._run = 0

@@ -1,0 +1,244 @@
+"""The wire side of one stream: its sockets, keys, jitter buffer and statistics, and the decision what is let in.
+
+Datagrams enter through `receive_rtp`, frames leave the jitter buffer in `pop`; packets leave through `protect`, `sendto` and `destination`,
+which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
+
+The order of the gates: authentic (when secured), an RTP header, an agreed payload type, an accepted source. What fails one is counted in
+`dropped` and changes nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from active_call.base.errors import ParseError
+from active_call.codec import g711
+from active_call.media.latch import Latch
+from active_call.media.link import ConfigureRtp, DigitReceived, Link, MediaStarted
+from active_call.media.udp import ANCILLARY_BYTES, arrival
+from active_call.rtp.dtmf import DigitReceiver, DigitSender
+from active_call.rtp.jitter import JitterBuffer
+from active_call.rtp.packet import parse_header
+from active_call.rtp.srtp import SrtpSession
+from active_call.rtp.stream import ReceiveStream
+
+CLOCK_HZ: Final = 8000
+DATAGRAM_BYTES: Final = 2048
+COMFORT_NOISE: Final = 13
+"""RFC 3551 section 6; never sound to us, whatever was agreed."""
+OLD_KEY_S: Final = 2.0
+"""Packets of the key before a re-key are still on their way."""
+
+Protect = Callable[[bytes], bytes]
+Unprotect = Callable[[bytes], bytes | None]
+
+
+class Leg:
+    """One stream's sockets and what is kept for them. `configure` must come before anything flows."""
+
+    __slots__ = (
+        "_audio_type",
+        "_event_types",
+        "_known_types",
+        "_last_timestamp",
+        "_old_unprotect",
+        "_old_until",
+        "_recvmsg",
+        "_stream",
+        "_unprotect",
+        "config",
+        "destination",
+        "digits_in",
+        "digits_out",
+        "dropped",
+        "emit",
+        "jitter",
+        "last_arrival",
+        "latch",
+        "n_received",
+        "port",
+        "prior_lost",
+        "protect",
+        "reception",
+        "rtcp_socket",
+        "rtp_socket",
+        "send_errors",
+        "sendto",
+        "silence",
+        "srtp_in",
+        "srtp_out",
+        "started",
+    )
+
+    def __init__(self, stream: int, port: int, sockets: tuple[socket.socket, socket.socket], emit: Callable[[Link], None]) -> None:
+        self._stream = stream
+        self.port = port
+        self.rtp_socket, self.rtcp_socket = sockets
+        self._recvmsg = self.rtp_socket.recvmsg
+        self.sendto = self.rtp_socket.sendto
+        self.emit = emit
+        self.config: ConfigureRtp | None = None
+        self.latch = Latch(("", 0), latching=True)
+        self.destination = ("", 0)
+        self.protect: Protect | None = None
+        self.srtp_out: SrtpSession | None = None
+        self.srtp_in: SrtpSession | None = None
+        self._unprotect: Unprotect | None = None
+        self._old_unprotect: Unprotect | None = None
+        self._old_until = 0.0
+        self.jitter = JitterBuffer()
+        self.silence = g711.SILENCE[0]
+        self.digits_in = DigitReceiver(CLOCK_HZ)
+        self.digits_out = DigitSender(CLOCK_HZ)
+        self.reception: ReceiveStream | None = None
+        self.started = False
+        self.last_arrival = 0.0
+        self.n_received = self.prior_lost = self.dropped = self.send_errors = 0
+        self._audio_type = -1
+        self._last_timestamp = 0
+        self._event_types: frozenset[int] = frozenset()
+        self._known_types: frozenset[int] = frozenset()
+
+    @property
+    def is_alaw(self) -> bool:
+        return self.config is not None and self.config.codec == "pcma"
+
+    @property
+    def n_lost(self) -> int:
+        """Packets that were sent to us and did not come, over all sources."""
+        return self.prior_lost + (max(self.reception.lost, 0) if self.reception else 0)
+
+    def configure(self, order: ConfigureRtp, now: float) -> None:
+        """Apply an offer/answer. What it does not change carries on: the latched source, and roll-over counters of unchanged keys.
+
+        Raises ValueError for a suite, key or codec that is unknown; nothing is changed then.
+        """
+        if order.codec not in ("pcmu", "pcma"):
+            raise ValueError(f"unknown codec {order.codec!r}")
+        before = self.config
+        self._take_keys(before, order, now)
+        self.latch.signal((order.remote_ip, order.remote_port), latching=order.latching)
+        self.destination = self.latch.destination
+        self.config = order
+        self.last_arrival = now  # the watchdog starts afresh
+        self._audio_type = order.receive_payload_type
+        events = {order.receive_event_type, order.send_event_type} - {-1, order.receive_payload_type, COMFORT_NOISE}
+        self._event_types = frozenset(events)
+        self._known_types = (self._event_types | {order.receive_payload_type}) - {COMFORT_NOISE}
+        if before is None or before.codec != order.codec:
+            self.silence = g711.SILENCE[self.is_alaw]
+            quiet = g711.QUIET_PCMA if self.is_alaw else g711.QUIET_PCMU
+            self.jitter.use_codec(self.silence[0], quiet)
+
+    def _take_keys(self, before: ConfigureRtp | None, order: ConfigureRtp, now: float) -> None:
+        """New contexts for the directions whose key has changed. Each direction has its own, because each keeps its roll-over counter."""
+        if not order.suite:
+            self.srtp_in = self.srtp_out = None
+            self.protect = self._unprotect = self._old_unprotect = None
+            return
+        is_new = before is None or before.suite != order.suite
+        keys = (order.suite, order.send_key, order.receive_key)
+        srtp_out = SrtpSession(*keys) if is_new or before is None or before.send_key != order.send_key else self.srtp_out
+        srtp_in = SrtpSession(*keys) if is_new or before is None or before.receive_key != order.receive_key else self.srtp_in
+        if srtp_in is not self.srtp_in and self._unprotect is not None:
+            self._old_unprotect, self._old_until = self._unprotect, now + OLD_KEY_S
+        self.srtp_out, self.srtp_in = srtp_out, srtp_in
+        self.protect = srtp_out.protect if srtp_out else None
+        self._unprotect = srtp_in.unprotect if srtp_in else None
+
+    def receive_rtp(self, now: float, unix_now: float) -> None:
+        """Take one datagram from the socket, if there is one. Its arrival is the kernel's; `unix_now` is `now` on the kernel's clock."""
+        try:
+            datagram, ancillary, _, address = self._recvmsg(DATAGRAM_BYTES, ANCILLARY_BYTES)
+        except OSError:
+            return  # nothing there after all, or an ICMP error of something we sent
+        now = arrival(ancillary, now, unix_now)
+        packet: bytes | None = datagram
+        if self._unprotect is not None:
+            packet = self._unprotect(datagram)
+            if packet is None:
+                packet = self._unprotect_old(datagram, now)
+        if packet is None or self.config is None:
+            self.dropped += 1
+            return
+        try:
+            payload_type, _, sequence, timestamp, ssrc, start, end = parse_header(packet)
+        except ParseError:
+            self.dropped += 1
+            return
+        latch = self.latch
+        if address == latch.source and latch.candidate is None and payload_type in self._known_types:
+            latch.heard_at = now  # nearly always; the same as what follows
+        elif payload_type not in self._known_types or not self._accept(address, ssrc, sequence, now):
+            self.dropped += 1
+            return
+        reception = self.reception
+        if reception is None or reception.ssrc != ssrc:
+            reception = self._begin_source(ssrc, address, now)
+        if not reception.receive(sequence, timestamp, now):
+            self.dropped += 1
+            return
+        self.n_received += 1
+        self.last_arrival = now
+        if not self.config.receive:
+            return
+        if payload_type == self._audio_type:
+            self._last_timestamp = timestamp
+            self.jitter.push(sequence, timestamp, packet[start:end], now)
+        else:
+            self._receive_event(packet[start:end], timestamp, now)
+
+    def _unprotect_old(self, datagram: bytes, now: float) -> bytes | None:
+        if self._old_unprotect is None:
+            return None
+        if now > self._old_until:
+            self._old_unprotect = None
+            return None
+        return self._old_unprotect(datagram)
+
+    def _accept(self, address: tuple[str, int], ssrc: int, sequence: int, now: float) -> bool:
+        latch = self.latch
+        accepted = latch.accept(address[:2], ssrc, sequence, now, secured=self._unprotect is not None)
+        self.destination = latch.destination
+        return accepted
+
+    def _begin_source(self, ssrc: int, address: tuple[str, int], now: float) -> ReceiveStream:
+        """Another SSRC: another timeline, and statistics of its own (RFC 3550 section 8)."""
+        if self.reception is not None:
+            self.prior_lost += max(self.reception.lost, 0)
+            self.jitter.reset()
+            self.digits_in.reset()
+        self.reception = ReceiveStream(ssrc, CLOCK_HZ)
+        if not self.started:
+            self.started = True
+            self.emit(MediaStarted(self._stream, now, address[0], address[1]))
+        return self.reception
+
+    def _receive_event(self, payload: bytes, timestamp: int, now: float) -> None:
+        try:
+            digit = self.digits_in.receive(payload, timestamp)
+        except ParseError:
+            self.dropped += 1
+            return
+        if digit is not None:
+            self.emit(DigitReceived(self._stream, digit.digit, digit.duration_ms, now))
+
+    def flush_digits(self, now: float) -> None:
+        """Tell a digit whose end was lost, once the peer's media clock has passed it."""
+        if not self.digits_in.is_idle:
+            digit = self.digits_in.flush((self._last_timestamp + int((now - self.last_arrival) * CLOCK_HZ)) & 0xFFFFFFFF)
+            if digit is not None:
+                self.emit(DigitReceived(self._stream, digit.digit, digit.duration_ms, now))
+
+    def send(self, packet: bytes) -> None:
+        """Protect and send one RTP packet; an error of the network is counted."""
+        try:
+            self.sendto(packet if self.protect is None else self.protect(packet), self.destination)
+        except OSError:
+            self.send_errors += 1
+
+    def close(self) -> None:
+        self.rtp_socket.close()
+        self.rtcp_socket.close()

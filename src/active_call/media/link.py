@@ -1,0 +1,280 @@
+"""The messages between the control process and a media process, and their framing.
+
+Unix stream socket; each message is a 4-byte big-endian length and a MessagePack array (`[tag, field, …]`). `Order`s go to the media
+process, `Report`s come back. Sound travels as bytes inside them (s16le mono). Times are CLOCK_MONOTONIC seconds, which both processes
+share. A stream is a number that the control process chooses and never reuses.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Link(msgspec.Struct, frozen=True, array_like=True):
+    """The base of all link messages."""
+
+
+# -- orders ------------------------------------------------------------------------------------------------------------------------------
+
+
+class OpenStream(Link, frozen=True, array_like=True, tag="open"):
+    """Reserve a slot and, unless `bind_ip` is empty, an even RTP port (RTCP on the next). Answered by Opened or OpenFailed."""
+
+    stream: int
+    bind_ip: str
+
+
+class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
+    """What the offer/answer agreed on; may come again (re-INVITE). Sending starts at once when `send` is true.
+
+    Payload types: `send_*` are the peer's numbers, `receive_*` ours. A telephone-event type of -1 means: not agreed. SRTP keys are the
+    30 bytes (master key and salt) of the suite, empty for plain RTP; `suite` is the SDP name. `ssrc` 0 lets the process choose.
+    """
+
+    stream: int
+    remote_ip: str
+    remote_port: int
+    codec: str
+    """`pcmu` or `pcma`."""
+    send_payload_type: int
+    receive_payload_type: int
+    send_event_type: int
+    receive_event_type: int
+    ptime_ms: int = 20
+    suite: str = ""
+    send_key: bytes = b""
+    receive_key: bytes = b""
+    send: bool = True
+    receive: bool = True
+    latching: bool = True
+    rtp_timeout_s: float = 20.0
+    """Without a packet for this long while `receive` is true, StreamDead is reported; 0 never."""
+    ssrc: int = 0
+
+
+class Listen(Link, frozen=True, array_like=True, tag="listen"):
+    """Turn detection of speech on or off, and whether the caller's sound (16 kHz) is to be forwarded."""
+
+    stream: int
+    detect: bool
+    forward_audio: bool
+    threshold: float = 0.5
+    min_speech_ms: int = 64
+    silence_ms: int = 100
+
+
+class QueueAudio(Link, frozen=True, array_like=True, tag="audio"):
+    """Append sound at the stream's codec rate to `play`; an unknown play joins the queue behind those before it.
+
+    `end` closes the play: when its last sample has been sent, PlayEnded follows. `replace` first stops every other play, with the default
+    fade.
+    """
+
+    stream: int
+    play: str
+    pcm: bytes
+    end: bool = False
+    replace: bool = False
+
+
+class StopPlay(Link, frozen=True, array_like=True, tag="stop"):
+    """Stop `play`, or all of them when empty, fading over `fade_ms`. Each is reported by PlayEnded with `completed` false."""
+
+    stream: int
+    play: str = ""
+    fade_ms: int = 20
+
+
+class PausePlay(Link, frozen=True, array_like=True, tag="pause"):
+    """Freeze (`paused`) or continue playing at the exact sample."""
+
+    stream: int
+    paused: bool
+
+
+class MuteStream(Link, frozen=True, array_like=True, tag="mute"):
+    """Send silence instead of what plays (the plays go on)."""
+
+    stream: int
+    muted: bool
+
+
+class SendDigits(Link, frozen=True, array_like=True, tag="digits"):
+    """Send RFC 4733 events, one after another."""
+
+    stream: int
+    digits: str
+    duration_ms: int = 160
+
+
+class StartRecording(Link, frozen=True, array_like=True, tag="record"):
+    """Record both directions, caller left and ours right, time-aligned from now on."""
+
+    stream: int
+    path: str
+    rate_hz: int = 16000
+
+
+class StopRecording(Link, frozen=True, array_like=True, tag="unrecord"):
+    stream: int
+
+
+class CloseStream(Link, frozen=True, array_like=True, tag="close"):
+    """Free the slot and the port; answered by StreamClosed with the statistics."""
+
+    stream: int
+
+
+class Shutdown(Link, frozen=True, array_like=True, tag="shutdown"):
+    """Close every stream and exit."""
+
+
+# -- reports -----------------------------------------------------------------------------------------------------------------------------
+
+
+class Ready(Link, frozen=True, array_like=True, tag="ready"):
+    """The process is up. `capacity` is how many streams it takes."""
+
+    pid: int
+    capacity: int
+
+
+class Opened(Link, frozen=True, array_like=True, tag="opened"):
+    stream: int
+    port: int
+
+
+class OpenFailed(Link, frozen=True, array_like=True, tag="open_failed"):
+    stream: int
+    reason: str
+
+
+class MediaStarted(Link, frozen=True, array_like=True, tag="started"):
+    """The first packet of the peer (authenticated, where secured) has arrived."""
+
+    stream: int
+    at: float
+    from_ip: str
+    from_port: int
+
+
+class SpeechStarted(Link, frozen=True, array_like=True, tag="speech"):
+    """Speech began at `at` (arrival time of its first voiced packet), sample `sample` of the forwarded 16 kHz sound.
+
+    It is reported at `detected_at`.
+    """
+
+    stream: int
+    at: float
+    sample: int
+    detected_at: float
+    confidence: float
+
+
+class SpeechEnded(Link, frozen=True, array_like=True, tag="silence"):
+    """Speech ended: `at` is the arrival of the last voiced packet, `sample` the 16 kHz sample after it."""
+
+    stream: int
+    at: float
+    sample: int
+    detected_at: float
+    duration_ms: int
+
+
+class CallerAudio(Link, frozen=True, array_like=True, tag="heard"):
+    """The caller's sound at 16 kHz from `sample` on (gaps are filled with silence, so that samples count time)."""
+
+    stream: int
+    sample: int
+    pcm: bytes
+
+
+class DigitReceived(Link, frozen=True, array_like=True, tag="digit"):
+    stream: int
+    digit: str
+    duration_ms: int
+    at: float
+
+
+class PlayStarted(Link, frozen=True, array_like=True, tag="play_started"):
+    """The first packet of `play` has left at `at`; the first one that is voiced (not silence) at `voiced_at`, reported together with it."""
+
+    stream: int
+    play: str
+    at: float
+    voiced_at: float
+
+
+class PlayEnded(Link, frozen=True, array_like=True, tag="play_ended"):
+    """`heard_ms` of `queued_ms` have been sent. `completed`: to its end, not stopped. `at`: when the last packet left."""
+
+    stream: int
+    play: str
+    completed: bool
+    heard_ms: float
+    queued_ms: float
+    at: float
+
+
+class PlayStarved(Link, frozen=True, array_like=True, tag="starved"):
+    """A play that is not closed has run out of sound: the caller hears silence since `at`."""
+
+    stream: int
+    play: str
+    at: float
+
+
+class StreamDead(Link, frozen=True, array_like=True, tag="dead"):
+    """No packet from the peer for `silent_s` seconds."""
+
+    stream: int
+    silent_s: float
+
+
+class RecordingEnded(Link, frozen=True, array_like=True, tag="recorded"):
+    """The file is complete (`error` empty), or could not be written further."""
+
+    stream: int
+    path: str
+    duration_ms: int
+    error: str = ""
+
+
+class StreamClosed(Link, frozen=True, array_like=True, tag="closed"):
+    """The slot is free; what crossed the wire."""
+
+    stream: int
+    packets_sent: int
+    packets_received: int
+    packets_lost: int
+    packets_late: int
+    packets_dropped: int
+    """Not authenticated, malformed, or of a type that was not agreed."""
+    jitter_ms: float
+    round_trip_ms: float = -1.0
+
+
+class Load(Link, frozen=True, array_like=True, tag="load"):
+    """Once a second: how the tick is doing. `late_ms` are percentiles of the tick's start over that second."""
+
+    streams: int
+    tick_late_ms_p50: float
+    tick_late_ms_p99: float
+    tick_late_ms_max: float
+    tick_cpu_ms_mean: float
+    skipped_ticks: int
+    rss_mb: float
+    dropped_audio: int = 0
+    """CallerAudio messages given up since the process began, because the control process did not read."""
+    tick_late_ms: tuple[float, ...] = ()
+    """Every tick of that second in ascending order, for whoever sums up longer spans."""
+
+
+Order = (
+    OpenStream | ConfigureRtp | Listen | QueueAudio | StopPlay | PausePlay | MuteStream | SendDigits | StartRecording | StopRecording
+    | CloseStream | Shutdown
+)  # fmt: skip
+Report = (
+    Ready | Opened | OpenFailed | MediaStarted | SpeechStarted | SpeechEnded | CallerAudio | DigitReceived | PlayStarted | PlayEnded
+    | PlayStarved | StreamDead | RecordingEnded | StreamClosed | Load
+)  # fmt: skip

@@ -1,0 +1,75 @@
+"""The recorder's tap in the tick: the frames heard and sent of all recorded streams, side by side, in one piece per rate.
+
+Frames enter from `Hearing` and `Sending`; stereo pieces leave to the `Recorder`. Caller left, ours right, the frames of one tick together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.base.pcm import FRAME_MS, samples_in
+from active_call.codec.resample import Upsampler8to16
+from active_call.media.hearing import Hearing
+from active_call.media.recorder import Recorder
+from active_call.media.sending import Sending
+from active_call.media.slots import Stream
+
+RATES_HZ = (8000, 16_000)
+
+
+class RecordingTap:
+    """All streams that are recorded. `regroup` after any change; `run` once per tick, after both halves."""
+
+    def __init__(self, recorder: Recorder, hearing: Hearing, sending: Sending, capacity: int) -> None:
+        self._recorder = recorder
+        self._hearing = hearing
+        self._sending = sending
+        self._upsampler = Upsampler8to16(capacity)
+        self._streams: dict[int, list[Stream]] = {rate_hz: [] for rate_hz in RATES_HZ}
+
+    def begin(self, stream: Stream, path: str, rate_hz: int, tick: int) -> None:
+        """Record `stream` from `tick` on; a recording under way is finished first. Raises ValueError for a rate that is not offered."""
+        if rate_hz not in RATES_HZ:
+            raise ValueError(f"cannot record at {rate_hz} Hz")
+        self.end(stream, tick)
+        self._upsampler.reset(stream.slot)
+        stream.recording = self._recorder.begin(stream.number, path, rate_hz)
+        stream.recording_rate_hz = rate_hz
+
+    def end(self, stream: Stream, tick: int) -> None:
+        """Finish the stream's recording, if it has one, before `tick`."""
+        if stream.recording:
+            self._recorder.end(stream.recording, tick)
+            stream.recording = 0
+
+    def regroup(self, streams: list[Stream]) -> None:
+        """Take over who is recorded now."""
+        for rate_hz in RATES_HZ:
+            self._streams[rate_hz] = [stream for stream in streams if stream.recording and stream.recording_rate_hz == rate_hz]
+
+    def run(self, tick: int) -> None:
+        """Hand the frames of `tick` to the recorder."""
+        for rate_hz, streams in self._streams.items():
+            if streams:
+                data = self._stereo(streams, rate_hz).tobytes()
+                self._recorder.write(tick, tuple([stream.recording for stream in streams]), data)
+
+    def _stereo(self, streams: list[Stream], rate_hz: int) -> NDArray[np.int16]:
+        """(recordings, samples, 2) int16."""
+        n = samples_in(FRAME_MS, rate_hz)
+        stereo = np.zeros((len(streams), n, 2), np.int16)
+        ours = np.zeros((len(streams), samples_in(FRAME_MS, 8000)), np.int16)
+        for row, stream in enumerate(streams):
+            heard = self._hearing.heard(stream.number, rate_hz)
+            if heard is not None:
+                stereo[row, :, 0] = heard
+            sent = self._sending.sent(stream.number)
+            if sent is not None:
+                ours[row] = sent
+        if rate_hz == 8000:
+            stereo[:, :, 1] = ours
+        else:
+            slots = np.array([stream.slot for stream in streams], np.intp)
+            stereo[:, :, 1] = self._upsampler.process(ours, slots) * 32768
+        return stereo

@@ -1,0 +1,127 @@
+"""One stream as the control process holds it: its orders, one method each.
+
+Calls enter, orders go out on the link to the media process that has the stream. What is reported about it goes to the callback given to
+`MediaPool.open_stream`, not through here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from active_call.media import link
+from active_call.media.link import StreamClosed
+from active_call.media.process import MediaProcess
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLost:
+    """The media process of `stream` has died; nothing more will be reported about it."""
+
+    stream: int
+    reason: str
+
+
+class StreamCloser(Protocol):
+    """Who waits for the answer to a CloseStream."""
+
+    async def close_stream(self, stream: int, process: MediaProcess) -> StreamClosed | None:
+        """Close `stream` in `process`; None when nothing is answered."""
+        ...
+
+
+class MediaStream:
+    """One stream in a media process. The methods are the orders of `media.link`, one to one; they never block and never fail: a
+    process that is gone is told by StreamLost. `ip` and `port` go into the SDP (`port` 0: the stream has no RTP).
+    """
+
+    rate_hz = 8_000
+    """The rate of what `queue_audio` takes: that of the codec."""
+
+    def __init__(self, stream: int, worker: int, process: MediaProcess, ip: str, port: int, closer: StreamCloser) -> None:
+        self.stream = stream
+        self.worker = worker
+        self.pid = process.pid
+        self.ip = ip
+        self.port = port
+        self._process = process
+        self._closer = closer
+
+    def configure(
+        self,
+        *,
+        remote_ip: str,
+        remote_port: int,
+        codec: str,
+        send_payload_type: int,
+        receive_payload_type: int,
+        send_event_type: int = -1,
+        receive_event_type: int = -1,
+        ptime_ms: int = 20,
+        suite: str = "",
+        send_key: bytes = b"",
+        receive_key: bytes = b"",
+        send: bool = True,
+        receive: bool = True,
+        latching: bool = True,
+        rtp_timeout_s: float = 20.0,
+        ssrc: int = 0,
+    ) -> None:
+        """See `link.ConfigureRtp`. May come again: SSRC, sequence numbers, timestamps and unchanged SRTP keys carry on."""
+        self._process.send(
+            link.ConfigureRtp(
+                stream=self.stream,
+                remote_ip=remote_ip,
+                remote_port=remote_port,
+                codec=codec,
+                send_payload_type=send_payload_type,
+                receive_payload_type=receive_payload_type,
+                send_event_type=send_event_type,
+                receive_event_type=receive_event_type,
+                ptime_ms=ptime_ms,
+                suite=suite,
+                send_key=send_key,
+                receive_key=receive_key,
+                send=send,
+                receive=receive,
+                latching=latching,
+                rtp_timeout_s=rtp_timeout_s,
+                ssrc=ssrc,
+            )
+        )
+
+    def listen(self, *, detect: bool, forward_audio: bool, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100) -> None:
+        """Turn detection and the forwarding of the caller's sound on or off."""
+        self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms))
+
+    def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
+        """Append s16le mono at 8 kHz (the codec rate) to `play`; see `link.QueueAudio`."""
+        self._process.send(link.QueueAudio(self.stream, play, pcm, end, replace))
+
+    def stop(self, play: str = "", fade_ms: int = 20) -> None:
+        """Stop `play`, or every play."""
+        self._process.send(link.StopPlay(self.stream, play, fade_ms))
+
+    def pause(self, paused: bool) -> None:
+        """Freeze or continue what plays, at the exact sample."""
+        self._process.send(link.PausePlay(self.stream, paused))
+
+    def mute(self, muted: bool) -> None:
+        """Send silence instead of what plays."""
+        self._process.send(link.MuteStream(self.stream, muted))
+
+    def send_digits(self, digits: str, duration_ms: int = 160) -> None:
+        """Send RFC 4733 events, one after another."""
+        self._process.send(link.SendDigits(self.stream, digits, duration_ms))
+
+    def start_recording(self, path: str, rate_hz: int = 16_000) -> None:
+        """Record both directions to a stereo WAV file at 8 or 16 kHz."""
+        self._process.send(link.StartRecording(self.stream, path, rate_hz))
+
+    def stop_recording(self) -> None:
+        """Finish the file; RecordingEnded follows."""
+        self._process.send(link.StopRecording(self.stream))
+
+    async def close(self) -> StreamClosed | None:
+        """Free the slot and the port. None when the process has died or does not answer in time; closing again is harmless."""
+        return await self._closer.close_stream(self.stream, self._process)

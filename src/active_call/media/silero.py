@@ -1,0 +1,159 @@
+"""The Silero voice detector as batched NumPy products: the probability that a chunk of 16 kHz sound is speech, for many streams at once.
+
+Chunks of 512 samples enter with the slots they belong to, probabilities leave. It knows no thresholds and no calls; each slot has its
+recurrent state here. The weights are those of silero-vad (MIT, see NOTICE-silero-vad.txt), taken from its ONNX file by
+tools/extract_silero_weights.py, which also says how they are laid out.
+
+The network, for each chunk behind 64 samples of the one before: 256-point Hann spectra at 4 places (the last reaches 64 samples past the
+end, by reflection); four convolutions of width 3 (129-128-64-64-128, strides 1 2 2 1); an LSTM cell of 128; a weighted sum.
+A convolution over so few places is a product with the places side by side, without those that are padding.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+CHUNK: Final = 512
+CONTEXT: Final = 64
+WINDOW: Final = CONTEXT + CHUNK
+_REFLECTED: Final = 64
+_FFT: Final = 256
+_HOP: Final = 128
+_BINS: Final = 129
+_PLACES: Final = 4
+_HIDDEN: Final = 128
+_BLOCK: Final = 64
+"""Chunks evaluated together: more do not get faster, and the intermediate values still fit the cache."""
+
+_HALF: Final = np.float32(0.5)
+"""The logistic function of x is 1/2 + tanh(x / 2) / 2, which does not overflow."""
+
+Floats = NDArray[np.float32]
+
+
+def _load_weights() -> dict[str, Floats]:
+    with resources.files("active_call.media").joinpath("silero_weights.npz").open("rb") as file, np.load(file) as archive:
+        return {name: np.ascontiguousarray(archive[name], np.float32) for name in archive.files}
+
+
+class SileroBatch:
+    """The network and the state of `n_slots` streams."""
+
+    def __init__(self, n_slots: int) -> None:
+        weights = _load_weights()
+        self._cosines, self._sines = _half_basis()
+        self._first, self._first_bias = weights["conv0"], weights["conv0_bias"]
+        self._second, self._second_bias = weights["conv1"], weights["conv1_bias"]
+        self._third, self._third_bias = weights["conv2"], weights["conv2_bias"]
+        self._fourth, self._fourth_bias = weights["conv3"], weights["conv3_bias"]
+        self._cell, self._cell_bias = weights["lstm"], weights["lstm_bias"]
+        self._output, self._output_bias = weights["output"], weights["output_bias"]
+        self.state = np.zeros((2, n_slots, _HIDDEN), np.float32)
+        """Hidden state and cell state, (2, slots, 128)."""
+        self.context = np.zeros((n_slots, CONTEXT), np.float32)
+        """The last samples of each slot's last chunk; only `infer` uses it."""
+
+    def reset(self, slot: int) -> None:
+        """Begin a stream in `slot`."""
+        self.state[:, slot] = 0
+        self.context[slot] = 0
+
+    def infer(self, chunks: Floats, slots: NDArray[np.intp]) -> Floats:
+        """Return (k,) probabilities for `chunks` (k, 512) in [-1, 1) of `slots` (k,), which must not repeat."""
+        windows = np.concatenate((self.context[slots], chunks), axis=1, dtype=np.float32)
+        self.context[slots] = chunks[:, -CONTEXT:]
+        return self.infer_windows(windows, slots)
+
+    def infer_windows(self, windows: Floats, slots: NDArray[np.intp]) -> Floats:
+        """Like `infer`, with the 64 samples before each chunk in front of it: `windows` (k, 576)."""
+        result = np.empty(len(windows), np.float32)
+        for start in range(0, len(windows), _BLOCK):
+            stop = start + _BLOCK
+            result[start:stop] = self._infer_block(windows[start:stop], slots[start:stop])
+        return result
+
+    def _infer_block(self, windows: Floats, slots: NDArray[np.intp]) -> Floats:
+        features = self._encode(self._spectra(windows))
+        hidden = self._step(features, slots)
+        np.maximum(hidden, 0, out=hidden)
+        score = (hidden @ self._output + self._output_bias) * _HALF
+        return np.asarray(np.tanh(score) * _HALF + _HALF, np.float32)
+
+    def _spectra(self, windows: Floats) -> Floats:
+        """The magnitudes (k, 4 * 129) of the four places of each window.
+
+        Both halves of the window are alike, so each pair of samples that lie mirrored takes part in the cosines with its sum and in the
+        sines with its difference: half the work of the plain product.
+        """
+        count = len(windows)
+        samples = np.empty((count, WINDOW + _REFLECTED), np.float32)
+        samples[:, :WINDOW] = windows
+        samples[:, WINDOW:] = windows[:, -2 : -2 - _REFLECTED : -1]
+        row, step = samples.strides
+        places = as_strided(samples, (count, _PLACES, _FFT), (row, _HOP * step, step))
+        ahead, mirrored = places[:, :, 1:_HOP], places[:, :, :_HOP:-1]
+        even = np.empty((count, _PLACES, _HOP), np.float32)
+        np.add(ahead, mirrored, out=even[:, :, :-1])
+        even[:, :, -1] = places[:, :, _HOP]
+        odd = np.subtract(ahead, mirrored)
+        power = even.reshape(-1, _HOP) @ self._cosines
+        sines = odd.reshape(-1, _HOP - 1) @ self._sines
+        np.square(power, out=power)
+        np.square(sines, out=sines)
+        power += sines
+        return np.asarray(np.sqrt(power, out=power).reshape(count, _PLACES * _BINS), np.float32)
+
+    def _encode(self, spectra: Floats) -> Floats:
+        """The four convolutions: (k, 4 * 129) to (k, 128)."""
+        first = np.empty((len(spectra), 4 * 128), np.float32)
+        np.matmul(spectra[:, : 2 * _BINS], self._first[_BINS:], out=first[:, :128])
+        np.matmul(spectra[:, : 3 * _BINS], self._first, out=first[:, 128:256])
+        np.matmul(spectra[:, _BINS:], self._first, out=first[:, 256:384])
+        np.matmul(spectra[:, 2 * _BINS :], self._first[: 2 * _BINS], out=first[:, 384:])
+        _add_and_rectify(first.reshape(-1, 128), self._first_bias)
+        second = np.empty((len(spectra), 2 * 64), np.float32)
+        np.matmul(first[:, :256], self._second[128:], out=second[:, :64])
+        np.matmul(first[:, 128:], self._second, out=second[:, 64:])
+        _add_and_rectify(second.reshape(-1, 64), self._second_bias)
+        third = np.asarray(second @ self._third[64:], np.float32)
+        _add_and_rectify(third, self._third_bias)
+        fourth = np.asarray(third @ self._fourth, np.float32)
+        _add_and_rectify(fourth, self._fourth_bias)
+        return fourth
+
+    def _step(self, features: Floats, slots: NDArray[np.intp]) -> Floats:
+        """One step of the LSTM cell of each slot; returns its new hidden state (k, 128), a copy."""
+        inputs = np.concatenate((features, self.state[0, slots]), axis=1)
+        gates = inputs @ self._cell
+        gates += self._cell_bias
+        np.tanh(gates, out=gates)
+        doors = gates[:, : 3 * _HIDDEN]
+        doors *= _HALF
+        doors += _HALF
+        admit, keep, show, proposal = (gates[:, i * _HIDDEN : (i + 1) * _HIDDEN] for i in range(4))
+        cell = self.state[1, slots]
+        cell *= keep
+        cell += admit * proposal
+        self.state[1, slots] = cell
+        np.tanh(cell, out=cell)
+        cell *= show
+        self.state[0, slots] = cell
+        return np.asarray(cell, np.float32)
+
+
+def _half_basis() -> tuple[Floats, Floats]:
+    """Cosines for the samples 1 to 128, sines for 1 to 127, under the first half of a periodic Hann window (its sample 0 is zero)."""
+    position = np.arange(1, _HOP + 1)
+    angle = 2 * np.pi * np.outer(position, np.arange(_BINS)) / _FFT
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * position / _FFT))[:, None]
+    return (np.cos(angle) * window).astype(np.float32), (np.sin(angle) * window)[:-1].astype(np.float32)
+
+
+def _add_and_rectify(values: Floats, bias: Floats) -> None:
+    values += bias
+    np.maximum(values, 0, out=values)

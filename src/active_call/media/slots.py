@@ -1,0 +1,74 @@
+"""The streams of a media process: who lies in which slot, and everything kept per stream that is no array."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from active_call.media.control_protocol import ControlProtocol
+from active_call.media.leg import Leg
+from active_call.media.link import Listen
+from active_call.media.sources import PlayQueue
+
+
+class Stream:
+    """One stream. `leg` and `control` are None when it was opened without RTP; its plays then run on the clock alone."""
+
+    __slots__ = ("control", "dead_reported", "leg", "listen", "number", "plays", "recording", "recording_rate_hz", "slot")
+
+    def __init__(self, number: int, slot: int, leg: Leg | None, control: ControlProtocol | None) -> None:
+        self.number = number
+        self.slot = slot
+        self.leg = leg
+        self.control = control
+        self.plays = PlayQueue()
+        self.listen = Listen(number, detect=False, forward_audio=False)
+        self.recording = 0
+        self.recording_rate_hz = 0
+        self.dead_reported = False
+
+    @property
+    def is_sending(self) -> bool:
+        """A packet (or, without RTP, a frame) is due in every tick."""
+        return self.leg is None or (self.leg.config is not None and self.leg.config.send)
+
+    @property
+    def is_heard(self) -> bool:
+        """Somebody wants the sound of the caller, and there is a caller."""
+        return self.leg is not None and self.leg.started and (self.listen.detect or self.listen.forward_audio or self.recording > 0)
+
+
+class SlotTable:
+    """Streams by their number, and the slots that are free. The lowest slot is given first, so that arrays stay dense."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._free = list(range(capacity))
+        self._by_number: dict[int, Stream] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self._by_number.values())
+
+    def get(self, number: int) -> Stream | None:
+        return self._by_number.get(number)
+
+    def take_slot(self) -> int | None:
+        """A free slot; give it back with `give_back` unless `add` follows."""
+        return heapq.heappop(self._free) if self._free else None
+
+    def give_back(self, slot: int) -> None:
+        heapq.heappush(self._free, slot)
+
+    def add(self, stream: Stream) -> None:
+        self._by_number[stream.number] = stream
+
+    def remove(self, stream: Stream) -> None:
+        del self._by_number[stream.number]
+        self.give_back(stream.slot)
+
+    def in_order(self) -> list[Stream]:
+        """By slot: the order in which packets leave, the same in every tick."""
+        return sorted(self._by_number.values(), key=lambda stream: stream.slot)

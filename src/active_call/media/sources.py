@@ -1,0 +1,210 @@
+"""What a stream plays: named plays one behind the other, each a queue of sound, with positions exact to the sample.
+
+Sound and orders enter; `read` fills one frame after another, and `take_marks` tells what the frames just read have begun and ended. The
+reader stamps the marks with the time the packet left. Knows no packet and no clock.
+
+A play is *waiting* (behind others, or without sound yet), *current* (the head of the queue: the only one that is read), then gone. It goes
+when it is closed and its last sample was read, or when it is stopped: what it was about to say then falls to silence within the fade and is
+mixed into the frames that follow, under whatever plays next. A current play that runs out of sound before it is closed is *dry*: silence,
+told once, until more comes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from active_call.media.mixer import Samples, add_saturated, faded_out
+
+DEFAULT_FADE_MS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The frame just read holds the first sample of `play`."""
+
+    play: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last sample of `play` was read: `heard` of `queued` samples, whole or (not `completed`) stopped."""
+
+    play: str
+    completed: bool
+    heard: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class RanDry:
+    """`play` is not closed, and had not enough sound for the frame just read."""
+
+    play: str
+
+
+Mark = Began | Finished | RanDry
+
+
+class _Play:
+    """The sound of one play that is still to be read."""
+
+    __slots__ = ("_chunks", "_offset", "began", "closed", "dry", "heard", "name", "queued")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.queued = 0
+        self.heard = 0
+        self.began = False
+        self.closed = False
+        self.dry = False
+        self._chunks: deque[Samples] = deque()
+        self._offset = 0
+
+    def append(self, sound: Samples) -> None:
+        if len(sound):
+            self._chunks.append(sound)
+            self.queued += len(sound)
+            self.dry = False
+
+    def read_within_chunk(self, out: Samples) -> bool:
+        """Fill `out`, if that neither begins nor finishes anything: what nearly every frame is. False: nothing was moved."""
+        end = self._offset + len(out)
+        if not (self.began and self._chunks) or end >= len(self._chunks[0]):
+            return False
+        out[:] = self._chunks[0][self._offset : end]
+        self.heard += end - self._offset
+        self._offset = end
+        return True
+
+    def read(self, out: Samples) -> int:
+        """Move samples into `out` until it is full or nothing is left; returns how many."""
+        filled = 0
+        wanted = len(out)
+        while filled < wanted and self._chunks:
+            chunk = self._chunks[0]
+            n = min(wanted - filled, len(chunk) - self._offset)
+            out[filled : filled + n] = chunk[self._offset : self._offset + n]
+            filled += n
+            self._offset += n
+            if self._offset == len(chunk):
+                self._chunks.popleft()
+                self._offset = 0
+        self.heard += filled
+        return filled
+
+    def finished(self, *, completed: bool) -> Finished:
+        return Finished(self.name, completed, self.heard, self.queued)
+
+
+class _Tail:
+    """The faded end of a stopped play, still to be mixed in; its mark follows with its last sample."""
+
+    __slots__ = ("mark", "offset", "sound")
+
+    def __init__(self, sound: Samples, mark: Finished) -> None:
+        self.sound = sound
+        self.mark = mark
+        self.offset = 0
+
+
+class PlayQueue:
+    """All that one stream plays. Rates are the owner's; every count here is in samples."""
+
+    __slots__ = ("_default_fade", "_marks", "_plays", "_tails", "paused")
+
+    def __init__(self, rate_hz: int = 8000) -> None:
+        self.paused = False
+        self._default_fade = rate_hz * DEFAULT_FADE_MS // 1000
+        self._plays: deque[_Play] = deque()
+        self._tails: list[_Tail] = []
+        self._marks: list[Mark] = []
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is queued, fading or to be told; reading would give silence."""
+        return not (self._plays or self._tails or self._marks)
+
+    def append(self, name: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
+        """Append s16le sound to the play `name`, opening it at the end of the queue when it is new. An odd last byte is dropped."""
+        if replace:
+            self.stop(self._default_fade, keep=name)
+        play = next((play for play in self._plays if play.name == name), None)
+        if play is None:
+            play = _Play(name)
+            self._plays.append(play)
+        play.append(np.frombuffer(pcm, dtype="<i2", count=len(pcm) // 2))
+        play.closed = play.closed or end
+
+    def stop(self, fade: int, *, name: str = "", keep: str | None = None) -> None:
+        """Stop the play `name` (all when empty, except `keep`), letting what sounds fall to silence within `fade` samples."""
+        kept: deque[_Play] = deque()
+        for play in self._plays:
+            if play.name == keep or (name and play.name != name):
+                kept.append(play)
+            else:
+                self._cut(play, fade)
+        self._plays = kept
+
+    def _cut(self, play: _Play, fade: int) -> None:
+        tail = np.empty(max(fade, 0) if play.began and not self.paused else 0, np.int16)
+        tail = tail[: play.read(tail)]
+        mark = play.finished(completed=False)
+        if len(tail):
+            self._tails.append(_Tail(faded_out(tail), mark))
+        else:
+            self._marks.append(mark)
+
+    def read(self, out: Samples) -> bool:
+        """Fill the next frame. `out` must hold zeros; what nothing plays in stays silent.
+
+        True: something plays and nothing has begun, ended or run dry, so there are no marks to take.
+        """
+        if self._plays and not (self.paused or self._tails or self._marks) and self._plays[0].read_within_chunk(out):
+            return True
+        if not self.paused:
+            self._read_plays(out)
+        if self._tails:
+            self._read_tails(out)
+        return False
+
+    def _read_plays(self, out: Samples) -> None:
+        filled = 0
+        while self._plays:
+            play = self._plays[0]
+            n = play.read(out[filled:] if filled else out)
+            filled += n
+            if n and not play.began:
+                play.began = True
+                self._marks.append(Began(play.name))
+            if play.heard < play.queued:
+                return
+            if not play.closed:
+                if filled < len(out) and play.began and not play.dry:
+                    play.dry = True
+                    self._marks.append(RanDry(play.name))
+                return
+            self._plays.popleft()
+            self._marks.append(play.finished(completed=True))
+
+    def _read_tails(self, out: Samples) -> None:
+        going: list[_Tail] = []
+        for tail in self._tails:
+            piece = tail.sound[tail.offset : tail.offset + len(out)]
+            add_saturated(out[: len(piece)], piece)
+            tail.offset += len(piece)
+            if tail.offset < len(tail.sound):
+                going.append(tail)
+            else:
+                self._marks.append(tail.mark)
+        self._tails = going
+
+    def take_marks(self) -> list[Mark]:
+        """What has begun and ended since the last call, in order."""
+        if not self._marks:
+            return []
+        marks, self._marks = self._marks, []
+        return marks

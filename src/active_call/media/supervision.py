@@ -1,0 +1,209 @@
+"""A place in the pool: one media process at a time, its successor when it dies, and the streams in it.
+
+Reports enter from the process and go to the callback of the stream they are about; answers to opening and closing go to whoever waits.
+
+| the process       | its streams                                          | then                                                    |
+|-------------------|------------------------------------------------------|---------------------------------------------------------|
+| is ready          | may be opened                                        |                                                         |
+| dies              | StreamLost for each; pending opens and closes settle | replaced at once, and with back-off when it dies again  |
+| is told to end    | StreamLost for each                                  | ended in order, killed after a bounded wait             |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from active_call.base.errors import MediaError
+from active_call.base.world import Clock
+from active_call.media import link
+from active_call.media.link import Load, Opened, OpenFailed, OpenStream, Report, StreamClosed
+from active_call.media.process import MediaProcess, WorkerOptions, spawn
+from active_call.media.remote_stream import MediaStream, StreamLost
+
+OPEN_TIMEOUT_S: Final = 2.0
+CLOSE_TIMEOUT_S: Final = 2.0
+FIRST_BACK_OFF_S: Final = 0.25
+LAST_BACK_OFF_S: Final = 10.0
+STEADY_AFTER_S: Final = 30.0
+"""A process that has lived this long is replaced at once when it dies, and its back-off starts afresh."""
+OVERLOADED_LATE_MS: Final = 10.0
+"""When half of a second's ticks start later than this, the core is full: every further call would harm all."""
+
+ReportCallback = Callable[[Report | StreamLost], None]
+
+
+class MediaRefused(MediaError):
+    """No stream could be opened. `reason`: `full` (no slot or port), `unavailable` (no media process answers) or `bind` (bad address)."""
+
+    code = "media_refused"
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+@dataclass(slots=True)
+class WorkerStatus:
+    """A media process as the operator sees it. `pid` is 0 while there is none."""
+
+    index: int
+    pid: int = 0
+    alive: bool = False
+    n_streams: int = 0
+    last_load: Load | None = None
+    restarts: int = 0
+
+
+class SupervisedWorker:
+    """One place in the pool: a media process, its successor when it dies, and the streams in it."""
+
+    def __init__(self, options: WorkerOptions, clock: Clock, logger: logging.Logger) -> None:
+        self.status = WorkerStatus(options.index)
+        self.first_ready = asyncio.Event()
+        self.capacity = options.capacity
+        self._options = options
+        self._clock = clock
+        self._logger = logger
+        self._process: MediaProcess | None = None
+        self._callbacks: dict[int, ReportCallback] = {}
+        self._opening: dict[int, asyncio.Future[Opened]] = {}
+        self._closing: dict[int, asyncio.Future[StreamClosed | None]] = {}
+        self._stopping = False
+
+    def has_room(self) -> bool:
+        """Whether a stream more is welcome: there is a slot, and the ticks of the last second kept their time."""
+        load = self.status.last_load
+        is_overloaded = load is not None and load.tick_late_ms_p50 > OVERLOADED_LATE_MS
+        return self.status.alive and self.status.n_streams < self.capacity and not is_overloaded
+
+    async def supervise(self) -> None:
+        """Keep a process running until cancelled; then end it in order."""
+        back_off_s = 0.0
+        while True:
+            if back_off_s:
+                await asyncio.sleep(back_off_s)
+            started = self._clock.now()
+            await self._run_once()
+            lived_s = self._clock.now() - started
+            if lived_s > STEADY_AFTER_S:
+                back_off_s = 0.0
+            else:
+                back_off_s = min(max(back_off_s * 2, FIRST_BACK_OFF_S), LAST_BACK_OFF_S) if self.status.restarts else 0.0
+            self.status.restarts += 1
+
+    async def _run_once(self) -> None:
+        try:
+            process = await spawn(self._options, self._receive, self._logger)
+        except (MediaError, OSError) as error:
+            self._logger.error("media process did not start", extra={"worker": self._options.index, "reason": str(error)})
+            return
+        self._process = process
+        self.capacity = process.capacity
+        self.status.pid, self.status.alive = process.pid, True
+        self.first_ready.set()
+        graceful = True
+        try:
+            await process.wait_lost()
+            graceful = False
+        finally:
+            self.status.alive = False
+            await process.end(graceful=graceful)
+            self._process = None
+            self._lose_streams(process, expected=graceful)
+            self.status.pid, self.status.last_load = 0, None
+
+    def _lose_streams(self, process: MediaProcess, *, expected: bool) -> None:
+        reason = f"media process {process.pid} ended with code {process.return_code}"
+        callbacks, self._callbacks = self._callbacks, {}
+        self.status.n_streams = 0
+        for opening in self._opening.values():
+            if not opening.done():
+                opening.set_exception(MediaRefused("unavailable", reason))
+        for closing in self._closing.values():
+            if not closing.done():
+                closing.set_result(None)
+        if not expected:
+            self._logger.error("media process died", extra={"worker": self._options.index, "pid": process.pid, "streams": len(callbacks)})
+        for stream, on_report in callbacks.items():
+            if stream not in self._opening and stream not in self._closing:
+                on_report(StreamLost(stream, reason))
+
+    async def open_stream(self, stream: int, bind_ip: str, on_report: ReportCallback) -> MediaStream:
+        process = self._process
+        if process is None:
+            raise MediaRefused("unavailable")
+        opening: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+        self._opening[stream] = opening
+        self._callbacks[stream] = on_report
+        self.status.n_streams += 1
+        process.send(OpenStream(stream, bind_ip))
+        opened = False
+        try:
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                port = (await opening).port
+            opened = True
+        except TimeoutError:
+            raise MediaRefused("unavailable", f"no answer within {OPEN_TIMEOUT_S:g} s") from None
+        finally:
+            del self._opening[stream]
+            if not opened:
+                process.send(link.CloseStream(stream))
+                self._forget(stream)
+        return MediaStream(stream, self._options.index, process, bind_ip, port, self)
+
+    async def close_stream(self, stream: int, process: MediaProcess) -> StreamClosed | None:
+        if stream not in self._callbacks or process is not self._process:
+            return None
+        closing = self._closing.get(stream)
+        if closing is None:
+            closing = self._closing[stream] = asyncio.get_running_loop().create_future()
+            process.send(link.CloseStream(stream))
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                return await asyncio.shield(closing)
+        except TimeoutError:
+            return None
+        finally:
+            self._closing.pop(stream, None)
+            self._forget(stream)
+
+    def _forget(self, stream: int) -> None:
+        if self._callbacks.pop(stream, None) is not None:
+            self.status.n_streams -= 1
+
+    def _receive(self, report: Report) -> None:
+        match report:
+            case Load():
+                self.status.last_load = report
+                return
+            case Opened():
+                self._settle_open(report.stream, report)
+                return
+            case OpenFailed():
+                self._settle_open(report.stream, MediaRefused(report.reason))
+                return
+            case link.Ready():
+                return
+        if isinstance(report, StreamClosed):
+            closing = self._closing.get(report.stream)
+            if closing is not None and not closing.done():
+                closing.set_result(report)
+        on_report = self._callbacks.get(report.stream)
+        if on_report is not None:
+            try:
+                on_report(report)
+            except Exception:
+                self._logger.exception("report callback failed", extra={"stream": report.stream, "report": type(report).__name__})
+
+    def _settle_open(self, stream: int, outcome: Opened | MediaRefused) -> None:
+        opening = self._opening.get(stream)
+        if opening is None or opening.done():
+            return
+        if isinstance(outcome, Opened):
+            opening.set_result(outcome)
+        else:
+            opening.set_exception(outcome)

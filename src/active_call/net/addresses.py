@@ -1,0 +1,35 @@
+"""Which of this machine's addresses a peer would see. Knows sockets, nothing of SIP."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import ipaddress
+import socket
+
+
+@functools.lru_cache(maxsize=4096)
+def local_address_towards(remote_ip: str) -> str:
+    """The local IP address from which packets to `remote_ip` leave, by the routing table; nothing is sent.
+
+    Falls back to the loopback address of the same family when there is no route.
+    """
+    family = socket.AF_INET6 if ":" in remote_ip else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((remote_ip, 9))
+        return str(probe.getsockname()[0])
+    return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether `host` is `0.0.0.0`, `::` or empty: all addresses, none in particular."""
+    return host in ("", "0.0.0.0", "::")
+
+
+def is_ip(host: str) -> bool:
+    """Whether `host` is an IP address literal rather than a name."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

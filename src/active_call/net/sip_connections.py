@@ -1,0 +1,273 @@
+"""The stream connections of the SIP driver: found, opened, accepted, kept alive, counted.
+
+In: targets with bytes for them, accepted sockets, the time. Out: bytes on connections; failures by transmit id; chunks and losses to the
+owner. Which connection a target may use:
+
+1. its own flow, while that lives (RFC 5626);
+2. one that was opened for the same transport, host and port (RFC 3261 §18, RFC 5923);
+3. for an address literal, one to that very address: carriers name their edge by address in Record-Route, where a new TLS connection
+   could not be verified, while the one that stands was, by name. Another *name* with the same address is not enough (RFC 5922 §5);
+4. a new one, to each resolved address in turn. An address literal that was reached by a name before is verified by that name again, so
+   that a dialogue survives the loss of its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from active_call.base.errors import TransportError
+from active_call.base.world import Clock
+from active_call.net.addresses import is_ip
+from active_call.net.resolver import DEFAULT_PORTS, Resolver
+from active_call.net.sip_sockets import Accepted, StreamConnection, StreamOwner, describe_failure
+from active_call.sip.events import Address, Flow, Target, Transmit, TransportName
+
+CONNECT_DEADLINE_S = 4.0
+"""For one address, TCP and TLS together; carriers ask to try the next address after 4 s."""
+HANDSHAKE_DEADLINE_S = 5.0
+SHUTDOWN_DEADLINE_S = 2.0
+SILENT_CONNECTION_S = 30.0
+"""An accepted connection that has sent nothing for so long is closed."""
+KEEPALIVE_S = 30.0
+PING = b"\r\n\r\n"
+"""RFC 5626 §3.5.1."""
+MAX_WAITING = 1000
+"""Transmits that wait for one connection to be opened."""
+
+MAX_NAMES = 1024
+"""Addresses of which it is remembered by which name they were reached."""
+
+Key = tuple[TransportName, str, int]
+Failed = Callable[[int, str], None]
+
+
+@dataclass(slots=True)
+class _Dialling:
+    """A connection that is being opened, and what waits for it."""
+
+    waiting: list[Transmit] = field(default_factory=list)
+
+
+class Connections:
+    """All stream connections of one driver."""
+
+    def __init__(
+        self,
+        owner: StreamOwner,
+        clock: Clock,
+        resolver: Resolver,
+        *,
+        server_tls: ssl.SSLContext | None,
+        client_tls: ssl.SSLContext,
+        max_connections: int,
+        on_failed: Failed,
+        logger: logging.Logger,
+    ) -> None:
+        self._owner = owner
+        self._clock = clock
+        self._resolver = resolver
+        self._server_tls = server_tls
+        self._client_tls = client_tls
+        self._max_connections = max_connections
+        self._on_failed = on_failed
+        self._log = logger
+        self._by_id: dict[int, StreamConnection] = {}
+        self._by_key: dict[Key, StreamConnection] = {}
+        self._names: dict[Key, str] = {}
+        self._dialling: dict[Key, _Dialling] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_handshake: set[int] = set()
+        self._n_opened = 0
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        """Connections that are open, and those in their handshake."""
+        return len(self._by_id) + len(self._in_handshake)
+
+    # -- sending
+
+    def send_on(self, flow: Flow, data: bytes) -> bool:
+        """Send on the connection that `flow` names; False when it is gone."""
+        connection = self._by_id.get(flow.connection_id) if flow.connection_id is not None else None
+        return connection is not None and connection.send(data, self._clock.now())
+
+    def send_to(self, transmit: Transmit, target: Target) -> None:
+        """Send to a next hop, over a connection that stands or a new one. Failures are reported by `on_failed`."""
+        if target.flow is not None and self.send_on(target.flow, transmit.data):
+            return
+        key = _key_of(target)
+        connection = self._by_key.get(key)
+        if connection is not None and connection.send(transmit.data, self._clock.now()):
+            return
+        if self._is_closed:
+            self._on_failed(transmit.id, "the server is stopping")
+            return
+        dialling = self._dialling.get(key)
+        if dialling is None:
+            dialling = self._dialling[key] = _Dialling()
+            self._spawn(self._dial(key, target, dialling), f"sip connect {key[0]} {key[1]}:{key[2]}")
+        if len(dialling.waiting) >= MAX_WAITING:
+            self._on_failed(transmit.id, "too much waits for this connection")
+            return
+        dialling.waiting.append(transmit)
+
+    def close_flow(self, flow: Flow) -> None:
+        """Close the connection that `flow` names, after what is queued was sent."""
+        connection = self._by_id.get(flow.connection_id) if flow.connection_id is not None else None
+        if connection is not None:
+            connection.close("closed by us")
+
+    # -- opening
+
+    async def _dial(self, key: Key, target: Target, dialling: _Dialling) -> None:
+        reason = "not connected"
+        try:
+            for address in await self._resolver.resolve(target):
+                try:
+                    connection = await self._open(target, address)
+                except (OSError, ssl.SSLError, ssl.CertificateError, TimeoutError) as error:
+                    reason = describe_failure(error)
+                    fields = {"transport": key[0], "host": key[1], "address": f"{address.host}:{address.port}", "reason": reason}
+                    self._log.warning("connection could not be opened", extra=fields)
+                else:
+                    self._opened(key, address, connection, dialling)
+                    return
+        except TransportError as error:
+            reason = error.reason
+            self._log.warning("next hop could not be resolved", extra={"host": target.host, "reason": reason})
+        finally:
+            if self._dialling.get(key) is dialling:
+                del self._dialling[key]
+        for transmit in dialling.waiting:
+            self._on_failed(transmit.id, f"{key[0]} {key[1]}:{key[2]}: {reason}")
+
+    async def _open(self, target: Target, address: Address) -> StreamConnection:
+        connection = self._new_connection(target.transport, is_outgoing=True)
+        tls: dict[str, Any] = {}
+        if target.transport == "tls":
+            # The name as the URI gives it is both SNI and what the certificate must hold (RFC 5922 §7.1); an address is checked as such.
+            name = self._names.get(_key_of(target), target.host.strip("[]"))
+            tls = {"ssl": self._client_tls, "server_hostname": name, "ssl_shutdown_timeout": SHUTDOWN_DEADLINE_S}
+        try:
+            async with asyncio.timeout(CONNECT_DEADLINE_S):
+                await asyncio.get_running_loop().create_connection(lambda: connection, address.host, address.port, **tls)
+        finally:
+            self._in_handshake.discard(connection.id)
+        if connection.flow is None or not connection.is_open:
+            raise ConnectionResetError("closed by the peer")
+        return connection
+
+    def _opened(self, key: Key, address: Address, connection: StreamConnection, dialling: _Dialling) -> None:
+        self._by_key[key] = connection
+        self._by_key[key[0], address.host, address.port] = connection
+        if not is_ip(key[1]):
+            if len(self._names) >= MAX_NAMES:
+                self._names.clear()
+            self._names[key[0], address.host, address.port] = key[1]
+        fields = {"transport": key[0], "host": key[1], "address": f"{address.host}:{address.port}", "connection_id": connection.id}
+        self._log.info("connection opened", extra=fields)
+        now = self._clock.now()
+        for transmit in dialling.waiting:
+            if not connection.send(transmit.data, now):
+                self._on_failed(transmit.id, "the connection was lost")
+
+    # -- accepting
+
+    def accept(self, accepted: Accepted, transport: TransportName) -> None:
+        """Take an accepted socket, or drop it when there are too many."""
+        if self._is_closed or len(self) >= self._max_connections:
+            accepted.sock.close()
+            fields = {"why": "too many connections", "limit": self._max_connections, "remote": accepted.remote.host}
+            self._log.warning("connection dropped", extra=fields)
+            return
+        connection = self._new_connection(transport, is_outgoing=False)
+        self._spawn(self._welcome(accepted, connection, transport), f"sip accept {transport} {accepted.remote.host}")
+
+    async def _welcome(self, accepted: Accepted, connection: StreamConnection, transport: TransportName) -> None:
+        tls: dict[str, Any] = {}
+        if transport == "tls":
+            tls = {
+                "ssl": self._server_tls,
+                "ssl_handshake_timeout": HANDSHAKE_DEADLINE_S,
+                "ssl_shutdown_timeout": SHUTDOWN_DEADLINE_S,
+            }
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted.sock, **tls)
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            accepted.sock.close()
+            fields = {"transport": transport, "remote": accepted.remote.host, "reason": describe_failure(error)}
+            self._log.info("connection failed in its handshake", extra=fields)
+        finally:
+            self._in_handshake.discard(connection.id)
+
+    def _new_connection(self, transport: TransportName, *, is_outgoing: bool) -> StreamConnection:
+        self._n_opened += 1
+        self._in_handshake.add(self._n_opened)
+        return StreamConnection(self, self._n_opened, transport, self._clock.now(), is_outgoing=is_outgoing)
+
+    # -- what connections tell (StreamOwner)
+
+    def on_stream_made(self, connection: StreamConnection) -> None:
+        """A connection can be used from its first byte on; `_opened` adds the names of one that we opened."""
+        self._in_handshake.discard(connection.id)
+        if self._is_closed:
+            connection.abort("the server is stopping")
+            return
+        self._by_id[connection.id] = connection
+        if not connection.is_outgoing and connection.flow is not None:
+            remote = connection.flow.remote
+            self._by_key.setdefault((connection.flow.transport, remote.host, remote.port), connection)
+
+    def on_stream_data(self, connection: StreamConnection, data: bytes) -> None:
+        self._owner.on_stream_data(connection, data)
+
+    def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
+        known = self._by_id.pop(connection.id, None) is not None
+        for key in [key for key, kept in self._by_key.items() if kept is connection]:
+            del self._by_key[key]
+        if known and not self._is_closed:
+            self._owner.on_stream_lost(connection, reason)
+
+    # -- time
+
+    def handle_timeout(self, now: float) -> None:
+        """Ping what we opened (RFC 5626 §4.4.1), close what was opened to us and never spoke. To be called every few seconds."""
+        for connection in list(self._by_id.values()):
+            if connection.is_outgoing:
+                if now - connection.last_sent_at >= KEEPALIVE_S:
+                    connection.send(PING, now)
+            elif not connection.has_spoken and now - connection.opened_at >= SILENT_CONNECTION_S:
+                self._log.info("connection closed", extra={"why": "it never sent anything", "connection_id": connection.id})
+                connection.close("it never sent anything")
+
+    async def close(self) -> None:
+        """Close everything; what is queued gets a moment to be sent."""
+        self._is_closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        connections = list(self._by_id.values())
+        for connection in connections:
+            connection.close("the server is stopping")
+        try:
+            async with asyncio.timeout(SHUTDOWN_DEADLINE_S):
+                for connection in connections:
+                    await connection.closed.wait()
+        except TimeoutError:
+            for connection in connections:
+                connection.abort("the server is stopping")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _key_of(target: Target) -> Key:
+    host = target.host.strip("[]")
+    return target.transport, host if is_ip(host) else host.lower().rstrip("."), target.port or DEFAULT_PORTS[target.transport]

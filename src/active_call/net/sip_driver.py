@@ -1,0 +1,361 @@
+"""Carries bytes and time to the SIP core and its transmits to the sockets.
+
+In: datagrams, stream chunks, operations of legs, time. Out: bytes on the wire, events to `on_events`. Decides nothing about SIP. After
+every input the core is drained until it has nothing more: transmits are sent, closes done, failures reported, events handed over; then
+one timer is set for its next timeout.
+
+`on_events` runs inside that loop and may call `run` again: the inner call acts on the core at once, the outer loop carries out the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from active_call.base.errors import ConfigError, TransportError
+from active_call.base.world import Clock
+from active_call.net.resolver import Resolver
+from active_call.net.sip_connections import Connections
+from active_call.net.sip_sockets import StreamConnection, StreamListener, UdpSocket, bind_socket, describe_failure
+from active_call.sip.events import Address, Flow, Listener, SipEvent, Target, Transmit, TransportName
+
+T = TypeVar("T")
+
+SWEEP_S = 5.0
+"""How often connections are looked at for keep-alives and idleness."""
+
+
+class SipCore(Protocol):
+    """The sans-IO endpoint as the driver needs it."""
+
+    def receive_datagram(self, data: bytes, flow: Flow, now: float) -> None: ...
+    def receive_stream(self, data: bytes, flow: Flow, now: float) -> None: ...
+    def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None: ...
+    def handle_transport_error(self, transmit_id: int, reason: str, now: float) -> None: ...
+    def handle_timeout(self, now: float) -> None: ...
+    def next_timeout(self) -> float | None: ...
+    def take_transmits(self) -> list[Transmit]: ...
+    def take_events(self) -> list[SipEvent]: ...
+    def take_closes(self) -> list[Flow]: ...
+    def set_listeners(self, listeners: tuple[Listener, ...]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSpec:
+    """A socket to listen on. `port` 0 takes any free one.
+
+    `public_host` None: the bound address, or, where that is a wildcard, the local address towards each peer.
+    """
+
+    transport: TransportName
+    host: str
+    port: int
+    public_host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """The files that the server's TLS context was loaded from."""
+
+    certificate: Path
+    key: Path
+
+
+class SipDriver:
+    """Drives one SIP core over real sockets. Everything runs in the loop in which `listen` is called."""
+
+    def __init__(
+        self,
+        endpoint: SipCore,
+        clock: Clock,
+        resolver: Resolver,
+        *,
+        server_tls: ssl.SSLContext | None,
+        client_tls: ssl.SSLContext,
+        on_events: Callable[[list[SipEvent]], None],
+        max_connections: int = 2000,
+        certificate: CertificateFiles | None = None,
+        logger: logging.Logger,
+    ) -> None:
+        self._endpoint = endpoint
+        self._clock = clock
+        self._resolver = resolver
+        self._server_tls = server_tls
+        self._on_events = on_events
+        self._certificate = certificate
+        self._certificate_state = _state_of(certificate)
+        self._log = logger
+        self._connections = Connections(
+            self,
+            clock,
+            resolver,
+            server_tls=server_tls,
+            client_tls=client_tls,
+            max_connections=max_connections,
+            on_failed=self._transmit_failed_later,
+            logger=logger,
+        )
+        self._udp: list[UdpSocket] = []
+        self._listeners: list[StreamListener] = []
+        self._resolving: dict[Target, list[Transmit]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: list[tuple[int, str]] = []
+        self._is_pumping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due: float | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    # -- life
+
+    async def listen(self, specs: Sequence[ListenSpec]) -> tuple[Listener, ...]:
+        """Open the sockets and tell the core; all of them or none. Raises TransportError, or ConfigError for TLS without a certificate."""
+        try:
+            listeners = [self._listen_on(spec) for spec in specs]
+        except (TransportError, ConfigError):
+            self._close_sockets()
+            raise
+        self._endpoint.set_listeners(tuple(listeners))
+        self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        self._pump()
+        return tuple(listeners)
+
+    def run(self, operation: Callable[[float], T]) -> T:
+        """Let `operation(now)` act on the core, then carry out what follows. Its exceptions pass through."""
+        try:
+            return operation(self._clock.now())
+        finally:
+            self._pump()
+
+    async def close(self) -> None:
+        """Send what is queued, close every socket and connection. The core is not called any more."""
+        self._is_closed = True
+        for timer in (self._timer, self._sweep_timer):
+            if timer is not None:
+                timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._listeners:
+            self._listeners.pop().close()
+        await self._connections.close()
+        self._close_sockets()
+
+    def reload_certificate(self) -> bool:
+        """Serve new connections with the certificate files as they are now; True when they had changed and fit. Open ones go on."""
+        state = _state_of(self._certificate)
+        if self._certificate is None or self._server_tls is None or state is None or state == self._certificate_state:
+            return False
+        fields = {"certificate": str(self._certificate.certificate)}
+        try:
+            # A trial first: a half-written pair must not spoil the context that serves.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate.certificate, self._certificate.key)
+            self._server_tls.load_cert_chain(self._certificate.certificate, self._certificate.key)
+        except (OSError, ssl.SSLError) as error:
+            self._log.error("TLS certificate could not be reloaded", extra={**fields, "error": describe_failure(error)})
+            return False
+        self._certificate_state = state
+        self._log.info("TLS certificate reloaded", extra=fields)
+        return True
+
+    @property
+    def n_connections(self) -> int:
+        """Stream connections, those in their handshake included."""
+        return len(self._connections)
+
+    # -- input from sockets and time
+
+    def on_stream_made(self, connection: StreamConnection) -> None:
+        """Nothing to do: a connection is news to the core with its first bytes."""
+
+    def on_stream_data(self, connection: StreamConnection, data: bytes) -> None:
+        """Bytes on a stream connection."""
+        if connection.flow is None or self._is_closed:
+            return
+        try:
+            self._endpoint.receive_stream(data, connection.flow, self._clock.now())
+        finally:
+            self._pump()
+
+    def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
+        """A stream connection is gone."""
+        if connection.flow is None or self._is_closed:
+            return
+        try:
+            self._endpoint.handle_connection_lost(connection.flow, reason, self._clock.now())
+        finally:
+            self._pump()
+
+    def _on_datagram(self, data: bytes, flow: Flow) -> None:
+        if self._is_closed:
+            return
+        try:
+            self._endpoint.receive_datagram(data, flow, self._clock.now())
+        finally:
+            self._pump()
+
+    def _on_timer(self) -> None:
+        self._timer = self._timer_due = None
+        try:
+            self._endpoint.handle_timeout(self._clock.now())
+        finally:
+            self._pump()
+
+    def _sweep(self) -> None:
+        self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        self._connections.handle_timeout(self._clock.now())
+
+    # -- output
+
+    def _pump(self) -> None:
+        """Drain the core until it is quiet. Called again from inside, it leaves the work to the call that is running."""
+        if self._is_pumping or self._is_closed:
+            return
+        self._is_pumping = True
+        try:
+            while self._drain_once():
+                pass
+        finally:
+            self._is_pumping = False
+            self._arm()
+
+    def _drain_once(self) -> bool:
+        transmits = self._endpoint.take_transmits()
+        for transmit in transmits:
+            self._send(transmit)
+        closes = self._endpoint.take_closes()
+        for flow in closes:
+            self._connections.close_flow(flow)
+        failures, self._failures = self._failures, []
+        for transmit_id, reason in failures:
+            self._endpoint.handle_transport_error(transmit_id, reason, self._clock.now())
+        events = self._endpoint.take_events()
+        if events:
+            self._on_events(events)
+        return bool(transmits or closes or failures or events)
+
+    def _arm(self) -> None:
+        due = self._endpoint.next_timeout()
+        if due == self._timer_due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_due = due
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self._clock.now()), self._on_timer)
+
+    def _send(self, transmit: Transmit) -> None:
+        destination = transmit.destination
+        if isinstance(destination, Flow):
+            if destination.transport == "udp":
+                self._send_datagram(transmit, destination.remote, destination.local)
+            elif not self._connections.send_on(destination, transmit.data):
+                self._transmit_failed(transmit.id, "the connection is gone")
+        elif destination.transport == "udp":
+            self._send_datagram_to(transmit, destination)
+        else:
+            self._connections.send_to(transmit, destination)
+
+    def _send_datagram(self, transmit: Transmit, remote: Address, local: Address | None = None) -> None:
+        fitting = [entry for entry in self._udp if entry.can_reach(remote.host)]
+        if not fitting:
+            self._transmit_failed(transmit.id, f"no UDP socket that can reach {remote.host}")
+            return
+        chosen = next((entry for entry in fitting if local is not None and entry.bound.port == local.port), fitting[0])
+        try:
+            chosen.send(transmit.data, remote)
+        except OSError as error:
+            self._transmit_failed(transmit.id, f"udp {remote.host}:{remote.port}: {describe_failure(error)}")
+
+    def _send_datagram_to(self, transmit: Transmit, target: Target) -> None:
+        if target.flow is not None:
+            self._send_datagram(transmit, target.flow.remote, target.flow.local)
+            return
+        waiting = self._resolving.get(target)
+        known = self._resolver.known(target) if waiting is None else None
+        if known is not None:
+            self._send_datagram(transmit, self._reachable(known))
+        elif waiting is not None:
+            waiting.append(transmit)
+        else:
+            self._resolving[target] = [transmit]
+            task = asyncio.get_running_loop().create_task(self._resolve_and_send(target), name=f"sip resolve {target.host}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _resolve_and_send(self, target: Target) -> None:
+        """Datagrams to one target keep their order while its name is being resolved."""
+        try:
+            remote = self._reachable(await self._resolver.resolve(target))
+        except TransportError as error:
+            self._failures.extend((transmit.id, str(error)) for transmit in self._resolving.pop(target))
+        else:
+            for transmit in self._resolving.pop(target):
+                self._send_datagram(transmit, remote)
+        self._pump()
+
+    def _reachable(self, addresses: Sequence[Address]) -> Address:
+        """The first address of a family that a socket of ours has."""
+        return next((entry for entry in addresses if any(udp.can_reach(entry.host) for udp in self._udp)), addresses[0])
+
+    def _transmit_failed(self, transmit_id: int, reason: str) -> None:
+        self._failures.append((transmit_id, reason))
+
+    def _transmit_failed_later(self, transmit_id: int, reason: str) -> None:
+        """A failure that may come while nothing is being pumped."""
+        self._failures.append((transmit_id, reason))
+        self._pump()
+
+    # -- sockets
+
+    def _listen_on(self, spec: ListenSpec) -> Listener:
+        if spec.transport == "udp":
+            udp = UdpSocket(bind_socket(socket.SOCK_DGRAM, spec.host, spec.port), self._on_datagram, self._log)
+            self._udp.append(udp)
+            bound = udp.bound
+        elif spec.transport in ("tcp", "tls"):
+            if spec.transport == "tls" and self._server_tls is None:
+                raise ConfigError("tls_port", "TLS needs a certificate and its key")
+            sock = bind_socket(socket.SOCK_STREAM, spec.host, spec.port)
+            listener = StreamListener(sock, lambda accepted: self._connections.accept(accepted, spec.transport), self._log)
+            self._listeners.append(listener)
+            bound = listener.bound
+        else:
+            raise TransportError(f"SIP over {spec.transport} does not listen on a socket of its own", where=f"{spec.host}:{spec.port}")
+        public_host = spec.public_host or bound.host
+        self._log_started(spec.transport, bound)
+        return Listener(spec.transport, bound, Address(public_host, bound.port))
+
+    def _log_started(self, transport: TransportName, bound: Address) -> None:
+        fields = {"transport": transport, "address": f"{bound.host}:{bound.port}"}
+        if transport == "tls":
+            fields["certificate"] = str(self._certificate.certificate) if self._certificate else ""
+            self._log.info("TLS SIP transport started", extra=fields)
+        else:
+            self._log.info("SIP transport started", extra=fields)
+
+    def _close_sockets(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        for udp in self._udp:
+            udp.close()
+        self._udp.clear()
+        self._listeners.clear()
+
+
+def _state_of(files: CertificateFiles | None) -> tuple[tuple[int, int, int], ...] | None:
+    """What changes when the files are replaced or rewritten; None when they cannot be looked at."""
+    if files is None:
+        return None
+    try:
+        stats = [path.stat() for path in (files.certificate, files.key)]
+    except OSError:
+        return None
+    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)

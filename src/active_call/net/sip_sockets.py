@@ -1,0 +1,276 @@
+"""The sockets under the SIP driver: UDP sockets, TCP and TLS listeners, stream connections.
+
+In: addresses, bytes to send. Out: datagrams and chunks with the flow they came on, connections as they come and go. Knows nothing of SIP
+messages; framing is the core's work. Sockets are read by `add_reader`, so that send errors belong to the datagram that caused them and
+an accept error does not end a listener; both behave the same under asyncio and uvloop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from active_call.base.errors import TransportError
+from active_call.net.addresses import is_wildcard, local_address_towards
+from active_call.sip.events import Address, Flow, TransportName
+
+MAX_DATAGRAM_BYTES = 65_535
+UDP_BUFFER_BYTES = 4 * 1024 * 1024
+"""Asked of the kernel, which may give less (net.core.rmem_max); a second of 2,000 messages of 2 kB."""
+DATAGRAMS_PER_WAKE = 64
+"""Then the loop gets its turn for other things."""
+ACCEPTS_PER_WAKE = 64
+ACCEPT_PAUSE_S = 1.0
+"""How long a listener rests when the process is out of file descriptors."""
+BACKLOG = 1024
+MAX_UNSENT_BYTES = 4 * 1024 * 1024
+"""A peer that lets more than this pile up does not read."""
+KEPT_FLOWS = 4096
+DEAD_PEER_S = 30
+"""Unacknowledged data or unanswered probes for so long end a connection (RFC 9293 §3.8.3, TCP_USER_TIMEOUT)."""
+
+
+def bind_socket(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    """A non-blocking socket bound to `host`, an address of this machine. Raises TransportError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, kind)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_BYTES)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UDP_BUFFER_BYTES)
+        sock.bind((host, port))
+        if kind == socket.SOCK_STREAM:
+            sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise TransportError(f"cannot listen: {error.strerror or error}", where=f"{host}:{port}") from error
+    return sock
+
+
+def plain_address(name: Sequence[object]) -> Address:
+    """A socket name as an Address; IPv4 mapped into IPv6 appears as IPv4."""
+    host = str(name[0])
+    mapped = host[7:] if host.startswith("::ffff:") and "." in host else host
+    return Address(mapped, cast("int", name[1]))
+
+
+class UdpSocket:
+    """One UDP socket. What `on_datagram` raises ends one wake-up; the datagrams behind it are read in the next."""
+
+    def __init__(self, sock: socket.socket, on_datagram: Callable[[bytes, Flow], None], logger: logging.Logger) -> None:
+        self.bound = plain_address(sock.getsockname())
+        self._sock = sock
+        self._is_v6 = sock.family == socket.AF_INET6
+        self._on_datagram = on_datagram
+        self._log = logger
+        self._flows: dict[tuple[object, ...], Flow] = {}
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    def can_reach(self, host: str) -> bool:
+        """Whether the socket's family fits the address `host`."""
+        return self._is_v6 if ":" in host else not self._is_v6 or self.bound.host == "::"
+
+    def send(self, data: bytes, remote: Address) -> None:
+        """Send one datagram. Raises OSError; a full send buffer counts as a packet lost on the way, retransmission is the core's."""
+        host = f"::ffff:{remote.host}" if self._is_v6 and ":" not in remote.host else remote.host
+        try:
+            self._sock.sendto(data, (host, remote.port))
+        except BlockingIOError:
+            self._log.warning("datagram dropped", extra={"why": "send buffer full", "size_bytes": len(data)})
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+    def _read(self) -> None:
+        for _ in range(DATAGRAMS_PER_WAKE):
+            try:
+                data, name = self._sock.recvfrom(MAX_DATAGRAM_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._log.warning("datagram could not be received", extra={"error": str(error)})
+                return
+            self._on_datagram(data, self._flows.get(name) or self._new_flow(name))
+
+    def _new_flow(self, name: tuple[object, ...]) -> Flow:
+        if len(self._flows) >= KEPT_FLOWS:
+            self._flows.clear()
+        remote = plain_address(name)
+        local = Address(local_address_towards(remote.host), self.bound.port) if is_wildcard(self.bound.host) else self.bound
+        flow = self._flows[name] = Flow("udp", local, remote)
+        return flow
+
+
+class StreamOwner(Protocol):
+    """Who hears of stream connections: made once, then data, then lost once."""
+
+    def on_stream_made(self, connection: StreamConnection) -> None: ...
+
+    def on_stream_data(self, connection: StreamConnection, data: bytes) -> None: ...
+
+    def on_stream_lost(self, connection: StreamConnection, reason: str) -> None: ...
+
+
+class StreamConnection(asyncio.Protocol):
+    """One TCP or TLS connection, from the end of its handshake on. `on_stream_lost` is called exactly once."""
+
+    def __init__(self, owner: StreamOwner, connection_id: int, transport_name: TransportName, now: float, *, is_outgoing: bool) -> None:
+        self.id = connection_id
+        self.is_outgoing = is_outgoing
+        self.flow: Flow | None = None
+        self.opened_at = now
+        self.last_sent_at = now
+        self.has_spoken = False
+        self.closed = asyncio.Event()
+        self._owner = owner
+        self._transport_name: TransportName = transport_name
+        self._transport: asyncio.Transport | None = None
+        self._why = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is sent has a chance to arrive."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, data: bytes, now: float) -> bool:
+        """Send or queue bytes; False when the connection is gone."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
+        if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.abort("the peer does not read")
+            return False
+        transport.write(data)
+        self.last_sent_at = now
+        return True
+
+    def close(self, why: str) -> None:
+        """Close after what is queued was sent."""
+        self._why = self._why or why
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self, why: str) -> None:
+        """Close at once."""
+        self._why = self._why or why
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            _set_stream_options(sock)
+        local, remote = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        if not local or not remote:
+            # The peer was gone before the connection was looked at.
+            self.abort("closed by the peer")
+            return
+        self.flow = Flow(self._transport_name, plain_address(local), plain_address(remote), self.id)
+        self._owner.on_stream_made(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.has_spoken = True
+        self._owner.on_stream_data(self, data)
+
+    def eof_received(self) -> bool:
+        self._why = self._why or "closed by the peer"
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.closed.set()
+        self._owner.on_stream_lost(self, self._why or (f"connection failed: {exc}" if exc else "closed by the peer"))
+
+
+def _set_stream_options(sock: socket.socket) -> None:
+    options = [
+        (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", DEAD_PEER_S),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 10),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", DEAD_PEER_S * 1000),
+    ]
+    for level, name, value in options:
+        with contextlib.suppress(OSError):
+            if hasattr(socket, name):
+                sock.setsockopt(level, getattr(socket, name), value)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A connection that the kernel has accepted; its TLS handshake is still to come."""
+
+    sock: socket.socket
+    remote: Address
+
+
+class StreamListener:
+    """One listening TCP socket, for TCP or TLS. `on_accepted` owns what it gets."""
+
+    def __init__(self, sock: socket.socket, on_accepted: Callable[[Accepted], None], logger: logging.Logger) -> None:
+        self.bound = plain_address(sock.getsockname())
+        self._sock = sock
+        self._on_accepted = on_accepted
+        self._log = logger
+        self._loop = asyncio.get_running_loop()
+        self._resume: asyncio.TimerHandle | None = None
+        self._start()
+
+    def close(self) -> None:
+        if self._resume is not None:
+            self._resume.cancel()
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+    def _start(self) -> None:
+        self._resume = None
+        self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_WAKE):
+            try:
+                sock, name = self._sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                # EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog; others get a moment to close theirs.
+                self._log.error("connection could not be accepted", extra={"error": str(error), "pause_s": ACCEPT_PAUSE_S})
+                self._loop.remove_reader(self._sock.fileno())
+                self._resume = self._loop.call_later(ACCEPT_PAUSE_S, self._start)
+                return
+            sock.setblocking(False)
+            self._on_accepted(Accepted(sock, plain_address(name)))
+
+
+def describe_failure(error: BaseException) -> str:
+    """A failed connection in words for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the peer's certificate is not accepted: {error.verify_message or error}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS handshake failed: {error.reason or error}"
+    if isinstance(error, TimeoutError):
+        return "no connection in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__

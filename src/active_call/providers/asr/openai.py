@@ -1,0 +1,126 @@
+"""Recognition by OpenAI's transcription API, or any server that speaks it (Groq, vLLM, speaches, whisper.cpp …): one POST an utterance.
+
+Speech enters as a WAV of 16 kHz, text leaves. API: `POST {base}/audio/transcriptions`, multipart. Expected phrases go along as `prompt`.
+Options: `model` (whisper-1), `language`, `endpoint` (base URL), `api_key`; `extra` is sent as further form fields.
+"""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Callable, Sequence
+
+import httpx
+
+from active_call.base.errors import ProviderError
+from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ
+from active_call.contract.options import AsrOption
+from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
+from active_call.providers.base import Recognised, Services
+from active_call.providers.guard import Guard, Limits
+from active_call.providers.http import check_status
+from active_call.providers.openai_settings import Server, find_server
+
+NAME = "openai"
+DEFAULT_MODEL = "whisper-1"
+LIMITS = Limits(first_result_s=10.0, attempts=2)
+MAX_PROMPT_CHARS = 800
+"""The API heeds the last 224 tokens of a prompt."""
+
+
+def create(option: AsrOption, services: Services) -> OpenAiRecogniser:
+    """The adapter. Raises ConfigError without a key for OpenAI itself."""
+    return OpenAiRecogniser(option, find_server("asr", option.endpoint, option.secret_key, services.environment), services)
+
+
+class OpenAiRecogniser:
+    """A transcription API as a Recogniser."""
+
+    name = NAME
+
+    def __init__(self, option: AsrOption, server: Server, services: Services) -> None:
+        self._http = services.http
+        self._server = server
+        self._language = option.language
+        self._fields = {"model": option.model_type or DEFAULT_MODEL, **{key: str(value) for key, value in option.extra.items()}}
+        self._guard = Guard(NAME, services.world, LIMITS)
+
+    def start(
+        self,
+        on_result: Callable[[Recognised], None],
+        on_error: Callable[[Exception], None],
+        *,
+        language: str | None = None,
+    ) -> OpenAiRecognition:
+        return OpenAiRecognition(self, on_result, on_error, language or self._language)
+
+    async def transcribe(self, pcm: bytes, language: str | None, phrases: Sequence[str]) -> str:
+        """The text of `pcm` (s16le, 16 kHz). Raises ProviderError."""
+        return await self._guard.call(lambda: self._ask(pcm, language, phrases))
+
+    async def close(self) -> None:
+        """Nothing is held: the HTTP client is the house's."""
+
+    async def _ask(self, pcm: bytes, language: str | None, phrases: Sequence[str]) -> str:
+        fields = dict(self._fields, response_format="json")
+        if language and language != "auto":
+            fields["language"] = language.replace("_", "-").partition("-")[0].lower()
+        if phrases:
+            fields.setdefault("prompt", prompt_of(phrases))
+        response = await self._http.post(
+            f"{self._server.base_url}/audio/transcriptions",
+            headers=self._server.headers,
+            data=fields,
+            files={"file": ("speech.wav", wav(pcm), "audio/wav")},
+            timeout=httpx.Timeout(LIMITS.first_result_s),
+        )
+        await check_status(NAME, response)
+        try:
+            return str(response.json()["text"]).strip()
+        except (ValueError, KeyError, TypeError) as error:
+            raise ProviderError(NAME, "the transcription is not a JSON object with `text`") from error
+
+
+class OpenAiRecognition(UtteranceRecognition):
+    """One caller."""
+
+    def __init__(
+        self,
+        recogniser: OpenAiRecogniser,
+        on_result: Callable[[Recognised], None],
+        on_error: Callable[[Exception], None],
+        language: str | None,
+    ) -> None:
+        super().__init__(self._transcribe_one, on_result, on_error)
+        self._recogniser = recogniser
+        self._language = language
+        self._phrases: tuple[str, ...] = ()
+
+    def expect_phrases(self, phrases: Sequence[str]) -> None:
+        """Hint the model at `phrases` from now on."""
+        self._phrases = tuple(phrases)
+
+    async def _transcribe_one(self, utterance: Utterance) -> Transcript:
+        return Transcript(await self._recogniser.transcribe(utterance.pcm, self._language, self._phrases))
+
+
+def wav(pcm: bytes) -> bytes:
+    """`pcm` (s16le, 16 kHz, mono) as a WAV file."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(BYTES_PER_SAMPLE)
+        file.setframerate(LISTEN_RATE_HZ)
+        file.writeframes(pcm)
+    return buffer.getvalue()
+
+
+def prompt_of(phrases: Sequence[str]) -> str:
+    """`phrases` as text that a caller may well have said before; as many as fit."""
+    prompt = ""
+    for phrase in phrases:
+        longer = f"{prompt} {phrase.strip().rstrip('.')}.".strip()
+        if len(longer) > MAX_PROMPT_CHARS:
+            break
+        prompt = longer
+    return prompt

@@ -1,0 +1,131 @@
+"""The recogniser of a bare machine: PocketSphinx from its wheel, which picks one of the phrases that the playbook expects.
+
+Speech and phrases enter; the phrase as the playbook wrote it leaves, or an empty text for speech that is none of them. English only.
+Without phrases it takes dictation, poorly. The decoding happens in the engine process (`pocketsphinx_engine`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+
+from active_call.base.errors import ConfigError, ProviderError
+from active_call.contract.options import AsrOption
+from active_call.providers.asr import pocketsphinx_dictation, pocketsphinx_engine
+from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
+from active_call.providers.base import LocalEngines, Recognised, Services
+from active_call.providers.guard import Guard, Limits
+
+logger = logging.getLogger(__name__)
+
+NAME = "pocketsphinx"
+LIMITS = Limits(first_result_s=8.0)
+
+
+def create(option: AsrOption, services: Services) -> PocketsphinxRecogniser:
+    """The adapter. `option.extra["phrases"]` are expected from the start. Raises ConfigError for another language than English."""
+    if find_spec("pocketsphinx") is None:
+        raise ConfigError("asr.provider", "'pocketsphinx' needs the Python package 'pocketsphinx': pip install 'active-call[local]'")
+    check_language(option.language)
+    phrases = option.extra.get("phrases", [])
+    if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
+        raise ConfigError("asr.extra.phrases", "a list of phrases")
+    return PocketsphinxRecogniser(phrases, services)
+
+
+def check_language(language: str | None) -> None:
+    """Raise ConfigError unless the engine speaks `language`; None and `auto` mean English here."""
+    if language and language.lower() != "auto" and not language.lower().startswith("en"):
+        raise ConfigError("asr.language", f"'pocketsphinx' knows English only, not {language!r}; choose another asr.provider")
+
+
+class PocketsphinxRecogniser:
+    """PocketSphinx as a Recogniser."""
+
+    name = NAME
+
+    def __init__(self, phrases: Sequence[str], services: Services) -> None:
+        self._phrases = tuple(phrases)
+        self._local = services.local
+        self._guard = Guard(NAME, services.world, LIMITS)
+
+    def start(
+        self,
+        on_result: Callable[[Recognised], None],
+        on_error: Callable[[Exception], None],
+        *,
+        language: str | None = None,
+    ) -> PocketsphinxRecognition:
+        check_language(language)
+        recognition = PocketsphinxRecognition(self._local, self._guard, on_result, on_error)
+        if self._phrases:
+            recognition.expect_phrases(self._phrases)
+        return recognition
+
+    async def warm(self) -> None:
+        """Start the engine process and load its models."""
+        await self._local.run(pocketsphinx_engine.prepare, self._phrases)
+
+    async def close(self) -> None:
+        """Nothing is held: the process belongs to the engines."""
+
+
+class PocketsphinxRecognition(UtteranceRecognition):
+    """One caller. Each utterance is decoded under the phrases that were expected when it ended."""
+
+    def __init__(
+        self,
+        local: LocalEngines,
+        guard: Guard,
+        on_result: Callable[[Recognised], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        super().__init__(self._decode, on_result, on_error)
+        self._local = local
+        self._guard = guard
+        self._phrases: tuple[str, ...] = ()
+        self._preparing: asyncio.Task[None] | None = None
+        self._has_warned = False
+
+    def expect_phrases(self, phrases: Sequence[str]) -> None:
+        """Take `phrases` from now on, and compile their grammar while the agent still speaks."""
+        if tuple(phrases) == self._phrases:
+            return
+        self._phrases = tuple(phrases)
+        if self._preparing is not None:
+            self._preparing.cancel()
+        if self._phrases:
+            self._preparing = asyncio.get_running_loop().create_task(self._prepare(self._phrases), name="grammar")
+
+    async def close(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.gather(self._preparing, return_exceptions=True)
+        await super().close()
+
+    async def _prepare(self, phrases: tuple[str, ...]) -> None:
+        """Compile ahead. A failure is only logged: the utterance that needs the grammar tries again, and reports."""
+        try:
+            unpronounceable = await self._local.run(pocketsphinx_engine.prepare, phrases)
+        except ProviderError as error:
+            logger.warning("grammar not prepared", extra={"provider": NAME, "reason": error.reason})
+            return
+        if unpronounceable:
+            logger.warning("phrases left out: words that cannot be pronounced", extra={"provider": NAME, "words": unpronounceable})
+
+    async def _decode(self, utterance: Utterance) -> Transcript:
+        phrases = self._phrases
+        if not phrases:
+            return await self._dictate(utterance)
+        text, confidence = await self._guard.call(lambda: self._local.run(pocketsphinx_engine.recognise, utterance.pcm, phrases))
+        return Transcript(text, confidence)
+
+    async def _dictate(self, utterance: Utterance) -> Transcript:
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "no phrases are expected, so this is poor dictation; give some or choose another asr.provider", extra={"provider": NAME}
+            )
+        return Transcript(await self._guard.call(lambda: self._local.run(pocketsphinx_dictation.dictate, utterance.pcm)))

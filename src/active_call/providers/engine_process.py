@@ -1,0 +1,84 @@
+"""The inside of an engine process: `python -m active_call.providers.engine_process NAME FD`.
+
+Requests enter on the socket FD, answers leave on it, one at a time and in order. A request is a pickled `(function, args)`, an answer a
+pickled `(True, result)` or `(False, reason)`, each behind its length in 4 bytes, big-endian. The process ends when the socket does.
+It must not know what the functions do, and imports nothing that the engines do not need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+from typing import Any
+
+LENGTH = struct.Struct(">I")
+NICENESS = 5
+"""Behind the media processes, whose pacing must not wait for an engine."""
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
+
+
+def main(name: str, fd: int) -> None:
+    """Serve requests until the parent closes the socket or dies."""
+    _settle(name)
+    with socket.socket(fileno=fd) as connection:
+        connection.setblocking(True)
+        while (request := receive_frame(connection)) is not None:
+            connection.sendall(_answer(request))
+
+
+def receive_frame(connection: socket.socket) -> bytearray | None:
+    """The next frame's payload, or None when the other side has closed."""
+    head = _receive_exactly(connection, LENGTH.size)
+    if head is None:
+        return None
+    return _receive_exactly(connection, LENGTH.unpack(head)[0])
+
+
+def frame(value: Any) -> bytes:
+    """`value` pickled, behind its length."""
+    body = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    return LENGTH.pack(len(body)) + body
+
+
+def _answer(request: bytearray) -> bytes:
+    try:
+        function, args = pickle.loads(request)  # noqa: S301 - the parent process, over an inherited socket
+        return frame((True, function(*args)))
+    except Exception as error:  # noqa: BLE001 - the far end of the provider wall: it is raised, counted and logged in the parent
+        return frame((False, f"{type(error).__name__}: {error}"))
+
+
+def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytearray | None:
+    data = bytearray(n_bytes)
+    view = memoryview(data)
+    while view:
+        n = connection.recv_into(view)
+        if n == 0:
+            return None
+        view = view[n:]
+    return data
+
+
+def _settle(name: str) -> None:
+    """Low priority, deaf to Ctrl-C (the parent decides), a name for `top`, and death with the parent where the kernel offers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            prctl = ctypes.CDLL(None).prctl
+            prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
+            title = ctypes.create_string_buffer(name.encode()[:15])
+            prctl(PR_SET_NAME, ctypes.addressof(title), 0, 0, 0)
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

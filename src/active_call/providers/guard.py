@@ -1,0 +1,187 @@
+"""The provider wall: everything that goes wrong behind it comes out as a ProviderError, in time, counted, and logged once.
+
+A call or a stream of an adapter enters; its results leave, or one ProviderError. Here are the deadlines (first result, next result),
+the retries (never after a first result, which has been heard already) and a simple circuit: after several failures in a row the
+provider is refused at once for a few seconds, so that a caller hears the fallback instead of waiting for a dead vendor.
+No vendor is known here. This is one of the three places that may catch everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+
+from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.world import World
+from active_call.providers.base import ReplyRequest, Responder, Synthesiser
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one provider is allowed. An adapter may carry its own as the attribute `limits`."""
+
+    first_result_s: float = 10.0
+    next_result_s: float = 10.0
+    attempts: int = 2
+    retry_delay_s: float = 0.2
+    failures_until_open: int = 5
+    open_s: float = 5.0
+
+
+class Guard:
+    """The wall around one provider instance. `errors` and `refused` count for metrics."""
+
+    def __init__(self, provider: str, world: World, limits: Limits | None = None) -> None:
+        self.provider = provider
+        self.errors = 0
+        self.refused = 0
+        self._clock = world.clock
+        self._limits = limits or Limits()
+        self._failures_in_row = 0
+        self._open_until = 0.0
+
+    async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """The result of `attempt()`, retried as the limits allow. Raises ProviderError (or ConfigError, as it came)."""
+        number = 0
+        while True:
+            self._admit()
+            number += 1
+            try:
+                async with asyncio.timeout(self._limits.first_result_s):
+                    result = await attempt()
+            except Exception as error:  # noqa: BLE001 - the provider wall
+                await self._handle_failure(error, number, may_retry=True, waited_s=self._limits.first_result_s)
+            else:
+                self._failures_in_row = 0
+                return result
+
+    async def stream(self, attempt: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
+        """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError."""
+        number = 0
+        while True:
+            self._admit()
+            number += 1
+            begun = False
+            source = attempt()
+            limit_s = self._limits.first_result_s
+            try:
+                while True:
+                    async with asyncio.timeout(limit_s):
+                        try:
+                            item = await anext(source)
+                        except StopAsyncIteration:
+                            break
+                    begun = True
+                    limit_s = self._limits.next_result_s
+                    yield item
+                self._failures_in_row = 0
+                return
+            except Exception as error:  # noqa: BLE001 - the provider wall
+                await self._handle_failure(error, number, may_retry=not begun, waited_s=limit_s)
+            finally:
+                await _close(source)
+
+    def _admit(self) -> None:
+        """Raise at once while the circuit is open."""
+        if self._clock.now() < self._open_until:
+            self.refused += 1
+            raise ProviderError(self.provider, "not asked: it failed several times in a row a moment ago", retryable=True)
+
+    async def _handle_failure(self, error: Exception, number: int, *, may_retry: bool, waited_s: float) -> None:
+        """Count and log; return after the retry delay if another attempt is due, else raise."""
+        if isinstance(error, ConfigError):
+            raise error
+        failure = as_provider_error(self.provider, error, waited_s)
+        self.errors += 1
+        again = may_retry and failure.retryable and number < self._limits.attempts
+        unforeseen = failure.__cause__ is error and not isinstance(error, TimeoutError | httpx.HTTPError)
+        fields = {"provider": self.provider, "reason": failure.reason, "attempt": number, "will_retry": again}
+        logger.warning("provider failed", extra=fields, exc_info=error if unforeseen else None)
+        if failure.retryable:
+            self._note_outage()
+        if not again:
+            raise failure
+        await asyncio.sleep(self._limits.retry_delay_s)
+
+    def _note_outage(self) -> None:
+        self._failures_in_row += 1
+        if self._failures_in_row >= self._limits.failures_until_open:
+            self._open_until = self._clock.now() + self._limits.open_s
+            logger.error("provider is not asked for a while", extra={"provider": self.provider, "open_s": self._limits.open_s})
+
+
+def as_provider_error(provider: str, error: Exception, waited_s: float) -> ProviderError:
+    """`error` as the family that callers know; its own cause is kept."""
+    match error:
+        case ProviderError():
+            return error
+        case TimeoutError():
+            failure = ProviderError(provider, f"no result within {waited_s:g} s", retryable=True)
+        case httpx.TimeoutException():
+            failure = ProviderError(provider, f"no answer in time ({type(error).__name__})", retryable=True)
+        case httpx.TransportError():
+            failure = ProviderError(provider, f"connection failed: {str(error) or type(error).__name__}", retryable=True)
+        case _:
+            failure = ProviderError(provider, f"unforeseen {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+async def _close(source: AsyncIterator[Any]) -> None:
+    aclose = getattr(source, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+class GuardedSynthesiser:
+    """A synthesiser behind the wall."""
+
+    def __init__(self, inner: Synthesiser, world: World) -> None:
+        self.name = inner.name
+        self.rate_hz = inner.rate_hz
+        self.guard = Guard(inner.name, world, getattr(inner, "limits", None))
+        self._inner = inner
+
+    def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
+        return self.guard.stream(lambda: self._inner.synthesise(text, speaker=speaker, speed=speed))
+
+    async def warm(self) -> None:
+        """Load what the engine loads at first use."""
+        await _warm(self._inner)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class GuardedResponder:
+    """A responder behind the wall."""
+
+    def __init__(self, inner: Responder, world: World) -> None:
+        self.name = inner.name
+        self.guard = Guard(inner.name, world, getattr(inner, "limits", None))
+        self._inner = inner
+
+    def respond(self, request: ReplyRequest) -> AsyncIterator[str]:
+        return self.guard.stream(lambda: self._inner.respond(request))
+
+    async def warm(self) -> None:
+        """Load what the engine loads at first use."""
+        await _warm(self._inner)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+async def _warm(engine: object) -> None:
+    warm = getattr(engine, "warm", None)
+    if warm is not None:
+        await warm()

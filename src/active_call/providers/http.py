@@ -1,0 +1,25 @@
+"""What all vendors reached by HTTP share: how a refusal becomes a ProviderError. No vendor is known here."""
+
+from __future__ import annotations
+
+import httpx
+
+from active_call.base.errors import ProviderError
+
+RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+"""Statuses after which the same request may succeed later (RFC 9110 §15, RFC 6585 §4; 529 is a widespread "overloaded")."""
+
+EXCERPT_CHARS = 200
+
+
+def status_error(provider: str, status: int, body: str) -> ProviderError:
+    """The error for a response that is not 2xx. `body` is quoted in part, since vendors say the reason there."""
+    excerpt = " ".join(body.split())[:EXCERPT_CHARS]
+    return ProviderError(provider, f"HTTP {status}: {excerpt or 'no explanation'}", retryable=status in RETRYABLE_STATUS)
+
+
+async def check_status(provider: str, response: httpx.Response) -> None:
+    """Raise the ProviderError of a response that is not 2xx; reads the body of a streamed one."""
+    if not response.is_success:
+        await response.aread()
+        raise status_error(provider, response.status_code, response.text)

@@ -1,0 +1,100 @@
+"""Replies by OpenAI's chat completions API, or any server that speaks it (Azure, Groq, DashScope, Ollama, vLLM …), streamed.
+
+Messages enter, the reply's text leaves as it comes. Settings: `model` (gpt-4o-mini), `base_url`, `api_key`, `temperature`, `max_tokens`;
+`extra` is sent as further fields of the request. The SDK retries nothing here: deadlines and retries belong to the provider wall.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import openai
+
+from active_call.base.errors import ConfigError, ProviderError
+from active_call.providers.base import ReplyRequest, Services
+from active_call.providers.guard import Limits
+from active_call.providers.http import status_error
+from active_call.providers.openai_settings import Server, find_server
+from active_call.providers.settings import LlmSettings
+
+NAME = "openai"
+DEFAULT_MODEL = "gpt-4o-mini"
+NO_KEY = "none"
+"""The SDK insists on some key; a local server ignores it."""
+
+
+def create(settings: LlmSettings, services: Services) -> OpenAiResponder:
+    """The adapter. Raises ConfigError without a key for OpenAI itself, or without a model for another server."""
+    server = find_server("llm", settings.base_url, settings.api_key, services.environment)
+    if settings.model is None and settings.base_url is not None:
+        raise ConfigError("llm.model", f"missing: which model of {server.base_url}?")
+    return OpenAiResponder(settings, server)
+
+
+class OpenAiResponder:
+    """A chat completions API as a Responder."""
+
+    name = NAME
+    limits = Limits(first_result_s=10.0, next_result_s=10.0, attempts=2)
+
+    def __init__(self, settings: LlmSettings, server: Server) -> None:
+        self._settings = settings
+        self._model = settings.model or DEFAULT_MODEL
+        # The SDK's own timeout bounds a single read; it lies above the wall's deadlines, which decide.
+        self._client = openai.AsyncOpenAI(api_key=server.api_key or NO_KEY, base_url=server.base_url, max_retries=0, timeout=30.0)
+
+        self._transport_errors = _transport_errors()
+
+    async def respond(self, request: ReplyRequest) -> AsyncIterator[str]:
+        try:
+            async with await self._client.chat.completions.create(**self._parameters(request)) as stream:
+                async for chunk in stream:
+                    text = chunk.choices[0].delta.content if chunk.choices and chunk.choices[0].delta else None
+                    if text:
+                        yield text
+        except openai.OpenAIError as error:
+            raise _provider_error(error) from error
+        except self._transport_errors as error:
+            raise ProviderError(NAME, f"connection lost: {str(error) or type(error).__name__}", retryable=True) from error
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def _parameters(self, request: ReplyRequest) -> dict[str, Any]:
+        parameters: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "stream": True,
+        }
+        temperature = request.temperature if request.temperature is not None else self._settings.temperature
+        max_tokens = request.max_tokens if request.max_tokens is not None else self._settings.max_tokens
+        if temperature is not None:
+            parameters["temperature"] = temperature
+        if max_tokens is not None:
+            parameters["max_tokens"] = max_tokens
+        extra = {**self._settings.extra, **request.extra}
+        if extra:
+            parameters["extra_body"] = extra
+        return parameters
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What the SDK lets through when a connection breaks within a stream: the error of its HTTP library (httpx, httpx2 from SDK 3 on)."""
+    library = openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
+    return (importlib.import_module(library).TransportError,)
+
+
+def _provider_error(error: openai.OpenAIError) -> ProviderError:
+    match error:
+        case openai.APIStatusError():
+            return status_error(NAME, error.status_code, error.message)
+        case openai.APITimeoutError():
+            return ProviderError(NAME, "no answer in time", retryable=True)
+        case openai.APIConnectionError():
+            return ProviderError(NAME, f"connection failed: {error.__cause__ or error}", retryable=True)
+        case openai.APIError():  # an error event within the stream
+            return ProviderError(NAME, error.message, retryable=error.type == "server_error" or error.code == "rate_limit_exceeded")
+        case _:
+            return ProviderError(NAME, str(error))

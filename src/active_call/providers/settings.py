@@ -1,0 +1,21 @@
+"""What a language model is chosen by: the contract's keys under `llm`. Recognisers and synthesisers take the contract's own options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LlmSettings:
+    """A responder's settings; `None` leaves the choice to the adapter."""
+
+    provider: str | None = None
+    model: str | None = None
+    base_url: str | None = None
+    api_key: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further parameters of the request, sent as they are."""

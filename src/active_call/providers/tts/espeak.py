@@ -1,0 +1,111 @@
+"""The synthesiser of a bare machine: espeak-ng from the wheel `espeakng-loader`, in its engine process.
+
+Text enters, sound at 22 050 Hz leaves, sentence by sentence and in pieces of 200 ms at most. A long text is asked for one sentence at a
+time, so that calls take turns. Options: `speaker` (or `model`, or `language`) is an espeak voice such as `en-us`, `en-gb`, `en-us+f3`,
+`de`; `speed` 1.0 is 165 words a minute; `volume` 1 to 10, 5 when absent. Plain text only: no SSML.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator
+from importlib.util import find_spec
+
+from active_call.base.errors import ConfigError
+from active_call.base.pcm import BYTES_PER_SAMPLE
+from active_call.contract.options import TtsOption
+from active_call.providers.base import LocalEngines, Services
+from active_call.providers.tts import espeak_engine
+
+logger = logging.getLogger(__name__)
+
+NAME = "espeak"
+DEFAULT_VOICE = "en-us"
+PIECE_BYTES = espeak_engine.RATE_HZ // 5 * BYTES_PER_SAMPLE
+"""200 ms."""
+SENTENCE_PAUSE_MS = 250
+"""Silence between two sentences of one text."""
+OTHER_NAMES = {"zh": "cmn", "no": "nb"}
+"""Languages that the library knows by another code."""
+VOLUME_STEP = 20
+"""The contract's 1 to 10 onto the library's 20 to 200, where 100 is normal."""
+DEFAULT_VOLUME = 5
+
+_SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])|\n+")
+MIN_SENTENCE_CHARS = 12
+"""Shorter pieces ("Dr.", "1.", "No!") stay with what follows them."""
+
+
+def create(option: TtsOption, services: Services) -> EspeakSynthesiser:
+    """The adapter. Raises ConfigError when the wheel is missing or an option lies outside its range."""
+    if find_spec("espeakng_loader") is None:
+        raise ConfigError("tts.provider", "'espeak' needs the Python package 'espeakng_loader': pip install 'active-call[local]'")
+    if option.volume is not None and not 1 <= option.volume <= 10:
+        raise ConfigError("tts.volume", f"1 to 10, not {option.volume}")
+    if option.speed is not None and option.speed <= 0:
+        raise ConfigError("tts.speed", f"above 0, not {option.speed}")
+    return EspeakSynthesiser(option, services.local)
+
+
+class EspeakSynthesiser:
+    """espeak-ng as a Synthesiser."""
+
+    name = NAME
+    rate_hz = espeak_engine.RATE_HZ
+
+    def __init__(self, option: TtsOption, local: LocalEngines) -> None:
+        self._local = local
+        self._voices = [voice for voice in (option.speaker, option.model, option.language) if voice]
+        self._speed = option.speed or 1.0
+        self._volume = (option.volume or DEFAULT_VOLUME) * VOLUME_STEP
+        self._known: dict[str, str | None] = {}
+
+    async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
+        voice = await self._voice_for(speaker)
+        sentences = split_sentences(text)
+        for i, sentence in enumerate(sentences):
+            tail_ms = espeak_engine.TAIL_MS if i == len(sentences) - 1 else SENTENCE_PAUSE_MS
+            sound = await self._local.run(espeak_engine.synthesise, sentence, voice, speed or self._speed, self._volume, tail_ms)
+            for start in range(0, len(sound), PIECE_BYTES):
+                yield sound[start : start + PIECE_BYTES]
+
+    async def warm(self) -> None:
+        """Start the engine process and load the voice."""
+        await self._voice_for(None)
+
+    async def close(self) -> None:
+        """Nothing is held: the process belongs to the engines."""
+
+    async def _voice_for(self, speaker: str | None) -> str:
+        """The first of the wished-for voices that exists; a wish that cannot be met is logged once."""
+        for wish in [speaker, *self._voices] if speaker else self._voices:
+            if wish not in self._known:
+                self._known[wish] = await self._find_voice(wish)
+            voice = self._known[wish]
+            if voice is not None:
+                return voice
+        return DEFAULT_VOICE
+
+    async def _find_voice(self, wish: str) -> str | None:
+        plain = wish.replace("_", "-").lower()
+        short = plain.partition("-")[0]
+        for name in (wish, plain, OTHER_NAMES.get(short, short)):
+            if await self._local.run(espeak_engine.has_voice, name):
+                return name
+        logger.warning("unknown voice, another one speaks", extra={"provider": NAME, "voice": wish})
+        return None
+
+
+def split_sentences(text: str) -> list[str]:
+    """`text` in sentences, none of them very short; empty for a text without anything to say."""
+    sentences: list[str] = []
+    pending = ""
+    for part in _SENTENCE_END.split(text):
+        pending = f"{pending} {part}".strip()
+        if len(pending) >= MIN_SENTENCE_CHARS:
+            sentences.append(pending)
+            pending = ""
+    if pending:
+        sentences.append(pending)
+    return sentences

@@ -1,0 +1,93 @@
+"""Synthesis by OpenAI's speech API, or any server that speaks it (Kokoro-FastAPI, speaches, openedai-speech …), streamed.
+
+Text enters, sound at 24 kHz leaves as it arrives. API: `POST {base}/audio/speech` with `response_format: pcm` (s16le, 24 kHz, mono).
+Options: `speaker` (alloy), `model` (gpt-4o-mini-tts), `speed` 0.25 to 4, `endpoint` (base URL), `api_key`; `emotion` becomes
+`instructions`; `extra` is sent as further fields, but for `pcm_rate_hz`, the rate of a server that answers at another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+from active_call.base.errors import ConfigError, ProviderError
+from active_call.contract.options import TtsOption
+from active_call.providers.base import Services
+from active_call.providers.guard import Limits
+from active_call.providers.http import check_status
+from active_call.providers.openai_settings import Server, find_server
+
+NAME = "openai"
+DEFAULT_MODEL = "gpt-4o-mini-tts"
+DEFAULT_VOICE = "alloy"
+OPENAI_VOICES = frozenset(
+    {"alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse"}
+)
+RATE_HZ = 24_000
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
+"""The API's own bounds."""
+
+
+def create(option: TtsOption, services: Services) -> OpenAiSynthesiser:
+    """The adapter. Raises ConfigError without a key for OpenAI itself, or for a speed out of bounds."""
+    if option.speed is not None and not MIN_SPEED <= option.speed <= MAX_SPEED:
+        raise ConfigError("tts.speed", f"{MIN_SPEED} to {MAX_SPEED}, not {option.speed}")
+    return OpenAiSynthesiser(option, find_server("tts", option.endpoint, option.secret_key, services.environment), services.http)
+
+
+class OpenAiSynthesiser:
+    """A speech API as a Synthesiser."""
+
+    name = NAME
+    limits = Limits(first_result_s=10.0, next_result_s=5.0, attempts=2)
+
+    def __init__(self, option: TtsOption, server: Server, http: httpx.AsyncClient) -> None:
+        extra = dict(option.extra)
+        self.rate_hz = int(extra.pop("pcm_rate_hz", RATE_HZ))
+        self._http = http
+        self._server = server
+        model, voice = _model_and_voice(option)
+        self._voice = voice
+        self._speed = option.speed
+        self._body: dict[str, Any] = {"model": model, "response_format": "pcm", **extra}
+        if option.emotion:
+            self._body.setdefault("instructions", f"Speak in a {option.emotion} tone.")
+
+    async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
+        if not text.strip():
+            return
+        body = {**self._body, "input": text, "voice": speaker or self._voice}
+        speed = speed if speed is not None else self._speed
+        if speed is not None:
+            body["speed"] = min(MAX_SPEED, max(MIN_SPEED, speed))
+        url = f"{self._server.base_url}/audio/speech"
+        timeout = httpx.Timeout(self.limits.first_result_s)
+        async with self._http.stream("POST", url, json=body, headers=self._server.headers, timeout=timeout) as response:
+            await check_status(NAME, response)
+            _check_is_pcm(response.headers.get("content-type", ""))
+            odd = b""
+            async for chunk in response.aiter_bytes():
+                sound = odd + chunk
+                n_even = len(sound) & ~1
+                odd = sound[n_even:]
+                if n_even:
+                    yield sound[:n_even]
+
+    async def close(self) -> None:
+        """Nothing is held: the HTTP client is the house's."""
+
+
+def _model_and_voice(option: TtsOption) -> tuple[str, str]:
+    """The contract takes `voice` for another name of `model`; a voice of OpenAI's that stands there is meant as the voice."""
+    if option.model in OPENAI_VOICES:
+        return DEFAULT_MODEL, option.speaker or option.model
+    return option.model or DEFAULT_MODEL, option.speaker or DEFAULT_VOICE
+
+
+def _check_is_pcm(content_type: str) -> None:
+    """Refuse what would be noise in the caller's ear: servers that ignore `response_format` send MP3, and some send errors as JSON."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind.startswith("text/") or kind in ("application/json", "audio/mpeg", "audio/mp3", "audio/ogg", "audio/wav", "audio/x-wav"):
+        raise ProviderError(NAME, f"the server sent {kind} instead of PCM")

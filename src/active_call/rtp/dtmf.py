@@ -1,0 +1,184 @@
+"""Telephone events: digits pressed, on their way in and out (RFC 4733 section 2).
+
+Received: event payloads with their RTP timestamps enter, one Digit per event leaves. An event is named by its timestamp, so that updates,
+the repeated end and packets out of order never count twice; the marker bit is not needed. A digit is told at its first end packet. When
+every end packet is lost it is told by the next event, or by `flush` when nothing came for three frames. An event longer than the
+duration field is sent in segments (section 2.5.1.3): they are joined.
+
+Sent: digits enter, and each 20 ms tick one packet leaves instead of sound: frozen timestamp, growing duration, the end three times at the
+update interval (section 2.5.1.4).
+
+Which payload type is agreed on is known to the caller only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+from active_call.base.errors import ParseError
+from active_call.base.pcm import FRAME_MS
+
+EVENTS: Final = "0123456789*#ABCD"
+"""The digit of each event code (section 3.2)."""
+_END: Final = 0x80
+_VOLUME: Final = 10
+"""Power of the tone in -dBm0 that we state (section 2.3.4 takes 0 to 63; trunks ignore it)."""
+_LONGEST: Final = 0xFFFF
+_END_PACKETS: Final = 3
+_GAP_FRAMES: Final = 2
+"""Frames of sound between two digits: with the two repetitions of the end, 80 ms of pause (ITU-T Q.24 asks for 30 to 70)."""
+_LOST_END_FRAMES: Final = 3
+_OLDEST_S: Final = 5
+"""An event that began longer than this before the last one belongs to a new timeline, not to a packet out of order."""
+_MASK: Final = 0xFFFFFFFF
+_HALF: Final = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """A digit that the peer pressed: one of `0-9*#A-D`, and for how long."""
+
+    digit: str
+    duration_ms: int
+
+
+class DigitReceiver:
+    """The events of one source. `clock_rate` is that of its timestamps in Hz. Call `reset` when the source changes."""
+
+    __slots__ = ("_clock_rate", "_code", "_duration", "_ended", "_extra", "_frame_ticks", "_ready", "_timestamp")
+
+    def __init__(self, clock_rate: int = 8000) -> None:
+        self._clock_rate = clock_rate
+        self._frame_ticks = clock_rate * FRAME_MS // 1000
+        self._ready: deque[Digit] = deque()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the event under way, and what was told."""
+        self._code = -1
+        self._timestamp = 0
+        self._duration = 0
+        self._extra = 0
+        self._ended = True
+        self._ready.clear()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether `flush` has nothing to do."""
+        return self._ended and not self._ready
+
+    def receive(self, payload: bytes, timestamp: int) -> Digit | None:
+        """Take one event packet. Raises ParseError when it is too short; codes above 15 (flash, tones) are read over."""
+        if len(payload) < 4:
+            raise ParseError("telephone event", expected="4 bytes", found=f"{len(payload)} bytes")
+        code, flags = payload[0], payload[1]
+        if code < len(EVENTS):
+            self._follow(code, timestamp, payload[2] << 8 | payload[3], is_end=flags >= _END)
+        return self._ready.popleft() if self._ready else None
+
+    def flush(self, now_timestamp: int) -> Digit | None:
+        """Tell the digit whose end packets seem lost: `now_timestamp`, on the peer's media clock, is three frames past its last update.
+
+        Call it in each frame while `is_idle` is false.
+        """
+        if not self._ended:
+            silent = (now_timestamp - self._timestamp - self._duration) & _MASK
+            if _LOST_END_FRAMES * self._frame_ticks <= silent < _HALF:
+                self._tell()
+        return self._ready.popleft() if self._ready else None
+
+    def _follow(self, code: int, timestamp: int, duration: int, *, is_end: bool) -> None:
+        step = (timestamp - self._timestamp) & _MASK
+        if self._code < 0:
+            self._begin(code, timestamp, duration)
+        elif step == 0:
+            if self._ended:
+                return
+            self._duration = max(self._duration, duration)
+        elif step >= _HALF and (1 << 32) - step < _OLDEST_S * self._clock_rate:
+            return  # an older event that was overtaken: told already
+        elif not self._ended and code == self._code and step == _LONGEST:
+            self._extra += _LONGEST
+            self._timestamp, self._duration = timestamp, duration
+        else:
+            if not self._ended:
+                self._tell()
+            self._begin(code, timestamp, duration)
+        if is_end:
+            self._tell()
+
+    def _begin(self, code: int, timestamp: int, duration: int) -> None:
+        self._code, self._timestamp, self._duration = code, timestamp, duration
+        self._extra = 0
+        self._ended = False
+
+    def _tell(self) -> None:
+        self._ended = True
+        self._ready.append(Digit(EVENTS[self._code], (self._extra + self._duration) * 1000 // self._clock_rate))
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPacket:
+    """One event packet to send. `timestamp` is that of the event's beginning; `is_last` closes the digit."""
+
+    payload: bytes
+    marker: bool
+    timestamp: int
+    is_last: bool = False
+
+
+class DigitSender:
+    """Digits waiting to be sent, one after another. `clock_rate` is that of the stream's timestamps in Hz."""
+
+    __slots__ = ("_clock_rate", "_code", "_duration", "_ends", "_frame_ticks", "_gap", "_queue", "_timestamp", "_total")
+
+    def __init__(self, clock_rate: int = 8000) -> None:
+        self._clock_rate = clock_rate
+        self._frame_ticks = clock_rate * FRAME_MS // 1000
+        self._queue: deque[tuple[int, int]] = deque()
+        self._code = -1
+        self._timestamp = 0
+        self._duration = 0
+        self._total = 0
+        self._ends = 0
+        self._gap = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way or waiting."""
+        return self._code < 0 and not self._queue
+
+    def queue(self, digits: str, duration_ms: int = 160) -> None:
+        """Append `digits`, each `duration_ms` long: whole frames, 40 ms to 8 s. Raises ValueError for another character."""
+        codes = [EVENTS.find(digit) for digit in digits.upper()]
+        if -1 in codes:
+            raise ValueError(f"not a telephone digit in {digits!r}")
+        frames = max(2, -(-duration_ms // FRAME_MS))
+        ticks = min(frames, _LONGEST // self._frame_ticks) * self._frame_ticks
+        self._queue.extend((code, ticks) for code in codes)
+
+    def clear(self) -> None:
+        """Forget the digits that have not begun; the one under way ends as it should."""
+        self._queue.clear()
+
+    def next_packet(self, timestamp: int) -> DigitPacket | None:
+        """Return the packet of this tick, None when sound is to be sent. `timestamp` is the media clock's, which goes on meanwhile."""
+        if self._code < 0:
+            if self._gap:
+                self._gap -= 1
+                return None
+            if not self._queue:
+                return None
+            self._code, self._total = self._queue.popleft()
+            self._timestamp, self._duration, self._ends = timestamp, 0, 0
+        is_first = self._duration == 0
+        self._duration = min(self._duration + self._frame_ticks, self._total)
+        self._ends += self._duration == self._total
+        flags = _END | _VOLUME if self._ends else _VOLUME
+        payload = bytes((self._code, flags, self._duration >> 8, self._duration & 0xFF))
+        is_last = self._ends == _END_PACKETS
+        if is_last:
+            self._code, self._gap = -1, _GAP_FRAMES
+        return DigitPacket(payload, is_first, self._timestamp, is_last)

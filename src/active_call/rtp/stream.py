@@ -1,0 +1,178 @@
+"""What RTP keeps per stream: reception statistics (RFC 3550 appendices A.1, A.3, A.8) and the sender's counters.
+
+Sequence numbers, timestamps and arrival times enter; report blocks and headers leave. It knows no payload and no buffer.
+
+The receiver's sequence follows A.1 without probation: the address has been agreed on or latched, so the first packet counts. A jump of more
+than `MAX_DROPOUT` is believed when the very next number follows it; then the statistics begin anew.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from active_call.base.world import Randomness
+from active_call.rtp.packet import pack_header
+from active_call.rtp.rtcp import ReportBlock
+
+MAX_DROPOUT: Final = 3000
+MAX_MISORDER: Final = 100
+"""Both from RFC 3550 appendix A.1."""
+_SEQUENCES: Final = 1 << 16
+_NO_SEQUENCE: Final = _SEQUENCES + 1
+
+
+class ReceiveStream:
+    """Statistics of what one source sends. `clock_rate` is that of its timestamps in Hz."""
+
+    __slots__ = (
+        "_arrival",
+        "_bad_sequence",
+        "_base_sequence",
+        "_clock_rate",
+        "_cycles",
+        "_expected_prior",
+        "_jitter",
+        "_last_report_at",
+        "_last_report_ntp",
+        "_max_sequence",
+        "_received_prior",
+        "_timestamp",
+        "received",
+        "ssrc",
+    )
+
+    def __init__(self, ssrc: int, clock_rate: int = 8000) -> None:
+        self.ssrc = ssrc
+        self.received = 0
+        self._clock_rate = clock_rate
+        self._base_sequence = -1
+        self._max_sequence = 0
+        self._bad_sequence = _NO_SEQUENCE
+        self._cycles = 0
+        self._arrival = 0.0
+        self._timestamp = 0
+        self._jitter = 0.0
+        self._expected_prior = 0
+        self._received_prior = 0
+        self._last_report_ntp = 0
+        self._last_report_at = 0.0
+
+    def receive(self, sequence: int, timestamp: int, arrival: float) -> bool:
+        """Count one packet that arrived at `arrival` (seconds). False: it jumped, and is not believed before the next one follows it."""
+        step = (sequence - self._max_sequence) & 0xFFFF
+        if self._base_sequence < 0:
+            self._restart(sequence)
+        elif step < MAX_DROPOUT:
+            if sequence < self._max_sequence:
+                self._cycles += _SEQUENCES
+            self._max_sequence = sequence
+        elif step <= _SEQUENCES - MAX_MISORDER:
+            if sequence != self._bad_sequence:
+                self._bad_sequence = (sequence + 1) & 0xFFFF
+                return False
+            self._restart(sequence)
+        if self.received:
+            ticks = (timestamp - self._timestamp) & 0xFFFFFFFF
+            if ticks >= 1 << 31:
+                ticks -= 1 << 32
+            difference = (arrival - self._arrival) * self._clock_rate - ticks
+            self._jitter += ((difference if difference > 0 else -difference) - self._jitter) * 0.0625
+        self.received += 1
+        self._timestamp = timestamp
+        self._arrival = arrival
+        return True
+
+    def _restart(self, sequence: int) -> None:
+        self._base_sequence = self._max_sequence = sequence
+        self._bad_sequence = _NO_SEQUENCE
+        self._cycles = self.received = self._received_prior = self._expected_prior = 0
+        self._jitter = 0.0
+
+    @property
+    def highest_sequence(self) -> int:
+        """The extended highest sequence number received: roll-overs in the upper 16 bits."""
+        return self._cycles + self._max_sequence
+
+    @property
+    def expected(self) -> int:
+        """How many packets should have come."""
+        return self.highest_sequence - self._base_sequence + 1 if self._base_sequence >= 0 else 0
+
+    @property
+    def lost(self) -> int:
+        """Expected less received; negative when duplicates came."""
+        return self.expected - self.received
+
+    @property
+    def jitter_ms(self) -> float:
+        """The interarrival jitter of A.8 in milliseconds."""
+        return self._jitter * 1000 / self._clock_rate
+
+    def note_sender_report(self, ntp_time: int, arrival: float) -> None:
+        """Remember the peer's sender report (64-bit NTP time) for LSR and DLSR of our next report block."""
+        self._last_report_ntp = (ntp_time >> 16) & 0xFFFFFFFF
+        self._last_report_at = arrival
+
+    def take_report(self, now: float) -> ReportBlock:
+        """Return the report block for this source and begin the next interval of `fraction_lost`. `now` is on the clock of `arrival`."""
+        expected = self.expected
+        expected_interval = expected - self._expected_prior
+        lost_interval = expected_interval - (self.received - self._received_prior)
+        self._expected_prior, self._received_prior = expected, self.received
+        fraction = 0 if expected_interval <= 0 or lost_interval <= 0 else min(255, (lost_interval << 8) // expected_interval)
+        delay = int((now - self._last_report_at) * 65536) if self._last_report_ntp else 0
+        return ReportBlock(
+            ssrc=self.ssrc,
+            fraction_lost=fraction,
+            cumulative_lost=max(-0x800000, min(0x7FFFFF, expected - self.received)),
+            highest_sequence=self.highest_sequence & 0xFFFFFFFF,
+            jitter=int(self._jitter),
+            last_sender_report=self._last_report_ntp,
+            delay_since_last_sender_report=max(0, min(delay, 0xFFFFFFFF)),
+        )
+
+
+class SendStream:
+    """The counters of what we send: they go on unbroken over hold, re-INVITE and change of codec, so that the peer's keys stay in step.
+
+    `sequence` and `timestamp` are those of the next packet.
+    """
+
+    __slots__ = ("n_octets", "n_packets", "sequence", "ssrc", "timestamp")
+
+    def __init__(self, ssrc: int, sequence: int, timestamp: int) -> None:
+        self.ssrc = ssrc
+        self.sequence = sequence
+        self.timestamp = timestamp
+        self.n_packets = 0
+        self.n_octets = 0
+
+    def next_header(self, payload_type: int, marker: bool, payload_bytes: int) -> bytes:
+        """Return the header of the next packet and count it. The timestamp stays; `advance` moves it."""
+        sequence = self.sequence
+        self.sequence = (sequence + 1) & 0xFFFF
+        self.n_packets += 1
+        self.n_octets += payload_bytes
+        return pack_header(payload_type, marker, sequence, self.timestamp, self.ssrc)
+
+    def event_header(self, payload_type: int, marker: bool, timestamp: int, payload_bytes: int) -> bytes:
+        """Like `next_header` for a telephone event, whose `timestamp` is that of its beginning (RFC 4733 section 2.2.1)."""
+        sequence = self.sequence
+        self.sequence = (sequence + 1) & 0xFFFF
+        self.n_packets += 1
+        self.n_octets += payload_bytes
+        return pack_header(payload_type, marker, sequence, timestamp, self.ssrc)
+
+    def advance(self, n_ticks: int) -> None:
+        """Let the media clock go on by `n_ticks`, whether or not a packet was sent."""
+        self.timestamp = (self.timestamp + n_ticks) & 0xFFFFFFFF
+
+
+def new_send_stream(randomness: Randomness, ssrc: int = 0) -> SendStream:
+    """Return a stream with random beginnings (RFC 3550 section 5.1), and a random SSRC when `ssrc` is 0.
+
+    The first sequence number is below 2^15, so that a peer that misses the first packets cannot mistake the roll-over counter (RFC 3711
+    section 3.3.1).
+    """
+    random = int.from_bytes(randomness.random_bytes(10), "big")
+    return SendStream(ssrc or (random & 0xFFFFFFFF) or 1, (random >> 32) & 0x7FFF, (random >> 48) & 0xFFFFFFFF)

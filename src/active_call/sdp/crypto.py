@@ -1,0 +1,74 @@
+"""SRTP keys in SDP: `a=crypto` lines read, chosen and written (RFC 4568).
+
+Of what the RFC allows we use one key a line, without MKI; a lifetime is read and passed over. Keys enter and leave as 30 bytes, master key
+and salt together, as libsrtp takes them. Nothing here touches a packet.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from active_call.base.errors import LocalProtocolError
+from active_call.sdp.description import Attribute, Crypto
+
+SUITES = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+"""The suites that we support, in the order we offer them (RFC 4568 §6.2)."""
+KEY_BYTES = 30
+"""16 bytes of master key and 14 of salt, the same for both suites."""
+
+
+@dataclass(frozen=True, slots=True)
+class CryptoKey:
+    """One crypto line of ours: its tag, its suite, and our sending key (30 bytes)."""
+
+    tag: int
+    suite: str
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CryptoAgreement:
+    """What both sides encrypt with: the suite, and each direction's 30-byte master key and salt."""
+
+    suite: str
+    send_key: bytes = field(repr=False)
+    receive_key: bytes = field(repr=False)
+    tag: int = 1
+
+
+def read_key(crypto: Crypto) -> bytes | None:
+    """The 30-byte key of a crypto line that we can use, None when we cannot: other suite, MKI, several keys, odd session parameters."""
+    if crypto.suite.upper() not in SUITES or not _is_acceptable(crypto.session_parameters):
+        return None
+    method, colon, key_info = crypto.key_parameters.partition(":")
+    encoded, *extras = key_info.split("|")
+    if method.lower() != "inline" or not colon or ";" in key_info or any(":" in extra for extra in extras):
+        return None
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return key if len(key) == KEY_BYTES else None
+
+
+def first_usable(cryptos: Iterable[Crypto]) -> tuple[Crypto, bytes] | None:
+    """The first line that we can use, in the offerer's order (RFC 4568 §7.1.2), and its key."""
+    for crypto in cryptos:
+        if (key := read_key(crypto)) is not None:
+            return crypto, key
+    return None
+
+
+def format_crypto(key: CryptoKey) -> Attribute:
+    """The crypto attribute: no lifetime, no MKI, which Twilio refuses. Raises LocalProtocolError for a key of the wrong length."""
+    if len(key.key) != KEY_BYTES:
+        raise LocalProtocolError(f"an SRTP key has {KEY_BYTES} bytes, not {len(key.key)}")
+    return Attribute("crypto", f"{key.tag} {key.suite} inline:{base64.b64encode(key.key).decode('ascii')}")
+
+
+def _is_acceptable(session_parameters: str) -> bool:
+    """A window size is only a hint, KDR=0 is the default, and what begins with `-` may be ignored (RFC 4568 §6.3, §6.3.7)."""
+    return all(word.startswith("-") or word.upper().startswith("WSH=") or word.upper() == "KDR=0" for word in session_parameters.split())

@@ -1,0 +1,378 @@
+"""Offer and answer for one audio stream (RFC 3264, RFC 3551, RFC 4568, RFC 4733).
+
+Descriptions, our address, codecs and keys enter; descriptions of ours and an `Agreement` leave. It keeps no state and opens nothing: ports,
+keys and the session's id and version come from the caller, who raises the version with every description that differs.
+
+An offer with RTP/SAVP is always answered with SRTP, one with RTP/AVP with plain RTP unless the policy forbids it. Of the codecs the first
+of the offerer's order that we have is taken, and only it and its telephone-event stand in the answer, under the offered numbers.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+from active_call.base.errors import LocalProtocolError, ParseError, RemoteProtocolError
+from active_call.sdp.codecs import (
+    CODECS,
+    EVENT_PAYLOAD_TYPES,
+    Codec,
+    describe_codec,
+    describe_event,
+    find_codec,
+    find_event,
+    first_common_codec,
+    offered_maps,
+)
+from active_call.sdp.crypto import CryptoAgreement, CryptoKey, first_usable, format_crypto, read_key
+from active_call.sdp.description import (
+    Attribute,
+    MediaDescription,
+    Origin,
+    SessionDescription,
+    format_description,
+    is_unspecified,
+    parse_description,
+)
+
+__all__ = [
+    "Agreement",
+    "CryptoAgreement",
+    "CryptoKey",
+    "LocalMedia",
+    "NegotiationError",
+    "SrtpPolicy",
+    "accept_answer",
+    "build_offer",
+    "negotiate_answer",
+]
+
+Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
+_PLAIN = ("RTP/AVP", "RTP/AVPF")
+_SECURE = ("RTP/SAVP", "RTP/SAVPF")
+_SENDING = ("sendrecv", "sendonly")
+_RECEIVING = ("sendrecv", "recvonly")
+DEFAULT_PTIME_MS = 20
+
+
+class SrtpPolicy(StrEnum):
+    """What we think of encryption. `OFF` and `PREFERRED` differ in what the caller offers; `REQUIRED` refuses plain offers."""
+
+    OFF = "off"
+    PREFERRED = "preferred"
+    REQUIRED = "required"
+
+
+class NegotiationError(RemoteProtocolError):
+    """Offer and answer have nothing in common. `code` is the SIP status, `reason` says what was offered and what we have."""
+
+    code: int  # type: ignore[assignment]
+
+    def __init__(self, reason: str, *, code: int = 488) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMedia:
+    """Our end: the address and RTP port that the peer is to send to (public, no brackets), and what we speak, best first."""
+
+    ip: str
+    port: int
+    codecs: tuple[str, ...] = ("pcmu", "pcma")
+    ptime_ms: int = DEFAULT_PTIME_MS
+    srtp: SrtpPolicy = SrtpPolicy.PREFERRED
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What holds for the stream from now on.
+
+    `send_…` numbers are the peer's, `receive_…` numbers are ours; they differ only where the peer answered under other numbers than
+    offered. `on_hold`: the peer does not take our audio now. `ptime_ms` is what the peer wants to get in one packet. `event_clock_hz` is
+    the clock of telephone-event, as a rule the codec's. `remote_rtcp` is None when there is no port for it.
+    """
+
+    codec: str
+    clock_hz: int
+    send_payload_type: int
+    receive_payload_type: int
+    send_event_type: int | None
+    receive_event_type: int | None
+    event_clock_hz: int
+    remote_ip: str
+    remote_port: int
+    remote_rtcp: tuple[str, int] | None
+    send: bool
+    receive: bool
+    on_hold: bool
+    ptime_ms: int
+    crypto: CryptoAgreement | None = None
+
+
+def build_offer(
+    local: LocalMedia,
+    *,
+    keys: tuple[CryptoKey, ...] = (),
+    srtp: bool | None = None,
+    session_id: int,
+    version: int,
+    direction: Direction = "sendrecv",
+    previous: bytes | None = None,
+) -> bytes:
+    """Our offer of one audio stream: RTP/SAVP with a crypto line for each of `keys` when `srtp` (None: when there are keys), else RTP/AVP.
+
+    In a session that is already open, `previous` is our last description in it: its other sections stay in place as refused ones, as
+    RFC 3264 §8 demands. Raises LocalProtocolError for `srtp` without keys or an unknown codec.
+    """
+    secure = bool(keys) if srtp is None else srtp
+    if secure and not keys:
+        raise LocalProtocolError("an SRTP offer needs a key")
+    if not local.codecs or any(name not in CODECS for name in local.codecs):
+        raise LocalProtocolError(f"no offer can be made of the codecs {local.codecs}")
+    codecs = [CODECS[name] for name in local.codecs]
+    clocks = list(dict.fromkeys(codec.clock_hz for codec in codecs))
+    attributes = [line for codec in codecs for line in describe_codec(codec, codec.payload_type)]
+    for clock_hz in clocks:
+        attributes += describe_event(EVENT_PAYLOAD_TYPES[clock_hz], clock_hz)
+    section = MediaDescription(
+        "audio",
+        local.port,
+        "RTP/SAVP" if secure else "RTP/AVP",
+        (*(str(codec.payload_type) for codec in codecs), *(str(EVENT_PAYLOAD_TYPES[clock_hz]) for clock_hz in clocks)),
+        attributes=(*attributes, *_closing_attributes(local, keys if secure else (), direction)),
+    )
+    return format_description(_ours(local, session_id, version, _in_place(section, previous)))
+
+
+def negotiate_answer(
+    offer: bytes | SessionDescription,
+    local: LocalMedia,
+    *,
+    key_for: Callable[[str], bytes],
+    session_id: int,
+    version: int,
+    direction: Direction = "sendrecv",
+) -> tuple[bytes, Agreement]:
+    """Our answer to an offer, and what it settles.
+
+    `key_for` gives our 30-byte sending key for a suite, when one is needed. `direction` is what we want; the answer grants no more than the
+    offer allows (RFC 3264 §6.1). Raises ParseError for a broken offer, NegotiationError (488) when nothing in it suits us.
+    """
+    theirs = parse_description(offer) if isinstance(offer, bytes) else offer
+    index, (codec, payload_type) = _choose_section(theirs, local)
+    section = theirs.media[index]
+    remote_ip = _remote_address(theirs, section, local)
+    crypto = _answer_crypto(section, key_for)
+    event = find_event(section, codec.clock_hz)
+    peer_sends, peer_takes, on_hold = _peer_flows(theirs, section, remote_ip)
+    ours = _direction_of(direction in _SENDING and peer_takes, direction in _RECEIVING and peer_sends)
+    keys = () if crypto is None else (CryptoKey(crypto.tag, crypto.suite, crypto.send_key),)
+    attributes = describe_codec(codec, payload_type)
+    if event is not None:
+        attributes += describe_event(event.payload_type, event.clock_hz)
+    answered = MediaDescription(
+        "audio",
+        local.port,
+        section.protocol,
+        (str(payload_type), *(() if event is None else (str(event.payload_type),))),
+        attributes=(*attributes, *_closing_attributes(local, keys, ours)),
+    )
+    sections = tuple(answered if at == index else _refused(other) for at, other in enumerate(theirs.media))
+    agreement = Agreement(
+        codec=codec.name,
+        clock_hz=codec.clock_hz,
+        send_payload_type=payload_type,
+        receive_payload_type=payload_type,
+        send_event_type=None if event is None else event.payload_type,
+        receive_event_type=None if event is None else event.payload_type,
+        event_clock_hz=codec.clock_hz if event is None else event.clock_hz,
+        remote_ip=remote_ip,
+        remote_port=section.port,
+        remote_rtcp=_remote_rtcp(section, remote_ip),
+        send=ours in _SENDING,
+        receive=ours in _RECEIVING,
+        on_hold=on_hold,
+        ptime_ms=_wanted_ptime(section),
+        crypto=crypto,
+    )
+    return format_description(replace(_ours(local, session_id, version, sections), timing=theirs.timing)), agreement
+
+
+def accept_answer(offer: bytes | SessionDescription, answer: bytes | SessionDescription, *, keys: tuple[CryptoKey, ...] = ()) -> Agreement:
+    """What the peer's answer to our `offer` settles; `keys` are those that the offer was built with.
+
+    Raises ParseError for a broken answer, NegotiationError for one that refuses the audio or does not fit the offer.
+    """
+    ours = parse_description(offer) if isinstance(offer, bytes) else offer
+    theirs = parse_description(answer) if isinstance(answer, bytes) else answer
+    offered, section = _answered_pair(ours, theirs)
+    receive_types = {codec.name: found for codec in CODECS.values() if (found := find_codec(offered, codec)) is not None}
+    common = first_common_codec(section, tuple(receive_types))
+    if common is None:
+        raise NegotiationError(f"no codec of our offer in the answer: it has {_codec_names(section)}, we offered {_codec_names(offered)}")
+    codec, send_type = common
+    remote_ip = _remote_address(theirs, section, None)
+    send_event = find_event(section, codec.clock_hz)
+    receive_event = find_event(offered, codec.clock_hz if send_event is None else send_event.clock_hz)
+    peer_sends, peer_takes, held = _peer_flows(theirs, section, remote_ip)
+    direction = ours.direction_of(offered)
+    return Agreement(
+        codec=codec.name,
+        clock_hz=codec.clock_hz,
+        send_payload_type=send_type,
+        receive_payload_type=receive_types[codec.name],
+        send_event_type=None if send_event is None else send_event.payload_type,
+        receive_event_type=None if receive_event is None else receive_event.payload_type,
+        event_clock_hz=codec.clock_hz if send_event is None else send_event.clock_hz,
+        remote_ip=remote_ip,
+        remote_port=section.port,
+        remote_rtcp=_remote_rtcp(section, remote_ip),
+        send=direction in _SENDING and peer_takes,
+        receive=direction in _RECEIVING and peer_sends,
+        on_hold=direction in _SENDING and held,
+        ptime_ms=_wanted_ptime(section),
+        crypto=_accepted_crypto(section, keys),
+    )
+
+
+# -- choosing ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _choose_section(theirs: SessionDescription, local: LocalMedia) -> tuple[int, tuple[Codec, int]]:
+    """The audio section to answer, encrypted ones first, and the codec in it."""
+    refusals: list[str] = []
+    for protocols in (_SECURE, _PLAIN):
+        for index, section in enumerate(theirs.media):
+            if section.media != "audio" or section.port == 0 or section.protocol not in protocols:
+                continue
+            choice = first_common_codec(section, local.codecs)
+            if choice is None:
+                refusals.append(f"no common codec: offered {_codec_names(section)}, supported {', '.join(local.codecs)}")
+            elif protocols is _SECURE and first_usable(section.cryptos()) is None:
+                suites = ", ".join(crypto.suite for crypto in section.cryptos()) or "no usable crypto line"
+                refusals.append(f"no common SRTP suite: offered {suites}, supported AES_CM_128_HMAC_SHA1_80 and _32 without MKI")
+            elif protocols is _PLAIN and local.srtp is SrtpPolicy.REQUIRED:
+                refusals.append("encrypted media is required: offered RTP/AVP, supported RTP/SAVP")
+            else:
+                return index, choice
+    if refusals:
+        raise NegotiationError("; ".join(refusals))
+    found = ", ".join(f"{section.media} {section.port} {section.protocol}" for section in theirs.media) or "no media"
+    raise NegotiationError(f"no usable audio: offered {found}, supported audio over RTP/AVP or RTP/SAVP")
+
+
+def _answered_pair(ours: SessionDescription, theirs: SessionDescription) -> tuple[MediaDescription, MediaDescription]:
+    """Our live audio section and the one that answers it, by position (RFC 3264 §6)."""
+    index = _live_audio(ours)
+    if index is None:
+        raise LocalProtocolError("the offer has no live audio section")
+    if index >= len(theirs.media) or theirs.media[index].media != "audio":
+        raise NegotiationError("the answer has no section for the offered audio")
+    offered, section = ours.media[index], theirs.media[index]
+    if section.port == 0:
+        raise NegotiationError("the answer refuses the offered audio")
+    if (section.protocol in _SECURE) != (offered.protocol in _SECURE) or section.protocol not in _SECURE + _PLAIN:
+        raise NegotiationError(f"the answer changes the protocol: offered {offered.protocol}, answered {section.protocol}")
+    return offered, section
+
+
+def _answer_crypto(section: MediaDescription, key_for: Callable[[str], bytes]) -> CryptoAgreement | None:
+    if section.protocol not in _SECURE or (chosen := first_usable(section.cryptos())) is None:
+        return None
+    line, receive_key = chosen
+    suite = line.suite.upper()
+    return CryptoAgreement(suite, send_key=key_for(suite), receive_key=receive_key, tag=line.tag)
+
+
+def _accepted_crypto(section: MediaDescription, keys: tuple[CryptoKey, ...]) -> CryptoAgreement | None:
+    """The answer's crypto line must carry the tag and suite of a line of ours (RFC 4568 §7.1.3)."""
+    if section.protocol not in _SECURE:
+        return None
+    for line in section.cryptos():
+        for key in keys:
+            if (line.tag, line.suite.upper()) == (key.tag, key.suite) and (receive_key := read_key(line)) is not None:
+                return CryptoAgreement(key.suite, send_key=key.key, receive_key=receive_key, tag=key.tag)
+    raise NegotiationError("no crypto line in the answer fits one of the offer")
+
+
+# -- reading the peer's section ----------------------------------------------------------------------------------------------------------
+
+
+def _remote_address(theirs: SessionDescription, section: MediaDescription, local: LocalMedia | None) -> str:
+    address = theirs.address_of(section)
+    if address is None:
+        raise ParseError("SDP", expected="c= for the session or the media")
+    try:
+        version = ipaddress.ip_address(address).version
+    except ValueError as error:
+        raise NegotiationError(f"no media to a host name: offered {address}, supported IP addresses") from error
+    if local is not None and not is_unspecified(address) and (version == 6) != (":" in local.ip):
+        raise NegotiationError(f"no common address family: offered {address}, supported {'IPv6' if ':' in local.ip else 'IPv4'}")
+    return address
+
+
+def _peer_flows(theirs: SessionDescription, section: MediaDescription, remote_ip: str) -> tuple[bool, bool, bool]:
+    """Whether the peer sends, whether it takes our audio, and whether that means hold; 0.0.0.0 takes nothing (RFC 3264 §8.4)."""
+    direction = theirs.direction_of(section)
+    takes = direction in _RECEIVING and not is_unspecified(remote_ip)
+    return direction in _SENDING, takes, not takes
+
+
+def _direction_of(sends: bool, receives: bool) -> Direction:
+    if sends:
+        return "sendrecv" if receives else "sendonly"
+    return "recvonly" if receives else "inactive"
+
+
+def _remote_rtcp(section: MediaDescription, remote_ip: str) -> tuple[str, int] | None:
+    """`a=rtcp` where it names a real place (Meta writes 9 at 0.0.0.0), else the port above RTP's (RFC 3550 §11)."""
+    named = section.rtcp()
+    if named is not None and named[0] != 0 and not (named[1] is not None and is_unspecified(named[1])):
+        port, address = named
+        return address or remote_ip, port
+    return (remote_ip, section.port + 1) if section.port < 65_535 else None
+
+
+def _wanted_ptime(section: MediaDescription) -> int:
+    wanted = section.milliseconds("ptime") or DEFAULT_PTIME_MS
+    longest = section.milliseconds("maxptime")
+    return wanted if longest is None else min(wanted, longest)
+
+
+def _codec_names(section: MediaDescription) -> str:
+    return ", ".join(f"{rtpmap.name}/{rtpmap.clock_hz}" for rtpmap in offered_maps(section)) or "none that is known"
+
+
+# -- writing ours ------------------------------------------------------------------------------------------------------------------------
+
+
+def _ours(local: LocalMedia, session_id: int, version: int, sections: tuple[MediaDescription, ...]) -> SessionDescription:
+    return SessionDescription(Origin("-", str(session_id), str(version), local.ip), address=local.ip, media=sections)
+
+
+def _closing_attributes(local: LocalMedia, keys: tuple[CryptoKey, ...], direction: str) -> list[Attribute]:
+    return [Attribute("ptime", str(local.ptime_ms)), *(format_crypto(key) for key in keys), Attribute(direction)]
+
+
+def _in_place(section: MediaDescription, previous: bytes | None) -> tuple[MediaDescription, ...]:
+    """The new section where the live audio stood in our last description, the others refused."""
+    if previous is None:
+        return (section,)
+    last = parse_description(previous)
+    index = _live_audio(last)
+    if index is None:
+        return (*(_refused(other) for other in last.media), section)
+    return tuple(section if at == index else _refused(other) for at, other in enumerate(last.media))
+
+
+def _live_audio(description: SessionDescription) -> int | None:
+    return next((at for at, section in enumerate(description.media) if section.media == "audio" and section.port != 0), None)
+
+
+def _refused(section: MediaDescription) -> MediaDescription:
+    return MediaDescription(section.media, 0, section.protocol, section.formats or ("0",))

@@ -1,0 +1,196 @@
+"""The command line. Parses, sets up logging and the event loop, prints for people; everything else is done elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from active_call import __version__
+from active_call.base.errors import ActiveCallError
+from active_call.server.config import DEFAULT_FILE, Config, load_config, overrides_from_flags
+
+app = typer.Typer(
+    name="active-call",
+    help="Answers and places phone calls over SIP, and holds the conversation.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+playbook_app = typer.Typer(help="Work with playbooks.")
+app.add_typer(playbook_app, name="playbook")
+out = Console()
+err = Console(stderr=True)
+
+ConfFlag = Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")]
+HttpFlag = Annotated[str | None, typer.Option("--http", help="HOST:PORT of the HTTP API.")]
+SipFlag = Annotated[str | None, typer.Option("--sip", help="HOST:PORT for SIP over UDP and TCP.")]
+HandlerFlag = Annotated[str | None, typer.Option("--handler", help="Who takes calls: a URL, a playbook (.md) or module:function.")]
+ExternalIpFlag = Annotated[str | None, typer.Option("--external-ip", help="Public address for Contact, Via and SDP.")]
+CodecsFlag = Annotated[str | None, typer.Option("--codecs", help="Codecs to offer, in order: pcmu,pcma")]
+CallFlag = Annotated[str | None, typer.Option("--call", help="Place a call to this SIP URI once the server is ready.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    conf: ConfFlag = None,
+    http: HttpFlag = None,
+    sip: SipFlag = None,
+    handler: HandlerFlag = None,
+    call: CallFlag = None,
+    external_ip: ExternalIpFlag = None,
+    codecs: CodecsFlag = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Without a command: serve."""
+    if version:
+        out.print(f"active-call {__version__}", highlight=False)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        serve(conf=conf, http=http, sip=sip, handler=handler, call=call, external_ip=external_ip, codecs=codecs)
+
+
+@app.command()
+def serve(
+    conf: ConfFlag = None,
+    http: HttpFlag = None,
+    sip: SipFlag = None,
+    handler: HandlerFlag = None,
+    call: CallFlag = None,
+    external_ip: ExternalIpFlag = None,
+    codecs: CodecsFlag = None,
+) -> None:
+    """Answer and place calls until stopped."""
+    from active_call.server.serving import serve_until_stopped
+    from active_call.server.starter_files import write_starter_files
+
+    file = conf or DEFAULT_FILE
+    with _explained():
+        if conf is None and not file.exists():
+            for path in write_starter_files(file, ["localhost", "127.0.0.1"]):
+                err.print(f"wrote {path}", highlight=False)
+        flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)
+        config = load_config(file, flags, os.environ)
+        _log_as(config)
+        _run(serve_until_stopped(config, out, call))
+
+
+@app.command()
+def call(
+    uri: Annotated[str, typer.Argument(help="Whom to call: sip:user@host[;transport=tls]")],
+    playbook: Annotated[str, typer.Option("--playbook", help="Playbook that holds the conversation.")] = "greeting.md",
+    conf: ConfFlag = None,
+    caller: Annotated[str | None, typer.Option(help="Our number or SIP address.")] = None,
+    username: Annotated[str | None, typer.Option(help="Digest user name.")] = None,
+    password: Annotated[str | None, typer.Option(help="Digest password.", envvar="SIP_PASSWORD")] = None,
+    srtp: Annotated[bool | None, typer.Option("--srtp/--rtp", help="Encrypt the sound; default: as configured.")] = None,
+    external_ip: ExternalIpFlag = None,
+) -> None:
+    """Call somebody and let a playbook talk; prints the conversation. Exit code 0 when the call was answered."""
+    from active_call.server.placing import place_one_call
+
+    with _explained():
+        file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+        config = load_config(file, overrides_from_flags(external_ip=external_ip), os.environ)
+        _log_as(config, level="warn")
+        answered = _run(place_one_call(config, out, uri, playbook, caller=caller, username=username, password=password, srtp=srtp))
+    raise typer.Exit(0 if answered else 1)
+
+
+@app.command()
+def demo(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end and nothing else.")] = False,
+    folder: Annotated[Path, typer.Option(help="Where recording and record go.")] = Path("demo-output"),
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the server's log.")] = False,
+) -> None:
+    """A whole call on this machine, over TLS and SRTP: a simulated caller dials in, and the two talk."""
+    from active_call.server.demo import run_demo
+    from active_call.server.logs import set_up_logging
+
+    set_up_logging("info" if verbose else "error")
+    with _explained():
+        result = _run(run_demo(folder, Console(quiet=as_json)))
+        if as_json:
+            sys.stdout.write(json.dumps(result.as_json(), ensure_ascii=False) + "\n")
+    raise typer.Exit(0 if result.ok else 1)
+
+
+@playbook_app.command("check")
+def check_playbook(file: Annotated[Path, typer.Argument(help="The playbook.")]) -> None:
+    """Read a playbook and say what is wrong with it, or what is in it."""
+    from active_call.agent.parser import parse_playbook
+
+    with _explained():
+        try:
+            text = file.read_text(encoding="utf-8")
+        except OSError as error:
+            err.print(f"{file}: {error.strerror}", style="red", highlight=False)
+            raise typer.Exit(2) from None
+        book = parse_playbook(text, file=str(file), environment=os.environ)
+        out.print(f"{file}: a playbook with {len(book.scenes)} scene(s): {', '.join(scene.id for scene in book.scenes)}", highlight=False)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="media")]) -> None:
+    """Measure this machine: `bench media --calls 200 --seconds 10 --srtp --vad`."""
+    if what != "media":
+        err.print(f"there is no benchmark {what!r}; known: media", style="red")
+        raise typer.Exit(2)
+    from active_call.media.bench import main
+
+    raise typer.Exit(main(list(context.args)))
+
+
+def _log_as(config: Config, level: str | None = None) -> None:
+    from active_call.server.logs import set_up_logging
+
+    set_up_logging(level or config.log_level, config.log_file)
+
+
+class _explained:  # noqa: N801 (reads as a word)
+    """Errors that are the user's to act on end the program with one clear line."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ActiveCallError):
+            err.print(str(error), style="bold red", highlight=False, markup=False)
+            raise typer.Exit(2) from None
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(work)
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
+
+        async def wait() -> Any:
+            return await task
+
+        try:
+            return runner.run(wait())
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            return None
+
+
+def main() -> None:
+    """The entry point `active-call`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,357 @@
+"""Wires the whole server by hand: the only place that knows everybody.
+
+A Config enters; `serve` runs until it is told to stop. Order of start: media processes, engines, SIP, HTTP. Order of stop: no new calls,
+calls drained, HTTP, SIP, engines, media.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from active_call import __version__
+from active_call.api.app import ApiServices, create_app
+from active_call.base.errors import ConfigError
+from active_call.base.world import World
+from active_call.call.directory import Directory
+from active_call.call.options import choose_speech, merged
+from active_call.call.routing import PlaybookRouter, Playbooks, PythonRouter, Router, Rule, WebhookRouter
+from active_call.call.session import CallServices, RecordingPolicy
+from active_call.call.state import CallFacts
+from active_call.contract.options import CallOption
+from active_call.legs.sip import SipGateway, SipSettings
+from active_call.legs.sip_media import MediaSettings
+from active_call.media.client import MediaPool
+from active_call.net.resolver import Resolver
+from active_call.net.sip_driver import CertificateFiles, ListenSpec, SipDriver
+from active_call.providers.base import Services
+from active_call.providers.local_engines import EngineProcesses
+from active_call.providers.registry import Engines
+from active_call.server.config import Config, find_playbook
+from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.sip.endpoint import Endpoint
+from active_call.sip.events import Credentials, EndpointConfig, Listener
+from active_call.store.recordings import check_pattern, recording_path
+from active_call.store.records import RecordSink, create_sink
+
+log = logging.getLogger("active_call.server")
+
+SUPPORTED_CODECS = ("pcmu", "pcma")
+CERTIFICATE_CHECK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that runs: what the demo, the CLI and tests may look at."""
+
+    config: Config
+    directory: Directory
+    playbooks: Playbooks
+    listeners: tuple[Listener, ...]
+    http_port: int
+    pool: MediaPool
+    gateway: SipGateway
+    endpoint: Endpoint
+
+
+@asynccontextmanager
+async def running(config: Config, environment: Mapping[str, str] | None = None, world: World | None = None) -> AsyncIterator[Running]:
+    """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start."""
+    world = world or World()
+    environment = dict(os.environ if environment is None else environment)
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
+        pool = MediaPool(
+            n_workers=_n_workers(config),
+            bind_ip=config.rtp_address,
+            port_range=(config.rtp_start_port, config.rtp_end_port),
+            clock=world.clock,
+            logger=logging.getLogger("active_call.media"),
+        )
+        await pool.start()
+        stack.push_async_callback(pool.close)
+        local = EngineProcesses()
+        stack.push_async_callback(local.close)
+        engines = Engines(Services(world, http, local, environment))
+        stack.push_async_callback(engines.close)
+        sink = create_sink(config.callrecord, http)
+        stack.push_async_callback(sink.close)
+
+        playbooks = Playbooks(lambda name: find_playbook(name, config), environment)
+        endpoint, gateway, driver = _sip(config, world, pool)
+        directory = Directory(_call_services(config, world, engines, http, sink, playbooks), _router(config, http), gateway, pool.has_room)
+        gateway.connect(driver, directory.handle_incoming)
+        await _warm(config, playbooks, engines)
+        stack.push_async_callback(driver.close)
+        listeners = await driver.listen(_listen_specs(config))
+        stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
+        await stack.enter_async_context(_background(_watch_certificate(driver)))
+
+        services = ApiServices(
+            directory=directory,
+            playbooks=playbooks,
+            playbook_folder=_playbook_folder(),
+            records=sink,
+            health=lambda: _health(directory, pool, endpoint),
+            version=__version__,
+            token=config.http_token,
+        )
+        http_port = await stack.enter_async_context(_http_server(config, services))
+        log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": http_port})
+        yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint)
+
+
+def _sip(config: Config, world: World, pool: MediaPool) -> tuple[Endpoint, SipGateway, SipDriver]:
+    endpoint = Endpoint(
+        EndpointConfig(listeners=(), user_agent=config.useragent, answer_options=config.enable_options_response), world.randomness
+    )
+    resolver = Resolver()
+    external_ip = config.external_ip if config.external_ip != "auto" else None
+    settings = SipSettings(
+        external_ip=external_ip,
+        enable_srtp=config.enable_srtp,
+        media=MediaSettings(
+            bind_ip=config.rtp_address,
+            codecs=tuple(name for name in config.codecs if name in SUPPORTED_CODECS) or SUPPORTED_CODECS,
+            latching=config.enable_rtp_latching,
+        ),
+        credentials=_credentials(config),
+    )
+    gateway = SipGateway(endpoint, pool, settings, world, resolver)
+    driver = SipDriver(
+        endpoint,
+        world.clock,
+        resolver,
+        server_tls=_server_tls(config),
+        client_tls=_client_tls(config),
+        on_events=gateway.handle_events,
+        certificate=_certificate(config),
+        logger=logging.getLogger("active_call.sip"),
+    )
+    return endpoint, gateway, driver
+
+
+def _listen_specs(config: Config) -> list[ListenSpec]:
+    public = config.external_ip if config.external_ip != "auto" else None
+    specs = [ListenSpec("udp", config.addr, config.udp_port, public), ListenSpec("tcp", config.addr, config.udp_port, public)]
+    if config.tls_port is not None:
+        specs.append(ListenSpec("tls", config.addr, config.tls_port, public))
+    return specs
+
+
+def _credentials(config: Config) -> tuple[tuple[str, Credentials], ...]:
+    found = []
+    for account in config.registrations:
+        host = re.sub(r"^sips?:", "", account.server).partition(";")[0].rpartition("@")[2]
+        host = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+        found.append((host.strip("[]"), Credentials(account.username, account.password, account.realm)))
+    return tuple(found)
+
+
+def _certificate(config: Config) -> CertificateFiles | None:
+    if config.tls_cert_file is None or config.tls_key_file is None:
+        return None
+    return CertificateFiles(Path(config.tls_cert_file), Path(config.tls_key_file))
+
+
+def _server_tls(config: Config) -> ssl.SSLContext | None:
+    if config.tls_port is None or config.tls_cert_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(config.tls_cert_file, config.tls_key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError("tls_cert_file", f"{config.tls_cert_file}: {error}") from error
+    return context
+
+
+def _client_tls(config: Config) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=config.tls_ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if config.tls_client_cert_file:
+        context.load_cert_chain(config.tls_client_cert_file, config.tls_client_key_file)
+    if not config.tls_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
+    match config.handler:
+        case None:
+            return None
+        case PlaybookHandler() as handler:
+            rules = [
+                Rule(rule.playbook, rule.caller and re.compile(rule.caller), rule.callee and re.compile(rule.callee))  # type: ignore[arg-type]
+                for rule in handler.rules
+            ]
+            return PlaybookRouter(rules, handler.default)
+        case WebhookHandler() as handler:
+            return WebhookRouter(handler.all_urls, handler.method, handler.headers, http)
+        case handler:
+            return PythonRouter(handler.target)
+
+
+async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
+    """Read every configured playbook once and start its engines: a mistake stops the start, and the first caller does not wait."""
+    if isinstance(config.handler, PlaybookHandler):
+        for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
+            if name:
+                book = playbooks.load(name)
+                choice = choose_speech(merged(book.option, _default_option(config)), book)
+                engines.get_recogniser(choice.asr)
+                engines.get_synthesiser(choice.tts)
+                if choice.llm is not None:
+                    engines.get_responder(choice.llm)
+        await engines.warm()
+
+
+def _default_option(config: Config) -> CallOption:
+    return CallOption(
+        denoise=config.denoise,
+        ambiance=config.ambiance,
+        vad=config.vad,
+        agc=config.agc,
+        asr=config.asr,
+        tts=config.tts,
+        eou=config.eou,
+        realtime=config.realtime,
+        ringback_detection=config.ringback_detection,
+    )
+
+
+def _call_services(
+    config: Config, world: World, engines: Engines, http: httpx.AsyncClient, sink: RecordSink, playbooks: Playbooks
+) -> CallServices:
+    recording = None
+    if config.recording.enabled:
+        chosen = config.recording
+        check_pattern(chosen.filename_pattern)
+
+        def path_for(facts: CallFacts) -> Path:
+            return recording_path(
+                Path(chosen.path),
+                chosen.filename_pattern,
+                session_id=facts.session_id,
+                caller=facts.caller,
+                callee=facts.callee,
+                at=facts.started_at,
+            )
+
+        recording = RecordingPolicy(chosen.auto_start, min(chosen.samplerate, 16_000), path_for)
+    return CallServices(
+        world=world,
+        engines=engines,
+        http=http,
+        records=sink,
+        playbooks=playbooks,
+        recording=recording,
+        defaults=_default_option(config),
+        accept_timeout_s=config.accept_timeout,
+        sounds_folder=Path.cwd(),
+    )
+
+
+def _n_workers(config: Config) -> int:
+    if config.media_workers == "auto":
+        return max(1, (os.cpu_count() or 2) - 1)
+    return config.media_workers
+
+
+def _playbook_folder() -> Path:
+    folder = Path("config/playbook")
+    return folder if folder.is_dir() else Path("playbooks")
+
+
+def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint) -> dict[str, Any]:
+    media = [
+        {
+            "index": worker.index,
+            "pid": worker.pid,
+            "alive": worker.alive,
+            "streams": worker.n_streams,
+            "restarts": worker.restarts,
+            "tick_late_ms_p99": worker.last_load.tick_late_ms_p99 if worker.last_load else None,
+            "skipped_ticks": worker.last_load.skipped_ticks if worker.last_load else None,
+        }
+        for worker in pool.workers
+    ]
+    healthy = all(worker.alive for worker in pool.workers)
+    return {
+        "status": "draining" if directory.is_draining else "ok" if healthy else "degraded",
+        "version": __version__,
+        "calls": len(directory.sessions),
+        "calls_total": directory.n_calls_total,
+        "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
+        "media": media,
+    }
+
+
+@asynccontextmanager
+async def _http_server(config: Config, services: ApiServices) -> AsyncIterator[int]:
+    listening = _http_socket(config)
+    settings = uvicorn.Config(create_app(services), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(settings)
+    # The process's signals are the CLI's.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
+    task = asyncio.get_running_loop().create_task(server.serve(sockets=[listening]), name="http")
+    try:
+        yield int(listening.getsockname()[1])
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)
+        listening.close()
+
+
+def _http_socket(config: Config) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.http_host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((config.http_host, config.http_port))
+    except OSError as error:
+        listening.close()
+        raise ConfigError("http_addr", f"cannot listen on {config.http_addr}: {error.strerror}") from error
+    return listening
+
+
+@asynccontextmanager
+async def _background(work: Any) -> AsyncIterator[None]:
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _watch_certificate(driver: SipDriver) -> None:
+    """Certbot renews by replacing the files; new connections get the new certificate."""
+    while True:
+        await asyncio.sleep(CERTIFICATE_CHECK_S)
+        driver.reload_certificate()
+
+
+def public_names(config: Config) -> list[str]:
+    """Names and addresses a development certificate should carry."""
+    names = ["localhost", "127.0.0.1"]
+    if config.external_ip and config.external_ip != "auto":
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(config.external_ip)
+            names.append(config.external_ip)
+    return names

@@ -1,0 +1,354 @@
+"""The tables of the config file, one model a table, every key documented under its field.
+
+In: plain values from TOML. Out: frozen models. A value that does not fit raises ValueError with plain words; `config_errors` turns it
+into a ConfigError that names file, line and key. Knows nothing of files, lines or the environment.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from active_call.server.config_values import (
+    Cidr,
+    CodecNames,
+    Headers,
+    HttpUrl,
+    NonEmpty,
+    OneOrMore,
+    OptionalSecret,
+    PythonTarget,
+    Regex,
+    Secret,
+    Section,
+    SipTransport,
+    as_list,
+)
+
+# -- signalling --------------------------------------------------------------------------------------------------------------------------
+
+
+class IceServer(Section):
+    """One STUN or TURN server for WebRTC clients."""
+
+    urls: Annotated[tuple[NonEmpty, ...], BeforeValidator(as_list), Field(min_length=1)]
+    """`stun:host:port`, `turn:host:port` or `turns:host:port`."""
+    username: str | None = None
+    """TURN user name."""
+    credential: OptionalSecret = None
+    """TURN password."""
+
+
+class SipRegistration(Section):
+    """An account at a carrier or PBX: registered there, and used to answer its challenges to outbound calls."""
+
+    name: str = ""
+    """How logs and the API call it."""
+    username: NonEmpty
+    """Digest user name, and the user part of the address that is registered."""
+    password: Secret = ""
+    """Digest password."""
+    server: NonEmpty
+    """Host of the registrar and of outbound calls, with an optional port and `;transport=udp|tcp|tls`."""
+    realm: str | None = None
+    """Digest realm that the password belongs to; without it, any realm the server names."""
+    register_: bool = Field(default=True, alias="register")
+    """False: no REGISTER is sent, the credentials serve outbound calls only (what Twilio trunks want)."""
+    expires: Annotated[int, Field(ge=60, le=86400)] = 3600
+    """Seconds a registration is asked for."""
+    proxy: str | None = None
+    """Outbound proxy, as a SIP URI or host, where it is not the server itself."""
+    display_name: str = ""
+    """Display name in From."""
+    disabled: bool = False
+    """True: kept in the file and not used."""
+
+
+class RegisterCredential(Section):
+    """Credentials in the older form."""
+
+    username: NonEmpty
+    """Digest user name."""
+    password: Secret = ""
+    """Digest password."""
+    realm: str | None = None
+    """Digest realm."""
+
+
+class RegisterUser(Section):
+    """The older form of `[[sip_registrations]]`."""
+
+    server: NonEmpty
+    """Registrar, with an optional port."""
+    username: NonEmpty
+    """User part of the address that is registered."""
+    display_name: str | None = None
+    """Display name in From."""
+    disabled: bool = False
+    """True: kept in the file and not used."""
+    credential: RegisterCredential | None = None
+    """Digest user name and password, where the server asks for them."""
+
+    def as_registration(self) -> SipRegistration:
+        """The same account in the newer form."""
+        login = self.credential or RegisterCredential(username=self.username)
+        return SipRegistration(
+            name=self.username,
+            username=login.username,
+            password=login.password,
+            server=self.server,
+            realm=login.realm,
+            display_name=self.display_name or "",
+            disabled=self.disabled,
+        )
+
+
+class Trunk(Section):
+    """A carrier: who may call in through it, and how calls are placed through it."""
+
+    name: NonEmpty
+    """How logs, metrics and the API call it."""
+    profile: str | None = None
+    """`twilio`, `telnyx` …: the carrier's published address ranges and habits."""
+    allow: tuple[Cidr, ...] = ()
+    """Source ranges whose INVITEs are accepted. Once any trunk has one, callers outside every list are refused."""
+    server: str | None = None
+    """Host of the carrier for outbound calls; they are matched to the trunk by it."""
+    username: str | None = None
+    """Digest user name for outbound calls."""
+    password: OptionalSecret = None
+    """Digest password for outbound calls."""
+    realm: str | None = None
+    """Digest realm that the password belongs to."""
+    codecs: CodecNames | None = None
+    """Offered on this trunk instead of the general `codecs`."""
+    srtp: Literal["required", "preferred", "off"] | None = None
+    """Encrypted media on this trunk; without it `enable_srtp` decides."""
+    transport: SipTransport | None = None
+    """Transport of outbound calls."""
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    """Calls at one time."""
+    max_cps: Annotated[float, Field(gt=0)] | None = None
+    """New outbound calls per second."""
+
+
+class UserHost(Section):
+    """The user and host of a URI, as patterns to match or texts to write."""
+
+    user: str | None = None
+    """User part."""
+    host: str | None = None
+    """Host; when rewritten without a port, the port stays."""
+
+
+class UserHostPattern(Section):
+    """Patterns over the parts of a URI; what is absent matches everything."""
+
+    user: Regex | None = None
+    """Regular expression over the user part."""
+    host: Regex | None = None
+    """Regular expression over the host."""
+
+
+class RuleMatch(Section):
+    """The calls a trunk rule applies to."""
+
+    from_: UserHostPattern = Field(default=UserHostPattern(), alias="from")
+    """Patterns over the From URI."""
+    to: UserHostPattern = UserHostPattern()
+    """Patterns over the To URI."""
+
+
+class RuleRewrite(Section):
+    """What a trunk rule writes."""
+
+    from_: UserHost = Field(default=UserHost(), alias="from")
+    """New parts of the From URI."""
+    to: UserHost = UserHost()
+    """New parts of the To and request URI."""
+    contact: UserHost = UserHost()
+    """New parts of the Contact URI."""
+
+
+class RuleBody(Section):
+    """A match and what is done then."""
+
+    match: RuleMatch = RuleMatch()
+    """Without it the rule applies to every call."""
+    rewrite: RuleRewrite = RuleRewrite()
+    """What changes."""
+
+
+class TrunkRule(Section):
+    """One rule over outbound calls; the first that matches is applied."""
+
+    name: str = ""
+    """How logs call it."""
+    rule: RuleBody
+    """Match and rewrite."""
+
+
+class Rewrite(Section):
+    """Rewrites the callee before dialling."""
+
+    match: Regex
+    """Regular expression over the callee."""
+    rewrite: str
+    """Replacement, with `$1` or `\\1` for groups."""
+
+
+# -- handlers ----------------------------------------------------------------------------------------------------------------------------
+
+
+class PlaybookRule(Section):
+    """A playbook for some callers and callees. Both patterns must be found; an absent one matches everybody."""
+
+    caller: Regex | None = None
+    """Regular expression over the caller."""
+    callee: Regex | None = None
+    """Regular expression over the callee."""
+    playbook: NonEmpty
+    """File that takes the call."""
+
+
+class PlaybookHandler(Section):
+    """A playbook takes the call: the first rule that matches, else `default`, else 404."""
+
+    type: Literal["playbook"]
+    """`playbook`."""
+    default: NonEmpty | None = None
+    """File that takes the calls no rule matches."""
+    rules: tuple[PlaybookRule, ...] = ()
+    """Tried in order."""
+
+
+class WebhookHandler(Section):
+    """A web service decides."""
+
+    type: Literal["webhook"]
+    """`webhook`."""
+    url: OneOrMore = ()
+    """One URL, or several that are tried in turn."""
+    urls: OneOrMore = ()
+    """More URLs, tried after `url`."""
+    method: Literal["POST", "PUT", "GET"] = "POST"
+    """HTTP method."""
+    headers: Headers = Field(default={}, repr=False)
+    """Sent with every request."""
+
+    @model_validator(mode="after")
+    def _has_url(self) -> WebhookHandler:
+        if not self.all_urls:
+            raise ValueError("a webhook handler needs `url`, such as http://localhost:8090/incoming")
+        return self
+
+    @property
+    def all_urls(self) -> tuple[str, ...]:
+        """`url` and `urls`, in the order in which they are tried."""
+        return self.url + self.urls
+
+
+class PythonHandler(Section):
+    """An async Python function decides."""
+
+    type: Literal["python"]
+    """`python`."""
+    target: PythonTarget
+    """`module:function`."""
+
+    @model_validator(mode="after")
+    def _exists(self) -> PythonHandler:
+        root = self.target.partition(":")[0].partition(".")[0]
+        if importlib.util.find_spec(root) is None:
+            raise ValueError(f"Python finds no module {root!r}; is its folder on PYTHONPATH?")
+        return self
+
+
+Handler = Annotated[PlaybookHandler | WebhookHandler | PythonHandler, Field(discriminator="type")]
+
+
+# -- recordings and records --------------------------------------------------------------------------------------------------------------
+
+
+class Recording(Section):
+    """Recordings of calls."""
+
+    enabled: bool = False
+    """Whether calls may be recorded."""
+    auto_start: bool = True
+    """Recording starts when the call is answered; else a `record` command starts it."""
+    filename_pattern: NonEmpty = "{id}"
+    """File name without ending; `{id}`, `{date}`, `{time}`, `{caller}`, `{callee}` are filled in."""
+    path: NonEmpty = "./config/recorders"
+    """Folder."""
+    samplerate: Literal[8000, 16000, 24000, 48000] = 16000
+    """Hz."""
+    ptime: Annotated[int, Field(ge=20, le=60000)] = 200
+    """How often the file is written, in ms."""
+    format: Literal["wav", "ogg", "mp3", "pcmu", "pcma"] = "wav"
+    """File format."""
+
+
+class LocalCallRecord(Section):
+    """One JSON file a call."""
+
+    type: Literal["local"] = "local"
+    """`local`."""
+    root: NonEmpty = "./config/cdr"
+    """Folder; a sub-folder a day is made in it."""
+
+
+class HttpCallRecord(Section):
+    """Each record is POSTed as JSON; what cannot be delivered is kept in `root`."""
+
+    type: Literal["http"]
+    """`http`."""
+    url: HttpUrl
+    """Where to."""
+    headers: Headers = Field(default={}, repr=False)
+    """Sent with every request."""
+    root: NonEmpty = "./config/cdr"
+    """Folder for records that could not be delivered."""
+    with_media: bool = False
+    """Send the recording too."""
+    keep_media_copy: bool = False
+    """Keep the recording after it was sent."""
+
+
+class S3CallRecord(Section):
+    """Records in an object store."""
+
+    type: Literal["s3"]
+    """`s3`."""
+    vendor: Literal["aliyun", "tencent", "minio", "aws", "gcp", "azure", "digitalocean", "digital_ocean"] = "aws"
+    """Whose store it is."""
+    bucket: NonEmpty
+    """Bucket."""
+    region: str = ""
+    """Region."""
+    access_key: Secret = ""
+    """Access key."""
+    secret_key: Secret = ""
+    """Secret key."""
+    endpoint: str = ""
+    """URL of the store, where it is not the vendor's usual one."""
+    root: str = ""
+    """Prefix of the object names."""
+    with_media: bool = False
+    """Store the recording too."""
+    keep_media_copy: bool = False
+    """Keep the local recording after it was stored."""
+
+
+class DatabaseCallRecord(Section):
+    """Records in a database."""
+
+    type: Literal["database"]
+    """`database`."""
+    url: Secret
+    """Database URL."""
+
+
+CallRecordSettings = Annotated[LocalCallRecord | HttpCallRecord | S3CallRecord | DatabaseCallRecord, Field(discriminator="type")]

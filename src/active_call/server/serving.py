@@ -1,0 +1,66 @@
+"""`active-call serve`: run until stopped, and tell the operator what listens where and what the carrier has to know."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rich.console import Console
+
+from active_call import __version__
+from active_call.contract.options import CallOption
+from active_call.net.addresses import is_wildcard, local_address_towards
+from active_call.server.compose import Running, running
+from active_call.server.config import Config
+from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+
+SOMEWHERE_PUBLIC = "192.0.2.1"
+"""RFC 5737 documentation address: only asked of the routing table, never sent to."""
+
+
+async def serve_until_stopped(config: Config, out: Console, call: str | None = None) -> None:
+    """Serve; with `call`, place that call once ready."""
+    async with running(config) as server:
+        out.print(describe(server), highlight=False, markup=False)
+        if call is not None:
+            server.directory.place(CallOption(callee=call))
+        await asyncio.Event().wait()
+
+
+def describe(server: Running) -> str:
+    """What listens where, who takes calls, and what to enter at the carrier."""
+    config = server.config
+    public = config.external_ip or (local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(config.addr) else config.addr)
+    sip = ", ".join(f"{entry.transport} {entry.bound.host}:{entry.bound.port}" for entry in server.listeners)
+    http_host = "127.0.0.1" if is_wildcard(config.http_host) else config.http_host
+    access = "" if config.http_token else "; without http_token only this machine may control calls"
+    srtp = "on" if config.enable_srtp else "as the caller offers"
+    ports_text = f"{config.rtp_address}:{config.rtp_start_port}-{config.rtp_end_port}"
+    lines = [
+        f"active-call {__version__} is ready.",
+        f"  SIP    {sip}",
+        f"  HTTP   http://{http_host}:{server.http_port}/  (console; API at /docs{access})",
+        f"  media  udp {ports_text}, {len(server.pool.workers)} process(es), SRTP {srtp}",
+        f"  calls  {_handler_line(config)}",
+        "At the carrier (Twilio: Elastic SIP Trunking > your trunk > Origination; Telnyx: FQDN or IP connection) enter:",
+    ]
+    ports = {entry.transport: entry.bound.port for entry in server.listeners}
+    if "tls" in ports:
+        lines.append(f"  sip:{public}:{ports['tls']};transport=tls")
+    lines.append(f"  sip:{public}:{ports['udp']}{'   (plain UDP, for tests)' if 'tls' in ports else ''}")
+    if config.external_ip is None:
+        lines.append(f"  {public} is this machine's own address; set external_ip in the config file if carriers see another one.")
+    lines.append(f"Try it: baresip -e '/dial sip:test@{public}:{ports['udp']}'   or   active-call call sip:you@your-phone")
+    return "\n".join(lines)
+
+
+def _handler_line(config: Config) -> str:
+    match config.handler:
+        case None:
+            return "nobody takes inbound calls: set [handler] in the config file"
+        case PlaybookHandler() as handler:
+            rules = f"{len(handler.rules)} rule(s), then " if handler.rules else ""
+            return f"go to {rules}{handler.default or 'nobody (404)'}"
+        case WebhookHandler() as handler:
+            return f"are decided by {', '.join(handler.all_urls)}"
+        case handler:
+            return f"go to {handler.target}"

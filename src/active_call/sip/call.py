@@ -1,0 +1,241 @@
+"""One call: the INVITE usage, from its first message to its single CallEnded (RFC 3261 §13-15).
+
+    OFFERED ──answer──> ANSWERED ──ACK──> ACTIVE ──┐
+    CALLING ──2xx──────────────────────> ACTIVE ──┤
+    CALLING ──hang_up, ring timeout──> CANCELLING ─┴──> ENDED
+
+`InboundCall` and `OutboundCall` are the ways in; this is what they share: requests inside the dialog, BYE, the end. Whoever ends a call,
+all that waits for it is settled first: the peer's open requests get 487, ours are reported as 487, and CallEnded is the last event.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from functools import partial
+
+from active_call.base.errors import LocalProtocolError
+from active_call.sip.core import Core, PendingRequest, Reply
+from active_call.sip.dialog import Dialog
+from active_call.sip.dialog_info import DialogInfo
+from active_call.sip.events import (
+    CallEnded,
+    CallHandle,
+    Credentials,
+    Flow,
+    HeaderList,
+    RequestCompleted,
+    RequestReceived,
+    TransactionToken,
+)
+from active_call.sip.farewell import Farewell
+from active_call.sip.grammar import is_token
+from active_call.sip.message import Request, Response
+from active_call.sip.renegotiation import Renegotiation
+from active_call.sip.requests import OutgoingRequest, in_dialog
+from active_call.sip.screening import options_reply
+from active_call.sip.server_transaction import ServerTransaction
+
+_NOT_BY_REQUEST = frozenset(("INVITE", "ACK", "CANCEL", "BYE", "PRACK"))
+
+
+class CallState(Enum):
+    """See the module."""
+
+    OFFERED = auto()
+    ANSWERED = auto()
+    CALLING = auto()
+    CANCELLING = auto()
+    ACTIVE = auto()
+    ENDED = auto()
+
+
+class Call:
+    """What inbound and outbound calls share."""
+
+    def __init__(self, core: Core, state: CallState, credentials: tuple[Credentials, ...] = ()) -> None:
+        self._core = core
+        self._pending_tokens: set[TransactionToken] = set()
+        self._our_requests: dict[TransactionToken, None] = {}
+        self.handle = CallHandle(core.randomness.token(8))
+        self.state = state
+        self.credentials = credentials
+        self.dialog: Dialog | None = None
+        self.renegotiation = Renegotiation(core, self)
+        core.calls[self.handle] = self
+
+    # -- operations ---------------------------------------------------------------------------------------------------------------------
+
+    def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> None:
+        """Send 180, or 183 with a description."""
+        raise LocalProtocolError("only an incoming call that is not answered can ring")
+
+    def answer(self, sdp: bytes, now: float, headers: HeaderList) -> None:
+        """Send the 200."""
+        raise LocalProtocolError("only an incoming call that is not answered can be answered")
+
+    def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> None:
+        """Send a final response of 300 or above."""
+        raise LocalProtocolError("only an incoming call that is not answered can be rejected")
+
+    def hang_up(self, now: float, headers: HeaderList) -> None:
+        """End the call in the way its state asks for."""
+        if self.state is CallState.ACTIVE:
+            self.say_bye(now, headers)
+            self.end("local_bye", now)
+
+    def offer(self, sdp: bytes | None, now: float, headers: HeaderList) -> None:
+        """Send a re-INVITE."""
+        self._require(CallState.ACTIVE)
+        self.renegotiation.offer(sdp, headers, now)
+
+    def answer_offer(self, sdp: bytes, now: float) -> None:
+        """Answer the peer's open offer."""
+        self._require(CallState.ACTIVE, CallState.ANSWERED)
+        self.renegotiation.answer_offer(sdp, now)
+
+    def refuse_offer(self, code: int, reason: str, now: float) -> None:
+        """Refuse the peer's open offer."""
+        self._require(CallState.ACTIVE, CallState.ANSWERED)
+        self.renegotiation.refuse_offer(code, reason, now)
+
+    def request(self, method: str, now: float, headers: HeaderList, body: bytes, content_type: str) -> TransactionToken:
+        """Send another request inside the dialog."""
+        self._require(CallState.ACTIVE, CallState.ANSWERED)
+        if method in _NOT_BY_REQUEST or not is_token(method):
+            raise LocalProtocolError(f"{method!r} is no method for this, or has its own operation")
+        dialog = self._require_dialog()
+        token = self._core.new_token()
+        make = partial(in_dialog, self._core, dialog, method, headers, body, content_type)
+        OutgoingRequest(self._core, make, self.credentials, partial(self._on_request_outcome, token, method)).send(now)
+        self._our_requests[token] = None
+        return token
+
+    def dialog_info(self) -> DialogInfo:
+        """The dialog as it stands."""
+        dialog = self._require_dialog()
+        return DialogInfo(
+            call_id=dialog.call_id,
+            local_tag=dialog.local_tag,
+            remote_tag=dialog.remote_tag,
+            local_uri=uri_text_of(dialog.local),
+            remote_uri=uri_text_of(dialog.remote),
+            remote_target=dialog.remote_target,
+            established=dialog.is_confirmed,
+            user_agent=dialog.user_agent,
+        )
+
+    # -- requests of the peer -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def contact_user(self) -> str:
+        """The user part of our Contact in this call."""
+        return self.dialog.contact_user if self.dialog is not None else ""
+
+    @property
+    def is_first_invite_open(self) -> bool:
+        """Whether the INVITE that made this call has no final response of ours yet."""
+        return self.state is CallState.OFFERED
+
+    def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
+        """A request inside the dialog; its CSeq has been judged."""
+        if self.dialog is not None:
+            self.dialog.flow = flow
+        match request.method:
+            case "INVITE":
+                self.renegotiation.handle_invite(transaction, request, now, is_busy=self.is_first_invite_open)
+            case "UPDATE":
+                self.renegotiation.handle_update(transaction, request, now, is_busy=self.is_first_invite_open)
+            case "BYE":
+                self._core.reply(transaction, Reply(200, "OK"), now)
+                self.on_remote_bye(request, now)
+            case "OPTIONS":
+                self._core.reply(transaction, options_reply(self._core), now)
+            case "PRACK":
+                self._core.reply(transaction, Reply(481, "Call/Transaction Does Not Exist"), now)
+            case _:
+                token = self._core.new_token()
+                self._core.pending_requests[token] = PendingRequest(self, transaction)
+                self._pending_tokens.add(token)
+                self._core.emit(RequestReceived(self.handle, token, request))
+
+    def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
+        """An ACK that belongs to no transaction, so to a 2xx of ours."""
+        if not self.renegotiation.handle_ack(request, now):
+            self._core.drop(flow, "stray_ack", f"CSeq {request.cseq.number} acknowledges nothing")
+
+    def settle(self, token: TransactionToken) -> None:
+        """A request of the peer has had its final response."""
+        self._pending_tokens.discard(token)
+
+    def on_remote_bye(self, request: Request, now: float) -> None:
+        """The peer has hung up."""
+        self.end("remote_bye", now, message=request)
+
+    # -- ends ---------------------------------------------------------------------------------------------------------------------------
+
+    def say_bye(self, now: float, headers: HeaderList = ()) -> None:
+        """Send BYE; the dialog is no longer ours to serve."""
+        dialog = self._require_dialog()
+        self.renegotiation.stop(now)
+        Farewell(self._core, dialog, self.credentials, now, headers)
+
+    def on_no_ack(self, now: float) -> None:
+        """A 2xx of ours was not acknowledged in 64*T1: hang up (§13.3.1.4, §14.2)."""
+        if self.state is not CallState.ENDED:
+            self.say_bye(now)
+            self.end("no_ack", now)
+
+    def lose(self, code: int, reason: str, response: Response | None, now: float) -> None:
+        """A re-INVITE found the peer gone: 408, 481, or not to be sent (§12.2.1.2, §14.1)."""
+        if self.state is CallState.ENDED:
+            return
+        cause = {481: "remote_bye", 503: "transport"}.get(code, "timeout")
+        self.say_bye(now)
+        self.end(cause, now, code, reason, response)
+
+    def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
+        """Settle what is open and say CallEnded; a second time changes nothing."""
+        if self.state is CallState.ENDED:
+            return
+        self.state = CallState.ENDED
+        self.renegotiation.stop(now)
+        for token in self._pending_tokens:
+            pending = self._core.pending_requests.pop(token)
+            self._core.reply(pending.transaction, Reply(487, "Request Terminated"), now)
+        self._pending_tokens.clear()
+        for token in self._our_requests:
+            self._core.emit(RequestCompleted(token, 487, "Request Terminated", None, self.handle))
+        self._our_requests.clear()
+        if self.dialog is not None:
+            self._core.remove_dialog(self.dialog, self)
+        del self._core.calls[self.handle]
+        self._core.emit(CallEnded(self.handle, cause, code, reason, message))
+
+    # -- inside -------------------------------------------------------------------------------------------------------------------------
+
+    def _require(self, *states: CallState) -> None:
+        if self.state not in states:
+            raise LocalProtocolError(f"the call is {self.state.name.lower()}")
+
+    def _require_dialog(self) -> Dialog:
+        if self.dialog is None:
+            raise LocalProtocolError("the call has no dialog yet")
+        return self.dialog
+
+    def _on_request_outcome(
+        self, token: TransactionToken, method: str, code: int, reason: str, response: Response | None, flow: Flow | None, now: float
+    ) -> None:
+        del flow, now
+        if token not in self._our_requests:
+            return
+        del self._our_requests[token]
+        if method == "UPDATE" and response is not None and code < 300 and self.dialog is not None:
+            self.dialog.refresh_target(response)
+        self._core.emit(RequestCompleted(token, code, reason, response, self.handle))
+
+
+def uri_text_of(value: str) -> str:
+    """The URI in a From or To value."""
+    if "<" in value:
+        return value.partition("<")[2].partition(">")[0]
+    return value.partition(";")[0].strip()

@@ -1,0 +1,280 @@
+"""Client transactions: what carries out the tables CLIENT_INVITE and CLIENT_REQUEST (RFC 3261 §17.1, RFC 6026 §7.2).
+
+Enters: a finished request and a next hop, then responses, alarms and transport errors. Leaves: transmits through the layer, and calls
+of the `ClientUser`. Knows no dialogs and no calls. Two things are tried here before a transport error is reported: UDP for a request
+that went over TCP only for its size (§18.1.1), and a fresh connection for one whose known connection is gone (RFC 5923 §5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from active_call.sip.events import Address, Flow, Target, TransportName
+from active_call.sip.headers import Headers
+from active_call.sip.message import Request, Response
+from active_call.sip.routing import after_response, is_reliable
+from active_call.sip.timers import Timer
+from active_call.sip.transaction import CLIENT_INVITE, CLIENT_REQUEST, Action, Input, State, Table, response_input
+
+if TYPE_CHECKING:
+    from active_call.sip.transaction_layer import TransactionLayer
+
+LIFETIME_T1S = 64
+"""Timers B, F, H, L and M in units of T1."""
+_TIMER_D_S = 32.0
+"""RFC 3261 §17.1.1.2: at least 32 s over unreliable transports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What we call ourselves in a request: the Contact's user part (None: no Contact) and which listener speaks."""
+
+    contact_user: str | None = None
+    local: Address | None = None
+    local_host: str | None = None
+
+
+class ClientUser(Protocol):
+    """Who wants to hear of a client transaction."""
+
+    def on_response(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
+        """A response that the machine lets through: each provisional, the final one, each repeated 2xx to an INVITE."""
+
+    def on_no_response(self, transaction: ClientTransaction, code: int, reason: str, now: float) -> None:
+        """No final response will come: 408 after timer B or F, 503 when the request could not be sent (§8.1.3.1)."""
+
+
+class ClientTransaction:
+    """One request on its way; see the tables."""
+
+    table: ClassVar[Table]
+    first_state: ClassVar[State]
+    repeat_input: ClassVar[Input]
+    give_up_input: ClassVar[Input]
+
+    __slots__ = (
+        "_deadline",
+        "_fallback",
+        "_last",
+        "_layer",
+        "_linger_input",
+        "_repeat_after_s",
+        "_repeat_timer",
+        "_retried",
+        "_transmit_id",
+        "_user",
+        "branch",
+        "destination",
+        "origin",
+        "request",
+        "state",
+        "transport",
+    )
+
+    def __init__(self, layer: TransactionLayer, request: Request, branch: str, origin: Origin, user: ClientUser) -> None:
+        self._layer = layer
+        self._user = user
+        self.request = request
+        self.branch = branch
+        self.origin = origin
+        self.state = self.first_state
+        self.transport: TransportName = "udp"
+        self.destination: Flow | Target = Target("udp", "")
+        self._fallback: Target | None = None
+        self._last = b""
+        self._transmit_id = 0
+        self._retried = False
+        self._repeat_after_s = 0.0
+        self._repeat_timer: Timer | None = None
+        self._deadline: Timer | None = None
+        self._linger_input = self.give_up_input
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a response is matched by (§17.1.3)."""
+        return self.branch, self.request.method
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a final response may still come."""
+        return self.state in (State.CALLING, State.TRYING, State.PROCEEDING)
+
+    def start(self, data: bytes, destination: Flow | Target, fallback: Target | None, now: float) -> None:
+        """Send `data` to `destination` and wait; `fallback` is where to go over UDP if that fails."""
+        self.state = self.first_state
+        self.transport = destination.transport
+        self.destination = destination
+        self._fallback = fallback
+        self._last = data
+        self._stop_timers()
+        t1_s = self._layer.config.t1_s
+        if not is_reliable(self.transport):
+            self._repeat_after_s = t1_s
+            self._repeat_timer = self._layer.timers.start(now + t1_s, self._on_repeat_timer)
+        self._deadline = self._layer.timers.start(now + LIFETIME_T1S * t1_s, self._on_give_up_timer)
+        self._transmit()
+
+    def receive(self, response: Response, flow: Flow, now: float) -> bool:
+        """Take a response that matches; False when the state does not want it."""
+        if self.is_waiting:
+            self.destination = after_response(self.destination, flow)
+        return self.handle(response_input(response.code), now, response, flow)
+
+    def handle(self, event: Input, now: float, response: Response | None = None, flow: Flow | None = None, reason: str = "") -> bool:
+        """Feed one input; False when the table has no entry for it."""
+        step = self.table.get((self.state, event))
+        if step is None:
+            return False
+        self.state, actions = step
+        if self.state not in (State.CALLING, State.TRYING) and self.repeat_input is Input.TIMER_A:
+            self._layer.timers.cancel(self._repeat_timer)
+        if self.state is State.PROCEEDING and self.repeat_input is Input.TIMER_A:
+            self._layer.timers.cancel(self._deadline)
+        if self.state is State.TERMINATED:
+            self.terminate()
+        for action in actions:
+            self._perform(action, now, response, flow, reason)
+        return True
+
+    def handle_transport_error(self, reason: str, now: float) -> None:
+        """The last transmit failed: try what is left to try, else feed the error to the machine."""
+        if self._fallback is not None and self.state is self.first_state:
+            target, self._fallback = self._fallback, None
+            self._layer.restart(self, target, now)
+            return
+        known = self.destination.flow if isinstance(self.destination, Target) else None
+        if isinstance(self.destination, Target) and known is not None and not self._retried:
+            self._retried = True
+            self.destination = replace(self.destination, flow=None)
+            self._transmit()
+            return
+        self.handle(Input.TRANSPORT_ERROR, now, reason=reason)
+
+    def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
+        """`flow` is gone. An unanswered request is sent again over a new connection: the same branch, so at worst a repetition."""
+        destination = self.destination
+        if not isinstance(destination, Target) or destination.flow is None or destination.flow.connection_id != flow.connection_id:
+            return
+        if self.state is self.first_state:
+            self.handle_transport_error(reason, now)
+        else:
+            self.destination = replace(destination, flow=None)
+
+    def terminate(self) -> None:
+        """Stop and forget; the user hears nothing more."""
+        self.state = State.TERMINATED
+        self._stop_timers()
+        self._layer.forget_client(self, self._transmit_id)
+
+    # -- actions ----------------------------------------------------------------------------------------------------------------------
+
+    def _perform(self, action: Action, now: float, response: Response | None, flow: Flow | None, reason: str) -> None:
+        match action:
+            case Action.PASS_UP:
+                if response is not None and flow is not None:
+                    self._user.on_response(self, response, flow, now)
+            case Action.REPEAT_REQUEST:
+                self._repeat(now)
+            case Action.SEND_ACK:
+                if response is not None:
+                    self._send_again(ack_for_failure(self.request, response).to_bytes())
+            case Action.REPORT_TIMEOUT:
+                self._user.on_no_response(self, 408, "Request Timeout", now)
+            case Action.REPORT_TRANSPORT:
+                self._user.on_no_response(self, 503, reason or "Transport Error", now)
+            case Action.LINGER_D:
+                self._linger(Input.TIMER_D, 0.0 if is_reliable(self.transport) else _TIMER_D_S, now)
+            case Action.LINGER_K:
+                self._linger(Input.TIMER_K, 0.0 if is_reliable(self.transport) else self._layer.config.t4_s, now)
+            case Action.LINGER_M:
+                self._linger(Input.TIMER_M, LIFETIME_T1S * self._layer.config.t1_s, now)
+            case _:
+                raise AssertionError(f"{action} is no action of a client transaction")
+
+    def _repeat(self, now: float) -> None:
+        config = self._layer.config
+        self._transmit()
+        if is_reliable(self.transport):
+            return
+        self._layer.timers.cancel(self._repeat_timer)
+        if self.repeat_input is Input.TIMER_A:
+            self._repeat_after_s *= 2
+        elif self.state is State.PROCEEDING:
+            self._repeat_after_s = config.t2_s
+        else:
+            self._repeat_after_s = min(2 * self._repeat_after_s, config.t2_s)
+        self._repeat_timer = self._layer.timers.start(now + self._repeat_after_s, self._on_repeat_timer)
+
+    def _linger(self, event: Input, duration_s: float, now: float) -> None:
+        self._stop_timers()
+        if duration_s <= 0:
+            self.handle(event, now)
+            return
+        self._linger_input = event
+        self._deadline = self._layer.timers.start(now + duration_s, self._on_linger_timer)
+
+    def _on_linger_timer(self, now: float) -> None:
+        self.handle(self._linger_input, now)
+
+    def _on_repeat_timer(self, now: float) -> None:
+        self.handle(self.repeat_input, now)
+
+    def _on_give_up_timer(self, now: float) -> None:
+        self.handle(self.give_up_input, now)
+
+    def _stop_timers(self) -> None:
+        self._layer.timers.cancel(self._repeat_timer)
+        self._layer.timers.cancel(self._deadline)
+
+    def _send_again(self, data: bytes) -> None:
+        """Send `data` the way the request went, and make it what a lost connection repeats."""
+        self._last = data
+        self._transmit()
+
+    def _transmit(self) -> None:
+        self._transmit_id = self._layer.transmit(self._last, self.destination, self, self._transmit_id)
+
+
+class ClientInviteTransaction(ClientTransaction):
+    """RFC 3261 §17.1.1 with RFC 6026 §7.2."""
+
+    table = CLIENT_INVITE
+    first_state = State.CALLING
+    repeat_input = Input.TIMER_A
+    give_up_input = Input.TIMER_B
+    __slots__ = ()
+
+
+class ClientRequestTransaction(ClientTransaction):
+    """RFC 3261 §17.1.2."""
+
+    table = CLIENT_REQUEST
+    first_state = State.TRYING
+    repeat_input = Input.TIMER_E
+    give_up_input = Input.TIMER_F
+    __slots__ = ()
+
+
+def ack_for_failure(invite: Request, response: Response) -> Request:
+    """The ACK to a non-2xx: same R-URI, branch and Route, the response's To (§17.1.1.3)."""
+    return _companion(invite, "ACK", response.headers.get("To") or invite.headers.get("To") or "")
+
+
+def cancel_for(invite: Request) -> Request:
+    """The CANCEL of an INVITE: everything as there, one Via, no body (§9.1)."""
+    return _companion(invite, "CANCEL", invite.headers.get("To") or "")
+
+
+def _companion(invite: Request, method: str, to: str) -> Request:
+    source = invite.headers
+    headers = Headers()
+    headers.add("Via", source.get("Via") or "")
+    headers.add("Max-Forwards", "70")
+    for route in source.get_all("Route"):
+        headers.add("Route", route)
+    headers.add("From", source.get("From") or "")
+    headers.add("To", to)
+    headers.add("Call-ID", source.get("Call-ID") or "")
+    headers.add("CSeq", f"{(source.get('CSeq') or '1').split()[0]} {method}")
+    return Request(method, invite.uri, headers, b"")

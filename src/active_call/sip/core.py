@@ -1,0 +1,160 @@
+"""What all parts of one endpoint share: configuration, the transaction layer, the tables of calls and dialogs, events, responses.
+
+It decides nothing: it is handed to transactions' users (calls, requests, screening) through their constructors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from active_call.base.errors import LocalProtocolError
+from active_call.base.world import Randomness
+from active_call.sip.dialog import Dialog, DialogKey
+from active_call.sip.events import CallHandle, EndpointConfig, Flow, HeaderList, MessageDropped, SipEvent, TransactionToken
+from active_call.sip.headers import Headers
+from active_call.sip.message import Request, Response
+from active_call.sip.server_transaction import ServerTransaction
+from active_call.sip.transaction_layer import TransactionLayer
+
+if TYPE_CHECKING:
+    from active_call.sip.call import Call
+
+SDP_TYPE = "application/sdp"
+
+
+class DialogUser(Protocol):
+    """Who serves the requests inside a dialog."""
+
+    def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
+        """A new request that is neither ACK nor CANCEL; its CSeq has been judged."""
+
+    def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
+        """An ACK that belongs to no transaction."""
+
+
+@dataclass(slots=True)
+class DialogEntry:
+    """A dialog and who serves it now."""
+
+    dialog: Dialog
+    user: DialogUser
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRequest:
+    """A request that waits for `Endpoint.respond`."""
+
+    call: Call
+    transaction: ServerTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response to be: everything but what is copied from the request."""
+
+    code: int
+    reason: str
+    headers: HeaderList = ()
+    body: bytes = b""
+    content_type: str = ""
+    contact_user: str | None = None
+    makes_dialog: bool = False
+
+
+@dataclass(slots=True)
+class Core:
+    """See the module."""
+
+    config: EndpointConfig
+    randomness: Randomness
+    layer: TransactionLayer
+    events: list[SipEvent] = field(default_factory=list)
+    calls: dict[CallHandle, Call] = field(default_factory=dict)
+    dialogs: dict[DialogKey, DialogEntry] = field(default_factory=dict)
+    pending_requests: dict[TransactionToken, PendingRequest] = field(default_factory=dict)
+    is_accepting: bool = True
+    retry_after_s: int = 30
+
+    @property
+    def allow(self) -> str:
+        return ", ".join(self.config.allow)
+
+    def emit(self, event: SipEvent) -> None:
+        self.events.append(event)
+
+    def drop(self, flow: Flow, why: str, detail: str = "") -> None:
+        """Say that something which arrived is not acted on."""
+        self.events.append(MessageDropped(flow, why, detail[:200]))
+
+    def new_token(self) -> TransactionToken:
+        return TransactionToken(self.randomness.token(8))
+
+    def new_tag(self) -> str:
+        return self.randomness.token(8)
+
+    def add_dialog(self, dialog: Dialog, user: DialogUser) -> None:
+        """Have `user` serve `dialog` from now on, whoever did before."""
+        self.dialogs[dialog.key] = DialogEntry(dialog, user)
+
+    def remove_dialog(self, dialog: Dialog, user: DialogUser) -> None:
+        """Forget `dialog` unless somebody else serves it by now."""
+        entry = self.dialogs.get(dialog.key)
+        if entry is not None and entry.user is user:
+            del self.dialogs[dialog.key]
+
+    def reply(self, transaction: ServerTransaction, reply: Reply, now: float) -> None:
+        """Send a response. Raises LocalProtocolError when the transaction has a final one already."""
+        if not transaction.to_tag and reply.code > 100:
+            transaction.to_tag = self.new_tag()
+        transaction.send(
+            reply.code, self.response_bytes(transaction.request, transaction.via_lines, transaction.to_tag, reply, transaction.flow), now
+        )
+
+    def response_bytes(self, request: Request, via_lines: tuple[str, ...], to_tag: str, reply: Reply, flow: Flow) -> bytes:
+        """A response to `request` (RFC 3261 §8.2.6): Via, From, To, Call-ID and CSeq copied as they came."""
+        source = request.headers
+        fields = [("Via", value) for value in via_lines]
+        if reply.makes_dialog:
+            fields += [("Record-Route", value) for value in source.get_all("Record-Route")]
+        fields.append(("From", source.get("From") or ""))
+        fields.append(("To", _with_tag(source.get("To") or "", to_tag if reply.code > 100 else "")))
+        fields.append(("Call-ID", source.get("Call-ID") or ""))
+        fields.append(("CSeq", source.get("CSeq") or ""))
+        if reply.contact_user is not None:
+            fields.append(("Contact", self.layer.listeners.contact(flow.transport, reply.contact_user, flow.local)))
+        headers = Headers.from_wire(fields)
+        for name, value in reply.headers:
+            headers.add(name, value)
+        if self.config.user_agent and "Server" not in headers:
+            headers.add("Server", self.config.user_agent)
+        if reply.body and reply.content_type:
+            headers.add("Content-Type", reply.content_type)
+        return Response(reply.code, reply.reason, headers, reply.body).to_bytes()
+
+
+def _with_tag(to: str, tag: str) -> str:
+    if not tag or _has_tag(to):
+        return to
+    return f"{to};tag={tag}"
+
+
+def _has_tag(to: str) -> bool:
+    parameters = to.rpartition(">")[2] if ">" in to else to.partition(";")[2]
+    return any(part.partition("=")[0].strip().lower() == "tag" for part in parameters.split(";"))
+
+
+def checked_reason(reason: str) -> str:
+    """`reason` as it may stand in a status line. Raises LocalProtocolError when it would break out of it."""
+    if "\r" in reason or "\n" in reason:
+        raise LocalProtocolError("a reason phrase is one line")
+    return reason
+
+
+def add_body(request: Request, headers: HeaderList, body: bytes = b"", content_type: str = "") -> None:
+    """Append the caller's headers, and a body with its type."""
+    for name, value in headers:
+        request.headers.add(name, value)
+    request.body = body
+    if body and content_type and "Content-Type" not in request.headers:
+        request.headers.add("Content-Type", content_type)

@@ -1,0 +1,168 @@
+"""From bytes to whoever they are for: transactions first, then dialogs, then screening, then a new call (RFC 3261 §8.2, §17.2.3, §12.2.2).
+
+Enters: raw messages with their flow. Leaves: inputs to transactions, dialogs and calls; stateless 400s; MessageDropped for everything
+that is for nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from active_call.base.errors import ParseError
+from active_call.sip.core import Core, Reply
+from active_call.sip.dialog import Dialog
+from active_call.sip.events import Flow
+from active_call.sip.headers import parse_name_addr
+from active_call.sip.inbound_call import InboundCall
+from active_call.sip.message import (
+    BadRequest,
+    Request,
+    Response,
+    parse_leniently,
+    parse_message,
+    validate_request,
+    validate_response,
+)
+from active_call.sip.routing import response_flow
+from active_call.sip.screening import screen
+from active_call.sip.server_transaction import ServerTransaction
+from active_call.sip.transaction_layer import via_lines
+
+_NO_CALL = Reply(481, "Call/Transaction Does Not Exist")
+
+
+class Dispatcher:
+    """See the module."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """Act on one whole message."""
+        try:
+            message = parse_message(data)
+        except ParseError as error:
+            self.refuse_unreadable(data, flow, error)
+            return
+        if isinstance(message, Response):
+            self._receive_response(message, flow, now)
+        else:
+            self._receive_request(message, flow, now)
+
+    def refuse_unreadable(self, data: bytes, flow: Flow, error: ParseError) -> None:
+        """Say that `data` is no message; when it was meant as a request and can be answered, answer 400."""
+        self._core.drop(flow, "parse_error", str(error))
+        request = parse_leniently(data)
+        if request is not None:
+            self._refuse_statelessly(request, flow, error)
+
+    # -- responses ----------------------------------------------------------------------------------------------------------------------
+
+    def _receive_response(self, response: Response, flow: Flow, now: float) -> None:
+        try:
+            validate_response(response)
+        except ParseError as error:
+            self._core.drop(flow, "parse_error", str(error))
+            return
+        transaction = self._core.layer.find_client(response)
+        if transaction is None or not transaction.receive(response, flow, now):
+            self._core.drop(flow, "stray_response", f"{response.code} to {response.cseq}")
+
+    # -- requests -----------------------------------------------------------------------------------------------------------------------
+
+    def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
+        try:
+            validate_request(request, max_body_bytes=self._core.config.max_message_bytes)
+        except BadRequest as error:
+            self._core.drop(flow, "bad_request", str(error))
+            self._refuse_statelessly(request, flow, error)
+            return
+        if request.method == "ACK":
+            self._receive_ack(request, flow, now)
+            return
+        known = self._core.layer.find_server(request)
+        if known is not None:
+            known.receive(request, now)
+            return
+        if request.method == "CANCEL":
+            self._receive_cancel(request, flow, now)
+        else:
+            self._receive_new(request, flow, now)
+
+    def _receive_ack(self, request: Request, flow: Flow, now: float) -> None:
+        known = self._core.layer.find_server(request)
+        if known is not None:
+            known.receive(request, now)
+            return
+        entry = self._core.dialogs.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
+        if entry is None:
+            self._core.drop(flow, "stray_ack", f"no transaction and no dialog for CSeq {request.cseq.number}")
+            return
+        entry.user.handle_ack(request, flow, now)
+
+    def _receive_cancel(self, request: Request, flow: Flow, now: float) -> None:
+        invite = self._core.layer.find_server(request, "INVITE")
+        cancel = self._core.layer.start_server(request, flow)
+        if invite is None:
+            self._core.reply(cancel, _NO_CALL, now)
+            return
+        cancel.to_tag = invite.to_tag
+        self._core.reply(cancel, Reply(200, "OK"), now)
+        if invite.user is not None:
+            invite.user.on_cancel(request, now)
+
+    def _receive_new(self, request: Request, flow: Flow, now: float) -> None:
+        if request.to.tag:
+            self._receive_in_dialog(request, request.to.tag, flow, now)
+            return
+        merged = self._core.layer.find_merged(request)
+        transaction = self._core.layer.start_server(request, flow)
+        if merged is not None:
+            self._core.reply(transaction, Reply(482, "Loop Detected"), now)
+        elif (reply := screen(self._core, request, is_in_dialog=False)) is not None:
+            self._core.reply(transaction, reply, now)
+        else:
+            self._core.reply(transaction, Reply(100, "Trying"), now)
+            self._start_call(transaction, flow)
+
+    def _receive_in_dialog(self, request: Request, local_tag: str, flow: Flow, now: float) -> None:
+        entry = self._core.dialogs.get((request.call_id, local_tag, request.from_.tag or ""))
+        transaction = self._core.layer.start_server(request, flow)
+        if entry is None:
+            self._core.reply(transaction, _NO_CALL, now)
+        elif not entry.dialog.accepts_cseq(request.cseq.number):
+            self._core.reply(transaction, Reply(500, "CSeq Out Of Order"), now)
+        elif (reply := screen(self._core, request, is_in_dialog=True)) is not None:
+            self._core.reply(transaction, reply, now)
+        else:
+            entry.user.handle_request(transaction, request, flow, now)
+
+    def _start_call(self, transaction: ServerTransaction, flow: Flow) -> None:
+        request = transaction.request
+        dialog = Dialog.of_server(request, self._core.new_tag(), flow)
+        dialog.contact_user = _user_in(request)
+        InboundCall(self._core, transaction, dialog)
+
+    def _refuse_statelessly(self, request: Request, flow: Flow, error: ParseError) -> None:
+        """Answer a request that cannot have a transaction (§8.2.7): the same To tag for each repetition."""
+        if request.method == "ACK":
+            return
+        code, reason = (error.code, error.reason) if isinstance(error, BadRequest) else (400, "Bad Request")
+        try:
+            lines = via_lines(request, flow)
+            destination = response_flow(request.top_via, flow)
+        except ParseError:
+            return
+        seed = "\n".join((lines[0], request.headers.get("Call-ID") or "", request.headers.get("CSeq") or ""))
+        tag = hashlib.blake2s(seed.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        data = self._core.response_bytes(request, lines, tag, Reply(code, reason), flow)
+        self._core.layer.transmit(data, destination)
+
+
+def _user_in(request: Request) -> str:
+    """The user part that our Contact should have: the one that was called."""
+    try:
+        user = request.parsed_uri.user
+        return user if user is not None else parse_name_addr(request.headers.get("To") or "").uri.user or ""
+    except ParseError:
+        return ""

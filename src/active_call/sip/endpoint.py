@@ -1,0 +1,296 @@
+"""The SIP endpoint: the one door to the core. Bytes and time in; transmits, events and alarms out (RFC 3261 as a user agent).
+
+The driver feeds `receive_*` and `handle_*`, then drains `take_transmits`, `take_events` and `take_closes`, and calls `handle_timeout` at
+`next_timeout`. Legs call the operations and read the events. `now` is monotonic seconds and never goes back. Nothing here knows sockets,
+name resolution, media or session descriptions' contents: an SDP is bytes.
+
+    endpoint ── dispatch ── screening                                      who is a message for; what is refused unheard
+        │          └─ inbound_call, outbound_call ── call                  the INVITE usage
+        │                 ├─ renegotiation, farewell                       offers inside the call; BYE
+        │                 ├─ invite_server, invite_client                  one INVITE with its 2xx and ACK
+        │                 └─ requests ── credentials                       other requests; digest
+        └── transaction_layer ── client_transaction, server_transaction    the tables of `transaction`
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.base.world import Randomness
+from active_call.sip.call import Call
+from active_call.sip.client_transaction import Origin
+from active_call.sip.core import Core, Reply, add_body, checked_reason
+from active_call.sip.dialog_info import DialogInfo
+from active_call.sip.dispatch import Dispatcher
+from active_call.sip.events import (
+    CallHandle,
+    Credentials,
+    EndpointConfig,
+    Flow,
+    HeaderList,
+    Listener,
+    OutboundInvite,
+    RequestCompleted,
+    SipEvent,
+    TransactionToken,
+    Transmit,
+    TransportName,
+)
+from active_call.sip.framing import PONG_BYTES, Ping, StreamFramer
+from active_call.sip.grammar import is_token
+from active_call.sip.headers import Headers, format_name_addr
+from active_call.sip.message import Response
+from active_call.sip.outbound_call import OutboundCall
+from active_call.sip.requests import Attempt, OutgoingRequest, outside
+from active_call.sip.routing import Listeners, uri_of
+from active_call.sip.transaction_layer import TransactionLayer
+
+__all__ = ["DialogInfo", "Endpoint"]
+
+
+class Endpoint:
+    """Sans-IO SIP user agent. Every operation raises LocalProtocolError when the state forbids it; inputs never raise."""
+
+    def __init__(self, config: EndpointConfig, randomness: Randomness) -> None:
+        self._core = Core(config, randomness, TransactionLayer(config, randomness))
+        self._dispatcher = Dispatcher(self._core)
+        self._framers: dict[int, StreamFramer] = {}
+        self._closes: list[Flow] = []
+
+    # -- inputs -------------------------------------------------------------------------------------------------------------------------
+
+    def receive_datagram(self, data: bytes, flow: Flow, now: float) -> None:
+        """One UDP datagram or WebSocket message. Blank ones keep NAT bindings open and mean nothing."""
+        if not data.strip(b"\r\n\t \0"):
+            return
+        if len(data) > self._core.config.max_message_bytes:
+            self._core.drop(flow, "too_large", f"{len(data)} bytes")
+            return
+        self._dispatcher.receive(data, flow, now)
+
+    def receive_stream(self, data: bytes, flow: Flow, now: float) -> None:
+        """Bytes of a connection, cut anywhere. A stream that cannot be read any further is named by `take_closes`."""
+        connection_id = flow.connection_id
+        if connection_id is None:
+            self.receive_datagram(data, flow, now)
+            return
+        framer = self._framers.get(connection_id)
+        if framer is None:
+            framer = self._framers[connection_id] = StreamFramer()
+        elif framer.failure is not None:
+            return
+        try:
+            items = framer.feed(data)
+        except ParseError:
+            items = []
+        for item in items:
+            if isinstance(item, bytes):
+                self._dispatcher.receive(item, flow, now)
+            elif isinstance(item, Ping):
+                self._core.layer.transmit(PONG_BYTES, flow)
+        if framer.failure is not None:
+            self._dispatcher.refuse_unreadable(framer.rejected, flow, framer.failure)
+            self._closes.append(flow)
+
+    def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
+        """A stream connection is gone. Open transactions find another way (RFC 3261 §18.2.2, §18.4)."""
+        if flow.connection_id is not None:
+            self._framers.pop(flow.connection_id, None)
+        self._core.layer.handle_connection_lost(flow, reason, now)
+
+    def handle_transport_error(self, transmit_id: int, reason: str, now: float) -> None:
+        """The transmit of that id could not be carried out."""
+        self._core.layer.handle_transport_error(transmit_id, reason, now)
+
+    def handle_timeout(self, now: float) -> None:
+        """Run what is due."""
+        self._core.layer.timers.run_due(now)
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called next, None while nothing is under way."""
+        return self._core.layer.timers.next_at()
+
+    def take_transmits(self) -> list[Transmit]:
+        """What is to be sent, in order; handed out once."""
+        taken, self._core.layer.transmits = self._core.layer.transmits, []
+        return taken
+
+    def take_events(self) -> list[SipEvent]:
+        """What has happened, in order; handed out once."""
+        taken, self._core.events = self._core.events, []
+        return taken
+
+    def take_closes(self) -> list[Flow]:
+        """Connections that the driver should close once its transmits are out; handed out once."""
+        taken, self._closes = self._closes, []
+        return taken
+
+    def set_listeners(self, listeners: tuple[Listener, ...]) -> None:
+        """Take the sockets as they are now bound; messages made from here on carry their addresses."""
+        self._core.layer.listeners = Listeners(listeners)
+
+    def set_accepting(self, accepting: bool, retry_after_s: int = 30) -> None:
+        """False: new INVITEs and OPTIONS get 503 with Retry-After; calls under way go on."""
+        self._core.is_accepting = accepting
+        self._core.retry_after_s = retry_after_s
+
+    # -- operations ---------------------------------------------------------------------------------------------------------------------
+
+    def invite(self, spec: OutboundInvite, now: float) -> CallHandle:
+        """Place a call. CallProgress, CallAnswered and CallEnded follow."""
+        call = OutboundCall(self._core, spec)
+        call.start(now)
+        return call.handle
+
+    def ring(self, call: CallHandle, now: float, *, sdp: bytes | None = None, headers: HeaderList = ()) -> None:
+        """Send 180, or 183 when there is early media to describe."""
+        self._call(call).ring(now, sdp, headers)
+
+    def answer(self, call: CallHandle, sdp: bytes, now: float, *, headers: HeaderList = ()) -> None:
+        """Send the 200 and repeat it until the ACK; CallConfirmed follows, or CallEnded(`no_ack`)."""
+        self._call(call).answer(sdp, now, headers)
+
+    def reject(self, call: CallHandle, code: int, reason: str, now: float, *, headers: HeaderList = ()) -> None:
+        """Refuse an incoming call with a final response of 300 or above."""
+        self._call(call).reject(code, checked_reason(reason), now, headers)
+
+    def hang_up(self, call: CallHandle, now: float, *, headers: HeaderList = ()) -> None:
+        """End the call as its state asks: CANCEL, 603, or BYE. `headers` go into that message. Does nothing for a call that has ended."""
+        Headers(headers)  # may be sent later only, when nobody could be told that they are malformed
+        known = self._core.calls.get(call)
+        if known is not None:
+            known.hang_up(now, headers)
+
+    def offer(self, call: CallHandle, sdp: bytes | None, now: float, *, headers: HeaderList = ()) -> None:
+        """Send a re-INVITE, without a description to ask for the peer's offer; OfferAnswered follows."""
+        self._call(call).offer(sdp, now, headers)
+
+    def answer_offer(self, call: CallHandle, sdp: bytes, now: float) -> None:
+        """Answer OfferReceived; or, where an INVITE of ours had no description and its 2xx had, send the ACK with ours."""
+        self._call(call).answer_offer(sdp, now)
+
+    def refuse_offer(self, call: CallHandle, code: int, reason: str, now: float) -> None:
+        """Refuse OfferReceived; the session stays as it was."""
+        self._call(call).refuse_offer(code, checked_reason(reason), now)
+
+    def request(
+        self, call: CallHandle, method: str, now: float, *, headers: HeaderList = (), body: bytes = b"", content_type: str = ""
+    ) -> TransactionToken:
+        """Send INFO, MESSAGE, REFER, NOTIFY, UPDATE … inside the call; RequestCompleted follows."""
+        return self._call(call).request(method, now, headers, body, content_type)
+
+    def respond(
+        self,
+        token: TransactionToken,
+        code: int,
+        reason: str,
+        now: float,
+        *,
+        headers: HeaderList = (),
+        body: bytes = b"",
+        content_type: str = "",
+    ) -> None:
+        """Answer RequestReceived."""
+        pending = self._core.pending_requests.get(token)
+        if pending is None:
+            raise LocalProtocolError("no request waits under this token; it was answered, or its call has ended")
+        if not 100 <= code <= 699:
+            raise LocalProtocolError(f"{code} is no status code")
+        reason = checked_reason(reason)
+        contact = pending.call.contact_user if pending.transaction.request.method in ("REFER", "NOTIFY") and code < 300 else None
+        self._core.reply(pending.transaction, Reply(code, reason, headers, body, content_type, contact), now)
+        if code >= 200:
+            del self._core.pending_requests[token]
+            pending.call.settle(token)
+
+    def request_outside(
+        self,
+        method: str,
+        target_uri: str,
+        now: float,
+        *,
+        from_uri: str | None = None,
+        to_uri: str | None = None,
+        headers: HeaderList = (),
+        body: bytes = b"",
+        content_type: str = "",
+        credentials: tuple[Credentials, ...] = (),
+        proxy: str | None = None,
+        call_id: str | None = None,
+        from_tag: str | None = None,
+        cseq: int = 1,
+        transport: TransportName | None = None,
+        local_host: str | None = None,
+    ) -> TransactionToken:
+        """Send OPTIONS, REGISTER … outside any dialog; RequestCompleted follows, its `call` None.
+
+        `from_uri` defaults to `target_uri`, `to_uri` to `target_uri`. `cseq` is the first attempt's number; each attempt with credentials
+        takes the next one. A Contact of ours is added unless `headers` has one.
+        """
+        if method in ("INVITE", "ACK", "CANCEL", "BYE") or not is_token(method):
+            raise LocalProtocolError(f"{method} is not sent outside a call")
+        core = self._core
+        token = core.new_token()
+        own_call_id = call_id or core.randomness.uuid()
+        from_value = format_name_addr(from_uri or target_uri, parameters={"tag": from_tag or core.new_tag()})
+        user = None if any(name.lower() in ("contact", "m") for name, _ in headers) else _user_of(from_uri or "")
+        numbers = iter(range(cseq, 1 << 31))
+
+        def make() -> Attempt:
+            request, target = outside(
+                core,
+                method,
+                target_uri,
+                from_value=from_value,
+                to_uri=to_uri or target_uri,
+                call_id=own_call_id,
+                cseq=next(numbers),
+                proxy=proxy,
+                transport=transport,
+            )
+            add_body(request, headers, body, content_type)
+            return request, target, Origin(user, None, local_host)
+
+        OutgoingRequest(core, make, credentials, partial(self._on_outside_outcome, token)).send(now)
+        return token
+
+    def dialog_info(self, call: CallHandle) -> DialogInfo:
+        """The call's dialog as it stands."""
+        return self._call(call).dialog_info()
+
+    @property
+    def n_calls(self) -> int:
+        """Calls that have not ended."""
+        return len(self._core.calls)
+
+    @property
+    def n_transactions(self) -> int:
+        """Transactions that are not terminated."""
+        return self._core.layer.n_transactions
+
+    @property
+    def n_dialogs(self) -> int:
+        """Dialogs, early ones and those that wait for the outcome of a BYE included."""
+        return len(self._core.dialogs)
+
+    # -- inside -------------------------------------------------------------------------------------------------------------------------
+
+    def _call(self, handle: CallHandle) -> Call:
+        call = self._core.calls.get(handle)
+        if call is None:
+            raise LocalProtocolError("the call has ended, or there never was one of this handle")
+        return call
+
+    def _on_outside_outcome(
+        self, token: TransactionToken, code: int, reason: str, response: Response | None, flow: Flow | None, now: float
+    ) -> None:
+        del flow, now
+        self._core.emit(RequestCompleted(token, code, reason, response))
+
+
+def _user_of(uri: str) -> str:
+    try:
+        return uri_of(uri).user or ""
+    except ParseError:
+        return ""

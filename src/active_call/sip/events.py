@@ -1,0 +1,238 @@
+"""What goes into and comes out of the SIP core: flows and transmits, operations' arguments, events.
+
+The core (`endpoint.Endpoint`) is sans-IO. The driver (`net.sip_driver`) feeds it bytes and time and carries out its transmits; legs
+(`legs.sip`) call its operations and read its events. All values are frozen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NewType
+
+if TYPE_CHECKING:
+    from active_call.sip.message import Request, Response
+
+TransportName = Literal["udp", "tcp", "tls", "ws", "wss"]
+CallHandle = NewType("CallHandle", str)
+"""Names one INVITE usage inside the endpoint; unrelated to the Call-ID header."""
+TransactionToken = NewType("TransactionToken", str)
+"""Names one out-of-call or in-dialog request that somebody waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An IP address (no brackets for IPv6) or host name, and a port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Where a message came from, and so where its responses go back to (RFC 3261 §18.2.2, RFC 3581).
+
+    `connection_id` names a stream connection and is None for UDP; `local` is the listening or connecting socket's own address.
+    """
+
+    transport: TransportName
+    local: Address
+    remote: Address
+    connection_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A next hop that is yet to be resolved and connected (RFC 3263).
+
+    `host` is a name or address as the URI gives it and is also the TLS reference identity (RFC 5922); `port` None means: by SRV or the
+    transport's default. `flow`, when given, is a connection to use as long as it lives.
+    """
+
+    transport: TransportName
+    host: str
+    port: int | None = None
+    flow: Flow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """Bytes to send. When sending fails, the driver reports `id` to `Endpoint.handle_transport_error`."""
+
+    id: int
+    data: bytes
+    destination: Flow | Target
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listening socket as the outside sees it: what goes into Via and Contact for messages of that transport.
+
+    A wildcard `public` host (`0.0.0.0`, `::`) stands for: the local address of the flow that the message belongs to.
+    """
+
+    transport: TransportName
+    bound: Address
+    public: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user's digest credentials. `realm` None answers any realm."""
+
+    username: str
+    password: str
+    realm: str | None = None
+
+
+HeaderList = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundInvite:
+    """What it takes to place a call. `to_uri` is also the request URI; `proxy` is a preloaded route or outbound proxy URI."""
+
+    to_uri: str
+    from_uri: str
+    sdp: bytes | None
+    from_display: str = ""
+    headers: HeaderList = ()
+    credentials: tuple[Credentials, ...] = ()
+    proxy: str | None = None
+    ring_timeout_s: float = 60.0
+    call_id: str | None = None
+    transport: TransportName | None = None
+    """Overrides the transport that the URI asks for or implies."""
+    local_host: str | None = None
+    """Goes into Via and Contact when the listener's public host is a wildcard address."""
+
+
+# -- events ------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """A new INVITE. 100 is already on its way; `ring`, `answer` or `reject` come next."""
+
+    call: CallHandle
+    request: Request
+    flow: Flow
+    sdp: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallProgress:
+    """A provisional response (101–199) to our INVITE; `sdp` when it carries a session description."""
+
+    call: CallHandle
+    response: Response
+    sdp: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswered:
+    """Our INVITE was answered by 2xx; the ACK is on its way."""
+
+    call: CallHandle
+    response: Response
+    sdp: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallConfirmed:
+    """The ACK for our 2xx has arrived; `sdp` when it carries the answer to a delayed offer."""
+
+    call: CallHandle
+    sdp: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The call is over, whoever ended it and in whatever state. Exactly one per call; nothing follows it.
+
+    `cause`: `rejected` (final 3xx–6xx to our INVITE), `cancelled` (peer's CANCEL, or ours), `remote_bye`, `local_bye`, `no_ack`,
+    `timeout` (no response to a request), `transport` (could not be sent), `local_reject`. `code`/`reason` are the final response's,
+    where there is one; `message` is the request or response that ended the call.
+    """
+
+    call: CallHandle
+    cause: str
+    code: int | None = None
+    reason: str = ""
+    message: Request | Response | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferReceived:
+    """A re-INVITE or UPDATE inside the call; answer with `answer_offer` or `refuse_offer`. `sdp` None: the peer wants our offer."""
+
+    call: CallHandle
+    sdp: bytes | None
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAnswered:
+    """The peer has answered our re-INVITE (`code` 2xx, with `sdp`) or refused it."""
+
+    call: CallHandle
+    code: int
+    sdp: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReceived:
+    """Another request inside a call (INFO, MESSAGE, NOTIFY, REFER …), to be answered with `respond(token, …)`."""
+
+    call: CallHandle
+    token: TransactionToken
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCompleted:
+    """The final response to a request of ours that is not an INVITE; 408 where none came, 503 where it could not be sent."""
+
+    token: TransactionToken
+    code: int
+    reason: str
+    response: Response | None
+    call: CallHandle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDropped:
+    """Something that arrived was not acted on; `why` is a stable word, `detail` is for people."""
+
+    flow: Flow
+    why: str
+    detail: str = ""
+
+
+SipEvent = (
+    IncomingCall
+    | CallProgress
+    | CallAnswered
+    | CallConfirmed
+    | CallEnded
+    | OfferReceived
+    | OfferAnswered
+    | RequestReceived
+    | RequestCompleted
+    | MessageDropped
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """What the core says of itself. `listeners` may hold several of one transport; the first is preferred for new requests."""
+
+    listeners: tuple[Listener, ...]
+    user_agent: str
+    answer_options: bool = True
+    allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "MESSAGE", "UPDATE", "NOTIFY", "REFER")
+    supported: tuple[str, ...] = ()
+    t1_s: float = 0.5
+    t2_s: float = 4.0
+    t4_s: float = 5.0
+    max_message_bytes: int = 65_535
+    extra: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,39 @@
+"""Ending a dialog with BYE (RFC 3261 §15.1.1), whatever became of its call; also for the surplus 2xx of a forked INVITE (§13.2.2.4).
+
+Enters: a confirmed dialog. Leaves: a BYE, with credentials if challenged, and answers to what the peer still sends: 200 to a BYE that
+crosses ours, 481 to the rest. The dialog is forgotten when the BYE has its outcome.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from active_call.sip.core import Core, Reply
+from active_call.sip.dialog import Dialog
+from active_call.sip.events import Credentials, Flow, HeaderList
+from active_call.sip.message import Request, Response
+from active_call.sip.requests import OutgoingRequest, in_dialog
+from active_call.sip.server_transaction import ServerTransaction
+
+
+class Farewell:
+    """See the module. Making one sends the BYE and takes the dialog over."""
+
+    def __init__(self, core: Core, dialog: Dialog, credentials: tuple[Credentials, ...], now: float, headers: HeaderList = ()) -> None:
+        self._core = core
+        self._dialog = dialog
+        core.add_dialog(dialog, self)
+        OutgoingRequest(core, partial(in_dialog, core, dialog, "BYE", headers), credentials, self._on_outcome).send(now)
+
+    def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
+        """200 to BYE, 481 to anything else."""
+        del flow
+        reply = Reply(200, "OK") if request.method == "BYE" else Reply(481, "Call/Transaction Does Not Exist")
+        self._core.reply(transaction, reply, now)
+
+    def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
+        """Of no consequence any more."""
+
+    def _on_outcome(self, code: int, reason: str, response: Response | None, flow: Flow | None, now: float) -> None:
+        del code, reason, response, flow, now
+        self._core.remove_dialog(self._dialog, self)

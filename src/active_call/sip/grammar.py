@@ -1,0 +1,166 @@
+"""The lexical floor of SIP: tokens, quoted strings, lists and parameters (RFC 3261 §25.1).
+
+Text enters with folds already removed, pieces of text leave; nothing here knows a header by name. Bytes become text as UTF-8 with
+surrogate escapes, so that whatever a peer sent can be sent back byte for byte. Every function is linear in its input: no pattern here
+backtracks over text that a stranger chose.
+"""
+
+from __future__ import annotations
+
+import re
+
+from active_call.base.errors import ParseError
+
+LWS = " \t\r\n"
+"""What linear white space consists of; `str.strip()` alone would also take Unicode spaces, which are text."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+\Z")
+_BARE_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+\Z")
+_SPECIAL = re.compile(r'[",;<>\\]')
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+
+
+def decode_text(data: bytes) -> str:
+    """Bytes from the wire as text, losslessly."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def encode_text(text: str) -> bytes:
+    """The inverse of `decode_text`. A lone surrogate that no byte stands for becomes a question mark."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` is a `token`: a method, a header name, an unquoted parameter value."""
+    return _TOKEN.match(text) is not None
+
+
+def quote(text: str) -> str:
+    """`text` as a quoted-string."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def unquote(text: str) -> str:
+    """The content of a quoted-string, and any other text unchanged."""
+    if len(text) >= 2 and text[0] == '"' and text[-1] == '"':
+        inner = text[1:-1]
+        return _QUOTED_PAIR.sub(r"\1", inner) if "\\" in inner else inner
+    return text
+
+
+def end_of_quoted(text: str, start: int) -> int:
+    """The index behind the quoted-string that opens at `start`. Raises ParseError when it never closes."""
+    index = start + 1
+    while index < len(text):
+        character = text[index]
+        if character == "\\":
+            index += 2
+        elif character == '"':
+            return index + 1
+        else:
+            index += 1
+    raise ParseError("quoted string", expected="a closing quote", found=text[start:])
+
+
+def split_outside(text: str, separator: str) -> list[str]:
+    """The pieces of `text` between separators (`,` or `;`) that stand outside quotes and angle brackets, verbatim.
+
+    An unclosed quote or bracket swallows the rest: whoever reads that piece will find it malformed.
+    """
+    if separator not in text:
+        return [text]
+    pieces: list[str] = []
+    start = 0
+    in_quotes = in_brackets = False
+    escaped = -1
+    for match in _SPECIAL.finditer(text):
+        at, character = match.start(), match.group()
+        if in_quotes:
+            if at == escaped:
+                continue
+            if character == "\\":
+                escaped = at + 1
+            elif character == '"':
+                in_quotes = False
+        elif in_brackets:
+            in_brackets = character != ">"
+        elif character == '"':
+            in_quotes = True
+        elif character == "<":
+            in_brackets = True
+        elif character == separator:
+            pieces.append(text[start:at])
+            start = at + 1
+    pieces.append(text[start:])
+    return pieces
+
+
+def split_list(text: str) -> list[str]:
+    """The elements of a comma-separated header value, trimmed; empty ones are left out."""
+    if "," not in text:
+        only = text.strip(LWS)
+        return [only] if only else []
+    return [element for piece in split_outside(text, ",") if (element := piece.strip(LWS))]
+
+
+def parse_parameters(text: str) -> dict[str, str | None]:
+    """`;name=value;flag` as a dict in order: names in lower case, values unquoted, None for a flag; of equal names the first counts.
+
+    Text before the first semicolon must be blank. Raises ParseError for an empty parameter, a name that is no token, or a value that is
+    neither a token, a host nor a quoted-string.
+    """
+    parameters: dict[str, str | None] = {}
+    text = text.strip(LWS)
+    if not text:
+        return parameters
+    if text[0] != ";":
+        raise ParseError("parameters", expected="';'", found=text)
+    for piece in split_outside(text[1:], ";"):
+        name, equals, value = piece.partition("=")
+        name = name.strip(LWS).lower()
+        if not is_token(name):
+            raise ParseError("parameter", expected="a name", found=piece)
+        parameters.setdefault(name, _parameter_value(value.strip(LWS)) if equals else None)
+    return parameters
+
+
+def _parameter_value(text: str) -> str:
+    if text.startswith('"'):
+        if end_of_quoted(text, 0) != len(text):
+            raise ParseError("parameter value", expected="nothing behind the quoted string", found=text)
+        return unquote(text)
+    if '"' in text or "<" in text or any(blank in text for blank in LWS):
+        raise ParseError("parameter value", expected="a token, a host or a quoted string", found=text)
+    return text
+
+
+def format_parameters(parameters: dict[str, str | None]) -> str:
+    """`;name=value` for each parameter; a value that cannot stand bare is quoted."""
+    return "".join(f";{name}" if value is None else f";{name}={format_value(value)}" for name, value in parameters.items())
+
+
+def format_value(value: str) -> str:
+    """A parameter value, quoted unless it is a token or a host."""
+    return value if _BARE_VALUE.match(value) else quote(value)
+
+
+def unescape(text: str) -> str:
+    """`%XX` escapes of a URI resolved; malformed ones stay as they are."""
+    if "%" not in text:
+        return text
+    raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda match: bytes((int(match.group(1), 16),)), encode_text(text))
+    return decode_text(raw)
+
+
+def normalise_escapes(text: str, reserved: str) -> str:
+    """`%XX` resolved except for control characters, non-ASCII and those in `reserved`, whose escapes are put in upper case."""
+
+    def resolve(match: re.Match[str]) -> str:
+        character = chr(int(match.group(1), 16))
+        return character if character.isascii() and character.isprintable() and character not in reserved else match.group().upper()
+
+    return _ESCAPE.sub(resolve, text) if "%" in text else text

@@ -1,0 +1,89 @@
+"""A call that came to us: ring, answer, reject, and what the caller may do meanwhile (RFC 3261 §13.3, §15).
+
+The dialog exists from the first moment, early until the 2xx. After that 2xx a BYE of ours waits for the ACK (§15); without one in 64*T1 the
+call is hung up.
+"""
+
+from __future__ import annotations
+
+from active_call.base.errors import LocalProtocolError
+from active_call.sip.call import Call, CallState
+from active_call.sip.core import Core
+from active_call.sip.dialog import Dialog
+from active_call.sip.events import CallConfirmed, Flow, HeaderList, IncomingCall
+from active_call.sip.invite_server import ServerInvite
+from active_call.sip.message import Request, Response
+from active_call.sip.server_transaction import ServerTransaction
+
+
+class InboundCall(Call):
+    """See the module. Making one emits IncomingCall."""
+
+    def __init__(self, core: Core, transaction: ServerTransaction, dialog: Dialog) -> None:
+        super().__init__(core, CallState.OFFERED)
+        transaction.to_tag = dialog.local_tag
+        self.dialog = dialog
+        self._bye_headers: HeaderList | None = None
+        self._invite = ServerInvite(core, transaction, self, dialog.contact_user)
+        core.add_dialog(dialog, self)
+        core.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp))
+
+    def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> None:
+        self._require(CallState.OFFERED)
+        code, reason = (180, "Ringing") if sdp is None else (183, "Session Progress")
+        self._invite.progress(code, reason, now, headers=headers, sdp=sdp)
+
+    def answer(self, sdp: bytes, now: float, headers: HeaderList) -> None:
+        self._require(CallState.OFFERED)
+        self._invite.accept(sdp, now, headers)
+        self.state = CallState.ANSWERED
+        self._require_dialog().is_confirmed = True
+
+    def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> None:
+        self._require(CallState.OFFERED)
+        if not 300 <= code <= 699:
+            raise LocalProtocolError(f"a {code} rejects nothing")
+        self._invite.refuse(code, reason, now, headers)
+        self.end("local_reject", now, code, reason)
+
+    def hang_up(self, now: float, headers: HeaderList) -> None:
+        if self.state is CallState.OFFERED:
+            self.reject(603, "Decline", now, headers)
+        elif self.state is CallState.ANSWERED:
+            self._bye_headers = self._bye_headers if self._bye_headers is not None else headers
+        else:
+            super().hang_up(now, headers)
+
+    def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
+        if self.state is CallState.ANSWERED and request.cseq.number == self._invite.cseq:
+            self._invite.on_ack(request, now)
+        elif request.cseq.number != self._invite.cseq:
+            super().handle_ack(request, flow, now)
+
+    def on_remote_bye(self, request: Request, now: float) -> None:
+        if self._invite.is_pending:
+            self._invite.refuse(487, "Request Terminated", now)
+        super().on_remote_bye(request, now)
+
+    def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
+        self.state = CallState.ACTIVE
+        if self._bye_headers is not None:
+            self.hang_up(now, self._bye_headers)
+            return
+        self._core.emit(CallConfirmed(self.handle, sdp if invite.sdp is None else None))
+
+    def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
+        del invite
+        if self._bye_headers is None:
+            self.on_no_ack(now)
+            return
+        self.say_bye(now, self._bye_headers)
+        self.end("local_bye", now)
+
+    def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
+        del invite
+        self.end("cancelled", now, 487, "Request Terminated", request)
+
+    def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
+        self._invite.stop()
+        super().end(cause, now, code, reason, message)

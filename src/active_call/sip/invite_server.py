@@ -1,0 +1,148 @@
+"""Serving one INVITE, the first of a call or a later one (RFC 3261 §13.3, §14.2).
+
+    pending ──accept──> answered ──ACK──> done
+       └────refuse / CANCEL / the call ends──> done
+
+While pending, a provisional response is repeated every minute so that proxies keep the transaction (§13.3.1.1). While answered, the 2xx is
+repeated from T1 up to every T2, over any transport, until the ACK or for 64*T1 (§13.3.1.4). Enters: what the call decides, the ACK, the
+CANCEL. Leaves: responses, and calls of the `ServerInviteOwner`. What a missing ACK means is the owner's to decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
+
+from active_call.base.errors import LocalProtocolError
+from active_call.sip.client_transaction import LIFETIME_T1S
+from active_call.sip.core import SDP_TYPE, Core, Reply
+from active_call.sip.events import HeaderList
+from active_call.sip.message import Request, session_description
+from active_call.sip.server_transaction import ServerTransaction
+from active_call.sip.timers import Timer
+
+_PROVISIONAL_EVERY_S = 60.0
+
+
+class ServerInviteState(Enum):
+    """See the module."""
+
+    PENDING = auto()
+    ANSWERED = auto()
+    DONE = auto()
+
+
+class ServerInviteOwner(Protocol):
+    """The call that an INVITE belongs to."""
+
+    def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
+        """The ACK for our 2xx has come."""
+
+    def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
+        """No ACK came in 64*T1."""
+
+    def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
+        """The peer has cancelled; 487 has been sent."""
+
+
+class ServerInvite:
+    """See the module."""
+
+    def __init__(self, core: Core, transaction: ServerTransaction, owner: ServerInviteOwner, contact_user: str) -> None:
+        self._core = core
+        self._owner = owner
+        self._contact_user = contact_user
+        self._timer: Timer | None = None
+        self._repeat_after_s = 0.0
+        self._give_up_at = 0.0
+        self.transaction = transaction
+        self.request = transaction.request
+        self.sdp = session_description(transaction.request)
+        self.state = ServerInviteState.PENDING
+        transaction.user = self
+
+    @property
+    def cseq(self) -> int:
+        return self.request.cseq.number
+
+    @property
+    def is_pending(self) -> bool:
+        return self.state is ServerInviteState.PENDING
+
+    def progress(self, code: int, reason: str, now: float, *, headers: HeaderList = (), sdp: bytes | None = None) -> None:
+        """Send a provisional response other than 100."""
+        self._require_pending()
+        self._core.reply(self.transaction, self._reply(code, reason, headers, sdp), now)
+        self._start_timer(now + _PROVISIONAL_EVERY_S, self._on_minute)
+
+    def accept(self, sdp: bytes, now: float, headers: HeaderList = ()) -> None:
+        """Send the 200 and repeat it until the ACK comes."""
+        self._require_pending()
+        config = self._core.config
+        self._core.reply(self.transaction, self._reply(200, "OK", headers, sdp), now)
+        self.state = ServerInviteState.ANSWERED
+        self._give_up_at = now + LIFETIME_T1S * config.t1_s
+        self._repeat_after_s = config.t1_s
+        self._start_timer(now + self._repeat_after_s, self._on_repeat)
+
+    def refuse(self, code: int, reason: str, now: float, headers: HeaderList = ()) -> None:
+        """Send a final response of 300 or above."""
+        self._require_pending()
+        self._core.reply(self.transaction, Reply(code, reason, headers), now)
+        self.stop()
+
+    def stop(self) -> None:
+        """Do nothing more: no repetitions, nothing to the owner."""
+        self.state = ServerInviteState.DONE
+        self._core.layer.timers.cancel(self._timer)
+
+    # -- for the transaction ------------------------------------------------------------------------------------------------------------
+
+    def on_ack(self, request: Request, now: float) -> None:
+        """The ACK, found by its branch or through the dialog; a second one changes nothing."""
+        if self.state is not ServerInviteState.ANSWERED:
+            return
+        self.stop()
+        self._owner.on_invite_acknowledged(self, session_description(request), now)
+
+    def on_cancel(self, request: Request, now: float) -> None:
+        """The peer's CANCEL: 487, unless the answer is out already (§9.2)."""
+        if not self.is_pending:
+            return
+        self.refuse(487, "Request Terminated", now)
+        self._owner.on_invite_cancelled(self, request, now)
+
+    # -- inside -------------------------------------------------------------------------------------------------------------------------
+
+    def _require_pending(self) -> None:
+        if not self.is_pending:
+            raise LocalProtocolError("this INVITE has had its final response")
+
+    def _reply(self, code: int, reason: str, headers: HeaderList, sdp: bytes | None) -> Reply:
+        if not any(name.lower() == "allow" for name, _ in headers):
+            headers = (*headers, ("Allow", self._core.allow))
+        if self._core.config.supported and code >= 200:
+            headers = (*headers, ("Supported", ", ".join(self._core.config.supported)))
+        return Reply(code, reason, headers, sdp or b"", SDP_TYPE, self._contact_user, makes_dialog=True)
+
+    def _start_timer(self, at: float, action: Callable[[float], None]) -> None:
+        timers = self._core.layer.timers
+        timers.cancel(self._timer)
+        self._timer = timers.start(at, action)
+
+    def _on_minute(self, now: float) -> None:
+        if self.is_pending:
+            self.transaction.repeat()
+            self._start_timer(now + _PROVISIONAL_EVERY_S, self._on_minute)
+
+    def _on_repeat(self, now: float) -> None:
+        if self.state is not ServerInviteState.ANSWERED:
+            return
+        if now >= self._give_up_at:
+            self.stop()
+            self._owner.on_invite_unacknowledged(self, now)
+            return
+        self.transaction.repeat()
+        self._repeat_after_s = min(2 * self._repeat_after_s, self._core.config.t2_s)
+        self._start_timer(min(now + self._repeat_after_s, self._give_up_at), self._on_repeat)

@@ -1,0 +1,209 @@
+"""A call that we place: progress, forks, answer, cancelling, ring timeout, one redirection (RFC 3261 §8.1.3.4, §13.2).
+
+Each To tag in a response makes a dialog of its own. The first 2xx wins and becomes the call's; a 2xx of another branch is acknowledged and
+hung up at once (§13.2.2.4). A 2xx that crosses our CANCEL is acknowledged and hung up, too (§9.1, §15).
+"""
+
+from __future__ import annotations
+
+from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.sip.call import Call, CallState, uri_text_of
+from active_call.sip.client_transaction import Origin
+from active_call.sip.core import SDP_TYPE, Core, Reply, add_body
+from active_call.sip.dialog import Dialog
+from active_call.sip.dialog_info import DialogInfo
+from active_call.sip.events import CallAnswered, CallProgress, Flow, HeaderList, OutboundInvite
+from active_call.sip.farewell import Farewell
+from active_call.sip.headers import format_name_addr, parse_name_addr
+from active_call.sip.invite_client import ClientInvite
+from active_call.sip.message import Request, Response, session_description
+from active_call.sip.requests import Attempt, outside
+from active_call.sip.routing import uri_of
+from active_call.sip.server_transaction import ServerTransaction
+from active_call.sip.timers import Timer
+from active_call.sip.uri import scheme_of
+
+
+class OutboundCall(Call):
+    """See the module. `start` sends the INVITE."""
+
+    def __init__(self, core: Core, spec: OutboundInvite) -> None:
+        self._spec = spec
+        self._request_uri = spec.to_uri
+        self._local_tag = core.new_tag()
+        self._call_id = spec.call_id or core.randomness.uuid()
+        self._contact_user = _user_of(spec.from_uri)
+        self._cseq = 0
+        self._early: dict[str, Dialog] = {}
+        self._end_cause = "cancelled"
+        self._is_redirected = False
+        self._ring_timer: Timer | None = None
+        super().__init__(core, CallState.CALLING, spec.credentials)
+        self._invite = ClientInvite(core, self, spec.credentials)
+
+    def start(self, now: float) -> None:
+        """Send the INVITE. Raises LocalProtocolError, and forgets the call, when it cannot be made."""
+        try:
+            self._invite.send(now)
+        except (LocalProtocolError, ParseError):
+            del self._core.calls[self.handle]
+            raise
+        self._ring_timer = self._core.layer.timers.start(now + self._spec.ring_timeout_s, self._on_ring_timeout)
+
+    def make_invite(self) -> Attempt:
+        spec = self._spec
+        self._cseq += 1
+        request, target = outside(
+            self._core,
+            "INVITE",
+            self._request_uri,
+            from_value=format_name_addr(spec.from_uri, display=spec.from_display, parameters={"tag": self._local_tag}),
+            to_uri=spec.to_uri,
+            call_id=self._call_id,
+            cseq=self._cseq,
+            proxy=spec.proxy,
+            transport=spec.transport,
+        )
+        request.headers.add("Allow", self._core.allow)
+        if self._core.config.supported:
+            request.headers.add("Supported", ", ".join(self._core.config.supported))
+        add_body(request, spec.headers, spec.sdp or b"", SDP_TYPE)
+        return request, target, Origin(self._contact_user, None, spec.local_host)
+
+    # -- operations ---------------------------------------------------------------------------------------------------------------------
+
+    def hang_up(self, now: float, headers: HeaderList) -> None:
+        if self.state is CallState.CALLING:
+            self._withdraw("cancelled", now, headers)
+        else:
+            super().hang_up(now, headers)
+
+    def dialog_info(self) -> DialogInfo:
+        if self.dialog is not None:
+            return super().dialog_info()
+        early = next(iter(self._early.values()), None)
+        return DialogInfo(
+            call_id=self._call_id,
+            local_tag=self._local_tag,
+            remote_tag=early.remote_tag if early else "",
+            local_uri=self._spec.from_uri,
+            remote_uri=uri_text_of(early.remote) if early else self._spec.to_uri,
+            remote_target=early.remote_target if early else "",
+            established=False,
+            user_agent=early.user_agent if early else "",
+        )
+
+    # -- responses ----------------------------------------------------------------------------------------------------------------------
+
+    def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        del now
+        if self.state not in (CallState.CALLING, CallState.CANCELLING) or response.code == 100:
+            return
+        tag = response.to.tag
+        if tag and tag in self._early:
+            self._early[tag].learn(response, flow)
+        elif tag:
+            self._early[tag] = self._new_dialog(invite, response, flow)
+            self._core.add_dialog(self._early[tag], self)
+        if self.state is CallState.CALLING:
+            self._core.emit(CallProgress(self.handle, response, session_description(response)))
+
+    def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        dialog = self._early.pop(response.to.tag or "", None)
+        if dialog is None:
+            dialog = self._new_dialog(invite, response, flow)
+        dialog.learn(response, flow)
+        if self.state is not CallState.CALLING:
+            invite.acknowledge(dialog, now)
+            Farewell(self._core, dialog, self.credentials, now)
+            if self.state is CallState.CANCELLING:
+                self.end(self._end_cause, now, response.code, response.reason, response)
+            return
+        self.dialog = dialog
+        self.state = CallState.ACTIVE
+        self._core.add_dialog(dialog, self)
+        self._forget_early()
+        self._core.layer.timers.cancel(self._ring_timer)
+        sdp = session_description(response)
+        if self._spec.sdp is None and sdp is not None:
+            self.renegotiation.owe_ack(invite)
+        else:
+            invite.acknowledge(dialog, now)
+        self._core.emit(CallAnswered(self.handle, response, sdp))
+
+    def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
+        del invite
+        if self.state is CallState.CALLING and response is not None and 300 <= code < 400 and self._redirect(response, now):
+            return
+        if self.state is CallState.CANCELLING:
+            cause = self._end_cause
+        elif response is not None:
+            cause = "rejected"
+        else:
+            cause = "timeout" if code == 408 else "transport"
+        self.end(cause, now, code, reason, response)
+
+    # -- requests in early dialogs ------------------------------------------------------------------------------------------------------
+
+    def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
+        if self.dialog is not None or request.method not in ("INVITE", "UPDATE", "BYE"):
+            super().handle_request(transaction, request, flow, now)
+        elif request.method == "BYE":
+            self._core.reply(transaction, Reply(200, "OK"), now)
+        elif request.method == "UPDATE" and session_description(request) is None:
+            self._core.reply(transaction, Reply(200, "OK", (("Allow", self._core.allow),), contact_user=self._contact_user), now)
+        else:
+            self._core.reply(transaction, Reply(491, "Request Pending"), now)
+
+    # -- inside -------------------------------------------------------------------------------------------------------------------------
+
+    def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
+        self._core.layer.timers.cancel(self._ring_timer)
+        self._forget_early()
+        super().end(cause, now, code, reason, message)
+
+    def _on_ring_timeout(self, now: float) -> None:
+        if self.state is CallState.CALLING:
+            self._withdraw("timeout", now, ())
+
+    def _withdraw(self, cause: str, now: float, headers: HeaderList) -> None:
+        self._end_cause = cause
+        self.state = CallState.CANCELLING
+        self._invite.cancel(now, headers)
+
+    def _redirect(self, response: Response, now: float) -> bool:
+        """Follow the first usable Contact of the first 3xx (§8.1.3.4): same Call-ID and From, next CSeq."""
+        if self._is_redirected:
+            return False
+        self._is_redirected = True
+        for text in response.headers.split("Contact"):
+            try:
+                contact = parse_name_addr(text).uri_text
+                if scheme_of(contact) not in ("sip", "sips") or not uri_of(contact).host or "?" in contact:
+                    continue
+            except ParseError:
+                continue
+            self._request_uri = contact
+            self._forget_early()
+            self._invite = ClientInvite(self._core, self, self.credentials)
+            self._invite.send(now)
+            return True
+        return False
+
+    def _new_dialog(self, invite: ClientInvite, response: Response, flow: Flow) -> Dialog:
+        dialog = Dialog.of_client(invite.request, response, flow, self._local_tag)
+        dialog.contact_user = self._contact_user
+        dialog.local_host = self._spec.local_host
+        return dialog
+
+    def _forget_early(self) -> None:
+        for dialog in self._early.values():
+            self._core.remove_dialog(dialog, self)
+        self._early.clear()
+
+
+def _user_of(uri: str) -> str:
+    try:
+        return uri_of(uri).user or ""
+    except ParseError:
+        return ""

@@ -1,0 +1,240 @@
+"""Offers inside an established call, ours and the peer's, by re-INVITE and UPDATE (RFC 3261 §14, RFC 3311, RFC 6141).
+
+One offer at a time:
+
+    ours out, theirs comes     491; when ours gets a 491, it is tried again after 2.1-4 s if we own the Call-ID, else 0-2 s (§14.1)
+    theirs unanswered, another  500 with Retry-After of 0-10 s (§14.2)
+    offer in a 2xx (delayed)    the ACK waits for `answer_offer`
+
+Enters: requests and responses of the dialog, the leg's offers and answers. Leaves: INVITE, ACK, responses, OfferReceived and OfferAnswered.
+An UPDATE without a description is answered here: it refreshes target or session, and asks nothing of the leg. Session timers (RFC 4028)
+belong here, too: what refreshes a session passes through these functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from active_call.base.errors import LocalProtocolError
+from active_call.sip.core import SDP_TYPE, Core, Reply
+from active_call.sip.dialog import Dialog
+from active_call.sip.events import Flow, HeaderList, OfferAnswered, OfferReceived
+from active_call.sip.invite_client import ClientInvite
+from active_call.sip.invite_server import ServerInvite, ServerInviteState
+from active_call.sip.message import Request, Response, session_description
+from active_call.sip.requests import Attempt, in_dialog
+from active_call.sip.server_transaction import ServerTransaction
+from active_call.sip.timers import Timer
+
+if TYPE_CHECKING:
+    from active_call.sip.call import Call
+
+_MAX_GLARES = 8
+"""Two sides that keep colliding for longer than this are not both well; the leg is told."""
+_REINVITE_LIFETIME_S = 64.0
+"""A re-INVITE rings nobody: without a final response by then it is cancelled."""
+
+
+class Renegotiation:
+    """See the module."""
+
+    def __init__(self, core: Core, call: Call) -> None:
+        self._core = core
+        self._call = call
+        self._ours: ClientInvite | None = None
+        self._our_sdp: bytes | None = None
+        self._our_headers: HeaderList = ()
+        self._n_glares = 0
+        self._retry: Timer | None = None
+        self._ack_owed: ClientInvite | None = None
+        self._theirs: ServerInvite | ServerTransaction | None = None
+        self._unacknowledged: dict[int, ServerInvite] = {}
+        self._is_stopped = False
+
+    # -- ours ---------------------------------------------------------------------------------------------------------------------------
+
+    def offer(self, sdp: bytes | None, headers: HeaderList, now: float) -> None:
+        """Send a re-INVITE; OfferAnswered follows. Raises LocalProtocolError while another offer is open."""
+        if self._is_offering or self._theirs is not None or self._ack_owed is not None:
+            raise LocalProtocolError("another offer is open")
+        if any(invite.state is ServerInviteState.ANSWERED for invite in self._unacknowledged.values()):
+            raise LocalProtocolError("the peer has not acknowledged our last answer yet")
+        self._our_sdp = sdp
+        self._our_headers = headers
+        self._n_glares = 0
+        self._send(now)
+
+    @property
+    def _is_offering(self) -> bool:
+        return self._ours is not None or (self._retry is not None and self._retry.action is not None)
+
+    def owe_ack(self, invite: ClientInvite) -> None:
+        """`invite` had no description, its 2xx has: the ACK waits for `answer_offer`."""
+        self._ack_owed = invite
+
+    def make_invite(self) -> Attempt:
+        sdp = self._our_sdp
+        headers = (*self._our_headers, ("Allow", self._core.allow))
+        return in_dialog(self._core, self._dialog, "INVITE", headers, sdp or b"", SDP_TYPE)
+
+    def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        pass
+
+    def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        del flow
+        dialog = self._dialog
+        dialog.refresh_target(response)
+        if response.to.tag != dialog.remote_tag:
+            return
+        if self._is_stopped or invite is not self._ours:
+            invite.acknowledge(dialog, now)
+            return
+        self._ours = None
+        sdp = session_description(response)
+        if self._our_sdp is None and sdp is not None:
+            self.owe_ack(invite)
+        else:
+            invite.acknowledge(dialog, now)
+        self._core.emit(OfferAnswered(self._call.handle, response.code, sdp))
+
+    def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
+        if self._is_stopped or invite is not self._ours:
+            return
+        self._ours = None
+        if code == 491 and self._n_glares < _MAX_GLARES:
+            self._n_glares += 1
+            low, high = (2.1, 4.0) if self._dialog.is_ours else (0.0, 2.0)
+            self._retry = self._core.layer.timers.start(now + self._core.randomness.uniform(low, high), self._on_retry)
+            return
+        if code in (408, 481) or response is None:
+            self._call.lose(code, reason, response, now)
+            return
+        self._core.emit(OfferAnswered(self._call.handle, code, None))
+
+    def _on_retry(self, now: float) -> None:
+        if self._is_stopped:
+            return
+        if self._theirs is not None or self._ack_owed is not None:
+            self._retry = self._core.layer.timers.start(now + self._core.config.t1_s, self._on_retry)
+            return
+        self._send(now)
+
+    def _send(self, now: float) -> None:
+        self._ours = ClientInvite(self._core, self, self._call.credentials)
+        self._ours.send(now, _REINVITE_LIFETIME_S)
+
+    # -- theirs -------------------------------------------------------------------------------------------------------------------------
+
+    def handle_invite(self, transaction: ServerTransaction, request: Request, now: float, *, is_busy: bool) -> None:
+        """A re-INVITE. `is_busy`: the call's first INVITE has had no final response yet."""
+        if self._refuse_collision(transaction, now, is_busy=is_busy):
+            return
+        self._core.reply(transaction, Reply(100, "Trying"), now)
+        self._dialog.refresh_target(request)
+        invite = ServerInvite(self._core, transaction, self, self._dialog.contact_user)
+        self._theirs = invite
+        self._core.emit(OfferReceived(self._call.handle, invite.sdp, request))
+
+    def handle_update(self, transaction: ServerTransaction, request: Request, now: float, *, is_busy: bool) -> None:
+        """An UPDATE; with a description it is an offer like any other."""
+        sdp = session_description(request)
+        if sdp is None:
+            self._dialog.refresh_target(request)
+            self._reply_update(transaction, b"", now)
+            return
+        if self._refuse_collision(transaction, now, is_busy=is_busy):
+            return
+        self._dialog.refresh_target(request)
+        self._theirs = transaction
+        self._core.emit(OfferReceived(self._call.handle, sdp, request))
+
+    def answer_offer(self, sdp: bytes, now: float) -> None:
+        """Answer the peer's open offer, or give it ours where it asked for one. Raises LocalProtocolError when none is open."""
+        if self._ack_owed is not None:
+            invite, self._ack_owed = self._ack_owed, None
+            invite.acknowledge(self._dialog, now, sdp)
+            return
+        theirs, self._theirs = self._theirs, None
+        if theirs is None:
+            raise LocalProtocolError("the peer has no offer open")
+        if isinstance(theirs, ServerTransaction):
+            self._reply_update(theirs, sdp, now)
+            return
+        theirs.accept(sdp, now)
+        self._unacknowledged[theirs.cseq] = theirs
+
+    def refuse_offer(self, code: int, reason: str, now: float) -> None:
+        """Refuse the peer's open offer; the session stays as it was. Raises LocalProtocolError when none is open, or not by a response."""
+        if code < 300:
+            raise LocalProtocolError(f"a {code} refuses nothing")
+        theirs = self._theirs
+        if theirs is None:
+            raise LocalProtocolError("the peer has no offer open that a response could refuse")
+        self._theirs = None
+        if isinstance(theirs, ServerTransaction):
+            self._core.reply(theirs, Reply(code, reason), now)
+        else:
+            theirs.refuse(code, reason, now)
+
+    def handle_ack(self, request: Request, now: float) -> bool:
+        """An ACK by the dialog; False when it acknowledges nothing of ours."""
+        invite = self._unacknowledged.get(request.cseq.number)
+        if invite is None:
+            return False
+        invite.on_ack(request, now)
+        return True
+
+    def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
+        del now
+        self._unacknowledged.pop(invite.cseq, None)
+        if invite.sdp is None:
+            self._core.emit(OfferAnswered(self._call.handle, 200, sdp))
+
+    def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
+        self._unacknowledged.pop(invite.cseq, None)
+        self._call.on_no_ack(now)
+
+    def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
+        del request, now
+        if self._theirs is invite:
+            self._theirs = None
+
+    # -- both ---------------------------------------------------------------------------------------------------------------------------
+
+    def stop(self, now: float) -> None:
+        """The call ends: refuse what is open (§15.1.2), stop repeating, acknowledge what still comes."""
+        if self._is_stopped:
+            return
+        if self._ack_owed is not None:
+            invite, self._ack_owed = self._ack_owed, None
+            invite.acknowledge(self._dialog, now)
+        self._is_stopped = True
+        self._core.layer.timers.cancel(self._retry)
+        if self._ours is not None:
+            self._ours.cancel(now)
+        for unacknowledged in self._unacknowledged.values():
+            unacknowledged.stop()
+        self._unacknowledged.clear()
+        if self._theirs is not None:
+            self.refuse_offer(487, "Request Terminated", now)
+
+    @property
+    def _dialog(self) -> Dialog:
+        dialog = self._call.dialog
+        if dialog is None:
+            raise LocalProtocolError("the call has no dialog yet")
+        return dialog
+
+    def _refuse_collision(self, transaction: ServerTransaction, now: float, *, is_busy: bool) -> bool:
+        if is_busy or self._theirs is not None:
+            seconds = int(self._core.randomness.uniform(0, 11))
+            self._core.reply(transaction, Reply(500, "Server Internal Error", (("Retry-After", str(seconds)),)), now)
+        elif self._ours is not None or self._ack_owed is not None:
+            self._core.reply(transaction, Reply(491, "Request Pending"), now)
+        else:
+            return False
+        return True
+
+    def _reply_update(self, transaction: ServerTransaction, sdp: bytes, now: float) -> None:
+        headers = (("Allow", self._core.allow),)
+        self._core.reply(transaction, Reply(200, "OK", headers, sdp, SDP_TYPE, self._dialog.contact_user), now)

@@ -1,0 +1,75 @@
+"""What this endpoint refuses, or answers, before any call hears of it (RFC 3261 §8.2, §11).
+
+Enters: a valid request. Leaves: the Reply it gets, or None where a call is to decide. Whether the request belongs to a dialog has been
+settled before. Max-Forwards is not looked at: only a proxy refuses a request whose hops are used up (RFC 4475, "zeromf").
+"""
+
+from __future__ import annotations
+
+from active_call.sip.core import SDP_TYPE, Core, Reply
+from active_call.sip.message import Request, session_description
+
+_DIALOG_METHODS = frozenset(("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK"))
+"""Methods that mean nothing outside a dialog."""
+
+
+def options_reply(core: Core) -> Reply:
+    """What an OPTIONS hears about us (§11.2); the same code as an INVITE would get."""
+    if not core.is_accepting:
+        return _unavailable(core)
+    supported = ", ".join(core.config.supported)
+    headers = (("Allow", core.allow), ("Accept", SDP_TYPE), ("Accept-Encoding", "identity"), ("Supported", supported))
+    return Reply(200, "OK", headers, contact_user="")
+
+
+def screen(core: Core, request: Request, *, is_in_dialog: bool) -> Reply | None:
+    """The refusal or answer that `request` gets from the endpoint itself, in the order of §8.2."""
+    if request.method not in core.config.allow or (request.method == "OPTIONS" and not core.config.answer_options):
+        return Reply(405, "Method Not Allowed", (("Allow", core.allow),))
+    unsupported = _unsupported_extensions(core, request)
+    if unsupported:
+        return Reply(420, "Bad Extension", (("Unsupported", ", ".join(unsupported)),))
+    if request.method in ("INVITE", "UPDATE") and (reply := _content_reply(request)) is not None:
+        return reply
+    if is_in_dialog:
+        return _contact_reply(request)
+    return _outside_reply(core, request)
+
+
+def _outside_reply(core: Core, request: Request) -> Reply | None:
+    if request.method == "OPTIONS":
+        return options_reply(core)
+    if request.method in _DIALOG_METHODS:
+        return Reply(481, "Call/Transaction Does Not Exist")
+    if request.method != "INVITE":
+        return Reply(403, "Only Inside A Call")
+    if not core.is_accepting:
+        return _unavailable(core)
+    return _contact_reply(request)
+
+
+def _contact_reply(request: Request) -> Reply | None:
+    """An INVITE without a Contact to send the ACK's successors to is no INVITE (§8.1.1.8)."""
+    if request.method == "INVITE" and (request.headers.get("Contact") or "*").strip() == "*":
+        return Reply(400, "Missing Contact")
+    return None
+
+
+def _content_reply(request: Request) -> Reply | None:
+    if not request.body.strip():
+        return None
+    encoding = (request.headers.get("Content-Encoding") or "identity").strip().lower()
+    if encoding != "identity":
+        return Reply(415, "Unsupported Media Type", (("Accept-Encoding", "identity"),))
+    if session_description(request) is None:
+        return Reply(415, "Unsupported Media Type", (("Accept", SDP_TYPE),))
+    return None
+
+
+def _unsupported_extensions(core: Core, request: Request) -> list[str]:
+    required = request.headers.split("Require")
+    return [tag for tag in required if tag and tag.lower() not in core.config.supported]
+
+
+def _unavailable(core: Core) -> Reply:
+    return Reply(503, "Service Unavailable", (("Retry-After", str(core.retry_after_s)),))

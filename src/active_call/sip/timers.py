@@ -1,0 +1,71 @@
+"""The endpoint's alarms: one heap, lazy deletion.
+
+Enters: moments and actions. Leaves: the actions that are due, earliest first. Knows nothing of SIP and never asks what time it is.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+_COMPACT_ABOVE = 256
+"""Below this many dead entries the heap is left alone: sweeping it would cost more than it frees."""
+
+
+class Timer:
+    """One alarm. `action` is None once it has run or was cancelled."""
+
+    __slots__ = ("action", "at")
+
+    def __init__(self, at: float, action: Callable[[float], None]) -> None:
+        self.at = at
+        self.action: Callable[[float], None] | None = action
+
+
+class Timers:
+    """Alarms in order of time; those for the same moment run in the order they were set."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._n_set = 0
+        self._n_dead = 0
+
+    def start(self, at: float, action: Callable[[float], None]) -> Timer:
+        """Have `action(now)` called once `run_due` is given a time that is not before `at` (monotonic seconds)."""
+        timer = Timer(at, action)
+        self._n_set += 1
+        heapq.heappush(self._heap, (at, self._n_set, timer))
+        return timer
+
+    def cancel(self, timer: Timer | None) -> None:
+        """Forget `timer`; harmless when it has already run."""
+        if timer is None or timer.action is None:
+            return
+        timer.action = None
+        self._n_dead += 1
+        if self._n_dead > _COMPACT_ABOVE and self._n_dead * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].action is not None]
+            heapq.heapify(self._heap)
+            self._n_dead = 0
+
+    def next_at(self) -> float | None:
+        """When the earliest alarm is due, None without any."""
+        heap = self._heap
+        while heap and heap[0][2].action is None:
+            heapq.heappop(heap)
+            self._n_dead -= 1
+        return heap[0][0] if heap else None
+
+    def run_due(self, now: float) -> None:
+        """Run everything due at `now`, including what these actions set for a moment that has already come."""
+        while True:
+            at = self.next_at()
+            if at is None or at > now:
+                return
+            timer = heapq.heappop(self._heap)[2]
+            action, timer.action = timer.action, None
+            if action is not None:
+                action(now)
+
+    def __len__(self) -> int:
+        return len(self._heap) - self._n_dead

@@ -1,0 +1,203 @@
+"""The transaction layer: finds the transaction a message belongs to, makes new ones, numbers the transmits (RFC 3261 §17, §18).
+
+Enters: parsed messages with their flows, finished requests with their next hops. Leaves: transmits. It chooses between UDP and TCP by
+size (§18.1.1) and writes Via and Contact accordingly; it knows neither dialogs nor calls.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from active_call.base.errors import ParseError
+from active_call.base.world import Randomness
+from active_call.sip.client_transaction import (
+    ClientInviteTransaction,
+    ClientRequestTransaction,
+    ClientTransaction,
+    ClientUser,
+    Origin,
+    cancel_for,
+)
+from active_call.sip.events import EndpointConfig, Flow, Target, Transmit, TransportName
+from active_call.sip.headers import with_via_received
+from active_call.sip.message import Request, Response
+from active_call.sip.routing import Listeners
+from active_call.sip.server_transaction import ServerInviteTransaction, ServerRequestTransaction, ServerTransaction
+from active_call.sip.timers import Timers
+
+MAX_UDP_REQUEST_BYTES = 1300
+"""RFC 3261 §18.1.1: larger requests go over a congestion-controlled transport when the path MTU is unknown."""
+COOKIE = "z9hG4bK"
+"""Starts every RFC 3261 branch (§8.1.1.7)."""
+
+
+class Sender(Protocol):
+    """Who is told when a transmit fails."""
+
+    def handle_transport_error(self, reason: str, now: float) -> None: ...
+
+
+class TransactionLayer:
+    """All transactions of one endpoint."""
+
+    def __init__(self, config: EndpointConfig, randomness: Randomness) -> None:
+        self.config = config
+        self.randomness = randomness
+        self.timers = Timers()
+        self.listeners = Listeners(config.listeners)
+        self.transmits: list[Transmit] = []
+        self._n_transmits = 0
+        self._senders: dict[int, Sender] = {}
+        self._clients: dict[tuple[str, str], ClientTransaction] = {}
+        self._servers: dict[object, ServerTransaction] = {}
+        self._merged: dict[object, ServerTransaction] = {}
+
+    @property
+    def n_transactions(self) -> int:
+        """Transactions that are not terminated."""
+        return len(self._clients) + len(self._servers)
+
+    # -- out --------------------------------------------------------------------------------------------------------------------------
+
+    def transmit(self, data: bytes, destination: Flow | Target, sender: Sender | None = None, previous_id: int = 0) -> int:
+        """Queue `data`. `sender` hears of a failure of this transmit, and no longer of `previous_id`."""
+        self._n_transmits += 1
+        transmit_id = self._n_transmits
+        if sender is not None:
+            self._senders.pop(previous_id, None)
+            self._senders[transmit_id] = sender
+        self.transmits.append(Transmit(transmit_id, data, destination))
+        return transmit_id
+
+    def send_request(self, request: Request, target: Target, user: ClientUser, now: float, origin: Origin) -> ClientTransaction:
+        """Start a transaction for `request`, which has neither Via nor, if `origin` asks for one, Contact yet."""
+        kind = ClientInviteTransaction if request.method == "INVITE" else ClientRequestTransaction
+        transaction = kind(self, request, self.new_branch(), origin, user)
+        data, target, fallback = self.place(request, target, transaction.branch, origin)
+        self._clients[transaction.key] = transaction
+        transaction.start(data, target, fallback, now)
+        return transaction
+
+    def send_cancel(self, invite: ClientTransaction, user: ClientUser, now: float, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        """Cancel an INVITE that has had a provisional response; it goes exactly where the INVITE went (§9.1)."""
+        request = cancel_for(invite.request)
+        for name, value in headers:
+            request.headers.add(name, value)
+        transaction = ClientRequestTransaction(self, request, invite.branch, invite.origin, user)
+        self._clients[transaction.key] = transaction
+        transaction.start(request.to_bytes(), invite.destination, None, now)
+
+    def send_ack(self, request: Request, target: Target, origin: Origin) -> tuple[bytes, Target]:
+        """Send an ACK for a 2xx, a transaction of its own that nobody answers; what was sent, for sending it again."""
+        data, target, _ = self.place(request, target, self.new_branch(), origin)
+        self.transmit(data, target)
+        return data, target
+
+    def restart(self, transaction: ClientTransaction, target: Target, now: float) -> None:
+        """Send the same request anew over UDP after TCP, chosen for size, has failed (§18.1.1)."""
+        self._stamp(transaction.request, target.transport, transaction.branch, transaction.origin)
+        transaction.start(transaction.request.to_bytes(), target, None, now)
+
+    def place(self, request: Request, target: Target, branch: str, origin: Origin) -> tuple[bytes, Target, Target | None]:
+        """Write Via and Contact for the transport that fits: the bytes, the next hop, and the UDP one to fall back to."""
+        self._stamp(request, target.transport, branch, origin)
+        data = request.to_bytes()
+        if len(data) <= MAX_UDP_REQUEST_BYTES or target.transport != "udp" or not self.listeners.has("tcp"):
+            return data, target, None
+        over_tcp = Target("tcp", target.host, target.port)
+        self._stamp(request, "tcp", branch, origin)
+        return request.to_bytes(), over_tcp, target
+
+    def new_branch(self) -> str:
+        """A branch unique over space and time."""
+        return COOKIE + self.randomness.token(12)
+
+    def _stamp(self, request: Request, transport: TransportName, branch: str, origin: Origin) -> None:
+        headers = request.headers
+        via = self.listeners.via(transport, branch, origin.local, origin.local_host)
+        if "Via" in headers:
+            headers.set("Via", via)
+        else:
+            headers.prepend("Via", via)
+        if origin.contact_user is not None:
+            headers.set("Contact", self.listeners.contact(transport, origin.contact_user, origin.local, origin.local_host))
+
+    # -- in ---------------------------------------------------------------------------------------------------------------------------
+
+    def find_client(self, response: Response) -> ClientTransaction | None:
+        """The transaction a response belongs to (§17.1.3)."""
+        return self._clients.get((response.top_via.branch or "", response.cseq.method))
+
+    def find_server(self, request: Request, method: str | None = None) -> ServerTransaction | None:
+        """The transaction that `request` repeats or acknowledges (§17.2.3); with `method`, the one of that method on its branch."""
+        return self._servers.get(server_key(request, method))
+
+    def find_merged(self, request: Request) -> ServerTransaction | None:
+        """A transaction for the same request that came by another path (§8.2.2.2)."""
+        return self._merged.get(_merge_key(request))
+
+    def start_server(self, request: Request, flow: Flow) -> ServerTransaction:
+        """A transaction for a new request."""
+        kind = ServerInviteTransaction if request.method == "INVITE" else ServerRequestTransaction
+        merge_key = None if request.to.tag else _merge_key(request)
+        transaction = kind(self, request, flow, server_key(request), via_lines(request, flow), merge_key)
+        self._servers[transaction.key] = transaction
+        if merge_key is not None:
+            self._merged.setdefault(merge_key, transaction)
+        return transaction
+
+    def handle_transport_error(self, transmit_id: int, reason: str, now: float) -> None:
+        """A transmit could not be carried out."""
+        sender = self._senders.pop(transmit_id, None)
+        if sender is not None:
+            sender.handle_transport_error(reason, now)
+
+    def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
+        """A connection is gone: transactions that lean on it look for another way."""
+        for client in list(self._clients.values()):
+            client.handle_connection_lost(flow, reason, now)
+        for server in list(self._servers.values()):
+            server.handle_connection_lost(flow, reason, now)
+
+    # -- for transactions -------------------------------------------------------------------------------------------------------------
+
+    def forget_client(self, transaction: ClientTransaction, transmit_id: int) -> None:
+        """`transaction` has terminated."""
+        self._senders.pop(transmit_id, None)
+        if self._clients.get(transaction.key) is transaction:
+            del self._clients[transaction.key]
+
+    def forget_server(self, transaction: ServerTransaction, transmit_id: int) -> None:
+        """`transaction` has terminated."""
+        self._senders.pop(transmit_id, None)
+        if self._servers.get(transaction.key) is transaction:
+            del self._servers[transaction.key]
+        if transaction.merge_key is not None and self._merged.get(transaction.merge_key) is transaction:
+            del self._merged[transaction.merge_key]
+
+
+def via_lines(request: Request, flow: Flow) -> tuple[str, ...]:
+    """The Via values for the responses to `request`: as they came, the top one with `received` and `rport` (RFC 3581 §4)."""
+    lines = request.headers.get_all("Via")
+    if len(lines) != 1 or "," in lines[0]:
+        lines = request.headers.split("Via")
+    rport = flow.remote.port if "rport" in request.top_via.parameters else None
+    return (with_via_received(lines[0], flow.remote.host, rport), *lines[1:])
+
+
+def server_key(request: Request, method: str | None = None) -> object:
+    """What identifies a server transaction (§17.2.3); without the RFC 3261 cookie the older, longer key of §17.2.3."""
+    via = request.top_via
+    method = method or ("INVITE" if request.method == "ACK" else request.method)
+    branch = via.branch or ""
+    if branch.startswith(COOKIE):
+        return branch, via.host.lower(), via.port, method
+    try:
+        from_tag = request.from_.tag or ""
+    except ParseError:
+        from_tag = ""
+    return via.text, request.call_id, from_tag, request.cseq.number, method
+
+
+def _merge_key(request: Request) -> object:
+    return request.call_id, request.from_.tag or "", request.cseq.number, request.method

@@ -1,0 +1,117 @@
+"""Whether a request that parses may be acted on, and the code to refuse it with (RFC 3261 §8.1.1, §8.2, §16.3; RFC 4475).
+
+A `Request` enters; nothing leaves, or `BadRequest` does. It judges form only: methods, extensions, sessions and permissions are judged by
+those who know them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from active_call.base.errors import ParseError
+from active_call.sip.headers import parse_name_addr, parse_via
+from active_call.sip.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
+
+if TYPE_CHECKING:
+    from active_call.sip.message import Request, Response
+
+MAX_BODY_BYTES = 65_535
+_MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
+_SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type")
+
+
+class BadRequest(ParseError):
+    """A request that must be refused: with `code`, the SIP status, and `reason`, the plain text for its status line."""
+
+    code: int  # type: ignore[assignment]
+
+    def __init__(self, code: int, reason: str, *, found: str = "") -> None:
+        super().__init__(reason, found=found)
+        self.code = code
+        self.reason = reason
+
+
+def validate_request(request: Request, *, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    """Return when the request is well-formed in what every UAS relies on. Raises BadRequest: 400, 413, 416 or 505.
+
+    A missing From tag, branch cookie or Max-Forwards passes (RFC 2543 peers), and so do unknown URI schemes in From and To.
+    """
+    if request.version != "SIP/2.0":
+        raise BadRequest(505, "Version Not Supported", found=request.version)
+    _check_presence(request)
+    _check_routing_headers(request)
+    _check_request_uri(request.uri)
+    if len(request.body) > max_body_bytes:
+        raise BadRequest(413, "Request Entity Too Large", found=str(len(request.body)))
+
+
+def validate_response(response: Response) -> None:
+    """Return when the response can be matched to a transaction and a dialog. Raises ParseError: it is to be dropped."""
+    if response.version != "SIP/2.0":
+        raise ParseError("version", expected="SIP/2.0", found=response.version)
+    for name in _MANDATORY:
+        if name not in response.headers:
+            raise ParseError(f"Missing {name}")
+    _ = response.cseq, response.from_, response.to, response.top_via
+
+
+def _check_presence(request: Request) -> None:
+    missing = [name for name in _MANDATORY if not request.headers.get(name)]
+    if missing:
+        raise BadRequest(400, "Missing " + ", ".join(missing))
+    for name in _SINGLE:
+        if len(request.headers.get_all(name)) > 1:
+            raise BadRequest(400, f"Multiple {name}")
+
+
+def _check_routing_headers(request: Request) -> None:
+    headers = request.headers
+    try:
+        for text in headers.split("Via"):
+            parse_via(text)
+    except ParseError as error:
+        raise BadRequest(400, "Malformed Via", found=error.found) from error
+    for name in ("From", "To"):
+        _check_name_addr(name, headers.get(name) or "")
+    for name in ("Contact", "Route", "Record-Route"):
+        for text in headers.split(name):
+            if text != "*":
+                _check_name_addr(name, text)
+    _check_cseq(request)
+    hops = headers.get("Max-Forwards")
+    if hops is not None and not (hops.isascii() and hops.isdigit() and len(hops) <= 9 and int(hops) <= 255):
+        raise BadRequest(400, "Malformed Max-Forwards", found=hops)
+
+
+def _check_name_addr(name: str, text: str) -> None:
+    """The value must be a name-addr; its URI must be well-formed where the scheme is one that we read."""
+    try:
+        value = parse_name_addr(text)
+        if scheme_of(value.uri_text) in SUPPORTED_SCHEMES:
+            parse_uri(value.uri_text)
+    except ParseError as error:
+        raise BadRequest(400, f"Malformed {name}", found=error.found or text) from error
+
+
+def _check_cseq(request: Request) -> None:
+    try:
+        cseq = request.cseq
+    except ParseError as error:
+        raise BadRequest(400, "Malformed CSeq", found=error.found) from error
+    if cseq.method != request.method:
+        raise BadRequest(400, "CSeq method does not match", found=str(cseq))
+
+
+def _check_request_uri(text: str) -> None:
+    try:
+        scheme = scheme_of(text)
+    except ParseError as error:
+        raise BadRequest(400, "Malformed Request-URI", found=text) from error
+    if scheme not in SUPPORTED_SCHEMES:
+        raise BadRequest(416, "Unsupported URI Scheme", found=text)
+    try:
+        uri = parse_uri(text)
+    except ParseError as error:
+        raise BadRequest(400, "Malformed Request-URI", found=text) from error
+    if uri.headers is not None:
+        raise BadRequest(400, "Headers in the Request-URI", found=text)

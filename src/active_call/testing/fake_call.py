@@ -1,0 +1,193 @@
+"""A leg and a media stream that exist only in virtual time: a caller for tests of whole calls, without SIP, sockets or processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from active_call.contract.options import CallOption
+from active_call.legs.events import LegAnswered, LegEnded, LegEvent, LegMedia, LegReady, LegRinging
+from active_call.media import link
+
+RATE_HZ = 8000
+
+
+@dataclass(slots=True)
+class _Play:
+    name: str
+    queued: int = 0
+    heard: int = 0
+    closed: bool = False
+    began: bool = False
+
+
+class FakeStream:
+    """Plays what is queued, 20 ms a tick of virtual time, and reports as the media process does."""
+
+    stream = 1
+    worker = 0
+    port = 40000
+    ip = "127.0.0.1"
+    rate_hz = RATE_HZ
+
+    def __init__(self, report: Callable[[link.Report], None]) -> None:
+        self._report = report
+        self._plays: list[_Play] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
+        self.muted = False
+        self.digits_sent = ""
+        self.recordings: list[str] = []
+        self.closed = False
+        self._tick()
+
+    def listen(self, **_: object) -> None:
+        pass
+
+    def configure(self, **_: object) -> None:
+        pass
+
+    def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
+        if replace:
+            self.stop()
+        found = next((entry for entry in self._plays if entry.name == play), None)
+        if found is None:
+            found = _Play(play)
+            self._plays.append(found)
+        found.queued += len(pcm) // 2
+        found.closed = found.closed or end
+
+    def stop(self, play: str = "", fade_ms: int = 20) -> None:
+        for entry in [entry for entry in self._plays if play in ("", entry.name)]:
+            self._end(entry, completed=False)
+
+    def pause(self, paused: bool) -> None:
+        self._paused = paused
+
+    def mute(self, muted: bool) -> None:
+        self.muted = muted
+
+    def send_digits(self, digits: str, duration_ms: int = 160) -> None:
+        self.digits_sent += digits
+
+    def start_recording(self, path: str, rate_hz: int = 16_000) -> None:
+        self.recordings.append(path)
+
+    def stop_recording(self) -> None:
+        self._report(link.RecordingEnded(1, self.recordings[-1], 1000))
+
+    async def close(self) -> None:
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(0.02, self._tick)
+        if self._paused or not self._plays:
+            return
+        play, now = self._plays[0], loop.time()
+        step = min(RATE_HZ // 50, play.queued - play.heard)
+        if step > 0:
+            play.heard += step
+            if not play.began:
+                play.began = True
+                self._report(link.PlayStarted(1, play.name, now, now))
+        if play.closed and play.heard >= play.queued:
+            self._end(play, completed=True)
+
+    def _end(self, play: _Play, *, completed: bool) -> None:
+        self._plays.remove(play)
+        now = asyncio.get_running_loop().time()
+        self._report(
+            link.PlayEnded(1, play.name, completed, play.heard * 1000 / RATE_HZ, play.queued * 1000 / RATE_HZ, now),
+        )
+
+
+@dataclass(slots=True)
+class FakeLeg:
+    """A leg whose far end is the test. `says` lets the caller speak; the recogniser is the test's to script."""
+
+    caller: str = "sip:+15550001@example.com"
+    callee: str = "sip:+15559999@example.com"
+    kind: str = "sip"
+    call_id: str = "fake-call-id"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    offer: str = "v=0"
+    answers: bool = True
+    stream: FakeStream | None = None
+    sink: Callable[[LegEvent], None] = lambda _: None
+    ended: LegEnded | None = None
+    hangup_headers: dict[str, str] = field(default_factory=dict)
+    rejected: tuple[int, str] | None = None
+    messages: list[str] = field(default_factory=list)
+    released: bool = False
+    _sample: int = 0
+
+    def attach(self, sink: Callable[[LegEvent], None]) -> None:
+        self.sink = sink
+
+    async def open_media(self) -> FakeStream:
+        if self.stream is None:
+            self.stream = FakeStream(lambda report: self.sink(LegMedia(report)))
+        return self.stream
+
+    async def dial(self, option: CallOption) -> None:
+        self.sink(LegRinging(early_media=False))
+        await asyncio.sleep(1.0)
+        if self.answers:
+            self.sink(LegAnswered("v=0"))
+            self.sink(LegReady())
+        else:
+            self.end("callee", "rejected", 486, "Busy Here")
+
+    async def ring(self) -> None:
+        self.sink(LegRinging(early_media=False))
+
+    async def accept(self, option: CallOption) -> None:
+        self.sink(LegAnswered("v=0"))
+        await asyncio.sleep(0.05)
+        self.sink(LegReady())
+
+    def reject(self, code: int, reason: str) -> None:
+        self.rejected = (code, reason)
+        self.end("system", "rejected", code, reason)
+
+    def hang_up(self, *, headers: Mapping[str, str], by: str, cause: str, reason: str) -> None:
+        self.hangup_headers = dict(headers)
+        self.end(by, cause, None, reason)
+
+    def send_message(self, body: str, content_type: str, headers: Mapping[str, str]) -> None:
+        self.messages.append(body)
+
+    def send_digits_by_signalling(self, digits: str, duration_ms: int) -> None:
+        self.messages.append(f"INFO {digits}")
+
+    async def release(self) -> dict[str, float]:
+        self.released = True
+        if self.stream is not None:
+            await self.stream.close()
+        return {"packets_sent": 1}
+
+    # -- the far end
+
+    def end(self, by: str, cause: str, code: int | None = None, reason: str = "") -> None:
+        """The far end, or somebody, ends the call."""
+        if self.ended is None:
+            self.ended = LegEnded(by=by, cause=cause, code=code, reason=reason)
+            self.sink(self.ended)
+
+    def press(self, digit: str) -> None:
+        self.sink(LegMedia(link.DigitReceived(1, digit, 100, asyncio.get_running_loop().time())))
+
+    async def speak(self, duration_s: float = 1.0) -> None:
+        """The caller makes a sound of this length: detection starts 100 ms after it and ends 100 ms after it."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        sample = int(began * 16_000)
+        await asyncio.sleep(0.1)
+        self.sink(LegMedia(link.SpeechStarted(1, began, sample, loop.time(), 0.9)))
+        await asyncio.sleep(duration_s)
+        ended = began + duration_s
+        self.sink(LegMedia(link.SpeechEnded(1, ended, int(ended * 16_000), loop.time(), int(duration_s * 1000))))

@@ -1,0 +1,153 @@
+"""A caller's part, played by a `Phone` and judged from the audio it received.
+
+Enters: a story (JSON) with the sentences an agent may say, decoys, the caller's steps and what counts as success. Leaves: one JSON line for
+each thing that happens, while it happens, then a summary; in the output folder `summary.json` and `call.wav` (left the caller, right the
+agent). It must not know what the program meant to do: a sentence counts when it was heard.
+
+    {"agent": {"greeting": "Hello, how can I help you?"}, "decoys": ["Goodbye."], "voice": "en-gb+f3",
+     "steps": [{"do": "listen", "expect": ["greeting"], "silence_ms": 800, "timeout_s": 15},
+               {"do": "say", "text": "What is my balance?"}, {"do": "press", "digit": "1"},
+               {"do": "interrupt", "text": "Stop.", "after_s": 1.0},
+               {"do": "pause", "seconds": 1}, {"do": "hang_up"}, {"do": "expect_hangup", "timeout_s": 10}],
+     "success": {"max_latency_ms": 1500, "max_barge_in_ms": 400, "max_violations": 0, "ended_by": "agent"}}
+
+`agent` may be a list; a sentence is then its own name. Times in events are seconds since dialling.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from active_call.testing import voice
+
+DEFAULT_SILENCE_MS = 800
+_STEPS = {
+    "listen": ({"expect", "silence_ms", "timeout_s"}, set()),
+    "say": ({"text"}, {"text"}),
+    "press": ({"digit"}, {"digit"}),
+    "interrupt": ({"text", "after_s", "timeout_s"}, {"text"}),
+    "pause": ({"seconds"}, {"seconds"}),
+    "hang_up": (set(), set()),
+    "expect_hangup": ({"timeout_s"}, set()),
+}
+"""Each step with the keys it may have and those it must have."""
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """What must hold besides every step: `None` is not asked for."""
+
+    max_violations: int = 0
+    max_latency_ms: float | None = None
+    max_barge_in_ms: float | None = None
+    ended_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A story, read and checked. `lines` are the agent's sentences by name."""
+
+    lines: Mapping[str, str]
+    steps: Sequence[Mapping[str, Any]]
+    decoys: Sequence[str] = ()
+    voice: str = voice.CALLER_VOICE
+    success: Success = field(default_factory=Success)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Story:
+        """A story from its JSON. Raises ValueError that names the place."""
+        unknown = set(value) - {"agent", "decoys", "voice", "steps", "success"}
+        if unknown:
+            raise ValueError(f"story: unknown keys {sorted(unknown)}")
+        agent = value.get("agent", [])
+        lines = dict(agent) if isinstance(agent, dict) else {str(line): str(line) for line in agent}
+        steps = value.get("steps", [])
+        for number, step in enumerate(steps):
+            _check_step(number, step, lines)
+        try:
+            success = Success(**value.get("success", {}))
+        except TypeError as error:
+            raise ValueError(f"success: {error}") from error
+        return cls(lines, steps, tuple(value.get("decoys", ())), str(value.get("voice", voice.CALLER_VOICE)), success)
+
+
+def _check_step(number: int, step: Mapping[str, Any], lines: Mapping[str, str]) -> None:
+    kind = step.get("do")
+    if kind not in _STEPS:
+        raise ValueError(f"steps[{number}].do: {kind!r} is none of {sorted(_STEPS)}")
+    allowed, needed = _STEPS[kind]
+    if not needed <= set(step) or not set(step) <= allowed | {"do"}:
+        raise ValueError(f"steps[{number}]: {kind} takes {sorted(allowed)} and needs {sorted(needed)}")
+    for name in step.get("expect", ()):
+        if name not in lines:
+            raise ValueError(f"steps[{number}].expect: {name!r} is no line of the agent")
+
+
+def play(
+    uri: str,
+    story: Story,
+    folder: Path,
+    *,
+    transport: str = "",
+    srtp: bool = False,
+    profile: Literal["trunk", "plain"] = "trunk",
+    caller: str = "+15550100",
+    local_ip: str = "127.0.0.1",
+    on_event: Callable[[Event], None] = lambda _event: None,
+) -> Event:
+    """Dial, play the story, judge it; the summary comes back and lies in `folder`. Raises OSError when the peer cannot be reached."""
+    from active_call.testing.caller import Caller  # imports this module's Story
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with Caller(story, profile=profile, local_ip=local_ip, on_event=on_event) as actor:
+        actor.call(uri, transport=transport, srtp=srtp, caller=caller)
+        summary = actor.summary(folder)
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; exits 0 when the story succeeded, 1 when it failed, 2 when it cannot be played."""
+    parser = argparse.ArgumentParser(prog="active_call.testing.phone", description="Call a number and judge what is heard.")
+    parser.add_argument("--uri", required=True)
+    parser.add_argument("--transport", choices=("udp", "tcp", "tls"), default="")
+    parser.add_argument("--srtp", action="store_true")
+    parser.add_argument("--story", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("phone-out"))
+    parser.add_argument("--profile", choices=("trunk", "plain"), default="trunk")
+    parser.add_argument("--caller", default="+15550100")
+    parser.add_argument("--local-ip", default="127.0.0.1")
+    parser.add_argument("--json-lines", action="store_true", help="one JSON object a line instead of text")
+    chosen = parser.parse_args(arguments)
+
+    def show(event: Event) -> None:
+        rest = {key: value for key, value in event.items() if key not in ("at", "kind", "text")}
+        text = json.dumps(event) if chosen.json_lines else f"{event['at']:7.2f}  {event['kind']:<12} {event.get('text', '')}  {rest or ''}"
+        print(text, flush=True)
+
+    sys.setswitchinterval(0.001)  # the thread that sends must get its turn before its packet is late
+    try:
+        story = Story.from_dict(json.loads(chosen.story.read_text()))
+        summary = play(
+            chosen.uri,
+            story,
+            chosen.out,
+            transport=chosen.transport,
+            srtp=chosen.srtp,
+            profile=cast("Literal['trunk', 'plain']", chosen.profile),
+            caller=chosen.caller,
+            local_ip=chosen.local_ip,
+            on_event=show,
+        )
+    except (OSError, ValueError, voice.VoiceError) as error:
+        print(f"phone: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(json.dumps(summary) if chosen.json_lines else json.dumps(summary, indent=2), flush=True)
+    sys.exit(0 if summary["success"] else 1)

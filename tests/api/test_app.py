@@ -1,0 +1,234 @@
+"""The HTTP API against a real directory whose calls have fake legs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "calls"))
+
+from calls_kit import Engines
+
+from active_call.api.app import ApiServices, create_app
+from active_call.base.world import World
+from active_call.call.directory import Directory
+from active_call.call.routing import Playbooks
+from active_call.call.session import CallServices
+from active_call.contract.options import CallOption
+from active_call.server.playbook_files import PlaybookError
+from active_call.store.local_records import LocalRecords
+from active_call.testing.fake_call import FakeLeg
+
+PLAYBOOK = "---\nllm: {provider: script, greeting: Hello.}\n---\n# Scene: main\n## bye\nBye. <hangup/>\n"
+
+
+@dataclass
+class Placing:
+    """Makes fake legs and remembers them."""
+
+    legs: list[FakeLeg] = field(default_factory=list)
+    options: list[CallOption] = field(default_factory=list)
+
+    def new_leg(self, option: CallOption) -> FakeLeg:
+        self.options.append(option)
+        self.legs.append(FakeLeg(callee=option.callee or ""))
+        return self.legs[-1]
+
+
+@dataclass
+class Api:
+    http: httpx.AsyncClient
+    directory: Directory
+    placing: Placing
+    room: list[bool]
+
+
+@asynccontextmanager
+async def an_api(folder: Path, *, token: str | None = None, client: str = "127.0.0.1") -> AsyncIterator[Api]:
+    def find(name: str) -> Path:
+        if not (folder / name).is_file():
+            raise PlaybookError(name, 0, f"there is no playbook {name!r}")
+        return folder / name
+
+    records = LocalRecords(folder / "cdr")
+    placing, room = Placing(), [True]
+    async with httpx.AsyncClient() as outside:
+        playbooks = Playbooks(find, {})
+        services = CallServices(world=World(), engines=Engines(), http=outside, records=records, playbooks=playbooks)  # type: ignore[arg-type]
+        directory = Directory(services, None, placing, lambda: room[0])  # type: ignore[arg-type]
+        api = create_app(ApiServices(directory, playbooks, folder, records, lambda: {"status": "ok"}, "test", token))
+        transport = httpx.ASGITransport(api, client=(client, 1234))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            yield Api(http, directory, placing, room)
+        await directory.drain(0)
+    await records.close()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "sales.md").write_text(PLAYBOOK, encoding="utf-8")
+    return tmp_path
+
+
+GUIDE_CALL = {
+    "callee": "sip:+18005551234@yourdomain.pstn.twilio.com",
+    "playbook": "sales.md",
+    "sip": {"username": "active-call", "password": "strongpassword", "realm": "yourdomain.pstn.twilio.com", "enableSrtp": True},
+}
+
+
+def test_post_call_as_the_guide_prints_it_places_a_call(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            response = await api.http.post("/call", json=GUIDE_CALL)
+            assert response.status_code == 202
+            session_id = response.json()["session_id"]
+            assert session_id.startswith("c.")
+            (option,) = api.placing.options
+            assert option.callee == GUIDE_CALL["callee"]
+            assert option.sip is not None
+            assert (option.sip.username, option.sip.realm, option.sip.enable_srtp) == ("active-call", "yourdomain.pstn.twilio.com", True)
+            listed = (await api.http.get("/list")).json()["active_calls"]
+            assert [call["id"] for call in listed] == [session_id]
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"callee": None}, 400, "callee"),
+        ({"playbook": None}, 400, "playbook"),
+        ({"playbook": "other.md"}, 404, "other.md"),
+        ({"content": "---\nllm: {provder: x}\n---\nhi"}, 400, "provider"),
+        ({"sip": {"enableSrtp": "maybe"}}, 400, "sip.enableSrtp"),
+        ({"option": {"vad": {"ratio": "high"}}}, 400, "option.vad.ratio"),
+    ],
+)
+def test_post_call_with_a_mistake_names_it(folder: Path, change: dict[str, Any], status: int, words: str) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            body = {key: value for key, value in {**GUIDE_CALL, **change}.items() if value is not None}
+            response = await api.http.post("/call", json=body)
+            assert response.status_code == status
+            assert words in response.text
+            assert api.placing.legs == []
+
+    run(story())
+
+
+def test_post_call_when_full_or_draining_is_a_503(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            api.room[0] = False
+            response = await api.http.post("/call", json=GUIDE_CALL)
+            assert response.status_code == 503
+            assert response.headers["retry-after"]
+            assert (await api.http.get("/ready")).status_code == 503
+
+    run(story())
+
+
+def test_kill_command_and_unknown_ids(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            session_id = (await api.http.post("/call", json=GUIDE_CALL)).json()["session_id"]
+            sent = await api.http.post(f"/command/{session_id}", json={"command": "dtmf", "digits": "1"})
+            assert sent.json() == {"status": "sent", "id": session_id}
+            wrong = await api.http.post(f"/command/{session_id}", json={"command": "dtfm"})
+            assert (wrong.status_code, "dtmf" in wrong.text) == (400, True)
+            assert (await api.http.get("/kill/nobody")).json() == {"status": "not_found", "id": "nobody"}
+            assert (await api.http.post("/command/nobody", json={"command": "pause"})).json()["status"] == "not_found"
+            assert (await api.http.get("/events/nobody")).status_code == 404
+            assert (await api.http.get(f"/kill/{session_id}")).json() == {"status": "killed", "id": session_id}
+            await _until(lambda: not api.directory.sessions)
+            (entry,) = (await api.http.get("/api/records")).json()
+            assert entry["id"] == session_id
+            record = (await api.http.get(f"/api/records/{session_id}")).json()
+            assert (record["hangupBy"], record["hangupReason"]) == ("api", "killed")
+
+    run(story())
+
+
+def test_events_are_streamed_until_the_hangup(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            session_id = (await api.http.post("/call", json=GUIDE_CALL)).json()["session_id"]
+            watching = asyncio.create_task(api.http.get(f"/events/{session_id}"))
+            await asyncio.sleep(0.05)
+            await api.http.delete(f"/call/{session_id}")
+            lines = (await asyncio.wait_for(watching, 5)).text.splitlines()
+            told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+            assert told[-1]["event"] == "hangup"
+            assert {line for line in lines if line.startswith("event:")} == {"event: event"}
+
+    run(story())
+
+
+def test_control_needs_the_token_or_this_machine(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder, client="203.0.113.9") as api:
+            assert (await api.http.post("/call", json=GUIDE_CALL)).status_code == 403
+            assert (await api.http.get("/health")).status_code == 200
+        async with an_api(folder, token="secret", client="203.0.113.9") as api:
+            assert (await api.http.get("/list")).status_code == 401
+            assert (await api.http.get("/list", headers={"Authorization": "Bearer wrong"})).status_code == 401
+            assert (await api.http.get("/list", headers={"Authorization": "Bearer secret"})).status_code == 200
+
+    run(story())
+
+
+@pytest.mark.parametrize("name", ["../evil.md", "..%2Fevil.md", "evil.txt", ".md/../../x.md"])
+def test_playbook_names_do_not_leave_the_folder(folder: Path, name: str) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            response = await api.http.post(f"/api/playbooks/{name}", json={"content": PLAYBOOK})
+            assert response.status_code in (400, 404, 405)
+            assert not (folder.parent / "evil.md").exists()
+
+    run(story())
+
+
+def test_playbooks_are_listed_read_and_only_written_when_they_parse(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            assert [entry["name"] for entry in (await api.http.get("/api/playbooks")).json()] == ["sales.md"]
+            assert (await api.http.get("/api/playbooks/sales.md")).json()["content"] == PLAYBOOK
+            bad = await api.http.post("/api/playbooks/new.md", json={"content": "---\nllm: [\n---\nx"})
+            assert bad.status_code == 400
+            assert "line" in bad.text or ":2" in bad.text or ":3" in bad.text
+            assert (await api.http.post("/api/playbooks/new.md", json={"content": PLAYBOOK})).status_code == 200
+            assert (folder / "new.md").read_text(encoding="utf-8") == PLAYBOOK
+
+    run(story())
+
+
+def test_openapi_page_describes_the_call_body(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            spec = (await api.http.get("/openapi.json")).json()
+            body = spec["paths"]["/call"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+            assert {"callee", "playbook", "sip", "vars"} <= set(body["properties"])
+            page = await api.http.get("/")
+            assert "active-call" in page.text
+
+    run(story())
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -1,0 +1,50 @@
+"""The turn trace: what each stage took adds up to the whole."""
+
+from __future__ import annotations
+
+from active_call.call.latency import TurnClock
+
+
+def a_turn() -> TurnClock:
+    clock = TurnClock()
+    clock.caller_stopped(10.0)
+    clock.mark("closed_at", 10.5)
+    clock.mark("recognised_at", 10.6)
+    clock.mark("model_asked_at", 10.61)
+    clock.mark("model_spoke_at", 10.91)
+    clock.mark("synthesis_asked_at", 10.92)
+    clock.mark("synthesised_at", 11.0)
+    return clock
+
+
+def test_trace_attributes_every_wait_and_keeps_the_rest_as_ours() -> None:
+    trace = a_turn().agent_voiced(11.04, "Hello.")
+    assert trace is not None
+    assert (trace.latency, trace.end_of_turn_wait, trace.recognition, trace.model, trace.synthesis) == (1040.0, 500.0, 100.0, 300.0, 80.0)
+    assert trace.added == 60.0
+
+
+def test_trace_only_counts_the_first_of_each_mark_and_once_per_turn() -> None:
+    clock = a_turn()
+    clock.mark("synthesised_at", 99.0)
+    first = clock.agent_voiced(11.04, "Hello.")
+    assert first is not None
+    assert first.synthesis == 80.0
+    assert clock.agent_voiced(13.0, "More.") is None
+
+
+def test_speech_that_nobody_asked_for_has_no_trace() -> None:
+    clock = TurnClock()
+    assert clock.agent_voiced(1.0, "Greeting.") is None
+    clock.caller_stopped(2.0)
+    assert clock.agent_voiced(2.5, "Not an answer: nothing was recognised yet.") is None
+
+
+def test_speech_that_resumes_starts_the_measurement_anew() -> None:
+    clock = a_turn()
+    clock.caller_stopped(12.0)
+    clock.mark("closed_at", 12.5)
+    clock.mark("recognised_at", 12.5)
+    trace = clock.agent_voiced(12.6, "x")
+    assert trace is not None
+    assert (trace.latency, trace.model) == (600.0, None)

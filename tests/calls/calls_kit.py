@@ -1,0 +1,257 @@
+"""A whole call in virtual time: real session, real agent, real playbook; the leg, the media stream and the engines are the test's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from active_call.agent.parser import parse_playbook
+from active_call.base.errors import ProviderError
+from active_call.base.world import World
+from active_call.call.routing import Accepted, Decision, IncomingCall, Playbooks, Router
+from active_call.call.session import CallServices, Session
+from active_call.contract import events
+from active_call.contract.options import CallOption
+from active_call.providers.base import Recognised, ReplyRequest
+from active_call.store.records import CallRecord
+from active_call.testing.fake_call import FakeLeg
+from active_call.testing.virtual_time import CountingRandomness, VirtualClock
+
+MS_PER_CHARACTER = 60
+"""How long the test's voice takes for each letter."""
+
+
+class Voice:
+    """A synthesiser whose sound is as long as its text; it takes 30 ms to begin."""
+
+    name = "voice"
+    rate_hz = 8000
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.fails = False
+
+    async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.03)
+        if self.fails:
+            raise ProviderError("voice", "out of breath", retryable=True)
+        self.said.append(text)
+        yield b"\1\0" * (len(text) * MS_PER_CHARACTER * 8)
+
+    async def close(self) -> None:
+        pass
+
+
+class Ear:
+    """A recogniser that gives the texts it was told, one an utterance, 50 ms after its end."""
+
+    name = "ear"
+
+    def __init__(self) -> None:
+        self.will_hear: list[str | Exception] = []
+        self.expected: tuple[str, ...] = ()
+        self.closed = 0
+
+    def start(
+        self, on_result: Callable[[Recognised], None], on_error: Callable[[Exception], None], *, language: str | None = None
+    ) -> _Hearing:
+        return _Hearing(self, on_result, on_error)
+
+    async def close(self) -> None:
+        pass
+
+
+class _Hearing:
+    def __init__(self, ear: Ear, on_result: Callable[[Recognised], None], on_error: Callable[[Exception], None]) -> None:
+        self._ear, self._on_result, self._on_error = ear, on_result, on_error
+        self._starts: dict[int, int] = {}
+
+    def push_audio(self, pcm: bytes, sample: int) -> None:
+        pass
+
+    def start_utterance(self, index: int, sample: int) -> None:
+        self._starts[index] = sample
+
+    def end_utterance(self, index: int, sample: int) -> None:
+        text = self._ear.will_hear.pop(0) if self._ear.will_hear else ""
+        loop = asyncio.get_running_loop()
+        if isinstance(text, Exception):
+            loop.call_later(0.05, self._on_error, text)
+        else:
+            loop.call_later(0.05, self._on_result, Recognised(text, True, index, self._starts[index], sample, 0.9))
+
+    def cancel_utterance(self, index: int) -> None:
+        pass
+
+    def expect_phrases(self, phrases: Sequence[str]) -> None:
+        self._ear.expected = tuple(phrases)
+
+    async def close(self) -> None:
+        self._ear.closed += 1
+
+
+class Model:
+    """A responder that gives the answers it was told, word by word, beginning after 200 ms."""
+
+    name = "model"
+
+    def __init__(self) -> None:
+        self.will_say: list[str | Exception] = []
+        self.asked: list[ReplyRequest] = []
+        self.abandoned = 0
+
+    async def respond(self, request: ReplyRequest) -> AsyncIterator[str]:
+        self.asked.append(request)
+        answer = self.will_say.pop(0)
+        try:
+            await asyncio.sleep(0.2)
+            if isinstance(answer, Exception):
+                raise answer
+            for word in answer.split(" "):
+                await asyncio.sleep(0.02)
+                yield word + " "
+        except (asyncio.CancelledError, GeneratorExit):
+            self.abandoned += 1
+            raise
+
+    async def close(self) -> None:
+        pass
+
+
+class Records:
+    """Keeps records in memory."""
+
+    def __init__(self) -> None:
+        self.written: list[CallRecord] = []
+
+    async def write(self, record: CallRecord) -> None:
+        self.written.append(record)
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass
+class Engines:
+    ear: Ear = field(default_factory=Ear)
+    voice: Voice = field(default_factory=Voice)
+    model: Model = field(default_factory=Model)
+
+    def get_recogniser(self, _: object) -> Ear:
+        return self.ear
+
+    def get_synthesiser(self, _: object) -> Voice:
+        return self.voice
+
+    def get_responder(self, _: object) -> Model:
+        return self.model
+
+
+@dataclass
+class Always:
+    """A router with one answer."""
+
+    answer: Callable[[IncomingCall], Decision]
+
+    async def route(self, call: IncomingCall) -> Decision:
+        return self.answer(call)
+
+
+@dataclass
+class Call:
+    """A call under test."""
+
+    session: Session
+    leg: FakeLeg
+    engines: Engines
+    records: Records
+    task: asyncio.Task[None]
+    events: list[events.Event]
+
+    @property
+    def ear(self) -> Ear:
+        return self.engines.ear
+
+    @property
+    def spoken(self) -> list[str]:
+        """Everything that was synthesised, in order."""
+        return self.engines.voice.said
+
+    async def says(self, text: str, duration_s: float = 1.0) -> None:
+        """The caller says `text`; returns when its sound is over."""
+        self.ear.will_hear.append(text)
+        await self.leg.speak(duration_s)
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Let virtual time pass until `condition` holds."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def quiet(self) -> None:
+        """Until the agent has said all it has to say."""
+        await self.until(lambda: not self.session.speaking.is_speaking)
+        await asyncio.sleep(0.05)
+
+    async def over(self) -> CallRecord:
+        async with asyncio.timeout(120):
+            await self.task
+        return self.records.written[0]
+
+    def of(self, kind: type) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@asynccontextmanager
+async def a_call(
+    playbook: str | None,
+    *,
+    leg: FakeLeg | None = None,
+    router: Router | None = None,
+    direction: str = "inbound",
+    variables: Mapping[str, Any] | None = None,
+    option: CallOption = CallOption(),  # noqa: B008
+) -> AsyncIterator[Call]:
+    """A call on its way; whatever the test does not end is ended for it."""
+    loop = asyncio.get_running_loop()
+    engines, records, leg = Engines(), Records(), leg or FakeLeg()
+
+    def find(name: str) -> Path:
+        raise AssertionError(f"no playbook file is looked for, {name} was")
+
+    async with httpx.AsyncClient() as http:
+        services = CallServices(
+            world=World(VirtualClock(loop), CountingRandomness()),  # type: ignore[arg-type]
+            engines=engines,  # type: ignore[arg-type]
+            http=http,
+            records=records,
+            playbooks=Playbooks(find, {}),
+        )
+        book = parse_playbook(playbook, file="test.md", environment={}) if playbook is not None else None
+        if router is None and direction == "inbound" and book is not None:
+            router = Always(lambda _: Accepted(book))
+        session = Session(
+            "s.test",
+            leg,
+            services,
+            direction=direction,
+            router=router,
+            playbook=book if direction == "outbound" else None,
+            variables=variables,
+            option=option,
+        )
+        seen: list[events.Event] = []
+        session.watch(seen.append)
+        task = loop.create_task(session.run())
+        try:
+            yield Call(session, leg, engines, records, task, seen)
+        finally:
+            leg.end("test", "over")
+            async with asyncio.timeout(60):
+                await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,175 @@
+"""Stories of whole calls with a scripted playbook."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from calls_kit import a_call
+
+from active_call.contract import commands, events
+from active_call.contract.options import CallOption, RecorderOption
+
+PLAYBOOK = """---
+llm:
+  provider: script
+  greeting: Welcome to Harbour Street Bakery.
+---
+# Scene: main
+
+## opening hours | when are you open
+We are open from nine to five. From Monday to Friday, and on Saturday until noon.
+
+## goodbye
+Thank you for calling. Goodbye. <hangup/>
+
+## *
+Sorry, I did not understand.
+
+<dtmf digit="2" action="goto" scene="news"/>
+
+# Scene: news
+Here is the news of the week in full length, and it takes a while to read. There is bread. There are rolls.
+
+## goodbye
+Bye. <hangup/>
+"""
+
+
+def test_call_greets_answers_and_hangs_up(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            assert call.spoken == ["Welcome to Harbour Street Bakery."]
+            assert call.ear.expected[:2] == ("opening hours", "when are you open")
+            await call.says("opening hours")
+            await call.until(lambda: len(call.of(events.TrackEnd)) == 2)
+            assert " ".join(call.spoken[1:]) == "We are open from nine to five. From Monday to Friday, and on Saturday until noon."
+            await call.says("goodbye")
+            record = await call.over()
+            assert call.spoken[-1].endswith("Goodbye.")
+            assert (record.status, record.hangup_by, record.error) == ("answered", "agent", None)
+            assert [(turn.speaker, turn.text) for turn in record.turns] == [
+                ("agent", "Welcome to Harbour Street Bakery."),
+                ("caller", "opening hours"),
+                ("agent", "We are open from nine to five. From Monday to Friday, and on Saturday until noon."),
+                ("caller", "goodbye"),
+                ("agent", "Thank you for calling. Goodbye."),
+            ]
+            assert call.leg.released
+            assert call.ear.closed == 1
+
+    virtually(story())
+
+
+def test_goodbye_is_heard_before_the_line_is_cut(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            await call.says("goodbye")
+            record = await call.over()
+            last = call.of(events.TrackEnd)[-1]
+            expected_ms = len("Thank you for calling. Goodbye.") * 60
+            assert abs(last.duration - expected_ms) <= 120
+            assert (record.end_time - record.start_time).total_seconds() * 1000 > expected_ms
+
+    virtually(story())
+
+
+def test_interruption_stops_the_agent_and_only_the_heard_words_stay(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            call.leg.press("2")
+            await call.until(lambda: len(call.of(events.TrackStart)) == 2)
+            await asyncio.sleep(2.0)
+            await call.says("goodbye")
+            (cut,) = call.of(events.Interruption)
+            assert 2.0 <= cut.current / 1000 <= 2.3
+            assert cut.subtitle.startswith("Here is the news of the week")
+            assert "length" not in cut.subtitle
+            record = await call.over()
+            heard = [turn for turn in record.turns if turn.interrupted]
+            assert [turn.text for turn in heard] == [cut.subtitle]
+            assert record.turns[-1].text == "Bye."
+
+    virtually(story())
+
+
+def test_unknown_words_reach_the_fallback(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            await call.says("purple elephants")
+            await call.until(lambda: len(call.of(events.TrackEnd)) == 2)
+            assert call.spoken[-1] == "Sorry, I did not understand."
+            await call.says("")
+            await call.until(lambda: len(call.of(events.TrackEnd)) == 3)
+            assert call.spoken[-1] == "Sorry, I did not understand."
+
+    virtually(story())
+
+
+def test_caller_who_hangs_up_while_the_agent_speaks_leaves_nothing_behind(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackStart)))
+            call.leg.end("caller", "remote_bye")
+            record = await call.over()
+            assert (record.hangup_by, record.hangup_reason, record.status) == ("caller", "remote_bye", "answered")
+            assert call.leg.stream is not None
+            assert call.leg.stream.closed
+            await asyncio.sleep(1)
+            assert [task.get_name() for task in asyncio.all_tasks() if "s.test" in task.get_name()] == []
+
+    virtually(story())
+
+
+def test_every_turn_has_a_latency_trace_that_adds_up(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            await call.says("opening hours")
+            await call.until(lambda: len(call.of(events.TrackEnd)) == 2)
+            (turn,) = call.of(events.Turn)
+            assert turn.end_of_turn_wait is not None
+            assert abs(turn.end_of_turn_wait - 550) < 5
+            assert abs(turn.recognition - 50) < 5
+            assert abs(turn.synthesis - 30) < 5
+            assert turn.added < 60
+            whole = turn.end_of_turn_wait + turn.recognition + turn.synthesis + turn.added
+            assert abs(turn.latency - whole) < 1
+
+    virtually(story())
+
+
+def test_commands_from_outside_work_on_a_running_call(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            call.session.post(commands.Tts(text="A word from our sponsor.", play_id="ad"))
+            await call.until(lambda: any(event.play_id == "ad" for event in call.of(events.TrackEnd)))
+            call.session.post(commands.Dtmf(digits="12#"))
+            call.session.post(commands.Bridge(target_session_id="other"))
+            await asyncio.sleep(0.1)
+            assert call.leg.stream is not None
+            assert call.leg.stream.digits_sent == "12#"
+            assert "bridge" in call.of(events.Error)[-1].error
+            call.session.post(commands.Hangup(reason="enough", initiator="operator", headers={"X-Why": "test"}))
+            record = await call.over()
+            assert (record.hangup_by, record.hangup_reason) == ("operator", "enough")
+            assert call.leg.hangup_headers == {"X-Why": "test"}
+
+    virtually(story())
+
+
+def test_recording_is_complete_before_the_record_is_written(virtually: Any) -> None:
+    async def story() -> None:
+        option = CallOption(recorder=RecorderOption(recorder_file="/tmp/{id}.wav"))
+        async with a_call(PLAYBOOK, option=option) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            await call.says("goodbye")
+            record = await call.over()
+            assert (record.recording, record.recording_ms) == ("/tmp/s.test.wav", 1000)
+
+    virtually(story())

@@ -1,0 +1,22 @@
+"""The codec table against RFC 3551 table 4 and RFC 7587."""
+
+from __future__ import annotations
+
+from active_call.codec.table import CODECS, STATIC_PAYLOAD_TYPES
+
+
+def test_static_payload_types_are_those_of_rfc3551() -> None:
+    assert {number: codec.encoding_name for number, codec in STATIC_PAYLOAD_TYPES.items()} == {0: "PCMU", 8: "PCMA", 9: "G722"}
+
+
+def test_clock_of_g722_is_8000_although_it_samples_at_16000() -> None:
+    assert (CODECS["g722"].rtp_clock_hz, CODECS["g722"].sample_rate_hz) == (8000, 16000)
+
+
+def test_opus_is_always_48000_and_stereo_in_sdp() -> None:
+    assert (CODECS["opus"].rtp_clock_hz, CODECS["opus"].channels, CODECS["opus"].static_payload_type) == (48000, 2, -1)
+
+
+def test_frames_of_constant_formats_are_one_byte_a_tick() -> None:
+    for name in ("pcmu", "pcma", "g722"):
+        assert CODECS[name].frame_bytes == CODECS[name].rtp_clock_hz // 50

@@ -1,0 +1,195 @@
+"""Parsers of SIP and SDP under hostile bytes: ParseError (or a refusal) and nothing else, and the same result however a stream is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from active_call.base.errors import ParseError
+from active_call.sdp.description import format_description, parse_description
+from active_call.sdp.negotiation import LocalMedia, NegotiationError, accept_answer, build_offer, negotiate_answer
+from active_call.sip.digest import parse_authorization, parse_challenge
+from active_call.sip.framing import StreamFramer
+from active_call.sip.grammar import parse_parameters, split_list, split_outside
+from active_call.sip.headers import parse_cseq, parse_name_addr, parse_via, with_via_received
+from active_call.sip.message import Request, parse_leniently, parse_message, session_description, validate_request, validate_response
+from active_call.sip.uri import is_equivalent, parse_uri
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+SEEDS = [path.read_bytes() for path in sorted(VECTORS.rglob("*.dat")) if path.parent.name in ("rfc4475", "carriers")]
+BOUNDED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+TOKENS = st.sampled_from(
+    [
+        b"\r\n",
+        b"\r\n ",
+        b"\r\n\r\n",
+        b":",
+        b";",
+        b",",
+        b'"',
+        b"<",
+        b">",
+        b"@",
+        b"%",
+        b"\\",
+        b"\x00",
+        b"\xff",
+        b"SIP/2.0",
+        b"l: 5",
+        b"[",
+        b"]",
+        b"=",
+        b" ",
+    ]
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A vector with a few places replaced, cut out or doubled."""
+    data = draw(st.sampled_from(SEEDS))
+    for _ in range(draw(st.integers(0, 6))):
+        at = draw(st.integers(0, len(data)))
+        end = min(len(data), at + draw(st.integers(0, 12)))
+        piece = draw(st.one_of(TOKENS, st.binary(max_size=6), st.just(data[at:end] * 2)))
+        data = data[:at] + piece + data[end:]
+    return data
+
+
+SIP_TEXT = st.text(st.sampled_from(list('sip:telvaoUDP/2.0 <>"\\;,=@[]%?&+-0123456789\t\r\né\udc80')), max_size=80)
+
+
+@BOUNDED
+@given(st.one_of(mutated(), st.binary(max_size=300)))
+def test_messages_fail_with_parse_error_only(data: bytes) -> None:
+    lenient = parse_leniently(data)
+    assert lenient is None or lenient.to_bytes()
+    try:
+        message = parse_message(data)
+    except ParseError:
+        return
+    session_description(message)
+    again = parse_message(message.to_bytes())
+    assert (again.headers, again.body) == (message.headers, message.body)
+    try:
+        if isinstance(message, Request):
+            validate_request(message)
+        else:
+            validate_response(message)
+    except ParseError:
+        return
+    assert None not in (message.cseq, message.from_, message.to, message.top_via, message.call_id)
+
+
+@BOUNDED
+@given(st.lists(mutated(), min_size=1, max_size=3), st.lists(st.integers(1, 400), min_size=1, max_size=12))
+def test_stream_gives_the_same_whole_and_in_pieces(messages: list[bytes], sizes: list[int]) -> None:
+    stream = b"\r\n\r\n".join(messages)
+
+    def run(cut: Callable[[int], int]) -> tuple[list[object], bool]:
+        framer, found, at, turn = StreamFramer(), [], 0, 0
+        while at < len(stream) and framer.failure is None:
+            size = cut(turn)
+            try:
+                found += framer.feed(stream[at : at + size])
+            except ParseError:
+                break
+            at, turn = at + size, turn + 1
+        return found, framer.failure is not None
+
+    whole = run(lambda _: len(stream))
+    assert run(lambda turn: sizes[turn % len(sizes)]) == whole
+    assert run(lambda _: 1) == whole
+
+
+@pytest.mark.parametrize(
+    "parse", [parse_uri, parse_name_addr, parse_via, parse_cseq, parse_parameters, parse_challenge, parse_authorization, split_list]
+)
+def test_values_fail_with_parse_error_only(parse: Callable[[str], object]) -> None:
+    @BOUNDED
+    @given(st.one_of(SIP_TEXT, st.text(max_size=60), SIP_TEXT.map(lambda text: f'Digest realm="{text}",nonce={text}')))
+    def check(text: str) -> None:
+        try:
+            parse(text)
+        except ParseError:
+            return
+
+    check()
+
+
+@BOUNDED
+@given(st.one_of(SIP_TEXT, SIP_TEXT.map(lambda text: f"sip:{text}")))
+def test_uri_written_and_read_again_is_equal_and_equivalent(text: str) -> None:
+    try:
+        uri = parse_uri(text)
+    except ParseError:
+        return
+    again = parse_uri(str(uri))
+    assert again == uri
+    assert is_equivalent(uri, again)
+
+
+@BOUNDED
+@given(SIP_TEXT)
+def test_split_pieces_joined_are_the_text(text: str) -> None:
+    assert ",".join(split_outside(text, ",")) == text
+    assert ";".join(split_outside(text, ";")) == text
+
+
+@BOUNDED
+@given(SIP_TEXT, st.integers(1, 65_535))
+def test_via_received_can_be_read_back(text: str, port: int) -> None:
+    line = f"SIP/2.0/UDP h;rport{text}"
+    edited = with_via_received(line, "192.0.2.9", port)
+    try:
+        via = parse_via(split_outside(edited, ",")[0])
+        parse_via(split_outside(line, ",")[0])
+    except ParseError:
+        return
+    assert via.received == "192.0.2.9"
+
+
+@BOUNDED
+@given(mutated())
+def test_descriptions_fail_with_parse_or_negotiation_error_only(data: bytes) -> None:
+    body = data.partition(b"\r\n\r\n")[2]
+    local = LocalMedia("203.0.113.5", 20_000, codecs=("pcmu", "pcma", "opus"))
+    offer = build_offer(local, session_id=1, version=1)
+    for attempt in (
+        lambda: format_description(parse_description(body)),
+        lambda: parse_description(negotiate_answer(body, local, key_for=lambda _: bytes(30), session_id=1, version=1)[0]),
+        lambda: accept_answer(offer, body),
+    ):
+        try:
+            attempt()
+        except (ParseError, NegotiationError):
+            continue
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"' * 60_000,
+        "<" * 60_000,
+        '"\\' * 30_000,
+        ";" * 60_000,
+        "," * 60_000,
+        "a" * 60_000,
+        " " * 60_000,
+        "%41" * 20_000,
+        "sip:" + "a;" * 30_000,
+        "a \t" * 20_000,
+    ],
+)
+@pytest.mark.timeout(20)
+def test_long_hostile_values_take_linear_time(text: str) -> None:
+    for parse in (parse_uri, parse_name_addr, parse_via, parse_cseq, parse_parameters, parse_challenge, split_list):
+        for prefix in ("", "SIP/2.0/UDP ", "sip:", "Digest realm=", "<sip:a@b>;x="):
+            try:
+                parse(prefix + text)  # type: ignore[operator]
+            except ParseError:
+                continue

@@ -1,0 +1,167 @@
+"""The program under test, as a user runs it: `active-call serve` in a process of its own, with a config file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from active_call.server.certificate import write_development_certificate
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """A port that was free a moment ago, for both UDP and TCP."""
+    for _ in range(50):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            port = int(tcp.getsockname()[1])
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
+
+
+@dataclass
+class Server:
+    """A running server. `health` and the rest talk HTTP, as an operator's tools would."""
+
+    folder: Path
+    udp_port: int
+    tls_port: int
+    http_port: int
+    process: subprocess.Popen[bytes]
+    log_file: Path
+    _ended: bool = field(default=False)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as response:
+            return json.loads(response.read())
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return json.loads(response.read())
+
+    def health(self) -> dict[str, Any]:
+        return dict(self.get("/health"))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Whole records, oldest first."""
+        files = sorted((self.folder / "cdr").rglob("*.json"), key=lambda path: path.stat().st_mtime)
+        return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+
+    def wait_records(self, n_records: int, timeout_s: float = 30.0) -> list[dict[str, Any]]:
+        self.wait(lambda: len(self.records()) >= n_records, timeout_s, f"{n_records} record(s), found {len(self.records())}")
+        return self.records()
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert self.process.poll() is None, f"the server has died:\n{self.log[-4000:]}"
+            assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}\n{self.log[-4000:]}"
+            time.sleep(0.05)
+
+    def media_pids(self) -> list[int]:
+        return [worker["pid"] for worker in self.health()["media"]]
+
+    def descriptors(self) -> dict[int, int]:
+        """Open descriptors of the server and of each process below it."""
+        root = psutil.Process(self.pid)
+        return {process.pid: process.num_fds() for process in [root, *root.children(recursive=True)]}
+
+    def stop(self) -> int:
+        """Ask it to stop, as systemd would; gives the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(5)
+        return self.process.returncode
+
+
+@contextmanager
+def running_server(
+    folder: Path, playbook: str | dict[str, str], *, extra: str = "", handler: str | None = None, environment: dict[str, str] | None = None
+) -> Iterator[Server]:
+    """Start `active-call serve` in `folder` with a playbook (or several by name, `main.md` being the default one)."""
+    books = playbook if isinstance(playbook, dict) else {"main.md": playbook}
+    (folder / "playbooks").mkdir(parents=True, exist_ok=True)
+    for name, text in books.items():
+        (folder / "playbooks" / name).write_text(text, encoding="utf-8")
+    write_development_certificate(folder / "cert.pem", folder / "key.pem", ["127.0.0.1", "localhost"])
+    udp_port, tls_port, http_port = free_port(), free_port(), free_port()
+    config = f"""
+addr = "127.0.0.1"
+udp_port = {udp_port}
+tls_port = {tls_port}
+tls_cert_file = "cert.pem"
+tls_key_file = "key.pem"
+tls_verify = false
+http_addr = "127.0.0.1:{http_port}"
+rtp_start_port = 20000
+rtp_end_port = 28000
+graceful_shutdown_timeout = 1
+{extra}
+
+{handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}
+
+[recording]
+enabled = true
+path = "recordings"
+
+[callrecord]
+type = "local"
+root = "cdr"
+"""
+    (folder / "active-call.toml").write_text(config, encoding="utf-8")
+    log_file = folder / "server.log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "active_call.server.cli", "serve"],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+    server = Server(folder, udp_port, tls_port, http_port, process, log_file)
+    try:
+        server.wait(lambda: _answers(server), 30, "the server to be ready")
+        yield server
+        code = server.stop()
+        assert code == 0, f"the server ended with {code}:\n{server.log[-4000:]}"
+    finally:
+        server.stop()
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return server.health()["status"] == "ok"
+    except OSError:
+        return False

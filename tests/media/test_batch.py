@@ -1,0 +1,57 @@
+"""Packets of a whole tick, judged with `struct` and a G.711 decoder written from the Recommendation's formula."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from active_call.media.batch import PACKET_BYTES, SendBatch
+
+
+def mu_law(code: int) -> int:
+    code = ~code & 0xFF
+    magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)) - 0x84
+    return -magnitude if code & 0x80 else magnitude
+
+
+def packets(data: bytes) -> list[tuple[int, ...]]:
+    return [struct.unpack("!BBHII", data[at : at + 12]) for at in range(0, len(data), PACKET_BYTES)]
+
+
+def test_batch_gives_every_row_its_own_header_and_payload() -> None:
+    batch = SendBatch(8)
+    batch.begin_stream(2, ssrc=0xDEADBEEF, sequence=65535, timestamp=0xFFFFFF00)
+    batch.begin_stream(5, ssrc=7, sequence=100, timestamp=1000)
+    batch.payload_type[[2, 5]] = 0
+    slots = np.array([5, 2])
+    pcm = batch.silent_rows(2)
+    pcm[1] = 8000
+    data, payload = batch.build(slots, pcm, 3, 2)
+    assert packets(data) == [(0x80, 0x80, 100, 1480, 7), (0x80, 0x80, 65535, 0xE0, 0xDEADBEEF)]
+    assert data[12:PACKET_BYTES] == b"\xff" * 160
+    assert abs(mu_law(data[PACKET_BYTES + 12]) - 8000) <= 8000 / 32
+    assert payload.shape == (2, 160)
+    data, _ = batch.build(slots, batch.silent_rows(2), 4, 2)
+    assert packets(data) == [(0x80, 0x00, 101, 1640, 7), (0x80, 0x00, 0, 0x180, 0xDEADBEEF)]
+    assert batch.n_packets[[2, 5]].tolist() == [2, 2]
+
+
+def test_batch_after_skipped_ticks_keeps_the_sequence_and_moves_the_timestamp() -> None:
+    batch = SendBatch(1)
+    batch.begin_stream(0, ssrc=1, sequence=10, timestamp=0)
+    slots = np.array([0])
+    first, _ = batch.build(slots, batch.silent_rows(1), 0, 1)
+    later, _ = batch.build(slots, batch.silent_rows(1), 50, 1)
+    assert [header[2:4] for header in packets(first + later)] == [(10, 0), (11, 8000)]
+
+
+def test_batch_rows_that_are_only_encoded_get_no_packet_and_no_number() -> None:
+    batch = SendBatch(2)
+    batch.begin_stream(0, ssrc=1, sequence=10, timestamp=0)
+    batch.begin_stream(1, ssrc=2, sequence=20, timestamp=0)
+    batch.is_alaw[1] = True
+    data, payload = batch.build(np.array([0, 1]), batch.silent_rows(2), 0, 1)
+    assert len(data) == PACKET_BYTES
+    assert payload[1].tobytes() == b"\xd5" * 160
+    assert batch.sequence.tolist() == [11, 20]

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from active_call.base.errors import ConfigError, ProviderError
+from active_call.providers.base import ChatMessage, ReplyRequest
+from active_call.providers.llm.openai import create
+from active_call.providers.settings import LlmSettings
+
+REQUEST = ReplyRequest((ChatMessage("system", "Be brief."), ChatMessage("user", "Hi")), temperature=0.2)
+
+
+def test_reply_streams_word_by_word_with_the_settings_of_the_request(
+    serving: Callable[..., Any], services_with: Callable[..., Any]
+) -> None:
+    async def run() -> None:
+        async with serving() as fake, services_with({"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": "k"}) as services:
+            fake.gate = asyncio.Event()
+            responder = create(LlmSettings(model="m", temperature=0.9, max_tokens=50, extra={"top_k": 3}), services)
+            words = responder.respond(REQUEST)
+            assert await anext(words) == "Hello"
+            fake.gate.set()
+            assert [word async for word in words] == [" there", "."]
+            (body,) = fake.received
+            assert body["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+            assert (body["model"], body["temperature"], body["max_tokens"], body["top_k"], body["stream"]) == ("m", 0.2, 50, 3, True)
+            assert body["authorization"] == "Bearer k"
+            await responder.close()
+
+    asyncio.run(run())
+
+
+def test_local_server_needs_no_key_and_gets_none_of_the_environment(serving: Callable[..., Any], services_with: Callable[..., Any]) -> None:
+    async def run() -> None:
+        async with serving() as fake, services_with({"OPENAI_API_KEY": "secret"}) as services:
+            responder = create(LlmSettings(model="m", base_url=fake.base_url), services)
+            assert "".join([word async for word in responder.respond(REQUEST)]) == "Hello there."
+            assert "secret" not in fake.received[0]["authorization"]
+            await responder.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(400, False), (401, False), (429, True), (503, True)])
+def test_refusal_says_whether_it_may_pass(
+    status: int, retryable: bool, serving: Callable[..., Any], services_with: Callable[..., Any]
+) -> None:
+    async def run() -> None:
+        async with serving() as fake, services_with() as services:
+            fake.answers = [status]
+            responder = create(LlmSettings(model="m", base_url=fake.base_url), services)
+            with pytest.raises(ProviderError, match=f"told to say {status}") as caught:
+                await anext(responder.respond(REQUEST))
+            assert caught.value.retryable is retryable and len(fake.received) == 1
+            await responder.close()
+
+    asyncio.run(run())
+
+
+def test_stream_that_breaks_is_a_retryable_provider_error(serving: Callable[..., Any], services_with: Callable[..., Any]) -> None:
+    async def run() -> None:
+        async with serving() as fake, services_with() as services:
+            fake.stream_breaks = True
+            responder = create(LlmSettings(model="m", base_url=fake.base_url), services)
+            words = responder.respond(REQUEST)
+            assert await anext(words) == "Hello"
+            with pytest.raises(ProviderError, match="connection") as caught:
+                await anext(words)
+            assert caught.value.retryable
+            await responder.close()
+
+    asyncio.run(run())
+
+
+def test_server_that_is_not_there_is_a_retryable_provider_error(services_with: Callable[..., Any]) -> None:
+    async def run() -> None:
+        async with services_with() as services:
+            responder = create(LlmSettings(model="m", base_url="http://127.0.0.1:9/v1"), services)
+            with pytest.raises(ProviderError, match="connection failed") as caught:
+                await anext(responder.respond(REQUEST))
+            assert caught.value.retryable
+            await responder.close()
+
+    asyncio.run(run())
+
+
+def test_other_server_without_a_model_is_a_config_error(services_with: Callable[..., Any]) -> None:
+    async def run() -> None:
+        async with services_with() as services:
+            with pytest.raises(ConfigError, match=r"llm\.model"):
+                create(LlmSettings(base_url="http://127.0.0.1:9/v1"), services)
+
+    asyncio.run(run())

@@ -1,0 +1,169 @@
+"""Engine processes with functions of the standard library, which the process can import as well as any engine's."""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+import math
+import os
+import signal
+import time
+
+import pytest
+
+from active_call.base.errors import ProviderError
+from active_call.providers.local_engines import EngineProcesses
+
+
+def run(scenario: object) -> None:
+    asyncio.run(scenario)  # type: ignore[arg-type]
+
+
+async def closing(engines: EngineProcesses, work: object) -> None:
+    try:
+        await work  # type: ignore[misc]
+    finally:
+        await engines.close()
+
+
+def test_function_runs_in_another_process_of_lower_priority() -> None:
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        pid = await engines.run(os.getpid)
+        assert pid != os.getpid()
+        assert await engines.run(os.getpid) == pid
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
+
+    run(closing(engines, work()))
+
+
+def test_modules_do_not_wait_for_each_other() -> None:
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        slow = asyncio.ensure_future(engines.run(time.sleep, 60))
+        assert await engines.run(calendar.isleap, 2024)
+        assert not slow.done()
+        slow.cancel()
+
+    run(closing(engines, work()))
+
+
+def test_crash_fails_what_was_in_flight_and_the_next_request_finds_a_new_process() -> None:
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        first = await engines.run(os.getpid)
+        waiting = [asyncio.ensure_future(engines.run(os._exit, 3)), asyncio.ensure_future(engines.run(os.getpid))]
+        with pytest.raises(ProviderError, match="process died") as caught:
+            await waiting[0]
+        assert caught.value.retryable
+        assert await waiting[1] != first
+
+    run(closing(engines, work()))
+
+
+def test_killed_process_is_replaced() -> None:
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        pid = await engines.run(os.getpid)
+        os.kill(pid, signal.SIGKILL)
+        first = await asyncio.gather(engines.run(os.getpid), return_exceptions=True)
+        assert isinstance(first[0], ProviderError) and first[0].retryable
+        assert await engines.run(os.getpid) != pid
+
+    run(closing(engines, work()))
+
+
+def test_hung_request_is_killed_at_its_limit() -> None:
+    engines = EngineProcesses(request_limit_s=0.3)
+
+    async def work() -> None:
+        with pytest.raises(ProviderError, match="hung") as caught:
+            await engines.run(signal.pause)
+        assert caught.value.retryable
+
+    run(closing(engines, work()))
+
+
+def test_error_of_the_function_comes_back_with_its_text_and_is_not_retryable() -> None:
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        with pytest.raises(ProviderError, match="ValueError") as caught:
+            await engines.run(math.sqrt, -1)
+        assert not caught.value.retryable
+        assert await engines.run(math.sqrt, 4) == 2
+
+    run(closing(engines, work()))
+
+
+def test_request_that_cannot_be_pickled_fails_alone() -> None:
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        with pytest.raises(ProviderError, match="cannot be sent"):
+            await engines.run(math.sqrt, lambda: 1)
+        assert await engines.run(math.sqrt, 9) == 3
+
+    run(closing(engines, work()))
+
+
+def test_cancelled_request_that_still_waits_is_never_run() -> None:
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        before = await engines.run(os.getpid)
+        ahead = asyncio.ensure_future(engines.run(os.getcwd))
+        doomed = asyncio.ensure_future(engines.run(os._exit, 1))
+        await asyncio.sleep(0)
+        doomed.cancel()
+        await asyncio.gather(ahead, doomed, return_exceptions=True)
+        assert await engines.run(os.getpid) == before
+
+    run(closing(engines, work()))
+
+
+def test_full_queue_refuses_at_once() -> None:
+    engines = EngineProcesses(max_waiting=2)
+
+    async def work() -> None:
+        requests = [asyncio.ensure_future(engines.run(calendar.isleap, 2024)) for _ in range(8)]
+        results = await asyncio.gather(*requests, return_exceptions=True)
+        refused = [result for result in results if isinstance(result, ProviderError)]
+        assert refused and all(error.retryable for error in refused)
+        assert any(result is True for result in results)
+
+    run(closing(engines, work()))
+
+
+def test_large_sound_passes_both_ways() -> None:
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        import zlib
+
+        sound = os.urandom(4_000_000)
+        assert await engines.run(zlib.decompress, zlib.compress(sound, 0)) == sound
+
+    run(closing(engines, work()))
+
+
+def test_close_ends_processes_and_fails_what_waits() -> None:
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        pid = await engines.run(os.getpid)
+        waiting = asyncio.ensure_future(engines.run(signal.pause))
+        await asyncio.sleep(0)
+        await engines.close()
+        with pytest.raises(ProviderError):
+            await waiting
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        with pytest.raises(ProviderError):
+            await engines.run(os.getpid)
+
+    run(work())

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import httpx
+import pytest
+
+from active_call.base.errors import ConfigError
+from active_call.base.world import World
+from active_call.contract.options import AsrOption, TtsOption
+from active_call.providers import registry
+from active_call.providers.base import Services
+from active_call.providers.local_engines import EngineProcesses
+from active_call.providers.registry import Engines, LlmSettings, create_recogniser, create_responder, create_synthesiser
+from active_call.testing.virtual_time import run_virtually
+
+
+def services(**environment: str) -> Services:
+    return Services(World(), httpx.AsyncClient(), EngineProcesses(), environment)
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes a package look as if it were not installed."""
+    find_spec = importlib.util.find_spec
+
+    def hide(module: str) -> None:
+        monkeypatch.setattr(registry, "find_spec", lambda name: None if name == module else find_spec(name))
+
+    return hide
+
+
+def test_default_engines_are_those_of_this_machine_when_installed() -> None:
+    everything = services(OPENAI_API_KEY="k")
+    assert create_recogniser(AsrOption(), everything).name == "pocketsphinx"
+    assert create_synthesiser(TtsOption(), everything).name == "espeak"
+
+
+def test_default_engine_is_openai_with_a_key_and_without_the_local_extra(without: Callable[[str], None]) -> None:
+    without("espeakng_loader")
+    assert create_synthesiser(TtsOption(), services(OPENAI_API_KEY="k")).name == "openai"
+
+
+def test_nothing_to_choose_from_is_an_error_with_both_ways_out(without: Callable[[str], None]) -> None:
+    without("pocketsphinx")
+    with pytest.raises(ConfigError) as caught:
+        create_recogniser(AsrOption(), services())
+    assert caught.value.key == "asr.provider"
+    assert "pip install 'active-call[local]'" in caught.value.reason and "OPENAI_API_KEY" in caught.value.reason
+
+
+def test_llm_without_any_setting_is_an_error_that_names_the_keys() -> None:
+    with pytest.raises(ConfigError, match=r"llm\.base_url.*OPENAI_API_KEY"):
+        create_responder(LlmSettings(), services())
+
+
+def test_unknown_provider_is_an_error_that_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"unknown provider 'aliyun'; known here: .*openai.*pocketsphinx"):
+        create_recogniser(AsrOption(provider="aliyun"), services())
+
+
+def test_missing_package_is_an_error_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = EntryPoint("acme", "no_such_package_of_acme.tts:create", "active_call.tts")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
+    with pytest.raises(ConfigError, match="pip install no_such_package_of_acme"):
+        create_synthesiser(TtsOption(provider="acme"), services())
+
+
+def test_key_for_openai_is_required_and_never_sent_to_another_server() -> None:
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
+        create_recogniser(AsrOption(provider="openai"), services())
+    local: Any = create_recogniser(AsrOption(provider="openai", endpoint="http://127.0.0.1:9/v1"), services(OPENAI_API_KEY="secret"))
+    assert local._server.headers == {}
+
+
+def test_engines_share_instances_of_equal_options_and_close_them() -> None:
+    async def run() -> None:
+        engines = Engines(services(OPENAI_API_KEY="k"))
+        option = AsrOption(extra={"a": 1, "b": 2})
+        assert engines.get_recogniser(option) is engines.get_recogniser(AsrOption(extra={"b": 2, "a": 1}))
+        assert engines.get_recogniser(option) is not engines.get_recogniser(AsrOption())
+        assert engines.get_synthesiser(TtsOption()) is engines.get_synthesiser(TtsOption())
+        settings = LlmSettings(model="m", extra={"seed": 1})
+        assert engines.get_responder(settings) is engines.get_responder(LlmSettings(model="m", extra={"seed": 1}))
+        await engines.close()
+
+    run_virtually(run())

@@ -1,0 +1,234 @@
+"""The SIP core on a bench: virtual time, countable randomness, and a peer that writes and reads raw text by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from active_call.sip.endpoint import Endpoint
+from active_call.sip.events import Address, EndpointConfig, Flow, Listener, SipEvent, Transmit
+
+US = Address("198.51.100.1", 5060)
+PEER = Address("192.0.2.9", 5060)
+UDP = Flow("udp", US, PEER)
+TLS = Flow("tls", Address("198.51.100.1", 5061), Address("54.172.60.0", 58540), 7)
+TCP = Flow("tcp", US, Address("192.0.2.9", 40001), 8)
+OFFER = b"v=0\r\no=root 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n"
+ANSWER = b"v=0\r\no=us 1 1 IN IP4 198.51.100.1\r\ns=-\r\nc=IN IP4 198.51.100.1\r\nt=0 0\r\nm=audio 5000 RTP/AVP 0\r\n"
+
+
+def listeners(*transports: str) -> tuple[Listener, ...]:
+    ports = {"udp": 5060, "tcp": 5060, "tls": 5061}
+    return tuple(Listener(t, Address("0.0.0.0", ports[t]), Address("198.51.100.1", ports[t])) for t in transports)
+
+
+class CountingRandomness:
+    """Distinct, repeatable values; `uniform` gives the middle."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def token(self, n_bytes: int) -> str:
+        self.n += 1
+        return f"{self.n:0{2 * n_bytes}x}"
+
+    def random_bytes(self, n_bytes: int) -> bytes:
+        return bytes.fromhex(self.token(n_bytes))
+
+    def uniform(self, low: float, high: float) -> float:
+        return (low + high) / 2
+
+    def uuid(self) -> str:
+        return f"uuid-{self.token(4)}"
+
+
+@dataclass
+class Message:
+    """A message as read by a reader that shares nothing with the code under test."""
+
+    start: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    transmit: Transmit | None = None
+    at: float = 0.0
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+    def get(self, name: str) -> str:
+        values = self.all(name)
+        assert len(values) == 1, f"{name}: {values} in {self.start}"
+        return values[0]
+
+    @property
+    def method(self) -> str:
+        return self.start.split(" ")[0]
+
+    @property
+    def code(self) -> int:
+        return int(self.start.split(" ")[1]) if self.start.startswith("SIP/2.0 ") else 0
+
+    @property
+    def uri(self) -> str:
+        return self.start.split(" ")[1]
+
+    @property
+    def to_tag(self) -> str:
+        return self.get("To").rpartition(";tag=")[2]
+
+    @property
+    def from_tag(self) -> str:
+        return self.get("From").rpartition(";tag=")[2]
+
+    @property
+    def branch(self) -> str:
+        return self.all("Via")[0].partition("branch=")[2].partition(";")[0]
+
+
+def read(data: bytes, transmit: Transmit | None = None) -> Message:
+    head, _, body = data.partition(b"\r\n\r\n")
+    start, *lines = head.decode().split("\r\n")
+    headers = [(line.partition(": ")[0], line.partition(": ")[2]) for line in lines]
+    message = Message(start, headers, body, transmit)
+    assert message.get("Content-Length") == str(len(body))
+    return message
+
+
+def text(start: str, headers: list[tuple[str, str]], body: bytes = b"") -> bytes:
+    lines = [start, *(f"{name}: {value}" for name, value in headers), f"Content-Length: {len(body)}"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+def request_text(
+    method: str,
+    *,
+    branch: str = "z9hG4bKpeer1",
+    call_id: str = "call-1@0.0.0.0",
+    cseq: int = 100,
+    to: str = "<sip:+15550001@198.51.100.1>",
+    sender: str = "<sip:+15559999@192.0.2.9>;tag=peer_1",
+    uri: str = "sip:+15550001@198.51.100.1",
+    via: tuple[str, ...] | None = None,
+    contact: str | None = "<sip:caller@192.0.2.9:5060>",
+    extra: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
+    content_type: str | None = "application/sdp",
+) -> bytes:
+    vias = via if via is not None else (f"SIP/2.0/UDP 192.0.2.9:5060;branch={branch};rport",)
+    headers = [("Via", value) for value in vias]
+    headers += [("Max-Forwards", "70"), ("From", sender), ("To", to), ("Call-ID", call_id), ("CSeq", f"{cseq} {method}")]
+    if contact is not None:
+        headers.append(("Contact", contact))
+    headers += extra
+    if body and content_type is not None:
+        headers.append(("Content-Type", content_type))
+    return text(f"{method} {uri} SIP/2.0", headers, body)
+
+
+def response_text(
+    request: Message,
+    code: int,
+    reason: str = "Whatever",
+    *,
+    tag: str | None = "callee1",
+    contact: str | None = "<sip:callee@192.0.2.9:5060>",
+    extra: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
+) -> bytes:
+    to = request.get("To")
+    if tag is not None and ";tag=" not in to:
+        to += f";tag={tag}"
+    headers = [("Via", value) for value in request.all("Via")]
+    headers += [("From", request.get("From")), ("To", to), ("Call-ID", request.get("Call-ID")), ("CSeq", request.get("CSeq"))]
+    if contact is not None and code < 400 and "INVITE" in request.get("CSeq"):
+        headers.append(("Contact", contact))
+    headers += extra
+    if body:
+        headers.append(("Content-Type", "application/sdp"))
+    return text(f"SIP/2.0 {code} {reason}", headers, body)
+
+
+@dataclass
+class Bench:
+    """An endpoint with its clock and all that it has said so far."""
+
+    config: EndpointConfig = field(
+        default_factory=lambda: EndpointConfig(listeners=listeners("udp", "tcp", "tls"), user_agent="active-call")
+    )
+    flow: Flow = UDP
+
+    def __post_init__(self) -> None:
+        self.now = 1000.0
+        self.randomness = CountingRandomness()
+        self.endpoint = Endpoint(self.config, self.randomness)
+        self.sent: list[Message] = []
+        self.events: list[SipEvent] = []
+
+    def drain(self) -> None:
+        for transmit in self.endpoint.take_transmits():
+            message = read(transmit.data, transmit)
+            message.at = self.now
+            self.sent.append(message)
+        self.events += self.endpoint.take_events()
+
+    def feed(self, data: bytes, flow: Flow | None = None) -> list[Message]:
+        """Give the endpoint raw bytes; what it sends because of them."""
+        flow = flow or self.flow
+        n_before = len(self.sent)
+        if flow.connection_id is None:
+            self.endpoint.receive_datagram(data, flow, self.now)
+        else:
+            self.endpoint.receive_stream(data, flow, self.now)
+        self.drain()
+        return self.sent[n_before:]
+
+    def do(self, operation: Callable[..., object], *arguments: object, **options: object) -> list[Message]:
+        """Call an operation with the time filled in; what the endpoint sends because of it."""
+        n_before = len(self.sent)
+        operation(*arguments, self.now, **options)
+        self.drain()
+        return self.sent[n_before:]
+
+    def advance(self, seconds: float) -> list[Message]:
+        """Let time pass, alarm by alarm; what the endpoint sends meanwhile."""
+        n_before = len(self.sent)
+        end = self.now + seconds
+        while (at := self.endpoint.next_timeout()) is not None and at <= end:
+            self.now = max(self.now, at)
+            self.endpoint.handle_timeout(self.now)
+            self.drain()
+        self.now = end
+        self.drain()
+        return self.sent[n_before:]
+
+    def of(self, kind: type) -> list:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        return self.endpoint.n_calls, self.endpoint.n_transactions, self.endpoint.n_dialogs
+
+
+class Wire:
+    """What tests need by name; importlib mode gives test files no module to import it from."""
+
+    Bench = Bench
+    UDP, TLS, TCP, OFFER, ANSWER, US, PEER = UDP, TLS, TCP, OFFER, ANSWER, US, PEER
+    listeners = staticmethod(listeners)
+    read = staticmethod(read)
+    text = staticmethod(text)
+    request = staticmethod(request_text)
+    response = staticmethod(response_text)
+    Randomness = CountingRandomness
+
+
+@pytest.fixture(scope="session")
+def wire() -> type[Wire]:
+    return Wire
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()

@@ -1,0 +1,187 @@
+"""Any order of what a peer may send and a leg may ask: one CallEnded per call, nothing behind it, nothing left over."""
+
+from __future__ import annotations
+
+import contextlib
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from active_call.base.errors import LocalProtocolError
+from active_call.sip.events import CallEnded, Credentials, IncomingCall, OutboundInvite, RequestReceived
+
+LEG_STEPS = (
+    "ring",
+    "early media",
+    "answer",
+    "reject",
+    "hang up",
+    "offer",
+    "ask",
+    "answer offer",
+    "refuse offer",
+    "info",
+    "update",
+    "respond",
+)
+PEER_REQUESTS = ("ACK", "CANCEL", "BYE", "INVITE", "INVITE sdp", "UPDATE", "UPDATE sdp", "INFO", "OPTIONS", "PRACK", "NOTIFY", "repeat")
+CODES = (100, 180, 183, 200, 202, 302, 401, 404, 408, 481, 487, 491, 500)
+STEPS = st.one_of(
+    st.tuples(st.just("leg"), st.sampled_from(LEG_STEPS), st.booleans()),
+    st.tuples(st.just("peer"), st.sampled_from(PEER_REQUESTS), st.integers(-1, 2)),
+    st.tuples(st.just("reply"), st.sampled_from(CODES), st.integers(1, 3)),
+    st.tuples(st.just("wait"), st.sampled_from((0.1, 0.6, 3.0, 20.0, 33.0, 70.0)), st.just(0)),
+    st.tuples(st.just("break"), st.sampled_from(("error", "lost")), st.integers(1, 3)),
+)
+
+
+class Story:
+    """One call and a peer that does as it is told."""
+
+    def __init__(self, wire, flow, *, inbound, sdp):
+        self.wire = wire
+        self.bench = wire.Bench(flow=flow)
+        self.cseq = 100
+        self.n_branches = 0
+        self.last = b""
+        self.invite_branch = "z9hG4bKpeer1"
+        if inbound:
+            self.feed(wire.request("INVITE", body=wire.OFFER if sdp else b""))
+            self.call = self.bench.of(IncomingCall)[0].call
+        else:
+            uri = f"sip:+2@192.0.2.9;transport={flow.transport}"
+            spec = OutboundInvite(uri, "sip:+1@us.example", wire.OFFER if sdp else None, credentials=(Credentials("u", "p"),))
+            self.call = self.bench.endpoint.invite(spec, self.bench.now)
+            self.bench.drain()
+        self.inbound = inbound
+
+    def feed(self, data):
+        self.last = data
+        self.bench.feed(data)
+
+    def leg(self, step, flag):
+        endpoint, wire, now = self.bench.endpoint, self.wire, self.bench.now
+        with contextlib.suppress(LocalProtocolError):
+            match step:
+                case "ring":
+                    endpoint.ring(self.call, now)
+                case "early media":
+                    endpoint.ring(self.call, now, sdp=wire.ANSWER)
+                case "answer":
+                    endpoint.answer(self.call, wire.ANSWER, now)
+                case "reject":
+                    endpoint.reject(self.call, 486, "Busy Here", now)
+                case "hang up":
+                    endpoint.hang_up(self.call, now)
+                case "offer":
+                    endpoint.offer(self.call, wire.OFFER, now)
+                case "ask":
+                    endpoint.offer(self.call, None, now)
+                case "answer offer":
+                    endpoint.answer_offer(self.call, wire.ANSWER, now)
+                case "refuse offer":
+                    endpoint.refuse_offer(self.call, 488, "Not Acceptable Here", now)
+                case "info":
+                    endpoint.request(self.call, "INFO", now, body=b"x", content_type="text/plain")
+                case "update":
+                    endpoint.request(self.call, "UPDATE", now)
+                case "respond":
+                    for event in self.bench.of(RequestReceived)[-1:]:
+                        endpoint.respond(event.token, 200 if flag else 100, "OK", now)
+        self.bench.drain()
+
+    def peer(self, step, ahead):
+        if step == "repeat":
+            self.bench.feed(self.last)
+            return
+        method, _, sdp = step.partition(" ")
+        if self.inbound:
+            tags = [m for m in self.bench.sent if m.code > 100]
+            options = {"to": tags[-1].get("To")} if tags and method != "CANCEL" else {}
+        else:
+            invite = self.bench.sent[0]
+            options = {"to": invite.get("From"), "sender": invite.get("To") + ";tag=fork-1", "call_id": invite.get("Call-ID")}
+        self.n_branches += 1
+        branch = f"z9hG4bKnew{self.n_branches}"
+        if method in ("ACK", "CANCEL"):
+            cseq = self.cseq
+            branch = self.invite_branch if method == "CANCEL" or ahead < 0 else branch
+        else:
+            self.cseq = cseq = max(1, self.cseq + ahead)
+        if method == "INVITE":
+            self.invite_branch = branch
+        body = self.wire.OFFER if sdp else b""
+        self.feed(self.wire.request(method, branch=branch, cseq=cseq, body=body, **options))
+
+    def reply(self, code, back):
+        ours = [m for m in self.bench.sent if not m.code and m.method != "ACK"]
+        if len(ours) < back:
+            return
+        extra = (("WWW-Authenticate", f'Digest realm="r", nonce="n{len(ours)}"'),) if code == 401 else ()
+        sdp = self.wire.ANSWER if code in (183, 200) else b""
+        self.feed(self.wire.response(ours[-back], code, tag=f"fork-{back}", body=sdp, extra=extra))
+
+    def tell(self, kind, what, number):
+        match kind:
+            case "leg":
+                self.leg(what, number)
+            case "peer":
+                self.peer(what, number)
+            case "reply":
+                self.reply(what, number)
+            case "wait":
+                self.bench.advance(what)
+            case "break" if what == "lost":
+                self.bench.endpoint.handle_connection_lost(self.bench.flow, "lost", self.bench.now)
+                self.bench.drain()
+            case "break":
+                for message in self.bench.sent[-number:]:
+                    self.bench.endpoint.handle_transport_error(message.transmit.id, "broken", self.bench.now)
+                self.bench.drain()
+
+    def finish(self):
+        """The legs let go, the peer falls silent, and time runs out."""
+        for event in self.bench.of(IncomingCall):
+            self.bench.endpoint.hang_up(event.call, self.bench.now)
+        self.bench.endpoint.hang_up(self.call, self.bench.now)
+        self.bench.drain()
+        self.bench.advance(400)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, max_size=14), inbound=st.booleans(), sdp=st.booleans(), stream=st.booleans())
+def test_any_history_ends_each_call_once_and_frees_everything(wire, steps, inbound, sdp, stream):
+    story = Story(wire, wire.TCP if stream else wire.UDP, inbound=inbound, sdp=sdp)
+    for step in steps:
+        story.tell(*step)
+    story.finish()
+    bench = story.bench
+    calls = {story.call, *(event.call for event in bench.of(IncomingCall))}
+    for call in calls:
+        about = [event for event in bench.events if getattr(event, "call", None) == call]
+        assert [isinstance(event, CallEnded) for event in about].count(True) == 1
+        assert isinstance(about[-1], CallEnded)
+    assert bench.counts == (0, 0, 0)
+    assert bench.endpoint.next_timeout() is None
+    core = bench.endpoint._core
+    assert not core.pending_requests
+    assert not core.layer._senders
+    assert not core.layer._merged
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_bytes_make_an_input_raise(wire, data):
+    """Damaged requests and responses, whole and byte by byte."""
+    bench = wire.Bench()
+    bench.feed(wire.request("INVITE", body=wire.OFFER))
+    valid = data.draw(
+        st.sampled_from([wire.request("INVITE", branch="z9hG4bKz", call_id="z"), wire.request("BYE"), wire.request("CANCEL")])
+    )
+    start = data.draw(st.integers(0, len(valid)))
+    length = data.draw(st.integers(0, 12))
+    damaged = valid[:start] + data.draw(st.binary(max_size=12)) + valid[start + length :]
+    bench.endpoint.receive_datagram(damaged, wire.UDP, bench.now)
+    for n in range(len(damaged)):
+        bench.endpoint.receive_stream(damaged[n : n + 1], wire.TCP, bench.now)
+    assert all(isinstance(transmit.data, bytes) for transmit in bench.endpoint.take_transmits())

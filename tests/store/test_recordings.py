@@ -1,0 +1,54 @@
+"""Names of recordings, with what peers may send as a caller."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from active_call.base.errors import ConfigError
+from active_call.store.names import safe_name
+from active_call.store.recordings import recording_path
+
+AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+CALLER = '"A B" <sip:+15551230001@example.com;user=phone>'
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("{id}", "s.1.wav"),
+        ("{date}/{time}-{caller}-{callee}-{id}", "20260304/050607-+15551230001-bob-s.1.wav"),
+        ("{caller}", "+15551230001-s.1.wav"),
+        ("../../{id}", "s.1.wav"),
+        ("/abs/{id}.wav", "abs/s.1.wav"),
+    ],
+)
+def test_pattern_is_filled_in_below_the_folder(tmp_path: Path, pattern: str, name: str) -> None:
+    path = recording_path(tmp_path, pattern, session_id="s.1", caller=CALLER, callee="sip:bob@example.com", at=AT)
+    assert path == tmp_path / name
+    assert path.parent.is_dir()
+
+
+def test_unknown_field_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"\{id\}, \{date\}.*found \{name\}"):
+        recording_path(tmp_path, "{name}", session_id="s", caller="", callee="", at=AT)
+
+
+@settings(max_examples=100)
+@given(session_id=st.text(max_size=300), caller=st.text(max_size=300))
+def test_no_caller_and_no_id_leads_out_of_the_folder(tmp_path_factory: pytest.TempPathFactory, session_id: str, caller: str) -> None:
+    root = tmp_path_factory.getbasetemp() / "recorders"
+    path = recording_path(root, "{caller}/{callee}-{id}", session_id=session_id, caller=caller, callee=caller, at=AT)
+    assert path.resolve().parent.parent == root.resolve()
+    assert len(path.name.encode()) <= 255
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_safe_names_of_different_ids_differ(first: str, second: str) -> None:
+    assert (safe_name(first) == safe_name(second)) == (first == second)
+    assert "/" not in safe_name(first)
+    assert not safe_name(first).startswith(".")

@@ -1,0 +1,119 @@
+"""What the phone makes of a stream: placement, figures, digits. Packets are handed in with made-up times; no clock runs."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from active_call.testing import audio
+from active_call.testing.phone_ear import Ear
+from active_call.testing.phone_rtp import MediaPlan, Mouth, bind_pair, srtp_session
+
+TONE = (6000 * np.sin(2 * np.pi * 440 * np.arange(160) / 8000)).astype(np.int16)
+KEY = bytes(range(30))
+
+
+def packet(sequence: int, timestamp: int, payload: bytes | None = None, *, ssrc: int = 7, kind: int = 0, marker: bool = False) -> bytes:
+    payload = audio.MULAW.encode(TONE) if payload is None else payload
+    return struct.pack("!BBHII", 0x80, kind | (0x80 if marker else 0), sequence & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc) + payload
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    rtp, rtcp = bind_pair("127.0.0.1")
+    with rtp, rtcp:
+        yield Ear(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101))
+
+
+def test_pair_of_ports_is_even_and_odd() -> None:
+    rtp, rtcp = bind_pair("127.0.0.1")
+    with rtp, rtcp:
+        assert rtp.getsockname()[1] % 2 == 0
+        assert rtcp.getsockname()[1] == rtp.getsockname()[1] + 1
+
+
+def test_timeline_is_placed_by_timestamp_from_the_earliest_arrival(ear: Ear) -> None:
+    ear._take(packet(65535, 0xFFFFFFFF - 159), 10.030)  # 30 ms late against its successor, across both wraps
+    ear._take(packet(0, 0), 10.020)
+    timeline = ear.timeline(9.9)
+    voiced = np.flatnonzero(np.abs(timeline) > 100)
+    assert 800 <= voiced[0] <= 802  # 10.000 s
+    assert ear.figures().jitter_max_ms == pytest.approx(30, abs=0.1)
+
+
+def test_figures_count_loss_repeats_gaps_and_sources(ear: Ear) -> None:
+    for sequence, timestamp, ssrc in [(1, 0, 7), (2, 160, 7), (2, 160, 7), (5, 640, 7), (6, 960, 7), (4, 480, 7), (9, 0, 8)]:
+        ear._take(packet(sequence, timestamp, ssrc=ssrc, marker=sequence == 1), sequence * 0.02)
+    figures = ear.figures()
+    assert (figures.packets, figures.repeated_sequence, figures.ssrcs, figures.markers) == (7, 1, 2, 1)
+    assert figures.lost == 2
+    assert figures.out_of_order == 1
+    assert figures.timestamp_gaps == 1
+    assert figures.repeated_frames == 5
+
+
+def test_digit_is_counted_once_by_its_timestamp(ear: Ear) -> None:
+    for number, timestamp in enumerate((800, 800, 800, 4000)):
+        ear._take(packet(number, timestamp, bytes([5, 0x8A, 0, 160]), kind=101), 0.02 * number)
+    assert ear.digits == ["5", "5"]
+
+
+def test_unknown_payload_type_is_not_heard(ear: Ear) -> None:
+    ear._take(packet(1, 0, kind=13), 0.0)
+    assert len(ear.timeline(0.0)) == 0
+    assert ear.figures().unknown_payload_types == 1
+
+
+def test_packet_of_another_key_is_rejected() -> None:
+    rtp, rtcp = bind_pair("127.0.0.1")
+    with rtp, rtcp:
+        ear = Ear(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101, KEY, KEY))
+        ear._take(srtp_session(bytes(30), outbound=True).protect(packet(1, 0)), 0.0)
+        ear._take(packet(2, 160), 0.0)
+        ear._take(srtp_session(KEY, outbound=True).protect(packet(3, 320)), 0.06)
+    assert (ear.figures().rejected, ear.figures().packets) == (2, 1)
+
+
+def frames_of(mouth: Mouth, count: int) -> list[bytes]:
+    sent: list[bytes] = []
+    mouth._transmit = lambda _sock, octets, _remote: sent.append(octets)  # type: ignore[method-assign, assignment]
+    for _ in range(count):
+        mouth._send_frame()
+    return sent
+
+
+def test_mouth_sends_a_digit_as_rfc_4733_section_2_5_1_wants_it() -> None:
+    rtp, rtcp = bind_pair("127.0.0.1")
+    with rtp, rtcp:
+        mouth = Mouth(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 0, 101))
+        frames_of(mouth, 2)
+        mouth.press("#")
+        fields = [(*struct.unpack("!BBHII", one[:12]), one[12:]) for one in frames_of(mouth, 13)]
+    events = [one for one in fields if one[1] & 0x7F == 101]
+    assert len({one[3] for one in events}) == 1  # the timestamp is that of the beginning
+    assert [bool(one[1] & 0x80) for one in events] == [True] + [False] * 10
+    assert [struct.unpack("!BBH", one[5]) for one in events] == [
+        *((11, 10, 160 * number) for number in range(1, 9)), *[(11, 0x8A, 1280)] * 3
+    ]  # fmt: skip
+    sequences = [one[2] for one in fields]
+    assert [(after - before) & 0xFFFF for before, after in itertools.pairwise(sequences)] == [1] * 12
+    after = next(one for one in fields if one[1] & 0x7F == 0)
+    assert (after[3] - events[0][3]) & 0xFFFFFFFF == 11 * 160
+
+
+def test_mouth_never_falls_silent_and_marks_only_the_beginning() -> None:
+    rtp, rtcp = bind_pair("127.0.0.1")
+    with rtp, rtcp:
+        mouth = Mouth(rtp, rtcp, MediaPlan(("127.0.0.1", 9), 8, -1))
+        mouth.say(np.full(200, 5000, dtype=np.int16))
+        packets = frames_of(mouth, 5)
+        with pytest.raises(ValueError, match="telephone-event"):
+            mouth.press("1")
+    assert [bool(one[1] & 0x80) for one in packets] == [True, False, False, False, False]
+    levels = [audio.frame_levels(audio.ALAW.decode(one[12:]))[0] for one in packets]
+    assert levels[0] > 4000
+    assert all(5 < level < 40 for level in levels[2:])
