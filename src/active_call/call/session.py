@@ -45,6 +45,7 @@ from active_call.store.records import RecordSink
 MAILBOX_SIZE = 4096
 ROUTE_DEADLINE_S = 60.0
 RELEASE_DEADLINE_S = 3.0
+RING_AFTER_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,7 @@ class Session:
             self._deciding_until = self._clock.now() + self.services.accept_timeout_s
             if self._router is not None:
                 self.spawn(self._route(self._router), "route")
+            self.spawn(self._ring_while_deciding(), "ring")
         else:
             self.spawn(self._dial(), "dial")
 
@@ -283,6 +285,7 @@ class Session:
         """Close everything, write the record. Bounded; an error in one part does not keep the others from closing."""
         if self._leg_ended is None:
             self.hang_up(by="system", cause="error")
+        self.facts.reach(Phase.ENDED, self._clock.utc_now())
         try:
             async with asyncio.timeout(RELEASE_DEADLINE_S):
                 await self._end_recording()
@@ -290,7 +293,6 @@ class Session:
                 await self.hearing.close()
         except TimeoutError:
             self.log.warning("call parts were slow to close")
-        self.facts.reach(Phase.ENDED, self._clock.utc_now())
         self.facts.call_id = self.leg.call_id
         self.tell(self.journal.hangup_event(self._leg_ended))
         if self.facts.error:
@@ -398,6 +400,12 @@ class Session:
 
     # -- beginning a conversation
 
+    async def _ring_while_deciding(self) -> None:
+        """A decision that takes its time is waited for with a ringing tone, as carriers want to hear something soon."""
+        await asyncio.sleep(RING_AFTER_S)
+        if self._deciding_until is not None:
+            await self.leg.ring()
+
     async def _route(self, router: Router) -> None:
         """Ask who takes the call. Whatever goes wrong, the call is refused with a code and the reason is kept."""
         call = IncomingCall(
@@ -433,7 +441,7 @@ class Session:
                 self.emit(events.Reject(code=code, reason=reason))
                 self.leg.reject(code, reason)
             case LeftOpen():
-                self.spawn(self.leg.ring(), "ring")
+                pass
 
     def accept(self, option: CallOption) -> None:
         """Answer the call: get the engines ready, then the leg."""

@@ -54,6 +54,7 @@ class SipLeg:
         self._sink: Callable[[LegEvent], None] = lambda _: None
         self._srtp = False
         self._answered = False
+        self._rung = False
         self._ready = False
         self._on_hold = False
         self._ended = False
@@ -78,7 +79,8 @@ class SipLeg:
     # -- operations
 
     async def ring(self) -> None:
-        if self.handle_name is not None and not self._answered:
+        if self.handle_name is not None and not (self._answered or self._rung or self._ended):
+            self._rung = True
             self._gateway.run(lambda endpoint, now: endpoint.ring(self._call, now))
             self._sink(LegRinging(early_media=False))
 

@@ -32,7 +32,7 @@ from active_call.call.options import choose_speech, merged
 from active_call.call.routing import PlaybookRouter, Playbooks, PythonRouter, Router, Rule, WebhookRouter
 from active_call.call.session import CallServices, RecordingPolicy
 from active_call.call.state import CallFacts
-from active_call.contract.options import CallOption
+from active_call.contract.options import AsrOption, CallOption, TtsOption
 from active_call.legs.sip import SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
 from active_call.media.client import MediaPool
@@ -209,16 +209,15 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
 
 async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
     """Read every configured playbook once and start its engines: a mistake stops the start, and the first caller does not wait."""
-    if isinstance(config.handler, PlaybookHandler):
-        for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
-            if name:
-                book = playbooks.load(name)
-                choice = choose_speech(merged(book.option, _default_option(config)), book)
-                engines.get_recogniser(choice.asr)
-                engines.get_synthesiser(choice.tts)
-                if choice.llm is not None:
-                    engines.get_responder(choice.llm)
-        await engines.warm()
+    if not isinstance(config.handler, PlaybookHandler):
+        with contextlib.suppress(ConfigError):  # whoever decides about calls may name other engines
+            await engines.warm(config.asr or AsrOption(), config.tts or TtsOption())
+        return
+    for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
+        if name:
+            book = playbooks.load(name)
+            choice = choose_speech(merged(book.option, _default_option(config)), book)
+            await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []))
 
 
 def _default_option(config: Config) -> CallOption:
