@@ -126,9 +126,9 @@ tls_key_file = "key.pem"
 tls_verify = false
 http_addr = "127.0.0.1:{http_port}"
 rtp_start_port = 20000
-rtp_end_port = 28000
+
 graceful_shutdown_timeout = 1
-{extra}
+{extra if "rtp_end_port" in extra else "rtp_end_port = 28000" + chr(10) + extra}
 
 {handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}
 

@@ -20,7 +20,7 @@ import msgspec
 from active_call.agent import effects
 from active_call.agent.dialogue import Dialogue
 from active_call.agent.playbook import Playbook
-from active_call.base.errors import ActiveCallError
+from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import World
 from active_call.call.brain import Brain, BrainPorts
 from active_call.call.control import carry_out
@@ -46,6 +46,7 @@ MAILBOX_SIZE = 4096
 ROUTE_DEADLINE_S = 60.0
 RELEASE_DEADLINE_S = 3.0
 RING_AFTER_S = 0.2
+REFUSALS = {480: "Temporarily Unavailable", 500: "Server Internal Error", 503: "Service Unavailable"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,6 +455,8 @@ class Session:
             await self.leg.ring()
             await self._prepare()
             await self.leg.accept(self.option)
+        except MediaError as error:
+            self.post(_Fatal(error, 503))
         except ActiveCallError as error:
             self.post(_Fatal(error, 500))
 
@@ -532,7 +535,7 @@ class Session:
         if self.facts.phase is Phase.ANSWERED or self.facts.direction == "outbound":
             self.hang_up(by="system", cause="error", reason=str(error))
         else:
-            self.leg.reject(code, "Server Internal Error" if code == 500 else "Temporarily Unavailable")
+            self.leg.reject(code, REFUSALS[code])
 
     def _to_epoch_ms(self, monotonic_s: float) -> int:
         return int((monotonic_s + self._epoch_offset_s) * 1000)

@@ -36,6 +36,8 @@ from active_call.sip.message import Request, Response
 if TYPE_CHECKING:
     from active_call.legs.sip import SipGateway
 
+RETRY_AFTER_S = 5
+"""What a caller is told who finds us full: calls end all the time."""
 READY_WITHOUT_ACK_S = 2.0
 """An ACK that is this late does not keep the agent from speaking; the endpoint goes on waiting for it."""
 
@@ -93,7 +95,7 @@ class SipLeg:
             answer = self._sound.answer(self._incoming.sdp) if self._incoming.sdp else self._sound.offer(srtp=wants_srtp)
         except (NegotiationError, ParseError) as error:
             code, reason = (488, "Not Acceptable Here") if isinstance(error, NegotiationError) else (400, "Bad session description")
-            self.reject(code, reason, warning=str(error))
+            self._refuse(code, reason, cause="no_media", warning=str(error))
             raise
         headers = tuple((option.sip.headers if option.sip else {}).items())
         self._gateway.run(lambda endpoint, now: endpoint.answer(self._call, answer, now, headers=headers))
@@ -114,11 +116,16 @@ class SipLeg:
         self._gateway.adopt(handle, self)
         self.call_id = self._gateway.endpoint.dialog_info(handle).call_id
 
-    def reject(self, code: int, reason: str, *, warning: str = "") -> None:
+    def reject(self, code: int, reason: str) -> None:
+        self._refuse(code, reason, cause="rejected")
+
+    def _refuse(self, code: int, reason: str, *, cause: str, warning: str = "") -> None:
         if self._ended:
             return
-        self._why_ended = ("system", "rejected", warning or reason)
-        headers = (("Warning", f'399 active-call "{_quoted(warning)}"'),) if warning else ()
+        self._why_ended = ("system", cause, warning or reason)
+        headers: tuple[tuple[str, str], ...] = (("Warning", f'399 active-call "{_quoted(warning)}"'),) if warning else ()
+        if code == 503:
+            headers += (("Retry-After", str(RETRY_AFTER_S)),)
         self._gateway.run(lambda endpoint, now: endpoint.reject(self._call, code, reason, now, headers=headers))
 
     def hang_up(self, *, headers: Mapping[str, str], by: str, cause: str, reason: str) -> None:

@@ -30,7 +30,7 @@ class RecordingTap:
         self._streams: dict[int, list[Stream]] = {rate_hz: [] for rate_hz in RATES_HZ}
 
     def begin(self, stream: Stream, path: str, rate_hz: int) -> None:
-        """Record `stream` from the next tick on; a recording under way is finished first. Raises ValueError for a rate that is not offered."""
+        """Record `stream` from the next tick on, after finishing one under way. Raises ValueError for a rate that is not offered."""
         if rate_hz not in RATES_HZ:
             raise ValueError(f"cannot record at {rate_hz} Hz")
         self.end(stream)
