@@ -122,6 +122,16 @@ def test_options_is_answered_with_what_we_can_do(caller: Caller) -> None:
     assert "INVITE" in next(line for line in answer.split("\r\n") if line.startswith("Allow:"))
 
 
+def test_caller_from_outside_every_trunk_is_refused(tmp_path: Path) -> None:
+    trunks = '[[trunks]]\nname = "carrier"\nallow = ["203.0.113.0/24"]'
+    with running_server(tmp_path, PLAYBOOK, handler=f'{trunks}\n[handler]\ntype = "playbook"\ndefault = "main.md"') as guarded:
+        caller = Caller(guarded)
+        with contextlib.closing(caller.sock):
+            assert caller.invite(SDP).startswith("SIP/2.0 403 ")
+        assert "no trunk allows this address" in guarded.log
+        assert guarded.health()["calls_total"] == 0
+
+
 def test_server_that_is_full_answers_503_with_retry_after(tmp_path: Path) -> None:
     with running_server(
         tmp_path, PLAYBOOK.replace("Hello.", "A long greeting that goes on for a while. " * 5), extra="rtp_end_port = 20003"

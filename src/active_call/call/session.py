@@ -118,6 +118,7 @@ class Session:
     ) -> None:
         self.leg = leg
         self.services = services
+        self._own_option = option
         self.option = merged(option, services.defaults)
         self.playbook = playbook
         self._router = router
@@ -197,8 +198,9 @@ class Session:
 
     def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
         """End the call; the leg tells when it is over."""
-        extra = self.option.sip.hangup_headers if self.option.sip else {}
-        self.leg.hang_up(headers={**extra, **(headers or {})}, by=by, cause=cause, reason=reason)
+        own = self._own_option.sip.hangup_headers if self._own_option.sip else {}
+        agent = self._brain.hangup_headers() if self._brain is not None else {}
+        self.leg.hang_up(headers={**own, **agent, **(headers or {})}, by=by, cause=cause, reason=reason)
 
     # -- life
 
@@ -447,7 +449,7 @@ class Session:
     def accept(self, option: CallOption) -> None:
         """Answer the call: get the engines ready, then the leg."""
         self._deciding_until = None
-        self.option = merged(option, self.option)
+        self._own_option = merged(option, self._own_option)
         self.spawn(self._accept(), "accept")
 
     async def _accept(self) -> None:
@@ -469,9 +471,11 @@ class Session:
 
     async def _prepare(self) -> None:
         """Choose engines, wake the agent. Raises ConfigError or ProviderError when an engine cannot be had."""
+        of_playbook = CallOption()
         if self.playbook is not None:
             self.facts.playbook = self.playbook.file
-            self.option = merged(self.option, self.playbook.option)
+            of_playbook = self.playbook.option
+        self.option = merged(merged(self._own_option, of_playbook), self.services.defaults)
         choice = choose_speech(self.option, self.playbook)
         engines = self.services.engines
         recogniser: Recogniser = engines.get_recogniser(choice.asr)
@@ -520,6 +524,12 @@ class Session:
             self.record(Path(self.option.recorder.recorder_file.replace("{id}", self.id)), self.option.recorder.samplerate)
         elif policy is not None and policy.auto_start:
             self.record(policy.path_for(self.facts), policy.rate_hz)
+
+    def set_variable(self, key: str, value: Any) -> None:
+        """A variable of the call, known to its templates from now on and kept in the record."""
+        self.facts.variables[key] = value
+        if self._brain is not None:
+            self._brain.set_variable(key, value)
 
     def record(self, path: Path | None = None, rate_hz: int = 16_000) -> None:
         """Begin to record the call into `path`, or where the policy says."""

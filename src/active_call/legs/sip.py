@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol, TypeVar
 
 from active_call.base.errors import ActiveCallError, ParseError
@@ -41,6 +42,8 @@ class SipSettings:
     credentials: tuple[tuple[str, sip.Credentials], ...] = ()
     """Host of a registrar or trunk, and the credentials for calls through it."""
     has_tls: bool = True
+    allowed: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Source ranges of the trunks; where there are any, an INVITE from elsewhere is refused."""
 
 
 class SipGateway:
@@ -92,6 +95,10 @@ class SipGateway:
     # -- inbound
 
     def _incoming(self, event: sip.IncomingCall) -> None:
+        if not self._is_allowed(event.flow.remote.host):
+            log.warning("call refused", extra={"why": "no trunk allows this address", "peer": event.flow.remote.host})
+            self.run(lambda endpoint, now: endpoint.reject(event.call, 403, "Forbidden", now))
+            return
         public_ip = self.settings.external_ip or self._own_ip(event.flow.remote.host)
         leg = SipLeg(
             self,
@@ -102,6 +109,10 @@ class SipGateway:
         )
         self.adopt(event.call, leg)
         self._on_incoming(leg)
+
+    def _is_allowed(self, host: str) -> bool:
+        allowed = self.settings.allowed
+        return not allowed or any(ip_address(host) in network for network in allowed)
 
     # -- outbound
 

@@ -52,6 +52,7 @@ log = logging.getLogger("active_call.server")
 
 SUPPORTED_CODECS = ("pcmu", "pcma")
 CERTIFICATE_CHECK_S = 60.0
+ADMISSION_CHECK_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,8 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         await _warm(config, playbooks, engines)
         stack.push_async_callback(driver.close)
         listeners = await driver.listen(_listen_specs(config))
-        stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         await stack.enter_async_context(_background(_watch_certificate(driver)))
+        await stack.enter_async_context(_background(_watch_admission(directory, endpoint)))
 
         services = ApiServices(
             directory=directory,
@@ -111,6 +112,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             token=config.http_token,
         )
         http_port = await stack.enter_async_context(_http_server(config, services))
+        stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": http_port})
         yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint)
 
@@ -120,9 +122,8 @@ def _sip(config: Config, world: World, pool: MediaPool) -> tuple[Endpoint, SipGa
         EndpointConfig(listeners=(), user_agent=config.useragent, answer_options=config.enable_options_response), world.randomness
     )
     resolver = Resolver()
-    external_ip = config.external_ip if config.external_ip != "auto" else None
     settings = SipSettings(
-        external_ip=external_ip,
+        external_ip=config.public_ip,
         enable_srtp=config.enable_srtp,
         media=MediaSettings(
             bind_ip=config.rtp_address,
@@ -130,6 +131,7 @@ def _sip(config: Config, world: World, pool: MediaPool) -> tuple[Endpoint, SipGa
             latching=config.enable_rtp_latching,
         ),
         credentials=_credentials(config),
+        allowed=tuple(ipaddress.ip_network(network) for trunk in config.trunks for network in trunk.allow),
     )
     gateway = SipGateway(endpoint, pool, settings, world, resolver)
     driver = SipDriver(
@@ -146,10 +148,10 @@ def _sip(config: Config, world: World, pool: MediaPool) -> tuple[Endpoint, SipGa
 
 
 def _listen_specs(config: Config) -> list[ListenSpec]:
-    public = config.external_ip if config.external_ip != "auto" else None
-    specs = [ListenSpec("udp", config.addr, config.udp_port, public), ListenSpec("tcp", config.addr, config.udp_port, public)]
+    public_ip = config.public_ip
+    specs = [ListenSpec("udp", config.addr, config.udp_port, public_ip), ListenSpec("tcp", config.addr, config.udp_port, public_ip)]
     if config.tls_port is not None:
-        specs.append(ListenSpec("tls", config.addr, config.tls_port, public))
+        specs.append(ListenSpec("tls", config.addr, config.tls_port, public_ip))
     return specs
 
 
@@ -346,11 +348,8 @@ async def _watch_certificate(driver: SipDriver) -> None:
         driver.reload_certificate()
 
 
-def public_names(config: Config) -> list[str]:
-    """Names and addresses a development certificate should carry."""
-    names = ["localhost", "127.0.0.1"]
-    if config.external_ip and config.external_ip != "auto":
-        with contextlib.suppress(ValueError):
-            ipaddress.ip_address(config.external_ip)
-            names.append(config.external_ip)
-    return names
+async def _watch_admission(directory: Directory, endpoint: Endpoint) -> None:
+    """While the server is full or draining, the endpoint itself refuses new calls and OPTIONS with 503, which costs next to nothing."""
+    while True:
+        endpoint.set_accepting(directory.is_accepting)
+        await asyncio.sleep(ADMISSION_CHECK_S)
