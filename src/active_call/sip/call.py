@@ -30,10 +30,12 @@ from active_call.sip.events import (
 from active_call.sip.farewell import Farewell
 from active_call.sip.grammar import is_token
 from active_call.sip.message import Request, Response
+from active_call.sip.reason import Reason, format_reason
 from active_call.sip.renegotiation import Renegotiation
 from active_call.sip.requests import OutgoingRequest, in_dialog
 from active_call.sip.screening import options_reply
 from active_call.sip.server_transaction import ServerTransaction
+from active_call.sip.session_timer import SessionTimer
 
 _NOT_BY_REQUEST = frozenset(("INVITE", "ACK", "CANCEL", "BYE", "PRACK"))
 
@@ -60,6 +62,9 @@ class Call:
         self.state = state
         self.credentials = credentials
         self.dialog: Dialog | None = None
+        self.local_sdp: bytes | None = None
+        self.remote_sdp: bytes | None = None
+        self.timer = SessionTimer(core, self)
         self.renegotiation = Renegotiation(core, self)
         core.calls[self.handle] = self
 
@@ -105,6 +110,8 @@ class Call:
             raise LocalProtocolError(f"{method!r} is no method for this, or has its own operation")
         dialog = self._require_dialog()
         token = self._core.new_token()
+        if method == "UPDATE":
+            headers = (*headers, ("Supported", self._core.supported), *self.timer.request_headers())
         make = partial(in_dialog, self._core, dialog, method, headers, body, content_type)
         OutgoingRequest(self._core, make, self.credentials, partial(self._on_request_outcome, token, method)).send(now)
         self._our_requests[token] = None
@@ -130,6 +137,11 @@ class Call:
     def contact_user(self) -> str:
         """The user part of our Contact in this call."""
         return self.dialog.contact_user if self.dialog is not None else ""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the call is answered and acknowledged."""
+        return self.state is CallState.ACTIVE
 
     @property
     def is_first_invite_open(self) -> bool:
@@ -185,8 +197,17 @@ class Call:
             self.say_bye(now)
             self.end("no_ack", now)
 
+    def expire(self, now: float) -> bool:
+        """Nobody has refreshed the session: hang up (RFC 4028 §10). False while the call's state forbids a BYE."""
+        if not self.is_active:
+            return False
+        reason = format_reason(Reason("SIP", 408, "Session expired"))
+        self.say_bye(now, (("Reason", reason),))
+        self.end("session_expired", now)
+        return True
+
     def lose(self, code: int, reason: str, response: Response | None, now: float) -> None:
-        """A re-INVITE found the peer gone: 408, 481, or not to be sent (§12.2.1.2, §14.1)."""
+        """A re-INVITE or a refresh found the peer gone: 408, 481, or not to be sent (§12.2.1.2, §14.1)."""
         if self.state is CallState.ENDED:
             return
         cause = {481: "remote_bye", 503: "transport"}.get(code, "timeout")
@@ -198,6 +219,7 @@ class Call:
         if self.state is CallState.ENDED:
             return
         self.state = CallState.ENDED
+        self.timer.stop()
         self.renegotiation.stop(now)
         for token in self._pending_tokens:
             pending = self._core.pending_requests.pop(token)
@@ -225,12 +247,13 @@ class Call:
     def _on_request_outcome(
         self, token: TransactionToken, method: str, code: int, reason: str, response: Response | None, flow: Flow | None, now: float
     ) -> None:
-        del flow, now
+        del flow
         if token not in self._our_requests:
             return
         del self._our_requests[token]
         if method == "UPDATE" and response is not None and code < 300 and self.dialog is not None:
             self.dialog.refresh_target(response)
+            self.timer.take_response(response, now)
         self._core.emit(RequestCompleted(token, code, reason, response, self.handle))
 
 

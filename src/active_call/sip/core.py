@@ -80,6 +80,10 @@ class Core:
     def allow(self) -> str:
         return ", ".join(self.config.allow)
 
+    @property
+    def supported(self) -> str:
+        return ", ".join(self.config.supported)
+
     def emit(self, event: SipEvent) -> None:
         self.events.append(event)
 

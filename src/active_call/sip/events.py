@@ -150,7 +150,8 @@ class CallEnded:
     """The call is over, whoever ended it and in whatever state. Exactly one per call; nothing follows it.
 
     `cause`: `rejected` (final 3xx–6xx to our INVITE), `cancelled` (peer's CANCEL, or ours), `remote_bye`, `local_bye`, `no_ack`,
-    `timeout` (no response to a request), `transport` (could not be sent), `local_reject`. `code`/`reason` are the final response's,
+    `timeout` (no response to a request), `transport` (could not be sent), `local_reject`, `session_expired` (the peer did not refresh the
+    session in time, RFC 4028). `code`/`reason` are the final response's,
     where there is one; `message` is the request or response that ended the call.
     """
 
@@ -230,7 +231,10 @@ class EndpointConfig:
     user_agent: str
     answer_options: bool = True
     allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "MESSAGE", "UPDATE", "NOTIFY", "REFER")
-    supported: tuple[str, ...] = ()
+    supported: tuple[str, ...] = ("timer",)
+    """Option tags in lower case. Without `timer` the endpoint takes no part in session timers."""
+    session_expires_s: int = 1800
+    """The session interval that our INVITEs ask for (RFC 4028); 0 asks for none. What a peer asks for is agreed to either way."""
     t1_s: float = 0.5
     t2_s: float = 4.0
     t4_s: float = 5.0

@@ -35,8 +35,10 @@ class InboundCall(Call):
 
     def answer(self, sdp: bytes, now: float, headers: HeaderList) -> None:
         self._require(CallState.OFFERED)
-        self._invite.accept(sdp, now, headers)
+        self._invite.accept(sdp, now, (*headers, *self.timer.answer(self._invite.request, now)))
         self.state = CallState.ANSWERED
+        self.local_sdp = sdp
+        self.remote_sdp = self._invite.sdp
         self._require_dialog().is_confirmed = True
 
     def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> None:
@@ -67,6 +69,7 @@ class InboundCall(Call):
 
     def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
         self.state = CallState.ACTIVE
+        self.remote_sdp = sdp or self.remote_sdp
         if self._bye_headers is not None:
             self.hang_up(now, self._bye_headers)
             return

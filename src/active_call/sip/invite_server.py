@@ -123,7 +123,7 @@ class ServerInvite:
         if not any(name.lower() == "allow" for name, _ in headers):
             headers = (*headers, ("Allow", self._core.allow))
         if self._core.config.supported and code >= 200:
-            headers = (*headers, ("Supported", ", ".join(self._core.config.supported)))
+            headers = (*headers, ("Supported", self._core.supported))
         return Reply(code, reason, headers, sdp or b"", SDP_TYPE, self._contact_user, makes_dialog=True)
 
     def _start_timer(self, at: float, action: Callable[[float], None]) -> None:

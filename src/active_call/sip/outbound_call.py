@@ -66,8 +66,8 @@ class OutboundCall(Call):
         )
         request.headers.add("Allow", self._core.allow)
         if self._core.config.supported:
-            request.headers.add("Supported", ", ".join(self._core.config.supported))
-        add_body(request, spec.headers, spec.sdp or b"", SDP_TYPE)
+            request.headers.add("Supported", self._core.supported)
+        add_body(request, (*self.timer.request_headers(), *spec.headers), spec.sdp or b"", SDP_TYPE)
         return request, target, Origin(self._contact_user, None, spec.local_host)
 
     # -- operations ---------------------------------------------------------------------------------------------------------------------
@@ -106,7 +106,9 @@ class OutboundCall(Call):
             self._early[tag] = self._new_dialog(invite, response, flow)
             self._core.add_dialog(self._early[tag], self)
         if self.state is CallState.CALLING:
-            self._core.emit(CallProgress(self.handle, response, session_description(response)))
+            sdp = session_description(response)
+            self.remote_sdp = sdp or self.remote_sdp
+            self._core.emit(CallProgress(self.handle, response, sdp))
 
     def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
         dialog = self._early.pop(response.to.tag or "", None)
@@ -125,6 +127,9 @@ class OutboundCall(Call):
         self._forget_early()
         self._core.layer.timers.cancel(self._ring_timer)
         sdp = session_description(response)
+        self.local_sdp = self._spec.sdp
+        self.remote_sdp = sdp or self.remote_sdp
+        self.timer.take_response(response, now)
         if self._spec.sdp is None and sdp is not None:
             self.renegotiation.owe_ack(invite)
         else:
@@ -133,7 +138,7 @@ class OutboundCall(Call):
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
         del invite
-        if self.state is CallState.CALLING and response is not None and 300 <= code < 400 and self._redirect(response, now):
+        if self.state is CallState.CALLING and response is not None and self._try_again(response, now):
             return
         if self.state is CallState.CANCELLING:
             cause = self._end_cause
@@ -171,6 +176,21 @@ class OutboundCall(Call):
         self.state = CallState.CANCELLING
         self._invite.cancel(now, headers)
 
+    def _try_again(self, response: Response, now: float) -> bool:
+        """Whether the call goes on by another INVITE: elsewhere after a 3xx, with a longer interval after a 422."""
+        if 300 <= response.code < 400:
+            return self._redirect(response, now)
+        if response.code == 422 and self.timer.take_422(response):
+            self._send_anew(now)
+            return True
+        return False
+
+    def _send_anew(self, now: float) -> None:
+        """The same Call-ID and From with the next CSeq (§8.1.3.4, §8.1.3.5); dialogs of the refused INVITE are gone."""
+        self._forget_early()
+        self._invite = ClientInvite(self._core, self, self.credentials)
+        self._invite.send(now)
+
     def _redirect(self, response: Response, now: float) -> bool:
         """Follow the first usable Contact of the first 3xx (§8.1.3.4): same Call-ID and From, next CSeq."""
         if self._is_redirected:
@@ -184,9 +204,7 @@ class OutboundCall(Call):
             except ParseError:
                 continue
             self._request_uri = contact
-            self._forget_early()
-            self._invite = ClientInvite(self._core, self, self.credentials)
-            self._invite.send(now)
+            self._send_anew(now)
             return True
         return False
 

@@ -7,8 +7,8 @@ One offer at a time:
     offer in a 2xx (delayed)    the ACK waits for `answer_offer`
 
 Enters: requests and responses of the dialog, the leg's offers and answers. Leaves: INVITE, ACK, responses, OfferReceived and OfferAnswered.
-An UPDATE without a description is answered here: it refreshes target or session, and asks nothing of the leg. Session timers (RFC 4028)
-belong here, too: what refreshes a session passes through these functions.
+An UPDATE without a description is answered here: it refreshes target or session, and asks nothing of the leg. A refresh of ours by
+re-INVITE repeats our description unchanged; the leg hears of it only when the peer's answer is not the one it knows (RFC 4028 §7.4).
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Renegotiation:
         self._ours: ClientInvite | None = None
         self._our_sdp: bytes | None = None
         self._our_headers: HeaderList = ()
+        self._is_refresh = False
         self._n_glares = 0
         self._retry: Timer | None = None
         self._ack_owed: ClientInvite | None = None
@@ -57,10 +58,21 @@ class Renegotiation:
         """Send a re-INVITE; OfferAnswered follows. Raises LocalProtocolError while another offer is open."""
         if self._is_offering or self._theirs is not None or self._ack_owed is not None:
             raise LocalProtocolError("another offer is open")
-        if any(invite.state is ServerInviteState.ANSWERED for invite in self._unacknowledged.values()):
+        if self._has_unacknowledged:
             raise LocalProtocolError("the peer has not acknowledged our last answer yet")
+        self._start(sdp, headers, now, is_refresh=False)
+
+    def refresh(self, now: float) -> bool:
+        """Send a re-INVITE that changes nothing; False while another offer is open."""
+        if self._is_offering or self._theirs is not None or self._ack_owed is not None or self._has_unacknowledged:
+            return False
+        self._start(self._call.local_sdp, (), now, is_refresh=True)
+        return True
+
+    def _start(self, sdp: bytes | None, headers: HeaderList, now: float, *, is_refresh: bool) -> None:
         self._our_sdp = sdp
         self._our_headers = headers
+        self._is_refresh = is_refresh
         self._n_glares = 0
         self._send(now)
 
@@ -68,13 +80,18 @@ class Renegotiation:
     def _is_offering(self) -> bool:
         return self._ours is not None or (self._retry is not None and self._retry.action is not None)
 
+    @property
+    def _has_unacknowledged(self) -> bool:
+        return any(invite.state is ServerInviteState.ANSWERED for invite in self._unacknowledged.values())
+
     def owe_ack(self, invite: ClientInvite) -> None:
         """`invite` had no description, its 2xx has: the ACK waits for `answer_offer`."""
         self._ack_owed = invite
 
     def make_invite(self) -> Attempt:
         sdp = self._our_sdp
-        headers = (*self._our_headers, ("Allow", self._core.allow))
+        own = (("Allow", self._core.allow), ("Supported", self._core.supported), *self._call.timer.request_headers())
+        headers = (*self._our_headers, *own)
         return in_dialog(self._core, self._dialog, "INVITE", headers, sdp or b"", SDP_TYPE)
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
@@ -90,12 +107,16 @@ class Renegotiation:
             invite.acknowledge(dialog, now)
             return
         self._ours = None
+        self._call.timer.take_response(response, now)
         sdp = session_description(response)
         if self._our_sdp is None and sdp is not None:
             self.owe_ack(invite)
         else:
             invite.acknowledge(dialog, now)
-        self._core.emit(OfferAnswered(self._call.handle, response.code, sdp))
+            self._call.local_sdp = self._our_sdp or self._call.local_sdp
+        if not self._is_refresh or (sdp is not None and sdp != self._call.remote_sdp):
+            self._core.emit(OfferAnswered(self._call.handle, response.code, sdp))
+        self._call.remote_sdp = sdp or self._call.remote_sdp
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
         if self._is_stopped or invite is not self._ours:
@@ -108,6 +129,12 @@ class Renegotiation:
             return
         if code in (408, 481) or response is None:
             self._call.lose(code, reason, response, now)
+            return
+        if code == 422 and self._call.timer.take_422(response):
+            self._send(now)
+            return
+        if self._is_refresh:
+            self._call.timer.on_refresh_refused(now)
             return
         self._core.emit(OfferAnswered(self._call.handle, code, None))
 
@@ -153,14 +180,17 @@ class Renegotiation:
         if self._ack_owed is not None:
             invite, self._ack_owed = self._ack_owed, None
             invite.acknowledge(self._dialog, now, sdp)
+            self._call.local_sdp = sdp
             return
         theirs, self._theirs = self._theirs, None
         if theirs is None:
             raise LocalProtocolError("the peer has no offer open")
+        self._call.local_sdp = sdp
+        self._call.remote_sdp = session_description(theirs.request) or self._call.remote_sdp
         if isinstance(theirs, ServerTransaction):
             self._reply_update(theirs, sdp, now)
             return
-        theirs.accept(sdp, now)
+        theirs.accept(sdp, now, self._call.timer.answer(theirs.request, now))
         self._unacknowledged[theirs.cseq] = theirs
 
     def refuse_offer(self, code: int, reason: str, now: float) -> None:
@@ -188,6 +218,7 @@ class Renegotiation:
         del now
         self._unacknowledged.pop(invite.cseq, None)
         if invite.sdp is None:
+            self._call.remote_sdp = sdp or self._call.remote_sdp
             self._core.emit(OfferAnswered(self._call.handle, 200, sdp))
 
     def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
@@ -236,5 +267,7 @@ class Renegotiation:
         return True
 
     def _reply_update(self, transaction: ServerTransaction, sdp: bytes, now: float) -> None:
-        headers = (("Allow", self._core.allow),)
+        headers: HeaderList = (("Allow", self._core.allow), ("Supported", self._core.supported))
+        if not self._call.is_first_invite_open:
+            headers = (*headers, *self._call.timer.answer(transaction.request, now))
         self._core.reply(transaction, Reply(200, "OK", headers, sdp, SDP_TYPE, self._dialog.contact_user), now)
