@@ -95,12 +95,12 @@ class Call:
 
     def answer_offer(self, sdp: bytes, now: float) -> None:
         """Answer the peer's open offer."""
-        self._require(CallState.ACTIVE, CallState.ANSWERED)
+        self._require(CallState.ACTIVE, CallState.ANSWERED, CallState.OFFERED)
         self.renegotiation.answer_offer(sdp, now)
 
     def refuse_offer(self, code: int, reason: str, now: float) -> None:
         """Refuse the peer's open offer."""
-        self._require(CallState.ACTIVE, CallState.ANSWERED)
+        self._require(CallState.ACTIVE, CallState.ANSWERED, CallState.OFFERED)
         self.renegotiation.refuse_offer(code, reason, now)
 
     def request(self, method: str, now: float, headers: HeaderList, body: bytes, content_type: str) -> TransactionToken:
@@ -163,12 +163,17 @@ class Call:
             case "OPTIONS":
                 self._core.reply(transaction, options_reply(self._core), now)
             case "PRACK":
-                self._core.reply(transaction, Reply(481, "Call/Transaction Does Not Exist"), now)
+                self.handle_prack(transaction, request, now)
             case _:
                 token = self._core.new_token()
                 self._core.pending_requests[token] = PendingRequest(self, transaction)
                 self._pending_tokens.add(token)
                 self._core.emit(RequestReceived(self.handle, token, request))
+
+    def handle_prack(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A PRACK; here it acknowledges nothing (RFC 3262 §3)."""
+        del request
+        self._core.reply(transaction, Reply(481, "Call/Transaction Does Not Exist"), now)
 
     def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
         """An ACK that belongs to no transaction, so to a 2xx of ours."""

@@ -230,9 +230,11 @@ class EndpointConfig:
     listeners: tuple[Listener, ...]
     user_agent: str
     answer_options: bool = True
-    allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "MESSAGE", "UPDATE", "NOTIFY", "REFER")
-    supported: tuple[str, ...] = ("timer",)
+    allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "MESSAGE", "PRACK", "UPDATE", "NOTIFY", "REFER")
+    supported: tuple[str, ...] = ("timer", "100rel")
     """Option tags in lower case. Without `timer` the endpoint takes no part in session timers."""
+    prefer_reliable_provisionals: bool = False
+    """Send 180 and 183 reliably (RFC 3262) to callers that only support it; to those that require it they always are."""
     session_expires_s: int = 1800
     """The session interval that our INVITEs ask for (RFC 4028); 0 asks for none. What a peer asks for is agreed to either way."""
     t1_s: float = 0.5

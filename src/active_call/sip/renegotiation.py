@@ -175,6 +175,13 @@ class Renegotiation:
         self._theirs = transaction
         self._core.emit(OfferReceived(self._call.handle, sdp, request))
 
+    def handle_prack_offer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A PRACK with a new offer (RFC 3262 §5); the answer goes into its 200."""
+        if self._refuse_collision(transaction, now, is_busy=False):
+            return
+        self._theirs = transaction
+        self._core.emit(OfferReceived(self._call.handle, session_description(request), request))
+
     def answer_offer(self, sdp: bytes, now: float) -> None:
         """Answer the peer's open offer, or give it ours where it asked for one. Raises LocalProtocolError when none is open."""
         if self._ack_owed is not None:
@@ -268,6 +275,6 @@ class Renegotiation:
 
     def _reply_update(self, transaction: ServerTransaction, sdp: bytes, now: float) -> None:
         headers: HeaderList = (("Allow", self._core.allow), ("Supported", self._core.supported))
-        if not self._call.is_first_invite_open:
+        if transaction.request.method == "UPDATE" and not self._call.is_first_invite_open:
             headers = (*headers, *self._call.timer.answer(transaction.request, now))
         self._core.reply(transaction, Reply(200, "OK", headers, sdp, SDP_TYPE, self._dialog.contact_user), now)
