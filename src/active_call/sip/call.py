@@ -36,8 +36,9 @@ from active_call.sip.requests import OutgoingRequest, in_dialog
 from active_call.sip.screening import options_reply
 from active_call.sip.server_transaction import ServerTransaction
 from active_call.sip.session_timer import SessionTimer
+from active_call.sip.transfer import Transfers, is_refer_notify, wants_no_notify
 
-_NOT_BY_REQUEST = frozenset(("INVITE", "ACK", "CANCEL", "BYE", "PRACK"))
+_NOT_BY_REQUEST = frozenset(("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "REFER"))
 
 
 class CallState(Enum):
@@ -66,6 +67,7 @@ class Call:
         self.remote_sdp: bytes | None = None
         self.timer = SessionTimer(core, self)
         self.renegotiation = Renegotiation(core, self)
+        self.transfers = Transfers(core, self)
         core.calls[self.handle] = self
 
     # -- operations ---------------------------------------------------------------------------------------------------------------------
@@ -105,9 +107,22 @@ class Call:
 
     def request(self, method: str, now: float, headers: HeaderList, body: bytes, content_type: str) -> TransactionToken:
         """Send another request inside the dialog."""
-        self._require(CallState.ACTIVE, CallState.ANSWERED)
         if method in _NOT_BY_REQUEST or not is_token(method):
             raise LocalProtocolError(f"{method!r} is no method for this, or has its own operation")
+        return self.send_request(method, now, headers, body, content_type)
+
+    def refer(self, refer_to: str, referred_by: str | None, now: float, headers: HeaderList) -> TransactionToken:
+        """Send REFER."""
+        return self.transfers.refer(refer_to, referred_by, headers, now)
+
+    def notify_transfer(self, code: int, reason: str, now: float, *, is_final: bool) -> None:
+        """Tell the peer how the transfer goes that it has asked for."""
+        self._require(CallState.ACTIVE, CallState.ANSWERED)
+        self.transfers.notify(code, reason, now, is_final=is_final)
+
+    def send_request(self, method: str, now: float, headers: HeaderList, body: bytes = b"", content_type: str = "") -> TransactionToken:
+        """Send a request of any method inside the dialog and report its outcome by RequestCompleted."""
+        self._require(CallState.ACTIVE, CallState.ANSWERED)
         dialog = self._require_dialog()
         token = self._core.new_token()
         if method == "UPDATE":
@@ -144,6 +159,11 @@ class Call:
         return self.state is CallState.ACTIVE
 
     @property
+    def is_answered(self) -> bool:
+        """Whether a 2xx has been sent or received, and nobody has hung up."""
+        return self.state in (CallState.ACTIVE, CallState.ANSWERED)
+
+    @property
     def is_first_invite_open(self) -> bool:
         """Whether the INVITE that made this call has no final response of ours yet."""
         return self.state is CallState.OFFERED
@@ -164,11 +184,19 @@ class Call:
                 self._core.reply(transaction, options_reply(self._core), now)
             case "PRACK":
                 self.handle_prack(transaction, request, now)
+            case "REFER":
+                self.transfers.handle_refer(transaction, request, now)
+            case "NOTIFY" if is_refer_notify(request):
+                self.transfers.handle_notify(transaction, request, now)
             case _:
-                token = self._core.new_token()
-                self._core.pending_requests[token] = PendingRequest(self, transaction)
-                self._pending_tokens.add(token)
-                self._core.emit(RequestReceived(self.handle, token, request))
+                self._core.emit(RequestReceived(self.handle, self.add_pending(transaction), request))
+
+    def add_pending(self, transaction: ServerTransaction) -> TransactionToken:
+        """Have a request wait for `Endpoint.respond`, or for the end of the call."""
+        token = self._core.new_token()
+        self._core.pending_requests[token] = PendingRequest(self, transaction)
+        self._pending_tokens.add(token)
+        return token
 
     def handle_prack(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A PRACK; here it acknowledges nothing (RFC 3262 §3)."""
@@ -180,9 +208,16 @@ class Call:
         if not self.renegotiation.handle_ack(request, now):
             self._core.drop(flow, "stray_ack", f"CSeq {request.cseq.number} acknowledges nothing")
 
-    def settle(self, token: TransactionToken) -> None:
+    def reply_headers(self, request: Request, code: int) -> HeaderList:
+        """What the answer to a request of the peer has to say beside what the leg says."""
+        is_silent_refer = request.method == "REFER" and code < 300 and wants_no_notify(request)
+        return (("Refer-Sub", "false"),) if is_silent_refer else ()
+
+    def settle(self, token: TransactionToken, request: Request, code: int, now: float) -> None:
         """A request of the peer has had its final response."""
         self._pending_tokens.discard(token)
+        if request.method == "REFER" and code < 300:
+            self.transfers.accept(request, now)
 
     def on_remote_bye(self, request: Request, now: float) -> None:
         """The peer has hung up."""
@@ -225,6 +260,7 @@ class Call:
             return
         self.state = CallState.ENDED
         self.timer.stop()
+        self.transfers.stop()
         self.renegotiation.stop(now)
         for token in self._pending_tokens:
             pending = self._core.pending_requests.pop(token)
@@ -260,6 +296,8 @@ class Call:
             self.dialog.refresh_target(response)
             self.timer.take_response(response, now)
         self._core.emit(RequestCompleted(token, code, reason, response, self.handle))
+        if method == "REFER":
+            self.transfers.on_refer_outcome(token, response, now)
 
 
 def uri_text_of(value: str) -> str:

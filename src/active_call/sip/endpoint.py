@@ -177,7 +177,7 @@ class Endpoint:
     def request(
         self, call: CallHandle, method: str, now: float, *, headers: HeaderList = (), body: bytes = b"", content_type: str = ""
     ) -> TransactionToken:
-        """Send INFO, MESSAGE, REFER, NOTIFY, UPDATE … inside the call; RequestCompleted follows."""
+        """Send INFO, MESSAGE, NOTIFY, UPDATE … inside the call; RequestCompleted follows."""
         return self._call(call).request(method, now, headers, body, content_type)
 
     def respond(
@@ -191,7 +191,7 @@ class Endpoint:
         body: bytes = b"",
         content_type: str = "",
     ) -> None:
-        """Answer RequestReceived."""
+        """Answer RequestReceived or TransferRequested."""
         pending = self._core.pending_requests.get(token)
         if pending is None:
             raise LocalProtocolError("no request waits under this token; it was answered, or its call has ended")
@@ -199,10 +199,25 @@ class Endpoint:
             raise LocalProtocolError(f"{code} is no status code")
         reason = checked_reason(reason)
         contact = pending.call.contact_user if pending.transaction.request.method in ("REFER", "NOTIFY") and code < 300 else None
+        request = pending.transaction.request
+        headers = (*headers, *pending.call.reply_headers(request, code))
         self._core.reply(pending.transaction, Reply(code, reason, headers, body, content_type, contact), now)
         if code >= 200:
             del self._core.pending_requests[token]
-            pending.call.settle(token)
+            pending.call.settle(token, request, code, now)
+
+    def refer(
+        self, call: CallHandle, refer_to: str, now: float, *, referred_by: str | None = None, headers: HeaderList = ()
+    ) -> TransactionToken:
+        """Ask the peer to call `refer_to`; RequestCompleted follows, and after a 2xx TransferProgress until one is `final`.
+
+        `refer_to` and `referred_by` are URIs or whole name-addr values; for an attended transfer `refer_to` has an escaped `?Replaces=…`.
+        """
+        return self._call(call).refer(refer_to, referred_by, now, headers)
+
+    def notify_transfer(self, call: CallHandle, code: int, reason: str, now: float, *, final: bool) -> None:
+        """After TransferRequested was answered with 2xx: tell the peer what the target says; `final` ends the telling."""
+        self._call(call).notify_transfer(code, reason, now, is_final=final)
 
     def request_outside(
         self,

@@ -117,6 +117,8 @@ class IncomingCall:
     request: Request
     flow: Flow
     sdp: bytes | None
+    replaces: CallHandle | None = None
+    """The live call that this one is to take the place of (RFC 3891); it is the leg's to join the two and hang up the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ class OfferAnswered:
 
 @dataclass(frozen=True, slots=True)
 class RequestReceived:
-    """Another request inside a call (INFO, MESSAGE, NOTIFY, REFER …), to be answered with `respond(token, …)`."""
+    """Another request inside a call (INFO, MESSAGE, NOTIFY …), to be answered with `respond(token, …)`."""
 
     call: CallHandle
     token: TransactionToken
@@ -209,6 +211,35 @@ class MessageDropped:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """How the transfer goes that a REFER of ours has asked for. After `final` nothing follows, and the call may be hung up at once.
+
+    `code` and `reason` are what the target answered, as far as the peer tells: 0 when its last word does not say, 202 when it has announced
+    not to tell anything, 408 when it stays silent. A REFER that is refused is told by RequestCompleted alone.
+    """
+
+    call: CallHandle
+    code: int
+    reason: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequested:
+    """A REFER inside a call, to be answered with `respond(token, 202, …)`, then `notify_transfer`; or `respond(token, 603, …)`.
+
+    `refer_to` is the URI without its embedded headers, `replaces` the value of the one that an attended transfer puts there, resolved, and
+    `referred_by` the header as it came.
+    """
+
+    call: CallHandle
+    token: TransactionToken
+    refer_to: str
+    referred_by: str | None
+    replaces: str | None
+
+
 SipEvent = (
     IncomingCall
     | CallProgress
@@ -220,6 +251,8 @@ SipEvent = (
     | RequestReceived
     | RequestCompleted
     | MessageDropped
+    | TransferProgress
+    | TransferRequested
 )
 
 
@@ -231,8 +264,10 @@ class EndpointConfig:
     user_agent: str
     answer_options: bool = True
     allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "MESSAGE", "PRACK", "UPDATE", "NOTIFY", "REFER")
-    supported: tuple[str, ...] = ("timer", "100rel")
+    supported: tuple[str, ...] = ("timer", "100rel", "replaces", "norefersub")
     """Option tags in lower case. Without `timer` the endpoint takes no part in session timers."""
+    refer_timeout_s: float = 60.0
+    """How long an accepted REFER waits for a NOTIFY before the transfer counts as untold."""
     prefer_reliable_provisionals: bool = False
     """Send 180 and 183 reliably (RFC 3262) to callers that only support it; to those that require it they always are."""
     session_expires_s: int = 1800

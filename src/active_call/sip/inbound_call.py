@@ -11,7 +11,7 @@ from active_call.base.errors import LocalProtocolError
 from active_call.sip.call import Call, CallState
 from active_call.sip.core import Core, Reply
 from active_call.sip.dialog import Dialog
-from active_call.sip.events import CallConfirmed, Flow, HeaderList, IncomingCall, OfferAnswered
+from active_call.sip.events import CallConfirmed, CallHandle, Flow, HeaderList, IncomingCall, OfferAnswered
 from active_call.sip.invite_server import ServerInvite
 from active_call.sip.message import Request, Response, session_description
 from active_call.sip.reliable import wants_reliable
@@ -21,7 +21,7 @@ from active_call.sip.server_transaction import ServerTransaction
 class InboundCall(Call):
     """See the module. Making one emits IncomingCall."""
 
-    def __init__(self, core: Core, transaction: ServerTransaction, dialog: Dialog) -> None:
+    def __init__(self, core: Core, transaction: ServerTransaction, dialog: Dialog, replaces: CallHandle | None = None) -> None:
         super().__init__(core, CallState.OFFERED)
         transaction.to_tag = dialog.local_tag
         self.dialog = dialog
@@ -31,7 +31,7 @@ class InboundCall(Call):
         if wants_reliable(core.config, transaction.request):
             self._invite.make_reliable(self._on_prack_missing)
         core.add_dialog(dialog, self)
-        core.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp))
+        core.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp, replaces))
 
     def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> None:
         self._require(CallState.OFFERED)
