@@ -31,6 +31,8 @@ from active_call.sip.events import (
     HeaderList,
     Listener,
     OutboundInvite,
+    RegistrationHandle,
+    RegistrationSpec,
     RequestCompleted,
     SipEvent,
     TransactionToken,
@@ -42,6 +44,7 @@ from active_call.sip.grammar import is_token
 from active_call.sip.headers import Headers, format_name_addr
 from active_call.sip.message import Response
 from active_call.sip.outbound_call import OutboundCall
+from active_call.sip.registration import Registration
 from active_call.sip.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.routing import Listeners, uri_of
 from active_call.sip.transaction_layer import TransactionLayer
@@ -98,6 +101,8 @@ class Endpoint:
         if flow.connection_id is not None:
             self._framers.pop(flow.connection_id, None)
         self._core.layer.handle_connection_lost(flow, reason, now)
+        for registration in list(self._core.registrations.values()):
+            registration.handle_connection_lost(flow, now)
 
     def handle_transport_error(self, transmit_id: int, reason: str, now: float) -> None:
         """The transmit of that id could not be carried out."""
@@ -269,6 +274,18 @@ class Endpoint:
 
         OutgoingRequest(core, make, credentials, partial(self._on_outside_outcome, token)).send(now)
         return token
+
+    def register(self, spec: RegistrationSpec, now: float) -> RegistrationHandle:
+        """Bind our contact to an address of record and keep it bound; RegistrationChanged follows, now and whenever that changes."""
+        registration = Registration(self._core, spec)
+        registration.start(now)
+        return registration.handle
+
+    def unregister(self, registration: RegistrationHandle, now: float) -> None:
+        """Take the binding back; RegistrationChanged(`unregistered`) is the last of it. Does nothing for one that is gone."""
+        known = self._core.registrations.get(registration)
+        if known is not None:
+            known.close(now)
 
     def dialog_info(self, call: CallHandle) -> DialogInfo:
         """The call's dialog as it stands."""

@@ -17,6 +17,9 @@ CallHandle = NewType("CallHandle", str)
 """Names one INVITE usage inside the endpoint; unrelated to the Call-ID header."""
 TransactionToken = NewType("TransactionToken", str)
 """Names one out-of-call or in-dialog request that somebody waits for."""
+RegistrationHandle = NewType("RegistrationHandle", str)
+"""Names one registration inside the endpoint."""
+RegistrationState = Literal["registered", "failed", "unregistered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,26 @@ class OutboundInvite:
     call_id: str | None = None
     transport: TransportName | None = None
     """Overrides the transport that the URI asks for or implies."""
+    local_host: str | None = None
+    """Goes into Via and Contact when the listener's public host is a wildcard address."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationSpec:
+    """What it takes to register. `name` comes back in every RegistrationChanged."""
+
+    name: str
+    registrar_uri: str
+    """The request URI: `sip:` and the registrar's host, perhaps with a port and `;transport=`."""
+    aor_uri: str
+    """The address of record that calls are made to; From and To."""
+    credentials: tuple[Credentials, ...] = ()
+    expires_s: int = 3600
+    contact_user: str | None = None
+    """The user part of our Contact; None: that of the address of record."""
+    headers: HeaderList = ()
+    proxy: str | None = None
+    transport: TransportName | None = None
     local_host: str | None = None
     """Goes into Via and Contact when the listener's public host is a wildcard address."""
 
@@ -240,6 +263,21 @@ class TransferRequested:
     replaces: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class RegistrationChanged:
+    """A registration has come about, failed, or been taken back. While it fails for the same reason it is not told again, but tried again.
+
+    `code` and `reason` are the registrar's; 408 nobody answered, 503 it could not be sent, 0 there was nothing to take back. `expires_s` is
+    what the registrar has granted; it is refreshed before that.
+    """
+
+    name: str
+    state: RegistrationState
+    code: int
+    reason: str
+    expires_s: int | None = None
+
+
 SipEvent = (
     IncomingCall
     | CallProgress
@@ -253,6 +291,7 @@ SipEvent = (
     | MessageDropped
     | TransferProgress
     | TransferRequested
+    | RegistrationChanged
 )
 
 
