@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.events import Credentials, RegistrationChanged, RegistrationSpec, Target
@@ -281,3 +283,45 @@ def test_two_registrations_are_told_apart(bench, wire):
     bench.feed(wire.response(second, 200, "OK", extra=granted(second, 60)))
     bench.feed(wire.response(first, 403))
     assert [(e.name, e.state) for e in bench.of(RegistrationChanged)] == [("other", "registered"), ("telnyx", "failed")]
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("reply"), st.sampled_from((100, 200, 200, 202, 302, 401, 403, 408, 423, 480, 500, 501, 503))),
+    st.tuples(st.just("wait"), st.sampled_from((0.1, 1.0, 33.0, 400.0, 4000.0))),
+    st.tuples(st.just("lose"), st.just(0)),
+    st.tuples(st.just("break"), st.just(0)),
+    st.tuples(st.just("leave"), st.just(0)),
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, max_size=20))
+def test_any_registrar_leaves_one_registration_with_counting_cseqs_and_nothing_behind(wire, steps):
+    bench = wire.Bench(flow=wire.TCP)
+    handle, _ = begin(bench)
+    for number, (what, argument) in enumerate(steps):
+        match what:
+            case "reply":
+                extra = (*granted(bench.sent[-1], 600), ("Min-Expires", "4000"), (CHALLENGE[0], CHALLENGE[1].format(number)))
+                bench.feed(wire.response(bench.sent[-1], argument, extra=extra))
+            case "wait":
+                bench.advance(argument)
+            case "lose":
+                bench.endpoint.handle_connection_lost(wire.TCP, "closed", bench.now)
+                bench.drain()
+            case "break":
+                bench.endpoint.handle_transport_error(bench.sent[-1].transmit.id, "refused", bench.now)
+                bench.drain()
+            case "leave":
+                bench.do(lambda now: bench.endpoint.unregister(handle, now))
+        assert bench.endpoint.n_transactions <= 1
+    bench.do(lambda now: bench.endpoint.unregister(handle, now))
+    bench.advance(100)
+    assert bench.endpoint.next_timeout() is None
+    assert bench.counts == (0, 0, 0)
+    numbers = [int(m.get("CSeq").split()[0]) for m in bench.sent]
+    assert numbers == sorted(numbers)
+    assert len({m.get("Call-ID") for m in bench.sent}) == 1
+    states = [event.state for event in bench.of(RegistrationChanged)]
+    assert states.count("unregistered") == 1
+    assert states[-1] == "unregistered"

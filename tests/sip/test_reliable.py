@@ -147,6 +147,27 @@ def test_offer_in_reliable_progress_is_answered_in_the_prack_3262_5(bench, wire)
     assert bench.of(CallAnswered)[0].sdp is None
 
 
+def test_reliable_progress_of_a_reinvite_is_acknowledged_and_its_answer_counts_3262_5(bench, wire):
+    call, invite = dial(bench, wire)
+    bench.feed(wire.response(invite, 200, body=wire.ANSWER))
+    (again,) = bench.do(lambda now: bench.endpoint.offer(call, wire.OFFER, now))
+    assert "100rel" in again.get("Supported")
+    (prack,) = bench.feed(wire.response(again, 183, body=wire.ANSWER, extra=rseq(9)))
+    assert (prack.get("RAck"), prack.get("CSeq")) == ("9 2 INVITE", "3 PRACK")
+    assert bench.feed(wire.response(again, 183, body=wire.ANSWER, extra=rseq(9))) == []
+    (ack,) = bench.feed(wire.response(again, 200))
+    assert (ack.method, ack.get("CSeq")) == ("ACK", "2 ACK")
+    (answered,) = bench.of(OfferAnswered)
+    assert (answered.code, answered.sdp) == (200, wire.ANSWER)
+
+
+def test_reinvite_without_an_offer_does_not_invite_one_in_progress(bench, wire):
+    call, invite = dial(bench, wire)
+    bench.feed(wire.response(invite, 200, body=wire.ANSWER))
+    (again,) = bench.do(lambda now: bench.endpoint.offer(call, None, now))
+    assert "100rel" not in again.get("Supported")
+
+
 # -- we serve the INVITE ------------------------------------------------------------------------------------------------------------------
 
 
@@ -195,6 +216,17 @@ def test_endpoint_without_the_extension_refuses_by_420(wire):
     bench = wire.Bench(config=replace(wire.Bench().config, supported=("timer",)))
     (reply,) = bench.feed(wire.request("INVITE", body=wire.OFFER, extra=(REQUIRE,)))
     assert (reply.code, reply.get("Unsupported")) == (420, "100rel")
+
+
+def test_malformed_headers_are_refused_even_when_they_would_wait(bench, wire):
+    call = called(bench, wire, REQUIRE)
+    (early,) = ring(bench, call, sdp=wire.ANSWER)
+    bad = (("X-Bad", "a\r\nb"),)
+    with pytest.raises(LocalProtocolError):
+        bench.endpoint.ring(call, bench.now, headers=bad)
+    with pytest.raises(LocalProtocolError):
+        bench.endpoint.answer(call, wire.ANSWER, bench.now, headers=bad)
+    assert [m.code for m in bench.feed(prack(wire, early))] == [200]
 
 
 def test_second_progress_waits_for_the_prack_of_the_first_3262_3(bench, wire):
@@ -309,6 +341,7 @@ def test_new_offer_in_a_prack_is_answered_in_its_200_3262_5(bench, wire):
     assert offer.sdp == wire.OFFER
     (ok,) = bench.do(lambda now: bench.endpoint.answer_offer(call, wire.ANSWER, now))
     assert (ok.code, ok.get("CSeq"), ok.body) == (200, "101 PRACK", wire.ANSWER)
+    assert not ok.all("Contact")
 
 
 def test_long_ringing_sends_another_reliable_response_each_minute_3261_13_3_1_1(bench, wire):

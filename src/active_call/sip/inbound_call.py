@@ -12,6 +12,7 @@ from active_call.sip.call import Call, CallState
 from active_call.sip.core import Core, Reply
 from active_call.sip.dialog import Dialog
 from active_call.sip.events import CallConfirmed, CallHandle, Flow, HeaderList, IncomingCall, OfferAnswered
+from active_call.sip.headers import Headers
 from active_call.sip.invite_server import ServerInvite
 from active_call.sip.message import Request, Response, session_description
 from active_call.sip.reliable import wants_reliable
@@ -40,6 +41,7 @@ class InboundCall(Call):
 
     def answer(self, sdp: bytes, now: float, headers: HeaderList) -> None:
         self._require(CallState.OFFERED)
+        Headers(headers)
         self._invite.accept(sdp, now, (*headers, *self.timer.answer(self._invite.request, now)))
         self.state = CallState.ANSWERED
         self.local_sdp = self._invite.early_sdp or sdp

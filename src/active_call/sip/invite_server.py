@@ -20,6 +20,7 @@ from active_call.base.errors import LocalProtocolError
 from active_call.sip.client_transaction import LIFETIME_T1S
 from active_call.sip.core import SDP_TYPE, Core, Reply
 from active_call.sip.events import HeaderList
+from active_call.sip.headers import Headers
 from active_call.sip.message import Request, session_description
 from active_call.sip.reliable import ReliableResponses
 from active_call.sip.server_transaction import ServerTransaction
@@ -114,6 +115,7 @@ class ServerInvite:
         """Send the 200 and repeat it until the ACK comes. Where the descriptions are exchanged already, it repeats ours or has none."""
         self._require_pending()
         if self._reliable is not None and self._reliable.holds_back_success:
+            Headers(headers)  # sent later only, when nobody could be told that they are malformed
             self._waiting_success = (sdp, headers)
             return
         if self.early_sdp is not None:

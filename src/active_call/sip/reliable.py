@@ -20,6 +20,7 @@ from active_call.sip.core import SDP_TYPE, Core, Reply
 from active_call.sip.dialog import Dialog
 from active_call.sip.events import Credentials, EndpointConfig, Flow
 from active_call.sip.grammar import LWS
+from active_call.sip.headers import Headers
 from active_call.sip.message import Request, Response
 from active_call.sip.requests import OutgoingRequest, in_dialog
 from active_call.sip.server_transaction import ServerTransaction
@@ -96,7 +97,8 @@ class ReliableResponses:
         return self._outstanding is not None
 
     def send(self, reply: Reply, now: float) -> None:
-        """Send `reply` reliably, once those before it are acknowledged."""
+        """Send `reply` reliably, once those before it are acknowledged. Raises LocalProtocolError for headers that could not be sent."""
+        Headers(reply.headers)
         self._queue.append(reply)
         self.resume(now)
 

@@ -22,6 +22,7 @@ from active_call.sip.events import Flow, HeaderList, OfferAnswered, OfferReceive
 from active_call.sip.invite_client import ClientInvite
 from active_call.sip.invite_server import ServerInvite, ServerInviteState
 from active_call.sip.message import Request, Response, session_description
+from active_call.sip.reliable import OPTION_TAG, ReliableReceiver, rseq_of
 from active_call.sip.requests import Attempt, in_dialog
 from active_call.sip.server_transaction import ServerTransaction
 from active_call.sip.timers import Timer
@@ -45,6 +46,8 @@ class Renegotiation:
         self._our_sdp: bytes | None = None
         self._our_headers: HeaderList = ()
         self._is_refresh = False
+        self._early_answer: bytes | None = None
+        self._reliable = ReliableReceiver(core, call.credentials)
         self._n_glares = 0
         self._retry: Timer | None = None
         self._ack_owed: ClientInvite | None = None
@@ -90,12 +93,19 @@ class Renegotiation:
 
     def make_invite(self) -> Attempt:
         sdp = self._our_sdp
-        own = (("Allow", self._core.allow), ("Supported", self._core.supported), *self._call.timer.request_headers())
+        tags = [tag for tag in self._core.config.supported if sdp is not None or tag != OPTION_TAG]
+        own = (("Allow", self._core.allow), ("Supported", ", ".join(tags)), *self._call.timer.request_headers())
         headers = (*self._our_headers, *own)
         return in_dialog(self._core, self._dialog, "INVITE", headers, sdp or b"", SDP_TYPE)
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
-        pass
+        """A reliable one is acknowledged, and its description is the answer (RFC 3262 §5); the 2xx need not repeat it."""
+        del flow
+        if rseq_of(response) is None or self._is_stopped or invite is not self._ours or response.to.tag != self._dialog.remote_tag:
+            return
+        if self._reliable.is_news(response):
+            self._early_answer = session_description(response) or self._early_answer
+            self._reliable.acknowledge(self._dialog, response, now)
 
     def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
         del flow
@@ -108,7 +118,7 @@ class Renegotiation:
             return
         self._ours = None
         self._call.timer.take_response(response, now)
-        sdp = session_description(response)
+        sdp = session_description(response) or self._early_answer
         if self._our_sdp is None and sdp is not None:
             self.owe_ack(invite)
         else:
@@ -147,6 +157,7 @@ class Renegotiation:
         self._send(now)
 
     def _send(self, now: float) -> None:
+        self._early_answer = None
         self._ours = ClientInvite(self._core, self, self._call.credentials)
         self._ours.send(now, _REINVITE_LIFETIME_S)
 
@@ -274,7 +285,10 @@ class Renegotiation:
         return True
 
     def _reply_update(self, transaction: ServerTransaction, sdp: bytes, now: float) -> None:
+        """The 200 to an UPDATE, or to a PRACK that had an offer; only the former refreshes target and session."""
         headers: HeaderList = (("Allow", self._core.allow), ("Supported", self._core.supported))
-        if transaction.request.method == "UPDATE" and not self._call.is_first_invite_open:
+        is_update = transaction.request.method == "UPDATE"
+        if is_update and not self._call.is_first_invite_open:
             headers = (*headers, *self._call.timer.answer(transaction.request, now))
-        self._core.reply(transaction, Reply(200, "OK", headers, sdp, SDP_TYPE, self._dialog.contact_user), now)
+        contact_user = self._dialog.contact_user if is_update else None
+        self._core.reply(transaction, Reply(200, "OK", headers, sdp, SDP_TYPE, contact_user), now)

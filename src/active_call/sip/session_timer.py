@@ -100,6 +100,7 @@ class SessionTimer:
         self._asked_s = max(wanted_s, MIN_INTERVAL_S) if wanted_s > 0 and self._is_enabled else 0
         self._min_se_s = 0
         self._interval_s = 0
+        self._due_at = 0.0
         self._is_refresher = False
         self._peer_allows_update = False
         self._has_raised = False
@@ -177,15 +178,22 @@ class SessionTimer:
     def on_refresh_refused(self, now: float) -> None:
         """A refresh by re-INVITE was refused by a peer that is still there."""
         if self._interval_s:
-            self._set_alarm(now + self._interval_s / 2, self._refresh)
+            self._try_later(now)
 
     def _start(self, interval_s: int, now: float, *, is_refresher: bool) -> None:
         self._interval_s = min(max(interval_s, _SHORTEST_S), _LONGEST_S)
         self._is_refresher = is_refresher
+        self._due_at = now + self._interval_s - min(32.0, self._interval_s / 3)
         if is_refresher:
             self._set_alarm(now + self._interval_s / 2, self._refresh)
         else:
-            self._set_alarm(now + self._interval_s - min(32.0, self._interval_s / 3), self._expire)
+            self._set_alarm(self._due_at, self._expire)
+
+    def _try_later(self, now: float) -> None:
+        """A refresh did not succeed: the next one comes halfway to when the peer would hang up; behind that, there is no hurry."""
+        left_s = self._due_at - now
+        wait_s = max(left_s / 2, _NOT_NOW_S) if left_s > _NOT_NOW_S else self._interval_s / 2
+        self._set_alarm(now + wait_s, self._refresh)
 
     def _switch_off(self) -> None:
         self._interval_s = 0
@@ -212,7 +220,7 @@ class SessionTimer:
             elif self._call.renegotiation.refresh(now):
                 self._core.layer.timers.cancel(self._alarm)
         except LocalProtocolError:
-            self._set_alarm(now + self._interval_s / 2, self._refresh)
+            self._try_later(now)
 
     def _send_update(self, now: float) -> None:
         dialog = self._call.dialog
@@ -238,7 +246,7 @@ class SessionTimer:
             self._peer_allows_update = False
             self._refresh(now)
         elif self._interval_s:
-            self._set_alarm(now + self._interval_s / 2, self._refresh)
+            self._try_later(now)
 
     def _learn(self, message: Request | Response) -> None:
         methods = message.headers.split("Allow")
