@@ -81,6 +81,9 @@ class SipGateway:
                     self._incoming(event)
                 case sip.MessageDropped(flow, why, detail):
                     log.info("message dropped", extra={"why": why, "detail": detail, "peer": f"{flow.remote.host}:{flow.remote.port}"})
+                case sip.RegistrationChanged(name, state, code, reason, expires_s):
+                    details = {"registration": name, "state": state, "code": code, "reason": reason, "expires_s": expires_s}
+                    log.log(logging.WARNING if state == "failed" else logging.INFO, "registration changed", extra=details)
                 case _:
                     leg = self._legs.get(event.call) if event.call is not None else None
                     if leg is not None:

@@ -180,6 +180,9 @@ class SipLeg:
                     self._agree(sdp)
             case sip.RequestReceived(token=token, request=request):
                 self._requested(token, request)
+            case sip.TransferRequested(token=token, refer_to=refer_to, referred_by=referred_by):
+                self._sink(LegTransferRequested(refer_to, referred_by))
+                self._gateway.run(lambda endpoint, now: endpoint.respond(token, 603, "Decline", now))
             case sip.CallEnded():
                 self._ended_by_endpoint(event)
             case _:
@@ -236,17 +239,13 @@ class SipLeg:
     def _requested(self, token: sip.TransactionToken, request: Request) -> None:
         content_type = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
         body = request.body.decode("utf-8", "replace")
-        code, reason = 200, "OK"
         if request.method == "INFO" and content_type in ("application/dtmf-relay", "application/dtmf"):
             found = DTMF_RELAY_SIGNAL.search(body) if content_type.endswith("relay") else re.match(r"\s*([0-9A-D*#])", body, re.I)
             if found:
                 self._sink(LegDigit(found.group(1).upper()))
         elif request.method == "MESSAGE":
             self._sink(LegMessage(body, content_type or "text/plain"))
-        elif request.method == "REFER":
-            self._sink(LegTransferRequested(request.headers.get("Refer-To") or "", request.headers.get("Referred-By")))
-            code, reason = 603, "Decline"
-        self._gateway.run(lambda endpoint, now: endpoint.respond(token, code, reason, now))
+        self._gateway.run(lambda endpoint, now: endpoint.respond(token, 200, "OK", now))
 
     def _ended_by_endpoint(self, event: sip.CallEnded) -> None:
         peer = "caller" if self._incoming is not None else "callee"
