@@ -93,9 +93,7 @@ def _dtmf(session: Session, command: commands.Dtmf) -> None:
 
 
 def _refer(session: Session, command: commands.Refer) -> None:
-    """Transfers are not there yet: the caller stays with the agent, which is told."""
-    session.emit(events.Transfer(state="failed", target=command.callee, code=501))
-    raise LocalProtocolError(f"the call cannot be transferred to {command.callee!r}: transfers are not supported yet")
+    session.transfer.start(command)
 
 
 def _record(session: Session, command: commands.Record) -> None:

@@ -73,7 +73,7 @@ class Journal:
         if ended is not None:
             facts.ended_by, facts.end_reason = ended.by, ended.cause
             facts.sip_code = ended.code
-            if ended.cause in ("no_ack", "timeout", "transport", "no_media") and not facts.error:
+            if ended.cause in ("no_ack", "timeout", "transport", "no_media", "session_expired") and not facts.error:
                 facts.error = ended.reason or ended.cause
         else:
             facts.ended_by, facts.end_reason = "system", "error"

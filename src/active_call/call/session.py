@@ -33,6 +33,7 @@ from active_call.call.options import choose_speech, merged
 from active_call.call.routing import Accepted, Decision, IncomingCall, LeftOpen, Playbooks, Refused, Router
 from active_call.call.speaking import Speaking
 from active_call.call.state import CallFacts, Phase
+from active_call.call.transfer import Transfer
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
@@ -155,6 +156,7 @@ class Session:
             on_auto_hangup=lambda: self.hang_up(by="agent", cause="autohangup"),
             sounds_folder=services.sounds_folder,
         )
+        self.transfer = Transfer(leg, self.emit, lambda: self.hang_up(by="agent", cause="transferred"))
         leg.attach(self.post)
 
     # -- from outside
@@ -364,6 +366,8 @@ class Session:
                 self.emit(events.Dtmf(digit=digit))
             case leg_events.LegTransferRequested(refer_to, referred_by):
                 self.emit(events.TransferRequest(refer_to=refer_to, referred_by=referred_by))
+            case leg_events.LegTransferProgress():
+                self.transfer.progress(event)
             case leg_events.LegEnded():
                 self._leg_ended = event
             case leg_events.LegMedia():

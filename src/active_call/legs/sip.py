@@ -23,6 +23,9 @@ from active_call.sip.uri import Uri, parse_uri
 
 log = logging.getLogger("active_call.sip")
 
+SOMEWHERE_PUBLIC = "192.0.2.1"
+"""RFC 5737 documentation address: only asked of the routing table, never sent to."""
+
 T = TypeVar("T")
 
 
@@ -57,12 +60,16 @@ class SipGateway:
         self._resolver = resolver
         self._driver: Driver | None = None
         self._on_incoming: Callable[[SipLeg], None] = lambda leg: leg.reject(503, "Not ready")
+        self._on_registration: Callable[[sip.RegistrationChanged], None] = lambda _: None
         self._legs: dict[sip.CallHandle, SipLeg] = {}
 
-    def connect(self, driver: Driver, on_incoming: Callable[[SipLeg], None]) -> None:
-        """Join the driver and the call room; before this, calls are refused with 503."""
+    def connect(
+        self, driver: Driver, on_incoming: Callable[[SipLeg], None], on_registration: Callable[[sip.RegistrationChanged], None]
+    ) -> None:
+        """Join the driver, the call room and the registrations; before this, calls are refused with 503."""
         self._driver = driver
         self._on_incoming = on_incoming
+        self._on_registration = on_registration
 
     @property
     def n_legs(self) -> int:
@@ -79,11 +86,10 @@ class SipGateway:
             match event:
                 case sip.IncomingCall():
                     self._incoming(event)
+                case sip.RegistrationChanged():
+                    self._on_registration(event)
                 case sip.MessageDropped(flow, why, detail):
                     log.info("message dropped", extra={"why": why, "detail": detail, "peer": f"{flow.remote.host}:{flow.remote.port}"})
-                case sip.RegistrationChanged(name, state, code, reason, expires_s):
-                    details = {"registration": name, "state": state, "code": code, "reason": reason, "expires_s": expires_s}
-                    log.log(logging.WARNING if state == "failed" else logging.INFO, "registration changed", extra=details)
                 case _:
                     leg = self._legs.get(event.call) if event.call is not None else None
                     if leg is not None:
@@ -123,8 +129,7 @@ class SipGateway:
         """A leg that will dial `option.callee`. Raises ActiveCallError when that is no SIP address."""
         callee = option.callee or ""
         uri = _callee_uri(callee)
-        public_ip = self.settings.external_ip or self._own_ip(uri.host if is_ip(uri.host) else "192.0.2.1")
-        return SipLeg(self, self._sound(public_ip), caller=option.caller or "", callee=callee)
+        return SipLeg(self, self._sound(self.own_address_for(uri.host)), caller=option.caller or "", callee=callee)
 
     async def invitation(self, leg: SipLeg, option: CallOption) -> tuple[sip.OutboundInvite, bool]:
         """The INVITE for `option`, still without its session description, and whether the sound is to be encrypted."""
@@ -157,6 +162,10 @@ class SipGateway:
             return uri.host
         addresses = await self._resolver.resolve(sip.Target("udp", uri.host, uri.port))
         return addresses[0].host
+
+    def own_address_for(self, host: str) -> str:
+        """The address that `host` is told as ours; for a name that is not resolved here, the one that faces the world."""
+        return self.settings.external_ip or self._own_ip(host if is_ip(host) else SOMEWHERE_PUBLIC)
 
     def _own_ip(self, remote_host: str) -> str:
         bound = self.settings.media.bind_ip

@@ -24,6 +24,7 @@ from active_call.legs.events import (
     LegMessage,
     LegReady,
     LegRinging,
+    LegTransferProgress,
     LegTransferRequested,
 )
 from active_call.legs.sip_media import LegMedia as LegSound
@@ -60,6 +61,7 @@ class SipLeg:
         self._ready = False
         self._on_hold = False
         self._ended = False
+        self._refer_token: sip.TransactionToken | None = None
         self._why_ended: tuple[str, str, str] | None = None
         self.handle_name: sip.CallHandle | None = incoming.call if incoming else None
         self.caller = caller
@@ -144,6 +146,11 @@ class SipLeg:
         for digit in digits:
             self._request("INFO", f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode(), "application/dtmf-relay", {})
 
+    def refer(self, target: str, headers: Mapping[str, str]) -> None:
+        self._refer_token = self._gateway.run(
+            lambda endpoint, now: endpoint.refer(self._call, _transfer_uri(target), now, headers=tuple(headers.items()))
+        )
+
     async def release(self) -> dict[str, float]:
         return await self._sound.close()
 
@@ -178,11 +185,15 @@ class SipLeg:
             case sip.OfferAnswered(code=code, sdp=sdp):
                 if sdp is not None and 200 <= code < 300:
                     self._agree(sdp)
-            case sip.RequestReceived(token=token, request=request):
-                self._requested(token, request)
             case sip.TransferRequested(token=token, refer_to=refer_to, referred_by=referred_by):
                 self._sink(LegTransferRequested(refer_to, referred_by))
                 self._gateway.run(lambda endpoint, now: endpoint.respond(token, 603, "Decline", now))
+            case sip.TransferProgress(code=code, reason=reason, final=final):
+                self._sink(LegTransferProgress(code, reason, final))
+            case sip.RequestCompleted(token=token, code=code, reason=reason) if token == self._refer_token and code >= 300:
+                self._sink(LegTransferProgress(code, reason, final=True))
+            case sip.RequestReceived(token=token, request=request):
+                self._requested(token, request)
             case sip.CallEnded():
                 self._ended_by_endpoint(event)
             case _:
@@ -275,6 +286,13 @@ def _header_map(message: Request | Response) -> dict[str, str]:
     for name, value in message.headers.items():
         result.setdefault(name, value)
     return result
+
+
+def _transfer_uri(target: str) -> str:
+    """A transfer's target as a URI: a bare number as `tel:`, an address as `sip:`."""
+    if ":" in target:
+        return target
+    return f"sip:{target}" if "@" in target else f"tel:{target}"
 
 
 def _text(sdp: bytes | None) -> str:

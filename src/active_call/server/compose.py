@@ -33,6 +33,7 @@ from active_call.call.routing import PlaybookRouter, Playbooks, PythonRouter, Ro
 from active_call.call.session import CallServices, RecordingPolicy
 from active_call.call.state import CallFacts
 from active_call.contract.options import AsrOption, CallOption, TtsOption
+from active_call.legs.registrations import Account, Registrations
 from active_call.legs.sip import SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
 from active_call.media.client import MediaPool
@@ -44,7 +45,7 @@ from active_call.providers.registry import Engines
 from active_call.server.config import Config, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.sip.endpoint import Endpoint
-from active_call.sip.events import Credentials, EndpointConfig, Listener
+from active_call.sip.events import EndpointConfig, Listener
 from active_call.store.recordings import check_pattern, recording_path
 from active_call.store.records import RecordSink, create_sink
 
@@ -95,10 +96,13 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         playbooks = Playbooks(lambda name: find_playbook(name, config), environment)
         endpoint, gateway, driver = _sip(config, world, pool)
         directory = Directory(_call_services(config, world, engines, http, sink, playbooks), _router(config, http), gateway, pool.has_room)
-        gateway.connect(driver, directory.handle_incoming)
+        registrations = Registrations(gateway, _accounts(config))
+        gateway.connect(driver, directory.handle_incoming, registrations.handle)
         await _warm(config, playbooks, engines)
         stack.push_async_callback(driver.close)
         listeners = await driver.listen(_listen_specs(config))
+        stack.push_async_callback(registrations.close)
+        registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
         await stack.enter_async_context(_background(_watch_admission(directory, endpoint)))
 
@@ -107,7 +111,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             playbooks=playbooks,
             playbook_folder=_playbook_folder(),
             records=sink,
-            health=lambda: _health(directory, pool, endpoint),
+            health=lambda: _health(directory, pool, endpoint, registrations),
             version=__version__,
             token=config.http_token,
         )
@@ -130,7 +134,7 @@ def _sip(config: Config, world: World, pool: MediaPool) -> tuple[Endpoint, SipGa
             codecs=tuple(name for name in config.codecs if name in SUPPORTED_CODECS) or SUPPORTED_CODECS,
             latching=config.enable_rtp_latching,
         ),
-        credentials=_credentials(config),
+        credentials=tuple((account.host, account.credentials) for account in _accounts(config)),
         allowed=tuple(ipaddress.ip_network(network) for trunk in config.trunks for network in trunk.allow),
     )
     gateway = SipGateway(endpoint, pool, settings, world, resolver)
@@ -155,13 +159,20 @@ def _listen_specs(config: Config) -> list[ListenSpec]:
     return specs
 
 
-def _credentials(config: Config) -> tuple[tuple[str, Credentials], ...]:
-    found = []
-    for account in config.registrations:
-        host = re.sub(r"^sips?:", "", account.server).partition(";")[0].rpartition("@")[2]
-        host = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-        found.append((host.strip("[]"), Credentials(account.username, account.password, account.realm)))
-    return tuple(found)
+def _accounts(config: Config) -> tuple[Account, ...]:
+    return tuple(
+        Account(
+            name=account.name,
+            username=account.username,
+            password=account.password,
+            realm=account.realm,
+            server=account.server,
+            expires_s=account.expires,
+            proxy=account.proxy,
+            registers=account.register_,
+        )
+        for account in config.registrations
+    )
 
 
 def _certificate(config: Config) -> CertificateFiles | None:
@@ -279,7 +290,7 @@ def _playbook_folder() -> Path:
     return folder if folder.is_dir() else Path("playbooks")
 
 
-def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint) -> dict[str, Any]:
+def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint, registrations: Registrations) -> dict[str, Any]:
     media = [
         {
             "index": worker.index,
@@ -299,6 +310,7 @@ def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint) -> dict[s
         "calls": len(directory.sessions),
         "calls_total": directory.n_calls_total,
         "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
+        "registrations": registrations.states,
         "media": media,
     }
 
