@@ -65,7 +65,6 @@ def test_500_calls_at_20_a_second_with_rtp_all_succeed_and_leave_nothing(tmp_pat
         assert {record["hangupBy"] for record in records} == {"agent"}
         assert min(record["durationS"] for record in records) >= 1.5
         assert all(record["media"]["packets_received"] > 20 for record in records)
-        assert [record["media"] for record in records if "recording_error" in record["media"]] == []
         assert_nothing_left(server, before)
         assert "ERROR" not in server.log
 
