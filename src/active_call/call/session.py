@@ -2,7 +2,7 @@
 
 What enters: commands (clients, the agent), events of the leg and its media stream, results of providers. What leaves: contract events to
 whoever watches, commands to the leg, sound to the stream, one record at the end. The parts keep to their trade: `hearing` the caller's
-speech, `speaking` the agent's, `brain` the agent, `control` the commands, `journal` the record.
+speech, `speaking` the agent's, `opening` the beginning, `brain` the agent, `control` the commands, `journal` the record.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import httpx
 import msgspec
 
 from active_call.agent import effects
-from active_call.agent.dialogue import Dialogue
 from active_call.agent.playbook import Playbook
-from active_call.base.errors import ActiveCallError, MediaError
+from active_call.base.errors import ActiveCallError
 from active_call.base.world import World
-from active_call.call.brain import Brain, BrainPorts
+from active_call.call.brain import Brain
 from active_call.call.control import carry_out
 from active_call.call.hearing import Hearing
 from active_call.call.journal import Journal
 from active_call.call.latency import TurnClock
 from active_call.call.leg import Leg
 from active_call.call.log import CallLog
+from active_call.call.opening import Fatal, Opening, Routed
 from active_call.call.options import choose_speech, merged
-from active_call.call.routing import Accepted, Decision, IncomingCall, LeftOpen, Playbooks, Refused, Router
+from active_call.call.routing import Playbooks, Router
 from active_call.call.speaking import Speaking
 from active_call.call.state import CallFacts, Phase
 from active_call.call.transfer import Transfer
@@ -39,15 +39,13 @@ from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
 from active_call.media import link
 from active_call.media.client import StreamLost
-from active_call.providers.base import Recognised, Recogniser, Responder, Synthesiser
+from active_call.providers.base import Recognised
 from active_call.providers.registry import Engines
 from active_call.store.records import RecordSink
 
 MAILBOX_SIZE = 4096
 ROUTE_DEADLINE_S = 60.0
 RELEASE_DEADLINE_S = 3.0
-RING_AFTER_S = 0.2
-REFUSALS = {480: "Temporarily Unavailable", 500: "Server Internal Error", 503: "Service Unavailable"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +73,6 @@ class CallServices:
 
 
 @dataclass(frozen=True, slots=True)
-class _Routed:
-    decision: Decision
-
-
-@dataclass(frozen=True, slots=True)
 class _ForAgent:
     item: effects.AgentInput
 
@@ -89,16 +82,8 @@ class _RecogniserFailed:
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class _Fatal:
-    """Something that the call needs cannot be had; it ends with `code`."""
-
-    error: Exception
-    code: int
-
-
 Item = (
-    commands.Command | leg_events.LegEvent | Recognised | _ForAgent | _Routed | _RecogniserFailed | _Fatal
+    commands.Command | leg_events.LegEvent | Recognised | _ForAgent | _RecogniserFailed | Routed | Fatal
 )  # fmt: skip
 
 
@@ -119,10 +104,8 @@ class Session:
     ) -> None:
         self.leg = leg
         self.services = services
-        self._own_option = option
         self.option = merged(option, services.defaults)
         self.playbook = playbook
-        self._router = router
         self._clock = services.world.clock
         self.facts = CallFacts(
             session_id=session_id,
@@ -141,9 +124,9 @@ class Session:
         self._watchers: list[Callable[[events.Event], None]] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._leg_ended: leg_events.LegEnded | None = None
-        self._deciding_until: float | None = None
+        self._opening = Opening(self, router, option)
         self._last_activity_at = self._clock.now()
-        self._brain: Brain | None = None
+        self.brain: Brain | None = None
         self.turn = TurnClock()
         self.journal = Journal(self.facts)
         self.hearing = Hearing(
@@ -175,6 +158,22 @@ class Session:
         except asyncio.QueueFull:
             self._overflowed = True
 
+    def post_to_agent(self, item: effects.AgentInput) -> None:
+        """Put something for the agent into the mailbox."""
+        self.post(_ForAgent(item))
+
+    def recogniser_failed(self, error: Exception) -> None:
+        """The recogniser could not; what it was asked has no other result."""
+        self.post(_RecogniserFailed(error))
+
+    def accept(self, option: CallOption) -> None:
+        """Answer an inbound call, by command."""
+        self._opening.accept(option)
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock.now()
+
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
         """Call `watcher` with every event from now on, until the returned function is called."""
         self._watchers.append(watcher)
@@ -183,8 +182,8 @@ class Session:
     def emit(self, event: events.Event) -> None:
         """An event has happened: stamp it, write it down, tell the agent and everybody who watches."""
         self.tell(event)
-        if self._brain is not None:
-            self._brain.hear(effects.Heard(event))
+        if self.brain is not None:
+            self.brain.hear(effects.Heard(event))
 
     def tell(self, event: events.Event) -> None:
         """As `emit`, but not to the agent, who said it."""
@@ -200,8 +199,9 @@ class Session:
 
     def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
         """End the call; the leg tells when it is over."""
-        own = self._own_option.sip.hangup_headers if self._own_option.sip else {}
-        agent = self._brain.hangup_headers() if self._brain is not None else {}
+        own_option = self._opening.own_option
+        own = own_option.sip.hangup_headers if own_option.sip else {}
+        agent = self.brain.hangup_headers() if self.brain is not None else {}
         self.leg.hang_up(headers={**own, **agent, **(headers or {})}, by=by, cause=cause, reason=reason)
 
     # -- life
@@ -211,7 +211,7 @@ class Session:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self.log.info("call started", extra={"direction": self.facts.direction, "leg": self.leg.kind})
-                self._begin()
+                self._opening.begin()
                 await self._consume()
                 raise _CallOver
         except* _CallOver:
@@ -224,16 +224,6 @@ class Session:
         finally:
             await self._finish()
 
-    def _begin(self) -> None:
-        if self.facts.direction == "inbound":
-            self.emit(events.Incoming(caller=self.leg.caller, callee=self.leg.callee, sdp=self.leg.offer))
-            self._deciding_until = self._clock.now() + self.services.accept_timeout_s
-            if self._router is not None:
-                self.spawn(self._route(self._router), "route")
-            self.spawn(self._ring_while_deciding(), "ring")
-        else:
-            self.spawn(self._dial(), "dial")
-
     async def _consume(self) -> None:
         while self._leg_ended is None:
             item = await self._next_item()
@@ -241,9 +231,10 @@ class Session:
             if item is not None:
                 self._handle(item, now)
             self.hearing.handle_timeout(now)
+            self._opening.handle_timeout(now)
             self._handle_own_timeouts(now)
-            if self._brain is not None:
-                self._brain.settle(now)
+            if self.brain is not None:
+                self.brain.settle(now)
 
     async def _next_item(self) -> Item | None:
         """The next thing in the mailbox, or None when a deadline comes first."""
@@ -262,9 +253,9 @@ class Session:
             return None
 
     def _next_timeout(self) -> float | None:
-        times = [self.hearing.next_timeout(), self._deciding_until, self._inactive_at()]
-        if self._brain is not None:
-            times.append(self._brain.next_timeout())
+        times = [self.hearing.next_timeout(), self._opening.deciding_until, self._inactive_at()]
+        if self.brain is not None:
+            times.append(self.brain.next_timeout())
         return min((at for at in times if at is not None), default=None)
 
     def _inactive_at(self) -> float | None:
@@ -276,10 +267,6 @@ class Session:
             self._overflowed = False
             self.facts.error = "mailbox overflow: the call could not keep up"
             self.hang_up(by="system", cause="overload")
-        if self._deciding_until is not None and now >= self._deciding_until:
-            self._deciding_until = None
-            self.facts.error = f"nobody accepted the call within {self.services.accept_timeout_s:g} s"
-            self.leg.reject(408, "Request Timeout")
         inactive_at = self._inactive_at()
         if inactive_at is not None and now >= inactive_at:
             self._last_activity_at = now
@@ -327,14 +314,14 @@ class Session:
                 self._last_activity_at = now
                 self.hearing.recognised(item, now)
             case _ForAgent(said):
-                if self._brain is not None:
-                    self._brain.hear(said)
-            case _Routed(decision):
-                self._decided(decision)
+                if self.brain is not None:
+                    self.brain.hear(said)
+            case Routed(decision):
+                self._opening.decided(decision)
             case _RecogniserFailed(error):
                 self.hearing.failed(error, now)
-            case _Fatal(error, code):
-                self._give_up(error, code)
+            case Fatal():
+                self._opening.give_up(item)
             case _:
                 self._handle_leg(item)
 
@@ -405,122 +392,7 @@ class Session:
             case _:
                 pass
 
-    # -- beginning a conversation
-
-    async def _ring_while_deciding(self) -> None:
-        """A decision that takes its time is waited for with a ringing tone, as carriers want to hear something soon."""
-        await asyncio.sleep(RING_AFTER_S)
-        if self._deciding_until is not None:
-            await self.leg.ring()
-
-    async def _route(self, router: Router) -> None:
-        """Ask who takes the call. Whatever goes wrong, the call is refused with a code and the reason is kept."""
-        call = IncomingCall(
-            session_id=self.id,
-            caller=self.leg.caller,
-            callee=self.leg.callee,
-            call_id=self.leg.call_id,
-            headers=self.leg.headers,
-            offer=self.leg.offer,
-            created_at=self.facts.started_at,
-            variables=self.facts.variables,
-            playbooks=self.services.playbooks,
-        )
-        try:
-            async with asyncio.timeout(self.services.accept_timeout_s):
-                decision = await router.route(call)
-        except ActiveCallError as error:
-            self.post(_Fatal(error, 480))
-        except Exception as error:
-            self.log.exception("handler failed")
-            self.post(_Fatal(error, 500))
-        else:
-            self.post(_Routed(decision))
-
-    def _decided(self, decision: Decision) -> None:
-        match decision:
-            case Accepted(playbook, option, variables):
-                self.playbook = playbook
-                self.facts.variables.update(variables)
-                self.accept(option)
-            case Refused(code, reason):
-                self._deciding_until = None
-                self.emit(events.Reject(code=code, reason=reason))
-                self.leg.reject(code, reason)
-            case LeftOpen():
-                pass
-
-    def accept(self, option: CallOption) -> None:
-        """Answer the call: get the engines ready, then the leg."""
-        self._deciding_until = None
-        self._own_option = merged(option, self._own_option)
-        self.spawn(self._accept(), "accept")
-
-    async def _accept(self) -> None:
-        try:
-            await self.leg.ring()
-            await self._prepare()
-            await self.leg.accept(self.option)
-        except MediaError as error:
-            self.post(_Fatal(error, 503))
-        except ActiveCallError as error:
-            self.post(_Fatal(error, 500))
-
-    async def _dial(self) -> None:
-        try:
-            await self._prepare()
-            await self.leg.dial(self.option)
-        except ActiveCallError as error:
-            self.post(_Fatal(error, 503))
-
-    async def _prepare(self) -> None:
-        """Choose engines, wake the agent. Raises ConfigError or ProviderError when an engine cannot be had."""
-        of_playbook = CallOption()
-        if self.playbook is not None:
-            self.facts.playbook = self.playbook.file
-            of_playbook = self.playbook.option
-        self.option = merged(merged(self._own_option, of_playbook), self.services.defaults)
-        choice = choose_speech(self.option, self.playbook)
-        engines = self.services.engines
-        recogniser: Recogniser = engines.get_recogniser(choice.asr)
-        synthesiser: Synthesiser = engines.get_synthesiser(choice.tts)
-        responder: Responder | None = engines.get_responder(choice.llm) if choice.llm is not None else None
-        self.hearing.set_end_of_turn(choice.end_of_turn_ms)
-        self.hearing.use(recogniser.start(self.post, lambda error: self.post(_RecogniserFailed(error)), language=choice.asr.language))
-        self.speaking.use(None, synthesiser)
-        self.spawn(self.speaking.run(), "speaking")
-        if self.playbook is not None:
-            self._wake(self.playbook, responder)
-        stream = await self.leg.open_media()
-        if stream is not None:
-            self.speaking.use(stream, None)
-            stream.listen(
-                detect=True,
-                forward_audio=True,
-                threshold=choice.voice_threshold,
-                min_speech_ms=choice.min_speech_ms,
-                silence_ms=choice.silence_ms,
-            )
-
-    def _wake(self, playbook: Playbook, responder: Responder | None) -> None:
-        facts = self.facts
-        built_in = {
-            "session_id": facts.session_id,
-            "call_type": facts.call_type,
-            "caller": facts.caller,
-            "callee": facts.callee,
-            "start_time": facts.started_at.isoformat(),
-        }
-        agent = Dialogue(playbook, {**built_in, **facts.variables}, self.leg.headers)
-        ports = BrainPorts(
-            perform=self.perform,
-            tell=self.tell,
-            post=lambda item: self.post(_ForAgent(item)),
-            expect_phrases=self.hearing.expect_phrases,
-            spawn=self.spawn,
-            now=self._clock.now,
-        )
-        self._brain = Brain(agent, responder, self.services.http, self.turn, ports, self.log)
+    # -- recordings and variables
 
     def _start_recording(self) -> None:
         policy = self.services.recording
@@ -532,8 +404,8 @@ class Session:
     def set_variable(self, key: str, value: Any) -> None:
         """A variable of the call, known to its templates from now on and kept in the record."""
         self.facts.variables[key] = value
-        if self._brain is not None:
-            self._brain.set_variable(key, value)
+        if self.brain is not None:
+            self.brain.set_variable(key, value)
 
     def record(self, path: Path | None = None, rate_hz: int = 16_000) -> None:
         """Begin to record the call into `path`, or where the policy says."""
@@ -542,14 +414,6 @@ class Session:
         if path is not None and self.leg.stream is not None:
             self.leg.stream.start_recording(str(path), rate_hz)
             self.journal.recording_began(str(path))
-
-    def _give_up(self, error: Exception, code: int) -> None:
-        self.facts.error = str(error)
-        self.emit(events.Error(sender="call", error=str(error), code=code))
-        if self.facts.phase is Phase.ANSWERED or self.facts.direction == "outbound":
-            self.hang_up(by="system", cause="error", reason=str(error))
-        else:
-            self.leg.reject(code, REFUSALS[code])
 
     def _to_epoch_ms(self, monotonic_s: float) -> int:
         return int((monotonic_s + self._epoch_offset_s) * 1000)
