@@ -45,9 +45,10 @@ def _show(event: events.Event, out: Console, over: asyncio.Event) -> None:
         case events.Answer():
             out.print("answered", style="dim")
         case events.AddHistory(speaker=speaker, text=text):
-            out.print(f"{speaker:>9}  {text}", highlight=False, markup=False)
+            who = {"assistant": "agent", "user": "callee"}.get(speaker, speaker)
+            out.print(f"{who:>7}  {text}", highlight=False, markup=False, soft_wrap=True)
         case events.Dtmf(digit=digit):
-            out.print(f"{'digit':>9}  {digit}", highlight=False, markup=False)
+            out.print(f"{'digit':>7}  {digit}", highlight=False, markup=False)
         case events.Error(sender=sender, error=error):
             out.print(f"{sender}: {error}", style="red", highlight=False, markup=False)
         case events.Hangup(reason=reason, initiator=initiator):
