@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-import select
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from endpoint_line import Line
 from peers.registrar import MIN_EXPIRES_S, PASSWORD, Registrar
 
-from active_call.base.world import SystemRandomness
-from active_call.sip.endpoint import Endpoint
-from active_call.sip.events import Address, Credentials, EndpointConfig, Flow, Listener, RegistrationChanged, RegistrationSpec
-
-
-class Line:
-    """An endpoint on a real UDP socket, driven by hand."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.address = Address(*self._socket.getsockname())
-        config = EndpointConfig((Listener("udp", self.address, self.address),), "active-call")
-        self.endpoint = Endpoint(config, SystemRandomness())
-        self.events: list[RegistrationChanged] = []
-
-    def run_until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
-        """Carry bytes and time until `condition` holds; whether it did."""
-        end = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < end:
-            for transmit in self.endpoint.take_transmits():
-                to = transmit.destination.remote if isinstance(transmit.destination, Flow) else transmit.destination
-                self._socket.sendto(transmit.data, (to.host, to.port or 5060))
-            if select.select([self._socket], [], [], 0.05)[0]:
-                data, (host, port) = self._socket.recvfrom(65_535)
-                self.endpoint.receive_datagram(data, Flow("udp", self.address, Address(host, port)), time.monotonic())
-            self.endpoint.handle_timeout(time.monotonic())
-            self.events += [event for event in self.endpoint.take_events() if isinstance(event, RegistrationChanged)]
-        return condition()
-
-    def close(self) -> None:
-        self._socket.close()
+from active_call.sip.events import Credentials, RegistrationChanged, RegistrationSpec
 
 
 @pytest.fixture
