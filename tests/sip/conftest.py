@@ -89,7 +89,7 @@ class Message:
 
 def read(data: bytes, transmit: Transmit | None = None) -> Message:
     head, _, body = data.partition(b"\r\n\r\n")
-    start, *lines = head.decode().split("\r\n")
+    start, *lines = head.decode("utf-8", "surrogateescape").split("\r\n")
     headers = [(line.partition(": ")[0], line.partition(": ")[2]) for line in lines]
     message = Message(start, headers, body, transmit)
     assert message.get("Content-Length") == str(len(body))

@@ -113,6 +113,13 @@ def test_malformed_request_gets_400_naming_the_header(bench, wire, remove, reaso
     assert bench.counts == (0, 0, 0)
 
 
+@pytest.mark.parametrize(("head", "codes"), [("", [100]), ("Via: ,\r\n", []), ("Via: \r\n", [])])
+def test_via_with_empty_elements_never_raises(bench, wire, head, codes):
+    """`, value` is the value after an empty list element; a line with nothing else names nobody to answer."""
+    data = wire.request("INVITE", body=wire.OFFER).replace(b"Via: ", head.encode() + b"Via: ,", 1)
+    assert [m.code for m in bench.feed(data)] == codes
+
+
 def test_malformed_request_gets_the_same_answer_each_time_3261_8_2_7(bench, wire):
     data = wire.request("INVITE", body=wire.OFFER).replace(b"CSeq: 100 INVITE", b"CSeq: x INVITE")
     (first,), (second,) = bench.feed(data), bench.feed(data)

@@ -477,3 +477,11 @@ def test_wildcard_listener_speaks_with_the_given_local_host(wire):
     (invite,) = bench.do(lambda now: bench.endpoint.invite(spec(wire, local_host="198.51.100.77"), now))
     assert "UDP 198.51.100.77:5060" in invite.get("Via")
     assert invite.get("Contact") == "<sip:+15550001@198.51.100.77:5060>"
+
+
+def test_offer_with_malformed_headers_raises_and_leaves_no_offer_open(bench, wire):
+    call, _, _ = connect(bench, wire)
+    with pytest.raises(LocalProtocolError):
+        bench.endpoint.offer(call, wire.OFFER, bench.now, headers=(("X", "a\r\nb"),))
+    (invite,) = bench.do(lambda now: bench.endpoint.offer(call, wire.OFFER, now))
+    assert invite.method == "INVITE"

@@ -322,6 +322,29 @@ def test_refresh_after_a_later_offer_repeats_that_one(bench, wire):
     assert refresh.body == held
 
 
+def test_refresh_that_collides_repeats_what_was_agreed_meanwhile(bench, wire):
+    call, invite = outbound(bench, wire, expires("600;refresher=uac"))
+    (refresh,) = bench.advance(300)
+    bench.feed(wire.response(refresh, 491))
+    bench.feed(of_callee(wire, invite, "INVITE", 1, body=wire.OFFER))
+    held = wire.ANSWER + b"a=recvonly\r\n"
+    bench.do(lambda now: bench.endpoint.answer_offer(call, held, now))
+    bench.feed(of_callee(wire, invite, "ACK", 1))
+    again = [m for m in bench.advance(6) if m.method == "INVITE"]
+    assert again[0].body == held
+
+
+def test_refresh_after_an_update_of_the_leg_repeats_what_that_has_agreed(bench, wire):
+    call, _ = outbound(bench, wire, expires("600;refresher=uac"))
+    held = wire.OFFER + b"a=sendonly\r\n"
+    (update,) = bench.do(lambda now: bench.endpoint.request(call, "UPDATE", now, body=held, content_type="application/sdp"))
+    assert update.get("Session-Expires") == "600;refresher=uac"
+    bench.feed(wire.response(update, 200, body=wire.ANSWER, extra=(expires("600;refresher=uac"),)))
+    assert bench.advance(299.9) == []
+    (refresh,) = bench.advance(0.2)
+    assert refresh.body == held
+
+
 @pytest.mark.parametrize(("code", "cause"), [(481, "remote_bye"), (408, "timeout")])
 @pytest.mark.parametrize("allow", ["INVITE, UPDATE", "INVITE"])
 def test_refresh_that_finds_the_call_gone_ends_it_4028_10(bench, wire, code, cause, allow):

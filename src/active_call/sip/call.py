@@ -29,7 +29,7 @@ from active_call.sip.events import (
 )
 from active_call.sip.farewell import Farewell
 from active_call.sip.grammar import is_token
-from active_call.sip.message import Request, Response
+from active_call.sip.message import Request, Response, session_description
 from active_call.sip.reason import Reason, format_reason
 from active_call.sip.renegotiation import Renegotiation
 from active_call.sip.requests import OutgoingRequest, in_dialog
@@ -128,7 +128,7 @@ class Call:
         if method == "UPDATE":
             headers = (*headers, ("Supported", self._core.supported), *self.timer.request_headers())
         make = partial(in_dialog, self._core, dialog, method, headers, body, content_type)
-        OutgoingRequest(self._core, make, self.credentials, partial(self._on_request_outcome, token, method)).send(now)
+        OutgoingRequest(self._core, make, self.credentials, partial(self._on_request_outcome, token, method, body)).send(now)
         self._our_requests[token] = None
         return token
 
@@ -243,7 +243,7 @@ class Call:
             return False
         reason = format_reason(Reason("SIP", 408, "Session expired"))
         self.say_bye(now, (("Reason", reason),))
-        self.end("session_expired", now)
+        self.end("session_expired", now, reason="Session expired")
         return True
 
     def lose(self, code: int, reason: str, response: Response | None, now: float) -> None:
@@ -286,7 +286,15 @@ class Call:
         return self.dialog
 
     def _on_request_outcome(
-        self, token: TransactionToken, method: str, code: int, reason: str, response: Response | None, flow: Flow | None, now: float
+        self,
+        token: TransactionToken,
+        method: str,
+        body: bytes,
+        code: int,
+        reason: str,
+        response: Response | None,
+        flow: Flow | None,
+        now: float,
     ) -> None:
         del flow
         if token not in self._our_requests:
@@ -295,6 +303,8 @@ class Call:
         if method == "UPDATE" and response is not None and code < 300 and self.dialog is not None:
             self.dialog.refresh_target(response)
             self.timer.take_response(response, now)
+            self.local_sdp = body or self.local_sdp
+            self.remote_sdp = session_description(response) or self.remote_sdp
         self._core.emit(RequestCompleted(token, code, reason, response, self.handle))
         if method == "REFER":
             self.transfers.on_refer_outcome(token, response, now)

@@ -8,7 +8,7 @@ dialogs or who the peer is.
 from __future__ import annotations
 
 from active_call.base.errors import ParseError
-from active_call.sip.grammar import LWS, decode_text, encode_text, is_token, split_outside
+from active_call.sip.grammar import LWS, decode_text, encode_text, is_token, split_list
 from active_call.sip.headers import CSeq, Headers, NameAddr, Via, parse_cseq, parse_name_addr, parse_via
 from active_call.sip.message_body import find_session_description
 from active_call.sip.uri import Uri, parse_uri
@@ -74,10 +74,10 @@ class _Message:
 
     @property
     def top_via(self) -> Via:
-        """The first Via of the first Via line. Raises ParseError when it is missing or malformed."""
+        """The first Via of the first Via line, empty list elements aside. Raises ParseError when it is missing or malformed."""
         text = self._require("Via")
         if self._via is None or self._via[0] != text:
-            self._via = (text, parse_via(split_outside(text, ",")[0]))
+            self._via = (text, parse_via(next(iter(split_list(text)), "")))
         return self._via[1]
 
     def _require(self, name: str) -> str:

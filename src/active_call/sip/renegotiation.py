@@ -158,8 +158,14 @@ class Renegotiation:
 
     def _send(self, now: float) -> None:
         self._early_answer = None
+        if self._is_refresh:
+            self._our_sdp = self._call.local_sdp  # the peer may have had an offer of its own answered since the first attempt
         self._ours = ClientInvite(self._core, self, self._call.credentials)
-        self._ours.send(now, _REINVITE_LIFETIME_S)
+        try:
+            self._ours.send(now, _REINVITE_LIFETIME_S)
+        except LocalProtocolError:
+            self._ours = None
+            raise
 
     # -- theirs -------------------------------------------------------------------------------------------------------------------------
 

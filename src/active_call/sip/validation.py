@@ -69,6 +69,7 @@ def _check_routing_headers(request: Request) -> None:
     try:
         for text in headers.split("Via"):
             parse_via(text)
+        _ = request.top_via
     except ParseError as error:
         raise BadRequest(400, "Malformed Via", found=error.found) from error
     for name in ("From", "To"):

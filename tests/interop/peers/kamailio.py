@@ -67,7 +67,7 @@ class Kamailio:
         program = self._program = Program(
             [*arguments, "-P", str(self._folder / "pid"), "-Y", str(self._folder), "-w", str(self._folder)], self._folder
         )
-        if not wait_until(lambda: _listens(self.port) or program.exit_code is not None, 10) or program.exit_code is not None:
+        if not wait_until(lambda: listens(self.port) or program.exit_code is not None, 10) or program.exit_code is not None:
             program.stop()
             raise RuntimeError(f"kamailio did not start:\n{program.log[-2000:]}")
 
@@ -89,7 +89,7 @@ class Kamailio:
         self.stop()
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
     """Whether some process accepts on the TCP port; asked of the kernel, so that nothing is sent."""
     wanted = f"0100007F:{port:04X} 00000000:0000 0A"
     return wanted in Path("/proc/net/tcp").read_text()
