@@ -166,9 +166,13 @@ def test_judge_follows_one_redirect_only() -> None:
         leg = trunk.call(away.uri)
         assert leg.wait_answered()
         assert leg.tried == [away.uri, good.uri]
-    with TinyPeer() as good, TinyPeer(refuses=(302, f"<{good.uri}>")) as b, TinyPeer(refuses=(302, f"<{b.uri}>")) as a:
-        with Trunk(twilio_origination("udp")) as trunk:
-            assert trunk.call(a.uri).wait_ended().startswith("302")
+    with (
+        TinyPeer() as good,
+        TinyPeer(refuses=(302, f"<{good.uri}>")) as second,
+        TinyPeer(refuses=(302, f"<{second.uri}>")) as first,
+        Trunk(twilio_origination("udp")) as trunk,
+    ):
+        assert trunk.call(first.uri).wait_ended().startswith("302")
 
 
 @pytest.mark.parametrize("omits", [(), ("BYE",)])

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
+from active_call.testing.phone_wire import Peer
 from active_call.testing.trunk import descriptions, identity
 from active_call.testing.trunk.leg import Headers, Leg
 from active_call.testing.trunk.switches import NO_FAILOVER, TELNYX_FAILOVER
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class CallingLeg(Leg):
     """One call from the trunk. `uris` are tried in turn, as the carrier's failover has it."""
 
-    def __init__(self, trunk: Trunk, uris: Sequence[str], *, caller: str, headers: Headers = ()) -> None:
+    def __init__(self, trunk: Trunk, uris: Sequence[str], *, caller: str, headers: Headers = (), over: Peer | None = None) -> None:
         host = trunk.switches.call_id_host
         super().__init__(trunk, secrets.token_hex(16) + (f"@{host}" if host else ""))
         self.caller = caller if trunk.switches.number_plus else caller.lstrip("+")
@@ -44,7 +45,7 @@ class CallingLeg(Leg):
         self.statuses: list[int] = []
         """Every status of every attempt, in order."""
         self.first_response_s = 0.0
-        self._headers = list(headers)
+        self._headers, self._over = list(headers), over
         self._silence: Timer | None = None
         self._cancelled = False
         self._answered_requests: list[int] = []
@@ -64,7 +65,7 @@ class CallingLeg(Leg):
         try:
             host, port, _ = host_port(uri)
             self.dialled = (host, port or (5061 if self.switches.transport == "tls" else 5060))
-            self.peer = self.trunk.reach(uri)
+            self.peer = self._over or self.trunk.reach(uri)
         except OSError as error:
             self._go_on(f"{uri}: {error}")
             return

@@ -48,6 +48,8 @@ def contact(trunk: Trunk, user: str) -> str:
     switches = trunk.switches
     user = switches.contact_user or user
     who = f"{user}@" if user else ""
+    if switches.encoded_contact:
+        return f"sip:telnyx*{user}**10.239.45.224*5070*udp@telnyx.com"
     if not switches.gateway_contact:
         return f"sip:{who}{trunk.edge};transport={switches.transport}"
     return f"sip:{who}{switches.contact_host}:5060;transport=udp"

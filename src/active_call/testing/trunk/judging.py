@@ -60,6 +60,7 @@ PUNISHED = {
     "token": "403",
     "session-expired": "BYE: the session was not refreshed",
     "session-timer": "the peers disagree about who refreshes",
+    "glare": "both sides wait for the other's answer",
     "prack": "the provisional response is repeated, then 5xx",
     "rtp-marker": "jitter buffers reset in mid-sentence",
     "rtp-silence": "comfort noise is played",
@@ -95,7 +96,11 @@ class Judge:
     def blame(self, name: str, detail: str, message: Message | None = None) -> None:
         """Hold something against the peer. Raises KeyError for a name that `PUNISHED` does not list."""
         _ = PUNISHED[name]
-        self.violations.append(Violation(name, detail, message.encode() if message is not None else b""))
+        shown = b""
+        if message is not None:
+            kept = [(key, value) for key, value in message.headers if key != "content-length"]
+            shown = Message(message.start, kept, message.body).encode()
+        self.violations.append(Violation(name, detail, shown))
 
     def check(self) -> None:
         """Raise AssertionError naming every violation, if there is one."""

@@ -6,6 +6,7 @@ know how the call came about, see `calling` and `called`. RFC 3261 sections 12, 
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -114,6 +115,14 @@ class Leg:
             self._offering = self.request("INVITE", body=body, headers=self.timer.headers(), on_response=self._on_reinvite)
             return self._offering
 
+    def offer_fax(self) -> Exchange:
+        """Send a re-INVITE that wants T.38 in place of the sound; a voice agent answers 488 and goes on."""
+        with self.trunk.lock:
+            self.version += 1
+            lines = ["v=0", f"o=root 8127 {self.version} IN IP4 {self.place.ip}", "s=fax", f"c=IN IP4 {self.place.ip}", "t=0 0"]
+            lines += [f"m=image {self.place.port + 2} udptl t38", "a=T38FaxVersion:0", "a=T38MaxBitRate:14400", ""]
+            return self.request("INVITE", body="\r\n".join(lines).encode(), on_response=self._on_reinvite)
+
     def update(self, *, direction: str | None = None, headers: Headers = ()) -> Exchange:
         """Send UPDATE, with an offer when a direction is given."""
         with self.trunk.lock:
@@ -142,7 +151,10 @@ class Leg:
     ) -> Exchange:
         """Send a request inside the dialog."""
         self.sequence += 1
-        message = self.message(method, self.target, self.sequence)
+        target = self.target
+        if self.switches.mapped_target:
+            target = re.sub(r":\d+(;|$)", r":40312\1", target, count=1)  # a port that only the peer's NAT knows
+        message = self.message(method, target, self.sequence)
         message.headers += headers
         if body:
             message.headers.append(("content-type", content_type))
@@ -204,6 +216,8 @@ class Leg:
             return
         if self._offering is exchange:
             self._offering = None
+        if self._has_glared and exchange.request is self._crossing and response.status != 491:
+            self.judge.blame("glare", f"{response.status} answers a re-INVITE that crossed the peer's own, expected 491", response)
         if response.status >= 300:
             return  # the transaction has sent the ACK
         answer = b""
@@ -245,6 +259,8 @@ class Leg:
     def _agree(self, session: Session, message: Message) -> None:
         """Take the peer's new description; its version may only stay when nothing else changes (RFC 3264 section 8)."""
         before = self.peer_session
+        if before is not None and len(session.media) < len(before.media):
+            self.judge.blame("sdp", f"{len(before.media)} m-lines have become {len(session.media)} (RFC 3264 section 8)", message)
         if before is not None and session.version >= 0:
             changed = session.media != before.media
             if session.version < before.version or session.version > before.version + 1:
@@ -327,6 +343,9 @@ class Leg:
         return [("record-route", f"<sip:{self.trunk.edge};transport={self.switches.transport};r2=on;lr;twnat=sip:{host}:{port}>")]
 
     def _receive_reinvite(self, request: Message, peer: Peer, extra: Headers) -> None:
+        if self.switches.glares and not self._has_glared:
+            self._has_glared = True
+            self._crossing = self.reinvite().request
         if self._offering is not None:
             self._refuse(request, peer, 491, "Request Pending")
             return
@@ -404,6 +423,8 @@ class Leg:
 
         self._repeating = self.trunk.timers.repeat(T1_S, T2_S, self.switches.ack_limit_s, again, self._miss_ack)
 
+    _has_glared = False
+    _crossing: Message | None = None
     _awaited: tuple[int, bool] = (-1, False)
 
     def _miss_ack(self) -> None:

@@ -48,6 +48,10 @@ class Switches:
     """User part of Contact; empty: the number."""
     contact_host: str = GATEWAY
     """Host of the private Contact; Twilio has sent one that begins with `+`."""
+    encoded_contact: bool = False
+    """As called side, Contact is `telnyx*<number>**<inner host>*5070*udp@telnyx.com`."""
+    mapped_target: bool = False
+    """Requests inside the dialog go to the port that the peer's NAT has opened, not to the one in its Contact."""
     from_host: str = ""
     """Host of From; empty: the edge."""
     to_host: str = ""
@@ -115,6 +119,8 @@ class Switches:
     requires_100rel: bool = False
 
     # -- inside the dialog
+    glares: bool = False
+    """The peer's first re-INVITE crosses one of ours: both are answered 491."""
     checks_routes: bool = True
     """A request without the right Route is answered 481, one with another Request-URI than our Contact is not answered at all."""
     idle_close_s: float = 0.0

@@ -74,13 +74,24 @@ class Trunk:
 
     # -- calls ---------------------------------------------------------------------------------------------------------------------------
 
-    def call(self, *uris: str, caller: str = "+15550100", headers: Headers = ()) -> CallingLeg:
-        """Call a user agent; several addresses are tried as the carrier's failover has it."""
+    def call(self, *uris: str, caller: str = "+15550100", headers: Headers = (), over: Peer | None = None) -> CallingLeg:
+        """Call a user agent; several addresses are tried as the carrier's failover has it. `over` is a flow that is open already."""
         with self.lock:
-            leg = CallingLeg(self, uris, caller=caller, headers=headers)
+            leg = CallingLeg(self, uris, caller=caller, headers=headers, over=over)
             self.legs.append(leg)
             leg.start()
             return leg
+
+    def call_registered(self, number: str = "15550177", caller: str = "+15550100") -> CallingLeg:
+        """Call whoever is registered, over the flow of the registration, as the carrier writes it: its Contact, the number as user.
+
+        Raises AssertionError when nobody is.
+        """
+        binding, flow = self.admission.binding, self.admission.bound_to
+        if not binding or flow is None:
+            raise AssertionError("nobody is registered")
+        scheme, _, rest = binding.partition(":")
+        return self.call(f"{scheme}:{number}@{rest.rpartition('@')[2]}", over=flow, caller=caller)
 
     def wait_call(self, timeout_s: float = 10.0, *, count: int = 1) -> CalledLeg:
         """The `count`th call that passed the door. Raises AssertionError when it does not come."""

@@ -37,8 +37,8 @@ def encode(message: Message, switches: Switches) -> bytes:
             is_last_via = name == "via" and n_vias > 1 and seen_vias == n_vias
             written = "v" if is_last_via else _COMPACT.get(name, written)
             blank = "" if len(written) == 1 or name in ("cseq", "max-forwards", "privacy") else " "
-        if switches.folded_headers and name in _FOLDED and ";" in value:
-            value = value.replace(";", "\r\n ;", 1) if not value.startswith("<") else value.replace(">", ">\r\n\t", 1).rstrip("\r\n\t")
+        if switches.folded_headers and name in _FOLDED:
+            value = value.replace(" ", "\r\n  ", 1) if " " in value else f"\r\n\t{value}"
         lines.append(f"{written}:{blank}{value}")
     lines += [f"{'l:' if switches.compact_headers else 'Content-Length: '}{len(message.body)}", "", ""]
     return "\r\n".join(lines).encode() + message.body
