@@ -85,7 +85,7 @@ class TinyPeer:
         self.requests: list[Message] = []
         self.password = "secret"
         self.acked = threading.Event()
-        self.cancelled = False
+        self.cancelled = self.ends_forks = False
         self.offer = b""
         self.hub = Hub("127.0.0.1", transport, on_message=self._receive, on_tick=self._tick, on_fault=lambda _text: None)
 
@@ -252,6 +252,9 @@ class TinyPeer:
         if response.status >= 300:
             self._receive_refusal(response, peer)
             return
+        if self.ends_forks and any(one.method == "INVITE" and one is not response and one.status < 300 for one in self.finals):
+            self._end_fork(response)
+            return
         if not tag_of(self.ours.get("to")):
             self._make_dialog(response)
         elif "adopts" in self.omits:
@@ -264,6 +267,14 @@ class TinyPeer:
         self.emit(ack, self.way())
         if self.cancelled and not tag_of(self.ours.get("to")):
             self.emit(self.make("BYE", self.target), self.way())
+
+    def _end_fork(self, response: Message) -> None:
+        """ACK and BYE for another branch; the dialog of the first one stays."""
+        kept = self.remote
+        self.remote = response.get("to")
+        self.emit(self.make("ACK", self.target, sequence=response.sequence), self.way())
+        self.emit(self.make("BYE", self.target), self.way())
+        self.remote = kept
 
     def _make_dialog(self, response: Message) -> None:
         self.remote, self.target = response.get("to"), uri_of(response.get("contact"))

@@ -50,6 +50,10 @@ class Admission:
             return False
         return True
 
+    def proves_itself(self, request: Message, peer: Peer) -> bool:
+        """Whether a request inside a call has good credentials; otherwise it has been challenged or refused."""
+        return self._proves_itself(request, peer, "proxy-authorization", registers=False)
+
     def _names_us(self, request: Message) -> bool:
         if not self._switches.domain:
             return True
@@ -67,11 +71,12 @@ class Admission:
         value = request.get(header)
         stale = parameters(value).get("nonce", "") not in self.challenger.issued if value else True
         wrong_prefix = bool(self._switches.tech_prefix) and f":{self._switches.tech_prefix}" not in request.uri
-        if not value or wrong_prefix:
+        is_stale = bool(value) and self._switches.challenge_goes_stale and self.n_challenges == 1
+        if not value or wrong_prefix or is_stale:
             self.n_challenges += 1
             issued = self.challenger.challenge(request.get("call-id"), tag_of(request.get("from")), request.sequence, registers=registers)
             reason = "Unauthorized" if registers else "Proxy Authentication required"
-            self._trunk.respond(request, peer, code, reason, headers=[(name, issued.value)])
+            self._trunk.respond(request, peer, code, reason, headers=[(name, issued.value + (",stale=true" if is_stale else ""))])
             return False
         wrong = self.challenger.wrong(value, request.method, request.uri)
         for what, detail in wrong:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
@@ -41,6 +42,7 @@ class CalledLeg(Leg):
         self.sequence = 0
         self.offered_by_peer = Session(-1, ())
         self.pracks: list[Message] = []
+        self._to_second: list[Message] = []
         self._reliable: dict[int, Timer] = {}
         self._waiting: list[Timer] = []
 
@@ -126,7 +128,9 @@ class CalledLeg(Leg):
             headers: list[tuple[str, str]] = []
             body = b""
             if code == "183":
-                body = descriptions.answer(self.switches, self.place, self.offered_by_peer, version=self.version)
+                is_ours = suffix == self.switches.answering_branch
+                place = self.place if is_ours else replace(self.place, port=self.place.port + 2)
+                body = descriptions.answer(self.switches, place, self.offered_by_peer, version=self.version)
             if self.switches.requires_100rel and "100rel" in ",".join(self.invite.all("supported")):
                 headers += self._reliably(int(code), suffix, body)
             reason = {"180": "Ringing", "183": "Session Progress"}.get(code, "Progress")
@@ -167,8 +171,41 @@ class CalledLeg(Leg):
             headers.append(("x-twilio-callsid", f"CA{secrets.token_hex(16)}"))
         self.state = "answered"
         self.send_2xx(self.invite, self.peer, body, headers)
+        if self.switches.second_branch:
+            self._after(0.1, self._answer_again)
         if self.offered_by_peer.sound is not None:
             self.start_sound(self.offered_by_peer.sound)
+
+    def _answer_again(self) -> None:
+        """The 2xx of another branch: acknowledged and ended by the caller, while the first one goes on."""
+        self._second_tag = secrets.token_hex(6) + self.switches.second_branch
+        body = descriptions.answer(self.switches, replace(self.place, port=self.place.port + 2), self.offered_by_peer)
+        contact = [("contact", f"<{self.contact}>")]
+        self.trunk.respond(self.invite, self.peer, 200, "OK", headers=contact, body=body, leg=self, to_tag=self._second_tag)
+        self._bye_limit = self.trunk.timers.after(3.0, self._miss_second_bye)
+
+    def _miss_second_bye(self) -> None:
+        missing = {"ACK", "BYE"} - self.second_requests
+        if missing:
+            self.judge.blame("no-bye", f"a second branch answered and got no {' and no '.join(sorted(missing))}", self.invite)
+
+    _second_tag = ""
+
+    @property
+    def second_requests(self) -> set[str]:
+        """What the peer has sent to the second branch that answered."""
+        return {one.method for one in self._to_second}
+
+    def receive(self, request: Message, peer: Peer) -> None:
+        """As for every leg, but for the second branch of a fork."""
+        if self._second_tag and tag_of(request.get("to")) == self._second_tag:
+            self.judge.judge_request_form(request)
+            self.judge.judge_route(request, contact=self.contact, routes=self.routes)
+            self._to_second.append(request)
+            if request.method != "ACK":
+                self.respond(request, peer, 200, "OK")
+            return
+        super().receive(request, peer)
 
     def receive_cancel(self, cancel: Message, peer: Peer) -> None:
         """CANCEL of the INVITE: 487, or with crossing messages the 200 all the same."""
@@ -190,6 +227,8 @@ class CalledLeg(Leg):
     def _accept(self, request: Message, peer: Peer) -> None:
         if request.method == "PRACK":
             self._receive_prack(request, peer)
+            return
+        if request.method == "BYE" and self.switches.challenges_bye and not self.trunk.admission.proves_itself(request, peer):
             return
         super()._accept(request, peer)
 

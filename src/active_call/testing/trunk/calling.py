@@ -108,6 +108,16 @@ class CallingLeg(Leg):
         if response.status != 200:
             self.judge.blame("cancel", f"CANCEL of a call that was not answered got {response.status}", response)
 
+    def _accept(self, request: Message, peer: Peer) -> None:
+        if request.method == "BYE" and not self.has_acknowledged:
+            self.judge.blame("bye-before-ack", "the callee may not send BYE before its 2xx is acknowledged", request)
+        super()._accept(request, peer)
+
+    def acknowledge(self, uri: str, sequence: int, body: bytes = b"") -> Message:
+        """Send the ACK of a 2xx."""
+        self.has_acknowledged = True
+        return super().acknowledge(uri, sequence, body)
+
     # -- responses -----------------------------------------------------------------------------------------------------------------------
 
     def _on_silence(self, exchange: Exchange) -> None:
@@ -182,6 +192,7 @@ class CallingLeg(Leg):
             self.start_sound(self.peer_session.sound)
 
     _ack_body = b""
+    has_acknowledged = False
 
     def _judge_answer(self, response: Message) -> None:
         if self.switches.delayed_offer:

@@ -28,6 +28,7 @@ PUNISHED = {
     "unanswered": "the transaction times out, the call is given up",
     "unexpected-status": "the call ends, or goes elsewhere",
     "no-retransmission": "a lost 2xx is never repeated: the call dies",
+    "bye-before-ack": "481: the dialog is not confirmed yet (RFC 3261 section 15)",
     "no-bye": "the call stays open and is charged",
     "request-uri": "silently ignored, the gateway is not found",
     "route": "481 from the edge, dead air for a minute",

@@ -104,15 +104,18 @@ class Leg:
             self.judge.blame("unexpected-status", f"BYE answered {status}", exchange.final)
         return status
 
-    def reinvite(self, *, direction: str = "sendrecv", zero_address: bool = False, offerless: bool = False) -> Exchange:
-        """Send a re-INVITE: hold, resume, or without a description to ask for the peer's offer."""
+    def reinvite(
+        self, *, direction: str = "sendrecv", zero_address: bool = False, offerless: bool = False, contact: str = "", headers: Headers = ()
+    ) -> Exchange:
+        """Send a re-INVITE: hold, resume, or without a description to ask for the peer's offer. `contact`: the gateway has moved there."""
         with self.trunk.lock:
+            self.contact = contact or self.contact
             body = b""
             if not offerless:
                 self.version += 1
                 body = descriptions.offer(self.switches, self.place, direction=direction, version=self.version, zero_address=zero_address)
                 self.offered = body
-            self._offering = self.request("INVITE", body=body, headers=self.timer.headers(), on_response=self._on_reinvite)
+            self._offering = self.request("INVITE", body=body, headers=[*self.timer.headers(), *headers], on_response=self._on_reinvite)
             return self._offering
 
     def offer_fax(self) -> Exchange:
@@ -234,6 +237,8 @@ class Leg:
         if session.sound is None or session.wrong:
             self.judge.blame("sdp", f"a 2xx to an INVITE without offer must have one: {session.wrong}", response)
             return b""
+        if (session.sound.profile == "RTP/SAVP") != self.switches.secure_media:
+            self.judge.blame("sdp-profile", f"{session.sound.profile} offered by the peer in its 2xx", response)
         self._agree(session, response)
         self.version += 1
         return descriptions.answer(self.switches, self.place, session, version=self.version)
@@ -281,7 +286,7 @@ class Leg:
     def receive(self, request: Message, peer: Peer) -> None:
         """A request of this Call-ID with a To tag, or an ACK; repetitions have been answered before."""
         self.judge.judge_request_form(request)
-        if tag_of(request.get("to")) != tag_of(self.local) or tag_of(request.get("from")) != tag_of(self.remote):
+        if not self._is_local(tag_of(request.get("to"))) or tag_of(request.get("from")) != tag_of(self.remote):
             self.judge.blame("dialog", f"{request.method} with tags of another dialog", request)
             self._refuse(request, peer, 481, "Call/Transaction Does Not Exist")
             return
@@ -303,6 +308,9 @@ class Leg:
             return
         self.remote_sequence = request.sequence
         self._accept(request, peer)
+
+    def _is_local(self, tag: str) -> bool:
+        return tag == tag_of(self.local)
 
     def _accept(self, request: Message, peer: Peer) -> None:
         if peer != self.peer and isinstance(peer, tuple) is False and self.trunk.hub.is_open(self.peer):

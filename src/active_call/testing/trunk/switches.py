@@ -154,6 +154,12 @@ class Switches:
     """Provisional responses: `180`, `183` (with a description), and with a suffix such as `183/b` from another branch of a fork."""
     answering_branch: str = ""
     """Suffix of the branch that answers."""
+    second_branch: str = ""
+    """Another branch that answers as well, a moment later; the caller acknowledges it and ends it (RFC 3261 section 13.2.2.4)."""
+    challenges_bye: bool = False
+    """The peer's BYE needs credentials too, as behind Asterisk and Kamailio."""
+    challenge_goes_stale: bool = False
+    """The first credentials come too late: challenged once more, with `stale=true` and a new nonce."""
     progress_after_s: float = 0.02
     answer_after_s: float = 0.1
     """None of both counts while the call waits for PRACK. A negative value: the call is never answered."""
