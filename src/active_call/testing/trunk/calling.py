@@ -90,6 +90,8 @@ class CallingLeg(Leg):
         if not switches.delayed_offer:
             self.offered = invite.body = descriptions.offer(switches, self.place, version=self.version)
             invite.headers.append(("content-type", "application/sdp"))
+        if switches.multipart:
+            _wrap(invite)
         return invite
 
     # -- what the test does --------------------------------------------------------------------------------------------------------------
@@ -198,7 +200,7 @@ class CallingLeg(Leg):
         if self.switches.delayed_offer:
             self._ack_body = self._answer_to(response)
             return
-        for name, detail in descriptions.wrong_in_answer(self.invite.body, response.body):
+        for name, detail in descriptions.wrong_in_answer(self.offered, response.body):
             self.judge.blame(name, detail, response)
         self._agree(descriptions.read(response.body), response)
 
@@ -238,6 +240,15 @@ class CallingLeg(Leg):
     def branch(self) -> str:
         """The branch of the INVITE."""
         return branch_of(self.invite)
+
+
+def _wrap(invite: Message) -> None:
+    """Make the description the second part of a multipart body (RFC 5621)."""
+    parts = [b"Content-Type: application/isup;version=itu-t92+\r\nContent-Disposition: signal;handling=optional\r\n\r\n\x01\x00\x49\x00"]
+    parts.append(b"Content-Type: application/sdp\r\nContent-Disposition: session\r\n\r\n" + invite.body)
+    invite.body = b"".join(b"--unique-boundary-1\r\n" + part + b"\r\n" for part in parts) + b"--unique-boundary-1--\r\n"
+    value = "multipart/mixed;boundary=unique-boundary-1"
+    invite.headers = [(name, value if name == "content-type" else text) for name, text in invite.headers]
 
 
 def _user(uri: str) -> str:

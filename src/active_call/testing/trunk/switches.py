@@ -82,6 +82,8 @@ class Switches:
     """Long headers go on in a second line."""
     from_without_brackets: bool = False
     content_type_missing: bool = False
+    multipart: bool = False
+    """The description is one part of a multipart/mixed body, after another one."""
     padding_bytes: int = 0
     """Bytes of unknown headers, to make a datagram large."""
 
@@ -135,6 +137,8 @@ class Switches:
     # -- how it is called
     domain: str = ""
     """Host that a Request-URI must name, else the request is dropped silently; empty: any."""
+    silent_s: float = 0.0
+    """So long an INVITE gets no response at all; a CANCEL has to wait for one (RFC 3261 section 9.1)."""
     trying: str = "Trying"
     """Reason phrase of the 100."""
     challenge: Challenge = ""

@@ -49,6 +49,7 @@ class Trunk:
         self._repetitions: dict[tuple[str, str], Timer] = {}
         self._answered: dict[tuple[str, str], bytes] = {}
         self._unacknowledged: dict[str, Timer] = {}
+        self._delayed: set[str] = set()
         self.hub = Hub(local_ip, switches.transport, on_message=self._receive, on_tick=self._tick, on_fault=self._fault, port=port)
 
     def __enter__(self) -> Trunk:
@@ -280,6 +281,9 @@ class Trunk:
 
     def _receive_cancel(self, cancel: Message, peer: Peer) -> None:
         branch = branch_of(cancel)
+        if branch in self._delayed:
+            self.judge.blame("cancel", "CANCEL before any response to the INVITE", cancel)
+            return
         leg = next((one for one in self.called if branch_of(one.invite) == branch), None)
         if leg is None or not same_call(leg.invite, cancel) or leg.invite.uri != cancel.uri:
             self.judge.blame("cancel", "CANCEL matches no INVITE in branch, Call-ID and Request-URI", cancel)
@@ -288,6 +292,16 @@ class Trunk:
         leg.receive_cancel(cancel, peer)
 
     def _receive_invite(self, invite: Message, peer: Peer) -> None:
+        if not self.switches.silent_s:
+            self._consider(invite, peer)
+            return
+        branch = branch_of(invite)
+        if branch not in self._delayed:
+            self._delayed.add(branch)
+            self.timers.after(self.switches.silent_s, lambda: self._consider(invite, peer))
+
+    def _consider(self, invite: Message, peer: Peer) -> None:
+        self._delayed.discard(branch_of(invite))
         if not self.admission.admits(invite, peer):
             return
         min_se = self.switches.min_se_s
