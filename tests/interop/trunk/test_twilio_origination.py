@@ -195,6 +195,7 @@ def test_judge_cuts_idle_connections_and_marks_new_ones(transport: Any, adopts: 
         leg = trunk.call(peer.uri)
         assert leg.wait_answered()
         assert leg.wait(lambda: not trunk.hub.connections, 3)
+        assert peer.wait(lambda: not peer.hub.is_open(peer.peer))
         answer = peer.request("INVITE", body=peer.session("sendonly"))
         assert answer is not None and "twnat" in answer.all("record-route")[-1]
         bye = peer.request("BYE")
@@ -208,6 +209,17 @@ def test_judge_answers_a_double_crlf_with_one() -> None:
         assert trunk.call(peer.uri).wait_answered()
         peer.hub.send(b"\r\n\r\n", peer.peer)
         assert trunk.wait(lambda: trunk.hub.n_pings == 1, 2)
+
+
+@pytest.mark.parametrize(("switched", "status"), [({"transfer_outcome": 486}, 202), ({"takes_transfers": False}, 603)])
+def test_judge_leaves_the_call_to_the_peer_when_a_transfer_fails(switched: dict[str, Any], status: int) -> None:
+    with TinyPeer("tcp", omits=("BYE",)) as peer, Trunk(twilio_origination("tcp", refer_bye_limit_s=0.2, **switched)) as trunk:
+        leg = trunk.call(peer.uri)
+        assert leg.wait_answered()
+        answer = peer.request("REFER", [("refer-to", "<tel:+15550177>")])
+        assert answer is not None and answer.status == status
+        assert leg.wait_ended(0.6) == ""
+        trunk.check()
 
 
 def test_invite_has_the_published_shape() -> None:

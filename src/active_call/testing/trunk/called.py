@@ -238,7 +238,7 @@ class CalledLeg(Leg):
         timer = self._reliable.get(int(found.group(1))) if found else None
         if timer is None or found is None or int(found.group(2)) != self.invite.sequence:
             self.judge.blame("prack", f"RAck {request.get('rack')!r} names no provisional response of ours", request)
-            self._refuse(request, peer, 481, "Call/Transaction Does Not Exist")
+            self.refuse_request(request, peer, 481, "Call/Transaction Does Not Exist")
             return
         timer.cancel()
         self.respond(request, peer, 200, "OK")

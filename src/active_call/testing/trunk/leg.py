@@ -20,6 +20,7 @@ from active_call.testing.trunk.descriptions import Place, Session
 from active_call.testing.trunk.media import Sound
 from active_call.testing.trunk.session_timer import SessionTimer
 from active_call.testing.trunk.transactions import T1_S, T2_S, Exchange, Timer
+from active_call.testing.trunk.transfer import Transfer
 
 if TYPE_CHECKING:
     from active_call.testing.trunk.trunk import Trunk
@@ -54,7 +55,7 @@ class Leg:
         """Our last offer."""
         self.peer_session: Session | None = None
         self.sound: Sound | None = None
-        self.timer = SessionTimer(self)
+        self.timer, self.transfer = SessionTimer(self), Transfer(self)
         self._offering: Exchange | None = None
         self._repeating: Timer | None = None
         self._bye_limit: Timer | None = None
@@ -288,13 +289,13 @@ class Leg:
         self.judge.judge_request_form(request)
         if not self._is_local(tag_of(request.get("to"))) or tag_of(request.get("from")) != tag_of(self.remote):
             self.judge.blame("dialog", f"{request.method} with tags of another dialog", request)
-            self._refuse(request, peer, 481, "Call/Transaction Does Not Exist")
+            self.refuse_request(request, peer, 481, "Call/Transaction Does Not Exist")
             return
         if self.switches.checks_routes:
             wrong = self.judge.judge_route(request, contact=self.contact, routes=self.routes)
             if wrong:
                 if wrong == "route":
-                    self._refuse(request, peer, 481, "Call/Transaction Does Not Exist")
+                    self.refuse_request(request, peer, 481, "Call/Transaction Does Not Exist")
                 return
         if request.method == "ACK":
             self._receive_ack(request)
@@ -304,7 +305,7 @@ class Leg:
             return
         if request.sequence < self.remote_sequence:
             self.judge.blame("cseq-order", f"{request.method}: CSeq {request.sequence} after {self.remote_sequence}", request)
-            self._refuse(request, peer, 500, "CSeq Out Of Order")
+            self.refuse_request(request, peer, 500, "CSeq Out Of Order")
             return
         self.remote_sequence = request.sequence
         self._accept(request, peer)
@@ -317,10 +318,10 @@ class Leg:
             self._on_other_connection(request)
         self.requests.append(request)
         if self.state == "ended" and request.method != "BYE":
-            self._refuse(request, peer, 481, "Call/Transaction Does Not Exist")
+            self.refuse_request(request, peer, 481, "Call/Transaction Does Not Exist")
         elif request.method not in self.switches.allow:
             self.judge.blame("method-not-allowed", f"{request.method} is not in our Allow", request)
-            self._refuse(request, peer, 405, "Method Not Allowed")
+            self.refuse_request(request, peer, 405, "Method Not Allowed")
         else:
             self._answer_request(request, peer)
 
@@ -338,7 +339,7 @@ class Leg:
             case "UPDATE":
                 self._receive_update(request, peer, extra)
             case "REFER":
-                self._receive_refer(request, peer, extra)
+                self.transfer.receive(request, peer, extra)
             case _:
                 self.respond(request, peer, 200, "OK", headers=extra)
 
@@ -355,7 +356,7 @@ class Leg:
             self._has_glared = True
             self._crossing = self.reinvite().request
         if self._offering is not None:
-            self._refuse(request, peer, 491, "Request Pending")
+            self.refuse_request(request, peer, 491, "Request Pending")
             return
         self._retarget(request)
         self.version += 1
@@ -364,7 +365,7 @@ class Leg:
             for text in session.wrong:
                 self.judge.blame("sdp", text, request)
             if session.sound is None:
-                self._refuse(request, peer, 488, "Not Acceptable Here")
+                self.refuse_request(request, peer, 488, "Not Acceptable Here")
                 return
             self._agree(session, request)
             body = descriptions.answer(self.switches, self.place, session, version=self.version)
@@ -383,40 +384,6 @@ class Leg:
             body = descriptions.answer(self.switches, self.place, session, version=self.version)
         self._retarget(request)
         self.respond(request, peer, 200, "OK", headers=[*self.timer.headers_of_2xx(), *extra], body=body)
-
-    def _receive_refer(self, request: Message, peer: Peer, extra: Headers) -> None:
-        if not self.switches.takes_transfers:
-            self._refuse(request, peer, 603, "Decline")
-            return
-        if not uri_of(request.get("refer-to")).startswith(("sip:", "tel:")):
-            self._refuse(request, peer, 400, "Bad Refer-To")
-            return
-        self.respond(request, peer, 202, "Accepted", headers=extra)
-        event = ("event", "refer")
-        begun = [event, ("subscription-state", "active;expires=60")]
-        over = [event, ("subscription-state", "terminated;reason=noresource")]
-        outcome = {200: b"SIP/2.0 200 OK\r\n", 486: b"SIP/2.0 486 Busy Here\r\n"}[self.switches.transfer_outcome]
-
-        def finish_transfer() -> None:
-            if self.ended:
-                return
-            self.request("NOTIFY", headers=over, body=outcome, content_type="message/sipfrag", on_response=self._judge_notify)
-            if self.switches.transfer_outcome == 200:
-                self._bye_limit = self.trunk.timers.after(self.switches.refer_bye_limit_s, self._miss_bye)
-
-        self.request(
-            "NOTIFY", headers=begun, body=b"SIP/2.0 100 Trying\r\n", content_type="message/sipfrag", on_response=self._judge_notify
-        )
-        self.trunk.timers.after(0.1, finish_transfer)
-
-    def _judge_notify(self, _exchange: Exchange, response: Message) -> None:
-        if response.status >= 300:
-            self.judge.blame("unexpected-status", f"NOTIFY of a transfer answered {response.status}", response)
-
-    def _miss_bye(self) -> None:
-        if not self.ended:
-            self.judge.blame("refer-bye", f"no BYE within {self.switches.refer_bye_limit_s:g} s after the transfer was done")
-            self.give_up("transfer")
 
     # -- our 2xx and its ACK -------------------------------------------------------------------------------------------------------------
 
@@ -472,6 +439,7 @@ class Leg:
         if self.ended:
             return
         self.ended, self.state = why, "ended"
+        self.transfer.stop()
         for timer in (self._repeating, self._bye_limit):
             if timer is not None:
                 timer.cancel()
@@ -495,7 +463,8 @@ class Leg:
         """Answer a request; gives the octets, for repetitions."""
         return self.trunk.respond(request, peer, code, reason, headers=headers, body=body, leg=self)
 
-    def _refuse(self, request: Message, peer: Peer, code: int, reason: str) -> None:
+    def refuse_request(self, request: Message, peer: Peer, code: int, reason: str) -> None:
+        """Refuse a request inside the dialog."""
         if request.method != "ACK":
             self.trunk.respond(request, peer, code, reason, leg=self)
         if request.method == "INVITE":
