@@ -18,7 +18,7 @@ serve: $(READY)
 	@$(BIN)/active-call serve $(ARGS)
 
 test: $(DEV_READY)
-	@sh tools/install_peers.sh
+	@sh tools/install_peers.sh || echo "Tests that need these programs will be skipped."
 	@$(BIN)/python -m pytest $(if $(findstring -m,$(ARGS)),,-m "not slow") $(ARGS)
 
 check: $(DEV_READY)

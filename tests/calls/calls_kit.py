@@ -217,6 +217,7 @@ async def a_call(
     direction: str = "inbound",
     variables: Mapping[str, Any] | None = None,
     option: CallOption = CallOption(),  # noqa: B008
+    defaults: CallOption = CallOption(),  # noqa: B008
 ) -> AsyncIterator[Call]:
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()
@@ -232,6 +233,7 @@ async def a_call(
             http=http,
             records=records,
             playbooks=Playbooks(find, {}),
+            defaults=defaults,
         )
         book = parse_playbook(playbook, file="test.md", environment={}) if playbook is not None else None
         if router is None and direction == "inbound" and book is not None:

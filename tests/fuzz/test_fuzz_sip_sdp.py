@@ -17,6 +17,9 @@ from active_call.sip.framing import StreamFramer
 from active_call.sip.grammar import parse_parameters, split_list, split_outside
 from active_call.sip.headers import parse_cseq, parse_name_addr, parse_via, with_via_received
 from active_call.sip.message import Request, parse_leniently, parse_message, session_description, validate_request, validate_response
+from active_call.sip.reason import parse_reason
+from active_call.sip.reliable import parse_rack
+from active_call.sip.session_timer import parse_session_expires
 from active_call.sip.uri import is_equivalent, parse_uri
 
 VECTORS = Path(__file__).parents[1] / "vectors"
@@ -107,7 +110,20 @@ def test_stream_gives_the_same_whole_and_in_pieces(messages: list[bytes], sizes:
 
 
 @pytest.mark.parametrize(
-    "parse", [parse_uri, parse_name_addr, parse_via, parse_cseq, parse_parameters, parse_challenge, parse_authorization, split_list]
+    "parse",
+    [
+        parse_uri,
+        parse_name_addr,
+        parse_via,
+        parse_cseq,
+        parse_parameters,
+        parse_challenge,
+        parse_authorization,
+        parse_reason,
+        parse_rack,
+        parse_session_expires,
+        split_list,
+    ],
 )
 def test_values_fail_with_parse_error_only(parse: Callable[[str], object]) -> None:
     @BOUNDED
@@ -187,8 +203,9 @@ def test_descriptions_fail_with_parse_or_negotiation_error_only(data: bytes) -> 
 )
 @pytest.mark.timeout(20)
 def test_long_hostile_values_take_linear_time(text: str) -> None:
-    for parse in (parse_uri, parse_name_addr, parse_via, parse_cseq, parse_parameters, parse_challenge, split_list):
-        for prefix in ("", "SIP/2.0/UDP ", "sip:", "Digest realm=", "<sip:a@b>;x="):
+    parsers = (parse_uri, parse_name_addr, parse_via, parse_cseq, parse_parameters, parse_challenge, split_list)
+    for parse in (*parsers, parse_reason, parse_rack, parse_session_expires):
+        for prefix in ("", "SIP;", "90;", "1 1 ", "SIP/2.0/UDP ", "sip:", "Digest realm=", "<sip:a@b>;x="):
             try:
                 parse(prefix + text)  # type: ignore[operator]
             except ParseError:

@@ -12,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ class Server:
     http_port: int
     process: subprocess.Popen[bytes]
     log_file: Path
-    _ended: bool = field(default=False)
+    was_killed: bool = False
+    """Set by a test that kills it on purpose."""
 
     @property
     def pid(self) -> int:
@@ -125,9 +126,9 @@ tls_key_file = "key.pem"
 tls_verify = false
 http_addr = "127.0.0.1:{http_port}"
 rtp_start_port = 20000
-rtp_end_port = 28000
+
 graceful_shutdown_timeout = 1
-{extra}
+{extra if "rtp_end_port" in extra else "rtp_end_port = 28000" + chr(10) + extra}
 
 {handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}
 
@@ -155,7 +156,7 @@ root = "cdr"
         server.wait(lambda: _answers(server), 30, "the server to be ready")
         yield server
         code = server.stop()
-        assert code == 0, f"the server ended with {code}:\n{server.log[-4000:]}"
+        assert code == 0 or server.was_killed, f"the server ended with {code}:\n{server.log[-4000:]}"
     finally:
         server.stop()
 

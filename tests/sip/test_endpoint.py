@@ -23,7 +23,7 @@ def test_options_is_answered_with_our_capabilities_3261_11_2(bench, wire):
     assert reply.code == 200
     assert "INVITE" in reply.get("Allow")
     assert reply.get("Accept") == "application/sdp"
-    assert reply.all("Supported") == [""]
+    assert "timer" in reply.get("Supported")
     assert reply.to_tag
     assert bench.events == []
     bench.advance(40)
@@ -43,8 +43,8 @@ def test_unknown_method_gets_405_with_allow(bench, wire):
 
 
 def test_required_extension_gets_420_naming_it_3261_8_2_2_3(bench, wire):
-    (reply,) = bench.feed(wire.request("INVITE", body=wire.OFFER, extra=(("Require", "100rel, timer"), ("Supported", "100rel"))))
-    assert (reply.code, reply.get("Unsupported")) == (420, "100rel, timer")
+    (reply,) = bench.feed(wire.request("INVITE", body=wire.OFFER, extra=(("Require", "precondition, timer, path"), ("Supported", "path"))))
+    assert (reply.code, reply.get("Unsupported")) == (420, "precondition, path")
     assert not bench.of(IncomingCall)
 
 

@@ -431,7 +431,7 @@ def test_request_in_dialog_completes(bench, wire):
     )
     assert (info.get("CSeq"), info.get("Content-Type"), info.body) == ("2 INFO", "application/dtmf-relay", b"Signal=1")
     assert not info.all("Contact")
-    (refer,) = bench.do(lambda now: tokens.append(bench.endpoint.request(call, "REFER", now, headers=(("Refer-To", "<sip:x@y>"),))))
+    (refer,) = bench.do(lambda now: tokens.append(bench.endpoint.refer(call, "sip:x@y", now)))
     assert refer.get("CSeq") == "3 REFER"
     assert refer.get("Contact")
     bench.feed(wire.response(refer, 202, "Accepted"))

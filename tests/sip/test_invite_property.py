@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from active_call.base.errors import LocalProtocolError
-from active_call.sip.events import CallEnded, Credentials, IncomingCall, OutboundInvite, RequestReceived
+from active_call.sip.events import CallEnded, Credentials, IncomingCall, OutboundInvite, RequestReceived, TransferRequested
 
 LEG_STEPS = (
     "ring",
@@ -23,9 +23,27 @@ LEG_STEPS = (
     "info",
     "update",
     "respond",
+    "refer",
+    "answer refer",
+    "tell transfer",
 )
-PEER_REQUESTS = ("ACK", "CANCEL", "BYE", "INVITE", "INVITE sdp", "UPDATE", "UPDATE sdp", "INFO", "OPTIONS", "PRACK", "NOTIFY", "repeat")
-CODES = (100, 180, 183, 200, 202, 302, 401, 404, 408, 481, 487, 491, 500)
+PEER_REQUESTS = (
+    "ACK",
+    "CANCEL",
+    "BYE",
+    "INVITE",
+    "INVITE sdp",
+    "UPDATE",
+    "UPDATE sdp",
+    "INFO",
+    "OPTIONS",
+    "PRACK",
+    "PRACK sdp",
+    "NOTIFY",
+    "REFER",
+    "repeat",
+)
+CODES = (100, 180, 183, 200, 202, 302, 401, 404, 408, 422, 481, 487, 491, 500)
 STEPS = st.one_of(
     st.tuples(st.just("leg"), st.sampled_from(LEG_STEPS), st.booleans()),
     st.tuples(st.just("peer"), st.sampled_from(PEER_REQUESTS), st.integers(-1, 2)),
@@ -38,15 +56,17 @@ STEPS = st.one_of(
 class Story:
     """One call and a peer that does as it is told."""
 
-    def __init__(self, wire, flow, *, inbound, sdp):
+    def __init__(self, wire, flow, *, inbound, sdp, rich):
+        self.rich = rich
         self.wire = wire
         self.bench = wire.Bench(flow=flow)
         self.cseq = 100
-        self.n_branches = 0
+        self.n_branches = self.rseq = 0
         self.last = b""
         self.invite_branch = "z9hG4bKpeer1"
         if inbound:
-            self.feed(wire.request("INVITE", body=wire.OFFER if sdp else b""))
+            extra = (("Require", "100rel, timer"), ("Session-Expires", "90;refresher=uas"), ("Allow", "UPDATE")) if rich else ()
+            self.feed(wire.request("INVITE", body=wire.OFFER if sdp else b"", extra=extra))
             self.call = self.bench.of(IncomingCall)[0].call
         else:
             uri = f"sip:+2@192.0.2.9;transport={flow.transport}"
@@ -88,6 +108,13 @@ class Story:
                 case "respond":
                     for event in self.bench.of(RequestReceived)[-1:]:
                         endpoint.respond(event.token, 200 if flag else 100, "OK", now)
+                case "refer":
+                    endpoint.refer(self.call, "sip:third@192.0.2.9", now)
+                case "answer refer":
+                    for event in self.bench.of(TransferRequested)[-1:]:
+                        endpoint.respond(event.token, 202 if flag else 603, "Whatever", now)
+                case "tell transfer":
+                    endpoint.notify_transfer(self.call, 180, "Ringing", now, final=flag)
         self.bench.drain()
 
     def peer(self, step, ahead):
@@ -111,13 +138,36 @@ class Story:
         if method == "INVITE":
             self.invite_branch = branch
         body = self.wire.OFFER if sdp else b""
-        self.feed(self.wire.request(method, branch=branch, cseq=cseq, body=body, **options))
+        self.feed(self.wire.request(method, branch=branch, cseq=cseq, body=body, extra=self.extra(method, ahead), **options))
+
+    def extra(self, method, ahead):
+        """The headers that make a request of the peer mean something."""
+        if not self.rich:
+            return ()
+        numbered = [m for m in self.bench.sent if m.all("RSeq")]
+        match method:
+            case "PRACK" if numbered:
+                return (("RAck", f"{numbered[-1].get('RSeq')} {numbered[-1].get('CSeq')}"),)
+            case "NOTIFY":
+                return (("Event", "refer"), ("Subscription-State", "active" if ahead % 2 else "terminated"))
+            case "REFER":
+                return (("Refer-To", "<sip:third@192.0.2.9>"),)
+            case "INVITE" | "UPDATE":
+                return (("Supported", "timer"), ("Session-Expires", f"90;refresher={'uac' if ahead % 2 else 'uas'}"))
+        return ()
 
     def reply(self, code, back):
         ours = [m for m in self.bench.sent if not m.code and m.method != "ACK"]
         if len(ours) < back:
             return
         extra = (("WWW-Authenticate", f'Digest realm="r", nonce="n{len(ours)}"'),) if code == 401 else ()
+        if self.rich and code == 200:
+            extra = (("Session-Expires", f"90;refresher={'uas' if back % 2 else 'uac'}"), ("Allow", "UPDATE" if back % 2 else "INVITE"))
+        elif self.rich and code < 200:
+            self.rseq += 1
+            extra = (("Require", "100rel"), ("RSeq", str(self.rseq)))
+        elif code == 422:
+            extra = (("Min-SE", "120"),)
         sdp = self.wire.ANSWER if code in (183, 200) else b""
         self.feed(self.wire.response(ours[-back], code, tag=f"fork-{back}", body=sdp, extra=extra))
 
@@ -149,9 +199,9 @@ class Story:
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(STEPS, max_size=14), inbound=st.booleans(), sdp=st.booleans(), stream=st.booleans())
-def test_any_history_ends_each_call_once_and_frees_everything(wire, steps, inbound, sdp, stream):
-    story = Story(wire, wire.TCP if stream else wire.UDP, inbound=inbound, sdp=sdp)
+@given(steps=st.lists(STEPS, max_size=14), inbound=st.booleans(), sdp=st.booleans(), stream=st.booleans(), rich=st.booleans())
+def test_any_history_ends_each_call_once_and_frees_everything(wire, steps, inbound, sdp, stream, rich):
+    story = Story(wire, wire.TCP if stream else wire.UDP, inbound=inbound, sdp=sdp, rich=rich)
     for step in steps:
         story.tell(*step)
     story.finish()

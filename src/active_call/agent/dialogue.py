@@ -109,6 +109,14 @@ class Dialogue:
         """The number of the current reply."""
         return self._replies.number
 
+    def set_variable(self, key: str, value: Any) -> None:
+        """A variable from outside; keys `X-*` become headers of our BYE."""
+        self._stage.set_variable(key, value)
+
+    def hangup_headers(self) -> dict[str, str]:
+        """The headers of our BYE, as they are now."""
+        return self._stage.hangup_headers()
+
     def receive(self, item: AgentInput, now: float) -> None:
         """Take one input."""
         if self.state is State.ENDED:

@@ -9,7 +9,7 @@ output.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,8 +24,10 @@ MAX_LOOP_DEPTH = 2
 MAX_NUMBER_DIGITS = 100
 
 _HEADERS = "_sip_headers"
-_STRING = r""""(?:\\.|[^"\\])*+"|'(?:\\.|[^'\\])*+'"""
-_EXPRESSION = re.compile(rf"\{{\{{(?:{_STRING}|(?!\}}\}}).)*+\}}\}}|\{{%(?:{_STRING}|(?!%\}}).)*+%\}}", re.DOTALL)
+_STRING = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
+_QUOTED = re.compile(_STRING, re.DOTALL)
+_OPENING = re.compile(r"\{\{|\{%")
+_CLOSERS = {"{{": "}}", "{%": "%}"}
 _HEADER_NAME = re.compile(rf"({_STRING})|(?<![\w.\])-])([Xx])((?:-[A-Za-z][A-Za-z0-9_]*)(?:-[A-Za-z0-9_]+)*)(?![\w(])")
 _GROWING_METHODS = frozenset({"format", "format_map", "ljust", "rjust", "center", "zfill", "expandtabs", "replace", "join", "translate"})
 _GROWING_FILTERS = ("center", "format", "indent", "batch", "slice", "pprint", "xmlattr", "wordwrap")
@@ -88,7 +90,7 @@ def render(template: str, variables: Mapping[str, Any], sip: Mapping[str, str] |
         compiled = _compiled(template, own)
         return _bounded(compiled.generate({"sip": headers, **variables, _HEADERS: headers}))
     except _AUTHORS_ERRORS as error:
-        return Rendered(_EXPRESSION.sub("", template), f"{type(error).__name__}: {error}"[:300])
+        return Rendered(_map_expressions(template, lambda _: ""), f"{type(error).__name__}: {error}"[:300])
 
 
 def _bounded(pieces: Iterator[str]) -> Rendered:
@@ -122,7 +124,31 @@ def _name_headers(source: str, own: frozenset[str]) -> str:
             return match.group(0)
         return f'{_HEADERS}["{match.group(2)}{match.group(3)}"]'
 
-    return _EXPRESSION.sub(lambda match: _HEADER_NAME.sub(name, match.group(0)), source)
+    return _map_expressions(source, lambda expression: _HEADER_NAME.sub(name, expression))
+
+
+def _map_expressions(source: str, change: Callable[[str], str]) -> str:
+    """`source` with each `{{ … }}` and `{% … %}` put through `change`. A closer inside a string does not close."""
+    parts: list[str] = []
+    position = 0
+    while opening := _OPENING.search(source, position):
+        end = _end_of_expression(source, opening)
+        if end is None:
+            break
+        parts += [source[position : opening.start()], change(source[opening.start() : end])]
+        position = end
+    return "".join([*parts, source[position:]])
+
+
+def _end_of_expression(source: str, opening: re.Match[str]) -> int | None:
+    """Where the expression ends that begins with `opening`; None when it never does."""
+    closer, position = _CLOSERS[opening.group()], opening.end()
+    while position < len(source):
+        if source.startswith(closer, position):
+            return position + len(closer)
+        quoted = _QUOTED.match(source, position) if source[position] in "\"'" else None
+        position = quoted.end() if quoted else position + 1
+    return None
 
 
 @lru_cache(maxsize=512)

@@ -32,6 +32,8 @@ class Agent(Protocol):
     def handle_timeout(self, now: float) -> None: ...
     def next_timeout(self) -> float | None: ...
     def take_effects(self) -> list[effects.AgentEffect]: ...
+    def set_variable(self, key: str, value: Any) -> None: ...
+    def hangup_headers(self) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,13 @@ class Brain:
 
     def next_timeout(self) -> float | None:
         return self._agent.next_timeout()
+
+    def set_variable(self, key: str, value: Any) -> None:
+        self._agent.set_variable(key, value)
+
+    def hangup_headers(self) -> dict[str, str]:
+        """What the playbook wants in a BYE of ours, filled in with the variables of now."""
+        return self._agent.hangup_headers()
 
     def settle(self, now: float) -> None:
         """Let the agent think until it has nothing more to do. Commands that it gives may bring new events at once."""

@@ -92,6 +92,10 @@ def _dtmf(session: Session, command: commands.Dtmf) -> None:
         raise LocalProtocolError(f"digits cannot be sent by {command.method!r}; expected 'rfc4733' or 'info'")
 
 
+def _refer(session: Session, command: commands.Refer) -> None:
+    session.transfer.start(command)
+
+
 def _record(session: Session, command: commands.Record) -> None:
     if command.action == "start":
         session.record()
@@ -102,7 +106,7 @@ def _record(session: Session, command: commands.Record) -> None:
 
 
 def _set_var(session: Session, command: commands.SetVar) -> None:
-    session.facts.variables[command.key] = command.value
+    session.set_variable(command.key, command.value)
 
 
 def _stream_of(session: Session) -> Any:
@@ -127,6 +131,7 @@ COMMANDS: dict[type, Callable[[Session, Any], None]] = {
     commands.History: _history,
     commands.Custom: _custom,
     commands.Dtmf: _dtmf,
+    commands.Refer: _refer,
     commands.Record: _record,
     commands.SetVar: _set_var,
 }

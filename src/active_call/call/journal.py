@@ -33,6 +33,7 @@ class Journal:
         self.recording_path: str | None = None
         self.is_recording = False
         self._recording_ms: float | None = None
+        self._recording_error = ""
 
     def note(self, event: events.Event) -> None:
         """Write down an event with its time stamp."""
@@ -64,7 +65,7 @@ class Journal:
     def recording_ended(self, path: str, duration_ms: float, error: str) -> None:
         self.recording_path, self._recording_ms, self.is_recording = path, duration_ms, False
         if error:
-            self._facts.error = self._facts.error or f"recording: {error}"
+            self._recording_error = error
 
     def hangup_event(self, ended: LegEnded | None) -> events.Hangup:
         """The last event of the call; takes the facts of the end from the leg."""
@@ -72,7 +73,7 @@ class Journal:
         if ended is not None:
             facts.ended_by, facts.end_reason = ended.by, ended.cause
             facts.sip_code = ended.code
-            if ended.cause in ("no_ack", "timeout", "transport", "no_media") and not facts.error:
+            if ended.cause in ("no_ack", "timeout", "transport", "no_media", "session_expired") and not facts.error:
                 facts.error = ended.reason or ended.cause
         else:
             facts.ended_by, facts.end_reason = "system", "error"
@@ -112,11 +113,19 @@ class Journal:
             variables=facts.variables,
             turns=tuple(self._turns),
             events=tuple(self._events),
-            media={**self.media, **({"events_left_out": self._n_left_out} if self._n_left_out else {})},
+            media=self._media_facts(),
             recording=self.recording_path,
             recording_ms=self._recording_ms,
             error=facts.error or None,
         )
+
+    def _media_facts(self) -> dict[str, Any]:
+        facts = dict(self.media)
+        if self._recording_error:
+            facts["recording_error"] = self._recording_error
+        if self._n_left_out:
+            facts["events_left_out"] = self._n_left_out
+        return facts
 
     def _add_line(self, event: events.AddHistory) -> None:
         is_agent = event.speaker in AGENT_SPEAKERS

@@ -69,6 +69,10 @@ class Leg(Protocol):
         """Send digits as signalling (SIP INFO) instead of in the media."""
         ...
 
+    def refer(self, target: str, headers: Mapping[str, str]) -> None:
+        """Ask the peer to call `target` instead of us; LegTransferProgress follows. Raises ActiveCallError when that cannot be asked."""
+        ...
+
     async def release(self) -> dict[str, float]:
         """Close the media stream and give its statistics; empty when there are none."""
         ...

@@ -20,7 +20,7 @@ import msgspec
 from active_call.agent import effects
 from active_call.agent.dialogue import Dialogue
 from active_call.agent.playbook import Playbook
-from active_call.base.errors import ActiveCallError
+from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import World
 from active_call.call.brain import Brain, BrainPorts
 from active_call.call.control import carry_out
@@ -33,6 +33,7 @@ from active_call.call.options import choose_speech, merged
 from active_call.call.routing import Accepted, Decision, IncomingCall, LeftOpen, Playbooks, Refused, Router
 from active_call.call.speaking import Speaking
 from active_call.call.state import CallFacts, Phase
+from active_call.call.transfer import Transfer
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
@@ -45,6 +46,8 @@ from active_call.store.records import RecordSink
 MAILBOX_SIZE = 4096
 ROUTE_DEADLINE_S = 60.0
 RELEASE_DEADLINE_S = 3.0
+RING_AFTER_S = 0.2
+REFUSALS = {480: "Temporarily Unavailable", 500: "Server Internal Error", 503: "Service Unavailable"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ class Session:
     ) -> None:
         self.leg = leg
         self.services = services
+        self._own_option = option
         self.option = merged(option, services.defaults)
         self.playbook = playbook
         self._router = router
@@ -152,6 +156,7 @@ class Session:
             on_auto_hangup=lambda: self.hang_up(by="agent", cause="autohangup"),
             sounds_folder=services.sounds_folder,
         )
+        self.transfer = Transfer(leg, self.emit, lambda: self.hang_up(by="agent", cause="transferred"))
         leg.attach(self.post)
 
     # -- from outside
@@ -195,8 +200,9 @@ class Session:
 
     def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
         """End the call; the leg tells when it is over."""
-        extra = self.option.sip.hangup_headers if self.option.sip else {}
-        self.leg.hang_up(headers={**extra, **(headers or {})}, by=by, cause=cause, reason=reason)
+        own = self._own_option.sip.hangup_headers if self._own_option.sip else {}
+        agent = self._brain.hangup_headers() if self._brain is not None else {}
+        self.leg.hang_up(headers={**own, **agent, **(headers or {})}, by=by, cause=cause, reason=reason)
 
     # -- life
 
@@ -224,6 +230,7 @@ class Session:
             self._deciding_until = self._clock.now() + self.services.accept_timeout_s
             if self._router is not None:
                 self.spawn(self._route(self._router), "route")
+            self.spawn(self._ring_while_deciding(), "ring")
         else:
             self.spawn(self._dial(), "dial")
 
@@ -283,6 +290,7 @@ class Session:
         """Close everything, write the record. Bounded; an error in one part does not keep the others from closing."""
         if self._leg_ended is None:
             self.hang_up(by="system", cause="error")
+        self.facts.reach(Phase.ENDED, self._clock.utc_now())
         try:
             async with asyncio.timeout(RELEASE_DEADLINE_S):
                 await self._end_recording()
@@ -290,7 +298,6 @@ class Session:
                 await self.hearing.close()
         except TimeoutError:
             self.log.warning("call parts were slow to close")
-        self.facts.reach(Phase.ENDED, self._clock.utc_now())
         self.facts.call_id = self.leg.call_id
         self.tell(self.journal.hangup_event(self._leg_ended))
         if self.facts.error:
@@ -359,6 +366,8 @@ class Session:
                 self.emit(events.Dtmf(digit=digit))
             case leg_events.LegTransferRequested(refer_to, referred_by):
                 self.emit(events.TransferRequest(refer_to=refer_to, referred_by=referred_by))
+            case leg_events.LegTransferProgress():
+                self.transfer.progress(event)
             case leg_events.LegEnded():
                 self._leg_ended = event
             case leg_events.LegMedia():
@@ -398,6 +407,12 @@ class Session:
 
     # -- beginning a conversation
 
+    async def _ring_while_deciding(self) -> None:
+        """A decision that takes its time is waited for with a ringing tone, as carriers want to hear something soon."""
+        await asyncio.sleep(RING_AFTER_S)
+        if self._deciding_until is not None:
+            await self.leg.ring()
+
     async def _route(self, router: Router) -> None:
         """Ask who takes the call. Whatever goes wrong, the call is refused with a code and the reason is kept."""
         call = IncomingCall(
@@ -433,12 +448,12 @@ class Session:
                 self.emit(events.Reject(code=code, reason=reason))
                 self.leg.reject(code, reason)
             case LeftOpen():
-                self.spawn(self.leg.ring(), "ring")
+                pass
 
     def accept(self, option: CallOption) -> None:
         """Answer the call: get the engines ready, then the leg."""
         self._deciding_until = None
-        self.option = merged(option, self.option)
+        self._own_option = merged(option, self._own_option)
         self.spawn(self._accept(), "accept")
 
     async def _accept(self) -> None:
@@ -446,6 +461,8 @@ class Session:
             await self.leg.ring()
             await self._prepare()
             await self.leg.accept(self.option)
+        except MediaError as error:
+            self.post(_Fatal(error, 503))
         except ActiveCallError as error:
             self.post(_Fatal(error, 500))
 
@@ -458,9 +475,11 @@ class Session:
 
     async def _prepare(self) -> None:
         """Choose engines, wake the agent. Raises ConfigError or ProviderError when an engine cannot be had."""
+        of_playbook = CallOption()
         if self.playbook is not None:
             self.facts.playbook = self.playbook.file
-            self.option = merged(self.option, self.playbook.option)
+            of_playbook = self.playbook.option
+        self.option = merged(merged(self._own_option, of_playbook), self.services.defaults)
         choice = choose_speech(self.option, self.playbook)
         engines = self.services.engines
         recogniser: Recogniser = engines.get_recogniser(choice.asr)
@@ -510,6 +529,12 @@ class Session:
         elif policy is not None and policy.auto_start:
             self.record(policy.path_for(self.facts), policy.rate_hz)
 
+    def set_variable(self, key: str, value: Any) -> None:
+        """A variable of the call, known to its templates from now on and kept in the record."""
+        self.facts.variables[key] = value
+        if self._brain is not None:
+            self._brain.set_variable(key, value)
+
     def record(self, path: Path | None = None, rate_hz: int = 16_000) -> None:
         """Begin to record the call into `path`, or where the policy says."""
         if path is None and self.services.recording is not None:
@@ -524,7 +549,7 @@ class Session:
         if self.facts.phase is Phase.ANSWERED or self.facts.direction == "outbound":
             self.hang_up(by="system", cause="error", reason=str(error))
         else:
-            self.leg.reject(code, "Server Internal Error" if code == 500 else "Temporarily Unavailable")
+            self.leg.reject(code, REFUSALS[code])
 
     def _to_epoch_ms(self, monotonic_s: float) -> int:
         return int((monotonic_s + self._epoch_offset_s) * 1000)

@@ -60,6 +60,15 @@ class LegTransferRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class LegTransferProgress:
+    """How the transfer that we asked for goes: a SIP status, `final` for the last word. A final 2xx: the target has taken the call."""
+
+    code: int
+    reason: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LegMedia:
     """A report of the leg's media stream."""
 
@@ -77,4 +86,6 @@ class LegEnded:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-LegEvent = LegRinging | LegAnswered | LegReady | LegHeld | LegMessage | LegDigit | LegTransferRequested | LegMedia | LegEnded
+LegEvent = (
+    LegRinging | LegAnswered | LegReady | LegHeld | LegMessage | LegDigit | LegTransferRequested | LegTransferProgress | LegMedia | LegEnded
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol, TypeVar
 
 from active_call.base.errors import ActiveCallError, ParseError
@@ -21,6 +22,9 @@ from active_call.sip.headers import parse_name_addr
 from active_call.sip.uri import Uri, parse_uri
 
 log = logging.getLogger("active_call.sip")
+
+SOMEWHERE_PUBLIC = "192.0.2.1"
+"""RFC 5737 documentation address: only asked of the routing table, never sent to."""
 
 T = TypeVar("T")
 
@@ -41,6 +45,8 @@ class SipSettings:
     credentials: tuple[tuple[str, sip.Credentials], ...] = ()
     """Host of a registrar or trunk, and the credentials for calls through it."""
     has_tls: bool = True
+    allowed: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Source ranges of the trunks; where there are any, an INVITE from elsewhere is refused."""
 
 
 class SipGateway:
@@ -54,12 +60,16 @@ class SipGateway:
         self._resolver = resolver
         self._driver: Driver | None = None
         self._on_incoming: Callable[[SipLeg], None] = lambda leg: leg.reject(503, "Not ready")
+        self._on_registration: Callable[[sip.RegistrationChanged], None] = lambda _: None
         self._legs: dict[sip.CallHandle, SipLeg] = {}
 
-    def connect(self, driver: Driver, on_incoming: Callable[[SipLeg], None]) -> None:
-        """Join the driver and the call room; before this, calls are refused with 503."""
+    def connect(
+        self, driver: Driver, on_incoming: Callable[[SipLeg], None], on_registration: Callable[[sip.RegistrationChanged], None]
+    ) -> None:
+        """Join the driver, the call room and the registrations; before this, calls are refused with 503."""
         self._driver = driver
         self._on_incoming = on_incoming
+        self._on_registration = on_registration
 
     @property
     def n_legs(self) -> int:
@@ -76,6 +86,8 @@ class SipGateway:
             match event:
                 case sip.IncomingCall():
                     self._incoming(event)
+                case sip.RegistrationChanged():
+                    self._on_registration(event)
                 case sip.MessageDropped(flow, why, detail):
                     log.info("message dropped", extra={"why": why, "detail": detail, "peer": f"{flow.remote.host}:{flow.remote.port}"})
                 case _:
@@ -92,6 +104,10 @@ class SipGateway:
     # -- inbound
 
     def _incoming(self, event: sip.IncomingCall) -> None:
+        if not self._is_allowed(event.flow.remote.host):
+            log.warning("call refused", extra={"why": "no trunk allows this address", "peer": event.flow.remote.host})
+            self.run(lambda endpoint, now: endpoint.reject(event.call, 403, "Forbidden", now))
+            return
         public_ip = self.settings.external_ip or self._own_ip(event.flow.remote.host)
         leg = SipLeg(
             self,
@@ -103,14 +119,17 @@ class SipGateway:
         self.adopt(event.call, leg)
         self._on_incoming(leg)
 
+    def _is_allowed(self, host: str) -> bool:
+        allowed = self.settings.allowed
+        return not allowed or any(ip_address(host) in network for network in allowed)
+
     # -- outbound
 
     def new_leg(self, option: CallOption) -> SipLeg:
         """A leg that will dial `option.callee`. Raises ActiveCallError when that is no SIP address."""
         callee = option.callee or ""
         uri = _callee_uri(callee)
-        public_ip = self.settings.external_ip or self._own_ip(uri.host if is_ip(uri.host) else "192.0.2.1")
-        return SipLeg(self, self._sound(public_ip), caller=option.caller or "", callee=callee)
+        return SipLeg(self, self._sound(self.own_address_for(uri.host)), caller=option.caller or "", callee=callee)
 
     async def invitation(self, leg: SipLeg, option: CallOption) -> tuple[sip.OutboundInvite, bool]:
         """The INVITE for `option`, still without its session description, and whether the sound is to be encrypted."""
@@ -143,6 +162,10 @@ class SipGateway:
             return uri.host
         addresses = await self._resolver.resolve(sip.Target("udp", uri.host, uri.port))
         return addresses[0].host
+
+    def own_address_for(self, host: str) -> str:
+        """The address that `host` is told as ours; for a name that is not resolved here, the one that faces the world."""
+        return self.settings.external_ip or self._own_ip(host if is_ip(host) else SOMEWHERE_PUBLIC)
 
     def _own_ip(self, remote_host: str) -> str:
         bound = self.settings.media.bind_ip

@@ -24,6 +24,7 @@ from active_call.legs.events import (
     LegMessage,
     LegReady,
     LegRinging,
+    LegTransferProgress,
     LegTransferRequested,
 )
 from active_call.legs.sip_media import LegMedia as LegSound
@@ -36,6 +37,8 @@ from active_call.sip.message import Request, Response
 if TYPE_CHECKING:
     from active_call.legs.sip import SipGateway
 
+RETRY_AFTER_S = 5
+"""What a caller is told who finds us full: calls end all the time."""
 READY_WITHOUT_ACK_S = 2.0
 """An ACK that is this late does not keep the agent from speaking; the endpoint goes on waiting for it."""
 
@@ -54,9 +57,11 @@ class SipLeg:
         self._sink: Callable[[LegEvent], None] = lambda _: None
         self._srtp = False
         self._answered = False
+        self._rung = False
         self._ready = False
         self._on_hold = False
         self._ended = False
+        self._refer_token: sip.TransactionToken | None = None
         self._why_ended: tuple[str, str, str] | None = None
         self.handle_name: sip.CallHandle | None = incoming.call if incoming else None
         self.caller = caller
@@ -78,7 +83,8 @@ class SipLeg:
     # -- operations
 
     async def ring(self) -> None:
-        if self.handle_name is not None and not self._answered:
+        if self.handle_name is not None and not (self._answered or self._rung or self._ended):
+            self._rung = True
             self._gateway.run(lambda endpoint, now: endpoint.ring(self._call, now))
             self._sink(LegRinging(early_media=False))
 
@@ -91,7 +97,7 @@ class SipLeg:
             answer = self._sound.answer(self._incoming.sdp) if self._incoming.sdp else self._sound.offer(srtp=wants_srtp)
         except (NegotiationError, ParseError) as error:
             code, reason = (488, "Not Acceptable Here") if isinstance(error, NegotiationError) else (400, "Bad session description")
-            self.reject(code, reason, warning=str(error))
+            self._refuse(code, reason, cause="no_media", warning=str(error))
             raise
         headers = tuple((option.sip.headers if option.sip else {}).items())
         self._gateway.run(lambda endpoint, now: endpoint.answer(self._call, answer, now, headers=headers))
@@ -112,11 +118,16 @@ class SipLeg:
         self._gateway.adopt(handle, self)
         self.call_id = self._gateway.endpoint.dialog_info(handle).call_id
 
-    def reject(self, code: int, reason: str, *, warning: str = "") -> None:
+    def reject(self, code: int, reason: str) -> None:
+        self._refuse(code, reason, cause="rejected")
+
+    def _refuse(self, code: int, reason: str, *, cause: str, warning: str = "") -> None:
         if self._ended:
             return
-        self._why_ended = ("system", "rejected", warning or reason)
-        headers = (("Warning", f'399 active-call "{_quoted(warning)}"'),) if warning else ()
+        self._why_ended = ("system", cause, warning or reason)
+        headers: tuple[tuple[str, str], ...] = (("Warning", f'399 active-call "{_quoted(warning)}"'),) if warning else ()
+        if code == 503:
+            headers += (("Retry-After", str(RETRY_AFTER_S)),)
         self._gateway.run(lambda endpoint, now: endpoint.reject(self._call, code, reason, now, headers=headers))
 
     def hang_up(self, *, headers: Mapping[str, str], by: str, cause: str, reason: str) -> None:
@@ -134,6 +145,11 @@ class SipLeg:
     def send_digits_by_signalling(self, digits: str, duration_ms: int) -> None:
         for digit in digits:
             self._request("INFO", f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode(), "application/dtmf-relay", {})
+
+    def refer(self, target: str, headers: Mapping[str, str]) -> None:
+        self._refer_token = self._gateway.run(
+            lambda endpoint, now: endpoint.refer(self._call, _transfer_uri(target), now, headers=tuple(headers.items()))
+        )
 
     async def release(self) -> dict[str, float]:
         return await self._sound.close()
@@ -169,6 +185,13 @@ class SipLeg:
             case sip.OfferAnswered(code=code, sdp=sdp):
                 if sdp is not None and 200 <= code < 300:
                     self._agree(sdp)
+            case sip.TransferRequested(token=token, refer_to=refer_to, referred_by=referred_by):
+                self._sink(LegTransferRequested(refer_to, referred_by))
+                self._gateway.run(lambda endpoint, now: endpoint.respond(token, 603, "Decline", now))
+            case sip.TransferProgress(code=code, reason=reason, final=final):
+                self._sink(LegTransferProgress(code, reason, final))
+            case sip.RequestCompleted(token=token, code=code, reason=reason) if token == self._refer_token and code >= 300:
+                self._sink(LegTransferProgress(code, reason, final=True))
             case sip.RequestReceived(token=token, request=request):
                 self._requested(token, request)
             case sip.CallEnded():
@@ -227,17 +250,13 @@ class SipLeg:
     def _requested(self, token: sip.TransactionToken, request: Request) -> None:
         content_type = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
         body = request.body.decode("utf-8", "replace")
-        code, reason = 200, "OK"
         if request.method == "INFO" and content_type in ("application/dtmf-relay", "application/dtmf"):
             found = DTMF_RELAY_SIGNAL.search(body) if content_type.endswith("relay") else re.match(r"\s*([0-9A-D*#])", body, re.I)
             if found:
                 self._sink(LegDigit(found.group(1).upper()))
         elif request.method == "MESSAGE":
             self._sink(LegMessage(body, content_type or "text/plain"))
-        elif request.method == "REFER":
-            self._sink(LegTransferRequested(request.headers.get("Refer-To") or "", request.headers.get("Referred-By")))
-            code, reason = 603, "Decline"
-        self._gateway.run(lambda endpoint, now: endpoint.respond(token, code, reason, now))
+        self._gateway.run(lambda endpoint, now: endpoint.respond(token, 200, "OK", now))
 
     def _ended_by_endpoint(self, event: sip.CallEnded) -> None:
         peer = "caller" if self._incoming is not None else "callee"
@@ -267,6 +286,13 @@ def _header_map(message: Request | Response) -> dict[str, str]:
     for name, value in message.headers.items():
         result.setdefault(name, value)
     return result
+
+
+def _transfer_uri(target: str) -> str:
+    """A transfer's target as a URI: a bare number as `tel:`, an address as `sip:`."""
+    if ":" in target:
+        return target
+    return f"sip:{target}" if "@" in target else f"tel:{target}"
 
 
 def _text(sdp: bytes | None) -> str:

@@ -187,7 +187,7 @@ class Engine:
             case link.StartRecording():
                 self._start_recording(stream, order)
             case link.StopRecording():
-                self._recording.end(stream, self._tick + 1)
+                self._recording.end(stream)
             case link.CloseStream():
                 self._close(stream, now)
             case link.OpenStream() | link.Shutdown():
@@ -219,7 +219,7 @@ class Engine:
 
     def _start_recording(self, stream: Stream, order: link.StartRecording) -> None:
         try:
-            self._recording.begin(stream, order.path, order.rate_hz, self._tick + 1)
+            self._recording.begin(stream, order.path, order.rate_hz)
             self._open_files[stream.number] = self._open_files.get(stream.number, 0) + 1
         except ValueError as error:
             self._emit(link.RecordingEnded(stream.number, order.path, 0, str(error)))
@@ -262,7 +262,7 @@ class Engine:
         self._emit(report)
 
     def _close(self, stream: Stream, now: float) -> None:
-        self._recording.end(stream, self._tick + 1)
+        self._recording.end(stream)
         stream.plays.stop(0)
         self._sending.report_stopped(stream, now)
         self._sending.forget(stream)

@@ -26,21 +26,22 @@ class RecordingTap:
         self._hearing = hearing
         self._sending = sending
         self._upsampler = Upsampler8to16(capacity)
+        self._next_tick = 0
         self._streams: dict[int, list[Stream]] = {rate_hz: [] for rate_hz in RATES_HZ}
 
-    def begin(self, stream: Stream, path: str, rate_hz: int, tick: int) -> None:
-        """Record `stream` from `tick` on; a recording under way is finished first. Raises ValueError for a rate that is not offered."""
+    def begin(self, stream: Stream, path: str, rate_hz: int) -> None:
+        """Record `stream` from the next tick on, after finishing one under way. Raises ValueError for a rate that is not offered."""
         if rate_hz not in RATES_HZ:
             raise ValueError(f"cannot record at {rate_hz} Hz")
-        self.end(stream, tick)
+        self.end(stream)
         self._upsampler.reset(stream.slot)
         stream.recording = self._recorder.begin(stream.number, path, rate_hz)
         stream.recording_rate_hz = rate_hz
 
-    def end(self, stream: Stream, tick: int) -> None:
-        """Finish the stream's recording, if it has one, before `tick`."""
+    def end(self, stream: Stream) -> None:
+        """Finish the stream's recording, if it has one, with the last tick that was handed over."""
         if stream.recording:
-            self._recorder.end(stream.recording, tick)
+            self._recorder.end(stream.recording, self._next_tick)
             stream.recording = 0
 
     def regroup(self, streams: list[Stream]) -> None:
@@ -50,6 +51,7 @@ class RecordingTap:
 
     def run(self, tick: int) -> None:
         """Hand the frames of `tick` to the recorder."""
+        self._next_tick = tick + 1
         for rate_hz, streams in self._streams.items():
             if streams:
                 data = self._stereo(streams, rate_hz).tobytes()

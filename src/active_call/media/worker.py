@@ -174,6 +174,7 @@ class Worker:
         self._link.flush_last()
 
     def _idle(self) -> None:
+        self._link.flush()
         self._readiness.take_in(TICK_S if self._engine.is_writing else IDLE_S)
         self._grid.resume(time.monotonic())
         self._engine.report_recordings()

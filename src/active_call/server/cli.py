@@ -17,6 +17,7 @@ from rich.console import Console
 from active_call import __version__
 from active_call.base.errors import ActiveCallError
 from active_call.server.config import DEFAULT_FILE, Config, load_config, overrides_from_flags
+from active_call.server.config_file import read_environment
 
 app = typer.Typer(
     name="active-call",
@@ -81,7 +82,7 @@ def serve(
         flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)
         config = load_config(file, flags, os.environ)
         _log_as(config)
-        _run(serve_until_stopped(config, out, call))
+        _run(serve_until_stopped(config, read_environment(file.parent, os.environ), out, call))
 
 
 @app.command()
@@ -102,7 +103,10 @@ def call(
         file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
         config = load_config(file, overrides_from_flags(external_ip=external_ip), os.environ)
         _log_as(config, level="warn")
-        answered = _run(place_one_call(config, out, uri, playbook, caller=caller, username=username, password=password, srtp=srtp))
+        environment = read_environment(file.parent if file else Path(), os.environ)
+        answered = _run(
+            place_one_call(config, environment, out, uri, playbook, caller=caller, username=username, password=password, srtp=srtp)
+        )
     raise typer.Exit(0 if answered else 1)
 
 
@@ -119,6 +123,8 @@ def demo(
     set_up_logging("info" if verbose else "error")
     with _explained():
         result = _run(run_demo(folder, Console(quiet=as_json)))
+        if result is None:
+            raise typer.Exit(130)
         if as_json:
             sys.stdout.write(json.dumps(result.as_json(), ensure_ascii=False) + "\n")
     raise typer.Exit(0 if result.ok else 1)

@@ -32,7 +32,8 @@ from active_call.call.options import choose_speech, merged
 from active_call.call.routing import PlaybookRouter, Playbooks, PythonRouter, Router, Rule, WebhookRouter
 from active_call.call.session import CallServices, RecordingPolicy
 from active_call.call.state import CallFacts
-from active_call.contract.options import CallOption
+from active_call.contract.options import AsrOption, CallOption, TtsOption
+from active_call.legs.registrations import Account, Registrations
 from active_call.legs.sip import SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
 from active_call.media.client import MediaPool
@@ -44,7 +45,7 @@ from active_call.providers.registry import Engines
 from active_call.server.config import Config, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.sip.endpoint import Endpoint
-from active_call.sip.events import Credentials, EndpointConfig, Listener
+from active_call.sip.events import EndpointConfig, Listener
 from active_call.store.recordings import check_pattern, recording_path
 from active_call.store.records import RecordSink, create_sink
 
@@ -52,6 +53,7 @@ log = logging.getLogger("active_call.server")
 
 SUPPORTED_CODECS = ("pcmu", "pcma")
 CERTIFICATE_CHECK_S = 60.0
+ADMISSION_CHECK_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +96,27 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         playbooks = Playbooks(lambda name: find_playbook(name, config), environment)
         endpoint, gateway, driver = _sip(config, world, pool)
         directory = Directory(_call_services(config, world, engines, http, sink, playbooks), _router(config, http), gateway, pool.has_room)
-        gateway.connect(driver, directory.handle_incoming)
+        registrations = Registrations(gateway, _accounts(config))
+        gateway.connect(driver, directory.handle_incoming, registrations.handle)
         await _warm(config, playbooks, engines)
         stack.push_async_callback(driver.close)
         listeners = await driver.listen(_listen_specs(config))
-        stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
+        stack.push_async_callback(registrations.close)
+        registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
+        await stack.enter_async_context(_background(_watch_admission(directory, endpoint)))
 
         services = ApiServices(
             directory=directory,
             playbooks=playbooks,
             playbook_folder=_playbook_folder(),
             records=sink,
-            health=lambda: _health(directory, pool, endpoint),
+            health=lambda: _health(directory, pool, endpoint, registrations),
             version=__version__,
             token=config.http_token,
         )
         http_port = await stack.enter_async_context(_http_server(config, services))
+        stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": http_port})
         yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint)
 
@@ -120,16 +126,16 @@ def _sip(config: Config, world: World, pool: MediaPool) -> tuple[Endpoint, SipGa
         EndpointConfig(listeners=(), user_agent=config.useragent, answer_options=config.enable_options_response), world.randomness
     )
     resolver = Resolver()
-    external_ip = config.external_ip if config.external_ip != "auto" else None
     settings = SipSettings(
-        external_ip=external_ip,
+        external_ip=config.public_ip,
         enable_srtp=config.enable_srtp,
         media=MediaSettings(
             bind_ip=config.rtp_address,
             codecs=tuple(name for name in config.codecs if name in SUPPORTED_CODECS) or SUPPORTED_CODECS,
             latching=config.enable_rtp_latching,
         ),
-        credentials=_credentials(config),
+        credentials=tuple((account.host, account.credentials) for account in _accounts(config)),
+        allowed=tuple(ipaddress.ip_network(network) for trunk in config.trunks for network in trunk.allow),
     )
     gateway = SipGateway(endpoint, pool, settings, world, resolver)
     driver = SipDriver(
@@ -146,20 +152,27 @@ def _sip(config: Config, world: World, pool: MediaPool) -> tuple[Endpoint, SipGa
 
 
 def _listen_specs(config: Config) -> list[ListenSpec]:
-    public = config.external_ip if config.external_ip != "auto" else None
-    specs = [ListenSpec("udp", config.addr, config.udp_port, public), ListenSpec("tcp", config.addr, config.udp_port, public)]
+    public_ip = config.public_ip
+    specs = [ListenSpec("udp", config.addr, config.udp_port, public_ip), ListenSpec("tcp", config.addr, config.udp_port, public_ip)]
     if config.tls_port is not None:
-        specs.append(ListenSpec("tls", config.addr, config.tls_port, public))
+        specs.append(ListenSpec("tls", config.addr, config.tls_port, public_ip))
     return specs
 
 
-def _credentials(config: Config) -> tuple[tuple[str, Credentials], ...]:
-    found = []
-    for account in config.registrations:
-        host = re.sub(r"^sips?:", "", account.server).partition(";")[0].rpartition("@")[2]
-        host = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-        found.append((host.strip("[]"), Credentials(account.username, account.password, account.realm)))
-    return tuple(found)
+def _accounts(config: Config) -> tuple[Account, ...]:
+    return tuple(
+        Account(
+            name=account.name,
+            username=account.username,
+            password=account.password,
+            realm=account.realm,
+            server=account.server,
+            expires_s=account.expires,
+            proxy=account.proxy,
+            registers=account.register_,
+        )
+        for account in config.registrations
+    )
 
 
 def _certificate(config: Config) -> CertificateFiles | None:
@@ -209,16 +222,15 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
 
 async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
     """Read every configured playbook once and start its engines: a mistake stops the start, and the first caller does not wait."""
-    if isinstance(config.handler, PlaybookHandler):
-        for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
-            if name:
-                book = playbooks.load(name)
-                choice = choose_speech(merged(book.option, _default_option(config)), book)
-                engines.get_recogniser(choice.asr)
-                engines.get_synthesiser(choice.tts)
-                if choice.llm is not None:
-                    engines.get_responder(choice.llm)
-        await engines.warm()
+    if not isinstance(config.handler, PlaybookHandler):
+        with contextlib.suppress(ConfigError):  # whoever decides about calls may name other engines
+            await engines.warm(config.asr or AsrOption(), config.tts or TtsOption())
+        return
+    for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
+        if name:
+            book = playbooks.load(name)
+            choice = choose_speech(merged(book.option, _default_option(config)), book)
+            await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []))
 
 
 def _default_option(config: Config) -> CallOption:
@@ -278,7 +290,7 @@ def _playbook_folder() -> Path:
     return folder if folder.is_dir() else Path("playbooks")
 
 
-def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint) -> dict[str, Any]:
+def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint, registrations: Registrations) -> dict[str, Any]:
     media = [
         {
             "index": worker.index,
@@ -298,6 +310,7 @@ def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint) -> dict[s
         "calls": len(directory.sessions),
         "calls_total": directory.n_calls_total,
         "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
+        "registrations": registrations.states,
         "media": media,
     }
 
@@ -347,11 +360,8 @@ async def _watch_certificate(driver: SipDriver) -> None:
         driver.reload_certificate()
 
 
-def public_names(config: Config) -> list[str]:
-    """Names and addresses a development certificate should carry."""
-    names = ["localhost", "127.0.0.1"]
-    if config.external_ip and config.external_ip != "auto":
-        with contextlib.suppress(ValueError):
-            ipaddress.ip_address(config.external_ip)
-            names.append(config.external_ip)
-    return names
+async def _watch_admission(directory: Directory, endpoint: Endpoint) -> None:
+    """While the server is full or draining, the endpoint itself refuses new calls and OPTIONS with 503, which costs next to nothing."""
+    while True:
+        endpoint.set_accepting(directory.is_accepting)
+        await asyncio.sleep(ADMISSION_CHECK_S)

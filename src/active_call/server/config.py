@@ -165,6 +165,11 @@ class Config(values.Section):
     """Registry of several nodes."""
 
     @property
+    def public_ip(self) -> str | None:
+        """The address that peers are told, None for the local address towards each of them."""
+        return None if self.external_ip == "auto" else self.external_ip
+
+    @property
     def http_host(self) -> str:
         """Host of `http_addr`."""
         return parse_host_port(self.http_addr)[0]

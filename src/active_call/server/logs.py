@@ -62,7 +62,7 @@ def set_up_logging(level: str, file: str | None = None, *, as_json: bool = False
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(LEVELS.get(level, level.upper()))
-    for noisy in ("httpx", "httpcore", "openai", "asyncio"):
+    for noisy in ("httpx", "httpcore", "openai", "asyncio", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from rich.console import Console
 
@@ -14,6 +15,7 @@ from active_call.server.config import Config
 
 async def place_one_call(
     config: Config,
+    environment: Mapping[str, str],
     out: Console,
     uri: str,
     playbook: str,
@@ -25,7 +27,7 @@ async def place_one_call(
 ) -> bool:
     """Place the call and wait for its end. True when it was answered. Raises ActiveCallError for what cannot be dialled."""
     config = config.model_copy(update={"udp_port": 0, "tls_port": None, "http_addr": "127.0.0.1:0", "handler": None})
-    async with running(config) as server:
+    async with running(config, environment) as server:
         book = server.playbooks.load(playbook)
         option = CallOption(callee=uri, caller=caller, sip=SipOption(username=username, password=password, enable_srtp=srtp))
         session = server.directory.place(option, playbook=book)

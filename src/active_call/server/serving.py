@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from rich.console import Console
 
@@ -17,10 +18,10 @@ SOMEWHERE_PUBLIC = "192.0.2.1"
 """RFC 5737 documentation address: only asked of the routing table, never sent to."""
 
 
-async def serve_until_stopped(config: Config, out: Console, call: str | None = None) -> None:
+async def serve_until_stopped(config: Config, environment: Mapping[str, str], out: Console, call: str | None = None) -> None:
     """Serve; with `call`, place that call once ready."""
-    async with running(config) as server:
-        out.print(describe(server), highlight=False, markup=False)
+    async with running(config, environment) as server:
+        out.print(describe(server), highlight=False, markup=False, soft_wrap=True)
         if call is not None:
             server.directory.place(CallOption(callee=call))
         await asyncio.Event().wait()
@@ -29,7 +30,7 @@ async def serve_until_stopped(config: Config, out: Console, call: str | None = N
 def describe(server: Running) -> str:
     """What listens where, who takes calls, and what to enter at the carrier."""
     config = server.config
-    public = config.external_ip or (local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(config.addr) else config.addr)
+    public = config.public_ip or (local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(config.addr) else config.addr)
     sip = ", ".join(f"{entry.transport} {entry.bound.host}:{entry.bound.port}" for entry in server.listeners)
     http_host = "127.0.0.1" if is_wildcard(config.http_host) else config.http_host
     access = "" if config.http_token else "; without http_token only this machine may control calls"
@@ -47,9 +48,12 @@ def describe(server: Running) -> str:
     if "tls" in ports:
         lines.append(f"  sip:{public}:{ports['tls']};transport=tls")
     lines.append(f"  sip:{public}:{ports['udp']}{'   (plain UDP, for tests)' if 'tls' in ports else ''}")
-    if config.external_ip is None:
+    if config.external_ip == "auto":
+        lines.append('  external_ip = "auto" is not supported yet: put the public address there.')
+    elif config.external_ip is None:
         lines.append(f"  {public} is this machine's own address; set external_ip in the config file if carriers see another one.")
-    lines.append(f"Try it: baresip -e '/dial sip:test@{public}:{ports['udp']}'   or   active-call call sip:you@your-phone")
+    near = "127.0.0.1" if is_wildcard(config.addr) else config.addr
+    lines.append(f"Try it: baresip -e '/dial sip:test@{near}:{ports['udp']}'   or   active-call call sip:you@your-phone")
     return "\n".join(lines)
 
 

@@ -30,12 +30,15 @@ from active_call.sip.events import (
 from active_call.sip.farewell import Farewell
 from active_call.sip.grammar import is_token
 from active_call.sip.message import Request, Response
+from active_call.sip.reason import Reason, format_reason
 from active_call.sip.renegotiation import Renegotiation
 from active_call.sip.requests import OutgoingRequest, in_dialog
 from active_call.sip.screening import options_reply
 from active_call.sip.server_transaction import ServerTransaction
+from active_call.sip.session_timer import SessionTimer
+from active_call.sip.transfer import Transfers, is_refer_notify, wants_no_notify
 
-_NOT_BY_REQUEST = frozenset(("INVITE", "ACK", "CANCEL", "BYE", "PRACK"))
+_NOT_BY_REQUEST = frozenset(("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "REFER"))
 
 
 class CallState(Enum):
@@ -60,7 +63,11 @@ class Call:
         self.state = state
         self.credentials = credentials
         self.dialog: Dialog | None = None
+        self.local_sdp: bytes | None = None
+        self.remote_sdp: bytes | None = None
+        self.timer = SessionTimer(core, self)
         self.renegotiation = Renegotiation(core, self)
+        self.transfers = Transfers(core, self)
         core.calls[self.handle] = self
 
     # -- operations ---------------------------------------------------------------------------------------------------------------------
@@ -90,21 +97,36 @@ class Call:
 
     def answer_offer(self, sdp: bytes, now: float) -> None:
         """Answer the peer's open offer."""
-        self._require(CallState.ACTIVE, CallState.ANSWERED)
+        self._require(CallState.ACTIVE, CallState.ANSWERED, CallState.OFFERED)
         self.renegotiation.answer_offer(sdp, now)
 
     def refuse_offer(self, code: int, reason: str, now: float) -> None:
         """Refuse the peer's open offer."""
-        self._require(CallState.ACTIVE, CallState.ANSWERED)
+        self._require(CallState.ACTIVE, CallState.ANSWERED, CallState.OFFERED)
         self.renegotiation.refuse_offer(code, reason, now)
 
     def request(self, method: str, now: float, headers: HeaderList, body: bytes, content_type: str) -> TransactionToken:
         """Send another request inside the dialog."""
-        self._require(CallState.ACTIVE, CallState.ANSWERED)
         if method in _NOT_BY_REQUEST or not is_token(method):
             raise LocalProtocolError(f"{method!r} is no method for this, or has its own operation")
+        return self.send_request(method, now, headers, body, content_type)
+
+    def refer(self, refer_to: str, referred_by: str | None, now: float, headers: HeaderList) -> TransactionToken:
+        """Send REFER."""
+        return self.transfers.refer(refer_to, referred_by, headers, now)
+
+    def notify_transfer(self, code: int, reason: str, now: float, *, is_final: bool) -> None:
+        """Tell the peer how the transfer goes that it has asked for."""
+        self._require(CallState.ACTIVE, CallState.ANSWERED)
+        self.transfers.notify(code, reason, now, is_final=is_final)
+
+    def send_request(self, method: str, now: float, headers: HeaderList, body: bytes = b"", content_type: str = "") -> TransactionToken:
+        """Send a request of any method inside the dialog and report its outcome by RequestCompleted."""
+        self._require(CallState.ACTIVE, CallState.ANSWERED)
         dialog = self._require_dialog()
         token = self._core.new_token()
+        if method == "UPDATE":
+            headers = (*headers, ("Supported", self._core.supported), *self.timer.request_headers())
         make = partial(in_dialog, self._core, dialog, method, headers, body, content_type)
         OutgoingRequest(self._core, make, self.credentials, partial(self._on_request_outcome, token, method)).send(now)
         self._our_requests[token] = None
@@ -132,6 +154,16 @@ class Call:
         return self.dialog.contact_user if self.dialog is not None else ""
 
     @property
+    def is_active(self) -> bool:
+        """Whether the call is answered and acknowledged."""
+        return self.state is CallState.ACTIVE
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether a 2xx has been sent or received, and nobody has hung up."""
+        return self.state in (CallState.ACTIVE, CallState.ANSWERED)
+
+    @property
     def is_first_invite_open(self) -> bool:
         """Whether the INVITE that made this call has no final response of ours yet."""
         return self.state is CallState.OFFERED
@@ -151,21 +183,41 @@ class Call:
             case "OPTIONS":
                 self._core.reply(transaction, options_reply(self._core), now)
             case "PRACK":
-                self._core.reply(transaction, Reply(481, "Call/Transaction Does Not Exist"), now)
+                self.handle_prack(transaction, request, now)
+            case "REFER":
+                self.transfers.handle_refer(transaction, request, now)
+            case "NOTIFY" if is_refer_notify(request):
+                self.transfers.handle_notify(transaction, request, now)
             case _:
-                token = self._core.new_token()
-                self._core.pending_requests[token] = PendingRequest(self, transaction)
-                self._pending_tokens.add(token)
-                self._core.emit(RequestReceived(self.handle, token, request))
+                self._core.emit(RequestReceived(self.handle, self.add_pending(transaction), request))
+
+    def add_pending(self, transaction: ServerTransaction) -> TransactionToken:
+        """Have a request wait for `Endpoint.respond`, or for the end of the call."""
+        token = self._core.new_token()
+        self._core.pending_requests[token] = PendingRequest(self, transaction)
+        self._pending_tokens.add(token)
+        return token
+
+    def handle_prack(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A PRACK; here it acknowledges nothing (RFC 3262 §3)."""
+        del request
+        self._core.reply(transaction, Reply(481, "Call/Transaction Does Not Exist"), now)
 
     def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
         """An ACK that belongs to no transaction, so to a 2xx of ours."""
         if not self.renegotiation.handle_ack(request, now):
             self._core.drop(flow, "stray_ack", f"CSeq {request.cseq.number} acknowledges nothing")
 
-    def settle(self, token: TransactionToken) -> None:
+    def reply_headers(self, request: Request, code: int) -> HeaderList:
+        """What the answer to a request of the peer has to say beside what the leg says."""
+        is_silent_refer = request.method == "REFER" and code < 300 and wants_no_notify(request)
+        return (("Refer-Sub", "false"),) if is_silent_refer else ()
+
+    def settle(self, token: TransactionToken, request: Request, code: int, now: float) -> None:
         """A request of the peer has had its final response."""
         self._pending_tokens.discard(token)
+        if request.method == "REFER" and code < 300:
+            self.transfers.accept(request, now)
 
     def on_remote_bye(self, request: Request, now: float) -> None:
         """The peer has hung up."""
@@ -185,8 +237,17 @@ class Call:
             self.say_bye(now)
             self.end("no_ack", now)
 
+    def expire(self, now: float) -> bool:
+        """Nobody has refreshed the session: hang up (RFC 4028 §10). False while the call's state forbids a BYE."""
+        if not self.is_active:
+            return False
+        reason = format_reason(Reason("SIP", 408, "Session expired"))
+        self.say_bye(now, (("Reason", reason),))
+        self.end("session_expired", now)
+        return True
+
     def lose(self, code: int, reason: str, response: Response | None, now: float) -> None:
-        """A re-INVITE found the peer gone: 408, 481, or not to be sent (§12.2.1.2, §14.1)."""
+        """A re-INVITE or a refresh found the peer gone: 408, 481, or not to be sent (§12.2.1.2, §14.1)."""
         if self.state is CallState.ENDED:
             return
         cause = {481: "remote_bye", 503: "transport"}.get(code, "timeout")
@@ -198,6 +259,8 @@ class Call:
         if self.state is CallState.ENDED:
             return
         self.state = CallState.ENDED
+        self.timer.stop()
+        self.transfers.stop()
         self.renegotiation.stop(now)
         for token in self._pending_tokens:
             pending = self._core.pending_requests.pop(token)
@@ -225,13 +288,16 @@ class Call:
     def _on_request_outcome(
         self, token: TransactionToken, method: str, code: int, reason: str, response: Response | None, flow: Flow | None, now: float
     ) -> None:
-        del flow, now
+        del flow
         if token not in self._our_requests:
             return
         del self._our_requests[token]
         if method == "UPDATE" and response is not None and code < 300 and self.dialog is not None:
             self.dialog.refresh_target(response)
+            self.timer.take_response(response, now)
         self._core.emit(RequestCompleted(token, code, reason, response, self.handle))
+        if method == "REFER":
+            self.transfers.on_refer_outcome(token, response, now)
 
 
 def uri_text_of(value: str) -> str:

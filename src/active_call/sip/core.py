@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Protocol
 from active_call.base.errors import LocalProtocolError
 from active_call.base.world import Randomness
 from active_call.sip.dialog import Dialog, DialogKey
-from active_call.sip.events import CallHandle, EndpointConfig, Flow, HeaderList, MessageDropped, SipEvent, TransactionToken
+from active_call.sip.events import (
+    CallHandle,
+    EndpointConfig,
+    Flow,
+    HeaderList,
+    MessageDropped,
+    RegistrationHandle,
+    SipEvent,
+    TransactionToken,
+)
 from active_call.sip.headers import Headers
 from active_call.sip.message import Request, Response
 from active_call.sip.server_transaction import ServerTransaction
@@ -19,6 +28,7 @@ from active_call.sip.transaction_layer import TransactionLayer
 
 if TYPE_CHECKING:
     from active_call.sip.call import Call
+    from active_call.sip.registration import Registration
 
 SDP_TYPE = "application/sdp"
 
@@ -73,12 +83,17 @@ class Core:
     calls: dict[CallHandle, Call] = field(default_factory=dict)
     dialogs: dict[DialogKey, DialogEntry] = field(default_factory=dict)
     pending_requests: dict[TransactionToken, PendingRequest] = field(default_factory=dict)
+    registrations: dict[RegistrationHandle, Registration] = field(default_factory=dict)
     is_accepting: bool = True
     retry_after_s: int = 30
 
     @property
     def allow(self) -> str:
         return ", ".join(self.config.allow)
+
+    @property
+    def supported(self) -> str:
+        return ", ".join(self.config.supported)
 
     def emit(self, event: SipEvent) -> None:
         self.events.append(event)

@@ -11,7 +11,7 @@ import hashlib
 from active_call.base.errors import ParseError
 from active_call.sip.core import Core, Reply
 from active_call.sip.dialog import Dialog
-from active_call.sip.events import Flow
+from active_call.sip.events import CallHandle, Flow
 from active_call.sip.headers import parse_name_addr
 from active_call.sip.inbound_call import InboundCall
 from active_call.sip.message import (
@@ -23,6 +23,7 @@ from active_call.sip.message import (
     validate_request,
     validate_response,
 )
+from active_call.sip.replaces import find_replaced
 from active_call.sip.routing import response_flow
 from active_call.sip.screening import screen
 from active_call.sip.server_transaction import ServerTransaction
@@ -121,9 +122,11 @@ class Dispatcher:
             self._core.reply(transaction, Reply(482, "Loop Detected"), now)
         elif (reply := screen(self._core, request, is_in_dialog=False)) is not None:
             self._core.reply(transaction, reply, now)
+        elif isinstance(replaced := find_replaced(self._core, request), Reply):
+            self._core.reply(transaction, replaced, now)
         else:
             self._core.reply(transaction, Reply(100, "Trying"), now)
-            self._start_call(transaction, flow)
+            self._start_call(transaction, flow, replaced)
 
     def _receive_in_dialog(self, request: Request, local_tag: str, flow: Flow, now: float) -> None:
         entry = self._core.dialogs.get((request.call_id, local_tag, request.from_.tag or ""))
@@ -137,11 +140,11 @@ class Dispatcher:
         else:
             entry.user.handle_request(transaction, request, flow, now)
 
-    def _start_call(self, transaction: ServerTransaction, flow: Flow) -> None:
+    def _start_call(self, transaction: ServerTransaction, flow: Flow, replaces: CallHandle | None) -> None:
         request = transaction.request
         dialog = Dialog.of_server(request, self._core.new_tag(), flow)
         dialog.contact_user = _user_in(request)
-        InboundCall(self._core, transaction, dialog)
+        InboundCall(self._core, transaction, dialog, replaces)
 
     def _refuse_statelessly(self, request: Request, flow: Flow, error: ParseError) -> None:
         """Answer a request that cannot have a transaction (§8.2.7): the same To tag for each repetition."""

@@ -31,6 +31,8 @@ from active_call.sip.events import (
     HeaderList,
     Listener,
     OutboundInvite,
+    RegistrationHandle,
+    RegistrationSpec,
     RequestCompleted,
     SipEvent,
     TransactionToken,
@@ -42,6 +44,7 @@ from active_call.sip.grammar import is_token
 from active_call.sip.headers import Headers, format_name_addr
 from active_call.sip.message import Response
 from active_call.sip.outbound_call import OutboundCall
+from active_call.sip.registration import Registration
 from active_call.sip.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.routing import Listeners, uri_of
 from active_call.sip.transaction_layer import TransactionLayer
@@ -98,6 +101,8 @@ class Endpoint:
         if flow.connection_id is not None:
             self._framers.pop(flow.connection_id, None)
         self._core.layer.handle_connection_lost(flow, reason, now)
+        for registration in list(self._core.registrations.values()):
+            registration.handle_connection_lost(flow, now)
 
     def handle_transport_error(self, transmit_id: int, reason: str, now: float) -> None:
         """The transmit of that id could not be carried out."""
@@ -177,7 +182,7 @@ class Endpoint:
     def request(
         self, call: CallHandle, method: str, now: float, *, headers: HeaderList = (), body: bytes = b"", content_type: str = ""
     ) -> TransactionToken:
-        """Send INFO, MESSAGE, REFER, NOTIFY, UPDATE … inside the call; RequestCompleted follows."""
+        """Send INFO, MESSAGE, NOTIFY, UPDATE … inside the call; RequestCompleted follows."""
         return self._call(call).request(method, now, headers, body, content_type)
 
     def respond(
@@ -191,7 +196,7 @@ class Endpoint:
         body: bytes = b"",
         content_type: str = "",
     ) -> None:
-        """Answer RequestReceived."""
+        """Answer RequestReceived or TransferRequested."""
         pending = self._core.pending_requests.get(token)
         if pending is None:
             raise LocalProtocolError("no request waits under this token; it was answered, or its call has ended")
@@ -199,10 +204,25 @@ class Endpoint:
             raise LocalProtocolError(f"{code} is no status code")
         reason = checked_reason(reason)
         contact = pending.call.contact_user if pending.transaction.request.method in ("REFER", "NOTIFY") and code < 300 else None
+        request = pending.transaction.request
+        headers = (*headers, *pending.call.reply_headers(request, code))
         self._core.reply(pending.transaction, Reply(code, reason, headers, body, content_type, contact), now)
         if code >= 200:
             del self._core.pending_requests[token]
-            pending.call.settle(token)
+            pending.call.settle(token, request, code, now)
+
+    def refer(
+        self, call: CallHandle, refer_to: str, now: float, *, referred_by: str | None = None, headers: HeaderList = ()
+    ) -> TransactionToken:
+        """Ask the peer to call `refer_to`; RequestCompleted follows, and after a 2xx TransferProgress until one is `final`.
+
+        `refer_to` and `referred_by` are URIs or whole name-addr values; for an attended transfer `refer_to` has an escaped `?Replaces=…`.
+        """
+        return self._call(call).refer(refer_to, referred_by, now, headers)
+
+    def notify_transfer(self, call: CallHandle, code: int, reason: str, now: float, *, final: bool) -> None:
+        """After TransferRequested was answered with 2xx: tell the peer what the target says; `final` ends the telling."""
+        self._call(call).notify_transfer(code, reason, now, is_final=final)
 
     def request_outside(
         self,
@@ -254,6 +274,18 @@ class Endpoint:
 
         OutgoingRequest(core, make, credentials, partial(self._on_outside_outcome, token)).send(now)
         return token
+
+    def register(self, spec: RegistrationSpec, now: float) -> RegistrationHandle:
+        """Bind our contact to an address of record and keep it bound; RegistrationChanged follows, now and whenever that changes."""
+        registration = Registration(self._core, spec)
+        registration.start(now)
+        return registration.handle
+
+    def unregister(self, registration: RegistrationHandle, now: float) -> None:
+        """Take the binding back; RegistrationChanged(`unregistered`) is the last of it. Does nothing for one that is gone."""
+        known = self._core.registrations.get(registration)
+        if known is not None:
+            known.close(now)
 
     def dialog_info(self, call: CallHandle) -> DialogInfo:
         """The call's dialog as it stands."""

@@ -17,6 +17,9 @@ CallHandle = NewType("CallHandle", str)
 """Names one INVITE usage inside the endpoint; unrelated to the Call-ID header."""
 TransactionToken = NewType("TransactionToken", str)
 """Names one out-of-call or in-dialog request that somebody waits for."""
+RegistrationHandle = NewType("RegistrationHandle", str)
+"""Names one registration inside the endpoint."""
+RegistrationState = Literal["registered", "failed", "unregistered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,26 @@ class OutboundInvite:
     """Goes into Via and Contact when the listener's public host is a wildcard address."""
 
 
+@dataclass(frozen=True, slots=True)
+class RegistrationSpec:
+    """What it takes to register. `name` comes back in every RegistrationChanged."""
+
+    name: str
+    registrar_uri: str
+    """The request URI: `sip:` and the registrar's host, perhaps with a port and `;transport=`."""
+    aor_uri: str
+    """The address of record that calls are made to; From and To."""
+    credentials: tuple[Credentials, ...] = ()
+    expires_s: int = 3600
+    contact_user: str | None = None
+    """The user part of our Contact; None: that of the address of record."""
+    headers: HeaderList = ()
+    proxy: str | None = None
+    transport: TransportName | None = None
+    local_host: str | None = None
+    """Goes into Via and Contact when the listener's public host is a wildcard address."""
+
+
 # -- events ------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +140,8 @@ class IncomingCall:
     request: Request
     flow: Flow
     sdp: bytes | None
+    replaces: CallHandle | None = None
+    """The live call that this one is to take the place of (RFC 3891); it is the leg's to join the two and hang up the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +175,8 @@ class CallEnded:
     """The call is over, whoever ended it and in whatever state. Exactly one per call; nothing follows it.
 
     `cause`: `rejected` (final 3xx–6xx to our INVITE), `cancelled` (peer's CANCEL, or ours), `remote_bye`, `local_bye`, `no_ack`,
-    `timeout` (no response to a request), `transport` (could not be sent), `local_reject`. `code`/`reason` are the final response's,
+    `timeout` (no response to a request), `transport` (could not be sent), `local_reject`, `session_expired` (the peer did not refresh the
+    session in time, RFC 4028). `code`/`reason` are the final response's,
     where there is one; `message` is the request or response that ended the call.
     """
 
@@ -181,7 +207,7 @@ class OfferAnswered:
 
 @dataclass(frozen=True, slots=True)
 class RequestReceived:
-    """Another request inside a call (INFO, MESSAGE, NOTIFY, REFER …), to be answered with `respond(token, …)`."""
+    """Another request inside a call (INFO, MESSAGE, NOTIFY …), to be answered with `respond(token, …)`."""
 
     call: CallHandle
     token: TransactionToken
@@ -208,6 +234,50 @@ class MessageDropped:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """How the transfer goes that a REFER of ours has asked for. After `final` nothing follows, and the call may be hung up at once.
+
+    `code` and `reason` are what the target answered, as far as the peer tells: 0 when its last word does not say, 202 when it has announced
+    not to tell anything, 408 when it stays silent. A REFER that is refused is told by RequestCompleted alone.
+    """
+
+    call: CallHandle
+    code: int
+    reason: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequested:
+    """A REFER inside a call, to be answered with `respond(token, 202, …)`, then `notify_transfer`; or `respond(token, 603, …)`.
+
+    `refer_to` is the URI without its embedded headers, `replaces` the value of the one that an attended transfer puts there, resolved, and
+    `referred_by` the header as it came.
+    """
+
+    call: CallHandle
+    token: TransactionToken
+    refer_to: str
+    referred_by: str | None
+    replaces: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationChanged:
+    """A registration has come about, failed, or been taken back. While it fails for the same reason it is not told again, but tried again.
+
+    `code` and `reason` are the registrar's; 408 nobody answered, 503 it could not be sent, 0 there was nothing to take back. `expires_s` is
+    what the registrar has granted; it is refreshed before that.
+    """
+
+    name: str
+    state: RegistrationState
+    code: int
+    reason: str
+    expires_s: int | None = None
+
+
 SipEvent = (
     IncomingCall
     | CallProgress
@@ -219,6 +289,9 @@ SipEvent = (
     | RequestReceived
     | RequestCompleted
     | MessageDropped
+    | TransferProgress
+    | TransferRequested
+    | RegistrationChanged
 )
 
 
@@ -229,8 +302,15 @@ class EndpointConfig:
     listeners: tuple[Listener, ...]
     user_agent: str
     answer_options: bool = True
-    allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "MESSAGE", "UPDATE", "NOTIFY", "REFER")
-    supported: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "MESSAGE", "PRACK", "UPDATE", "NOTIFY", "REFER")
+    supported: tuple[str, ...] = ("timer", "100rel", "replaces", "norefersub")
+    """Option tags in lower case. Without `timer` the endpoint takes no part in session timers."""
+    refer_timeout_s: float = 60.0
+    """How long an accepted REFER waits for a NOTIFY before the transfer counts as untold."""
+    prefer_reliable_provisionals: bool = False
+    """Send 180 and 183 reliably (RFC 3262) to callers that only support it; to those that require it they always are."""
+    session_expires_s: int = 1800
+    """The session interval that our INVITEs ask for (RFC 4028); 0 asks for none. What a peer asks for is agreed to either way."""
     t1_s: float = 0.5
     t2_s: float = 4.0
     t4_s: float = 5.0

@@ -3,9 +3,11 @@
     pending ──accept──> answered ──ACK──> done
        └────refuse / CANCEL / the call ends──> done
 
-While pending, a provisional response is repeated every minute so that proxies keep the transaction (§13.3.1.1). While answered, the 2xx is
-repeated from T1 up to every T2, over any transport, until the ACK or for 64*T1 (§13.3.1.4). Enters: what the call decides, the ACK, the
-CANCEL. Leaves: responses, and calls of the `ServerInviteOwner`. What a missing ACK means is the owner's to decide.
+While pending, a provisional response is repeated every minute so that proxies keep the transaction (§13.3.1.1). Provisional responses may
+be made reliable (RFC 3262); a 2xx then waits for the PRACK of one with a description, and the INVITE stays pending meanwhile. While
+answered, the 2xx is repeated from T1 up to every T2, over any transport, until the ACK or for 64*T1 (§13.3.1.4). Enters: what the call
+decides, the ACK, the PRACK, the CANCEL. Leaves: responses, and calls of the `ServerInviteOwner`. What a missing ACK means is the owner's to
+decide.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from active_call.base.errors import LocalProtocolError
 from active_call.sip.client_transaction import LIFETIME_T1S
 from active_call.sip.core import SDP_TYPE, Core, Reply
 from active_call.sip.events import HeaderList
+from active_call.sip.headers import Headers
 from active_call.sip.message import Request, session_description
+from active_call.sip.reliable import ReliableResponses
 from active_call.sip.server_transaction import ServerTransaction
 from active_call.sip.timers import Timer
 
@@ -56,6 +60,11 @@ class ServerInvite:
         self._timer: Timer | None = None
         self._repeat_after_s = 0.0
         self._give_up_at = 0.0
+        self._reliable: ReliableResponses | None = None
+        self._last_progress = (180, "Ringing")
+        self._waiting_success: tuple[bytes, HeaderList] | None = None
+        self.early_sdp: bytes | None = None
+        """Our description in an acknowledged provisional response that completed offer and answer."""
         self.transaction = transaction
         self.request = transaction.request
         self.sdp = session_description(transaction.request)
@@ -73,12 +82,46 @@ class ServerInvite:
     def progress(self, code: int, reason: str, now: float, *, headers: HeaderList = (), sdp: bytes | None = None) -> None:
         """Send a provisional response other than 100."""
         self._require_pending()
-        self._core.reply(self.transaction, self._reply(code, reason, headers, sdp), now)
+        reply = self._reply(code, reason, headers, sdp)
+        self._last_progress = (code, reason)
+        if self._reliable is not None:
+            self._reliable.send(reply, now)
+        else:
+            self._core.reply(self.transaction, reply, now)
         self._start_timer(now + _PROVISIONAL_EVERY_S, self._on_minute)
 
+    def make_reliable(self, on_unacknowledged: Callable[[float], None]) -> None:
+        """Send provisional responses reliably from now on; `on_unacknowledged(now)` is called, once, when one gets no PRACK in 64*T1."""
+        self._reliable = ReliableResponses(self._core, self.transaction, on_unacknowledged)
+
+    def take_prack(self, request: Request) -> bool:
+        """Whether `request` acknowledges the provisional response that is outstanding; if so `resume` comes next."""
+        acknowledged = self._reliable.take_prack(request) if self._reliable is not None else None
+        if acknowledged is None:
+            return False
+        if acknowledged.body and (self.sdp is not None or session_description(request) is not None):
+            self.early_sdp = acknowledged.body
+        return True
+
+    def resume(self, now: float) -> None:
+        """Send what has waited for the PRACK: the next provisional response, or the 200."""
+        if not self.is_pending or self._reliable is None:
+            return
+        self._reliable.resume(now)
+        if self._waiting_success is not None and not self._reliable.holds_back_success:
+            self.accept(self._waiting_success[0], now, self._waiting_success[1])
+
     def accept(self, sdp: bytes, now: float, headers: HeaderList = ()) -> None:
-        """Send the 200 and repeat it until the ACK comes."""
+        """Send the 200 and repeat it until the ACK comes. Where the descriptions are exchanged already, it repeats ours or has none."""
         self._require_pending()
+        if self._reliable is not None and self._reliable.holds_back_success:
+            Headers(headers)  # sent later only, when nobody could be told that they are malformed
+            self._waiting_success = (sdp, headers)
+            return
+        if self.early_sdp is not None:
+            sdp = self.early_sdp if self.sdp is not None else b""
+        if self._reliable is not None:
+            self._reliable.close()
         config = self._core.config
         self._core.reply(self.transaction, self._reply(200, "OK", headers, sdp), now)
         self.state = ServerInviteState.ANSWERED
@@ -95,6 +138,8 @@ class ServerInvite:
     def stop(self) -> None:
         """Do nothing more: no repetitions, nothing to the owner."""
         self.state = ServerInviteState.DONE
+        if self._reliable is not None:
+            self._reliable.close()
         self._core.layer.timers.cancel(self._timer)
 
     # -- for the transaction ------------------------------------------------------------------------------------------------------------
@@ -123,7 +168,7 @@ class ServerInvite:
         if not any(name.lower() == "allow" for name, _ in headers):
             headers = (*headers, ("Allow", self._core.allow))
         if self._core.config.supported and code >= 200:
-            headers = (*headers, ("Supported", ", ".join(self._core.config.supported)))
+            headers = (*headers, ("Supported", self._core.supported))
         return Reply(code, reason, headers, sdp or b"", SDP_TYPE, self._contact_user, makes_dialog=True)
 
     def _start_timer(self, at: float, action: Callable[[float], None]) -> None:
@@ -132,9 +177,13 @@ class ServerInvite:
         self._timer = timers.start(at, action)
 
     def _on_minute(self, now: float) -> None:
-        if self.is_pending:
+        if not self.is_pending:
+            return
+        if self._reliable is None:
             self.transaction.repeat()
-            self._start_timer(now + _PROVISIONAL_EVERY_S, self._on_minute)
+        elif not self._reliable.is_waiting:
+            self._reliable.send(self._reply(*self._last_progress, (), None), now)
+        self._start_timer(now + _PROVISIONAL_EVERY_S, self._on_minute)
 
     def _on_repeat(self, now: float) -> None:
         if self.state is not ServerInviteState.ANSWERED:

@@ -1,7 +1,8 @@
 """A call that we place: progress, forks, answer, cancelling, ring timeout, one redirection (RFC 3261 §8.1.3.4, §13.2).
 
 Each To tag in a response makes a dialog of its own. The first 2xx wins and becomes the call's; a 2xx of another branch is acknowledged and
-hung up at once (§13.2.2.4). A 2xx that crosses our CANCEL is acknowledged and hung up, too (§9.1, §15).
+hung up at once (§13.2.2.4). Reliable provisional responses are acknowledged by PRACK, in order (RFC 3262); one with an offer, after an
+INVITE that had none, once `answer_offer` has the answer. A 2xx that crosses our CANCEL is acknowledged and hung up, too (§9.1, §15).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from active_call.sip.farewell import Farewell
 from active_call.sip.headers import format_name_addr, parse_name_addr
 from active_call.sip.invite_client import ClientInvite
 from active_call.sip.message import Request, Response, session_description
+from active_call.sip.reliable import ReliableReceiver, rseq_of
 from active_call.sip.requests import Attempt, outside
 from active_call.sip.routing import uri_of
 from active_call.sip.server_transaction import ServerTransaction
@@ -39,6 +41,9 @@ class OutboundCall(Call):
         self._is_redirected = False
         self._ring_timer: Timer | None = None
         super().__init__(core, CallState.CALLING, spec.credentials)
+        self._reliable = ReliableReceiver(core, spec.credentials)
+        self._prack_owed: tuple[Dialog, Response] | None = None
+        self._early_answered: set[str] = set()
         self._invite = ClientInvite(core, self, spec.credentials)
 
     def start(self, now: float) -> None:
@@ -66,8 +71,8 @@ class OutboundCall(Call):
         )
         request.headers.add("Allow", self._core.allow)
         if self._core.config.supported:
-            request.headers.add("Supported", ", ".join(self._core.config.supported))
-        add_body(request, spec.headers, spec.sdp or b"", SDP_TYPE)
+            request.headers.add("Supported", self._core.supported)
+        add_body(request, (*self.timer.request_headers(), *spec.headers), spec.sdp or b"", SDP_TYPE)
         return request, target, Origin(self._contact_user, None, spec.local_host)
 
     # -- operations ---------------------------------------------------------------------------------------------------------------------
@@ -77,6 +82,15 @@ class OutboundCall(Call):
             self._withdraw("cancelled", now, headers)
         else:
             super().hang_up(now, headers)
+
+    def answer_offer(self, sdp: bytes, now: float) -> None:
+        if self.state is not CallState.CALLING or self._prack_owed is None:
+            super().answer_offer(sdp, now)
+            return
+        (dialog, response), self._prack_owed = self._prack_owed, None
+        self.local_sdp = sdp
+        self._early_answered.add(dialog.remote_tag)
+        self._send_prack(dialog, response, now, sdp)
 
     def dialog_info(self) -> DialogInfo:
         if self.dialog is not None:
@@ -96,8 +110,7 @@ class OutboundCall(Call):
     # -- responses ----------------------------------------------------------------------------------------------------------------------
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
-        del now
-        if self.state not in (CallState.CALLING, CallState.CANCELLING) or response.code == 100:
+        if self.state not in (CallState.CALLING, CallState.CANCELLING) or response.code == 100 or not self._reliable.is_news(response):
             return
         tag = response.to.tag
         if tag and tag in self._early:
@@ -105,8 +118,15 @@ class OutboundCall(Call):
         elif tag:
             self._early[tag] = self._new_dialog(invite, response, flow)
             self._core.add_dialog(self._early[tag], self)
+        sdp = session_description(response)
+        if rseq_of(response) is not None:
+            if self._spec.sdp is None and sdp is not None and tag not in self._early_answered and self.state is CallState.CALLING:
+                self._prack_owed = (self._early[tag or ""], response)
+            else:
+                self._send_prack(self._early[tag or ""], response, now)
         if self.state is CallState.CALLING:
-            self._core.emit(CallProgress(self.handle, response, session_description(response)))
+            self.remote_sdp = sdp or self.remote_sdp
+            self._core.emit(CallProgress(self.handle, response, sdp))
 
     def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
         dialog = self._early.pop(response.to.tag or "", None)
@@ -125,6 +145,11 @@ class OutboundCall(Call):
         self._forget_early()
         self._core.layer.timers.cancel(self._ring_timer)
         sdp = session_description(response)
+        if dialog.remote_tag in self._early_answered:
+            sdp = None
+        self.local_sdp = self._spec.sdp or self.local_sdp
+        self.remote_sdp = sdp or self.remote_sdp
+        self.timer.take_response(response, now)
         if self._spec.sdp is None and sdp is not None:
             self.renegotiation.owe_ack(invite)
         else:
@@ -133,7 +158,7 @@ class OutboundCall(Call):
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
         del invite
-        if self.state is CallState.CALLING and response is not None and 300 <= code < 400 and self._redirect(response, now):
+        if self.state is CallState.CALLING and response is not None and self._try_again(response, now):
             return
         if self.state is CallState.CANCELLING:
             cause = self._end_cause
@@ -171,6 +196,25 @@ class OutboundCall(Call):
         self.state = CallState.CANCELLING
         self._invite.cancel(now, headers)
 
+    def _send_prack(self, dialog: Dialog, response: Response, now: float, sdp: bytes | None = None) -> None:
+        self._reliable.acknowledge(dialog, response, now, sdp)
+        self._cseq = max(self._cseq, dialog.local_cseq)
+
+    def _try_again(self, response: Response, now: float) -> bool:
+        """Whether the call goes on by another INVITE: elsewhere after a 3xx, with a longer interval after a 422."""
+        if 300 <= response.code < 400:
+            return self._redirect(response, now)
+        if response.code == 422 and self.timer.take_422(response):
+            self._send_anew(now)
+            return True
+        return False
+
+    def _send_anew(self, now: float) -> None:
+        """The same Call-ID and From with the next CSeq (§8.1.3.4, §8.1.3.5); dialogs of the refused INVITE are gone."""
+        self._forget_early()
+        self._invite = ClientInvite(self._core, self, self.credentials)
+        self._invite.send(now)
+
     def _redirect(self, response: Response, now: float) -> bool:
         """Follow the first usable Contact of the first 3xx (§8.1.3.4): same Call-ID and From, next CSeq."""
         if self._is_redirected:
@@ -184,9 +228,7 @@ class OutboundCall(Call):
             except ParseError:
                 continue
             self._request_uri = contact
-            self._forget_early()
-            self._invite = ClientInvite(self._core, self, self.credentials)
-            self._invite.send(now)
+            self._send_anew(now)
             return True
         return False
 

@@ -7,8 +7,8 @@ One offer at a time:
     offer in a 2xx (delayed)    the ACK waits for `answer_offer`
 
 Enters: requests and responses of the dialog, the leg's offers and answers. Leaves: INVITE, ACK, responses, OfferReceived and OfferAnswered.
-An UPDATE without a description is answered here: it refreshes target or session, and asks nothing of the leg. Session timers (RFC 4028)
-belong here, too: what refreshes a session passes through these functions.
+An UPDATE without a description is answered here: it refreshes target or session, and asks nothing of the leg. A refresh of ours by
+re-INVITE repeats our description unchanged; the leg hears of it only when the peer's answer is not the one it knows (RFC 4028 §7.4).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from active_call.sip.events import Flow, HeaderList, OfferAnswered, OfferReceive
 from active_call.sip.invite_client import ClientInvite
 from active_call.sip.invite_server import ServerInvite, ServerInviteState
 from active_call.sip.message import Request, Response, session_description
+from active_call.sip.reliable import OPTION_TAG, ReliableReceiver, rseq_of
 from active_call.sip.requests import Attempt, in_dialog
 from active_call.sip.server_transaction import ServerTransaction
 from active_call.sip.timers import Timer
@@ -44,6 +45,9 @@ class Renegotiation:
         self._ours: ClientInvite | None = None
         self._our_sdp: bytes | None = None
         self._our_headers: HeaderList = ()
+        self._is_refresh = False
+        self._early_answer: bytes | None = None
+        self._reliable = ReliableReceiver(core, call.credentials)
         self._n_glares = 0
         self._retry: Timer | None = None
         self._ack_owed: ClientInvite | None = None
@@ -57,10 +61,21 @@ class Renegotiation:
         """Send a re-INVITE; OfferAnswered follows. Raises LocalProtocolError while another offer is open."""
         if self._is_offering or self._theirs is not None or self._ack_owed is not None:
             raise LocalProtocolError("another offer is open")
-        if any(invite.state is ServerInviteState.ANSWERED for invite in self._unacknowledged.values()):
+        if self._has_unacknowledged:
             raise LocalProtocolError("the peer has not acknowledged our last answer yet")
+        self._start(sdp, headers, now, is_refresh=False)
+
+    def refresh(self, now: float) -> bool:
+        """Send a re-INVITE that changes nothing; False while another offer is open."""
+        if self._is_offering or self._theirs is not None or self._ack_owed is not None or self._has_unacknowledged:
+            return False
+        self._start(self._call.local_sdp, (), now, is_refresh=True)
+        return True
+
+    def _start(self, sdp: bytes | None, headers: HeaderList, now: float, *, is_refresh: bool) -> None:
         self._our_sdp = sdp
         self._our_headers = headers
+        self._is_refresh = is_refresh
         self._n_glares = 0
         self._send(now)
 
@@ -68,17 +83,29 @@ class Renegotiation:
     def _is_offering(self) -> bool:
         return self._ours is not None or (self._retry is not None and self._retry.action is not None)
 
+    @property
+    def _has_unacknowledged(self) -> bool:
+        return any(invite.state is ServerInviteState.ANSWERED for invite in self._unacknowledged.values())
+
     def owe_ack(self, invite: ClientInvite) -> None:
         """`invite` had no description, its 2xx has: the ACK waits for `answer_offer`."""
         self._ack_owed = invite
 
     def make_invite(self) -> Attempt:
         sdp = self._our_sdp
-        headers = (*self._our_headers, ("Allow", self._core.allow))
+        tags = [tag for tag in self._core.config.supported if sdp is not None or tag != OPTION_TAG]
+        own = (("Allow", self._core.allow), ("Supported", ", ".join(tags)), *self._call.timer.request_headers())
+        headers = (*self._our_headers, *own)
         return in_dialog(self._core, self._dialog, "INVITE", headers, sdp or b"", SDP_TYPE)
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
-        pass
+        """A reliable one is acknowledged, and its description is the answer (RFC 3262 §5); the 2xx need not repeat it."""
+        del flow
+        if rseq_of(response) is None or self._is_stopped or invite is not self._ours or response.to.tag != self._dialog.remote_tag:
+            return
+        if self._reliable.is_news(response):
+            self._early_answer = session_description(response) or self._early_answer
+            self._reliable.acknowledge(self._dialog, response, now)
 
     def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
         del flow
@@ -90,12 +117,16 @@ class Renegotiation:
             invite.acknowledge(dialog, now)
             return
         self._ours = None
-        sdp = session_description(response)
+        self._call.timer.take_response(response, now)
+        sdp = session_description(response) or self._early_answer
         if self._our_sdp is None and sdp is not None:
             self.owe_ack(invite)
         else:
             invite.acknowledge(dialog, now)
-        self._core.emit(OfferAnswered(self._call.handle, response.code, sdp))
+            self._call.local_sdp = self._our_sdp or self._call.local_sdp
+        if not self._is_refresh or (sdp is not None and sdp != self._call.remote_sdp):
+            self._core.emit(OfferAnswered(self._call.handle, response.code, sdp))
+        self._call.remote_sdp = sdp or self._call.remote_sdp
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
         if self._is_stopped or invite is not self._ours:
@@ -109,6 +140,12 @@ class Renegotiation:
         if code in (408, 481) or response is None:
             self._call.lose(code, reason, response, now)
             return
+        if code == 422 and self._call.timer.take_422(response):
+            self._send(now)
+            return
+        if self._is_refresh:
+            self._call.timer.on_refresh_refused(now)
+            return
         self._core.emit(OfferAnswered(self._call.handle, code, None))
 
     def _on_retry(self, now: float) -> None:
@@ -120,6 +157,7 @@ class Renegotiation:
         self._send(now)
 
     def _send(self, now: float) -> None:
+        self._early_answer = None
         self._ours = ClientInvite(self._core, self, self._call.credentials)
         self._ours.send(now, _REINVITE_LIFETIME_S)
 
@@ -148,19 +186,29 @@ class Renegotiation:
         self._theirs = transaction
         self._core.emit(OfferReceived(self._call.handle, sdp, request))
 
+    def handle_prack_offer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A PRACK with a new offer (RFC 3262 §5); the answer goes into its 200."""
+        if self._refuse_collision(transaction, now, is_busy=False):
+            return
+        self._theirs = transaction
+        self._core.emit(OfferReceived(self._call.handle, session_description(request), request))
+
     def answer_offer(self, sdp: bytes, now: float) -> None:
         """Answer the peer's open offer, or give it ours where it asked for one. Raises LocalProtocolError when none is open."""
         if self._ack_owed is not None:
             invite, self._ack_owed = self._ack_owed, None
             invite.acknowledge(self._dialog, now, sdp)
+            self._call.local_sdp = sdp
             return
         theirs, self._theirs = self._theirs, None
         if theirs is None:
             raise LocalProtocolError("the peer has no offer open")
+        self._call.local_sdp = sdp
+        self._call.remote_sdp = session_description(theirs.request) or self._call.remote_sdp
         if isinstance(theirs, ServerTransaction):
             self._reply_update(theirs, sdp, now)
             return
-        theirs.accept(sdp, now)
+        theirs.accept(sdp, now, self._call.timer.answer(theirs.request, now))
         self._unacknowledged[theirs.cseq] = theirs
 
     def refuse_offer(self, code: int, reason: str, now: float) -> None:
@@ -188,6 +236,7 @@ class Renegotiation:
         del now
         self._unacknowledged.pop(invite.cseq, None)
         if invite.sdp is None:
+            self._call.remote_sdp = sdp or self._call.remote_sdp
             self._core.emit(OfferAnswered(self._call.handle, 200, sdp))
 
     def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
@@ -236,5 +285,10 @@ class Renegotiation:
         return True
 
     def _reply_update(self, transaction: ServerTransaction, sdp: bytes, now: float) -> None:
-        headers = (("Allow", self._core.allow),)
-        self._core.reply(transaction, Reply(200, "OK", headers, sdp, SDP_TYPE, self._dialog.contact_user), now)
+        """The 200 to an UPDATE, or to a PRACK that had an offer; only the former refreshes target and session."""
+        headers: HeaderList = (("Allow", self._core.allow), ("Supported", self._core.supported))
+        is_update = transaction.request.method == "UPDATE"
+        if is_update and not self._call.is_first_invite_open:
+            headers = (*headers, *self._call.timer.answer(transaction.request, now))
+        contact_user = self._dialog.contact_user if is_update else None
+        self._core.reply(transaction, Reply(200, "OK", headers, sdp, SDP_TYPE, contact_user), now)

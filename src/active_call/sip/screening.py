@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from active_call.sip.core import SDP_TYPE, Core, Reply
 from active_call.sip.message import Request, session_description
+from active_call.sip.session_timer import too_small
 
 _DIALOG_METHODS = frozenset(("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK"))
 """Methods that mean nothing outside a dialog."""
@@ -17,8 +18,7 @@ def options_reply(core: Core) -> Reply:
     """What an OPTIONS hears about us (§11.2); the same code as an INVITE would get."""
     if not core.is_accepting:
         return _unavailable(core)
-    supported = ", ".join(core.config.supported)
-    headers = (("Allow", core.allow), ("Accept", SDP_TYPE), ("Accept-Encoding", "identity"), ("Supported", supported))
+    headers = (("Allow", core.allow), ("Accept", SDP_TYPE), ("Accept-Encoding", "identity"), ("Supported", core.supported))
     return Reply(200, "OK", headers, contact_user="")
 
 
@@ -29,8 +29,10 @@ def screen(core: Core, request: Request, *, is_in_dialog: bool) -> Reply | None:
     unsupported = _unsupported_extensions(core, request)
     if unsupported:
         return Reply(420, "Bad Extension", (("Unsupported", ", ".join(unsupported)),))
-    if request.method in ("INVITE", "UPDATE") and (reply := _content_reply(request)) is not None:
-        return reply
+    if request.method in ("INVITE", "UPDATE"):
+        reply = _content_reply(request) or too_small(core.config, request)
+        if reply is not None:
+            return reply
     if is_in_dialog:
         return _contact_reply(request)
     return _outside_reply(core, request)

@@ -122,6 +122,7 @@ class FakeLeg:
     hangup_headers: dict[str, str] = field(default_factory=dict)
     rejected: tuple[int, str] | None = None
     messages: list[str] = field(default_factory=list)
+    referred_to: list[str] = field(default_factory=list)
     released: bool = False
     _sample: int = 0
 
@@ -163,6 +164,9 @@ class FakeLeg:
 
     def send_digits_by_signalling(self, digits: str, duration_ms: int) -> None:
         self.messages.append(f"INFO {digits}")
+
+    def refer(self, target: str, headers: Mapping[str, str]) -> None:
+        self.referred_to.append(target)
 
     async def release(self) -> dict[str, float]:
         self.released = True

@@ -72,7 +72,7 @@ class EspeakSynthesiser:
 
     async def warm(self) -> None:
         """Start the engine process and load the voice."""
-        await self._voice_for(None)
+        await self._local.run(espeak_engine.synthesise, "ready", await self._voice_for(None), self._speed, self._volume, 0)
 
     async def close(self) -> None:
         """Nothing is held: the process belongs to the engines."""

@@ -1,0 +1,246 @@
+"""One registration: a contact of ours bound to an address of record at a registrar, kept until it is closed (RFC 3261 §10.2).
+
+    register ──> REGISTER ──2xx──> registered ──at 50-90% of what was granted, or its connection is lost──> REGISTER
+                    ├──401, 407──> again with credentials
+                    ├──423───────> again with the registrar's Min-Expires
+                    └──else──────> failed ──back-off──> REGISTER
+    close ──> REGISTER with Expires 0 ──any outcome──> unregistered
+
+Every REGISTER of one registration has the same Call-ID and the next CSeq (§10.2.4). Enters: the wish, responses, alarms, lost connections.
+Leaves: REGISTERs, and RegistrationChanged whenever the state or what it says has changed: a refusal that goes on is told once. Back-off
+doubles and is jittered so that many endpoints do not come back at once (RFC 5626 §4.5); a refusal waits ten times as long as silence.
+"""
+
+from __future__ import annotations
+
+from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.sip.client_transaction import Origin
+from active_call.sip.core import Core, add_body
+from active_call.sip.events import Flow, RegistrationChanged, RegistrationHandle, RegistrationSpec, RegistrationState
+from active_call.sip.grammar import LWS
+from active_call.sip.headers import NameAddr, format_name_addr, parse_name_addr
+from active_call.sip.message import Request, Response
+from active_call.sip.requests import Attempt, OutgoingRequest, outside
+from active_call.sip.routing import uri_of
+from active_call.sip.timers import Timer
+from active_call.sip.uri import Uri
+
+_BACK_OFF_S = 30.0
+_REFUSED_BACK_OFF_S = 300.0
+_MAX_BACK_OFF_S = 1800.0
+"""RFC 5626 §4.5: base-time when nothing works, and max-time."""
+_MAX_RETRY_AFTER_S = 3600
+_MIN_REFRESH_S = 5.0
+"""A registrar that grants next to nothing is not asked more often than this."""
+_LONGEST_S = 7 * 24 * 3600
+_AFTER_LOSS_S = 2.0
+"""A lost connection is usually lost to many at once: each waits up to this long before it registers anew."""
+
+
+class Registration:
+    """See the module. `start` sends the first REGISTER."""
+
+    def __init__(self, core: Core, spec: RegistrationSpec) -> None:
+        self._core = core
+        self._spec = spec
+        self._call_id = core.randomness.uuid()
+        self._tag = core.new_tag()
+        self._cseq = 0
+        self._asked_s = spec.expires_s
+        self._request: Request | None = None
+        self._flow: Flow | None = None
+        self._timer: Timer | None = None
+        self._n_failures = 0
+        self._bound_until = 0.0
+        self._is_busy = False
+        self._is_closing = False
+        self._has_left = False
+        self._told: RegistrationChanged | None = None
+        self.handle = RegistrationHandle(core.new_tag())
+
+    def start(self, now: float) -> None:
+        """Send the first REGISTER. Raises LocalProtocolError, and forgets the registration, when it cannot be made."""
+        self._core.registrations[self.handle] = self
+        try:
+            self._send(now)
+        except LocalProtocolError:
+            self._forget()
+            raise
+
+    def close(self, now: float) -> None:
+        """Take the binding back; RegistrationChanged(`unregistered`) follows. A second time changes nothing."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._core.layer.timers.cancel(self._timer)
+        if not self._is_busy:
+            self._leave(now)
+
+    def handle_connection_lost(self, flow: Flow, now: float) -> None:
+        """`flow` is gone; calls to us would have come by it if it is the one that we registered over (RFC 5626 §4.4)."""
+        if self._flow is None or self._flow.connection_id is None or self._flow.connection_id != flow.connection_id:
+            return
+        self._flow = None
+        if not self._is_busy and not self._is_closing:
+            self._set_timer(now + self._core.randomness.uniform(0.0, _AFTER_LOSS_S))
+
+    # -- requests -----------------------------------------------------------------------------------------------------------------------
+
+    def _send(self, now: float) -> None:
+        OutgoingRequest(self._core, self._make, self._spec.credentials, self._on_outcome).send(now)
+        self._is_busy = True
+
+    def _make(self) -> Attempt:
+        spec = self._spec
+        self._cseq += 1
+        request, target = outside(
+            self._core,
+            "REGISTER",
+            spec.registrar_uri,
+            from_value=format_name_addr(spec.aor_uri, parameters={"tag": self._tag}),
+            to_uri=spec.aor_uri,
+            call_id=self._call_id,
+            cseq=self._cseq,
+            proxy=spec.proxy,
+            transport=spec.transport,
+        )
+        expires_s = 0 if self._has_left else self._asked_s
+        add_body(request, (("Expires", str(expires_s)), ("Allow", self._core.allow), *spec.headers))
+        self._request = request
+        return request, target, Origin(self._contact_user, None, spec.local_host)
+
+    @property
+    def _contact_user(self) -> str:
+        if self._spec.contact_user is not None:
+            return self._spec.contact_user
+        try:
+            return uri_of(self._spec.aor_uri).user or ""
+        except ParseError:
+            return ""
+
+    def _on_timer(self, now: float) -> None:
+        try:
+            self._send(now)
+        except LocalProtocolError as error:
+            self._fail(503, str(error), None, now)
+
+    def _set_timer(self, at: float) -> None:
+        self._core.layer.timers.cancel(self._timer)
+        self._timer = self._core.layer.timers.start(at, self._on_timer)
+
+    # -- outcomes -----------------------------------------------------------------------------------------------------------------------
+
+    def _on_outcome(self, code: int, reason: str, response: Response | None, flow: Flow | None, now: float) -> None:
+        self._is_busy = False
+        if self._has_left:
+            self._tell("unregistered", code, reason, 0)
+            self._forget()
+        elif response is not None and code < 300:
+            self._succeed(response, flow, now)
+        elif response is not None and code == 423 and self._raise_interval(response) and not self._is_closing:
+            self._on_timer(now)
+        else:
+            self._fail(code, reason, response, now)
+        if self._is_closing and not self._has_left:
+            self._leave(now)
+
+    def _succeed(self, response: Response, flow: Flow | None, now: float) -> None:
+        granted_s = min(self._granted_s(response), _LONGEST_S)
+        if granted_s <= 0:
+            self._fail(response.code, "The registrar keeps no binding", response, now)
+            return
+        self._n_failures = 0
+        self._flow = flow
+        self._bound_until = now + granted_s
+        if self._is_closing:
+            return
+        self._set_timer(now + max(_MIN_REFRESH_S, granted_s * self._core.randomness.uniform(0.5, 0.9)))
+        self._tell("registered", response.code, response.reason, granted_s)
+
+    def _fail(self, code: int, reason: str, response: Response | None, now: float) -> None:
+        if self._is_closing:
+            return
+        is_passing = response is None or code in (408, 480, 491) or (500 <= code < 600 and code not in (501, 505))
+        base_s = _BACK_OFF_S if is_passing else _REFUSED_BACK_OFF_S
+        wait_s = min(_MAX_BACK_OFF_S, base_s * 2 ** min(self._n_failures, 10)) * self._core.randomness.uniform(0.5, 1.0)
+        self._n_failures += 1
+        self._set_timer(now + max(wait_s, _retry_after_s(response)))
+        self._tell("failed", code, reason, None)
+
+    def _raise_interval(self, response: Response) -> bool:
+        """Whether a 423 asks for more than we did, so that asking again makes sense (§10.2.8)."""
+        least_s = _seconds(response.headers.get("Min-Expires"))
+        if least_s is None or not self._asked_s < least_s <= _LONGEST_S:
+            return False
+        self._asked_s = least_s
+        return True
+
+    def _leave(self, now: float) -> None:
+        """Send the last REGISTER, unless there is no binding that it could take back."""
+        if now >= self._bound_until:
+            self._tell("unregistered", 0, "", 0)
+            self._forget()
+            return
+        self._has_left = True
+        try:
+            self._send(now)
+        except LocalProtocolError as error:
+            self._tell("unregistered", 503, str(error), 0)
+            self._forget()
+
+    def _tell(self, state: RegistrationState, code: int, reason: str, expires_s: int | None) -> None:
+        event = RegistrationChanged(self._spec.name, state, code, reason, expires_s)
+        told, self._told = self._told, event
+        if told is None or (told.state, told.expires_s) != (state, expires_s) or (state == "failed" and told.code != code):
+            self._core.emit(event)
+
+    def _forget(self) -> None:
+        self._core.layer.timers.cancel(self._timer)
+        self._core.registrations.pop(self.handle, None)
+
+    def _granted_s(self, response: Response) -> int:
+        """What the registrar grants our own contact (§10.2.4): its `expires`, else the Expires header, else what we have asked for.
+
+        A registrar may list other contacts, add parameters to ours, or rewrite it: a single one that is not ours by name counts as ours.
+        """
+        general = _seconds(response.headers.get("Expires"))
+        contacts = _contacts_of(response)
+        ours = [contact for contact in contacts if self._is_ours(contact)] or (contacts if len(contacts) == 1 else [])
+        own = _seconds(ours[0].parameters.get("expires")) if ours else None
+        if own is not None:
+            return own
+        return general if general is not None else self._asked_s
+
+    def _is_ours(self, contact: NameAddr) -> bool:
+        sent = None if self._request is None else self._request.headers.get("Contact")
+        try:
+            return sent is not None and _place(contact.uri) == _place(parse_name_addr(sent).uri)
+        except ParseError:
+            return False
+
+
+def _place(uri: Uri) -> tuple[str | None, str, int | None]:
+    return uri.decoded_user or None, uri.host.lower(), uri.port
+
+
+def _contacts_of(response: Response) -> list[NameAddr]:
+    found = []
+    for text in response.headers.split("Contact"):
+        try:
+            found.append(parse_name_addr(text))
+        except ParseError:
+            continue
+    return found
+
+
+def _seconds(text: str | None) -> int | None:
+    digits = (text or "").strip(LWS)
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 10 else None
+
+
+def _retry_after_s(response: Response | None) -> int:
+    """A response's Retry-After, 0 without one; comments and parameters aside (RFC 3261 §20.33)."""
+    if response is None:
+        return 0
+    text = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0]
+    return min(_seconds(text) or 0, _MAX_RETRY_AFTER_S)

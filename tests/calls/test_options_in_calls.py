@@ -1,0 +1,118 @@
+"""Options, variables, headers and commands as they reach a running call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from calls_kit import a_call
+
+from active_call.contract import commands, events
+from active_call.contract.options import CallOption, ReferOption, VadOption
+from active_call.legs.events import LegTransferProgress
+
+PLAYBOOK = """---
+llm: {provider: script}
+greeting: Hello.
+vad: {voiceThreshold: 0.3}
+sip:
+  hangupHeaders:
+    X-Outcome: "{{ outcome | default('none', true) }}"
+---
+# Scene: main
+
+## my town
+You live in {{ town }}.
+
+## an operator
+I connect you. <refer to="sip:operator@example.com"/>
+
+## goodbye
+Bye. <hangup/>
+"""
+
+
+def test_call_wins_over_playbook_over_server(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK, defaults=CallOption(vad=VadOption(voice_threshold=0.7, silence_padding=200))) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            assert call.session.option.vad == VadOption(voice_threshold=0.3, silence_padding=200)
+        own = CallOption(vad=VadOption(voice_threshold=0.9))
+        async with a_call(PLAYBOOK, option=own, defaults=CallOption(vad=VadOption(voice_threshold=0.7))) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            assert call.session.option.vad is not None
+            assert call.session.option.vad.voice_threshold == 0.9
+
+    virtually(story())
+
+
+def test_variable_set_from_outside_is_spoken_and_sent_in_the_bye(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            call.session.post(commands.SetVar(key="town", value="Whitby"))
+            call.session.post(commands.SetVar(key="outcome", value="sold"))
+            await call.says("my town")
+            await call.until(lambda: len(call.of(events.TrackEnd)) == 2)
+            assert call.spoken[-1] == "You live in Whitby."
+            call.session.post(commands.Hangup(reason="done", initiator="operator", headers={"X-By": "operator"}))
+            record = await call.over()
+            assert call.leg.hangup_headers == {"X-Outcome": "sold", "X-By": "operator"}
+            assert record.variables["town"] == "Whitby"
+
+    virtually(story())
+
+
+def test_transfer_that_fails_gives_the_caller_back_to_the_agent(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            await call.says("an operator")
+            await call.until(lambda: bool(call.leg.referred_to))
+            assert call.leg.referred_to == ["sip:operator@example.com"]
+            call.leg.sink(LegTransferProgress(180, "Ringing", final=False))
+            call.leg.sink(LegTransferProgress(486, "Busy Here", final=True))
+            await call.until(lambda: len(call.of(events.Transfer)) == 3)
+            assert [(event.state, event.code) for event in call.of(events.Transfer)] == [
+                ("referring", None),
+                ("progress", 180),
+                ("failed", 486),
+            ]
+            await call.quiet()
+            await call.says("goodbye")
+            record = await call.over()
+            assert record.hangup_by == "agent"
+            assert call.spoken[-1] == "Bye."
+
+    virtually(story())
+
+
+def test_transfer_that_succeeds_ends_the_call_at_once(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            await call.says("an operator")
+            await call.until(lambda: bool(call.leg.referred_to))
+            call.leg.sink(LegTransferProgress(200, "OK", final=True))
+            record = await call.over()
+            assert (record.hangup_reason, record.hangup_by, record.status) == ("transferred", "agent", "answered")
+            assert call.leg.hangup_headers == {"X-Outcome": "none"}
+
+    virtually(story())
+
+
+def test_transfer_by_a_client_to_a_peer_that_refuses(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            call.session.post(commands.Refer(callee="+15550123"))
+            call.session.post(commands.Refer(callee="+15550124"))
+            await call.until(lambda: bool(call.of(events.Error)))
+            assert "under way" in call.of(events.Error)[0].error
+            call.leg.sink(LegTransferProgress(603, "Decline", final=True))
+            await call.until(lambda: len(call.of(events.Transfer)) == 2)
+            assert call.of(events.Transfer)[-1].code == 603
+            call.session.post(commands.Refer(callee="+15550124", options=ReferOption(mode="bridge")))
+            await call.until(lambda: len(call.of(events.Error)) == 2)
+            assert call.leg.referred_to == ["+15550123"]
+
+    virtually(story())

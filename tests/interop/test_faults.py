@@ -1,0 +1,122 @@
+"""Processes that stall or die while calls are up: what the caller hears, and what is written down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from peers.process import wait_until
+from running_server import running_server
+
+from active_call.testing import audio, listening
+from active_call.testing.phone import Phone
+
+ANNOUNCEMENT = (
+    "Here is the news of the week. On Monday we bake rye bread with honey and walnuts. On Tuesday there are cinnamon rolls,"
+    " warm from the oven. On Wednesday the children of the village come to visit us and make their own pizza."
+)
+PLAYBOOK = f"""---
+llm: {{provider: script}}
+greeting: {ANNOUNCEMENT}
+interruption: {{strategy: none}}
+---
+# Scene: main
+
+## goodbye
+Bye. <hangup/>
+"""
+
+
+def longest_silence_s(heard: audio.Pcm, first: int, last: int) -> float:
+    """The longest stretch without speech between two samples of the timeline."""
+    voiced = np.flatnonzero(audio.frame_levels(heard[first:last]) > audio.VOICED_LEVEL)
+    return float(np.diff(voiced).max() - 1) * 0.02
+
+
+def test_control_process_stopped_for_400_ms_is_not_heard(tmp_path: Path) -> None:
+    with running_server(tmp_path, PLAYBOOK) as server, Phone() as phone:
+        phone.dial(f"sip:news@127.0.0.1:{server.tls_port};transport=tls", srtp=True)
+        assert phone.wait_answered()
+        assert phone.ear is not None
+        assert wait_until(lambda: len(phone.ear.voiced_at) > 50, 10)  # it speaks
+        for _ in range(3):
+            os.kill(server.pid, signal.SIGSTOP)
+            time.sleep(0.4)
+            assert psutil.Process(server.pid).status() == psutil.STATUS_STOPPED
+            os.kill(server.pid, signal.SIGCONT)
+            time.sleep(0.8)
+        assert wait_until(lambda: time.monotonic() - phone.ear.voiced_at[-1] > 1.5, 30)
+        figures = phone.ear.figures().as_dict()
+        heard = phone.heard
+        phone.hang_up()
+        phone.wait_ended(5)
+        assert phone.violations == []
+        for name in ("lost", "repeated_sequence", "out_of_order", "timestamp_gaps", "repeated_frames", "rejected"):
+            assert figures[name] == 0, figures
+        whole = listening.utterances(heard)
+        assert len(whole) == 1
+        assert longest_silence_s(heard, whole[0].start, whole[0].end) < 0.8  # the pauses between sentences, no more
+        recognised = listening.Recogniser([ANNOUNCEMENT], ["Here is the news of the week.", "Please hold the line."])
+        assert recognised.recognise(heard[whole[0].start : whole[0].end]).sentences == (ANNOUNCEMENT,)
+
+
+def test_media_process_killed_ends_its_calls_and_no_others(tmp_path: Path) -> None:
+    with running_server(tmp_path, PLAYBOOK, extra="media_workers = 2") as server, Phone() as first, Phone() as second:
+        for phone in (first, second):
+            phone.dial(f"sip:news@127.0.0.1:{server.udp_port}", transport="udp")
+            assert phone.wait_answered()
+        workers = {worker["index"]: worker for worker in server.health()["media"]}
+        assert [workers[index]["streams"] for index in (0, 1)] == [1, 1]
+        for phone in (first, second):
+            assert phone.ear is not None
+            assert wait_until(lambda ear=phone.ear: len(ear.voiced_at) > 25, 10)
+        os.kill(workers[0]["pid"], signal.SIGKILL)
+        ended = first.wait_ended(5)
+        assert ended is not None
+        assert ended.by == "agent"
+        (record,) = server.wait_records(1, 10)
+        assert (record["status"], record["hangupReason"], record["hangupBy"]) == ("failed", "media_lost", "system")
+        assert "media process" in record["error"]
+        # The other call goes on as if nothing had happened.
+        n_before = len(second.ear.voiced_at)  # type: ignore[union-attr]
+        assert second.state == "answered"
+        assert wait_until(lambda: len(second.ear.voiced_at) > n_before + 50, 10)  # type: ignore[union-attr]
+        # And a new process has taken the place of the dead one.
+        assert wait_until(lambda: all(worker["alive"] for worker in server.health()["media"]), 10)
+        replaced = {worker["index"]: worker for worker in server.health()["media"]}
+        assert replaced[0]["pid"] != workers[0]["pid"]
+        assert replaced[1]["pid"] == workers[1]["pid"]
+        with Phone() as third:
+            third.dial(f"sip:news@127.0.0.1:{server.udp_port}", transport="udp")
+            assert third.wait_answered()
+            assert wait_until(lambda: third.ear is not None and len(third.ear.voiced_at) > 25, 10)
+            third.hang_up()
+            third.wait_ended(5)
+        second.hang_up()
+        second.wait_ended(5)
+        figures = second.ear.figures().as_dict()  # type: ignore[union-attr]
+        assert (figures["lost"], figures["timestamp_gaps"]) == (0, 0)
+        assert first.violations == second.violations == []
+
+
+def test_control_process_killed_takes_the_media_processes_with_it(tmp_path: Path) -> None:
+    with running_server(tmp_path, PLAYBOOK) as server, Phone() as phone:
+        phone.dial(f"sip:news@127.0.0.1:{server.udp_port}", transport="udp")
+        assert phone.wait_answered()
+        below = [process.pid for process in psutil.Process(server.pid).children(recursive=True)]
+        assert below
+        server.process.kill()
+        server.process.wait(5)
+        assert wait_until(lambda: not any(_lives(pid) for pid in below), 10)
+        server.was_killed = True
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
