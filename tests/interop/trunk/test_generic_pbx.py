@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Program
 from test_twilio_termination import placed
 from tiny_peer import TinyPeer, in_body, removes, replaces
 
 from active_call.testing.phone_sip import Message, tag_of
 from active_call.testing.trunk import Trunk, generic_pbx
 from active_call.testing.trunk.descriptions import OPPOSITE
+from conftest import Program
 
 HOLDS = [("sendonly", False), ("inactive", False), ("recvonly", False), ("sendrecv", True)]
 SHAPES: dict[str, dict[str, Any]] = {
@@ -299,8 +299,7 @@ def test_program_keeps_its_version_when_nothing_changes(program: Program) -> Non
 
 @pytest.mark.parametrize("refresher", ["uac", "uas"])
 @pytest.mark.parametrize("seconds", [90, 120, 1800])
-def test_program_agrees_on_a_session_timer(program: Program, seconds: int, refresher: Any, request: pytest.FixtureRequest) -> None:
-    request.applymarker(pytest.mark.xfail(strict=True, reason="the program has no session timers yet"))
+def test_program_agrees_on_a_session_timer(program: Program, seconds: int, refresher: Any) -> None:
     with Trunk(generic_pbx("tcp", session_expires_s=seconds, min_se_s=90, refresher=refresher)) as trunk:
         leg = trunk.call(program.uri("tcp"))
         assert leg.wait_answered()
@@ -309,13 +308,14 @@ def test_program_agrees_on_a_session_timer(program: Program, seconds: int, refre
         trunk.check()
 
 
-@pytest.mark.xfail(strict=True, reason="the program has no session timers yet")
 def test_program_tries_again_after_422(program: Program) -> None:
     with Trunk(generic_pbx("tcp", session_expires_s=7200, min_se_s=3600)) as trunk:
         placed(program, trunk)
         leg = trunk.wait_call()
         assert leg.wait_answered()
         leg.hang_up()
+        invites = [one for one in trunk.received if one.method == "INVITE"]
+        assert len({one.sequence for one in invites}) == 2  # the first one was refused with 422
         assert leg.timer.agreed_s >= 3600
         trunk.check()
 

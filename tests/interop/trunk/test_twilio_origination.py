@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Program
 from tiny_peer import TinyPeer, in_body, removes, replaces
 
 from active_call.testing.phone_sip import Message, uri_of
 from active_call.testing.trunk import Trunk, twilio_origination
+from conftest import Program
 
 TRANSPORTS = ("udp", "tcp", "tls")
 
@@ -352,7 +352,6 @@ def test_program_hears_sound_from_another_address_of_the_carrier(program: Progra
         trunk.check()
 
 
-@pytest.mark.xfail(strict=True, reason="the program sends no REFER yet")
 def test_program_transfers_by_refer_and_says_bye(program: Program) -> None:
     with Trunk(twilio_origination("tls", supports_media=True, refer_bye_limit_s=2)) as trunk:
         leg = trunk.call(program.uri("tls"))
