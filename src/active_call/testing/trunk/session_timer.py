@@ -121,7 +121,7 @@ class SessionTimer:
 
     def _refresh(self) -> None:
         leg = self._leg
-        if leg.ended:
+        if leg.ended or not leg.switches.refreshes:
             return
         if leg.switches.refresh_method == "UPDATE":
             leg.update()

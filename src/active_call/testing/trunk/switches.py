@@ -118,6 +118,8 @@ class Switches:
     min_se_s: int = 0
     refresher: Refresher = ""
     refresh_method: Literal["INVITE", "UPDATE", "INVITE without offer"] = "INVITE"
+    refreshes: bool = True
+    """False: the trunk lets the session expire that it should refresh."""
     requires_100rel: bool = False
 
     # -- inside the dialog
