@@ -195,7 +195,7 @@ def test_negotiate_answer_refuses_other_sections_in_place() -> None:
         "m=video 0 RTP/AVP 31 34",
         "m=audio 0 RTP/AVP 0",
         "m=audio 20000 RTP/AVP 0",
-        "m=image 0 UDPTL t38",
+        "m=image 0 udptl t38",
         "m=text 0 TCP/MSRP *",
     ]
     assert agreement.remote_port == 4

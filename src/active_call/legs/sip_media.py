@@ -37,6 +37,7 @@ class LegMedia:
         self._public_ip = public_ip
         self._session_id = int(randomness.token(4), 16)
         self._version = 0
+        self._described = b""
         self._keys: tuple[CryptoKey, ...] = ()
         self._offer: bytes | None = None
         self.stream: MediaStream | None = None
@@ -53,11 +54,17 @@ class LegMedia:
         keys = {key.suite: key.key for key in self._keys}
 
         def key_for(suite: str) -> bytes:
-            return keys.get(suite) or new_key(self._randomness)
+            if suite not in keys:
+                keys[suite] = new_key(self._randomness)
+            return keys[suite]
 
-        answer, agreement = negotiate_answer(
-            offer, self._local(), key_for=key_for, session_id=self._session_id, version=self._next_version()
-        )
+        def build(version: int) -> tuple[bytes, Agreement]:
+            return negotiate_answer(offer, self._local(), key_for=key_for, session_id=self._session_id, version=version)
+
+        answer, agreement = build(self._version)
+        if answer != self._described:
+            answer, agreement = build(self._version + 1)
+            self._take_description(answer)
         if agreement.crypto is not None:
             self._keys = (CryptoKey(agreement.crypto.tag, agreement.crypto.suite, agreement.crypto.send_key),)
         self._apply(agreement)
@@ -67,8 +74,18 @@ class LegMedia:
         """Our own offer; its answer goes to `accept`."""
         if srtp and not self._keys:
             self._keys = tuple(CryptoKey(tag, suite, new_key(self._randomness)) for tag, suite in enumerate(SRTP_SUITES, start=1))
-        self._offer = build_offer(self._local(), keys=self._keys if srtp else (), session_id=self._session_id, version=self._next_version())
-        return self._offer
+        keys = self._keys if srtp else ()
+        previous = self._described or None
+
+        def build(version: int) -> bytes:
+            return build_offer(self._local(), keys=keys, session_id=self._session_id, version=version, previous=previous)
+
+        offer = build(self._version)
+        if offer != self._described:
+            offer = build(self._version + 1)
+            self._take_description(offer)
+        self._offer = offer
+        return offer
 
     def accept(self, answer: bytes) -> None:
         """The answer to our last offer. Raises NegotiationError or ParseError."""
@@ -97,9 +114,10 @@ class LegMedia:
         assert self.stream is not None  # noqa: S101 (open comes first)
         return LocalMedia(ip=self._public_ip, port=self.stream.port, codecs=self._settings.codecs)
 
-    def _next_version(self) -> int:
+    def _take_description(self, description: bytes) -> None:
+        """What we describe now; the version of o= counts changes only, and refused offers make none (RFC 3264 section 8)."""
         self._version += 1
-        return self._version
+        self._described = description
 
     def _apply(self, agreement: Agreement) -> None:
         self.agreement = agreement

@@ -233,7 +233,7 @@ def _parse_media(lines: list[tuple[str, str]]) -> MediaDescription:
     return MediaDescription(
         media=media.lower(),
         port=int(port),
-        protocol=protocol.upper(),
+        protocol=protocol.upper() if protocol.upper().startswith("RTP/") else protocol,  # `udptl` is registered in lower case
         formats=tuple((formats or "").split()),
         address=_address(lines[1:]),
         attributes=_attributes(lines[1:]),
