@@ -6,11 +6,11 @@ import threading
 from typing import Any
 
 import pytest
-from conftest import Program
 from test_twilio_termination import placed
 from tiny_peer import TinyPeer
 
 from active_call.testing.trunk import Trunk, generic_pbx, twilio_origination
+from conftest import Program
 
 
 @pytest.mark.parametrize("omits", [(), ("BYE",)])

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Program
 from tiny_peer import TinyPeer, in_body, removes, replaces
 
 from active_call.testing.phone_sip import Message
 from active_call.testing.trunk import Refusal, Switches, Trunk, twilio_termination
+from conftest import Program
 
 TRANSPORTS = ("udp", "tcp", "tls")
 PASSWORD = "secret"
