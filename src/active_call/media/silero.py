@@ -140,7 +140,7 @@ class SileroBatch:
         _add_and_rectify(out, self._fourth_bias)
 
     def _step(self, inputs: Floats, slots: NDArray[np.intp]) -> Floats:
-        """One step of the LSTM cell of each slot over `inputs` (k, 256), features and hidden state; returns the new hidden state, a copy."""
+        """One step of the LSTM cell of each slot over `inputs` (k, 256): features, hidden state. Returns the new hidden state, a copy."""
         gates = np.matmul(inputs, self._cell, out=self._scratch_gates[: len(inputs)])
         gates += self._cell_bias
         np.tanh(gates, out=gates)
@@ -156,7 +156,7 @@ class SileroBatch:
         np.tanh(cell, out=cell)
         cell *= show
         self.state[0][slots] = cell
-        return cell
+        return np.asarray(cell, np.float32)
 
 
 def _half_basis() -> tuple[Floats, Floats]:
