@@ -171,7 +171,7 @@ class Leg:
         if size < 0 or self.config is None:
             self.dropped += 1
             return
-        packet = bytes(intake.view[:size])
+        packet = intake.view[:size]
         try:
             payload_type, _, sequence, timestamp, ssrc, start, end = parse_header(packet)
         except ParseError:
@@ -195,9 +195,9 @@ class Leg:
             return
         if payload_type == self._audio_type:
             self._last_timestamp = timestamp
-            self.jitter.push(sequence, timestamp, packet[start:end], now)
+            self.jitter.push(sequence, timestamp, packet[start:end].tobytes(), now)
         else:
-            self._receive_event(packet[start:end], timestamp, now)
+            self._receive_event(packet[start:end].tobytes(), timestamp, now)
 
     def _unprotect_old(self, srtp: SrtpSession, n_bytes: int, now: float) -> int:
         """Try the key before the last one, while it counts."""
