@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from active_call.rtp.packet import pack_header
-from active_call.rtp.srtp import KEY_BYTES, SUITES, SrtpSession, new_key
+from active_call.rtp.srtp import KEY_BYTES, SUITES, PacketMemory, SrtpSession, new_key
 
 KEY_A = bytes.fromhex("E1F97A0D3E018BE0D64FA32C06DE4139 0EC675AD498AFEEBB6960B3AABE6")
 KEY_B = bytes(range(30))
@@ -81,6 +81,41 @@ def test_unprotect_opens_what_the_reference_sealed(suite: str) -> None:
         packet = rtp(extended & 0xFFFF)
         assert session.unprotect(reference_protect(KEY_B, packet, extended >> 16, TAG_BYTES[suite])) == packet
     assert (session.n_unauthentic, session.n_replayed) == (0, 0)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_protect_in_memory_equals_the_reference_and_leaves_the_neighbours(suite: str) -> None:
+    session, memory = SrtpSession(suite, KEY_A, KEY_B), PacketMemory(3, 192)
+    for extended in range(0xFFF0, 0x10010):
+        packet = rtp(extended & 0xFFFF)
+        memory.view[192:364] = packet
+        session.protect_in(memory.places[1], len(packet))
+        sealed = reference_protect(KEY_A, packet, extended >> 16, TAG_BYTES[suite])
+        assert session.tag_bytes == TAG_BYTES[suite]
+        assert memory.view[192 : 192 + len(sealed)] == sealed
+        assert not any(memory.view[:192]) and not any(memory.view[384:])
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_unprotect_in_memory_opens_what_is_right_and_leaves_the_rest_as_it_is(suite: str) -> None:
+    session, memory = SrtpSession(suite, KEY_A, KEY_B), PacketMemory(1, 2048)
+
+    def receive(data: bytes) -> bytes | None:
+        memory.view[: len(data)] = data
+        size = session.unprotect_in(memory.places[0], len(data))
+        return bytes(memory.view[:size]) if size >= 0 else None
+
+    sealed = reference_protect(KEY_B, rtp(1), 0, TAG_BYTES[suite])
+    assert receive(sealed) == rtp(1)
+    assert receive(sealed) is None
+    assert memory.view[: len(sealed)] == sealed
+    assert (session.n_unauthentic, session.n_replayed) == (0, 1)
+    strange = reference_protect(KEY_A, rtp(2), 0, TAG_BYTES[suite])
+    for data in (strange, b"", b"\x80", bytes(11), b"\x80" + bytes(21), bytes(2000)):
+        assert receive(data) is None
+        assert memory.view[: len(data)] == data
+    assert (session.n_unauthentic, session.n_replayed) == (6, 1)
+    assert receive(reference_protect(KEY_B, rtp(2), 0, TAG_BYTES[suite])) == rtp(2)
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -1,7 +1,7 @@
 """What is sent in one tick, as arrays over all streams: samples become packets in one piece, headers included.
 
-One row per stream that sends; the numbers that a header needs lie in arrays by slot. Rows of samples enter, RTP packets leave, one behind
-the other in one bytes object. Knows no socket and no key. RFC 3550 section 5.1.
+One row per stream that sends; the numbers that a header needs lie in arrays by slot. Rows of samples enter; RTP packets leave, each in its
+row of memory, with room behind it for an SRTP tag. Knows no socket and no key. RFC 3550 section 5.1.
 
 The RTP timestamp is not counted but follows from the number of the tick: it stays on the grid over hold, stalls and telephone events.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from active_call.codec import g711
 from active_call.media.mixer import Samples
+from active_call.rtp.srtp import PacketMemory, Place
 
 FRAME_SAMPLES: Final = 160
 """20 ms of G.711; one payload byte each, and one tick of the RTP clock."""
@@ -30,8 +31,10 @@ _PACKET: Final = np.dtype(
         ("timestamp", ">u4"),
         ("ssrc", ">u4"),
         ("payload", "u1", (FRAME_SAMPLES,)),
+        ("trailer", "u1", (20,)),
     ]
 )
+"""Three cache lines."""
 
 Slots = NDArray[np.intp]
 
@@ -51,7 +54,8 @@ class SendBatch:
         self.n_octets: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._timestamp_base: NDArray[np.uint32] = np.zeros(capacity, np.uint32)
         self._pcm: Samples = np.zeros((capacity, FRAME_SAMPLES), np.int16)
-        self._packets = np.zeros(capacity, _PACKET)
+        self._memory = PacketMemory(capacity, _PACKET.itemsize)
+        self._packets = np.frombuffer(self._memory.view, _PACKET)
         self._packets["flags"] = _VERSION_2
 
     def begin_stream(self, slot: int, *, ssrc: int, sequence: int, timestamp: int) -> None:
@@ -69,6 +73,15 @@ class SendBatch:
         pcm.fill(0)
         return pcm
 
+    def place(self, row: int) -> Place:
+        """Where the packet of `row` lies, to be protected there; protecting changes nothing that the next tick does not write anew."""
+        return self._memory.places[row]
+
+    def packet(self, row: int, n_bytes: int = PACKET_BYTES) -> memoryview:
+        """The first `n_bytes` of `row`: its packet, with its tag if so many. A view, which shows what the last `build` has put there."""
+        start = row * _PACKET.itemsize
+        return self._memory.view[start : start + n_bytes]
+
     def timestamp(self, slot: int, tick: int) -> int:
         """The RTP timestamp of `slot` in `tick`."""
         return (int(self._timestamp_base[slot]) + tick * FRAME_SAMPLES) & 0xFFFFFFFF
@@ -81,14 +94,14 @@ class SendBatch:
         self.n_octets[slot] += n_octets
         return sequence
 
-    def build(self, slots: Slots, pcm: Samples, tick: int, n_packets: int) -> tuple[bytes, NDArray[np.uint8]]:
-        """Encode `pcm` (rows as in `slots`), and give the first `n_packets` rows their headers.
+    def build(self, slots: Slots, pcm: Samples, tick: int, n_packets: int) -> NDArray[np.uint8]:
+        """Encode `pcm` (rows as in `slots`), and make packets of the first `n_packets` rows, see `packet`.
 
-        Returns those packets of `PACKET_BYTES` each, and the payloads (streams, 160) uint8 of all rows. Counts what it builds.
+        Returns the payloads (streams, 160) uint8 of all rows. Counts what it builds.
         """
         payload = g711.encode(pcm, self.is_alaw[slots])
         if not n_packets:
-            return b"", payload
+            return payload
         slots = slots[:n_packets]
         packets = self._packets[:n_packets]
         packets["kind"] = self.payload_type[slots] | (self.marker[slots].view(np.uint8) * np.uint8(_MARKER))
@@ -100,4 +113,4 @@ class SendBatch:
         self.sequence[slots] += np.uint16(1)
         self.n_packets[slots] += 1
         self.n_octets[slots] += FRAME_SAMPLES
-        return packets.tobytes(), payload
+        return payload

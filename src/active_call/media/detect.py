@@ -85,6 +85,7 @@ class SpeechDetector:
         self._network = SileroBatch(n_slots)
         self._buffer = np.zeros((n_slots, _BUFFER_UNITS, _UNIT), np.float32)
         """Context, then the samples that wait."""
+        self._taken = np.empty_like(self._buffer)
         self._units = np.full(n_slots, _CONTEXT_UNITS, np.intp)
         self._frames = np.zeros(n_slots, np.int64)
         """Frames since the reset."""
@@ -153,11 +154,11 @@ class SpeechDetector:
         self._frames[slots] += 1
 
     def _take_windows(self, ready: Slots) -> NDArray[np.float32]:
-        """Take one chunk with its context from each slot: (k, 576)."""
-        buffers = self._buffer[ready]
-        self._buffer[ready, : _BUFFER_UNITS - _CHUNK_UNITS] = buffers[:, _CHUNK_UNITS:]
+        """Take one chunk with its context from each slot: (k, 576), valid until the next call."""
+        taken = self._buffer.take(ready, axis=0, out=self._taken[: len(ready)], mode="clip")
+        self._buffer[ready, : _BUFFER_UNITS - _CHUNK_UNITS] = taken[:, _CHUNK_UNITS:]
         self._units[ready] -= _CHUNK_UNITS
-        return buffers[:, : _CONTEXT_UNITS + _CHUNK_UNITS].reshape(-1, WINDOW)
+        return taken.reshape(-1, _BUFFER_UNITS * _UNIT)[:, :WINDOW]
 
     # -- the state machine -----------------------------------------------------------------------------------------------------------------
 

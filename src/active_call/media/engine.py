@@ -16,7 +16,7 @@ from active_call.media import link, udp
 from active_call.media.batch import SendBatch
 from active_call.media.control_protocol import ControlProtocol, Sent
 from active_call.media.hearing import Hearing
-from active_call.media.leg import Leg
+from active_call.media.leg import Intake, Leg
 from active_call.media.link import Link, Order
 from active_call.media.play_reports import SAMPLES_PER_MS, PlayReports
 from active_call.media.ports import PortPool
@@ -61,6 +61,7 @@ class Engine:
         self._watch = watch
         self._emit = emit
         self._ports = ports
+        self._intake = Intake()
         self._slots = SlotTable(capacity)
         self._recorder = Recorder()
         self._batch = SendBatch(capacity)
@@ -254,7 +255,7 @@ class Engine:
         if taken is None:
             raise MediaError("full")
         port, sockets = taken
-        return Leg(order.stream, port, sockets, self._emit_from_leg)
+        return Leg(order.stream, port, sockets, self._intake, self._emit_from_leg)
 
     def _emit_from_leg(self, report: Link) -> None:
         if isinstance(report, link.MediaStarted):

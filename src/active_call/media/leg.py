@@ -1,7 +1,7 @@
 """The wire side of one stream: its sockets, keys, jitter buffer and statistics, and the decision what is let in.
 
-Datagrams enter through `receive_rtp`, frames leave the jitter buffer in `pop`; packets leave through `protect`, `sendto` and `destination`,
-which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
+Datagrams enter through `receive_rtp`, frames leave the jitter buffer in `pop`; packets leave through `srtp_out`, `sendto` and
+`destination`, which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
 
 The order of the gates: authentic (when secured), an RTP header, an agreed payload type, an accepted source. What fails one is counted in
 `dropped` and changes nothing.
@@ -21,7 +21,7 @@ from active_call.media.udp import ANCILLARY_BYTES, arrival
 from active_call.rtp.dtmf import DigitReceiver, DigitSender
 from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.packet import parse_header
-from active_call.rtp.srtp import SrtpSession
+from active_call.rtp.srtp import PacketMemory, SrtpSession
 from active_call.rtp.stream import ReceiveStream
 
 CLOCK_HZ: Final = 8000
@@ -31,8 +31,17 @@ COMFORT_NOISE: Final = 13
 OLD_KEY_S: Final = 2.0
 """Packets of the key before a re-key are still on their way."""
 
-Protect = Callable[[bytes], bytes]
-Unprotect = Callable[[bytes], bytes | None]
+
+class Intake:
+    """Where the datagrams of all legs of a process lie while they are looked at, one at a time."""
+
+    __slots__ = ("buffers", "memory", "place", "view")
+
+    def __init__(self) -> None:
+        self.memory = PacketMemory(1, DATAGRAM_BYTES)
+        self.place = self.memory.places[0]
+        self.view = self.memory.view
+        self.buffers = [self.view]
 
 
 class Leg:
@@ -41,13 +50,13 @@ class Leg:
     __slots__ = (
         "_audio_type",
         "_event_types",
+        "_intake",
         "_known_types",
         "_last_timestamp",
-        "_old_unprotect",
+        "_old_srtp_in",
         "_old_until",
-        "_recvmsg",
+        "_recvmsg_into",
         "_stream",
-        "_unprotect",
         "config",
         "destination",
         "digits_in",
@@ -60,7 +69,6 @@ class Leg:
         "n_received",
         "port",
         "prior_lost",
-        "protect",
         "reception",
         "rtcp_socket",
         "rtp_socket",
@@ -72,21 +80,22 @@ class Leg:
         "started",
     )
 
-    def __init__(self, stream: int, port: int, sockets: tuple[socket.socket, socket.socket], emit: Callable[[Link], None]) -> None:
+    def __init__(
+        self, stream: int, port: int, sockets: tuple[socket.socket, socket.socket], intake: Intake, emit: Callable[[Link], None]
+    ) -> None:
         self._stream = stream
         self.port = port
         self.rtp_socket, self.rtcp_socket = sockets
-        self._recvmsg = self.rtp_socket.recvmsg
+        self._recvmsg_into = self.rtp_socket.recvmsg_into
+        self._intake = intake
         self.sendto = self.rtp_socket.sendto
         self.emit = emit
         self.config: ConfigureRtp | None = None
         self.latch = Latch(("", 0), latching=True)
         self.destination = ("", 0)
-        self.protect: Protect | None = None
         self.srtp_out: SrtpSession | None = None
         self.srtp_in: SrtpSession | None = None
-        self._unprotect: Unprotect | None = None
-        self._old_unprotect: Unprotect | None = None
+        self._old_srtp_in: SrtpSession | None = None
         self._old_until = 0.0
         self.jitter = JitterBuffer()
         self.silence = g711.SILENCE[0]
@@ -135,34 +144,34 @@ class Leg:
     def _take_keys(self, before: ConfigureRtp | None, order: ConfigureRtp, now: float) -> None:
         """New contexts for the directions whose key has changed. Each direction has its own, because each keeps its roll-over counter."""
         if not order.suite:
-            self.srtp_in = self.srtp_out = None
-            self.protect = self._unprotect = self._old_unprotect = None
+            self.srtp_in = self.srtp_out = self._old_srtp_in = None
             return
         is_new = before is None or before.suite != order.suite
         keys = (order.suite, order.send_key, order.receive_key)
         srtp_out = SrtpSession(*keys) if is_new or before is None or before.send_key != order.send_key else self.srtp_out
         srtp_in = SrtpSession(*keys) if is_new or before is None or before.receive_key != order.receive_key else self.srtp_in
-        if srtp_in is not self.srtp_in and self._unprotect is not None:
-            self._old_unprotect, self._old_until = self._unprotect, now + OLD_KEY_S
+        if srtp_in is not self.srtp_in and self.srtp_in is not None:
+            self._old_srtp_in, self._old_until = self.srtp_in, now + OLD_KEY_S
         self.srtp_out, self.srtp_in = srtp_out, srtp_in
-        self.protect = srtp_out.protect if srtp_out else None
-        self._unprotect = srtp_in.unprotect if srtp_in else None
 
     def receive_rtp(self, now: float, unix_now: float) -> None:
         """Take one datagram from the socket, if there is one. Its arrival is the kernel's; `unix_now` is `now` on the kernel's clock."""
+        intake = self._intake
         try:
-            datagram, ancillary, _, address = self._recvmsg(DATAGRAM_BYTES, ANCILLARY_BYTES)
+            size, ancillary, _, address = self._recvmsg_into(intake.buffers, ANCILLARY_BYTES)
         except OSError:
             return  # nothing there after all, or an ICMP error of something we sent
         now = arrival(ancillary, now, unix_now)
-        packet: bytes | None = datagram
-        if self._unprotect is not None:
-            packet = self._unprotect(datagram)
-            if packet is None:
-                packet = self._unprotect_old(datagram, now)
-        if packet is None or self.config is None:
+        srtp = self.srtp_in
+        if srtp is not None:
+            n_sealed = size
+            size = srtp.unprotect_in(intake.place, n_sealed)
+            if size < 0 and self._old_srtp_in is not None:
+                size = self._unprotect_old(self._old_srtp_in, n_sealed, now)
+        if size < 0 or self.config is None:
             self.dropped += 1
             return
+        packet = intake.view[:size]
         try:
             payload_type, _, sequence, timestamp, ssrc, start, end = parse_header(packet)
         except ParseError:
@@ -186,21 +195,20 @@ class Leg:
             return
         if payload_type == self._audio_type:
             self._last_timestamp = timestamp
-            self.jitter.push(sequence, timestamp, packet[start:end], now)
+            self.jitter.push(sequence, timestamp, packet[start:end].tobytes(), now)
         else:
-            self._receive_event(packet[start:end], timestamp, now)
+            self._receive_event(packet[start:end].tobytes(), timestamp, now)
 
-    def _unprotect_old(self, datagram: bytes, now: float) -> bytes | None:
-        if self._old_unprotect is None:
-            return None
+    def _unprotect_old(self, srtp: SrtpSession, n_bytes: int, now: float) -> int:
+        """Try the key before the last one, while it counts."""
         if now > self._old_until:
-            self._old_unprotect = None
-            return None
-        return self._old_unprotect(datagram)
+            self._old_srtp_in = None
+            return -1
+        return srtp.unprotect_in(self._intake.place, n_bytes)
 
     def _accept(self, address: tuple[str, int], ssrc: int, sequence: int, now: float) -> bool:
         latch = self.latch
-        accepted = latch.accept(address[:2], ssrc, sequence, now, secured=self._unprotect is not None)
+        accepted = latch.accept(address[:2], ssrc, sequence, now, secured=self.srtp_in is not None)
         self.destination = latch.destination
         return accepted
 
@@ -235,7 +243,7 @@ class Leg:
     def send(self, packet: bytes) -> None:
         """Protect and send one RTP packet; an error of the network is counted."""
         try:
-            self.sendto(packet if self.protect is None else self.protect(packet), self.destination)
+            self.sendto(packet if self.srtp_out is None else self.srtp_out.protect(packet), self.destination)
         except OSError:
             self.send_errors += 1
 

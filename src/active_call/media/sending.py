@@ -21,9 +21,12 @@ from active_call.media.play_reports import PlayReports
 from active_call.media.slots import Stream
 from active_call.media.sources import Mark
 from active_call.rtp.packet import pack_header
+from active_call.rtp.srtp import Place, SrtpSession
 
 MAX_FRAMES_PER_PACKET: Final = 3
 
+_Departure = tuple[Leg, SrtpSession | None, Place, memoryview]
+"""A stream of the common loop: its packet is protected in its place and then sent as the view shows it."""
 _Marked = list[tuple[Stream, list[Mark]]]
 
 
@@ -37,7 +40,7 @@ class Sending:
         self._playing: dict[int, Stream] = {}
         self._row_of: dict[int, int] = {}
         self._slots: Slots = np.zeros(0, np.intp)
-        self._legs: list[Leg] = []
+        self._departures: list[_Departure] = []
         self._alone: list[tuple[int, Stream, Leg]] = []
         self._pending: dict[int, bytes] = {}
         self._pcm: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
@@ -56,9 +59,14 @@ class Sending:
         rows = together + alone + unsent
         self._slots = np.array([stream.slot for stream in rows], np.intp)
         self._row_of = {stream.number: row for row, stream in enumerate(rows)}
-        self._legs = [stream.leg for stream in together if stream.leg is not None]
+        self._departures = [self._departure(row, stream.leg) for row, stream in enumerate(together) if stream.leg is not None]
         self._alone = [(row, stream, stream.leg) for row, stream in enumerate(alone, len(together)) if stream.leg is not None]
         self.is_stale = False
+
+    def _departure(self, row: int, leg: Leg) -> _Departure:
+        srtp = leg.srtp_out
+        tag_bytes = srtp.tag_bytes if srtp is not None else 0
+        return leg, srtp, self._batch.place(row), self._batch.packet(row, PACKET_BYTES + tag_bytes)
 
     def wake(self, stream: Stream) -> None:
         """Something was queued for `stream` or stopped: read it from the next tick on."""
@@ -83,18 +91,18 @@ class Sending:
         muted = self._batch.muted[slots]
         if muted.any():
             pcm[muted] = 0
-        packets, payload = self._batch.build(slots, pcm, tick, len(self._legs))
+        payload = self._batch.build(slots, pcm, tick, len(self._departures))
         begun_at = self._clock.now()
-        self._send_together(packets)
+        self._send_together()
         ended_at = self._clock.now()
         for row, stream, leg in self._alone:
             self._send_alone(stream, leg, payload[row].tobytes(), tick)
         if marked or self._reports.awaiting_voice:
-            self._report(marked, pcm, begun_at, (ended_at - begun_at) / max(len(self._legs), 1))
+            self._report(marked, pcm, begun_at, (ended_at - begun_at) / max(len(self._departures), 1))
 
     def _read_plays(self, pcm: Samples) -> _Marked:
         marked: _Marked = []
-        n_together = len(self._legs)
+        n_together = len(self._departures)
         for number, stream in list(self._playing.items()):
             row = self._row_of.get(number)
             if row is None or (row >= n_together and stream.leg is not None and not stream.leg.digits_out.is_idle):
@@ -109,15 +117,12 @@ class Sending:
                 del self._playing[number]
         return marked
 
-    def _send_together(self, packets: bytes) -> None:
-        start = 0
-        for leg in self._legs:
-            end = start + PACKET_BYTES
-            packet = packets[start:end]
-            start = end
-            protect = leg.protect
+    def _send_together(self) -> None:
+        for leg, srtp, place, packet in self._departures:
             try:
-                leg.sendto(packet if protect is None else protect(packet), leg.destination)
+                if srtp is not None:
+                    srtp.protect_in(place, PACKET_BYTES)
+                leg.sendto(packet, leg.destination)
             except OSError:
                 leg.send_errors += 1
 

@@ -27,8 +27,10 @@ _HOP: Final = 128
 _BINS: Final = 129
 _PLACES: Final = 4
 _HIDDEN: Final = 128
-_BLOCK: Final = 64
-"""Chunks evaluated together: more do not get faster, and the intermediate values still fit the cache."""
+_BLOCK: Final = 256
+"""Chunks evaluated together at most: the weights (1.2 MB) are fetched once for all of them."""
+_SPECTRA_BLOCK: Final = 64
+"""The spectra's intermediate values are larger than their weights: so many of them fit the cache."""
 
 _HALF: Final = np.float32(0.5)
 """The logistic function of x is 1/2 + tanh(x / 2) / 2, which does not overflow."""
@@ -53,6 +55,11 @@ class SileroBatch:
         self._fourth, self._fourth_bias = weights["conv3"], weights["conv3_bias"]
         self._cell, self._cell_bias = weights["lstm"], weights["lstm_bias"]
         self._output, self._output_bias = weights["output"], weights["output_bias"]
+        n_rows = min(n_slots, _BLOCK)
+        self._scratch_spectra = np.empty((n_rows, _PLACES * _BINS), np.float32)
+        self._scratch_first = np.empty((n_rows, 4 * 128), np.float32)
+        self._scratch_inputs = np.empty((n_rows, 2 * _HIDDEN), np.float32)
+        self._scratch_gates = np.empty((n_rows, 4 * _HIDDEN), np.float32)
         self.state = np.zeros((2, n_slots, _HIDDEN), np.float32)
         """Hidden state and cell state, (2, slots, 128)."""
         self.context = np.zeros((n_slots, CONTEXT), np.float32)
@@ -78,14 +85,21 @@ class SileroBatch:
         return result
 
     def _infer_block(self, windows: Floats, slots: NDArray[np.intp]) -> Floats:
-        features = self._encode(self._spectra(windows))
-        hidden = self._step(features, slots)
+        count = len(windows)
+        spectra = self._scratch_spectra[:count]
+        for start in range(0, count, _SPECTRA_BLOCK):
+            stop = start + _SPECTRA_BLOCK
+            self._compute_spectra(windows[start:stop], spectra[start:stop])
+        inputs = self._scratch_inputs[:count]
+        self._encode(spectra, inputs[:, :_HIDDEN])
+        inputs[:, _HIDDEN:] = self.state[0].take(slots, axis=0)
+        hidden = self._step(inputs, slots)
         np.maximum(hidden, 0, out=hidden)
         score = (hidden @ self._output + self._output_bias) * _HALF
         return np.asarray(np.tanh(score) * _HALF + _HALF, np.float32)
 
-    def _spectra(self, windows: Floats) -> Floats:
-        """The magnitudes (k, 4 * 129) of the four places of each window.
+    def _compute_spectra(self, windows: Floats, out: Floats) -> None:
+        """Fill `out` with the magnitudes (k, 4 * 129) of the four places of each window.
 
         Both halves of the window are alike, so each pair of samples that lie mirrored takes part in the cosines with its sum and in the
         sines with its difference: half the work of the plain product.
@@ -101,16 +115,16 @@ class SileroBatch:
         np.add(ahead, mirrored, out=even[:, :, :-1])
         even[:, :, -1] = places[:, :, _HOP]
         odd = np.subtract(ahead, mirrored)
-        power = even.reshape(-1, _HOP) @ self._cosines
+        power = np.matmul(even.reshape(-1, _HOP), self._cosines, out=out.reshape(-1, _BINS))
         sines = odd.reshape(-1, _HOP - 1) @ self._sines
         np.square(power, out=power)
         np.square(sines, out=sines)
         power += sines
-        return np.asarray(np.sqrt(power, out=power).reshape(count, _PLACES * _BINS), np.float32)
+        np.sqrt(power, out=power)
 
-    def _encode(self, spectra: Floats) -> Floats:
+    def _encode(self, spectra: Floats, out: Floats) -> None:
         """The four convolutions: (k, 4 * 129) to (k, 128)."""
-        first = np.empty((len(spectra), 4 * 128), np.float32)
+        first = self._scratch_first[: len(spectra)]
         np.matmul(spectra[:, : 2 * _BINS], self._first[_BINS:], out=first[:, :128])
         np.matmul(spectra[:, : 3 * _BINS], self._first, out=first[:, 128:256])
         np.matmul(spectra[:, _BINS:], self._first, out=first[:, 256:384])
@@ -122,27 +136,26 @@ class SileroBatch:
         _add_and_rectify(second.reshape(-1, 64), self._second_bias)
         third = np.asarray(second @ self._third[64:], np.float32)
         _add_and_rectify(third, self._third_bias)
-        fourth = np.asarray(third @ self._fourth, np.float32)
-        _add_and_rectify(fourth, self._fourth_bias)
-        return fourth
+        np.matmul(third, self._fourth, out=out)
+        _add_and_rectify(out, self._fourth_bias)
 
-    def _step(self, features: Floats, slots: NDArray[np.intp]) -> Floats:
-        """One step of the LSTM cell of each slot; returns its new hidden state (k, 128), a copy."""
-        inputs = np.concatenate((features, self.state[0, slots]), axis=1)
-        gates = inputs @ self._cell
+    def _step(self, inputs: Floats, slots: NDArray[np.intp]) -> Floats:
+        """One step of the LSTM cell of each slot over `inputs` (k, 256): features, hidden state. Returns the new hidden state, a copy."""
+        gates = np.matmul(inputs, self._cell, out=self._scratch_gates[: len(inputs)])
         gates += self._cell_bias
         np.tanh(gates, out=gates)
         doors = gates[:, : 3 * _HIDDEN]
         doors *= _HALF
         doors += _HALF
         admit, keep, show, proposal = (gates[:, i * _HIDDEN : (i + 1) * _HIDDEN] for i in range(4))
-        cell = self.state[1, slots]
+        cell = self.state[1].take(slots, axis=0)
         cell *= keep
-        cell += admit * proposal
-        self.state[1, slots] = cell
+        proposal *= admit
+        cell += proposal
+        self.state[1][slots] = cell
         np.tanh(cell, out=cell)
         cell *= show
-        self.state[0, slots] = cell
+        self.state[0][slots] = cell
         return np.asarray(cell, np.float32)
 
 

@@ -72,11 +72,14 @@ class _Play:
 
     def read_within_chunk(self, out: Samples) -> bool:
         """Fill `out`, if that neither begins nor finishes anything: what nearly every frame is. False: nothing was moved."""
-        end = self._offset + len(out)
-        if not (self.began and self._chunks) or end >= len(self._chunks[0]):
+        if not (self.began and self._chunks):
             return False
-        out[:] = self._chunks[0][self._offset : end]
-        self.heard += end - self._offset
+        chunk, start = self._chunks[0], self._offset
+        end = start + len(out)
+        if end >= len(chunk):
+            return False
+        out[:] = chunk[start:end]
+        self.heard += end - start
         self._offset = end
         return True
 

@@ -15,7 +15,7 @@ _unpack_header = _HEADER.unpack_from
 _pack_header = _HEADER.pack
 
 
-def parse_header(data: bytes) -> tuple[int, bool, int, int, int, int, int]:
+def parse_header(data: bytes | memoryview) -> tuple[int, bool, int, int, int, int, int]:
     """Return `(payload_type, marker, sequence, timestamp, ssrc, payload_start, payload_end)` of one RTP packet.
 
     The payload is `data[payload_start:payload_end]`: behind contributing sources and header extension, before padding. Raises ParseError.
@@ -32,7 +32,7 @@ def parse_header(data: bytes) -> tuple[int, bool, int, int, int, int, int]:
     return kind & 0x7F, kind > 0x7F, sequence, timestamp, ssrc, start, end
 
 
-def _payload_bounds(data: bytes, flags: int) -> tuple[int, int]:
+def _payload_bounds(data: bytes | memoryview, flags: int) -> tuple[int, int]:
     start, end = HEADER_BYTES + 4 * (flags & 0x0F), len(data)
     if flags & 0x10:
         if end < start + 4:

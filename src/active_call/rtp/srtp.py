@@ -6,13 +6,17 @@ to the offer/answer; their base64 form, lifetimes and tags are not known here.
 
 A session lives as long as its keys: an offer that repeats the keys must keep the session (and with it the roll-over counters), new keys
 need a new one.
+
+libsrtp works in place. What passes in every tick does so too, in a `PacketMemory` (`protect_in`, `unprotect_in`); the methods that take and
+give bytes copy there and back.
 """
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pylibsrtp import Error, Policy, Session
+from pylibsrtp._binding import ffi, lib
 
 KEY_BYTES: Final = 30
 """Master key (16) and master salt (14)."""
@@ -24,6 +28,14 @@ _PROFILES: Final[dict[str, int]] = {
 SUITES: Final = tuple(_PROFILES)
 """The names of the suites, the preferred one first."""
 
+TAG_BYTES: Final = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4}
+"""By how much a protected packet is longer."""
+
+_srtp_protect = lib.srtp_protect
+_srtp_unprotect = lib.srtp_unprotect
+_OK: Final[int] = lib.srtp_err_status_ok
+_REPLAYED: Final = (9, 10)
+"""srtp_err_status_replay_fail and srtp_err_status_replay_old of srtp.h: seen before, too old to tell."""
 _REPLAY_WINDOW: Final = 1024
 """Packets; RFC 3711 section 3.3.2 asks for at least 64. A burst that overtakes by 20 s must not look like an attack."""
 
@@ -41,6 +53,27 @@ def new_key(randomness: KeySource) -> bytes:
     return randomness.random_bytes(KEY_BYTES)
 
 
+class PacketMemory:
+    """Rows of `row_bytes` in which packets are built, received, protected and opened without being copied; zeroed.
+
+    A row must have room for its packet and the tag behind it. Owned by one thread.
+    """
+
+    __slots__ = ("_memory", "_size", "places", "view")
+
+    def __init__(self, n_rows: int, row_bytes: int) -> None:
+        self._memory = ffi.new("unsigned char[]", n_rows * row_bytes)
+        self._size = ffi.new("int *")
+        self.view = memoryview(ffi.buffer(self._memory))
+        """All rows, one behind the other; writable."""
+        self.places: list[Place] = [(self._memory + row * row_bytes, self._size) for row in range(n_rows)]
+        """Of each row, for `SrtpSession`. They do not keep the memory alive."""
+
+
+Place = tuple[Any, Any]
+"""A row of a `PacketMemory`, as libsrtp wants it: where the packet begins, and where its length stands."""
+
+
 class SrtpSession:
     """Both directions of one secured media stream.
 
@@ -48,7 +81,7 @@ class SrtpSession:
     a key of the wrong size.
     """
 
-    __slots__ = ("_receiver", "_sender", "n_replayed", "n_unauthentic")
+    __slots__ = ("_receiver", "_receiver_context", "_sender", "_sender_context", "n_replayed", "n_unauthentic", "tag_bytes")
 
     def __init__(self, suite: str, send_key: bytes, receive_key: bytes) -> None:
         profile = _PROFILES.get(suite)
@@ -56,6 +89,8 @@ class SrtpSession:
             raise ValueError(f"unknown SRTP suite {suite!r}")
         self._sender = _open(profile, send_key, Policy.SSRC_ANY_OUTBOUND)
         self._receiver = _open(profile, receive_key, Policy.SSRC_ANY_INBOUND)
+        self._sender_context, self._receiver_context = self._sender._srtp[0], self._receiver._srtp[0]
+        self.tag_bytes = TAG_BYTES[suite]
         self.n_unauthentic = 0
         """Packets refused because their tag is wrong or they are malformed."""
         self.n_replayed = 0
@@ -74,6 +109,30 @@ class SrtpSession:
             self._refuse(error)
             return None
         return rtp
+
+    def protect_in(self, place: Place, n_bytes: int) -> None:
+        """Protect the RTP packet of `n_bytes` at `place`, where it becomes longer by `tag_bytes`. Else like `protect`."""
+        start, size = place
+        size[0] = n_bytes
+        status = _srtp_protect(self._sender_context, start, size)
+        if status != _OK:
+            raise Error(f"srtp_protect: status {status}")
+
+    def unprotect_in(self, place: Place, n_bytes: int) -> int:
+        """Open the SRTP packet of `n_bytes` at `place`; returns the length of the RTP packet that lies there then.
+
+        -1 when it is not authentic or was seen before (both are counted); it lies there unchanged then.
+        """
+        start, size = place
+        size[0] = n_bytes
+        status = _srtp_unprotect(self._receiver_context, start, size)
+        if status == _OK:
+            return int(size[0])
+        if status in _REPLAYED:
+            self.n_replayed += 1
+        else:
+            self.n_unauthentic += 1
+        return -1
 
     def protect_rtcp(self, rtcp: bytes) -> bytes:
         """Return the SRTCP packet of a compound RTCP packet."""
@@ -100,5 +159,6 @@ def _open(profile: int, key: bytes, direction: int) -> Session:
     if len(key) != KEY_BYTES:
         raise ValueError(f"an SRTP key has {KEY_BYTES} bytes, not {len(key)}")
     policy = Policy(key=key, ssrc_type=direction, srtp_profile=profile)
-    policy.window_size = _REPLAY_WINDOW
+    if direction == Policy.SSRC_ANY_INBOUND:  # our own packets are in order, and moving a wide window costs time
+        policy.window_size = _REPLAY_WINDOW
     return Session(policy=policy)
