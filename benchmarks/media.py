@@ -54,7 +54,7 @@ def spread(values: dict[str, float]) -> str:
 
 def main() -> None:
     """Measure and print."""
-    console = Console()
+    console = Console(width=132)
     table = Table(title=f"media process, {SECONDS} s a row, times in ms")
     for column in COLUMNS:
         table.add_column(column, justify="right")
