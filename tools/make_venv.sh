@@ -7,7 +7,7 @@ if [ -z "${PYTHON:-}" ]; then
     exit 1
 fi
 if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-    echo "Making .venv with $($PYTHON --version) …"
+    echo "Making .venv with $($PYTHON --version) …" >&2
     if ! $PYTHON -m venv --clear .venv >/dev/null 2>&1; then
         # Debian's python3 comes without ensurepip.
         if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -19,5 +19,5 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2
         fi
     fi
 fi
-echo "Installing active-call[$extras] …"
+echo "Installing active-call[$extras] …" >&2
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements/lock.txt --editable ".[$extras]"
