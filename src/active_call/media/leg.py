@@ -20,7 +20,7 @@ from active_call.media.link import ConfigureRtp, DigitReceived, Link, MediaStart
 from active_call.media.udp import ANCILLARY_BYTES, arrival
 from active_call.rtp.dtmf import DigitReceiver, DigitSender
 from active_call.rtp.jitter import JitterBuffer
-from active_call.rtp.packet import parse_header
+from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, payload_bounds, unpack_header
 from active_call.rtp.srtp import PacketMemory, SrtpSession
 from active_call.rtp.stream import ReceiveStream
 
@@ -168,15 +168,19 @@ class Leg:
             size = srtp.unprotect_in(intake.place, n_sealed)
             if size < 0 and self._old_srtp_in is not None:
                 size = self._unprotect_old(self._old_srtp_in, n_sealed, now)
-        if size < 0 or self.config is None:
+        config = self.config
+        if size < HEADER_BYTES or config is None:
             self.dropped += 1
             return
-        packet = intake.view[:size]
-        try:
-            payload_type, _, sequence, timestamp, ssrc, start, end = parse_header(packet)
-        except ParseError:
-            self.dropped += 1
-            return
+        flags, payload_type, sequence, timestamp, ssrc = unpack_header(intake.view)
+        start, end = HEADER_BYTES, size
+        if flags != PLAIN_HEADER:
+            try:
+                start, end = payload_bounds(intake.view[:size], flags)
+            except ParseError:
+                self.dropped += 1
+                return
+        payload_type &= 0x7F
         latch = self.latch
         if address == latch.source and latch.candidate is None and payload_type in self._known_types:
             latch.heard_at = now  # nearly always; the same as what follows
@@ -191,13 +195,13 @@ class Leg:
             return
         self.n_received += 1
         self.last_arrival = now
-        if not self.config.receive:
+        if not config.receive:
             return
         if payload_type == self._audio_type:
             self._last_timestamp = timestamp
-            self.jitter.push(sequence, timestamp, packet[start:end].tobytes(), now)
+            self.jitter.push(sequence, timestamp, intake.view[start:end].tobytes(), now)
         else:
-            self._receive_event(packet[start:end].tobytes(), timestamp, now)
+            self._receive_event(intake.view[start:end].tobytes(), timestamp, now)
 
     def _unprotect_old(self, srtp: SrtpSession, n_bytes: int, now: float) -> int:
         """Try the key before the last one, while it counts."""

@@ -10,8 +10,11 @@ import struct
 from active_call.base.errors import ParseError
 
 HEADER_BYTES = 12
+PLAIN_HEADER = 0x80
+"""The first byte of nearly every packet: version 2, no padding, no extension, no contributing source."""
 _HEADER = struct.Struct("!BBHII")
-_unpack_header = _HEADER.unpack_from
+unpack_header = _HEADER.unpack_from
+"""(first byte, marker and payload type, sequence, timestamp, SSRC) of at least 12 bytes: for the loop that reads every packet."""
 _pack_header = _HEADER.pack
 
 
@@ -23,16 +26,15 @@ def parse_header(data: bytes | memoryview) -> tuple[int, bool, int, int, int, in
     size = len(data)
     if size < HEADER_BYTES:
         raise ParseError("RTP packet", expected=f"at least {HEADER_BYTES} bytes", found=str(size))
-    flags, kind, sequence, timestamp, ssrc = _unpack_header(data)
-    if flags == 0x80:  # version 2 and nothing optional: nearly every packet
-        return kind & 0x7F, kind > 0x7F, sequence, timestamp, ssrc, HEADER_BYTES, size
-    if flags >> 6 != 2:
-        raise ParseError("RTP version", expected="2", found=str(flags >> 6))
-    start, end = _payload_bounds(data, flags)
+    flags, kind, sequence, timestamp, ssrc = unpack_header(data)
+    start, end = (HEADER_BYTES, size) if flags == PLAIN_HEADER else payload_bounds(data, flags)
     return kind & 0x7F, kind > 0x7F, sequence, timestamp, ssrc, start, end
 
 
-def _payload_bounds(data: bytes | memoryview, flags: int) -> tuple[int, int]:
+def payload_bounds(data: bytes | memoryview, flags: int) -> tuple[int, int]:
+    """Where the payload of a packet of at least 12 bytes begins and ends, whose first byte is `flags`. Raises ParseError."""
+    if flags >> 6 != 2:
+        raise ParseError("RTP version", expected="2", found=str(flags >> 6))
     start, end = HEADER_BYTES + 4 * (flags & 0x0F), len(data)
     if flags & 0x10:
         if end < start + 4:
