@@ -25,15 +25,14 @@ def test_batch_gives_every_row_its_own_header_and_payload() -> None:
     batch.begin_stream(5, ssrc=7, sequence=100, timestamp=1000)
     batch.payload_type[[2, 5]] = 0
     slots = np.array([5, 2])
-    pcm = batch.silent_rows(2)
+    pcm = batch.rows(2)
     pcm[1] = 8000
-    payload = batch.build(slots, pcm, 3, 2)
+    batch.build(slots, pcm, 3)
     assert headers(batch, 2) == [(0x80, 0x80, 100, 1480, 7), (0x80, 0x80, 65535, 0xE0, 0xDEADBEEF)]
     assert batch.packet(0)[12:] == b"\xff" * 160
     assert len(batch.packet(0)) == PACKET_BYTES
     assert abs(mu_law(batch.packet(1)[12]) - 8000) <= 8000 / 32
-    assert payload.shape == (2, 160)
-    batch.build(slots, batch.silent_rows(2), 4, 2)
+    batch.build(slots, batch.rows(2), 4)
     assert headers(batch, 2) == [(0x80, 0x00, 101, 1640, 7), (0x80, 0x00, 0, 0x180, 0xDEADBEEF)]
     assert batch.n_packets[[2, 5]].tolist() == [2, 2]
 
@@ -42,18 +41,18 @@ def test_batch_after_skipped_ticks_keeps_the_sequence_and_moves_the_timestamp() 
     batch = SendBatch(1)
     batch.begin_stream(0, ssrc=1, sequence=10, timestamp=0)
     slots = np.array([0])
-    batch.build(slots, batch.silent_rows(1), 0, 1)
+    batch.build(slots, batch.rows(1), 0)
     assert headers(batch, 1)[0][2:4] == (10, 0)
-    batch.build(slots, batch.silent_rows(1), 50, 1)
+    batch.build(slots, batch.rows(1), 50)
     assert headers(batch, 1)[0][2:4] == (11, 8000)
 
 
-def test_batch_rows_that_are_only_encoded_get_no_packet_and_no_number() -> None:
-    batch = SendBatch(2)
-    batch.begin_stream(0, ssrc=1, sequence=10, timestamp=0)
-    batch.begin_stream(1, ssrc=2, sequence=20, timestamp=0)
-    batch.is_alaw[1] = True
-    payload = batch.build(np.array([0, 1]), batch.silent_rows(2), 0, 1)
-    assert batch.packet(1) == b"\x80" + bytes(PACKET_BYTES - 1)
-    assert payload[1].tobytes() == b"\xd5" * 160
-    assert batch.sequence.tolist() == [11, 20]
+def test_batch_another_clock_takes_the_timestamp_on_from_where_it_is() -> None:
+    batch = SendBatch(1)
+    batch.begin_stream(0, ssrc=1, sequence=10, timestamp=0xFFFFFF00)
+    before = batch.timestamp(0, 7)
+    batch.set_clock(0, 48_000, 7)
+    assert batch.timestamp(0, 7) == before
+    assert batch.timestamp(0, 8) == (before + 960) & 0xFFFFFFFF
+    batch.set_clock(0, 8000, 9)
+    assert batch.timestamp(0, 10) == (before + 2 * 960 + 160) & 0xFFFFFFFF

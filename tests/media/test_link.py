@@ -49,18 +49,18 @@ def test_report_is_no_order() -> None:
 def test_play_started_waits_for_the_first_voiced_packet() -> None:
     told: list[Link] = []
     reports = PlayReports(told.append)
-    reports.take(1, [Began("a")], 10.0, voiced=False)
+    reports.take(1, [Began("a")], 10.0, voiced=False, rate_hz=8000)
     assert told == []
-    reports.take(1, [], 10.02, voiced=True)
-    reports.take(1, [RanDry("a")], 10.04, voiced=False)
+    reports.take(1, [], 10.02, voiced=True, rate_hz=8000)
+    reports.take(1, [RanDry("a")], 10.04, voiced=False, rate_hz=8000)
     assert told == [PlayStarted(1, "a", 10.0, 10.02), PlayStarved(1, "a", 10.04)]
 
 
 def test_play_without_voice_is_told_as_started_before_it_is_told_as_ended() -> None:
     told: list[Link] = []
     reports = PlayReports(told.append)
-    reports.take(1, [Began("a")], 10.0, voiced=False)
-    reports.take(1, [Finished("a", True, 320, 320), Began("b")], 10.02, voiced=False)
+    reports.take(1, [Began("a")], 10.0, voiced=False, rate_hz=8000)
+    reports.take(1, [Finished("a", True, 320, 320), Began("b")], 10.02, voiced=False, rate_hz=8000)
     assert told == [PlayStarted(1, "a", 10.0, -1.0), PlayEnded(1, "a", True, 40.0, 40.0, 10.02)]
     assert reports.awaiting_voice == {1: ("b", 10.02)}
 

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from active_call.base.pcm import FRAME_MS
 from active_call.codec import g711
 from active_call.media.mixer import Samples
 from active_call.rtp.srtp import PacketMemory, Place
@@ -53,6 +54,8 @@ class SendBatch:
         self.n_packets: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self.n_octets: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._timestamp_base: NDArray[np.uint32] = np.zeros(capacity, np.uint32)
+        self._clock_step: NDArray[np.int64] = np.full(capacity, FRAME_SAMPLES)
+        """Ticks of the RTP clock in 20 ms; only `timestamp` asks, since all of the batch have 160."""
         self._pcm: Samples = np.zeros((capacity, FRAME_SAMPLES), np.int16)
         self._memory = PacketMemory(capacity, _PACKET.itemsize)
         self._packets = np.frombuffer(self._memory.view, _PACKET)
@@ -63,15 +66,14 @@ class SendBatch:
         self.ssrc[slot] = ssrc
         self.sequence[slot] = sequence
         self._timestamp_base[slot] = timestamp
+        self._clock_step[slot] = FRAME_SAMPLES
         self.marker[slot] = True
         self.muted[slot] = False
         self.n_packets[slot] = self.n_octets[slot] = 0
 
-    def silent_rows(self, n_rows: int) -> Samples:
-        """The tick's sample buffer, (n_rows, 160), zeroed. Overwritten by the next tick."""
-        pcm = self._pcm[:n_rows]
-        pcm.fill(0)
-        return pcm
+    def rows(self, n_rows: int) -> Samples:
+        """The frames of those who share the batch, (n_rows, 160): always the same memory."""
+        return self._pcm[:n_rows]
 
     def place(self, row: int) -> Place:
         """Where the packet of `row` lies, to be protected there; protecting changes nothing that the next tick does not write anew."""
@@ -84,7 +86,15 @@ class SendBatch:
 
     def timestamp(self, slot: int, tick: int) -> int:
         """The RTP timestamp of `slot` in `tick`."""
-        return (int(self._timestamp_base[slot]) + tick * FRAME_SAMPLES) & 0xFFFFFFFF
+        return (int(self._timestamp_base[slot]) + tick * int(self._clock_step[slot])) & 0xFFFFFFFF
+
+    def set_clock(self, slot: int, clock_hz: int, tick: int) -> None:
+        """Let timestamps count at `clock_hz` from `tick` on; they go on from where they are (RFC 7160 tells why a jump confuses)."""
+        step = clock_hz * FRAME_MS // 1000
+        if step != self._clock_step[slot]:
+            now = self.timestamp(slot, tick)
+            self._clock_step[slot] = step
+            self._timestamp_base[slot] = (now - tick * step) & 0xFFFFFFFF
 
     def take_sequence(self, slot: int, n_octets: int) -> int:
         """The number of a packet that is built alone; counts it."""
@@ -94,23 +104,18 @@ class SendBatch:
         self.n_octets[slot] += n_octets
         return sequence
 
-    def build(self, slots: Slots, pcm: Samples, tick: int, n_packets: int) -> NDArray[np.uint8]:
-        """Encode `pcm` (rows as in `slots`), and make packets of the first `n_packets` rows, see `packet`.
-
-        Returns the payloads (streams, 160) uint8 of all rows. Counts what it builds.
-        """
-        payload = g711.encode(pcm, self.is_alaw[slots])
+    def build(self, slots: Slots, pcm: Samples, tick: int) -> None:
+        """Encode `pcm` (rows as in `slots`) and make packets of it, see `packet`. Counts what it builds."""
+        n_packets = len(slots)
         if not n_packets:
-            return payload
-        slots = slots[:n_packets]
+            return
         packets = self._packets[:n_packets]
         packets["kind"] = self.payload_type[slots] | (self.marker[slots].view(np.uint8) * np.uint8(_MARKER))
         packets["sequence"] = self.sequence[slots]
         packets["timestamp"] = self._timestamp_base[slots] + np.uint32(tick * FRAME_SAMPLES & 0xFFFFFFFF)
         packets["ssrc"] = self.ssrc[slots]
-        packets["payload"] = payload[:n_packets]
+        packets["payload"] = g711.encode(pcm, self.is_alaw[slots])
         self.marker[slots] = False
         self.sequence[slots] += np.uint16(1)
         self.n_packets[slots] += 1
         self.n_octets[slots] += FRAME_SAMPLES
-        return payload

@@ -11,19 +11,22 @@ from collections.abc import Callable
 from typing import Final, Protocol, assert_never
 
 from active_call.base.errors import MediaError
+from active_call.base.pcm import samples_in
 from active_call.base.world import World
+from active_call.codec.table import PCMA
 from active_call.media import link, udp
 from active_call.media.batch import SendBatch
 from active_call.media.control_protocol import ControlProtocol, Sent
 from active_call.media.hearing import Hearing
 from active_call.media.leg import Intake, Leg
 from active_call.media.link import Link, Order
-from active_call.media.play_reports import SAMPLES_PER_MS, PlayReports
+from active_call.media.play_reports import PlayReports
 from active_call.media.ports import PortPool
 from active_call.media.recorder import Recorder
 from active_call.media.recording import RecordingTap
 from active_call.media.sending import Sending
 from active_call.media.slots import SlotTable, Stream
+from active_call.media.sources import PlayQueue
 from active_call.rtp.stream import new_send_stream
 
 HOUSEKEEPING_TICKS: Final = 25
@@ -66,7 +69,7 @@ class Engine:
         self._recorder = Recorder()
         self._batch = SendBatch(capacity)
         self._sending = Sending(self._batch, PlayReports(emit), world.clock)
-        self._hearing = Hearing(self._batch, capacity, emit, emit_audio)
+        self._hearing = Hearing(capacity, emit, emit_audio)
         self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
         self._order_of_slots: list[Stream] = []
         self._open_files: dict[int, int] = {}
@@ -172,7 +175,7 @@ class Engine:
                 stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
                 self._sending.wake(stream)
             case link.StopPlay():
-                stream.plays.stop(order.fade_ms * SAMPLES_PER_MS, name=order.play)
+                stream.plays.stop(samples_in(order.fade_ms, stream.rate_hz), name=order.play)
                 self._sending.report_stopped(stream, now)
                 self._sending.wake(stream)
             case link.PausePlay():
@@ -202,10 +205,14 @@ class Engine:
         leg = stream.leg
         if leg is None:
             return
-        was_sending = stream.is_sending
+        was_sending, is_first = stream.is_sending, leg.config is None
         leg.configure(order, now)
         slot, batch = stream.slot, self._batch
-        batch.is_alaw[slot] = leg.is_alaw
+        if is_first and stream.plays.is_idle and stream.rate_hz != leg.send_codec.sample_rate_hz:
+            stream.rate_hz = leg.send_codec.sample_rate_hz
+            stream.plays = PlayQueue(stream.rate_hz)
+        batch.set_clock(slot, leg.send_codec.rtp_clock_hz, self._tick)
+        batch.is_alaw[slot] = leg.send_codec is PCMA
         batch.payload_type[slot] = order.send_payload_type
         if order.ssrc and not batch.n_packets[slot]:
             batch.ssrc[slot] = order.ssrc
@@ -246,7 +253,7 @@ class Engine:
             control = ControlProtocol(leg, beginning.ssrc, self._world.clock, self._world.randomness)
             self._watch.watch(leg.rtp_socket.fileno(), leg.receive_rtp)
             self._watch.watch(leg.rtcp_socket.fileno(), control.receive)
-        self._slots.add(Stream(order.stream, slot, leg, control))
+        self._slots.add(Stream(order.stream, slot, leg, control, order.rate_hz))
         self._is_stale = True
         self._emit(link.Opened(order.stream, leg.port if leg else 0))
 

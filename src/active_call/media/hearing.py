@@ -13,10 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from active_call.base.pcm import FRAME_MS
+from active_call.base.pcm import FRAME_MS, LISTEN_RATE_HZ
 from active_call.codec import g711
 from active_call.codec.resample import Upsampler8to16
-from active_call.media.batch import FRAME_SAMPLES, SendBatch, Slots
+from active_call.codec.table import PCMA
+from active_call.media.batch import FRAME_SAMPLES, Slots
+from active_call.media.conversion import Conversion
 from active_call.media.detect import Detection, SpeechDetector
 from active_call.media.leg import Leg
 from active_call.media.link import CallerAudio, Link, Listen, SpeechEnded, SpeechStarted
@@ -29,13 +31,47 @@ BULK_TICKS: Final = 5
 """Sound is forwarded in pieces of 100 ms, and at once when speech begins or ends."""
 
 _FRAME_S: Final = FRAME_MS / 1000
+_FULL_SCALE: Final = np.float32(32768)
+
+
+class _Single:
+    """A stream whose codec is decoded by itself: its frame, at 16 kHz and, for who asks, at 8."""
+
+    __slots__ = ("_narrow", "_to_narrow", "_to_wide", "leg")
+
+    def __init__(self, leg: Leg) -> None:
+        self.leg = leg
+        self._to_wide: Conversion | None = None
+        self._to_narrow: Conversion | None = None
+        self._narrow: Samples | None = None
+
+    def take(self) -> Samples | None:
+        """The frame of this tick at 16 kHz, None when there is none."""
+        self._narrow = None
+        samples = self.leg.pop_samples()
+        rate_hz = self.leg.receive_codec.sample_rate_hz
+        if samples is None or rate_hz == LISTEN_RATE_HZ:
+            return samples
+        if self._to_wide is None or self._to_wide.rates[0] != rate_hz:
+            self._to_wide = Conversion(rate_hz, LISTEN_RATE_HZ)
+        return self._to_wide.process(samples)
+
+    def narrow(self, wide: Samples) -> Samples:
+        """`wide`, the frame of this tick, at 8 kHz."""
+        if self._to_narrow is None:
+            self._to_narrow = Conversion(LISTEN_RATE_HZ, 8000)
+        if self._narrow is None:
+            self._narrow = self._to_narrow.process(wide)
+        return self._narrow
 
 
 class Hearing:
-    """All streams that are listened to. `regroup` after any change of who is; `run` once per tick."""
+    """All streams that are listened to. `regroup` after any change of who is; `run` once per tick.
 
-    def __init__(self, batch: SendBatch, capacity: int, emit: Callable[[Link], None], emit_audio: Callable[[Link], None]) -> None:
-        self._batch = batch
+    Rows of streams with G.711 come first: they are decoded and resampled in one batch. The others follow.
+    """
+
+    def __init__(self, capacity: int, emit: Callable[[Link], None], emit_audio: Callable[[Link], None]) -> None:
         self._emit = emit
         self._emit_audio = emit_audio
         self._upsampler = Upsampler8to16(capacity)
@@ -46,6 +82,9 @@ class Hearing:
         self._bulk_ticks: NDArray[np.intp] = np.zeros(capacity, np.intp)
         self._stream_of: dict[int, Stream] = {}
         self._legs: list[Leg] = []
+        self._singles: dict[int, _Single] = {}
+        """By stream number, in the order of their rows."""
+        self._is_alaw: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._unheard: list[Leg] = []
         self._slots: Slots = np.zeros(0, np.intp)
         self._started: Slots = np.zeros(0, np.intp)
@@ -53,7 +92,9 @@ class Hearing:
         self._forwarding: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._row_of: dict[int, int] = {}
         self._narrow: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
+        self._sound: NDArray[np.float32] = np.zeros((0, WIDE_SAMPLES), np.float32)
         self._wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
+        """The same as `_sound`, in [-1, 1)."""
 
     def warm_up(self) -> None:
         """Run the numeric libraries once, so that the first call does not wait for them."""
@@ -88,9 +129,16 @@ class Hearing:
     def regroup(self, streams: list[Stream]) -> None:
         """Take over who is listened to now. `streams` is in the order of the slots."""
         started = [stream for stream in streams if stream.leg is not None and stream.leg.started]
-        heard = [stream for stream in started if stream.is_heard]
+        together: list[tuple[Stream, Leg]] = []
+        singles: list[tuple[Stream, Leg]] = []
+        for stream in started:
+            if stream.leg is not None and stream.is_heard:
+                (together if stream.leg.is_g711_in else singles).append((stream, stream.leg))
+        heard = [stream for stream, _ in together + singles]
         self._stream_of = {stream.slot: stream for stream in heard}
-        self._legs = [stream.leg for stream in heard if stream.leg is not None]
+        self._legs = [leg for _, leg in together]
+        self._is_alaw = np.array([leg.receive_codec is PCMA for leg in self._legs], np.bool_)
+        self._singles = {stream.number: self._singles.get(stream.number) or _Single(leg) for stream, leg in singles}
         self._unheard = [stream.leg for stream in started if stream.leg is not None and not stream.is_heard]
         self._slots = np.array([stream.slot for stream in heard], np.intp)
         self._started = np.array([stream.slot for stream in started], np.intp)
@@ -101,20 +149,44 @@ class Hearing:
     def heard(self, number: int, rate_hz: int) -> Samples | None:
         """The caller's frame of the last `run` at 8 or 16 kHz, None when there was none. Valid until the next `run`."""
         row = self._row_of.get(number)
-        frames = self._wide if rate_hz == 16_000 else self._narrow
-        return None if row is None or row >= len(frames) else frames[row]
+        if row is None or row >= len(self._wide):
+            return None
+        wide: Samples = self._wide[row]
+        if rate_hz == LISTEN_RATE_HZ:
+            return wide
+        single = self._singles.get(number)
+        frame: Samples = self._narrow[row] if single is None else single.narrow(wide)
+        return frame
 
     def run(self, tick: int, now: float) -> None:
         """Take the frame of `tick` from every stream that has started."""
         for leg in self._unheard:
             leg.jitter.pop()
-        arrivals = self._decode(now)
         if len(self._slots):
+            arrivals = self._take_frames(now)
             self._judge(tick, now, arrivals)
         self._n_heard[self._started] += WIDE_SAMPLES
 
+    def _take_frames(self, now: float) -> list[float]:
+        """Fill `_sound` and `_wide` with the frames that are due. Returns when each arrived."""
+        arrivals = self._decode(now)
+        n_together = len(self._legs)
+        sound = self._upsampler.process(self._narrow, self._slots[:n_together])
+        wide = np.multiply(sound, _FULL_SCALE).astype(np.int16)
+        if self._singles:
+            more = np.zeros((len(self._singles), WIDE_SAMPLES), np.int16)
+            for row, single in enumerate(self._singles.values()):
+                frame = single.take()
+                if frame is not None:
+                    more[row] = frame
+                arrivals.append(single.leg.arrival_of_frame(now))
+            sound = np.concatenate((sound, more / _FULL_SCALE), dtype=np.float32)
+            wide = np.concatenate((wide, more))
+        self._sound, self._wide = sound, wide
+        return arrivals
+
     def _decode(self, now: float) -> list[float]:
-        """Fill `_narrow` with the frames that are due. Returns when each arrived: that many frames before the last packet as still wait."""
+        """Fill `_narrow` with the frames of the batch. Returns when each arrived: that many frames before the last packet as still wait."""
         frames: list[bytes] = []
         arrivals: list[float] = []
         for leg in self._legs:
@@ -127,19 +199,17 @@ class Hearing:
                 frames.append(frame)
                 arrivals.append(leg.last_arrival - _FRAME_S * jitter.depth)
         payload = np.frombuffer(b"".join(frames), np.uint8).reshape(len(frames), FRAME_SAMPLES)
-        self._narrow = g711.decode(payload, self._batch.is_alaw[self._slots])
+        self._narrow = g711.decode(payload, self._is_alaw)
         return arrivals
 
     def _judge(self, tick: int, now: float, arrivals: list[float]) -> None:
-        slots, detecting = self._slots, self._detecting
-        wide = self._upsampler.process(self._narrow, slots)
-        self._wide = np.multiply(wide, 32768).astype(np.int16)
+        slots, detecting, sound = self._slots, self._detecting, self._sound
         if self._forwarding.any():
             self._collect(tick)
         if detecting.all():
-            detections = self._detector.push(wide, slots, np.array(arrivals))
+            detections = self._detector.push(sound, slots, np.array(arrivals))
         elif detecting.any():
-            detections = self._detector.push(wide[detecting], slots[detecting], np.array(arrivals)[detecting])
+            detections = self._detector.push(sound[detecting], slots[detecting], np.array(arrivals)[detecting])
         else:
             return
         for detection in detections:

@@ -13,10 +13,15 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
+
 from active_call.base.errors import ParseError
+from active_call.base.pcm import FRAME_MS
 from active_call.codec import g711
+from active_call.codec.table import CODECS, PCMA, PCMU, Codec
 from active_call.media.latch import Latch
 from active_call.media.link import ConfigureRtp, DigitReceived, Link, MediaStarted
+from active_call.media.mixer import Samples
 from active_call.media.udp import ANCILLARY_BYTES, arrival
 from active_call.rtp.dtmf import DigitReceiver, DigitSender
 from active_call.rtp.jitter import JitterBuffer
@@ -24,12 +29,18 @@ from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, payload_bounds, u
 from active_call.rtp.srtp import PacketMemory, SrtpSession
 from active_call.rtp.stream import ReceiveStream
 
+G711: Final = (PCMU, PCMA)
 CLOCK_HZ: Final = 8000
+TICK_S: Final = FRAME_MS / 1000
 DATAGRAM_BYTES: Final = 2048
 COMFORT_NOISE: Final = 13
 """RFC 3551 section 6; never sound to us, whatever was agreed."""
 OLD_KEY_S: Final = 2.0
 """Packets of the key before a re-key are still on their way."""
+
+
+_ALAW: Final = (np.zeros(1, np.bool_), np.ones(1, np.bool_))
+"""Law of a single row, by whether it is A-law."""
 
 
 class Intake:
@@ -69,9 +80,11 @@ class Leg:
         "n_received",
         "port",
         "prior_lost",
+        "receive_codec",
         "reception",
         "rtcp_socket",
         "rtp_socket",
+        "send_codec",
         "send_errors",
         "sendto",
         "silence",
@@ -98,6 +111,7 @@ class Leg:
         self._old_srtp_in: SrtpSession | None = None
         self._old_until = 0.0
         self.jitter = JitterBuffer()
+        self.send_codec = self.receive_codec = PCMU
         self.silence = g711.SILENCE[0]
         self.digits_in = DigitReceiver(CLOCK_HZ)
         self.digits_out = DigitSender(CLOCK_HZ)
@@ -111,8 +125,14 @@ class Leg:
         self._known_types: frozenset[int] = frozenset()
 
     @property
-    def is_alaw(self) -> bool:
-        return self.config is not None and self.config.codec == "pcma"
+    def is_g711_out(self) -> bool:
+        """What we send can share the batch."""
+        return self.send_codec in G711
+
+    @property
+    def is_g711_in(self) -> bool:
+        """What we get can share the batch."""
+        return self.receive_codec in G711
 
     @property
     def n_lost(self) -> int:
@@ -124,8 +144,7 @@ class Leg:
 
         Raises ValueError for a suite, key or codec that is unknown; nothing is changed then.
         """
-        if order.codec not in ("pcmu", "pcma"):
-            raise ValueError(f"unknown codec {order.codec!r}")
+        send_codec, receive_codec = _codec_named(order.codec), _codec_named(order.receive_codec or order.codec)
         before = self.config
         self._take_keys(before, order, now)
         self.latch.signal((order.remote_ip, order.remote_port), latching=order.latching)
@@ -136,10 +155,11 @@ class Leg:
         events = {order.receive_event_type, order.send_event_type} - {-1, order.receive_payload_type, COMFORT_NOISE}
         self._event_types = frozenset(events)
         self._known_types = (self._event_types | {order.receive_payload_type}) - {COMFORT_NOISE}
-        if before is None or before.codec != order.codec:
-            self.silence = g711.SILENCE[self.is_alaw]
-            quiet = g711.QUIET_PCMA if self.is_alaw else g711.QUIET_PCMU
-            self.jitter.use_codec(self.silence[0], quiet)
+        self.send_codec = send_codec
+        if before is None or receive_codec is not self.receive_codec:
+            self.receive_codec = receive_codec
+            self.silence = g711.SILENCE[receive_codec is PCMA]
+            self.jitter.use_codec(self.silence[0], g711.QUIET_PCMA if receive_codec is PCMA else g711.QUIET_PCMU)
 
     def _take_keys(self, before: ConfigureRtp | None, order: ConfigureRtp, now: float) -> None:
         """New contexts for the directions whose key has changed. Each direction has its own, because each keeps its roll-over counter."""
@@ -237,6 +257,22 @@ class Leg:
         if digit is not None:
             self.emit(DigitReceived(self._stream, digit.digit, digit.duration_ms, now))
 
+    def encode(self, samples: Samples) -> bytes:
+        """One packet's payload of `samples`, at the rate of `send_codec`."""
+        return g711.encode(samples[None], _ALAW[self.send_codec is PCMA]).tobytes()
+
+    def pop_samples(self) -> Samples | None:
+        """The frame of this tick at the rate of `receive_codec`, None when there is none. Instead of `jitter.pop`, once in 20 ms."""
+        frame = self.jitter.pop()
+        if frame is None:
+            return None
+        decoded: Samples = g711.decode(np.frombuffer(frame, np.uint8)[None], _ALAW[self.receive_codec is PCMA])[0]
+        return decoded
+
+    def arrival_of_frame(self, now: float) -> float:
+        """When the frame arrived that was popped last: that many frames before the last packet as still wait."""
+        return self.last_arrival - TICK_S * self.jitter.depth if self.started else now
+
     def flush_digits(self, now: float) -> None:
         """Tell a digit whose end was lost, once the peer's media clock has passed it."""
         if not self.digits_in.is_idle:
@@ -254,3 +290,10 @@ class Leg:
     def close(self) -> None:
         self.rtp_socket.close()
         self.rtcp_socket.close()
+
+
+def _codec_named(name: str) -> Codec:
+    codec = CODECS.get(name)
+    if codec not in G711:
+        raise ValueError(f"unknown codec {name!r}")
+    return codec

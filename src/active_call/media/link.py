@@ -18,10 +18,14 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
 
 
 class OpenStream(Link, frozen=True, array_like=True, tag="open"):
-    """Reserve a slot and, unless `bind_ip` is empty, an even RTP port (RTCP on the next). Answered by Opened or OpenFailed."""
+    """Reserve a slot and, unless `bind_ip` is empty, an even RTP port (RTCP on the next). Answered by Opened or OpenFailed.
+
+    `rate_hz` is that of its plays as long as no codec says another: 8000, 16000 or 48000.
+    """
 
     stream: int
     bind_ip: str
+    rate_hz: int = 8000
 
 
 class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
@@ -35,7 +39,7 @@ class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     remote_ip: str
     remote_port: int
     codec: str
-    """`pcmu` or `pcma`."""
+    """Our name of what we send (`codec.table`)."""
     send_payload_type: int
     receive_payload_type: int
     send_event_type: int
@@ -50,6 +54,10 @@ class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     rtp_timeout_s: float = 20.0
     """Without a packet for this long while `receive` is true, StreamDead is reported; 0 never."""
     ssrc: int = 0
+    receive_codec: str = ""
+    """Of what the peer sends; empty: the same as `codec`."""
+    send_parameters: str = ""
+    """The `fmtp` by which the peer says what it wants of `codec`."""
 
 
 class Listen(Link, frozen=True, array_like=True, tag="listen"):
@@ -64,7 +72,7 @@ class Listen(Link, frozen=True, array_like=True, tag="listen"):
 
 
 class QueueAudio(Link, frozen=True, array_like=True, tag="audio"):
-    """Append sound at the stream's codec rate to `play`; an unknown play joins the queue behind those before it.
+    """Append sound at the rate of the stream's plays to `play`; an unknown play joins the queue behind those before it.
 
     `end` closes the play: when its last sample has been sent, PlayEnded follows. `replace` first stops every other play, with the default
     fade.

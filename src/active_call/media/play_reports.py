@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from active_call.base.pcm import duration_ms
 from active_call.media.link import Link, PlayEnded, PlayStarted, PlayStarved
 from active_call.media.sources import Began, Finished, Mark, RanDry
-
-SAMPLES_PER_MS = 8
 
 
 class PlayReports:
@@ -26,8 +25,8 @@ class PlayReports:
         """By stream: the play whose first voiced packet is awaited, and when its first packet left. Read only."""
         return self._unvoiced
 
-    def take(self, stream: int, marks: list[Mark], at: float, *, voiced: bool) -> None:
-        """Report on one frame of `stream`, which left at `at`."""
+    def take(self, stream: int, marks: list[Mark], at: float, *, voiced: bool, rate_hz: int) -> None:
+        """Report on one frame of `stream`, which left at `at`; its plays count samples at `rate_hz`."""
         if voiced and stream in self._unvoiced:
             play, began_at = self._unvoiced.pop(stream)
             self._emit(PlayStarted(stream, play, began_at, at))
@@ -44,7 +43,7 @@ class PlayReports:
                 case Finished():
                     if stream in self._unvoiced and self._unvoiced[stream][0] == mark.play:
                         self._settle(stream)
-                    heard_ms, queued_ms = mark.heard / SAMPLES_PER_MS, mark.queued / SAMPLES_PER_MS
+                    heard_ms, queued_ms = duration_ms(mark.heard, rate_hz), duration_ms(mark.queued, rate_hz)
                     self._emit(PlayEnded(stream, mark.play, mark.completed, heard_ms, queued_ms, at))
 
     def forget(self, stream: int) -> None:

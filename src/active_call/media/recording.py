@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from active_call.base.pcm import FRAME_MS, samples_in
 from active_call.codec.resample import Upsampler8to16
+from active_call.media.conversion import Conversion
 from active_call.media.hearing import Hearing
+from active_call.media.mixer import Samples
 from active_call.media.recorder import Recorder
 from active_call.media.sending import Sending
 from active_call.media.slots import Stream
@@ -26,6 +28,8 @@ class RecordingTap:
         self._hearing = hearing
         self._sending = sending
         self._upsampler = Upsampler8to16(capacity)
+        self._conversions: dict[int, Conversion] = {}
+        """By recording: of what is sent at another rate than 8 kHz."""
         self._next_tick = 0
         self._streams: dict[int, list[Stream]] = {rate_hz: [] for rate_hz in RATES_HZ}
 
@@ -42,6 +46,7 @@ class RecordingTap:
         """Finish the stream's recording, if it has one, with the last tick that was handed over."""
         if stream.recording:
             self._recorder.end(stream.recording, self._next_tick)
+            self._conversions.pop(stream.recording, None)
             stream.recording = 0
 
     def regroup(self, streams: list[Stream]) -> None:
@@ -61,17 +66,30 @@ class RecordingTap:
         """(recordings, samples, 2) int16."""
         n = samples_in(FRAME_MS, rate_hz)
         stereo = np.zeros((len(streams), n, 2), np.int16)
-        ours = np.zeros((len(streams), samples_in(FRAME_MS, 8000)), np.int16)
+        narrow = np.zeros((len(streams), samples_in(FRAME_MS, 8000)), np.int16)
+        is_narrow = np.zeros(len(streams), np.bool_)
         for row, stream in enumerate(streams):
             heard = self._hearing.heard(stream.number, rate_hz)
             if heard is not None:
                 stereo[row, :, 0] = heard
             sent = self._sending.sent(stream.number)
-            if sent is not None:
-                ours[row] = sent
+            if stream.rate_hz == 8000:
+                is_narrow[row] = True
+                if sent is not None:
+                    narrow[row] = sent
+            elif sent is not None:
+                stereo[row, :, 1] = self._converted(stream, sent, rate_hz)
         if rate_hz == 8000:
-            stereo[:, :, 1] = ours
+            stereo[is_narrow, :, 1] = narrow[is_narrow]
         else:
-            slots = np.array([stream.slot for stream in streams], np.intp)
-            stereo[:, :, 1] = self._upsampler.process(ours, slots) * 32768
+            slots = np.array([stream.slot for stream in streams], np.intp)[is_narrow]
+            stereo[is_narrow, :, 1] = self._upsampler.process(narrow[is_narrow], slots) * 32768
         return stereo
+
+    def _converted(self, stream: Stream, sent: Samples, rate_hz: int) -> Samples:
+        if stream.rate_hz == rate_hz:
+            return sent
+        conversion = self._conversions.get(stream.recording)
+        if conversion is None:
+            conversion = self._conversions[stream.recording] = Conversion(stream.rate_hz, rate_hz)
+        return conversion.process(sent)

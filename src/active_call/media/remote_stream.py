@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from active_call.codec.table import CODECS
 from active_call.media import link
 from active_call.media.link import StreamClosed
 from active_call.media.process import MediaProcess
@@ -35,15 +36,15 @@ class MediaStream:
     process that is gone is told by StreamLost. `ip` and `port` go into the SDP (`port` 0: the stream has no RTP).
     """
 
-    rate_hz = 8_000
-    """The rate of what `queue_audio` takes: that of the codec."""
-
     def __init__(self, stream: int, worker: int, process: MediaProcess, ip: str, port: int, closer: StreamCloser) -> None:
         self.stream = stream
         self.worker = worker
         self.pid = process.pid
         self.ip = ip
         self.port = port
+        self.rate_hz = 8000
+        """The rate of what `queue_audio` takes: that of the first codec."""
+        self._is_configured = False
         self._process = process
         self._closer = closer
 
@@ -66,8 +67,13 @@ class MediaStream:
         latching: bool = True,
         rtp_timeout_s: float = 20.0,
         ssrc: int = 0,
+        receive_codec: str = "",
+        send_parameters: str = "",
     ) -> None:
         """See `link.ConfigureRtp`. May come again: SSRC, sequence numbers, timestamps and unchanged SRTP keys carry on."""
+        if not self._is_configured:
+            self.rate_hz = CODECS[codec].sample_rate_hz
+            self._is_configured = True
         self._process.send(
             link.ConfigureRtp(
                 stream=self.stream,
@@ -87,6 +93,8 @@ class MediaStream:
                 latching=latching,
                 rtp_timeout_s=rtp_timeout_s,
                 ssrc=ssrc,
+                receive_codec=receive_codec,
+                send_parameters=send_parameters,
             )
         )
 
@@ -95,7 +103,7 @@ class MediaStream:
         self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms))
 
     def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
-        """Append s16le mono at 8 kHz (the codec rate) to `play`; see `link.QueueAudio`."""
+        """Append s16le mono at `rate_hz` to `play`; see `link.QueueAudio`."""
         self._process.send(link.QueueAudio(self.stream, play, pcm, end, replace))
 
     def stop(self, play: str = "", fade_ms: int = 20) -> None:

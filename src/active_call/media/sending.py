@@ -2,7 +2,10 @@
 
 Plays enter through `wake`; packets leave through the legs, reports about plays through `PlayReports`. All streams are encoded and get their
 headers in one batch, then one short loop protects and sends, always in the order of the slots, so that each stream keeps its phase.
-Streams that cannot share the loop (telephone events under way, packets longer than a tick) follow it one by one.
+Streams that cannot share the loop (telephone events under way, packets longer or shorter than a tick, a codec other than G.711) follow it
+one by one, each with a `Packetizer`.
+
+Every stream has a frame, 20 ms at the rate of its plays, which is filled anew in each tick.
 """
 
 from __future__ import annotations
@@ -11,23 +14,56 @@ from typing import Final
 
 import numpy as np
 
-from active_call.base.pcm import FRAME_MS
+from active_call.base.pcm import FRAME_MS, samples_in
 from active_call.base.world import Clock
-from active_call.media.batch import FRAME_SAMPLES, PACKET_BYTES, SendBatch, Slots
+from active_call.media.batch import PACKET_BYTES, SendBatch, Slots
+from active_call.media.conversion import Conversion
 from active_call.media.detect import energy_voiced
 from active_call.media.leg import Leg
 from active_call.media.mixer import Samples
+from active_call.media.packetizer import Packetizer, packet_ms
 from active_call.media.play_reports import PlayReports
 from active_call.media.slots import Stream
 from active_call.media.sources import Mark
-from active_call.rtp.packet import pack_header
 from active_call.rtp.srtp import Place, SrtpSession
 
-MAX_FRAMES_PER_PACKET: Final = 3
+_BATCH_RATE_HZ: Final = 8000
 
 _Departure = tuple[Leg, SrtpSession | None, Place, memoryview]
 """A stream of the common loop: its packet is protected in its place and then sent as the view shows it."""
 _Marked = list[tuple[Stream, list[Mark]]]
+
+
+class _Single:
+    """A stream that is sent by itself: its frame at the plays' rate, and what makes packets of it at the codec's."""
+
+    __slots__ = ("_conversion", "frame", "leg", "packets", "stream")
+
+    def __init__(self, stream: Stream, leg: Leg, batch: SendBatch) -> None:
+        self.stream = stream
+        self.leg = leg
+        self.packets = Packetizer(stream.slot, leg, batch)
+        self._conversion: Conversion | None = None
+        self.frame: Samples = self.packets.frame
+        self.fit()
+
+    def fit(self) -> None:
+        """Follow a change of codec."""
+        self.packets.fit()
+        rates = self.stream.rate_hz, self.leg.send_codec.sample_rate_hz
+        if rates[0] == rates[1]:
+            self._conversion = None
+            self.frame = self.packets.frame
+        elif self._conversion is None or self._conversion.rates != rates:
+            self._conversion = Conversion(*rates)
+            self.frame = np.zeros(samples_in(FRAME_MS, rates[0]), np.int16)
+
+    def send(self, tick: int, *, muted: bool) -> None:
+        if muted:
+            self.frame.fill(0)
+        if self._conversion is not None:
+            self.packets.frame[:] = self._conversion.process(self.frame)
+        self.packets.send(tick)
 
 
 class Sending:
@@ -38,30 +74,47 @@ class Sending:
         self._reports = reports
         self._clock = clock
         self._playing: dict[int, Stream] = {}
-        self._row_of: dict[int, int] = {}
+        self._frames: dict[int, Samples] = {}
+        self._order: dict[int, int] = {}
+        """The place of each stream in the order in which packets leave."""
         self._slots: Slots = np.zeros(0, np.intp)
+        self._pcm: Samples = batch.rows(0)
         self._departures: list[_Departure] = []
-        self._alone: list[tuple[int, Stream, Leg]] = []
-        self._pending: dict[int, bytes] = {}
-        self._pcm: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
+        self._singles: dict[int, _Single] = {}
+        self._unsent: list[tuple[Stream, Samples]] = []
         self.is_stale = False
         """A stream has returned to the common loop; regroup before the next tick."""
 
     def regroup(self, streams: list[Stream]) -> None:
         """Take over who sends now. `streams` is in the order of the slots."""
         together: list[Stream] = []
-        alone: list[Stream] = []
-        unsent: list[Stream] = []
+        singles: dict[int, _Single] = {}
+        unsent: list[tuple[Stream, Samples]] = []
         for stream in streams:
-            if stream.is_sending:
-                group = unsent if stream.leg is None else alone if _is_alone(stream.leg) else together
-                group.append(stream)
-        rows = together + alone + unsent
-        self._slots = np.array([stream.slot for stream in rows], np.intp)
-        self._row_of = {stream.number: row for row, stream in enumerate(rows)}
+            if not stream.is_sending:
+                continue
+            if stream.leg is None:
+                unsent.append((stream, np.zeros(samples_in(FRAME_MS, stream.rate_hz), np.int16)))
+            elif _is_single(stream, stream.leg):
+                singles[stream.number] = self._single(stream, stream.leg)
+            else:
+                together.append(stream)
+        self._slots = np.array([stream.slot for stream in together], np.intp)
+        self._pcm = self._batch.rows(len(together))
         self._departures = [self._departure(row, stream.leg) for row, stream in enumerate(together) if stream.leg is not None]
-        self._alone = [(row, stream, stream.leg) for row, stream in enumerate(alone, len(together)) if stream.leg is not None]
+        self._singles, self._unsent = singles, unsent
+        self._frames = {stream.number: self._pcm[row] for row, stream in enumerate(together)}
+        self._frames |= {number: single.frame for number, single in singles.items()}
+        self._frames |= {stream.number: frame for stream, frame in unsent}
+        self._order = {number: place for place, number in enumerate(self._frames)}
         self.is_stale = False
+
+    def _single(self, stream: Stream, leg: Leg) -> _Single:
+        single = self._singles.get(stream.number)
+        if single is None:
+            return _Single(stream, leg, self._batch)
+        single.fit()
+        return single
 
     def _departure(self, row: int, leg: Leg) -> _Departure:
         srtp = leg.srtp_out
@@ -75,40 +128,41 @@ class Sending:
     def forget(self, stream: Stream) -> None:
         """The stream is closed."""
         self._playing.pop(stream.number, None)
-        self._pending.pop(stream.number, None)
         self._reports.forget(stream.number)
 
     def sent(self, number: int) -> Samples | None:
-        """The 160 samples that the last `run` sent for a stream, None when it does not send. Valid until the next `run`."""
-        row = self._row_of.get(number)
-        return None if row is None or row >= len(self._pcm) else self._pcm[row]
+        """The frame that the last `run` sent for a stream, at the rate of its plays; None when it does not send. Valid until the next."""
+        return self._frames.get(number)
 
     def run(self, tick: int) -> None:
         """Send the packets of `tick`."""
-        slots = self._slots
-        pcm = self._pcm = self._batch.silent_rows(len(slots))
-        marked = self._read_plays(pcm) if self._playing else []
+        slots, pcm = self._slots, self._pcm
+        pcm.fill(0)
+        for single in self._singles.values():
+            single.frame.fill(0)
+        for _, frame in self._unsent:
+            frame.fill(0)
+        marked = self._read_plays() if self._playing else []
         muted = self._batch.muted[slots]
         if muted.any():
             pcm[muted] = 0
-        payload = self._batch.build(slots, pcm, tick, len(self._departures))
+        self._batch.build(slots, pcm, tick)
         begun_at = self._clock.now()
         self._send_together()
         ended_at = self._clock.now()
-        for row, stream, leg in self._alone:
-            self._send_alone(stream, leg, payload[row].tobytes(), tick)
+        self._send_singles(tick)
         if marked or self._reports.awaiting_voice:
-            self._report(marked, pcm, begun_at, (ended_at - begun_at) / max(len(self._departures), 1))
+            self._report(marked, begun_at, (ended_at - begun_at) / max(len(self._departures), 1))
 
-    def _read_plays(self, pcm: Samples) -> _Marked:
+    def _read_plays(self) -> _Marked:
         marked: _Marked = []
-        n_together = len(self._departures)
+        frames, singles = self._frames, self._singles
         for number, stream in list(self._playing.items()):
-            row = self._row_of.get(number)
-            if row is None or (row >= n_together and stream.leg is not None and not stream.leg.digits_out.is_idle):
+            frame = frames.get(number)
+            if frame is None or (number in singles and not singles[number].leg.digits_out.is_idle):
                 continue  # on hold, or digits are going out: the plays stand still
             plays = stream.plays
-            if plays.read(pcm[row]):
+            if plays.read(frame):
                 continue
             marks = plays.take_marks()
             if marks:
@@ -126,57 +180,35 @@ class Sending:
             except OSError:
                 leg.send_errors += 1
 
-    def _send_alone(self, stream: Stream, leg: Leg, payload: bytes, tick: int) -> None:
-        config = leg.config
-        if config is None:
-            return
-        batch, slot = self._batch, stream.slot
-        timestamp = batch.timestamp(slot, tick)
-        event = leg.digits_out.next_packet(timestamp)
-        if event is not None:
-            sequence = batch.take_sequence(slot, len(event.payload))
-            header = pack_header(config.send_event_type, event.marker, sequence, event.timestamp, int(batch.ssrc[slot]))
-            leg.send(header + event.payload)
-            return
-        pending = self._pending.pop(stream.number, b"") + payload
-        n_frames = frames_per_packet(config.ptime_ms)
-        if len(pending) < n_frames * FRAME_SAMPLES:
-            self._pending[stream.number] = pending
-            return
-        first = (timestamp - len(pending) + FRAME_SAMPLES) & 0xFFFFFFFF
-        sequence = batch.take_sequence(slot, len(pending))
-        header = pack_header(config.send_payload_type, bool(batch.marker[slot]), sequence, first, int(batch.ssrc[slot]))
-        batch.marker[slot] = False
-        leg.send(header + pending)
-        if not _is_alone(leg):
-            self.is_stale = True
+    def _send_singles(self, tick: int) -> None:
+        for single in self._singles.values():
+            single.send(tick, muted=bool(self._batch.muted[single.stream.slot]))
+            if not _is_single(single.stream, single.leg):
+                self.is_stale = True
+        for stream, frame in self._unsent:
+            if self._batch.muted[stream.slot]:
+                frame.fill(0)
 
-    def _report(self, marked: _Marked, pcm: Samples, begun_at: float, packet_s: float) -> None:
+    def _report(self, marked: _Marked, begun_at: float, packet_s: float) -> None:
         """Find out which frames of interest were voiced, and report; a packet's departure follows from its place in the loop."""
         reports = self._reports
         marks_of = {stream.number: marks for stream, marks in marked}
-        numbers = {number for number in reports.awaiting_voice if number in self._playing and number in self._row_of}
+        numbers = {number for number in reports.awaiting_voice if number in self._playing and number in self._frames}
         numbers.update(marks_of)
-        if not numbers:
-            return
-        ordered = sorted(numbers)
-        rows = [self._row_of[number] for number in ordered]
-        voiced = energy_voiced(pcm[rows])
-        for number, row, is_voiced in zip(ordered, rows, voiced.tolist(), strict=True):
-            reports.take(number, marks_of.get(number, []), begun_at + (row + 1) * packet_s, voiced=is_voiced)
+        for number in sorted(numbers, key=lambda each: self._order.get(each, 0)):
+            frame, place = self._frames[number], self._order[number]
+            voiced = bool(energy_voiced(frame[None])[0])
+            at = begun_at + (min(place, len(self._departures)) + 1) * packet_s
+            reports.take(number, marks_of.get(number, []), at, voiced=voiced, rate_hz=len(frame) * 1000 // FRAME_MS)
 
     def report_stopped(self, stream: Stream, now: float) -> None:
         """Tell at once of plays that were stopped without anything left to send."""
         marks = stream.plays.take_marks()
         if marks:
-            self._reports.take(stream.number, marks, now, voiced=False)
+            self._reports.take(stream.number, marks, now, voiced=False, rate_hz=stream.rate_hz)
 
 
-def frames_per_packet(ptime_ms: int) -> int:
-    """How many 20 ms frames a packet holds when the peer prefers `ptime_ms`: whole frames, at least one (RFC 8866 section 6.4: a wish)."""
-    return min(max(ptime_ms // FRAME_MS, 1), MAX_FRAMES_PER_PACKET)
-
-
-def _is_alone(leg: Leg) -> bool:
+def _is_single(stream: Stream, leg: Leg) -> bool:
     config = leg.config
-    return not leg.digits_out.is_idle or (config is not None and frames_per_packet(config.ptime_ms) > 1)
+    fits = leg.is_g711_out and stream.rate_hz == _BATCH_RATE_HZ and config is not None and packet_ms(config.ptime_ms) == FRAME_MS
+    return not (fits and leg.digits_out.is_idle)
