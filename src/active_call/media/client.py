@@ -89,7 +89,7 @@ class MediaPool:
         free = [worker for worker in alive if worker.has_room()]
         if not free:
             raise MediaRefused("full")
-        worker = min(free, key=lambda candidate: candidate.status.n_streams)
+        worker = min(free, key=lambda candidate: (candidate.expected_share(), candidate.status.n_streams))
         stream = self._next_stream
         self._next_stream += 1
         ip = (self._bind_ip if bind_ip is None else bind_ip) if rtp else ""

@@ -263,10 +263,11 @@ class StreamClosed(Link, frozen=True, array_like=True, tag="closed"):
 
 
 class Load(Link, frozen=True, array_like=True, tag="load"):
-    """Once a second: how the tick is doing. `late_ms` are percentiles of the tick's start over that second."""
+    """Once a second: how the tick is doing. `tick_late_ms_*` are percentiles of the tick's start over that second."""
 
     streams: int
     tick_late_ms_p50: float
+    tick_late_ms_p90: float
     tick_late_ms_p99: float
     tick_late_ms_max: float
     tick_cpu_ms_mean: float

@@ -34,6 +34,7 @@ class LoadMeter:
         load = Load(
             streams=n_streams,
             tick_late_ms_p50=percentile(late_ms, 50),
+            tick_late_ms_p90=percentile(late_ms, 90),
             tick_late_ms_p99=percentile(late_ms, 99),
             tick_late_ms_max=late_ms[-1] if late_ms else 0.0,
             tick_cpu_ms_mean=(cpu_s - self._cpu_s) * 1000 / max(len(late_ms), 1),

@@ -20,6 +20,7 @@ from typing import Final
 from active_call.base.errors import MediaError
 from active_call.base.world import Clock
 from active_call.media import link
+from active_call.media.admission import Admission
 from active_call.media.link import Load, Opened, OpenFailed, OpenStream, Report, StreamClosed
 from active_call.media.process import MediaProcess, WorkerOptions, spawn
 from active_call.media.remote_stream import MediaStream, StreamLost
@@ -30,8 +31,6 @@ FIRST_BACK_OFF_S: Final = 0.25
 LAST_BACK_OFF_S: Final = 10.0
 STEADY_AFTER_S: Final = 30.0
 """A process that has lived this long is replaced at once when it dies, and its back-off starts afresh."""
-OVERLOADED_LATE_MS: Final = 10.0
-"""When half of a second's ticks start later than this, the core is full: every further call would harm all."""
 
 ReportCallback = Callable[[Report | StreamLost], None]
 
@@ -73,12 +72,16 @@ class SupervisedWorker:
         self._opening: dict[int, asyncio.Future[Opened]] = {}
         self._closing: dict[int, asyncio.Future[StreamClosed | None]] = {}
         self._stopping = False
+        self._admission = Admission()
 
     def has_room(self) -> bool:
-        """Whether a stream more is welcome: there is a slot, and the ticks of the last second kept their time."""
-        load = self.status.last_load
-        is_overloaded = load is not None and load.tick_late_ms_p50 > OVERLOADED_LATE_MS
-        return self.status.alive and self.status.n_streams < self.capacity and not is_overloaded
+        """Whether a stream more is welcome: there is a slot, and the ticks have time for it."""
+        status = self.status
+        return status.alive and status.n_streams < self.capacity and self._admission.has_room(status.n_streams)
+
+    def expected_share(self) -> float:
+        """How much of its time the process is expected to need with the streams that it has now."""
+        return self._admission.expected_share(self.status.n_streams)
 
     async def supervise(self) -> None:
         """Keep a process running until cancelled; then end it in order."""
@@ -115,6 +118,7 @@ class SupervisedWorker:
             self._process = None
             self._lose_streams(process, expected=graceful)
             self.status.pid, self.status.last_load = 0, None
+            self._admission = Admission()
 
     def _lose_streams(self, process: MediaProcess, *, expected: bool) -> None:
         reason = f"media process {process.pid} ended with code {process.return_code}"
@@ -178,7 +182,7 @@ class SupervisedWorker:
     def _receive(self, report: Report) -> None:
         match report:
             case Load():
-                self.status.last_load = report
+                self._take_load(report)
                 return
             case Opened():
                 self._settle_open(report.stream, report)
@@ -198,6 +202,20 @@ class SupervisedWorker:
                 on_report(report)
             except Exception:
                 self._logger.exception("report callback failed", extra={"stream": report.stream, "report": type(report).__name__})
+
+    def _take_load(self, load: Load) -> None:
+        self.status.last_load = load
+        if self._admission.take(load):
+            fields = {
+                "worker": self._options.index,
+                "streams": load.streams,
+                "tick_cpu_ms": round(load.tick_cpu_ms_mean, 1),
+                "tick_late_ms_p90": round(load.tick_late_ms_p90, 1),
+            }
+            if self._admission.is_open:
+                self._logger.info("media process takes calls again", extra=fields)
+            else:
+                self._logger.warning("media process takes no more calls", extra=fields)
 
     def _settle_open(self, stream: int, outcome: Opened | MediaRefused) -> None:
         opening = self._opening.get(stream)
