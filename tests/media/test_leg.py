@@ -58,4 +58,4 @@ def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: L
     assert frames == [bytes([sequence]) * 160 for sequence in (1, 2, 3, 4)]
     assert receive(before, 5, 10.02 + OLD_KEY_S) == 4
     assert receive(after, 6, 10.02 + OLD_KEY_S) == 5
-    assert leg.dropped == 1
+    assert leg.refused.unauthentic == 1

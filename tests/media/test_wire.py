@@ -197,8 +197,8 @@ def test_digits_to_the_peer_follow_rfc_4733_and_the_sound_goes_on_behind_them(me
     run(story())
 
 
-@pytest.mark.parametrize("payload_type", [13, 18, 97])
-def test_comfort_noise_and_unknown_payload_types_are_dropped_and_counted(media: Any, saw: Bytes, payload_type: int) -> None:
+@pytest.mark.parametrize(("payload_type", "n_dropped"), [(13, 0), (18, 5), (97, 5)])
+def test_comfort_noise_and_unknown_payload_types_are_never_heard(media: Any, saw: Bytes, payload_type: int, n_dropped: int) -> None:
     async def story() -> None:
         async with media.call() as call:
             call.stream.listen(detect=False, forward_audio=True)
@@ -206,7 +206,7 @@ def test_comfort_noise_and_unknown_payload_types_are_dropped_and_counted(media: 
             await call.talk([saw(160)] * 5, payload_type=payload_type)
             await call.talk([SILENCE] * 10)
             closed = await call.stream.close()
-            assert closed.packets_dropped == 5
+            assert closed.packets_dropped == n_dropped
             assert not any(np.frombuffer(audio.pcm, np.int16).any() for audio in call.told(CallerAudio))
 
     run(story())

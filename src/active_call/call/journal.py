@@ -34,6 +34,7 @@ class Journal:
         self.is_recording = False
         self._recording_ms: float | None = None
         self._recording_error = ""
+        self._problems: list[dict[str, str]] = []
 
     def note(self, event: events.Event) -> None:
         """Write down an event with its time stamp."""
@@ -49,6 +50,8 @@ class Journal:
                 self._latency = event
             case events.AddHistory():
                 self._add_line(event)
+            case events.MediaProblem():
+                self._note_problem(event)
             case events.Error(sender=sender, error=error):
                 if not self._facts.error and sender in ("call", "asr", "tts", "llm"):
                     self._facts.error = f"{sender}: {error}"
@@ -123,9 +126,21 @@ class Journal:
         facts = dict(self.media)
         if self._recording_error:
             facts["recording_error"] = self._recording_error
+        if self._problems:
+            facts["problems"] = self._problems
         if self._n_left_out:
             facts["events_left_out"] = self._n_left_out
         return facts
+
+    def _note_problem(self, event: events.MediaProblem) -> None:
+        """Each problem once, with its beginning and its end."""
+        at = datetime.fromtimestamp(event.timestamp / 1000, UTC).isoformat()
+        if not event.over:
+            self._problems.append({"problem": event.problem, "detail": event.detail, "at": at})
+            return
+        for problem in self._problems:
+            if problem["problem"] == event.problem:
+                problem.setdefault("overAt", at)
 
     def _add_line(self, event: events.AddHistory) -> None:
         is_agent = event.speaker in AGENT_SPEAKERS

@@ -385,6 +385,10 @@ class Session:
             case link.StreamDead(silent_s=silent_s):
                 self.facts.error = f"no media from the peer for {silent_s:.0f} s"
                 self.hang_up(by="system", cause="rtp_timeout", reason=self.facts.error)
+            case link.MediaProblem():
+                self.emit(events.MediaProblem(problem=report.name, detail=report.detail, over=report.over))
+                if not report.over:
+                    self.log.warning("one-way audio", extra={"problem": report.name, "detail": report.detail})
             case StreamLost(reason=reason):
                 self.journal.is_recording = False
                 self.facts.error = f"media process lost: {reason}"

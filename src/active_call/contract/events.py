@@ -232,8 +232,16 @@ class Turn(EventBase, frozen=True, kw_only=True, rename="camel", tag="turn"):
     added: float | None = None
 
 
+class MediaProblem(EventBase, frozen=True, kw_only=True, rename="camel", tag="mediaProblem"):
+    """Sound goes one way only: `nothing_received`, `receiving_stopped` or `not_heard`. `over`: it goes both ways again."""
+
+    problem: str
+    detail: str = ""
+    over: bool = False
+
+
 Event = (
     Incoming | Ringing | Answer | Reject | MediaReady | Hangup | Speaking | Silence | Eou | AsrDelta | AsrFinal | TrackStart
     | TrackEnd | Interruption | Dtmf | Hold | Inactivity | TransferRequest | Message | RingbackState | AnswerMachineDetection
-    | FunctionCall | Metrics | Error | AddHistory | Custom | Other | Binary | Ping | Transfer | Turn
+    | FunctionCall | Metrics | Error | AddHistory | Custom | Other | Binary | Ping | Transfer | Turn | MediaProblem
 )  # fmt: skip

@@ -30,7 +30,7 @@ class Sent:
 class ControlProtocol:
     """The RTCP of a leg. `due_at` is when the next report is to go."""
 
-    __slots__ = ("_clock", "_cname", "_leg", "_random", "_ssrc", "due_at", "round_trip_ms")
+    __slots__ = ("_clock", "_cname", "_leg", "_random", "_ssrc", "due_at", "fraction_lost", "round_trip_ms")
 
     def __init__(self, leg: Leg, ssrc: int, clock: Clock, randomness: Randomness) -> None:
         self._leg = leg
@@ -40,6 +40,8 @@ class ControlProtocol:
         self._cname = randomness.token(12)
         """Short-term persistent, random (RFC 7022 section 4.2): it names this stream and nobody."""
         self.round_trip_ms = -1.0
+        self.fraction_lost = -1
+        """Of 256, what the peer's latest report says of our packets; -1 when there is none since it was last taken."""
         self.due_at = clock.now() + randomness.uniform(0.25, 0.75) * INTERVAL_S
 
     def send_report(self, sent: Sent, now: float) -> None:
@@ -80,16 +82,21 @@ class ControlProtocol:
             return
         compound = datagram if leg.srtp_in is None else leg.srtp_in.unprotect_rtcp(datagram)
         if compound is None or leg.config is None:
-            leg.dropped += 1
+            leg.refused.unauthentic += compound is None
             return
         try:
             packets = rtcp.parse_compound(compound)
         except ParseError:
-            leg.dropped += 1
+            leg.refused.malformed += 1
             return
         for packet in packets:
             if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
                 self._take(packet, now, rtcp.ntp_time(unix_now))
+
+    def take_fraction_lost(self) -> int:
+        """The `fraction_lost` of the latest report, once."""
+        fraction, self.fraction_lost = self.fraction_lost, -1
+        return fraction
 
     def _take(self, report: rtcp.SenderReport | rtcp.ReceiverReport, now: float, arrival_ntp: int) -> None:
         reception = self._leg.reception
@@ -98,5 +105,6 @@ class ControlProtocol:
         for block in report.reports:
             if block.ssrc == self._ssrc:
                 round_trip_s = rtcp.round_trip_s(block, arrival_ntp)
+                self.fraction_lost = block.fraction_lost
                 if round_trip_s is not None:
                     self.round_trip_ms = round_trip_s * 1000

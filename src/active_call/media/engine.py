@@ -137,6 +137,7 @@ class Engine:
         if now >= control.due_at:
             control.send_report(self._sent(stream), now)
         leg.flush_digits(now)
+        self._watch_direction(stream, leg, control, now)
         silent_s = now - leg.last_arrival
         limit_s = leg.config.rtp_timeout_s
         if leg.config.receive and 0 < limit_s <= silent_s:
@@ -145,6 +146,18 @@ class Engine:
                 self._emit(link.StreamDead(stream.number, silent_s))
         else:
             stream.dead_reported = False
+
+    def _watch_direction(self, stream: Stream, leg: Leg, control: ControlProtocol, now: float) -> None:
+        if leg.config is None:
+            return
+        problems = stream.one_way.look(
+            now, wanted=leg.config.receive, n_received=leg.n_received, last_arrival=leg.last_arrival, refused=leg.refused
+        )
+        fraction_lost = control.take_fraction_lost()
+        if fraction_lost >= 0:
+            problems += stream.one_way.take_report(fraction_lost, int(self._batch.n_packets[stream.slot]))
+        for problem in problems:
+            self._emit(link.MediaProblem(stream.number, problem.name, problem.detail, problem.over))
 
     def _sent(self, stream: Stream) -> Sent:
         slot, batch = stream.slot, self._batch
@@ -298,7 +311,7 @@ class Engine:
             packets_received=leg.n_received,
             packets_lost=leg.n_lost,
             packets_late=leg.jitter.late,
-            packets_dropped=leg.dropped,
+            packets_dropped=leg.refused.total,
             jitter_ms=leg.reception.jitter_ms if leg.reception else 0.0,
             round_trip_ms=control.round_trip_ms,
         )

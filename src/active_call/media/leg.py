@@ -4,7 +4,7 @@ Datagrams enter through `receive_rtp`, frames leave the jitter buffer in `pop`; 
 `destination`, which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
 
 The order of the gates: authentic (when secured), an RTP header, an agreed payload type, an accepted source. What fails one is counted in
-`dropped` and changes nothing.
+`refused` and changes nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from active_call.codec.table import CODECS, PCMA, PCMU, Codec
 from active_call.media.latch import Latch
 from active_call.media.link import ConfigureRtp, DigitReceived, Link, MediaStarted
 from active_call.media.mixer import Samples
+from active_call.media.one_way import Refused
 from active_call.media.udp import ANCILLARY_BYTES, arrival
 from active_call.rtp.dtmf import DigitReceiver, DigitSender
 from active_call.rtp.jitter import JitterBuffer
@@ -72,7 +73,6 @@ class Leg:
         "destination",
         "digits_in",
         "digits_out",
-        "dropped",
         "emit",
         "jitter",
         "last_arrival",
@@ -82,6 +82,7 @@ class Leg:
         "prior_lost",
         "receive_codec",
         "reception",
+        "refused",
         "rtcp_socket",
         "rtp_socket",
         "send_codec",
@@ -118,7 +119,8 @@ class Leg:
         self.reception: ReceiveStream | None = None
         self.started = False
         self.last_arrival = 0.0
-        self.n_received = self.prior_lost = self.dropped = self.send_errors = 0
+        self.n_received = self.prior_lost = self.send_errors = 0
+        self.refused = Refused()
         self._audio_type = -1
         self._last_timestamp = 0
         self._event_types: frozenset[int] = frozenset()
@@ -154,7 +156,7 @@ class Leg:
         self._audio_type = order.receive_payload_type
         events = {order.receive_event_type, order.send_event_type} - {-1, order.receive_payload_type, COMFORT_NOISE}
         self._event_types = frozenset(events)
-        self._known_types = (self._event_types | {order.receive_payload_type}) - {COMFORT_NOISE}
+        self._known_types = self._event_types | {order.receive_payload_type, COMFORT_NOISE}
         self.send_codec = send_codec
         if before is None or receive_codec is not self.receive_codec:
             self.receive_codec = receive_codec
@@ -190,7 +192,10 @@ class Leg:
                 size = self._unprotect_old(self._old_srtp_in, n_sealed, now)
         config = self.config
         if size < HEADER_BYTES or config is None:
-            self.dropped += 1
+            if size < 0:
+                self.refused.unauthentic += 1
+            else:
+                self.refused.malformed += 1
             return
         flags, payload_type, sequence, timestamp, ssrc = unpack_header(intake.view)
         start, end = HEADER_BYTES, size
@@ -198,20 +203,23 @@ class Leg:
             try:
                 start, end = payload_bounds(intake.view[:size], flags)
             except ParseError:
-                self.dropped += 1
+                self.refused.malformed += 1
                 return
         payload_type &= 0x7F
         latch = self.latch
         if address == latch.source and latch.candidate is None and payload_type in self._known_types:
             latch.heard_at = now  # nearly always; the same as what follows
-        elif payload_type not in self._known_types or not self._accept(address, ssrc, sequence, now):
-            self.dropped += 1
+        elif payload_type not in self._known_types:
+            self.refused.unknown_type += 1
+            return
+        elif not self._accept(address, ssrc, sequence, now):
+            self.refused.wrong_source += 1
             return
         reception = self.reception
         if reception is None or reception.ssrc != ssrc:
             reception = self._begin_source(ssrc, address, now)
         if not reception.receive(sequence, timestamp, now):
-            self.dropped += 1
+            self.refused.malformed += 1
             return
         self.n_received += 1
         self.last_arrival = now
@@ -220,7 +228,9 @@ class Leg:
         if payload_type == self._audio_type:
             self._last_timestamp = timestamp
             self.jitter.push(sequence, timestamp, intake.view[start:end].tobytes(), now)
-        else:
+            return
+        self.jitter.pass_over(sequence)
+        if payload_type != COMFORT_NOISE:
             self._receive_event(intake.view[start:end].tobytes(), timestamp, now)
 
     def _unprotect_old(self, srtp: SrtpSession, n_bytes: int, now: float) -> int:
@@ -252,7 +262,7 @@ class Leg:
         try:
             digit = self.digits_in.receive(payload, timestamp)
         except ParseError:
-            self.dropped += 1
+            self.refused.malformed += 1
             return
         if digit is not None:
             self.emit(DigitReceived(self._stream, digit.digit, digit.duration_ms, now))

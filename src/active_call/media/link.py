@@ -239,6 +239,15 @@ class StreamDead(Link, frozen=True, array_like=True, tag="dead"):
     silent_s: float
 
 
+class MediaProblem(Link, frozen=True, array_like=True, tag="problem"):
+    """Sound goes one way only, or does so no more (`over`); the names are those of `media.one_way`."""
+
+    stream: int
+    name: str
+    detail: str
+    over: bool = False
+
+
 class RecordingEnded(Link, frozen=True, array_like=True, tag="recorded"):
     """The file is complete (`error` empty), or could not be written further."""
 
@@ -285,5 +294,5 @@ Order = (
 )  # fmt: skip
 Report = (
     Ready | Opened | OpenFailed | MediaStarted | SpeechStarted | SpeechEnded | CallerAudio | DigitReceived | PlayStarted | PlayEnded
-    | PlayStarved | StreamDead | RecordingEnded | StreamClosed | Load
+    | PlayStarved | StreamDead | MediaProblem | RecordingEnded | StreamClosed | Load
 )  # fmt: skip

@@ -8,13 +8,26 @@ from collections.abc import Iterator
 from active_call.media.control_protocol import ControlProtocol
 from active_call.media.leg import Leg
 from active_call.media.link import Listen
+from active_call.media.one_way import OneWayWatch
 from active_call.media.sources import PlayQueue
 
 
 class Stream:
     """One stream. `leg` and `control` are None when it was opened without RTP; its plays then run on the clock alone."""
 
-    __slots__ = ("control", "dead_reported", "leg", "listen", "number", "plays", "rate_hz", "recording", "recording_rate_hz", "slot")
+    __slots__ = (
+        "control",
+        "dead_reported",
+        "leg",
+        "listen",
+        "number",
+        "one_way",
+        "plays",
+        "rate_hz",
+        "recording",
+        "recording_rate_hz",
+        "slot",
+    )
 
     def __init__(self, number: int, slot: int, leg: Leg | None, control: ControlProtocol | None, rate_hz: int = 8000) -> None:
         self.number = number
@@ -25,6 +38,7 @@ class Stream:
         """Of its plays: that of its first codec. Another codec in mid-call does not change it, so that what is queued keeps its place."""
         self.plays = PlayQueue(rate_hz)
         self.listen = Listen(number, detect=False, forward_audio=False)
+        self.one_way = OneWayWatch()
         self.recording = 0
         self.recording_rate_hz = 0
         self.dead_reported = False
