@@ -1,0 +1,91 @@
+"""The machine under the bench: which core belongs to whom, what a process has used, and what others took meanwhile.
+
+All of it is read from /proc. Where the kernel does not say or does not permit, the figures are 0 and nothing is pinned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_IDLE, _IOWAIT, _STEAL = 3, 4, 7
+"""Columns of /proc/stat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Who runs where. `media` is None when nothing can be pinned (one core, or not permitted)."""
+
+    media: int | None
+    peers: tuple[int, ...]
+
+
+def choose_cores() -> Cores:
+    """The last core for the media process, the others for everybody else: interrupts are at home on the first."""
+    try:
+        available = sorted(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        return Cores(None, ())
+    return Cores(None, ()) if len(available) < 2 else Cores(available[-1], tuple(available[:-1]))
+
+
+def pin(pid: int, cores: tuple[int, ...]) -> bool:
+    """Keep every thread of `pid` on `cores`; whether that was permitted."""
+    try:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Processor time in seconds so far. `waited_s`: able to run, but not let by the scheduler; of the process's first thread."""
+
+    user_s: float
+    system_s: float
+    waited_s: float
+
+
+def usage(pid: int) -> Usage:
+    """Of one process with all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    waited_s = 0.0
+    with contextlib.suppress(OSError, IndexError):
+        waited_s = int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[1]) * 1e-9
+    return Usage(int(fields[11]) / _TICKS_PER_S, int(fields[12]) / _TICKS_PER_S, waited_s)
+
+
+@dataclass(frozen=True, slots=True)
+class CoreTimes:
+    """Seconds of one core so far."""
+
+    busy_s: float
+    steal_s: float
+
+
+def core_times(core: int | None) -> CoreTimes:
+    """Of `core`, or of the whole machine. `steal_s` is what the host gave to other machines."""
+    name = "cpu" if core is None else f"cpu{core}"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+            if line.startswith(f"{name} "):
+                ticks = [int(field) for field in line.split()[1:9]]
+                return CoreTimes((sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT]) / _TICKS_PER_S, ticks[_STEAL] / _TICKS_PER_S)
+    return CoreTimes(0.0, 0.0)
+
+
+def dropped_by_kernel(ports: set[int]) -> int:
+    """Datagrams that found the receive buffer of one of these local UDP ports full."""
+    count = 0
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]:
+            fields = line.split()
+            if int(fields[1].rpartition(":")[2], 16) in ports:
+                count += int(fields[-1])
+    return count

@@ -1,0 +1,22 @@
+"""`active-call bench` as a user runs it, briefly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+
+def test_bench_media_prints_one_json_object_and_loses_nothing() -> None:
+    command = [sys.executable, "-m", "active_call.server.cli", "bench", "media"]
+    options = ["--calls", "8", "--seconds", "2", "--srtp", "--vad", "--record", "4", "--json"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=True)
+    (line,) = done.stdout.splitlines()
+    figures = json.loads(line)
+    assert figures["calls"] == 8
+    assert figures["lost"] == figures["wrong"] == figures["refused"] == figures["starved"] == 0
+    assert 0.8 < figures["speech"]["found"] / figures["speech"]["spoken"] <= 1.1
+    for name in ("tick_late_ms", "packet_offset_ms", "sender_late_ms"):
+        assert 0 <= figures[name]["p50"] <= figures[name]["p99"] <= figures[name]["max"]
+    assert figures["cpu_ms_per_call_second"] > 0
+    assert figures["rss_mb"] > 10
