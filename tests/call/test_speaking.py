@@ -1,10 +1,19 @@
-"""Which words were heard, from what the playout counted."""
+"""Which words were heard, from what the playout counted; and files, which are sent as fast as they are heard."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
 import pytest
 
-from active_call.call.speaking import _Piece, heard_words
+from active_call.base.errors import MediaError
+from active_call.call.latency import TurnClock
+from active_call.call.speaking import Speaking, _Piece, heard_words
+from active_call.contract import commands, events
+from active_call.media import link
+from active_call.testing.fake_call import FakeStream
+from active_call.testing.virtual_time import VirtualClock, VirtualLoop, run_virtually
 
 PIECES = [_Piece("Good morning.", 1000.0), _Piece("We are open from nine to five.", 2000.0)]
 
@@ -28,3 +37,117 @@ def test_heard_words_follow_the_samples(heard_ms: float, words: str) -> None:
 
 def test_heard_words_of_a_piece_without_sound_yet_are_none() -> None:
     assert heard_words([_Piece("Not made yet.")], 100.0) == ("", 0)
+
+
+class Files:
+    """A library with one long file, which counts what was taken from it."""
+
+    def __init__(self, seconds: float, fails_after_s: float | None = None) -> None:
+        self._seconds = seconds
+        self._fails_after_s = fails_after_s
+        self.taken_s = 0.0
+        self.n_open = 0
+
+    async def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
+        self.n_open += 1
+        try:
+            while self.taken_s < self._seconds:
+                if self._fails_after_s is not None and self.taken_s >= self._fails_after_s:
+                    raise MediaError(f"{source}: 404 Not Found")
+                self.taken_s += 0.5
+                yield b"\1\0" * (rate_hz // 2)
+        finally:
+            self.n_open -= 1
+
+
+class Player:
+    """Speaking over a pretended stream, in virtual time."""
+
+    def __init__(self, files: Files) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self.loop = loop
+        self.files = files
+        self.events: list[events.Event] = []
+        self.stream = FakeStream(self._report)
+        self.speaking = Speaking(
+            emit=self.events.append, clock=VirtualClock(loop), turn=TurnClock(), on_auto_hangup=lambda: None, sounds=files
+        )
+        self.speaking.use(self.stream, None)  # type: ignore[arg-type]
+
+    def _report(self, report: link.Report) -> None:
+        match report:
+            case link.PlayStarted():
+                self.speaking.play_started(report)
+            case link.PlayLow():
+                self.speaking.play_low(report)
+            case link.PlayEnded():
+                self.speaking.play_ended(report)
+
+
+def with_player(files: Files, work: Callable[[Player], Awaitable[None]]) -> None:
+    async def body() -> None:
+        player = Player(files)
+        task = asyncio.create_task(player.speaking.run())
+        try:
+            await work(player)
+        finally:
+            task.cancel()
+            await player.stream.close()
+
+    run_virtually(body())
+
+
+def test_long_file_is_sent_only_some_seconds_ahead_and_heard_whole() -> None:
+    async def work(player: Player) -> None:
+        player.speaking.play(commands.Play(url="long.wav"))
+        for second in range(1, 600):
+            await asyncio.sleep(1)
+            assert player.files.taken_s <= second + 5
+        await asyncio.sleep(2)
+        (ended,) = [event for event in player.events if isinstance(event, events.TrackEnd)]
+        assert (ended.play_id, ended.duration) == ("long.wav", 600_000)
+
+    with_player(Files(600), work)
+
+
+def test_paused_file_takes_no_more_and_goes_on_afterwards() -> None:
+    async def work(player: Player) -> None:
+        player.speaking.play(commands.Play(url="long.wav"))
+        await asyncio.sleep(3)
+        player.speaking.pause(True)
+        await asyncio.sleep(1)
+        taken_s = player.files.taken_s
+        await asyncio.sleep(100)
+        assert player.files.taken_s == taken_s
+        player.speaking.pause(False)
+        await asyncio.sleep(20)
+        assert [event.duration for event in player.events if isinstance(event, events.TrackEnd)] == [20_000]
+
+    with_player(Files(20), work)
+
+
+def test_file_that_is_replaced_is_let_go_and_the_next_one_begins() -> None:
+    async def work(player: Player) -> None:
+        player.speaking.play(commands.Play(url="long.wav"))
+        await asyncio.sleep(10)
+        player.speaking.play(commands.Play(url="other.wav"))
+        await asyncio.sleep(0.1)
+        assert player.files.n_open == 1
+        cut = [event for event in player.events if isinstance(event, events.Interruption)]
+        assert [event.play_id for event in cut] == ["long.wav"]
+        assert cut[0].current == pytest.approx(10_000, abs=100)
+
+    with_player(Files(600), work)
+
+
+def test_file_that_fails_is_told_as_an_error_and_its_play_ends() -> None:
+    async def work(player: Player) -> None:
+        player.speaking.play(commands.Play(url="https://example.com/a.mp3"))
+        await asyncio.sleep(5)
+        (error,) = [event for event in player.events if isinstance(event, events.Error)]
+        assert (error.sender, error.error) == ("play", "https://example.com/a.mp3: 404 Not Found")
+        assert [event.duration for event in player.events if isinstance(event, events.TrackEnd)] == [1000]
+        assert not player.speaking.is_speaking
+
+    with_player(Files(600, fails_after_s=1.0), work)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.media.mixer import Samples, add_saturated, faded_out
-from active_call.media.sources import Began, Finished, PlayQueue, RanDry
+from active_call.media.sources import Began, Finished, PlayQueue, RanDry, RunsLow
 
 FRAME = 160
 
@@ -84,7 +84,7 @@ def test_stop_without_fade_is_silent_at_once() -> None:
     plays.append("a", ramp(1000))
     read(plays)
     plays.stop(0)
-    assert plays.take_marks() == [Began("a"), Finished("a", False, 160, 1000)]
+    assert plays.take_marks() == [Began("a"), RunsLow("a", 840), Finished("a", False, 160, 1000)]
     assert not read(plays).any()
 
 
@@ -114,12 +114,30 @@ def test_play_that_runs_dry_tells_once_and_again_after_more_came() -> None:
     plays = PlayQueue()
     plays.append("a", ramp(160))
     read(plays)
-    assert plays.take_marks() == [Began("a")]
+    assert plays.take_marks() == [Began("a"), RunsLow("a", 0)]
     read(plays, 3)
     assert plays.take_marks() == [RanDry("a")]
     plays.append("a", ramp(100, first=161))
     assert read(plays)[:100].tolist() == list(range(161, 261))
-    assert plays.take_marks() == [RanDry("a")]
+    assert plays.take_marks() == [RunsLow("a", 0), RanDry("a")]
+
+
+def test_play_that_runs_low_tells_once_until_more_comes_and_not_at_all_when_it_is_closed() -> None:
+    plays = PlayQueue()
+    for _ in range(6):
+        plays.append("a", ramp(4000))
+    read(plays, 49)
+    assert plays.take_marks() == [Began("a")]
+    read(plays, 1)
+    assert plays.take_marks() == [RunsLow("a", 16_000)]
+    read(plays, 50)
+    assert plays.take_marks() == []
+    plays.append("a", ramp(4000))
+    read(plays, 25)
+    assert plays.take_marks() == [RunsLow("a", 8000)]
+    plays.append("a", ramp(4000), end=True)
+    read(plays, 75)
+    assert plays.take_marks() == [Finished("a", True, 32_000, 32_000)]
 
 
 def test_stop_while_paused_lets_nothing_more_be_heard() -> None:

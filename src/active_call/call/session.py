@@ -31,7 +31,7 @@ from active_call.call.log import CallLog
 from active_call.call.opening import Fatal, Opening, Routed
 from active_call.call.options import choose_speech, merged
 from active_call.call.routing import Playbooks, Router
-from active_call.call.speaking import Speaking
+from active_call.call.speaking import SoundSource, Speaking
 from active_call.call.state import CallFacts, Phase
 from active_call.call.transfer import Transfer
 from active_call.contract import commands, events
@@ -69,7 +69,7 @@ class CallServices:
     recording: RecordingPolicy | None = None
     defaults: CallOption = field(default_factory=CallOption)
     accept_timeout_s: float = ROUTE_DEADLINE_S
-    sounds_folder: Path = field(default_factory=Path)
+    sounds: SoundSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Session:
             clock=self._clock,
             turn=self.turn,
             on_auto_hangup=lambda: self.hang_up(by="agent", cause="autohangup"),
-            sounds_folder=services.sounds_folder,
+            sounds=services.sounds,
         )
         self.transfer = Transfer(leg, self.emit, lambda: self.hang_up(by="agent", cause="transferred"))
         leg.attach(self.post)
@@ -374,6 +374,8 @@ class Session:
                 trace = self.turn.agent_voiced(report.voiced_at, text)
                 if trace is not None:
                     self.emit(trace)
+            case link.PlayLow():
+                self.speaking.play_low(report)
             case link.PlayEnded():
                 self._last_activity_at = report.at
                 self.speaking.play_ended(report)

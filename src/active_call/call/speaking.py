@@ -2,7 +2,7 @@
 
 Commands become jobs that one task works off in order, so that sentences are synthesised ahead of what plays. A play (playId) is made of
 pieces; its text and the samples of each piece are kept, so that an interruption can say which words were heard. A play that is stopped
-takes its unfinished jobs with it.
+takes its unfinished jobs with it. Of a file only some seconds are sent ahead of what is heard.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import base64
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Protocol
 
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import Clock
@@ -20,12 +20,21 @@ from active_call.call.latency import TurnClock
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
 from active_call.media.client import MediaStream
-from active_call.media.files import read_sound
-from active_call.media.link import PlayEnded, PlayStarted
+from active_call.media.link import PlayEnded, PlayLow, PlayStarted
 from active_call.providers.base import Synthesiser
 
 DEFAULT_FADE_MS = 40
 INLINE_AUDIO_RATE_HZ = 16_000
+AHEAD_MS = 4000.0
+"""So much of a file may wait in the media process; `PlayLow` asks for more when two seconds are left."""
+
+
+class SoundSource(Protocol):
+    """Where the sound of files and URLs comes from."""
+
+    def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
+        """s16le mono at `rate_hz`. Raises MediaError with the source and the reason."""
+        ...
 
 
 @dataclass(slots=True)
@@ -43,6 +52,10 @@ class _Play:
     auto_hangup: bool = False
     closed: bool = False
     stopped: bool = False
+    room_ms: float = AHEAD_MS
+    """How much more of a file the media process takes at present."""
+    has_news: asyncio.Event = field(default_factory=asyncio.Event)
+    """There is room, or the play was stopped."""
 
     @property
     def text(self) -> str:
@@ -74,13 +87,13 @@ class Speaking:
         clock: Clock,
         turn: TurnClock,
         on_auto_hangup: Callable[[], None],
-        sounds_folder: Path,
+        sounds: SoundSource | None,
     ) -> None:
         self._emit = emit
         self._clock = clock
         self._turn = turn
         self._on_auto_hangup = on_auto_hangup
-        self._sounds_folder = sounds_folder
+        self._sounds = sounds
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._plays: dict[str, _Play] = {}
         self._stream: MediaStream | None = None
@@ -160,6 +173,7 @@ class Speaking:
     def _stop(self, play: _Play, fade_ms: int) -> None:
         if not play.stopped:
             play.stopped = True
+            play.has_news.set()
             if self._stream is not None:
                 self._stream.stop(play.id, fade_ms)
 
@@ -182,6 +196,9 @@ class Speaking:
     async def _sound(self, job: _Job) -> None:
         if self._stream is None:
             raise MediaError("the call has no media stream yet")
+        if job.source:
+            await self._sound_file(job, self._stream.rate_hz)
+            return
         stream = self._stream
         resampler: StreamResampler | None = None
         async with aclosing(self._pcm_of(job)) as pieces:
@@ -194,6 +211,21 @@ class Speaking:
         if resampler is not None:
             self._queue(job, resampler.flush())
 
+    async def _sound_file(self, job: _Job, rate_hz: int) -> None:
+        """Send a file as fast as it is heard, some seconds ahead."""
+        if self._sounds is None:
+            raise MediaError(f"{job.source}: there is no library of sounds to play it from")
+        play = job.play
+        async with aclosing(self._sounds.pieces(job.source, rate_hz)) as pieces:
+            async for pcm in pieces:
+                if play.stopped:
+                    return
+                self._queue(job, pcm)
+                play.room_ms -= len(pcm) / 2 * 1000 / rate_hz
+                while play.room_ms <= 0 and not play.stopped:
+                    play.has_news.clear()
+                    await play.has_news.wait()
+
     def _queue(self, job: _Job, pcm: bytes) -> None:
         if not pcm or self._stream is None or job.play.stopped:
             return
@@ -204,9 +236,6 @@ class Speaking:
     async def _pcm_of(self, job: _Job) -> AsyncGenerator[tuple[bytes, int], None]:
         if job.pcm:
             yield job.pcm, job.rate_hz
-        elif job.source:
-            sound = await read_sound(job.source, self._sounds_folder)
-            yield sound.pcm, sound.rate_hz
         elif job.text:
             if self._synthesiser is None:
                 raise MediaError("no speech synthesis is configured for this call")
@@ -221,6 +250,13 @@ class Speaking:
         self._emit(events.TrackStart(play_id=report.play))
         play = self._plays.get(report.play)
         return play.text if play else ""
+
+    def play_low(self, report: PlayLow) -> None:
+        """The media process takes more of a file."""
+        play = self._plays.get(report.play)
+        if play is not None:
+            play.room_ms = AHEAD_MS - report.left_ms
+            play.has_news.set()
 
     def play_ended(self, report: PlayEnded) -> None:
         play = self._plays.get(report.play)

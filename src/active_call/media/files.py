@@ -1,74 +1,87 @@
-"""Sound files for playing: read as a whole, off the loop, into s16le mono.
+"""Sound files for playing: WAV, MP3, Ogg (Opus, Vorbis), FLAC and others become s16le mono at one rate, piece by piece.
 
-WAV (8 or 16 bit PCM, any channel count, mixed down). Knows nothing of calls.
+Bytes enter from a source that is read forwards and may block; pieces of PCM leave from a generator that runs in a thread of its owner.
+Knows no network, no cache and no call. Decoding, mixing down and resampling are FFmpeg's, through PyAV.
+
+FFmpeg opens nothing by itself here: it gets bytes only, and only demultiplexers that cannot name further files (no playlists).
 """
 
 from __future__ import annotations
 
-import asyncio
-import io
-import wave
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final, Protocol
 
-import httpx
-import numpy as np
+import av
+import av.audio
+import av.container
+import av.error
 
 from active_call.base.errors import MediaError
 
-FETCH_DEADLINE_S = 10.0
-MAX_SOUND_BYTES = 64 * 1024 * 1024
+FORMATS: Final = "wav,w64,mp3,ogg,flac,aac,aiff,au,matroska,mov,g722,mulaw,alaw"
+HEADERLESS: Final = {
+    ".ulaw": ("mulaw", "8000"),
+    ".ul": ("mulaw", "8000"),
+    ".alaw": ("alaw", "8000"),
+    ".al": ("alaw", "8000"),
+    ".g722": ("g722", ""),
+}
+"""Files of telephony that say nothing about themselves: the demultiplexer, and the rate where it must be told."""
+PROBE_BYTES: Final = 64 * 1024
+"""Enough to tell the format by; a slow server must not be waited for longer."""
+READ_BYTES: Final = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """s16le mono PCM and its rate."""
+class ByteSource(Protocol):
+    """Where the bytes of a file come from. With a `seek` method it may be read in any order, else it is read forwards only."""
 
-    pcm: bytes
-    rate_hz: int
-
-
-async def read_sound(source: str, folder: Path) -> Sound:
-    """Read a file (relative names from `folder`) or an http(s) URL. Raises MediaError that names the source."""
-    if source.startswith(("http://", "https://")):
-        data = await _fetch(source)
-        return await asyncio.to_thread(_decode, data, source)
-    path = Path(source.removeprefix("file://"))
-    return await asyncio.to_thread(_read, path if path.is_absolute() else folder / path)
+    def read(self, n_bytes: int, /) -> bytes:
+        """Up to `n_bytes`, at least one before the end; blocks until there are some."""
+        ...
 
 
-async def _fetch(url: str) -> bytes:
+def decode(source: ByteSource, name: str, rate_hz: int) -> Iterator[bytes]:
+    """Give the sound of `source` as s16le mono at `rate_hz`, as fast as it is asked for. Closes nothing.
+
+    `name` (a path or URL) is what errors call it, and its ending tells headerless files apart. Raises MediaError for what is no sound that
+    can be read, and whatever `source` raises.
+    """
     try:
-        async with httpx.AsyncClient(timeout=FETCH_DEADLINE_S, follow_redirects=True) as client:
-            response = await client.get(url)
-            response.raise_for_status()
-    except httpx.HTTPError as error:
-        raise MediaError(f"{url}: {error}") from error
-    return response.content
+        with _open(source, name) as container:
+            yield from _decode(container, name, rate_hz)
+    except av.error.FFmpegError as error:
+        raise MediaError(f"{name}: not a sound file that can be played ({error.strerror})") from error
 
 
-def _read(path: Path) -> Sound:
-    try:
-        if path.stat().st_size > MAX_SOUND_BYTES:
-            raise MediaError(f"{path}: larger than {MAX_SOUND_BYTES} bytes")
-        data = path.read_bytes()
-    except OSError as error:
-        raise MediaError(f"{path}: {error.strerror}") from error
-    return _decode(data, str(path))
+def _open(source: ByteSource, name: str) -> av.container.InputContainer:
+    options = {"format_whitelist": FORMATS, "probesize": str(PROBE_BYTES), "analyzeduration": "0"}
+    chosen, rate = HEADERLESS.get(PurePosixPath(name.partition("?")[0]).suffix.lower(), (None, ""))
+    if rate:
+        options["sample_rate"] = rate
+    return av.open(source, mode="r", format=chosen, options=options, buffer_size=READ_BYTES)
 
 
-def _decode(data: bytes, source: str) -> Sound:
-    try:
-        with wave.open(io.BytesIO(data)) as file:
-            channels, width, rate_hz, n_frames = file.getnchannels(), file.getsampwidth(), file.getframerate(), file.getnframes()
-            raw = file.readframes(n_frames)
-    except (wave.Error, EOFError) as error:
-        raise MediaError(f"{source}: not a PCM WAV file ({error})") from error
-    if width == 2:
-        samples = np.frombuffer(raw, dtype="<i2").astype(np.int32)
-    elif width == 1:
-        samples = (np.frombuffer(raw, dtype=np.uint8).astype(np.int32) - 128) << 8
-    else:
-        raise MediaError(f"{source}: {8 * width} bit samples; expected 8 or 16")
-    mono = samples.reshape(-1, channels).mean(axis=1) if channels > 1 else samples
-    return Sound(mono.astype("<i2").tobytes(), rate_hz)
+def _decode(container: av.container.InputContainer, name: str, rate_hz: int) -> Iterator[bytes]:
+    if not container.streams.audio:
+        raise MediaError(f"{name}: there is no sound in it")
+    stream = container.streams.audio[0]
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
+    n_decoded = 0
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            continue  # one damaged packet; the next may be whole
+        for frame in frames:
+            n_decoded += 1
+            yield from _resampled(resampler, frame)
+    if not n_decoded:
+        raise MediaError(f"{name}: there is no sound in it that can be decoded")
+    yield from _resampled(resampler, None)
+
+
+def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Iterator[bytes]:
+    for resampled in resampler.resample(frame):
+        if resampled.samples:
+            yield resampled.to_ndarray().tobytes()

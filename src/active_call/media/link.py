@@ -232,6 +232,14 @@ class PlayStarved(Link, frozen=True, array_like=True, tag="starved"):
     at: float
 
 
+class PlayLow(Link, frozen=True, array_like=True, tag="low"):
+    """A play that is not closed has less than two seconds left: more is welcome. Told once until more comes."""
+
+    stream: int
+    play: str
+    left_ms: float
+
+
 class StreamDead(Link, frozen=True, array_like=True, tag="dead"):
     """No packet from the peer for `silent_s` seconds."""
 
@@ -294,5 +302,5 @@ Order = (
 )  # fmt: skip
 Report = (
     Ready | Opened | OpenFailed | MediaStarted | SpeechStarted | SpeechEnded | CallerAudio | DigitReceived | PlayStarted | PlayEnded
-    | PlayStarved | StreamDead | MediaProblem | RecordingEnded | StreamClosed | Load
+    | PlayStarved | PlayLow | StreamDead | MediaProblem | RecordingEnded | StreamClosed | Load
 )  # fmt: skip

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from active_call.base.pcm import duration_ms
-from active_call.media.link import Link, PlayEnded, PlayStarted, PlayStarved
-from active_call.media.sources import Began, Finished, Mark, RanDry
+from active_call.media.link import Link, PlayEnded, PlayLow, PlayStarted, PlayStarved
+from active_call.media.sources import Began, Finished, Mark, RanDry, RunsLow
 
 
 class PlayReports:
@@ -40,6 +40,8 @@ class PlayReports:
                         self._unvoiced[stream] = (play, at)
                 case RanDry(play=play):
                     self._emit(PlayStarved(stream, play, at))
+                case RunsLow(play=play):
+                    self._emit(PlayLow(stream, play, duration_ms(mark.left, rate_hz)))
                 case Finished():
                     if stream in self._unvoiced and self._unvoiced[stream][0] == mark.play:
                         self._settle(stream)

@@ -6,7 +6,7 @@ reader stamps the marks with the time the packet left. Knows no packet and no cl
 A play is *waiting* (behind others, or without sound yet), *current* (the head of the queue: the only one that is read), then gone. It goes
 when it is closed and its last sample was read, or when it is stopped: what it was about to say then falls to silence within the fade and is
 mixed into the frames that follow, under whatever plays next. A current play that runs out of sound before it is closed is *dry*: silence,
-told once, until more comes.
+told once, until more comes. Before that it *runs low*, which is told once too, so that whoever reads a long file need not send it at once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from active_call.media.mixer import Samples, add_saturated, faded_out
 
 DEFAULT_FADE_MS: Final = 20
+LOW_WATER_MS: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,21 @@ class RanDry:
     play: str
 
 
-Mark = Began | Finished | RanDry
+@dataclass(frozen=True, slots=True)
+class RunsLow:
+    """`play` is not closed, and `left` samples of it remain: two seconds or less. Noticed at its beginning and where a piece ends."""
+
+    play: str
+    left: int
+
+
+Mark = Began | Finished | RanDry | RunsLow
 
 
 class _Play:
     """The sound of one play that is still to be read."""
 
-    __slots__ = ("_chunks", "_offset", "began", "closed", "dry", "heard", "name", "queued")
+    __slots__ = ("_chunks", "_offset", "began", "closed", "dry", "heard", "low", "name", "queued")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -61,6 +70,7 @@ class _Play:
         self.began = False
         self.closed = False
         self.dry = False
+        self.low = False
         self._chunks: deque[Samples] = deque()
         self._offset = 0
 
@@ -68,7 +78,7 @@ class _Play:
         if len(sound):
             self._chunks.append(sound)
             self.queued += len(sound)
-            self.dry = False
+            self.dry = self.low = False
 
     def read_within_chunk(self, out: Samples) -> bool:
         """Fill `out`, if that neither begins nor finishes anything: what nearly every frame is. False: nothing was moved."""
@@ -117,11 +127,12 @@ class _Tail:
 class PlayQueue:
     """All that one stream plays. Rates are the owner's; every count here is in samples."""
 
-    __slots__ = ("_default_fade", "_marks", "_plays", "_tails", "paused")
+    __slots__ = ("_default_fade", "_low_water", "_marks", "_plays", "_tails", "paused")
 
     def __init__(self, rate_hz: int = 8000) -> None:
         self.paused = False
         self._default_fade = rate_hz * DEFAULT_FADE_MS // 1000
+        self._low_water = rate_hz * LOW_WATER_MS // 1000
         self._plays: deque[_Play] = deque()
         self._tails: list[_Tail] = []
         self._marks: list[Mark] = []
@@ -183,7 +194,11 @@ class PlayQueue:
             if n and not play.began:
                 play.began = True
                 self._marks.append(Began(play.name))
-            if play.heard < play.queued:
+            left = play.queued - play.heard
+            if left <= self._low_water and not (play.closed or play.low):
+                play.low = True
+                self._marks.append(RunsLow(play.name, left))
+            if left:
                 return
             if not play.closed:
                 if filled < len(out) and play.began and not play.dry:

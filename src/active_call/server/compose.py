@@ -46,8 +46,10 @@ from active_call.server.config import Config, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import EndpointConfig, Listener
+from active_call.store.audio_cache import AudioCache
 from active_call.store.recordings import check_pattern, recording_path
 from active_call.store.records import RecordSink, create_sink
+from active_call.store.sounds import SoundLibrary
 
 log = logging.getLogger("active_call.server")
 
@@ -95,7 +97,12 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
 
         playbooks = Playbooks(lambda name: find_playbook(name, config), environment)
         endpoint, gateway, driver = _sip(config, world, pool)
-        directory = Directory(_call_services(config, world, engines, http, sink, playbooks), _router(config, http), gateway, pool.has_room)
+        cache = AudioCache(Path(config.media_cache_path))
+        sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
+        stack.push_async_callback(sounds.close)
+        directory = Directory(
+            _call_services(config, world, engines, http, sink, playbooks, sounds), _router(config, http), gateway, pool.has_room
+        )
         registrations = Registrations(gateway, _accounts(config))
         gateway.connect(driver, directory.handle_incoming, registrations.handle)
         await _warm(config, playbooks, engines)
@@ -248,7 +255,7 @@ def _default_option(config: Config) -> CallOption:
 
 
 def _call_services(
-    config: Config, world: World, engines: Engines, http: httpx.AsyncClient, sink: RecordSink, playbooks: Playbooks
+    config: Config, world: World, engines: Engines, http: httpx.AsyncClient, sink: RecordSink, playbooks: Playbooks, sounds: SoundLibrary
 ) -> CallServices:
     recording = None
     if config.recording.enabled:
@@ -275,7 +282,7 @@ def _call_services(
         recording=recording,
         defaults=_default_option(config),
         accept_timeout_s=config.accept_timeout,
-        sounds_folder=Path.cwd(),
+        sounds=sounds,
     )
 
 

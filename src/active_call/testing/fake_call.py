@@ -20,6 +20,7 @@ class _Play:
     heard: int = 0
     closed: bool = False
     began: bool = False
+    low: bool = False
 
 
 class FakeStream:
@@ -56,6 +57,7 @@ class FakeStream:
             found = _Play(play)
             self._plays.append(found)
         found.queued += len(pcm) // 2
+        found.low = found.low and not pcm
         found.closed = found.closed or end
 
     def stop(self, play: str = "", fade_ms: int = 20) -> None:
@@ -94,6 +96,10 @@ class FakeStream:
             if not play.began:
                 play.began = True
                 self._report(link.PlayStarted(1, play.name, now, now))
+        left = play.queued - play.heard
+        if left <= 2 * RATE_HZ and not (play.closed or play.low):
+            play.low = True
+            self._report(link.PlayLow(1, play.name, left * 1000 / RATE_HZ))
         if play.closed and play.heard >= play.queued:
             self._end(play, completed=True)
 

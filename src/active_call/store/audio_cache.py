@@ -1,0 +1,153 @@
+"""Decoded sound on disk: one file for each source and rate, bounded in bytes, the least recently used first out.
+
+A key (what the sound is) and s16le mono PCM enter; open files leave. Every method may block and belongs into a thread. Knows no network
+and no decoder.
+
+A file is a header of `DATA_OFFSET` bytes (a line of JSON, padded) and the samples. It is written under a name of its own and renamed when
+it is whole, so that readers and any number of writers, of this server or of others with the same folder, never meet half a file; what a
+killed writer leaves is swept up later. A reader keeps its open file whatever happens to the name. The file's time of change is when it was
+last used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+DATA_OFFSET: Final = 4096
+DEFAULT_LIMIT_BYTES: Final = 1024 * 1024 * 1024
+"""18 hours at 8 kHz."""
+ABANDONED_AFTER_S: Final = 3600.0
+"""A part file that was not written to for so long has no writer any more."""
+
+_FORMAT: Final = "active-call sound 1"
+
+
+@dataclass(frozen=True, slots=True)
+class CachedSound:
+    """An open file of the cache. Samples begin at `DATA_OFFSET`; `facts` is what was said when it was kept. The owner closes `file`."""
+
+    file: BinaryIO
+    path: Path
+    n_bytes: int
+    facts: Mapping[str, Any]
+
+
+class PartFile:
+    """A sound being written. `append`, then `keep` or `discard`; both may be left out when the process dies."""
+
+    def __init__(self, cache: AudioCache, key: str, file: BinaryIO, path: Path | None) -> None:
+        self.file = file
+        self.n_bytes = 0
+        self._cache = cache
+        self._key = key
+        self._path = path
+        file.write(bytes(DATA_OFFSET))
+
+    def append(self, pcm: bytes) -> None:
+        """Raises OSError when the disk is full."""
+        view = memoryview(pcm)
+        while view:
+            view = view[self.file.write(view) :]
+        self.n_bytes += len(pcm)
+
+    def keep(self, facts: Mapping[str, Any]) -> None:
+        """The sound is whole: let others find it. Without a folder that can be written to this does nothing."""
+        if self._path is None:
+            return
+        os.pwrite(self.file.fileno(), _header(self._key, self.n_bytes, facts), 0)
+        os.fsync(self.file.fileno())
+        self._path.replace(self._cache.path_of(self._key))
+        self._path = None
+        self._cache.shrink()
+
+    def discard(self) -> None:
+        """Remove the name, if there still is one; whoever reads the file may go on."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
+
+
+class AudioCache:
+    """A folder of sounds. Any number of threads and processes may use it at the same time."""
+
+    def __init__(self, folder: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        self._folder = folder
+        self._limit_bytes = limit_bytes
+
+    def path_of(self, key: str) -> Path:
+        """Where the sound of `key` lies when it is kept."""
+        return self._folder / f"{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}.pcm"
+
+    def open(self, key: str) -> CachedSound | None:
+        """The sound of `key`, and mark it as used; None when it is not there or not whole."""
+        path = self.path_of(key)
+        try:
+            file = path.open("rb")
+        except OSError:
+            return None
+        facts = _read_header(file, key)
+        if facts is None:
+            file.close()
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return CachedSound(file, path, int(facts["bytes"]), facts["facts"])
+
+    def begin(self, key: str) -> PartFile:
+        """A new file for `key`. Where the folder cannot be written to, one without a name, so that the sound can be played all the same."""
+        path = self._folder / f".{secrets.token_hex(8)}.part"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return PartFile(self, key, path.open("w+b", buffering=0), path)
+        except OSError:
+            return PartFile(self, key, tempfile.TemporaryFile(buffering=0), None)
+
+    def remove(self, key: str) -> None:
+        self.path_of(key).unlink(missing_ok=True)
+
+    def shrink(self) -> None:
+        """Remove what was not used for longest until the rest fits, and what killed writers have left."""
+        now = time.time()
+        kept: list[tuple[float, int, Path]] = []
+        for path in self._folder.iterdir():
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                if path.suffix == ".part" and now - status.st_mtime > ABANDONED_AFTER_S:
+                    path.unlink()
+                elif path.suffix == ".pcm":
+                    kept.append((status.st_mtime, status.st_size, path))
+        n_bytes = sum(size for _, size, _ in kept)
+        for _, size, path in sorted(kept):
+            if n_bytes <= self._limit_bytes:
+                return
+            with contextlib.suppress(OSError):
+                path.unlink()
+            n_bytes -= size
+
+
+def _header(key: str, n_bytes: int, facts: Mapping[str, Any]) -> bytes:
+    said = {"format": _FORMAT, "key": key, "bytes": n_bytes, "facts": dict(facts)}
+    line = json.dumps(said, ensure_ascii=True).encode()
+    if len(line) >= DATA_OFFSET:  # a very long URL: the file's name, a hash of it, must do
+        line = json.dumps({**said, "key": None}, ensure_ascii=True).encode()
+    return line.ljust(DATA_OFFSET - 1) + b"\n"
+
+
+def _read_header(file: BinaryIO, key: str) -> dict[str, Any] | None:
+    try:
+        said = json.loads(file.read(DATA_OFFSET))
+        whole = os.fstat(file.fileno()).st_size == DATA_OFFSET + said["bytes"]
+        fits = said["format"] == _FORMAT and said["key"] in (key, None) and isinstance(said["facts"], dict)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return said if whole and fits else None

@@ -1,0 +1,99 @@
+"""A sound in the making or made: a file of samples that grows, and any number of readers that follow it.
+
+Sound grows from one side, pieces leave on the other. Only what a reader asks for is in memory. Knows no source and no cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+from typing import BinaryIO, Final
+
+from active_call.base.errors import MediaError
+from active_call.base.pcm import BYTES_PER_SAMPLE, samples_in
+from active_call.store.audio_cache import DATA_OFFSET
+
+PIECE_MS: Final = 500
+
+
+class Rendition:
+    """One sound, s16le mono at `rate_hz`. Its file is closed with its last reader once it is whole or given up.
+
+    `on_unread` is called when the last reader has left before that.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self.on_unread: Callable[[], None] = lambda: None
+        self._piece_bytes = samples_in(PIECE_MS, rate_hz) * BYTES_PER_SAMPLE
+        self._file: BinaryIO | None = None
+        self._n_bytes = 0
+        self._is_over = False
+        self._error: MediaError | None = None
+        self._n_readers = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def is_begun(self) -> bool:
+        """There is sound in it already."""
+        return self._n_bytes > 0
+
+    async def pieces(self, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
+        """The sound from its beginning; with `repeat` over and over, without a gap. Raises MediaError when it cannot be had, or no further.
+
+        The first step must be taken in the same turn of the loop in which the rendition was found.
+        """
+        self._n_readers += 1
+        position = 0
+        try:
+            while await self._reaches_beyond(position) or (repeat and self._n_bytes):
+                if position == self._n_bytes:
+                    position = 0
+                pcm = await self._read(position)
+                position += len(pcm)
+                yield pcm
+        finally:
+            self._n_readers -= 1
+            self._let_go()
+
+    async def _reaches_beyond(self, position: int) -> bool:
+        """Wait until there is more than `position`, or it is known that there will not be."""
+        while self._n_bytes <= position and not self._is_over:
+            await self._changed.wait()
+        if self._n_bytes <= position and self._error is not None:
+            raise self._error
+        return self._n_bytes > position
+
+    async def _read(self, position: int) -> bytes:
+        assert self._file is not None  # noqa: S101 (there are bytes)
+        n_bytes = min(self._n_bytes - position, self._piece_bytes)
+        pcm = await asyncio.to_thread(os.pread, self._file.fileno(), n_bytes, DATA_OFFSET + position)
+        if not pcm:
+            raise MediaError("a sound in the cache was cut short")
+        return pcm
+
+    def grow(self, file: BinaryIO, n_bytes: int) -> None:
+        """There are `n_bytes` of sound in `file` now, after `DATA_OFFSET`. The file becomes the rendition's."""
+        self._file = file
+        self._n_bytes = n_bytes
+        self._wake()
+
+    def end(self, error: MediaError | None = None) -> None:
+        """It is whole, or will never be."""
+        self._is_over = True
+        self._error = error
+        self._wake()
+        self._let_go()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _let_go(self) -> None:
+        if self._n_readers:
+            return
+        if not self._is_over:
+            self.on_unread()
+        elif self._file is not None:
+            self._file.close()
