@@ -75,6 +75,7 @@ class _Job:
     speaker: str | None = None
     speed: float | None = None
     closes: bool = False
+    repeats: bool = False
 
 
 class Speaking:
@@ -133,14 +134,15 @@ class Speaking:
         if piece.text:
             self._turn.mark("synthesis_asked_at", self._clock.now())
 
-    def play(self, command: commands.Play) -> None:
+    def play(self, command: commands.Play, *, repeat: bool = False) -> None:
+        """Play a file or URL in place of everything else; with `repeat` (music on hold) over and over, until it is replaced or stopped."""
         play = self._play_for(command.url, auto_hangup=command.auto_hangup)
         if play.closed:
             play = self._replace(play)
         play.closed = True
         piece = _Piece("")
         play.pieces.append(piece)
-        self._jobs.put_nowait(_Job(play, piece, source=command.url, closes=True))
+        self._jobs.put_nowait(_Job(play, piece, source=command.url, closes=True, repeats=repeat))
 
     def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
         """Stop all plays; with `graceful`, let what plays now finish and drop only what has not begun."""
@@ -216,7 +218,7 @@ class Speaking:
         if self._sounds is None:
             raise MediaError(f"{job.source}: there is no library of sounds to play it from")
         play = job.play
-        async with aclosing(self._sounds.pieces(job.source, rate_hz)) as pieces:
+        async with aclosing(self._sounds.pieces(job.source, rate_hz, repeat=job.repeats)) as pieces:
             async for pcm in pieces:
                 if play.stopped:
                     return

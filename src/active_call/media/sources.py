@@ -7,11 +7,15 @@ A play is *waiting* (behind others, or without sound yet), *current* (the head o
 when it is closed and its last sample was read, or when it is stopped: what it was about to say then falls to silence within the fade and is
 mixed into the frames that follow, under whatever plays next. A current play that runs out of sound before it is closed is *dry*: silence,
 told once, until more comes. Before that it *runs low*, which is told once too, so that whoever reads a long file need not send it at once.
+
+Two things may be asked of a play besides: to *repeat*, so that its sound begins anew where it ends, without a gap, until it is stopped; and
+to *finish* at the next of some boundaries (ends of sentences, of commands) that it has not passed yet.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,7 +65,7 @@ Mark = Began | Finished | RanDry | RunsLow
 class _Play:
     """The sound of one play that is still to be read."""
 
-    __slots__ = ("_chunks", "_offset", "began", "closed", "dry", "heard", "low", "name", "queued")
+    __slots__ = ("_chunks", "_offset", "began", "closed", "cut", "dry", "heard", "low", "name", "queued", "repeats")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -69,6 +73,9 @@ class _Play:
         self.heard = 0
         self.began = False
         self.closed = False
+        self.cut = False
+        """It ends before all that was appended."""
+        self.repeats = False
         self.dry = False
         self.low = False
         self._chunks: deque[Samples] = deque()
@@ -76,9 +83,33 @@ class _Play:
 
     def append(self, sound: Samples) -> None:
         if len(sound):
-            self._chunks.append(sound)
             self.queued += len(sound)
-            self.dry = self.low = False
+            if not self.cut:
+                self._chunks.append(sound)
+                self.dry = self.low = False
+
+    @property
+    def left(self) -> int:
+        """Samples still to be read; of a play that repeats, at least one round."""
+        if self.repeats and self._chunks:
+            return self.queued
+        if self.cut:
+            return sum(map(len, self._chunks)) - self._offset
+        return self.queued - self.heard
+
+    def cut_at(self, end: int) -> None:
+        """Let sample `end`, counted from the beginning of the play and not yet read, be the first that is not heard."""
+        left = end - self.heard + self._offset
+        kept: deque[Samples] = deque()
+        for chunk in self._chunks:
+            if left > 0:
+                kept.append(chunk[:left])
+            left -= len(chunk)
+        if left < 0 or not self.closed:
+            self.cut = True
+        self._chunks = kept
+        self.closed = True
+        self.repeats = False
 
     def read_within_chunk(self, out: Samples) -> bool:
         """Fill `out`, if that neither begins nor finishes anything: what nearly every frame is. False: nothing was moved."""
@@ -106,6 +137,8 @@ class _Play:
             if self._offset == len(chunk):
                 self._chunks.popleft()
                 self._offset = 0
+                if self.repeats:
+                    self._chunks.append(chunk)
         self.heard += filled
         return filled
 
@@ -142,8 +175,11 @@ class PlayQueue:
         """Nothing is queued, fading or to be told; reading would give silence."""
         return not (self._plays or self._tails or self._marks)
 
-    def append(self, name: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
-        """Append s16le sound to the play `name`, opening it at the end of the queue when it is new. An odd last byte is dropped."""
+    def append(self, name: str, pcm: bytes, *, end: bool = False, replace: bool = False, repeat: bool = False) -> None:
+        """Append s16le sound to the play `name`, opening it at the end of the queue when it is new. An odd last byte is dropped.
+
+        With `repeat` the play, all of it, begins anew where it ends; nothing may be appended to it then.
+        """
         if replace:
             self.stop(self._default_fade, keep=name)
         play = next((play for play in self._plays if play.name == name), None)
@@ -151,7 +187,21 @@ class PlayQueue:
             play = _Play(name)
             self._plays.append(play)
         play.append(np.frombuffer(pcm, dtype="<i2", count=len(pcm) // 2))
-        play.closed = play.closed or end
+        play.closed = play.closed or end or repeat
+        play.repeats = play.repeats or repeat
+
+    def finish(self, name: str, boundaries: Sequence[int]) -> None:
+        """Let the play `name` end at the first of `boundaries` (ascending, in samples of the play) that it has not passed.
+
+        What lies behind is dropped, and the play then counts as stopped, not completed. Nothing changes when that boundary lies beyond what
+        was appended (whoever appends must end the play there) or when all are passed.
+        """
+        play = next((play for play in self._plays if play.name == name), None)
+        if play is None or play.repeats:
+            return
+        end = next((boundary for boundary in boundaries if boundary > play.heard), None)
+        if end is not None and end <= play.queued:
+            play.cut_at(end)
 
     def stop(self, fade: int, *, name: str = "", keep: str | None = None) -> None:
         """Stop the play `name` (all when empty, except `keep`), letting what sounds fall to silence within `fade` samples."""
@@ -194,7 +244,7 @@ class PlayQueue:
             if n and not play.began:
                 play.began = True
                 self._marks.append(Began(play.name))
-            left = play.queued - play.heard
+            left = play.left
             if left <= self._low_water and not (play.closed or play.low):
                 play.low = True
                 self._marks.append(RunsLow(play.name, left))
@@ -206,7 +256,7 @@ class PlayQueue:
                     self._marks.append(RanDry(play.name))
                 return
             self._plays.popleft()
-            self._marks.append(play.finished(completed=True))
+            self._marks.append(play.finished(completed=not play.cut))
 
     def _read_tails(self, out: Samples) -> None:
         going: list[_Tail] = []
