@@ -331,3 +331,15 @@ def test_many_sounds_at_once_leave_no_file_open_and_no_thread_busy(tmp_path: Pat
         assert len([thread for thread in threading.enumerate() if thread.name.startswith("sound-file")]) <= 16
 
     in_house(tmp_path, work)
+
+
+def test_tone_is_a_sound_like_any_other(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        heard = await house.hear("dtmf:5/100")
+        spectrum = np.abs(np.fft.rfft(heard[:800], 8000))
+        assert 768 <= 500 + spectrum[500:1000].argmax() <= 772
+        assert 1334 <= 1000 + spectrum[1000:2000].argmax() <= 1338
+        with pytest.raises(MediaError, match="unknown country"):
+            await house.hear("tone:xx/busy")
+
+    in_house(tmp_path, work)

@@ -88,8 +88,10 @@ def _dtmf(session: Session, command: commands.Dtmf) -> None:
         session.leg.send_digits_by_signalling(command.digits, command.duration)
     elif command.method == "rfc4733":
         _stream_of(session).send_digits(command.digits, command.duration)
+    elif command.method == "inband":
+        session.speaking.play(commands.Play(url=f"dtmf:{command.digits}/{command.duration}"))
     else:
-        raise LocalProtocolError(f"digits cannot be sent by {command.method!r}; expected 'rfc4733' or 'info'")
+        raise LocalProtocolError(f"digits cannot be sent by {command.method!r}; expected 'rfc4733', 'info' or 'inband'")
 
 
 def _refer(session: Session, command: commands.Refer) -> None:

@@ -19,6 +19,7 @@ import httpx
 
 from active_call.base.errors import MediaError
 from active_call.base.world import Clock
+from active_call.media import tones
 from active_call.store.audio_cache import AudioCache, CachedSound
 from active_call.store.decoding import Decoder
 from active_call.store.downloads import MAX_SOURCE_BYTES, Feed, declared_bytes, facts_of, forbids_keeping, requested
@@ -45,8 +46,14 @@ class SoundLibrary:
     async def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
         """The sound of a file or an http(s) URL as s16le mono at `rate_hz`, in pieces of at most half a second, as it comes.
 
-        With `repeat` over and over, without a gap. Raises MediaError with the source and the reason.
+        `tone:busy`, `tone:fr/ringback` and `dtmf:12#` are sounds too (`media.tones`). With `repeat` over and over, without a gap. Raises
+        MediaError with the source and the reason.
         """
+        tone = tones.tone_of(source)
+        if tone is not None:
+            for pcm in tones.pieces(tone, rate_hz, repeat=repeat):
+                yield pcm
+            return
         async with aclosing(self._find_or_make(source, rate_hz).pieces(repeat=repeat)) as pieces:
             async for pcm in pieces:
                 yield pcm
