@@ -18,7 +18,7 @@ import pytest
 
 from active_call.base.errors import MediaError
 from active_call.base.world import SystemClock
-from active_call.store.audio_cache import AudioCache
+from active_call.store.audio_cache import DATA_OFFSET, AudioCache
 from active_call.store.sounds import SoundLibrary
 
 URL = "https://sounds.example.com/hold.wav"
@@ -341,5 +341,18 @@ def test_tone_is_a_sound_like_any_other(tmp_path: Path) -> None:
         assert 1334 <= 1000 + spectrum[1000:2000].argmax() <= 1338
         with pytest.raises(MediaError, match="unknown country"):
             await house.hear("tone:xx/busy")
+
+    in_house(tmp_path, work)
+
+
+def test_whole_sound_lies_in_the_cache_as_samples(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(wav(samples(1.3)))
+
+    async def work(house: House) -> None:
+        for _ in range(2):
+            path = await house.library.whole("a.wav", 8000)
+            assert np.array_equal(np.frombuffer(path.read_bytes()[DATA_OFFSET:], "<i2"), samples(1.3))
+        with pytest.raises(MediaError, match=r"none\.wav"):
+            await house.library.whole("none.wav", 8000)
 
     in_house(tmp_path, work)

@@ -57,6 +57,18 @@ class Rendition:
             self._n_readers -= 1
             self._let_go()
 
+    async def ended(self) -> None:
+        """Wait until it is whole. Raises MediaError when it will never be. To be awaited as `pieces` is."""
+        self._n_readers += 1
+        try:
+            while not self._is_over:
+                await self._changed.wait()
+            if self._error is not None:
+                raise self._error
+        finally:
+            self._n_readers -= 1
+            self._let_go()
+
     async def _reaches_beyond(self, position: int) -> bool:
         """Wait until there is more than `position`, or it is known that there will not be."""
         while self._n_bytes <= position and not self._is_over:

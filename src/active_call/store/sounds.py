@@ -54,9 +54,19 @@ class SoundLibrary:
             for pcm in tones.pieces(tone, rate_hz, repeat=repeat):
                 yield pcm
             return
-        async with aclosing(self._find_or_make(source, rate_hz).pieces(repeat=repeat)) as pieces:
+        _, rendition = self._find_or_make(source, rate_hz)
+        async with aclosing(rendition.pieces(repeat=repeat)) as pieces:
             async for pcm in pieces:
                 yield pcm
+
+    async def whole(self, source: str, rate_hz: int) -> Path:
+        """The cache's file with all of the sound (from `DATA_OFFSET` on), for use in another process. Raises MediaError."""
+        key, rendition = self._find_or_make(source, rate_hz)
+        await rendition.ended()
+        path = self._cache.path_of(key)
+        if not await self._decoder.run(path.exists):
+            raise MediaError(f"{source}: cannot be kept in the cache of sounds, which this use of it needs")
+        return path
 
     async def close(self) -> None:
         """Give up what is being made."""
@@ -66,19 +76,19 @@ class SoundLibrary:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._decoder.close()
 
-    def _find_or_make(self, source: str, rate_hz: int) -> Rendition:
+    def _find_or_make(self, source: str, rate_hz: int) -> tuple[str, Rendition]:
         is_url = source.startswith(("http://", "https://"))
         name = source if is_url else str(self._path_of(source))
         key = f"{rate_hz} {name}"
         found = self._making.get(key)
         if found is not None:
-            return found
+            return key, found
         rendition = self._making[key] = Rendition(rate_hz)
         work = self._make_from_url(key, name, rendition) if is_url else self._make_from_file(key, Path(name), rendition)
         task = asyncio.create_task(self._make(key, name, rendition, work), name=f"sound {name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return rendition
+        return key, rendition
 
     def _path_of(self, source: str) -> Path:
         return self._folder / (unquote(source.removeprefix("file://")) if source.startswith("file://") else source)
