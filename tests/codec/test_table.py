@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from active_call.codec.table import CODECS, STATIC_PAYLOAD_TYPES
+from active_call.codec.table import CODECS, RTPMAPS, STATIC_PAYLOAD_TYPES
 
 
 def test_static_payload_types_are_those_of_rfc3551() -> None:
@@ -20,3 +20,20 @@ def test_opus_is_always_48000_and_stereo_in_sdp() -> None:
 def test_frames_of_constant_formats_are_one_byte_a_tick() -> None:
     for name in ("pcmu", "pcma", "g722"):
         assert CODECS[name].frame_bytes == CODECS[name].rtp_clock_hz // 50
+
+
+def test_rtpmaps_name_every_codec_once() -> None:
+    assert set(RTPMAPS) == {
+        "pcmu/8000",
+        "pcma/8000",
+        "g722/8000",
+        "opus/48000/2",
+        "l16/8000",
+        "l16/16000",
+        "telephone-event/8000",
+    }
+    assert all(codec.rtpmap.lower() == rtpmap for rtpmap, codec in RTPMAPS.items())
+
+
+def test_opus_is_decoded_at_the_rate_of_recognition() -> None:
+    assert CODECS["opus"].sample_rate_hz == 16_000

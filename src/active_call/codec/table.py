@@ -11,7 +11,9 @@ class Codec:
     """One payload format.
 
     `rtp_clock_hz` counts timestamps and stands in SDP; `sample_rate_hz` is that of the sound. They differ for G.722 (RFC 3551 section
-    4.5.2). `frame_bytes` is the size of 20 ms, 0 when it varies. `static_payload_type` is -1 when the number is always negotiated.
+    4.5.2). Opus is decoded and encoded at any of its rates (RFC 7587 section 4.1); 16 kHz is the one that speech is recognised at, and
+    costs less than 48. `frame_bytes` is the size of 20 ms, 0 when it varies. `static_payload_type` is -1 when the number is always
+    negotiated. `channels` is what stands in SDP; the sound is mono in every case.
     """
 
     name: str
@@ -22,14 +24,25 @@ class Codec:
     frame_bytes: int
     channels: int = 1
 
+    @property
+    def rtpmap(self) -> str:
+        """As in `a=rtpmap`, by which a dynamic payload type is known."""
+        return f"{self.encoding_name}/{self.rtp_clock_hz}" + (f"/{self.channels}" if self.channels > 1 else "")
+
 
 PCMU: Final = Codec("pcmu", "PCMU", 0, 8000, 8000, 160)
 PCMA: Final = Codec("pcma", "PCMA", 8, 8000, 8000, 160)
 G722: Final = Codec("g722", "G722", 9, 8000, 16000, 160)
-OPUS: Final = Codec("opus", "opus", -1, 48000, 48000, 0, 2)
+OPUS: Final = Codec("opus", "opus", -1, 48000, 16000, 0, 2)
+L16_8000: Final = Codec("l16_8000", "L16", -1, 8000, 8000, 320)
+L16_16000: Final = Codec("l16_16000", "L16", -1, 16000, 16000, 640)
+"""Linear samples, between machines of one house. RFC 3551's static types 10 and 11 (44.1 kHz) are not spoken."""
 TELEPHONE_EVENT: Final = Codec("telephone_event", "telephone-event", -1, 8000, 8000, 4)
 
-CODECS: Final[dict[str, Codec]] = {codec.name: codec for codec in (PCMU, PCMA, G722, OPUS, TELEPHONE_EVENT)}
+AUDIO_CODECS: Final = (PCMU, PCMA, G722, OPUS, L16_8000, L16_16000)
+CODECS: Final[dict[str, Codec]] = {codec.name: codec for codec in (*AUDIO_CODECS, TELEPHONE_EVENT)}
 """By our name."""
 STATIC_PAYLOAD_TYPES: Final[dict[int, Codec]] = {codec.static_payload_type: codec for codec in (PCMU, PCMA, G722)}
 """By the number that needs no rtpmap."""
+RTPMAPS: Final[dict[str, Codec]] = {codec.rtpmap.lower(): codec for codec in CODECS.values()}
+"""By the rtpmap in lower case: encoding names are case-insensitive (RFC 8866 section 6.6)."""

@@ -1,0 +1,95 @@
+"""libopus through ctypes: the library found, its functions with their types, and the constants of opus_defines.h that we use.
+
+The library comes with the `av` wheel, which keeps its FFmpeg's libraries beside its modules; a libopus of the system serves too. `av`'s own
+interface has neither packet loss concealment nor in-band FEC on the decoder's side, so it is not used.
+
+Calls keep the interpreter's lock (`PyDLL`): they take some tens of microseconds, and the tick that makes them would wait longer to get the
+lock back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from functools import cache
+from importlib.metadata import PackageNotFoundError, files
+from typing import Final
+
+APPLICATION_VOIP: Final = 2048
+SET_BITRATE: Final = 4002
+SET_MAX_BANDWIDTH: Final = 4004
+SET_COMPLEXITY: Final = 4010
+SET_INBAND_FEC: Final = 4012
+SET_PACKET_LOSS_PERC: Final = 4014
+SET_DTX: Final = 4016
+SET_SIGNAL: Final = 4024
+RESET_STATE: Final = 4028
+SIGNAL_VOICE: Final = 3001
+BANDWIDTHS: Final = {8000: 1101, 12000: 1102, 16000: 1103, 24000: 1104, 48000: 1105}
+"""OPUS_BANDWIDTH_… by the sampling rate that it needs: narrow, medium, wide, super-wide and full band."""
+
+_PROTOTYPES: Final = {
+    "opus_encoder_get_size": (ctypes.c_int, (ctypes.c_int,)),
+    "opus_encoder_init": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_int32, ctypes.c_int, ctypes.c_int)),
+    "opus_encode": (ctypes.c_int32, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int32)),
+    "opus_decoder_get_size": (ctypes.c_int, (ctypes.c_int,)),
+    "opus_decoder_init": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_int32, ctypes.c_int)),
+    "opus_decode": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)),
+    "opus_strerror": (ctypes.c_char_p, (ctypes.c_int,)),
+    "opus_get_version_string": (ctypes.c_char_p, ()),
+}
+
+
+class OpusError(Exception):
+    """libopus refused a call; the text is its own."""
+
+
+def _paths() -> list[str]:
+    """Where libopus may be, the wheel's first."""
+    try:
+        wheel = [str(file.locate()) for file in files("av") or () if file.name.startswith("libopus")]
+    except PackageNotFoundError:
+        wheel = []
+    system = ctypes.util.find_library("opus")
+    return [*wheel, *([system] if system else [])]
+
+
+@cache
+def load() -> ctypes.PyDLL:
+    """The library, loaded once. Raises OpusError when there is none."""
+    for path in _paths():
+        try:
+            library = ctypes.PyDLL(path)
+        except OSError:
+            continue
+        for name, (result, arguments) in _PROTOTYPES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+        # Variadic: only the leading arguments may be declared.
+        for name in ("opus_encoder_ctl", "opus_decoder_ctl"):
+            function = getattr(library, name)
+            function.restype, function.argtypes = ctypes.c_int, (ctypes.c_void_p, ctypes.c_int)
+        return library
+    raise OpusError("no libopus was found: neither in the av wheel nor on the system")
+
+
+def is_available() -> bool:
+    """Whether Opus can be spoken on this machine."""
+    try:
+        load()
+    except OpusError:
+        return False
+    return True
+
+
+def version() -> str:
+    """The library's own words."""
+    text: bytes = load().opus_get_version_string()
+    return text.decode()
+
+
+def check(code: int) -> int:
+    """Return what libopus returned. Raises OpusError when it is an error."""
+    if code < 0:
+        raise OpusError(load().opus_strerror(code).decode())
+    return code

@@ -1,0 +1,166 @@
+"""Opus for one stream, over libopus (RFC 6716, RFC 7587): FEC, DTX and concealment included.
+
+Samples enter and payloads leave, and the other way round, at any of the five rates of Opus: the codec resamples by itself, so that 16 kHz
+costs neither a resampler nor the work on a band that nobody hears. A stream is encoded as mono; stereo is decoded to mono.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.base.errors import ParseError
+from active_call.codec import libopus
+
+Samples = NDArray[np.int16]
+
+_MAX_PAYLOAD_BYTES: Final = 1275
+"""The longest single frame (RFC 6716 section 3.2.1)."""
+_LONGEST_MS: Final = 120
+_RTP_CLOCK_HZ: Final = 48_000
+DTX_BYTES: Final = 2
+"""A payload of no more bytes stands for silence and need not be sent (RFC 7587 section 3.1.3)."""
+
+_SILK_TICKS: Final = (480, 960, 1920, 2880)
+_HYBRID_TICKS: Final = (480, 960)
+_CELT_TICKS: Final = (120, 240, 480, 960)
+_FRAME_TICKS: Final = _SILK_TICKS * 3 + _HYBRID_TICKS * 2 + _CELT_TICKS * 4
+"""The length of a frame by the configuration number of the TOC byte, at 48 kHz (RFC 6716 table 2)."""
+
+
+def payload_ticks(payload: bytes) -> int:
+    """Return how long a payload sounds, in ticks of its 48 kHz clock. Raises ParseError (RFC 6716 section 3)."""
+    if not payload:
+        raise ParseError("Opus packet", expected="at least one byte", found="none")
+    toc = payload[0]
+    match toc & 3:
+        case 0:
+            n_frames = 1
+        case 3:
+            if len(payload) < 2:
+                raise ParseError("Opus packet", expected="a frame count", found="one byte")
+            n_frames = payload[1] & 0x3F
+        case _:
+            n_frames = 2
+    ticks = _FRAME_TICKS[toc >> 3] * n_frames
+    if not 0 < ticks <= _LONGEST_MS * 48:
+        raise ParseError("Opus packet", expected=f"sound of at most {_LONGEST_MS} ms", found=f"{ticks / 48} ms")
+    return ticks
+
+
+@dataclass(frozen=True, slots=True)
+class OpusSettings:
+    """How to encode. The peer's wishes are in its fmtp (RFC 7587 section 6.1)."""
+
+    bitrate: int = 32_000
+    """For mono wide-band speech RFC 7587 section 3.1.1 recommends 16 to 20 kbit/s; with FEC libopus narrows the band below 32."""
+    complexity: int = 1
+    """0 to 10; docs/decisions/0025 tells what each costs."""
+    fec: bool = True
+    """Repeat what matters of a packet in the next one, where the bit rate allows for it."""
+    expected_loss_percent: int = 10
+    """How much FEC; nothing is repeated for 0."""
+    dtx: bool = False
+    """Send next to nothing in pauses. Carriers take that for a dead stream, so only where the peer asks for it."""
+    max_playback_rate_hz: int = 48_000
+
+
+class OpusEncoder:
+    """One stream's sound to payloads of 2.5, 5, 10, 20, 40 or 60 ms."""
+
+    __slots__ = ("_address", "_encode", "_input", "_input_address", "_library", "_output", "_sizes", "_state", "sample_rate_hz")
+
+    def __init__(self, sample_rate_hz: int = 16_000, settings: OpusSettings | None = None) -> None:
+        library = self._library = libopus.load()
+        self.sample_rate_hz = sample_rate_hz
+        self._state = ctypes.create_string_buffer(library.opus_encoder_get_size(1))
+        self._address = ctypes.addressof(self._state)
+        libopus.check(library.opus_encoder_init(self._address, sample_rate_hz, 1, libopus.APPLICATION_VOIP))
+        self._sizes = frozenset(sample_rate_hz * tenths // 10_000 for tenths in (25, 50, 100, 200, 400, 600))
+        self._input = np.zeros(max(self._sizes), np.int16)
+        self._input_address = self._input.ctypes.data
+        self._output = ctypes.create_string_buffer(_MAX_PAYLOAD_BYTES)
+        self._encode = library.opus_encode
+        self.configure(settings or OpusSettings())
+
+    def configure(self, settings: OpusSettings) -> None:
+        """Change how it encodes from the next payload on. Raises OpusError for a value out of range."""
+        rate_hz = max((rate for rate in libopus.BANDWIDTHS if rate <= settings.max_playback_rate_hz), default=8000)
+        for request, value in (
+            (libopus.SET_SIGNAL, libopus.SIGNAL_VOICE),
+            (libopus.SET_BITRATE, settings.bitrate),
+            (libopus.SET_COMPLEXITY, settings.complexity),
+            (libopus.SET_INBAND_FEC, int(settings.fec)),
+            (libopus.SET_PACKET_LOSS_PERC, settings.expected_loss_percent if settings.fec else 0),
+            (libopus.SET_DTX, int(settings.dtx)),
+            (libopus.SET_MAX_BANDWIDTH, libopus.BANDWIDTHS[rate_hz]),
+        ):
+            libopus.check(self._library.opus_encoder_ctl(self._address, request, ctypes.c_int32(value)))
+
+    def encode(self, samples: Samples) -> bytes:
+        """Return the payload; one of at most `DTX_BYTES` need not be sent."""
+        n_samples = len(samples)
+        if n_samples not in self._sizes:
+            raise ValueError(f"Opus has no frame of {n_samples} samples at {self.sample_rate_hz} Hz")
+        self._input[:n_samples] = samples
+        size = libopus.check(self._encode(self._address, self._input_address, n_samples, self._output, _MAX_PAYLOAD_BYTES))
+        return ctypes.string_at(self._output, size)
+
+    def reset(self) -> None:
+        """Begin another stream with the same settings."""
+        libopus.check(self._library.opus_encoder_ctl(self._address, libopus.RESET_STATE))
+
+
+class OpusDecoder:
+    """One stream's payloads, of any length and mixed, to mono sound."""
+
+    __slots__ = ("_address", "_decode", "_library", "_output", "_output_address", "_state", "sample_rate_hz")
+
+    def __init__(self, sample_rate_hz: int = 16_000) -> None:
+        library = self._library = libopus.load()
+        self.sample_rate_hz = sample_rate_hz
+        self._state = ctypes.create_string_buffer(library.opus_decoder_get_size(1))
+        self._address = ctypes.addressof(self._state)
+        libopus.check(library.opus_decoder_init(self._address, sample_rate_hz, 1))
+        self._output = np.zeros(sample_rate_hz * _LONGEST_MS // 1000, np.int16)
+        self._output_address = self._output.ctypes.data
+        self._decode = library.opus_decode
+
+    def duration_s(self, payload: bytes) -> float:
+        """How long the payload sounds. Raises ParseError."""
+        return payload_ticks(payload) / _RTP_CLOCK_HZ
+
+    def decode(self, payload: bytes) -> Samples:
+        """Return the samples. Raises ParseError when libopus cannot read the payload."""
+        if not payload:
+            raise ParseError("Opus packet", expected="at least one byte", found="none")  # to libopus it would be a loss
+        return self._run(payload, len(self._output), 0)
+
+    def conceal(self, n_samples: int) -> Samples:
+        """Return sound that goes on from the last one. `n_samples` in steps of 2.5 ms; more than 120 ms come in pieces."""
+        step = len(self._output)
+        sizes = (min(step, n_samples - at) for at in range(0, n_samples, step))
+        return np.concatenate([np.zeros(0, np.int16), *(self._run(None, size, 0) for size in sizes)])
+
+    def decode_fec(self, next_payload: bytes, n_samples: int) -> Samples:
+        """Return what the payload repeats of the one before it, or as `conceal` where it repeats nothing or cannot be read."""
+        try:
+            repeated = min(payload_ticks(next_payload) * self.sample_rate_hz // _RTP_CLOCK_HZ, n_samples)
+            earlier = self.conceal(n_samples - repeated)
+            return np.concatenate((earlier, self._run(next_payload, repeated, 1)))
+        except ParseError:
+            return self.conceal(n_samples)
+
+    def reset(self) -> None:
+        """Begin another stream."""
+        libopus.check(self._library.opus_decoder_ctl(self._address, libopus.RESET_STATE))
+
+    def _run(self, payload: bytes | None, size: int, fec: int) -> Samples:
+        n_samples = self._decode(self._address, payload, len(payload) if payload else 0, self._output_address, size, fec)
+        if n_samples < 0:
+            raise ParseError("Opus packet", expected="a packet that libopus can read", found=str(payload and payload[:8].hex()))
+        return self._output[:n_samples].copy()

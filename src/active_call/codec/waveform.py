@@ -1,0 +1,66 @@
+"""Codecs whose payload is a row of equal pieces (G.711, G.722, L16): one stream's payloads to sound, and what is missing concealed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.base.errors import ParseError
+from active_call.codec.conceal import Concealer
+
+Samples = NDArray[np.int16]
+_SLOT = np.zeros(1, np.intp)
+_CAME = np.array([False])
+_LOST = np.array([True])
+_PIECE_MS = 20
+
+
+class WaveformDecoder:
+    """`samples_per_byte` tells durations; `new_decode` gives the function of a fresh stream from payloads to samples."""
+
+    __slots__ = ("_concealer", "_decode", "_new_decode", "_samples_per_byte", "sample_rate_hz")
+
+    def __init__(self, sample_rate_hz: int, samples_per_byte: float, new_decode: Callable[[], Callable[[bytes], Samples]]) -> None:
+        self.sample_rate_hz = sample_rate_hz
+        self._samples_per_byte = samples_per_byte
+        self._new_decode = new_decode
+        self._decode = new_decode()
+        self._concealer = Concealer(1, sample_rate_hz)
+
+    def duration_s(self, payload: bytes) -> float:
+        """How long the payload sounds. Raises ParseError when it is empty or ends within a sample."""
+        n_samples = len(payload) * self._samples_per_byte
+        if not n_samples or n_samples % 1:
+            raise ParseError("payload", expected="whole samples", found=f"{len(payload)} bytes")
+        return n_samples / self.sample_rate_hz
+
+    def decode(self, payload: bytes) -> Samples:
+        """Return the samples. Raises ParseError as `duration_s`."""
+        self.duration_s(payload)
+        samples = self._decode(payload).copy()
+        for piece in self._pieces(samples):
+            self._concealer.process(piece, _SLOT, _CAME)
+        return samples
+
+    def conceal(self, n_samples: int) -> Samples:
+        """Return sound that goes on from the last one and fades."""
+        samples = np.zeros(n_samples, np.int16)
+        for piece in self._pieces(samples):
+            self._concealer.process(piece, _SLOT, _LOST)
+        return samples
+
+    def decode_fec(self, next_payload: bytes, n_samples: int) -> Samples:
+        """As `conceal`."""
+        return self.conceal(n_samples)
+
+    def reset(self) -> None:
+        """Begin another stream."""
+        self._decode = self._new_decode()
+        self._concealer.begin(0)
+
+    def _pieces(self, samples: Samples) -> list[Samples]:
+        """Views (1, n) of at most 20 ms: the concealer takes no more than it remembers."""
+        size = _PIECE_MS * self.sample_rate_hz // 1000
+        return [samples[None, at : at + size] for at in range(0, len(samples), size)]
