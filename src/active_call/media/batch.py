@@ -44,6 +44,7 @@ class SendBatch:
     """The senders' state by slot, and the buffers of a tick. Owned by the tick; `begin_stream` claims a slot."""
 
     def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self.is_alaw: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
         self.payload_type: NDArray[np.uint8] = np.zeros(capacity, np.uint8)
         self.sequence: NDArray[np.uint16] = np.zeros(capacity, np.uint16)

@@ -185,13 +185,17 @@ class Engine:
     def _handle_stream(self, stream: Stream, order: Order, now: float) -> None:
         match order:
             case link.QueueAudio():
+                if order.replace:
+                    self._sending.before_change(stream)
                 stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
                 self._sending.wake(stream)
             case link.StopPlay():
+                self._sending.before_change(stream)
                 stream.plays.stop(samples_in(order.fade_ms, stream.rate_hz), name=order.play)
                 self._sending.report_stopped(stream, now)
                 self._sending.wake(stream)
             case link.PausePlay():
+                self._sending.before_change(stream)
                 stream.plays.paused = order.paused
             case link.MuteStream():
                 self._batch.muted[stream.slot] = order.muted
@@ -284,6 +288,7 @@ class Engine:
 
     def _close(self, stream: Stream, now: float) -> None:
         self._recording.end(stream)
+        self._sending.before_change(stream)
         stream.plays.stop(0)
         self._sending.report_stopped(stream, now)
         self._sending.forget(stream)

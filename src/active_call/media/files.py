@@ -59,7 +59,7 @@ def _open(source: ByteSource, name: str) -> av.container.InputContainer:
     chosen, rate = HEADERLESS.get(PurePosixPath(name.partition("?")[0]).suffix.lower(), (None, ""))
     if rate:
         options["sample_rate"] = rate
-    return av.open(source, mode="r", format=chosen, options=options, buffer_size=READ_BYTES)
+    return av.open(source, mode="r", format=chosen, options=options, buffer_size=READ_BYTES, metadata_errors="replace")
 
 
 def _decode(container: av.container.InputContainer, name: str, rate_hz: int) -> Iterator[bytes]:

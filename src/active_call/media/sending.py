@@ -16,7 +16,7 @@ import numpy as np
 
 from active_call.base.pcm import FRAME_MS, samples_in
 from active_call.base.world import Clock
-from active_call.media.batch import PACKET_BYTES, SendBatch, Slots
+from active_call.media.batch import FRAME_SAMPLES, PACKET_BYTES, SendBatch, Slots
 from active_call.media.conversion import Conversion
 from active_call.media.detect import energy_voiced
 from active_call.media.leg import Leg
@@ -25,6 +25,7 @@ from active_call.media.packetizer import Packetizer, packet_ms
 from active_call.media.play_reports import PlayReports
 from active_call.media.slots import Stream
 from active_call.media.sources import Mark
+from active_call.media.staging import Staging
 from active_call.rtp.srtp import Place, SrtpSession
 
 _BATCH_RATE_HZ: Final = 8000
@@ -71,6 +72,9 @@ class Sending:
 
     def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock) -> None:
         self._batch = batch
+        self._staging = Staging(batch.capacity, FRAME_SAMPLES)
+        self._rows: dict[int, int] = {}
+        """By stream number: its row in the batch."""
         self._reports = reports
         self._clock = clock
         self._playing: dict[int, Stream] = {}
@@ -99,6 +103,10 @@ class Sending:
                 singles[stream.number] = self._single(stream, stream.leg)
             else:
                 together.append(stream)
+        before, self._rows = self._rows, {stream.number: row for row, stream in enumerate(together)}
+        for stream in streams:
+            if stream.number in before and stream.number not in self._rows:
+                self._staging.give_back(stream.slot)
         self._slots = np.array([stream.slot for stream in together], np.intp)
         self._pcm = self._batch.rows(len(together))
         self._departures = [self._departure(row, stream.leg) for row, stream in enumerate(together) if stream.leg is not None]
@@ -124,6 +132,10 @@ class Sending:
     def wake(self, stream: Stream) -> None:
         """Something was queued for `stream` or stopped: read it from the next tick on."""
         self._playing[stream.number] = stream
+
+    def before_change(self, stream: Stream) -> None:
+        """What the stream plays is about to be changed: let it stand where the last sent frame left it."""
+        self._staging.give_back(stream.slot)
 
     def forget(self, stream: Stream) -> None:
         """The stream is closed."""
@@ -156,13 +168,19 @@ class Sending:
 
     def _read_plays(self) -> _Marked:
         marked: _Marked = []
-        frames, singles = self._frames, self._singles
+        frames, singles, rows, staging = self._frames, self._singles, self._rows, self._staging
+        is_filled = staging.take(self._slots, self._pcm)
         for number, stream in list(self._playing.items()):
+            row = rows.get(number)
+            if row is not None and is_filled[row]:
+                continue
             frame = frames.get(number)
             if frame is None or (number in singles and not singles[number].leg.digits_out.is_idle):
                 continue  # on hold, or digits are going out: the plays stand still
             plays = stream.plays
             if plays.read(frame):
+                if row is not None:
+                    staging.stage(stream.slot, plays)
                 continue
             marks = plays.take_marks()
             if marks:

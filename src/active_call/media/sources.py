@@ -124,6 +124,24 @@ class _Play:
         self._offset = end
         return True
 
+    def read_ahead(self, frames: Samples) -> int:
+        """Fill as many of `frames` (n, samples) as neither begin nor finish anything, a piece of sound included; returns how many."""
+        if not (self.began and self._chunks):
+            return 0
+        chunk, start = self._chunks[0], self._offset
+        size = int(frames.shape[1])
+        n_frames: int = min(len(frames), (len(chunk) - start - 1) // size)
+        end = start + n_frames * size
+        frames[:n_frames] = chunk[start:end].reshape(n_frames, size)
+        self.heard += end - start
+        self._offset = end
+        return n_frames
+
+    def take_back(self, n_samples: int) -> None:
+        """Undo the last `n_samples` of `read_ahead`, with nothing in between."""
+        self.heard -= n_samples
+        self._offset -= n_samples
+
     def read(self, out: Samples) -> int:
         """Move samples into `out` until it is full or nothing is left; returns how many."""
         filled = 0
@@ -234,6 +252,16 @@ class PlayQueue:
         if self._tails:
             self._read_tails(out)
         return False
+
+    def read_ahead(self, frames: Samples) -> int:
+        """Fill as many of the next frames (n, samples) as go on undisturbed; returns how many. The owner reads them in order."""
+        if not self._plays or self.paused or self._tails or self._marks:
+            return 0
+        return self._plays[0].read_ahead(frames)
+
+    def take_back(self, n_samples: int) -> None:
+        """Give back the last `n_samples` of `read_ahead`: to be called before anything else is done to the plays."""
+        self._plays[0].take_back(n_samples)
 
     def _read_plays(self, out: Samples) -> None:
         filled = 0
