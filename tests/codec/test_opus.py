@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from active_call.base.errors import ParseError
 from active_call.codec import libopus
-from active_call.codec.opus import DTX_BYTES, OpusDecoder, OpusEncoder, OpusSettings, payload_ticks
+from active_call.codec.opus import DTX_BYTES, OpusDecoder, OpusEncoder, OpusSettings, payload_ticks, settings_for
 
 from .voices import level_db, snr_db, speech, voiced
 
@@ -140,3 +140,29 @@ def test_libopus_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             OpusDecoder()
     finally:
         libopus.load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ("", OpusSettings(fec=False)),
+        ("useinbandfec=1", OpusSettings()),
+        ("minptime=10; useinbandfec=1; usedtx=1 ;maxplaybackrate=16000", OpusSettings(dtx=True, max_playback_rate_hz=16_000)),
+        (
+            "maxaveragebitrate=20000;maxplaybackrate=16000;minptime=20;sprop-maxcapturerate=16000;useinbandfec=1",
+            OpusSettings(bitrate=20_000, max_playback_rate_hz=16_000),
+        ),
+        ("USEINBANDFEC=1;stereo=1;cbr=1;x", OpusSettings()),
+        ("maxaveragebitrate=510000;useinbandfec=0", OpusSettings(fec=False)),
+        ("maxaveragebitrate=1;maxplaybackrate=zero;usedtx=0", OpusSettings(bitrate=6000, fec=False)),
+        ("maxplaybackrate=0;;=;useinbandfec=1", OpusSettings(max_playback_rate_hz=8000)),
+    ],
+)
+def test_settings_for_the_peers_parameters_rfc7587_6_1(parameters: str, expected: OpusSettings) -> None:
+    assert settings_for(parameters) == expected
+    OpusEncoder(16_000, settings_for(parameters))
+
+
+@given(st.text(alphabet="abcdefimnpstuvwxyz=; -0123456789", max_size=80))
+def test_settings_for_any_text_are_usable(parameters: str) -> None:
+    OpusEncoder(16_000, settings_for(parameters))

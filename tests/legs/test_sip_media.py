@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 from types import SimpleNamespace
 from typing import Any, cast
@@ -86,3 +87,89 @@ def test_offer_in_an_open_session_keeps_the_sections_that_were_refused() -> None
         ["m=video", "0", "RTP/AVP"],
         ["m=image", "0", "udptl"],
     ]
+
+
+# -- codecs and suites -------------------------------------------------------------------------------------------------------------------
+
+
+class Listening(Stream):
+    """A media stream that remembers its last setting."""
+
+    def __init__(self) -> None:
+        self.setting: dict[str, Any] = {}
+
+    def configure(self, **settings: Any) -> None:
+        self.setting = settings
+
+
+def sound_of(stream: Listening, **settings: Any) -> LegMedia:
+    class Opened(Pool):
+        async def open_stream(self, _on_report: object, *, bind_ip: str) -> Stream:
+            del bind_ip
+            return stream
+
+    keys = iter(range(1, 100))
+    randomness = SimpleNamespace(token=lambda size: "ab" * size, random_bytes=lambda size: bytes([next(keys)]) * size)
+    all_of_them = MediaSettings("127.0.0.1", ("pcmu", "g722", "opus"), **settings)
+    media = LegMedia(cast("Any", Opened()), all_of_them, cast("Randomness", randomness), public_ip="127.0.0.1")
+    asyncio.run(media.open(lambda _report: None))
+    return media
+
+
+def secure_offer(*lines: str, formats: str = "0") -> bytes:
+    head = ["v=0", "o=- 1 1 IN IP4 192.0.2.1", "s=-", "c=IN IP4 192.0.2.1", "t=0 0", f"m=audio 4000 RTP/SAVP {formats}"]
+    return "\r\n".join([*head, *lines, ""]).encode()
+
+
+def crypto(tag: int, suite: str, size: int) -> str:
+    return f"a=crypto:{tag} {suite} inline:{base64.b64encode(bytes(size)).decode()}"
+
+
+def test_codec_changes_by_a_new_offer_and_back() -> None:
+    stream = Listening()
+    media = sound_of(stream)
+    for formats, lines, expected in (
+        ("0", (), ("pcmu", 0, 20, "")),
+        (
+            "96",
+            ("a=rtpmap:96 opus/48000/2", "a=fmtp:96 useinbandfec=1;usedtx=1", "a=ptime:40"),
+            ("opus", 96, 40, "useinbandfec=1;usedtx=1"),
+        ),
+        ("9 0", ("a=ptime:10",), ("g722", 9, 10, "")),
+        ("0", (), ("pcmu", 0, 20, "")),
+    ):
+        media.answer(offer(codec=formats) + "\r\n".join([*lines, ""]).encode())
+        found = tuple(stream.setting[name] for name in ("codec", "send_payload_type", "ptime_ms", "send_parameters"))
+        assert found == expected
+
+
+def test_offer_with_srtp_has_the_default_suites_unless_told_otherwise() -> None:
+    assert re.findall(rb"a=crypto:(\S+ \S+) ", sound_of(Listening()).offer(srtp=True)) == [
+        b"1 AES_CM_128_HMAC_SHA1_80",
+        b"2 AES_CM_128_HMAC_SHA1_32",
+    ]
+    chosen = ("AEAD_AES_256_GCM", "AES_256_CM_HMAC_SHA1_80")
+    offered = re.findall(rb"a=crypto:\d+ (\S+) inline:(\S+)", sound_of(Listening(), srtp_suites=chosen).offer(srtp=True))
+    assert [(suite.decode(), len(base64.b64decode(key))) for suite, key in offered] == [(chosen[0], 44), (chosen[1], 46)]
+
+
+def test_answer_takes_any_suite_unless_told_otherwise() -> None:
+    gcm, aes = crypto(1, "AEAD_AES_128_GCM", 28), crypto(2, "AES_CM_128_HMAC_SHA1_80", 30)
+    stream = Listening()
+    sound_of(stream).answer(secure_offer(gcm, aes))
+    assert (stream.setting["suite"], len(stream.setting["send_key"])) == ("AEAD_AES_128_GCM", 28)
+    sound_of(stream, srtp_suites=("AES_CM_128_HMAC_SHA1_80",)).answer(secure_offer(gcm, aes))
+    assert (stream.setting["suite"], len(stream.setting["send_key"])) == ("AES_CM_128_HMAC_SHA1_80", 30)
+    with pytest.raises(NegotiationError):
+        sound_of(stream, srtp_suites=("AES_CM_128_HMAC_SHA1_80",)).answer(secure_offer(gcm))
+
+
+def test_suite_that_changes_in_mid_call_gets_a_key_of_its_length_and_an_unchanged_one_keeps_its_key() -> None:
+    stream = Listening()
+    media = sound_of(stream)
+    keys = []
+    for line in (crypto(1, "AES_CM_128_HMAC_SHA1_80", 30), crypto(1, "AES_CM_128_HMAC_SHA1_80", 30), crypto(1, "AEAD_AES_256_GCM", 44)):
+        media.answer(secure_offer(line))
+        keys.append(stream.setting["send_key"])
+    assert keys[0] == keys[1]
+    assert [len(key) for key in keys] == [30, 30, 44]

@@ -15,6 +15,7 @@ from active_call.sdp.negotiation import (
     CryptoAgreement,
     CryptoKey,
     Direction,
+    Format,
     LocalMedia,
     NegotiationError,
     SrtpPolicy,
@@ -145,6 +146,7 @@ def test_negotiate_answer_to_twilio_is_srtp_under_its_tag_with_one_codec() -> No
         on_hold=False,
         ptime_ms=20,
         crypto=CryptoAgreement(S80, OURS, b"0123456789abcdef0123456789abcd", 1),
+        formats=(Format(0, "pcmu", 8000), Format(8, "pcma", 8000), Format(101, "telephone-event", 8000)),
     )
 
 

@@ -7,7 +7,7 @@ costs neither a resampler nor the work on a band that nobody hears. A stream is 
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,8 @@ _MAX_PAYLOAD_BYTES: Final = 1275
 """The longest single frame (RFC 6716 section 3.2.1)."""
 _LONGEST_MS: Final = 120
 _RTP_CLOCK_HZ: Final = 48_000
+_MIN_BITRATE: Final = 6000
+"""RFC 7587 section 6.1, of `maxaveragebitrate`."""
 DTX_BYTES: Final = 2
 """A payload of no more bytes stands for silence and need not be sent (RFC 7587 section 3.1.3)."""
 
@@ -67,6 +69,30 @@ class OpusSettings:
     dtx: bool = False
     """Send next to nothing in pauses. Carriers take that for a dead stream, so only where the peer asks for it."""
     max_playback_rate_hz: int = 48_000
+
+
+def settings_for(parameters: str, base: OpusSettings | None = None) -> OpusSettings:
+    """Return how to encode for a peer whose `a=fmtp` has these parameters behind the payload type (RFC 7587 section 6.1).
+
+    What is not understood is passed over. FEC follows `useinbandfec`, whose absence means no; the peer's limits lower ours, they never
+    raise them.
+    """
+    base = base or OpusSettings()
+    found: dict[str, str] = {}
+    for item in parameters.split(";"):
+        name, _, value = item.partition("=")
+        found.setdefault(name.strip().lower(), value.strip())
+    return replace(
+        base,
+        bitrate=min(base.bitrate, max(_number(found.get("maxaveragebitrate"), base.bitrate), _MIN_BITRATE)),
+        fec=base.fec and found.get("useinbandfec") == "1",
+        dtx=found.get("usedtx") == "1",
+        max_playback_rate_hz=max(_number(found.get("maxplaybackrate"), base.max_playback_rate_hz), 8000),
+    )
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else default
 
 
 class OpusEncoder:

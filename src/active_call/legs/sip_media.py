@@ -12,9 +12,8 @@ from active_call.base.world import Randomness
 from active_call.media.client import MediaPool, MediaStream, StreamLost
 from active_call.media.link import Report
 from active_call.rtp.srtp import new_key
+from active_call.sdp.crypto import DEFAULT_OFFER, SUITES
 from active_call.sdp.negotiation import Agreement, CryptoKey, LocalMedia, accept_answer, build_offer, negotiate_answer
-
-SRTP_SUITES = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +24,8 @@ class MediaSettings:
     codecs: tuple[str, ...]
     latching: bool = True
     rtp_timeout_s: float = 20.0
+    srtp_suites: tuple[str, ...] | None = None
+    """Offered in this order, and no others answered. None: the two that every trunk knows are offered, all that we have are answered."""
 
 
 class LegMedia:
@@ -55,7 +56,7 @@ class LegMedia:
 
         def key_for(suite: str) -> bytes:
             if suite not in keys:
-                keys[suite] = new_key(self._randomness)
+                keys[suite] = new_key(self._randomness, suite)
             return keys[suite]
 
         def build(version: int) -> tuple[bytes, Agreement]:
@@ -73,7 +74,8 @@ class LegMedia:
     def offer(self, *, srtp: bool) -> bytes:
         """Our own offer; its answer goes to `accept`."""
         if srtp and not self._keys:
-            self._keys = tuple(CryptoKey(tag, suite, new_key(self._randomness)) for tag, suite in enumerate(SRTP_SUITES, start=1))
+            suites = self._settings.srtp_suites or DEFAULT_OFFER
+            self._keys = tuple(CryptoKey(tag, suite, new_key(self._randomness, suite)) for tag, suite in enumerate(suites, start=1))
         keys = self._keys if srtp else ()
         previous = self._described or None
 
@@ -112,7 +114,8 @@ class LegMedia:
 
     def _local(self) -> LocalMedia:
         assert self.stream is not None  # noqa: S101 (open comes first)
-        return LocalMedia(ip=self._public_ip, port=self.stream.port, codecs=self._settings.codecs)
+        suites = self._settings.srtp_suites or SUITES
+        return LocalMedia(ip=self._public_ip, port=self.stream.port, codecs=self._settings.codecs, suites=suites)
 
     def _take_description(self, description: bytes) -> None:
         """What we describe now; the version of o= counts changes only, and refused offers make none (RFC 3264 section 8)."""
@@ -132,6 +135,8 @@ class LegMedia:
             receive_payload_type=agreement.receive_payload_type,
             send_event_type=-1 if agreement.send_event_type is None else agreement.send_event_type,
             receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
+            ptime_ms=agreement.ptime_ms,
+            send_parameters=agreement.send_parameters,
             suite=crypto.suite if crypto else "",
             send_key=crypto.send_key if crypto else b"",
             receive_key=crypto.receive_key if crypto else b"",

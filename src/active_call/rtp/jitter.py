@@ -9,51 +9,36 @@ of the common case are one look-up.
 | state   | entered by                          | a tick does                                                                     |
 |---------|-------------------------------------|---------------------------------------------------------------------------------|
 | idle    | start, reset, 10 ticks of nothing   | nothing; the next packet sets the cursor                                        |
-| filling | that packet                         | nothing, until `target` frames wait or `target` ticks have passed               |
+| filling | that packet                         | nothing, until `target` frames wait, or a next packet is late by as much        |
 | playing | either                              | plays the frame at the cursor                                                   |
 
 A frame missing while later ones wait is lost: the cursor passes it. When nothing waits at all, the cursor stands still: packets that were
 only delayed are then played whole, and the delay has grown by what the network needed; if they turn out to be lost, the cursor skips the
-ticks that have passed meanwhile. A delay that stayed longer than `target` for a second is taken back by leaving out a silent frame, after
-five seconds by any frame; one that stayed shorter is given back by a repeated silent frame. That also follows a sender whose clock drifts.
-
-`target` is one frame more than the largest lateness seen lately, 20 to 120 ms. Lateness is measured against the fastest packet; its peak
-halves in about seven seconds, and packets that others overtook raise it only in part.
+ticks that have passed meanwhile. How long packets wait is the policy of `delay`: too long a delay is taken back by leaving out a silent
+frame, at last any frame; too short a one is lengthened by a tick without a frame before a silent one, at last before any.
 """
 
 from __future__ import annotations
 
-from math import ceil
-from typing import Final
-
 from active_call.base.pcm import FRAME_MS
+from active_call.rtp.delay import (
+    ADJUST_AFTER,
+    DRIFT_LEAK_S,
+    FORCE_AFTER,
+    HALF,
+    IDLE_AFTER,
+    MASK,
+    MAX_AHEAD_MS,
+    MAX_DEPTH_MS,
+    MAX_SEQUENCE_STEP,
+    PEAK_DECAY,
+    PlayoutDelay,
+)
 
-_MASK: Final = 0xFFFFFFFF
-_HALF: Final = 1 << 31
-_CLOCK_HZ: Final = 8000
-_MAX_TARGET_MS: Final = 120
-_MAX_AHEAD_MS: Final = 1000
-"""A timestamp further ahead than this is a new timeline."""
-_MAX_DEPTH_MS: Final = 400
-"""More than this is never kept: after an interruption the newest frames are played."""
-_MAX_SEQUENCE_STEP: Final = 1000
-"""A sequence number further away than this (20 s) is a sender that began anew."""
-_IDLE_AFTER: Final = 10
-"""Ticks without anything to play after which the talkspurt is over."""
-_FIRST_PEAK_S: Final = 0.020
-"""Makes the first target 40 ms."""
-_PEAK_DECAY: Final = 0.998
-_OVERTAKEN_WEIGHT: Final = 0.125
-"""How much of its lateness a packet that others overtook adds to the peak: a single one is not worth a longer delay for all."""
-_DRIFT_LEAK_S: Final = 0.00002
-"""How much later than the fastest packet every packet may become without being late: 1000 ppm at 50 packets a second."""
-_PEAK_IGNORED_S: Final = 0.001
-_ADJUST_AFTER: Final = 50
-_FORCE_AFTER: Final = 250
-"""Ticks that the depth must differ from the target before a silent frame, or any frame, is given up."""
+_CLOCK_HZ = 8000
 
 
-class JitterBuffer:
+class JitterBuffer(PlayoutDelay):
     """One stream's buffer. `silence` fills what is missing of a frame; a frame made only of `quiet` bytes is a pause.
 
     Counters: `received` packets; `lost` by their numbers and not come so far; `late` and `duplicate` ones, thrown away; `concealed` ticks
@@ -61,27 +46,18 @@ class JitterBuffer:
     """
 
     __slots__ = (
-        "_arrival",
         "_cursor",
-        "_excess",
         "_fast_limit",
         "_frame_bytes",
-        "_frame_s",
         "_frames",
-        "_lateness",
         "_max_ahead",
         "_max_depth",
-        "_max_target",
-        "_packet_frames",
         "_partial",
-        "_peak",
         "_playing",
         "_quiet",
         "_sequence",
-        "_shortage",
         "_silence",
         "_stalled",
-        "_timestamp",
         "_waited",
         "concealed",
         "dropped",
@@ -90,19 +66,16 @@ class JitterBuffer:
         "lost",
         "received",
         "stretched",
-        "target_frames",
     )
 
     def __init__(self, frame_ms: int = FRAME_MS, *, silence: int = 0xFF, quiet: bytes = b"") -> None:
+        super().__init__(_CLOCK_HZ, frame_ms)
         self._frame_bytes = frame_ms * _CLOCK_HZ // 1000
-        self._frame_s = frame_ms / 1000
-        self._max_target = _MAX_TARGET_MS // frame_ms
-        self._max_ahead = _MAX_AHEAD_MS * _CLOCK_HZ // 1000
-        self._max_depth = _MAX_DEPTH_MS // frame_ms
+        self._max_ahead = MAX_AHEAD_MS * _CLOCK_HZ // 1000
+        self._max_depth = MAX_DEPTH_MS // frame_ms
         self._frames: dict[int, bytes] = {}
         self._partial: dict[int, dict[int, bytes]] = {}
-        self._cursor = self._fast_limit = self._excess = self._shortage = 0
-        self._arrival = self._lateness = 0.0
+        self._cursor = self._fast_limit = 0
         self.use_codec(silence, quiet)
         self.received = self.lost = self.late = self.duplicate = 0
         self.concealed = self.dropped = self.stretched = 0
@@ -115,11 +88,8 @@ class JitterBuffer:
 
     def reset(self) -> None:
         """Forget what waits and what is known of the network: another source sends. The counters stay."""
-        self._peak = _FIRST_PEAK_S
-        self._packet_frames = 1
+        self._forget_network()
         self._sequence = -1
-        self._timestamp = 0
-        self._set_target()
         self._go_idle()
 
     @property
@@ -130,12 +100,12 @@ class JitterBuffer:
     def push(self, sequence: int, timestamp: int, payload: bytes, arrival: float) -> None:
         """Take one packet that arrived at `arrival` (seconds)."""
         self.received += 1
-        ahead = (timestamp - self._cursor) & _MASK
+        ahead = (timestamp - self._cursor) & MASK
         if (sequence - self._sequence) & 0xFFFF != 1 or ahead >= self._fast_limit:
             if not self._admit(sequence, timestamp, payload, arrival):
                 return
-            ahead = (timestamp - self._cursor) & _MASK
-        lateness = self._lateness + arrival - self._arrival - ((timestamp - self._timestamp) & _MASK) / _CLOCK_HZ - _DRIFT_LEAK_S
+            ahead = (timestamp - self._cursor) & MASK
+        lateness = self._lateness + arrival - self._arrival - ((timestamp - self._timestamp) & MASK) / _CLOCK_HZ - DRIFT_LEAK_S
         self._sequence = sequence
         self._arrival = arrival
         self._timestamp = timestamp
@@ -143,7 +113,7 @@ class JitterBuffer:
         if lateness > self._peak:
             self._note_peak(lateness)
         else:
-            self._peak *= _PEAK_DECAY
+            self._peak *= PEAK_DECAY
             if not self.received & 63:
                 self._set_target()
         if ahead % self._frame_bytes or len(payload) != self._frame_bytes:
@@ -154,7 +124,7 @@ class JitterBuffer:
     def pass_over(self, sequence: int) -> None:
         """Note a packet of this source that is not sound (an event, comfort noise), so that its number does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
-        if self._sequence >= 0 and 0 < step < _MAX_SEQUENCE_STEP:
+        if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:
             self.lost += step - 1
             self._sequence = sequence
 
@@ -167,7 +137,7 @@ class JitterBuffer:
         if depth > self.target_frames:
             self._shortage = 0
             self._excess += 1
-            if self._excess > _ADJUST_AFTER:
+            if self._excess > ADJUST_AFTER:
                 self._shorten(depth)
         else:
             self._excess = 0
@@ -175,13 +145,13 @@ class JitterBuffer:
                 self._shortage = 0
             else:
                 self._shortage += 1
-                if self._shortage > _ADJUST_AFTER and self._lengthen():
+                if self._shortage > ADJUST_AFTER and self._lengthen(depth):
                     return None
         cursor = self._cursor
         frame = frames.pop(cursor, None)
         if frame is None:
             return self._conceal()
-        self._cursor = (cursor + self._frame_bytes) & _MASK
+        self._cursor = (cursor + self._frame_bytes) & MASK
         return frame
 
     # -- packets that are not simply the next one ------------------------------------------------------------------------------------------
@@ -189,7 +159,7 @@ class JitterBuffer:
     def _admit(self, sequence: int, timestamp: int, payload: bytes, arrival: float) -> bool:
         """Judge a packet that is not the expected one, or for which the cursor must move first. False: it has been dealt with."""
         step = (sequence - self._sequence) & 0xFFFF
-        is_new = self._sequence < 0 or _MAX_SEQUENCE_STEP < step < 0x10000 - _MAX_SEQUENCE_STEP
+        is_new = self._sequence < 0 or MAX_SEQUENCE_STEP < step < 0x10000 - MAX_SEQUENCE_STEP
         if is_new:
             self._begin(timestamp, arrival)
             return True
@@ -210,8 +180,8 @@ class JitterBuffer:
 
     def _admit_ahead(self, timestamp: int, size: int, arrival: float) -> None:
         """Bring the cursor into reach of a packet whose number is higher than all before."""
-        ahead = (timestamp - self._cursor) & _MASK
-        if ahead >= _HALF:
+        ahead = (timestamp - self._cursor) & MASK
+        if ahead >= HALF:
             if (1 << 32) - ahead >= size:  # numbered later, stamped earlier: the sender's clock was set anew
                 self._begin(timestamp, arrival)
         elif ahead >= self._max_ahead:
@@ -219,7 +189,7 @@ class JitterBuffer:
         elif ahead >= self._max_depth * self._frame_bytes:
             self._catch_up(timestamp)
         elif not self._frames and not self._partial:
-            self._cursor = (self._cursor + ahead % self._frame_bytes) & _MASK
+            self._cursor = (self._cursor + ahead % self._frame_bytes) & MASK
 
     def _admit_old(self, timestamp: int, payload: bytes, arrival: float) -> None:
         """Take a packet that others have overtaken, if its turn has not passed."""
@@ -227,15 +197,14 @@ class JitterBuffer:
             self.duplicate += 1
             return
         self.lost -= self.lost > 0
-        lateness = self._lateness + arrival - self._arrival + ((self._timestamp - timestamp) & _MASK) / _CLOCK_HZ
-        self._note_peak(self._peak + (lateness - self._peak) * _OVERTAKEN_WEIGHT)
-        behind = (self._cursor - timestamp) & _MASK
-        if behind >= _HALF and (1 << 32) - behind >= self._max_depth * self._frame_bytes:
+        self._note_overtaken(timestamp, arrival)
+        behind = (self._cursor - timestamp) & MASK
+        if behind >= HALF and (1 << 32) - behind >= self._max_depth * self._frame_bytes:
             self.late += 1  # an old number with a stamp from nowhere
             return
         if not self._playing and self._waited >= 0 and 0 < behind <= self._max_target * self._frame_bytes:
-            self._cursor = (self._cursor - (behind + self._frame_bytes - 1) // self._frame_bytes * self._frame_bytes) & _MASK
-        elif self._waited < 0 or len(payload) <= behind < _HALF:
+            self._cursor = (self._cursor - (behind + self._frame_bytes - 1) // self._frame_bytes * self._frame_bytes) & MASK
+        elif self._waited < 0 or len(payload) <= behind < HALF:
             self.late += 1
             return
         self._push_pieces(timestamp, payload)
@@ -243,12 +212,12 @@ class JitterBuffer:
     def _push_pieces(self, timestamp: int, payload: bytes) -> None:
         """Lay a payload of any length on the frame grid; what lies before the cursor is left out."""
         size, frame_bytes = len(payload), self._frame_bytes
-        self._packet_frames = max(1, size // frame_bytes)
-        behind = (self._cursor - timestamp) & _MASK
-        position = behind if behind < _HALF else 0
+        self._set_packet_frames(max(1, size // frame_bytes))
+        behind = (self._cursor - timestamp) & MASK
+        position = behind if behind < HALF else 0
         while position < size:
-            within = ((timestamp + position - self._cursor) & _MASK) % frame_bytes
-            cell = (timestamp + position - within) & _MASK
+            within = ((timestamp + position - self._cursor) & MASK) % frame_bytes
+            cell = (timestamp + position - within) & MASK
             piece = payload[position : position + frame_bytes - within]
             position += len(piece)
             if len(piece) == frame_bytes:
@@ -272,24 +241,23 @@ class JitterBuffer:
         self._partial.clear()
         self._playing = False
         self._waited = -1
-        self._stalled = self._excess = self._shortage = 0
+        self._stalled = 0
         self._cursor = 0
         self._fast_limit = 0
-        self._lateness = 0.0
-        self._arrival = 0.0
+        self._begin_measuring(0, 0.0)
 
     def _begin(self, timestamp: int, arrival: float) -> None:
         """Start a talkspurt with the packet at hand."""
         self._go_idle()
+        self._begin_measuring(timestamp, arrival)
         self._waited = 0
-        self._cursor = self._timestamp = timestamp
-        self._arrival = arrival
+        self._cursor = timestamp
         self._fast_limit = self._max_depth * self._frame_bytes
 
     def _may_start(self) -> bool:
         if self._waited < 0:
             return False
-        self._playing = len(self._frames) >= self.target_frames or self._waited >= self.target_frames
+        self._playing = len(self._frames) >= self.target_frames or self._waited > self.target_frames - self._packet_frames
         self._waited += 1
         return self._playing
 
@@ -298,59 +266,51 @@ class JitterBuffer:
         cursor = self._cursor
         pieces = self._partial.pop(cursor, None)
         if pieces is not None:
-            self._cursor = (cursor + self._frame_bytes) & _MASK
+            self._cursor = (cursor + self._frame_bytes) & MASK
             return self._join(pieces)
         if self._frames or self._partial:
-            self._cursor = (cursor + self._frame_bytes) & _MASK
+            self._cursor = (cursor + self._frame_bytes) & MASK
             self.concealed += 1
             return None
         self._stalled += 1
         self._fast_limit = 0
-        if self._stalled >= _IDLE_AFTER:
+        if self._stalled >= IDLE_AFTER:
             self._go_idle()  # nothing was due: the sender pauses
         return None
 
     def _skip_stalled(self, timestamp: int) -> None:
         """Sound comes again after `_stalled` ticks of nothing: pass the frames that were lost in them, no more."""
-        ahead = (timestamp - self._cursor) & _MASK
-        if ahead < _HALF:
-            self._cursor = (self._cursor + min(ahead // self._frame_bytes, self._stalled) * self._frame_bytes) & _MASK
+        ahead = (timestamp - self._cursor) & MASK
+        if ahead < HALF:
+            self._cursor = (self._cursor + min(ahead // self._frame_bytes, self._stalled) * self._frame_bytes) & MASK
         self.concealed += self._stalled
         self._stalled = 0
         self._fast_limit = self._max_depth * self._frame_bytes
 
     def _catch_up(self, timestamp: int) -> None:
         """Too much waits: keep the newest `target_frames`, counting the frame at `timestamp`."""
-        distance = ((timestamp - self._cursor) & _MASK) // self._frame_bytes - self.target_frames + 1
+        distance = ((timestamp - self._cursor) & MASK) // self._frame_bytes - self.target_frames + 1
         for _ in range(distance):
             self.dropped += self._frames.pop(self._cursor, None) is not None
             self._partial.pop(self._cursor, None)
-            self._cursor = (self._cursor + self._frame_bytes) & _MASK
+            self._cursor = (self._cursor + self._frame_bytes) & MASK
 
     # -- the delay -------------------------------------------------------------------------------------------------------------------------
-
-    def _note_peak(self, lateness_s: float) -> None:
-        """A packet came later than expected: remember by how much, up to what the buffer would ever wait."""
-        self._peak = max(self._peak, min(lateness_s, self._max_target * self._frame_s))
-        self._set_target()
-
-    def _set_target(self) -> None:
-        frames = 1 + max(0, ceil((self._peak - _PEAK_IGNORED_S) / self._frame_s))
-        self.target_frames = min(frames, self._max_target) + self._packet_frames - 1
 
     def _shorten(self, depth: int) -> None:
         """Leave out the frame at the cursor when it is missing anyway or silent, or when the delay has been too long for too long."""
         frame = self._frames.get(self._cursor)
-        if frame is None or self._excess * (depth - self.target_frames) > _FORCE_AFTER or not frame.strip(self._quiet):
+        if frame is None or self._excess * (depth - self.target_frames) > FORCE_AFTER or not frame.strip(self._quiet):
             self.dropped += self._frames.pop(self._cursor, None) is not None
             self._partial.pop(self._cursor, None)
-            self._cursor = (self._cursor + self._frame_bytes) & _MASK
+            self._cursor = (self._cursor + self._frame_bytes) & MASK
             self._excess = 0
 
-    def _lengthen(self) -> bool:
-        """Insert a tick of silence before a silent frame."""
+    def _lengthen(self, depth: int) -> bool:
+        """Insert a tick before a silent frame, or before any that is there when the delay has been too short for too long."""
         frame = self._frames.get(self._cursor)
-        if frame is None or frame.strip(self._quiet):
+        is_forced = self._shortage * (self.target_frames - depth) > FORCE_AFTER
+        if frame is None or (not is_forced and frame.strip(self._quiet)):
             return False
         self.stretched += 1
         self._shortage = 0

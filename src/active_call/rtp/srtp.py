@@ -1,4 +1,4 @@
-"""SRTP and SRTCP with the two SDES suites that trunks offer (RFC 3711, RFC 4568 section 6.2), over libsrtp.
+"""SRTP and SRTCP over libsrtp, with the suites of SDES (RFC 3711, RFC 4568 section 6.2; AES-256 of RFC 6188, GCM of RFC 7714).
 
 Plain packets enter and protected ones leave, and the other way round. Roll-over counter and replay window are kept per SSRC and direction;
 a stream that is not known yet begins with a roll-over counter of 0 and becomes known by its first authentic packet. Keys come from and go
@@ -13,23 +13,38 @@ give bytes copy there and back.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from pylibsrtp import Error, Policy, Session
 from pylibsrtp._binding import ffi, lib
 
 KEY_BYTES: Final = 30
-"""Master key (16) and master salt (14)."""
+"""Master key (16) and master salt (14) of the suites that trunks offer."""
 
-_PROFILES: Final[dict[str, int]] = {
-    "AES_CM_128_HMAC_SHA1_80": Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
-    "AES_CM_128_HMAC_SHA1_32": Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
+
+@dataclass(frozen=True, slots=True)
+class _Suite:
+    """`profile` is libsrtp's name of it, or that of the one it differs from by its longer key; sizes in bytes."""
+
+    profile: int
+    key_bytes: int
+    tag_bytes: int
+    is_aes_256_cm: bool = False
+
+
+_SUITES: Final = {
+    "AES_CM_128_HMAC_SHA1_80": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_80, KEY_BYTES, 10),
+    "AES_CM_128_HMAC_SHA1_32": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_32, KEY_BYTES, 4),
+    "AES_256_CM_HMAC_SHA1_80": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 46, 10, is_aes_256_cm=True),
+    "AES_256_CM_HMAC_SHA1_32": _Suite(Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 46, 4, is_aes_256_cm=True),
+    "AEAD_AES_128_GCM": _Suite(Policy.SRTP_PROFILE_AEAD_AES_128_GCM, 28, 16),
+    "AEAD_AES_256_GCM": _Suite(Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 44, 16),
 }
-SUITES: Final = tuple(_PROFILES)
-"""The names of the suites, the preferred one first."""
-
-TAG_BYTES: Final = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4}
-"""By how much a protected packet is longer."""
+SUITES: Final = tuple(_SUITES)
+"""The names of the suites, those that trunks offer first."""
+MAX_TAG_BYTES: Final = 16
+"""By how much a protected packet is longer at most; `SrtpSession.tag_bytes` says it of one suite."""
 
 _srtp_protect = lib.srtp_protect
 _srtp_unprotect = lib.srtp_unprotect
@@ -48,9 +63,9 @@ class KeySource(Protocol):
         ...
 
 
-def new_key(randomness: KeySource) -> bytes:
-    """Return a fresh master key and salt for one direction of one call."""
-    return randomness.random_bytes(KEY_BYTES)
+def new_key(randomness: KeySource, suite: str = SUITES[0]) -> bytes:
+    """Return a fresh master key and salt of `suite` for one direction of one call."""
+    return randomness.random_bytes(_SUITES[suite].key_bytes)
 
 
 class PacketMemory:
@@ -77,20 +92,20 @@ Place = tuple[Any, Any]
 class SrtpSession:
     """Both directions of one secured media stream.
 
-    `send_key` protects what we send, `receive_key` opens what the peer sends; both are 30 bytes. Raises ValueError for an unknown suite or
-    a key of the wrong size.
+    `send_key` protects what we send, `receive_key` opens what the peer sends; both are master key and salt. Raises ValueError for an
+    unknown suite or a key of the wrong size.
     """
 
     __slots__ = ("_receiver", "_receiver_context", "_sender", "_sender_context", "n_replayed", "n_unauthentic", "tag_bytes")
 
     def __init__(self, suite: str, send_key: bytes, receive_key: bytes) -> None:
-        profile = _PROFILES.get(suite)
-        if profile is None:
+        chosen = _SUITES.get(suite)
+        if chosen is None:
             raise ValueError(f"unknown SRTP suite {suite!r}")
-        self._sender = _open(profile, send_key, Policy.SSRC_ANY_OUTBOUND)
-        self._receiver = _open(profile, receive_key, Policy.SSRC_ANY_INBOUND)
+        self._sender = _open(chosen, send_key, Policy.SSRC_ANY_OUTBOUND)
+        self._receiver = _open(chosen, receive_key, Policy.SSRC_ANY_INBOUND)
         self._sender_context, self._receiver_context = self._sender._srtp[0], self._receiver._srtp[0]
-        self.tag_bytes = TAG_BYTES[suite]
+        self.tag_bytes = chosen.tag_bytes
         self.n_unauthentic = 0
         """Packets refused because their tag is wrong or they are malformed."""
         self.n_replayed = 0
@@ -121,7 +136,8 @@ class SrtpSession:
     def unprotect_in(self, place: Place, n_bytes: int) -> int:
         """Open the SRTP packet of `n_bytes` at `place`; returns the length of the RTP packet that lies there then.
 
-        -1 when it is not authentic or was seen before (both are counted); it lies there unchanged then.
+        -1 when it is not authentic or was seen before (both are counted). It lies there unchanged then, except with GCM, which deciphers
+        while it authenticates.
         """
         start, size = place
         size[0] = n_bytes
@@ -155,10 +171,27 @@ class SrtpSession:
             self.n_unauthentic += 1
 
 
-def _open(profile: int, key: bytes, direction: int) -> Session:
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"an SRTP key has {KEY_BYTES} bytes, not {len(key)}")
-    policy = Policy(key=key, ssrc_type=direction, srtp_profile=profile)
+def _open(suite: _Suite, key: bytes, direction: int) -> Session:
+    if len(key) != suite.key_bytes:
+        raise ValueError(f"an SRTP key of this suite has {suite.key_bytes} bytes, not {len(key)}")
+    policy = Policy(ssrc_type=direction, srtp_profile=suite.profile)
+    if suite.is_aes_256_cm:
+        _lengthen_key(policy)
+    policy.key = key
     if direction == Policy.SSRC_ANY_INBOUND:  # our own packets are in order, and moving a wide window costs time
         policy.window_size = _REPLAY_WINDOW
     return Session(policy=policy)
+
+
+_AES_ICM_128: Final = 1
+_AES_ICM_256: Final = 5
+"""SRTP_AES_ICM_128 and SRTP_AES_ICM_256 of libsrtp's crypto_types.h. Its profiles have no AES-256 in counter mode, its policies do."""
+
+
+def _lengthen_key(policy: Policy) -> None:
+    """Make AES-128 in counter mode AES-256: the first two fields of srtp_crypto_policy_t, cipher type and length of key and salt."""
+    for part in (policy._policy.rtp, policy._policy.rtcp):
+        fields = memoryview(ffi.buffer(ffi.addressof(part))).cast("B").cast("i")
+        if (fields[0], fields[1]) != (_AES_ICM_128, KEY_BYTES):
+            raise ValueError("AES_256_CM cannot be had from this libsrtp")
+        fields[0], fields[1] = _AES_ICM_256, 46

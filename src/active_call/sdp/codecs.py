@@ -5,6 +5,7 @@ A media section enters, matches leave. A new codec is one line in `CODECS`; whet
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from active_call.sdp.description import Attribute, MediaDescription, RtpMap
@@ -12,6 +13,8 @@ from active_call.sdp.description import Attribute, MediaDescription, RtpMap
 TELEPHONE_EVENT = "telephone-event"
 EVENTS_FMTP = "0-16"
 """The events we take: digits, *, #, A to D, and flash."""
+COMFORT_NOISE = 13
+"""RFC 3551 §6: never sound, whatever its rtpmap says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ class Codec:
         return f"{self.encoding}/{self.clock_hz}" + (f"/{self.channels}" if self.channels > 1 else "")
 
     def is_named_by(self, rtpmap: RtpMap) -> bool:
-        """Whether that `a=rtpmap` means this codec."""
-        same_shape = (self.clock_hz, self.channels) == (rtpmap.clock_hz, rtpmap.channels)
+        """Whether that `a=rtpmap` means this codec. Opus without its `/2` is Opus as well: there is no other (RFC 7587 §7)."""
+        same_shape = self.clock_hz == rtpmap.clock_hz and rtpmap.channels in (self.channels, 1)
         return same_shape and self.encoding.lower() == rtpmap.name.lower()
 
 
@@ -46,9 +49,11 @@ CODECS = {
         Codec("pcma", "PCMA", 8),
         Codec("g722", "G722", 9),
         Codec("opus", "opus", 107, clock_hz=48_000, channels=2, fmtp="useinbandfec=1"),
+        Codec("l16_16000", "L16", 116, clock_hz=16_000),
+        Codec("l16_8000", "L16", 115),
     )
 }
-EVENT_PAYLOAD_TYPES = {8000: 101, 48_000: 110}
+EVENT_PAYLOAD_TYPES = {8000: 101, 48_000: 110, 16_000: 111}
 """What we offer telephone-event as, by clock; 101 is what everybody uses at 8000 Hz."""
 
 _STATIC = {
@@ -57,16 +62,31 @@ _STATIC = {
     4: RtpMap(4, "G723", 8000),
     8: RtpMap(8, "PCMA", 8000),
     9: RtpMap(9, "G722", 8000),
-    13: RtpMap(13, "CN", 8000),
+    10: RtpMap(10, "L16", 44_100, 2),
+    11: RtpMap(11, "L16", 44_100),
+    COMFORT_NOISE: RtpMap(COMFORT_NOISE, "CN", 8000),
+    15: RtpMap(15, "G728", 8000),
     18: RtpMap(18, "G729", 8000),
 }
 """RFC 3551 §6: the types that need no `a=rtpmap`; those that we cannot use are here to be named in errors."""
+_DYNAMIC: tuple[int, ...] = (*range(96, 128), *range(35, 64))
+"""RFC 3551 §3 and §6: the numbers for codecs without one, the second range for when the first is used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One payload type and what comes under it: a codec's name, or `TELEPHONE_EVENT`."""
+
+    payload_type: int
+    name: str
+    clock_hz: int
 
 
 def offered_maps(section: MediaDescription) -> list[RtpMap]:
     """What each payload type of the `m=` line stands for, in order; types that nothing explains are left out."""
     maps = section.rtpmaps()
-    found = (maps.get(payload_type) or _STATIC.get(payload_type) for payload_type in section.payload_types)
+    types = dict.fromkeys(section.payload_types)
+    found = (_STATIC[13] if number == COMFORT_NOISE else maps.get(number) or _STATIC.get(number) for number in types)
     return [rtpmap for rtpmap in found if rtpmap is not None]
 
 
@@ -89,6 +109,46 @@ def find_event(section: MediaDescription, clock_hz: int) -> RtpMap | None:
     """The telephone-event that goes with a codec of that clock, else the first there is (Twilio offers 8000 Hz only, beside Opus)."""
     events = [rtpmap for rtpmap in offered_maps(section) if rtpmap.name.lower() == TELEPHONE_EVENT]
     return next((event for event in events if event.clock_hz == clock_hz), events[0] if events else None)
+
+
+def receivable_formats(sections: Iterable[MediaDescription], names: tuple[str, ...]) -> tuple[Format, ...]:
+    """What may come under which payload type: the codecs among `names` and the telephone events; of several sections the first counts."""
+    codecs = [CODECS[name] for name in names if name in CODECS]
+    formats: dict[int, Format] = {}
+    for section in sections:
+        for rtpmap in offered_maps(section):
+            is_event = rtpmap.name.lower() == TELEPHONE_EVENT
+            name = TELEPHONE_EVENT if is_event else next((codec.name for codec in codecs if codec.is_named_by(rtpmap)), None)
+            if name is not None:
+                formats.setdefault(rtpmap.payload_type, Format(rtpmap.payload_type, name, rtpmap.clock_hz))
+    return tuple(formats.values())
+
+
+def choose_numbers(names: tuple[str, ...], previous: MediaDescription | None) -> tuple[list[tuple[Codec, int]], list[tuple[int, int]]]:
+    """Under which payload types to offer the codecs, and telephone-event by clock: `(codec, number)` and `(clock, number)`.
+
+    A number means the same for as long as the stream lasts (RFC 3264 §8.3.2), so what stands in our `previous` description keeps its
+    number, and other things get others.
+    """
+    taken = {} if previous is None else {rtpmap.payload_type: rtpmap for rtpmap in offered_maps(previous)}
+    codecs = [CODECS[name] for name in names]
+    numbered: list[tuple[Codec, int]] = []
+    for codec in codecs:
+        known = next((number for number, rtpmap in taken.items() if codec.is_named_by(rtpmap)), None)
+        number = _free(codec.payload_type, taken) if known is None else known
+        taken[number] = RtpMap(number, codec.encoding, codec.clock_hz, codec.channels)
+        numbered.append((codec, number))
+    events: list[tuple[int, int]] = []
+    for clock_hz in dict.fromkeys(codec.clock_hz for codec in codecs):
+        known = next((n for n, rtpmap in taken.items() if (rtpmap.name.lower(), rtpmap.clock_hz) == (TELEPHONE_EVENT, clock_hz)), None)
+        number = _free(EVENT_PAYLOAD_TYPES[clock_hz], taken) if known is None else known
+        taken[number] = RtpMap(number, TELEPHONE_EVENT, clock_hz)
+        events.append((clock_hz, number))
+    return numbered, events
+
+
+def _free(preferred: int, taken: dict[int, RtpMap]) -> int:
+    return next(number for number in (preferred, *_DYNAMIC) if number not in taken)
 
 
 def describe_codec(codec: Codec, payload_type: int) -> list[Attribute]:

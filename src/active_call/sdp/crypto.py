@@ -1,7 +1,7 @@
-"""SRTP keys in SDP: `a=crypto` lines read, chosen and written (RFC 4568).
+"""SRTP keys in SDP: `a=crypto` lines read, chosen and written (RFC 4568, RFC 6188, RFC 7714).
 
-Of what the RFC allows we use one key a line, without MKI; a lifetime is read and passed over. Keys enter and leave as 30 bytes, master key
-and salt together, as libsrtp takes them. Nothing here touches a packet.
+Of what the RFCs allow we use one key a line, without MKI; a lifetime is read and passed over. Keys enter and leave as master key and salt
+together, as libsrtp takes them. Nothing here touches a packet.
 """
 
 from __future__ import annotations
@@ -14,15 +14,23 @@ from dataclasses import dataclass, field
 from active_call.base.errors import LocalProtocolError
 from active_call.sdp.description import Attribute, Crypto
 
-SUITES = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
-"""The suites that we support, in the order we offer them (RFC 4568 §6.2)."""
-KEY_BYTES = 30
-"""16 bytes of master key and 14 of salt, the same for both suites."""
+KEY_BYTES = {
+    "AES_CM_128_HMAC_SHA1_80": 30,
+    "AES_CM_128_HMAC_SHA1_32": 30,
+    "AES_256_CM_HMAC_SHA1_80": 46,
+    "AES_256_CM_HMAC_SHA1_32": 46,
+    "AEAD_AES_128_GCM": 28,
+    "AEAD_AES_256_GCM": 44,
+}
+"""Master key and salt of every suite that we can use (RFC 4568 §6.2, RFC 6188 §6, RFC 7714 §12)."""
+SUITES = tuple(KEY_BYTES)
+DEFAULT_OFFER = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+"""What is offered unless it is said otherwise, in this order: Twilio takes these two and knows no other."""
 
 
 @dataclass(frozen=True, slots=True)
 class CryptoKey:
-    """One crypto line of ours: its tag, its suite, and our sending key (30 bytes)."""
+    """One crypto line of ours: its tag, its suite, and our sending key."""
 
     tag: int
     suite: str
@@ -31,7 +39,7 @@ class CryptoKey:
 
 @dataclass(frozen=True, slots=True)
 class CryptoAgreement:
-    """What both sides encrypt with: the suite, and each direction's 30-byte master key and salt."""
+    """What both sides encrypt with: the suite, and each direction's master key and salt."""
 
     suite: str
     send_key: bytes = field(repr=False)
@@ -39,33 +47,34 @@ class CryptoAgreement:
     tag: int = 1
 
 
-def read_key(crypto: Crypto) -> bytes | None:
-    """The 30-byte key of a crypto line that we can use, None when we cannot: other suite, MKI, several keys, odd session parameters."""
-    if crypto.suite.upper() not in SUITES or not _is_acceptable(crypto.session_parameters):
+def read_key(crypto: Crypto, suites: tuple[str, ...] = SUITES) -> bytes | None:
+    """The key of a crypto line that we can use, None when we cannot: other suite, MKI, several keys, odd session parameters."""
+    suite = crypto.suite.upper()
+    if suite not in suites or suite not in KEY_BYTES or not _is_acceptable(crypto.session_parameters):
         return None
     method, colon, key_info = crypto.key_parameters.partition(":")
     encoded, *extras = key_info.split("|")
     if method.lower() != "inline" or not colon or ";" in key_info or any(":" in extra for extra in extras):
         return None
     try:
-        key = base64.b64decode(encoded, validate=True)
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
-    return key if len(key) == KEY_BYTES else None
+    return key if len(key) == KEY_BYTES[suite] else None
 
 
-def first_usable(cryptos: Iterable[Crypto]) -> tuple[Crypto, bytes] | None:
+def first_usable(cryptos: Iterable[Crypto], suites: tuple[str, ...] = SUITES) -> tuple[Crypto, bytes] | None:
     """The first line that we can use, in the offerer's order (RFC 4568 §7.1.2), and its key."""
     for crypto in cryptos:
-        if (key := read_key(crypto)) is not None:
+        if (key := read_key(crypto, suites)) is not None:
             return crypto, key
     return None
 
 
 def format_crypto(key: CryptoKey) -> Attribute:
-    """The crypto attribute: no lifetime, no MKI, which Twilio refuses. Raises LocalProtocolError for a key of the wrong length."""
-    if len(key.key) != KEY_BYTES:
-        raise LocalProtocolError(f"an SRTP key has {KEY_BYTES} bytes, not {len(key.key)}")
+    """The crypto attribute: no lifetime, no MKI, which Twilio refuses. Raises LocalProtocolError for a key that does not fit its suite."""
+    if len(key.key) != KEY_BYTES.get(key.suite):
+        raise LocalProtocolError(f"a key of {key.suite} has {KEY_BYTES.get(key.suite)} bytes, not {len(key.key)}")
     return Attribute("crypto", f"{key.tag} {key.suite} inline:{base64.b64encode(key.key).decode('ascii')}")
 
 

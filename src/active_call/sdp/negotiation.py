@@ -18,16 +18,18 @@ from typing import Literal
 from active_call.base.errors import LocalProtocolError, ParseError, RemoteProtocolError
 from active_call.sdp.codecs import (
     CODECS,
-    EVENT_PAYLOAD_TYPES,
     Codec,
+    Format,
+    choose_numbers,
     describe_codec,
     describe_event,
     find_codec,
     find_event,
     first_common_codec,
     offered_maps,
+    receivable_formats,
 )
-from active_call.sdp.crypto import CryptoAgreement, CryptoKey, first_usable, format_crypto, read_key
+from active_call.sdp.crypto import SUITES, CryptoAgreement, CryptoKey, first_usable, format_crypto, read_key
 from active_call.sdp.description import (
     Attribute,
     MediaDescription,
@@ -42,6 +44,7 @@ __all__ = [
     "Agreement",
     "CryptoAgreement",
     "CryptoKey",
+    "Format",
     "LocalMedia",
     "NegotiationError",
     "SrtpPolicy",
@@ -56,6 +59,7 @@ _SECURE = ("RTP/SAVP", "RTP/SAVPF")
 _SENDING = ("sendrecv", "sendonly")
 _RECEIVING = ("sendrecv", "recvonly")
 DEFAULT_PTIME_MS = 20
+SHORTEST_PTIME_MS, LONGEST_PTIME_MS = 10, 60
 
 
 class SrtpPolicy(StrEnum):
@@ -79,13 +83,18 @@ class NegotiationError(RemoteProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class LocalMedia:
-    """Our end: the address and RTP port that the peer is to send to (public, no brackets), and what we speak, best first."""
+    """Our end: the address and RTP port that the peer is to send to (public, no brackets), and what we speak, best first.
+
+    `suites` are those of SRTP that we answer. `rtcp_mux`: RTCP may come on the RTP port, if the peer offers that.
+    """
 
     ip: str
     port: int
     codecs: tuple[str, ...] = ("pcmu", "pcma")
     ptime_ms: int = DEFAULT_PTIME_MS
     srtp: SrtpPolicy = SrtpPolicy.PREFERRED
+    suites: tuple[str, ...] = SUITES
+    rtcp_mux: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +102,10 @@ class Agreement:
     """What holds for the stream from now on.
 
     `send_…` numbers are the peer's, `receive_…` numbers are ours; they differ only where the peer answered under other numbers than
-    offered. `on_hold`: the peer does not take our audio now. `ptime_ms` is what the peer wants to get in one packet. `event_clock_hz` is
-    the clock of telephone-event, as a rule the codec's. `remote_rtcp` is None when there is no port for it.
+    offered. `formats` is all that may come, the agreed codec first: a peer may send any codec of the offer (RFC 3264 §6.1), and some send
+    under the numbers of their answer. `on_hold`: the peer does not take our audio now. `ptime_ms` is what the peer wants to get in one
+    packet. `event_clock_hz` is the clock of telephone-event, as a rule the codec's. `remote_rtcp` is None when there is no port for it;
+    with `rtcp_mux` it is the RTP port, on both sides. `send_parameters` is the peer's `a=fmtp` for the codec.
     """
 
     codec: str
@@ -112,6 +123,9 @@ class Agreement:
     on_hold: bool
     ptime_ms: int
     crypto: CryptoAgreement | None = None
+    formats: tuple[Format, ...] = ()
+    send_parameters: str = ""
+    rtcp_mux: bool = False
 
 
 def build_offer(
@@ -126,27 +140,26 @@ def build_offer(
 ) -> bytes:
     """Our offer of one audio stream: RTP/SAVP with a crypto line for each of `keys` when `srtp` (None: when there are keys), else RTP/AVP.
 
-    In a session that is already open, `previous` is our last description in it: its other sections stay in place as refused ones, as
-    RFC 3264 §8 demands. Raises LocalProtocolError for `srtp` without keys or an unknown codec.
+    In a session that is already open, `previous` is our last description in it: its other sections stay in place as refused ones, and its
+    payload types keep their meaning, as RFC 3264 §8 demands. Raises LocalProtocolError for `srtp` without keys or an unknown codec.
     """
     secure = bool(keys) if srtp is None else srtp
     if secure and not keys:
         raise LocalProtocolError("an SRTP offer needs a key")
     if not local.codecs or any(name not in CODECS for name in local.codecs):
         raise LocalProtocolError(f"no offer can be made of the codecs {local.codecs}")
-    codecs = [CODECS[name] for name in local.codecs]
-    clocks = list(dict.fromkeys(codec.clock_hz for codec in codecs))
-    attributes = [line for codec in codecs for line in describe_codec(codec, codec.payload_type)]
-    for clock_hz in clocks:
-        attributes += describe_event(EVENT_PAYLOAD_TYPES[clock_hz], clock_hz)
+    last = None if previous is None else parse_description(previous)
+    codecs, events = choose_numbers(local.codecs, None if last is None else _audio_of(last))
+    attributes = [line for codec, number in codecs for line in describe_codec(codec, number)]
+    attributes += [line for clock_hz, number in events for line in describe_event(number, clock_hz)]
     section = MediaDescription(
         "audio",
         local.port,
         "RTP/SAVP" if secure else "RTP/AVP",
-        (*(str(codec.payload_type) for codec in codecs), *(str(EVENT_PAYLOAD_TYPES[clock_hz]) for clock_hz in clocks)),
+        tuple(str(number) for _, number in (*codecs, *events)),
         attributes=(*attributes, *_closing_attributes(local, keys if secure else (), direction)),
     )
-    return format_description(_ours(local, session_id, version, _in_place(section, previous)))
+    return format_description(_ours(local, session_id, version, _in_place(section, last)))
 
 
 def negotiate_answer(
@@ -160,18 +173,19 @@ def negotiate_answer(
 ) -> tuple[bytes, Agreement]:
     """Our answer to an offer, and what it settles.
 
-    `key_for` gives our 30-byte sending key for a suite, when one is needed. `direction` is what we want; the answer grants no more than the
+    `key_for` gives our sending key for a suite, when one is needed. `direction` is what we want; the answer grants no more than the
     offer allows (RFC 3264 §6.1). Raises ParseError for a broken offer, NegotiationError (488) when nothing in it suits us.
     """
     theirs = parse_description(offer) if isinstance(offer, bytes) else offer
     index, (codec, payload_type) = _choose_section(theirs, local)
     section = theirs.media[index]
     remote_ip = _remote_address(theirs, section, local)
-    crypto = _answer_crypto(section, key_for)
+    crypto = _answer_crypto(section, local, key_for)
     event = find_event(section, codec.clock_hz)
     peer_sends, peer_takes, on_hold = _peer_flows(theirs, section, remote_ip)
     ours = _direction_of(direction in _SENDING and peer_takes, direction in _RECEIVING and peer_sends)
     keys = () if crypto is None else (CryptoKey(crypto.tag, crypto.suite, crypto.send_key),)
+    is_muxed = local.rtcp_mux and section.get("rtcp-mux") is not None
     attributes = describe_codec(codec, payload_type)
     if event is not None:
         attributes += describe_event(event.payload_type, event.clock_hz)
@@ -180,7 +194,7 @@ def negotiate_answer(
         local.port,
         section.protocol,
         (str(payload_type), *(() if event is None else (str(event.payload_type),))),
-        attributes=(*attributes, *_closing_attributes(local, keys, ours)),
+        attributes=(*attributes, *([Attribute("rtcp-mux")] if is_muxed else []), *_closing_attributes(local, keys, ours)),
     )
     sections = tuple(answered if at == index else _refused(other) for at, other in enumerate(theirs.media))
     agreement = Agreement(
@@ -193,12 +207,15 @@ def negotiate_answer(
         event_clock_hz=codec.clock_hz if event is None else event.clock_hz,
         remote_ip=remote_ip,
         remote_port=section.port,
-        remote_rtcp=_remote_rtcp(section, remote_ip),
+        remote_rtcp=(remote_ip, section.port) if is_muxed else _remote_rtcp(section, remote_ip),
         send=ours in _SENDING,
         receive=ours in _RECEIVING,
         on_hold=on_hold,
         ptime_ms=_wanted_ptime(section),
         crypto=crypto,
+        formats=_agreed_first(receivable_formats((section,), local.codecs), payload_type),
+        send_parameters=section.fmtp(payload_type) or "",
+        rtcp_mux=is_muxed,
     )
     return format_description(replace(_ours(local, session_id, version, sections), timing=theirs.timing)), agreement
 
@@ -237,6 +254,8 @@ def accept_answer(offer: bytes | SessionDescription, answer: bytes | SessionDesc
         on_hold=direction in _SENDING and held,
         ptime_ms=_wanted_ptime(section),
         crypto=_accepted_crypto(section, keys),
+        formats=_agreed_first(receivable_formats((offered, section), tuple(receive_types)), receive_types[codec.name]),
+        send_parameters=section.fmtp(send_type) or "",
     )
 
 
@@ -253,9 +272,9 @@ def _choose_section(theirs: SessionDescription, local: LocalMedia) -> tuple[int,
             choice = first_common_codec(section, local.codecs)
             if choice is None:
                 refusals.append(f"no common codec: offered {_codec_names(section)}, supported {', '.join(local.codecs)}")
-            elif protocols is _SECURE and first_usable(section.cryptos()) is None:
+            elif protocols is _SECURE and first_usable(section.cryptos(), local.suites) is None:
                 suites = ", ".join(crypto.suite for crypto in section.cryptos()) or "no usable crypto line"
-                refusals.append(f"no common SRTP suite: offered {suites}, supported AES_CM_128_HMAC_SHA1_80 and _32 without MKI")
+                refusals.append(f"no common SRTP suite: offered {suites}, supported {', '.join(local.suites)} without MKI")
             elif protocols is _PLAIN and local.srtp is SrtpPolicy.REQUIRED:
                 refusals.append("encrypted media is required: offered RTP/AVP, supported RTP/SAVP")
             else:
@@ -281,8 +300,8 @@ def _answered_pair(ours: SessionDescription, theirs: SessionDescription) -> tupl
     return offered, section
 
 
-def _answer_crypto(section: MediaDescription, key_for: Callable[[str], bytes]) -> CryptoAgreement | None:
-    if section.protocol not in _SECURE or (chosen := first_usable(section.cryptos())) is None:
+def _answer_crypto(section: MediaDescription, local: LocalMedia, key_for: Callable[[str], bytes]) -> CryptoAgreement | None:
+    if section.protocol not in _SECURE or (chosen := first_usable(section.cryptos(), local.suites)) is None:
         return None
     line, receive_key = chosen
     suite = line.suite.upper()
@@ -339,9 +358,14 @@ def _remote_rtcp(section: MediaDescription, remote_ip: str) -> tuple[str, int] |
 
 
 def _wanted_ptime(section: MediaDescription) -> int:
+    """What the peer wants in a packet, and takes (RFC 8866 §6.4), within what we can send."""
     wanted = section.milliseconds("ptime") or DEFAULT_PTIME_MS
-    longest = section.milliseconds("maxptime")
-    return wanted if longest is None else min(wanted, longest)
+    longest = section.milliseconds("maxptime") or LONGEST_PTIME_MS
+    return max(SHORTEST_PTIME_MS, min(wanted, longest, LONGEST_PTIME_MS))
+
+
+def _agreed_first(formats: tuple[Format, ...], payload_type: int) -> tuple[Format, ...]:
+    return tuple(sorted(formats, key=lambda item: item.payload_type != payload_type))
 
 
 def _codec_names(section: MediaDescription) -> str:
@@ -359,11 +383,10 @@ def _closing_attributes(local: LocalMedia, keys: tuple[CryptoKey, ...], directio
     return [Attribute("ptime", str(local.ptime_ms)), *(format_crypto(key) for key in keys), Attribute(direction)]
 
 
-def _in_place(section: MediaDescription, previous: bytes | None) -> tuple[MediaDescription, ...]:
+def _in_place(section: MediaDescription, last: SessionDescription | None) -> tuple[MediaDescription, ...]:
     """The new section where the live audio stood in our last description, the others refused."""
-    if previous is None:
+    if last is None:
         return (section,)
-    last = parse_description(previous)
     index = _live_audio(last)
     if index is None:
         return (*(_refused(other) for other in last.media), section)
@@ -372,6 +395,11 @@ def _in_place(section: MediaDescription, previous: bytes | None) -> tuple[MediaD
 
 def _live_audio(description: SessionDescription) -> int | None:
     return next((at for at, section in enumerate(description.media) if section.media == "audio" and section.port != 0), None)
+
+
+def _audio_of(description: SessionDescription) -> MediaDescription | None:
+    index = _live_audio(description)
+    return None if index is None else description.media[index]
 
 
 def _refused(section: MediaDescription) -> MediaDescription:
