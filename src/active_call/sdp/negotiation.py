@@ -42,6 +42,7 @@ __all__ = [
     "Agreement",
     "CryptoAgreement",
     "CryptoKey",
+    "Direction",
     "LocalMedia",
     "NegotiationError",
     "SrtpPolicy",
