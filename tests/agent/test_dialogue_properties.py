@@ -48,7 +48,10 @@ EVENTS = st.one_of(
             events.AsrFinal(text="loop"), events.AsrFinal(text=""), events.AsrFinal(text="uh"), events.Dtmf(digit="1"),
             events.Dtmf(digit="2"),
             events.Dtmf(digit="3"), events.Dtmf(digit="9"), events.Hold(on_hold=True), events.Hold(on_hold=False),
-            events.Transfer(state="failed", target="x"), events.Inactivity(), events.Answer(),
+            events.Transfer(state="failed", target="x"), events.Transfer(state="calling", target="x"),
+            events.Transfer(state="completed", target="x", returned=True), events.Bridge(state="joined", target_session_id="y"),
+            events.Bridge(state="parted", target_session_id="y"), events.Hold(on_hold=True, initiator="system"),
+            events.Inactivity(), events.Answer(),
         ]
     ),
     st.builds(lambda p: events.TrackStart(play_id=p), st.sampled_from(PLAY_IDS)),

@@ -15,12 +15,13 @@ from active_call.agent.parser import parse_playbook
 from active_call.base.errors import ProviderError
 from active_call.base.world import World
 from active_call.call.routing import Accepted, Decision, IncomingCall, Playbooks, Router
-from active_call.call.session import CallServices, Session
+from active_call.call.services import CallServices
+from active_call.call.session import Session
 from active_call.contract import events
 from active_call.contract.options import CallOption
 from active_call.providers.base import Recognised, ReplyRequest
 from active_call.store.records import CallRecord
-from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fake_call import FakeLeg, join_fakes
 from active_call.testing.virtual_time import CountingRandomness, VirtualClock
 
 MS_PER_CHARACTER = 60
@@ -164,6 +165,22 @@ class Always:
 
 
 @dataclass
+class House:
+    """The other calls, and the legs that a call may want: `legs` are handed out in order."""
+
+    legs: list[FakeLeg] = field(default_factory=list)
+    wanted: list[CallOption] = field(default_factory=list)
+    sessions: dict[str, Session] = field(default_factory=dict)
+
+    def find(self, session_id: str) -> Session | None:
+        return self.sessions.get(session_id)
+
+    def new_leg(self, option: CallOption) -> FakeLeg:
+        self.wanted.append(option)
+        return self.legs[len(self.wanted) - 1]
+
+
+@dataclass
 class Call:
     """A call under test."""
 
@@ -173,6 +190,7 @@ class Call:
     records: Records
     task: asyncio.Task[None]
     events: list[events.Event]
+    house: House
 
     @property
     def ear(self) -> Ear:
@@ -218,10 +236,12 @@ async def a_call(
     variables: Mapping[str, Any] | None = None,
     option: CallOption = CallOption(),  # noqa: B008
     defaults: CallOption = CallOption(),  # noqa: B008
+    house: House | None = None,
+    session_id: str = "s.test",
 ) -> AsyncIterator[Call]:
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()
-    engines, records, leg = Engines(), Records(), leg or FakeLeg()
+    engines, records, leg, house = Engines(), Records(), leg or FakeLeg(), house or House()
 
     def find(name: str) -> Path:
         raise AssertionError(f"no playbook file is looked for, {name} was")
@@ -234,12 +254,13 @@ async def a_call(
             records=records,
             playbooks=Playbooks(find, {}),
             defaults=defaults,
+            join=join_fakes,  # type: ignore[arg-type]
         )
         book = parse_playbook(playbook, file="test.md", environment={}) if playbook is not None else None
         if router is None and direction == "inbound" and book is not None:
             router = Always(lambda _: Accepted(book))
         session = Session(
-            "s.test",
+            session_id,
             leg,
             services,
             direction=direction,
@@ -247,12 +268,14 @@ async def a_call(
             playbook=book if direction == "outbound" else None,
             variables=variables,
             option=option,
+            house=house,  # type: ignore[arg-type]
         )
+        house.sessions[session_id] = session
         seen: list[events.Event] = []
         session.watch(seen.append)
         task = loop.create_task(session.run())
         try:
-            yield Call(session, leg, engines, records, task, seen)
+            yield Call(session, leg, engines, records, task, seen, house)
         finally:
             leg.end("test", "over")
             async with asyncio.timeout(60):

@@ -7,7 +7,7 @@ from typing import Any
 from calls_kit import a_call
 
 from active_call.contract import commands, events
-from active_call.contract.options import CallOption, ReferOption, VadOption
+from active_call.contract.options import CallOption, VadOption
 from active_call.legs.events import LegTransferProgress
 
 PLAYBOOK = """---
@@ -96,23 +96,5 @@ def test_transfer_that_succeeds_ends_the_call_at_once(virtually: Any) -> None:
             record = await call.over()
             assert (record.hangup_reason, record.hangup_by, record.status) == ("transferred", "agent", "answered")
             assert call.leg.hangup_headers == {"X-Outcome": "none"}
-
-    virtually(story())
-
-
-def test_transfer_by_a_client_to_a_peer_that_refuses(virtually: Any) -> None:
-    async def story() -> None:
-        async with a_call(PLAYBOOK) as call:
-            await call.until(lambda: bool(call.of(events.TrackEnd)))
-            call.session.post(commands.Refer(callee="+15550123"))
-            call.session.post(commands.Refer(callee="+15550124"))
-            await call.until(lambda: bool(call.of(events.Error)))
-            assert "under way" in call.of(events.Error)[0].error
-            call.leg.sink(LegTransferProgress(603, "Decline", final=True))
-            await call.until(lambda: len(call.of(events.Transfer)) == 2)
-            assert call.of(events.Transfer)[-1].code == 603
-            call.session.post(commands.Refer(callee="+15550124", options=ReferOption(mode="bridge")))
-            await call.until(lambda: len(call.of(events.Error)) == 2)
-            assert call.leg.referred_to == ["+15550123"]
 
     virtually(story())

@@ -154,7 +154,7 @@ def test_commands_from_outside_work_on_a_running_call(virtually: Any) -> None:
             await asyncio.sleep(0.1)
             assert call.leg.stream is not None
             assert call.leg.stream.digits_sent == "12#"
-            assert "bridge" in call.of(events.Error)[-1].error
+            assert (call.of(events.Error)[-1].sender, call.of(events.Error)[-1].error) == ("bridge", "there is no call 'other'")
             call.session.post(commands.Hangup(reason="enough", initiator="operator", headers={"X-Why": "test"}))
             record = await call.over()
             assert (record.hangup_by, record.hangup_reason) == ("operator", "enough")

@@ -16,9 +16,9 @@ COMMAND_NAMES = """
     ringing setVar tts unbridge unhold unmute
 """
 EVENT_NAMES = """
-    addHistory answer answerMachineDetection asrDelta asrFinal binary custom dtmf eou error functionCall hangup hold inactivity incoming
-    interruption mediaProblem mediaReady message metrics other ping reject ringbackState ringing silence speaking trackEnd trackStart
-    transfer transferRequest turn
+    addHistory answer answerMachineDetection asrDelta asrFinal binary bridge custom dtmf eou error functionCall hangup hold inactivity
+    incoming interruption mediaProblem mediaReady message metrics other ping reject ringbackState ringing silence speaking trackEnd
+    trackStart transfer transferRequest turn
 """
 
 
@@ -102,7 +102,7 @@ def test_hangup_event_names_its_parties_as_the_contract_does() -> None:
 def test_every_event_survives_its_json(cls: type) -> None:
     required = {"caller": "a", "callee": "b", "digit": "1", "on_hold": True, "refer_to": "x", "body": "b", "state": "s", "call_id": "c"}
     required |= {"name": "n", "arguments": "{}", "key": "k", "sender": "s", "error": "e", "speaker": "s", "text": "t", "data": b"d"}
-    required |= {"target": "t", "index": 1, "problem": "p"}
+    required |= {"target": "t", "index": 1, "problem": "p", "target_session_id": "s"}
     given = {name: required[name] for name in cls.__struct_fields__ if name in required and _is_required(cls, name)}
     event = cls(timestamp=1, **given)
     assert wire.decode_event(wire.encode_event(event)) == (

@@ -26,7 +26,7 @@ class Stream:
 class Pool:
     """Hands out one stream."""
 
-    async def open_stream(self, _on_report: object, *, bind_ip: str) -> Stream:
+    async def open_stream(self, _on_report: object, *, bind_ip: str, near: object = None) -> Stream:
         del bind_ip
         return Stream()
 

@@ -45,7 +45,7 @@ MAX_NOT_UNDERSTOOD = 3
 MAX_RESUMES = 2
 """After so many noises in a row that stopped us in vain (a television, an echo), voice alone stops us no more; words do."""
 
-_FAILED_TRANSFER = frozenset({"failed", "rejected", "refused", "declined", "busy", "no_answer", "noAnswer", "timeout", "cancelled"})
+_LAST_OF_TRANSFER = frozenset({"completed", "failed", "cancelled"})
 
 
 class Dialogue:
@@ -81,6 +81,7 @@ class Dialogue:
         self._n_followups = 0
         self._n_not_understood = 0
         self._n_resumes = 0
+        self._is_on_hold = False
         self._stage.enter(playbook.start)
         self._replies.expect_phrases()
 
@@ -170,9 +171,11 @@ class Dialogue:
             case events.Dtmf():
                 self._on_digit(event.digit.upper(), now)
             case events.Hold():
-                self._on_hold(event.on_hold, now)
+                self._on_hold(event, now)
             case events.Transfer():
                 self._on_transfer(event, now)
+            case events.Bridge():
+                self._on_bridge(event, now)
             case events.Hangup():
                 self._on_hangup()
             case _:
@@ -221,7 +224,7 @@ class Dialogue:
     def _on_words(self, text: str, now: float) -> None:
         """The recogniser's final word on something that was said."""
         self._has_result = True
-        if self.state in (State.IDLE, State.PAUSED):
+        if self.state in (State.IDLE, State.PAUSED, State.AWAY):
             self._outbox.note("speech dropped", reason=str(self.state))
             return
         if not self._interruptions.is_answer(text):
@@ -302,7 +305,7 @@ class Dialogue:
     # -- digits, hold, transfer, the end -------------------------------------------------------------------------------------------------
 
     def _on_digit(self, digit: str, now: float) -> None:
-        if self.state in (State.IDLE, State.PAUSED, State.ENDING):
+        if self.state in (State.IDLE, State.PAUSED, State.AWAY, State.ENDING):
             self._outbox.note("digit dropped", reason=str(self.state))
             return
         action = self._stage.digit_action(digit)
@@ -334,14 +337,16 @@ class Dialogue:
             return GotoTag(action.scene)
         return ReferTag(self._stage.fill(action.target)) if action.action == "transfer" else HangupTag()
 
-    def _on_hold(self, on_hold: bool, now: float) -> None:
-        if on_hold and self._turns.fire(Signal.HOLD):
+    def _on_hold(self, event: events.Hold, now: float) -> None:
+        self._is_on_hold = event.on_hold
+        by_us = event.initiator == "system"
+        if event.on_hold and self._turns.fire(Signal.HOLD):
             self._timers.clear_all()
             self._is_caller_speaking = False
-            self._outbox.history.add(SYSTEM, "[The caller has put the call on hold.]")
+            self._outbox.history.add(SYSTEM, "[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]")
             if self._replies.playback is not None:
                 self._outbox.perform(commands.Pause())
-        elif not on_hold and self._turns.fire(Signal.UNHOLD):
+        elif not event.on_hold and self._turns.fire(Signal.UNHOLD):
             self._outbox.history.add(SYSTEM, "[The caller is back.]")
             self._return_from_hold(now)
 
@@ -356,11 +361,53 @@ class Dialogue:
         self._replies.go_on(now)
 
     def _on_transfer(self, event: events.Transfer, now: float) -> None:
-        has_failed = event.state in _FAILED_TRANSFER or (event.code or 0) >= 300
-        if self._replies.is_transferring and has_failed and self._turns.fire(Signal.STAY):
-            self._replies.is_transferring = False
-            self._outbox.history.add(SYSTEM, "[The transfer has failed.]")
-            self._replies.say(self._stage.wording.not_connected, now)
+        """The caller goes to somebody else, or is back; how it went is told by the last event of a transfer."""
+        if event.state not in _LAST_OF_TRANSFER:
+            self._part(now)
+        elif not (event.state == "failed" if event.returned is None else event.returned):
+            pass  # the call is over, or hung up next
+        elif event.state == "completed":
+            self._come_back(self._stage.wording.has_returned.format(target=event.target), self._stage.wording.back, now)
+        else:
+            hint = self._stage.wording.has_failed.format(target=event.target, code=event.code or 0, reason=event.reason or event.state)
+            self._come_back(hint, self._stage.wording.not_connected, now)
+
+    def _on_bridge(self, event: events.Bridge, now: float) -> None:
+        if event.state == "joined":
+            self._part(now)
+        elif self.state is State.AWAY:
+            self._come_back(self._stage.wording.has_returned.format(target="another caller"), self._stage.wording.back, now)
+
+    def _part(self, now: float) -> None:
+        """The caller is with somebody else from now on: stop, keep what was said, and wait."""
+        if self.state in (State.AWAY, State.ENDED):
+            return
+        self._cut_in(now)
+        self._replies.stop()
+        self._timers.clear_all()
+        if self._settling is not None:
+            self._timers.set(Timer.SETTLE, now + SETTLE_S)
+        for text in self._waiting:
+            self._outbox.add_line(USER, text)
+        self._waiting, self._unanswered = [], []
+        self._cut = None
+        self._is_resume_due = self._is_caller_speaking = self._is_greeting = False
+        self._turns.fire(Signal.PART)
+
+    def _come_back(self, hint: str, text: str, now: float) -> None:
+        """The caller is back: a model is told why and speaks; a script says `text`. On hold, it waits until that is over."""
+        if not (self._turns.fire(Signal.BACK) or self._turns.fire(Signal.STAY)):
+            return
+        if self._settling is not None:
+            self._settle("", now)
+        self._caller_took_part()
+        if self._is_on_hold:
+            self._turns.fire(Signal.HOLD)
+        self._outbox.history.add(SYSTEM, hint)
+        if self._stage.has_model:
+            self._replies.ask(now)
+        else:
+            self._replies.say(text, now)
 
     def _on_hangup(self) -> None:
         self._replies.stop()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from active_call.agent.markup import parse_attributes
+from active_call.contract.options import ReferOption
 
 MAX_TAG_CHARS = 8192
 """A `<http … body="…"/>` may be long; one that is longer than this is dropped."""
@@ -43,8 +44,11 @@ class HangupTag:
 
 @dataclass(frozen=True, slots=True)
 class ReferTag:
+    """`options`: how the transfer is made, as far as the tag says."""
+
     to: str
     caller: str = ""
+    options: ReferOption | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +109,31 @@ class UnknownTag:
 Tag = HangupTag | ReferTag | GotoTag | PlayTag | SetVarTag | HttpTag | MessageTag | CollectTag | WaitInput | UnknownTag
 Part = Words | Tag
 
+_TRUE = ("true", "1", "yes")
+
+
+def _refer_option(attributes: Mapping[str, str]) -> ReferOption | None:
+    """What a `<refer/>` says about the transfer; an attribute that is no value of its kind counts as absent."""
+    timeout, hangup, digits = (attributes.get(name, "") for name in ("timeout", "autohangup", "forwarddtmf"))
+    option = ReferOption(
+        mode=attributes.get("mode") or None,
+        moh=attributes.get("moh") or None,
+        timeout=int(timeout) if timeout.isascii() and timeout.isdigit() else None,
+        auto_hangup=hangup.lower() in _TRUE if hangup else None,
+        forward_dtmf=digits.lower() in _TRUE if digits else None,
+        call_id=attributes.get("callid") or None,
+    )
+    return None if option == ReferOption() else option
+
+
 _MADE: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, str]], Tag]]] = {
     "hangup": ((), lambda a: HangupTag(a.get("reason", ""))),
-    "refer": (("to",), lambda a: ReferTag(a["to"], a.get("caller", ""))),
+    "refer": (("to",), lambda a: ReferTag(a["to"], a.get("caller", ""), _refer_option(a))),
     "goto": (("scene",), lambda a: GotoTag(a["scene"])),
     "play": (("file",), lambda a: PlayTag(a["file"])),
     "set_var": (("key",), lambda a: SetVarTag(a["key"], a.get("value", ""))),
     "http": (("url",), lambda a: HttpTag(a["url"], (a.get("method") or "GET").upper(), a.get("body"), a.get("set_var", ""))),
-    "message": (("body",), lambda a: MessageTag(a["body"], a.get("contenttype"), a.get("refer", "").lower() in ("true", "1", "yes"))),
+    "message": (("body",), lambda a: MessageTag(a["body"], a.get("contenttype"), a.get("refer", "").lower() in _TRUE)),
     "collect": (("type",), lambda a: CollectTag(a["type"], a.get("var", ""), a.get("prompt", ""))),
 }
 """Name -> the attributes it cannot do without, and how it is made."""

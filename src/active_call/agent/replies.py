@@ -43,6 +43,8 @@ PLAYBACK_START_S = 10.0
 """A playback that has not begun by then is lost."""
 PLAYBACK_SLACK_S = 8.0
 """A playback that has not ended so long after its text should be over is lost."""
+_MUTE = (State.PAUSED, State.AWAY, State.ENDED)
+"""States in which nothing is said."""
 MAX_SCENE_CHANGES = 5
 """Without a word from the caller; more is a loop."""
 
@@ -57,7 +59,6 @@ class Replies:
         """How long this reply wants to wait for the caller; None for the playbook's way."""
         self.n_scene_changes = 0
         """Since the caller last took part."""
-        self.is_transferring = False
         self._stage = stage
         self._turns = turns
         self._timers = timers
@@ -256,7 +257,7 @@ class Replies:
             if action is None:
                 break
             self._act(action, now)
-        if self._turns.state in (State.PAUSED, State.ENDED):
+        if self._turns.state in _MUTE:
             return
         if self._voice.playback is not None:
             self._turns.fire(Signal.SAY)
@@ -269,7 +270,7 @@ class Replies:
             self._on_reply_done(now)
 
     def _may_say(self) -> bool:
-        if self._turns.state in (State.PAUSED, State.ENDED):
+        if self._turns.state in _MUTE:
             return False
         if self._requests and not self._stage.has_model:
             return False  # a script goes on when the answer is there
@@ -313,8 +314,7 @@ class Replies:
                 self._hang_up(action.reason)
             case ReferTag():
                 self._leave()
-                self.is_transferring = True
-                self._outbox.perform(commands.Refer(callee=action.to, caller=action.caller))
+                self._outbox.perform(commands.Refer(callee=action.to, caller=action.caller, options=action.options))
             case GotoTag():
                 self._goto(action.scene)
             case SetVarTag():

@@ -4,7 +4,8 @@
     listening  the caller's turn; nothing of ours is asked for or sounding
     thinking   a reply has been asked for and nothing of it sounds yet
     speaking   a reply is being said, or its files played
-    paused     the caller has put us on hold
+    paused     the call is on hold, by the caller or by us
+    away       the caller is with somebody else: being transferred, or bridged with another call
     ending     a goodbye or a transfer is under way: it is neither interrupted nor answered
     ended      the call is over; nothing leaves the agent any more
 
@@ -26,6 +27,7 @@ class State(StrEnum):
     THINKING = "thinking"
     SPEAKING = "speaking"
     PAUSED = "paused"
+    AWAY = "away"
     ENDING = "ending"
     ENDED = "ended"
 
@@ -46,7 +48,11 @@ class Signal(StrEnum):
     LEAVE = "leave"
     """A goodbye has begun, or a transfer."""
     STAY = "stay"
-    """The transfer has failed: the caller is still ours."""
+    """Nothing comes of the goodbye: the caller is still ours."""
+    PART = "part"
+    """The caller is handed over to somebody else."""
+    BACK = "back"
+    """The caller is back with us."""
     OVER = "over"
 
 
@@ -56,6 +62,7 @@ TABLE: dict[State, dict[Signal, State]] = {
         Signal.SAY: State.SPEAKING,
         Signal.DONE: State.LISTENING,
         Signal.LEAVE: State.ENDING,
+        Signal.PART: State.AWAY,
         Signal.OVER: State.ENDED,
     },
     State.LISTENING: {
@@ -64,6 +71,7 @@ TABLE: dict[State, dict[Signal, State]] = {
         Signal.DONE: State.LISTENING,
         Signal.HOLD: State.PAUSED,
         Signal.LEAVE: State.ENDING,
+        Signal.PART: State.AWAY,
         Signal.OVER: State.ENDED,
     },
     State.THINKING: {
@@ -73,6 +81,7 @@ TABLE: dict[State, dict[Signal, State]] = {
         Signal.CUT: State.LISTENING,
         Signal.HOLD: State.PAUSED,
         Signal.LEAVE: State.ENDING,
+        Signal.PART: State.AWAY,
         Signal.OVER: State.ENDED,
     },
     State.SPEAKING: {
@@ -82,17 +91,25 @@ TABLE: dict[State, dict[Signal, State]] = {
         Signal.CUT: State.LISTENING,
         Signal.HOLD: State.PAUSED,
         Signal.LEAVE: State.ENDING,
+        Signal.PART: State.AWAY,
         Signal.OVER: State.ENDED,
     },
     State.PAUSED: {
         Signal.UNHOLD: State.LISTENING,
         Signal.CUT: State.PAUSED,
         Signal.LEAVE: State.ENDING,
+        Signal.PART: State.AWAY,
+        Signal.OVER: State.ENDED,
+    },
+    State.AWAY: {
+        Signal.BACK: State.LISTENING,
+        Signal.LEAVE: State.ENDING,
         Signal.OVER: State.ENDED,
     },
     State.ENDING: {
         Signal.SAY: State.ENDING,
         Signal.STAY: State.LISTENING,
+        Signal.PART: State.AWAY,
         Signal.OVER: State.ENDED,
     },
     State.ENDED: {},

@@ -18,6 +18,12 @@ class Wording:
     still_there: str
     not_connected: str
     """A transfer has failed."""
+    back: str
+    """The caller is back from a conversation with somebody else."""
+    has_failed: str
+    """To the model: a transfer has failed. `{target}`, `{code}` and `{reason}` are filled in."""
+    has_returned: str
+    """To the model: the caller is back. `{target}` is filled in."""
     silent: str
     """To the model: the caller says nothing."""
     continue_: str
@@ -36,6 +42,9 @@ ENGLISH = Wording(
     not_understood="Sorry, I did not catch that. Could you say it again?",
     still_there="Are you still there?",
     not_connected="I am sorry, I could not connect you.",
+    back="You are back with me. Is there anything else I can do for you?",
+    has_failed="[The transfer to {target} has failed: {reason} ({code}). The caller is back with you. Say so, and go on.]",
+    has_returned="[The caller has spoken with {target} and is back with you. Speak first.]",
     silent="[The caller has said nothing for a while.]",
     continue_="[You were interrupted by a noise. Continue exactly where you stopped.]",
     new_scene="[A new part of the conversation begins. Speak first.]",
@@ -50,6 +59,9 @@ CHINESE = Wording(
     not_understood="抱歉，我没有听清，请您再说一遍好吗？",
     still_there="您还在吗？",
     not_connected="抱歉，电话没有接通。",
+    back="您已回到我这里，还有什么可以帮您？",
+    has_failed="[转接到 {target} 失败：{reason}（{code}）。来电者已回到你这里，请告知并继续对话。]",
+    has_returned="[来电者已与 {target} 通话结束，现在回到你这里，请你先说。]",
     silent="[来电者一直没有说话。]",
     continue_="[刚才只是噪音打断了你。请从中断的地方继续说。]",
     new_scene="[对话进入新的部分，请你先说。]",

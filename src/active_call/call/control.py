@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from active_call.base.errors import LocalProtocolError
+from active_call.call.digits import way_of
 from active_call.call.state import Phase
 from active_call.contract import commands, events
 
@@ -29,7 +30,7 @@ def _accept(session: Session, command: commands.Accept) -> None:
 
 
 def _ringing(session: Session, command: commands.Ringing) -> None:
-    session.spawn(session.leg.ring(), "ring")
+    session.ring(command)
 
 
 def _reject(session: Session, command: commands.Reject) -> None:
@@ -57,19 +58,35 @@ def _resume(session: Session, _: commands.Resume) -> None:
     session.speaking.pause(False)
 
 
-def _mute(session: Session, _: commands.Mute) -> None:
-    _stream_of(session).mute(True)
+TRACKS = {"agent": "plays", "server-side-track": "plays", "partner": "partner", "refer": "partner", "caller": "caller"}
+"""Names of tracks, and what the media plane calls them."""
 
 
-def _unmute(session: Session, _: commands.Unmute) -> None:
-    _stream_of(session).mute(False)
+def _mute(session: Session, command: commands.Mute) -> None:
+    _stream_of(session).mute(True, _track(command.track_id))
+
+
+def _unmute(session: Session, command: commands.Unmute) -> None:
+    _stream_of(session).mute(False, _track(command.track_id))
+
+
+def _track(track_id: str | None) -> str:
+    if track_id and track_id not in TRACKS:
+        raise LocalProtocolError(f"there is no track {track_id!r}; expected 'agent', 'partner' or 'caller'")
+    return TRACKS[track_id] if track_id else ""
 
 
 def _message(session: Session, command: commands.Message) -> None:
+    if command.refer:
+        session.transfers.send_message(command)
+        return
     session.leg.send_message(command.body, command.content_type or "text/plain", command.headers)
 
 
 def _hangup(session: Session, command: commands.Hangup) -> None:
+    if command.refer:
+        session.transfers.withdraw()
+        return
     session.hang_up(
         by=command.initiator or "client", cause=command.reason or "hangup", reason=command.reason or "", headers=command.headers
     )
@@ -84,18 +101,32 @@ def _custom(session: Session, command: commands.Custom) -> None:
 
 
 def _dtmf(session: Session, command: commands.Dtmf) -> None:
-    if command.method == "info":
-        session.leg.send_digits_by_signalling(command.digits, command.duration)
-    elif command.method == "rfc4733":
-        _stream_of(session).send_digits(command.digits, command.duration)
-    elif command.method == "inband":
-        session.speaking.play(commands.Play(url=f"dtmf:{command.digits}/{command.duration}"))
-    else:
-        raise LocalProtocolError(f"digits cannot be sent by {command.method!r}; expected 'rfc4733', 'info' or 'inband'")
+    session.send_digits(session.leg, command.digits, way_of(session.leg, command.method), command.duration)
+
+
+def _hold(session: Session, command: commands.Hold) -> None:
+    session.holding.hold(command)
+
+
+def _unhold(session: Session, _: commands.Unhold) -> None:
+    session.holding.unhold()
+
+
+def _bridge(session: Session, command: commands.Bridge) -> None:
+    session.bridging.join(command.target_session_id)
+
+
+def _unbridge(session: Session, command: commands.Unbridge) -> None:
+    session.bridging.unbridge(command.target_session_id)
+
+
+def _add_ice_candidate(session: Session, _: commands.AddIceCandidate) -> None:
+    """A call by SIP has no use for it; clients that serve browsers too send it all the same."""
+    session.log.info("ICE candidate passed over", extra={"leg": session.leg.kind})
 
 
 def _refer(session: Session, command: commands.Refer) -> None:
-    session.transfer.start(command)
+    session.transfers.start(command)
 
 
 def _record(session: Session, command: commands.Record) -> None:
@@ -134,6 +165,11 @@ COMMANDS: dict[type, Callable[[Session, Any], None]] = {
     commands.Custom: _custom,
     commands.Dtmf: _dtmf,
     commands.Refer: _refer,
+    commands.Bridge: _bridge,
+    commands.Unbridge: _unbridge,
+    commands.Hold: _hold,
+    commands.Unhold: _unhold,
+    commands.AddIceCandidate: _add_ice_candidate,
     commands.Record: _record,
     commands.SetVar: _set_var,
 }

@@ -11,7 +11,8 @@ from active_call.agent.playbook import Playbook
 from active_call.base.errors import ActiveCallError
 from active_call.call.leg import Leg
 from active_call.call.routing import Router
-from active_call.call.session import CallServices, Session
+from active_call.call.services import CallServices
+from active_call.call.session import Session
 from active_call.contract.options import CallOption
 
 log = logging.getLogger("active_call.directory")
@@ -55,7 +56,13 @@ class Directory:
         return not self.is_draining and self._has_room()
 
     def find(self, session_id: str) -> Session | None:
-        return self._sessions.get(session_id)
+        """The live call of that session id or, failing that, of that protocol's own id (SIP Call-ID)."""
+        found = self._sessions.get(session_id)
+        return found or next((session for session in self._sessions.values() if session.leg.call_id == session_id), None)
+
+    def new_leg(self, option: CallOption) -> Leg:
+        """A further leg of a live call. Raises ActiveCallError when the address cannot be used."""
+        return self._placing.new_leg(option)
 
     def handle_incoming(self, leg: Leg) -> None:
         """A new inbound call; refused with 503 where there is no room."""
@@ -65,7 +72,7 @@ class Directory:
             leg.reject(503, "Draining" if self.is_draining else "No room for more calls")
             return
         session_id = f"s.{self._services.world.randomness.uuid()}"
-        self._start(Session(session_id, leg, self._services, direction="inbound", router=self._router))
+        self._start(Session(session_id, leg, self._services, direction="inbound", router=self._router, house=self))
 
     def place(
         self,
@@ -82,7 +89,9 @@ class Directory:
         if session_id in self._sessions:
             raise ActiveCallError(f"a call with the id {session_id!r} exists already")
         leg = self._placing.new_leg(option)
-        session = Session(session_id, leg, self._services, direction="outbound", option=option, playbook=playbook, variables=variables)
+        session = Session(
+            session_id, leg, self._services, direction="outbound", option=option, playbook=playbook, variables=variables, house=self
+        )
         self._start(session)
         return session
 

@@ -2,6 +2,9 @@
 
 An utterance begins with detected speech and ends when silence has lasted `end_of_turn_ms` beyond the last voiced packet; speech that
 resumes within that time goes on with the same utterance. Sample numbers count the caller's 16 kHz sound from the start of the stream.
+
+While somebody else has the caller's ear (a hold, a transfer, a bridge) hearing is suspended: the media process neither detects nor
+forwards, and what was being said is dropped. Several may ask for that; it ends with the last of them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.call.latency import TurnClock
 from active_call.contract import events
+from active_call.media.client import MediaStream
 from active_call.media.link import CallerAudio, SpeechEnded, SpeechStarted
 from active_call.providers.base import Recognised, Recognition
 
@@ -19,6 +23,15 @@ TAIL_S = 0.25
 """Sound beyond the last voiced packet that the recogniser gets too: a detector misses faint last syllables more often than a decoder."""
 MAX_UTTERANCE_S = 30.0
 """Speech that never pauses is cut here, so that music on a line does not grow without bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ear:
+    """How the media process listens: what counts as speech, and for how long."""
+
+    threshold: float = 0.5
+    min_speech_ms: int = 64
+    silence_ms: int = 100
 
 
 @dataclass(slots=True)
@@ -51,6 +64,44 @@ class Hearing:
         self._utterance: _Utterance | None = None
         self._n_utterances = 0
         self._awaiting: set[int] = set()
+        self._stream: MediaStream | None = None
+        self._ear = Ear()
+        self._suspended_by: set[str] = set()
+
+    @property
+    def is_suspended(self) -> bool:
+        return bool(self._suspended_by)
+
+    def listen_to(self, stream: MediaStream, ear: Ear) -> None:
+        """Listen to the caller on `stream` from now on."""
+        self._stream, self._ear = stream, ear
+        self._order()
+
+    def suspend(self, why: str) -> None:
+        """Hear nothing until `resume` has been called for every reason."""
+        was_suspended = self.is_suspended
+        self._suspended_by.add(why)
+        if was_suspended:
+            return
+        if self._utterance is not None:
+            if self._recognition is not None:
+                self._recognition.cancel_utterance(self._utterance.index)
+            self._utterance = None
+        self._order()
+
+    def resume(self, why: str) -> None:
+        """That reason is gone."""
+        if why in self._suspended_by:
+            self._suspended_by.discard(why)
+            if not self._suspended_by:
+                self._order()
+
+    def _order(self) -> None:
+        if self._stream is not None:
+            ear, is_on = self._ear, not self._suspended_by
+            self._stream.listen(
+                detect=is_on, forward_audio=is_on, threshold=ear.threshold, min_speech_ms=ear.min_speech_ms, silence_ms=ear.silence_ms
+            )
 
     @property
     def is_busy(self) -> bool:
@@ -76,10 +127,12 @@ class Hearing:
 
     def audio(self, report: CallerAudio) -> None:
         """More of the caller's sound. Cheap: called many times a second for every call."""
-        if self._recognition is not None:
+        if self._recognition is not None and not self._suspended_by:
             self._recognition.push_audio(report.pcm, report.sample)
 
     def speech_started(self, report: SpeechStarted) -> None:
+        if self._suspended_by:
+            return
         self._emit(events.Speaking(start_time=self._to_epoch_ms(report.at), confidence=round(report.confidence, 3)))
         if self._utterance is not None:
             self._utterance.closing_at = None
@@ -90,6 +143,8 @@ class Hearing:
             self._recognition.start_utterance(self._utterance.index, report.sample)
 
     def speech_ended(self, report: SpeechEnded) -> None:
+        if self._suspended_by:
+            return
         self._emit(events.Silence(start_time=self._to_epoch_ms(report.at), duration=report.duration_ms))
         self._turn.caller_stopped(report.at)
         if self._utterance is not None:

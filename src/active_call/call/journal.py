@@ -30,6 +30,7 @@ class Journal:
         self._reply_began_ms = 0
         self._speech_began_ms = 0
         self.media: dict[str, Any] = {}
+        self.transfers: list[dict[str, Any]] = []
         self.recording_path: str | None = None
         self.is_recording = False
         self._recording_ms: float | None = None
@@ -38,6 +39,15 @@ class Journal:
 
     def note(self, event: events.Event) -> None:
         """Write down an event with its time stamp."""
+        if not event.refer:
+            self._note_own(event)
+        if len(self._events) < MAX_EVENTS:
+            self._events.append(msgspec.to_builtins(event))
+        else:
+            self._n_left_out += 1
+
+    def _note_own(self, event: events.Event) -> None:
+        """What an event of the caller's own leg says about the call."""
         match event:
             case events.Speaking(start_time=start_time):
                 self._speech_began_ms = start_time
@@ -57,10 +67,6 @@ class Journal:
                     self._facts.error = f"{sender}: {error}"
             case _:
                 pass
-        if len(self._events) < MAX_EVENTS:
-            self._events.append(msgspec.to_builtins(event))
-        else:
-            self._n_left_out += 1
 
     def recording_began(self, path: str) -> None:
         self.recording_path, self.is_recording = path, True
@@ -116,6 +122,7 @@ class Journal:
             variables=facts.variables,
             turns=tuple(self._turns),
             events=tuple(self._events),
+            transfers=tuple(self.transfers),
             media=self._media_facts(),
             recording=self.recording_path,
             recording_ms=self._recording_ms,

@@ -37,16 +37,36 @@ class Leg(Protocol):
         """Where events go from now on. Called once, before anything else."""
         ...
 
-    async def open_media(self) -> MediaStream | None:
-        """Get a media stream, before accept or dial; None for a leg that needs none. Raises MediaError when there is no room."""
+    @property
+    def has_telephone_events(self) -> bool:
+        """Digits can go in the media (RFC 4733)."""
         ...
 
-    async def dial(self, option: CallOption) -> None:
-        """Place the call. Progress comes as events. Raises ActiveCallError when it cannot even be tried."""
+    @property
+    def attended_target(self) -> str:
+        """Where a third party can take our place in this call: an address with a Replaces header. Empty before the answer."""
         ...
 
-    async def ring(self) -> None:
-        """Tell the caller that it rings."""
+    def allows(self, method: str) -> bool:
+        """Whether the peer takes requests of this method inside the call, as far as it has told."""
+        ...
+
+    async def open_media(self, near: MediaStream | None = None) -> MediaStream | None:
+        """Get a media stream, before accept or dial; None for a leg that needs none. Raises MediaError when there is no room.
+
+        `near`: the stream that it will be bridged with.
+        """
+        ...
+
+    async def dial(self, option: CallOption, *, call_id: str = "") -> None:
+        """Place the call, under the protocol's own id `call_id` where one is given. Progress comes as events.
+
+        Raises ActiveCallError when it cannot even be tried.
+        """
+        ...
+
+    async def ring(self, *, early_media: bool = False) -> None:
+        """Tell the caller that it rings; with `early_media` the sound is opened, as far as the invitation allows."""
         ...
 
     async def accept(self, option: CallOption) -> None:
@@ -71,6 +91,18 @@ class Leg(Protocol):
 
     def refer(self, target: str, headers: Mapping[str, str]) -> None:
         """Ask the peer to call `target` instead of us; LegTransferProgress follows. Raises ActiveCallError when that cannot be asked."""
+        ...
+
+    def answer_transfer(self, accepted: bool) -> None:
+        """Answer a LegTransferRequested. Once accepted, `notify_transfer` tells how it goes."""
+        ...
+
+    def notify_transfer(self, code: int, reason: str, *, final: bool) -> None:
+        """Tell the peer how the transfer goes that it has asked for; harmless when that call is over."""
+        ...
+
+    def hold(self, on_hold: bool, *, inactive: bool = False) -> None:
+        """Put the peer on hold, or take it back; LegHoldAnswered follows. Raises ActiveCallError when the call is not up."""
         ...
 
     async def release(self) -> dict[str, float]:

@@ -13,10 +13,11 @@ from active_call.agent.dialogue import Dialogue
 from active_call.agent.playbook import Playbook
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.brain import Brain, BrainPorts
+from active_call.call.hearing import Ear
 from active_call.call.options import choose_speech, merged
 from active_call.call.routing import Accepted, Decision, IncomingCall, LeftOpen, Refused, Router
 from active_call.call.state import Phase
-from active_call.contract import events
+from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.providers.base import Responder
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from active_call.call.session import Session
 
 RING_AFTER_S = 0.2
+RINGTONE = "ringtone"
+"""Why there is music before the answer."""
+UNANSWERED = "unanswered"
+"""Why nothing plays in a call of ours before the answer: the first words would be lost on the ringing."""
 REFUSALS = {480: "Temporarily Unavailable", 500: "Server Internal Error", 503: "Service Unavailable"}
 
 
@@ -51,6 +56,7 @@ class Opening:
         self.own_option = own_option
         self.deciding_until: float | None = None
         """Until when somebody has to accept an inbound call; None when nobody has to."""
+        self._is_speaking = False
 
     def begin(self) -> None:
         """Set out: ask who takes an inbound call, or dial."""
@@ -95,6 +101,10 @@ class Opening:
         self.own_option = merged(option, self.own_option)
         self._session.spawn(self._accept(), "accept")
 
+    def ring(self, command: commands.Ringing) -> None:
+        """Let the caller hear that it rings; with early media or a ringing tone the sound is opened before the answer."""
+        self._session.spawn(self._ring(command), "ring")
+
     def give_up(self, failure: Fatal) -> None:
         """The call cannot go on; say why, and end it with the right code."""
         session = self._session
@@ -113,6 +123,35 @@ class Opening:
         await asyncio.sleep(RING_AFTER_S)
         if self.deciding_until is not None:
             await self._session.leg.ring()
+
+    async def _ring(self, command: commands.Ringing) -> None:
+        session = self._session
+        if not (command.early_media or command.ringtone):
+            await session.leg.ring()
+            return
+        try:
+            session.speaking.use(None, session.services.engines.get_synthesiser(choose_speech(session.option, None).tts))
+            await self._open_sound()
+            await session.leg.ring(early_media=True)
+        except ActiveCallError as error:
+            reason = str(error)
+            session.post_later(lambda: session.emit(events.Error(sender="ringing", error=reason)))
+            return
+        if command.ringtone:
+            session.post_later(lambda: self._play_ringtone(command.ringtone))
+
+    def _play_ringtone(self, source: str | None) -> None:
+        if self._session.facts.phase < Phase.ANSWERED:
+            self._session.music.start(RINGTONE, source)
+
+    async def _open_sound(self) -> None:
+        """Get the stream, and let what is to be said go there. Harmless a second time."""
+        session = self._session
+        stream = await session.leg.open_media()
+        session.speaking.use(stream, None)
+        if not self._is_speaking:
+            self._is_speaking = True
+            session.spawn(session.speaking.run(), "speaking")
 
     async def _route(self, router: Router) -> None:
         """Ask who takes the call. Whatever goes wrong, the call is refused with a code and the reason is kept."""
@@ -152,6 +191,7 @@ class Opening:
 
     async def _dial(self) -> None:
         try:
+            self._session.speaking.pause(True, UNANSWERED)
             await self._prepare()
             await self._session.leg.dial(self._session.option)
         except ActiveCallError as error:
@@ -171,19 +211,12 @@ class Opening:
         session.hearing.set_end_of_turn(choice.end_of_turn_ms)
         session.hearing.use(recogniser.start(session.post, session.recogniser_failed, language=choice.asr.language))
         session.speaking.use(None, synthesiser)
-        session.spawn(session.speaking.run(), "speaking")
         if session.playbook is not None:
             session.brain = self._wake(session.playbook, responder)
-        stream = await session.leg.open_media()
+        await self._open_sound()
+        stream = session.leg.stream
         if stream is not None:
-            session.speaking.use(stream, None)
-            stream.listen(
-                detect=True,
-                forward_audio=True,
-                threshold=choice.voice_threshold,
-                min_speech_ms=choice.min_speech_ms,
-                silence_ms=choice.silence_ms,
-            )
+            session.hearing.listen_to(stream, Ear(choice.voice_threshold, choice.min_speech_ms, choice.silence_ms))
 
     def _wake(self, playbook: Playbook, responder: Responder | None) -> Brain:
         session = self._session

@@ -9,67 +9,43 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
-import httpx
 import msgspec
 
 from active_call.agent import effects
 from active_call.agent.playbook import Playbook
-from active_call.base.errors import ActiveCallError
-from active_call.base.world import World
+from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
 from active_call.call.brain import Brain
+from active_call.call.bridging import Bridging
 from active_call.call.control import carry_out
+from active_call.call.digits import DigitFilter
 from active_call.call.hearing import Hearing
+from active_call.call.holding import Holding
 from active_call.call.journal import Journal
 from active_call.call.latency import TurnClock
 from active_call.call.leg import Leg
 from active_call.call.log import CallLog
-from active_call.call.opening import Fatal, Opening, Routed
+from active_call.call.music import Music
+from active_call.call.opening import RINGTONE, UNANSWERED, Fatal, Opening, Routed
 from active_call.call.options import choose_speech, merged
-from active_call.call.routing import Playbooks, Router
-from active_call.call.speaking import SoundSource, Speaking
+from active_call.call.routing import Router
+from active_call.call.services import CallServices
+from active_call.call.speaking import Speaking
 from active_call.call.state import CallFacts, Phase
-from active_call.call.transfer import Transfer
+from active_call.call.transferring import Transfers
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
-from active_call.media import link
+from active_call.media import link, tones
 from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
-from active_call.providers.registry import Engines
-from active_call.store.records import RecordSink
 
 MAILBOX_SIZE = 4096
-ROUTE_DEADLINE_S = 60.0
 RELEASE_DEADLINE_S = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingPolicy:
-    """Whether and where calls are recorded. `path_for` gives the file for a call's facts."""
-
-    auto_start: bool
-    rate_hz: int
-    path_for: Callable[[CallFacts], Path]
-
-
-@dataclass(frozen=True, slots=True)
-class CallServices:
-    """What every call uses of the house."""
-
-    world: World
-    engines: Engines
-    http: httpx.AsyncClient
-    records: RecordSink
-    playbooks: Playbooks
-    recording: RecordingPolicy | None = None
-    defaults: CallOption = field(default_factory=CallOption)
-    accept_timeout_s: float = ROUTE_DEADLINE_S
-    sounds: SoundSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +58,28 @@ class _RecogniserFailed:
     error: Exception
 
 
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """Something to be done in its turn: the result of a task, or news of another leg or call."""
+
+    do: Callable[[], object]
+
+
 Item = (
-    commands.Command | leg_events.LegEvent | Recognised | _ForAgent | _RecogniserFailed | Routed | Fatal
+    commands.Command | leg_events.LegEvent | Recognised | _ForAgent | _RecogniserFailed | _Later | Routed | Fatal
 )  # fmt: skip
+
+
+class House(Protocol):
+    """The other calls of this server, as one of them sees them."""
+
+    def find(self, session_id: str) -> Session | None:
+        """The live call of that session id or, failing that, of that protocol's own id."""
+        ...
+
+    def new_leg(self, option: CallOption) -> Leg:
+        """A leg that will dial `option.callee`. Raises ActiveCallError when the address cannot be used."""
+        ...
 
 
 class Session:
@@ -101,8 +96,10 @@ class Session:
         playbook: Playbook | None = None,
         variables: Mapping[str, Any] | None = None,
         router: Router | None = None,
+        house: House | None = None,
     ) -> None:
         self.leg = leg
+        self._house = house
         self.services = services
         self.option = merged(option, services.defaults)
         self.playbook = playbook
@@ -130,7 +127,7 @@ class Session:
         self.turn = TurnClock()
         self.journal = Journal(self.facts)
         self.hearing = Hearing(
-            emit=self.emit, to_epoch_ms=self._to_epoch_ms, turn=self.turn, end_of_turn_ms=choose_speech(self.option, None).end_of_turn_ms
+            emit=self.emit, to_epoch_ms=self.to_epoch_ms, turn=self.turn, end_of_turn_ms=choose_speech(self.option, None).end_of_turn_ms
         )
         self.speaking = Speaking(
             emit=self.emit,
@@ -139,7 +136,11 @@ class Session:
             on_auto_hangup=lambda: self.hang_up(by="agent", cause="autohangup"),
             sounds=services.sounds,
         )
-        self.transfer = Transfer(leg, self.emit, lambda: self.hang_up(by="agent", cause="transferred"))
+        self.music = Music(lambda: self.leg.stream, self.spawn, self.pieces_of, self.music_failed)
+        self.transfers = Transfers(self)
+        self.bridging = Bridging(self)
+        self.holding = Holding(self)
+        self._digits = DigitFilter()
         leg.attach(self.post)
 
     # -- from outside
@@ -158,6 +159,10 @@ class Session:
         except asyncio.QueueFull:
             self._overflowed = True
 
+    def post_later(self, do: Callable[[], object]) -> None:
+        """Have something done in its turn, as an item of the mailbox."""
+        self.post(_Later(do))
+
     def post_to_agent(self, item: effects.AgentInput) -> None:
         """Put something for the agent into the mailbox."""
         self.post(_ForAgent(item))
@@ -169,6 +174,10 @@ class Session:
     def accept(self, option: CallOption) -> None:
         """Answer an inbound call, by command."""
         self._opening.accept(option)
+
+    def ring(self, command: commands.Ringing) -> None:
+        """Let the caller hear that it rings, by command."""
+        self._opening.ring(command)
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -191,6 +200,53 @@ class Session:
         self.journal.note(stamped)
         for watcher in list(self._watchers):
             watcher(stamped)
+
+    # -- for the parts
+
+    @property
+    def peer_role(self) -> str:
+        """Who the peer of our leg is: `caller` or `callee`."""
+        return "caller" if self.facts.direction == "inbound" else "callee"
+
+    @property
+    def end_of_turn_ms(self) -> int:
+        return choose_speech(self.option, self.playbook).end_of_turn_ms
+
+    def touch(self) -> None:
+        """Something is going on in the call: its inactivity counts from now."""
+        self._last_activity_at = self._clock.now()
+
+    def find_call(self, session_id: str) -> Session | None:
+        """Another call of this server, by its session id or its protocol's own id."""
+        return self._house.find(session_id) if self._house is not None else None
+
+    def new_leg(self, option: CallOption) -> Leg:
+        """A further leg of this call. Raises ActiveCallError for an address that cannot be dialled."""
+        if self._house is None:
+            raise MediaError("this server places no calls")
+        return self._house.new_leg(option)
+
+    def pieces_of(self, source: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
+        """The sound of a file or URL at `rate_hz`. Raises MediaError."""
+        if self.services.sounds is None:
+            raise MediaError(f"{source}: there is no library of sounds to play it from")
+        return self.services.sounds.pieces(source, rate_hz)
+
+    def music_failed(self, error: ActiveCallError) -> None:
+        """A piece of music cannot be played."""
+        self.emit(events.Error(sender="play", error=str(error)))
+
+    def send_digits(self, leg: Leg, digits: str, way: str, duration_ms: int = 160) -> None:
+        """Send digits to the peer of `leg`, one of this call's. Raises ActiveCallError."""
+        if way == "info":
+            leg.send_digits_by_signalling(digits, duration_ms)
+        elif leg.stream is None:
+            raise LocalProtocolError("the call has no media stream yet")
+        elif way == "rfc4733":
+            leg.stream.send_digits(digits, duration_ms)
+        else:
+            pcm = b"".join(tones.pieces(tones.dtmf(digits, duration_ms), leg.stream.rate_hz))
+            leg.stream.queue_audio(f"dtmf:{digits}", pcm, end=True)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` as a task of this call."""
@@ -232,6 +288,7 @@ class Session:
                 self._handle(item, now)
             self.hearing.handle_timeout(now)
             self._opening.handle_timeout(now)
+            self.transfers.handle_timeout(now)
             self._handle_own_timeouts(now)
             if self.brain is not None:
                 self.brain.settle(now)
@@ -253,14 +310,15 @@ class Session:
             return None
 
     def _next_timeout(self) -> float | None:
-        times = [self.hearing.next_timeout(), self._opening.deciding_until, self._inactive_at()]
+        times = [self.hearing.next_timeout(), self._opening.deciding_until, self.transfers.next_timeout(), self._inactive_at()]
         if self.brain is not None:
             times.append(self.brain.next_timeout())
         return min((at for at in times if at is not None), default=None)
 
     def _inactive_at(self) -> float | None:
         limit_s = self.option.inactivity_timeout
-        return self._last_activity_at + limit_s if limit_s and self.facts.phase is Phase.ANSWERED else None
+        is_counted = self.facts.phase is Phase.ANSWERED and not self.hearing.is_suspended
+        return self._last_activity_at + limit_s if limit_s and is_counted else None
 
     def _handle_own_timeouts(self, now: float) -> None:
         if self._overflowed:
@@ -278,6 +336,9 @@ class Session:
         if self._leg_ended is None:
             self.hang_up(by="system", cause="error")
         self.facts.reach(Phase.ENDED, self._clock.utc_now())
+        self.bridging.end()
+        await self.transfers.close()
+        self.journal.transfers = self.transfers.records()
         try:
             async with asyncio.timeout(RELEASE_DEADLINE_S):
                 await self._end_recording()
@@ -318,6 +379,8 @@ class Session:
                     self.brain.hear(said)
             case Routed(decision):
                 self._opening.decided(decision)
+            case _Later(do):
+                do()
             case _RecogniserFailed(error):
                 self.hearing.failed(error, now)
             case Fatal():
@@ -340,21 +403,28 @@ class Session:
                     self.emit(events.Ringing(early_media=early_media))
             case leg_events.LegAnswered(sdp):
                 if self.facts.reach(Phase.ANSWERED, now):
-                    self._last_activity_at = self._clock.now()
+                    self.touch()
+                    self.music.stop(RINGTONE)
+                    self.speaking.pause(False, UNANSWERED)
                     self.emit(events.Answer(sdp=sdp))
                     self._start_recording()
             case leg_events.LegReady():
                 self.emit(events.MediaReady())
-            case leg_events.LegHeld(on_hold):
-                self.emit(events.Hold(on_hold=on_hold))
+            case leg_events.LegHeld():
+                self.holding.held(event)
+            case leg_events.LegHoldAnswered():
+                self.holding.answered(event)
+            case leg_events.LegRequestRefused(method, code, reason):
+                self.emit(events.Error(sender=method.lower(), error=f"{code} {reason}", code=code))
             case leg_events.LegMessage(body, content_type):
                 self.emit(events.Message(body=body, content_type=content_type))
             case leg_events.LegDigit(digit):
-                self.emit(events.Dtmf(digit=digit))
+                self._digit(digit, "signalling")
             case leg_events.LegTransferRequested(refer_to, referred_by):
                 self.emit(events.TransferRequest(refer_to=refer_to, referred_by=referred_by))
+                self.leg.answer_transfer(False)
             case leg_events.LegTransferProgress():
-                self.transfer.progress(event)
+                self.transfers.progress(event)
             case leg_events.LegEnded():
                 self._leg_ended = event
             case leg_events.LegMedia():
@@ -380,8 +450,7 @@ class Session:
                 self._last_activity_at = report.at
                 self.speaking.play_ended(report)
             case link.DigitReceived():
-                self._last_activity_at = report.at
-                self.emit(events.Dtmf(digit=report.digit))
+                self._digit(report.digit, "media")
             case link.RecordingEnded():
                 self.journal.recording_ended(report.path, report.duration_ms, report.error)
             case link.StreamDead(silent_s=silent_s):
@@ -397,6 +466,13 @@ class Session:
                 self.hang_up(by="system", cause="media_lost", reason="media process lost")
             case _:
                 pass
+
+    def _digit(self, digit: str, way: str) -> None:
+        """The peer has pressed a key; a trunk may tell it by two ways."""
+        self.touch()
+        if self._digits.is_new(digit, way, self._clock.now()):
+            self.emit(events.Dtmf(digit=digit))
+            self.transfers.forward_digit(digit, from_far=False)
 
     # -- recordings and variables
 
@@ -421,7 +497,8 @@ class Session:
             self.leg.stream.start_recording(str(path), rate_hz)
             self.journal.recording_began(str(path))
 
-    def _to_epoch_ms(self, monotonic_s: float) -> int:
+    def to_epoch_ms(self, monotonic_s: float) -> int:
+        """Monotonic seconds as a time stamp."""
         return int((monotonic_s + self._epoch_offset_s) * 1000)
 
 

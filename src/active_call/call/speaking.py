@@ -100,10 +100,14 @@ class Speaking:
         self._stream: MediaStream | None = None
         self._synthesiser: Synthesiser | None = None
         self._n_unnamed = 0
+        self._paused_by: set[str] = set()
 
     def use(self, stream: MediaStream | None, synthesiser: Synthesiser | None) -> None:
         """Where the sound goes and who makes it; either may come later than the first command."""
-        self._stream = stream or self._stream
+        if stream is not None:
+            self._stream = stream
+            if self._paused_by:
+                stream.pause(True)
         self._synthesiser = synthesiser or self._synthesiser
 
     @property
@@ -150,9 +154,12 @@ class Speaking:
         for play in plays[1:] if graceful else plays:
             self._stop(play, DEFAULT_FADE_MS if fade_ms is None else fade_ms)
 
-    def pause(self, paused: bool) -> None:
-        if self._stream is not None:
-            self._stream.pause(paused)
+    def pause(self, paused: bool, why: str = "command") -> None:
+        """Freeze what plays at its sample, or let it go on once nobody wants it frozen any more."""
+        was_paused = bool(self._paused_by)
+        (self._paused_by.add if paused else self._paused_by.discard)(why)
+        if self._stream is not None and was_paused != bool(self._paused_by):
+            self._stream.pause(not was_paused)
 
     def _play_for(self, play_id: str | None, *, auto_hangup: bool) -> _Play:
         """The play that goes on under this id, or a new one, which replaces all others."""

@@ -1,67 +1,365 @@
-"""Handing the caller on: a REFER, what becomes of it as `transfer` events, and the end in a known state.
+"""A transfer as states, from its beginning to its one known end. Pure: inputs and `now` enter, actions leave.
 
-start -> referring -> progress … -> completed (the call is hung up at once, as carriers demand)
-                                 -> failed    (the caller is back with the agent, which is told why)
+    begin ──> REFERRING ──────────────2xx told──────────────────────────────────────> OVER  completed, the call is hung up
+                 │ refused, silent (auto)
+    begin ──> CALLING ──answer──> JOINING ──joined──> CONNECTED ──target hangs up──> OVER  completed, the caller returns or is hung up
+                 │ busy, declined, no answer, no room                                OVER  failed, the caller is back
+    any ──── the caller hangs up ─────────────────────────────────────────────────> OVER  cancelled; completed where they had talked
+
+| state     | refused        | told: final          | far answers | far ends  | joined | cannot join | caller gone | withdrawn | time  |
+|-----------|----------------|----------------------|-------------|-----------|--------|-------------|-------------|-----------|-------|
+| REFERRING | call, or fail  | complete, call, fail | -           | -         | -      | -           | cancelled   | -         | call  |
+| CALLING   | -              | complete             | JOINING     | failed    | -      | failed      | cancelled   | cancelled | failed|
+| JOINING   | -              | -                    | -           | failed    | CONN.  | failed      | cancelled   | cancelled | -     |
+| CONNECTED | -              | -                    | -           | completed | -      | -           | completed   | completed | -     |
+
+Where a REFER was agreed to and ends without success, the target's own refusal (busy, declined, no answer) is the last word; anything else
+says that the peer cannot, and in mode `auto` we call the target ourselves. Word of a REFER that succeeds late, while we call, is believed:
+the caller is with the target then, and our own call is withdrawn. Exactly one Tell is final; nothing leaves after it but what belongs to
+the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, assert_never
 
-from active_call.base.errors import ActiveCallError, LocalProtocolError
-from active_call.contract import commands, events
-from active_call.legs.events import LegTransferProgress
+DEFAULT_TIMEOUT_S: Final = 30.0
+MUSIC_AFTER_S: Final = 1.5
+"""A REFER that takes longer is waited for with music; a shorter one would make it a hiccup."""
+_TARGET_HAS_REFUSED: Final = frozenset({480, 486, 487, 600, 603, 604})
+"""What only the target says of itself; to call it again would ring it twice."""
+
+_WORDS: Final = {
+    400: "the address was not understood",
+    401: "the credentials were refused",
+    403: "the call is not allowed",
+    404: "there is no such number",
+    405: "the peer cannot transfer calls",
+    407: "the credentials were refused",
+    408: "nobody answered",
+    410: "the number is no longer in use",
+    415: "no common way of sound",
+    480: "nobody can take the call now",
+    484: "the number is incomplete",
+    486: "the line is busy",
+    487: "the call was withdrawn",
+    488: "no common way of sound",
+    500: "the server failed",
+    501: "the peer cannot transfer calls",
+    503: "the service is not available",
+    600: "the line is busy",
+    603: "the call was declined",
+    604: "there is no such number",
+}
 
 
-class Refers(Protocol):
-    """A leg that can be asked to refer its peer."""
+def in_words(code: int, reason: str = "") -> str:
+    """What a status means, for people and models."""
+    return _WORDS.get(code) or reason or ("the reason is not known" if not code else f"status {code}")
 
-    def refer(self, target: str, headers: Mapping[str, str]) -> None: ...
+
+class State(StrEnum):
+    """See the module."""
+
+    REFERRING = "referring"
+    CALLING = "calling"
+    JOINING = "joining"
+    CONNECTED = "connected"
+    OVER = "over"
+
+
+class Mode(StrEnum):
+    """How a transfer may be made."""
+
+    REFER = "refer"
+    BRIDGE = "bridge"
+    AUTO = "auto"
+
+
+# -- inputs ------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReferRefused:
+    """The peer does not take our REFER, or we could not ask."""
+
+    code: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferTold:
+    """The peer tells how the transfer goes that it has agreed to; `final`: its last word."""
+
+    code: int
+    reason: str = ""
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FarRinging:
+    """The target is being alerted."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class FarHeard:
+    """Sound of the target arrives before its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class FarAnswered:
+    """The target has taken our call."""
+
+
+@dataclass(frozen=True, slots=True)
+class FarEnded:
+    """Our call to the target is over, or could not be placed."""
+
+    code: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The two hear each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinFailed:
+    """They cannot be joined."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerGone:
+    """The caller's own call is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """We do not want the transfer any more."""
+
+
+Input = ReferRefused | ReferTold | FarRinging | FarHeard | FarAnswered | FarEnded | Joined | JoinFailed | CallerGone | Withdrawn
+
+
+# -- actions -----------------------------------------------------------------------------------------------------------------------------
+
+
+class Do(StrEnum):
+    """What the call is to do."""
+
+    REFER = "refer"
+    CALL = "call"
+    """Call the target."""
+    MUSIC = "music"
+    """Let the caller hear music."""
+    SILENCE = "silence"
+    """End the music."""
+    LISTEN = "listen"
+    """Let the caller hear the target, which does not hear the caller yet."""
+    JOIN = "join"
+    """Let the two hear each other; Joined or JoinFailed follows."""
+    END_FAR = "end far"
+    """Withdraw or hang up our call to the target."""
+    HANG_UP = "hang up"
+    """Hang up the caller."""
+    RETURN = "return"
+    """The caller is back with the agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell everybody: a `transfer` event. With `final` nothing follows it."""
+
+    state: str
+    code: int = 0
+    reason: str = ""
+    final: bool = False
+    returned: bool = False
+
+
+Action = Do | Tell
 
 
 class Transfer:
-    """The transfer of one call; one at a time."""
+    """One transfer. `begin` it, feed it, and carry out what `take_actions` gives, in order."""
 
-    def __init__(self, leg: Refers, emit: Callable[[events.Event], None], on_completed: Callable[[], None]) -> None:
-        self._leg = leg
-        self._emit = emit
-        self._on_completed = on_completed
-        self._target = ""
+    def __init__(self, mode: Mode, *, timeout_s: float = DEFAULT_TIMEOUT_S, auto_hangup: bool = False) -> None:
+        self.mode = mode
+        self.state: State | None = None
+        self._timeout_s = timeout_s
+        self._auto_hangup = auto_hangup
+        self._actions: list[Action] = []
+        self._deadline: float | None = None
+        self._music_at: float | None = None
+        self._has_far = False
+        self._has_music = False
 
     @property
-    def is_under_way(self) -> bool:
-        return bool(self._target)
+    def is_over(self) -> bool:
+        return self.state is State.OVER
 
-    def start(self, command: commands.Refer) -> None:
-        """Ask for the transfer. One that cannot even be asked for has failed. Raises LocalProtocolError while another is under way."""
-        if self._target:
-            raise LocalProtocolError(f"a transfer to {self._target!r} is under way")
-        option = command.options
-        if option is not None and option.mode == "bridge":
-            raise LocalProtocolError("transfers by bridging are not supported yet; expected mode 'refer' or 'auto'")
-        self._target = command.callee
-        self._emit(events.Transfer(state="referring", target=self._target))
-        headers = option.sip.headers if option is not None and option.sip is not None else {}
-        try:
-            self._leg.refer(self._target, headers)
-        except ActiveCallError as error:
-            self._fail(500)
-            raise LocalProtocolError(f"the call cannot be transferred to {command.callee!r}: {error}") from error
+    @property
+    def has_far_leg(self) -> bool:
+        """The target was called, and its call has not ended."""
+        return self._has_far
 
-    def progress(self, report: LegTransferProgress) -> None:
-        """The peer has told how it goes."""
-        if not self._target:
-            return
-        if not report.final:
-            self._emit(events.Transfer(state="progress", target=self._target, code=report.code))
-        elif 200 <= report.code < 300:
-            target, self._target = self._target, ""
-            self._emit(events.Transfer(state="completed", target=target, code=report.code))
-            self._on_completed()
+    def begin(self, now: float, *, can_refer: bool) -> None:
+        """Set out. `can_refer`: the peer takes REFER."""
+        if self.mode is Mode.BRIDGE or (self.mode is Mode.AUTO and not can_refer):
+            self._call(now)
+        elif not can_refer:
+            self._fail(405)
         else:
-            self._fail(report.code)
+            self.state = State.REFERRING
+            self._deadline = now + self._timeout_s
+            self._music_at = now + MUSIC_AFTER_S
+            self._actions += [Tell("referring"), Do.REFER]
 
-    def _fail(self, code: int) -> None:
-        target, self._target = self._target, ""
-        self._emit(events.Transfer(state="failed", target=target, code=code or None))
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called."""
+        return min((at for at in (self._deadline, self._music_at) if at is not None), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        """What is due at `now`; harmless at any other time."""
+        if self._music_at is not None and now >= self._music_at:
+            self._music_at = None
+            self._music()
+        if self._deadline is None or now < self._deadline:
+            return
+        self._deadline = None
+        if self.state is State.REFERRING:
+            self._come_to_nothing(408, "", now, may_call=True)
+        elif self.state is State.CALLING:
+            self._fail(408)
+
+    def take_actions(self) -> list[Action]:
+        """What is to be done, in order; handed out once."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def receive(self, item: Input, now: float) -> None:
+        """Something has happened. What does not concern the state is passed over."""
+        if self.state is None or self.state is State.OVER:
+            return
+        match item:
+            case ReferRefused(code, reason):
+                if self.state is State.REFERRING:
+                    self._come_to_nothing(code, reason, now, may_call=True)
+            case ReferTold():
+                self._on_told(item, now)
+            case FarRinging(code):
+                if self.state is State.CALLING:
+                    self._actions.append(Tell("progress", code))
+            case FarHeard():
+                if self.state is State.CALLING:
+                    self._silence()
+                    self._actions.append(Do.LISTEN)
+            case FarAnswered():
+                if self.state is State.CALLING:
+                    self.state, self._deadline = State.JOINING, None
+                    self._actions.append(Do.JOIN)
+            case FarEnded(code, reason):
+                self._on_far_ended(code, reason)
+            case Joined():
+                if self.state is State.JOINING:
+                    self.state = State.CONNECTED
+                    self._silence()
+                    self._actions.append(Tell("connected", 200))
+            case JoinFailed(reason):
+                if self.state in (State.CALLING, State.JOINING):
+                    self._fail(503, reason)
+            case CallerGone():
+                self._on_caller_gone()
+            case Withdrawn():
+                self._on_withdrawn()
+            case _:
+                assert_never(item)
+
+    # -- inside -------------------------------------------------------------------------------------------------------------------------
+
+    def _on_told(self, told: ReferTold, now: float) -> None:
+        has_succeeded = told.final and 200 <= told.code < 300
+        if has_succeeded and self.state in (State.REFERRING, State.CALLING):
+            self._end(Tell("completed", told.code, final=True), Do.HANG_UP)
+        elif self.state is not State.REFERRING:
+            return
+        elif told.final:
+            self._come_to_nothing(told.code, told.reason, now, may_call=told.code not in _TARGET_HAS_REFUSED)
+        else:
+            self._deadline = now + self._timeout_s
+            self._actions.append(Tell("progress", told.code))
+
+    def _come_to_nothing(self, code: int, reason: str, now: float, *, may_call: bool) -> None:
+        """The REFER has."""
+        if self.mode is Mode.AUTO and may_call:
+            self._call(now, code, reason)
+        else:
+            self._fail(code, reason)
+
+    def _call(self, now: float, code: int = 0, reason: str = "") -> None:
+        self.state = State.CALLING
+        self._has_far = True
+        self._deadline, self._music_at = now + self._timeout_s, None
+        self._actions.append(Tell("calling", code, in_words(code, reason) if code else ""))
+        self._music()
+        self._actions.append(Do.CALL)
+
+    def _on_far_ended(self, code: int, reason: str) -> None:
+        if not self._has_far:
+            return
+        self._has_far = False
+        if self.state is State.CONNECTED:
+            self._part()
+        else:
+            self._fail(code, reason)
+
+    def _on_caller_gone(self) -> None:
+        if self.state is State.CONNECTED:
+            self._end(Tell("completed", final=True))
+        else:
+            self._end(Tell("cancelled", 487, "the caller has hung up", final=True))
+
+    def _on_withdrawn(self) -> None:
+        if self.state is State.CONNECTED:
+            self._part()
+        elif self.state is not State.REFERRING:  # a REFER cannot be taken back
+            self._end(Tell("cancelled", 487, in_words(487), final=True, returned=True), Do.RETURN)
+
+    def _part(self) -> None:
+        """The conversation with the target is over, the caller's call is not."""
+        if self._auto_hangup:
+            self._end(Tell("completed", 200, final=True), Do.HANG_UP)
+        else:
+            self._end(Tell("completed", 200, final=True, returned=True), Do.RETURN)
+
+    def _fail(self, code: int, reason: str = "") -> None:
+        self._end(Tell("failed", code, in_words(code, reason), final=True, returned=True), Do.RETURN)
+
+    def _end(self, last: Tell, *then: Do) -> None:
+        self.state = State.OVER
+        self._deadline = self._music_at = None
+        if self._has_far:
+            self._has_far = False
+            self._actions.append(Do.END_FAR)
+        self._silence()
+        if Do.RETURN in then:
+            self._actions += [*then, last]  # the agent may act on what it is told
+        else:
+            self._actions += [last, *then]
+
+    def _music(self) -> None:
+        if not self._has_music:
+            self._has_music = True
+            self._actions.append(Do.MUSIC)
+
+    def _silence(self) -> None:
+        if self._has_music:
+            self._has_music = False
+            self._actions.append(Do.SILENCE)

@@ -26,7 +26,9 @@ class Accept(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 class Ringing(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="ringing"):
     recorder: dict[str, Any] | None = None
     early_media: bool = False
+    """Open the sound before the answer (183 with a description); `tts` and `play` can be heard from then on."""
     ringtone: str | None = None
+    """File or URL that the caller hears again and again until the answer; opens the sound too."""
 
 
 class Reject(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="reject"):
@@ -75,6 +77,8 @@ class Resume(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Mute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="mute"):
+    """`track_id`: `agent` (what we play), `partner` (who is bridged with the caller), `caller` (what partners hear); none: all we send."""
+
     track_id: str | None = None
 
 
@@ -83,6 +87,8 @@ class Unmute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Refer(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="refer"):
+    """Transfer the caller to `callee`. `caller` is the number that the callee sees, where we call it ourselves."""
+
     callee: str
     caller: str = ""
     options: ReferOption | None = None
@@ -95,9 +101,12 @@ class Message(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defau
     content_type: str | None = None
     headers: dict[str, str] = {}
     refer: bool = False
+    """To the far leg of a transfer."""
 
 
 class Bridge(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="bridge"):
+    """Let this call's and another call's parties hear each other; the signalling of each stays its own."""
+
     target_session_id: str
 
 
@@ -110,6 +119,7 @@ class Hangup(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
     initiator: str | None = None
     headers: dict[str, str] = {}
     refer: bool = False
+    """End the far leg of a transfer only."""
 
 
 class History(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="history"):
@@ -132,12 +142,17 @@ class Dtmf(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults
     digits: str
     duration: int = 160
     """ms a digit."""
-    method: str = "rfc4733"
-    """`rfc4733`, `info` or `inband`."""
+    method: str | None = None
+    """`rfc4733`, `info` or `inband`; none: the first of these that the peer has agreed to."""
 
 
 class Hold(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="hold"):
-    pass
+    """Put the peer on hold by re-INVITE, with music."""
+
+    moh: str | None = None
+    """File or URL of the music; none: the built-in melody."""
+    mode: str = "sendonly"
+    """`sendonly`, or `inactive`: no sound at all."""
 
 
 class Unhold(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="unhold"):

@@ -132,7 +132,10 @@ class Dtmf(EventBase, frozen=True, kw_only=True, rename="camel", tag="dtmf"):
 
 
 class Hold(EventBase, frozen=True, kw_only=True, rename="camel", tag="hold"):
+    """The call is on hold, or is so no more. `initiator`: `caller` or `callee` (the peer has done it), or `system` (a command of ours)."""
+
     on_hold: bool
+    initiator: str | None = None
 
 
 class Inactivity(EventBase, frozen=True, kw_only=True, rename="camel", tag="inactivity"):
@@ -209,9 +212,26 @@ class Ping(EventBase, frozen=True, kw_only=True, rename="camel", tag="ping"):
 
 
 class Transfer(EventBase, frozen=True, kw_only=True, rename="camel", tag="transfer"):
+    """How a transfer of ours goes. `code` is a SIP status, `reason` says it in words.
+
+    `referring` (the peer was asked), `calling` (we call the target ourselves), `progress`, `connected` (the two talk, over us); and once,
+    as the last: `completed`, `failed` or `cancelled`.
+    """
+
     state: str
     target: str
     code: int | None = None
+    reason: str | None = None
+    returned: bool | None = None
+    """With the last state: whether the caller is back with the agent; else the call ends."""
+
+
+class Bridge(EventBase, frozen=True, kw_only=True, rename="camel", tag="bridge"):
+    """The parties of two calls hear each other (`joined`), or do so no more (`parted`, with `reason`)."""
+
+    state: str
+    target_session_id: str
+    reason: str | None = None
 
 
 class Turn(EventBase, frozen=True, kw_only=True, rename="camel", tag="turn"):
@@ -243,5 +263,5 @@ class MediaProblem(EventBase, frozen=True, kw_only=True, rename="camel", tag="me
 Event = (
     Incoming | Ringing | Answer | Reject | MediaReady | Hangup | Speaking | Silence | Eou | AsrDelta | AsrFinal | TrackStart
     | TrackEnd | Interruption | Dtmf | Hold | Inactivity | TransferRequest | Message | RingbackState | AnswerMachineDetection
-    | FunctionCall | Metrics | Error | AddHistory | Custom | Other | Binary | Ping | Transfer | Turn | MediaProblem
+    | FunctionCall | Metrics | Error | AddHistory | Custom | Other | Binary | Ping | Transfer | Bridge | Turn | MediaProblem
 )  # fmt: skip

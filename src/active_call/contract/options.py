@@ -178,6 +178,35 @@ class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
     ptime: int | None = None
 
 
+class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """How a transfer is made."""
+
+    denoise: bool | None = None
+    agc: AgcOption | None = None
+    vad: VadOption | None = None
+    """Voice detection of the far leg: its `speaking` and `silence` are told, with `refer: true`."""
+    asr: AsrOption | None = None
+    """Recognition of the far leg: its `asrFinal` is told, with `refer: true`."""
+    timeout: int | None = None
+    """Seconds without news after which the peer counts as silent, and which the target may take to answer; 30 where nothing is said."""
+    moh: str | None = None
+    """File or URL of what the caller hears meanwhile; none: the built-in melody."""
+    auto_hangup: bool | None = None
+    """Hang up the caller when the far leg has hung up; else the caller is back with the agent."""
+    sip: SipOption | None = None
+    """Credentials and headers of the INVITE to the target; `headers` go into a REFER, too."""
+    call_id: str | None = None
+    """Session id or Call-ID of a call of ours: the caller takes our place in it (attended transfer). Any other: Call-ID of our INVITE."""
+    pause_parent_asr: bool | None = None
+    """False: the caller goes on being recognised during the transfer."""
+    forward_dtmf: bool | None = None
+    """Digits of either side are sent on to the other."""
+    mode: str | None = None
+    """`refer`: by REFER or not at all; `bridge`: we call the target; `auto`: by REFER, else we call."""
+    on_request: str | None = None
+    """What is done with a REFER of the peer: `reject` it (603), or `bridge`: call the target, which then takes the peer's place."""
+
+
 class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Everything that may be chosen for one call."""
 
@@ -205,22 +234,5 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     ambiance: AmbianceOption | None = None
     ringback_detection: RingbackDetectionOption | None = None
     media_pass: MediaPassOption | None = None
-
-
-class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """How a transfer is made."""
-
-    denoise: bool | None = None
-    agc: AgcOption | None = None
-    vad: VadOption | None = None
-    asr: AsrOption | None = None
-    timeout: int | None = None
-    """Seconds."""
-    moh: str | None = None
-    auto_hangup: bool | None = None
-    sip: SipOption | None = None
-    call_id: str | None = None
-    pause_parent_asr: bool | None = None
-    forward_dtmf: bool | None = None
-    mode: str | None = None
-    """`refer`, `bridge` or `auto`."""
+    refer: ReferOption | None = None
+    """How transfers of this call are made, where the command says nothing."""

@@ -31,9 +31,27 @@ class LegReady:
 
 @dataclass(frozen=True, slots=True)
 class LegHeld:
-    """The peer has put the call on hold, or taken it back."""
+    """The peer has put the call on hold, or taken it back. `is_silent`: it plays no music of its own."""
 
     on_hold: bool
+    is_silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LegHoldAnswered:
+    """What became of a hold of ours: the call is on hold by us now, or not. `code` of 300 or more: the peer has refused the change."""
+
+    on_hold: bool
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class LegRequestRefused:
+    """The peer has refused a request inside the call (MESSAGE, INFO), or did not answer it."""
+
+    method: str
+    code: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +71,7 @@ class LegDigit:
 
 @dataclass(frozen=True, slots=True)
 class LegTransferRequested:
-    """The peer asks us to go elsewhere (REFER)."""
+    """The peer asks us to go elsewhere (REFER); `answer_transfer` comes next."""
 
     refer_to: str
     referred_by: str | None
@@ -61,11 +79,15 @@ class LegTransferRequested:
 
 @dataclass(frozen=True, slots=True)
 class LegTransferProgress:
-    """How the transfer that we asked for goes: a SIP status, `final` for the last word. A final 2xx: the target has taken the call."""
+    """How the transfer that we asked for goes: a SIP status, `final` for the last word. A final 2xx: the target has taken the call.
+
+    `refused`: the peer does not even try.
+    """
 
     code: int
     reason: str
     final: bool
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +109,16 @@ class LegEnded:
 
 
 LegEvent = (
-    LegRinging | LegAnswered | LegReady | LegHeld | LegMessage | LegDigit | LegTransferRequested | LegTransferProgress | LegMedia | LegEnded
+    LegRinging
+    | LegAnswered
+    | LegReady
+    | LegHeld
+    | LegHoldAnswered
+    | LegMessage
+    | LegDigit
+    | LegRequestRefused
+    | LegTransferRequested
+    | LegTransferProgress
+    | LegMedia
+    | LegEnded
 )

@@ -7,10 +7,11 @@ what the call wants to know goes out by the sink as `legs.events`.
 from __future__ import annotations
 
 import asyncio
-import re
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError, ParseError
 from active_call.contract.options import CallOption
@@ -19,18 +20,20 @@ from active_call.legs.events import (
     LegDigit,
     LegEnded,
     LegEvent,
-    LegHeld,
     LegMedia,
     LegMessage,
     LegReady,
+    LegRequestRefused,
     LegRinging,
     LegTransferProgress,
     LegTransferRequested,
 )
+from active_call.legs.sip_digits import RELAY_TYPE, read_digit, write_digit
+from active_call.legs.sip_hold import Holding
 from active_call.legs.sip_media import LegMedia as LegSound
 from active_call.media.client import MediaStream, StreamLost
 from active_call.media.link import Report
-from active_call.sdp.negotiation import NegotiationError
+from active_call.sdp.negotiation import Direction, NegotiationError
 from active_call.sip import events as sip
 from active_call.sip.message import Request, Response
 
@@ -41,8 +44,6 @@ RETRY_AFTER_S = 5
 """What a caller is told who finds us full: calls end all the time."""
 READY_WITHOUT_ACK_S = 2.0
 """An ACK that is this late does not keep the agent from speaking; the endpoint goes on waiting for it."""
-
-DTMF_RELAY_SIGNAL = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#])", re.IGNORECASE | re.MULTILINE)
 
 
 class SipLeg:
@@ -59,15 +60,19 @@ class SipLeg:
         self._answered = False
         self._rung = False
         self._ready = False
-        self._on_hold = False
+        self._is_early = False
         self._ended = False
+        self._holding = Holding(sound, self._send_offer, lambda event: self._sink(event))
         self._refer_token: sip.TransactionToken | None = None
+        self._our_requests: dict[sip.TransactionToken, str] = {}
+        self._transfer_request: sip.TransactionToken | None = None
         self._why_ended: tuple[str, str, str] | None = None
         self.handle_name: sip.CallHandle | None = incoming.call if incoming else None
         self.caller = caller
         self.callee = callee
         self.call_id = incoming.request.call_id if incoming else ""
         self.headers: Mapping[str, str] = _header_map(incoming.request) if incoming else {}
+        self._allowed = _allowed_by(incoming.request) if incoming else frozenset[str]()
         self.offer = _text(incoming.sdp) if incoming else ""
 
     @property
@@ -77,16 +82,48 @@ class SipLeg:
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         self._sink = sink
 
-    async def open_media(self) -> MediaStream:
-        return await self._sound.open(self._report)
+    @property
+    def has_telephone_events(self) -> bool:
+        return self._sound.agreement is not None and self._sound.agreement.send_event_type is not None
+
+    @property
+    def attended_target(self) -> str:
+        if self.handle_name is None or not self._answered or self._ended:
+            return ""
+        info = self._gateway.endpoint.dialog_info(self.handle_name)
+        replaces = quote(f"{info.call_id};to-tag={info.remote_tag};from-tag={info.local_tag}", safe="")
+        return f"{info.remote_target}?Replaces={replaces}&Require=replaces"
+
+    def allows(self, method: str) -> bool:
+        return not self._allowed or method in self._allowed
+
+    async def open_media(self, near: MediaStream | None = None) -> MediaStream:
+        return await self._sound.open(self._report, near)
 
     # -- operations
 
-    async def ring(self) -> None:
-        if self.handle_name is not None and not (self._answered or self._rung or self._ended):
-            self._rung = True
-            self._gateway.run(lambda endpoint, now: endpoint.ring(self._call, now))
-            self._sink(LegRinging(early_media=False))
+    async def ring(self, *, early_media: bool = False) -> None:
+        answer = await self._answer_early() if early_media and self._may_ring and not self._is_early else None
+        if not self._may_ring or (self._rung and answer is None):
+            return
+        self._rung = True
+        self._is_early = self._is_early or answer is not None
+        self._gateway.run(lambda endpoint, now: endpoint.ring(self._call, now, sdp=answer))
+        self._sink(LegRinging(early_media=answer is not None, code=180 if answer is None else 183))
+
+    @property
+    def _may_ring(self) -> bool:
+        return self.handle_name is not None and not (self._answered or self._ended)
+
+    async def _answer_early(self) -> bytes | None:
+        """The answer that opens the sound before the call is taken; None where the invitation does not allow it."""
+        if self._incoming is None or self._incoming.sdp is None:
+            return None  # our own offer in a 183 would need PRACK
+        await self.open_media()
+        try:
+            return self._sound.answer(self._incoming.sdp)
+        except (NegotiationError, ParseError):
+            return None  # what is wrong is told when the call is accepted
 
     async def accept(self, option: CallOption) -> None:
         if self._incoming is None or self._ended:
@@ -106,11 +143,11 @@ class SipLeg:
         await asyncio.sleep(READY_WITHOUT_ACK_S)
         self._become_ready()
 
-    async def dial(self, option: CallOption) -> None:
+    async def dial(self, option: CallOption, *, call_id: str = "") -> None:
         stream = await self.open_media()
         assert stream.port  # noqa: S101
         invite, self._srtp = await self._gateway.invitation(self, option)
-        invite = replace(invite, sdp=self._sound.offer(srtp=self._srtp))
+        invite = replace(invite, sdp=self._sound.offer(srtp=self._srtp), call_id=call_id or None)
         if self._ended:
             raise LocalProtocolError("the call was ended before it was placed")
         handle = self._gateway.run(lambda endpoint, now: endpoint.invite(invite, now))
@@ -144,22 +181,46 @@ class SipLeg:
 
     def send_digits_by_signalling(self, digits: str, duration_ms: int) -> None:
         for digit in digits:
-            self._request("INFO", f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode(), "application/dtmf-relay", {})
+            self._request("INFO", write_digit(digit, duration_ms), RELAY_TYPE, {})
 
     def refer(self, target: str, headers: Mapping[str, str]) -> None:
         self._refer_token = self._gateway.run(
             lambda endpoint, now: endpoint.refer(self._call, _transfer_uri(target), now, headers=tuple(headers.items()))
         )
 
+    def answer_transfer(self, accepted: bool) -> None:
+        token, self._transfer_request = self._transfer_request, None
+        if token is not None and not self._ended:
+            code, reason = (202, "Accepted") if accepted else (603, "Decline")
+            self._gateway.run(lambda endpoint, now: endpoint.respond(token, code, reason, now))
+
+    def notify_transfer(self, code: int, reason: str, *, final: bool) -> None:
+        if not self._ended:
+            with contextlib.suppress(LocalProtocolError):  # the peer has ended the subscription
+                self._gateway.run(lambda endpoint, now: endpoint.notify_transfer(self._call, code, reason, now, final=final))
+
+    def hold(self, on_hold: bool, *, inactive: bool = False) -> None:
+        if not self._ready or self._ended:
+            raise LocalProtocolError("the call is not answered yet, or over")
+        self._holding.want("sendrecv" if not on_hold else "inactive" if inactive else "sendonly")
+
+    def _send_offer(self, direction: Direction) -> None:
+        """A re-INVITE. Raises LocalProtocolError while another offer is open."""
+        if self._ended:
+            return
+        offer = self._sound.offer(srtp=self._is_secured, direction=direction)
+        self._gateway.run(lambda endpoint, now: endpoint.offer(self._call, offer, now))
+
     async def release(self) -> dict[str, float]:
         return await self._sound.close()
 
     def _request(self, method: str, body: bytes, content_type: str, headers: Mapping[str, str]) -> None:
-        self._gateway.run(
+        token = self._gateway.run(
             lambda endpoint, now: endpoint.request(
                 self._call, method, now, headers=tuple(headers.items()), body=body, content_type=content_type
             )
         )
+        self._our_requests[token] = method
 
     @property
     def _call(self) -> sip.CallHandle:
@@ -183,21 +244,38 @@ class SipLeg:
             case sip.OfferReceived(sdp=sdp):
                 self._offered(sdp)
             case sip.OfferAnswered(code=code, sdp=sdp):
-                if sdp is not None and 200 <= code < 300:
-                    self._agree(sdp)
+                if sdp is None or code >= 300 or self._agree(sdp):
+                    self._holding.on_answer(code)
             case sip.TransferRequested(token=token, refer_to=refer_to, referred_by=referred_by):
-                self._sink(LegTransferRequested(refer_to, referred_by))
-                self._gateway.run(lambda endpoint, now: endpoint.respond(token, 603, "Decline", now))
+                self._request_transfer(token, refer_to, referred_by)
             case sip.TransferProgress(code=code, reason=reason, final=final):
                 self._sink(LegTransferProgress(code, reason, final))
-            case sip.RequestCompleted(token=token, code=code, reason=reason) if token == self._refer_token and code >= 300:
-                self._sink(LegTransferProgress(code, reason, final=True))
+            case sip.RequestCompleted():
+                self._completed(event)
             case sip.RequestReceived(token=token, request=request):
                 self._requested(token, request)
             case sip.CallEnded():
                 self._ended_by_endpoint(event)
             case _:
                 pass
+
+    def _request_transfer(self, token: sip.TransactionToken, refer_to: str, referred_by: str | None) -> None:
+        if self._transfer_request is not None:  # one at a time
+            self._gateway.run(lambda endpoint, now: endpoint.respond(token, 491, "Request Pending", now))
+            return
+        self._transfer_request = token
+        self._sink(LegTransferRequested(refer_to, referred_by))
+
+    def _completed(self, event: sip.RequestCompleted) -> None:
+        """A request of ours has its final response; one that the end of the call has cut off has none, and nothing is told."""
+        method = self._our_requests.pop(event.token, "")
+        is_cut_off = event.code == 487 and event.response is None
+        if event.code < 300 or is_cut_off:
+            return
+        if event.token == self._refer_token:
+            self._sink(LegTransferProgress(event.code, event.reason, final=True, refused=True))
+        elif method:
+            self._sink(LegRequestRefused(method, event.code, event.reason))
 
     def _progress(self, response: Response, sdp: bytes | None) -> None:
         if response.code in (180, 181, 182, 183):
@@ -206,6 +284,7 @@ class SipLeg:
 
     def _answered_by_peer(self, response: Response, sdp: bytes | None) -> None:
         self.headers = _header_map(response)
+        self._allowed = _allowed_by(response)
         if sdp is None and self._sound.agreement is None:
             self.hang_up(headers={}, by="system", cause="no_media", reason="the answer has no session description")
             return
@@ -238,10 +317,8 @@ class SipLeg:
             self._gateway.run(lambda endpoint, now: endpoint.refuse_offer(self._call, code, "Not Acceptable Here", now))
             return
         self._gateway.run(lambda endpoint, now: endpoint.answer_offer(self._call, answer, now))
-        on_hold = self._sound.agreement is not None and self._sound.agreement.on_hold
-        if sdp is not None and on_hold != self._on_hold:
-            self._on_hold = on_hold
-            self._sink(LegHeld(on_hold))
+        if sdp is not None:
+            self._holding.on_agreement()
 
     @property
     def _is_secured(self) -> bool:
@@ -250,10 +327,10 @@ class SipLeg:
     def _requested(self, token: sip.TransactionToken, request: Request) -> None:
         content_type = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
         body = request.body.decode("utf-8", "replace")
-        if request.method == "INFO" and content_type in ("application/dtmf-relay", "application/dtmf"):
-            found = DTMF_RELAY_SIGNAL.search(body) if content_type.endswith("relay") else re.match(r"\s*([0-9A-D*#])", body, re.I)
-            if found:
-                self._sink(LegDigit(found.group(1).upper()))
+        if request.method == "INFO":
+            digit = read_digit(content_type, body)
+            if digit:
+                self._sink(LegDigit(digit))
         elif request.method == "MESSAGE":
             self._sink(LegMessage(body, content_type or "text/plain"))
         self._gateway.run(lambda endpoint, now: endpoint.respond(token, 200, "OK", now))
@@ -286,6 +363,11 @@ def _header_map(message: Request | Response) -> dict[str, str]:
     for name, value in message.headers.items():
         result.setdefault(name, value)
     return result
+
+
+def _allowed_by(message: Request | Response) -> frozenset[str]:
+    """The methods that the sender takes; empty where it does not say."""
+    return frozenset(method.strip().upper() for method in message.headers.split("Allow"))
 
 
 def _transfer_uri(target: str) -> str:

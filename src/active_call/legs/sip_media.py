@@ -13,7 +13,7 @@ from active_call.media.client import MediaPool, MediaStream, StreamLost
 from active_call.media.link import Report
 from active_call.rtp.srtp import new_key
 from active_call.sdp.crypto import DEFAULT_OFFER, SUITES
-from active_call.sdp.negotiation import Agreement, CryptoKey, LocalMedia, accept_answer, build_offer, negotiate_answer
+from active_call.sdp.negotiation import Agreement, CryptoKey, Direction, LocalMedia, accept_answer, build_offer, negotiate_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +41,22 @@ class LegMedia:
         self._described = b""
         self._keys: tuple[CryptoKey, ...] = ()
         self._offer: bytes | None = None
+        self._before_offer: tuple[int, bytes] | None = None
+        """Version and description before an offer of ours that is open."""
+        self.direction: Direction = "sendrecv"
+        """What is agreed on; our answers grant no more."""
         self.stream: MediaStream | None = None
         self.agreement: Agreement | None = None
 
-    async def open(self, on_report: Callable[[Report | StreamLost], None]) -> MediaStream:
+    async def open(self, on_report: Callable[[Report | StreamLost], None], near: MediaStream | None = None) -> MediaStream:
         """Reserve a stream and its port. Raises MediaError."""
         if self.stream is None:
-            self.stream = await self._pool.open_stream(on_report, bind_ip=self._settings.bind_ip)
+            self.stream = await self._pool.open_stream(on_report, bind_ip=self._settings.bind_ip, near=near)
         return self.stream
 
     def answer(self, offer: bytes) -> bytes:
         """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed."""
+        self.take_back_offer()  # an offer of ours that is still open has met this one, and was refused
         keys = {key.suite: key.key for key in self._keys}
 
         def key_for(suite: str) -> bytes:
@@ -60,7 +65,9 @@ class LegMedia:
             return keys[suite]
 
         def build(version: int) -> tuple[bytes, Agreement]:
-            return negotiate_answer(offer, self._local(), key_for=key_for, session_id=self._session_id, version=version)
+            return negotiate_answer(
+                offer, self._local(), key_for=key_for, session_id=self._session_id, version=version, direction=self.direction
+            )
 
         answer, agreement = build(self._version)
         if answer != self._described:
@@ -71,29 +78,45 @@ class LegMedia:
         self._apply(agreement)
         return answer
 
-    def offer(self, *, srtp: bool) -> bytes:
-        """Our own offer; its answer goes to `accept`."""
+    def offer(self, *, srtp: bool, direction: Direction | None = None) -> bytes:
+        """Our own offer; its answer goes to `accept`. `direction` None: as it is agreed on."""
         if srtp and not self._keys:
             suites = self._settings.srtp_suites or DEFAULT_OFFER
             self._keys = tuple(CryptoKey(tag, suite, new_key(self._randomness, suite)) for tag, suite in enumerate(suites, start=1))
         keys = self._keys if srtp else ()
         previous = self._described or None
+        before = (self._version, self._described)
 
         def build(version: int) -> bytes:
-            return build_offer(self._local(), keys=keys, session_id=self._session_id, version=version, previous=previous)
+            return build_offer(
+                self._local(),
+                keys=keys,
+                session_id=self._session_id,
+                version=version,
+                direction=direction or self.direction,
+                previous=previous,
+            )
 
         offer = build(self._version)
         if offer != self._described:
             offer = build(self._version + 1)
             self._take_description(offer)
         self._offer = offer
+        self._before_offer = before
         return offer
+
+    def take_back_offer(self) -> None:
+        """The peer has refused our last offer: what was described before it holds (RFC 3264 section 8). Without one nothing happens."""
+        if self._before_offer is not None:
+            (self._version, self._described), self._before_offer = self._before_offer, None
 
     def accept(self, answer: bytes) -> None:
         """The answer to our last offer. Raises NegotiationError or ParseError."""
         if self._offer is None:
             return
-        self._apply(accept_answer(self._offer, answer, keys=self._keys))
+        agreement = accept_answer(self._offer, answer, keys=self._keys)
+        self._before_offer = None
+        self._apply(agreement)
 
     async def close(self) -> dict[str, float]:
         """Free the stream; gives what crossed the wire."""

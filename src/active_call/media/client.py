@@ -12,11 +12,12 @@ import logging
 from typing import Final
 
 from active_call.base.world import Clock
+from active_call.media.joints import Joint, join_streams
 from active_call.media.process import WorkerOptions
 from active_call.media.remote_stream import MediaStream, StreamLost
 from active_call.media.supervision import MediaRefused, ReportCallback, SupervisedWorker, WorkerStatus
 
-__all__ = ["MediaPool", "MediaRefused", "MediaStream", "ReportCallback", "StreamLost", "WorkerStatus", "split_ports"]
+__all__ = ["Joint", "MediaPool", "MediaRefused", "MediaStream", "ReportCallback", "StreamLost", "WorkerStatus", "split_ports"]
 
 START_TIMEOUT_S: Final = 15.0
 
@@ -78,10 +79,13 @@ class MediaPool:
         """Whether some live process has a free slot."""
         return any(worker.has_room() for worker in self._workers)
 
-    async def open_stream(self, on_report: ReportCallback, *, bind_ip: str | None = None, rtp: bool = True) -> MediaStream:
+    async def open_stream(
+        self, on_report: ReportCallback, *, bind_ip: str | None = None, rtp: bool = True, near: MediaStream | None = None
+    ) -> MediaStream:
         """Open a stream in the least loaded live process. `on_report` is called on the event loop and must not block or raise.
 
-        `rtp` false: a slot without sockets. Raises MediaRefused (a MediaError) whose `reason` is `full` or `unavailable`.
+        `near`: in the process of that stream, as long as it has room, because the two are to hear each other. `rtp` false: a slot without
+        sockets. Raises MediaRefused (a MediaError) whose `reason` is `full` or `unavailable`.
         """
         alive = [worker for worker in self._workers if worker.status.alive]
         if not alive:
@@ -89,11 +93,19 @@ class MediaPool:
         free = [worker for worker in alive if worker.has_room()]
         if not free:
             raise MediaRefused("full")
-        worker = min(free, key=lambda candidate: (candidate.expected_share(), candidate.status.n_streams))
+        worker = min(free, key=lambda candidate: (not _is_home_of(near, candidate), candidate.expected_share(), candidate.status.n_streams))
         stream = self._next_stream
         self._next_stream += 1
         ip = (self._bind_ip if bind_ip is None else bind_ip) if rtp else ""
         return await worker.open_stream(stream, ip, on_report)
+
+    async def join(self, stream: MediaStream, partner: MediaStream, *, one_way: bool = False) -> Joint:
+        """Let two streams hear each other, or `stream` only hear `partner`, wherever they lie. Raises MediaRefused."""
+        return await join_streams(self.open_stream, stream, partner, one_way=one_way)
+
+
+def _is_home_of(stream: MediaStream | None, worker: SupervisedWorker) -> bool:
+    return stream is not None and stream.pid == worker.status.pid
 
 
 def split_ports(port_range: tuple[int, int], n_parts: int) -> list[tuple[int, int]]:

@@ -105,6 +105,7 @@ class Engine:
         if self._is_stale:
             self._regroup()
         self._hearing.run(self._tick, now)
+        self._sending.bridges.take(self._hearing)
         self._recording.run(self._tick)
         self.report_recordings()
         for stream in self._order_of_slots[self._tick % HOUSEKEEPING_TICKS :: HOUSEKEEPING_TICKS]:
@@ -197,8 +198,18 @@ class Engine:
             case link.PausePlay():
                 self._sending.before_change(stream)
                 stream.plays.paused = order.paused
+            case link.MuteStream(track=track) if track:
+                self._sending.bridges.mute(stream.number, track, muted=order.muted)
             case link.MuteStream():
                 self._batch.muted[stream.slot] = order.muted
+            case link.BridgeStreams():
+                self._bridge(stream, order)
+            case link.UnbridgeStreams():
+                self._sending.bridges.part(stream.number, order.partner)
+            case link.QueueMusic():
+                self._sending.bridges.queue_music(stream.number, order.pcm, end=order.end)
+            case link.StopMusic():
+                self._sending.bridges.stop_music(stream.number, samples_in(order.fade_ms, stream.rate_hz))
             case link.SendDigits():
                 self._send_digits(stream, order)
             case link.Listen():
@@ -235,6 +246,14 @@ class Engine:
             batch.ssrc[slot] = order.ssrc
         if not was_sending:
             batch.marker[slot] = True
+
+    def _bridge(self, stream: Stream, order: link.BridgeStreams) -> None:
+        partner = self._slots.get(order.partner)
+        if partner is None:
+            raise ValueError(f"there is no stream {order.partner}")
+        self._sending.bridges.join(stream, partner)
+        if not order.one_way:
+            self._sending.bridges.join(partner, stream)
 
     def _send_digits(self, stream: Stream, order: link.SendDigits) -> None:
         leg = stream.leg
@@ -292,6 +311,7 @@ class Engine:
         stream.plays.stop(0)
         self._sending.report_stopped(stream, now)
         self._sending.forget(stream)
+        self._sending.bridges.forget(stream.number)
         self._slots.remove(stream)
         leg, control = stream.leg, stream.control
         if leg is not None and control is not None:

@@ -101,10 +101,47 @@ class PausePlay(Link, frozen=True, array_like=True, tag="pause"):
 
 
 class MuteStream(Link, frozen=True, array_like=True, tag="mute"):
-    """Send silence instead of what plays (the plays go on)."""
+    """Send silence instead of what plays and is mixed in (the plays go on); with `track`, only that track is silent (see `bridging`)."""
 
     stream: int
     muted: bool
+    track: str = ""
+
+
+class BridgeStreams(Link, frozen=True, array_like=True, tag="bridge"):
+    """Let `stream` and `partner`, of the same process, hear each other; `one_way`: only `stream` hears `partner`.
+
+    What is heard in a tick is sent in the next, under whatever plays. A stream may be joined to several.
+    """
+
+    stream: int
+    partner: int
+    one_way: bool = False
+
+
+class UnbridgeStreams(Link, frozen=True, array_like=True, tag="unbridge"):
+    """End what BridgeStreams began; `partner` 0: with everybody."""
+
+    stream: int
+    partner: int = 0
+
+
+class QueueMusic(Link, frozen=True, array_like=True, tag="music"):
+    """Sound at the rate of the plays, mixed under whatever else is sent, paused plays included; after `end` it begins again and again.
+
+    What comes after an `end` is other music, and takes the place of the one before.
+    """
+
+    stream: int
+    pcm: bytes
+    end: bool = False
+
+
+class StopMusic(Link, frozen=True, array_like=True, tag="quiet"):
+    """End the music, fading over `fade_ms`."""
+
+    stream: int
+    fade_ms: int = 200
 
 
 class SendDigits(Link, frozen=True, array_like=True, tag="digits"):
@@ -298,7 +335,7 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
 
 Order = (
     OpenStream | ConfigureRtp | Listen | QueueAudio | StopPlay | PausePlay | MuteStream | SendDigits | StartRecording | StopRecording
-    | CloseStream | Shutdown
+    | CloseStream | Shutdown | BridgeStreams | UnbridgeStreams | QueueMusic | StopMusic
 )  # fmt: skip
 Report = (
     Ready | Opened | OpenFailed | MediaStarted | SpeechStarted | SpeechEnded | CallerAudio | DigitReceived | PlayStarted | PlayEnded

@@ -30,6 +30,10 @@ class StreamCloser(Protocol):
         """Close `stream` in `process`; None when nothing is answered."""
         ...
 
+    def discard_stream(self, stream: int, process: MediaProcess) -> None:
+        """Close `stream` in `process` without waiting for the answer."""
+        ...
+
 
 class MediaStream:
     """One stream in a media process. The methods are the orders of `media.link`, one to one; they never block and never fail: a
@@ -114,9 +118,25 @@ class MediaStream:
         """Freeze or continue what plays, at the exact sample."""
         self._process.send(link.PausePlay(self.stream, paused))
 
-    def mute(self, muted: bool) -> None:
-        """Send silence instead of what plays."""
-        self._process.send(link.MuteStream(self.stream, muted))
+    def mute(self, muted: bool, track: str = "") -> None:
+        """Send silence; with `track` (`plays`, `partner` or `caller`) only that is silent."""
+        self._process.send(link.MuteStream(self.stream, muted, track))
+
+    def queue_music(self, pcm: bytes, *, end: bool = False) -> None:
+        """Append s16le mono at `rate_hz` to the music, which goes on under paused plays and begins again after `end`."""
+        self._process.send(link.QueueMusic(self.stream, pcm, end))
+
+    def stop_music(self, fade_ms: int = 200) -> None:
+        """Let the music end; harmless where there is none."""
+        self._process.send(link.StopMusic(self.stream, fade_ms))
+
+    def bridge(self, partner: MediaStream, *, one_way: bool = False) -> None:
+        """Hear `partner` of the same process, and unless `one_way` be heard by it. `MediaPool.join` does so for any two streams."""
+        self._process.send(link.BridgeStreams(self.stream, partner.stream, one_way))
+
+    def unbridge(self, partner: MediaStream | None = None) -> None:
+        """End that, or all of it."""
+        self._process.send(link.UnbridgeStreams(self.stream, partner.stream if partner is not None else 0))
 
     def send_digits(self, digits: str, duration_ms: int = 160) -> None:
         """Send RFC 4733 events, one after another."""
@@ -133,3 +153,7 @@ class MediaStream:
     async def close(self) -> StreamClosed | None:
         """Free the slot and the port. None when the process has died or does not answer in time; closing again is harmless."""
         return await self._closer.close_stream(self.stream, self._process)
+
+    def discard(self) -> None:
+        """Free the slot and the port without waiting for it."""
+        self._closer.discard_stream(self.stream, self._process)

@@ -17,6 +17,7 @@ import numpy as np
 from active_call.base.pcm import FRAME_MS, samples_in
 from active_call.base.world import Clock
 from active_call.media.batch import FRAME_SAMPLES, PACKET_BYTES, SendBatch, Slots
+from active_call.media.bridging import Bridges
 from active_call.media.conversion import Conversion
 from active_call.media.detect import energy_voiced
 from active_call.media.leg import Leg
@@ -71,6 +72,8 @@ class Sending:
     """All streams that send. `regroup` after any change of who does or how; `run` once per tick."""
 
     def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock) -> None:
+        self.bridges = Bridges()
+        """What else is to be heard: other streams, and music."""
         self._batch = batch
         self._staging = Staging(batch.capacity, FRAME_SAMPLES)
         self._rows: dict[int, int] = {}
@@ -155,6 +158,7 @@ class Sending:
         for _, frame in self._unsent:
             frame.fill(0)
         marked = self._read_plays() if self._playing else []
+        self.bridges.mix(self._frames)
         muted = self._batch.muted[slots]
         if muted.any():
             pcm[muted] = 0

@@ -20,6 +20,7 @@ class Stream:
         "dead_reported",
         "leg",
         "listen",
+        "n_listeners",
         "number",
         "one_way",
         "plays",
@@ -39,6 +40,8 @@ class Stream:
         self.plays = PlayQueue(rate_hz)
         self.listen = Listen(number, detect=False, forward_audio=False)
         self.one_way = OneWayWatch()
+        self.n_listeners = 0
+        """Streams that are joined to this one and hear its caller."""
         self.recording = 0
         self.recording_rate_hz = 0
         self.dead_reported = False
@@ -51,7 +54,8 @@ class Stream:
     @property
     def is_heard(self) -> bool:
         """Somebody wants the sound of the caller, and there is a caller."""
-        return self.leg is not None and self.leg.started and (self.listen.detect or self.listen.forward_audio or self.recording > 0)
+        is_wanted = self.listen.detect or self.listen.forward_audio or self.recording > 0 or self.n_listeners > 0
+        return self.leg is not None and self.leg.started and is_wanted
 
 
 class SlotTable:

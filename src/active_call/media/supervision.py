@@ -71,6 +71,8 @@ class SupervisedWorker:
         self._callbacks: dict[int, ReportCallback] = {}
         self._opening: dict[int, asyncio.Future[Opened]] = {}
         self._closing: dict[int, asyncio.Future[StreamClosed | None]] = {}
+        self._discarded: set[int] = set()
+        """Streams that are being closed, and nobody waits to hear of it."""
         self._stopping = False
         self._admission = Admission()
 
@@ -123,6 +125,7 @@ class SupervisedWorker:
     def _lose_streams(self, process: MediaProcess, *, expected: bool) -> None:
         reason = f"media process {process.pid} ended with code {process.return_code}"
         callbacks, self._callbacks = self._callbacks, {}
+        self._discarded.clear()
         self.status.n_streams = 0
         for opening in self._opening.values():
             if not opening.done():
@@ -175,6 +178,11 @@ class SupervisedWorker:
             self._closing.pop(stream, None)
             self._forget(stream)
 
+    def discard_stream(self, stream: int, process: MediaProcess) -> None:
+        if stream in self._callbacks and process is self._process:
+            self._discarded.add(stream)
+            process.send(link.CloseStream(stream))
+
     def _forget(self, stream: int) -> None:
         if self._callbacks.pop(stream, None) is not None:
             self.status.n_streams -= 1
@@ -196,6 +204,9 @@ class SupervisedWorker:
             closing = self._closing.get(report.stream)
             if closing is not None and not closing.done():
                 closing.set_result(report)
+            if report.stream in self._discarded:
+                self._discarded.discard(report.stream)
+                self._forget(report.stream)
         on_report = self._callbacks.get(report.stream)
         if on_report is not None:
             try:

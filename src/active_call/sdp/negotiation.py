@@ -44,6 +44,7 @@ __all__ = [
     "Agreement",
     "CryptoAgreement",
     "CryptoKey",
+    "Direction",
     "Format",
     "LocalMedia",
     "NegotiationError",

@@ -30,7 +30,7 @@ from active_call.base.world import World
 from active_call.call.directory import Directory
 from active_call.call.options import choose_speech, merged
 from active_call.call.routing import PlaybookRouter, Playbooks, PythonRouter, Router, Rule, WebhookRouter
-from active_call.call.session import CallServices, RecordingPolicy
+from active_call.call.services import CallServices, RecordingPolicy
 from active_call.call.state import CallFacts
 from active_call.contract.options import AsrOption, CallOption, TtsOption
 from active_call.legs.registrations import Account, Registrations
@@ -100,9 +100,8 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         cache = AudioCache(Path(config.media_cache_path))
         sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
         stack.push_async_callback(sounds.close)
-        directory = Directory(
-            _call_services(config, world, engines, http, sink, playbooks, sounds), _router(config, http), gateway, pool.has_room
-        )
+        call_services = _call_services(config, world, engines, http, sink, playbooks, sounds, pool)
+        directory = Directory(call_services, _router(config, http), gateway, pool.has_room)
         registrations = Registrations(gateway, _accounts(config))
         gateway.connect(driver, directory.handle_incoming, registrations.handle)
         await _warm(config, playbooks, engines)
@@ -255,7 +254,14 @@ def _default_option(config: Config) -> CallOption:
 
 
 def _call_services(
-    config: Config, world: World, engines: Engines, http: httpx.AsyncClient, sink: RecordSink, playbooks: Playbooks, sounds: SoundLibrary
+    config: Config,
+    world: World,
+    engines: Engines,
+    http: httpx.AsyncClient,
+    sink: RecordSink,
+    playbooks: Playbooks,
+    sounds: SoundLibrary,
+    pool: MediaPool,
 ) -> CallServices:
     recording = None
     if config.recording.enabled:
@@ -283,6 +289,7 @@ def _call_services(
         defaults=_default_option(config),
         accept_timeout_s=config.accept_timeout,
         sounds=sounds,
+        join=pool.join,
     )
 
 

@@ -2,7 +2,8 @@
 
 One offer at a time:
 
-    ours out, theirs comes     491; when ours gets a 491, it is tried again after 2.1-4 s if we own the Call-ID, else 0-2 s (§14.1)
+    ours out, theirs comes     491; when ours gets a 491, it is tried again after 2.1-4 s if we own the Call-ID, else 0-2 s (§14.1);
+                               not if theirs was answered meanwhile: then ours is out of date, and the leg is told the 491
     theirs unanswered, another  500 with Retry-After of 0-10 s (§14.2)
     offer in a 2xx (delayed)    the ACK waits for `answer_offer`
 
@@ -49,6 +50,8 @@ class Renegotiation:
         self._early_answer: bytes | None = None
         self._reliable = ReliableReceiver(core, call.credentials)
         self._n_glares = 0
+        self._is_overtaken = False
+        """An offer of the peer was answered while ours waits to be tried again."""
         self._retry: Timer | None = None
         self._ack_owed: ClientInvite | None = None
         self._theirs: ServerInvite | ServerTransaction | None = None
@@ -76,6 +79,7 @@ class Renegotiation:
         self._our_sdp = sdp
         self._our_headers = headers
         self._is_refresh = is_refresh
+        self._is_overtaken = False
         self._n_glares = 0
         self._send(now)
 
@@ -154,6 +158,9 @@ class Renegotiation:
         if self._theirs is not None or self._ack_owed is not None:
             self._retry = self._core.layer.timers.start(now + self._core.config.t1_s, self._on_retry)
             return
+        if self._is_overtaken and not self._is_refresh:
+            self._core.emit(OfferAnswered(self._call.handle, 491, None))
+            return
         self._send(now)
 
     def _send(self, now: float) -> None:
@@ -209,6 +216,7 @@ class Renegotiation:
         theirs, self._theirs = self._theirs, None
         if theirs is None:
             raise LocalProtocolError("the peer has no offer open")
+        self._is_overtaken = True
         self._call.local_sdp = sdp
         self._call.remote_sdp = session_description(theirs.request) or self._call.remote_sdp
         if isinstance(theirs, ServerTransaction):

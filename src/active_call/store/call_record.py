@@ -61,6 +61,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     turns: tuple[TranscriptLine, ...] = ()
     events: tuple[dict[str, Any], ...] = ()
     """Contract events with their wire names, in order."""
+    transfers: tuple[dict[str, Any], ...] = ()
+    """Each transfer: target, end state, code, reason and times, and its far legs."""
     media: dict[str, Any] = {}
     """Packet and loss counts, jitter and codec of the media stream."""
     recording: str | None = None

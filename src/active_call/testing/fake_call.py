@@ -6,8 +6,18 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from active_call.base.errors import LocalProtocolError
 from active_call.contract.options import CallOption
-from active_call.legs.events import LegAnswered, LegEnded, LegEvent, LegMedia, LegReady, LegRinging
+from active_call.legs.events import (
+    LegAnswered,
+    LegEnded,
+    LegEvent,
+    LegHoldAnswered,
+    LegMedia,
+    LegReady,
+    LegRinging,
+    LegTransferProgress,
+)
 from active_call.media import link
 
 RATE_HZ = 8000
@@ -28,6 +38,7 @@ class FakeStream:
 
     stream = 1
     worker = 0
+    pid = 1
     port = 40000
     ip = "127.0.0.1"
     rate_hz = RATE_HZ
@@ -41,10 +52,24 @@ class FakeStream:
         self.digits_sent = ""
         self.recordings: list[str] = []
         self.closed = False
+        self.listens = False
+        self.music = b""
+        """The music that plays, empty while there is none."""
+        self.n_music = 0
+        self.hears: set[FakeStream] = set()
+        """The streams that are joined to this one, and heard by its caller."""
+        self.muted_tracks: set[str] = set()
         self._tick()
 
-    def listen(self, **_: object) -> None:
-        pass
+    def listen(self, *, detect: bool, **_: object) -> None:
+        self.listens = detect
+
+    def queue_music(self, pcm: bytes, *, end: bool = False) -> None:
+        self.music += pcm
+        self.n_music += end
+
+    def stop_music(self, fade_ms: int = 200) -> None:
+        self.music = b""
 
     def configure(self, **_: object) -> None:
         pass
@@ -67,8 +92,11 @@ class FakeStream:
     def pause(self, paused: bool) -> None:
         self._paused = paused
 
-    def mute(self, muted: bool) -> None:
-        self.muted = muted
+    def mute(self, muted: bool, track: str = "") -> None:
+        if track:
+            (self.muted_tracks.add if muted else self.muted_tracks.discard)(track)
+        else:
+            self.muted = muted
 
     def send_digits(self, digits: str, duration_ms: int = 160) -> None:
         self.digits_sent += digits
@@ -111,6 +139,29 @@ class FakeStream:
         )
 
 
+class FakeJoint:
+    """As `media.joints.Joint`, for streams that exist only here."""
+
+    def __init__(self, stream: FakeStream, partner: FakeStream, *, one_way: bool) -> None:
+        self._stream, self._partner = stream, partner
+        stream.hears.add(partner)
+        if not one_way:
+            self.open_both_ways()
+
+    def open_both_ways(self) -> None:
+        self._partner.hears.add(self._stream)
+
+    def close(self) -> None:
+        self._stream.hears.discard(self._partner)
+        self._partner.hears.discard(self._stream)
+
+
+async def join_fakes(stream: FakeStream, partner: FakeStream, *, one_way: bool = False) -> FakeJoint:
+    """As `MediaPool.join`."""
+    await asyncio.sleep(0)
+    return FakeJoint(stream, partner, one_way=one_way)
+
+
 @dataclass(slots=True)
 class FakeLeg:
     """A leg whose far end is the test. `says` lets the caller speak; the recogniser is the test's to script."""
@@ -122,6 +173,14 @@ class FakeLeg:
     headers: Mapping[str, str] = field(default_factory=dict)
     offer: str = "v=0"
     answers: bool = True
+    answers_after_s: float = 1.0
+    refuses: tuple[int, str] = (486, "Busy Here")
+    """What a call to this leg is refused with, where it does not answer."""
+    has_early_media: bool = False
+    allowed: frozenset[str] = frozenset({"INVITE", "BYE", "REFER", "INFO", "MESSAGE"})
+    has_telephone_events: bool = True
+    attended_target: str = ""
+    agrees_to_hold: int = 200
     stream: FakeStream | None = None
     sink: Callable[[LegEvent], None] = lambda _: None
     ended: LegEnded | None = None
@@ -129,28 +188,47 @@ class FakeLeg:
     rejected: tuple[int, str] | None = None
     messages: list[str] = field(default_factory=list)
     referred_to: list[str] = field(default_factory=list)
+    holds: list[str] = field(default_factory=list)
+    transfers_answered: list[bool] = field(default_factory=list)
+    transfers_told: list[tuple[int, bool]] = field(default_factory=list)
+    dialled: CallOption | None = None
     released: bool = False
     _sample: int = 0
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         self.sink = sink
 
-    async def open_media(self) -> FakeStream:
+    def allows(self, method: str) -> bool:
+        return method in self.allowed
+
+    async def open_media(self, near: object = None) -> FakeStream:
         if self.stream is None:
             self.stream = FakeStream(lambda report: self.sink(LegMedia(report)))
         return self.stream
 
-    async def dial(self, option: CallOption) -> None:
-        self.sink(LegRinging(early_media=False))
-        await asyncio.sleep(1.0)
+    async def dial(self, option: CallOption, *, call_id: str = "") -> None:
+        self.dialled = option
+        self.call_id = call_id or self.call_id
+        if self._is_over():
+            raise LocalProtocolError("the call was ended before it was placed")
+        self.sink(LegRinging(early_media=self.has_early_media, code=183 if self.has_early_media else 180))
+        if self.has_early_media:
+            await asyncio.sleep(0.1)
+            self.sink(LegMedia(link.MediaStarted(1, asyncio.get_running_loop().time(), "127.0.0.1", 4000)))
+        await asyncio.sleep(self.answers_after_s)
+        if self._is_over():
+            return
         if self.answers:
             self.sink(LegAnswered("v=0"))
             self.sink(LegReady())
         else:
-            self.end("callee", "rejected", 486, "Busy Here")
+            self.end("callee", "rejected", *self.refuses)
 
-    async def ring(self) -> None:
-        self.sink(LegRinging(early_media=False))
+    def _is_over(self) -> bool:
+        return self.ended is not None
+
+    async def ring(self, *, early_media: bool = False) -> None:
+        self.sink(LegRinging(early_media=early_media))
 
     async def accept(self, option: CallOption) -> None:
         self.sink(LegAnswered("v=0"))
@@ -174,6 +252,18 @@ class FakeLeg:
     def refer(self, target: str, headers: Mapping[str, str]) -> None:
         self.referred_to.append(target)
 
+    def hold(self, on_hold: bool, *, inactive: bool = False) -> None:
+        self.holds.append("inactive" if inactive else "sendonly" if on_hold else "sendrecv")
+        refused = self.agrees_to_hold >= 300
+        answer = LegHoldAnswered(on_hold != refused, self.agrees_to_hold)
+        asyncio.get_running_loop().call_later(0.1, self.sink, answer)
+
+    def answer_transfer(self, accepted: bool) -> None:
+        self.transfers_answered.append(accepted)
+
+    def notify_transfer(self, code: int, reason: str, *, final: bool) -> None:
+        self.transfers_told.append((code, final))
+
     async def release(self) -> dict[str, float]:
         self.released = True
         if self.stream is not None:
@@ -187,6 +277,10 @@ class FakeLeg:
         if self.ended is None:
             self.ended = LegEnded(by=by, cause=cause, code=code, reason=reason)
             self.sink(self.ended)
+
+    def told(self, code: int, *, final: bool = True, refused: bool = False) -> None:
+        """The peer tells how a REFER goes."""
+        self.sink(LegTransferProgress(code, "", final, refused))
 
     def press(self, digit: str) -> None:
         self.sink(LegMedia(link.DigitReceived(1, digit, 100, asyncio.get_running_loop().time())))

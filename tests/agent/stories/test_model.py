@@ -162,10 +162,61 @@ def test_digit_transfers_and_a_failed_transfer_gives_the_caller_back(call):
     call.press("0")
     assert call.commands_of(commands.Refer)[-1].callee == "sip:desk@example.com"
     assert call.dialogue.state == "ending"
-    call.hear(events.Transfer(state="failed", target="sip:desk@example.com", code=603))
-    assert call.spoken[-1] == "I am sorry, I could not connect you."
+    target = "sip:desk@example.com"
+    call.hear(events.Transfer(state="calling", target=target))
+    assert call.dialogue.state == "away"
+    call.hear(events.Transfer(state="failed", target=target, code=486, reason="the line is busy", returned=True))
+    assert "The transfer to sip:desk@example.com has failed: the line is busy (486)." in call.asked[-1].prompts[-1].text
+    call.model("I am sorry, that line is busy.")
+    assert call.spoken[-1] == "I am sorry, that line is busy."
     call.wait(4)
     assert call.dialogue.state == "listening"
+
+
+def test_caller_who_has_talked_to_somebody_else_is_received_back(call):
+    call.say("hi")
+    call.model("One two three four five six. ", done=False)
+    call.hear(events.Transfer(state="calling", target="sip:a@b"))  # by a client of the call
+    assert call.dialogue.state == "away"
+    assert len(call.commands_of(commands.Interrupt)) == 1
+    n_spoken, n_asked = len(call.spoken), len(call.asked)
+    call.say("are you there")
+    call.press("0")
+    call.hear(events.Transfer(state="connected", target="sip:a@b"))
+    call.wait(120)
+    assert (len(call.spoken), len(call.asked)) == (n_spoken, n_asked)
+    call.hear(events.Transfer(state="completed", target="sip:a@b", returned=True))
+    assert "has spoken with sip:a@b and is back" in call.asked[-1].prompts[-1].text
+
+
+def test_transfer_that_succeeds_leaves_the_agent_silent_until_the_end(call):
+    call.press("0")
+    call.hear(events.Transfer(state="referring", target="sip:desk@example.com"))
+    call.hear(events.Transfer(state="completed", target="sip:desk@example.com", code=200, returned=False))
+    call.wait(60)
+    assert call.dialogue.state == "away"
+
+
+def test_bridge_parts_the_agent_from_the_caller_and_gives_it_back(call):
+    call.hear(events.Bridge(state="joined", target_session_id="s.2"))
+    assert call.dialogue.state == "away"
+    call.hear(events.Bridge(state="parted", target_session_id="s.2", reason="the other call has ended"))
+    assert "is back with you" in call.asked[-1].prompts[-1].text
+    n_asked = len(call.asked)
+    call.hear(events.Bridge(state="parted", target_session_id="s.3"))  # one that never came about
+    assert len(call.asked) == n_asked
+
+
+def test_caller_who_comes_back_on_hold_is_spoken_to_after_it(call):
+    call.hear(events.Transfer(state="referring", target="sip:a@b"))
+    call.hear(events.Hold(on_hold=True, initiator="caller"))
+    call.hear(events.Transfer(state="failed", target="sip:a@b", code=603, reason="the call was declined", returned=True))
+    assert call.dialogue.state == "paused"
+    n_spoken = len(call.spoken)
+    call.model("I could not connect you.")
+    assert len(call.spoken) == n_spoken
+    call.hear(events.Hold(on_hold=False, initiator="caller"))
+    assert call.spoken[-1] == "I could not connect you."
 
 
 def test_unmapped_digit_is_told_to_the_model(call):

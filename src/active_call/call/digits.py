@@ -1,0 +1,54 @@
+"""Digits of a call: one press told once, however it arrives, and the way that a digit of ours takes.
+
+A trunk may send each press both as a telephone event (RFC 4733) and by SIP INFO. The two belong together when they are the same digit,
+come by different ways, and lie close to each other; the same digit twice by one way is two presses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from active_call.base.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from active_call.call.leg import Leg
+
+SAME_PRESS_S: Final = 1.0
+"""How far the two reports of one press may lie apart: an event is told at its end, an INFO at its beginning or end."""
+METHODS: Final = ("rfc4733", "info", "inband")
+
+
+@dataclass(frozen=True, slots=True)
+class _Press:
+    digit: str
+    way: str
+    at: float
+
+
+class DigitFilter:
+    """Passes each press once. `now` is in monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._unmatched: list[_Press] = []
+
+    def is_new(self, digit: str, way: str, now: float) -> bool:
+        """Whether this is a press that was not told yet; `way` is `media` or `signalling`."""
+        self._unmatched = [press for press in self._unmatched if now - press.at <= SAME_PRESS_S]
+        twin = next((press for press in self._unmatched if press.digit == digit and press.way != way), None)
+        if twin is not None:
+            self._unmatched.remove(twin)
+            return False
+        self._unmatched.append(_Press(digit, way, now))
+        return True
+
+
+def way_of(leg: Leg, method: str | None) -> str:
+    """How digits are sent to the peer of `leg`: as asked, else by the best way that it knows. Raises LocalProtocolError."""
+    if method is None:
+        return "rfc4733" if leg.has_telephone_events else "info" if leg.allows("INFO") else "inband"
+    if method not in METHODS:
+        raise LocalProtocolError(f"digits cannot be sent by {method!r}; expected {', '.join(METHODS)}")
+    if method == "rfc4733" and not leg.has_telephone_events:
+        raise LocalProtocolError("telephone events were not agreed on with the peer; use 'info' or 'inband'")
+    return method

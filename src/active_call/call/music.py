@@ -1,0 +1,123 @@
+"""Music for whoever waits: a file, a URL, or the built-in melody, again and again on one stream.
+
+Reasons to play enter (`hold`, `transfer` …) and leave again; the music plays as long as there is any, and is what the last of them wants.
+The media process repeats it by itself, so nothing of a busy control process is heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from active_call.base.errors import ActiveCallError
+from active_call.media import tones
+from active_call.media.client import MediaStream
+from active_call.media.hold_melody import hold_melody
+
+FADE_MS = 200
+MAX_MUSIC_S = 300
+"""What is longer is repeated from here: every stream that plays it has a copy."""
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+Pieces = Callable[[str, int], AsyncGenerator[bytes, None]]
+"""The sound of a file or URL at a rate, as s16le mono; raises MediaError."""
+
+
+class Music:
+    """The music of one stream. `stream_of` gives it, None while there is none; `on_error` is told of a source that cannot be read."""
+
+    def __init__(
+        self, stream_of: Callable[[], MediaStream | None], spawn: Spawn, pieces: Pieces, on_error: Callable[[ActiveCallError], None]
+    ) -> None:
+        self._stream_of = stream_of
+        self._spawn = spawn
+        self._pieces = pieces
+        self._on_error = on_error
+        self._wanted: dict[str, str | None] = {}
+        self._loading: asyncio.Task[None] | None = None
+
+    @property
+    def is_playing(self) -> bool:
+        return bool(self._wanted)
+
+    def start(self, why: str, source: str | None = None) -> None:
+        """Play `source` (None: the built-in melody) until `stop(why)`."""
+        before = self._source
+        self._wanted.pop(why, None)
+        self._wanted[why] = source
+        if before != (source,):
+            self._change()
+
+    def stop(self, why: str) -> None:
+        """That reason is gone; harmless where it was none."""
+        before = self._source
+        self._wanted.pop(why, None)
+        if self._source == before:
+            return
+        if self._wanted:
+            self._change()
+        else:
+            self._halt()
+
+    @property
+    def _source(self) -> tuple[str | None] | None:
+        """What plays; None for silence."""
+        return (next(reversed(self._wanted.values())),) if self._wanted else None
+
+    def _halt(self) -> None:
+        self._stop_loading()
+        stream = self._stream_of()
+        if stream is not None:
+            stream.stop_music(FADE_MS)
+
+    def _change(self) -> None:
+        stream, source = self._stream_of(), self._source
+        self._stop_loading()
+        if stream is None or source is None:
+            return
+        if source[0] is None:
+            stream.queue_music(hold_melody(stream.rate_hz), end=True)
+        elif source[0].startswith("tone:"):
+            self._play_tone(stream, source[0])
+        else:
+            self._loading = self._spawn(self._load(stream, source[0]), "music")
+
+    def _play_tone(self, stream: MediaStream, source: str) -> None:
+        """A tone is one period, again and again; one without an end is a second, since its frequencies are whole."""
+        try:
+            tone = tones.tone_of(source)
+        except ActiveCallError as error:
+            self._on_error(error)
+            tone = None
+        if tone is None:
+            stream.queue_music(hold_melody(stream.rate_hz), end=True)
+        else:
+            n_samples = tones.length(tone, stream.rate_hz) or stream.rate_hz
+            stream.queue_music(tones.render(tone, stream.rate_hz, 0, n_samples).astype("<i2").tobytes(), end=True)
+
+    def _stop_loading(self) -> None:
+        loading, self._loading = self._loading, None
+        if loading is not None and not loading.done():
+            loading.cancel()
+            stream = self._stream_of()
+            if stream is not None:
+                stream.stop_music(FADE_MS)  # what has come of it ends; what comes now is other music
+
+    async def _load(self, stream: MediaStream, source: str) -> None:
+        n_left = MAX_MUSIC_S * stream.rate_hz * 2
+        try:
+            async with aclosing(self._pieces(source, stream.rate_hz)) as pieces:
+                async for pcm in pieces:
+                    stream.queue_music(pcm[:n_left])
+                    n_left -= len(pcm)
+                    if n_left <= 0:
+                        break
+            stream.queue_music(b"", end=True)
+        except ActiveCallError as error:
+            self._on_error(error)
+            if n_left == MAX_MUSIC_S * stream.rate_hz * 2:  # nobody is left in silence over a file that is missing
+                stream.queue_music(hold_melody(stream.rate_hz), end=True)
+            else:
+                stream.queue_music(b"", end=True)

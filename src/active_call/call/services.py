@@ -1,0 +1,57 @@
+"""What every call uses of the house: engines, records, playbooks, sounds, and what joins streams. Wired by `server/compose`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+
+from active_call.base.errors import MediaError
+from active_call.base.world import World
+from active_call.call.routing import Playbooks
+from active_call.call.speaking import SoundSource
+from active_call.call.state import CallFacts
+from active_call.contract.options import CallOption
+from active_call.media.client import Joint, MediaStream
+from active_call.providers.registry import Engines
+from active_call.store.records import RecordSink
+
+ROUTE_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPolicy:
+    """Whether and where calls are recorded. `path_for` gives the file for a call's facts."""
+
+    auto_start: bool
+    rate_hz: int
+    path_for: Callable[[CallFacts], Path]
+
+
+class JoinStreams(Protocol):
+    """As `MediaPool.join`."""
+
+    async def __call__(self, stream: MediaStream, partner: MediaStream, *, one_way: bool = False) -> Joint: ...
+
+
+async def _join_nothing(stream: MediaStream, partner: MediaStream, *, one_way: bool = False) -> Joint:
+    raise MediaError("this server joins no streams")
+
+
+@dataclass(frozen=True, slots=True)
+class CallServices:
+    """What every call uses of the house."""
+
+    world: World
+    engines: Engines
+    http: httpx.AsyncClient
+    records: RecordSink
+    playbooks: Playbooks
+    recording: RecordingPolicy | None = None
+    defaults: CallOption = field(default_factory=CallOption)
+    accept_timeout_s: float = ROUTE_DEADLINE_S
+    sounds: SoundSource | None = None
+    join: JoinStreams = _join_nothing

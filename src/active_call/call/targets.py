@@ -1,0 +1,73 @@
+"""Whom a transfer calls, and as whom: a target of any form becomes an address, with the number and the credentials that its trunk expects.
+
+Targets, the call's own parties and options enter; values leave. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from active_call.contract.options import SipOption
+
+_NUMBER = re.compile(r"\+?[0-9*#().\s-]{2,}")
+_SEPARATORS = re.compile(r"[().\s-]")
+_PHONE = re.compile(r"\+?[0-9]{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCall:
+    """What a transfer needs to know of the call that it begins in. Addresses are `sip:user@host`, or what the command said."""
+
+    direction: str
+    caller: str
+    callee: str
+    sip: SipOption | None
+
+
+def dialable(target: str, call: OwnCall) -> str:
+    """`target` as a SIP address: a number, or a `tel:` URI, goes to the trunk that the call itself has come by."""
+    text = target.strip()
+    number = text[4:].partition(";")[0] if text.lower().startswith("tel:") else text
+    if not _NUMBER.fullmatch(number):
+        return text
+    host = _host_of(call.caller if call.direction == "inbound" else call.callee)
+    return f"sip:{_SEPARATORS.sub('', number)}@{host}" if host else text
+
+
+def caller_for(call: OwnCall, caller: str) -> str | None:
+    """The number that the target sees: as asked, else our own in this call; None leaves it to the account."""
+    if caller:
+        return caller
+    own = _user_of(call.callee if call.direction == "inbound" else call.caller)
+    return own if _PHONE.fullmatch(own) else None
+
+
+def credentials_for(option: SipOption | None, callee: str, call: OwnCall) -> SipOption | None:
+    """How the INVITE to the target is made: as asked; without credentials of its own, with the call's, where they are for that host."""
+    chosen, own = option or SipOption(), call.sip
+    if own is None or chosen.username:
+        return option
+    is_same_host = call.direction == "inbound" or _bare(_host_of(callee)) == _bare(_host_of(call.callee))
+    enable_srtp = chosen.enable_srtp if chosen.enable_srtp is not None else own.enable_srtp
+    if not is_same_host:
+        return option
+    return msgspec.structs.replace(chosen, username=own.username, password=own.password, realm=own.realm, enable_srtp=enable_srtp)
+
+
+def _user_of(address: str) -> str:
+    rest = address.partition(":")[2] if ":" in address else address
+    return rest.partition("@")[0] if "@" in rest else ("" if ":" in address else address)
+
+
+def _bare(host: str) -> str:
+    """A host without port and parameters, to be compared."""
+    name = host.partition(";")[0].lower()
+    return name.rpartition(":")[0] if re.search(r"[\w.]:\d+$", name) else name
+
+
+def _host_of(address: str) -> str:
+    """Host, and port and parameters if there are any."""
+    return address.partition("@")[2].partition("?")[0].rstrip(">")

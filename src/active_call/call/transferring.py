@@ -1,0 +1,311 @@
+"""Carries out transfers: the states of `transfer` on one side, the legs, the music and the events of the call on the other.
+
+`refer` commands and what happens on both legs enter; REFER, calls to the target, bridges and `transfer` events leave. One transfer at a
+time. An attended one, to a party of another call of ours, asks the peer to take our place there (Replaces), or else bridges the two calls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
+
+from active_call.base.errors import ActiveCallError, LocalProtocolError
+from active_call.call.bridging import check_free
+from active_call.call.digits import way_of
+from active_call.call.far_call import FarCall
+from active_call.call.far_leg import FarLeg
+from active_call.call.options import merged
+from active_call.call.targets import OwnCall, caller_for, credentials_for, dialable
+from active_call.call.transfer import (
+    DEFAULT_TIMEOUT_S,
+    CallerGone,
+    Do,
+    FarEnded,
+    Input,
+    Mode,
+    ReferRefused,
+    ReferTold,
+    State,
+    Tell,
+    Transfer,
+    Withdrawn,
+)
+from active_call.contract import commands, events
+from active_call.contract.options import CallOption, ReferOption
+from active_call.legs.events import LegTransferProgress
+
+if TYPE_CHECKING:
+    from active_call.call.session import Session
+
+SUSPENSION = "transfer"
+
+
+class Far(Protocol):
+    """The target's side of a transfer that we make ourselves."""
+
+    def listen(self) -> None: ...
+    def join(self) -> None: ...
+    def hang_up(self, *, cause: str = "hangup") -> None: ...
+    def close(self) -> None: ...
+    async def release(self) -> None: ...
+    def facts(self) -> dict[str, Any]: ...
+    def next_timeout(self) -> float | None: ...
+    def handle_timeout(self, now: float) -> None: ...
+
+
+class Transfers:
+    """The transfers of one call."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._current: Transfer | None = None
+        self._option = ReferOption()
+        self._command = commands.Refer(callee="")
+        self._other: Session | None = None
+        """The call of ours whose party is the target of an attended transfer."""
+        self._far: Far | None = None
+        self._has_talked = False
+        self._records: list[tuple[dict[str, Any], list[Far]]] = []
+        """Each transfer of the call, and the far legs that it had."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """Somebody else than the agent is with the caller, or about to be."""
+        return self._current is not None
+
+    # -- commands
+
+    def start(self, command: commands.Refer) -> None:
+        """Begin a transfer. Raises LocalProtocolError while another one is under way, or for options that make no sense."""
+        session = self._session
+        if self._current is not None:
+            raise LocalProtocolError(f"a transfer to {self._command.callee!r} is under way")
+        if session.bridging.current is not None:
+            raise LocalProtocolError("the call is bridged")
+        option = merged(command.options or ReferOption(), session.option.refer or ReferOption())
+        try:
+            mode, self._other = _mode_of(option), self._attended(option)
+        except LocalProtocolError as error:
+            session.emit(events.Transfer(state="failed", target=command.callee, code=400, reason=str(error), returned=True))
+            raise
+        self._command, self._option, self._has_talked = command, option, False
+        self._current = Transfer(mode, timeout_s=float(option.timeout or DEFAULT_TIMEOUT_S), auto_hangup=bool(option.auto_hangup))
+        self._records.append(({"target": command.callee, "startTime": session.services.world.clock.utc_now().isoformat()}, []))
+        if option.pause_parent_asr is not False:
+            session.hearing.suspend(SUSPENSION)
+        self._current.begin(session.now(), can_refer=self._can_refer())
+        self._carry_out()
+
+    def withdraw(self) -> None:
+        """End the target's side only (`hangup` with `refer`). Raises LocalProtocolError when there is none."""
+        if self._current is None or not self._current.has_far_leg:
+            raise LocalProtocolError("there is no far leg to hang up")
+        self._feed(Withdrawn())
+
+    def send_message(self, command: commands.Message) -> None:
+        """Send a text to the target. Raises LocalProtocolError when there is no far leg."""
+        if not isinstance(self._far, FarLeg):
+            raise LocalProtocolError("there is no far leg to send a message to")
+        self._far.send_message(command)
+
+    # -- what happens
+
+    def progress(self, report: LegTransferProgress) -> None:
+        """The peer has told how a REFER goes."""
+        told = ReferTold(report.code, report.reason, report.final)
+        self._feed(ReferRefused(report.code, report.reason) if report.refused else told)
+
+    def caller_gone(self) -> None:
+        """The caller's own call is over."""
+        self._feed(CallerGone())
+
+    def next_timeout(self) -> float | None:
+        times = [self._current.next_timeout() if self._current is not None else None]
+        times.append(self._far.next_timeout() if self._far is not None else None)
+        return min((at for at in times if at is not None), default=None)
+
+    def handle_timeout(self, now: float) -> None:
+        if self._far is not None:
+            self._far.handle_timeout(now)
+        if self._current is not None:
+            self._current.handle_timeout(now)
+            self._carry_out()
+
+    def forward_digit(self, digit: str, *, from_far: bool) -> None:
+        """A digit of one side, to be sent on to the other where that was asked for."""
+        if not self._option.forward_dtmf or not isinstance(self._far, FarLeg) or not self._is_connected:
+            return
+        leg = self._session.leg if from_far else self._far.leg
+        try:
+            self._session.send_digits(leg, digit, way_of(leg, None))
+        except ActiveCallError as error:
+            self._session.log.info("digit not forwarded", extra={"why": str(error)})
+
+    def caller_held(self, on_hold: bool, *, is_silent: bool) -> None:
+        """The caller has put us on hold: who talks with it hears music, unless the caller plays some."""
+        if isinstance(self._far, FarLeg):
+            if on_hold and is_silent and self._is_connected:
+                self._far.music.start("held", self._option.moh)
+            else:
+                self._far.music.stop("held")
+
+    def far_held(self, on_hold: bool, *, is_silent: bool) -> None:
+        """The target has put the caller on hold."""
+        if on_hold and is_silent and self._is_connected:
+            self._session.music.start("held", self._option.moh)
+        else:
+            self._session.music.stop("held")
+
+    async def close(self) -> None:
+        """The caller's call is over, and with it every far leg."""
+        self.caller_gone()
+        for _, legs in self._records:
+            for far in legs:
+                far.close()
+        for _, legs in self._records:
+            for far in legs:
+                await far.release()
+
+    def records(self) -> list[dict[str, Any]]:
+        """The transfers of the call, for its record."""
+        return [{**record, "farLegs": [far.facts() for far in legs]} if legs else record for record, legs in self._records]
+
+    # -- carrying out
+
+    @property
+    def _is_connected(self) -> bool:
+        return self._current is not None and self._current.state is State.CONNECTED
+
+    def _feed(self, item: Input) -> None:
+        if self._current is not None:
+            self._current.receive(item, self._session.now())
+            self._carry_out()
+
+    def _carry_out(self) -> None:
+        current = self._current
+        while current is not None and self._current is current and (actions := current.take_actions()):
+            for action in actions:
+                if isinstance(action, Tell):
+                    self._tell(action)
+                else:
+                    self._do(action)
+
+    def _tell(self, told: Tell) -> None:
+        session = self._session
+        if told.state == "connected":
+            self._has_talked = True
+        self._note(told)
+        if told.final:
+            self._current = None
+            session.music.stop("held")
+        session.emit(
+            events.Transfer(
+                state=told.state,
+                target=self._command.callee,
+                code=told.code or None,
+                reason=told.reason or None,
+                returned=told.returned if told.final else None,
+            )
+        )
+
+    def _note(self, told: Tell) -> None:
+        """Into the record."""
+        (record, _), now = self._records[-1], self._session.services.world.clock.utc_now()
+        if told.state == "connected":
+            record["connectTime"] = now.isoformat()
+        if told.final:
+            record |= {"state": told.state, "code": told.code or None, "reason": told.reason or None, "endTime": now.isoformat()}
+
+    def _do(self, action: Do) -> None:
+        session, far = self._session, self._far
+        match action:
+            case Do.REFER:
+                self._refer()
+            case Do.CALL:
+                self._call()
+            case Do.MUSIC:
+                session.music.start(SUSPENSION, self._option.moh)
+            case Do.SILENCE:
+                session.music.stop(SUSPENSION)
+            case Do.LISTEN:
+                if far is not None:
+                    far.listen()
+            case Do.JOIN:
+                if far is not None:
+                    far.join()
+            case Do.END_FAR:
+                self._far = None
+                if far is not None:
+                    far.hang_up(cause="cancelled")
+            case Do.HANG_UP:
+                if self._has_talked:
+                    session.hang_up(by="callee", cause="far_hangup")
+                else:
+                    session.hang_up(by="agent", cause="transferred")
+            case Do.RETURN:
+                self._far = None
+                session.touch()
+                session.hearing.resume(SUSPENSION)
+            case _:
+                assert_never(action)
+
+    def _refer(self) -> None:
+        target = self._command.callee
+        if self._other is not None:
+            target = self._other.leg.attended_target or target
+        headers = self._option.sip.headers if self._option.sip is not None else {}
+        try:
+            self._session.leg.refer(target, headers)
+        except ActiveCallError as error:
+            self._feed(ReferRefused(400, str(error)))
+
+    def _can_refer(self) -> bool:
+        leg = self._session.leg
+        return leg.kind == "sip" and leg.allows("REFER") and (self._other is None or bool(self._other.leg.attended_target))
+
+    def _call(self) -> None:
+        """Call the target. What is heard of it counts as long as it is the current far leg."""
+        session = self._session
+        if self._other is not None:
+            party = FarCall(session, self._other, lambda item: self._feed(item) if self._far is party else None)
+            self._take(party)
+            party.call()
+            return
+        option = self._far_option()
+        try:
+            leg = session.new_leg(option)
+        except ActiveCallError as error:
+            session.emit(events.Error(sender="refer", error=str(error)))
+            self._feed(FarEnded(484, str(error)))
+            return
+        far = FarLeg(session, leg, self._option, lambda item: self._feed(item) if self._far is far else None)
+        self._take(far)
+        far.call(option, self._option.call_id or "")
+
+    def _take(self, far: Far) -> None:
+        self._far = far
+        self._records[-1][1].append(far)
+
+    def _far_option(self) -> CallOption:
+        session, command = self._session, self._command
+        own = OwnCall(session.facts.direction, session.leg.caller, session.leg.callee, session.option.sip)
+        callee = dialable(command.callee, own)
+        return CallOption(
+            callee=callee,
+            caller=caller_for(own, command.caller),
+            sip=credentials_for(self._option.sip, callee, own),
+            handshake_timeout=(self._option.timeout or int(DEFAULT_TIMEOUT_S)) + 5,
+        )
+
+    def _attended(self, option: ReferOption) -> Session | None:
+        """The call of ours that `callId` names. Raises LocalProtocolError when it cannot be bridged."""
+        other = self._session.find_call(option.call_id) if option.call_id else None
+        if other is not None:
+            check_free(other)
+        return other if other is not self._session else None
+
+
+def _mode_of(option: ReferOption) -> Mode:
+    try:
+        return Mode(option.mode or Mode.AUTO)
+    except ValueError:
+        raise LocalProtocolError(f"a transfer cannot be made by {option.mode!r}; expected {', '.join(Mode)}") from None

@@ -1,0 +1,33 @@
+"""Digits by SIP INFO, both ways: `application/dtmf-relay` (Cisco's `Signal=` lines) and `application/dtmf` (the bare digit).
+
+Bodies of the peer enter, digits leave; and the other way round. Knows no call. RFC 6086 gives no package for either; they are habit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+RELAY_TYPE: Final = "application/dtmf-relay"
+PLAIN_TYPE: Final = "application/dtmf"
+
+_SIGNAL: Final = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#]{1,2})\s*$", re.IGNORECASE | re.MULTILINE)
+_BARE: Final = re.compile(r"\s*([0-9A-D*#]{1,2})\s*$", re.IGNORECASE)
+_BY_NUMBER: Final = {"10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15": "D"}
+"""Some write the event codes of RFC 4733."""
+
+
+def read_digit(content_type: str, body: str) -> str:
+    """The digit that an INFO carries, empty when it carries none. `content_type` is in lower case, without parameters."""
+    if content_type not in (RELAY_TYPE, PLAIN_TYPE):
+        return ""
+    found = _SIGNAL.search(body) or (_BARE.match(body) if content_type == PLAIN_TYPE else None)
+    if found is None:
+        return ""
+    signal = found.group(1).upper()
+    return signal if len(signal) == 1 else _BY_NUMBER.get(signal, "")
+
+
+def write_digit(digit: str, duration_ms: int) -> bytes:
+    """The body of an INFO of type `RELAY_TYPE`."""
+    return f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode()

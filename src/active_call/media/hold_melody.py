@@ -1,0 +1,67 @@
+"""The music that is played on hold where none was chosen: composed and synthesised here, so that it belongs to this program.
+
+Nothing enters; samples leave, (samples,) int16. Sixteen bars of broken chords on soft bells over a slow bass; the last notes ring into the
+first bar, so that the loop has no seam. Every sound lies between 150 and 3000 Hz, which a telephone carries.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+BAR_S: Final = 2.0
+_NOTES_A_BAR: Final = 8
+_LEVEL: Final = 0.25
+"""Of full scale at the loudest: under a voice, and no fright to whoever holds the receiver close."""
+
+_CHORDS: Final = {
+    "C": (48, 60, 64, 67, 72),
+    "Am": (45, 57, 60, 64, 69),
+    "F": (41, 57, 60, 65, 69),
+    "G": (43, 59, 62, 67, 71),
+    "Em": (52, 55, 59, 64, 67),
+    "Dm": (50, 57, 62, 65, 69),
+}
+"""MIDI notes: the bass, then four of the chord from below."""
+_BARS: Final = ("C", "Am", "F", "G", "C", "Em", "F", "G", "Am", "Em", "F", "C", "Dm", "F", "G", "G")
+_FIGURES: Final = ((1, 2, 3, 4, 3, 2, 3, 2), (1, 3, 2, 4, 2, 3, 2, 3))
+"""Which of the chord's notes come one after another, in odd and in even bars."""
+_BELL: Final = ((1.0, 1.0, 0.9), (2.0, 0.35, 0.5), (3.0, 0.12, 0.3))
+"""Partials: multiple of the pitch, strength, seconds in which it falls to a third."""
+_BASS: Final = ((1.0, 0.55, 1.4), (2.0, 0.5, 1.0), (3.0, 0.2, 0.6))
+
+
+@lru_cache(maxsize=4)
+def hold_melody(rate_hz: int = 8000) -> bytes:
+    """The melody, once through, as s16le mono; to be repeated without a gap. The first time takes a twentieth of a second."""
+    sound = np.zeros(int(len(_BARS) * BAR_S * rate_hz))
+    bells = {note: _note(note, _BELL, rate_hz) for chord in _CHORDS.values() for note in chord[1:]}
+    basses = {chord[0]: _note(chord[0] + 12, _BASS, rate_hz) for chord in _CHORDS.values()}
+    for bar, name in enumerate(_BARS):
+        chord, start = _CHORDS[name], int(bar * BAR_S * rate_hz)
+        _add(sound, start, basses[chord[0]] * 0.5)
+        for index, which in enumerate(_FIGURES[bar % 2]):
+            _add(sound, start + int(index * BAR_S / _NOTES_A_BAR * rate_hz), bells[chord[which]] * (0.55 if index % 4 else 0.8))
+    sound *= _LEVEL * 32767 / np.abs(sound).max()
+    return sound.astype("<i2").tobytes()
+
+
+def _note(note: int, partials: tuple[tuple[float, float, float], ...], rate_hz: int) -> NDArray[np.float64]:
+    """One note: struck softly, and damped before its end."""
+    pitch_hz = 440.0 * 2 ** ((note - 69) / 12)
+    times = np.arange(int(2.5 * rate_hz)) / rate_hz
+    tone = np.zeros(len(times))
+    for multiple, strength, fall_s in partials:
+        tone += strength * np.exp(-times / fall_s) * np.sin(2 * np.pi * pitch_hz * multiple * times)
+    tone *= np.minimum(1.0, np.minimum(times / 0.012, (times[-1] - times) / 0.1))
+    return tone
+
+
+def _add(sound: NDArray[np.float64], start: int, note: NDArray[np.float64]) -> None:
+    """Add a note; what rings beyond the end rings into the beginning."""
+    within = min(len(note), len(sound) - start)
+    sound[start : start + within] += note[:within]
+    sound[: len(note) - within] += note[within:]

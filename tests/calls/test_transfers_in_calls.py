@@ -1,0 +1,497 @@
+"""Stories of transfers: by REFER, by calling the target, and back to the agent; each with its one last word and its one record."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from calls_kit import Call, House, a_call
+
+from active_call.contract import commands, events
+from active_call.contract.options import AsrOption, CallOption, ReferOption, SipOption
+from active_call.legs.events import LegDigit, LegHeld, LegMedia, LegMessage
+from active_call.media import link
+from active_call.media.hold_melody import hold_melody
+from active_call.testing.fake_call import FakeLeg
+
+DESK = "sip:desk@example.com"
+PLAYBOOK = f"""---
+llm: {{provider: script}}
+greeting: Welcome.
+---
+## operator
+I will connect you. <refer to="{DESK}" timeout="20"/>
+## hello
+Hello again.
+"""
+MODEL_PLAYBOOK = """---
+llm: {provider: openai, model: test}
+greeting: Welcome.
+---
+You connect callers.
+"""
+
+
+def a_target(**options: Any) -> FakeLeg:
+    return FakeLeg(call_id="far-call-id", caller="", callee=DESK, **options)
+
+
+async def greeted(call: Call) -> None:
+    await call.until(lambda: bool(call.of(events.TrackEnd)))
+
+
+async def asked_for_the_operator(call: Call) -> None:
+    await greeted(call)
+    await call.says("operator")
+    await call.until(lambda: bool(call.of(events.Transfer)))
+
+
+def states(call: Call) -> list[str]:
+    return [event.state for event in call.of(events.Transfer)]
+
+
+def last_word(call: Call) -> Any:
+    """The one final event."""
+    (last,) = [event for event in call.of(events.Transfer) if event.returned is not None]
+    assert last is call.of(events.Transfer)[-1]
+    return last
+
+
+def far_events(call: Call) -> list[str]:
+    return [type(event).__name__ for event in call.events if event.refer]
+
+
+# -- by REFER ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_transfer_by_refer_that_succeeds_hangs_up_at_once(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await asked_for_the_operator(call)
+            assert call.leg.referred_to == [DESK]
+            assert call.spoken[-1] == "I will connect you."
+            call.leg.told(100, final=False)
+            call.leg.told(200)
+            record = await call.over()
+            assert states(call) == ["referring", "progress", "completed"]
+            assert (last_word(call).code, last_word(call).returned) == (200, False)
+            assert (record.hangup_by, record.hangup_reason, record.status) == ("agent", "transferred", "answered")
+            (transfer,) = record.transfers
+            assert (transfer["target"], transfer["state"], transfer["code"]) == (DESK, "completed", 200)
+            assert "farLegs" not in transfer
+
+    virtually(story())
+
+
+def test_refused_refer_has_the_target_called_with_music_meanwhile(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target(answers_after_s=3.0)
+        async with a_call(PLAYBOOK, house=House([target])) as call:
+            await asked_for_the_operator(call)
+            call.leg.told(603, refused=True)
+            await call.until(lambda: bool(call.of(events.Ringing)[-1].refer))
+            stream = call.leg.stream
+            assert stream is not None
+            assert (stream.music, stream.n_music) == (hold_melody(8000), 1)
+            assert not stream.listens
+            await call.until(lambda: "connected" in states(call))
+            assert stream.music == b""
+            assert (stream.hears, target.stream.hears) == ({target.stream}, {stream})
+            assert states(call) == ["referring", "calling", "progress", "connected"]
+            assert (call.of(events.Transfer)[1].code, call.of(events.Transfer)[1].reason) == (603, "the call was declined")
+            target.end("callee", "remote_bye")
+            await call.until(lambda: "completed" in states(call))
+            assert (last_word(call).state, last_word(call).returned) == ("completed", True)
+            assert stream.hears == set()
+            assert stream.listens
+            assert far_events(call) == ["Ringing", "Answer", "Hangup"]
+            await call.until(lambda: call.spoken[-2:] == ["You are back with me.", "Is there anything else I can do for you?"])
+            await call.quiet()
+            await call.says("hello")
+            await call.until(lambda: call.spoken[-1] == "Hello again.")
+            call.leg.end("caller", "remote_bye")
+            record = await call.over()
+            (transfer,) = record.transfers
+            (far,) = transfer["farLegs"]
+            assert (far["callId"], far["hangupReason"], far["media"]) == ("far-call-id", "remote_bye", {"packets_sent": 1})
+            assert target.released
+
+    virtually(story())
+
+
+def test_peer_without_refer_is_not_asked(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target()
+        leg = FakeLeg(allowed=frozenset({"INVITE", "BYE"}))
+        async with a_call(PLAYBOOK, leg=leg, house=House([target])) as call:
+            await asked_for_the_operator(call)
+            await call.until(lambda: "connected" in states(call))
+            assert leg.referred_to == []
+            assert states(call)[0] == "calling"
+
+    virtually(story())
+
+
+def test_silent_peer_is_passed_over_when_its_time_is_up(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK, house=House([a_target()])) as call:
+            await asked_for_the_operator(call)
+            began = call.session.now()
+            await call.until(lambda: "calling" in states(call))
+            assert abs(call.session.now() - began - 20) < 0.1  # the tag's timeout
+            assert call.of(events.Transfer)[1].code == 408
+            await call.until(lambda: "connected" in states(call))
+
+    virtually(story())
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("code", "words"), [(486, "the line is busy"), (404, "there is no such number"), (603, "the call was declined")])
+def test_target_that_refuses_gives_the_caller_back_and_the_model_knows_why(virtually: Any, code: int, words: str) -> None:
+    async def story() -> None:
+        target = a_target(answers=False, refuses=(code, ""))
+        async with a_call(MODEL_PLAYBOOK, house=House([target])) as call:
+            call.engines.model.will_say += [f'One moment. <refer to="{DESK}" mode="bridge"/>', "I am sorry. What now?"]
+            await greeted(call)
+            await call.says("the desk please")
+            await call.until(lambda: "failed" in states(call))
+            assert (last_word(call).code, last_word(call).reason, last_word(call).returned) == (code, words, True)
+            await call.until(lambda: call.spoken[-1].endswith("What now?"))
+            told = call.engines.model.asked[-1].messages[-1]
+            assert (told.role, words in told.content, str(code) in told.content) == ("system", True, True)
+            assert call.leg.stream is not None
+            assert call.leg.stream.listens
+            assert call.leg.ended is None
+
+    virtually(story())
+
+
+def test_target_that_nobody_answers_at_is_withdrawn_in_time(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target(answers_after_s=300)
+        async with a_call(PLAYBOOK, house=House([target])) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge", timeout=12)))
+            began = call.session.now()
+            await call.until(lambda: "failed" in states(call))
+            assert abs(call.session.now() - began - 12) < 0.1
+            assert (last_word(call).code, last_word(call).reason) == (408, "nobody answered")
+            assert target.ended is not None
+            assert target.dialled is not None
+            assert target.dialled.handshake_timeout == 17
+            await call.until(lambda: call.spoken[-1] == "I am sorry, I could not connect you.")
+            await asyncio.sleep(0.1)
+            assert far_events(call)[-1] == "Hangup"
+            assert target.released
+
+    virtually(story())
+
+
+def test_second_transfer_waits_for_the_first_and_works_after_it(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK, house=House([a_target(answers=False), a_target()])) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee="+15550123", options=ReferOption(mode="bridge")))
+            call.session.post(commands.Refer(callee="+15550124", options=ReferOption(mode="bridge")))
+            await call.until(lambda: "failed" in states(call))
+            assert "under way" in call.of(events.Error)[0].error
+            call.session.post(commands.Refer(callee="+15550124", options=ReferOption(mode="bridge")))
+            await call.until(lambda: "connected" in states(call))
+            assert [option.callee for option in call.house.wanted] == ["sip:+15550123@example.com", "sip:+15550124@example.com"]
+
+    virtually(story())
+
+
+@pytest.mark.parametrize("options", [ReferOption(mode="telepathy"), ReferOption(call_id="s.other")])
+def test_transfer_that_cannot_even_begin_gives_the_caller_back(virtually: Any, options: ReferOption) -> None:
+    async def story() -> None:
+        house = House()
+        async with a_call(PLAYBOOK, house=house) as call, a_call(None, house=house, session_id="s.other"):
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=options))
+            await call.until(lambda: bool(call.of(events.Transfer)))
+            assert (states(call), last_word(call).returned) == (["failed"], True)
+            assert call.of(events.Error)[-1].sender == "refer"
+            await call.says("hello")
+            await call.until(lambda: call.spoken[-1] == "Hello again.")
+
+    virtually(story())
+
+
+# -- while it lasts ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", ["referring", "calling", "connected"])
+def test_caller_who_hangs_up_ends_everything_in_any_phase(virtually: Any, phase: str) -> None:
+    async def story() -> None:
+        target = a_target(answers_after_s=2.0)
+        async with a_call(PLAYBOOK, house=House([target])) as call:
+            await asked_for_the_operator(call)
+            if phase != "referring":
+                call.leg.told(603, refused=True)
+                await call.until(lambda: phase in states(call))
+                await asyncio.sleep(0.1)
+            call.leg.end("caller", "remote_bye")
+            record = await call.over()
+            assert last_word(call).state == ("completed" if phase == "connected" else "cancelled")
+            assert last_word(call).returned is False
+            assert call.events.index(last_word(call)) < call.events.index(call.of(events.Hangup)[-1])
+            assert not call.of(events.Hangup)[-1].refer
+            if phase != "referring":
+                assert target.ended is not None
+                assert target.released
+                assert far_events(call)[-1] == "Hangup"
+                assert record.transfers[0]["farLegs"][0]["callId"] == "far-call-id"
+            assert len(call.records.written) == 1
+            await asyncio.sleep(5)
+            assert [task.get_name() for task in asyncio.all_tasks() if "s.test" in task.get_name()] == []
+
+    virtually(story())
+
+
+def test_auto_hangup_ends_the_call_when_the_target_has_hung_up(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target()
+        async with a_call(PLAYBOOK, house=House([target])) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge", auto_hangup=True)))
+            await call.until(lambda: "connected" in states(call))
+            target.end("callee", "remote_bye")
+            record = await call.over()
+            assert (last_word(call).state, last_word(call).returned) == ("completed", False)
+            assert (record.hangup_by, record.hangup_reason) == ("callee", "far_hangup")
+
+    virtually(story())
+
+
+def test_far_leg_is_hung_up_and_written_to_by_command(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target()
+        async with a_call(PLAYBOOK, house=House([target])) as call:
+            await greeted(call)
+            call.session.post(commands.Hangup(refer=True))
+            await call.until(lambda: bool(call.of(events.Error)))
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
+            await call.until(lambda: "connected" in states(call))
+            call.session.post(commands.Message(body="order 66", refer=True))
+            target.sink(LegMessage("got it", "text/plain"))
+            await asyncio.sleep(0.1)
+            assert target.messages == ["order 66"]
+            assert (call.of(events.Message)[0].body, call.of(events.Message)[0].refer) == ("got it", True)
+            call.session.post(commands.Hangup(refer=True))
+            await call.until(lambda: "completed" in states(call))
+            assert target.ended is not None
+            assert call.leg.ended is None
+            assert last_word(call).returned is True
+
+    virtually(story())
+
+
+def test_early_sound_of_the_target_is_heard_instead_of_the_music(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target(has_early_media=True, answers_after_s=3.0)
+        async with a_call(PLAYBOOK, house=House([target])) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
+            await call.until(lambda: bool(call.leg.stream and call.leg.stream.hears))
+            assert call.leg.stream is not None
+            assert call.leg.stream.music == b""
+            assert target.stream.hears == set()  # the caller is not heard before the answer
+            assert (call.of(events.Ringing)[-1].early_media, call.of(events.Transfer)[-1].code) == (True, 183)
+            await call.until(lambda: "connected" in states(call))
+            assert target.stream.hears == {call.leg.stream}
+
+    virtually(story())
+
+
+def test_digits_are_forwarded_where_that_is_asked_for(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target(has_telephone_events=False)
+        async with a_call(PLAYBOOK, house=House([target])) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge", forward_dtmf=True)))
+            call.leg.press("1")  # nobody is there yet
+            await call.until(lambda: "connected" in states(call))
+            call.leg.press("2")
+            call.leg.press("2")
+            target.press("9")
+            target.sink(LegDigit("#"))
+            await asyncio.sleep(0.1)
+            assert target.messages == ["INFO 2", "INFO 2"]
+            assert call.leg.stream is not None
+            assert call.leg.stream.digits_sent == "9#"
+            assert [(event.digit, event.refer) for event in call.of(events.Dtmf)] == [
+                ("1", False),
+                ("2", False),
+                ("2", False),
+                ("9", True),
+                ("#", True),
+            ]
+
+    virtually(story())
+
+
+def test_far_leg_is_recognised_and_the_caller_goes_on_being_so_where_that_is_asked_for(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target()
+        options = ReferOption(mode="bridge", asr=AsrOption(), pause_parent_asr=False)
+        async with a_call(PLAYBOOK, house=House([target])) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=options))
+            await call.until(lambda: "connected" in states(call))
+            call.ear.will_hear.append("sales department")
+            await target.speak()
+            await call.until(lambda: bool(call.of(events.AsrFinal)))
+            assert (call.of(events.AsrFinal)[0].text, call.of(events.AsrFinal)[0].refer) == ("sales department", True)
+            n_spoken = len(call.spoken)
+            await call.says("hello")
+            await call.until(lambda: len(call.of(events.AsrFinal)) == 2)
+            assert (call.of(events.AsrFinal)[1].text, call.of(events.AsrFinal)[1].refer) == ("hello", False)
+            await asyncio.sleep(2)
+            assert len(call.spoken) == n_spoken  # the agent is not part of this
+
+    virtually(story())
+
+
+def test_either_side_on_hold_leaves_the_other_with_music(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target()
+        async with a_call(PLAYBOOK, house=House([target])) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
+            await call.until(lambda: "connected" in states(call))
+            target.sink(LegHeld(True, is_silent=True))
+            await asyncio.sleep(0.1)
+            assert call.leg.stream is not None
+            assert call.leg.stream.music
+            assert (call.of(events.Hold)[0].on_hold, call.of(events.Hold)[0].refer) == (True, True)
+            target.sink(LegHeld(False))
+            call.leg.sink(LegHeld(True, is_silent=True))
+            await asyncio.sleep(0.1)
+            assert not call.leg.stream.music
+            assert target.stream.music
+            call.leg.sink(LegHeld(True, is_silent=False))
+            await asyncio.sleep(0.1)
+            assert not target.stream.music
+
+    virtually(story())
+
+
+def test_inactivity_does_not_end_a_call_that_is_with_somebody_else(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target()
+        async with a_call(PLAYBOOK, house=House([target]), option=CallOption(inactivity_timeout=30)) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
+            await call.until(lambda: "connected" in states(call))
+            await asyncio.sleep(600)
+            assert call.leg.ended is None
+            target.end("callee", "remote_bye")
+            await call.quiet()
+            await call.until(lambda: bool(call.of(events.Inactivity)), 60)
+
+    virtually(story())
+
+
+# -- how the target is called ------------------------------------------------------------------------------------------------------------
+
+
+def test_target_is_called_as_the_own_number_over_the_own_trunk(virtually: Any) -> None:
+    async def story() -> None:
+        leg = FakeLeg(caller="sip:+15551111@trunk.pstn.example.com", callee="sip:+15559999@203.0.113.9")
+        own = CallOption(refer=ReferOption(mode="bridge", timeout=25, sip=SipOption(headers={"X-From": "agent"})))
+        async with a_call(PLAYBOOK, leg=leg, house=House([a_target(), a_target()]), option=own) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee="tel:+1-555-0177"))
+            await call.until(lambda: "connected" in states(call))
+            (wanted,) = call.house.wanted
+            assert (wanted.callee, wanted.caller) == ("sip:+15550177@trunk.pstn.example.com", "+15559999")
+            assert wanted.sip is not None
+            assert wanted.sip.headers == {"X-From": "agent"}
+
+    virtually(story())
+
+
+def test_target_of_a_call_that_we_placed_uses_its_credentials_at_the_same_host(virtually: Any) -> None:
+    async def story() -> None:
+        leg = FakeLeg(caller="+15559999", callee="sip:+15551111@trunk.example.com:5062;transport=tcp")
+        option = CallOption(
+            callee=leg.callee, caller=leg.caller, sip=SipOption(username="u", password="p", enable_srtp=True, headers={"X-Own": "1"})
+        )
+        house = House([a_target(answers=False), a_target(answers=False)])
+        async with a_call(PLAYBOOK, leg=leg, direction="outbound", option=option, house=house) as call:
+            await greeted(call)
+            for target in ("+15550177", "sip:x@elsewhere.example.com"):
+                n_ends = states(call).count("failed")
+                call.session.post(commands.Refer(callee=target, options=ReferOption(mode="bridge")))
+                await call.until(lambda n_ends=n_ends: states(call).count("failed") > n_ends)
+            near, elsewhere = call.house.wanted
+            assert (near.callee, near.caller) == ("sip:+15550177@trunk.example.com:5062;transport=tcp", "+15559999")
+            assert near.sip == SipOption(username="u", password="p", enable_srtp=True)
+            assert elsewhere.sip is None
+
+    virtually(story())
+
+
+# -- attended ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_attended_transfer_asks_the_caller_to_take_our_place(virtually: Any) -> None:
+    async def story() -> None:
+        house = House()
+        desk = FakeLeg(call_id="desk-call", attended_target="sip:desk@10.0.0.1?Replaces=desk-call")
+        async with a_call(PLAYBOOK, house=house) as call, a_call(PLAYBOOK, house=house, leg=desk, session_id="s.desk") as other:
+            await greeted(call)
+            await greeted(other)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(call_id="s.desk")))
+            await call.until(lambda: bool(call.leg.referred_to))
+            assert call.leg.referred_to == ["sip:desk@10.0.0.1?Replaces=desk-call"]
+            call.leg.told(200)
+            await call.over()
+            assert states(call) == ["referring", "completed"]
+
+    virtually(story())
+
+
+def test_attended_transfer_that_the_peer_refuses_bridges_the_two_calls(virtually: Any) -> None:
+    async def story() -> None:
+        house = House()
+        desk = FakeLeg(attended_target="sip:desk@10.0.0.1?Replaces=x")
+        async with a_call(PLAYBOOK, house=house) as call, a_call(PLAYBOOK, house=house, leg=desk, session_id="s.desk") as other:
+            await greeted(call)
+            await greeted(other)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(call_id="s.desk")))
+            await asyncio.sleep(0.1)
+            call.leg.told(501, refused=True)
+            await call.until(lambda: "connected" in states(call))
+            await asyncio.sleep(0.1)
+            assert call.leg.stream is not None
+            assert call.leg.stream.hears == {desk.stream}
+            assert [event.state for event in other.of(events.Bridge)] == ["joined"]
+            assert call.of(events.Bridge) == []
+            desk.end("caller", "remote_bye")
+            await other.over()
+            await call.until(lambda: "completed" in states(call))
+            assert last_word(call).returned is True
+            assert call.leg.ended is None
+            assert call.session.transfers.records()[0]["farLegs"] == [{"sessionId": "s.desk"}]
+
+    virtually(story())
+
+
+def test_report_of_a_stream_that_died_ends_the_far_leg_only(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target()
+        async with a_call(PLAYBOOK, house=House([target])) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
+            await call.until(lambda: "connected" in states(call))
+            target.sink(LegMedia(link.StreamDead(1, 20.0)))
+            await call.until(lambda: "completed" in states(call))
+            assert [event.reason for event in call.of(events.Hangup)] == ["rtp_timeout"]
+            assert call.leg.ended is None
+
+    virtually(story())
