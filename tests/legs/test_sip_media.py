@@ -104,7 +104,7 @@ class Listening(Stream):
 
 def sound_of(stream: Listening, **settings: Any) -> LegMedia:
     class Opened(Pool):
-        async def open_stream(self, _on_report: object, *, bind_ip: str) -> Stream:
+        async def open_stream(self, _on_report: object, *, bind_ip: str, near: object = None) -> Stream:
             del bind_ip
             return stream
 

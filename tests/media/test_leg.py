@@ -54,7 +54,7 @@ def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: L
     assert receive(before, 1, 10.0) == 1
     leg.configure(configured(peer, SECOND_KEY), 10.01)
     assert [receive(before, 2, 10.02), receive(after, 3, 10.04), receive(before, 4, 10.06)] == [2, 3, 4]
-    frames = [frame for frame in (leg.jitter.pop() for _ in range(7)) if frame is not None]
+    frames = [frame for frame in (leg.sound.jitter.pop() for _ in range(7)) if frame is not None]
     assert frames == [bytes([sequence]) * 160 for sequence in (1, 2, 3, 4)]
     assert receive(before, 5, 10.02 + OLD_KEY_S) == 4
     assert receive(after, 6, 10.02 + OLD_KEY_S) == 5

@@ -160,6 +160,8 @@ class LegMedia:
             receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
             ptime_ms=agreement.ptime_ms,
             send_parameters=agreement.send_parameters,
+            receive_formats=tuple((each.payload_type, each.name) for each in agreement.formats),
+            event_clock_hz=agreement.event_clock_hz,
             suite=crypto.suite if crypto else "",
             send_key=crypto.send_key if crypto else b"",
             receive_key=crypto.receive_key if crypto else b"",

@@ -96,7 +96,7 @@ class Engine:
     def run_send(self, tick: int) -> None:
         """First half: what leaves the process leaves now."""
         self._tick = tick
-        if self._is_stale or self._sending.is_stale:
+        if self._is_stale or self._sending.is_stale or self._hearing.is_stale:
             self._regroup()
         self._sending.run(tick)
 
@@ -301,7 +301,7 @@ class Engine:
         return Leg(order.stream, port, sockets, self._intake, self._emit_from_leg)
 
     def _emit_from_leg(self, report: Link) -> None:
-        if isinstance(report, link.MediaStarted):
+        if isinstance(report, link.MediaStarted | link.CodecChanged):
             self._is_stale = True
         self._emit(report)
 
@@ -335,7 +335,7 @@ class Engine:
             packets_sent=int(self._batch.n_packets[stream.slot]),
             packets_received=leg.n_received,
             packets_lost=leg.n_lost,
-            packets_late=leg.jitter.late,
+            packets_late=leg.sound.jitter.late,
             packets_dropped=leg.refused.total,
             jitter_ms=leg.reception.jitter_ms if leg.reception else 0.0,
             round_trip_ms=control.round_trip_ms,

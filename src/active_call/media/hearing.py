@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from active_call.base.pcm import FRAME_MS, LISTEN_RATE_HZ
 from active_call.codec import g711
+from active_call.codec.conceal import Concealer
 from active_call.codec.resample import Upsampler8to16
 from active_call.codec.table import PCMA
 from active_call.media.batch import FRAME_SAMPLES, Slots
@@ -24,6 +25,7 @@ from active_call.media.leg import Leg
 from active_call.media.link import CallerAudio, Link, Listen, SpeechEnded, SpeechStarted
 from active_call.media.mixer import Samples
 from active_call.media.slots import Stream
+from active_call.rtp.jitter import JitterBuffer
 
 WIDE_SAMPLES: Final = 320
 """20 ms at 16 kHz."""
@@ -48,8 +50,8 @@ class _Single:
     def take(self) -> Samples | None:
         """The frame of this tick at 16 kHz, None when there is none."""
         self._narrow = None
-        samples = self.leg.pop_samples()
-        rate_hz = self.leg.receive_codec.sample_rate_hz
+        samples = self.leg.sound.pop()
+        rate_hz = self.leg.sound.codec.sample_rate_hz
         if samples is None or rate_hz == LISTEN_RATE_HZ:
             return samples
         if self._to_wide is None or self._to_wide.rates[0] != rate_hz:
@@ -74,6 +76,9 @@ class Hearing:
     def __init__(self, capacity: int, emit: Callable[[Link], None], emit_audio: Callable[[Link], None]) -> None:
         self._emit = emit
         self._emit_audio = emit_audio
+        self.is_stale = False
+        """A stream has returned to the batch; regroup before the next tick."""
+        self._concealer = Concealer(capacity, 8000)
         self._upsampler = Upsampler8to16(capacity)
         self._detector = SpeechDetector(capacity)
         self._n_heard: NDArray[np.int64] = np.zeros(capacity, np.int64)
@@ -81,7 +86,7 @@ class Hearing:
         self._bulk: NDArray[np.int16] = np.zeros((capacity, BULK_TICKS, WIDE_SAMPLES), np.int16)
         self._bulk_ticks: NDArray[np.intp] = np.zeros(capacity, np.intp)
         self._stream_of: dict[int, Stream] = {}
-        self._legs: list[Leg] = []
+        self._legs: list[tuple[Leg, JitterBuffer]] = []
         self._singles: dict[int, _Single] = {}
         """By stream number, in the order of their rows."""
         self._is_alaw: NDArray[np.bool_] = np.zeros(0, np.bool_)
@@ -108,6 +113,7 @@ class Hearing:
 
     def begin_stream(self, slot: int) -> None:
         """A new stream lies in `slot`."""
+        self._concealer.begin(slot)
         self._upsampler.reset(slot)
         self._n_heard[slot] = 0
         self._bulk_ticks[slot] = 0
@@ -136,8 +142,8 @@ class Hearing:
                 (together if stream.leg.is_g711_in else singles).append((stream, stream.leg))
         heard = [stream for stream, _ in together + singles]
         self._stream_of = {stream.slot: stream for stream in heard}
-        self._legs = [leg for _, leg in together]
-        self._is_alaw = np.array([leg.receive_codec is PCMA for leg in self._legs], np.bool_)
+        self._legs = [(leg, leg.sound.jitter) for _, leg in together if isinstance(leg.sound.jitter, JitterBuffer)]
+        self._is_alaw = np.array([leg.sound.codec is PCMA for leg, _ in self._legs], np.bool_)
         self._singles = {stream.number: self._singles.get(stream.number) or _Single(leg) for stream, leg in singles}
         self._unheard = [stream.leg for stream in started if stream.leg is not None and not stream.is_heard]
         self._slots = np.array([stream.slot for stream in heard], np.intp)
@@ -145,6 +151,7 @@ class Hearing:
         self._detecting = np.array([stream.listen.detect for stream in heard], np.bool_)
         self._forwarding = np.array([stream.listen.forward_audio for stream in heard], np.bool_)
         self._row_of = {stream.number: row for row, stream in enumerate(heard)}
+        self.is_stale = False
 
     def heard(self, number: int, rate_hz: int) -> Samples | None:
         """The caller's frame of the last `run` at 8 or 16 kHz, None when there was none. Valid until the next `run`."""
@@ -161,7 +168,7 @@ class Hearing:
     def run(self, tick: int, now: float) -> None:
         """Take the frame of `tick` from every stream that has started."""
         for leg in self._unheard:
-            leg.jitter.pop()
+            leg.sound.skip()
         if len(self._slots):
             arrivals = self._take_frames(now)
             self._judge(tick, now, arrivals)
@@ -180,6 +187,7 @@ class Hearing:
                 if frame is not None:
                     more[row] = frame
                 arrivals.append(single.leg.arrival_of_frame(now))
+                self.is_stale = self.is_stale or single.leg.is_g711_in
             sound = np.concatenate((sound, more / _FULL_SCALE), dtype=np.float32)
             wide = np.concatenate((wide, more))
         self._sound, self._wide = sound, wide
@@ -188,18 +196,22 @@ class Hearing:
     def _decode(self, now: float) -> list[float]:
         """Fill `_narrow` with the frames of the batch. Returns when each arrived: that many frames before the last packet as still wait."""
         frames: list[bytes] = []
+        missing: list[int] = []
         arrivals: list[float] = []
-        for leg in self._legs:
-            jitter = leg.jitter
+        for leg, jitter in self._legs:
             frame = jitter.pop()
             if frame is None:
-                frames.append(leg.silence)
+                frames.append(leg.sound.silence)
+                missing.append(len(arrivals))
                 arrivals.append(now)
             else:
                 frames.append(frame)
                 arrivals.append(leg.last_arrival - _FRAME_S * jitter.depth)
         payload = np.frombuffer(b"".join(frames), np.uint8).reshape(len(frames), FRAME_SAMPLES)
         self._narrow = g711.decode(payload, self._is_alaw)
+        lost = np.zeros(len(frames), np.bool_)
+        lost[missing] = True
+        self._concealer.process(self._narrow, self._slots[: len(frames)], lost)
         return arrivals
 
     def _judge(self, tick: int, now: float, arrivals: list[float]) -> None:

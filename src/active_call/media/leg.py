@@ -13,24 +13,22 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
-
 from active_call.base.errors import ParseError
 from active_call.base.pcm import FRAME_MS
-from active_call.codec import g711
-from active_call.codec.table import CODECS, PCMA, PCMU, Codec
+from active_call.codec.opus import OpusEncoder, settings_for
+from active_call.codec.stream import Encoder, new_encoder
+from active_call.codec.table import AUDIO_CODECS, CODECS, PCMU, TELEPHONE_EVENT, Codec
+from active_call.media.incoming import G711, IncomingSound
 from active_call.media.latch import Latch
-from active_call.media.link import ConfigureRtp, DigitReceived, Link, MediaStarted
+from active_call.media.link import CodecChanged, ConfigureRtp, DigitReceived, Link, MediaStarted
 from active_call.media.mixer import Samples
 from active_call.media.one_way import Refused
 from active_call.media.udp import ANCILLARY_BYTES, arrival
 from active_call.rtp.dtmf import DigitReceiver, DigitSender
-from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, payload_bounds, unpack_header
 from active_call.rtp.srtp import PacketMemory, SrtpSession
 from active_call.rtp.stream import ReceiveStream
 
-G711: Final = (PCMU, PCMA)
 CLOCK_HZ: Final = 8000
 TICK_S: Final = FRAME_MS / 1000
 DATAGRAM_BYTES: Final = 2048
@@ -38,10 +36,6 @@ COMFORT_NOISE: Final = 13
 """RFC 3551 section 6; never sound to us, whatever was agreed."""
 OLD_KEY_S: Final = 2.0
 """Packets of the key before a re-key are still on their way."""
-
-
-_ALAW: Final = (np.zeros(1, np.bool_), np.ones(1, np.bool_))
-"""Law of a single row, by whether it is A-law."""
 
 
 class Intake:
@@ -61,7 +55,10 @@ class Leg:
 
     __slots__ = (
         "_audio_type",
+        "_encoder",
+        "_event_clock_hz",
         "_event_types",
+        "_formats",
         "_intake",
         "_known_types",
         "_last_timestamp",
@@ -74,13 +71,11 @@ class Leg:
         "digits_in",
         "digits_out",
         "emit",
-        "jitter",
         "last_arrival",
         "latch",
         "n_received",
         "port",
         "prior_lost",
-        "receive_codec",
         "reception",
         "refused",
         "rtcp_socket",
@@ -88,7 +83,7 @@ class Leg:
         "send_codec",
         "send_errors",
         "sendto",
-        "silence",
+        "sound",
         "srtp_in",
         "srtp_out",
         "started",
@@ -111,9 +106,10 @@ class Leg:
         self.srtp_in: SrtpSession | None = None
         self._old_srtp_in: SrtpSession | None = None
         self._old_until = 0.0
-        self.jitter = JitterBuffer()
-        self.send_codec = self.receive_codec = PCMU
-        self.silence = g711.SILENCE[0]
+        self.send_codec = PCMU
+        self.sound = IncomingSound()
+        self._encoder: Encoder = new_encoder(PCMU.name)
+        self._formats: dict[int, Codec] = {}
         self.digits_in = DigitReceiver(CLOCK_HZ)
         self.digits_out = DigitSender(CLOCK_HZ)
         self.reception: ReceiveStream | None = None
@@ -123,6 +119,7 @@ class Leg:
         self.refused = Refused()
         self._audio_type = -1
         self._last_timestamp = 0
+        self._event_clock_hz = CLOCK_HZ
         self._event_types: frozenset[int] = frozenset()
         self._known_types: frozenset[int] = frozenset()
 
@@ -134,7 +131,7 @@ class Leg:
     @property
     def is_g711_in(self) -> bool:
         """What we get can share the batch."""
-        return self.receive_codec in G711
+        return self.sound.is_batched
 
     @property
     def n_lost(self) -> int:
@@ -146,22 +143,27 @@ class Leg:
 
         Raises ValueError for a suite, key or codec that is unknown; nothing is changed then.
         """
-        send_codec, receive_codec = _codec_named(order.codec), _codec_named(order.receive_codec or order.codec)
+        send_codec = _codec_named(order.codec)
+        formats = {number: _codec_named(name) for number, name in order.receive_formats if name != TELEPHONE_EVENT.name}
+        formats.setdefault(order.receive_payload_type, send_codec)
+        encoder = _new_encoder(order)
         before = self.config
         self._take_keys(before, order, now)
         self.latch.signal((order.remote_ip, order.remote_port), latching=order.latching)
         self.destination = self.latch.destination
         self.config = order
         self.last_arrival = now  # the watchdog starts afresh
-        self._audio_type = order.receive_payload_type
-        events = {order.receive_event_type, order.send_event_type} - {-1, order.receive_payload_type, COMFORT_NOISE}
+        self._formats = formats
+        self._take_type(order.receive_payload_type)
+        events = {order.receive_event_type, order.send_event_type} - {-1, COMFORT_NOISE}
+        events |= {number for number, name in order.receive_formats if name == TELEPHONE_EVENT.name}
+        events -= formats.keys()
         self._event_types = frozenset(events)
-        self._known_types = self._event_types | {order.receive_payload_type, COMFORT_NOISE}
-        self.send_codec = send_codec
-        if before is None or receive_codec is not self.receive_codec:
-            self.receive_codec = receive_codec
-            self.silence = g711.SILENCE[receive_codec is PCMA]
-            self.jitter.use_codec(self.silence[0], g711.QUIET_PCMA if receive_codec is PCMA else g711.QUIET_PCMU)
+        self._known_types = self._event_types | formats.keys() | {COMFORT_NOISE}
+        self._use_event_clock(order.event_clock_hz)
+        if before is None or (before.codec, before.send_parameters) != (order.codec, order.send_parameters):
+            self.send_codec = send_codec
+            self._encoder = encoder
 
     def _take_keys(self, before: ConfigureRtp | None, order: ConfigureRtp, now: float) -> None:
         """New contexts for the directions whose key has changed. Each direction has its own, because each keeps its roll-over counter."""
@@ -225,11 +227,13 @@ class Leg:
         self.last_arrival = now
         if not config.receive:
             return
+        if payload_type != self._audio_type and payload_type in self._formats:
+            self._take_type(payload_type)
         if payload_type == self._audio_type:
             self._last_timestamp = timestamp
-            self.jitter.push(sequence, timestamp, intake.view[start:end].tobytes(), now)
+            self.sound.jitter.push(sequence, timestamp, intake.view[start:end].tobytes(), now)
             return
-        self.jitter.pass_over(sequence)
+        self.sound.jitter.pass_over(sequence)
         if payload_type != COMFORT_NOISE:
             self._receive_event(intake.view[start:end].tobytes(), timestamp, now)
 
@@ -250,9 +254,9 @@ class Leg:
         """Another SSRC: another timeline, and statistics of its own (RFC 3550 section 8)."""
         if self.reception is not None:
             self.prior_lost += max(self.reception.lost, 0)
-            self.jitter.reset()
+            self.sound.reset()
             self.digits_in.reset()
-        self.reception = ReceiveStream(ssrc, CLOCK_HZ)
+        self.reception = ReceiveStream(ssrc, self.sound.codec.rtp_clock_hz)
         if not self.started:
             self.started = True
             self.emit(MediaStarted(self._stream, now, address[0], address[1]))
@@ -269,24 +273,32 @@ class Leg:
 
     def encode(self, samples: Samples) -> bytes:
         """One packet's payload of `samples`, at the rate of `send_codec`."""
-        return g711.encode(samples[None], _ALAW[self.send_codec is PCMA]).tobytes()
+        return self._encoder.encode(samples)
 
-    def pop_samples(self) -> Samples | None:
-        """The frame of this tick at the rate of `receive_codec`, None when there is none. Instead of `jitter.pop`, once in 20 ms."""
-        frame = self.jitter.pop()
-        if frame is None:
-            return None
-        decoded: Samples = g711.decode(np.frombuffer(frame, np.uint8)[None], _ALAW[self.receive_codec is PCMA])[0]
-        return decoded
+    def _take_type(self, payload_type: int) -> None:
+        """Sound comes under this number from now on: a peer may send any format of the answer at any time (RFC 3264 section 6.1)."""
+        codec = self._formats[payload_type]
+        if codec is not self.sound.codec:
+            self.sound.use(codec)
+            if self.reception is not None:
+                self.reception.clock_rate = codec.rtp_clock_hz
+            self.emit(CodecChanged(self._stream, codec.name))
+        self._audio_type = payload_type
+
+    def _use_event_clock(self, clock_hz: int) -> None:
+        if clock_hz != self._event_clock_hz:
+            self._event_clock_hz = clock_hz
+            self.digits_in = DigitReceiver(clock_hz)
+            self.digits_out = DigitSender(clock_hz)
 
     def arrival_of_frame(self, now: float) -> float:
         """When the frame arrived that was popped last: that many frames before the last packet as still wait."""
-        return self.last_arrival - TICK_S * self.jitter.depth if self.started else now
+        return self.last_arrival - TICK_S * self.sound.jitter.depth if self.started else now
 
     def flush_digits(self, now: float) -> None:
         """Tell a digit whose end was lost, once the peer's media clock has passed it."""
         if not self.digits_in.is_idle:
-            digit = self.digits_in.flush((self._last_timestamp + int((now - self.last_arrival) * CLOCK_HZ)) & 0xFFFFFFFF)
+            digit = self.digits_in.flush((self._last_timestamp + int((now - self.last_arrival) * self._event_clock_hz)) & 0xFFFFFFFF)
             if digit is not None:
                 self.emit(DigitReceived(self._stream, digit.digit, digit.duration_ms, now))
 
@@ -304,6 +316,13 @@ class Leg:
 
 def _codec_named(name: str) -> Codec:
     codec = CODECS.get(name)
-    if codec not in G711:
+    if codec not in AUDIO_CODECS:
         raise ValueError(f"unknown codec {name!r}")
     return codec
+
+
+def _new_encoder(order: ConfigureRtp) -> Encoder:
+    encoder = new_encoder(order.codec)
+    if isinstance(encoder, OpusEncoder):
+        encoder.configure(settings_for(order.send_parameters))
+    return encoder

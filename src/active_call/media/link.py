@@ -54,8 +54,10 @@ class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     rtp_timeout_s: float = 20.0
     """Without a packet for this long while `receive` is true, StreamDead is reported; 0 never."""
     ssrc: int = 0
-    receive_codec: str = ""
-    """Of what the peer sends; empty: the same as `codec`."""
+    receive_formats: tuple[tuple[int, str], ...] = ()
+    """Every payload type that may come, with our name of its codec; the peer may change among them at any time. `codec` is always one."""
+    event_clock_hz: int = 8000
+    """Of telephone events, both ways."""
     send_parameters: str = ""
     """The `fmtp` by which the peer says what it wants of `codec`."""
 
@@ -234,6 +236,13 @@ class CallerAudio(Link, frozen=True, array_like=True, tag="heard"):
     pcm: bytes
 
 
+class CodecChanged(Link, frozen=True, array_like=True, tag="codec"):
+    """The peer's sound comes in this codec from now on."""
+
+    stream: int
+    codec: str
+
+
 class DigitReceived(Link, frozen=True, array_like=True, tag="digit"):
     stream: int
     digit: str
@@ -338,6 +347,7 @@ Order = (
     | CloseStream | Shutdown | BridgeStreams | UnbridgeStreams | QueueMusic | StopMusic
 )  # fmt: skip
 Report = (
-    Ready | Opened | OpenFailed | MediaStarted | SpeechStarted | SpeechEnded | CallerAudio | DigitReceived | PlayStarted | PlayEnded
+    Ready | Opened | OpenFailed | CodecChanged | MediaStarted
+    | SpeechStarted | SpeechEnded | CallerAudio | DigitReceived | PlayStarted | PlayEnded
     | PlayStarved | PlayLow | StreamDead | MediaProblem | RecordingEnded | StreamClosed | Load
 )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from active_call.base.pcm import FRAME_MS
+from active_call.codec.table import OPUS, Codec
 from active_call.media.batch import SendBatch
 from active_call.media.leg import Leg
 from active_call.media.mixer import Samples
@@ -19,6 +20,10 @@ from active_call.rtp.packet import pack_header
 
 MIN_PTIME_MS: Final = 10
 MAX_PTIME_MS: Final = 60
+MAX_PAYLOAD_BYTES: Final = 1280
+"""With RTP, SRTP, UDP and IPv6 headers this stays under 1400 bytes, which nearly every path carries whole."""
+_OPUS_MS: Final = (10, 20, 40, 60)
+"""RFC 6716 section 2.1.4; 2.5 and 5 ms are shorter than a tick is worth."""
 
 
 class Packetizer:
@@ -52,7 +57,7 @@ class Packetizer:
         config, codec = self._leg.config, self._leg.send_codec
         if config is None:
             return
-        n_samples = packet_ms(config.ptime_ms) * codec.sample_rate_hz // 1000
+        n_samples = packet_ms(config.ptime_ms, codec) * codec.sample_rate_hz // 1000
         if self._n_pending < n_samples:
             return
         sound = np.concatenate(self._pending) if len(self._pending) > 1 else self._pending[0]
@@ -89,6 +94,11 @@ class Packetizer:
         self._n_pending = 0
 
 
-def packet_ms(ptime_ms: int) -> int:
-    """How long our packets are when the peer prefers `ptime_ms`: a multiple of 10 ms."""
-    return min(max(ptime_ms // 10 * 10, MIN_PTIME_MS), MAX_PTIME_MS)
+def packet_ms(ptime_ms: int, codec: Codec) -> int:
+    """How long our packets of `codec` are when the peer prefers `ptime_ms`: no longer, as far as the codec has such frames, and never
+    so long that a packet would be cut in two on its way.
+    """
+    wished = min(max(ptime_ms // 10 * 10, MIN_PTIME_MS), MAX_PTIME_MS)
+    if codec is OPUS:
+        return max(length for length in _OPUS_MS if length <= wished)
+    return min(wished, MAX_PAYLOAD_BYTES * FRAME_MS // codec.frame_bytes // 10 * 10)

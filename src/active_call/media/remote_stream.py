@@ -71,7 +71,8 @@ class MediaStream:
         latching: bool = True,
         rtp_timeout_s: float = 20.0,
         ssrc: int = 0,
-        receive_codec: str = "",
+        receive_formats: tuple[tuple[int, str], ...] = (),
+        event_clock_hz: int = 8000,
         send_parameters: str = "",
     ) -> None:
         """See `link.ConfigureRtp`. May come again: SSRC, sequence numbers, timestamps and unchanged SRTP keys carry on."""
@@ -97,7 +98,8 @@ class MediaStream:
                 latching=latching,
                 rtp_timeout_s=rtp_timeout_s,
                 ssrc=ssrc,
-                receive_codec=receive_codec,
+                receive_formats=receive_formats,
+                event_clock_hz=event_clock_hz,
                 send_parameters=send_parameters,
             )
         )

@@ -232,5 +232,10 @@ class Sending:
 
 def _is_single(stream: Stream, leg: Leg) -> bool:
     config = leg.config
-    fits = leg.is_g711_out and stream.rate_hz == _BATCH_RATE_HZ and config is not None and packet_ms(config.ptime_ms) == FRAME_MS
+    fits = (
+        leg.is_g711_out
+        and stream.rate_hz == _BATCH_RATE_HZ
+        and config is not None
+        and packet_ms(config.ptime_ms, leg.send_codec) == FRAME_MS
+    )
     return not (fits and leg.digits_out.is_idle)

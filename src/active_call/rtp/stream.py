@@ -28,7 +28,6 @@ class ReceiveStream:
         "_arrival",
         "_bad_sequence",
         "_base_sequence",
-        "_clock_rate",
         "_cycles",
         "_expected_prior",
         "_jitter",
@@ -37,6 +36,7 @@ class ReceiveStream:
         "_max_sequence",
         "_received_prior",
         "_timestamp",
+        "clock_rate",
         "received",
         "ssrc",
     )
@@ -44,7 +44,7 @@ class ReceiveStream:
     def __init__(self, ssrc: int, clock_rate: int = 8000) -> None:
         self.ssrc = ssrc
         self.received = 0
-        self._clock_rate = clock_rate
+        self.clock_rate = clock_rate
         self._base_sequence = -1
         self._max_sequence = 0
         self._bad_sequence = _NO_SEQUENCE
@@ -75,7 +75,7 @@ class ReceiveStream:
             ticks = (timestamp - self._timestamp) & 0xFFFFFFFF
             if ticks >= 1 << 31:
                 ticks -= 1 << 32
-            difference = (arrival - self._arrival) * self._clock_rate - ticks
+            difference = (arrival - self._arrival) * self.clock_rate - ticks
             self._jitter += ((difference if difference > 0 else -difference) - self._jitter) * 0.0625
         self.received += 1
         self._timestamp = timestamp
@@ -106,7 +106,7 @@ class ReceiveStream:
     @property
     def jitter_ms(self) -> float:
         """The interarrival jitter of A.8 in milliseconds."""
-        return self._jitter * 1000 / self._clock_rate
+        return self._jitter * 1000 / self.clock_rate
 
     def note_sender_report(self, ntp_time: int, arrival: float) -> None:
         """Remember the peer's sender report (64-bit NTP time) for LSR and DLSR of our next report block."""

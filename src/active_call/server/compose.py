@@ -53,7 +53,7 @@ from active_call.store.sounds import SoundLibrary
 
 log = logging.getLogger("active_call.server")
 
-SUPPORTED_CODECS = ("pcmu", "pcma")
+SUPPORTED_CODECS = ("pcmu", "pcma", "g722", "opus")
 CERTIFICATE_CHECK_S = 60.0
 ADMISSION_CHECK_S = 0.25
 
