@@ -56,7 +56,7 @@ def row(workload: Workload, figures: dict[str, Any]) -> list[str]:
         spread(figures["packet_offset_ms"]),
         str(figures["lost"]),
         f"{figures['rss_mb']:.0f}",
-        f"{figures['host']['steal_percent'] + figures['host']['others_percent']:.0f} %",
+        "{steal_percent:.0f} + {others_percent:.0f}".format(**figures["host"]) if figures["host"] else "?",
     ]
 
 
@@ -67,7 +67,7 @@ def spread(values: dict[str, float]) -> str:
 def main() -> None:
     """Measure and print."""
     console = Console(width=170)
-    table = Table(title=f"media process, {SECONDS} s a row, times in ms; host: share of its core that went to others")
+    table = Table(title=f"media process, {SECONDS} s a row, times in ms; host: % of its core taken by the host + by others")
     for column in COLUMNS:
         table.add_column(column, justify="right")
     for workload in ROWS:

@@ -20,12 +20,14 @@ class Moment:
 
     at: float
     process: Usage
-    core: CoreTimes
+    core: CoreTimes | None
+    """None when the process is not pinned."""
 
 
 def moment(pid: int, cores: Cores) -> Moment:
     """Now, of the media process `pid` and its core."""
-    return Moment(time.monotonic(), bench_host.usage(pid), bench_host.core_times(cores.media))
+    core = None if cores.media is None else bench_host.core_times(cores.media)
+    return Moment(time.monotonic(), bench_host.usage(pid), core)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,13 @@ def _lost(run: Run) -> int:
 
 
 def _host(run: Run, used_s: float, wall_s: float) -> dict[str, float]:
-    busy_s = run.after.core.busy_s - run.before.core.busy_s
+    if run.before.core is None or run.after.core is None:
+        return {}
+    others_s = wall_s - (run.after.core.idle_s - run.before.core.idle_s) - used_s
     steal_s = run.after.core.steal_s - run.before.core.steal_s
     waited_s = run.after.process.waited_s - run.before.process.waited_s
     return {
         "steal_percent": round(steal_s / wall_s * 100, 2),
-        "others_percent": round(max(busy_s - steal_s - used_s, 0.0) / wall_s * 100, 2),
+        "others_percent": round(max(others_s - steal_s, 0.0) / wall_s * 100, 2),
         "waited_percent": round(waited_s / wall_s * 100, 2),
     }

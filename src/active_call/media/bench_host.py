@@ -63,20 +63,19 @@ def usage(pid: int) -> Usage:
 
 @dataclass(frozen=True, slots=True)
 class CoreTimes:
-    """Seconds of one core so far."""
+    """Seconds of one core so far. Idle time is counted; busy time would only be sampled, in step with a process that wakes on a grid."""
 
-    busy_s: float
+    idle_s: float
     steal_s: float
 
 
-def core_times(core: int | None) -> CoreTimes:
-    """Of `core`, or of the whole machine. `steal_s` is what the host gave to other machines."""
-    name = "cpu" if core is None else f"cpu{core}"
+def core_times(core: int) -> CoreTimes:
+    """Of `core`. `steal_s` is what the host gave to other machines."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
-            if line.startswith(f"{name} "):
+            if line.startswith(f"cpu{core} "):
                 ticks = [int(field) for field in line.split()[1:9]]
-                return CoreTimes((sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT]) / _TICKS_PER_S, ticks[_STEAL] / _TICKS_PER_S)
+                return CoreTimes((ticks[_IDLE] + ticks[_IOWAIT]) / _TICKS_PER_S, ticks[_STEAL] / _TICKS_PER_S)
     return CoreTimes(0.0, 0.0)
 
 
