@@ -29,6 +29,7 @@ check: $(DEV_READY)
 
 bench: $(DEV_READY)
 	@$(BIN)/python benchmarks/media.py $(ARGS)
+	@$(BIN)/python benchmarks/sip.py
 
 fuzz: $(DEV_READY)
 	@$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=long $(ARGS)

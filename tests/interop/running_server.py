@@ -108,9 +108,18 @@ class Server:
 
 @contextmanager
 def running_server(
-    folder: Path, playbook: str | dict[str, str], *, extra: str = "", handler: str | None = None, environment: dict[str, str] | None = None
+    folder: Path,
+    playbook: str | dict[str, str],
+    *,
+    extra: str = "",
+    handler: str | None = None,
+    environment: dict[str, str] | None = None,
+    tls: str = "tls_verify = false",
 ) -> Iterator[Server]:
-    """Start `active-call serve` in `folder` with a playbook (or several by name, `main.md` being the default one)."""
+    """Start `active-call serve` in `folder` with a playbook (or several by name, `main.md` being the default one).
+
+    `tls` says how outbound TLS verifies.
+    """
     books = playbook if isinstance(playbook, dict) else {"main.md": playbook}
     (folder / "playbooks").mkdir(parents=True, exist_ok=True)
     for name, text in books.items():
@@ -123,7 +132,7 @@ udp_port = {udp_port}
 tls_port = {tls_port}
 tls_cert_file = "cert.pem"
 tls_key_file = "key.pem"
-tls_verify = false
+{tls}
 http_addr = "127.0.0.1:{http_port}"
 rtp_start_port = 20000
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 JUDGES = ["phone", "phone_sip", "phone_rtp", "phone_ear", "phone_wire", "listening", "voice", "audio", "story", "caller", "certificate"]
-JUDGES += ["trunk", "trunk.admission", "trunk.called", "trunk.calling", "trunk.leg", "trunk.media", "trunk.trunk", "trunk.wire"]
+JUDGES += ["trunk", "trunk.admission", "trunk.called", "trunk.calling", "trunk.leg", "trunk.media", "trunk.trunk"]
 JUDGED = ["agent", "api", "call", "codec", "legs", "media", "net", "providers", "rtp", "sdp", "sip", "server", "store"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 import msgspec
@@ -35,7 +36,7 @@ class SpeechChoice:
 def merged(over: T, under: T) -> T:
     """`over`, with what it leaves unsaid taken from `under`; groups and maps are merged in turn."""
     values: dict[str, object] = {}
-    for field in msgspec.structs.fields(type(over)):
+    for field in _fields_of(type(over)):
         top, below = getattr(over, field.name), getattr(under, field.name)
         if isinstance(top, Options) and isinstance(below, Options):
             values[field.name] = merged(top, below)
@@ -44,6 +45,12 @@ def merged(over: T, under: T) -> T:
         else:
             values[field.name] = below if _is_unsaid(top, field) else top
     return type(over)(**values)
+
+
+@cache
+def _fields_of(kind: type[Options]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """What `kind` consists of; looked up once, since it resolves every annotation, and calls are merged several times."""
+    return msgspec.structs.fields(kind)
 
 
 def _is_unsaid(value: object, field: msgspec.structs.FieldInfo) -> bool:

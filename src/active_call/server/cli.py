@@ -146,14 +146,17 @@ def check_playbook(file: Annotated[Path, typer.Argument(help="The playbook.")]) 
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="media")]) -> None:
-    """Measure this machine: `bench media --calls 200 --seconds 10 --srtp --vad`."""
-    if what != "media":
-        err.print(f"there is no benchmark {what!r}; known: media", style="red")
+def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="media, sip")]) -> None:
+    """Measure this machine: `bench media --calls 200 --seconds 10 --srtp --vad`, `bench sip --transport udp`."""
+    if what == "media":
+        from active_call.media.bench import main as measure
+    elif what == "sip":
+        from active_call.server.sip_bench import main as measure
+    else:
+        err.print(f"there is no benchmark {what!r}; known: media, sip", style="red")
         raise typer.Exit(2)
-    from active_call.media.bench import main
-
-    raise typer.Exit(main(list(context.args)))
+    with _explained():
+        raise typer.Exit(measure(list(context.args)))
 
 
 def _log_as(config: Config, level: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -21,10 +22,22 @@ SOMEWHERE_PUBLIC = "192.0.2.1"
 async def serve_until_stopped(config: Config, environment: Mapping[str, str], out: Console, call: str | None = None) -> None:
     """Serve; with `call`, place that call once ready."""
     async with running(config, environment) as server:
+        make_collections_rare()
         out.print(describe(server), highlight=False, markup=False, soft_wrap=True)
         if call is not None:
             server.directory.place(CallOption(callee=call))
         await asyncio.Event().wait()
+
+
+def make_collections_rare() -> None:
+    """Keep the garbage collector from stopping the loop for long.
+
+    What is loaded by now lives as long as the program, so full passes need not look at it; and they come after a million objects, not after
+    seventy thousand. With the defaults a pass takes 50 to 100 ms every three seconds at 150 calls a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 10)
 
 
 def describe(server: Running) -> str:

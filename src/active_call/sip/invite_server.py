@@ -136,8 +136,9 @@ class ServerInvite:
         self.stop()
 
     def stop(self) -> None:
-        """Do nothing more: no repetitions, nothing to the owner."""
+        """Do nothing more: no repetitions, nothing to the owner. The transaction, which lingers, lets go of the call."""
         self.state = ServerInviteState.DONE
+        self.transaction.user = None
         if self._reliable is not None:
             self._reliable.close()
         self._core.layer.timers.cancel(self._timer)

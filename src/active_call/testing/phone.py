@@ -142,7 +142,6 @@ class Phone:
         self.epoch = self.setup.invited_at = time.monotonic()
         self.state = "calling"
         self._transmit_reliably("INVITE", self._invite)
-        self._wire.start()
 
     def _new_dialog(self, uri: str, caller: str) -> _Dialog:
         assert self._wire is not None

@@ -1,38 +1,19 @@
 """Kamailio as a registrar with digest authentication (its modules auth, usrloc and registrar).
 
-What asks for less than `MIN_EXPIRES_S` is granted that.
+What asks for less than `MIN_EXPIRES_S` is granted that. It prints `BOUND …` and `UNBOUND …` for what it has saved.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from peers.kamailio import listens
-from peers.process import Program, free_port, require, wait_until
+from peers.kamailio import KamailioProgram
+from peers.process import free_port
 
 MIN_EXPIRES_S = 60
 PASSWORD = "open sesame"
 
-_CONFIG = """\
-debug=2
-log_stderror=yes
-children=1
-tcp_children=1
-listen=udp:127.0.0.1:{port}
-listen=tcp:127.0.0.1:{port}
-mpath="/usr/lib/x86_64-linux-gnu/kamailio/modules/:/usr/lib/aarch64-linux-gnu/kamailio/modules/:/usr/lib/kamailio/modules/"
-loadmodule "tm.so"
-loadmodule "sl.so"
-loadmodule "pv.so"
-loadmodule "xlog.so"
-loadmodule "siputils.so"
-loadmodule "textops.so"
-loadmodule "usrloc.so"
-loadmodule "registrar.so"
-loadmodule "auth.so"
-modparam("registrar", "min_expires", {min_expires_s})
-modparam("usrloc", "db_mode", 0)
-
+_ROUTES = """\
 request_route {{
     if (!is_method("REGISTER")) {{ sl_send_reply("405", "Method Not Allowed"); exit; }}
     if (!pv_www_authenticate("active.example", "{password}", "0")) {{ www_challenge("active.example", "1"); exit; }}
@@ -46,32 +27,15 @@ request_route {{
 """
 
 
-class Registrar:
+class Registrar(KamailioProgram):
     """A registrar on loopback, UDP and TCP, whose every user has `PASSWORD`."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = require("kamailio")
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        text = _CONFIG.format(port=self.port, min_expires_s=MIN_EXPIRES_S, password=PASSWORD)
-        (folder / "kamailio.cfg").write_text(text)
-        self._program: Program | None = None
-
-    @property
-    def log(self) -> str:
-        """What it printed: `BOUND …` and `UNBOUND …` for what it has saved."""
-        return self._program.log if self._program else ""
-
-    def __enter__(self) -> Registrar:
-        arguments = [self._path, "-f", str(self._folder / "kamailio.cfg"), "-DD", "-E", "-m", "32", "-M", "4"]
-        folders = ["-P", str(self._folder / "pid"), "-Y", str(self._folder), "-w", str(self._folder)]
-        program = self._program = Program([*arguments, *folders], self._folder)
-        if not wait_until(lambda: listens(self.port) or program.exit_code is not None, 10) or program.exit_code is not None:
-            program.stop()
-            raise RuntimeError(f"kamailio did not start:\n{program.log[-2000:]}")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._program is not None:
-            self._program.stop()
+        settings = (f'modparam("registrar", "min_expires", {MIN_EXPIRES_S})', 'modparam("usrloc", "db_mode", 0)')
+        super().__init__(
+            folder,
+            _ROUTES.format(password=PASSWORD),
+            modules=("usrloc", "registrar", "auth", *settings),
+            listens=(f"udp:127.0.0.1:{self.port}", f"tcp:127.0.0.1:{self.port}"),
+        )

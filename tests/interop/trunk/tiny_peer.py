@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
-from active_call.testing.phone_wire import Peer
+from active_call.testing.phone_wire import Hub, Peer
 from active_call.testing.trunk import Switches, Trunk, descriptions
 from active_call.testing.trunk.descriptions import Place
 from active_call.testing.trunk.digest import expected_response, parameters
 from active_call.testing.trunk.session_timer import read_expires
 from active_call.testing.trunk.transactions import Timers, branch_of
-from active_call.testing.trunk.wire import Hub
 
 Twists = Mapping[str, Callable[[Message], None]]
 PAUSE_S = 0.05

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from active_call.testing.phone_sip import Message, host_port, tag_of
-from active_call.testing.phone_wire import Peer
+from active_call.testing.phone_wire import Hub, Peer
 from active_call.testing.trunk.admission import Admission
 from active_call.testing.trunk.called import CalledLeg, same_call
 from active_call.testing.trunk.calling import CallingLeg
@@ -25,7 +25,6 @@ from active_call.testing.trunk.judging import Judge
 from active_call.testing.trunk.leg import Headers, Leg
 from active_call.testing.trunk.switches import Switches
 from active_call.testing.trunk.transactions import T1_S, T2_S, TIMEOUT_S, Exchange, Timer, Timers, branch_of
-from active_call.testing.trunk.wire import Hub
 from active_call.testing.trunk.writing import encode
 
 _ACK_LIMIT_S = 3.0
