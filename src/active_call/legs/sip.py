@@ -142,8 +142,9 @@ class SipGateway:
         if chosen is not None and chosen.username:
             credentials = (sip.Credentials(chosen.username, chosen.password or "", chosen.realm), *credentials)
         user = credentials[0].username if credentials else "active-call"
-        transport = uri.transport or ("tls" if uri.scheme == "sips" or (srtp and self.settings.has_tls) else "udp")
-        local_host = self.settings.external_ip or self._own_ip(await self._address_of(uri))
+        transport = uri.transport or ("tls" if uri.scheme == "sips" or (srtp and self.settings.has_tls) else None)
+        local_host = self.settings.external_ip or self._own_ip(await self._address_of(uri, transport or "udp"))
+        leg.speak_from(local_host)
         invite = sip.OutboundInvite(
             to_uri=str(uri),
             from_uri=_caller_uri(option.caller, user, uri, local_host),
@@ -156,12 +157,11 @@ class SipGateway:
         )
         return invite, srtp
 
-    async def _address_of(self, uri: Uri) -> str:
+    async def _address_of(self, uri: Uri, transport: str) -> str:
         """Some address of the callee's host, to learn which of our own it will see."""
         if is_ip(uri.host):
             return uri.host
-        addresses = await self._resolver.resolve(sip.Target("udp", uri.host, uri.port))
-        return addresses[0].host
+        return (await self._resolver.resolve(sip.LookUp(0, uri.host, uri.port, (transport,))))[0].host  # type: ignore[arg-type]
 
     def own_address_for(self, host: str) -> str:
         """The address that `host` is told as ours; for a name that is not resolved here, the one that faces the world."""

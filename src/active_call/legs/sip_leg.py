@@ -77,6 +77,10 @@ class SipLeg:
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         self._sink = sink
 
+    def speak_from(self, own_address: str) -> None:
+        """Describe our sound at that address of ours; before the offer."""
+        self._sound.public_ip = own_address
+
     async def open_media(self) -> MediaStream:
         return await self._sound.open(self._report)
 

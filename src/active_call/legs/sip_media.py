@@ -34,7 +34,7 @@ class LegMedia:
         self._pool = pool
         self._settings = settings
         self._randomness = randomness
-        self._public_ip = public_ip
+        self.public_ip = public_ip
         self._session_id = int(randomness.token(4), 16)
         self._version = 0
         self._described = b""
@@ -112,7 +112,7 @@ class LegMedia:
 
     def _local(self) -> LocalMedia:
         assert self.stream is not None  # noqa: S101 (open comes first)
-        return LocalMedia(ip=self._public_ip, port=self.stream.port, codecs=self._settings.codecs)
+        return LocalMedia(ip=self.public_ip, port=self.stream.port, codecs=self._settings.codecs)
 
     def _take_description(self, description: bytes) -> None:
         """What we describe now; the version of o= counts changes only, and refused offers make none (RFC 3264 section 8)."""

@@ -125,7 +125,7 @@ def _sip(config: Config, world: World, pool: MediaPool) -> tuple[Endpoint, SipGa
     endpoint = Endpoint(
         EndpointConfig(listeners=(), user_agent=config.useragent, answer_options=config.enable_options_response), world.randomness
     )
-    resolver = Resolver()
+    resolver = Resolver(world)
     settings = SipSettings(
         external_ip=config.public_ip,
         enable_srtp=config.enable_srtp,

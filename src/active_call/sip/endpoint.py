@@ -1,8 +1,8 @@
 """The SIP endpoint: the one door to the core. Bytes and time in; transmits, events and alarms out (RFC 3261 as a user agent).
 
-The driver feeds `receive_*` and `handle_*`, then drains `take_transmits`, `take_events` and `take_closes`, and calls `handle_timeout` at
-`next_timeout`. Legs call the operations and read the events. `now` is monotonic seconds and never goes back. Nothing here knows sockets,
-name resolution, media or session descriptions' contents: an SDP is bytes.
+The driver feeds `receive_*` and `handle_*`, then drains `take_transmits`, `take_look_ups`, `take_events` and `take_closes`, and calls
+`handle_timeout` at `next_timeout`. Legs call the operations and read the events. `now` is monotonic seconds and never goes back. Nothing
+here knows sockets, name resolution, media or session descriptions' contents: an SDP is bytes.
 
     endpoint ── dispatch ── screening                                      who is a message for; what is refused unheard
         │          └─ inbound_call, outbound_call ── call                  the INVITE usage
@@ -30,11 +30,13 @@ from active_call.sip.events import (
     Flow,
     HeaderList,
     Listener,
+    LookUp,
     OutboundInvite,
     RegistrationHandle,
     RegistrationSpec,
     RequestCompleted,
     SipEvent,
+    Target,
     TransactionToken,
     Transmit,
     TransportName,
@@ -108,6 +110,10 @@ class Endpoint:
         """The transmit of that id could not be carried out."""
         self._core.layer.handle_transport_error(transmit_id, reason, now)
 
+    def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None:
+        """The resolver's answer to one of `take_look_ups`: the places in order, or none and why."""
+        self._core.layer.hops.handle_look_up(look_up_id, hops, reason, now)
+
     def handle_timeout(self, now: float) -> None:
         """Run what is due."""
         self._core.layer.timers.run_due(now)
@@ -119,6 +125,11 @@ class Endpoint:
     def take_transmits(self) -> list[Transmit]:
         """What is to be sent, in order; handed out once."""
         taken, self._core.layer.transmits = self._core.layer.transmits, []
+        return taken
+
+    def take_look_ups(self) -> list[LookUp]:
+        """Questions to the resolver, handed out once; each is to be answered by `handle_look_up`."""
+        taken, self._core.layer.hops.look_ups = self._core.layer.hops.look_ups, []
         return taken
 
     def take_events(self) -> list[SipEvent]:

@@ -45,21 +45,39 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A next hop that is yet to be resolved and connected (RFC 3263).
+    """A next hop: as a URI names it, or one of the places that the resolver has found for that (RFC 3263).
 
-    `host` is a name or address as the URI gives it and is also the TLS reference identity (RFC 5922); `port` None means: by SRV or the
-    transport's default. `flow`, when given, is a connection to use as long as it lives.
+    `host` is a name or address as the URI gives it, or an address that was found; `name` is then what the URI said, and is what a TLS
+    certificate must hold (RFC 5922). `port` None means: by SRV or the transport's default. `flow`, when given, is a connection to use as
+    long as it lives. `local` is our own address towards that place, where it is known. `any_transport`: the URI leaves the choice of the
+    transport to us, so DNS may make it (RFC 3263 §4.1).
     """
 
     transport: TransportName
     host: str
     port: int | None = None
     flow: Flow | None = None
+    name: str | None = None
+    local: str | None = None
+    any_transport: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """A question to the resolver (RFC 3263): at which places does `host` take requests? Answered by `Endpoint.handle_look_up`.
+
+    Of several `transports` DNS may choose; where it does not, the first is meant.
+    """
+
+    id: int
+    host: str
+    port: int | None
+    transports: tuple[TransportName, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
-    """Bytes to send. When sending fails, the driver reports `id` to `Endpoint.handle_transport_error`."""
+    """Bytes to send, to a place that is resolved. When sending fails, the driver reports `id` to `Endpoint.handle_transport_error`."""
 
     id: int
     data: bytes
@@ -314,5 +332,7 @@ class EndpointConfig:
     t1_s: float = 0.5
     t2_s: float = 4.0
     t4_s: float = 5.0
+    next_hop_after_s: float = 4.0
+    """How long a place may stay silent before the next one of its name is tried; Twilio asks for 4 s. The last one has 64*T1."""
     max_message_bytes: int = 65_535
     extra: dict[str, str] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from active_call.sip.events import Flow, RegistrationChanged, RegistrationHandle
 from active_call.sip.grammar import LWS
 from active_call.sip.headers import NameAddr, format_name_addr, parse_name_addr
 from active_call.sip.message import Request, Response
+from active_call.sip.next_hops import retry_after_s
 from active_call.sip.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.routing import uri_of
 from active_call.sip.timers import Timer
@@ -164,7 +165,7 @@ class Registration:
         base_s = _BACK_OFF_S if is_passing else _REFUSED_BACK_OFF_S
         wait_s = min(_MAX_BACK_OFF_S, base_s * 2 ** min(self._n_failures, 10)) * self._core.randomness.uniform(0.5, 1.0)
         self._n_failures += 1
-        self._set_timer(now + max(wait_s, _retry_after_s(response)))
+        self._set_timer(now + max(wait_s, min(retry_after_s(response), _MAX_RETRY_AFTER_S)))
         self._tell("failed", code, reason, None)
 
     def _raise_interval(self, response: Response) -> bool:
@@ -236,11 +237,3 @@ def _contacts_of(response: Response) -> list[NameAddr]:
 def _seconds(text: str | None) -> int | None:
     digits = (text or "").strip(LWS)
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 10 else None
-
-
-def _retry_after_s(response: Response | None) -> int:
-    """A response's Retry-After, 0 without one; comments and parameters aside (RFC 3261 §20.33)."""
-    if response is None:
-        return 0
-    text = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0]
-    return min(_seconds(text) or 0, _MAX_RETRY_AFTER_S)

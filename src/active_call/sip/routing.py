@@ -16,7 +16,8 @@ from active_call.sip.headers import Via, parse_name_addr
 from active_call.sip.uri import Uri, parse_uri
 
 _TRANSPORTS: dict[str, TransportName] = {name: name for name in get_args(TransportName)}
-_DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
+DEFAULT_PORTS: dict[TransportName, int] = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
+"""RFC 3261 §19.1.2, RFC 7118 §5.2.1."""
 _WILDCARDS = frozenset(("0.0.0.0", "::", ""))
 
 
@@ -50,12 +51,17 @@ def target_of(uri: Uri, transport: TransportName, flow: Flow | None = None) -> T
     """The next hop that `uri` names. `flow` goes along when it is a connection of the same transport."""
     host = (uri.parameters.get("maddr") or uri.host).strip("[]")
     usable = flow if flow is not None and flow.transport == transport and flow.connection_id is not None else None
-    return Target(transport, host, uri.port, usable)
+    return Target(transport, host, uri.port, usable, any_transport=_leaves_transport_open(uri) and not is_address(host))
+
+
+def _leaves_transport_open(uri: Uri) -> bool:
+    """Whether NAPTR may choose: no transport, no port, and not `sips` (RFC 3263 §4.1)."""
+    return uri.port is None and uri.scheme.lower() == "sip" and not uri.parameters.get("transport")
 
 
 def response_target(via: Via, flow: Flow) -> Target:
     """Where a response goes when the connection its request came by is gone (RFC 3261 §18.2.2)."""
-    return Target(flow.transport, flow.remote.host, via.port or _DEFAULT_PORT[flow.transport])
+    return Target(flow.transport, flow.remote.host, via.port or DEFAULT_PORTS[flow.transport])
 
 
 def response_flow(via: Via, flow: Flow) -> Flow:
@@ -65,7 +71,7 @@ def response_flow(via: Via, flow: Flow) -> Flow:
     """
     if flow.connection_id is not None or flow.transport != "udp" or "rport" in via.parameters:
         return flow
-    port = via.port or _DEFAULT_PORT["udp"]
+    port = via.port or DEFAULT_PORTS["udp"]
     if port == flow.remote.port:
         return flow
     return Flow(flow.transport, flow.local, Address(flow.remote.host, port))
@@ -81,12 +87,13 @@ def after_response(destination: Flow | Target, flow: Flow) -> Flow | Target:
         return destination
     if flow.connection_id is not None:
         return destination if destination.flow == flow else replace(destination, flow=flow)
-    return destination if _is_address(destination.host) else flow
+    return destination if is_address(destination.host) else flow
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address, in brackets or not, rather than a name."""
     try:
-        ip_address(host)
+        ip_address(host.strip("[]"))
     except ValueError:
         return False
     return True
@@ -104,6 +111,11 @@ class Listeners:
     def has(self, transport: TransportName) -> bool:
         """Whether we listen on `transport` at all."""
         return transport in self._first
+
+    def choices(self, preferred: TransportName) -> tuple[TransportName, ...]:
+        """The transports among which DNS may choose, `preferred` first."""
+        others = [name for name in ("udp", "tcp", "tls") if name in self._first and name != preferred]
+        return (preferred, *(_TRANSPORTS[name] for name in others))
 
     def default_transport(self) -> TransportName:
         """What to use when a URI names none: UDP where we have it, else our first listener's."""
