@@ -108,7 +108,13 @@ class Server:
 
 @contextmanager
 def running_server(
-    folder: Path, playbook: str | dict[str, str], *, extra: str = "", handler: str | None = None, environment: dict[str, str] | None = None
+    folder: Path,
+    playbook: str | dict[str, str],
+    *,
+    extra: str = "",
+    handler: str | None = None,
+    environment: dict[str, str] | None = None,
+    addr: str = "127.0.0.1",
 ) -> Iterator[Server]:
     """Start `active-call serve` in `folder` with a playbook (or several by name, `main.md` being the default one)."""
     books = playbook if isinstance(playbook, dict) else {"main.md": playbook}
@@ -118,7 +124,7 @@ def running_server(
     write_development_certificate(folder / "cert.pem", folder / "key.pem", ["127.0.0.1", "localhost"])
     udp_port, tls_port, http_port = free_port(), free_port(), free_port()
     config = f"""
-addr = "127.0.0.1"
+addr = "{addr}"
 udp_port = {udp_port}
 tls_port = {tls_port}
 tls_cert_file = "cert.pem"

@@ -46,8 +46,14 @@ class LegMedia:
     async def open(self, on_report: Callable[[Report | StreamLost], None]) -> MediaStream:
         """Reserve a stream and its port. Raises MediaError."""
         if self.stream is None:
-            self.stream = await self._pool.open_stream(on_report, bind_ip=self._settings.bind_ip)
+            self.stream = await self._pool.open_stream(on_report, bind_ip=self._bind_ip)
         return self.stream
+
+    @property
+    def _bind_ip(self) -> str:
+        """`::` stands for all addresses of both families: the call's own family is bound."""
+        bind_ip = self._settings.bind_ip
+        return "0.0.0.0" if bind_ip == "::" and ":" not in self.public_ip else bind_ip
 
     def answer(self, offer: bytes) -> bytes:
         """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed."""

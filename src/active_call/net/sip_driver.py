@@ -123,6 +123,7 @@ class SipDriver:
             self._close_sockets()
             raise
         self._endpoint.set_listeners(tuple(listeners))
+        self._resolver.families = families_of(listeners)
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         self._pump()
         return tuple(listeners)
@@ -211,6 +212,7 @@ class SipDriver:
     def _sweep(self) -> None:
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         self._connections.handle_timeout(self._clock.now())
+        local_address_towards.cache_clear()  # routes and addresses of the machine change
 
     # -- output
 
@@ -357,6 +359,16 @@ class SipDriver:
             udp.close()
         self._udp.clear()
         self._listeners.clear()
+
+
+def families_of(listeners: Sequence[Listener]) -> tuple[int, ...]:
+    """The IP versions that the listeners' sockets have; `::` has both."""
+    hosts = [listener.bound.host for listener in listeners]
+    return tuple(
+        family
+        for family, has in ((4, any(":" not in host or host == "::" for host in hosts)), (6, any(":" in host for host in hosts)))
+        if has
+    )
 
 
 def _state_of(files: CertificateFiles | None) -> tuple[tuple[int, int, int], ...] | None:

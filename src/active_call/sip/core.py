@@ -137,7 +137,9 @@ class Core:
         fields.append(("Call-ID", source.get("Call-ID") or ""))
         fields.append(("CSeq", source.get("CSeq") or ""))
         if reply.contact_user is not None:
-            fields.append(("Contact", self.layer.listeners.contact(flow.transport, reply.contact_user, flow.local)))
+            fields.append(
+                ("Contact", self.layer.listeners.contact(flow.transport, reply.contact_user, flow.local, towards=flow.remote.host))
+            )
         headers = Headers.from_wire(fields)
         for name, value in reply.headers:
             headers.add(name, value)

@@ -104,64 +104,83 @@ class Listeners:
 
     def __init__(self, listeners: tuple[Listener, ...]) -> None:
         self._all = listeners
-        self._first: dict[str, Listener] = {}
-        for listener in listeners:
-            self._first.setdefault(listener.transport, listener)
+        self._transports = frozenset(listener.transport for listener in listeners)
 
     def has(self, transport: TransportName) -> bool:
         """Whether we listen on `transport` at all."""
-        return transport in self._first
+        return transport in self._transports
 
     def choices(self, preferred: TransportName) -> tuple[TransportName, ...]:
         """The transports among which DNS may choose, `preferred` first."""
-        others = [name for name in ("udp", "tcp", "tls") if name in self._first and name != preferred]
+        others = [name for name in ("udp", "tcp", "tls") if name in self._transports and name != preferred]
         return (preferred, *(_TRANSPORTS[name] for name in others))
 
     def default_transport(self) -> TransportName:
         """What to use when a URI names none: UDP where we have it, else our first listener's."""
-        if "udp" in self._first or not self._all:
+        if "udp" in self._transports or not self._all:
             return "udp"
         return self._all[0].transport
 
-    def for_transport(self, transport: TransportName, local: Address | None = None) -> Listener:
-        """The listener that speaks for `transport`: the one bound to `local` if there is one, else the first.
+    def for_transport(self, transport: TransportName, local: Address | None = None, towards: str = "") -> Listener:
+        """The listener that speaks for `transport`: the one bound to `local` if there is one, else the first that can reach `towards`.
 
         A transport without a listener is spoken for by its nearest relative. Raises LocalProtocolError without any listener.
         """
+        own = [listener for listener in self._all if listener.transport == transport]
         if local is not None:
-            for listener in self._all:
-                if listener.transport == transport and _is_bound_to(listener, local):
+            for listener in own:
+                if _is_bound_to(listener, local):
                     return listener
-        first = self._first.get(transport) or self._first.get("tcp" if transport == "tls" else "udp")
-        if first is not None:
-            return first
+        if not own:
+            own = [listener for listener in self._all if listener.transport == ("tcp" if transport in ("tls", "wss") else "udp")]
+        for listener in own:
+            if _can_reach(listener, towards):
+                return listener
         if not self._all:
             raise LocalProtocolError("there is no listener, so no address to put into Via and Contact")
-        return self._all[0]
+        return own[0] if own else self._all[0]
 
-    def via(self, transport: TransportName, branch: str, local: Address | None = None, local_host: str | None = None) -> str:
-        """A Via value for a request of ours; `rport` is always asked for."""
-        public = _public(self.for_transport(transport, local), local, local_host)
+    def via(
+        self, transport: TransportName, branch: str, local: Address | None = None, local_host: str | None = None, towards: str = ""
+    ) -> str:
+        """A Via value for a request of ours to the address `towards`; `rport` is always asked for."""
+        public = _public(self.for_transport(transport, local, towards), local, local_host, towards)
         return f"SIP/2.0/{transport.upper()} {bracketed(public.host)}:{public.port};branch={branch};rport"
 
-    def contact(self, transport: TransportName, user: str, local: Address | None = None, local_host: str | None = None) -> str:
-        """A Contact value under which we can be reached over `transport`."""
-        public = _public(self.for_transport(transport, local), local, local_host)
+    def contact(
+        self, transport: TransportName, user: str, local: Address | None = None, local_host: str | None = None, towards: str = ""
+    ) -> str:
+        """A Contact value under which the peer at `towards` can reach us over `transport`."""
+        public = _public(self.for_transport(transport, local, towards), local, local_host, towards)
         at = f"{user}@" if user else ""
         suffix = "" if transport == "udp" else f";transport={'ws' if transport == 'wss' else transport}"
         return f"<sip:{at}{bracketed(public.host)}:{public.port}{suffix}>"
 
 
 def _is_bound_to(listener: Listener, local: Address) -> bool:
-    return listener.bound.port == local.port and (listener.bound.host == local.host or listener.bound.host in _WILDCARDS)
+    bound = listener.bound
+    return bound.port == local.port and (bound.host == local.host or (bound.host in _WILDCARDS and _can_reach(listener, local.host)))
 
 
-def _public(listener: Listener, local: Address | None, local_host: str | None) -> Address:
-    """The listener's public address; where that is a wildcard, the address that this call is known to use."""
-    if listener.public.host not in _WILDCARDS:
-        return listener.public
-    host = local_host or (local.host if local is not None else "")
-    return listener.public if host in _WILDCARDS else Address(host, listener.public.port)
+def _can_reach(listener: Listener, towards: str) -> bool:
+    """Whether the listener's socket has the family of that address; `::` has both."""
+    return not is_address(towards) or listener.bound.host == "::" or is_same_family(listener.bound.host, towards)
+
+
+def is_same_family(one: str, other: str) -> bool:
+    """Whether both are IPv6 addresses or neither is."""
+    return (":" in one) == (":" in other)
+
+
+def _public(listener: Listener, local: Address | None, local_host: str | None, towards: str) -> Address:
+    """The listener's public address; where that is a wildcard, the address that this call is known to use.
+
+    Always of the peer's family: an IPv4 address in front of a NAT is of no use to a peer that has come by IPv6.
+    """
+    candidates = [listener.public.host, local_host or "", local.host if local is not None else ""]
+    named = [host for host in candidates if host not in _WILDCARDS]
+    fitting = [host for host in named if not is_address(towards) or not is_address(host) or is_same_family(host, towards)]
+    return Address((fitting or named or [listener.public.host])[0], listener.public.port)
 
 
 def is_loose(route: str) -> bool:

@@ -139,13 +139,13 @@ class TransactionLayer:
         """`request` with the Via and Contact that fit `target`."""
         headers, transport = request.headers, target.transport
         local_host = target.local or origin.local_host
-        via = self.listeners.via(transport, branch, origin.local, local_host)
+        via = self.listeners.via(transport, branch, origin.local, local_host, target.host)
         if "Via" in headers:
             headers.set("Via", via)
         else:
             headers.prepend("Via", via)
         if origin.contact_user is not None:
-            headers.set("Contact", self.listeners.contact(transport, origin.contact_user, origin.local, local_host))
+            headers.set("Contact", self.listeners.contact(transport, origin.contact_user, origin.local, local_host, target.host))
         return request.to_bytes()
 
     # -- in ---------------------------------------------------------------------------------------------------------------------------
