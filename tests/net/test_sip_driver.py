@@ -97,6 +97,9 @@ class FakeCore:
     def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None:
         self.inputs.put_nowait(("hops", look_up_id, hops, reason))
 
+    def refresh_registrations(self, now: float) -> None:
+        self.inputs.put_nowait(("refresh", now))
+
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None:
         self.listeners = listeners
 

@@ -91,6 +91,9 @@ class SipGateway:
                     self._on_registration(event)
                 case sip.MessageDropped(flow, why, detail):
                     log.info("message dropped", extra={"why": why, "detail": detail, "peer": f"{flow.remote.host}:{flow.remote.port}"})
+                case sip.PublicAddressSeen(transport, address, peer):
+                    fields = {"transport": transport, "address": address.host, "port": address.port or "", "peer": peer.host}
+                    log.info("public address learnt from a response", extra=fields)
                 case _:
                     leg = self._legs.get(event.call) if event.call is not None else None
                     if leg is not None:
@@ -169,7 +172,7 @@ class SipGateway:
         towards = host.strip("[]") if is_ip(host) else ""
         if external_ip is not None and (not towards or (":" in external_ip) == (":" in towards)):
             return external_ip
-        return self._own_ip(towards or SOMEWHERE_PUBLIC)
+        return self.endpoint.address_seen_by(towards or SOMEWHERE_PUBLIC) or self._own_ip(towards or SOMEWHERE_PUBLIC)
 
     def _own_ip(self, remote_host: str) -> str:
         bound = self.settings.media.bind_ip

@@ -24,6 +24,7 @@ from active_call.net.addresses import is_ip, local_address_towards
 from active_call.net.resolver import Resolver
 from active_call.net.sip_connections import Connections, address_of
 from active_call.net.sip_sockets import StreamConnection, StreamListener, UdpSocket, bind_socket, describe_failure
+from active_call.net.stun import is_stun
 from active_call.sip.events import Address, Flow, Listener, LookUp, SipEvent, Target, Transmit, TransportName
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class SipCore(Protocol):
     def take_look_ups(self) -> list[LookUp]: ...
     def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None: ...
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None: ...
+    def refresh_registrations(self, now: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class SipDriver:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: float | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._all_listeners: tuple[Listener, ...] = ()
+        self._on_stun: Callable[[bytes], None] = lambda _: None
         self._is_closed = False
 
     # -- life
@@ -122,7 +126,8 @@ class SipDriver:
         except (TransportError, ConfigError):
             self._close_sockets()
             raise
-        self._endpoint.set_listeners(tuple(listeners))
+        self._all_listeners = tuple(listeners)
+        self._endpoint.set_listeners(self._all_listeners)
         self._resolver.families = families_of(listeners)
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         self._pump()
@@ -148,6 +153,32 @@ class SipDriver:
             self._listeners.pop().close()
         await self._connections.close()
         self._close_sockets()
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Our sockets, as the core knows them at present."""
+        return self._all_listeners
+
+    def set_learnt_address(self, seen: Address) -> None:
+        """The outside sees our UDP socket there; streams are taken to be reachable at the same address, on their own ports."""
+        self._all_listeners = tuple(
+            replace(entry, learnt=Address(seen.host, seen.port if entry.transport == "udp" else entry.bound.port))
+            for entry in self._all_listeners
+        )
+        self._endpoint.set_listeners(self._all_listeners)
+        self.run(self._endpoint.refresh_registrations)
+
+    def send_stun(self, data: bytes, server: Address) -> None:
+        """Send a datagram that is not SIP's through the socket that SIP uses. Raises OSError or TransportError."""
+        for udp in self._udp:
+            if udp.can_reach(server.host):
+                udp.send(data, server)
+                return
+        raise TransportError("no UDP socket that can reach it", where=server.host)
+
+    def set_stun_receiver(self, receive: Callable[[bytes], None]) -> None:
+        """Hand STUN datagrams, which share our UDP sockets, to `receive`."""
+        self._on_stun = receive
 
     def reload_certificate(self) -> bool:
         """Serve new connections with the certificate files as they are now; True when they had changed and fit. Open ones go on."""
@@ -196,6 +227,9 @@ class SipDriver:
 
     def _on_datagram(self, data: bytes, flow: Flow) -> None:
         if self._is_closed:
+            return
+        if is_stun(data):
+            self._on_stun(data)
             return
         try:
             self._endpoint.receive_datagram(data, flow, self._clock.now())

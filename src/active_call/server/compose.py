@@ -37,6 +37,7 @@ from active_call.legs.registrations import Account, Registrations
 from active_call.legs.sip import SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
 from active_call.media.client import MediaPool
+from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import CertificateFiles, ListenSpec, SipDriver
 from active_call.providers.base import Services
@@ -94,13 +95,19 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         stack.push_async_callback(sink.close)
 
         playbooks = Playbooks(lambda name: find_playbook(name, config), environment)
-        endpoint, gateway, driver = _sip(config, world, pool)
+        resolver = Resolver(world)
+        endpoint, gateway, driver = _sip(config, world, pool, resolver)
         directory = Directory(_call_services(config, world, engines, http, sink, playbooks), _router(config, http), gateway, pool.has_room)
         registrations = Registrations(gateway, _accounts(config))
         gateway.connect(driver, directory.handle_incoming, registrations.handle)
         await _warm(config, playbooks, engines)
         stack.push_async_callback(driver.close)
         listeners = await driver.listen(_listen_specs(config))
+        if config.external_ip == "auto":
+            public = PublicAddress(driver, resolver, world.randomness, config.stun_servers, driver.set_learnt_address)
+            await public.learn()
+            await stack.enter_async_context(_background(public.keep()))
+            listeners = driver.listeners
         stack.push_async_callback(registrations.close)
         registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
@@ -121,11 +128,16 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint)
 
 
-def _sip(config: Config, world: World, pool: MediaPool) -> tuple[Endpoint, SipGateway, SipDriver]:
+def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> tuple[Endpoint, SipGateway, SipDriver]:
     endpoint = Endpoint(
-        EndpointConfig(listeners=(), user_agent=config.useragent, answer_options=config.enable_options_response), world.randomness
+        EndpointConfig(
+            listeners=(),
+            user_agent=config.useragent,
+            answer_options=config.enable_options_response,
+            learns_public_address=config.auto_learn_public_address,
+        ),
+        world.randomness,
     )
-    resolver = Resolver(world)
     settings = SipSettings(
         external_ip=config.public_ip,
         enable_srtp=config.enable_srtp,

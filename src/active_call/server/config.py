@@ -65,6 +65,8 @@ class Config(values.Section):
     """Whether outbound TLS checks the server's certificate and name."""
     external_ip: Annotated[str | None, BeforeValidator(_without_placeholder)] = None
     """Public address put into Contact, Via and SDP, or `auto`: learnt by STUN."""
+    stun_servers: tuple[values.StunServer, ...] = values.STUN_SERVERS
+    """Asked for the public address where `external_ip` is `auto`; `host` or `host:port`."""
     auto_learn_public_address: bool = False
     """Learn the public address from `received` and `rport` in the Via of responses."""
     useragent: values.NonEmpty = f"active-call/{__version__}"

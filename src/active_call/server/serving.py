@@ -31,7 +31,9 @@ async def serve_until_stopped(config: Config, environment: Mapping[str, str], ou
 def describe(server: Running) -> str:
     """What listens where, who takes calls, and what to enter at the carrier."""
     config = server.config
-    public = config.public_ip or (local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(config.addr) else config.addr)
+    learnt = server.listeners[0].learnt
+    own = learnt.host if learnt is not None else None
+    public = config.public_ip or own or (local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(config.addr) else config.addr)
     public = bracketed(public)
     sip = ", ".join(f"{entry.transport} {bracketed(entry.bound.host)}:{entry.bound.port}" for entry in server.listeners)
     http_host = "127.0.0.1" if is_wildcard(config.http_host) else bracketed(config.http_host)
@@ -50,9 +52,9 @@ def describe(server: Running) -> str:
     if "tls" in ports:
         lines.append(f"  sip:{public}:{ports['tls']};transport=tls")
     lines.append(f"  sip:{public}:{ports['udp']}{'   (plain UDP, for tests)' if 'tls' in ports else ''}")
-    if config.external_ip == "auto":
-        lines.append('  external_ip = "auto" is not supported yet: put the public address there.')
-    elif config.external_ip is None:
+    if learnt is not None:
+        lines.append(f"  {public} was learnt by STUN; ports must be forwarded to this machine as they are.")
+    elif config.external_ip in (None, "auto"):
         lines.append(f"  {public} is this machine's own address; set external_ip in the config file if carriers see another one.")
     near = "127.0.0.1" if is_wildcard(config.addr) else bracketed(config.addr)
     lines.append(f"Try it: baresip -e '/dial sip:test@{near}:{ports['udp']}'   or   active-call call sip:you@your-phone")

@@ -44,11 +44,12 @@ from active_call.sip.events import (
 from active_call.sip.framing import PONG_BYTES, Ping, StreamFramer
 from active_call.sip.grammar import is_token
 from active_call.sip.headers import Headers, format_name_addr
+from active_call.sip.listeners import Listeners
 from active_call.sip.message import Response
 from active_call.sip.outbound_call import OutboundCall
 from active_call.sip.registration import Registration
 from active_call.sip.requests import Attempt, OutgoingRequest, outside
-from active_call.sip.routing import Listeners, uri_of
+from active_call.sip.routing import uri_of
 from active_call.sip.transaction_layer import TransactionLayer
 
 __all__ = ["DialogInfo", "Endpoint"]
@@ -144,7 +145,16 @@ class Endpoint:
 
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None:
         """Take the sockets as they are now bound; messages made from here on carry their addresses."""
-        self._core.layer.listeners = Listeners(listeners)
+        self._core.layer.listeners = Listeners(listeners, self._core.layer.reflections)
+
+    def refresh_registrations(self, now: float) -> None:
+        """Our address has changed: registrars hear of it now."""
+        for registration in list(self._core.registrations.values()):
+            registration.refresh(now)
+
+    def address_seen_by(self, peer: str) -> str | None:
+        """The address at which the peer of that address sees us, where it is known and not simply our own."""
+        return self._core.layer.listeners.seen_by(peer)
 
     def set_accepting(self, accepting: bool, retry_after_s: int = 30) -> None:
         """False: new INVITEs and OPTIONS get 503 with Retry-After; calls under way go on."""

@@ -88,12 +88,14 @@ class Transmit:
 class Listener:
     """One listening socket as the outside sees it: what goes into Via and Contact for messages of that transport.
 
-    A wildcard `public` host (`0.0.0.0`, `::`) stands for: the local address of the flow that the message belongs to.
+    A wildcard `public` host (`0.0.0.0`, `::`) stands for: the local address of the flow that the message belongs to. `learnt` is where
+    peers beyond private networks see this socket; it gives way to a `public` that is not the bound address, which somebody has configured.
     """
 
     transport: TransportName
     bound: Address
     public: Address
+    learnt: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +298,15 @@ class RegistrationChanged:
     expires_s: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PublicAddressSeen:
+    """A peer beyond private networks sees us at another address than the last one did; from now on it is what such peers are told."""
+
+    transport: TransportName
+    address: Address
+    peer: Address
+
+
 SipEvent = (
     IncomingCall
     | CallProgress
@@ -310,6 +321,7 @@ SipEvent = (
     | TransferProgress
     | TransferRequested
     | RegistrationChanged
+    | PublicAddressSeen
 )
 
 
@@ -329,6 +341,8 @@ class EndpointConfig:
     """Send 180 and 183 reliably (RFC 3262) to callers that only support it; to those that require it they always are."""
     session_expires_s: int = 1800
     """The session interval that our INVITEs ask for (RFC 4028); 0 asks for none. What a peer asks for is agreed to either way."""
+    learns_public_address: bool = False
+    """Tell peers the address at which they see us (`received` and `rport` of their responses)."""
     t1_s: float = 0.5
     t2_s: float = 4.0
     t4_s: float = 5.0

@@ -1,7 +1,7 @@
-"""Where messages go and what we call ourselves in them: next hops, Via and Contact.
+"""Where messages go: next hops of requests, ways back of responses.
 
-Enter: URIs of route sets and targets, the listeners. Leave: `Target`s, Via and Contact values. Knows no transactions, resolves no
-names. RFC 3261 §8.1.2, §12.2.1.1, §18.1.1, §18.2.2; RFC 3581; RFC 7118 (the WebSocket transports).
+Enter: URIs of route sets and targets, Vias, flows. Leave: `Target`s and `Flow`s. Knows no transactions, resolves no names. What we call
+ourselves in messages is `listeners`'. RFC 3261 §8.1.2, §12.2.1.1, §18.1.1, §18.2.2; RFC 3581; RFC 7118 (the WebSocket transports).
 """
 
 from __future__ import annotations
@@ -10,20 +10,27 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import get_args
 
-from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.events import Address, Flow, Listener, Target, TransportName
+from active_call.base.errors import ParseError
+from active_call.sip.events import Address, Flow, Target, TransportName
 from active_call.sip.headers import Via, parse_name_addr
-from active_call.sip.uri import Uri, parse_uri
+from active_call.sip.uri import Uri, parse_host_port, parse_uri
 
-_TRANSPORTS: dict[str, TransportName] = {name: name for name in get_args(TransportName)}
+TRANSPORTS: dict[str, TransportName] = {name: name for name in get_args(TransportName)}
 DEFAULT_PORTS: dict[TransportName, int] = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 """RFC 3261 §19.1.2, RFC 7118 §5.2.1."""
-_WILDCARDS = frozenset(("0.0.0.0", "::", ""))
 
 
 def bracketed(host: str) -> str:
     """`host` as a URI or Via writes it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def parse_place(text: str) -> tuple[str, int | None]:
+    """Host, without brackets, and port of `host`, `host:port`, `v6` or `[v6]:port`. Raises ParseError."""
+    if text.count(":") > 1 and not text.startswith("["):
+        text = f"[{text}]"
+    host, port = parse_host_port(text)
+    return host.strip("[]"), port
 
 
 def is_reliable(transport: TransportName) -> bool:
@@ -41,7 +48,7 @@ def uri_of(route_or_uri: str) -> Uri:
 
 def transport_of(uri: Uri, default: TransportName) -> TransportName:
     """The transport that `uri` asks for or implies, `default` where it leaves the choice to us."""
-    named = _TRANSPORTS.get((uri.parameters.get("transport") or "").lower())
+    named = TRANSPORTS.get((uri.parameters.get("transport") or "").lower())
     if uri.scheme.lower() == "sips":
         return "wss" if named in ("ws", "wss") else "tls"
     return named or default
@@ -97,90 +104,6 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-class Listeners:
-    """Our listening sockets, by transport."""
-
-    def __init__(self, listeners: tuple[Listener, ...]) -> None:
-        self._all = listeners
-        self._transports = frozenset(listener.transport for listener in listeners)
-
-    def has(self, transport: TransportName) -> bool:
-        """Whether we listen on `transport` at all."""
-        return transport in self._transports
-
-    def choices(self, preferred: TransportName) -> tuple[TransportName, ...]:
-        """The transports among which DNS may choose, `preferred` first."""
-        others = [name for name in ("udp", "tcp", "tls") if name in self._transports and name != preferred]
-        return (preferred, *(_TRANSPORTS[name] for name in others))
-
-    def default_transport(self) -> TransportName:
-        """What to use when a URI names none: UDP where we have it, else our first listener's."""
-        if "udp" in self._transports or not self._all:
-            return "udp"
-        return self._all[0].transport
-
-    def for_transport(self, transport: TransportName, local: Address | None = None, towards: str = "") -> Listener:
-        """The listener that speaks for `transport`: the one bound to `local` if there is one, else the first that can reach `towards`.
-
-        A transport without a listener is spoken for by its nearest relative. Raises LocalProtocolError without any listener.
-        """
-        own = [listener for listener in self._all if listener.transport == transport]
-        if local is not None:
-            for listener in own:
-                if _is_bound_to(listener, local):
-                    return listener
-        if not own:
-            own = [listener for listener in self._all if listener.transport == ("tcp" if transport in ("tls", "wss") else "udp")]
-        for listener in own:
-            if _can_reach(listener, towards):
-                return listener
-        if not self._all:
-            raise LocalProtocolError("there is no listener, so no address to put into Via and Contact")
-        return own[0] if own else self._all[0]
-
-    def via(
-        self, transport: TransportName, branch: str, local: Address | None = None, local_host: str | None = None, towards: str = ""
-    ) -> str:
-        """A Via value for a request of ours to the address `towards`; `rport` is always asked for."""
-        public = _public(self.for_transport(transport, local, towards), local, local_host, towards)
-        return f"SIP/2.0/{transport.upper()} {bracketed(public.host)}:{public.port};branch={branch};rport"
-
-    def contact(
-        self, transport: TransportName, user: str, local: Address | None = None, local_host: str | None = None, towards: str = ""
-    ) -> str:
-        """A Contact value under which the peer at `towards` can reach us over `transport`."""
-        public = _public(self.for_transport(transport, local, towards), local, local_host, towards)
-        at = f"{user}@" if user else ""
-        suffix = "" if transport == "udp" else f";transport={'ws' if transport == 'wss' else transport}"
-        return f"<sip:{at}{bracketed(public.host)}:{public.port}{suffix}>"
-
-
-def _is_bound_to(listener: Listener, local: Address) -> bool:
-    bound = listener.bound
-    return bound.port == local.port and (bound.host == local.host or (bound.host in _WILDCARDS and _can_reach(listener, local.host)))
-
-
-def _can_reach(listener: Listener, towards: str) -> bool:
-    """Whether the listener's socket has the family of that address; `::` has both."""
-    return not is_address(towards) or listener.bound.host == "::" or is_same_family(listener.bound.host, towards)
-
-
-def is_same_family(one: str, other: str) -> bool:
-    """Whether both are IPv6 addresses or neither is."""
-    return (":" in one) == (":" in other)
-
-
-def _public(listener: Listener, local: Address | None, local_host: str | None, towards: str) -> Address:
-    """The listener's public address; where that is a wildcard, the address that this call is known to use.
-
-    Always of the peer's family: an IPv4 address in front of a NAT is of no use to a peer that has come by IPv6.
-    """
-    candidates = [listener.public.host, local_host or "", local.host if local is not None else ""]
-    named = [host for host in candidates if host not in _WILDCARDS]
-    fitting = [host for host in named if not is_address(towards) or not is_address(host) or is_same_family(host, towards)]
-    return Address((fitting or named or [listener.public.host])[0], listener.public.port)
 
 
 def is_loose(route: str) -> bool:

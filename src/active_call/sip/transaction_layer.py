@@ -23,9 +23,9 @@ from active_call.sip.client_transaction import (
 from active_call.sip.events import EndpointConfig, Flow, Target, Transmit
 from active_call.sip.headers import with_via_received
 from active_call.sip.left_invite import LeftInvite
+from active_call.sip.listeners import Listeners, Reflections
 from active_call.sip.message import Request, Response
 from active_call.sip.next_hops import HopFinder
-from active_call.sip.routing import Listeners
 from active_call.sip.server_transaction import ServerInviteTransaction, ServerRequestTransaction, ServerTransaction
 from active_call.sip.timers import Timers
 
@@ -48,7 +48,8 @@ class TransactionLayer:
         self.config = config
         self.randomness = randomness
         self.timers = Timers()
-        self.listeners = Listeners(config.listeners)
+        self.reflections = Reflections()
+        self.listeners = Listeners(config.listeners, self.reflections)
         self.transmits: list[Transmit] = []
         self.hops = HopFinder()
         self._n_transmits = 0
