@@ -4,7 +4,8 @@ In: a `LookUp`. Out: targets with addresses, in the order in which they are to b
 
 1. in the hosts file, which also settles that nobody asks the DNS for services of that name;
 2. by the system's resolver alone (getaddrinfo): names without a dot, `.local`, and all names where there is no name server;
-3. in the DNS; where that knows no address, by the system's resolver after all.
+3. nowhere, if it ends in `.invalid` (RFC 6761), as browsers' Contacts do (RFC 7118);
+4. in the DNS; where that knows no address, by the system's resolver after all.
 """
 
 from __future__ import annotations
@@ -108,6 +109,8 @@ class Resolver:
 
     def _steps(self, look_up: LookUp) -> Steps:
         port = look_up.port
+        if look_up.host.rstrip(".").lower().endswith(".invalid"):
+            raise TransportError("names under .invalid lead nowhere", where=look_up.host)
         if port is None and self._is_outside_dns(look_up.host):
             port = DEFAULT_PORTS[look_up.transports[0]]
         return locate(look_up.host, port, look_up.transports, self._uniform)

@@ -24,6 +24,7 @@ from active_call.base.world import Clock
 from active_call.net.addresses import is_ip
 from active_call.net.locating import DEFAULT_PORTS
 from active_call.net.sip_sockets import Accepted, StreamConnection, StreamOwner, describe_failure
+from active_call.net.sip_websocket import WebSocketConnection, client_protocol, server_protocol
 from active_call.sip.events import Address, Flow, Target, Transmit, TransportName
 
 CONNECT_DEADLINE_S = 3.5
@@ -33,13 +34,13 @@ SHUTDOWN_DEADLINE_S = 2.0
 SILENT_CONNECTION_S = 30.0
 """An accepted connection that has sent nothing for so long is closed."""
 KEEPALIVE_S = 30.0
-PING = b"\r\n\r\n"
-"""RFC 5626 §3.5.1."""
 MAX_WAITING = 1000
 """Transmits that wait for one connection to be opened."""
 
 MAX_NAMES = 1024
 """Addresses of which it is remembered by which name they were reached."""
+
+SECURE: tuple[TransportName, ...] = ("tls", "wss")
 
 Place = tuple[TransportName, str, int]
 Key = tuple[TransportName, str, int, str]
@@ -146,18 +147,20 @@ class Connections:
 
     async def _open(self, key: Key) -> StreamConnection:
         transport, host, port, name = key
-        connection = self._new_connection(transport, is_outgoing=True)
+        connection = self._new_connection(transport, key)
         tls: dict[str, Any] = {}
-        if transport == "tls":
+        if transport in SECURE:
             # The name as the URI gives it is both SNI and what the certificate must hold (RFC 5922 §7.1); an address is checked as such.
             tls = {"ssl": self._client_tls, "server_hostname": name or host, "ssl_shutdown_timeout": SHUTDOWN_DEADLINE_S}
         try:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
                 await asyncio.get_running_loop().create_connection(lambda: connection, host, port, **tls)
+                if isinstance(connection, WebSocketConnection):
+                    await connection.opened.wait()
         finally:
             self._in_handshake.discard(connection.id)
         if connection.flow is None or not connection.is_open:
-            raise ConnectionResetError("closed by the peer")
+            raise ConnectionResetError(connection.why_closed or "closed by the peer")
         return connection
 
     def _opened(self, key: Key, connection: StreamConnection, dialling: _Dialling) -> None:
@@ -178,7 +181,7 @@ class Connections:
     def _key_of(self, target: Target) -> Key:
         address = address_of(target)
         place = target.transport, address.host, address.port
-        if target.transport != "tls":
+        if target.transport not in SECURE:
             return *place, ""
         name = target.name if target.name is not None else self._names.get(place, "")
         return *place, "" if is_ip(name) else name.lower().rstrip(".")
@@ -192,12 +195,12 @@ class Connections:
             fields = {"why": "too many connections", "limit": self._max_connections, "remote": accepted.remote.host}
             self._log.warning("connection dropped", extra=fields)
             return
-        connection = self._new_connection(transport, is_outgoing=False)
+        connection = self._new_connection(transport)
         self._spawn(self._welcome(accepted, connection, transport), f"sip accept {transport} {accepted.remote.host}")
 
     async def _welcome(self, accepted: Accepted, connection: StreamConnection, transport: TransportName) -> None:
         tls: dict[str, Any] = {}
-        if transport == "tls":
+        if transport in SECURE:
             tls = {
                 "ssl": self._server_tls,
                 "ssl_handshake_timeout": HANDSHAKE_DEADLINE_S,
@@ -212,10 +215,16 @@ class Connections:
         finally:
             self._in_handshake.discard(connection.id)
 
-    def _new_connection(self, transport: TransportName, *, is_outgoing: bool) -> StreamConnection:
+    def _new_connection(self, transport: TransportName, dialled: Key | None = None) -> StreamConnection:
         self._n_opened += 1
         self._in_handshake.add(self._n_opened)
-        return StreamConnection(self, self._n_opened, transport, self._clock.now(), is_outgoing=is_outgoing)
+        number, now, is_outgoing = self._n_opened, self._clock.now(), dialled is not None
+        if transport not in ("ws", "wss"):
+            return StreamConnection(self, number, transport, now, is_outgoing=is_outgoing)
+        if dialled is None:
+            return WebSocketConnection(self, number, transport, now, server_protocol(), is_outgoing=False)
+        protocol = client_protocol(dialled[3] or dialled[1], dialled[2], is_secure=transport == "wss")
+        return WebSocketConnection(self, number, transport, now, protocol, is_outgoing=True)
 
     # -- what connections tell (StreamOwner)
 
@@ -233,6 +242,12 @@ class Connections:
     def on_stream_data(self, connection: StreamConnection, data: bytes) -> None:
         self._owner.on_stream_data(connection, data)
 
+    def on_stream_message(self, connection: StreamConnection, data: bytes) -> None:
+        self._owner.on_stream_message(connection, data)
+
+    def on_stream_refused(self, connection: StreamConnection, rule: str) -> None:
+        self._owner.on_stream_refused(connection, rule)
+
     def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
         known = self._by_id.pop(connection.id, None) is not None
         for key in [key for key, kept in self._by_key.items() if kept is connection]:
@@ -247,10 +262,11 @@ class Connections:
     def handle_timeout(self, now: float) -> None:
         """Ping what we opened (RFC 5626 §4.4.1), close what was opened to us and never spoke. To be called every few seconds."""
         for connection in list(self._by_id.values()):
+            if (connection.is_outgoing or connection.is_message_based) and now - connection.last_sent_at >= KEEPALIVE_S:
+                connection.ping(now)
             if connection.is_outgoing:
-                if now - connection.last_sent_at >= KEEPALIVE_S:
-                    connection.send(PING, now)
-            elif not connection.has_spoken and now - connection.opened_at >= SILENT_CONNECTION_S:
+                continue
+            if not connection.has_spoken and now - connection.opened_at >= SILENT_CONNECTION_S:
                 self._log.info("connection closed", extra={"why": "it never sent anything", "connection_id": connection.id})
                 connection.close("it never sent anything")
 

@@ -216,6 +216,18 @@ class SipDriver:
         finally:
             self._pump()
 
+    def on_stream_message(self, connection: StreamConnection, data: bytes) -> None:
+        """A whole message on a WebSocket connection."""
+        if connection.flow is None or self._is_closed:
+            return
+        try:
+            self._endpoint.receive_datagram(data, connection.flow, self._clock.now())
+        finally:
+            self._pump()
+
+    def on_stream_refused(self, connection: StreamConnection, rule: str) -> None:
+        """A connection is closed because it breaks a rule."""
+
     def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
         """A stream connection is gone."""
         if connection.flow is None or self._is_closed:
@@ -365,15 +377,13 @@ class SipDriver:
             udp = UdpSocket(bind_socket(socket.SOCK_DGRAM, spec.host, spec.port), self._on_datagram, self._log)
             self._udp.append(udp)
             bound = udp.bound
-        elif spec.transport in ("tcp", "tls"):
-            if spec.transport == "tls" and self._server_tls is None:
-                raise ConfigError("tls_port", "TLS needs a certificate and its key")
+        else:
+            if spec.transport in ("tls", "wss") and self._server_tls is None:
+                raise ConfigError(f"{spec.transport}_port", "TLS needs a certificate and its key")
             sock = bind_socket(socket.SOCK_STREAM, spec.host, spec.port)
             listener = StreamListener(sock, lambda accepted: self._connections.accept(accepted, spec.transport), self._log)
             self._listeners.append(listener)
             bound = listener.bound
-        else:
-            raise TransportError(f"SIP over {spec.transport} does not listen on a socket of its own", where=f"{spec.host}:{spec.port}")
         public_host = spec.public_host or bound.host
         self._log_started(spec.transport, bound)
         return Listener(spec.transport, bound, Address(public_host, bound.port))

@@ -168,6 +168,10 @@ def _listen_specs(config: Config) -> list[ListenSpec]:
     specs = [ListenSpec("udp", config.addr, config.udp_port, public_ip), ListenSpec("tcp", config.addr, config.udp_port, public_ip)]
     if config.tls_port is not None:
         specs.append(ListenSpec("tls", config.addr, config.tls_port, public_ip))
+    if config.ws_port is not None:
+        specs.append(ListenSpec("ws", config.addr, config.ws_port, public_ip))
+    if config.wss_port is not None:
+        specs.append(ListenSpec("wss", config.addr, config.wss_port, public_ip))
     return specs
 
 
@@ -194,7 +198,7 @@ def _certificate(config: Config) -> CertificateFiles | None:
 
 
 def _server_tls(config: Config) -> ssl.SSLContext | None:
-    if config.tls_port is None or config.tls_cert_file is None:
+    if (config.tls_port is None and config.wss_port is None) or config.tls_cert_file is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

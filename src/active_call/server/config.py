@@ -51,6 +51,10 @@ class Config(values.Section):
     """SIP over UDP, and over TCP on the same port. 0 takes any free one."""
     tls_port: values.Port | None = None
     """SIP over TLS; needs `tls_cert_file` and `tls_key_file`."""
+    ws_port: values.Port | None = None
+    """SIP over WebSocket (RFC 7118)."""
+    wss_port: values.Port | None = None
+    """SIP over WebSocket and TLS, with the certificate of TLS."""
     tls_cert_file: str | None = None
     """Certificate chain in PEM, served to peers; read again when it changes."""
     tls_key_file: str | None = None

@@ -41,7 +41,7 @@ from active_call.sip.events import (
     Transmit,
     TransportName,
 )
-from active_call.sip.framing import PONG_BYTES, Ping, StreamFramer
+from active_call.sip.framing import PING_BYTES, PONG_BYTES, Ping, StreamFramer
 from active_call.sip.grammar import is_token
 from active_call.sip.headers import Headers, format_name_addr
 from active_call.sip.listeners import Listeners
@@ -67,8 +67,10 @@ class Endpoint:
     # -- inputs -------------------------------------------------------------------------------------------------------------------------
 
     def receive_datagram(self, data: bytes, flow: Flow, now: float) -> None:
-        """One UDP datagram or WebSocket message. Blank ones keep NAT bindings open and mean nothing."""
+        """One UDP datagram or WebSocket message. Blank ones keep NAT bindings open; a ping over WebSocket is answered (RFC 5626 §3.5.1)."""
         if not data.strip(b"\r\n\t \0"):
+            if flow.connection_id is not None and data == PING_BYTES:
+                self._core.layer.transmit(PONG_BYTES, flow)
             return
         if len(data) > self._core.config.max_message_bytes:
             self._core.drop(flow, "too_large", f"{len(data)} bytes")

@@ -57,6 +57,8 @@ def transport_of(uri: Uri, default: TransportName) -> TransportName:
 def target_of(uri: Uri, transport: TransportName, flow: Flow | None = None) -> Target:
     """The next hop that `uri` names. `flow` goes along when it is a connection of the same transport."""
     host = (uri.parameters.get("maddr") or uri.host).strip("[]")
+    if flow is not None and {flow.transport, transport} == {"ws", "wss"}:
+        transport = flow.transport  # a URI says `ws` for both (RFC 7118 §5.3)
     usable = flow if flow is not None and flow.transport == transport and flow.connection_id is not None else None
     return Target(transport, host, uri.port, usable, any_transport=_leaves_transport_open(uri) and not is_address(host))
 
