@@ -115,6 +115,7 @@ def running_server(
     handler: str | None = None,
     environment: dict[str, str] | None = None,
     tls: str = "tls_verify = false",
+    addr: str = "127.0.0.1",
 ) -> Iterator[Server]:
     """Start `active-call serve` in `folder` with a playbook (or several by name, `main.md` being the default one).
 
@@ -127,7 +128,7 @@ def running_server(
     write_development_certificate(folder / "cert.pem", folder / "key.pem", ["127.0.0.1", "localhost"])
     udp_port, tls_port, http_port = free_port(), free_port(), free_port()
     config = f"""
-addr = "127.0.0.1"
+addr = "{addr}"
 udp_port = {udp_port}
 tls_port = {tls_port}
 tls_cert_file = "cert.pem"

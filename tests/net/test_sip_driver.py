@@ -20,7 +20,18 @@ from active_call.net import sip_connections
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import CertificateFiles, ListenSpec, SipDriver
 from active_call.server.certificate import write_development_certificate
-from active_call.sip.events import Address, CallConfirmed, CallHandle, Flow, Listener, SipEvent, Target, Transmit
+from active_call.sip.events import (
+    Address,
+    CallConfirmed,
+    CallHandle,
+    Flow,
+    Listener,
+    LookUp,
+    SipEvent,
+    Target,
+    Transmit,
+    TransportName,
+)
 
 DEADLINE_S = 10.0
 
@@ -34,6 +45,7 @@ class FakeCore:
         self.timeout_at: float | None = None
         self.transmits: list[Transmit] = []
         self.closes: list[Flow] = []
+        self.look_ups: list[LookUp] = []
         self.events: list[SipEvent] = []
         self.echo = False
         self.n_sent = 0
@@ -78,6 +90,16 @@ class FakeCore:
         taken, self.closes = self.closes, []
         return taken
 
+    def take_look_ups(self) -> list[LookUp]:
+        taken, self.look_ups = self.look_ups, []
+        return taken
+
+    def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None:
+        self.inputs.put_nowait(("hops", look_up_id, hops, reason))
+
+    def refresh_registrations(self, now: float) -> None:
+        self.inputs.put_nowait(("refresh", now))
+
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None:
         self.listeners = listeners
 
@@ -111,6 +133,34 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
     return files
 
 
+class NoDns:
+    has_servers = False
+
+    def known(self, name: str, kind: str) -> None:
+        return None
+
+    async def ask(self, name: str, kind: str) -> tuple[Any, ...]:
+        raise AssertionError("there is nobody to ask")
+
+
+class NoSystem:
+    async def addresses(self, name: str) -> tuple[str, ...]:
+        raise OSError("no such name")
+
+
+class FakeHosts:
+    def __init__(self, names: dict[str, tuple[str, ...]]) -> None:
+        self._names = names
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        return self._names.get(name, ())
+
+
+def named(transport: TransportName, name: str, address: Address) -> Target:
+    """A place that was found for a name."""
+    return Target(transport, address.host, address.port, name=name)
+
+
 def client_context(certificate: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(certificate))
 
@@ -130,13 +180,8 @@ def drive(certificate: CertificateFiles) -> Drive:
 
     @asynccontextmanager
     async def start(
-        *, hosts: dict[str, list[Address]] | None = None, files: CertificateFiles = certificate, **options: Any
+        *, hosts: dict[str, tuple[str, ...]] | None = None, files: CertificateFiles = certificate, **options: Any
     ) -> AsyncIterator[Driven]:
-        async def look_up(host: str, port: int | None, transport: str) -> list[Address]:
-            if hosts is None or host not in hosts:
-                raise OSError("no such name")
-            return hosts[host]
-
         core = FakeCore()
         events: list[SipEvent] = []
         options.setdefault("client_tls", client_context(certificate.certificate))
@@ -144,7 +189,7 @@ def drive(certificate: CertificateFiles) -> Drive:
         driver = SipDriver(
             core,
             SystemClock(),
-            Resolver(look_up=look_up),
+            Resolver(dns=NoDns(), hosts=FakeHosts(hosts or {}), system=NoSystem()),
             server_tls=server_context(files),
             certificate=files,
             logger=logging.getLogger("test.sip"),
@@ -287,14 +332,21 @@ def test_datagram_that_cannot_be_sent_is_reported(run: LoopRunner, drive: Drive)
     run(body)
 
 
-def test_datagrams_to_a_name_keep_their_order_while_it_is_resolved(run: LoopRunner, drive: Drive) -> None:
+def test_names_are_looked_up_for_the_core_with_our_address_towards_each_place(run: LoopRunner, drive: Drive) -> None:
     async def body() -> None:
-        hosts: dict[str, list[Address]] = {}
-        async with drive(hosts=hosts) as near, drive() as far:
-            hosts["trunk.example.com"] = [Address("::1", 9), far.bound["udp"]]
-            for index in range(5):
-                near.send(b"%d" % index, Target("udp", "trunk.example.com"))
-            assert [(await far.core.next_input("datagram"))[0] for _ in range(5)] == [b"0", b"1", b"2", b"3", b"4"]
+        async with drive(hosts={"trunk.example.com": ("::1", "127.0.0.1", "127.0.0.2")}) as driven:
+
+            def ask(now: float) -> None:
+                driven.core.look_ups.append(LookUp(1, "trunk.example.com", 5070, ("udp",)))
+                driven.core.look_ups.append(LookUp(2, "nowhere.invalid", None, ("tls", "udp")))
+
+            driven.driver.run(ask)
+            # Known without a question, so answered at once; a family that no socket of ours has is left out.
+            found = tuple(Target("udp", f"127.0.0.{n}", 5070, name="trunk.example.com", local="127.0.0.1") for n in (1, 2))
+            assert await driven.core.next_input("hops") == (1, found, "")
+            look_up_id, hops, reason = await driven.core.next_input("hops")
+            assert (look_up_id, hops) == (2, ())
+            assert "nowhere.invalid" in reason
 
     run(body)
 
@@ -368,16 +420,13 @@ def test_connection_is_opened_once_and_reused_for_its_name_and_its_address(
     run: LoopRunner, drive: Drive, certificate: CertificateFiles
 ) -> None:
     async def body() -> None:
-        hosts: dict[str, list[Address]] = {}
-        async with peer(server_context(certificate)) as far, drive(hosts=hosts) as driven:
-            hosts["trunk.example.com"] = [far.address]
-            port = far.address.port
+        async with peer(server_context(certificate)) as far, drive() as driven:
             # All three are asked for before the first handshake is over.
             for data in (b"one", b"two"):
-                driven.send(data, Target("tls", "trunk.example.com", port))
+                driven.send(data, named("tls", "trunk.example.com", far.address))
             assert await far.get(6) == b"onetwo"
-            driven.send(b"six", Target("tls", "Trunk.Example.com", port))
-            driven.send(b"ten", Target("tls", "127.0.0.1", port))
+            driven.send(b"six", named("tls", "Trunk.Example.com", far.address))
+            driven.send(b"ten", Target("tls", "127.0.0.1", far.address.port))
             assert await far.get(6) == b"sixten"
             assert len(far.writers) == 1
             assert far.names == ["trunk.example.com"]
@@ -392,12 +441,10 @@ def test_tls_to_another_name_on_the_same_address_is_verified_anew_rfc5922(
     run: LoopRunner, drive: Drive, certificate: CertificateFiles
 ) -> None:
     async def body() -> None:
-        hosts: dict[str, list[Address]] = {}
-        async with peer(server_context(certificate)) as far, drive(hosts=hosts) as driven:
-            hosts["trunk.example.com"] = hosts["evil.example.com"] = [far.address]
-            driven.send(b"one", Target("tls", "trunk.example.com", far.address.port))
+        async with peer(server_context(certificate)) as far, drive() as driven:
+            driven.send(b"one", named("tls", "trunk.example.com", far.address))
             assert await far.get(3) == b"one"
-            refused = driven.send(b"two", Target("tls", "evil.example.com", far.address.port))
+            refused = driven.send(b"two", named("tls", "evil.example.com", far.address))
             transmit_id, reason = await driven.core.next_input("failed")
             assert transmit_id == refused
             assert "certificate is not accepted" in reason
@@ -410,13 +457,11 @@ def test_lost_tls_connection_is_dialled_again_by_its_name(run: LoopRunner, drive
     async def body() -> None:
         files = CertificateFiles(tmp_path / "c.pem", tmp_path / "k.pem")
         write_development_certificate(files.certificate, files.key, ["edge.example.com"])
-        hosts: dict[str, list[Address]] = {}
-        async with peer(server_context(files)) as far, drive(hosts=hosts, client_tls=client_context(files.certificate)) as driven:
+        async with peer(server_context(files)) as far, drive(client_tls=client_context(files.certificate)) as driven:
             by_address = Target("tls", "127.0.0.1", far.address.port)
             refused = driven.send(b"never", by_address)
             assert (await driven.core.next_input("failed"))[0] == refused
-            hosts["edge.example.com"] = [far.address]
-            driven.send(b"INVITE", Target("tls", "edge.example.com", far.address.port))
+            driven.send(b"INVITE", named("tls", "edge.example.com", far.address))
             assert await far.get(6) == b"INVITE"
             far.writers[-1].transport.abort()
             assert (await driven.core.next_input("lost"))[0].remote == far.address
@@ -432,25 +477,19 @@ def test_unverified_tls_is_possible_when_asked_for(run: LoopRunner, drive: Drive
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        hosts: dict[str, list[Address]] = {}
-        async with peer(server_context(certificate)) as far, drive(hosts=hosts, client_tls=context) as driven:
-            hosts["evil.example.com"] = [far.address]
-            driven.send(b"one", Target("tls", "evil.example.com", far.address.port))
+        async with peer(server_context(certificate)) as far, drive(client_tls=context) as driven:
+            driven.send(b"one", named("tls", "evil.example.com", far.address))
             assert await far.get(3) == b"one"
 
     run(body)
 
 
-def test_refused_connection_tries_the_next_address_then_reports(run: LoopRunner, drive: Drive) -> None:
+def test_refused_connection_is_reported_for_all_that_waited(run: LoopRunner, drive: Drive) -> None:
     async def body() -> None:
-        hosts: dict[str, list[Address]] = {}
         async with peer() as gone:
             dead = gone.address
-        async with peer() as far, drive(hosts=hosts) as driven:
-            hosts["trunk.example.com"] = [dead, far.address]
-            driven.send(b"one", Target("tcp", "trunk.example.com"))
-            assert await far.get(3) == b"one"
-            failed = {driven.send(data, Target("tcp", dead.host, dead.port)) for data in (b"a", b"b")}
+        async with drive() as driven:
+            failed = {driven.send(data, named("tcp", "trunk.example.com", dead)) for data in (b"a", b"b")}
             first, reason = await driven.core.next_input("failed")
             second, _ = await driven.core.next_input("failed")
             assert {first, second} == failed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from active_call.sip.endpoint import Endpoint
-from active_call.sip.events import Address, EndpointConfig, Flow, Listener, SipEvent, Transmit
+from active_call.sip.events import Address, EndpointConfig, Flow, Listener, SipEvent, Target, Transmit
 
 US = Address("198.51.100.1", 5060)
 PEER = Address("192.0.2.9", 5060)
@@ -158,6 +158,7 @@ class Bench:
         default_factory=lambda: EndpointConfig(listeners=listeners("udp", "tcp", "tls"), user_agent="active-call")
     )
     flow: Flow = UDP
+    resolves: bool = True
 
     def __post_init__(self) -> None:
         self.now = 1000.0
@@ -167,6 +168,9 @@ class Bench:
         self.events: list[SipEvent] = []
 
     def drain(self) -> None:
+        for question in self.endpoint.take_look_ups() if self.resolves else ():
+            # A resolver that finds one place, whatever it is asked: the name itself.
+            self.endpoint.handle_look_up(question.id, (Target(question.transports[0], question.host, question.port),), "", self.now)
         for transmit in self.endpoint.take_transmits():
             message = read(transmit.data, transmit)
             message.at = self.now

@@ -16,6 +16,7 @@ from active_call.legs.sip_media import LegMedia, MediaSettings
 from active_call.media.client import MediaPool
 from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
 from active_call.net.resolver import Resolver
+from active_call.sdp.description import parse_description
 from active_call.sip import events as sip
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.headers import parse_name_addr
@@ -90,6 +91,9 @@ class SipGateway:
                     self._on_registration(event)
                 case sip.MessageDropped(flow, why, detail):
                     log.info("message dropped", extra={"why": why, "detail": detail, "peer": f"{flow.remote.host}:{flow.remote.port}"})
+                case sip.PublicAddressSeen(transport, address, peer):
+                    fields = {"transport": transport, "address": address.host, "port": address.port or "", "peer": peer.host}
+                    log.info("public address learnt from a response", extra=fields)
                 case _:
                     leg = self._legs.get(event.call) if event.call is not None else None
                     if leg is not None:
@@ -108,10 +112,9 @@ class SipGateway:
             log.warning("call refused", extra={"why": "no trunk allows this address", "peer": event.flow.remote.host})
             self.run(lambda endpoint, now: endpoint.reject(event.call, 403, "Forbidden", now))
             return
-        public_ip = self.settings.external_ip or self._own_ip(event.flow.remote.host)
         leg = SipLeg(
             self,
-            self._sound(public_ip),
+            self._sound(self.own_address_for(_address_to_face(event))),
             caller=_plain_uri(event.request.headers.get("From") or ""),
             callee=_plain_uri(event.request.headers.get("To") or ""),
             incoming=event,
@@ -142,8 +145,9 @@ class SipGateway:
         if chosen is not None and chosen.username:
             credentials = (sip.Credentials(chosen.username, chosen.password or "", chosen.realm), *credentials)
         user = credentials[0].username if credentials else "active-call"
-        transport = uri.transport or ("tls" if uri.scheme == "sips" or (srtp and self.settings.has_tls) else "udp")
-        local_host = self.settings.external_ip or self._own_ip(await self._address_of(uri))
+        transport = uri.transport or ("tls" if uri.scheme == "sips" or (srtp and self.settings.has_tls) else None)
+        local_host = self.own_address_for(await self._address_of(uri, transport or "udp"))
+        leg.speak_from(local_host)
         invite = sip.OutboundInvite(
             to_uri=str(uri),
             from_uri=_caller_uri(option.caller, user, uri, local_host),
@@ -156,16 +160,19 @@ class SipGateway:
         )
         return invite, srtp
 
-    async def _address_of(self, uri: Uri) -> str:
+    async def _address_of(self, uri: Uri, transport: str) -> str:
         """Some address of the callee's host, to learn which of our own it will see."""
         if is_ip(uri.host):
             return uri.host
-        addresses = await self._resolver.resolve(sip.Target("udp", uri.host, uri.port))
-        return addresses[0].host
+        return (await self._resolver.resolve(sip.LookUp(0, uri.host, uri.port, (transport,))))[0].host  # type: ignore[arg-type]
 
     def own_address_for(self, host: str) -> str:
         """The address that `host` is told as ours; for a name that is not resolved here, the one that faces the world."""
-        return self.settings.external_ip or self._own_ip(host if is_ip(host) else SOMEWHERE_PUBLIC)
+        external_ip = self.settings.external_ip
+        towards = host.strip("[]") if is_ip(host) else ""
+        if external_ip is not None and (not towards or (":" in external_ip) == (":" in towards)):
+            return external_ip
+        return self.endpoint.address_seen_by(towards or SOMEWHERE_PUBLIC) or self._own_ip(towards or SOMEWHERE_PUBLIC)
 
     def _own_ip(self, remote_host: str) -> str:
         bound = self.settings.media.bind_ip
@@ -196,6 +203,20 @@ def _caller_uri(caller: str | None, user: str, callee: Uri, local_host: str) -> 
         return f"sip:{caller}"
     host = callee.host if not is_ip(callee.host) else local_host
     return f"sip:{caller or user}@{f'[{host}]' if ':' in host else host}"
+
+
+def _address_to_face(event: sip.IncomingCall) -> str:
+    """The caller's address; that of its sound where it has the other family, since sound is answered in its own."""
+    caller = event.flow.remote.host
+    try:
+        description = parse_description(event.sdp or b"")
+        addresses = [description.address_of(section) or "" for section in description.media]
+    except ParseError:
+        return caller
+    offered = [address for address in addresses if is_ip(address) and not is_wildcard(address)]
+    if not offered or any((":" in address) == (":" in caller) for address in offered):
+        return caller
+    return offered[0]
 
 
 def _is_under(host: str, realm_host: str) -> bool:

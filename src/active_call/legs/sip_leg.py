@@ -97,6 +97,10 @@ class SipLeg:
     def allows(self, method: str) -> bool:
         return not self._allowed or method in self._allowed
 
+    def speak_from(self, own_address: str) -> None:
+        """Describe our sound at that address of ours; before the offer."""
+        self._sound.public_ip = own_address
+
     async def open_media(self, near: MediaStream | None = None) -> MediaStream:
         return await self._sound.open(self._report, near)
 

@@ -35,7 +35,7 @@ class LegMedia:
         self._pool = pool
         self._settings = settings
         self._randomness = randomness
-        self._public_ip = public_ip
+        self.public_ip = public_ip
         self._session_id = int(randomness.token(4), 16)
         self._version = 0
         self._described = b""
@@ -51,8 +51,14 @@ class LegMedia:
     async def open(self, on_report: Callable[[Report | StreamLost], None], near: MediaStream | None = None) -> MediaStream:
         """Reserve a stream and its port. Raises MediaError."""
         if self.stream is None:
-            self.stream = await self._pool.open_stream(on_report, bind_ip=self._settings.bind_ip, near=near)
+            self.stream = await self._pool.open_stream(on_report, bind_ip=self._bind_ip, near=near)
         return self.stream
+
+    @property
+    def _bind_ip(self) -> str:
+        """`::` stands for all addresses of both families: the call's own family is bound."""
+        bind_ip = self._settings.bind_ip
+        return "0.0.0.0" if bind_ip == "::" and ":" not in self.public_ip else bind_ip
 
     def answer(self, offer: bytes) -> bytes:
         """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed."""
@@ -138,7 +144,7 @@ class LegMedia:
     def _local(self) -> LocalMedia:
         assert self.stream is not None  # noqa: S101 (open comes first)
         suites = self._settings.srtp_suites or SUITES
-        return LocalMedia(ip=self._public_ip, port=self.stream.port, codecs=self._settings.codecs, suites=suites)
+        return LocalMedia(ip=self.public_ip, port=self.stream.port, codecs=self._settings.codecs, suites=suites)
 
     def _take_description(self, description: bytes) -> None:
         """What we describe now; the version of o= counts changes only, and refused offers make none (RFC 3264 section 8)."""

@@ -4,11 +4,11 @@ In: targets with bytes for them, accepted sockets, the time. Out: bytes on conne
 owner. Which connection a target may use:
 
 1. its own flow, while that lives (RFC 5626);
-2. one that was opened for the same transport, host and port (RFC 3261 §18, RFC 5923);
-3. for an address literal, one to that very address: carriers name their edge by address in Record-Route, where a new TLS connection
-   could not be verified, while the one that stands was, by name. Another *name* with the same address is not enough (RFC 5922 §5);
-4. a new one, to each resolved address in turn. An address literal that was reached by a name before is verified by that name again, so
-   that a dialogue survives the loss of its connection.
+2. one to that very address and port, by the same transport (RFC 3261 §18, RFC 5923). Over TLS it must also be the connection of the same
+   name (RFC 5922 §5); but an address literal may use any: carriers name their edge by address in Record-Route, where a new TLS connection
+   could not be verified, while the one that stands was, by name;
+3. a new one. An address that was reached by a name before is verified by that name again, so that a dialogue survives the loss of its
+   connection.
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from active_call.base.errors import TransportError
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip
-from active_call.net.resolver import DEFAULT_PORTS, Resolver
+from active_call.net.locating import DEFAULT_PORTS
 from active_call.net.sip_sockets import Accepted, StreamConnection, StreamOwner, describe_failure
+from active_call.net.sip_websocket import WebSocketConnection, client_protocol, server_protocol
 from active_call.sip.events import Address, Flow, Target, Transmit, TransportName
 
-CONNECT_DEADLINE_S = 4.0
-"""For one address, TCP and TLS together; carriers ask to try the next address after 4 s."""
+CONNECT_DEADLINE_S = 3.5
+"""TCP and TLS together: the core gives an address up after 4 s (`EndpointConfig.next_hop_after_s`), and should be told why by then."""
 HANDSHAKE_DEADLINE_S = 5.0
 SHUTDOWN_DEADLINE_S = 2.0
 SILENT_CONNECTION_S = 30.0
 """An accepted connection that has sent nothing for so long is closed."""
 KEEPALIVE_S = 30.0
-PING = b"\r\n\r\n"
-"""RFC 5626 §3.5.1."""
 MAX_WAITING = 1000
 """Transmits that wait for one connection to be opened."""
 
 MAX_NAMES = 1024
 """Addresses of which it is remembered by which name they were reached."""
 
-Key = tuple[TransportName, str, int]
+SECURE: tuple[TransportName, ...] = ("tls", "wss")
+
+Place = tuple[TransportName, str, int]
+Key = tuple[TransportName, str, int, str]
+"""A place and the name by which it was verified, empty where nothing was."""
 Failed = Callable[[int, str], None]
 
 
@@ -60,7 +62,6 @@ class Connections:
         self,
         owner: StreamOwner,
         clock: Clock,
-        resolver: Resolver,
         *,
         server_tls: ssl.SSLContext | None,
         client_tls: ssl.SSLContext,
@@ -70,7 +71,6 @@ class Connections:
     ) -> None:
         self._owner = owner
         self._clock = clock
-        self._resolver = resolver
         self._server_tls = server_tls
         self._client_tls = client_tls
         self._max_connections = max_connections
@@ -78,7 +78,8 @@ class Connections:
         self._log = logger
         self._by_id: dict[int, StreamConnection] = {}
         self._by_key: dict[Key, StreamConnection] = {}
-        self._names: dict[Key, str] = {}
+        self._by_place: dict[Place, StreamConnection] = {}
+        self._names: dict[Place, str] = {}
         self._dialling: dict[Key, _Dialling] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_handshake: set[int] = set()
@@ -100,8 +101,11 @@ class Connections:
         """Send to a next hop, over a connection that stands or a new one. Failures are reported by `on_failed`."""
         if target.flow is not None and self.send_on(target.flow, transmit.data):
             return
-        key = _key_of(target)
-        connection = self._by_key.get(key)
+        if not is_ip(target.host):
+            self._on_failed(transmit.id, f"{target.host}: the connection is gone, and the name was not resolved")
+            return
+        key = self._key_of(target)
+        connection = self._by_key.get(key) if key[3] and target.name is not None else self._by_place.get(key[:3])
         if connection is not None and connection.send(transmit.data, self._clock.now()):
             return
         if self._is_closed:
@@ -110,7 +114,7 @@ class Connections:
         dialling = self._dialling.get(key)
         if dialling is None:
             dialling = self._dialling[key] = _Dialling()
-            self._spawn(self._dial(key, target, dialling), f"sip connect {key[0]} {key[1]}:{key[2]}")
+            self._spawn(self._dial(key, dialling), f"sip connect {key[0]} {key[1]}:{key[2]}")
         if len(dialling.waiting) >= MAX_WAITING:
             self._on_failed(transmit.id, "too much waits for this connection")
             return
@@ -124,57 +128,63 @@ class Connections:
 
     # -- opening
 
-    async def _dial(self, key: Key, target: Target, dialling: _Dialling) -> None:
+    async def _dial(self, key: Key, dialling: _Dialling) -> None:
         reason = "not connected"
         try:
-            for address in await self._resolver.resolve(target):
-                try:
-                    connection = await self._open(target, address)
-                except (OSError, ssl.SSLError, ssl.CertificateError, TimeoutError) as error:
-                    reason = describe_failure(error)
-                    fields = {"transport": key[0], "host": key[1], "address": f"{address.host}:{address.port}", "reason": reason}
-                    self._log.warning("connection could not be opened", extra=fields)
-                else:
-                    self._opened(key, address, connection, dialling)
-                    return
-        except TransportError as error:
-            reason = error.reason
-            self._log.warning("next hop could not be resolved", extra={"host": target.host, "reason": reason})
+            connection = await self._open(key)
+        except (OSError, ssl.SSLError, ssl.CertificateError, TimeoutError) as error:
+            reason = describe_failure(error)
+            fields = {"transport": key[0], "host": key[3] or key[1], "address": f"{key[1]}:{key[2]}", "reason": reason}
+            self._log.warning("connection could not be opened", extra=fields)
+        else:
+            self._opened(key, connection, dialling)
+            return
         finally:
             if self._dialling.get(key) is dialling:
                 del self._dialling[key]
         for transmit in dialling.waiting:
             self._on_failed(transmit.id, f"{key[0]} {key[1]}:{key[2]}: {reason}")
 
-    async def _open(self, target: Target, address: Address) -> StreamConnection:
-        connection = self._new_connection(target.transport, is_outgoing=True)
+    async def _open(self, key: Key) -> StreamConnection:
+        transport, host, port, name = key
+        connection = self._new_connection(transport, key)
         tls: dict[str, Any] = {}
-        if target.transport == "tls":
+        if transport in SECURE:
             # The name as the URI gives it is both SNI and what the certificate must hold (RFC 5922 §7.1); an address is checked as such.
-            name = self._names.get(_key_of(target), target.host.strip("[]"))
-            tls = {"ssl": self._client_tls, "server_hostname": name, "ssl_shutdown_timeout": SHUTDOWN_DEADLINE_S}
+            tls = {"ssl": self._client_tls, "server_hostname": name or host, "ssl_shutdown_timeout": SHUTDOWN_DEADLINE_S}
         try:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
-                await asyncio.get_running_loop().create_connection(lambda: connection, address.host, address.port, **tls)
+                await asyncio.get_running_loop().create_connection(lambda: connection, host, port, **tls)
+                if isinstance(connection, WebSocketConnection):
+                    await connection.opened.wait()
         finally:
             self._in_handshake.discard(connection.id)
         if connection.flow is None or not connection.is_open:
-            raise ConnectionResetError("closed by the peer")
+            raise ConnectionResetError(connection.why_closed or "closed by the peer")
         return connection
 
-    def _opened(self, key: Key, address: Address, connection: StreamConnection, dialling: _Dialling) -> None:
+    def _opened(self, key: Key, connection: StreamConnection, dialling: _Dialling) -> None:
+        place, name = key[:3], key[3]
         self._by_key[key] = connection
-        self._by_key[key[0], address.host, address.port] = connection
-        if not is_ip(key[1]):
+        self._by_place[place] = connection
+        if name:
             if len(self._names) >= MAX_NAMES:
                 self._names.clear()
-            self._names[key[0], address.host, address.port] = key[1]
-        fields = {"transport": key[0], "host": key[1], "address": f"{address.host}:{address.port}", "connection_id": connection.id}
+            self._names[place] = name
+        fields = {"transport": key[0], "host": name or key[1], "address": f"{key[1]}:{key[2]}", "connection_id": connection.id}
         self._log.info("connection opened", extra=fields)
         now = self._clock.now()
         for transmit in dialling.waiting:
             if not connection.send(transmit.data, now):
                 self._on_failed(transmit.id, "the connection was lost")
+
+    def _key_of(self, target: Target) -> Key:
+        address = address_of(target)
+        place = target.transport, address.host, address.port
+        if target.transport not in SECURE:
+            return *place, ""
+        name = target.name if target.name is not None else self._names.get(place, "")
+        return *place, "" if is_ip(name) else name.lower().rstrip(".")
 
     # -- accepting
 
@@ -185,12 +195,12 @@ class Connections:
             fields = {"why": "too many connections", "limit": self._max_connections, "remote": accepted.remote.host}
             self._log.warning("connection dropped", extra=fields)
             return
-        connection = self._new_connection(transport, is_outgoing=False)
+        connection = self._new_connection(transport)
         self._spawn(self._welcome(accepted, connection, transport), f"sip accept {transport} {accepted.remote.host}")
 
     async def _welcome(self, accepted: Accepted, connection: StreamConnection, transport: TransportName) -> None:
         tls: dict[str, Any] = {}
-        if transport == "tls":
+        if transport in SECURE:
             tls = {
                 "ssl": self._server_tls,
                 "ssl_handshake_timeout": HANDSHAKE_DEADLINE_S,
@@ -205,10 +215,16 @@ class Connections:
         finally:
             self._in_handshake.discard(connection.id)
 
-    def _new_connection(self, transport: TransportName, *, is_outgoing: bool) -> StreamConnection:
+    def _new_connection(self, transport: TransportName, dialled: Key | None = None) -> StreamConnection:
         self._n_opened += 1
         self._in_handshake.add(self._n_opened)
-        return StreamConnection(self, self._n_opened, transport, self._clock.now(), is_outgoing=is_outgoing)
+        number, now, is_outgoing = self._n_opened, self._clock.now(), dialled is not None
+        if transport not in ("ws", "wss"):
+            return StreamConnection(self, number, transport, now, is_outgoing=is_outgoing)
+        if dialled is None:
+            return WebSocketConnection(self, number, transport, now, server_protocol(), is_outgoing=False)
+        protocol = client_protocol(dialled[3] or dialled[1], dialled[2], is_secure=transport == "wss")
+        return WebSocketConnection(self, number, transport, now, protocol, is_outgoing=True)
 
     # -- what connections tell (StreamOwner)
 
@@ -221,15 +237,23 @@ class Connections:
         self._by_id[connection.id] = connection
         if not connection.is_outgoing and connection.flow is not None:
             remote = connection.flow.remote
-            self._by_key.setdefault((connection.flow.transport, remote.host, remote.port), connection)
+            self._by_place.setdefault((connection.flow.transport, remote.host, remote.port), connection)
 
     def on_stream_data(self, connection: StreamConnection, data: bytes) -> None:
         self._owner.on_stream_data(connection, data)
+
+    def on_stream_message(self, connection: StreamConnection, data: bytes) -> None:
+        self._owner.on_stream_message(connection, data)
+
+    def on_stream_refused(self, connection: StreamConnection, rule: str) -> None:
+        self._owner.on_stream_refused(connection, rule)
 
     def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
         known = self._by_id.pop(connection.id, None) is not None
         for key in [key for key, kept in self._by_key.items() if kept is connection]:
             del self._by_key[key]
+        for place in [place for place, kept in self._by_place.items() if kept is connection]:
+            del self._by_place[place]
         if known and not self._is_closed:
             self._owner.on_stream_lost(connection, reason)
 
@@ -238,10 +262,11 @@ class Connections:
     def handle_timeout(self, now: float) -> None:
         """Ping what we opened (RFC 5626 §4.4.1), close what was opened to us and never spoke. To be called every few seconds."""
         for connection in list(self._by_id.values()):
+            if (connection.is_outgoing or connection.is_message_based) and now - connection.last_sent_at >= KEEPALIVE_S:
+                connection.ping(now)
             if connection.is_outgoing:
-                if now - connection.last_sent_at >= KEEPALIVE_S:
-                    connection.send(PING, now)
-            elif not connection.has_spoken and now - connection.opened_at >= SILENT_CONNECTION_S:
+                continue
+            if not connection.has_spoken and now - connection.opened_at >= SILENT_CONNECTION_S:
                 self._log.info("connection closed", extra={"why": "it never sent anything", "connection_id": connection.id})
                 connection.close("it never sent anything")
 
@@ -268,6 +293,6 @@ class Connections:
         task.add_done_callback(self._tasks.discard)
 
 
-def _key_of(target: Target) -> Key:
-    host = target.host.strip("[]")
-    return target.transport, host if is_ip(host) else host.lower().rstrip("."), target.port or DEFAULT_PORTS[target.transport]
+def address_of(target: Target) -> Address:
+    """Address and port of a next hop that is resolved."""
+    return Address(target.host.strip("[]"), target.port or DEFAULT_PORTS[target.transport])

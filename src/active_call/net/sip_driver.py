@@ -1,8 +1,8 @@
 """Carries bytes and time to the SIP core and its transmits to the sockets.
 
 In: datagrams, stream chunks, operations of legs, time. Out: bytes on the wire, events to `on_events`. Decides nothing about SIP. After
-every input the core is drained until it has nothing more: transmits are sent, closes done, failures reported, events handed over; then
-one timer is set for its next timeout.
+every input the core is drained until it has nothing more: transmits are sent, names looked up, closes done, failures reported, events
+handed over; then one timer is set for its next timeout.
 
 `on_events` runs inside that loop and may call `run` again: the inner call acts on the core at once, the outer loop carries out the rest.
 """
@@ -14,16 +14,18 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from active_call.base.errors import ConfigError, TransportError
 from active_call.base.world import Clock
+from active_call.net.addresses import is_ip, local_address_towards
 from active_call.net.resolver import Resolver
-from active_call.net.sip_connections import Connections
+from active_call.net.sip_connections import Connections, address_of
 from active_call.net.sip_sockets import StreamConnection, StreamListener, UdpSocket, bind_socket, describe_failure
-from active_call.sip.events import Address, Flow, Listener, SipEvent, Target, Transmit, TransportName
+from active_call.net.stun import is_stun
+from active_call.sip.events import Address, Flow, Listener, LookUp, SipEvent, Target, Transmit, TransportName
 
 T = TypeVar("T")
 
@@ -43,7 +45,10 @@ class SipCore(Protocol):
     def take_transmits(self) -> list[Transmit]: ...
     def take_events(self) -> list[SipEvent]: ...
     def take_closes(self) -> list[Flow]: ...
+    def take_look_ups(self) -> list[LookUp]: ...
+    def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None: ...
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None: ...
+    def refresh_registrations(self, now: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,6 @@ class SipDriver:
         self._connections = Connections(
             self,
             clock,
-            resolver,
             server_tls=server_tls,
             client_tls=client_tls,
             max_connections=max_connections,
@@ -103,13 +107,14 @@ class SipDriver:
         )
         self._udp: list[UdpSocket] = []
         self._listeners: list[StreamListener] = []
-        self._resolving: dict[Target, list[Transmit]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: list[tuple[int, str]] = []
         self._is_pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: float | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._all_listeners: tuple[Listener, ...] = ()
+        self._on_stun: Callable[[bytes], None] = lambda _: None
         self._is_closed = False
 
     # -- life
@@ -121,7 +126,9 @@ class SipDriver:
         except (TransportError, ConfigError):
             self._close_sockets()
             raise
-        self._endpoint.set_listeners(tuple(listeners))
+        self._all_listeners = tuple(listeners)
+        self._endpoint.set_listeners(self._all_listeners)
+        self._resolver.families = families_of(listeners)
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         self._pump()
         return tuple(listeners)
@@ -146,6 +153,32 @@ class SipDriver:
             self._listeners.pop().close()
         await self._connections.close()
         self._close_sockets()
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Our sockets, as the core knows them at present."""
+        return self._all_listeners
+
+    def set_learnt_address(self, seen: Address) -> None:
+        """The outside sees our UDP socket there; streams are taken to be reachable at the same address, on their own ports."""
+        self._all_listeners = tuple(
+            replace(entry, learnt=Address(seen.host, seen.port if entry.transport == "udp" else entry.bound.port))
+            for entry in self._all_listeners
+        )
+        self._endpoint.set_listeners(self._all_listeners)
+        self.run(self._endpoint.refresh_registrations)
+
+    def send_stun(self, data: bytes, server: Address) -> None:
+        """Send a datagram that is not SIP's through the socket that SIP uses. Raises OSError or TransportError."""
+        for udp in self._udp:
+            if udp.can_reach(server.host):
+                udp.send(data, server)
+                return
+        raise TransportError("no UDP socket that can reach it", where=server.host)
+
+    def set_stun_receiver(self, receive: Callable[[bytes], None]) -> None:
+        """Hand STUN datagrams, which share our UDP sockets, to `receive`."""
+        self._on_stun = receive
 
     def reload_certificate(self) -> bool:
         """Serve new connections with the certificate files as they are now; True when they had changed and fit. Open ones go on."""
@@ -183,6 +216,18 @@ class SipDriver:
         finally:
             self._pump()
 
+    def on_stream_message(self, connection: StreamConnection, data: bytes) -> None:
+        """A whole message on a WebSocket connection."""
+        if connection.flow is None or self._is_closed:
+            return
+        try:
+            self._endpoint.receive_datagram(data, connection.flow, self._clock.now())
+        finally:
+            self._pump()
+
+    def on_stream_refused(self, connection: StreamConnection, rule: str) -> None:
+        """A connection is closed because it breaks a rule."""
+
     def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
         """A stream connection is gone."""
         if connection.flow is None or self._is_closed:
@@ -194,6 +239,9 @@ class SipDriver:
 
     def _on_datagram(self, data: bytes, flow: Flow) -> None:
         if self._is_closed:
+            return
+        if is_stun(data):
+            self._on_stun(data)
             return
         try:
             self._endpoint.receive_datagram(data, flow, self._clock.now())
@@ -210,6 +258,7 @@ class SipDriver:
     def _sweep(self) -> None:
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         self._connections.handle_timeout(self._clock.now())
+        local_address_towards.cache_clear()  # routes and addresses of the machine change
 
     # -- output
 
@@ -229,6 +278,9 @@ class SipDriver:
         transmits = self._endpoint.take_transmits()
         for transmit in transmits:
             self._send(transmit)
+        look_ups = self._endpoint.take_look_ups()
+        for look_up in look_ups:
+            self._look_up(look_up)
         closes = self._endpoint.take_closes()
         for flow in closes:
             self._connections.close_flow(flow)
@@ -238,7 +290,7 @@ class SipDriver:
         events = self._endpoint.take_events()
         if events:
             self._on_events(events)
-        return bool(transmits or closes or failures or events)
+        return bool(transmits or look_ups or closes or failures or events)
 
     def _arm(self) -> None:
         due = self._endpoint.next_timeout()
@@ -258,8 +310,10 @@ class SipDriver:
                 self._send_datagram(transmit, destination.remote, destination.local)
             elif not self._connections.send_on(destination, transmit.data):
                 self._transmit_failed(transmit.id, "the connection is gone")
+        elif not is_ip(destination.host) and (destination.transport == "udp" or destination.flow is None):
+            self._transmit_failed(transmit.id, f"{destination.host} was not resolved")
         elif destination.transport == "udp":
-            self._send_datagram_to(transmit, destination)
+            self._send_datagram(transmit, address_of(destination))
         else:
             self._connections.send_to(transmit, destination)
 
@@ -274,36 +328,39 @@ class SipDriver:
         except OSError as error:
             self._transmit_failed(transmit.id, f"udp {remote.host}:{remote.port}: {describe_failure(error)}")
 
-    def _send_datagram_to(self, transmit: Transmit, target: Target) -> None:
-        if target.flow is not None:
-            self._send_datagram(transmit, target.flow.remote, target.flow.local)
-            return
-        waiting = self._resolving.get(target)
-        known = self._resolver.known(target) if waiting is None else None
-        if known is not None:
-            self._send_datagram(transmit, self._reachable(known))
-        elif waiting is not None:
-            waiting.append(transmit)
-        else:
-            self._resolving[target] = [transmit]
-            task = asyncio.get_running_loop().create_task(self._resolve_and_send(target), name=f"sip resolve {target.host}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    # -- names
 
-    async def _resolve_and_send(self, target: Target) -> None:
-        """Datagrams to one target keep their order while its name is being resolved."""
+    def _look_up(self, look_up: LookUp) -> None:
+        """Answer at once where the resolver knows, else when it does."""
         try:
-            remote = self._reachable(await self._resolver.resolve(target))
+            known = self._resolver.known(look_up)
         except TransportError as error:
-            self._failures.extend((transmit.id, str(error)) for transmit in self._resolving.pop(target))
-        else:
-            for transmit in self._resolving.pop(target):
-                self._send_datagram(transmit, remote)
-        self._pump()
+            self._answer(look_up, (), str(error))
+            return
+        if known is not None:
+            self._answer(look_up, known, "")
+            return
+        task = asyncio.get_running_loop().create_task(self._resolve(look_up), name=f"sip resolve {look_up.host}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _reachable(self, addresses: Sequence[Address]) -> Address:
-        """The first address of a family that a socket of ours has."""
-        return next((entry for entry in addresses if any(udp.can_reach(entry.host) for udp in self._udp)), addresses[0])
+    async def _resolve(self, look_up: LookUp) -> None:
+        try:
+            hops, reason = await self._resolver.resolve(look_up), ""
+        except TransportError as error:
+            hops, reason = (), str(error)
+            self._log.warning("next hop could not be resolved", extra={"host": look_up.host, "reason": error.reason})
+        if not self._is_closed:
+            self._answer(look_up, hops, reason)
+            self._pump()
+
+    def _answer(self, look_up: LookUp, hops: tuple[Target, ...], reason: str) -> None:
+        usable = [hop for hop in hops if hop.transport != "udp" or self._has_udp_for(hop.host)] or list(hops)
+        located = tuple(replace(hop, local=local_address_towards(hop.host)) for hop in usable)
+        self._endpoint.handle_look_up(look_up.id, located, reason, self._clock.now())
+
+    def _has_udp_for(self, host: str) -> bool:
+        return any(udp.can_reach(host) for udp in self._udp)
 
     def _transmit_failed(self, transmit_id: int, reason: str) -> None:
         self._failures.append((transmit_id, reason))
@@ -320,15 +377,13 @@ class SipDriver:
             udp = UdpSocket(bind_socket(socket.SOCK_DGRAM, spec.host, spec.port), self._on_datagram, self._log)
             self._udp.append(udp)
             bound = udp.bound
-        elif spec.transport in ("tcp", "tls"):
-            if spec.transport == "tls" and self._server_tls is None:
-                raise ConfigError("tls_port", "TLS needs a certificate and its key")
+        else:
+            if spec.transport in ("tls", "wss") and self._server_tls is None:
+                raise ConfigError(f"{spec.transport}_port", "TLS needs a certificate and its key")
             sock = bind_socket(socket.SOCK_STREAM, spec.host, spec.port)
             listener = StreamListener(sock, lambda accepted: self._connections.accept(accepted, spec.transport), self._log)
             self._listeners.append(listener)
             bound = listener.bound
-        else:
-            raise TransportError(f"SIP over {spec.transport} does not listen on a socket of its own", where=f"{spec.host}:{spec.port}")
         public_host = spec.public_host or bound.host
         self._log_started(spec.transport, bound)
         return Listener(spec.transport, bound, Address(public_host, bound.port))
@@ -348,6 +403,16 @@ class SipDriver:
             udp.close()
         self._udp.clear()
         self._listeners.clear()
+
+
+def families_of(listeners: Sequence[Listener]) -> tuple[int, ...]:
+    """The IP versions that the listeners' sockets have; `::` has both."""
+    hosts = [listener.bound.host for listener in listeners]
+    return tuple(
+        family
+        for family, has in ((4, any(":" not in host or host == "::" for host in hosts)), (6, any(":" in host for host in hosts)))
+        if has
+    )
 
 
 def _state_of(files: CertificateFiles | None) -> tuple[tuple[int, int, int], ...] | None:

@@ -32,6 +32,8 @@ BACKLOG = 1024
 MAX_UNSENT_BYTES = 4 * 1024 * 1024
 """A peer that lets more than this pile up does not read."""
 KEPT_FLOWS = 4096
+PING = b"\r\n\r\n"
+"""RFC 5626 §3.5.1."""
 DEAD_PEER_S = 30
 """Unacknowledged data or unanswered probes for so long end a connection (RFC 9293 §3.8.3, TCP_USER_TIMEOUT)."""
 
@@ -115,17 +117,24 @@ class UdpSocket:
 
 
 class StreamOwner(Protocol):
-    """Who hears of stream connections: made once, then data, then lost once."""
+    """Who hears of stream connections: made once, then data or whole messages, then lost once."""
 
     def on_stream_made(self, connection: StreamConnection) -> None: ...
 
     def on_stream_data(self, connection: StreamConnection, data: bytes) -> None: ...
+
+    def on_stream_message(self, connection: StreamConnection, data: bytes) -> None: ...
+
+    def on_stream_refused(self, connection: StreamConnection, rule: str) -> None: ...
 
     def on_stream_lost(self, connection: StreamConnection, reason: str) -> None: ...
 
 
 class StreamConnection(asyncio.Protocol):
     """One TCP or TLS connection, from the end of its handshake on. `on_stream_lost` is called exactly once."""
+
+    is_message_based = False
+    """Whether the transport itself knows where messages end."""
 
     def __init__(self, owner: StreamOwner, connection_id: int, transport_name: TransportName, now: float, *, is_outgoing: bool) -> None:
         self.id = connection_id
@@ -145,6 +154,11 @@ class StreamConnection(asyncio.Protocol):
         """Whether what is sent has a chance to arrive."""
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def why_closed(self) -> str:
+        """The reason for its end, once there is one."""
+        return self._why
+
     def send(self, data: bytes, now: float) -> bool:
         """Send or queue bytes; False when the connection is gone."""
         transport = self._transport
@@ -156,6 +170,10 @@ class StreamConnection(asyncio.Protocol):
         transport.write(data)
         self.last_sent_at = now
         return True
+
+    def ping(self, now: float) -> None:
+        """Show that we are here, and keep NAT bindings open (RFC 5626 §3.5.1)."""
+        self.send(PING, now)
 
     def close(self, why: str) -> None:
         """Close after what is queued was sent."""

@@ -37,6 +37,7 @@ from active_call.legs.registrations import Account, Registrations
 from active_call.legs.sip import SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
 from active_call.media.client import MediaPool
+from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import CertificateFiles, ListenSpec, SipDriver
 from active_call.providers.base import Services
@@ -96,7 +97,8 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         stack.push_async_callback(sink.close)
 
         playbooks = Playbooks(lambda name: find_playbook(name, config), environment)
-        endpoint, gateway, driver = _sip(config, world, pool)
+        resolver = Resolver(world)
+        endpoint, gateway, driver = _sip(config, world, pool, resolver)
         cache = AudioCache(Path(config.media_cache_path))
         sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
         stack.push_async_callback(sounds.close)
@@ -107,6 +109,11 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         await _warm(config, playbooks, engines)
         stack.push_async_callback(driver.close)
         listeners = await driver.listen(_listen_specs(config))
+        if config.external_ip == "auto":
+            public = PublicAddress(driver, resolver, world.randomness, config.stun_servers, driver.set_learnt_address)
+            await public.learn()
+            await stack.enter_async_context(_background(public.keep()))
+            listeners = driver.listeners
         stack.push_async_callback(registrations.close)
         registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
@@ -127,11 +134,16 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint)
 
 
-def _sip(config: Config, world: World, pool: MediaPool) -> tuple[Endpoint, SipGateway, SipDriver]:
+def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> tuple[Endpoint, SipGateway, SipDriver]:
     endpoint = Endpoint(
-        EndpointConfig(listeners=(), user_agent=config.useragent, answer_options=config.enable_options_response), world.randomness
+        EndpointConfig(
+            listeners=(),
+            user_agent=config.useragent,
+            answer_options=config.enable_options_response,
+            learns_public_address=config.auto_learn_public_address,
+        ),
+        world.randomness,
     )
-    resolver = Resolver()
     settings = SipSettings(
         external_ip=config.public_ip,
         enable_srtp=config.enable_srtp,
@@ -162,6 +174,10 @@ def _listen_specs(config: Config) -> list[ListenSpec]:
     specs = [ListenSpec("udp", config.addr, config.udp_port, public_ip), ListenSpec("tcp", config.addr, config.udp_port, public_ip)]
     if config.tls_port is not None:
         specs.append(ListenSpec("tls", config.addr, config.tls_port, public_ip))
+    if config.ws_port is not None:
+        specs.append(ListenSpec("ws", config.addr, config.ws_port, public_ip))
+    if config.wss_port is not None:
+        specs.append(ListenSpec("wss", config.addr, config.wss_port, public_ip))
     return specs
 
 
@@ -188,7 +204,7 @@ def _certificate(config: Config) -> CertificateFiles | None:
 
 
 def _server_tls(config: Config) -> ssl.SSLContext | None:
-    if config.tls_port is None or config.tls_cert_file is None:
+    if (config.tls_port is None and config.wss_port is None) or config.tls_cert_file is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -51,6 +51,10 @@ class Config(values.Section):
     """SIP over UDP, and over TCP on the same port. 0 takes any free one."""
     tls_port: values.Port | None = None
     """SIP over TLS; needs `tls_cert_file` and `tls_key_file`."""
+    ws_port: values.Port | None = None
+    """SIP over WebSocket (RFC 7118)."""
+    wss_port: values.Port | None = None
+    """SIP over WebSocket and TLS, with the certificate of TLS."""
     tls_cert_file: str | None = None
     """Certificate chain in PEM, served to peers; read again when it changes."""
     tls_key_file: str | None = None
@@ -65,6 +69,8 @@ class Config(values.Section):
     """Whether outbound TLS checks the server's certificate and name."""
     external_ip: Annotated[str | None, BeforeValidator(_without_placeholder)] = None
     """Public address put into Contact, Via and SDP, or `auto`: learnt by STUN."""
+    stun_servers: tuple[values.StunServer, ...] = values.STUN_SERVERS
+    """Asked for the public address where `external_ip` is `auto`; `host` or `host:port`."""
     auto_learn_public_address: bool = False
     """Learn the public address from `received` and `rport` in the Via of responses."""
     useragent: values.NonEmpty = f"active-call/{__version__}"

@@ -88,6 +88,8 @@ def _check_port_clashes(config: Config, document: Document) -> None:
     listening = [("udp_port", config.addr, config.udp_port), ("http_addr", http_host, http_port)]
     if config.tls_port is not None:
         listening.insert(1, ("tls_port", config.addr, config.tls_port))
+    web_sockets = (("ws_port", config.ws_port), ("wss_port", config.wss_port))
+    listening += [(key, config.addr, port) for key, port in web_sockets if port is not None]
     for (first, first_host, first_port), (second, second_host, second_port) in combinations(listening, 2):
         same_host = first_host == second_host or first_host in WILDCARDS or second_host in WILDCARDS
         if first_port == second_port != 0 and same_host:
@@ -96,11 +98,11 @@ def _check_port_clashes(config: Config, document: Document) -> None:
 
 
 def _check_tls(config: Config, document: Document) -> None:
-    if config.tls_port is not None:
+    for port_key, port in (("tls_port", config.tls_port), ("wss_port", config.wss_port)):
         for key, value in (("tls_cert_file", config.tls_cert_file), ("tls_key_file", config.tls_key_file)):
-            if not value:
-                place: KeyPath = (key,) if document.line_of((key,)) else ("tls_port",)
-                raise document.error(place, f"tls_port {config.tls_port} needs tls_cert_file and tls_key_file; {key} is missing")
+            if port is not None and not value:
+                place: KeyPath = (key,) if document.line_of((key,)) else (port_key,)
+                raise document.error(place, f"{port_key} {port} needs tls_cert_file and tls_key_file; {key} is missing")
     for key in ("tls_cert_file", "tls_key_file", "tls_ca_file", "tls_client_cert_file", "tls_client_key_file"):
         _check_readable(key, getattr(config, key), document)
     _check_pair("tls", config.tls_cert_file, config.tls_key_file, document)

@@ -12,12 +12,17 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from active_call.base.errors import ParseError
 from active_call.contract import options, wire
+from active_call.sip.routing import parse_place
 
 T = TypeVar("T")
 
 CODECS = ("pcmu", "pcma", "g722", "opus", "telephone_event")
 """What `codecs` may name, in the order in which they are offered by default."""
+
+STUN_SERVERS = ("stun.l.google.com:19302", "stun.cloudflare.com:3478", "global.stun.twilio.com:3478")
+"""Public servers of three providers; any one that answers will do."""
 
 UNSUPPORTED_CODECS = ("g729",)
 """Known to the Rust program and therefore in existing files; left out of the offer."""
@@ -49,6 +54,17 @@ def _bind_ip(text: str) -> str:
         return str(ipaddress.ip_address(text.strip("[]")))
     except ValueError as error:
         raise ValueError(f"expected an IP address of this machine, or 0.0.0.0 or :: for all, found {text!r}") from error
+
+
+def _stun_server(text: str) -> str:
+    plain = text.removeprefix("stun:")
+    try:
+        host, _ = parse_place(plain)
+    except ParseError as error:
+        raise ValueError(f"expected host or host:port, found {text!r}") from error
+    if not host:
+        raise ValueError(f"expected host or host:port, found {text!r}")
+    return plain
 
 
 def _codecs(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -127,6 +143,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Secret = Annotated[str, Field(repr=False)]
 OptionalSecret = Annotated[str | None, Field(repr=False)]
 NonEmpty = Annotated[str, Field(min_length=1)]
+StunServer = Annotated[str, AfterValidator(_stun_server)]
 SipTransport = Literal["udp", "tcp", "tls"]
 
 AmbianceDefaults = Annotated[options.AmbianceOption, _option_group(options.AmbianceOption)]

@@ -14,6 +14,7 @@ from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.server.compose import Running, running
 from active_call.server.config import Config
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.sip.routing import bracketed
 
 SOMEWHERE_PUBLIC = "192.0.2.1"
 """RFC 5737 documentation address: only asked of the routing table, never sent to."""
@@ -43,12 +44,15 @@ def make_collections_rare() -> None:
 def describe(server: Running) -> str:
     """What listens where, who takes calls, and what to enter at the carrier."""
     config = server.config
-    public = config.public_ip or (local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(config.addr) else config.addr)
-    sip = ", ".join(f"{entry.transport} {entry.bound.host}:{entry.bound.port}" for entry in server.listeners)
-    http_host = "127.0.0.1" if is_wildcard(config.http_host) else config.http_host
+    learnt = server.listeners[0].learnt
+    own = learnt.host if learnt is not None else None
+    public = config.public_ip or own or (local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(config.addr) else config.addr)
+    public = bracketed(public)
+    sip = ", ".join(f"{entry.transport} {bracketed(entry.bound.host)}:{entry.bound.port}" for entry in server.listeners)
+    http_host = "127.0.0.1" if is_wildcard(config.http_host) else bracketed(config.http_host)
     access = "" if config.http_token else "; without http_token only this machine may control calls"
     srtp = "on" if config.enable_srtp else "as the caller offers"
-    ports_text = f"{config.rtp_address}:{config.rtp_start_port}-{config.rtp_end_port}"
+    ports_text = f"{bracketed(config.rtp_address)}:{config.rtp_start_port}-{config.rtp_end_port}"
     lines = [
         f"active-call {__version__} is ready.",
         f"  SIP    {sip}",
@@ -61,11 +65,11 @@ def describe(server: Running) -> str:
     if "tls" in ports:
         lines.append(f"  sip:{public}:{ports['tls']};transport=tls")
     lines.append(f"  sip:{public}:{ports['udp']}{'   (plain UDP, for tests)' if 'tls' in ports else ''}")
-    if config.external_ip == "auto":
-        lines.append('  external_ip = "auto" is not supported yet: put the public address there.')
-    elif config.external_ip is None:
+    if learnt is not None:
+        lines.append(f"  {public} was learnt by STUN; ports must be forwarded to this machine as they are.")
+    elif config.external_ip in (None, "auto"):
         lines.append(f"  {public} is this machine's own address; set external_ip in the config file if carriers see another one.")
-    near = "127.0.0.1" if is_wildcard(config.addr) else config.addr
+    near = "127.0.0.1" if is_wildcard(config.addr) else bracketed(config.addr)
     lines.append(f"Try it: baresip -e '/dial sip:test@{near}:{ports['udp']}'   or   active-call call sip:you@your-phone")
     return "\n".join(lines)
 

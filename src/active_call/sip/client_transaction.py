@@ -1,8 +1,12 @@
 """Client transactions: what carries out the tables CLIENT_INVITE and CLIENT_REQUEST (RFC 3261 §17.1, RFC 6026 §7.2).
 
 Enters: a finished request and a next hop, then responses, alarms and transport errors. Leaves: transmits through the layer, and calls
-of the `ClientUser`. Knows no dialogs and no calls. Two things are tried here before a transport error is reported: UDP for a request
-that went over TCP only for its size (§18.1.1), and a fresh connection for one whose known connection is gone (RFC 5923 §5).
+of the `ClientUser`. Knows no dialogs and no calls.
+
+One object carries its request to as many places as it takes (RFC 3263 §4.3): silence, a transport error or a 503 moves it on, each time
+as a new transaction, which is the same request under a new branch. A place that has an INVITE of ours and may still answer it is left
+behind under its old branch (`left_invite`). Inside a dialog only a transport error moves a request on. Before that counts as one, UDP is
+tried for a request that went over TCP only for its size (§18.1.1), and a fresh connection for one whose connection is gone (RFC 5923 §5).
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from active_call.sip.events import Address, Flow, Target, TransportName
 from active_call.sip.headers import Headers
 from active_call.sip.message import Request, Response
-from active_call.sip.routing import after_response, is_reliable
+from active_call.sip.next_hops import NextHops
+from active_call.sip.routing import DEFAULT_PORTS, after_response, is_address, is_reliable
 from active_call.sip.timers import Timer
 from active_call.sip.transaction import CLIENT_INVITE, CLIENT_REQUEST, Action, Input, State, Table, response_input
 
@@ -56,9 +61,12 @@ class ClientTransaction:
     __slots__ = (
         "_deadline",
         "_fallback",
+        "_hop_timer",
+        "_hops",
         "_last",
         "_layer",
         "_linger_input",
+        "_may_search",
         "_repeat_after_s",
         "_repeat_timer",
         "_retried",
@@ -81,6 +89,8 @@ class ClientTransaction:
         self.state = self.first_state
         self.transport: TransportName = "udp"
         self.destination: Flow | Target = Target("udp", "")
+        self._hops: NextHops | None = None
+        self._may_search = False
         self._fallback: Target | None = None
         self._last = b""
         self._transmit_id = 0
@@ -88,6 +98,7 @@ class ClientTransaction:
         self._repeat_after_s = 0.0
         self._repeat_timer: Timer | None = None
         self._deadline: Timer | None = None
+        self._hop_timer: Timer | None = None
         self._linger_input = self.give_up_input
 
     @property
@@ -99,6 +110,33 @@ class ClientTransaction:
     def is_waiting(self) -> bool:
         """Whether a final response may still come."""
         return self.state in (State.CALLING, State.TRYING, State.PROCEEDING)
+
+    def find_way(self, target: Target, now: float) -> None:
+        """Send the request to `target`, or to what the resolver finds for it. Raises LocalProtocolError when it cannot be written."""
+        self._may_search = not self.request.to.tag
+        self._hops = NextHops(self._layer, target, self.request.call_id, self)
+        self._hops.start(now)
+
+    def use_hop(self, hop: Target, now: float) -> None:
+        """The place to go to now."""
+        data, destination, fallback = self._layer.place(self.request, hop, self.branch, self.origin)
+        self.start(data, destination, fallback, now)
+
+    def on_no_hop(self, reason: str, now: float) -> None:
+        """The name leads nowhere."""
+        self.handle(Input.TRANSPORT_ERROR, now, reason=reason)
+
+    def stay(self, now: float) -> None:
+        """The request is to be withdrawn: no further place shall hear of it."""
+        self._may_search = False
+        self._layer.timers.cancel(self._hop_timer)
+        if self._hops is not None and self._hops.is_looking_up:
+            self._layer.timers.start(now, self._on_withdrawn)
+        if self._hops is not None:
+            self._hops.close()
+
+    def _on_withdrawn(self, now: float) -> None:
+        self.handle(Input.TRANSPORT_ERROR, now, reason="withdrawn before it was sent")
 
     def start(self, data: bytes, destination: Flow | Target, fallback: Target | None, now: float) -> None:
         """Send `data` to `destination` and wait; `fallback` is where to go over UDP if that fails."""
@@ -113,12 +151,25 @@ class ClientTransaction:
             self._repeat_after_s = t1_s
             self._repeat_timer = self._layer.timers.start(now + t1_s, self._on_repeat_timer)
         self._deadline = self._layer.timers.start(now + LIFETIME_T1S * t1_s, self._on_give_up_timer)
+        if self._may_move:
+            self._hop_timer = self._layer.timers.start(now + self._layer.config.next_hop_after_s, self._on_hop_timer)
         self._transmit()
+
+    def wait_only(self, state: State, destination: Flow | Target) -> None:
+        """Send nothing; take what comes in answer to a request that another transaction sent to `destination`."""
+        self.state = state
+        self.transport = destination.transport
+        self.destination = destination
 
     def receive(self, response: Response, flow: Flow, now: float) -> bool:
         """Take a response that matches; False when the state does not want it."""
         if self.is_waiting:
             self.destination = after_response(self.destination, flow)
+            if self._hops is not None:
+                self._layer.hops.note_response(self.request.call_id, self._hops.current, response, now)
+            if response.code == 503 and self._may_move:
+                self._move_on(now, response, flow)
+                return True
         return self.handle(response_input(response.code), now, response, flow)
 
     def handle(self, event: Input, now: float, response: Response | None = None, flow: Flow | None = None, reason: str = "") -> bool:
@@ -142,30 +193,91 @@ class ClientTransaction:
         if self._fallback is not None and self.state is self.first_state:
             target, self._fallback = self._fallback, None
             self._layer.restart(self, target, now)
-            return
-        known = self.destination.flow if isinstance(self.destination, Target) else None
-        if isinstance(self.destination, Target) and known is not None and not self._retried:
-            self._retried = True
-            self.destination = replace(self.destination, flow=None)
-            self._transmit()
-            return
-        self.handle(Input.TRANSPORT_ERROR, now, reason=reason)
+        elif not (self._try_new_connection(now) or self._try_next_place(now)):
+            self.handle(Input.TRANSPORT_ERROR, now, reason=reason)
 
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """`flow` is gone. An unanswered request is sent again over a new connection: the same branch, so at worst a repetition."""
         destination = self.destination
-        if not isinstance(destination, Target) or destination.flow is None or destination.flow.connection_id != flow.connection_id:
+        if not isinstance(destination, Target):
             return
-        if self.state is self.first_state:
-            self.handle_transport_error(reason, now)
-        else:
-            self.destination = replace(destination, flow=None)
+        if destination.flow is None:
+            if self.state is self.first_state and self._went_by(flow, destination):
+                self._repeat_or_move(reason, now)
+        elif destination.flow.connection_id == flow.connection_id:
+            if self.state is self.first_state:
+                self.handle_transport_error(reason, now)
+            elif is_address(destination.host):
+                self.destination = replace(destination, flow=None)
 
     def terminate(self) -> None:
         """Stop and forget; the user hears nothing more."""
         self.state = State.TERMINATED
         self._stop_timers()
+        if self._hops is not None:
+            self._hops.close()
         self._layer.forget_client(self, self._transmit_id)
+
+    # -- from place to place ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _may_move(self) -> bool:
+        """Whether silence or a 503 sends the request elsewhere."""
+        return self._may_search and self._hops is not None and self._hops.has_more
+
+    def take_late_success(self, response: Response, flow: Flow, now: float) -> None:
+        """A place that we had given up has accepted: it is the one, and the place that we are asking now is left."""
+        if self.is_waiting:
+            self._layer.leave_behind(self, now)
+            self.terminate()
+        self._user.on_response(self, response, flow, now)
+
+    def _on_hop_timer(self, now: float) -> None:
+        if self.state is self.first_state and self._hops is not None:
+            self._layer.hops.note_failure(self._hops.current, now)
+            self._move_on(now)
+
+    def _move_on(self, now: float, refusal: Response | None = None, flow: Flow | None = None) -> None:
+        """The same request as a new transaction at the next place; the old one may still have something to say."""
+        if self.request.method == "INVITE":
+            left = self._layer.leave_behind(self, now)
+            if refusal is not None:
+                left.handle(Input.FAILURE, now, refusal, flow)
+        self._layer.rebranch(self)
+        self._retried = False
+        if self._hops is not None:
+            self._hops.advance(now)
+
+    def _try_new_connection(self, now: float) -> bool:
+        """Once, where a connection was known and is gone: to the same place, by the same branch."""
+        destination = self.destination
+        if not isinstance(destination, Target) or destination.flow is None or self._retried:
+            return False
+        self._retried = True
+        if is_address(destination.host):
+            self.destination = replace(destination, flow=None)
+            self._transmit()
+            return True
+        return self.is_waiting and self._hops is not None and self._hops.advance(now)
+
+    def _try_next_place(self, now: float) -> bool:
+        if self.state is not self.first_state or self._hops is None or not self._hops.has_more:
+            return False
+        self._layer.hops.note_failure(self._hops.current, now)
+        self._move_on(now)
+        return True
+
+    def _repeat_or_move(self, reason: str, now: float) -> None:
+        """The connection that carried the request has ended without a word of answer."""
+        if self._retried:
+            self.handle_transport_error(reason, now)
+        else:
+            self._retried = True
+            self._transmit()
+
+    def _went_by(self, flow: Flow, destination: Target) -> bool:
+        place = Address(destination.host, destination.port or DEFAULT_PORTS[destination.transport])
+        return is_reliable(flow.transport) and (flow.transport, flow.remote) == (destination.transport, place)
 
     # -- actions ----------------------------------------------------------------------------------------------------------------------
 
@@ -226,6 +338,7 @@ class ClientTransaction:
     def _stop_timers(self) -> None:
         self._layer.timers.cancel(self._repeat_timer)
         self._layer.timers.cancel(self._deadline)
+        self._layer.timers.cancel(self._hop_timer)
 
     def _send_again(self, data: bytes) -> None:
         """Send `data` the way the request went, and make it what a lost connection repeats."""

@@ -17,6 +17,7 @@ from active_call.sip.events import (
     Flow,
     HeaderList,
     MessageDropped,
+    PublicAddressSeen,
     RegistrationHandle,
     SipEvent,
     TransactionToken,
@@ -102,6 +103,13 @@ class Core:
         """Say that something which arrived is not acted on."""
         self.events.append(MessageDropped(flow, why, detail[:200]))
 
+    def learn_public_address(self, response: Response, flow: Flow) -> None:
+        """Take note of how the peer sees us (RFC 3581 §4), where that is wanted."""
+        if self.config.learns_public_address:
+            seen = self.layer.reflections.note(flow.transport, flow.remote.host, response.top_via)
+            if seen is not None:
+                self.events.append(PublicAddressSeen(flow.transport, seen, flow.remote))
+
     def new_token(self) -> TransactionToken:
         return TransactionToken(self.randomness.token(8))
 
@@ -137,7 +145,9 @@ class Core:
         fields.append(("Call-ID", source.get("Call-ID") or ""))
         fields.append(("CSeq", source.get("CSeq") or ""))
         if reply.contact_user is not None:
-            fields.append(("Contact", self.layer.listeners.contact(flow.transport, reply.contact_user, flow.local)))
+            fields.append(
+                ("Contact", self.layer.listeners.contact(flow.transport, reply.contact_user, flow.local, towards=flow.remote.host))
+            )
         headers = Headers.from_wire(fields)
         for name, value in reply.headers:
             headers.add(name, value)

@@ -66,6 +66,8 @@ class Dispatcher:
             self._core.drop(flow, "parse_error", str(error))
             return
         transaction = self._core.layer.find_client(response)
+        if transaction is not None:
+            self._core.learn_public_address(response, flow)
         if transaction is None or not transaction.receive(response, flow, now):
             self._core.drop(flow, "stray_response", f"{response.code} to {response.cseq}")
 

@@ -1,8 +1,8 @@
 """The SIP endpoint: the one door to the core. Bytes and time in; transmits, events and alarms out (RFC 3261 as a user agent).
 
-The driver feeds `receive_*` and `handle_*`, then drains `take_transmits`, `take_events` and `take_closes`, and calls `handle_timeout` at
-`next_timeout`. Legs call the operations and read the events. `now` is monotonic seconds and never goes back. Nothing here knows sockets,
-name resolution, media or session descriptions' contents: an SDP is bytes.
+The driver feeds `receive_*` and `handle_*`, then drains `take_transmits`, `take_look_ups`, `take_events` and `take_closes`, and calls
+`handle_timeout` at `next_timeout`. Legs call the operations and read the events. `now` is monotonic seconds and never goes back. Nothing
+here knows sockets, name resolution, media or session descriptions' contents: an SDP is bytes.
 
     endpoint ── dispatch ── screening                                      who is a message for; what is refused unheard
         │          └─ inbound_call, outbound_call ── call                  the INVITE usage
@@ -30,23 +30,26 @@ from active_call.sip.events import (
     Flow,
     HeaderList,
     Listener,
+    LookUp,
     OutboundInvite,
     RegistrationHandle,
     RegistrationSpec,
     RequestCompleted,
     SipEvent,
+    Target,
     TransactionToken,
     Transmit,
     TransportName,
 )
-from active_call.sip.framing import PONG_BYTES, Ping, StreamFramer
+from active_call.sip.framing import PING_BYTES, PONG_BYTES, Ping, StreamFramer
 from active_call.sip.grammar import is_token
 from active_call.sip.headers import Headers, format_name_addr
+from active_call.sip.listeners import Listeners
 from active_call.sip.message import Response
 from active_call.sip.outbound_call import OutboundCall
 from active_call.sip.registration import Registration
 from active_call.sip.requests import Attempt, OutgoingRequest, outside
-from active_call.sip.routing import Listeners, uri_of
+from active_call.sip.routing import uri_of
 from active_call.sip.transaction_layer import TransactionLayer
 
 __all__ = ["DialogInfo", "Endpoint"]
@@ -64,8 +67,10 @@ class Endpoint:
     # -- inputs -------------------------------------------------------------------------------------------------------------------------
 
     def receive_datagram(self, data: bytes, flow: Flow, now: float) -> None:
-        """One UDP datagram or WebSocket message. Blank ones keep NAT bindings open and mean nothing."""
+        """One UDP datagram or WebSocket message. Blank ones keep NAT bindings open; a ping over WebSocket is answered (RFC 5626 §3.5.1)."""
         if not data.strip(b"\r\n\t \0"):
+            if flow.connection_id is not None and data == PING_BYTES:
+                self._core.layer.transmit(PONG_BYTES, flow)
             return
         if len(data) > self._core.config.max_message_bytes:
             self._core.drop(flow, "too_large", f"{len(data)} bytes")
@@ -108,6 +113,10 @@ class Endpoint:
         """The transmit of that id could not be carried out."""
         self._core.layer.handle_transport_error(transmit_id, reason, now)
 
+    def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None:
+        """The resolver's answer to one of `take_look_ups`: the places in order, or none and why."""
+        self._core.layer.hops.handle_look_up(look_up_id, hops, reason, now)
+
     def handle_timeout(self, now: float) -> None:
         """Run what is due."""
         self._core.layer.timers.run_due(now)
@@ -119,6 +128,11 @@ class Endpoint:
     def take_transmits(self) -> list[Transmit]:
         """What is to be sent, in order; handed out once."""
         taken, self._core.layer.transmits = self._core.layer.transmits, []
+        return taken
+
+    def take_look_ups(self) -> list[LookUp]:
+        """Questions to the resolver, handed out once; each is to be answered by `handle_look_up`."""
+        taken, self._core.layer.hops.look_ups = self._core.layer.hops.look_ups, []
         return taken
 
     def take_events(self) -> list[SipEvent]:
@@ -133,7 +147,16 @@ class Endpoint:
 
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None:
         """Take the sockets as they are now bound; messages made from here on carry their addresses."""
-        self._core.layer.listeners = Listeners(listeners)
+        self._core.layer.listeners = Listeners(listeners, self._core.layer.reflections)
+
+    def refresh_registrations(self, now: float) -> None:
+        """Our address has changed: registrars hear of it now."""
+        for registration in list(self._core.registrations.values()):
+            registration.refresh(now)
+
+    def address_seen_by(self, peer: str) -> str | None:
+        """The address at which the peer of that address sees us, where it is known and not simply our own."""
+        return self._core.layer.listeners.seen_by(peer)
 
     def set_accepting(self, accepting: bool, retry_after_s: int = 30) -> None:
         """False: new INVITEs and OPTIONS get 503 with Retry-After; calls under way go on."""

@@ -45,21 +45,39 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A next hop that is yet to be resolved and connected (RFC 3263).
+    """A next hop: as a URI names it, or one of the places that the resolver has found for that (RFC 3263).
 
-    `host` is a name or address as the URI gives it and is also the TLS reference identity (RFC 5922); `port` None means: by SRV or the
-    transport's default. `flow`, when given, is a connection to use as long as it lives.
+    `host` is a name or address as the URI gives it, or an address that was found; `name` is then what the URI said, and is what a TLS
+    certificate must hold (RFC 5922). `port` None means: by SRV or the transport's default. `flow`, when given, is a connection to use as
+    long as it lives. `local` is our own address towards that place, where it is known. `any_transport`: the URI leaves the choice of the
+    transport to us, so DNS may make it (RFC 3263 §4.1).
     """
 
     transport: TransportName
     host: str
     port: int | None = None
     flow: Flow | None = None
+    name: str | None = None
+    local: str | None = None
+    any_transport: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """A question to the resolver (RFC 3263): at which places does `host` take requests? Answered by `Endpoint.handle_look_up`.
+
+    Of several `transports` DNS may choose; where it does not, the first is meant.
+    """
+
+    id: int
+    host: str
+    port: int | None
+    transports: tuple[TransportName, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
-    """Bytes to send. When sending fails, the driver reports `id` to `Endpoint.handle_transport_error`."""
+    """Bytes to send, to a place that is resolved. When sending fails, the driver reports `id` to `Endpoint.handle_transport_error`."""
 
     id: int
     data: bytes
@@ -70,12 +88,14 @@ class Transmit:
 class Listener:
     """One listening socket as the outside sees it: what goes into Via and Contact for messages of that transport.
 
-    A wildcard `public` host (`0.0.0.0`, `::`) stands for: the local address of the flow that the message belongs to.
+    A wildcard `public` host (`0.0.0.0`, `::`) stands for: the local address of the flow that the message belongs to. `learnt` is where
+    peers beyond private networks see this socket; it gives way to a `public` that is not the bound address, which somebody has configured.
     """
 
     transport: TransportName
     bound: Address
     public: Address
+    learnt: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +298,15 @@ class RegistrationChanged:
     expires_s: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PublicAddressSeen:
+    """A peer beyond private networks sees us at another address than the last one did; from now on it is what such peers are told."""
+
+    transport: TransportName
+    address: Address
+    peer: Address
+
+
 SipEvent = (
     IncomingCall
     | CallProgress
@@ -292,6 +321,7 @@ SipEvent = (
     | TransferProgress
     | TransferRequested
     | RegistrationChanged
+    | PublicAddressSeen
 )
 
 
@@ -311,8 +341,12 @@ class EndpointConfig:
     """Send 180 and 183 reliably (RFC 3262) to callers that only support it; to those that require it they always are."""
     session_expires_s: int = 1800
     """The session interval that our INVITEs ask for (RFC 4028); 0 asks for none. What a peer asks for is agreed to either way."""
+    learns_public_address: bool = False
+    """Tell peers the address at which they see us (`received` and `rport` of their responses)."""
     t1_s: float = 0.5
     t2_s: float = 4.0
     t4_s: float = 5.0
+    next_hop_after_s: float = 4.0
+    """How long a place may stay silent before the next one of its name is tried; Twilio asks for 4 s. The last one has 64*T1."""
     max_message_bytes: int = 65_535
     extra: dict[str, str] = field(default_factory=dict)

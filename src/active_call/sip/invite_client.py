@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from active_call.base.errors import LocalProtocolError
+from active_call.sip.ack import Ack
 from active_call.sip.client_transaction import LIFETIME_T1S, ClientTransaction
 from active_call.sip.core import SDP_TYPE, Core, add_body
 from active_call.sip.credentials import Authenticator
 from active_call.sip.dialog import Dialog
-from active_call.sip.events import Credentials, Flow, HeaderList, Target
+from active_call.sip.events import Credentials, Flow, HeaderList
 from active_call.sip.message import Request, Response
 from active_call.sip.requests import Attempt
 from active_call.sip.timers import Timer
@@ -45,7 +46,7 @@ class ClientInvite:
         self._owner = owner
         self._authenticator = Authenticator(credentials, core.randomness)
         self._transaction: ClientTransaction | None = None
-        self._acks: dict[str, tuple[bytes, Target] | None] = {}
+        self._acks: dict[str, Ack | None] = {}
         self._cancel_headers: HeaderList | None = None
         self._is_cancel_sent = False
         self._timer: Timer | None = None
@@ -77,8 +78,12 @@ class ClientInvite:
         if self.is_done or self.is_cancelled:
             return
         self._cancel_headers = headers
-        if self._transaction is not None and self._transaction.state is State.PROCEEDING:
+        if self._transaction is None:
+            return
+        if self._transaction.state is State.PROCEEDING:
             self._send_cancel(self._transaction, now)
+        else:
+            self._transaction.stay(now)
 
     def acknowledge(self, dialog: Dialog, now: float, sdp: bytes | None = None) -> None:
         """Send the ACK to the 2xx that made or refreshed `dialog`, and keep it for repetitions (§13.2.2.4)."""
@@ -88,7 +93,7 @@ class ClientInvite:
                 request.headers.add(name, value)
         add_body(request, (("User-Agent", self._core.config.user_agent),), sdp or b"", SDP_TYPE)
         target = dialog.next_hop(self._core.layer.listeners.default_transport())
-        self._acks[dialog.remote_tag] = self._core.layer.send_ack(request, target, dialog.origin("ACK"))
+        self._acks[dialog.remote_tag] = self._core.layer.send_ack(request, target, dialog.origin("ACK"), now)
 
     # -- for the transaction ------------------------------------------------------------------------------------------------------------
 
@@ -118,7 +123,7 @@ class ClientInvite:
         if tag in self._acks:
             sent = self._acks[tag]
             if sent is not None:
-                self._core.layer.transmit(*sent)
+                sent.repeat()
             return
         self._acks[tag] = None
         self._owner.on_invite_success(self, response, flow, now)

@@ -1,6 +1,7 @@
 """One registration: a contact of ours bound to an address of record at a registrar, kept until it is closed (RFC 3261 §10.2).
 
     register ──> REGISTER ──2xx──> registered ──at 50-90% of what was granted, or its connection is lost──> REGISTER
+                    ├──2xx that shows us elsewhere than our Contact says──> REGISTER
                     ├──401, 407──> again with credentials
                     ├──423───────> again with the registrar's Min-Expires
                     └──else──────> failed ──back-off──> REGISTER
@@ -20,6 +21,7 @@ from active_call.sip.events import Flow, RegistrationChanged, RegistrationHandle
 from active_call.sip.grammar import LWS
 from active_call.sip.headers import NameAddr, format_name_addr, parse_name_addr
 from active_call.sip.message import Request, Response
+from active_call.sip.next_hops import retry_after_s
 from active_call.sip.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.routing import uri_of
 from active_call.sip.timers import Timer
@@ -33,6 +35,8 @@ _MAX_RETRY_AFTER_S = 3600
 _MIN_REFRESH_S = 5.0
 """A registrar that grants next to nothing is not asked more often than this."""
 _LONGEST_S = 7 * 24 * 3600
+_MAX_MOVES = 2
+"""A NAT that shows another port every time is not followed any further."""
 _AFTER_LOSS_S = 2.0
 """A lost connection is usually lost to many at once: each waits up to this long before it registers anew."""
 
@@ -52,6 +56,8 @@ class Registration:
         self._timer: Timer | None = None
         self._n_failures = 0
         self._bound_until = 0.0
+        self._hop: Flow | None = None
+        self._n_moves = 0
         self._is_busy = False
         self._is_closing = False
         self._has_left = False
@@ -83,6 +89,11 @@ class Registration:
         self._flow = None
         if not self._is_busy and not self._is_closing:
             self._set_timer(now + self._core.randomness.uniform(0.0, _AFTER_LOSS_S))
+
+    def refresh(self, now: float) -> None:
+        """Our own address has changed: register again at once, unless that is under way."""
+        if self._told is not None and not self._is_busy and not self._is_closing:
+            self._set_timer(now)
 
     # -- requests -----------------------------------------------------------------------------------------------------------------------
 
@@ -150,12 +161,28 @@ class Registration:
             self._fail(response.code, "The registrar keeps no binding", response, now)
             return
         self._n_failures = 0
-        self._flow = flow
+        self._flow = self._hop = flow
         self._bound_until = now + granted_s
         if self._is_closing:
             return
+        if self._is_seen_elsewhere() and self._n_moves < _MAX_MOVES:
+            self._n_moves += 1
+            self._set_timer(now)
+            return
+        self._n_moves = 0
         self._set_timer(now + max(_MIN_REFRESH_S, granted_s * self._core.randomness.uniform(0.5, 0.9)))
         self._tell("registered", response.code, response.reason, granted_s)
+
+    def _is_seen_elsewhere(self) -> bool:
+        """Whether the registrar has just told us that it sees us at another address than the Contact that it has registered."""
+        request, hop = self._request, self._hop
+        if request is None or hop is None or "Contact" not in request.headers:
+            return False
+        listeners = self._core.layer.listeners
+        if listeners.seen_by(hop.remote.host) is None:
+            return False
+        contact = listeners.contact(hop.transport, self._contact_user, None, self._spec.local_host, hop.remote.host)
+        return contact != request.headers.get("Contact")
 
     def _fail(self, code: int, reason: str, response: Response | None, now: float) -> None:
         if self._is_closing:
@@ -164,7 +191,7 @@ class Registration:
         base_s = _BACK_OFF_S if is_passing else _REFUSED_BACK_OFF_S
         wait_s = min(_MAX_BACK_OFF_S, base_s * 2 ** min(self._n_failures, 10)) * self._core.randomness.uniform(0.5, 1.0)
         self._n_failures += 1
-        self._set_timer(now + max(wait_s, _retry_after_s(response)))
+        self._set_timer(now + max(wait_s, min(retry_after_s(response), _MAX_RETRY_AFTER_S)))
         self._tell("failed", code, reason, None)
 
     def _raise_interval(self, response: Response) -> bool:
@@ -236,11 +263,3 @@ def _contacts_of(response: Response) -> list[NameAddr]:
 def _seconds(text: str | None) -> int | None:
     digits = (text or "").strip(LWS)
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 10 else None
-
-
-def _retry_after_s(response: Response | None) -> int:
-    """A response's Retry-After, 0 without one; comments and parameters aside (RFC 3261 §20.33)."""
-    if response is None:
-        return 0
-    text = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0]
-    return min(_seconds(text) or 0, _MAX_RETRY_AFTER_S)

@@ -7,6 +7,7 @@ where none came, 503 where it could not be sent (RFC 3261 §8.1.3, §22.2).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.client_transaction import ClientTransaction, Origin
@@ -99,7 +100,9 @@ def _hop(core: Core, text: str, transport: TransportName | None) -> Target:
     uri = _parsed(text)
     if not uri.host:
         raise LocalProtocolError(f"{text!r} names no host; a proxy is needed")
-    return target_of(uri, transport or transport_of(uri, core.layer.listeners.default_transport()))
+    if transport is not None:
+        return replace(target_of(uri, transport), any_transport=False)
+    return target_of(uri, transport_of(uri, core.layer.listeners.default_transport()))
 
 
 def _parsed(text: str) -> Uri:

@@ -1,7 +1,7 @@
-"""Where messages go and what we call ourselves in them: next hops, Via and Contact.
+"""Where messages go: next hops of requests, ways back of responses.
 
-Enter: URIs of route sets and targets, the listeners. Leave: `Target`s, Via and Contact values. Knows no transactions, resolves no
-names. RFC 3261 §8.1.2, §12.2.1.1, §18.1.1, §18.2.2; RFC 3581; RFC 7118 (the WebSocket transports).
+Enter: URIs of route sets and targets, Vias, flows. Leave: `Target`s and `Flow`s. Knows no transactions, resolves no names. What we call
+ourselves in messages is `listeners`'. RFC 3261 §8.1.2, §12.2.1.1, §18.1.1, §18.2.2; RFC 3581; RFC 7118 (the WebSocket transports).
 """
 
 from __future__ import annotations
@@ -10,19 +10,27 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import get_args
 
-from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.events import Address, Flow, Listener, Target, TransportName
+from active_call.base.errors import ParseError
+from active_call.sip.events import Address, Flow, Target, TransportName
 from active_call.sip.headers import Via, parse_name_addr
-from active_call.sip.uri import Uri, parse_uri
+from active_call.sip.uri import Uri, parse_host_port, parse_uri
 
-_TRANSPORTS: dict[str, TransportName] = {name: name for name in get_args(TransportName)}
-_DEFAULT_PORT = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
-_WILDCARDS = frozenset(("0.0.0.0", "::", ""))
+TRANSPORTS: dict[str, TransportName] = {name: name for name in get_args(TransportName)}
+DEFAULT_PORTS: dict[TransportName, int] = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
+"""RFC 3261 §19.1.2, RFC 7118 §5.2.1."""
 
 
 def bracketed(host: str) -> str:
     """`host` as a URI or Via writes it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def parse_place(text: str) -> tuple[str, int | None]:
+    """Host, without brackets, and port of `host`, `host:port`, `v6` or `[v6]:port`. Raises ParseError."""
+    if text.count(":") > 1 and not text.startswith("["):
+        text = f"[{text}]"
+    host, port = parse_host_port(text)
+    return host.strip("[]"), port
 
 
 def is_reliable(transport: TransportName) -> bool:
@@ -40,7 +48,7 @@ def uri_of(route_or_uri: str) -> Uri:
 
 def transport_of(uri: Uri, default: TransportName) -> TransportName:
     """The transport that `uri` asks for or implies, `default` where it leaves the choice to us."""
-    named = _TRANSPORTS.get((uri.parameters.get("transport") or "").lower())
+    named = TRANSPORTS.get((uri.parameters.get("transport") or "").lower())
     if uri.scheme.lower() == "sips":
         return "wss" if named in ("ws", "wss") else "tls"
     return named or default
@@ -49,13 +57,20 @@ def transport_of(uri: Uri, default: TransportName) -> TransportName:
 def target_of(uri: Uri, transport: TransportName, flow: Flow | None = None) -> Target:
     """The next hop that `uri` names. `flow` goes along when it is a connection of the same transport."""
     host = (uri.parameters.get("maddr") or uri.host).strip("[]")
+    if flow is not None and {flow.transport, transport} == {"ws", "wss"}:
+        transport = flow.transport  # a URI says `ws` for both (RFC 7118 §5.3)
     usable = flow if flow is not None and flow.transport == transport and flow.connection_id is not None else None
-    return Target(transport, host, uri.port, usable)
+    return Target(transport, host, uri.port, usable, any_transport=_leaves_transport_open(uri) and not is_address(host))
+
+
+def _leaves_transport_open(uri: Uri) -> bool:
+    """Whether NAPTR may choose: no transport, no port, and not `sips` (RFC 3263 §4.1)."""
+    return uri.port is None and uri.scheme.lower() == "sip" and not uri.parameters.get("transport")
 
 
 def response_target(via: Via, flow: Flow) -> Target:
     """Where a response goes when the connection its request came by is gone (RFC 3261 §18.2.2)."""
-    return Target(flow.transport, flow.remote.host, via.port or _DEFAULT_PORT[flow.transport])
+    return Target(flow.transport, flow.remote.host, via.port or DEFAULT_PORTS[flow.transport])
 
 
 def response_flow(via: Via, flow: Flow) -> Flow:
@@ -65,7 +80,7 @@ def response_flow(via: Via, flow: Flow) -> Flow:
     """
     if flow.connection_id is not None or flow.transport != "udp" or "rport" in via.parameters:
         return flow
-    port = via.port or _DEFAULT_PORT["udp"]
+    port = via.port or DEFAULT_PORTS["udp"]
     if port == flow.remote.port:
         return flow
     return Flow(flow.transport, flow.local, Address(flow.remote.host, port))
@@ -81,75 +96,16 @@ def after_response(destination: Flow | Target, flow: Flow) -> Flow | Target:
         return destination
     if flow.connection_id is not None:
         return destination if destination.flow == flow else replace(destination, flow=flow)
-    return destination if _is_address(destination.host) else flow
+    return destination if is_address(destination.host) else flow
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address, in brackets or not, rather than a name."""
     try:
-        ip_address(host)
+        ip_address(host.strip("[]"))
     except ValueError:
         return False
     return True
-
-
-class Listeners:
-    """Our listening sockets, by transport."""
-
-    def __init__(self, listeners: tuple[Listener, ...]) -> None:
-        self._all = listeners
-        self._first: dict[str, Listener] = {}
-        for listener in listeners:
-            self._first.setdefault(listener.transport, listener)
-
-    def has(self, transport: TransportName) -> bool:
-        """Whether we listen on `transport` at all."""
-        return transport in self._first
-
-    def default_transport(self) -> TransportName:
-        """What to use when a URI names none: UDP where we have it, else our first listener's."""
-        if "udp" in self._first or not self._all:
-            return "udp"
-        return self._all[0].transport
-
-    def for_transport(self, transport: TransportName, local: Address | None = None) -> Listener:
-        """The listener that speaks for `transport`: the one bound to `local` if there is one, else the first.
-
-        A transport without a listener is spoken for by its nearest relative. Raises LocalProtocolError without any listener.
-        """
-        if local is not None:
-            for listener in self._all:
-                if listener.transport == transport and _is_bound_to(listener, local):
-                    return listener
-        first = self._first.get(transport) or self._first.get("tcp" if transport == "tls" else "udp")
-        if first is not None:
-            return first
-        if not self._all:
-            raise LocalProtocolError("there is no listener, so no address to put into Via and Contact")
-        return self._all[0]
-
-    def via(self, transport: TransportName, branch: str, local: Address | None = None, local_host: str | None = None) -> str:
-        """A Via value for a request of ours; `rport` is always asked for."""
-        public = _public(self.for_transport(transport, local), local, local_host)
-        return f"SIP/2.0/{transport.upper()} {bracketed(public.host)}:{public.port};branch={branch};rport"
-
-    def contact(self, transport: TransportName, user: str, local: Address | None = None, local_host: str | None = None) -> str:
-        """A Contact value under which we can be reached over `transport`."""
-        public = _public(self.for_transport(transport, local), local, local_host)
-        at = f"{user}@" if user else ""
-        suffix = "" if transport == "udp" else f";transport={'ws' if transport == 'wss' else transport}"
-        return f"<sip:{at}{bracketed(public.host)}:{public.port}{suffix}>"
-
-
-def _is_bound_to(listener: Listener, local: Address) -> bool:
-    return listener.bound.port == local.port and (listener.bound.host == local.host or listener.bound.host in _WILDCARDS)
-
-
-def _public(listener: Listener, local: Address | None, local_host: str | None) -> Address:
-    """The listener's public address; where that is a wildcard, the address that this call is known to use."""
-    if listener.public.host not in _WILDCARDS:
-        return listener.public
-    host = local_host or (local.host if local is not None else "")
-    return listener.public if host in _WILDCARDS else Address(host, listener.public.port)
 
 
 def is_loose(route: str) -> bool:

@@ -100,14 +100,14 @@ class ServerTransaction:
     def handle_transport_error(self, reason: str, now: float) -> None:
         """The last transmit failed: try once more where §18.2.2 says; the machine itself stays where it is (RFC 6026 §7.1)."""
         del reason, now
-        if not self._moved and self.flow.connection_id is not None:
+        if self._can_move:
             self._move()
             self._transmit()
 
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """Responses that are still to come need another way."""
         del reason, now
-        if not self._moved and self.flow.connection_id == flow.connection_id and flow.connection_id is not None:
+        if self._can_move and self.flow.connection_id == flow.connection_id:
             self._move()
 
     def terminate(self) -> None:
@@ -181,6 +181,11 @@ class ServerTransaction:
 
     def _on_deadline(self, now: float) -> None:
         self._handle(self._linger_input, now)
+
+    @property
+    def _can_move(self) -> bool:
+        """Whether there is another way than the connection. A browser cannot be called back: nobody listens at its end (RFC 7118 §5)."""
+        return not self._moved and self.flow.connection_id is not None and self.flow.transport not in ("ws", "wss")
 
     def _move(self) -> None:
         self._moved = True

@@ -1,15 +1,17 @@
 """The transaction layer: finds the transaction a message belongs to, makes new ones, numbers the transmits (RFC 3261 §17, §18).
 
-Enters: parsed messages with their flows, finished requests with their next hops. Leaves: transmits. It chooses between UDP and TCP by
-size (§18.1.1) and writes Via and Contact accordingly; it knows neither dialogs nor calls.
+Enters: parsed messages with their flows, finished requests with their next hops. Leaves: transmits, and questions to the resolver. It
+chooses between UDP and TCP by size (§18.1.1) and writes Via and Contact accordingly; it knows neither dialogs nor calls.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
-from active_call.base.errors import ParseError
+from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.base.world import Randomness
+from active_call.sip.ack import Ack
 from active_call.sip.client_transaction import (
     ClientInviteTransaction,
     ClientRequestTransaction,
@@ -18,10 +20,12 @@ from active_call.sip.client_transaction import (
     Origin,
     cancel_for,
 )
-from active_call.sip.events import EndpointConfig, Flow, Target, Transmit, TransportName
+from active_call.sip.events import EndpointConfig, Flow, Target, Transmit
 from active_call.sip.headers import with_via_received
+from active_call.sip.left_invite import LeftInvite
+from active_call.sip.listeners import Listeners, Reflections
 from active_call.sip.message import Request, Response
-from active_call.sip.routing import Listeners
+from active_call.sip.next_hops import HopFinder
 from active_call.sip.server_transaction import ServerInviteTransaction, ServerRequestTransaction, ServerTransaction
 from active_call.sip.timers import Timers
 
@@ -44,8 +48,10 @@ class TransactionLayer:
         self.config = config
         self.randomness = randomness
         self.timers = Timers()
-        self.listeners = Listeners(config.listeners)
+        self.reflections = Reflections()
+        self.listeners = Listeners(config.listeners, self.reflections)
         self.transmits: list[Transmit] = []
+        self.hops = HopFinder()
         self._n_transmits = 0
         self._senders: dict[int, Sender] = {}
         self._clients: dict[tuple[str, str], ClientTransaction] = {}
@@ -70,12 +76,19 @@ class TransactionLayer:
         return transmit_id
 
     def send_request(self, request: Request, target: Target, user: ClientUser, now: float, origin: Origin) -> ClientTransaction:
-        """Start a transaction for `request`, which has neither Via nor, if `origin` asks for one, Contact yet."""
+        """Start a transaction for `request`, which has neither Via nor, if `origin` asks for one, Contact yet.
+
+        Raises LocalProtocolError when there is no listener to speak for it.
+        """
+        self.listeners.for_transport(target.transport)
         kind = ClientInviteTransaction if request.method == "INVITE" else ClientRequestTransaction
         transaction = kind(self, request, self.new_branch(), origin, user)
-        data, target, fallback = self.place(request, target, transaction.branch, origin)
         self._clients[transaction.key] = transaction
-        transaction.start(data, target, fallback, now)
+        try:
+            transaction.find_way(target, now)
+        except LocalProtocolError:
+            transaction.terminate()
+            raise
         return transaction
 
     def send_cancel(self, invite: ClientTransaction, user: ClientUser, now: float, headers: tuple[tuple[str, str], ...] = ()) -> None:
@@ -87,40 +100,54 @@ class TransactionLayer:
         self._clients[transaction.key] = transaction
         transaction.start(request.to_bytes(), invite.destination, None, now)
 
-    def send_ack(self, request: Request, target: Target, origin: Origin) -> tuple[bytes, Target]:
-        """Send an ACK for a 2xx, a transaction of its own that nobody answers; what was sent, for sending it again."""
-        data, target, _ = self.place(request, target, self.new_branch(), origin)
-        self.transmit(data, target)
-        return data, target
+    def send_ack(self, request: Request, target: Target, origin: Origin, now: float) -> Ack:
+        """Send an ACK for a 2xx, a transaction of its own that nobody answers; it can be sent again."""
+        ack = Ack(self, request, target, origin)
+        ack.send(now)
+        return ack
+
+    def leave_behind(self, invite: ClientTransaction, now: float) -> ClientInviteTransaction:
+        """Give the branch that `invite` has used so far to one that waits for what may still come of it."""
+        left = LeftInvite(self, invite)
+        self._clients[left.transaction.key] = left.transaction
+        left.start(invite.state, invite.destination, now)
+        return left.transaction
+
+    def rebranch(self, transaction: ClientTransaction) -> None:
+        """Have `transaction` go on under a new branch, so as another transaction on the wire."""
+        if self._clients.get(transaction.key) is transaction:
+            del self._clients[transaction.key]
+        transaction.branch = self.new_branch()
+        self._clients[transaction.key] = transaction
 
     def restart(self, transaction: ClientTransaction, target: Target, now: float) -> None:
         """Send the same request anew over UDP after TCP, chosen for size, has failed (§18.1.1)."""
-        self._stamp(transaction.request, target.transport, transaction.branch, transaction.origin)
-        transaction.start(transaction.request.to_bytes(), target, None, now)
+        transaction.start(self.write(transaction.request, target, transaction.branch, transaction.origin), target, None, now)
 
     def place(self, request: Request, target: Target, branch: str, origin: Origin) -> tuple[bytes, Target, Target | None]:
         """Write Via and Contact for the transport that fits: the bytes, the next hop, and the UDP one to fall back to."""
-        self._stamp(request, target.transport, branch, origin)
-        data = request.to_bytes()
+        data = self.write(request, target, branch, origin)
         if len(data) <= MAX_UDP_REQUEST_BYTES or target.transport != "udp" or not self.listeners.has("tcp"):
             return data, target, None
-        over_tcp = Target("tcp", target.host, target.port)
-        self._stamp(request, "tcp", branch, origin)
-        return request.to_bytes(), over_tcp, target
+        over_tcp = replace(target, transport="tcp", flow=None)
+        return self.write(request, over_tcp, branch, origin), over_tcp, target
 
     def new_branch(self) -> str:
         """A branch unique over space and time."""
         return COOKIE + self.randomness.token(12)
 
-    def _stamp(self, request: Request, transport: TransportName, branch: str, origin: Origin) -> None:
-        headers = request.headers
-        via = self.listeners.via(transport, branch, origin.local, origin.local_host)
+    def write(self, request: Request, target: Target, branch: str, origin: Origin) -> bytes:
+        """`request` with the Via and Contact that fit `target`."""
+        headers, transport = request.headers, target.transport
+        local_host = target.local or origin.local_host
+        via = self.listeners.via(transport, branch, origin.local, local_host, target.host)
         if "Via" in headers:
             headers.set("Via", via)
         else:
             headers.prepend("Via", via)
         if origin.contact_user is not None:
-            headers.set("Contact", self.listeners.contact(transport, origin.contact_user, origin.local, origin.local_host))
+            headers.set("Contact", self.listeners.contact(transport, origin.contact_user, origin.local, local_host, target.host))
+        return request.to_bytes()
 
     # -- in ---------------------------------------------------------------------------------------------------------------------------
 
@@ -160,6 +187,10 @@ class TransactionLayer:
             server.handle_connection_lost(flow, reason, now)
 
     # -- for transactions -------------------------------------------------------------------------------------------------------------
+
+    def forget_transmit(self, transmit_id: int) -> None:
+        """Nobody wants to hear of that transmit's failure any more."""
+        self._senders.pop(transmit_id, None)
 
     def forget_client(self, transaction: ClientTransaction, transmit_id: int) -> None:
         """`transaction` has terminated."""

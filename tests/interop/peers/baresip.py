@@ -15,7 +15,7 @@ from active_call.testing.audio import Pcm
 
 _CONFIG = """\
 poll_method epoll
-sip_listen 127.0.0.1:{port}
+sip_listen {host}:{port}
 sip_certificate {certificate}
 sip_verify_server no
 call_local_timeout 30
@@ -44,9 +44,11 @@ ctrl_tcp_listen 127.0.0.1:{control}
 class Baresip:
     """One baresip with one account. Use as a context manager, or `start` and `stop`."""
 
-    def __init__(self, folder: Path, *, speech: Pcm, transport: str = "udp", srtp: bool = False, answers: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, speech: Pcm, transport: str = "udp", srtp: bool = False, answers: bool = False, host: str = "127.0.0.1"
+    ) -> None:
         self._program_path = require("baresip")
-        self.folder, self.transport = folder, transport
+        self.folder, self.transport, self.host = folder, transport, host
         self._main_port = free_port(span=2)  # baresip listens for TLS on the port after the one it is told
         self.port = self._main_port + (transport == "tls")
         self.control_port = free_port()
@@ -60,6 +62,7 @@ class Baresip:
         audio.write_wav(self.folder / "speech.wav", speech)
         rtp_first = free_port(span=8)
         config = _CONFIG.format(
+            host=self.host,
             port=self._main_port,
             certificate=certificate.write_self_signed(self.folder),
             speech=self.folder / "speech.wav",
@@ -69,7 +72,7 @@ class Baresip:
             rtp_first=rtp_first,
             rtp_last=rtp_first + 8,
         )
-        account = f"<sip:peer@127.0.0.1:{self.port};transport={self.transport}>;regint=0;audio_codecs=PCMU/8000/1,PCMA/8000/1"
+        account = f"<sip:peer@{self.host}:{self.port};transport={self.transport}>;regint=0;audio_codecs=PCMU/8000/1,PCMA/8000/1"
         account += ";mediaenc=srtp-mand" if srtp else ""
         account += ";answermode=auto" if answers else ""
         (self.folder / "config").write_text(config)
@@ -79,7 +82,7 @@ class Baresip:
     @property
     def uri(self) -> str:
         """Where it can be called."""
-        return f"sip:peer@127.0.0.1:{self.port};transport={self.transport}"
+        return f"sip:peer@{self.host}:{self.port};transport={self.transport}"
 
     @property
     def log(self) -> str:
@@ -88,7 +91,8 @@ class Baresip:
 
     def start(self, *, dial: str = "") -> None:
         """Start it, dialling at once when told to; returns when it is ready."""
-        commands = ["-e", f"/dial {dial}"] if dial else []
+        commands = ["-6"] if ":" in self.host else []
+        commands += ["-e", f"/dial {dial}"] if dial else []
         self._program = Program([self._program_path, "-f", str(self.folder), *commands], self.folder)
         if not wait_until(lambda: "baresip is ready" in self.log, 10):
             self.stop()

@@ -47,6 +47,7 @@ class Sipp:
         service: str = "+15550199",
         timeout_s: int = 60,
         speech: Pcm | None = None,
+        ip: str = "127.0.0.1",
     ) -> None:
         self._folder, self._timeout_s = folder, timeout_s
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ class Sipp:
         self._arguments = [
             require("sipp"), "-sf",
             str(scenario if isinstance(scenario, Path) else SCENARIOS / f"{scenario}.xml"),
-            "-i", "127.0.0.1", "-p", str(self.port), "-mi", "127.0.0.1",
+            "-i", ip, "-p", str(self.port), "-mi", ip,
             "-mp", str(media_port), "-t", transport,
             "-m", str(calls), "-r", str(rate), "-l", str(limit), "-s", service, "-timeout", f"{timeout_s}s", "-timeout_error",
             "-nostdin", "-timer_resol", "1",

@@ -1,0 +1,262 @@
+"""Questions to the DNS: a name and a record type enter, records leave, each answer with the time for which it may be kept.
+
+The protocol itself is dnspython's. Kept here: answers (RFC 1035 §3.2.1), also that there is none (RFC 2308), for their own time, in seconds
+of the given clock; and past it, for a day, in case no server answers any more (RFC 8767): a trunk outlives its provider's DNS. The same
+question asked by many at once is asked once. Knows nothing of SIP. Raises DnsUnanswered and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import dns.asyncresolver
+import dns.exception
+import dns.nameserver
+import dns.rdataclass
+import dns.rdatatype
+import dns.resolver
+
+from active_call.base.world import Clock
+
+QUESTION_DEADLINE_S = 2.0
+"""For one question, all servers and repetitions together."""
+SERVER_DEADLINE_S = 0.9
+"""For one server before the next one is asked, so that a dead first server leaves time for the second."""
+MAX_KEEP_S = 3600.0
+"""A trunk that moves is followed within an hour, whatever its records say."""
+MAX_KEEP_NOTHING_S = 60.0
+"""A name that appears is seen within a minute, whatever its zone says (RFC 2308 §5 suggests hours)."""
+UNANSWERED_PAUSE_S = 5.0
+"""After a question that nobody answered, for so long it is not asked again: calls must not wait in turn for a dead server."""
+UNANSWERED_SERVICE_PAUSE_S = 60.0
+"""The same for SRV and NAPTR: a server that ignores these types goes on doing so, and addresses are found without them."""
+STALE_S = 86_400.0
+"""RFC 8767 §5 recommends one to three days."""
+MAX_KEPT = 2048
+MAX_CNAMES = 8
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+
+RecordType = Literal["A", "AAAA", "SRV", "NAPTR"]
+
+log = logging.getLogger("active_call.dns")
+
+
+class DnsUnanswered(Exception):
+    """No server gave an answer that can be used: there is none, it is silent, or it has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRecord:
+    """A or AAAA."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class SrvRecord:
+    """RFC 2782. `target` is without the final dot, so empty where the service is said not to exist."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class NaptrRecord:
+    """RFC 3403. `replacement` is without the final dot; `flags` and `service` are as sent."""
+
+    order: int
+    preference: int
+    flags: str
+    service: str
+    replacement: str
+
+
+Record = AddressRecord | SrvRecord | NaptrRecord
+Question = tuple[str, RecordType]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An answer, `records` None where nobody gave one."""
+
+    records: tuple[Record, ...] | None
+    fresh_until: float
+    usable_until: float
+
+
+class DnsClient:
+    """Asks the machine's name servers, or those given as (address, port)."""
+
+    def __init__(
+        self, clock: Clock, *, servers: Sequence[tuple[str, int]] | None = None, question_deadline_s: float = QUESTION_DEADLINE_S
+    ) -> None:
+        self._clock = clock
+        self._servers = None if servers is None else tuple(servers)
+        self._deadline_s = question_deadline_s
+        self._kept: dict[Question, _Kept] = {}
+        self._asking: dict[Question, asyncio.Task[tuple[Record, ...]]] = {}
+        self._resolver: dns.asyncresolver.Resolver | None = None
+        self._configured_at: tuple[int, int] | None = None
+
+    @property
+    def has_servers(self) -> bool:
+        """Whether there is anybody to ask."""
+        self._configure()
+        return self._resolver is not None and bool(self._resolver.nameservers)
+
+    def known(self, name: str, kind: RecordType) -> tuple[Record, ...] | None:
+        """The answer where it is still fresh; None where it would have to be asked. Empty: there is no such record."""
+        kept = self._kept.get((_plain(name), kind))
+        return kept.records if kept is not None and self._clock.now() < kept.fresh_until else None
+
+    async def ask(self, name: str, kind: RecordType) -> tuple[Record, ...]:
+        """The records, CNAMEs followed; empty where the name or the record does not exist. Raises DnsUnanswered."""
+        question = _plain(name), kind
+        kept = self._kept.get(question)
+        if kept is not None and self._clock.now() < kept.fresh_until:
+            if kept.records is None:
+                raise DnsUnanswered("no answer a moment ago")
+            return kept.records
+        task = self._asking.get(question)
+        if task is None:
+            task = self._asking[question] = asyncio.get_running_loop().create_task(self._ask(question), name=f"dns {kind} {name}")
+            task.add_done_callback(lambda done: self._asked(question, done))
+        # Whoever asked first may be cancelled; the others still want to know.
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """End what is being asked."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- inside
+
+    def _asked(self, question: Question, done: asyncio.Task[tuple[Record, ...]]) -> None:
+        self._asking.pop(question, None)
+        if not done.cancelled():
+            done.exception()  # looked at, so that nobody complains when the asker has gone
+
+    async def _ask(self, question: Question) -> tuple[Record, ...]:
+        try:
+            records, ttl_s = await self._query(question)
+        except DnsUnanswered as error:
+            return self._stale(question, error)
+        limit_s = MAX_KEEP_S if records else MAX_KEEP_NOTHING_S
+        now = self._clock.now()
+        self._keep(question, _Kept(records, now + min(ttl_s, limit_s), now + STALE_S))
+        return records
+
+    def _stale(self, question: Question, error: DnsUnanswered) -> tuple[Record, ...]:
+        """What was true once, where nobody answers any more. Raises the error where nothing was."""
+        now = self._clock.now()
+        kept = self._kept.get(question)
+        records = kept.records if kept is not None and now < kept.usable_until else None
+        until = kept.usable_until if kept is not None and records is not None else now
+        pause_s = UNANSWERED_PAUSE_S if question[1] in ("A", "AAAA") else UNANSWERED_SERVICE_PAUSE_S
+        self._keep(question, _Kept(records, now + pause_s, until))
+        if records is None:
+            raise error
+        log.warning("DNS does not answer; old records are used", extra={"host": question[0], "type": question[1], "reason": str(error)})
+        return records
+
+    def _keep(self, question: Question, answer: _Kept) -> None:
+        self._kept.pop(question, None)
+        while len(self._kept) >= MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[question] = answer
+
+    async def _query(self, question: Question) -> tuple[tuple[Record, ...], float]:
+        self._configure()
+        resolver = self._resolver
+        if resolver is None or not resolver.nameservers:
+            raise DnsUnanswered("this machine has no name server")
+        name, kind = question
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await _resolve(resolver, name, kind, self._deadline_s)
+        except TimeoutError as error:
+            raise DnsUnanswered(f"no answer within {self._deadline_s:g} s") from error
+        except (dns.exception.DNSException, OSError, UnicodeError, ValueError, EOFError) as error:
+            raise DnsUnanswered(str(error) or type(error).__name__) from error
+
+    def _configure(self) -> None:
+        """Take the servers given, or those of the system's file, anew whenever that has changed."""
+        if self._servers is not None:
+            if self._resolver is None:
+                self._resolver = dns.asyncresolver.Resolver(configure=False)
+                self._resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in self._servers]
+                self._resolver.timeout = SERVER_DEADLINE_S
+            return
+        try:
+            stat = RESOLV_CONF.stat()
+            state = (stat.st_mtime_ns, stat.st_ino)
+        except OSError:
+            state = (0, 0)
+        if state == self._configured_at:
+            return
+        self._configured_at = state
+        try:
+            self._resolver = dns.asyncresolver.Resolver(str(RESOLV_CONF))
+            self._resolver.timeout = SERVER_DEADLINE_S
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            self._resolver = None
+            log.warning("this machine has no name server; names come from the hosts file alone", extra={"reason": str(error)})
+
+
+def _plain(name: str) -> str:
+    return name.lower().rstrip(".")
+
+
+async def _resolve(
+    resolver: dns.asyncresolver.Resolver, name: str, kind: RecordType, lifetime_s: float
+) -> tuple[tuple[Record, ...], float]:
+    """Records and their time to live; a CNAME that was not followed by the server is followed here."""
+    ttl_s = float("inf")
+    for _ in range(MAX_CNAMES):
+        try:
+            answer = await resolver.resolve(f"{name}.", kind, lifetime=lifetime_s, search=False, raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN as error:
+            return (), min(ttl_s, _negative_ttl(error))
+        ttl_s = min(ttl_s, float(answer.chaining_result.minimum_ttl))
+        if answer.rrset is not None:
+            return tuple(_record(entry) for entry in answer.rrset), ttl_s
+        canonical = answer.canonical_name.to_text(omit_final_dot=True)
+        if canonical.lower() == name.lower():
+            return (), ttl_s
+        name = canonical
+    return (), ttl_s
+
+
+def _negative_ttl(error: dns.resolver.NXDOMAIN) -> float:
+    responses = list(error.responses().values())  # type: ignore[no-untyped-call]
+    return float(responses[0].resolve_chaining().minimum_ttl) if responses else MAX_KEEP_NOTHING_S
+
+
+def _record(entry: Any) -> Record:
+    match entry.rdtype:
+        case dns.rdatatype.SRV:
+            return SrvRecord(entry.priority, entry.weight, entry.port, _name(entry.target))
+        case dns.rdatatype.NAPTR:
+            return NaptrRecord(
+                entry.order,
+                entry.preference,
+                entry.flags.decode("ascii", "replace"),
+                entry.service.decode("ascii", "replace"),
+                _name(entry.replacement),
+            )
+        case _:
+            return AddressRecord(str(entry.address))
+
+
+def _name(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True) if name != dns.name.root else ""

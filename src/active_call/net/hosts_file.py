@@ -1,0 +1,95 @@
+"""Names that this machine knows without asking: the hosts file, and what only the system's resolver can tell (getaddrinfo).
+
+In: a name. Out: its addresses. The hosts file is read again when it changes. getaddrinfo cannot be cancelled and may take a minute on a
+machine whose DNS is dead, so it runs in daemon threads, of which there are few: neither a look-up's deadline nor the program's end waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from pathlib import Path
+
+HOSTS = Path("/etc/hosts")
+MAX_THREADS = 8
+"""getaddrinfo calls that may hang at once; more are refused at once."""
+
+
+class HostsFile:
+    """`/etc/hosts`, or the file given."""
+
+    def __init__(self, path: Path = HOSTS) -> None:
+        self._path = path
+        self._state: tuple[int, int, int] | None = None
+        self._names: dict[str, tuple[str, ...]] = {}
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """The addresses that the file gives to `name`, in its order; none where it does not name it."""
+        try:
+            stat = self._path.stat()
+            state = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            if state != self._state:
+                self._names = parse_hosts(self._path.read_text(encoding="utf-8", errors="replace"))
+                self._state = state
+        except OSError:
+            self._state, self._names = None, {}
+        return self._names.get(name.lower().rstrip("."), ())
+
+
+def parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
+    """Addresses by lower-case name. Lines that are none are passed over (hosts(5))."""
+    names: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        fields = line.partition("#")[0].split()
+        if not fields:
+            continue
+        try:
+            address = str(ipaddress.ip_address(fields[0].partition("%")[0]))
+        except ValueError:
+            continue
+        for name in fields[1:]:
+            known = names.get(name.lower(), ())
+            if address not in known:
+                names[name.lower()] = (*known, address)
+    return names
+
+
+class SystemResolver:
+    """getaddrinfo, off the loop."""
+
+    def __init__(self) -> None:
+        self._n_running = 0
+
+    async def addresses(self, name: str) -> tuple[str, ...]:
+        """Addresses of `name`, in the order of the system's policy (RFC 6724). Raises OSError or UnicodeError."""
+        if self._n_running >= MAX_THREADS:
+            raise OSError("too many look-ups hang already")
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[tuple[str, ...]] = loop.create_future()
+        self._n_running += 1
+
+        def settle(result: tuple[str, ...] | OSError | UnicodeError) -> None:
+            self._n_running -= 1
+            if found.cancelled():
+                return
+            if isinstance(result, tuple):
+                found.set_result(result)
+            else:
+                found.set_exception(result)
+
+        def work() -> None:
+            result: tuple[str, ...] | OSError | UnicodeError
+            try:
+                entries = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+                result = tuple(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in entries))
+            except (OSError, UnicodeError) as error:
+                result = error
+            try:
+                loop.call_soon_threadsafe(settle, result)
+            except RuntimeError:
+                return  # the loop was closed meanwhile
+
+        threading.Thread(target=work, name=f"getaddrinfo {name}", daemon=True).start()
+        return await found

@@ -1,0 +1,162 @@
+"""SIP over WebSocket (RFC 7118): one connection, one SIP message a WebSocket message.
+
+In: bytes of an accepted or opened connection. Out: whole messages to the owner; frames on the wire. The protocol itself, handshake, masks,
+fragments and control frames, is `websockets`' sans-IO one; here it is joined to the transport. The subprotocol `sip` is required of both
+sides (§5.1); a text frame carries what is UTF-8, a binary frame what is not (§5.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+
+from active_call.net.sip_sockets import StreamConnection, StreamOwner
+from active_call.sip.events import TransportName
+from active_call.sip.routing import bracketed
+
+SUBPROTOCOL = Subprotocol("sip")
+MAX_MESSAGE_BYTES = 65_535
+"""As much as a datagram holds."""
+
+_quiet = logging.getLogger("active_call.sip.websocket")
+_quiet.setLevel(logging.WARNING)
+
+
+def server_protocol() -> ServerProtocol:
+    """The side of one who was called."""
+    return ServerProtocol(subprotocols=[SUBPROTOCOL], max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+
+
+def client_protocol(host: str, port: int, *, is_secure: bool) -> ClientProtocol:
+    """The side of one who calls; a SIP URI has no path, so `/` is asked for."""
+    uri = parse_uri(f"{'wss' if is_secure else 'ws'}://{bracketed(host)}:{port}/")
+    return ClientProtocol(uri, subprotocols=[SUBPROTOCOL], max_size=MAX_MESSAGE_BYTES, logger=_quiet)
+
+
+class WebSocketConnection(StreamConnection):
+    """A `StreamConnection` whose bytes are WebSocket's. `opened` is set when the handshake has succeeded."""
+
+    is_message_based = True
+
+    def __init__(
+        self,
+        owner: StreamOwner,
+        connection_id: int,
+        transport_name: TransportName,
+        now: float,
+        protocol: ServerProtocol | ClientProtocol,
+        *,
+        is_outgoing: bool,
+    ) -> None:
+        super().__init__(owner, connection_id, transport_name, now, is_outgoing=is_outgoing)
+        self.opened = asyncio.Event()
+        self._protocol = protocol
+        self._parts = bytearray()
+
+    @property
+    def is_open(self) -> bool:
+        return super().is_open and self._protocol.state is State.OPEN
+
+    def send(self, data: bytes, now: float) -> bool:
+        if not self.is_open:
+            return False
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            self._protocol.send_binary(data)
+        else:
+            self._protocol.send_text(data)
+        return self._flush(now)
+
+    def ping(self, now: float) -> None:
+        if self.is_open:
+            self._protocol.send_ping(b"")
+            self._flush(now)
+
+    def close(self, why: str) -> None:
+        if self.is_open:
+            self._protocol.send_close(1001, "")
+            self._flush(self.last_sent_at)
+        super().close(why)
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if isinstance(self._protocol, ClientProtocol):
+            self._protocol.send_request(self._protocol.connect())
+            self._flush(self.last_sent_at)
+
+    def data_received(self, data: bytes) -> None:
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            match event:
+                case Request():
+                    self._answer(event)
+                case Response():
+                    self._take_response()
+                case Frame():
+                    self._take_frame(event)
+        self._flush(self.last_sent_at)
+        if self._protocol.close_expected():
+            self._end()
+
+    def eof_received(self) -> bool:
+        self._protocol.receive_eof()
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.opened.set()  # whoever waits finds that it is not open
+        super().connection_lost(exc)
+
+    # -- inside
+
+    def _answer(self, request: Request) -> None:
+        assert isinstance(self._protocol, ServerProtocol)  # noqa: S101 (only a server gets requests)
+        response = self._protocol.accept(request)
+        self._protocol.send_response(response)
+        if response.status_code == 101:
+            self.has_spoken = True
+            self.opened.set()
+
+    def _take_response(self) -> None:
+        if self._protocol.handshake_exc is None:
+            self.opened.set()
+        else:
+            self._why = f"the WebSocket handshake failed: {self._protocol.handshake_exc}"
+
+    def _take_frame(self, frame: Frame) -> None:
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._parts += frame.data
+            if frame.fin:
+                message, self._parts = bytes(self._parts), bytearray()
+                self._owner.on_stream_message(self, message)
+
+    @property
+    def is_mid_message(self) -> bool:
+        """Whether the first fragments of a message are here and the last one is not."""
+        return bool(self._parts)
+
+    def _end(self) -> None:
+        """A close frame was received, or the handshake or a frame was wrong."""
+        error = self._protocol.parser_exc or self._protocol.handshake_exc
+        if isinstance(error, PayloadTooBig):
+            self._owner.on_stream_refused(self, "message_size")
+        super().close(f"WebSocket: {error}" if error is not None else "closed by the peer")
+
+    def _flush(self, now: float) -> bool:
+        """Write what the protocol wants to send; an empty piece asks for the end of the stream, which `_end` does."""
+        sent = True
+        for piece in self._protocol.data_to_send():
+            if piece:
+                sent = super().send(piece, now) and sent
+        return sent

@@ -1,0 +1,191 @@
+"""What we call ourselves in messages: which listener speaks, its Via and its Contact, and what peers see of us.
+
+Enter: the listening sockets, the peer's address, what its responses reflect. Leave: Via and Contact values. RFC 3261 §8.1.1.7, §8.1.1.8,
+§18.1.1; RFC 3581 §4; RFC 5118.
+
+What a peer sees of us counts for that peer; what one outside of private networks sees also counts for every other one out there. A peer
+on our own network, which sees our own address, goes on being told that.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+from active_call.base.errors import LocalProtocolError
+from active_call.sip.events import Address, Listener, TransportName
+from active_call.sip.headers import Via
+from active_call.sip.routing import TRANSPORTS, bracketed, is_address, is_reliable
+
+WILDCARDS = frozenset(("0.0.0.0", "::", ""))
+MAX_PEERS = 1024
+
+_INSIDE = tuple(
+    ip_network(text)
+    for text in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+        "::1/128",
+    )
+)
+"""RFC 1918, RFC 6598, RFC 4193, loopback and link-local: networks whose addresses mean nothing elsewhere."""
+
+
+def is_outside(address: str) -> bool:
+    """Whether `address` is an IP address beyond private networks."""
+    if not is_address(address):
+        return False
+    ip = ip_address(address.strip("[]"))
+    return not any(ip.version == network.version and ip in network for network in _INSIDE)
+
+
+class Reflections:
+    """What peers see of us: `received` and `rport` in the Via of their responses."""
+
+    def __init__(self) -> None:
+        self._by_peer: dict[tuple[TransportName, str], Address] = {}
+        self._outside: dict[TransportName, Address] = {}
+
+    def note(self, transport: TransportName, peer: str, via: Via) -> Address | None:
+        """Take in a response's top Via; the address, where the outside sees us at another one than before.
+
+        The port counts over UDP alone: over a stream it is that of one connection, and nobody listens there.
+        """
+        host = via.received
+        if host is None or not is_address(host):
+            return None
+        seen = Address(host, 0 if is_reliable(transport) else via.rport or 0)
+        self._by_peer.pop((transport, peer), None)
+        while len(self._by_peer) >= MAX_PEERS:
+            del self._by_peer[next(iter(self._by_peer))]
+        self._by_peer[transport, peer] = seen
+        if not is_outside(host) or not is_outside(peer) or self._outside.get(transport) == seen:
+            return None
+        self._outside[transport] = seen
+        return seen
+
+    def towards(self, transport: TransportName, peer: str) -> Address | None:
+        """What `peer` sees over `transport`, or is likely to see; port 0 stands for the listener's own."""
+        known = self._by_peer.get((transport, peer))
+        if known is not None or not is_outside(peer):
+            return known
+        if transport in self._outside:
+            return self._outside[transport]
+        other = next(iter(self._outside.values()), None)
+        return None if other is None else Address(other.host, 0)
+
+
+class Listeners:
+    """Our listening sockets, by transport."""
+
+    def __init__(self, listeners: tuple[Listener, ...], reflections: Reflections | None = None) -> None:
+        self._all = listeners
+        self._reflections = reflections or Reflections()
+        self._transports = frozenset(listener.transport for listener in listeners)
+
+    def has(self, transport: TransportName) -> bool:
+        """Whether we listen on `transport` at all."""
+        return transport in self._transports
+
+    def choices(self, preferred: TransportName) -> tuple[TransportName, ...]:
+        """The transports among which DNS may choose, `preferred` first."""
+        others = [name for name in ("udp", "tcp", "tls") if name in self._transports and name != preferred]
+        return (preferred, *(TRANSPORTS[name] for name in others))
+
+    def default_transport(self) -> TransportName:
+        """What to use when a URI names none: UDP where we have it, else our first listener's."""
+        if "udp" in self._transports or not self._all:
+            return "udp"
+        return self._all[0].transport
+
+    def for_transport(self, transport: TransportName, local: Address | None = None, towards: str = "") -> Listener:
+        """The listener that speaks for `transport`: the one bound to `local` if there is one, else the first that can reach `towards`.
+
+        A transport without a listener is spoken for by its nearest relative. Raises LocalProtocolError without any listener.
+        """
+        own = [listener for listener in self._all if listener.transport == transport]
+        if local is not None:
+            for listener in own:
+                if _is_bound_to(listener, local):
+                    return listener
+        if not own:
+            own = [listener for listener in self._all if listener.transport == ("tcp" if transport in ("tls", "wss") else "udp")]
+        for listener in own:
+            if _can_reach(listener, towards):
+                return listener
+        if not self._all:
+            raise LocalProtocolError("there is no listener, so no address to put into Via and Contact")
+        return own[0] if own else self._all[0]
+
+    def via(
+        self, transport: TransportName, branch: str, local: Address | None = None, local_host: str | None = None, towards: str = ""
+    ) -> str:
+        """A Via value for a request of ours to the address `towards`; `rport` is always asked for."""
+        public = self._public(transport, local, local_host, towards)
+        return f"SIP/2.0/{transport.upper()} {bracketed(public.host)}:{public.port};branch={branch};rport"
+
+    def contact(
+        self, transport: TransportName, user: str, local: Address | None = None, local_host: str | None = None, towards: str = ""
+    ) -> str:
+        """A Contact value under which the peer at `towards` can reach us over `transport`."""
+        public = self._public(transport, local, local_host, towards)
+        at = f"{user}@" if user else ""
+        suffix = "" if transport == "udp" else f";transport={'ws' if transport == 'wss' else transport}"
+        return f"<sip:{at}{bracketed(public.host)}:{public.port}{suffix}>"
+
+    def seen_by(self, peer: str) -> str | None:
+        """The address, if any is known, at which the peer of that address sees us in place of our own."""
+        for listener in self._all:
+            seen = self._seen(listener, peer)
+            if seen is not None and is_same_family(seen.host, peer):
+                return seen.host
+        return None
+
+    def _seen(self, listener: Listener, peer: str) -> Address | None:
+        """What `peer` is known to see, or, for one outside of private networks, what the outside sees."""
+        if _is_configured(listener):
+            return None
+        seen = self._reflections.towards(listener.transport, peer)
+        if seen is None and listener.learnt is not None and is_outside(peer):
+            seen = listener.learnt
+        return seen
+
+    def _public(self, transport: TransportName, local: Address | None, local_host: str | None, towards: str) -> Address:
+        """Our address as `towards` is to hear it: the configured one, the one it sees, else the one that this call is known to use.
+
+        Always of the peer's family: an IPv4 address in front of a NAT is of no use to a peer that has come by IPv6.
+        """
+        listener = self.for_transport(transport, local, towards)
+        own_port = listener.public.port
+        candidates = [listener.public, Address(local_host or "", own_port), Address(local.host if local is not None else "", own_port)]
+        seen = self._seen(listener, towards)
+        if seen is not None:
+            candidates.insert(0, Address(seen.host, seen.port or own_port))
+        named = [entry for entry in candidates if entry.host not in WILDCARDS]
+        fitting = [entry for entry in named if not is_address(towards) or not is_address(entry.host) or is_same_family(entry.host, towards)]
+        return (fitting or named or [listener.public])[0]
+
+
+def _is_configured(listener: Listener) -> bool:
+    """Whether somebody has said what the public address is."""
+    return listener.public.host not in WILDCARDS and listener.public.host != listener.bound.host
+
+
+def _is_bound_to(listener: Listener, local: Address) -> bool:
+    bound = listener.bound
+    return bound.port == local.port and (bound.host == local.host or (bound.host in WILDCARDS and _can_reach(listener, local.host)))
+
+
+def _can_reach(listener: Listener, towards: str) -> bool:
+    """Whether the listener's socket has the family of that address; `::` has both."""
+    return not is_address(towards) or listener.bound.host == "::" or is_same_family(listener.bound.host, towards)
+
+
+def is_same_family(one: str, other: str) -> bool:
+    """Whether both are IPv6 addresses or neither is."""
+    return (":" in one) == (":" in other)
