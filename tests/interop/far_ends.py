@@ -1,7 +1,7 @@
 """Far ends of media streams, many in one loop: they speak, press digits, change keys, and check every packet that they get.
 
-Written from the RFCs with `struct`, libsrtp and the judging side's own G.711, not with the program's rooms (RFC 3550, 3711, 4733). A far end
-does not judge time; it counts what is missing, repeated or not authentic.
+Written from the RFCs with `struct`, libsrtp and the judging side's own G.711, not with the program's rooms (RFC 3550, 3711, 4733). A far
+end does not judge time; it counts what is missing, repeated or not authentic.
 """
 
 from __future__ import annotations

@@ -456,6 +456,11 @@ class Session:
             case link.StreamDead(silent_s=silent_s):
                 self.facts.error = f"no media from the peer for {silent_s:.0f} s"
                 self.hang_up(by="system", cause="rtp_timeout", reason=self.facts.error)
+            case link.OrderRefused(order=order, reason=reason):
+                self.emit(events.Error(sender="media", error=f"{order}: {reason}"))
+                if order == link.ConfigureRtp.__name__:
+                    self.facts.error = f"the media process cannot do what was agreed on: {reason}"
+                    self.hang_up(by="system", cause="no_media", reason=self.facts.error)
             case link.MediaProblem():
                 self.emit(events.MediaProblem(problem=report.name, detail=report.detail, over=report.over))
                 if not report.over:

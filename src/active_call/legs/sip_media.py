@@ -9,11 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from active_call.base.world import Randomness
+from active_call.codec import table as codecs
 from active_call.media.client import MediaPool, MediaStream, StreamLost
 from active_call.media.link import Report
 from active_call.rtp.srtp import new_key
+from active_call.sdp.codecs import TELEPHONE_EVENT
 from active_call.sdp.crypto import DEFAULT_OFFER, SUITES
 from active_call.sdp.negotiation import Agreement, CryptoKey, Direction, LocalMedia, accept_answer, build_offer, negotiate_answer
+
+_NAMES = {TELEPHONE_EVENT: codecs.TELEPHONE_EVENT.name}
+"""Of SDP and of the media plane, where they differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,7 @@ class LegMedia:
             receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
             ptime_ms=agreement.ptime_ms,
             send_parameters=agreement.send_parameters,
-            receive_formats=tuple((each.payload_type, each.name) for each in agreement.formats),
+            receive_formats=tuple((each.payload_type, _NAMES.get(each.name, each.name)) for each in agreement.formats),
             event_clock_hz=agreement.event_clock_hz,
             suite=crypto.suite if crypto else "",
             send_key=crypto.send_key if crypto else b"",

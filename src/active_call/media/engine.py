@@ -13,6 +13,7 @@ from typing import Final, Protocol, assert_never
 from active_call.base.errors import MediaError
 from active_call.base.pcm import samples_in
 from active_call.base.world import World
+from active_call.codec.libopus import OpusError
 from active_call.codec.table import PCMA
 from active_call.media import link, udp
 from active_call.media.batch import SendBatch
@@ -180,8 +181,9 @@ class Engine:
         if stream is not None:
             try:
                 self._handle_stream(stream, order, now)
-            except ValueError as error:
+            except (ValueError, OpusError) as error:
                 logger.error("order refused", extra={"stream": order.stream, "order": type(order).__name__, "reason": str(error)})
+                self._emit(link.OrderRefused(order.stream, type(order).__name__, str(error)))
 
     def _handle_stream(self, stream: Stream, order: Order, now: float) -> None:
         match order:

@@ -302,6 +302,14 @@ class MediaProblem(Link, frozen=True, array_like=True, tag="problem"):
     over: bool = False
 
 
+class OrderRefused(Link, frozen=True, array_like=True, tag="refused"):
+    """An order about `stream` could not be carried out, and nothing was changed by it. `order` is its class."""
+
+    stream: int
+    order: str
+    reason: str
+
+
 class RecordingEnded(Link, frozen=True, array_like=True, tag="recorded"):
     """The file is complete (`error` empty), or could not be written further."""
 
@@ -349,5 +357,5 @@ Order = (
 Report = (
     Ready | Opened | OpenFailed | CodecChanged | MediaStarted
     | SpeechStarted | SpeechEnded | CallerAudio | DigitReceived | PlayStarted | PlayEnded
-    | PlayStarved | PlayLow | StreamDead | MediaProblem | RecordingEnded | StreamClosed | Load
+    | PlayStarved | PlayLow | StreamDead | MediaProblem | OrderRefused | RecordingEnded | StreamClosed | Load
 )  # fmt: skip

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from typing import Final
 
 from active_call.base.errors import ParseError
+from active_call.base.log_lines import PlainFormatter
 from active_call.base.world import World
 from active_call.media.engine import Engine
 from active_call.media.framing import OrderReader, frame
@@ -225,7 +226,9 @@ def _prepare_process() -> None:
         signal.signal(number, signal.SIG_IGN)
     _raise_priority()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PlainFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def _raise_priority() -> None:

@@ -22,14 +22,16 @@ call_local_timeout 30
 call_max_calls 4
 audio_source aufile,{speech}
 audio_player aufile,{played}
-ausrc_srate 8000
-auplay_srate 8000
-ausrc_channels 1
-auplay_channels 1
+ausrc_srate {rate}
+auplay_srate {rate}
+ausrc_channels {channels}
+auplay_channels {channels}
 rtp_ports {rtp_first}-{rtp_last}
 snd_path {recordings}
 module_path /usr/lib/baresip/modules
 module g711.so
+module g722.so
+module opus.so
 module aufile.so
 module sndfile.so
 module srtp.so
@@ -41,14 +43,30 @@ ctrl_tcp_listen 127.0.0.1:{control}
 """
 
 
+G711 = "PCMU/8000/1,PCMA/8000/1"
+G722 = "G722/16000/1"
+OPUS = "opus/48000/2"
+_SOUND = {G722: (16_000, 1), OPUS: (48_000, 2)}
+"""Rate and channels of what it plays and records, by codec: baresip converts neither."""
+
+
 class Baresip:
     """One baresip with one account. Use as a context manager, or `start` and `stop`."""
 
     def __init__(
-        self, folder: Path, *, speech: Pcm, transport: str = "udp", srtp: bool = False, answers: bool = False, host: str = "127.0.0.1"
+        self,
+        folder: Path,
+        *,
+        speech: Pcm,
+        transport: str = "udp",
+        srtp: bool = False,
+        answers: bool = False,
+        host: str = "127.0.0.1",
+        codec: str = G711,
     ) -> None:
         self._program_path = require("baresip")
         self.folder, self.transport, self.host = folder, transport, host
+        self.codec = codec
         self._main_port = free_port(span=2)  # baresip listens for TLS on the port after the one it is told
         self.port = self._main_port + (transport == "tls")
         self.control_port = free_port()
@@ -59,11 +77,15 @@ class Baresip:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.recordings = self.folder / "rec"
         self.recordings.mkdir()
-        audio.write_wav(self.folder / "speech.wav", speech)
+        rate, channels = _SOUND.get(self.codec, (8000, 1))
+        sound = audio.resample(speech, audio.RATE_HZ, rate)
+        audio.write_wav(self.folder / "speech.wav", *[sound] * channels, rate_hz=rate)
         rtp_first = free_port(span=8)
         config = _CONFIG.format(
             host=self.host,
             port=self._main_port,
+            rate=rate,
+            channels=channels,
             certificate=certificate.write_self_signed(self.folder),
             speech=self.folder / "speech.wav",
             played=self.folder / "played.wav",
@@ -72,7 +94,7 @@ class Baresip:
             rtp_first=rtp_first,
             rtp_last=rtp_first + 8,
         )
-        account = f"<sip:peer@{self.host}:{self.port};transport={self.transport}>;regint=0;audio_codecs=PCMU/8000/1,PCMA/8000/1"
+        account = f"<sip:peer@{self.host}:{self.port};transport={self.transport}>;regint=0;audio_codecs={self.codec}"
         account += ";mediaenc=srtp-mand" if srtp else ""
         account += ";answermode=auto" if answers else ""
         (self.folder / "config").write_text(config)

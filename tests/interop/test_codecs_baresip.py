@@ -1,0 +1,51 @@
+"""Calls in G.722 and Opus with baresip: an independent user agent with independent codecs; speech judged from the audio on both sides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from peers.baresip import G722, OPUS, Baresip
+from running_server import running_server
+from test_baresip_calls import PLAYBOOK, judge, question
+
+CODECS = 'codecs = ["opus", "g722", "pcmu", "telephone_event"]'
+CASES = [(OPUS, "opus/48000/2", True), (G722, "G722/8000", True), (OPUS, "opus/48000/2", False), (G722, "G722/8000", False)]
+IDS = ["opus-srtp", "g722-srtp", "opus", "g722"]
+
+
+def answer_of(record: dict) -> str:  # type: ignore[type-arg]
+    return str(next(event["sdp"] for event in record["events"] if event["event"] == "answer"))
+
+
+@pytest.mark.parametrize(("codec", "rtpmap", "srtp"), CASES, ids=IDS)
+def test_baresip_dials_in_with_a_wide_band_codec_and_the_two_understand_each_other(
+    tmp_path: Path, codec: str, rtpmap: str, srtp: bool
+) -> None:
+    transport = "tls" if srtp else "udp"
+    with (
+        running_server(tmp_path / "server", PLAYBOOK, extra=CODECS) as server,
+        Baresip(tmp_path / "caller", speech=question(), transport=transport, srtp=srtp, codec=codec) as caller,
+    ):
+        port = server.tls_port if srtp else server.udp_port
+        caller.start(dial=f"sip:bakery@127.0.0.1:{port};transport={transport}")
+        assert caller.wait_established(), caller.log + server.log
+        (record,) = server.wait_records(1, 40)
+        caller.stop()
+        judge(record, caller.heard)
+        assert rtpmap in answer_of(record)
+        assert record["media"]["packets_lost"] == 0
+
+
+@pytest.mark.parametrize(("codec", "rtpmap"), [(OPUS, "opus/48000/2"), (G722, "G722/8000")], ids=["opus", "g722"])
+def test_post_call_rings_a_baresip_that_speaks_only_a_wide_band_codec(tmp_path: Path, codec: str, rtpmap: str) -> None:
+    with (
+        running_server(tmp_path / "server", {"main.md": PLAYBOOK, "sales.md": PLAYBOOK}, extra=CODECS) as server,
+        Baresip(tmp_path / "called", speech=question(), transport="tls", srtp=True, answers=True, codec=codec) as called,
+    ):
+        called.start()
+        server.post("/call", {"callee": called.uri, "playbook": "sales.md", "sip": {"enableSrtp": True}})
+        (record,) = server.wait_records(1, 40)
+        called.stop()
+        judge(record, called.heard)
+        assert rtpmap in answer_of(record)
