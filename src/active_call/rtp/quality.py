@@ -48,15 +48,18 @@ class Losses:
     @property
     def share(self) -> float:
         """How much of the sound was not there in time, 0 to 1: lost on the way, or come too late."""
-        due = self.received - self.duplicate + self.lost
-        return min(1.0, (self.lost + self.late) / due) if due > 0 else 0.0
+        return self._share_of(self.lost + self.late)
 
     @property
     def burst_ratio(self) -> float:
         """The mean length of a run of losses, by what losses at random of the same share would make it; at least 1 (BurstR of G.107)."""
         if not self.runs:
             return 1.0
-        return max(1.0, self.lost / self.runs * (1.0 - self.share))
+        return max(1.0, self.lost / self.runs * (1.0 - self._share_of(self.lost)))
+
+    def _share_of(self, n_packets: int) -> float:
+        due = self.received - self.duplicate + self.lost
+        return min(1.0, n_packets / due) if due > 0 else 0.0
 
 
 def one_way_delay_ms(*, round_trip_ms: float, buffered_ms: float, packet_ms: float = 20.0) -> float:
