@@ -71,6 +71,14 @@ class Concealer:
         self._history[slot] = 0
         self._missing[slot] = _NOT_BEGUN
 
+    def prime(self, slot: int, sound: Samples) -> None:
+        """Say what has been played in `slot` up to now, instead of having passed it through `process`."""
+        self.begin(slot)
+        n = min(len(sound), self._n_history)
+        if n:
+            self._history[slot, -n:] = sound[-n:]
+            self._missing[slot] = 0
+
     def process(self, frames: Samples, slots: Slots, lost: NDArray[np.bool_]) -> None:
         """Fill the rows of `frames` (k, n) that are `lost` (k,), and join the rows that follow such. `slots` (k,) must not repeat."""
         joining = self._is_joining

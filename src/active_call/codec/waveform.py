@@ -15,12 +15,16 @@ _SLOT = np.zeros(1, np.intp)
 _CAME = np.array([False])
 _LOST = np.array([True])
 _PIECE_MS = 20
+_REMEMBERED_MS = 40
 
 
 class WaveformDecoder:
-    """`samples_per_byte` tells durations; `new_decode` gives the function of a fresh stream from payloads to samples."""
+    """`samples_per_byte` tells durations; `new_decode` gives the function of a fresh stream from payloads to samples.
 
-    __slots__ = ("_concealer", "_decode", "_new_decode", "_samples_per_byte", "sample_rate_hz")
+    What was decoded last is only kept, not looked at, until something is missing.
+    """
+
+    __slots__ = ("_concealer", "_decode", "_is_losing", "_n_recent", "_new_decode", "_recent", "_samples_per_byte", "sample_rate_hz")
 
     def __init__(self, sample_rate_hz: int, samples_per_byte: float, new_decode: Callable[[], Callable[[bytes], Samples]]) -> None:
         self.sample_rate_hz = sample_rate_hz
@@ -28,6 +32,9 @@ class WaveformDecoder:
         self._new_decode = new_decode
         self._decode = new_decode()
         self._concealer = Concealer(1, sample_rate_hz)
+        self._recent: list[Samples] = []
+        self._n_recent = 0
+        self._is_losing = False
 
     def duration_s(self, payload: bytes) -> float:
         """How long the payload sounds. Raises ParseError when it is empty or ends within a sample."""
@@ -39,16 +46,23 @@ class WaveformDecoder:
     def decode(self, payload: bytes) -> Samples:
         """Return the samples. Raises ParseError as `duration_s`."""
         self.duration_s(payload)
-        samples = self._decode(payload).copy()
-        for piece in self._pieces(samples):
-            self._concealer.process(piece, _SLOT, _CAME)
+        samples = self._decode(payload)
+        if self._is_losing:
+            self._is_losing = False
+            samples = samples.copy()
+            self._concealer.process(self._pieces(samples)[0], _SLOT, _CAME)
+        self._remember(samples)
         return samples
 
     def conceal(self, n_samples: int) -> Samples:
         """Return sound that goes on from the last one and fades."""
         samples = np.zeros(n_samples, np.int16)
+        if not self._is_losing:
+            self._is_losing = True
+            self._concealer.prime(0, np.concatenate(self._recent) if self._recent else samples[:0])
         for piece in self._pieces(samples):
             self._concealer.process(piece, _SLOT, _LOST)
+        self._remember(samples)
         return samples
 
     def decode_fec(self, next_payload: bytes, n_samples: int) -> Samples:
@@ -58,7 +72,14 @@ class WaveformDecoder:
     def reset(self) -> None:
         """Begin another stream."""
         self._decode = self._new_decode()
-        self._concealer.begin(0)
+        self._recent, self._n_recent, self._is_losing = [], 0, False
+
+    def _remember(self, samples: Samples) -> None:
+        """Keep what was played last, 40 ms at least."""
+        self._recent.append(samples)
+        self._n_recent += len(samples)
+        while self._n_recent - len(self._recent[0]) >= _REMEMBERED_MS * self.sample_rate_hz // 1000:
+            self._n_recent -= len(self._recent.pop(0))
 
     def _pieces(self, samples: Samples) -> list[Samples]:
         """Views (1, n) of at most 20 ms: the concealer takes no more than it remembers."""

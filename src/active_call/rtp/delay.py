@@ -1,7 +1,8 @@
 """How long packets are to wait before they are played: one policy for both jitter buffers.
 
-Arrivals and timestamps enter, a target in frames leaves, and the advice to shorten or lengthen a delay that differs from it. It holds no
-packet. `jitter.JitterBuffer` has `note_packet` and `advise` written out in its push and pop, which run for every packet of every call.
+Arrivals and timestamps enter, a target in frames leaves, and the advice to shorten or lengthen a delay that differs from it. It counts what
+is missing by its numbers, and holds no packet. `jitter.JitterBuffer` has `note_packet` and `advise` written out in its push and pop, which
+run for every packet of every call.
 
 Theory. `target_frames` is one frame more than the largest lateness seen lately, 20 to 120 ms. Lateness is measured against the fastest
 packet; its peak halves in about seven seconds, and packets that others overtook raise it only in part. A delay that was longer than the
@@ -57,12 +58,15 @@ class PlayoutDelay:
         "_clock_hz",
         "_excess",
         "_frame_s",
+        "_last_run",
         "_lateness",
         "_max_target",
         "_packet_frames",
         "_peak",
         "_shortage",
         "_timestamp",
+        "loss_runs",
+        "lost",
         "target_frames",
     )
 
@@ -70,6 +74,7 @@ class PlayoutDelay:
         self._clock_hz = clock_hz
         self._frame_s = frame_ms / 1000
         self._max_target = MAX_TARGET_MS // frame_ms
+        self.lost = self.loss_runs = self._last_run = 0
         self._forget_network()
 
     def _forget_network(self) -> None:
@@ -98,8 +103,19 @@ class PlayoutDelay:
             self._peak *= PEAK_DECAY
             self._set_target()
 
+    def _note_missing(self, n_packets: int) -> None:
+        """So many numbers were left out before the packet at hand."""
+        if n_packets:
+            self.lost += n_packets
+            self.loss_runs += 1
+            self._last_run = n_packets
+
     def _note_overtaken(self, timestamp: int, arrival: float) -> None:
-        """A packet has come that others have overtaken."""
+        """A packet has come that others have overtaken; it had counted as lost."""
+        self.lost -= self.lost > 0
+        if self._last_run:
+            self._last_run -= 1
+            self.loss_runs -= self._last_run == 0
         lateness = self._lateness + arrival - self._arrival + ((self._timestamp - timestamp) & MASK) / self._clock_hz
         self._note_peak(self._peak + (lateness - self._peak) * _OVERTAKEN_WEIGHT)
 

@@ -6,9 +6,10 @@ every end packet is lost it is told by the next event, or by `flush` when nothin
 duration field is sent in segments (section 2.5.1.3): they are joined.
 
 Sent: digits enter, and each 20 ms tick one packet leaves instead of sound: frozen timestamp, growing duration, the end three times at the
-update interval (section 2.5.1.4).
+update interval (section 2.5.1.4), a long one in segments.
 
-Which payload type is agreed on is known to the caller only.
+Durations count the clock of the event's payload type. Timestamps should too, but where telephone-event/8000 goes with Opus they count the
+stream's 48 kHz, as the stream has one timeline. Which payload type is agreed on is known to the caller only.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ _VOLUME: Final = 10
 """Power of the tone in -dBm0 that we state (section 2.3.4 takes 0 to 63; trunks ignore it)."""
 _LONGEST: Final = 0xFFFF
 _END_PACKETS: Final = 3
+_LONGEST_MS: Final = 60_000
 _GAP_FRAMES: Final = 2
 """Frames of sound between two digits: with the two repetitions of the end, 80 ms of pause (ITU-T Q.24 asks for 30 to 70)."""
 _LOST_END_FRAMES: Final = 3
-_OLDEST_S: Final = 5
-"""An event that began longer than this before the last one belongs to a new timeline, not to a packet out of order."""
+_SEGMENT_SLACK_FRAMES: Final = 4
+"""A segment may end so much before the longest duration: some senders count whole packets only."""
+_OLDEST_S: Final = 10
+"""An event that began longer than this before the last one belongs to a new timeline, not to a packet out of order. More than a segment."""
 _MASK: Final = 0xFFFFFFFF
 _HALF: Final = 1 << 31
 
@@ -45,12 +49,27 @@ class Digit:
 
 
 class DigitReceiver:
-    """The events of one source. `clock_rate` is that of its timestamps in Hz. Call `reset` when the source changes."""
+    """The events of one source. Call `reset` when the source changes.
 
-    __slots__ = ("_clock_rate", "_code", "_duration", "_ended", "_extra", "_frame_ticks", "_ready", "_timestamp")
+    `clock_rate` is that of the event's payload type in Hz, `timestamp_rate` that of the stream's timestamps, where it differs.
+    """
 
-    def __init__(self, clock_rate: int = 8000) -> None:
+    __slots__ = (
+        "_clock_rate",
+        "_code",
+        "_duration",
+        "_ended",
+        "_ended_by_silence",
+        "_extra",
+        "_frame_ticks",
+        "_ready",
+        "_timestamp",
+        "_timestamp_rate",
+    )
+
+    def __init__(self, clock_rate: int = 8000, timestamp_rate: int | None = None) -> None:
         self._clock_rate = clock_rate
+        self._timestamp_rate = timestamp_rate or clock_rate
         self._frame_ticks = clock_rate * FRAME_MS // 1000
         self._ready: deque[Digit] = deque()
         self.reset()
@@ -62,6 +81,7 @@ class DigitReceiver:
         self._duration = 0
         self._extra = 0
         self._ended = True
+        self._ended_by_silence = False
         self._ready.clear()
 
     @property
@@ -84,9 +104,11 @@ class DigitReceiver:
         Call it in each frame while `is_idle` is false.
         """
         if not self._ended:
-            silent = (now_timestamp - self._timestamp - self._duration) & _MASK
-            if _LOST_END_FRAMES * self._frame_ticks <= silent < _HALF:
+            passed = (now_timestamp - self._timestamp) & _MASK
+            passed = passed - (1 << 32) if passed >= _HALF else passed
+            if passed * self._clock_rate // self._timestamp_rate - self._duration >= _LOST_END_FRAMES * self._frame_ticks:
                 self._tell()
+                self._ended_by_silence = True
         return self._ready.popleft() if self._ready else None
 
     def _follow(self, code: int, timestamp: int, duration: int, *, is_end: bool) -> None:
@@ -97,17 +119,29 @@ class DigitReceiver:
             if self._ended:
                 return
             self._duration = max(self._duration, duration)
-        elif step >= _HALF and (1 << 32) - step < _OLDEST_S * self._clock_rate:
+        elif step >= _HALF and (1 << 32) - step < _OLDEST_S * self._timestamp_rate:
             return  # an older event that was overtaken: told already
-        elif not self._ended and code == self._code and step == _LONGEST:
-            self._extra += _LONGEST
+        elif code == self._code and self._is_next_segment(step):
+            self._extra += step * self._clock_rate // self._timestamp_rate
             self._timestamp, self._duration = timestamp, duration
+            if self._ended:
+                return  # told when it seemed to be over
         else:
             if not self._ended:
                 self._tell()
             self._begin(code, timestamp, duration)
         if is_end:
             self._tell()
+
+    def _is_next_segment(self, step: int) -> bool:
+        """Whether an event so much later goes on with the last one: right at its end, which is near the longest there is.
+
+        When that was told for want of updates, by `flush`, only the longest itself is believed; after an end packet nothing is.
+        """
+        step = step * self._clock_rate // self._timestamp_rate
+        if self._ended:
+            return self._ended_by_silence and step == _LONGEST
+        return self._duration <= step <= _LONGEST and step > _LONGEST - _SEGMENT_SLACK_FRAMES * self._frame_ticks
 
     def _begin(self, code: int, timestamp: int, duration: int) -> None:
         self._code, self._timestamp, self._duration = code, timestamp, duration
@@ -116,6 +150,7 @@ class DigitReceiver:
 
     def _tell(self) -> None:
         self._ended = True
+        self._ended_by_silence = False
         self._ready.append(Digit(EVENTS[self._code], (self._extra + self._duration) * 1000 // self._clock_rate))
 
 
@@ -130,12 +165,13 @@ class DigitPacket:
 
 
 class DigitSender:
-    """Digits waiting to be sent, one after another. `clock_rate` is that of the stream's timestamps in Hz."""
+    """Digits waiting to be sent, one after another. The rates are as with `DigitReceiver`."""
 
-    __slots__ = ("_clock_rate", "_code", "_duration", "_ends", "_frame_ticks", "_gap", "_queue", "_timestamp", "_total")
+    __slots__ = ("_clock_rate", "_code", "_duration", "_ends", "_frame_ticks", "_gap", "_queue", "_timestamp", "_timestamp_rate", "_total")
 
-    def __init__(self, clock_rate: int = 8000) -> None:
+    def __init__(self, clock_rate: int = 8000, timestamp_rate: int | None = None) -> None:
         self._clock_rate = clock_rate
+        self._timestamp_rate = timestamp_rate or clock_rate
         self._frame_ticks = clock_rate * FRAME_MS // 1000
         self._queue: deque[tuple[int, int]] = deque()
         self._code = -1
@@ -151,12 +187,11 @@ class DigitSender:
         return self._code < 0 and not self._queue
 
     def queue(self, digits: str, duration_ms: int = 160) -> None:
-        """Append `digits`, each `duration_ms` long: whole frames, 40 ms to 8 s. Raises ValueError for another character."""
+        """Append `digits`, each `duration_ms` long: whole frames, 40 ms to a minute. Raises ValueError for another character."""
         codes = [EVENTS.find(digit) for digit in digits.upper()]
         if -1 in codes:
             raise ValueError(f"not a telephone digit in {digits!r}")
-        frames = max(2, -(-duration_ms // FRAME_MS))
-        ticks = min(frames, _LONGEST // self._frame_ticks) * self._frame_ticks
+        ticks = max(2, -(-min(duration_ms, _LONGEST_MS) // FRAME_MS)) * self._frame_ticks
         self._queue.extend((code, ticks) for code in codes)
 
     def clear(self) -> None:
@@ -175,6 +210,8 @@ class DigitSender:
             self._timestamp, self._duration, self._ends = timestamp, 0, 0
         is_first = self._duration == 0
         self._duration = min(self._duration + self._frame_ticks, self._total)
+        if self._duration > _LONGEST:
+            return self._end_segment()
         self._ends += self._duration == self._total
         flags = _END | _VOLUME if self._ends else _VOLUME
         payload = bytes((self._code, flags, self._duration >> 8, self._duration & 0xFF))
@@ -182,3 +219,11 @@ class DigitSender:
         if is_last:
             self._code, self._gap = -1, _GAP_FRAMES
         return DigitPacket(payload, is_first, self._timestamp, is_last)
+
+    def _end_segment(self) -> DigitPacket:
+        """The last packet of a segment has the longest duration and no end flag; the next one begins where it ends (section 2.5.1.3)."""
+        packet = DigitPacket(bytes((self._code, _VOLUME)) + _LONGEST.to_bytes(2, "big"), False, self._timestamp)
+        self._timestamp = (self._timestamp + _LONGEST * self._timestamp_rate // self._clock_rate) & _MASK
+        self._duration -= _LONGEST
+        self._total -= _LONGEST
+        return packet

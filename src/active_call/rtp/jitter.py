@@ -41,8 +41,8 @@ _CLOCK_HZ = 8000
 class JitterBuffer(PlayoutDelay):
     """One stream's buffer. `silence` fills what is missing of a frame; a frame made only of `quiet` bytes is a pause.
 
-    Counters: `received` packets; `lost` by their numbers and not come so far; `late` and `duplicate` ones, thrown away; `concealed` ticks
-    in which sound was due and missing; `dropped` frames given up, and `stretched` ticks inserted, to mend the delay.
+    Counters: `received` packets; `lost` by their numbers and not come so far, in `loss_runs`; `late` and `duplicate` ones, thrown away;
+    `concealed` ticks in which sound was due and missing; `dropped` frames given up, and `stretched` ticks inserted, to mend the delay.
     """
 
     __slots__ = (
@@ -63,7 +63,6 @@ class JitterBuffer(PlayoutDelay):
         "dropped",
         "duplicate",
         "late",
-        "lost",
         "received",
         "stretched",
     )
@@ -77,7 +76,7 @@ class JitterBuffer(PlayoutDelay):
         self._partial: dict[int, dict[int, bytes]] = {}
         self._cursor = self._fast_limit = 0
         self.use_codec(silence, quiet)
-        self.received = self.lost = self.late = self.duplicate = 0
+        self.received = self.late = self.duplicate = 0
         self.concealed = self.dropped = self.stretched = 0
         self.reset()
 
@@ -125,7 +124,7 @@ class JitterBuffer(PlayoutDelay):
         """Note a packet of this source that is not sound (an event, comfort noise), so that its number does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:
-            self.lost += step - 1
+            self._note_missing(step - 1)
             self._sequence = sequence
 
     def pop(self) -> bytes | None:
@@ -169,7 +168,7 @@ class JitterBuffer(PlayoutDelay):
         if step >= 0x8000:
             self._admit_old(timestamp, payload, arrival)
             return False
-        self.lost += step - 1
+        self._note_missing(step - 1)
         if self._waited < 0:
             self._begin(timestamp, arrival)
             return True
@@ -196,7 +195,6 @@ class JitterBuffer(PlayoutDelay):
         if timestamp in self._frames:
             self.duplicate += 1
             return
-        self.lost -= self.lost > 0
         self._note_overtaken(timestamp, arrival)
         behind = (self._cursor - timestamp) & MASK
         if behind >= HALF and (1 << 32) - behind >= self._max_depth * self._frame_bytes:

@@ -36,8 +36,8 @@ class Gap:
 class PacketJitterBuffer(PlayoutDelay):
     """One stream's buffer; a tick is `FRAME_MS` long. `start_tick` opens each tick, then `take` gives what is due in it.
 
-    Counters: `received` packets; `lost` by their numbers and not come so far; `late` and `duplicate` ones, thrown away; `concealed` ticks
-    of 20 ms in which sound was due and missing; `dropped` packets given up.
+    Counters: `received` packets; `lost` by their numbers and not come so far, in `loss_runs`; `late` and `duplicate` ones, thrown away;
+    `concealed` ticks of 20 ms in which sound was due and missing; `dropped` packets given up.
     """
 
     __slots__ = (
@@ -56,7 +56,6 @@ class PacketJitterBuffer(PlayoutDelay):
         "dropped",
         "duplicate",
         "late",
-        "lost",
         "received",
     )
 
@@ -66,7 +65,7 @@ class PacketJitterBuffer(PlayoutDelay):
         self._max_ahead = MAX_AHEAD_MS * clock_hz // 1000
         self._max_depth = MAX_DEPTH_MS * clock_hz // 1000
         self._packets: dict[int, Packet] = {}
-        self.received = self.lost = self.late = self.duplicate = self.dropped = 0
+        self.received = self.late = self.duplicate = self.dropped = 0
         self._concealed_ticks = self._waiting = self._stalled = self._cursor = 0
         self._sequence = self._waited = -1
         self._playing = False
@@ -100,7 +99,7 @@ class PacketJitterBuffer(PlayoutDelay):
             self._admit_old(timestamp, payload, ticks, arrival)
             return
         else:
-            self.lost += step - 1
+            self._note_missing(step - 1)
             self._admit(timestamp, ticks, arrival)
         self._sequence = sequence
         self.note_packet(timestamp, arrival)
@@ -111,7 +110,7 @@ class PacketJitterBuffer(PlayoutDelay):
         """Note a packet of this source that is not sound (an event, comfort noise), so that its number does not count as lost."""
         step = (sequence - self._sequence) & 0xFFFF
         if self._sequence >= 0 and 0 < step < MAX_SEQUENCE_STEP:
-            self.lost += step - 1
+            self._note_missing(step - 1)
             self._sequence = sequence
 
     def start_tick(self) -> bool:
@@ -181,7 +180,6 @@ class PacketJitterBuffer(PlayoutDelay):
         if timestamp in self._packets:
             self.duplicate += 1
             return
-        self.lost -= self.lost > 0
         self._note_overtaken(timestamp, arrival)
         behind = (self._cursor - timestamp) & MASK
         is_ahead = behind == 0 or (behind >= HALF and (1 << 32) - behind < self._max_depth)
