@@ -144,12 +144,13 @@ class LegMedia:
             "packets_dropped": closed.packets_dropped,
             "jitter_ms": round(closed.jitter_ms, 2),
             "round_trip_ms": round(closed.round_trip_ms, 2),
+            "mos": round(closed.mos, 2),
         }
 
     def _local(self) -> LocalMedia:
         assert self.stream is not None  # noqa: S101 (open comes first)
         suites = self._settings.srtp_suites or SUITES
-        return LocalMedia(ip=self.public_ip, port=self.stream.port, codecs=self._settings.codecs, suites=suites)
+        return LocalMedia(ip=self.public_ip, port=self.stream.port, codecs=self._settings.codecs, suites=suites, rtcp_mux=True)
 
     def _take_description(self, description: bytes) -> None:
         """What we describe now; the version of o= counts changes only, and refused offers make none (RFC 3264 section 8)."""
@@ -173,6 +174,7 @@ class LegMedia:
             send_parameters=agreement.send_parameters,
             receive_formats=tuple((each.payload_type, _NAMES.get(each.name, each.name)) for each in agreement.formats),
             event_clock_hz=agreement.event_clock_hz,
+            rtcp_mux=agreement.rtcp_mux,
             suite=crypto.suite if crypto else "",
             send_key=crypto.send_key if crypto else b"",
             receive_key=crypto.receive_key if crypto else b"",

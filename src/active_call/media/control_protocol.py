@@ -69,17 +69,24 @@ class ControlProtocol:
         ip, port = leg.destination
         try:
             packet = compound if leg.srtp_out is None else leg.srtp_out.protect_rtcp(compound)
-            leg.rtcp_socket.sendto(packet, (ip, port + 1))
+            if leg.config.rtcp_mux:
+                leg.sendto(packet, leg.destination)
+            else:
+                leg.rtcp_socket.sendto(packet, (ip, port + 1))
         except (OSError, OverflowError):
             leg.send_errors += 1
 
     def receive(self, now: float, unix_now: float) -> None:
-        """Take one datagram from the RTCP socket, if there is one. What is not authentic or no RTCP is counted and dropped."""
-        leg = self._leg
+        """Take one datagram from the RTCP socket, if there is one."""
         try:
-            datagram = leg.rtcp_socket.recv(DATAGRAM_BYTES)
+            datagram = self._leg.rtcp_socket.recv(DATAGRAM_BYTES)
         except OSError:
             return
+        self.take(datagram, now, unix_now)
+
+    def take(self, datagram: bytes, now: float, unix_now: float) -> None:
+        """Take a datagram. What is not authentic or no RTCP is counted and dropped."""
+        leg = self._leg
         compound = datagram if leg.srtp_in is None else leg.srtp_in.unprotect_rtcp(datagram)
         if compound is None or leg.config is None:
             leg.refused.unauthentic += compound is None

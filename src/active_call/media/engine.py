@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, assert_never
 
 from active_call.base.errors import MediaError
-from active_call.base.pcm import samples_in
+from active_call.base.pcm import FRAME_MS, samples_in
 from active_call.base.world import World
 from active_call.codec.libopus import OpusError
 from active_call.codec.table import PCMA
@@ -28,10 +28,14 @@ from active_call.media.recording import RecordingTap
 from active_call.media.sending import Sending
 from active_call.media.slots import SlotTable, Stream
 from active_call.media.sources import PlayQueue
+from active_call.rtp.quality import estimate_mos, one_way_delay_ms
 from active_call.rtp.stream import new_send_stream
 
 HOUSEKEEPING_TICKS: Final = 25
 """Each stream's watchdog and RTCP timer are looked at twice a second, a share of the streams in every tick."""
+
+MIN_JUDGED_PACKETS: Final = 50
+"""A second of sound."""
 
 logger = logging.getLogger(__name__)
 
@@ -289,6 +293,7 @@ class Engine:
         control = None
         if leg is not None:
             control = ControlProtocol(leg, beginning.ssrc, self._world.clock, self._world.randomness)
+            leg.on_control = control.take
             self._watch.watch(leg.rtp_socket.fileno(), leg.receive_rtp)
             self._watch.watch(leg.rtcp_socket.fileno(), control.receive)
         self._slots.add(Stream(order.stream, slot, leg, control, order.rate_hz))
@@ -341,6 +346,7 @@ class Engine:
             packets_dropped=leg.refused.total,
             jitter_ms=leg.reception.jitter_ms if leg.reception else 0.0,
             round_trip_ms=control.round_trip_ms,
+            mos=_mos(leg, control),
         )
 
     def shut_down(self, now: float) -> None:
@@ -351,3 +357,14 @@ class Engine:
         self._recorder.close()
         self.report_recordings()
         self.is_shut_down = True
+
+
+def _mos(leg: Leg, control: ControlProtocol) -> float:
+    """The E-model's estimate of how the peer was heard; -1 when there was nothing to judge by."""
+    losses = leg.losses
+    if leg.config is None or losses.received < MIN_JUDGED_PACKETS:
+        return -1.0
+    delay_ms = one_way_delay_ms(
+        round_trip_ms=max(control.round_trip_ms, 0.0), buffered_ms=FRAME_MS * leg.sound.jitter.depth, packet_ms=leg.config.ptime_ms
+    )
+    return estimate_mos(leg.sound.codec.name, losses, delay_ms)

@@ -18,6 +18,7 @@ from active_call.media.conversion import Conversion
 from active_call.media.mixer import Samples
 from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.playout import Playout
+from active_call.rtp.quality import Losses
 
 G711: Final = (PCMU, PCMA)
 _ALAW: Final = (np.zeros(1, np.bool_), np.ones(1, np.bool_))
@@ -49,7 +50,7 @@ class _Draining:
 class IncomingSound:
     """What one stream hears. `codec` and `jitter` change with `use`; a loop that reads many streams may look at them directly."""
 
-    __slots__ = ("_draining", "codec", "jitter", "silence")
+    __slots__ = ("_before", "_draining", "codec", "jitter", "silence")
 
     def __init__(self) -> None:
         self.codec = PCMU
@@ -57,6 +58,7 @@ class IncomingSound:
         self.silence = g711.SILENCE[0]
         """A frame of it, for G.711."""
         self._draining: _Draining | None = None
+        self._before = Losses(0, 0, 0)
         self._fit_law()
 
     @property
@@ -69,6 +71,7 @@ class IncomingSound:
         if codec is self.codec:
             return
         before, jitter = self.codec, self.jitter
+        self._before += _losses_of(jitter)
         # Two laws of G.711 cannot share a buffer: a byte means another sample.
         self.jitter = JitterBuffer() if codec in G711 else Playout(new_decoder(codec.name), codec.rtp_clock_hz)
         self.codec = codec
@@ -95,10 +98,20 @@ class IncomingSound:
         taken = self.jitter.pop()
         return decoded(taken, is_alaw=self.codec is PCMA) if isinstance(taken, bytes) else taken
 
+    @property
+    def losses(self) -> Losses:
+        """What has been counted, over all codecs so far."""
+        return self._before + _losses_of(self.jitter)
+
     def skip(self) -> None:
         """Let a tick pass that nobody listens to."""
         self._draining = None
         self.jitter.pop()
+
+
+def _losses_of(jitter: JitterBuffer | Playout) -> Losses:
+    buffer = jitter.buffer if isinstance(jitter, Playout) else jitter
+    return Losses(buffer.received, buffer.lost, buffer.loss_runs, buffer.late, buffer.duplicate)
 
 
 def decoded(frame: bytes, *, is_alaw: bool) -> Samples:

@@ -25,7 +25,8 @@ from active_call.media.mixer import Samples
 from active_call.media.one_way import Refused
 from active_call.media.udp import ANCILLARY_BYTES, arrival
 from active_call.rtp.dtmf import DigitReceiver, DigitSender
-from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, payload_bounds, unpack_header
+from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, is_rtcp, payload_bounds, unpack_header
+from active_call.rtp.quality import Losses
 from active_call.rtp.srtp import PacketMemory, SrtpSession
 from active_call.rtp.stream import ReceiveStream
 
@@ -56,10 +57,11 @@ class Leg:
     __slots__ = (
         "_audio_type",
         "_encoder",
-        "_event_clock_hz",
+        "_event_clocks_hz",
         "_event_types",
         "_formats",
         "_intake",
+        "_is_muxed",
         "_known_types",
         "_last_timestamp",
         "_old_srtp_in",
@@ -74,6 +76,7 @@ class Leg:
         "last_arrival",
         "latch",
         "n_received",
+        "on_control",
         "port",
         "prior_lost",
         "reception",
@@ -119,7 +122,10 @@ class Leg:
         self.refused = Refused()
         self._audio_type = -1
         self._last_timestamp = 0
-        self._event_clock_hz = CLOCK_HZ
+        self._event_clocks_hz: tuple[int, ...] = (CLOCK_HZ, CLOCK_HZ)
+        self._is_muxed = False
+        self.on_control: Callable[[bytes, float, float], None] = _ignore
+        """Takes RTCP that comes on the RTP port, where both sides have agreed on it (RFC 5761)."""
         self._event_types: frozenset[int] = frozenset()
         self._known_types: frozenset[int] = frozenset()
 
@@ -160,10 +166,11 @@ class Leg:
         events -= formats.keys()
         self._event_types = frozenset(events)
         self._known_types = self._event_types | formats.keys() | {COMFORT_NOISE}
-        self._use_event_clock(order.event_clock_hz)
+        self._is_muxed = order.rtcp_mux
         if before is None or (before.codec, before.send_parameters) != (order.codec, order.send_parameters):
             self.send_codec = send_codec
             self._encoder = encoder
+        self._use_event_clock(order.event_clock_hz, send_codec.rtp_clock_hz)
 
     def _take_keys(self, before: ConfigureRtp | None, order: ConfigureRtp, now: float) -> None:
         """New contexts for the directions whose key has changed. Each direction has its own, because each keeps its roll-over counter."""
@@ -186,12 +193,15 @@ class Leg:
         except OSError:
             return  # nothing there after all, or an ICMP error of something we sent
         now = arrival(ancillary, now, unix_now)
+        if self._is_muxed and is_rtcp(intake.view[:size]):
+            self.on_control(intake.view[:size].tobytes(), now, unix_now)
+            return
         srtp = self.srtp_in
         if srtp is not None:
-            n_sealed = size
-            size = srtp.unprotect_in(intake.place, n_sealed)
-            if size < 0 and self._old_srtp_in is not None:
-                size = self._unprotect_old(self._old_srtp_in, n_sealed, now)
+            if self._old_srtp_in is None:
+                size = srtp.unprotect_in(intake.place, size)
+            else:
+                size = self._unprotect_either(srtp, self._old_srtp_in, size, now)
         config = self.config
         if size < HEADER_BYTES or config is None:
             if size < 0:
@@ -237,12 +247,18 @@ class Leg:
         if payload_type != COMFORT_NOISE:
             self._receive_event(intake.view[start:end].tobytes(), timestamp, now)
 
-    def _unprotect_old(self, srtp: SrtpSession, n_bytes: int, now: float) -> int:
-        """Try the key before the last one, while it counts."""
+    def _unprotect_either(self, srtp: SrtpSession, old: SrtpSession, n_bytes: int, now: float) -> int:
+        """Try the key before the last one too, while it counts. A suite with AEAD deciphers in place before it refuses."""
+        intake = self._intake
+        sealed = intake.view[:n_bytes].tobytes()
+        size = srtp.unprotect_in(intake.place, n_bytes)
+        if size >= 0:
+            return size
         if now > self._old_until:
             self._old_srtp_in = None
             return -1
-        return srtp.unprotect_in(self._intake.place, n_bytes)
+        intake.view[:n_bytes] = sealed
+        return old.unprotect_in(intake.place, n_bytes)
 
     def _accept(self, address: tuple[str, int], ssrc: int, sequence: int, now: float) -> bool:
         latch = self.latch
@@ -285,20 +301,28 @@ class Leg:
             self.emit(CodecChanged(self._stream, codec.name))
         self._audio_type = payload_type
 
-    def _use_event_clock(self, clock_hz: int) -> None:
-        if clock_hz != self._event_clock_hz:
-            self._event_clock_hz = clock_hz
-            self.digits_in = DigitReceiver(clock_hz)
-            self.digits_out = DigitSender(clock_hz)
+    def _use_event_clock(self, *clocks_hz: int) -> None:
+        """The clock of telephone events, and that of the stream's timestamps, which theirs are too (RFC 4733 section 2.1)."""
+        if clocks_hz != self._event_clocks_hz:
+            self._event_clocks_hz = clocks_hz
+            self.digits_in = DigitReceiver(*clocks_hz)
+            self.digits_out = DigitSender(*clocks_hz)
 
     def arrival_of_frame(self, now: float) -> float:
         """When the frame arrived that was popped last: that many frames before the last packet as still wait."""
         return self.last_arrival - TICK_S * self.sound.jitter.depth if self.started else now
 
+    @property
+    def losses(self) -> Losses:
+        """What the buffers of all codecs so far have counted."""
+        return self.sound.losses
+
     def flush_digits(self, now: float) -> None:
         """Tell a digit whose end was lost, once the peer's media clock has passed it."""
         if not self.digits_in.is_idle:
-            digit = self.digits_in.flush((self._last_timestamp + int((now - self.last_arrival) * self._event_clock_hz)) & 0xFFFFFFFF)
+            digit = self.digits_in.flush(
+                (self._last_timestamp + int((now - self.last_arrival) * self.sound.codec.rtp_clock_hz)) & 0xFFFFFFFF
+            )
             if digit is not None:
                 self.emit(DigitReceived(self._stream, digit.digit, digit.duration_ms, now))
 
@@ -312,6 +336,10 @@ class Leg:
     def close(self) -> None:
         self.rtp_socket.close()
         self.rtcp_socket.close()
+
+
+def _ignore(datagram: bytes, now: float, unix_now: float) -> None:
+    """Nobody listens."""
 
 
 def _codec_named(name: str) -> Codec:

@@ -58,6 +58,8 @@ class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     """Every payload type that may come, with our name of its codec; the peer may change among them at any time. `codec` is always one."""
     event_clock_hz: int = 8000
     """Of telephone events, both ways."""
+    rtcp_mux: bool = False
+    """RTCP goes over the RTP port (RFC 5761)."""
     send_parameters: str = ""
     """The `fmtp` by which the peer says what it wants of `codec`."""
 
@@ -331,6 +333,8 @@ class StreamClosed(Link, frozen=True, array_like=True, tag="closed"):
     """Not authenticated, malformed, or of a type that was not agreed."""
     jitter_ms: float
     round_trip_ms: float = -1.0
+    mos: float = -1.0
+    """1 to 4.5, estimated from losses and delay (`rtp.quality`); -1 when less than a second was heard."""
 
 
 class Load(Link, frozen=True, array_like=True, tag="load"):

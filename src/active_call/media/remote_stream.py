@@ -73,6 +73,7 @@ class MediaStream:
         ssrc: int = 0,
         receive_formats: tuple[tuple[int, str], ...] = (),
         event_clock_hz: int = 8000,
+        rtcp_mux: bool = False,
         send_parameters: str = "",
     ) -> None:
         """See `link.ConfigureRtp`. May come again: SSRC, sequence numbers, timestamps and unchanged SRTP keys carry on."""
@@ -100,6 +101,7 @@ class MediaStream:
                 ssrc=ssrc,
                 receive_formats=receive_formats,
                 event_clock_hz=event_clock_hz,
+                rtcp_mux=rtcp_mux,
                 send_parameters=send_parameters,
             )
         )

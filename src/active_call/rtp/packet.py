@@ -54,6 +54,6 @@ def pack_header(payload_type: int, marker: bool, sequence: int, timestamp: int, 
     return _pack_header(0x80, payload_type | 0x80 if marker else payload_type, sequence, timestamp, ssrc)
 
 
-def is_rtcp(data: bytes) -> bool:
+def is_rtcp(data: bytes | memoryview) -> bool:
     """Whether a packet on a shared port is RTCP: its second byte is 192 to 223 (RFC 5761 section 4)."""
     return len(data) > 1 and 192 <= data[1] <= 223

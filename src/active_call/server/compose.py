@@ -32,6 +32,7 @@ from active_call.call.options import choose_speech, merged
 from active_call.call.routing import PlaybookRouter, Playbooks, PythonRouter, Router, Rule, WebhookRouter
 from active_call.call.services import CallServices, RecordingPolicy
 from active_call.call.state import CallFacts
+from active_call.codec import libopus
 from active_call.contract.options import AsrOption, CallOption, TtsOption
 from active_call.legs.registrations import Account, Registrations
 from active_call.legs.sip import SipGateway, SipSettings
@@ -54,7 +55,7 @@ from active_call.store.sounds import SoundLibrary
 
 log = logging.getLogger("active_call.server")
 
-SUPPORTED_CODECS = ("pcmu", "pcma", "g722", "opus")
+SUPPORTED_CODECS = ("pcmu", "pcma", "g722", *(("opus",) if libopus.is_available() else ()), "l16_16000", "l16_8000")
 CERTIFICATE_CHECK_S = 60.0
 ADMISSION_CHECK_S = 0.25
 
@@ -149,7 +150,7 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
         enable_srtp=config.enable_srtp,
         media=MediaSettings(
             bind_ip=config.rtp_address,
-            codecs=tuple(name for name in config.codecs if name in SUPPORTED_CODECS) or SUPPORTED_CODECS,
+            codecs=tuple(name for name in config.codecs if name in SUPPORTED_CODECS) or ("pcmu", "pcma"),
             latching=config.enable_rtp_latching,
         ),
         credentials=tuple((account.host, account.credentials) for account in _accounts(config)),

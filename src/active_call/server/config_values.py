@@ -19,7 +19,9 @@ from active_call.sip.routing import parse_place
 T = TypeVar("T")
 
 CODECS = ("pcmu", "pcma", "g722", "opus", "telephone_event")
-"""What `codecs` may name, in the order in which they are offered by default."""
+"""In the order in which they are offered by default."""
+ALL_CODECS = (*CODECS, "l16_16000", "l16_8000")
+"""What `codecs` may name."""
 
 STUN_SERVERS = ("stun.l.google.com:19302", "stun.cloudflare.com:3478", "global.stun.twilio.com:3478")
 """Public servers of three providers; any one that answers will do."""
@@ -70,9 +72,9 @@ def _stun_server(text: str) -> str:
 def _codecs(names: tuple[str, ...]) -> tuple[str, ...]:
     known = []
     for name in (given.strip().lower().replace("-", "_") for given in names):
-        if name not in CODECS and name not in UNSUPPORTED_CODECS:
-            raise ValueError(f"expected codecs out of {', '.join(CODECS)}, found {name!r}")
-        if name in CODECS and name not in known:
+        if name not in ALL_CODECS and name not in UNSUPPORTED_CODECS:
+            raise ValueError(f"expected codecs out of {', '.join(ALL_CODECS)}, found {name!r}")
+        if name in ALL_CODECS and name not in known:
             known.append(name)
     if not any(name != "telephone_event" for name in known):
         raise ValueError(f"expected at least one audio codec out of {', '.join(CODECS[:-1])}")
