@@ -14,7 +14,8 @@ from active_call.media.link import ConfigureRtp
 from active_call.media.udp import open_pair
 from active_call.rtp.srtp import SUITES, SrtpSession
 
-FIRST_KEY, SECOND_KEY, OUR_KEY = bytes(range(30)), bytes(range(30, 60)), bytes(range(60, 90))
+KEY_BYTES = {"AES_CM_128": 30, "AES_256_CM": 46, "AEAD_AES_128": 28, "AEAD_AES_256": 44}
+"""RFC 3711, 6188, 7714: master key and salt."""
 
 
 @pytest.fixture
@@ -33,15 +34,22 @@ def leg() -> Iterator[Leg]:
     result.close()
 
 
-def configured(peer: socket.socket, key: bytes) -> ConfigureRtp:
+def configured(peer: socket.socket, key: bytes, suite: str = SUITES[0], **more: object) -> ConfigureRtp:
     ip, port = peer.getsockname()
     types = {"send_payload_type": 0, "receive_payload_type": 0, "send_event_type": -1, "receive_event_type": -1}
-    keys = {"suite": SUITES[0], "send_key": OUR_KEY, "receive_key": key}
-    return ConfigureRtp(1, remote_ip=ip, remote_port=port, codec="pcmu", **types, **keys)
+    keys = {"suite": suite, "send_key": key_for(suite, 60) if suite else b"", "receive_key": key}
+    return ConfigureRtp(1, remote_ip=ip, remote_port=port, codec="pcmu", **types, **keys, **more)  # type: ignore[arg-type]
 
 
-def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: Leg, peer: socket.socket) -> None:
-    before, after = (SrtpSession(SUITES[0], key, OUR_KEY) for key in (FIRST_KEY, SECOND_KEY))
+def key_for(suite: str, first: int) -> bytes:
+    size = next(size for name, size in KEY_BYTES.items() if suite.startswith(name))
+    return bytes(range(first, first + size))
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: Leg, peer: socket.socket, suite: str) -> None:
+    first, second = key_for(suite, 0), key_for(suite, 100)
+    before, after = (SrtpSession(suite, key, key_for(suite, 60)) for key in (first, second))
 
     def receive(session: SrtpSession, sequence: int, now: float) -> int:
         """Send one packet; returns how many the leg has let in then."""
@@ -50,12 +58,52 @@ def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: L
         leg.receive_rtp(now, time.time())
         return leg.n_received
 
-    leg.configure(configured(peer, FIRST_KEY), 10.0)
+    leg.configure(configured(peer, first, suite), 10.0)
     assert receive(before, 1, 10.0) == 1
-    leg.configure(configured(peer, SECOND_KEY), 10.01)
+    leg.configure(configured(peer, second, suite), 10.01)
     assert [receive(before, 2, 10.02), receive(after, 3, 10.04), receive(before, 4, 10.06)] == [2, 3, 4]
     frames = [frame for frame in (leg.sound.jitter.pop() for _ in range(7)) if frame is not None]
     assert frames == [bytes([sequence]) * 160 for sequence in (1, 2, 3, 4)]
     assert receive(before, 5, 10.02 + OLD_KEY_S) == 4
     assert receive(after, 6, 10.02 + OLD_KEY_S) == 5
     assert leg.refused.unauthentic == 1
+
+
+def test_rtcp_on_the_rtp_port_goes_to_the_control_protocol_only_where_agreed(leg: Leg, peer: socket.socket) -> None:
+    told: list[bytes] = []
+    leg.on_control = lambda datagram, now, unix_now: told.append(datagram)
+    receiver_report = struct.pack("!BBHI", 0x80, 201, 1, 7)
+
+    def receive() -> None:
+        peer.sendto(receiver_report, ("127.0.0.1", leg.port))
+        leg.receive_rtp(1.0, time.time())
+
+    leg.configure(configured(peer, b"", "", rtcp_mux=True), 1.0)
+    receive()
+    assert told == [receiver_report]
+    leg.configure(configured(peer, b"", "", rtcp_mux=False), 1.0)
+    receive()
+    assert told == [receiver_report]
+    assert leg.refused.total == 1
+
+
+def test_sound_changes_its_codec_with_the_payload_type_and_what_waits_is_played_first(leg: Leg, peer: socket.socket) -> None:
+    leg.configure(configured(peer, b"", "", receive_formats=((0, "pcmu"), (8, "pcma"), (9, "g722"))), 1.0)
+
+    def receive(payload_type: int, sequence: int, payload: bytes) -> None:
+        peer.sendto(struct.pack("!BBHII", 0x80, payload_type, sequence, sequence * 160, 7) + payload, ("127.0.0.1", leg.port))
+        leg.receive_rtp(1.0 + sequence * 0.02, time.time())
+
+    loud_in_mu_law, loud_in_a_law = b"\x80" * 160, b"\xaa" * 160
+    for sequence in range(3):
+        receive(0, sequence, loud_in_mu_law)
+    assert leg.is_g711_in
+    receive(8, 3, loud_in_a_law)
+    receive(8, 4, loud_in_a_law)
+    assert leg.sound.codec.name == "pcma"
+    assert not leg.is_g711_in
+    heard = [leg.sound.pop() for _ in range(5)]
+    assert [int(frame[0]) for frame in heard if frame is not None] == [32124] * 3 + [32256] * 2
+    assert leg.is_g711_in
+    receive(9, 5, bytes(160))
+    assert leg.sound.codec.name == "g722"
