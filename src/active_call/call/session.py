@@ -19,7 +19,7 @@ import msgspec
 
 from active_call.agent import effects
 from active_call.agent.playbook import Playbook
-from active_call.base.errors import ActiveCallError
+from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import World
 from active_call.call.brain import Brain
 from active_call.call.control import carry_out
@@ -41,6 +41,7 @@ from active_call.media import link
 from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
 from active_call.providers.registry import Engines
+from active_call.store.recordings import numbered, recorded_rate_hz, with_ending
 from active_call.store.records import RecordSink
 
 MAILBOX_SIZE = 4096
@@ -55,6 +56,7 @@ class RecordingPolicy:
     auto_start: bool
     rate_hz: int
     path_for: Callable[[CallFacts], Path]
+    flush_ms: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class Session:
         self._leg_ended: leg_events.LegEnded | None = None
         self._opening = Opening(self, router, option)
         self._last_activity_at = self._clock.now()
+        self._n_recordings = 0
         self.brain: Brain | None = None
         self.turn = TurnClock()
         self.journal = Journal(self.facts)
@@ -384,6 +387,8 @@ class Session:
                 self.emit(events.Dtmf(digit=report.digit))
             case link.RecordingEnded():
                 self.journal.recording_ended(report.path, report.duration_ms, report.error)
+                if report.error:
+                    self.emit(events.Error(sender="recorder", error=report.error))
             case link.StreamDead(silent_s=silent_s):
                 self.facts.error = f"no media from the peer for {silent_s:.0f} s"
                 self.hang_up(by="system", cause="rtp_timeout", reason=self.facts.error)
@@ -401,11 +406,16 @@ class Session:
     # -- recordings and variables
 
     def _start_recording(self) -> None:
-        policy = self.services.recording
-        if self.option.recorder is not None and self.option.recorder.recorder_file:
-            self.record(Path(self.option.recorder.recorder_file.replace("{id}", self.id)), self.option.recorder.samplerate)
+        policy, own = self.services.recording, self.option.recorder
+        if own is not None and own.recorder_file:
+            try:
+                path = with_ending(own.recorder_file.replace("{id}", self.id), own.format)
+            except MediaError as error:
+                self.emit(events.Error(sender="recorder", error=str(error)))
+                return
+            self.record(Path(path), recorded_rate_hz(own.samplerate), own.ptime)
         elif policy is not None and policy.auto_start:
-            self.record(policy.path_for(self.facts), policy.rate_hz)
+            self.record()
 
     def set_variable(self, key: str, value: Any) -> None:
         """A variable of the call, known to its templates from now on and kept in the record."""
@@ -413,12 +423,15 @@ class Session:
         if self.brain is not None:
             self.brain.set_variable(key, value)
 
-    def record(self, path: Path | None = None, rate_hz: int = 16_000) -> None:
-        """Begin to record the call into `path`, or where the policy says."""
-        if path is None and self.services.recording is not None:
-            path, rate_hz = self.services.recording.path_for(self.facts), self.services.recording.rate_hz
+    def record(self, path: Path | None = None, rate_hz: int = 16_000, flush_ms: int = 200) -> None:
+        """Begin to record the call into `path`, or where and how the policy says."""
+        policy = self.services.recording
+        if path is None and policy is not None:
+            path, rate_hz, flush_ms = policy.path_for(self.facts), policy.rate_hz, policy.flush_ms
         if path is not None and self.leg.stream is not None:
-            self.leg.stream.start_recording(str(path), rate_hz)
+            self._n_recordings += 1
+            path = numbered(path, self._n_recordings)
+            self.leg.stream.start_recording(str(path), rate_hz, flush_ms)
             self.journal.recording_began(str(path))
 
     def _to_epoch_ms(self, monotonic_s: float) -> int:
