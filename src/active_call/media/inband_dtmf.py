@@ -91,7 +91,7 @@ class InbandDigits:
             if len(audible):
                 found[:, audible] = self._judge(window[audible], energy[audible], slots[audible])
             if len(audible) or (self._current[slots] != _NONE).any() or (self._candidate[slots] != _NONE).any():
-                digits += self._advance(*found, slots, FRAME - HOP - start)
+                digits += self._advance(found[0], found[1], slots, FRAME - HOP - start)
         return digits
 
     def _judge(self, windows: NDArray[np.float32], energy: NDArray[np.float32], slots: Slots) -> NDArray[np.int64]:
@@ -150,7 +150,7 @@ def _bank() -> NDArray[np.float32]:
     """(160, 48): the complex sines of all detunings and frequencies, real and imaginary parts side by side."""
     time_s = np.arange(WINDOW) / RATE_HZ
     frequencies = np.concatenate([_FREQUENCIES * (1 + detuning) for detuning in _DETUNINGS])
-    return np.exp(-2j * np.pi * time_s[:, None] * frequencies).astype(np.complex64).view(np.float32)
+    return np.asarray(np.exp(-2j * np.pi * time_s[:, None] * frequencies).astype(np.complex64).view(np.float32))
 
 
 def _is_steady(
