@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active_call.base.errors import ConfigError
+from active_call.base.errors import ConfigError, MediaError
 from active_call.store.names import safe_name
-from active_call.store.recordings import recording_path
+from active_call.store.recordings import numbered, recorded_rate_hz, recording_path, with_ending
 
 AT = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 CALLER = '"A B" <sip:+15551230001@example.com;user=phone>'
@@ -52,3 +52,39 @@ def test_safe_names_of_different_ids_differ(first: str, second: str) -> None:
     assert (safe_name(first) == safe_name(second)) == (first == second)
     assert "/" not in safe_name(first)
     assert not safe_name(first).startswith(".")
+
+
+@pytest.mark.parametrize(
+    ("path", "format_name", "expected"),
+    [
+        ("/tmp/a.wav", None, "/tmp/a.wav"),
+        ("/tmp/a.1", None, "/tmp/a.1.wav"),
+        ("/tmp/a.1", "ogg", "/tmp/a.1.ogg"),
+        ("/tmp/a.WAV", "ogg", "/tmp/a.ogg"),
+        ("/tmp/a.ogg", "wav", "/tmp/a.wav"),
+        ("/tmp/a.opus", None, "/tmp/a.opus"),
+        ("/tmp/a.wav", "pcmu", "/tmp/a.pcmu.wav"),
+        ("/tmp/a.pcmu.wav", "pcma", "/tmp/a.pcma.wav"),
+        ("/tmp/a", "mp3", "/tmp/a.mp3"),
+    ],
+)
+def test_ending_follows_the_format(path: str, format_name: str | None, expected: str) -> None:
+    assert with_ending(path, format_name) == expected
+
+
+def test_unknown_format_is_told_with_the_known_ones() -> None:
+    with pytest.raises(MediaError, match="'flac'; expected wav, ogg, mp3, pcmu, pcma"):
+        with_ending("a", "flac")
+
+
+def test_pattern_with_an_ending_of_another_format_gets_the_right_one(tmp_path: Path) -> None:
+    path = recording_path(tmp_path, "{id}.wav", session_id="s.1", caller="", callee="", at=AT, format_name="ogg")
+    assert path == tmp_path / "s.1.ogg"
+
+
+def test_second_recording_of_a_call_does_not_overwrite_the_first() -> None:
+    assert [numbered(Path("/r/s.1.pcmu.wav"), n).name for n in (1, 2)] == ["s.1.pcmu.wav", "s.1-2.pcmu.wav"]
+
+
+def test_rate_of_a_recording_is_one_that_a_line_has() -> None:
+    assert [recorded_rate_hz(rate_hz) for rate_hz in (8000, 16_000, 24_000, 48_000)] == [8000, 16_000, 16_000, 16_000]

@@ -29,6 +29,7 @@ class RecordingPolicy:
     auto_start: bool
     rate_hz: int
     path_for: Callable[[CallFacts], Path]
+    flush_ms: int = 200
 
 
 class JoinStreams(Protocol):

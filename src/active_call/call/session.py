@@ -43,6 +43,7 @@ from active_call.legs import events as leg_events
 from active_call.media import link, tones
 from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
+from active_call.store.recordings import numbered, recorded_rate_hz, with_ending
 
 MAILBOX_SIZE = 4096
 RELEASE_DEADLINE_S = 3.0
@@ -123,6 +124,7 @@ class Session:
         self._leg_ended: leg_events.LegEnded | None = None
         self._opening = Opening(self, router, option)
         self._last_activity_at = self._clock.now()
+        self._n_recordings = 0
         self.brain: Brain | None = None
         self.turn = TurnClock()
         self.journal = Journal(self.facts)
@@ -453,6 +455,8 @@ class Session:
                 self._digit(report.digit, "media")
             case link.RecordingEnded():
                 self.journal.recording_ended(report.path, report.duration_ms, report.error)
+                if report.error:
+                    self.emit(events.Error(sender="recorder", error=report.error))
             case link.StreamDead(silent_s=silent_s):
                 self.facts.error = f"no media from the peer for {silent_s:.0f} s"
                 self.hang_up(by="system", cause="rtp_timeout", reason=self.facts.error)
@@ -482,11 +486,16 @@ class Session:
     # -- recordings and variables
 
     def _start_recording(self) -> None:
-        policy = self.services.recording
-        if self.option.recorder is not None and self.option.recorder.recorder_file:
-            self.record(Path(self.option.recorder.recorder_file.replace("{id}", self.id)), self.option.recorder.samplerate)
+        policy, own = self.services.recording, self.option.recorder
+        if own is not None and own.recorder_file:
+            try:
+                path = with_ending(own.recorder_file.replace("{id}", self.id), own.format)
+            except MediaError as error:
+                self.emit(events.Error(sender="recorder", error=str(error)))
+                return
+            self.record(Path(path), recorded_rate_hz(own.samplerate), own.ptime)
         elif policy is not None and policy.auto_start:
-            self.record(policy.path_for(self.facts), policy.rate_hz)
+            self.record()
 
     def set_variable(self, key: str, value: Any) -> None:
         """A variable of the call, known to its templates from now on and kept in the record."""
@@ -494,12 +503,15 @@ class Session:
         if self.brain is not None:
             self.brain.set_variable(key, value)
 
-    def record(self, path: Path | None = None, rate_hz: int = 16_000) -> None:
-        """Begin to record the call into `path`, or where the policy says."""
-        if path is None and self.services.recording is not None:
-            path, rate_hz = self.services.recording.path_for(self.facts), self.services.recording.rate_hz
+    def record(self, path: Path | None = None, rate_hz: int = 16_000, flush_ms: int = 200) -> None:
+        """Begin to record the call into `path`, or where and how the policy says."""
+        policy = self.services.recording
+        if path is None and policy is not None:
+            path, rate_hz, flush_ms = policy.path_for(self.facts), policy.rate_hz, policy.flush_ms
         if path is not None and self.leg.stream is not None:
-            self.leg.stream.start_recording(str(path), rate_hz)
+            self._n_recordings += 1
+            path = numbered(path, self._n_recordings)
+            self.leg.stream.start_recording(str(path), rate_hz, flush_ms)
             self.journal.recording_began(str(path))
 
     def to_epoch_ms(self, monotonic_s: float) -> int:

@@ -157,11 +157,13 @@ class SendDigits(Link, frozen=True, array_like=True, tag="digits"):
 
 
 class StartRecording(Link, frozen=True, array_like=True, tag="record"):
-    """Record both directions, caller left and ours right, time-aligned from now on."""
+    """Record both directions, caller left and ours right, time-aligned from now on. The path's ending says the format."""
 
     stream: int
     path: str
     rate_hz: int = 16000
+    flush_ms: int = 200
+    """How often the file is written to; a recording that is compressed is written to twice a second."""
 
 
 class StopRecording(Link, frozen=True, array_like=True, tag="unrecord"):

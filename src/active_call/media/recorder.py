@@ -1,172 +1,177 @@
-"""Recordings: the tick hands over what was heard and sent, one thread writes the files, and the tick never waits for a disk.
+"""Recordings: the tick hands over what was heard and sent, another process encodes and writes, and the tick never waits for either.
 
-Stereo frames of all recordings enter once per tick, in one piece; `RecordingEnded` reports leave through `take_ended`. Between the two
-lies a bounded queue. When the disk stalls so long that the queue is full, sound is lost but not time: every piece carries its tick, and
-the writer puts silence where pieces are missing, so that both sides and the clock stay aligned. What was lost is told in `error`.
+Stereo frames of all recordings enter once per tick, in one piece; `RecordingEnded` reports leave through `take_ended`. Between the tick and
+the recorder process lie a bounded queue and a thread that does nothing but send. When the disk stalls so long that the queue is full, sound
+is lost but not time: every piece carries its tick, and the writer puts silence where pieces are missing, so that both sides and the clock
+stay aligned. What was lost is told in `error`. A recorder process that dies costs the recordings it had (each is told) and is replaced at
+the next beginning.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import socket
+import subprocess
+import sys
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Final
 
-from active_call.base.pcm import FRAME_MS, samples_in
-from active_call.media.link import RecordingEnded
-from active_call.media.wav import BYTES_PER_FRAME, StereoWav
+from active_call.media.link import Link, RecordingEnded
+from active_call.media.recorder_link import BeginRecording, EndRecording, RecordPiece, framed, take_reports
 
 QUEUE_TICKS: Final = 750
 """15 s of a disk that does not answer; at 16 kHz about 1 MB for each recording."""
-FLUSH_TICKS: Final = 25
-"""Half a second of sound per write."""
+FLUSH_MS: Final = 200
+"""How often a file is written to where nothing else is said."""
 CLOSE_TIMEOUT_S: Final = 5.0
+SOCKET_BYTES: Final = 1024 * 1024
+READ_BYTES: Final = 64 * 1024
+
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Begin:
-    recording: int
-    stream: int
-    path: str
-    rate_hz: int
+@dataclass(slots=True)
+class _Process:
+    """A recorder process, the socket to it, and the recordings begun in it."""
 
+    process: subprocess.Popen[bytes]
+    socket: socket.socket
+    recordings: set[int] = field(default_factory=set)
+    received: bytearray = field(default_factory=bytearray)
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    recording: int
-    tick: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A tick's sound of several recordings, all at one rate, one behind the other in `data`."""
-
-    tick: int
-    recordings: tuple[int, ...]
-    data: bytes
-
-
-class _Recording:
-    """A file being written: used by the writer's thread only. After the first error it writes nothing more."""
-
-    def __init__(self, begin: _Begin) -> None:
-        self._begin = begin
-        self._frame_bytes = samples_in(FRAME_MS, begin.rate_hz) * BYTES_PER_FRAME
-        self._pending = bytearray()
-        self._first_tick: int | None = None
-        self._n_ticks = 0
-        self._lost_ticks = 0
-        self._error = ""
-        self._file: StereoWav | None = None
-        try:
-            self._file = StereoWav(begin.path, begin.rate_hz)
-        except OSError as error:
-            self._error = str(error)
-
-    def append(self, tick: int, data: memoryview) -> None:
-        self._fill_up_to(tick)
-        self._pending += data
-        self._n_ticks += 1
-        if len(self._pending) >= FLUSH_TICKS * self._frame_bytes:
-            self._flush()
-
-    def frame_bytes(self) -> int:
-        return self._frame_bytes
-
-    def end(self, tick: int) -> RecordingEnded:
-        self._fill_up_to(tick)
-        self._flush()
-        duration_ms = 0
-        if self._file is not None:
-            duration_ms = self._file.duration_ms
+    def receive(self) -> bool:
+        """Take what has come; False when it is gone."""
+        while True:
             try:
-                self._file.close()
-            except OSError as error:
-                self._error = self._error or str(error)
-        if self._lost_ticks and not self._error:
-            self._error = f"{self._lost_ticks * FRAME_MS} ms of sound are missing: the disk or the process was too slow"
-        return RecordingEnded(self._begin.stream, self._begin.path, duration_ms, self._error)
-
-    def _fill_up_to(self, tick: int) -> None:
-        if self._first_tick is None:
-            self._first_tick = tick
-        missing = tick - self._first_tick - self._n_ticks
-        if missing > 0:
-            self._pending += bytes(missing * self._frame_bytes)
-            self._n_ticks += missing
-            self._lost_ticks += missing
-
-    def _flush(self) -> None:
-        if self._file is not None and not self._error and self._pending:
-            try:
-                self._file.append(self._pending)
-            except OSError as error:
-                self._error = str(error)
-        self._pending.clear()
-
-
-_Item = _Begin | _End | _Piece | None
+                data = self.socket.recv(READ_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            self.received += data
 
 
 class Recorder:
-    """The door to the writer's thread. All methods are for the thread of the tick, and none of them blocks but `close`."""
+    """The door to the recorder process. All methods are for the thread of the tick, and none of them blocks but `close`."""
 
     def __init__(self) -> None:
-        self._queue: SimpleQueue[_Item] = SimpleQueue()
-        self._ended: deque[RecordingEnded] = deque()
+        self._queue: SimpleQueue[Link | None] = SimpleQueue()
+        self._open: dict[int, BeginRecording] = {}
+        self._failed: deque[tuple[int, str]] = deque()
+        """Recordings that could not be handed over, and why; from the thread."""
+        self._processes: list[_Process] = []
+        self._dead: list[subprocess.Popen[bytes]] = []
         self._next_recording = 0
         self.lost_pieces = 0
-        self._thread = threading.Thread(target=self._write, name="recorder", daemon=True)
+        self._thread = threading.Thread(target=self._send_all, name="recorder", daemon=True)
         self._thread.start()
 
-    def begin(self, stream: int, path: str, rate_hz: int) -> int:
+    def begin(self, stream: int, path: str, rate_hz: int, flush_ms: int = FLUSH_MS) -> int:
         """Open a file whose first frame will be the first that is written; returns the number of the recording."""
         self._next_recording += 1
-        self._queue.put(_Begin(self._next_recording, stream, path, rate_hz))
+        order = BeginRecording(self._next_recording, stream, path, rate_hz, flush_ms)
+        self._open[self._next_recording] = order
+        self._queue.put(order)
         return self._next_recording
+
+    def is_open(self, recording: int) -> bool:
+        """Whether frames of it are still written: it was not ended, and nothing has failed."""
+        return recording in self._open
 
     def write(self, tick: int, recordings: tuple[int, ...], data: bytes) -> None:
         """Hand over one frame of each of `recordings`, which all have the same rate. `data` is their (recordings, samples, 2) int16."""
         if self._queue.qsize() >= QUEUE_TICKS:
             self.lost_pieces += 1
             return
-        self._queue.put(_Piece(tick, recordings, data))
+        self._queue.put(RecordPiece(tick, recordings, data))
 
     def end(self, recording: int, tick: int) -> None:
-        """Finish the file before the frame of `tick`; its RecordingEnded comes later."""
-        self._queue.put(_End(recording, tick))
+        """Finish the file before the frame of `tick`; its RecordingEnded comes later. Nothing happens to one that is over already."""
+        if recording in self._open:
+            self._queue.put(EndRecording(recording, tick))
 
     def take_ended(self) -> list[RecordingEnded]:
         """The recordings that are complete, or could not be."""
         ended: list[RecordingEnded] = []
-        while self._ended:
-            ended.append(self._ended.popleft())
+        while self._failed:
+            self._close_failed(*self._failed.popleft(), ended)
+        if self._open:
+            for process in list(self._processes):
+                self._receive(process, ended)
         return ended
+
+    def _receive(self, process: _Process, ended: list[RecordingEnded]) -> None:
+        is_alive = process.receive()
+        for report in take_reports(process.received):
+            process.recordings.discard(report.recording)
+            if self._open.pop(report.recording, None) is not None:
+                ended.append(report.report)
+        if not is_alive:
+            self._processes.remove(process)
+            self._dead.append(process.process)
+            for number in sorted(process.recordings):
+                self._close_failed(number, "the recorder process died", ended)
+            process.socket.close()
+
+    def _close_failed(self, number: int, reason: str, ended: list[RecordingEnded]) -> None:
+        order = self._open.pop(number, None)
+        if order is not None:
+            ended.append(RecordingEnded(order.stream, order.path, 0, f"{order.path}: {reason}"))
 
     def close(self) -> None:
         """Write what is queued and stop. Returns after `CLOSE_TIMEOUT_S` at the latest, with a stalled disk left to itself."""
         self._queue.put(None)
         self._thread.join(CLOSE_TIMEOUT_S)
+        for child in [*self._dead, *(process.process for process in self._processes)]:
+            try:
+                child.wait(CLOSE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                logger.error("recordings are not finished, the disk does not answer", extra={"pid": child.pid})
 
-    def _write(self) -> None:
-        open_files: dict[int, _Recording] = {}
-        while (item := self._queue.get()) is not None:
-            match item:
-                case _Begin():
-                    open_files[item.recording] = _Recording(item)
-                case _Piece():
-                    _write_piece(open_files, item)
-                case _End():
-                    recording = open_files.pop(item.recording, None)
-                    if recording is not None:
-                        self._ended.append(recording.end(item.tick))
+    # -- the thread
+
+    def _send_all(self) -> None:
+        process: _Process | None = None
+        while (order := self._queue.get()) is not None:
+            if isinstance(order, BeginRecording) and (process is None or process.process.poll() is not None):
+                process = self._start(order)
+            if process is None:
+                continue
+            if isinstance(order, BeginRecording):
+                process.recordings.add(order.recording)
+            try:
+                process.socket.sendall(framed(order))
+            except OSError:
+                continue  # it has died: `take_ended` finds its socket at an end
+        if process is not None:
+            with contextlib.suppress(OSError):
+                process.socket.shutdown(socket.SHUT_WR)
+
+    def _start(self, order: BeginRecording) -> _Process | None:
+        try:
+            process = _spawn()
+        except OSError as error:
+            logger.error("recorder process could not be started", extra={"reason": str(error)})
+            self._failed.append((order.recording, f"the recorder process could not be started: {error}"))
+            return None
+        self._processes.append(process)
+        return process
 
 
-def _write_piece(open_files: dict[int, _Recording], piece: _Piece) -> None:
-    size = len(piece.data) // len(piece.recordings)
-    data = memoryview(piece.data)
-    for position, number in enumerate(piece.recordings):
-        recording = open_files.get(number)
-        if recording is not None:
-            recording.append(piece.tick, data[position * size : (position + 1) * size])
+def _spawn() -> _Process:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+        command = (sys.executable, "-m", "active_call.media.recorder_process", str(theirs.fileno()))
+        try:
+            child = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603 - ourselves
+        except OSError:
+            ours.close()
+            raise
+    return _Process(child, ours)

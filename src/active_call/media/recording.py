@@ -13,7 +13,7 @@ from active_call.codec.resample import Upsampler8to16
 from active_call.media.conversion import Conversion
 from active_call.media.hearing import Hearing
 from active_call.media.mixer import Samples
-from active_call.media.recorder import Recorder
+from active_call.media.recorder import FLUSH_MS, Recorder
 from active_call.media.sending import Sending
 from active_call.media.slots import Stream
 
@@ -30,16 +30,21 @@ class RecordingTap:
         self._upsampler = Upsampler8to16(capacity)
         self._conversions: dict[int, Conversion] = {}
         """By recording: of what is sent at another rate than 8 kHz."""
+        self._paused: set[int] = set()
+        """Recordings that get silence for the time being."""
         self._next_tick = 0
         self._streams: dict[int, list[Stream]] = {rate_hz: [] for rate_hz in RATES_HZ}
 
-    def begin(self, stream: Stream, path: str, rate_hz: int) -> None:
-        """Record `stream` from the next tick on, after finishing one under way. Raises ValueError for a rate that is not offered."""
+    def begin(self, stream: Stream, path: str, rate_hz: int, flush_ms: int = FLUSH_MS) -> None:
+        """Record `stream` from the next tick on, after finishing one under way. Raises ValueError for a rate that is not offered.
+
+        The path's ending says the format (`recording_files`); `flush_ms` how often the file is written to.
+        """
         if rate_hz not in RATES_HZ:
             raise ValueError(f"cannot record at {rate_hz} Hz")
         self.end(stream)
         self._upsampler.reset(stream.slot)
-        stream.recording = self._recorder.begin(stream.number, path, rate_hz)
+        stream.recording = self._recorder.begin(stream.number, path, rate_hz, flush_ms)
         stream.recording_rate_hz = rate_hz
 
     def end(self, stream: Stream) -> None:
@@ -47,12 +52,23 @@ class RecordingTap:
         if stream.recording:
             self._recorder.end(stream.recording, self._next_tick)
             self._conversions.pop(stream.recording, None)
+            self._paused.discard(stream.recording)
             stream.recording = 0
+
+    def pause(self, stream: Stream, paused: bool) -> None:
+        """Write silence on both sides (a card number is being said), or go on: time runs on, and both sides stay aligned."""
+        if paused and stream.recording:
+            self._paused.add(stream.recording)
+        else:
+            self._paused.discard(stream.recording)
 
     def regroup(self, streams: list[Stream]) -> None:
         """Take over who is recorded now."""
         for rate_hz in RATES_HZ:
-            self._streams[rate_hz] = [stream for stream in streams if stream.recording and stream.recording_rate_hz == rate_hz]
+            self._streams[rate_hz] = [stream for stream in streams if self._is_written(stream, rate_hz)]
+
+    def _is_written(self, stream: Stream, rate_hz: int) -> bool:
+        return stream.recording_rate_hz == rate_hz and self._recorder.is_open(stream.recording)
 
     def run(self, tick: int) -> None:
         """Hand the frames of `tick` to the recorder."""
@@ -69,6 +85,9 @@ class RecordingTap:
         narrow = np.zeros((len(streams), samples_in(FRAME_MS, 8000)), np.int16)
         is_narrow = np.zeros(len(streams), np.bool_)
         for row, stream in enumerate(streams):
+            if stream.recording in self._paused:
+                is_narrow[row] = stream.rate_hz == 8000
+                continue
             heard = self._hearing.heard(stream.number, rate_hz)
             if heard is not None:
                 stereo[row, :, 0] = heard

@@ -146,9 +146,9 @@ class MediaStream:
         """Send RFC 4733 events, one after another."""
         self._process.send(link.SendDigits(self.stream, digits, duration_ms))
 
-    def start_recording(self, path: str, rate_hz: int = 16_000) -> None:
-        """Record both directions to a stereo WAV file at 8 or 16 kHz."""
-        self._process.send(link.StartRecording(self.stream, path, rate_hz))
+    def start_recording(self, path: str, rate_hz: int = 16_000, flush_ms: int = 200) -> None:
+        """Record both directions to a stereo file at 8 or 16 kHz, whose ending says its format."""
+        self._process.send(link.StartRecording(self.stream, path, rate_hz, flush_ms))
 
     def stop_recording(self) -> None:
         """Finish the file; RecordingEnded follows."""

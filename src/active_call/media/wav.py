@@ -1,23 +1,28 @@
 """A stereo WAV file that grows and is playable whenever the writer dies: the sizes in its header follow every flush.
 
-Frames of (samples, 2) int16 enter. Knows no stream and no thread. RIFF/WAVE, PCM format 1.
+Interleaved samples enter, two channels of 16 bits, or of one byte for the G.711 laws. Knows no stream and no thread. RIFF/WAVE, formats 1
+(PCM), 6 (A-law) and 7 (mu-law).
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import Final
 
 HEADER_BYTES: Final = 44
-BYTES_PER_FRAME: Final = 4
-"""Two channels of 16 bits."""
+N_CHANNELS: Final = 2
+PCM: Final = 1
+ALAW: Final = 6
+MULAW: Final = 7
 
 _MAX_DATA_BYTES: Final = 0xFFFFFFFF - HEADER_BYTES
 
 
-def header(rate_hz: int, data_bytes: int) -> bytes:
+def header(rate_hz: int, data_bytes: int, kind: int = PCM) -> bytes:
     """The 44 bytes before the samples."""
+    sample_bytes = 2 if kind == PCM else 1
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         b"RIFF",
@@ -25,12 +30,12 @@ def header(rate_hz: int, data_bytes: int) -> bytes:
         b"WAVE",
         b"fmt ",
         16,
-        1,
-        2,
+        kind,
+        N_CHANNELS,
         rate_hz,
-        rate_hz * BYTES_PER_FRAME,
-        BYTES_PER_FRAME,
-        16,
+        rate_hz * N_CHANNELS * sample_bytes,
+        N_CHANNELS * sample_bytes,
+        8 * sample_bytes,
         b"data",
         data_bytes,
     )
@@ -39,17 +44,18 @@ def header(rate_hz: int, data_bytes: int) -> bytes:
 class StereoWav:
     """One file. Raises OSError from every method, as the disk does."""
 
-    def __init__(self, path: str, rate_hz: int) -> None:
+    def __init__(self, path: str, rate_hz: int, kind: int = PCM) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115 - it lives as long as the call
         self._rate_hz = rate_hz
+        self._kind = kind
         self._data_bytes = 0
-        self._file.write(header(rate_hz, 0))
+        self._file.write(header(rate_hz, 0, kind))
 
     @property
     def duration_ms(self) -> int:
         """How much sound the file holds."""
-        return self._data_bytes * 1000 // (BYTES_PER_FRAME * self._rate_hz)
+        return self._data_bytes * 1000 // (N_CHANNELS * (2 if self._kind == PCM else 1) * self._rate_hz)
 
     def append(self, data: bytes | bytearray) -> None:
         """Write interleaved samples, then the sizes. What does not fit into the format's 4 GiB is refused by OSError."""
@@ -59,10 +65,7 @@ class StereoWav:
         while view:
             view = view[self._file.write(view) :]
         self._data_bytes += len(data)
-        end = self._file.tell()
-        self._file.seek(0)
-        self._file.write(header(self._rate_hz, self._data_bytes))
-        self._file.seek(end)
+        os.pwrite(self._file.fileno(), header(self._rate_hz, self._data_bytes, self._kind), 0)
 
     def close(self) -> None:
         self._file.close()

@@ -49,7 +49,7 @@ from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import EndpointConfig, Listener
 from active_call.store.audio_cache import AudioCache
-from active_call.store.recordings import check_pattern, recording_path
+from active_call.store.recordings import check_pattern, recorded_rate_hz, recording_path
 from active_call.store.records import RecordSink, create_sink
 from active_call.store.sounds import SoundLibrary
 
@@ -293,9 +293,10 @@ def _call_services(
                 caller=facts.caller,
                 callee=facts.callee,
                 at=facts.started_at,
+                format_name=chosen.format,
             )
 
-        recording = RecordingPolicy(chosen.auto_start, min(chosen.samplerate, 16_000), path_for)
+        recording = RecordingPolicy(chosen.auto_start, recorded_rate_hz(chosen.samplerate), path_for, chosen.ptime)
     return CallServices(
         world=world,
         engines=engines,

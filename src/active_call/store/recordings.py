@@ -10,11 +10,13 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from active_call.base.errors import ConfigError
+from active_call.base.errors import ConfigError, MediaError
+from active_call.media.recording_files import ENDINGS
 from active_call.store.names import safe_name, safe_part
 
 FIELDS = ("id", "date", "time", "caller", "callee")
 
+_KNOWN_ENDINGS = (".pcmu.wav", ".pcma.wav", ".wav", ".ogg", ".opus", ".mp3")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
@@ -26,7 +28,32 @@ def check_pattern(pattern: str) -> None:
             raise ConfigError("recording.filename_pattern", f"expected {known}, found {{{name}}}")
 
 
-def recording_path(root: Path, pattern: str, *, session_id: str, caller: str, callee: str, at: datetime, ending: str = "wav") -> Path:
+def with_ending(path: str, format_name: str | None) -> str:
+    """`path` with the ending that makes the recorder write `format_name`; without one, the ending it has, or `.wav`. Raises MediaError."""
+    ending = _ending_of(path)
+    if format_name is None:
+        return path if ending else f"{path}.wav"
+    if format_name not in ENDINGS:
+        raise MediaError(f"recordings cannot be written as {format_name!r}; expected {', '.join(ENDINGS)}")
+    return path[: len(path) - len(ending)] + ENDINGS[format_name]
+
+
+def numbered(path: Path, n: int) -> Path:
+    """The path of a call's `n`th recording, where the first lies at `path`: `call-2.ogg`."""
+    ending = _ending_of(path.name)
+    return path if n == 1 else path.with_name(f"{path.name[: len(path.name) - len(ending)]}-{n}{ending}")
+
+
+def _ending_of(path: str) -> str:
+    return next((ending for ending in _KNOWN_ENDINGS if path.lower().endswith(ending)), "")
+
+
+def recorded_rate_hz(wanted_hz: int) -> int:
+    """The rate at which a recording is made when `wanted_hz` is asked for: a line has no more than 16 kHz."""
+    return 8000 if wanted_hz <= 8000 else 16_000
+
+
+def recording_path(root: Path, pattern: str, *, session_id: str, caller: str, callee: str, at: datetime, format_name: str = "wav") -> Path:
     """The path for one call's recording inside `root`; its folder is made. Raises OSError when it cannot be, ConfigError for a bad pattern.
 
     `pattern` is the file's name without ending; `{id}`, `{date}` (YYYYMMDD), `{time}` (HHMMSS, both UTC), `{caller}` and `{callee}` are
@@ -41,10 +68,11 @@ def recording_path(root: Path, pattern: str, *, session_id: str, caller: str, ca
         "caller": safe_part(caller),
         "callee": safe_part(callee),
     }
-    named = pattern.removesuffix(f".{ending}")
+    ending = ENDINGS[format_name]
+    named = with_ending(pattern, format_name).removesuffix(ending)
     named = named if "{id}" in named else f"{named}-{{id}}"
     parts = [part for part in named.split("/") if part not in ("", ".", "..")]
     names = [_FIELD.sub(lambda match: values[match[1]], part) for part in parts]
-    path = root.joinpath(*names[:-1], f"{names[-1]}.{ending}")
+    path = root.joinpath(*names[:-1], f"{names[-1]}{ending}")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

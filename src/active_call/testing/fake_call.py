@@ -101,7 +101,7 @@ class FakeStream:
     def send_digits(self, digits: str, duration_ms: int = 160) -> None:
         self.digits_sent += digits
 
-    def start_recording(self, path: str, rate_hz: int = 16_000) -> None:
+    def start_recording(self, path: str, rate_hz: int = 16_000, flush_ms: int = 200) -> None:
         self.recordings.append(path)
 
     def stop_recording(self) -> None:
