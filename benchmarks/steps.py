@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 
@@ -14,8 +15,13 @@ import numpy as np
 
 from active_call.codec import g711
 from active_call.codec.resample import Downsampler16to8, Upsampler8to16
+from active_call.media.ambience import Ambience
 from active_call.media.detect import SpeechDetector, energy_voiced
+from active_call.media.gain import GainControl
+from active_call.media.inband_dtmf import InbandDigits
+from active_call.media.noise_suppression import NoiseSuppressor
 from active_call.media.silero import SileroBatch
+from active_call.media.tone_detection import ToneDetector
 from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.packet import pack_header, parse_header
 from active_call.rtp.srtp import SUITES, SrtpSession
@@ -123,12 +129,36 @@ def sound_steps() -> Iterator[Step]:
     yield "SpeechDetector.push (all of it)", "frame", batched(lambda: detector.push(wide, slots, arrivals), repeat=160)
 
 
+def listening_steps() -> Iterator[Step]:
+    """What only some calls ask for: tones, improving, background sound. A frame is 20 ms."""
+    generator = np.random.default_rng(1)
+    slots = np.arange(BATCH)
+    pcm = generator.normal(0, 3000, (BATCH, 160)).astype(np.int16)
+    sound = generator.normal(0, 0.05, (BATCH, 160)).astype(np.float32)
+    digits, tones, noise, gain = InbandDigits(BATCH), ToneDetector(BATCH), NoiseSuppressor(BATCH), GainControl(BATCH)
+    for slot in slots.tolist():
+        gain.reset(slot)
+    ambience = Ambience(BATCH)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pcm.tobytes())
+        file.flush()
+        for slot in slots.tolist():
+            ambience.begin(slot, file.name, 0)
+        while not ambience.is_ready:
+            ambience.mix(pcm[:0], slots[:0])
+    yield "InbandDigits.push", "frame", batched(lambda: digits.push(pcm, slots))
+    yield "ToneDetector.push", "frame", batched(lambda: tones.push(pcm, slots))
+    yield "NoiseSuppressor.process", "frame", batched(lambda: noise.process(sound, slots))
+    yield "GainControl.process", "frame", batched(lambda: gain.process(sound, slots))
+    yield "Ambience.mix", "frame", batched(lambda: ambience.mix(pcm, slots))
+
+
 def main() -> None:
     single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     if not single.items() <= os.environ.items():  # BLAS reads them when NumPy is loaded: start anew
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | single)
     print(f"{'step':34}{'us':>8}  per")
-    for steps in (packet_steps, jitter_steps, sound_steps):
+    for steps in (packet_steps, jitter_steps, sound_steps, listening_steps):
         for name, unit, measure in steps():
             print(f"{name:34}{measure():8.2f}  {unit}")
 

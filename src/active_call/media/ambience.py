@@ -90,6 +90,11 @@ class Ambience:
         self._hang = np.zeros(n_slots, np.int64)
         self._ramp = (np.arange(1, self._n_frame + 1, dtype=np.float32) / self._n_frame)[None, :]
 
+    @property
+    def is_ready(self) -> bool:
+        """Every file that was asked for has been read and holds sound."""
+        return len(self._sounds) == len(self._numbers)
+
     def begin(
         self, slot: int, path: str, offset: int, *, duck_level: float = 0.1, normal_level: float = 0.3, transition_speed: float = 0.01
     ) -> None:
