@@ -217,6 +217,7 @@ class Opening:
         stream = session.leg.stream
         if stream is not None:
             session.hearing.listen_to(stream, Ear(choice.voice_threshold, choice.min_speech_ms, choice.silence_ms))
+            session.surroundings.listen()
 
     def _wake(self, playbook: Playbook, responder: Responder | None) -> Brain:
         session = self._session

@@ -36,6 +36,7 @@ from active_call.call.routing import Router
 from active_call.call.services import CallServices
 from active_call.call.speaking import Speaking
 from active_call.call.state import CallFacts, Phase
+from active_call.call.surroundings import Surroundings
 from active_call.call.transferring import Transfers
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
@@ -143,6 +144,7 @@ class Session:
         self.bridging = Bridging(self)
         self.holding = Holding(self)
         self._digits = DigitFilter()
+        self.surroundings = Surroundings(self)
         leg.attach(self.post)
 
     # -- from outside
@@ -411,6 +413,8 @@ class Session:
                     self.emit(events.Answer(sdp=sdp))
                     self._start_recording()
             case leg_events.LegReady():
+                self.surroundings.listen()
+                self.surroundings.begin_ambience()
                 self.emit(events.MediaReady())
             case leg_events.LegHeld():
                 self.holding.held(event)
@@ -453,6 +457,8 @@ class Session:
                 self.speaking.play_ended(report)
             case link.DigitReceived():
                 self._digit(report.digit, "media")
+            case link.ToneReported():
+                self.surroundings.heard(report)
             case link.RecordingEnded():
                 self.journal.recording_ended(report.path, report.duration_ms, report.error)
                 if report.error:

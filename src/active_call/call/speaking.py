@@ -12,6 +12,7 @@ import base64
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from active_call.base.errors import ActiveCallError, MediaError
@@ -34,6 +35,10 @@ class SoundSource(Protocol):
 
     def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
         """s16le mono at `rate_hz`. Raises MediaError with the source and the reason."""
+        ...
+
+    async def whole(self, source: str, rate_hz: int) -> Path:
+        """A file with all of it, for another process. Raises MediaError."""
         ...
 
 

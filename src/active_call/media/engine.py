@@ -185,7 +185,7 @@ class Engine:
         if stream is not None:
             try:
                 self._handle_stream(stream, order, now)
-            except (ValueError, OpusError) as error:
+            except (ValueError, OpusError, MediaError) as error:
                 logger.error("order refused", extra={"stream": order.stream, "order": type(order).__name__, "reason": str(error)})
                 self._emit(link.OrderRefused(order.stream, type(order).__name__, str(error)))
 
@@ -220,6 +220,12 @@ class Engine:
                 self._send_digits(stream, order)
             case link.Listen():
                 self._hearing.listen(stream, order)
+            case link.HearTones():
+                self._hearing.attention.use(stream.slot, order)
+            case link.ImproveSound():
+                self._hearing.improving.use(stream.slot, denoise=order.denoise, gain=order.gain)
+            case link.StartAmbience():
+                self._sending.set_ambience(stream, order)
             case link.ConfigureRtp():
                 self._configure(stream, order, now)
             case link.StartRecording():
@@ -319,6 +325,7 @@ class Engine:
         self._sending.report_stopped(stream, now)
         self._sending.forget(stream)
         self._sending.bridges.forget(stream.number)
+        self._sending.end_ambience(stream)
         self._slots.remove(stream)
         leg, control = stream.leg, stream.control
         if leg is not None and control is not None:

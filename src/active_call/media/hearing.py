@@ -18,9 +18,11 @@ from active_call.codec import g711
 from active_call.codec.conceal import Concealer
 from active_call.codec.resample import Upsampler8to16
 from active_call.codec.table import PCMA
+from active_call.media.attention import Attention
 from active_call.media.batch import FRAME_SAMPLES, Slots
 from active_call.media.conversion import Conversion
 from active_call.media.detect import Detection, SpeechDetector
+from active_call.media.improving import Improving
 from active_call.media.leg import Leg
 from active_call.media.link import CallerAudio, Link, Listen, SpeechEnded, SpeechStarted
 from active_call.media.mixer import Samples
@@ -79,6 +81,10 @@ class Hearing:
         self.is_stale = False
         """A stream has returned to the batch; regroup before the next tick."""
         self._concealer = Concealer(capacity, 8000)
+        self.improving = Improving(capacity)
+        """What is made better for detection and recognition; recordings and bridges hear what came."""
+        self.attention = Attention(capacity, emit)
+        """Digits and tones in the sound."""
         self._upsampler = Upsampler8to16(capacity)
         self._detector = SpeechDetector(capacity)
         self._n_heard: NDArray[np.int64] = np.zeros(capacity, np.int64)
@@ -99,6 +105,7 @@ class Hearing:
         self._narrow: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
         self._sound: NDArray[np.float32] = np.zeros((0, WIDE_SAMPLES), np.float32)
         self._wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
+        self._forwarded: Samples = self._wide
         """The same as `_sound`, in [-1, 1)."""
 
     def warm_up(self) -> None:
@@ -114,6 +121,8 @@ class Hearing:
     def begin_stream(self, slot: int) -> None:
         """A new stream lies in `slot`."""
         self._concealer.begin(slot)
+        self.improving.use(slot, denoise=False, gain=None)
+        self.attention.forget(slot)
         self._upsampler.reset(slot)
         self._n_heard[slot] = 0
         self._bulk_ticks[slot] = 0
@@ -171,6 +180,10 @@ class Hearing:
             leg.sound.skip()
         if len(self._slots):
             arrivals = self._take_frames(now)
+            if not self.attention.is_idle:
+                self.attention.run(self._all_narrow(), self._slots, self._number_in, now)
+            if not self.improving.is_idle:
+                self._improve()
             self._judge(tick, now, arrivals)
         self._n_heard[self._started] += WIDE_SAMPLES
 
@@ -191,7 +204,25 @@ class Hearing:
             sound = np.concatenate((sound, more / _FULL_SCALE), dtype=np.float32)
             wide = np.concatenate((wide, more))
         self._sound, self._wide = sound, wide
+        self._forwarded = wide
         return arrivals
+
+    def _all_narrow(self) -> Samples:
+        """The frames of this tick at 8 kHz, rows as in `_slots`."""
+        if not self._singles:
+            return self._narrow
+        first = len(self._legs)
+        more = [single.narrow(self._wide[first + row]) for row, single in enumerate(self._singles.values())]
+        return np.concatenate((self._narrow, np.stack(more)))
+
+    def _number_in(self, slot: int) -> int:
+        return self._stream_of[slot].number
+
+    def _improve(self) -> None:
+        better = self.improving.process(self._sound, self._slots)
+        if better is not self._sound:
+            self._sound = better
+            self._forwarded = np.clip(better * _FULL_SCALE, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
 
     def _decode(self, now: float) -> list[float]:
         """Fill `_narrow` with the frames of the batch. Returns when each arrived: that many frames before the last packet as still wait."""
@@ -231,7 +262,7 @@ class Hearing:
         """Put this tick's sound to that which waits to be forwarded; each stream's turn to go comes in another tick."""
         slots = self._slots[self._forwarding]
         waiting = self._bulk_ticks[slots]
-        self._bulk[slots, waiting] = self._wide[self._forwarding]
+        self._bulk[slots, waiting] = self._forwarded[self._forwarding]
         waiting += 1
         self._bulk_ticks[slots] = waiting
         due = (waiting == BULK_TICKS) | ((slots + tick) % BULK_TICKS == 0)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from active_call.media.gain import GainSettings
+
 
 class Link(msgspec.Struct, frozen=True, array_like=True):
     """The base of all link messages."""
@@ -73,6 +75,39 @@ class Listen(Link, frozen=True, array_like=True, tag="listen"):
     threshold: float = 0.5
     min_speech_ms: int = 64
     silence_ms: int = 100
+
+
+class HearTones(Link, frozen=True, array_like=True, tag="tones"):
+    """Listen for digits that come as sound, and for the tones of the network, fax machines and answering machines.
+
+    `country` of `tones.toml` tells busy from congestion there; empty: by the commonest cadences.
+    """
+
+    stream: int
+    digits: bool
+    tones: bool
+    country: str = ""
+
+
+class ImproveSound(Link, frozen=True, array_like=True, tag="improve"):
+    """Suppress noise in the caller's voice, and level it (`gain`), before speech is detected and forwarded."""
+
+    stream: int
+    denoise: bool
+    gain: GainSettings | None = None
+
+
+class StartAmbience(Link, frozen=True, array_like=True, tag="ambience"):
+    """Background sound under what is sent: the s16le samples of the file, at the rate of the stream's plays, from `offset` on, again and
+    again; softer while the agent speaks. An empty `path` ends it.
+    """
+
+    stream: int
+    path: str
+    offset: int = 0
+    duck_level: float = 0.1
+    normal_level: float = 0.3
+    transition_speed: float = 0.01
 
 
 class QueueAudio(Link, frozen=True, array_like=True, tag="audio"):
@@ -254,6 +289,17 @@ class DigitReceived(Link, frozen=True, array_like=True, tag="digit"):
     at: float
 
 
+class ToneReported(Link, frozen=True, array_like=True, tag="tone"):
+    """A tone of `media.tone_detection` was recognised; of what repeats, each period is told."""
+
+    stream: int
+    kind: str
+    confidence: float
+    frequency_hz: float
+    duration_ms: int
+    at: float
+
+
 class PlayStarted(Link, frozen=True, array_like=True, tag="play_started"):
     """The first packet of `play` has left at `at`; the first one that is voiced (not silence) at `voiced_at`, reported together with it."""
 
@@ -357,11 +403,12 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
 
 
 Order = (
-    OpenStream | ConfigureRtp | Listen | QueueAudio | StopPlay | PausePlay | MuteStream | SendDigits | StartRecording | StopRecording
+    OpenStream | ConfigureRtp | Listen | HearTones | ImproveSound | StartAmbience
+    | QueueAudio | StopPlay | PausePlay | MuteStream | SendDigits | StartRecording | StopRecording
     | CloseStream | Shutdown | BridgeStreams | UnbridgeStreams | QueueMusic | StopMusic
 )  # fmt: skip
 Report = (
     Ready | Opened | OpenFailed | CodecChanged | MediaStarted
-    | SpeechStarted | SpeechEnded | CallerAudio | DigitReceived | PlayStarted | PlayEnded
+    | SpeechStarted | SpeechEnded | CallerAudio | DigitReceived | ToneReported | PlayStarted | PlayEnded
     | PlayStarved | PlayLow | StreamDead | MediaProblem | OrderRefused | RecordingEnded | StreamClosed | Load
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from active_call.codec.table import CODECS
 from active_call.media import link
+from active_call.media.gain import GainSettings
 from active_call.media.link import StreamClosed
 from active_call.media.process import MediaProcess
 
@@ -109,6 +110,22 @@ class MediaStream:
     def listen(self, *, detect: bool, forward_audio: bool, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100) -> None:
         """Turn detection and the forwarding of the caller's sound on or off."""
         self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms))
+
+    def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
+        """Listen for digits that come as sound, and for tones; see `link.HearTones`."""
+        self._process.send(link.HearTones(self.stream, digits, tones, country))
+
+    def improve(self, *, denoise: bool, gain: GainSettings | None = None) -> None:
+        """Make the caller's voice better before it is listened to."""
+        self._process.send(link.ImproveSound(self.stream, denoise, gain))
+
+    def start_ambience(self, path: str, offset: int, *, duck_level: float, normal_level: float, transition_speed: float) -> None:
+        """Background sound from a file of samples at `rate_hz`; see `link.StartAmbience`."""
+        self._process.send(link.StartAmbience(self.stream, path, offset, duck_level, normal_level, transition_speed))
+
+    def stop_ambience(self) -> None:
+        """No background sound any more."""
+        self._process.send(link.StartAmbience(self.stream, ""))
 
     def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
         """Append s16le mono at `rate_hz` to `play`; see `link.QueueAudio`."""

@@ -16,11 +16,13 @@ import numpy as np
 
 from active_call.base.pcm import FRAME_MS, samples_in
 from active_call.base.world import Clock
+from active_call.media.ambience import Ambience
 from active_call.media.batch import FRAME_SAMPLES, PACKET_BYTES, SendBatch, Slots
 from active_call.media.bridging import Bridges
 from active_call.media.conversion import Conversion
 from active_call.media.detect import energy_voiced
 from active_call.media.leg import Leg
+from active_call.media.link import StartAmbience
 from active_call.media.mixer import Samples
 from active_call.media.packetizer import Packetizer, packet_ms
 from active_call.media.play_reports import PlayReports
@@ -74,6 +76,8 @@ class Sending:
     def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock) -> None:
         self.bridges = Bridges()
         """What else is to be heard: other streams, and music."""
+        self._ambience: dict[int, Ambience] = {}
+        """By the rate of the plays."""
         self._batch = batch
         self._staging = Staging(batch.capacity, FRAME_SAMPLES)
         self._rows: dict[int, int] = {}
@@ -140,6 +144,36 @@ class Sending:
         """What the stream plays is about to be changed: let it stand where the last sent frame left it."""
         self._staging.give_back(stream.slot)
 
+    def set_ambience(self, stream: Stream, order: StartAmbience) -> None:
+        """Begin, change or end the background sound of a stream."""
+        self.end_ambience(stream)
+        if order.path:
+            ambience = self._ambience.get(stream.rate_hz)
+            if ambience is None:
+                ambience = self._ambience[stream.rate_hz] = Ambience(self._batch.capacity, stream.rate_hz)
+            ambience.begin(
+                stream.slot,
+                order.path,
+                order.offset,
+                duck_level=order.duck_level,
+                normal_level=order.normal_level,
+                transition_speed=order.transition_speed,
+            )
+
+    def end_ambience(self, stream: Stream) -> None:
+        """No background sound for a stream any more."""
+        for ambience in self._ambience.values():
+            ambience.end(stream.slot)
+
+    def _mix_ambience(self) -> None:
+        narrow = self._ambience.get(_BATCH_RATE_HZ)
+        if narrow is not None:
+            narrow.mix(self._pcm, self._slots)
+        for single in self._singles.values():
+            ambience = self._ambience.get(single.stream.rate_hz)
+            if ambience is not None:
+                ambience.mix(single.frame[None], np.array([single.stream.slot], np.intp))
+
     def forget(self, stream: Stream) -> None:
         """The stream is closed."""
         self._playing.pop(stream.number, None)
@@ -158,7 +192,10 @@ class Sending:
         for _, frame in self._unsent:
             frame.fill(0)
         marked = self._read_plays() if self._playing else []
+        voiced = self._voiced(marked) if marked or self._reports.awaiting_voice else {}
         self.bridges.mix(self._frames)
+        if self._ambience:
+            self._mix_ambience()
         muted = self._batch.muted[slots]
         if muted.any():
             pcm[muted] = 0
@@ -167,8 +204,8 @@ class Sending:
         self._send_together()
         ended_at = self._clock.now()
         self._send_singles(tick)
-        if marked or self._reports.awaiting_voice:
-            self._report(marked, begun_at, (ended_at - begun_at) / max(len(self._departures), 1))
+        if voiced:
+            self._report(voiced, marked, begun_at, (ended_at - begun_at) / max(len(self._departures), 1))
 
     def _read_plays(self) -> _Marked:
         marked: _Marked = []
@@ -211,17 +248,19 @@ class Sending:
             if self._batch.muted[stream.slot]:
                 frame.fill(0)
 
-    def _report(self, marked: _Marked, begun_at: float, packet_s: float) -> None:
-        """Find out which frames of interest were voiced, and report; a packet's departure follows from its place in the loop."""
-        reports = self._reports
+    def _voiced(self, marked: _Marked) -> dict[int, bool]:
+        """For the streams of whose plays something is to be told: whether the frame just read is audible, before anything is mixed in."""
+        numbers = {stream.number for stream, _ in marked}
+        numbers |= {number for number in self._reports.awaiting_voice if number in self._playing and number in self._frames}
+        return {number: bool(energy_voiced(self._frames[number][None])[0]) for number in numbers}
+
+    def _report(self, voiced: dict[int, bool], marked: _Marked, begun_at: float, packet_s: float) -> None:
+        """Report on plays; a packet's departure follows from its place in the loop."""
         marks_of = {stream.number: marks for stream, marks in marked}
-        numbers = {number for number in reports.awaiting_voice if number in self._playing and number in self._frames}
-        numbers.update(marks_of)
-        for number in sorted(numbers, key=lambda each: self._order.get(each, 0)):
-            frame, place = self._frames[number], self._order[number]
-            voiced = bool(energy_voiced(frame[None])[0])
-            at = begun_at + (min(place, len(self._departures)) + 1) * packet_s
-            reports.take(number, marks_of.get(number, []), at, voiced=voiced, rate_hz=len(frame) * 1000 // FRAME_MS)
+        for number in sorted(voiced, key=lambda each: self._order.get(each, 0)):
+            at = begun_at + (min(self._order[number], len(self._departures)) + 1) * packet_s
+            rate_hz = len(self._frames[number]) * 1000 // FRAME_MS
+            self._reports.take(number, marks_of.get(number, []), at, voiced=voiced[number], rate_hz=rate_hz)
 
     def report_stopped(self, stream: Stream, now: float) -> None:
         """Tell at once of plays that were stopped without anything left to send."""
