@@ -652,18 +652,6 @@ def test_certificate_is_reloaded_when_it_changes(run: LoopRunner, drive: Drive, 
     run(body)
 
 
-def test_old_tls_versions_are_refused(run: LoopRunner, drive: Drive, certificate: CertificateFiles) -> None:
-    async def body() -> None:
-        async with drive() as driven:
-            context = client_context(certificate.certificate)
-            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
-            _, writer = await open_client(driven.bound["tls"], context)
-            assert writer.get_extra_info("ssl_object").version() == "TLSv1.2"
-            await closed(writer)
-
-    run(body)
-
-
 def test_timer_fires_once_for_the_cores_timeout(run: LoopRunner, drive: Drive) -> None:
     async def body() -> None:
         async with drive() as driven:

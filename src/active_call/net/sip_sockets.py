@@ -295,6 +295,8 @@ def describe_failure(error: BaseException) -> str:
         return "no connection in time"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(error, ConnectionResetError) and not error.strerror:
+        return str(error) or "connection reset by the peer"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
