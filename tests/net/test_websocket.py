@@ -116,6 +116,10 @@ async def read(client: ClientConnection | ServerConnection) -> str:
     return message if isinstance(message, str) else message.decode()
 
 
+def no_half_messages(flow: object) -> None:
+    return None
+
+
 def run(body: Callable[[], object]) -> None:
     asyncio.run(asyncio.wait_for(body(), 30))  # type: ignore[arg-type]
 
@@ -255,7 +259,7 @@ def test_connection_is_pinged_and_closed_properly_at_the_end() -> None:
                 receive(frame)  # type: ignore[arg-type]
 
             client.protocol.recv_frame = watch  # type: ignore[method-assign, assignment]
-            server.driver._connections.handle_timeout(server.world.clock.now() + sip_connections.KEEPALIVE_S + 1)
+            server.driver._connections.handle_timeout(server.world.clock.now() + sip_connections.KEEPALIVE_S + 1, no_half_messages)
             await asyncio.wait_for(ponged.wait(), DEADLINE_S)
             await server.driver.close()
             with pytest.raises(websockets.ConnectionClosed) as closed:
@@ -272,7 +276,7 @@ def test_handshake_that_is_never_made_is_a_silent_connection() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.listeners["ws"].bound.port)
             while server.driver.n_connections == 0 or not server.driver._connections._by_id:
                 await asyncio.sleep(0.01)
-            server.driver._connections.handle_timeout(server.world.clock.now() + sip_connections.SILENT_CONNECTION_S)
+            server.driver._connections.handle_timeout(server.world.clock.now() + sip_connections.SILENT_CONNECTION_S, no_half_messages)
             assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
             writer.close()
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip
+from active_call.net.limits import HALF_READ_S, Admission, ConnectionLimits, Refusals
 from active_call.net.locating import DEFAULT_PORTS
 from active_call.net.sip_sockets import Accepted, StreamConnection, StreamOwner, describe_failure
 from active_call.net.sip_websocket import WebSocketConnection, client_protocol, server_protocol
@@ -65,7 +66,8 @@ class Connections:
         *,
         server_tls: ssl.SSLContext | None,
         client_tls: ssl.SSLContext,
-        max_connections: int,
+        limits: ConnectionLimits,
+        refusals: Refusals,
         on_failed: Failed,
         logger: logging.Logger,
     ) -> None:
@@ -73,7 +75,8 @@ class Connections:
         self._clock = clock
         self._server_tls = server_tls
         self._client_tls = client_tls
-        self._max_connections = max_connections
+        self._admission = Admission(limits)
+        self._refusals = refusals
         self._on_failed = on_failed
         self._log = logger
         self._by_id: dict[int, StreamConnection] = {}
@@ -83,6 +86,7 @@ class Connections:
         self._dialling: dict[Key, _Dialling] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_handshake: set[int] = set()
+        self._remotes: dict[int, str] = {}
         self._n_opened = 0
         self._is_closed = False
 
@@ -189,13 +193,17 @@ class Connections:
     # -- accepting
 
     def accept(self, accepted: Accepted, transport: TransportName) -> None:
-        """Take an accepted socket, or drop it when there are too many."""
-        if self._is_closed or len(self) >= self._max_connections:
+        """Take an accepted socket, or drop it without a word where that would break a rule of `limits`."""
+        remote = accepted.remote.host
+        rule = self._admission.broken_rule(remote, len(self), self._clock.now())
+        if self._is_closed or rule is not None:
             accepted.sock.close()
-            fields = {"why": "too many connections", "limit": self._max_connections, "remote": accepted.remote.host}
-            self._log.warning("connection dropped", extra=fields)
+            if rule is not None:
+                self._refusals.note(rule, remote)
             return
         connection = self._new_connection(transport)
+        self._admission.opened(remote)
+        self._remotes[connection.id] = remote
         self._spawn(self._welcome(accepted, connection, transport), f"sip accept {transport} {accepted.remote.host}")
 
     async def _welcome(self, accepted: Accepted, connection: StreamConnection, transport: TransportName) -> None:
@@ -210,10 +218,13 @@ class Connections:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted.sock, **tls)
         except (OSError, ssl.SSLError, TimeoutError) as error:
             accepted.sock.close()
+            self._refusals.counts["handshake"] += 1
             fields = {"transport": transport, "remote": accepted.remote.host, "reason": describe_failure(error)}
             self._log.info("connection failed in its handshake", extra=fields)
         finally:
             self._in_handshake.discard(connection.id)
+            if connection.id not in self._by_id:
+                self._left(connection.id)
 
     def _new_connection(self, transport: TransportName, dialled: Key | None = None) -> StreamConnection:
         self._n_opened += 1
@@ -246,10 +257,12 @@ class Connections:
         self._owner.on_stream_message(connection, data)
 
     def on_stream_refused(self, connection: StreamConnection, rule: str) -> None:
+        self._refusals.note(rule, connection.flow.remote.host if connection.flow is not None else "")
         self._owner.on_stream_refused(connection, rule)
 
     def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
         known = self._by_id.pop(connection.id, None) is not None
+        self._left(connection.id)
         for key in [key for key, kept in self._by_key.items() if kept is connection]:
             del self._by_key[key]
         for place in [place for place, kept in self._by_place.items() if kept is connection]:
@@ -259,16 +272,29 @@ class Connections:
 
     # -- time
 
-    def handle_timeout(self, now: float) -> None:
-        """Ping what we opened (RFC 5626 §4.4.1), close what was opened to us and never spoke. To be called every few seconds."""
+    def handle_timeout(self, now: float, half_read_since: Callable[[Flow], float | None]) -> None:
+        """Ping what we opened (RFC 5626 §4.4.1), close who never spoke or does not come to the end. To be called every few seconds."""
         for connection in list(self._by_id.values()):
             if (connection.is_outgoing or connection.is_message_based) and now - connection.last_sent_at >= KEEPALIVE_S:
                 connection.ping(now)
-            if connection.is_outgoing:
-                continue
-            if not connection.has_spoken and now - connection.opened_at >= SILENT_CONNECTION_S:
-                self._log.info("connection closed", extra={"why": "it never sent anything", "connection_id": connection.id})
-                connection.close("it never sent anything")
+            if connection.is_message_based or connection.flow is None:
+                since = connection.half_read_since(now)
+            else:
+                since = half_read_since(connection.flow)
+            if since is not None and now - since >= HALF_READ_S:
+                self._refuse(connection, "half_read_message", "a message was not completed in time")
+            elif not (connection.is_outgoing or connection.has_spoken) and now - connection.opened_at >= SILENT_CONNECTION_S:
+                self._refuse(connection, "silent_connection", "it never sent anything")
+
+    def _refuse(self, connection: StreamConnection, rule: str, why: str) -> None:
+        self.on_stream_refused(connection, rule)
+        connection.close(why)
+
+    def _left(self, connection_id: int) -> None:
+        """An accepted connection is gone, or its handshake has failed."""
+        remote = self._remotes.pop(connection_id, None)
+        if remote is not None:
+            self._admission.closed(remote)
 
     async def close(self) -> None:
         """Close everything; what is queued gets a moment to be sent."""

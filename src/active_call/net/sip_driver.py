@@ -13,19 +13,23 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from active_call.base.errors import ConfigError, TransportError
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip, local_address_towards
+from active_call.net.certificates import CertificateFiles, ServerCertificate
+from active_call.net.limits import ConnectionLimits, Refusals
 from active_call.net.resolver import Resolver
 from active_call.net.sip_connections import Connections, address_of
 from active_call.net.sip_sockets import StreamConnection, StreamListener, UdpSocket, bind_socket, describe_failure
 from active_call.net.stun import is_stun
-from active_call.sip.events import Address, Flow, Listener, LookUp, SipEvent, Target, Transmit, TransportName
+from active_call.sip.events import Address, Flow, Listener, LookUp, MessageDropped, SipEvent, Target, Transmit, TransportName
+
+__all__ = ["CertificateFiles", "ListenSpec", "SipDriver"]
 
 T = TypeVar("T")
 
@@ -49,6 +53,7 @@ class SipCore(Protocol):
     def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None: ...
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None: ...
     def refresh_registrations(self, now: float) -> None: ...
+    def half_read_since(self, flow: Flow) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +69,6 @@ class ListenSpec:
     public_host: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateFiles:
-    """The files that the server's TLS context was loaded from."""
-
-    certificate: Path
-    key: Path
-
-
 class SipDriver:
     """Drives one SIP core over real sockets. Everything runs in the loop in which `listen` is called."""
 
@@ -84,7 +81,7 @@ class SipDriver:
         server_tls: ssl.SSLContext | None,
         client_tls: ssl.SSLContext,
         on_events: Callable[[list[SipEvent]], None],
-        max_connections: int = 2000,
+        limits: ConnectionLimits | None = None,
         certificate: CertificateFiles | None = None,
         logger: logging.Logger,
     ) -> None:
@@ -93,15 +90,16 @@ class SipDriver:
         self._resolver = resolver
         self._server_tls = server_tls
         self._on_events = on_events
-        self._certificate = certificate
-        self._certificate_state = _state_of(certificate)
+        self._certificate = ServerCertificate(server_tls, certificate, logger)
+        self._refusals = Refusals(clock, logger)
         self._log = logger
         self._connections = Connections(
             self,
             clock,
             server_tls=server_tls,
             client_tls=client_tls,
-            max_connections=max_connections,
+            limits=limits or ConnectionLimits(),
+            refusals=self._refusals,
             on_failed=self._transmit_failed_later,
             logger=logger,
         )
@@ -182,20 +180,12 @@ class SipDriver:
 
     def reload_certificate(self) -> bool:
         """Serve new connections with the certificate files as they are now; True when they had changed and fit. Open ones go on."""
-        state = _state_of(self._certificate)
-        if self._certificate is None or self._server_tls is None or state is None or state == self._certificate_state:
-            return False
-        fields = {"certificate": str(self._certificate.certificate)}
-        try:
-            # A trial first: a half-written pair must not spoil the context that serves.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._certificate.certificate, self._certificate.key)
-            self._server_tls.load_cert_chain(self._certificate.certificate, self._certificate.key)
-        except (OSError, ssl.SSLError) as error:
-            self._log.error("TLS certificate could not be reloaded", extra={**fields, "error": describe_failure(error)})
-            return False
-        self._certificate_state = state
-        self._log.info("TLS certificate reloaded", extra=fields)
-        return True
+        return self._certificate.reload()
+
+    @property
+    def refusals(self) -> Counter[str]:
+        """How often each rule of `limits` was broken."""
+        return self._refusals.counts
 
     @property
     def n_connections(self) -> int:
@@ -226,7 +216,7 @@ class SipDriver:
             self._pump()
 
     def on_stream_refused(self, connection: StreamConnection, rule: str) -> None:
-        """A connection is closed because it breaks a rule."""
+        """Nothing to do: `Connections` has counted it."""
 
     def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
         """A stream connection is gone."""
@@ -257,7 +247,7 @@ class SipDriver:
 
     def _sweep(self) -> None:
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
-        self._connections.handle_timeout(self._clock.now())
+        self._connections.handle_timeout(self._clock.now(), self._endpoint.half_read_since)
         local_address_towards.cache_clear()  # routes and addresses of the machine change
 
     # -- output
@@ -288,6 +278,9 @@ class SipDriver:
         for transmit_id, reason in failures:
             self._endpoint.handle_transport_error(transmit_id, reason, self._clock.now())
         events = self._endpoint.take_events()
+        for event in events:
+            if isinstance(event, MessageDropped) and event.why == "too_large":
+                self._refusals.note("message_size", event.flow.remote.host)
         if events:
             self._on_events(events)
         return bool(transmits or look_ups or closes or failures or events)
@@ -390,8 +383,8 @@ class SipDriver:
 
     def _log_started(self, transport: TransportName, bound: Address) -> None:
         fields = {"transport": transport, "address": f"{bound.host}:{bound.port}"}
-        if transport == "tls":
-            fields["certificate"] = str(self._certificate.certificate) if self._certificate else ""
+        if transport in ("tls", "wss"):
+            fields["certificate"] = self._certificate.name
             self._log.info("TLS SIP transport started", extra=fields)
         else:
             self._log.info("SIP transport started", extra=fields)
@@ -413,14 +406,3 @@ def families_of(listeners: Sequence[Listener]) -> tuple[int, ...]:
         for family, has in ((4, any(":" not in host or host == "::" for host in hosts)), (6, any(":" in host for host in hosts)))
         if has
     )
-
-
-def _state_of(files: CertificateFiles | None) -> tuple[tuple[int, int, int], ...] | None:
-    """What changes when the files are replaced or rewritten; None when they cannot be looked at."""
-    if files is None:
-        return None
-    try:
-        stats = [path.stat() for path in (files.certificate, files.key)]
-    except OSError:
-        return None
-    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)

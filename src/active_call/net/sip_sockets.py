@@ -165,11 +165,17 @@ class StreamConnection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return False
         if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self._owner.on_stream_refused(self, "unread_responses")
             self.abort("the peer does not read")
             return False
         transport.write(data)
         self.last_sent_at = now
         return True
+
+    def half_read_since(self, now: float) -> float | None:
+        """Since when a message is incomplete, where the transport itself can tell. To be asked every few seconds."""
+        del now
+        return None
 
     def ping(self, now: float) -> None:
         """Show that we are here, and keep NAT bindings open (RFC 5626 §3.5.1)."""
@@ -289,6 +295,8 @@ def describe_failure(error: BaseException) -> str:
         return "no connection in time"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(error, ConnectionResetError) and not error.strerror:
+        return str(error) or "connection reset by the peer"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

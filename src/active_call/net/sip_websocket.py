@@ -61,6 +61,7 @@ class WebSocketConnection(StreamConnection):
         self.opened = asyncio.Event()
         self._protocol = protocol
         self._parts = bytearray()
+        self._half_since: float | None = None
 
     @property
     def is_open(self) -> bool:
@@ -139,12 +140,15 @@ class WebSocketConnection(StreamConnection):
             self._parts += frame.data
             if frame.fin:
                 message, self._parts = bytes(self._parts), bytearray()
+                self._half_since = None
                 self._owner.on_stream_message(self, message)
 
-    @property
-    def is_mid_message(self) -> bool:
-        """Whether the first fragments of a message are here and the last one is not."""
-        return bool(self._parts)
+    def half_read_since(self, now: float) -> float | None:
+        if not (self._parts or self._protocol.reader.buffer):
+            self._half_since = None
+        elif self._half_since is None:
+            self._half_since = now
+        return self._half_since
 
     def _end(self) -> None:
         """A close frame was received, or the handshake or a frame was wrong."""

@@ -38,9 +38,10 @@ from active_call.legs.registrations import Account, Registrations
 from active_call.legs.sip import SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
 from active_call.media.client import MediaPool
+from active_call.net.certificates import CertificateFiles, client_context, server_context
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
-from active_call.net.sip_driver import CertificateFiles, ListenSpec, SipDriver
+from active_call.net.sip_driver import ListenSpec, SipDriver
 from active_call.providers.base import Services
 from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
@@ -125,7 +126,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             playbooks=playbooks,
             playbook_folder=_playbook_folder(),
             records=sink,
-            health=lambda: _health(directory, pool, endpoint, registrations),
+            health=lambda: _health(directory, pool, endpoint, registrations) | _connections(driver),
             version=__version__,
             token=config.http_token,
         )
@@ -205,26 +206,22 @@ def _certificate(config: Config) -> CertificateFiles | None:
 
 
 def _server_tls(config: Config) -> ssl.SSLContext | None:
-    if (config.tls_port is None and config.wss_port is None) or config.tls_cert_file is None:
+    files = _certificate(config)
+    if (config.tls_port is None and config.wss_port is None) or files is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(config.tls_cert_file, config.tls_key_file)
+        return server_context(files)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError("tls_cert_file", f"{config.tls_cert_file}: {error}") from error
-    return context
 
 
 def _client_tls(config: Config) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=config.tls_ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if config.tls_client_cert_file:
-        context.load_cert_chain(config.tls_client_cert_file, config.tls_client_key_file)
-    if not config.tls_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+    return client_context(
+        ca_file=config.tls_ca_file,
+        certificate=config.tls_client_cert_file,
+        key=config.tls_client_key_file,
+        verify=config.tls_verify,
+    )
 
 
 def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
@@ -345,6 +342,10 @@ def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint, registrat
         "registrations": registrations.states,
         "media": media,
     }
+
+
+def _connections(driver: SipDriver) -> dict[str, Any]:
+    return {"connections": driver.n_connections, "connections_refused": dict(driver.refusals)}
 
 
 @asynccontextmanager

@@ -41,7 +41,7 @@ from active_call.sip.events import (
     Transmit,
     TransportName,
 )
-from active_call.sip.framing import PING_BYTES, PONG_BYTES, Ping, StreamFramer
+from active_call.sip.framing import PING_BYTES, PONG_BYTES, MessageTooLarge, Ping, StreamFramer
 from active_call.sip.grammar import is_token
 from active_call.sip.headers import Headers, format_name_addr
 from active_call.sip.listeners import Listeners
@@ -62,6 +62,7 @@ class Endpoint:
         self._core = Core(config, randomness, TransactionLayer(config, randomness))
         self._dispatcher = Dispatcher(self._core)
         self._framers: dict[int, StreamFramer] = {}
+        self._half_read: dict[int, float] = {}
         self._closes: list[Flow] = []
 
     # -- inputs -------------------------------------------------------------------------------------------------------------------------
@@ -92,19 +93,31 @@ class Endpoint:
             items = framer.feed(data)
         except ParseError:
             items = []
+        if not framer.is_half_read:
+            self._half_read.pop(connection_id, None)
+        elif items or connection_id not in self._half_read:
+            self._half_read[connection_id] = now
         for item in items:
             if isinstance(item, bytes):
                 self._dispatcher.receive(item, flow, now)
             elif isinstance(item, Ping):
                 self._core.layer.transmit(PONG_BYTES, flow)
         if framer.failure is not None:
-            self._dispatcher.refuse_unreadable(framer.rejected, flow, framer.failure)
+            if isinstance(framer.failure, MessageTooLarge):
+                self._core.drop(flow, "too_large", str(framer.failure))
+            else:
+                self._dispatcher.refuse_unreadable(framer.rejected, flow, framer.failure)
             self._closes.append(flow)
+
+    def half_read_since(self, flow: Flow) -> float | None:
+        """Since when a message on that connection waits for its rest; None between messages."""
+        return self._half_read.get(flow.connection_id) if flow.connection_id is not None else None
 
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """A stream connection is gone. Open transactions find another way (RFC 3261 §18.2.2, §18.4)."""
         if flow.connection_id is not None:
             self._framers.pop(flow.connection_id, None)
+            self._half_read.pop(flow.connection_id, None)
         self._core.layer.handle_connection_lost(flow, reason, now)
         for registration in list(self._core.registrations.values()):
             registration.handle_connection_lost(flow, now)

@@ -30,6 +30,10 @@ class Pong:
     """The CRLF that answers our own ping."""
 
 
+class MessageTooLarge(ParseError):
+    """A message that is over the limits, however well it is formed."""
+
+
 PING_BYTES = b"\r\n\r\n"
 PONG_BYTES = b"\r\n"
 
@@ -48,6 +52,11 @@ class StreamFramer:
         """Why the stream cannot be read any further; None while it can."""
         self.rejected = b""
         """After a failure: what could be read of the message that caused it, for `message.parse_leniently` and a last 400."""
+
+    @property
+    def is_half_read(self) -> bool:
+        """Whether a message has begun and is not complete."""
+        return bool(self._buffer)
 
     def expect_pong(self) -> None:
         """We have sent a ping: the next lone CRLF is its answer."""
@@ -108,7 +117,7 @@ class StreamFramer:
         end = buffer.find(b"\r\n\r\n", self._scanned)
         if end < 0 or end > self._max_header_bytes:
             if end > 0 or len(buffer) - 3 > self._max_header_bytes:
-                raise ParseError("headers", expected=f"at most {self._max_header_bytes} bytes")
+                raise MessageTooLarge("headers", expected=f"at most {self._max_header_bytes} bytes")
             self._scanned = max(0, len(buffer) - 3)
             return 0
         return end + 4 + self._content_length(bytes(buffer[:end]))
@@ -121,7 +130,7 @@ class StreamFramer:
         if not _LENGTH.match(text):
             raise ParseError("Content-Length", expected="a number", found=text.decode("ascii", "replace"))
         if int(text) > self._max_body_bytes:
-            raise ParseError("Content-Length", expected=f"at most {self._max_body_bytes}", found=text.decode("ascii"))
+            raise MessageTooLarge("Content-Length", expected=f"at most {self._max_body_bytes}", found=text.decode("ascii"))
         return int(text)
 
     def _drop(self, n_bytes: int) -> None:

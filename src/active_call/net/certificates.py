@@ -1,0 +1,92 @@
+"""TLS as SIP uses it: the contexts of both roles, and a server's certificate that changes while it serves.
+
+In: files. Out: `ssl` contexts. Both roles: TLS 1.2 or later. A server's name is checked as RFC 5922 §7 says, by OpenSSL: what the URI gives
+as host must stand among the certificate's subjectAltNames; its common name does not count. With one leniency: a wildcard stands for one
+label (RFC 6125 §6.4.3), which RFC 5922 §7.2 forbids and Twilio's certificate (`*.pstn.twilio.com`) needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from active_call.net.sip_sockets import describe_failure
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """A certificate chain and its key, PEM."""
+
+    certificate: Path
+    key: Path
+
+
+def server_context(files: CertificateFiles) -> ssl.SSLContext:
+    """For accepted connections; no certificate is asked of the client. Raises OSError or ssl.SSLError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def client_context(
+    *, ca_file: str | None = None, certificate: str | None = None, key: str | None = None, verify: bool = True
+) -> ssl.SSLContext:
+    """For connections that we open. `certificate` is shown to servers that ask; its key may be in the same file.
+
+    Raises OSError or ssl.SSLError.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    if certificate:
+        context.load_cert_chain(certificate, key)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class ServerCertificate:
+    """The files of a server's context, looked at from time to time."""
+
+    def __init__(self, context: ssl.SSLContext | None, files: CertificateFiles | None, logger: logging.Logger) -> None:
+        self._context = context
+        self._files = files
+        self._log = logger
+        self._state = _state_of(files)
+
+    @property
+    def name(self) -> str:
+        """The certificate's file, for people."""
+        return str(self._files.certificate) if self._files is not None else ""
+
+    def reload(self) -> bool:
+        """Serve new connections with the files as they are now; True when they had changed and fit. Open ones go on."""
+        state = _state_of(self._files)
+        if self._files is None or self._context is None or state is None or state == self._state:
+            return False
+        fields = {"certificate": self.name}
+        try:
+            # A trial first: a half-written pair must not spoil the context that serves.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._files.certificate, self._files.key)
+            self._context.load_cert_chain(self._files.certificate, self._files.key)
+        except (OSError, ssl.SSLError) as error:
+            self._log.error("TLS certificate could not be reloaded", extra={**fields, "error": describe_failure(error)})
+            return False
+        self._state = state
+        self._log.info("TLS certificate reloaded", extra=fields)
+        return True
+
+
+def _state_of(files: CertificateFiles | None) -> tuple[tuple[int, int, int], ...] | None:
+    """What changes when the files are replaced or rewritten; None when they cannot be looked at."""
+    if files is None:
+        return None
+    try:
+        stats = [path.stat() for path in (files.certificate, files.key)]
+    except OSError:
+        return None
+    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
