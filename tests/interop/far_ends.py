@@ -21,10 +21,12 @@ from functools import lru_cache
 import pylibsrtp
 
 from active_call.testing import audio, voice
+from active_call.testing.phone_rtp import bind_pair
 
 FRAME_S = 0.02
 EVENT_TYPE = 101
 DIGITS = "0123456789*#ABCD"
+_SO_TIMESTAMPNS = 35
 PROFILES = {
     "AES_CM_128_HMAC_SHA1_80": pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
     "AES_CM_128_HMAC_SHA1_32": pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
@@ -47,7 +49,7 @@ def _session(suite: str, key: bytes, *, outbound: bool) -> pylibsrtp.Session | N
 
 @dataclass
 class Received:
-    """What a far end got. `arrived`: when each packet came, by the sockets' loop."""
+    """What a far end got. `log`: of each packet the kernel's arrival (monotonic seconds), sequence number and timestamp, both unwrapped."""
 
     packets: int = 0
     repeated: int = 0
@@ -56,7 +58,8 @@ class Received:
     highest: int = -1
     voiced: int = 0
     digits: list[str] = field(default_factory=list)
-    arrived: list[float] = field(default_factory=list)
+    log: list[tuple[float, int, int]] = field(default_factory=list)
+    goodbyes: int = 0
 
     @property
     def missing(self) -> int:
@@ -74,10 +77,12 @@ class FarEnd:
         self.send_key, self.receive_key = chance.randbytes(30), chance.randbytes(30)
         self._out = _session(suite, self.send_key, outbound=True)
         self._in = [_session(suite, self.receive_key, outbound=False)]
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
+        self._socket, self._rtcp = bind_pair("127.0.0.1")
+        for sock in (self._socket, self._rtcp):
+            sock.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._clock_shift = time.time() - time.monotonic()
         self._target: tuple[str, int] | None = None
         self._ssrc, self._sequence, self._timestamp = chance.getrandbits(32), chance.getrandbits(16), chance.getrandbits(32)
         self._frames = [self._law.encode(frame) for frame in speech().reshape(-1, audio.FRAME_SAMPLES)]
@@ -135,26 +140,36 @@ class FarEnd:
         """Take in what waits."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                self._take(self._socket.recv(2048))
+                data, ancillary, _, _ = self._socket.recvmsg(2048, 64)
+                seconds, nanoseconds = struct.unpack_from("qq", ancillary[0][2])
+                self._take(data, seconds + nanoseconds * 1e-9 - self._clock_shift)
 
-    def _take(self, data: bytes) -> None:
-        if 192 <= data[1] <= 223:
-            return  # RTCP of a neighbour
+    def read_rtcp(self) -> None:
+        """Take in reports, and count goodbyes (plain RTCP only)."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                data = self._rtcp.recv(2048)
+                while len(data) >= 4:
+                    self.received.goodbyes += data[1] == 203
+                    data = data[4 * (struct.unpack_from("!H", data, 2)[0] + 1) :]
+
+    def _take(self, data: bytes, at: float) -> None:
         seen = self.received
         plain = self._open(data)
         if plain is None or plain[0] != 0x80:
             seen.wrong += 1
             return
         _, kind, sequence, timestamp, _ = struct.unpack("!BBHII", plain[:12])
-        seen.arrived.append(time.monotonic())
         if seen.first < 0:
             seen.first = seen.highest = sequence
+            seen.log.append((at, sequence, timestamp))
         else:
             step = (sequence - seen.highest + 0x8000) % 0x10000 - 0x8000
             if step <= 0:
                 seen.repeated += 1
                 return
             seen.highest += step
+            seen.log.append((at, seen.highest, seen.log[-1][2] + (timestamp - seen.log[-1][2] + (1 << 31)) % (1 << 32) - (1 << 31)))
         seen.packets += 1
         if kind & 0x7F == EVENT_TYPE:
             if plain[13] & 0x80 and timestamp != self._last_event:
@@ -175,6 +190,7 @@ class FarEnd:
 
     def close(self) -> None:
         self._socket.close()
+        self._rtcp.close()
 
 
 class FarEnds:

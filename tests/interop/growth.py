@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import psutil
@@ -34,7 +35,7 @@ class Growth:
             self.sample()
             await asyncio.sleep(every_s)
 
-    def fitted(self, from_s: float) -> dict[str, float]:
+    def fitted(self, from_s: float) -> dict[str, Any]:
         """Memory from `from_s` on: a straight line by least squares, and how much it rises over that time."""
         times, rss = np.array(self.times_s), np.array(self.rss_mb)
         late = times >= from_s
@@ -45,6 +46,7 @@ class Growth:
             "rss_mb_first": round(float(rss[late][0]), 1),
             "rss_mb_last": round(float(rss[late][-1]), 1),
             "rss_mb_max": round(float(rss.max()), 1),
+            "rss_mb_by_tenth": [round(float(part.mean()), 2) for part in np.array_split(rss[late], 10)],
             "slope_mb_per_hour": round(float(slope) * 3600, 2),
             "rise_mb": round(float(slope) * span_s, 2),
             "descriptors_max": max(self.descriptors),

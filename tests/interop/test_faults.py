@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import psutil
 from peers.process import wait_until
-from running_server import running_server
+from peers.sipp import SCENARIOS, Sipp
+from running_server import Server, running_server
 
 from active_call.testing import audio, listening
 from active_call.testing.phone import Phone
@@ -113,6 +116,102 @@ def test_control_process_killed_takes_the_media_processes_with_it(tmp_path: Path
         server.process.wait(5)
         assert wait_until(lambda: not any(_lives(pid) for pid in below), 10)
         server.was_killed = True
+
+
+N_CALLERS = 48
+STAY_S = 22
+
+
+@contextmanager
+def callers(server: Server, folder: Path) -> Iterator[Sipp]:
+    """SIPp as 48 callers who speak for 22 seconds; all are up when the context begins, and their result is still to be read at its end."""
+    folder.mkdir()
+    scenario = (SCENARIOS / "caller_hangs_up.xml").read_text(encoding="utf-8")
+    (folder / "caller_stays.xml").write_text(scenario.replace('milliseconds="2000"', f'milliseconds="{STAY_S * 1000}"'), encoding="utf-8")
+    target = f"127.0.0.1:{server.udp_port}"
+    with Sipp(folder / "caller_stays.xml", folder, target=target, calls=N_CALLERS, rate=16, limit=N_CALLERS, timeout_s=60) as run:
+        run.start()
+        assert wait_until(lambda: server.health()["calls"] == N_CALLERS, 15), server.health()
+        yield run
+
+
+@contextmanager
+def listening_phone(server: Server) -> Iterator[Phone]:
+    """A caller who hears the announcement, and hears it flawlessly: no packet lost, late by more than a jitter buffer holds, or out of place."""
+    with Phone() as phone:
+        phone.dial(f"sip:news@127.0.0.1:{server.udp_port}", transport="udp")
+        assert phone.wait_answered()
+        assert phone.ear is not None
+        assert wait_until(lambda: len(phone.ear.voiced_at) > 50, 10)
+        yield phone
+        assert phone.state == "answered"
+        figures = phone.ear.figures().as_dict()
+        phone.hang_up()
+        phone.wait_ended(5)
+        assert phone.violations == []
+        for name in ("lost", "repeated_sequence", "out_of_order", "timestamp_gaps", "rejected"):
+            assert figures[name] == 0, figures
+
+
+def test_control_process_stopped_for_3_s_under_load_is_not_heard_and_costs_no_call(tmp_path: Path) -> None:
+    with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, tmp_path / "sipp") as run:
+        with listening_phone(server) as phone:
+            assert phone.ear is not None
+            n_before = len(phone.ear.voiced_at)
+            os.kill(server.pid, signal.SIGSTOP)
+            time.sleep(3)
+            assert psutil.Process(server.pid).status() == psutil.STATUS_STOPPED
+            assert len(phone.ear.voiced_at) > n_before + 75  # it was spoken all the while, from what the media process had
+            os.kill(server.pid, signal.SIGCONT)
+            time.sleep(2)
+        result = run.result()
+        assert (result.successful, result.failed) == (N_CALLERS, 0), result.errors
+        records = server.wait_records(N_CALLERS + 1)
+        assert {(record["hangupBy"], record["hangupReason"]) for record in records} == {("caller", "remote_bye")}
+
+
+def test_media_process_of_two_killed_under_load_ends_half_of_the_calls_with_a_record(tmp_path: Path) -> None:
+    with running_server(tmp_path / "server", PLAYBOOK, extra="media_workers = 2") as server, callers(server, tmp_path / "sipp") as run:
+        workers = server.health()["media"]
+        assert [worker["streams"] for worker in workers] == [N_CALLERS // 2] * 2
+        os.kill(workers[0]["pid"], signal.SIGKILL)
+        records = server.wait_records(N_CALLERS // 2, 10)
+        assert {(record["status"], record["hangupReason"]) for record in records} == {("failed", "media_lost")}
+        result = run.result()
+        assert result.successful == N_CALLERS // 2, result.errors
+        records = server.wait_records(N_CALLERS)
+        ended = [(record["hangupBy"], record["hangupReason"]) for record in records]
+        assert ended.count(("caller", "remote_bye")) == N_CALLERS // 2
+        going_on = [record for record in records if record["hangupReason"] == "remote_bye"]
+        assert all(record["media"]["packets_lost"] == 0 for record in going_on)
+        assert all(worker["alive"] and worker["streams"] == 0 for worker in server.health()["media"])
+
+
+def test_engine_processes_stopped_and_killed_under_load_are_not_heard_and_are_replaced(tmp_path: Path) -> None:
+    with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, tmp_path / "sipp") as run:
+        with listening_phone(server):
+            engines = _engines(server)
+            assert engines
+            for pid in engines:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(3)
+            for pid in engines:
+                os.kill(pid, signal.SIGCONT)
+            time.sleep(1)
+            for pid in engines:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(2)
+        result = run.result()
+        assert (result.successful, result.failed) == (N_CALLERS, 0), result.errors
+        with listening_phone(server):  # what it hears is synthesised or recognised by a new process
+            assert not set(engines) & set(_engines(server))
+        assert server.health()["status"] == "ok"
+
+
+def _engines(server: Server) -> list[int]:
+    """The processes that recognise and synthesise."""
+    children = psutil.Process(server.pid).children(recursive=True)
+    return [child.pid for child in children if any("engine_process" in part for part in child.cmdline())]
 
 
 def _lives(pid: int) -> bool:

@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from far_ends import DIGITS, EVENT_TYPE, PROFILES, FarEnd, FarEnds, speech
 from growth import Growth
@@ -201,18 +202,18 @@ async def soak(folder: Path) -> tuple[dict[str, Any], list[int]]:
     try:
         status = pool.workers[0]
         growth = Growth(status.pid)
-        growth.sample()
-        idle = growth.descriptors[0]
+        await fill(pool)  # now every slot's memory has been touched
+        idle = psutil.Process(status.pid).num_fds()
         sampling = asyncio.create_task(growth.keep_sampling(SAMPLE_S))
         tally: Counter[str] = Counter()
-        await churn(pool, folder, tally)
-        sampling.cancel()
+        try:
+            await churn(pool, folder, tally)
+        finally:
+            sampling.cancel()
         await fill(pool)
-        await asyncio.sleep(1)
-        growth.sample()
         assert status.restarts == 0
         assert status.n_streams == 0
-        return dict(tally) | growth.fitted(MINUTES * 15), [idle, growth.descriptors[-1]]
+        return dict(tally) | growth.fitted(MINUTES * 15), [idle, psutil.Process(status.pid).num_fds()]
     finally:
         await pool.close()
 

@@ -47,6 +47,7 @@ from active_call.base.world import SystemClock
 from active_call.media import bench_host
 from active_call.media.bench_figures import Moment, Run, figures, moment
 from active_call.media.bench_judge import Judgement
+from active_call.media.bench_lines import Talking, talking
 from active_call.media.bench_sender import SUITE, TICKS_PER_S, Task, first_frame, key_of
 from active_call.media.bench_speech import RATE_HZ, speech
 from active_call.media.client import MediaPool, MediaStream, StreamLost
@@ -60,7 +61,6 @@ SETTLE_S: Final = 0.1
 """The callers' last packets are still to be taken in."""
 PORT_RANGE: Final = (20_000, 25_999)
 """Below the ephemeral ports, where the callers lie."""
-LINE_LIMIT_BYTES: Final = 1 << 22
 PIECE_S: Final = 1
 PIECES_AHEAD: Final = 3
 PLAY: Final = "speech"
@@ -84,49 +84,19 @@ async def measure(workload: Workload) -> dict[str, Any]:
     pool = MediaPool(n_workers=1, bind_ip="127.0.0.1", port_range=PORT_RANGE, clock=SystemClock(), capacity=max(workload.calls, 1))
     n_packets = round((workload.seconds + WARM_UP_S + TAIL_S) * TICKS_PER_S)
     task = Task(workload.calls, n_packets, secrets.token_hex(8) if workload.srtp else "")
-    sender = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "active_call.media.bench_sender"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=LINE_LIMIT_BYTES,
-    )
     try:
         await pool.start()
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            return await _Measurement(workload, pool, _Callers(sender), task, Path(folder)).run()
+            async with talking(sys.executable, "-m", "active_call.media.bench_sender") as callers:
+                return await _Measurement(workload, pool, callers, task, Path(folder)).run()
     finally:
         await pool.close()
-        if sender.returncode is None:
-            sender.kill()
-        await sender.wait()
-
-
-class _Callers:
-    """The callers' process, spoken to in JSON lines (`bench_sender`)."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self.pid = process.pid
-
-    def tell(self, message: dict[str, Any]) -> None:
-        if self._process.stdin is not None:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-
-    async def answer(self) -> Any:
-        line = await self._process.stdout.readline() if self._process.stdout is not None else b""
-        if not line:
-            raise MediaError("the bench's callers have ended")
-        return json.loads(line)
-
-    async def ask(self, message: dict[str, Any]) -> Any:
-        self.tell(message)
-        return await self.answer()
 
 
 class _Measurement:
     """One measurement under way."""
 
-    def __init__(self, workload: Workload, pool: MediaPool, callers: _Callers, task: Task, folder: Path) -> None:
+    def __init__(self, workload: Workload, pool: MediaPool, callers: Talking, task: Task, folder: Path) -> None:
         self._workload = workload
         self._pool = pool
         self._callers = callers

@@ -43,6 +43,12 @@ def pin(pid: int, cores: tuple[int, ...]) -> bool:
     return True
 
 
+def prioritise(pid: int) -> None:
+    """Give a program that has just been started the priority that a media process asks for, where that is permitted."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Processor time in seconds so far. `waited_s`: able to run, but not let by the scheduler; of the process's first thread."""
