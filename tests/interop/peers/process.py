@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 _PACKAGES = {"baresip": "baresip-core", "sipp": "sip-tester", "kamailio": "kamailio kamailio-tls-modules", "ffmpeg": "ffmpeg"}
+_PACKAGES["linphonec"] = "linphone-cli"
 
 
 def require(program: str) -> str:
@@ -58,14 +59,28 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, *, every_s: floa
 
 
 class Program:
-    """One running program. Its output is `folder/log.txt`."""
+    """One running program. Its output is `folder/log.txt`; with `reads_commands` it can be told things by `write`."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, *, reads_commands: bool = False, environment: dict[str, str] | None = None
+    ) -> None:
         self.log_file = folder / "log.txt"
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                list(arguments), cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                list(arguments),
+                cwd=folder,
+                stdin=subprocess.PIPE if reads_commands else subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **(environment or {})},
             )
+
+    def write(self, line: str) -> None:
+        """One line on its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
 
     @property
     def log(self) -> str:
@@ -87,6 +102,9 @@ class Program:
 
     def stop(self) -> None:
         """Ask it to end, then make it."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
         for number, patience_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
             if self._process.poll() is not None:
                 return
