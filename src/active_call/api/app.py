@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 
 from active_call.api.access import access_check
-from active_call.base.errors import ActiveCallError, PlaybookError
+from active_call.base.errors import ActiveCallError, LimitReached, PlaybookError
 from active_call.call.directory import Directory, NoRoom
 from active_call.call.options import merged
 from active_call.call.routing import Playbooks
@@ -55,9 +55,11 @@ def create_app(services: ApiServices) -> FastAPI:
 
     @app.exception_handler(ActiveCallError)
     async def explain(_: Request, error: ActiveCallError) -> JSONResponse:
-        status = 503 if isinstance(error, NoRoom) else 400
-        headers = {"Retry-After": "5"} if status == 503 else None
-        return JSONResponse({"error": str(error), "code": error.code}, status_code=status, headers=headers)
+        if isinstance(error, NoRoom | LimitReached):
+            wait_s = error.retry_after_s if isinstance(error, LimitReached) else 5
+            body = {"error": str(error), "code": error.rule if isinstance(error, LimitReached) else error.code}
+            return JSONResponse(body, status_code=503, headers={"Retry-After": str(wait_s)})
+        return JSONResponse({"error": str(error), "code": error.code}, status_code=400)
 
     return app
 

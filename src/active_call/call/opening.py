@@ -165,6 +165,7 @@ class Opening:
             offer=session.leg.offer,
             created_at=session.facts.started_at,
             variables=session.facts.variables,
+            trunk=session.facts.trunk,
             playbooks=session.services.playbooks,
         )
         try:
@@ -227,6 +228,7 @@ class Opening:
             "caller": facts.caller,
             "callee": facts.callee,
             "start_time": facts.started_at.isoformat(),
+            "trunk": facts.trunk,
         }
         agent = Dialogue(playbook, {**built_in, **facts.variables}, session.leg.headers)
         ports = BrainPorts(

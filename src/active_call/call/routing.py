@@ -63,6 +63,7 @@ class IncomingCall:
     created_at: datetime
     variables: Mapping[str, Any]
     playbooks: Playbooks
+    trunk: str = ""
 
     def accept(
         self, playbook: str = "", *, content: str = "", variables: Mapping[str, Any] | None = None, option: CallOption | None = None
@@ -176,6 +177,7 @@ def _invitation(call: IncomingCall) -> dict[str, Any]:
         "offer": call.offer,
         "session_id": call.session_id,
         "call_id": call.call_id,
+        "trunk": call.trunk,
         "from_tag": variables.pop("from_tag", ""),
         "to_tag": variables.pop("to_tag", ""),
         "vars": variables,

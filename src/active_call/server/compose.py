@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import re
@@ -32,9 +31,8 @@ from active_call.call.options import choose_speech, merged
 from active_call.call.routing import PlaybookRouter, Playbooks, PythonRouter, Router, Rule, WebhookRouter
 from active_call.call.services import CallServices, RecordingPolicy
 from active_call.call.state import CallFacts
-from active_call.codec import libopus
 from active_call.contract.options import AsrOption, CallOption, TtsOption
-from active_call.legs.registrations import Account, Registrations
+from active_call.legs.registrations import Registrations
 from active_call.legs.sip import SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
 from active_call.media.client import MediaPool
@@ -46,6 +44,8 @@ from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
 from active_call.server.config import Config, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan
+from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import EndpointConfig, Listener
 from active_call.store.audio_cache import AudioCache
@@ -55,7 +55,6 @@ from active_call.store.sounds import SoundLibrary
 
 log = logging.getLogger("active_call.server")
 
-SUPPORTED_CODECS = ("pcmu", "pcma", "g722", *(("opus",) if libopus.is_available() else ()), "l16_16000", "l16_8000")
 CERTIFICATE_CHECK_S = 60.0
 ADMISSION_CHECK_S = 0.25
 
@@ -104,8 +103,9 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
         stack.push_async_callback(sounds.close)
         call_services = _call_services(config, world, engines, http, sink, playbooks, sounds, pool)
-        directory = Directory(call_services, _router(config, http), gateway, pool.has_room)
-        registrations = Registrations(gateway, _accounts(config))
+        directory = Directory(call_services, _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
+        registrations = Registrations(gateway, accounts(config))
+        directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
         gateway.connect(driver, directory.handle_incoming, registrations.handle)
         await _warm(config, playbooks, engines)
         stack.push_async_callback(driver.close)
@@ -118,14 +118,14 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         stack.push_async_callback(registrations.close)
         registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
-        await stack.enter_async_context(_background(_watch_admission(directory, endpoint)))
+        await stack.enter_async_context(_background(_watch_admission(directory, gateway)))
 
         services = ApiServices(
             directory=directory,
             playbooks=playbooks,
             playbook_folder=_playbook_folder(),
             records=sink,
-            health=lambda: _health(directory, pool, endpoint, registrations),
+            health=lambda: _health(directory, pool, gateway, registrations),
             version=__version__,
             token=config.http_token,
         )
@@ -144,17 +144,16 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
             learns_public_address=config.auto_learn_public_address,
         ),
         world.randomness,
+        Door(admission_policy(config)),
     )
     settings = SipSettings(
         external_ip=config.public_ip,
-        enable_srtp=config.enable_srtp,
         media=MediaSettings(
             bind_ip=config.rtp_address,
             codecs=tuple(name for name in config.codecs if name in SUPPORTED_CODECS) or ("pcmu", "pcma"),
             latching=config.enable_rtp_latching,
         ),
-        credentials=tuple((account.host, account.credentials) for account in _accounts(config)),
-        allowed=tuple(ipaddress.ip_network(network) for trunk in config.trunks for network in trunk.allow),
+        dial_plan=dial_plan(config),
     )
     gateway = SipGateway(endpoint, pool, settings, world, resolver)
     driver = SipDriver(
@@ -180,22 +179,6 @@ def _listen_specs(config: Config) -> list[ListenSpec]:
     if config.wss_port is not None:
         specs.append(ListenSpec("wss", config.addr, config.wss_port, public_ip))
     return specs
-
-
-def _accounts(config: Config) -> tuple[Account, ...]:
-    return tuple(
-        Account(
-            name=account.name,
-            username=account.username,
-            password=account.password,
-            realm=account.realm,
-            server=account.server,
-            expires_s=account.expires,
-            proxy=account.proxy,
-            registers=account.register_,
-        )
-        for account in config.registrations
-    )
 
 
 def _certificate(config: Config) -> CertificateFiles | None:
@@ -322,7 +305,8 @@ def _playbook_folder() -> Path:
     return folder if folder.is_dir() else Path("playbooks")
 
 
-def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint, registrations: Registrations) -> dict[str, Any]:
+def _health(directory: Directory, pool: MediaPool, gateway: SipGateway, registrations: Registrations) -> dict[str, Any]:
+    endpoint = gateway.endpoint
     media = [
         {
             "index": worker.index,
@@ -343,6 +327,9 @@ def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint, registrat
         "calls_total": directory.n_calls_total,
         "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
         "registrations": registrations.states,
+        "trunks": {trunk.name: endpoint.n_calls_by_trunk.get(trunk.name, 0) for trunk in gateway.settings.dial_plan.trunks},
+        "refusals": dict(gateway.refusals.refused),
+        "dropped": dict(gateway.refusals.dropped),
         "media": media,
     }
 
@@ -392,8 +379,9 @@ async def _watch_certificate(driver: SipDriver) -> None:
         driver.reload_certificate()
 
 
-async def _watch_admission(directory: Directory, endpoint: Endpoint) -> None:
+async def _watch_admission(directory: Directory, gateway: SipGateway) -> None:
     """While the server is full or draining, the endpoint itself refuses new calls and OPTIONS with 503, which costs next to nothing."""
     while True:
-        endpoint.set_accepting(directory.is_accepting)
+        gateway.endpoint.set_accepting(directory.is_accepting)
+        gateway.refusals.flush()
         await asyncio.sleep(ADMISSION_CHECK_S)

@@ -18,6 +18,7 @@ from active_call import __version__
 from active_call.base.errors import ConfigError
 from active_call.server import config_sections as sections
 from active_call.server import config_values as values
+from active_call.server import trunk_sections as trunking
 from active_call.server.config_checks import check, parse_host_port
 from active_call.server.config_errors import to_config_error
 from active_call.server.config_file import Document, expand_variables, read_document, read_environment
@@ -85,11 +86,13 @@ class Config(values.Section):
     """The older form of the same; see `registrations`."""
     sip_register_proxy: bool = False
     """Kept for files of the Rust program."""
-    trunks: tuple[sections.Trunk, ...] = ()
-    """Carriers: who may call in, limits, outbound credentials."""
-    trunk_rules: tuple[sections.TrunkRule, ...] = ()
+    trunks: tuple[trunking.Trunk, ...] = ()
+    """Carriers: who may call in, limits, credentials and habits of outbound calls."""
+    admission: trunking.Admission = trunking.Admission()
+    """How strangers are met, and limits over all trunks."""
+    trunk_rules: tuple[trunking.TrunkRule, ...] = ()
     """Rewrites of From, To and Contact of outbound calls; the first match wins."""
-    rewrites: tuple[sections.Rewrite, ...] = ()
+    rewrites: tuple[trunking.Rewrite, ...] = ()
     """Rewrites of the callee before dialling."""
 
     # -- who takes calls
