@@ -66,6 +66,8 @@ class SipGateway:
         """By trunk: calls that are to be placed, and whose INVITE has not left."""
         self._on_incoming: Callable[[SipLeg], None] = lambda leg: leg.reject(503, "Not ready")
         self._on_registration: Callable[[sip.RegistrationChanged], None] = lambda _: None
+        self.on_outside_answer: Callable[[sip.RequestCompleted], object] = lambda _: None
+        """Told of each answer to a request of ours outside of calls."""
         self._legs: dict[sip.CallHandle, SipLeg] = {}
 
     def connect(
@@ -102,6 +104,8 @@ class SipGateway:
                 case sip.PublicAddressSeen(transport, address, peer):
                     fields = {"transport": transport, "address": address.host, "port": address.port or "", "peer": peer.host}
                     log.info("public address learnt from a response", extra=fields)
+                case sip.RequestCompleted(call=None):
+                    self.on_outside_answer(event)
                 case _:
                     leg = self._legs.get(event.call) if event.call is not None else None
                     if leg is not None:

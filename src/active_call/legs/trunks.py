@@ -51,6 +51,8 @@ class TrunkPolicy:
     prack: bool = True
     max_calls: int | None = None
     outbound_cps: float | None = None
+    options_interval_s: float = 0.0
+    """Seconds between OPTIONS to it; 0 sends none."""
 
     @property
     def unsupported(self) -> tuple[str, ...]:

@@ -33,9 +33,11 @@ from active_call.call.services import CallServices, RecordingPolicy
 from active_call.call.state import CallFacts
 from active_call.contract.options import AsrOption, CallOption, TtsOption
 from active_call.legs.registrations import Registrations
-from active_call.legs.sip import SipGateway, SipSettings
+from active_call.legs.sip import SOMEWHERE_PUBLIC, SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
+from active_call.legs.trunk_watch import TrunkWatch
 from active_call.media.client import MediaPool
+from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import CertificateFiles, ListenSpec, SipDriver
@@ -44,7 +46,7 @@ from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
 from active_call.server.config import Config, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
-from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan
+from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, trunk_warnings
 from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import EndpointConfig, Listener
@@ -119,13 +121,18 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
         await stack.enter_async_context(_background(_watch_admission(directory, gateway)))
+        watch = TrunkWatch(gateway, list(gateway.settings.dial_plan.trunks))
+        gateway.on_outside_answer = watch.handle
+        await stack.enter_async_context(_background(watch.run()))
+        for warning in trunk_warnings(config, _own_addresses(config, listeners)):
+            log.warning("trunks", extra={"warning": warning})
 
         services = ApiServices(
             directory=directory,
             playbooks=playbooks,
             playbook_folder=_playbook_folder(),
             records=sink,
-            health=lambda: _health(directory, pool, gateway, registrations),
+            health=lambda: _health(directory, pool, gateway, registrations, watch),
             version=__version__,
             token=config.http_token,
         )
@@ -167,6 +174,13 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
         logger=logging.getLogger("active_call.sip"),
     )
     return endpoint, gateway, driver
+
+
+def _own_addresses(config: Config, listeners: tuple[Listener, ...]) -> list[str]:
+    """Where we can be reached: what peers are told, and what is bound; for a wildcard, the address that faces the world."""
+    bound = [entry.bound.host for entry in listeners]
+    own = [local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(host) else host for host in bound]
+    return [*([config.public_ip] if config.public_ip else []), *own]
 
 
 def _listen_specs(config: Config) -> list[ListenSpec]:
@@ -305,7 +319,7 @@ def _playbook_folder() -> Path:
     return folder if folder.is_dir() else Path("playbooks")
 
 
-def _health(directory: Directory, pool: MediaPool, gateway: SipGateway, registrations: Registrations) -> dict[str, Any]:
+def _health(directory: Directory, pool: MediaPool, gateway: SipGateway, registrations: Registrations, watch: TrunkWatch) -> dict[str, Any]:
     endpoint = gateway.endpoint
     media = [
         {
@@ -327,7 +341,10 @@ def _health(directory: Directory, pool: MediaPool, gateway: SipGateway, registra
         "calls_total": directory.n_calls_total,
         "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
         "registrations": registrations.states,
-        "trunks": {trunk.name: endpoint.n_calls_by_trunk.get(trunk.name, 0) for trunk in gateway.settings.dial_plan.trunks},
+        "trunks": {
+            trunk.name: {"calls": endpoint.n_calls_by_trunk.get(trunk.name, 0), "state": watch.states.get(trunk.name, "not watched")}
+            for trunk in gateway.settings.dial_plan.trunks
+        },
         "refusals": dict(gateway.refusals.refused),
         "dropped": dict(gateway.refusals.dropped),
         "media": media,

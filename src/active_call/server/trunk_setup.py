@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from active_call.codec import libopus
@@ -17,7 +18,7 @@ from active_call.legs.trunks import TrunkPolicy, Trunks
 from active_call.sdp.negotiation import SrtpPolicy
 from active_call.server.config_sections import SipRegistration
 from active_call.server.trunk_sections import Trunk, TrunkRule, UserHost, UserHostPattern
-from active_call.sip.admission import AdmissionPolicy, TrunkDoor
+from active_call.sip.admission import AdmissionPolicy, GuestList, TrunkDoor, overlapping, parse_address
 from active_call.sip.events import Credentials
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def trunk_policy(trunk: Trunk) -> TrunkPolicy:
         prack=trunk.prack is not False,
         max_calls=trunk.max_calls,
         outbound_cps=min(rates, default=None),
+        options_interval_s=trunk.options_interval or 0.0,
     )
 
 
@@ -73,6 +75,32 @@ def admission_policy(config: Config) -> AdmissionPolicy:
         for trunk in active_trunks(config)
     )
     return AdmissionPolicy(doors, chosen.strangers, chosen.max_cps_per_address, chosen.silence_after, chosen.silence_for)
+
+
+def trunk_warnings(config: Config, own_addresses: Sequence[str]) -> list[str]:
+    """What an operator should know about who may call, one sentence each. `own_addresses`: where SIP listens, and what peers are told."""
+    policy = admission_policy(config)
+    warnings = []
+    public = [address for address in own_addresses if (ip := parse_address(address)) is not None and ip.is_global]
+    if GuestList(policy).is_open:
+        if public:
+            warnings.append(
+                f"anybody may call: SIP is reachable at {', '.join(dict.fromkeys(public))}, and no [[trunks]] entry names who may; "
+                "a profile or `allow` closes the door"
+            )
+        return warnings
+    warnings += [
+        f"trunk {trunk.name} has no ranges: calls from it are refused like a stranger's; give `allow`, or an address as `server`"
+        for trunk in policy.trunks
+        if not trunk.networks
+    ]
+    warnings += [
+        f"trunks {first.name} and {second.name} share {network}: calls from there count for {first.name}, "
+        f"unless From names the `server` of {second.name}"
+        for first, second, network in overlapping(policy.trunks)
+        if not second.hosts
+    ]
+    return warnings
 
 
 def dial_plan(config: Config) -> DialPlan:

@@ -134,7 +134,7 @@ def test_call_by_a_trunk_is_answered_as_the_trunk_offers_and_its_record_names_it
     with Trunk(twilio_origination(transport), local_ip=ip) as trunk:
         leg = trunk.call(uri(server, transport))
         assert leg.wait_answered(), (leg.statuses, leg.ended)
-        assert server.health()["trunks"][name] == 1
+        assert server.health()["trunks"][name]["calls"] == 1
         assert leg.hang_up() == 200
         trunk.check()
     assert server.wait_records(n_before + 1)[-1]["trunk"] == name
@@ -186,7 +186,7 @@ def test_trunk_with_all_the_calls_it_may_have_gets_503_until_one_ends(server: Se
         assert second.exchange is not None and second.exchange.responses[-1].get("retry-after") == "5"
         assert refusals(server, "trunk_calls") == 1
         assert first.hang_up() == 200
-        server.wait(lambda: server.health()["trunks"]["small"] == 0, 5, "the trunk to be free")
+        server.wait(lambda: server.health()["trunks"]["small"]["calls"] == 0, 5, "the trunk to be free")
         third = trunk.call(uri(server, "udp"), caller="+15550103")
         assert third.wait_answered()
         assert third.hang_up() == 200
