@@ -44,6 +44,8 @@ class ApiServices:
     health: Callable[[], dict[str, Any]]
     version: str
     token: str | None = None
+    explain: Callable[[dict[str, str]], dict[str, Any]] | None = None
+    """What would happen to a call like that; raises ValueError for a question that makes no sense."""
 
 
 def create_app(services: ApiServices) -> FastAPI:
@@ -117,6 +119,16 @@ def _call_routes(services: ApiServices) -> APIRouter:
             return {"status": "not_found", "id": session_id}
         session.post(decoded.value)
         return {"status": "sent", "id": session_id}
+
+    @router.get("/api/explain", summary="What would happen to a call from an address: the rule, the trunk, the answer")
+    async def explain(ip: str, transport: str = "udp", to: str = "", caller: str = "", user_agent: str = "") -> dict[str, Any]:
+        if services.explain is None:
+            raise HTTPException(404, "nothing is explained here")
+        question = {"ip": ip, "transport": transport, "to": to, "caller": caller, "user_agent": user_agent}
+        try:
+            return services.explain(question)
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
 
     @router.get("/events/{session_id}", summary="A call's events as they happen (server-sent events)")
     async def watch(session_id: str) -> StreamingResponse:

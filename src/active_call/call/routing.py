@@ -42,6 +42,9 @@ class Refused:
     reason: str
 
 
+NO_PLAYBOOK = Refused(404, "No playbook for this call")
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOpen:
     """Nobody has decided yet: an `accept` or `reject` command will."""
@@ -118,9 +121,9 @@ class Rule:
     caller: re.Pattern[str] | None = None
     callee: re.Pattern[str] | None = None
 
-    def matches(self, call: IncomingCall) -> bool:
-        return (self.caller is None or self.caller.search(call.caller) is not None) and (
-            self.callee is None or self.callee.search(call.callee) is not None
+    def matches(self, caller: str, callee: str) -> bool:
+        return (self.caller is None or self.caller.search(caller) is not None) and (
+            self.callee is None or self.callee.search(callee) is not None
         )
 
 
@@ -131,9 +134,16 @@ class PlaybookRouter:
     rules: Sequence[Rule]
     default: str | None
 
+    def choose(self, caller: str, callee: str) -> tuple[str | None, int | None]:
+        """The playbook that takes a call, and the number of the rule that says so, from 0; None where no rule does."""
+        for index, rule in enumerate(self.rules):
+            if rule.matches(caller, callee):
+                return rule.playbook, index
+        return self.default, None
+
     async def route(self, call: IncomingCall) -> Decision:
-        name = next((rule.playbook for rule in self.rules if rule.matches(call)), self.default)
-        return call.accept(name) if name else Refused(404, "No playbook for this call")
+        name, _ = self.choose(call.caller, call.callee)
+        return call.accept(name) if name else NO_PLAYBOOK
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -28,10 +27,10 @@ from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.call.directory import Directory
 from active_call.call.options import choose_speech, merged
-from active_call.call.routing import PlaybookRouter, Playbooks, PythonRouter, Router, Rule, WebhookRouter
+from active_call.call.routing import Playbooks, PythonRouter, Router, WebhookRouter
 from active_call.call.services import CallServices, RecordingPolicy
 from active_call.call.state import CallFacts
-from active_call.contract.options import AsrOption, CallOption, TtsOption
+from active_call.contract.options import AsrOption, TtsOption
 from active_call.legs.registrations import Registrations
 from active_call.legs.sip import SOMEWHERE_PUBLIC, SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
@@ -44,8 +43,9 @@ from active_call.net.sip_driver import CertificateFiles, ListenSpec, SipDriver
 from active_call.providers.base import Services
 from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
-from active_call.server.config import Config, find_playbook
+from active_call.server.config import Config, default_option, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, trunk_warnings
 from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
@@ -134,6 +134,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             records=sink,
             health=lambda: _health(directory, pool, gateway, registrations, watch),
             version=__version__,
+            explain=lambda question: _explain(config, question, endpoint, world.clock.now()),
             token=config.http_token,
         )
         http_port = await stack.enter_async_context(_http_server(config, services))
@@ -174,6 +175,10 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
         logger=logging.getLogger("active_call.sip"),
     )
     return endpoint, gateway, driver
+
+
+def _explain(config: Config, question: dict[str, str], endpoint: Endpoint, now: float) -> dict[str, Any]:
+    return explain(config, Question(**question), endpoint.door, now, endpoint.registrars(now)).as_json()
 
 
 def _own_addresses(config: Config, listeners: tuple[Listener, ...]) -> list[str]:
@@ -229,11 +234,7 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
         case None:
             return None
         case PlaybookHandler() as handler:
-            rules = [
-                Rule(rule.playbook, rule.caller and re.compile(rule.caller), rule.callee and re.compile(rule.callee))  # type: ignore[arg-type]
-                for rule in handler.rules
-            ]
-            return PlaybookRouter(rules, handler.default)
+            return playbook_router(handler)
         case WebhookHandler() as handler:
             return WebhookRouter(handler.all_urls, handler.method, handler.headers, http)
         case handler:
@@ -249,22 +250,8 @@ async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
     for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
         if name:
             book = playbooks.load(name)
-            choice = choose_speech(merged(book.option, _default_option(config)), book)
+            choice = choose_speech(merged(book.option, default_option(config)), book)
             await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []))
-
-
-def _default_option(config: Config) -> CallOption:
-    return CallOption(
-        denoise=config.denoise,
-        ambiance=config.ambiance,
-        vad=config.vad,
-        agc=config.agc,
-        asr=config.asr,
-        tts=config.tts,
-        eou=config.eou,
-        realtime=config.realtime,
-        ringback_detection=config.ringback_detection,
-    )
 
 
 def _call_services(
@@ -301,7 +288,7 @@ def _call_services(
         records=sink,
         playbooks=playbooks,
         recording=recording,
-        defaults=_default_option(config),
+        defaults=default_option(config),
         accept_timeout_s=config.accept_timeout,
         sounds=sounds,
         join=pool.join,

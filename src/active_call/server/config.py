@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from active_call import __version__
 from active_call.base.errors import ConfigError
+from active_call.contract.options import CallOption
 from active_call.server import config_sections as sections
 from active_call.server import config_values as values
 from active_call.server import trunk_sections as trunking
@@ -219,6 +220,21 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None, e
         raise to_config_error(error, document, Config) from error
     check(config, document)
     return config
+
+
+def default_option(config: Config) -> CallOption:
+    """What the config file says for calls that say nothing themselves."""
+    return CallOption(
+        denoise=config.denoise,
+        ambiance=config.ambiance,
+        vad=config.vad,
+        agc=config.agc,
+        asr=config.asr,
+        tts=config.tts,
+        eou=config.eou,
+        realtime=config.realtime,
+        ringback_detection=config.ringback_detection,
+    )
 
 
 def overrides_from_flags(

@@ -38,6 +38,8 @@ RULES = {
     "scanner": "its User-Agent is that of a tool that looks for open doors",
     "silenced": "the address was refused too often",
     "malformed": "what it sends cannot be read, and no trunk allows the address",
+    "not_listening": "nothing listens on this transport",
+    "no_playbook": "no rule of the handler has a playbook for the call",
     "address_rate": "too many new calls a second from one address",
     "trunk_rate": "too many new calls a second on the trunk",
     "trunk_calls": "the trunk has as many calls as it may have",

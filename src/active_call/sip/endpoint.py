@@ -326,6 +326,11 @@ class Endpoint:
         """The same by trunk; calls of no trunk under the empty name."""
         return self._core.n_calls_by_trunk
 
+    @property
+    def door(self) -> Door:
+        """Who is let in."""
+        return self._core.door
+
     def registrars(self, now: float) -> list[str]:
         """Addresses of the registrars that we are registered at."""
         return self._core.registrars(now)
