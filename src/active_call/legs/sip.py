@@ -12,6 +12,7 @@ from active_call.base.errors import LimitReached, ParseError
 from active_call.base.world import World
 from active_call.contract.options import CallOption
 from active_call.legs.dialling import DialPlan, Invitation
+from active_call.legs.identity import caller_of, plain_uri
 from active_call.legs.refusals import Refusals
 from active_call.legs.sip_leg import SipLeg, warning_header
 from active_call.legs.sip_media import LegMedia, MediaSettings
@@ -25,7 +26,6 @@ from active_call.sdp.protection import protection_refusal
 from active_call.sip import events as sip
 from active_call.sip.admission import RULES
 from active_call.sip.endpoint import Endpoint
-from active_call.sip.headers import parse_name_addr
 from active_call.sip.uri import Uri, parse_uri
 
 log = logging.getLogger("active_call.sip")
@@ -128,8 +128,8 @@ class SipGateway:
         leg = SipLeg(
             self,
             self._sound(self.own_address_for(_address_to_face(event)), trunk),
-            caller=_plain_uri(event.request.headers.get("From") or ""),
-            callee=_plain_uri(event.request.headers.get("To") or ""),
+            caller=caller_of(event.request),
+            callee=plain_uri(event.request.headers.get("To") or ""),
             incoming=event,
             trunk=trunk,
         )
@@ -210,13 +210,3 @@ def _address_to_face(event: sip.IncomingCall) -> str:
     if not offered or any((":" in address) == (":" in caller) for address in offered):
         return caller
     return offered[0]
-
-
-def _plain_uri(header: str) -> str:
-    """The URI of a From or To header, without tags and parameters; the raw text where it cannot be read."""
-    try:
-        uri = parse_name_addr(header).uri
-    except ParseError:
-        return header
-    user = f"{uri.user}@" if uri.user else ""
-    return f"{uri.scheme}:{user}{uri.host}"

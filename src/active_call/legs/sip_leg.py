@@ -28,6 +28,7 @@ from active_call.legs.events import (
     LegTransferProgress,
     LegTransferRequested,
 )
+from active_call.legs.identity import header_map
 from active_call.legs.sip_digits import RELAY_TYPE, read_digit, write_digit
 from active_call.legs.sip_hold import Holding
 from active_call.legs.sip_media import LegMedia as LegSound
@@ -86,7 +87,7 @@ class SipLeg:
         self.callee = callee
         self.trunk = trunk.name if trunk is not None else ""
         self.call_id = incoming.request.call_id if incoming else ""
-        self.headers: Mapping[str, str] = _header_map(incoming.request) if incoming else {}
+        self.headers: Mapping[str, str] = header_map(incoming.request) if incoming else {}
         self._allowed = _allowed_by(incoming.request) if incoming else frozenset[str]()
         self.offer = _text(incoming.sdp) if incoming else ""
 
@@ -337,7 +338,7 @@ class SipLeg:
             self._sink(LegRinging(early_media=early, code=response.code))
 
     def _answered_by_peer(self, response: Response, sdp: bytes | None) -> None:
-        self.headers = _header_map(response)
+        self.headers = header_map(response)
         self._allowed = _allowed_by(response)
         if sdp is None and self._sound.agreement is None:
             self.hang_up(headers={}, by="system", cause="no_media", reason="the answer has no session description")
@@ -394,7 +395,7 @@ class SipLeg:
         by, cause, reason = self._why_ended or (peer if event.cause in PEER_CAUSES else "system", event.cause, event.reason)
         if event.message is not None and not reason:
             reason = event.message.headers.get("Reason") or ""
-        headers = _header_map(event.message) if event.message is not None else {}
+        headers = header_map(event.message) if event.message is not None else {}
         self._end(LegEnded(by=by, cause=cause, code=event.code, reason=reason, headers=headers))
 
     def _end(self, event: LegEnded) -> None:
@@ -411,14 +412,6 @@ class SipLeg:
 
 
 PEER_CAUSES = frozenset({"remote_bye", "cancelled", "rejected"})
-
-
-def _header_map(message: Request | Response) -> dict[str, str]:
-    """All headers by name, the first of each."""
-    result: dict[str, str] = {}
-    for name, value in message.headers.items():
-        result.setdefault(name, value)
-    return result
 
 
 def _allowed_by(message: Request | Response) -> frozenset[str]:
