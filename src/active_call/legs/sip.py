@@ -162,7 +162,7 @@ class SipGateway:
         try:
             at = self.settings.dial_plan.trunks.turn(trunk, self._world.clock.now(), n_calls)
         except LimitReached as busy:
-            self.refusals.note_refused(busy.rule, "us", trunk=trunk.name, code=503, detail=str(busy))
+            self.refusals.note_refused(busy.rule, "ourselves", because=RULES[busy.rule], trunk=trunk.name, code=503, detail=str(busy))
             raise
         return Turn(self._n_waiting, trunk.name, at, self._world.clock)
 
