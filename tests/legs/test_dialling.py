@@ -91,7 +91,7 @@ def test_call_by_no_trunk_is_as_it_was() -> None:
     made = invite(plan(TWILIO), "sip:bob@192.0.2.9")
     assert made.invite.from_uri == "sip:active-call@198.51.100.7"
     assert (made.invite.trunk, made.invite.session_expires_s, made.invite.unsupported) == ("", None, ())
-    assert (made.invite.transport, made.srtp) == ("udp", False)
+    assert (made.invite.transport, made.srtp) == (None, False)
 
 
 @pytest.mark.parametrize(
@@ -142,18 +142,18 @@ def test_headers_of_the_trunk_are_sent_unless_the_call_has_its_own() -> None:
 @pytest.mark.parametrize(
     ("policy", "enable_srtp", "own", "expected"),
     [
-        (None, False, None, (False, False, "udp")),
+        (None, False, None, (False, False, None)),
         (None, True, None, (True, False, "tls")),
         ("required", False, None, (True, False, "tls")),
         ("preferred", False, None, (True, True, "tls")),
-        ("off", True, None, (False, False, "udp")),
+        ("off", True, None, (False, False, None)),
         ("off", False, True, (True, False, "tls")),
-        ("required", True, False, (False, False, "udp")),
+        ("required", True, False, (False, False, None)),
         ("preferred", True, True, (True, False, "tls")),
     ],
 )
 def test_encryption_is_the_calls_own_choice_else_the_trunks_else_the_general_one(
-    policy: str | None, enable_srtp: bool, own: bool | None, expected: tuple[bool, bool, str]
+    policy: str | None, enable_srtp: bool, own: bool | None, expected: tuple[bool, bool, str | None]
 ) -> None:
     trunk = TrunkPolicy("t", server="t.example", srtp=SrtpPolicy(policy) if policy else None)
     made = invite(plan(trunk, enable_srtp=enable_srtp), "sip:1@t.example", **({} if own is None else {"enable_srtp": own}))
@@ -168,10 +168,10 @@ def test_encryption_is_the_calls_own_choice_else_the_trunks_else_the_general_one
         ("sip:1@t.example", "tcp", "tcp"),
         ("sip:1@t.example;transport=udp", "tcp", "udp"),
         ("sips:1@t.example", "tcp", "tls"),
-        ("sip:1@t.example", None, "udp"),
+        ("sip:1@t.example", None, None),
     ],
 )
-def test_transport_is_the_addresss_else_the_trunks(callee: str, trunk_transport: Any, expected: str) -> None:
+def test_transport_is_the_addresss_else_the_trunks(callee: str, trunk_transport: Any, expected: str | None) -> None:
     assert invite(plan(TrunkPolicy("t", server="t.example", transport=trunk_transport)), callee).invite.transport == expected
 
 

@@ -22,7 +22,7 @@ from active_call.server.cli import app
 from active_call.server.config import load_config
 from active_call.server.doctor_checks import Finding, findings
 from active_call.server.listening import holder_of, why_not_free
-from active_call.sip.events import Address, Target
+from active_call.sip.events import Address, LookUp
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hi.\n---\n## hello\nYes.\n"
 QUIET = 'http_addr = "127.0.0.1:0"\nudp_port = 0\naddr = "127.0.0.1"\n'
@@ -42,10 +42,10 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Address]]:
     known: dict[str, list[Address]] = {}
 
     class Names:
-        async def resolve(self, target: Target) -> list[Address]:
-            if target.host not in known:
-                raise TransportError("the name cannot be resolved", where=target.host)
-            return known[target.host]
+        async def resolve(self, look_up: LookUp) -> list[Address]:
+            if look_up.host not in known:
+                raise TransportError("the name cannot be resolved", where=look_up.host)
+            return known[look_up.host]
 
     monkeypatch.setattr(doctor_checks, "Resolver", Names)
     return known
@@ -153,6 +153,8 @@ def test_self_signed_certificate_is_told(home: Path, names: dict[str, list[Addre
         ('external_ip = "10.1.2.3"\n' + HANDLER, "address", "warn", "no public address"),
         ('external_ip = "8.8.4.4"\n' + HANDLER, "address", "ok", "forward SIP and RTP ports"),
         (HANDLER, "address", "warn", "set external_ip"),
+        ('external_ip = "auto"\n' + HANDLER, "address", "ok", "learnt by STUN"),
+        ("ws_port = 0\n" + HANDLER, "ports", "ok", "SIP ws 127.0.0.1:0 is free"),
         ('external_ip = "8.8.4.4"\n' + HANDLER, "callers", "warn", "anybody may call"),
         (
             HANDLER + '[[trunks]]\nname = "t"\nprofile = "twilio"\n[[trunks]]\nname = "pbx"\nserver = "pbx.example"\n',

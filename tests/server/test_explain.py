@@ -126,6 +126,7 @@ def test_refusal_says_whose_address_it_is_and_how_to_let_it_in(home: Path, ip: s
 def test_tls_that_nobody_listens_on_is_told(home: Path) -> None:
     found = explain(load(home), Question("54.172.60.1", transport="tls"))
     assert (found.allowed, found.rule) == (False, "not_listening")
+    assert explain(load(home, "ws_port = 0\n" + CONFIG), Question("10.1.2.3", transport="ws", to="+1800")).allowed
 
 
 def test_address_that_the_running_server_has_silenced_is_told(home: Path) -> None:

@@ -33,7 +33,7 @@ def doctor(
     to: Annotated[str, typer.Option("--to", help="With --explain: the number or address that is called.")] = "",
     caller: Annotated[str, typer.Option("--from", help="With --explain: who calls.")] = "",
     user_agent: Annotated[str, typer.Option("--user-agent", help="With --explain: the caller's User-Agent.")] = "",
-    transport: Annotated[str, typer.Option("--transport", help="With --explain: udp, tcp or tls.")] = "udp",
+    transport: Annotated[str, typer.Option("--transport", help="With --explain: udp, tcp, tls, ws or wss.")] = "udp",
     as_json: JsonFlag = False,
 ) -> None:
     """Look whether everything is in order; or, with --explain IP, say which rule a call from there would meet."""

@@ -38,7 +38,7 @@ from active_call.server.listening import why_not_free
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS, find_playbook
 from active_call.server.trunk_sections import host_of
 from active_call.server.trunk_setup import accounts, active_trunks, trunk_warnings
-from active_call.sip.events import Target, TransportName
+from active_call.sip.events import LookUp
 
 if TYPE_CHECKING:
     from active_call.server.config import Config
@@ -74,12 +74,10 @@ async def findings(config: Config, environment: Mapping[str, str]) -> AsyncItera
 
 
 def _ports(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
-    wanted: list[tuple[str, Literal["udp", "tcp"], str, int]] = [
-        ("SIP udp", "udp", config.addr, config.udp_port),
-        ("SIP tcp", "tcp", config.addr, config.udp_port),
-        *([("SIP tls", "tcp", config.addr, config.tls_port)] if config.tls_port is not None else []),  # type: ignore[list-item]
-        ("HTTP", "tcp", config.http_host, config.http_port),
-    ]
+    streams = {"tcp": config.udp_port, "tls": config.tls_port, "ws": config.ws_port, "wss": config.wss_port}
+    wanted: list[tuple[str, Literal["udp", "tcp"], str, int]] = [("SIP udp", "udp", config.addr, config.udp_port)]
+    wanted += [(f"SIP {name}", "tcp", config.addr, port) for name, port in streams.items() if port is not None]
+    wanted.append(("HTTP", "tcp", config.http_host, config.http_port))
     for name, kind, host, port in wanted:
         why = why_not_free(kind, host, port)
         if not why:
@@ -91,7 +89,7 @@ def _ports(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _certificate(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
-    if config.tls_port is None or config.tls_cert_file is None:
+    if (config.tls_port is None and config.wss_port is None) or config.tls_cert_file is None:
         yield Finding("certificate", "ok", "none is needed: tls_port is not set (carriers want TLS in production)")
         return
     try:
@@ -125,6 +123,9 @@ def certificate_names(certificate: x509.Certificate) -> list[str]:
 
 def _addresses(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     own = local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(config.addr) else config.addr
+    if config.external_ip == "auto":
+        yield Finding("address", "ok", f"the public address is learnt by STUN when the server starts; this machine is {own}")
+        return
     if config.public_ip is None:
         if ipaddress.ip_address(own).is_global:
             yield Finding("address", "ok", f"peers are told {own}, this machine's own public address")
@@ -252,14 +253,13 @@ async def _names(config: Config) -> AsyncIterator[Finding]:
     hosts |= {trunk.host: f"trunk {trunk.name}" for trunk in active_trunks(config) if trunk.host}
     hosts |= {host_of(account.proxy): f"proxy of {account.label}" for account in accounts(config) if account.proxy}
     resolver = Resolver()
-    transport: TransportName = "udp"
     for host, whose in hosts.items():
         if is_ip(host):
             continue
         try:
-            addresses = await resolver.resolve(Target(transport, host))
+            places = await resolver.resolve(LookUp(0, host, None, ("udp", "tcp", "tls")))
         except ActiveCallError as error:
             yield Finding("names", "fail", f"{whose}: {error}")
         else:
-            found = list(dict.fromkeys(address.host for address in addresses))
+            found = list(dict.fromkeys(place.host for place in places))
             yield Finding("names", "ok", f"{whose}: {host} is {', '.join(found[:4])}{' …' if len(found) > 4 else ''}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from active_call.server.config import Config
     from active_call.server.trunk_sections import Trunk
 
-TRANSPORTS = ("udp", "tcp", "tls")
+TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,9 @@ def playbook_router(handler: PlaybookHandler) -> PlaybookRouter:
 
 
 def _verdict(config: Config, question: Question, guests: GuestList, registrars: Collection[str]) -> Verdict:
-    if question.transport == "tls" and config.tls_port is None:
-        return Verdict("silence", "not_listening", detail="tls_port is not set")
+    port_key = {"tls": "tls_port", "ws": "ws_port", "wss": "wss_port"}.get(question.transport)
+    if port_key is not None and getattr(config, port_key) is None:
+        return Verdict("silence", "not_listening", detail=f"{port_key} is not set")
     return guests.decide(Visitor(question.ip, question.user_agent), registrars)
 
 
@@ -189,7 +190,7 @@ def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | 
     if verdict.answer == "admit":
         if verdict.rule == "open":
             notes.append("a [[trunks]] entry with a profile or `allow` would keep everybody else out")
-        if trunk is not None and trunk.srtp == "required" and question.transport != "tls":
+        if trunk is not None and trunk.srtp == "required" and question.transport not in ("tls", "wss"):
             notes.append(f"SRTP is required, and over {question.transport} its keys travel in the open")
         if trunk is not None and trunk.published is not None:
             notes += trunk.published.notes
