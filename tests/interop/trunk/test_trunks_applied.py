@@ -12,10 +12,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from running_server import Server, running_server
+from running_server import Server, free_port, running_server
 
 from active_call.testing.trunk import Switches, Trunk, generic_pbx, twilio_origination, twilio_termination
 
+WATCHED_PORT = free_port()
 PLAYBOOK = """---
 llm: {provider: script}
 greeting: One two three four five six seven eight nine ten. One two three four five six seven eight nine ten.
@@ -70,6 +71,11 @@ allow = ["127.0.0.6"]
 server = "127.0.0.6"
 max_cps = 1
 
+[[trunks]]
+name = "watched"
+server = "127.0.0.7:WATCHED_PORT"
+options_interval = 0.3
+
 [[sip_registrations]]
 name = "account"
 username = "agent"
@@ -94,7 +100,7 @@ default = "main.md"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("trunks")
-    with running_server(folder, PLAYBOOK, extra="media_workers = 1", handler=TRUNKS) as running:
+    with running_server(folder, PLAYBOOK, extra="media_workers = 1", handler=TRUNKS.replace("WATCHED_PORT", str(WATCHED_PORT))) as running:
         yield running
 
 
@@ -309,6 +315,20 @@ def test_trunk_that_would_rather_have_srtp_falls_back_to_rtp_after_one_488(serve
 def test_account_at_a_trunk_that_takes_no_register_is_not_registered_and_serves_calls(server: Server) -> None:
     assert server.health()["registrations"] == {}
     assert "registration failed" not in server.log
+
+
+def test_trunk_is_watched_by_options_and_health_shows_it(server: Server) -> None:
+    with Trunk(generic_pbx("udp"), local_ip="127.0.0.7", port=WATCHED_PORT) as trunk:
+        server.wait(lambda: server.health()["trunks"]["watched"]["state"] == "reachable", 10, "the trunk to be reachable")
+        n_before = len(trunk.received)
+        assert trunk.wait(lambda: len(trunk.received) >= n_before + 3, 5)
+        assert {message.method for message in trunk.received} == {"OPTIONS"}
+        trunk.check()
+    assert server.health()["trunks"]["plain"]["state"] == "not watched"
+
+
+def test_operator_is_told_who_may_call(server: Server) -> None:
+    assert "from   trunks secure, plain, either, small, slow, watched; nobody else" in server.log
 
 
 def test_rewrites_and_rules_change_the_invite_and_stay_for_the_whole_call(server: Server) -> None:
