@@ -88,3 +88,11 @@ def test_extract_headers_narrows_and_cuts_out():
 @settings(max_examples=300, deadline=None)
 def test_any_text_can_be_rendered(template):
     render(template, {"a": 1}, SIP)
+
+
+def test_headers_that_say_who_calls_are_seen_without_being_named() -> None:
+    headers = {"Diversion": "<sip:1@x>", "p-asserted-identity": "<sip:2@x>", "Identity": "e", "Via": "v", "Call-ID": "c", "X-A": "a"}
+    seen = visible_headers(headers, [])
+    assert set(seen) == {"Diversion", "p-asserted-identity", "Identity", "X-A"}
+    assert render('{{ sip["diversion"] }} {{ sip["P-Asserted-Identity"] }}', {}, seen).text == "<sip:1@x> <sip:2@x>"
+    assert set(visible_headers(headers, ["Diversion"])) == {"Diversion"}

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "calls"))
 from calls_kit import Engines
 
 from active_call.api.app import ApiServices, create_app
+from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.base.world import World
 from active_call.call.directory import Directory
 from active_call.call.routing import Playbooks
@@ -37,8 +38,11 @@ class Placing:
 
     legs: list[FakeLeg] = field(default_factory=list)
     options: list[CallOption] = field(default_factory=list)
+    refusal: ActiveCallError | None = None
 
     def new_leg(self, option: CallOption) -> FakeLeg:
+        if self.refusal is not None:
+            raise self.refusal
         self.options.append(option)
         self.legs.append(FakeLeg(callee=option.callee or ""))
         return self.legs[-1]
@@ -53,7 +57,9 @@ class Api:
 
 
 @asynccontextmanager
-async def an_api(folder: Path, *, token: str | None = None, client: str = "127.0.0.1") -> AsyncIterator[Api]:
+async def an_api(
+    folder: Path, *, token: str | None = None, client: str = "127.0.0.1", explain: Callable[[dict[str, str]], dict[str, Any]] | None = None
+) -> AsyncIterator[Api]:
     def find(name: str) -> Path:
         if not (folder / name).is_file():
             raise PlaybookError(name, 0, f"there is no playbook {name!r}")
@@ -65,12 +71,55 @@ async def an_api(folder: Path, *, token: str | None = None, client: str = "127.0
         playbooks = Playbooks(find, {})
         services = CallServices(world=World(), engines=Engines(), http=outside, records=records, playbooks=playbooks)  # type: ignore[arg-type]
         directory = Directory(services, None, placing, lambda: room[0])  # type: ignore[arg-type]
-        api = create_app(ApiServices(directory, playbooks, folder, records, lambda: {"status": "ok"}, "test", token))
+        api = create_app(ApiServices(directory, playbooks, folder, records, lambda: {"status": "ok"}, "test", token, explain))
         transport = httpx.ASGITransport(api, client=(client, 1234))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             yield Api(http, directory, placing, room)
         await directory.drain(0)
     await records.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "part"),
+    [
+        ("ip=203.0.113.9&to=%2B1800&transport=tls&user_agent=x", 200, {"ip": "203.0.113.9", "to": "+1800", "transport": "tls"}),
+        ("ip=nonsense", 400, {"detail": "expected an IP address"}),
+        ("", 422, {}),
+    ],
+)
+def test_explain_hands_the_question_on_and_its_mistakes_back(tmp_path: Path, query: str, status: int, part: dict[str, str]) -> None:
+    def answer(question: dict[str, str]) -> dict[str, Any]:
+        if question["ip"] == "nonsense":
+            raise ValueError("expected an IP address")
+        return dict(question)
+
+    async def go() -> None:
+        async with an_api(tmp_path, explain=answer) as api:
+            response = await api.http.get(f"/api/explain?{query}")
+            assert response.status_code == status
+            assert part.items() <= response.json().items()
+
+    run(go())
+
+
+def test_explain_is_for_those_who_may_control_calls(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with an_api(tmp_path, client="203.0.113.9", explain=dict) as api:
+            assert (await api.http.get("/api/explain?ip=203.0.113.9")).status_code == 403
+
+    run(go())
+
+
+def test_trunk_that_is_busy_is_a_503_with_its_rule_and_when_to_come_again(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with an_api(tmp_path) as api:
+            api.placing.refusal = LimitReached("trunk t has 2 calls, of at most 2", rule="trunk_calls", retry_after_s=7)
+            response = await api.http.post("/call", json={"callee": "sip:a@b", "content": PLAYBOOK})
+            assert (response.status_code, response.headers["Retry-After"]) == (503, "7")
+            assert response.json() == {"error": "trunk t has 2 calls, of at most 2", "code": "trunk_calls"}
+            assert not api.directory.sessions
+
+    run(go())
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -137,7 +137,9 @@ def callers(server: Server, folder: Path) -> Iterator[Sipp]:
 
 @contextmanager
 def listening_phone(server: Server) -> Iterator[Phone]:
-    """A caller who hears the announcement, and hears it flawlessly: no packet lost, late by more than a jitter buffer holds, or out of place."""
+    """A caller who hears the announcement, and hears it flawlessly: no packet lost, late by more than a jitter buffer
+    holds, or out of place.
+    """
     with Phone() as phone:
         phone.dial(f"sip:news@127.0.0.1:{server.udp_port}", transport="udp")
         assert phone.wait_answered()

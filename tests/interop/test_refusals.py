@@ -128,7 +128,8 @@ def test_caller_from_outside_every_trunk_is_refused(tmp_path: Path) -> None:
         caller = Caller(guarded)
         with contextlib.closing(caller.sock):
             assert caller.invite(SDP).startswith("SIP/2.0 403 ")
-        assert "no trunk allows this address" in guarded.log
+        guarded.wait(lambda: "no trunk allows this address" in guarded.log, 5, "the refusal in the log")
+        assert guarded.health()["refusals"] == {"unlisted": 1}
         assert guarded.health()["calls_total"] == 0
 
 

@@ -120,7 +120,7 @@ def test_build_offer_of_nothing_or_without_keys_raises() -> None:
 
 
 def test_negotiate_answer_to_twilio_is_srtp_under_its_tag_with_one_codec() -> None:
-    lines, agreement = answer(message_body("twilio_invite_tls.dat"), replace(LOCAL, srtp=SrtpPolicy.OFF))
+    lines, agreement = answer(message_body("twilio_invite_tls.dat"), replace(LOCAL, srtp=SrtpPolicy.PREFERRED))
     assert lines[5:] == [
         "m=audio 20000 RTP/SAVP 0 101",
         "a=rtpmap:0 PCMU/8000",
@@ -238,6 +238,16 @@ def test_negotiate_answer_policy_required_refuses_plain_only() -> None:
     local = replace(LOCAL, srtp=SrtpPolicy.REQUIRED)
     assert "encrypted media is required" in refusal(sdp("m=audio 4 RTP/AVP 0"), local)
     assert answer(sdp("m=audio 6 RTP/SAVP 0", f"a=crypto:1 {S80} {inline(THEIRS)}"), local)[1].crypto is not None
+
+
+def test_negotiate_answer_policy_off_refuses_encrypted_only() -> None:
+    local = replace(LOCAL, srtp=SrtpPolicy.OFF)
+    secure = ("m=audio 6 RTP/SAVP 0", f"a=crypto:1 {S80} {inline(THEIRS)}")
+    assert "encrypted media is switched off" in refusal(sdp(*secure), local)
+    assert answer(sdp("m=audio 4 RTP/AVP 0"), local)[1].crypto is None
+    lines, agreement = answer(sdp(*secure, "m=audio 4 RTP/AVP 0"), local)
+    assert agreement.crypto is None
+    assert [line for line in lines if line.startswith("m=")] == ["m=audio 0 RTP/SAVP 0", "m=audio 20000 RTP/AVP 0"]
 
 
 def test_negotiate_answer_refusal_names_both_sides() -> None:

@@ -24,6 +24,10 @@ MAX_LOOP_DEPTH = 2
 MAX_NUMBER_DIGITS = 100
 
 _HEADERS = "_sip_headers"
+_WHO_CALLS = frozenset(
+    ("diversion", "history-info", "identity", "p-asserted-identity", "privacy", "reason", "remote-party-id", "user-to-user")
+)
+"""Headers of RFC 5806, 7044, 8224, 3325, 3323, 3326 and 7433 that templates see without being named."""
 _STRING = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
 _QUOTED = re.compile(_STRING, re.DOTALL)
 _OPENING = re.compile(r"\{\{|\{%")
@@ -65,9 +69,11 @@ class SipHeaders(Mapping[str, str]):
 
 
 def visible_headers(headers: Mapping[str, str], extract: list[str | dict[str, str]]) -> SipHeaders:
-    """The headers that templates may see: those that `extract` names (`{name, pattern}`: the part that matches), else every `X-*`."""
+    """The headers that templates may see: those that `extract` names (`{name, pattern}`: the part that matches), else every `X-*` and
+    those that say who calls and why.
+    """
     if not extract:
-        return SipHeaders({name: value for name, value in headers.items() if name.lower().startswith("x-")})
+        return SipHeaders({name: value for name, value in headers.items() if name.lower().startswith("x-") or name.lower() in _WHO_CALLS})
     every = SipHeaders(headers)
     seen: dict[str, str] = {}
     for entry in extract:

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 
 from active_call.api.access import access_check
-from active_call.base.errors import ActiveCallError, PlaybookError
+from active_call.base.errors import ActiveCallError, LimitReached, PlaybookError
 from active_call.call.directory import Directory, NoRoom
 from active_call.call.options import merged
 from active_call.call.routing import Playbooks
@@ -44,6 +44,8 @@ class ApiServices:
     health: Callable[[], dict[str, Any]]
     version: str
     token: str | None = None
+    explain: Callable[[dict[str, str]], dict[str, Any]] | None = None
+    """What would happen to a call like that; raises ValueError for a question that makes no sense."""
 
 
 def create_app(services: ApiServices) -> FastAPI:
@@ -55,9 +57,11 @@ def create_app(services: ApiServices) -> FastAPI:
 
     @app.exception_handler(ActiveCallError)
     async def explain(_: Request, error: ActiveCallError) -> JSONResponse:
-        status = 503 if isinstance(error, NoRoom) else 400
-        headers = {"Retry-After": "5"} if status == 503 else None
-        return JSONResponse({"error": str(error), "code": error.code}, status_code=status, headers=headers)
+        if isinstance(error, NoRoom | LimitReached):
+            wait_s = error.retry_after_s if isinstance(error, LimitReached) else 5
+            body = {"error": str(error), "code": error.rule if isinstance(error, LimitReached) else error.code}
+            return JSONResponse(body, status_code=503, headers={"Retry-After": str(wait_s)})
+        return JSONResponse({"error": str(error), "code": error.code}, status_code=400)
 
     return app
 
@@ -115,6 +119,16 @@ def _call_routes(services: ApiServices) -> APIRouter:
             return {"status": "not_found", "id": session_id}
         session.post(decoded.value)
         return {"status": "sent", "id": session_id}
+
+    @router.get("/api/explain", summary="What would happen to a call from an address: the rule, the trunk, the answer")
+    async def explain(ip: str, transport: str = "udp", to: str = "", caller: str = "", user_agent: str = "") -> dict[str, Any]:
+        if services.explain is None:
+            raise HTTPException(404, "nothing is explained here")
+        question = {"ip": ip, "transport": transport, "to": to, "caller": caller, "user_agent": user_agent}
+        try:
+            return services.explain(question)
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
 
     @router.get("/events/{session_id}", summary="A call's events as they happen (server-sent events)")
     async def watch(session_id: str) -> StreamingResponse:

@@ -9,6 +9,17 @@ class ActiveCallError(Exception):
     code = "error"
 
 
+class LimitReached(ActiveCallError):
+    """A limit that was set keeps this from happening now. `rule` is its stable word, `retry_after_s` when it may be tried again."""
+
+    code = "limit_reached"
+
+    def __init__(self, reason: str, *, rule: str, retry_after_s: int) -> None:
+        self.rule = rule
+        self.retry_after_s = retry_after_s
+        super().__init__(reason)
+
+
 class ParseError(ActiveCallError):
     """The peer's bytes are not what the grammar says. A parser raises this and nothing else.
 

@@ -35,15 +35,26 @@ class Placing(Protocol):
 class Directory:
     """All live calls of this process. `has_room` is asked before each new one."""
 
-    def __init__(self, services: CallServices, router: Router | None, placing: Placing, has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        services: CallServices,
+        router: Router | None,
+        placing: Placing,
+        has_room: Callable[[], bool],
+        *,
+        max_calls: int | None = None,
+    ) -> None:
         self._services = services
         self._router = router
         self._placing = placing
         self._has_room = has_room
+        self._max_calls = max_calls
         self._sessions: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.on_new_session: Callable[[Session], object] = lambda _: None
         """Told of each session before it runs."""
+        self.on_refused: Callable[[str], object] = lambda _: None
+        """Told of each inbound call that is refused, by `full` or `draining`."""
         self.is_draining = False
         self.n_calls_total = 0
 
@@ -53,7 +64,8 @@ class Directory:
 
     @property
     def is_accepting(self) -> bool:
-        return not self.is_draining and self._has_room()
+        is_full = self._max_calls is not None and len(self._sessions) >= self._max_calls
+        return not self.is_draining and not is_full and self._has_room()
 
     def find(self, session_id: str) -> Session | None:
         """The live call of that session id or, failing that, of that protocol's own id (SIP Call-ID)."""
@@ -67,7 +79,9 @@ class Directory:
     def handle_incoming(self, leg: Leg) -> None:
         """A new inbound call; refused with 503 where there is no room."""
         if not self.is_accepting:
-            log.warning("call refused", extra={"why": "draining" if self.is_draining else "full", "call_id": leg.call_id})
+            why = "draining" if self.is_draining else "full"
+            log.warning("call refused", extra={"why": why, "call_id": leg.call_id})
+            self.on_refused(why)
             leg.attach(lambda _: None)
             leg.reject(503, "Draining" if self.is_draining else "No room for more calls")
             return

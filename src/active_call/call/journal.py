@@ -119,6 +119,7 @@ class Journal:
             hangup_by=facts.ended_by,
             sip_code=facts.sip_code,
             playbook=facts.playbook,
+            trunk=facts.trunk,
             variables=facts.variables,
             turns=tuple(self._turns),
             events=tuple(self._events),

@@ -25,6 +25,8 @@ class Leg(Protocol):
     """The protocol's own id of the call (SIP Call-ID), for records."""
     headers: Mapping[str, str]
     """What came with the invitation; empty for calls that we place until they are answered."""
+    trunk: str
+    """The name of the trunk that the call belongs to; empty where it belongs to none."""
     offer: str
     """The session description offered to us; empty where there is none."""
 

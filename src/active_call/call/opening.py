@@ -19,6 +19,7 @@ from active_call.call.routing import Accepted, Decision, IncomingCall, LeftOpen,
 from active_call.call.state import Phase
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
+from active_call.legs.identity import identity_of
 from active_call.providers.base import Responder
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ class Opening:
             offer=session.leg.offer,
             created_at=session.facts.started_at,
             variables=session.facts.variables,
+            trunk=session.facts.trunk,
             playbooks=session.services.playbooks,
         )
         try:
@@ -228,7 +230,10 @@ class Opening:
             "caller": facts.caller,
             "callee": facts.callee,
             "start_time": facts.started_at.isoformat(),
+            "trunk": facts.trunk,
         }
+        if facts.direction == "inbound":
+            built_in |= identity_of(session.leg.headers)
         agent = Dialogue(playbook, {**built_in, **facts.variables}, session.leg.headers)
         ports = BrainPorts(
             perform=session.perform,

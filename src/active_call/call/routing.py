@@ -42,6 +42,9 @@ class Refused:
     reason: str
 
 
+NO_PLAYBOOK = Refused(404, "No playbook for this call")
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOpen:
     """Nobody has decided yet: an `accept` or `reject` command will."""
@@ -63,6 +66,7 @@ class IncomingCall:
     created_at: datetime
     variables: Mapping[str, Any]
     playbooks: Playbooks
+    trunk: str = ""
 
     def accept(
         self, playbook: str = "", *, content: str = "", variables: Mapping[str, Any] | None = None, option: CallOption | None = None
@@ -117,9 +121,9 @@ class Rule:
     caller: re.Pattern[str] | None = None
     callee: re.Pattern[str] | None = None
 
-    def matches(self, call: IncomingCall) -> bool:
-        return (self.caller is None or self.caller.search(call.caller) is not None) and (
-            self.callee is None or self.callee.search(call.callee) is not None
+    def matches(self, caller: str, callee: str) -> bool:
+        return (self.caller is None or self.caller.search(caller) is not None) and (
+            self.callee is None or self.callee.search(callee) is not None
         )
 
 
@@ -130,9 +134,16 @@ class PlaybookRouter:
     rules: Sequence[Rule]
     default: str | None
 
+    def choose(self, caller: str, callee: str) -> tuple[str | None, int | None]:
+        """The playbook that takes a call, and the number of the rule that says so, from 0; None where no rule does."""
+        for index, rule in enumerate(self.rules):
+            if rule.matches(caller, callee):
+                return rule.playbook, index
+        return self.default, None
+
     async def route(self, call: IncomingCall) -> Decision:
-        name = next((rule.playbook for rule in self.rules if rule.matches(call)), self.default)
-        return call.accept(name) if name else Refused(404, "No playbook for this call")
+        name, _ = self.choose(call.caller, call.callee)
+        return call.accept(name) if name else NO_PLAYBOOK
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +187,7 @@ def _invitation(call: IncomingCall) -> dict[str, Any]:
         "offer": call.offer,
         "session_id": call.session_id,
         "call_id": call.call_id,
+        "trunk": call.trunk,
         "from_tag": variables.pop("from_tag", ""),
         "to_tag": variables.pop("to_tag", ""),
         "vars": variables,

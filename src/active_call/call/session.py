@@ -113,6 +113,7 @@ class Session:
             caller=leg.caller,
             callee=leg.callee,
             call_id=leg.call_id,
+            trunk=leg.trunk,
             started_at=self._clock.utc_now(),
             variables=dict(variables or {}),
         )

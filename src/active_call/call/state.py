@@ -44,6 +44,8 @@ class CallFacts:
     sip_code: int | None = None
     error: str = ""
     playbook: str = ""
+    trunk: str = ""
+    """The trunk that it came by or goes by; empty where it is none of ours."""
     variables: dict[str, Any] = field(default_factory=dict)
 
     def reach(self, phase: Phase, at: datetime) -> bool:

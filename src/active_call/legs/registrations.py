@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from active_call.legs.dialling import with_realms
 from active_call.sip import events as sip
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _spec_of(account: Account, local_host: str) -> sip.RegistrationSpec:
         name=account.label,
         registrar_uri=f"sip:{host}{rest}",
         aor_uri=f"sip:{account.username}@{host}",
-        credentials=(account.credentials,),
+        credentials=with_realms(account.credentials, account.host),
         expires_s=account.expires_s,
         proxy=account.proxy,
         local_host=local_host,

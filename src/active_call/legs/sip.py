@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from active_call.base.errors import ActiveCallError, ParseError
+from active_call.base.errors import LimitReached, ParseError
 from active_call.base.world import World
 from active_call.contract.options import CallOption
-from active_call.legs.sip_leg import SipLeg
+from active_call.legs.dialling import DialPlan, Invitation
+from active_call.legs.identity import caller_of, plain_uri
+from active_call.legs.refusals import Refusals
+from active_call.legs.sip_leg import SipLeg, warning_header
 from active_call.legs.sip_media import LegMedia, MediaSettings
+from active_call.legs.trunks import TrunkPolicy, Turn
 from active_call.media.client import MediaPool
 from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
 from active_call.net.resolver import Resolver
 from active_call.sdp.description import parse_description
+from active_call.sdp.negotiation import SrtpPolicy
+from active_call.sdp.protection import protection_refusal
 from active_call.sip import events as sip
+from active_call.sip.admission import RULES
 from active_call.sip.endpoint import Endpoint
-from active_call.sip.headers import parse_name_addr
 from active_call.sip.uri import Uri, parse_uri
 
 log = logging.getLogger("active_call.sip")
@@ -41,13 +47,8 @@ class SipSettings:
     """How this server places and answers SIP calls. `external_ip` None: the local address towards each peer."""
 
     external_ip: str | None
-    enable_srtp: bool
     media: MediaSettings
-    credentials: tuple[tuple[str, sip.Credentials], ...] = ()
-    """Host of a registrar or trunk, and the credentials for calls through it."""
-    has_tls: bool = True
-    allowed: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Source ranges of the trunks; where there are any, an INVITE from elsewhere is refused."""
+    dial_plan: DialPlan
 
 
 class SipGateway:
@@ -60,8 +61,13 @@ class SipGateway:
         self._world = world
         self._resolver = resolver
         self._driver: Driver | None = None
+        self.refusals = Refusals(world.clock)
+        self._n_waiting: Counter[str] = Counter()
+        """By trunk: calls that are to be placed, and whose INVITE has not left."""
         self._on_incoming: Callable[[SipLeg], None] = lambda leg: leg.reject(503, "Not ready")
         self._on_registration: Callable[[sip.RegistrationChanged], None] = lambda _: None
+        self.on_outside_answer: Callable[[sip.RequestCompleted], object] = lambda _: None
+        """Told of each answer to a request of ours outside of calls."""
         self._legs: dict[sip.CallHandle, SipLeg] = {}
 
     def connect(
@@ -90,10 +96,16 @@ class SipGateway:
                 case sip.RegistrationChanged():
                     self._on_registration(event)
                 case sip.MessageDropped(flow, why, detail):
-                    log.info("message dropped", extra={"why": why, "detail": detail, "peer": f"{flow.remote.host}:{flow.remote.port}"})
+                    self.refusals.note_dropped(why, flow.remote.host, detail=detail, port=flow.remote.port)
+                case sip.RequestRefused(flow, method, rule, code, trunk, detail, user_agent, call_id):
+                    self._note_refused(
+                        flow, rule, code=code or "none", method=method, trunk=trunk, detail=detail, user_agent=user_agent, call_id=call_id
+                    )
                 case sip.PublicAddressSeen(transport, address, peer):
                     fields = {"transport": transport, "address": address.host, "port": address.port or "", "peer": peer.host}
                     log.info("public address learnt from a response", extra=fields)
+                case sip.RequestCompleted(call=None):
+                    self.on_outside_answer(event)
                 case _:
                     leg = self._legs.get(event.call) if event.call is not None else None
                     if leg is not None:
@@ -108,57 +120,58 @@ class SipGateway:
     # -- inbound
 
     def _incoming(self, event: sip.IncomingCall) -> None:
-        if not self._is_allowed(event.flow.remote.host):
-            log.warning("call refused", extra={"why": "no trunk allows this address", "peer": event.flow.remote.host})
-            self.run(lambda endpoint, now: endpoint.reject(event.call, 403, "Forbidden", now))
+        trunk = self.settings.dial_plan.trunks.named(event.trunk)
+        refusal = protection_refusal(event.sdp, trunk.srtp) if trunk is not None and event.sdp is not None else ""
+        if trunk is not None and refusal:
+            self._refuse_protection(event, trunk, refusal)
             return
         leg = SipLeg(
             self,
-            self._sound(self.own_address_for(_address_to_face(event))),
-            caller=_plain_uri(event.request.headers.get("From") or ""),
-            callee=_plain_uri(event.request.headers.get("To") or ""),
+            self._sound(self.own_address_for(_address_to_face(event)), trunk),
+            caller=caller_of(event.request),
+            callee=plain_uri(event.request.headers.get("To") or ""),
             incoming=event,
+            trunk=trunk,
         )
         self.adopt(event.call, leg)
         self._on_incoming(leg)
 
-    def _is_allowed(self, host: str) -> bool:
-        allowed = self.settings.allowed
-        return not allowed or any(ip_address(host) in network for network in allowed)
+    def _refuse_protection(self, event: sip.IncomingCall, trunk: TrunkPolicy, refusal: str) -> None:
+        """The trunk's choice about SRTP and the offer do not go together: nobody needs to be asked, and no port is taken."""
+        rule = "srtp_off" if trunk.srtp is SrtpPolicy.OFF else "srtp_required"
+        self._note_refused(event.flow, rule, code=488, trunk=trunk.name, call_id=event.request.call_id, detail=refusal)
+        headers = (warning_header(refusal),)
+        self.run(lambda endpoint, now: endpoint.reject(event.call, 488, "Not Acceptable Here", now, headers=headers))
+
+    def _note_refused(self, flow: sip.Flow, rule: str, **fields: object) -> None:
+        self.refusals.note_refused(rule, flow.remote.host, because=RULES.get(rule, ""), transport=flow.transport, **fields)
 
     # -- outbound
 
     def new_leg(self, option: CallOption) -> SipLeg:
-        """A leg that will dial `option.callee`. Raises ActiveCallError when that is no SIP address."""
-        callee = option.callee or ""
-        uri = _callee_uri(callee)
-        return SipLeg(self, self._sound(self.own_address_for(uri.host)), caller=option.caller or "", callee=callee)
+        """A leg that will dial `option.callee`. Raises ActiveCallError when that is no SIP address, LimitReached when its trunk is full."""
+        plan = self.settings.dial_plan
+        uri = plan.callee_uri(option.callee or "")
+        trunk = plan.trunk_for(uri)
+        turn = None if trunk is None else self._take_turn(trunk)
+        caller = option.caller or (trunk.caller if trunk is not None else "")
+        return SipLeg(self, self._sound(self.own_address_for(uri.host), trunk), caller=caller, callee=str(uri), trunk=trunk, turn=turn)
 
-    async def invitation(self, leg: SipLeg, option: CallOption) -> tuple[sip.OutboundInvite, bool]:
-        """The INVITE for `option`, still without its session description, and whether the sound is to be encrypted."""
-        chosen = option.sip
-        uri = _callee_uri(option.callee or "")
-        srtp = self.settings.enable_srtp
-        if chosen is not None and chosen.enable_srtp is not None:
-            srtp = chosen.enable_srtp
-        credentials = tuple(entry for host, entry in self.settings.credentials if _is_under(uri.host, host))
-        if chosen is not None and chosen.username:
-            credentials = (sip.Credentials(chosen.username, chosen.password or "", chosen.realm), *credentials)
-        user = credentials[0].username if credentials else "active-call"
-        transport = uri.transport or ("tls" if uri.scheme == "sips" or (srtp and self.settings.has_tls) else None)
-        local_host = self.own_address_for(await self._address_of(uri, transport or "udp"))
+    def _take_turn(self, trunk: TrunkPolicy) -> Turn:
+        n_calls = self.endpoint.n_calls_by_trunk.get(trunk.name, 0) + self._n_waiting[trunk.name]
+        try:
+            at = self.settings.dial_plan.trunks.turn(trunk, self._world.clock.now(), n_calls)
+        except LimitReached as busy:
+            self.refusals.note_refused(busy.rule, "ourselves", because=RULES[busy.rule], trunk=trunk.name, code=503, detail=str(busy))
+            raise
+        return Turn(self._n_waiting, trunk.name, at, self._world.clock)
+
+    async def invitation(self, leg: SipLeg, option: CallOption) -> Invitation:
+        """The INVITE for the call of `leg`, still without its session description, and whether the sound is to be encrypted."""
+        uri, plan = parse_uri(leg.callee), self.settings.dial_plan
+        local_host = self.own_address_for(await self._address_of(uri, plan.transport(uri, option) or "udp"))
         leg.speak_from(local_host)
-        invite = sip.OutboundInvite(
-            to_uri=str(uri),
-            from_uri=_caller_uri(option.caller, user, uri, local_host),
-            sdp=None,
-            headers=tuple((chosen.headers if chosen else {}).items()),
-            credentials=credentials,
-            ring_timeout_s=float(option.handshake_timeout or 60),
-            transport=transport,  # type: ignore[arg-type]
-            local_host=local_host,
-        )
-        return invite, srtp
+        return plan.invitation(leg.callee, option, local_host)
 
     async def _address_of(self, uri: Uri, transport: str) -> str:
         """Some address of the callee's host, to learn which of our own it will see."""
@@ -178,31 +191,11 @@ class SipGateway:
         bound = self.settings.media.bind_ip
         return local_address_towards(remote_host) if is_wildcard(bound) else bound
 
-    def _sound(self, public_ip: str) -> LegMedia:
-        return LegMedia(self._pool, self.settings.media, self._world.randomness, public_ip=public_ip)
-
-
-def _callee_uri(callee: str) -> Uri:
-    if not callee:
-        raise ActiveCallError("callee: missing; expected a SIP address such as sip:+15551234567@example.com")
-    text = callee if ":" in callee.partition("@")[0] else f"sip:{callee}"
-    try:
-        uri = parse_uri(text)
-    except ParseError as error:
-        raise ActiveCallError(f"callee: {error}") from error
-    if uri.scheme not in ("sip", "sips") or not uri.host:
-        raise ActiveCallError(f"callee: {callee!r} is no SIP address; expected sip:user@host")
-    return uri
-
-
-def _caller_uri(caller: str | None, user: str, callee: Uri, local_host: str) -> str:
-    """Our From: a full URI as given; a number at the callee's host, where trunks expect it; else the account's user."""
-    if caller and ":" in caller:
-        return caller
-    if caller and "@" in caller:
-        return f"sip:{caller}"
-    host = callee.host if not is_ip(callee.host) else local_host
-    return f"sip:{caller or user}@{f'[{host}]' if ':' in host else host}"
+    def _sound(self, public_ip: str, trunk: TrunkPolicy | None) -> LegMedia:
+        media = self.settings.media
+        if trunk is not None:
+            media = replace(media, codecs=trunk.codecs or media.codecs, srtp=trunk.srtp or media.srtp)
+        return LegMedia(self._pool, media, self._world.randomness, public_ip=public_ip)
 
 
 def _address_to_face(event: sip.IncomingCall) -> str:
@@ -217,17 +210,3 @@ def _address_to_face(event: sip.IncomingCall) -> str:
     if not offered or any((":" in address) == (":" in caller) for address in offered):
         return caller
     return offered[0]
-
-
-def _is_under(host: str, realm_host: str) -> bool:
-    return host.lower() == realm_host.lower() or host.lower().endswith("." + realm_host.lower())
-
-
-def _plain_uri(header: str) -> str:
-    """The URI of a From or To header, without tags and parameters; the raw text where it cannot be read."""
-    try:
-        uri = parse_name_addr(header).uri
-    except ParseError:
-        return header
-    user = f"{uri.user}@" if uri.user else ""
-    return f"{uri.scheme}:{user}{uri.host}"

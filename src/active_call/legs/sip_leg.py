@@ -28,17 +28,19 @@ from active_call.legs.events import (
     LegTransferProgress,
     LegTransferRequested,
 )
+from active_call.legs.identity import header_map
 from active_call.legs.sip_digits import RELAY_TYPE, read_digit, write_digit
 from active_call.legs.sip_hold import Holding
 from active_call.legs.sip_media import LegMedia as LegSound
 from active_call.media.client import MediaStream, StreamLost
 from active_call.media.link import Report
-from active_call.sdp.negotiation import Direction, NegotiationError
+from active_call.sdp.negotiation import Direction, NegotiationError, SrtpPolicy
 from active_call.sip import events as sip
 from active_call.sip.message import Request, Response
 
 if TYPE_CHECKING:
     from active_call.legs.sip import SipGateway
+    from active_call.legs.trunks import TrunkPolicy, Turn
 
 RETRY_AFTER_S = 5
 """What a caller is told who finds us full: calls end all the time."""
@@ -51,10 +53,23 @@ class SipLeg:
 
     kind = "sip"
 
-    def __init__(self, gateway: SipGateway, sound: LegSound, *, caller: str, callee: str, incoming: sip.IncomingCall | None = None) -> None:
+    def __init__(
+        self,
+        gateway: SipGateway,
+        sound: LegSound,
+        *,
+        caller: str,
+        callee: str,
+        incoming: sip.IncomingCall | None = None,
+        trunk: TrunkPolicy | None = None,
+        turn: Turn | None = None,
+    ) -> None:
         self._gateway = gateway
         self._sound = sound
         self._incoming = incoming
+        self._policy = trunk
+        self._turn = turn
+        self._plain_instead: sip.OutboundInvite | None = None
         self._sink: Callable[[LegEvent], None] = lambda _: None
         self._srtp = False
         self._answered = False
@@ -70,8 +85,9 @@ class SipLeg:
         self.handle_name: sip.CallHandle | None = incoming.call if incoming else None
         self.caller = caller
         self.callee = callee
+        self.trunk = trunk.name if trunk is not None else ""
         self.call_id = incoming.request.call_id if incoming else ""
-        self.headers: Mapping[str, str] = _header_map(incoming.request) if incoming else {}
+        self.headers: Mapping[str, str] = header_map(incoming.request) if incoming else {}
         self._allowed = _allowed_by(incoming.request) if incoming else frozenset[str]()
         self.offer = _text(incoming.sdp) if incoming else ""
 
@@ -133,9 +149,9 @@ class SipLeg:
         if self._incoming is None or self._ended:
             raise LocalProtocolError("the call is over already" if self._ended else "only an inbound call can be accepted")
         await self.open_media()
-        wants_srtp = option.sip.enable_srtp if option.sip and option.sip.enable_srtp is not None else self._gateway.settings.enable_srtp
         try:
-            answer = self._sound.answer(self._incoming.sdp) if self._incoming.sdp else self._sound.offer(srtp=wants_srtp)
+            offers_srtp = self._offers_srtp(option, self._incoming.flow.transport)
+            answer = self._sound.answer(self._incoming.sdp) if self._incoming.sdp else self._sound.offer(srtp=offers_srtp)
         except (NegotiationError, ParseError) as error:
             code, reason = (488, "Not Acceptable Here") if isinstance(error, NegotiationError) else (400, "Bad session description")
             self._refuse(code, reason, cause="no_media", warning=str(error))
@@ -147,17 +163,49 @@ class SipLeg:
         await asyncio.sleep(READY_WITHOUT_ACK_S)
         self._become_ready()
 
+    def _offers_srtp(self, option: CallOption, transport: str) -> bool:
+        """Whether our offer to a caller that made none is encrypted; where either would do, keys go by an encrypted transport only."""
+        if option.sip is not None and option.sip.enable_srtp is not None:
+            return option.sip.enable_srtp
+        policy = self._policy.srtp if self._policy is not None else None
+        if policy is None:
+            return self._gateway.settings.dial_plan.enable_srtp
+        return policy is SrtpPolicy.REQUIRED or (policy is SrtpPolicy.PREFERRED and transport in ("tls", "wss"))
+
     async def dial(self, option: CallOption, *, call_id: str = "") -> None:
         stream = await self.open_media()
         assert stream.port  # noqa: S101
-        invite, self._srtp = await self._gateway.invitation(self, option)
-        invite = replace(invite, sdp=self._sound.offer(srtp=self._srtp), call_id=call_id or None)
+        invitation = await self._gateway.invitation(self, option)
+        if self._turn is not None:
+            await asyncio.sleep(self._turn.wait_s())
         if self._ended:
             raise LocalProtocolError("the call was ended before it was placed")
+        self._plain_instead = invitation.invite if invitation.may_fall_back else None
+        self._sound.start_over(invitation.takes)
+        self._invite(replace(invitation.invite, call_id=call_id or None), srtp=invitation.srtp)
+
+    def _invite(self, invite: sip.OutboundInvite, *, srtp: bool) -> None:
+        self._srtp = srtp
+        invite = replace(invite, sdp=self._sound.offer(srtp=srtp))
         handle = self._gateway.run(lambda endpoint, now: endpoint.invite(invite, now))
+        if self._turn is not None:
+            self._turn.settle()
         self.handle_name = handle
         self._gateway.adopt(handle, self)
         self.call_id = self._gateway.endpoint.dialog_info(handle).call_id
+
+    def _falls_back(self, event: sip.CallEnded) -> bool:
+        """A trunk that would rather have SRTP but takes plain RTP: its 488 is answered by one plain offer."""
+        invite, self._plain_instead = self._plain_instead, None
+        if invite is None or self._answered or (event.cause, event.code) != ("rejected", 488) or self._why_ended is not None:
+            return False
+        self._gateway.forget(event.call)
+        self._sound.start_over()
+        try:
+            self._invite(invite, srtp=False)
+        except LocalProtocolError:
+            return False
+        return True
 
     def reject(self, code: int, reason: str) -> None:
         self._refuse(code, reason, cause="rejected")
@@ -166,7 +214,7 @@ class SipLeg:
         if self._ended:
             return
         self._why_ended = ("system", cause, warning or reason)
-        headers: tuple[tuple[str, str], ...] = (("Warning", f'399 active-call "{_quoted(warning)}"'),) if warning else ()
+        headers: tuple[tuple[str, str], ...] = (warning_header(warning),) if warning else ()
         if code == 503:
             headers += (("Retry-After", str(RETRY_AFTER_S)),)
         self._gateway.run(lambda endpoint, now: endpoint.reject(self._call, code, reason, now, headers=headers))
@@ -216,6 +264,8 @@ class SipLeg:
         self._gateway.run(lambda endpoint, now: endpoint.offer(self._call, offer, now))
 
     async def release(self) -> dict[str, float]:
+        if self._turn is not None:
+            self._turn.settle()
         return await self._sound.close()
 
     def _request(self, method: str, body: bytes, content_type: str, headers: Mapping[str, str]) -> None:
@@ -259,7 +309,8 @@ class SipLeg:
             case sip.RequestReceived(token=token, request=request):
                 self._requested(token, request)
             case sip.CallEnded():
-                self._ended_by_endpoint(event)
+                if not self._falls_back(event):
+                    self._ended_by_endpoint(event)
             case _:
                 pass
 
@@ -287,7 +338,7 @@ class SipLeg:
             self._sink(LegRinging(early_media=early, code=response.code))
 
     def _answered_by_peer(self, response: Response, sdp: bytes | None) -> None:
-        self.headers = _header_map(response)
+        self.headers = header_map(response)
         self._allowed = _allowed_by(response)
         if sdp is None and self._sound.agreement is None:
             self.hang_up(headers={}, by="system", cause="no_media", reason="the answer has no session description")
@@ -344,12 +395,14 @@ class SipLeg:
         by, cause, reason = self._why_ended or (peer if event.cause in PEER_CAUSES else "system", event.cause, event.reason)
         if event.message is not None and not reason:
             reason = event.message.headers.get("Reason") or ""
-        headers = _header_map(event.message) if event.message is not None else {}
+        headers = header_map(event.message) if event.message is not None else {}
         self._end(LegEnded(by=by, cause=cause, code=event.code, reason=reason, headers=headers))
 
     def _end(self, event: LegEnded) -> None:
         if not self._ended:
             self._ended = True
+            if self._turn is not None:
+                self._turn.settle()
             if self.handle_name is not None:
                 self._gateway.forget(self.handle_name)
             self._sink(event)
@@ -359,14 +412,6 @@ class SipLeg:
 
 
 PEER_CAUSES = frozenset({"remote_bye", "cancelled", "rejected"})
-
-
-def _header_map(message: Request | Response) -> dict[str, str]:
-    """All headers by name, the first of each."""
-    result: dict[str, str] = {}
-    for name, value in message.headers.items():
-        result.setdefault(name, value)
-    return result
 
 
 def _allowed_by(message: Request | Response) -> frozenset[str]:
@@ -385,5 +430,9 @@ def _text(sdp: bytes | None) -> str:
     return sdp.decode("utf-8", "replace") if sdp else ""
 
 
-def _quoted(text: str) -> str:
-    return text.replace("\\", "").replace('"', "'").replace("\r", " ").replace("\n", " ")
+def warning_header(text: str) -> tuple[str, str]:
+    """The Warning that says to people why a call is refused (RFC 3261 §20.43)."""
+    return "Warning", f'399 active-call "{text.translate(_UNQUOTED)}"'
+
+
+_UNQUOTED = str.maketrans({"\\": None, '"': "'", "\r": " ", "\n": " "})

@@ -6,7 +6,7 @@ Descriptions of the peer enter, descriptions of ours leave, and the stream is se
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from active_call.base.world import Randomness
 from active_call.codec import table as codecs
@@ -15,7 +15,16 @@ from active_call.media.link import Report
 from active_call.rtp.srtp import new_key
 from active_call.sdp.codecs import TELEPHONE_EVENT
 from active_call.sdp.crypto import DEFAULT_OFFER, SUITES
-from active_call.sdp.negotiation import Agreement, CryptoKey, Direction, LocalMedia, accept_answer, build_offer, negotiate_answer
+from active_call.sdp.negotiation import (
+    Agreement,
+    CryptoKey,
+    Direction,
+    LocalMedia,
+    SrtpPolicy,
+    accept_answer,
+    build_offer,
+    negotiate_answer,
+)
 
 _NAMES = {TELEPHONE_EVENT: codecs.TELEPHONE_EVENT.name}
 """Of SDP and of the media plane, where they differ."""
@@ -28,6 +37,8 @@ class MediaSettings:
     bind_ip: str
     codecs: tuple[str, ...]
     latching: bool = True
+    srtp: SrtpPolicy = SrtpPolicy.PREFERRED
+    """What offers are taken; whether ours is encrypted is said with each."""
     rtp_timeout_s: float = 20.0
     srtp_suites: tuple[str, ...] | None = None
     """Offered in this order, and no others answered. None: the two that every trunk knows are offered, all that we have are answered."""
@@ -121,6 +132,12 @@ class LegMedia:
         if self._before_offer is not None:
             (self._version, self._described), self._before_offer = self._before_offer, None
 
+    def start_over(self, srtp: SrtpPolicy | None = None) -> None:
+        """Forget what was offered, for another call in place of one that was refused; `srtp` is what is taken from now on."""
+        self._described, self._offer, self._before_offer, self._keys, self.agreement = b"", None, None, (), None
+        if srtp is not None:
+            self._settings = replace(self._settings, srtp=srtp)
+
     def accept(self, answer: bytes) -> None:
         """The answer to our last offer. Raises NegotiationError or ParseError."""
         if self._offer is None:
@@ -149,8 +166,9 @@ class LegMedia:
 
     def _local(self) -> LocalMedia:
         assert self.stream is not None  # noqa: S101 (open comes first)
-        suites = self._settings.srtp_suites or SUITES
-        return LocalMedia(ip=self.public_ip, port=self.stream.port, codecs=self._settings.codecs, suites=suites, rtcp_mux=True)
+        chosen = self._settings
+        suites = chosen.srtp_suites or SUITES
+        return LocalMedia(self.public_ip, self.stream.port, chosen.codecs, srtp=chosen.srtp, suites=suites, rtcp_mux=True)
 
     def _take_description(self, description: bytes) -> None:
         """What we describe now; the version of o= counts changes only, and refused offers make none (RFC 3264 section 8)."""

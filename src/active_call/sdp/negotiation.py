@@ -3,7 +3,7 @@
 Descriptions, our address, codecs and keys enter; descriptions of ours and an `Agreement` leave. It keeps no state and opens nothing: ports,
 keys and the session's id and version come from the caller, who raises the version with every description that differs.
 
-An offer with RTP/SAVP is always answered with SRTP, one with RTP/AVP with plain RTP unless the policy forbids it. Of the codecs the first
+An offer with RTP/SAVP is answered with SRTP, one with RTP/AVP with plain RTP, unless the policy forbids it. Of the codecs the first
 of the offerer's order that we have is taken, and only it and its telephone-event stand in the answer, under the offered numbers.
 """
 
@@ -55,8 +55,8 @@ __all__ = [
 ]
 
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
-_PLAIN = ("RTP/AVP", "RTP/AVPF")
-_SECURE = ("RTP/SAVP", "RTP/SAVPF")
+PLAIN_PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
+SECURE_PROTOCOLS = ("RTP/SAVP", "RTP/SAVPF")
 _SENDING = ("sendrecv", "sendonly")
 _RECEIVING = ("sendrecv", "recvonly")
 DEFAULT_PTIME_MS = 20
@@ -64,7 +64,7 @@ SHORTEST_PTIME_MS, LONGEST_PTIME_MS = 10, 60
 
 
 class SrtpPolicy(StrEnum):
-    """What we think of encryption. `OFF` and `PREFERRED` differ in what the caller offers; `REQUIRED` refuses plain offers."""
+    """What we think of encryption: `REQUIRED` refuses plain offers, `OFF` encrypted ones, `PREFERRED` neither."""
 
     OFF = "off"
     PREFERRED = "preferred"
@@ -266,18 +266,20 @@ def accept_answer(offer: bytes | SessionDescription, answer: bytes | SessionDesc
 def _choose_section(theirs: SessionDescription, local: LocalMedia) -> tuple[int, tuple[Codec, int]]:
     """The audio section to answer, encrypted ones first, and the codec in it."""
     refusals: list[str] = []
-    for protocols in (_SECURE, _PLAIN):
+    for protocols in (SECURE_PROTOCOLS, PLAIN_PROTOCOLS):
         for index, section in enumerate(theirs.media):
             if section.media != "audio" or section.port == 0 or section.protocol not in protocols:
                 continue
             choice = first_common_codec(section, local.codecs)
             if choice is None:
                 refusals.append(f"no common codec: offered {_codec_names(section)}, supported {', '.join(local.codecs)}")
-            elif protocols is _SECURE and first_usable(section.cryptos(), local.suites) is None:
+            elif protocols is SECURE_PROTOCOLS and first_usable(section.cryptos(), local.suites) is None:
                 suites = ", ".join(crypto.suite for crypto in section.cryptos()) or "no usable crypto line"
                 refusals.append(f"no common SRTP suite: offered {suites}, supported {', '.join(local.suites)} without MKI")
-            elif protocols is _PLAIN and local.srtp is SrtpPolicy.REQUIRED:
+            elif protocols is PLAIN_PROTOCOLS and local.srtp is SrtpPolicy.REQUIRED:
                 refusals.append("encrypted media is required: offered RTP/AVP, supported RTP/SAVP")
+            elif protocols is SECURE_PROTOCOLS and local.srtp is SrtpPolicy.OFF:
+                refusals.append("encrypted media is switched off: offered RTP/SAVP, supported RTP/AVP")
             else:
                 return index, choice
     if refusals:
@@ -296,13 +298,15 @@ def _answered_pair(ours: SessionDescription, theirs: SessionDescription) -> tupl
     offered, section = ours.media[index], theirs.media[index]
     if section.port == 0:
         raise NegotiationError("the answer refuses the offered audio")
-    if (section.protocol in _SECURE) != (offered.protocol in _SECURE) or section.protocol not in _SECURE + _PLAIN:
+    if (section.protocol in SECURE_PROTOCOLS) != (
+        offered.protocol in SECURE_PROTOCOLS
+    ) or section.protocol not in SECURE_PROTOCOLS + PLAIN_PROTOCOLS:
         raise NegotiationError(f"the answer changes the protocol: offered {offered.protocol}, answered {section.protocol}")
     return offered, section
 
 
 def _answer_crypto(section: MediaDescription, local: LocalMedia, key_for: Callable[[str], bytes]) -> CryptoAgreement | None:
-    if section.protocol not in _SECURE or (chosen := first_usable(section.cryptos(), local.suites)) is None:
+    if section.protocol not in SECURE_PROTOCOLS or (chosen := first_usable(section.cryptos(), local.suites)) is None:
         return None
     line, receive_key = chosen
     suite = line.suite.upper()
@@ -311,7 +315,7 @@ def _answer_crypto(section: MediaDescription, local: LocalMedia, key_for: Callab
 
 def _accepted_crypto(section: MediaDescription, keys: tuple[CryptoKey, ...]) -> CryptoAgreement | None:
     """The answer's crypto line must carry the tag and suite of a line of ours (RFC 4568 §7.1.3)."""
-    if section.protocol not in _SECURE:
+    if section.protocol not in SECURE_PROTOCOLS:
         return None
     for line in section.cryptos():
         for key in keys:

@@ -18,6 +18,7 @@ from active_call import __version__
 from active_call.base.errors import ActiveCallError
 from active_call.server.config import DEFAULT_FILE, Config, load_config, overrides_from_flags
 from active_call.server.config_file import read_environment
+from active_call.server.doctor import doctor, trunk_app
 
 app = typer.Typer(
     name="active-call",
@@ -28,6 +29,8 @@ app = typer.Typer(
 )
 playbook_app = typer.Typer(help="Work with playbooks.")
 app.add_typer(playbook_app, name="playbook")
+app.add_typer(trunk_app, name="trunk")
+app.command()(doctor)
 out = Console()
 err = Console(stderr=True)
 

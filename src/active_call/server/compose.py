@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
-import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -29,15 +27,16 @@ from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.call.directory import Directory
 from active_call.call.options import choose_speech, merged
-from active_call.call.routing import PlaybookRouter, Playbooks, PythonRouter, Router, Rule, WebhookRouter
+from active_call.call.routing import Playbooks, PythonRouter, Router, WebhookRouter
 from active_call.call.services import CallServices, RecordingPolicy
 from active_call.call.state import CallFacts
-from active_call.codec import libopus
-from active_call.contract.options import AsrOption, CallOption, TtsOption
-from active_call.legs.registrations import Account, Registrations
-from active_call.legs.sip import SipGateway, SipSettings
+from active_call.contract.options import AsrOption, TtsOption
+from active_call.legs.registrations import Registrations
+from active_call.legs.sip import SOMEWHERE_PUBLIC, SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
+from active_call.legs.trunk_watch import TrunkWatch
 from active_call.media.client import MediaPool
+from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.certificates import CertificateFiles, client_context, server_context
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
@@ -45,8 +44,11 @@ from active_call.net.sip_driver import ListenSpec, SipDriver
 from active_call.providers.base import Services
 from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
-from active_call.server.config import Config, find_playbook
+from active_call.server.config import Config, default_option, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.server.explain import Question, explain, playbook_router
+from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, trunk_warnings
+from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import EndpointConfig, Listener
 from active_call.store.audio_cache import AudioCache
@@ -56,7 +58,6 @@ from active_call.store.sounds import SoundLibrary
 
 log = logging.getLogger("active_call.server")
 
-SUPPORTED_CODECS = ("pcmu", "pcma", "g722", *(("opus",) if libopus.is_available() else ()), "l16_16000", "l16_8000")
 CERTIFICATE_CHECK_S = 60.0
 ADMISSION_CHECK_S = 0.25
 
@@ -105,8 +106,9 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
         stack.push_async_callback(sounds.close)
         call_services = _call_services(config, world, engines, http, sink, playbooks, sounds, pool)
-        directory = Directory(call_services, _router(config, http), gateway, pool.has_room)
-        registrations = Registrations(gateway, _accounts(config))
+        directory = Directory(call_services, _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
+        registrations = Registrations(gateway, accounts(config))
+        directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
         gateway.connect(driver, directory.handle_incoming, registrations.handle)
         await _warm(config, playbooks, engines)
         stack.push_async_callback(driver.close)
@@ -119,15 +121,21 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         stack.push_async_callback(registrations.close)
         registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
-        await stack.enter_async_context(_background(_watch_admission(directory, endpoint)))
+        await stack.enter_async_context(_background(_watch_admission(directory, gateway)))
+        watch = TrunkWatch(gateway, list(gateway.settings.dial_plan.trunks))
+        gateway.on_outside_answer = watch.handle
+        await stack.enter_async_context(_background(watch.run()))
+        for warning in trunk_warnings(config, _own_addresses(config, listeners)):
+            log.warning("trunks", extra={"warning": warning})
 
         services = ApiServices(
             directory=directory,
             playbooks=playbooks,
             playbook_folder=_playbook_folder(),
             records=sink,
-            health=lambda: _health(directory, pool, endpoint, registrations) | _connections(driver),
+            health=lambda: _health(directory, pool, gateway, registrations, watch) | _connections(driver),
             version=__version__,
+            explain=lambda question: _explain(config, question, endpoint, world.clock.now()),
             token=config.http_token,
         )
         http_port = await stack.enter_async_context(_http_server(config, services))
@@ -145,17 +153,16 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
             learns_public_address=config.auto_learn_public_address,
         ),
         world.randomness,
+        Door(admission_policy(config)),
     )
     settings = SipSettings(
         external_ip=config.public_ip,
-        enable_srtp=config.enable_srtp,
         media=MediaSettings(
             bind_ip=config.rtp_address,
             codecs=tuple(name for name in config.codecs if name in SUPPORTED_CODECS) or ("pcmu", "pcma"),
             latching=config.enable_rtp_latching,
         ),
-        credentials=tuple((account.host, account.credentials) for account in _accounts(config)),
-        allowed=tuple(ipaddress.ip_network(network) for trunk in config.trunks for network in trunk.allow),
+        dial_plan=dial_plan(config),
     )
     gateway = SipGateway(endpoint, pool, settings, world, resolver)
     driver = SipDriver(
@@ -171,6 +178,17 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
     return endpoint, gateway, driver
 
 
+def _explain(config: Config, question: dict[str, str], endpoint: Endpoint, now: float) -> dict[str, Any]:
+    return explain(config, Question(**question), endpoint.door, now, endpoint.registrars(now)).as_json()
+
+
+def _own_addresses(config: Config, listeners: tuple[Listener, ...]) -> list[str]:
+    """Where we can be reached: what peers are told, and what is bound; for a wildcard, the address that faces the world."""
+    bound = [entry.bound.host for entry in listeners]
+    own = [local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(host) else host for host in bound]
+    return [*([config.public_ip] if config.public_ip else []), *own]
+
+
 def _listen_specs(config: Config) -> list[ListenSpec]:
     public_ip = config.public_ip
     specs = [ListenSpec("udp", config.addr, config.udp_port, public_ip), ListenSpec("tcp", config.addr, config.udp_port, public_ip)]
@@ -181,22 +199,6 @@ def _listen_specs(config: Config) -> list[ListenSpec]:
     if config.wss_port is not None:
         specs.append(ListenSpec("wss", config.addr, config.wss_port, public_ip))
     return specs
-
-
-def _accounts(config: Config) -> tuple[Account, ...]:
-    return tuple(
-        Account(
-            name=account.name,
-            username=account.username,
-            password=account.password,
-            realm=account.realm,
-            server=account.server,
-            expires_s=account.expires,
-            proxy=account.proxy,
-            registers=account.register_,
-        )
-        for account in config.registrations
-    )
 
 
 def _certificate(config: Config) -> CertificateFiles | None:
@@ -229,11 +231,7 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
         case None:
             return None
         case PlaybookHandler() as handler:
-            rules = [
-                Rule(rule.playbook, rule.caller and re.compile(rule.caller), rule.callee and re.compile(rule.callee))  # type: ignore[arg-type]
-                for rule in handler.rules
-            ]
-            return PlaybookRouter(rules, handler.default)
+            return playbook_router(handler)
         case WebhookHandler() as handler:
             return WebhookRouter(handler.all_urls, handler.method, handler.headers, http)
         case handler:
@@ -249,22 +247,8 @@ async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
     for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
         if name:
             book = playbooks.load(name)
-            choice = choose_speech(merged(book.option, _default_option(config)), book)
+            choice = choose_speech(merged(book.option, default_option(config)), book)
             await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []))
-
-
-def _default_option(config: Config) -> CallOption:
-    return CallOption(
-        denoise=config.denoise,
-        ambiance=config.ambiance,
-        vad=config.vad,
-        agc=config.agc,
-        asr=config.asr,
-        tts=config.tts,
-        eou=config.eou,
-        realtime=config.realtime,
-        ringback_detection=config.ringback_detection,
-    )
 
 
 def _call_services(
@@ -301,7 +285,7 @@ def _call_services(
         records=sink,
         playbooks=playbooks,
         recording=recording,
-        defaults=_default_option(config),
+        defaults=default_option(config),
         accept_timeout_s=config.accept_timeout,
         sounds=sounds,
         join=pool.join,
@@ -319,7 +303,8 @@ def _playbook_folder() -> Path:
     return folder if folder.is_dir() else Path("playbooks")
 
 
-def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint, registrations: Registrations) -> dict[str, Any]:
+def _health(directory: Directory, pool: MediaPool, gateway: SipGateway, registrations: Registrations, watch: TrunkWatch) -> dict[str, Any]:
+    endpoint = gateway.endpoint
     media = [
         {
             "index": worker.index,
@@ -340,6 +325,12 @@ def _health(directory: Directory, pool: MediaPool, endpoint: Endpoint, registrat
         "calls_total": directory.n_calls_total,
         "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
         "registrations": registrations.states,
+        "trunks": {
+            trunk.name: {"calls": endpoint.n_calls_by_trunk.get(trunk.name, 0), "state": watch.states.get(trunk.name, "not watched")}
+            for trunk in gateway.settings.dial_plan.trunks
+        },
+        "refusals": dict(gateway.refusals.refused),
+        "dropped": dict(gateway.refusals.dropped),
         "media": media,
     }
 
@@ -393,8 +384,9 @@ async def _watch_certificate(driver: SipDriver) -> None:
         driver.reload_certificate()
 
 
-async def _watch_admission(directory: Directory, endpoint: Endpoint) -> None:
+async def _watch_admission(directory: Directory, gateway: SipGateway) -> None:
     """While the server is full or draining, the endpoint itself refuses new calls and OPTIONS with 503, which costs next to nothing."""
     while True:
-        endpoint.set_accepting(directory.is_accepting)
+        gateway.endpoint.set_accepting(directory.is_accepting)
+        gateway.refusals.flush()
         await asyncio.sleep(ADMISSION_CHECK_S)

@@ -16,8 +16,10 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from active_call import __version__
 from active_call.base.errors import ConfigError
+from active_call.contract.options import CallOption
 from active_call.server import config_sections as sections
 from active_call.server import config_values as values
+from active_call.server import trunk_sections as trunking
 from active_call.server.config_checks import check, parse_host_port
 from active_call.server.config_errors import to_config_error
 from active_call.server.config_file import Document, expand_variables, read_document, read_environment
@@ -85,11 +87,13 @@ class Config(values.Section):
     """The older form of the same; see `registrations`."""
     sip_register_proxy: bool = False
     """Kept for files of the Rust program."""
-    trunks: tuple[sections.Trunk, ...] = ()
-    """Carriers: who may call in, limits, outbound credentials."""
-    trunk_rules: tuple[sections.TrunkRule, ...] = ()
+    trunks: tuple[trunking.Trunk, ...] = ()
+    """Carriers: who may call in, limits, credentials and habits of outbound calls."""
+    admission: trunking.Admission = trunking.Admission()
+    """How strangers are met, and limits over all trunks."""
+    trunk_rules: tuple[trunking.TrunkRule, ...] = ()
     """Rewrites of From, To and Contact of outbound calls; the first match wins."""
-    rewrites: tuple[sections.Rewrite, ...] = ()
+    rewrites: tuple[trunking.Rewrite, ...] = ()
     """Rewrites of the callee before dialling."""
 
     # -- who takes calls
@@ -216,6 +220,21 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None, e
         raise to_config_error(error, document, Config) from error
     check(config, document)
     return config
+
+
+def default_option(config: Config) -> CallOption:
+    """What the config file says for calls that say nothing themselves."""
+    return CallOption(
+        denoise=config.denoise,
+        ambiance=config.ambiance,
+        vad=config.vad,
+        agc=config.agc,
+        asr=config.asr,
+        tts=config.tts,
+        eou=config.eou,
+        realtime=config.realtime,
+        ringback_detection=config.ringback_detection,
+    )
 
 
 def overrides_from_flags(

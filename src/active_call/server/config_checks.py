@@ -42,6 +42,16 @@ def check(config: Config, document: Document) -> None:
     _check_tls(config, document)
     _check_playbooks(config, document)
     _check_recording(config, document)
+    _check_trunks(config, document)
+
+
+def _check_trunks(config: Config, document: Document) -> None:
+    """Names tell trunks apart, in logs and in records."""
+    seen: dict[str, int] = {}
+    for index, trunk in enumerate(config.trunks):
+        first = seen.setdefault(trunk.name, index)
+        if first != index:
+            raise document.error(("trunks", index, "name"), f"there is a trunk {trunk.name!r} already, trunks[{first}]")
 
 
 def _check_recording(config: Config, document: Document) -> None:

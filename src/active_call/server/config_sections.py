@@ -12,8 +12,6 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from active_call.server.config_values import (
-    Cidr,
-    CodecNames,
     Headers,
     HttpUrl,
     NonEmpty,
@@ -23,7 +21,6 @@ from active_call.server.config_values import (
     Regex,
     Secret,
     Section,
-    SipTransport,
     as_list,
 )
 
@@ -54,8 +51,9 @@ class SipRegistration(Section):
     """Host of the registrar and of outbound calls, with an optional port and `;transport=udp|tcp|tls`."""
     realm: str | None = None
     """Digest realm that the password belongs to; without it, any realm the server names."""
-    register_: bool = Field(default=True, alias="register")
-    """False: no REGISTER is sent, the credentials serve outbound calls only (what Twilio trunks want)."""
+    register_: bool | None = Field(default=None, alias="register")
+    """False: no REGISTER is sent, the credentials serve outbound calls only (what Twilio trunks want). Left out: as the profile of the
+    trunk that `server` belongs to has it, else true."""
     expires: Annotated[int, Field(ge=60, le=86400)] = 3600
     """Seconds a registration is asked for."""
     proxy: str | None = None
@@ -103,100 +101,6 @@ class RegisterUser(Section):
             display_name=self.display_name or "",
             disabled=self.disabled,
         )
-
-
-class Trunk(Section):
-    """A carrier: who may call in through it, and how calls are placed through it."""
-
-    name: NonEmpty
-    """How logs, metrics and the API call it."""
-    profile: str | None = None
-    """`twilio`, `telnyx` …: the carrier's published address ranges and habits."""
-    allow: tuple[Cidr, ...] = ()
-    """Source ranges whose INVITEs are accepted. Once any trunk has one, callers outside every list are refused."""
-    server: str | None = None
-    """Host of the carrier for outbound calls; they are matched to the trunk by it."""
-    username: str | None = None
-    """Digest user name for outbound calls."""
-    password: OptionalSecret = None
-    """Digest password for outbound calls."""
-    realm: str | None = None
-    """Digest realm that the password belongs to."""
-    codecs: CodecNames | None = None
-    """Offered on this trunk instead of the general `codecs`."""
-    srtp: Literal["required", "preferred", "off"] | None = None
-    """Encrypted media on this trunk; without it `enable_srtp` decides."""
-    transport: SipTransport | None = None
-    """Transport of outbound calls."""
-    max_calls: Annotated[int, Field(ge=1)] | None = None
-    """Calls at one time."""
-    max_cps: Annotated[float, Field(gt=0)] | None = None
-    """New outbound calls per second."""
-
-
-class UserHost(Section):
-    """The user and host of a URI, as patterns to match or texts to write."""
-
-    user: str | None = None
-    """User part."""
-    host: str | None = None
-    """Host; when rewritten without a port, the port stays."""
-
-
-class UserHostPattern(Section):
-    """Patterns over the parts of a URI; what is absent matches everything."""
-
-    user: Regex | None = None
-    """Regular expression over the user part."""
-    host: Regex | None = None
-    """Regular expression over the host."""
-
-
-class RuleMatch(Section):
-    """The calls a trunk rule applies to."""
-
-    from_: UserHostPattern = Field(default=UserHostPattern(), alias="from")
-    """Patterns over the From URI."""
-    to: UserHostPattern = UserHostPattern()
-    """Patterns over the To URI."""
-
-
-class RuleRewrite(Section):
-    """What a trunk rule writes."""
-
-    from_: UserHost = Field(default=UserHost(), alias="from")
-    """New parts of the From URI."""
-    to: UserHost = UserHost()
-    """New parts of the To and request URI."""
-    contact: UserHost = UserHost()
-    """New parts of the Contact URI."""
-
-
-class RuleBody(Section):
-    """A match and what is done then."""
-
-    match: RuleMatch = RuleMatch()
-    """Without it the rule applies to every call."""
-    rewrite: RuleRewrite = RuleRewrite()
-    """What changes."""
-
-
-class TrunkRule(Section):
-    """One rule over outbound calls; the first that matches is applied."""
-
-    name: str = ""
-    """How logs call it."""
-    rule: RuleBody
-    """Match and rewrite."""
-
-
-class Rewrite(Section):
-    """Rewrites the callee before dialling."""
-
-    match: Regex
-    """Regular expression over the callee."""
-    rewrite: str
-    """Replacement, with `$1` or `\\1` for groups."""
 
 
 # -- handlers ----------------------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ from pydantic_core import PydanticCustomError
 
 from active_call.base.errors import ParseError
 from active_call.contract import options, wire
+from active_call.legs.rewriting import split_host
 from active_call.sip.routing import parse_place
+from active_call.sip.uri import format_host_port
 
 T = TypeVar("T")
 
@@ -81,6 +83,11 @@ def _codecs(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(known)
 
 
+def _host_port(text: str) -> str:
+    """`host[:port]`; an IPv6 address gets its brackets."""
+    return format_host_port(*split_host(text))
+
+
 def _http_url(text: str) -> str:
     if not re.match(r"https?://[^/\s]+", text):
         raise ValueError(f"expected a URL that begins with http:// or https://, found {text!r}")
@@ -135,6 +142,7 @@ def _option_group(cls: type[T]) -> BeforeValidator:
 Regex = Annotated[str, AfterValidator(_regex)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
 BindIp = Annotated[str, AfterValidator(_bind_ip)]
+HostPort = Annotated[str, AfterValidator(_host_port)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Headers = Annotated[dict[str, str], BeforeValidator(_header_map)]
 Seconds = Annotated[float, BeforeValidator(_duration_s), Field(gt=0)]

@@ -14,6 +14,7 @@ from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.server.compose import Running, running
 from active_call.server.config import Config
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.server.trunk_setup import active_trunks
 from active_call.sip.routing import bracketed
 
 SOMEWHERE_PUBLIC = "192.0.2.1"
@@ -59,6 +60,7 @@ def describe(server: Running) -> str:
         f"  HTTP   http://{http_host}:{server.http_port}/  (console; API at /docs{access})",
         f"  media  udp {ports_text}, {len(server.pool.workers)} process(es), SRTP {srtp}",
         f"  calls  {_handler_line(config)}",
+        f"  from   {_callers_line(config)}",
         "At the carrier (Twilio: Elastic SIP Trunking > your trunk > Origination; Telnyx: FQDN or IP connection) enter:",
     ]
     ports = {entry.transport: entry.bound.port for entry in server.listeners}
@@ -72,6 +74,11 @@ def describe(server: Running) -> str:
     near = "127.0.0.1" if is_wildcard(config.addr) else bracketed(config.addr)
     lines.append(f"Try it: baresip -e '/dial sip:test@{near}:{ports['udp']}'   or   active-call call sip:you@your-phone")
     return "\n".join(lines)
+
+
+def _callers_line(config: Config) -> str:
+    listed = [trunk.name for trunk in active_trunks(config) if trunk.allow]
+    return f"trunks {', '.join(listed)}; nobody else" if listed else "anybody: no [[trunks]] entry says who may call"
 
 
 def _handler_line(config: Config) -> str:

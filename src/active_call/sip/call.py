@@ -55,20 +55,29 @@ class CallState(Enum):
 class Call:
     """What inbound and outbound calls share."""
 
-    def __init__(self, core: Core, state: CallState, credentials: tuple[Credentials, ...] = ()) -> None:
+    def __init__(
+        self,
+        core: Core,
+        state: CallState,
+        credentials: tuple[Credentials, ...] = (),
+        *,
+        trunk: str = "",
+        session_expires_s: int | None = None,
+    ) -> None:
         self._core = core
         self._pending_tokens: set[TransactionToken] = set()
         self._our_requests: dict[TransactionToken, None] = {}
         self.handle = CallHandle(core.randomness.token(8))
         self.state = state
+        self.trunk = trunk
         self.credentials = credentials
         self.dialog: Dialog | None = None
         self.local_sdp: bytes | None = None
         self.remote_sdp: bytes | None = None
-        self.timer = SessionTimer(core, self)
+        self.timer = SessionTimer(core, self, session_expires_s)
         self.renegotiation = Renegotiation(core, self)
         self.transfers = Transfers(core, self)
-        core.calls[self.handle] = self
+        core.add_call(self)
 
     # -- operations ---------------------------------------------------------------------------------------------------------------------
 
@@ -271,7 +280,7 @@ class Call:
         self._our_requests.clear()
         if self.dialog is not None:
             self._core.remove_dialog(self.dialog, self)
-        del self._core.calls[self.handle]
+        self._core.remove_call(self)
         self._core.emit(CallEnded(self.handle, cause, code, reason, message))
 
     # -- inside -------------------------------------------------------------------------------------------------------------------------

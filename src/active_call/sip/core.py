@@ -5,12 +5,14 @@ It decides nothing: it is handed to transactions' users (calls, requests, screen
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from active_call.base.errors import LocalProtocolError
 from active_call.base.world import Randomness
 from active_call.sip.dialog import Dialog, DialogKey
+from active_call.sip.door import Door
 from active_call.sip.events import (
     CallHandle,
     EndpointConfig,
@@ -19,6 +21,7 @@ from active_call.sip.events import (
     MessageDropped,
     PublicAddressSeen,
     RegistrationHandle,
+    RequestRefused,
     SipEvent,
     TransactionToken,
 )
@@ -71,6 +74,8 @@ class Reply:
     content_type: str = ""
     contact_user: str | None = None
     makes_dialog: bool = False
+    rule: str = ""
+    """The stable word for why a request is refused; empty where it is not."""
 
 
 @dataclass(slots=True)
@@ -80,11 +85,13 @@ class Core:
     config: EndpointConfig
     randomness: Randomness
     layer: TransactionLayer
+    door: Door = field(default_factory=Door)
     events: list[SipEvent] = field(default_factory=list)
     calls: dict[CallHandle, Call] = field(default_factory=dict)
     dialogs: dict[DialogKey, DialogEntry] = field(default_factory=dict)
     pending_requests: dict[TransactionToken, PendingRequest] = field(default_factory=dict)
     registrations: dict[RegistrationHandle, Registration] = field(default_factory=dict)
+    n_calls_by_trunk: Counter[str] = field(default_factory=Counter)
     is_accepting: bool = True
     retry_after_s: int = 30
 
@@ -109,6 +116,29 @@ class Core:
             seen = self.layer.reflections.note(flow.transport, flow.remote.host, response.top_via)
             if seen is not None:
                 self.events.append(PublicAddressSeen(flow.transport, seen, flow.remote))
+
+    def note_refusal(self, request: Request, flow: Flow, rule: str, code: int, *, trunk: str = "", detail: str = "") -> None:
+        """Say that a request is refused by `rule`; `code` 0: without a word."""
+        agent = request.headers.get("User-Agent") or ""
+        self.events.append(
+            RequestRefused(flow, request.method, rule, code, trunk, detail[:200], agent[:80], request.headers.get("Call-ID") or "")
+        )
+
+    def registrars(self, now: float) -> list[str]:
+        """Addresses of the registrars that we are registered at."""
+        return [host for entry in self.registrations.values() if (host := entry.registrar_host(now)) is not None]
+
+    def add_call(self, call: Call) -> None:
+        """A call is alive from now on."""
+        self.calls[call.handle] = call
+        self.n_calls_by_trunk[call.trunk] += 1
+
+    def remove_call(self, call: Call) -> None:
+        """A call is over."""
+        del self.calls[call.handle]
+        self.n_calls_by_trunk[call.trunk] -= 1
+        if not self.n_calls_by_trunk[call.trunk]:
+            del self.n_calls_by_trunk[call.trunk]
 
     def new_token(self) -> TransactionToken:
         return TransactionToken(self.randomness.token(8))

@@ -1,7 +1,8 @@
-"""From bytes to whoever they are for: transactions first, then dialogs, then screening, then a new call (RFC 3261 §8.2, §17.2.3, §12.2.2).
+"""From bytes to whoever they are for: transactions, dialogs, the door, screening, a new call (RFC 3261 §8.2, §17.2.3, §12.2.2).
 
-Enters: raw messages with their flow. Leaves: inputs to transactions, dialogs and calls; stateless 400s; MessageDropped for everything
-that is for nobody.
+Enters: raw messages with their flow. Leaves: inputs to transactions, dialogs and calls; stateless 400s, and stateless 403s for those whom
+the door does not let in, so that they cost neither memory nor repetitions; MessageDropped for everything that is for nobody,
+RequestRefused for every request that is refused.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 
 from active_call.base.errors import ParseError
+from active_call.sip.admission import Verdict
 from active_call.sip.core import Core, Reply
 from active_call.sip.dialog import Dialog
 from active_call.sip.events import CallHandle, Flow
@@ -43,19 +45,19 @@ class Dispatcher:
         try:
             message = parse_message(data)
         except ParseError as error:
-            self.refuse_unreadable(data, flow, error)
+            self.refuse_unreadable(data, flow, error, now)
             return
         if isinstance(message, Response):
             self._receive_response(message, flow, now)
         else:
             self._receive_request(message, flow, now)
 
-    def refuse_unreadable(self, data: bytes, flow: Flow, error: ParseError) -> None:
-        """Say that `data` is no message; when it was meant as a request and can be answered, answer 400."""
+    def refuse_unreadable(self, data: bytes, flow: Flow, error: ParseError, now: float) -> None:
+        """Say that `data` is no message; when it was meant as a request and may be answered, answer 400."""
         self._core.drop(flow, "parse_error", str(error))
         request = parse_leniently(data)
         if request is not None:
-            self._refuse_statelessly(request, flow, error)
+            self._refuse_malformed(request, flow, error, now)
 
     # -- responses ----------------------------------------------------------------------------------------------------------------------
 
@@ -78,7 +80,7 @@ class Dispatcher:
             validate_request(request, max_body_bytes=self._core.config.max_message_bytes)
         except BadRequest as error:
             self._core.drop(flow, "bad_request", str(error))
-            self._refuse_statelessly(request, flow, error)
+            self._refuse_malformed(request, flow, error, now)
             return
         if request.method == "ACK":
             self._receive_ack(request, flow, now)
@@ -105,6 +107,8 @@ class Dispatcher:
 
     def _receive_cancel(self, request: Request, flow: Flow, now: float) -> None:
         invite = self._core.layer.find_server(request, "INVITE")
+        if invite is None and self._admit(request, flow, now) is None:
+            return
         cancel = self._core.layer.start_server(request, flow)
         if invite is None:
             self._core.reply(cancel, _NO_CALL, now)
@@ -118,20 +122,29 @@ class Dispatcher:
         if request.to.tag:
             self._receive_in_dialog(request, request.to.tag, flow, now)
             return
+        admitted = self._admit(request, flow, now)
+        if admitted is None:
+            return
         merged = self._core.layer.find_merged(request)
         transaction = self._core.layer.start_server(request, flow)
         if merged is not None:
             self._core.reply(transaction, Reply(482, "Loop Detected"), now)
         elif (reply := screen(self._core, request, is_in_dialog=False)) is not None:
-            self._core.reply(transaction, reply, now)
+            self._answer_itself(transaction, flow, reply, admitted.trunk, now)
         elif isinstance(replaced := find_replaced(self._core, request), Reply):
             self._core.reply(transaction, replaced, now)
+        elif (verdict := self._core.door.judge_call(admitted, flow, now, self._core.n_calls_by_trunk)).answer != "admit":
+            headers = (("Retry-After", str(verdict.retry_after_s)),)
+            self._core.note_refusal(request, flow, verdict.rule, verdict.code, trunk=verdict.trunk, detail=verdict.detail)
+            self._core.reply(transaction, Reply(verdict.code, verdict.reason, headers), now)
         else:
             self._core.reply(transaction, Reply(100, "Trying"), now)
-            self._start_call(transaction, flow, replaced)
+            self._start_call(transaction, flow, replaced, admitted.trunk)
 
     def _receive_in_dialog(self, request: Request, local_tag: str, flow: Flow, now: float) -> None:
         entry = self._core.dialogs.get((request.call_id, local_tag, request.from_.tag or ""))
+        if entry is None and self._admit(request, flow, now) is None:
+            return
         transaction = self._core.layer.start_server(request, flow)
         if entry is None:
             self._core.reply(transaction, _NO_CALL, now)
@@ -142,17 +155,41 @@ class Dispatcher:
         else:
             entry.user.handle_request(transaction, request, flow, now)
 
-    def _start_call(self, transaction: ServerTransaction, flow: Flow, replaces: CallHandle | None) -> None:
+    def _admit(self, request: Request, flow: Flow, now: float) -> Verdict | None:
+        """What lets in a request that belongs to no call of ours; None when it is refused, and whatever it was to hear has been sent."""
+        verdict = self._core.door.judge(request, flow, now, self._core.registrars(now))
+        if verdict.answer == "admit":
+            return verdict
+        self._core.note_refusal(request, flow, verdict.rule, verdict.code, detail=verdict.detail)
+        if verdict.answer == "reject":
+            self._reply_statelessly(request, flow, Reply(verdict.code, verdict.reason))
+        return None
+
+    def _answer_itself(self, transaction: ServerTransaction, flow: Flow, reply: Reply, trunk: str, now: float) -> None:
+        if reply.rule:
+            self._core.note_refusal(transaction.request, flow, reply.rule, reply.code, trunk=trunk, detail=reply.reason)
+        self._core.reply(transaction, reply, now)
+
+    def _start_call(self, transaction: ServerTransaction, flow: Flow, replaces: CallHandle | None, trunk: str) -> None:
         request = transaction.request
         dialog = Dialog.of_server(request, self._core.new_tag(), flow)
-        dialog.contact_user = _user_in(request)
-        InboundCall(self._core, transaction, dialog, replaces)
+        door = self._core.door.guests.trunks.get(trunk)
+        dialog.contact_user = _user_in(request) + (f"@{door.contact_host}" if door is not None and door.contact_host else "")
+        InboundCall(self._core, transaction, dialog, replaces, trunk=trunk)
 
-    def _refuse_statelessly(self, request: Request, flow: Flow, error: ParseError) -> None:
-        """Answer a request that cannot have a transaction (§8.2.7): the same To tag for each repetition."""
-        if request.method == "ACK":
+    def _refuse_malformed(self, request: Request, flow: Flow, error: ParseError, now: float) -> None:
+        """Answer 400, or what the error says, to those whom the door answers."""
+        verdict = self._core.door.judge_unreadable(flow, now, self._core.registrars(now))
+        if verdict.answer == "silence":
+            self._core.note_refusal(request, flow, verdict.rule, 0, detail=str(error))
             return
         code, reason = (error.code, error.reason) if isinstance(error, BadRequest) else (400, "Bad Request")
+        self._reply_statelessly(request, flow, Reply(code, reason))
+
+    def _reply_statelessly(self, request: Request, flow: Flow, reply: Reply) -> None:
+        """Answer a request that has no transaction (§8.2.7): the same To tag for each repetition."""
+        if request.method == "ACK":
+            return
         try:
             lines = via_lines(request, flow)
             destination = response_flow(request.top_via, flow)
@@ -160,7 +197,7 @@ class Dispatcher:
             return
         seed = "\n".join((lines[0], request.headers.get("Call-ID") or "", request.headers.get("CSeq") or ""))
         tag = hashlib.blake2s(seed.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-        data = self._core.response_bytes(request, lines, tag, Reply(code, reason), flow)
+        data = self._core.response_bytes(request, lines, tag, reply, flow)
         self._core.layer.transmit(data, destination)
 
 

@@ -14,6 +14,7 @@ here knows sockets, name resolution, media or session descriptions' contents: an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from active_call.base.errors import LocalProtocolError, ParseError
@@ -23,6 +24,7 @@ from active_call.sip.client_transaction import Origin
 from active_call.sip.core import Core, Reply, add_body, checked_reason
 from active_call.sip.dialog_info import DialogInfo
 from active_call.sip.dispatch import Dispatcher
+from active_call.sip.door import Door
 from active_call.sip.events import (
     CallHandle,
     Credentials,
@@ -58,8 +60,8 @@ __all__ = ["DialogInfo", "Endpoint"]
 class Endpoint:
     """Sans-IO SIP user agent. Every operation raises LocalProtocolError when the state forbids it; inputs never raise."""
 
-    def __init__(self, config: EndpointConfig, randomness: Randomness) -> None:
-        self._core = Core(config, randomness, TransactionLayer(config, randomness))
+    def __init__(self, config: EndpointConfig, randomness: Randomness, door: Door | None = None) -> None:
+        self._core = Core(config, randomness, TransactionLayer(config, randomness), door or Door())
         self._dispatcher = Dispatcher(self._core)
         self._framers: dict[int, StreamFramer] = {}
         self._half_read: dict[int, float] = {}
@@ -106,7 +108,7 @@ class Endpoint:
             if isinstance(framer.failure, MessageTooLarge):
                 self._core.drop(flow, "too_large", str(framer.failure))
             else:
-                self._dispatcher.refuse_unreadable(framer.rejected, flow, framer.failure)
+                self._dispatcher.refuse_unreadable(framer.rejected, flow, framer.failure, now)
             self._closes.append(flow)
 
     def half_read_since(self, flow: Flow) -> float | None:
@@ -331,6 +333,20 @@ class Endpoint:
     def n_calls(self) -> int:
         """Calls that have not ended."""
         return len(self._core.calls)
+
+    @property
+    def n_calls_by_trunk(self) -> Mapping[str, int]:
+        """The same by trunk; calls of no trunk under the empty name."""
+        return self._core.n_calls_by_trunk
+
+    @property
+    def door(self) -> Door:
+        """Who is let in."""
+        return self._core.door
+
+    def registrars(self, now: float) -> list[str]:
+        """Addresses of the registrars that we are registered at."""
+        return self._core.registrars(now)
 
     @property
     def n_transactions(self) -> int:

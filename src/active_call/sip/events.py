@@ -127,6 +127,14 @@ class OutboundInvite:
     """Overrides the transport that the URI asks for or implies."""
     local_host: str | None = None
     """Goes into Via and Contact when the listener's public host is a wildcard address."""
+    contact: str | None = None
+    """`user[@host[:port]]` of our Contact; None: the user of From, at our own address."""
+    trunk: str = ""
+    """Name of the trunk that the call counts for."""
+    session_expires_s: int | None = None
+    """The session interval that is asked for instead of the endpoint's; 0 asks for none (RFC 4028)."""
+    unsupported: tuple[str, ...] = ()
+    """Option tags that this call does not offer, though the endpoint knows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +170,8 @@ class IncomingCall:
     sdp: bytes | None
     replaces: CallHandle | None = None
     """The live call that this one is to take the place of (RFC 3891); it is the leg's to join the two and hang up the other."""
+    trunk: str = ""
+    """Name of the trunk whose range it comes from; empty where none has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +265,20 @@ class MessageDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """A request that belongs to no call was refused before anything was woken by it. `rule` is a stable word; `code` 0: not answered."""
+
+    flow: Flow
+    method: str
+    rule: str
+    code: int
+    trunk: str = ""
+    detail: str = ""
+    user_agent: str = ""
+    call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TransferProgress:
     """How the transfer goes that a REFER of ours has asked for. After `final` nothing follows, and the call may be hung up at once.
 
@@ -318,6 +342,7 @@ SipEvent = (
     | RequestReceived
     | RequestCompleted
     | MessageDropped
+    | RequestRefused
     | TransferProgress
     | TransferRequested
     | RegistrationChanged

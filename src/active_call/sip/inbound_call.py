@@ -22,8 +22,10 @@ from active_call.sip.server_transaction import ServerTransaction
 class InboundCall(Call):
     """See the module. Making one emits IncomingCall."""
 
-    def __init__(self, core: Core, transaction: ServerTransaction, dialog: Dialog, replaces: CallHandle | None = None) -> None:
-        super().__init__(core, CallState.OFFERED)
+    def __init__(
+        self, core: Core, transaction: ServerTransaction, dialog: Dialog, replaces: CallHandle | None = None, *, trunk: str = ""
+    ) -> None:
+        super().__init__(core, CallState.OFFERED, trunk=trunk)
         transaction.to_tag = dialog.local_tag
         self.dialog = dialog
         self._bye_headers: HeaderList | None = None
@@ -32,7 +34,7 @@ class InboundCall(Call):
         if wants_reliable(core.config, transaction.request):
             self._invite.make_reliable(self._on_prack_missing)
         core.add_dialog(dialog, self)
-        core.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp, replaces))
+        core.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp, replaces, trunk))
 
     def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> None:
         self._require(CallState.OFFERED)

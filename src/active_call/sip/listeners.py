@@ -15,6 +15,7 @@ from active_call.base.errors import LocalProtocolError
 from active_call.sip.events import Address, Listener, TransportName
 from active_call.sip.headers import Via
 from active_call.sip.routing import TRANSPORTS, bracketed, is_address, is_reliable
+from active_call.sip.uri import parse_host_port
 
 WILDCARDS = frozenset(("0.0.0.0", "::", ""))
 MAX_PEERS = 1024
@@ -132,8 +133,15 @@ class Listeners:
     def contact(
         self, transport: TransportName, user: str, local: Address | None = None, local_host: str | None = None, towards: str = ""
     ) -> str:
-        """A Contact value under which the peer at `towards` can reach us over `transport`."""
+        """A Contact value under which the peer at `towards` can reach us over `transport`.
+
+        `user` may go on with `@host[:port]`, to name another place.
+        """
         public = self._public(transport, local, local_host, towards)
+        user, _, named = user.partition("@")
+        if named:
+            host, port = parse_host_port(named)
+            public = Address(host, public.port if port is None else port)
         at = f"{user}@" if user else ""
         suffix = "" if transport == "udp" else f";transport={'ws' if transport == 'wss' else transport}"
         return f"<sip:{at}{bracketed(public.host)}:{public.port}{suffix}>"

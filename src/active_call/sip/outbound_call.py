@@ -34,13 +34,13 @@ class OutboundCall(Call):
         self._request_uri = spec.to_uri
         self._local_tag = core.new_tag()
         self._call_id = spec.call_id or core.randomness.uuid()
-        self._contact_user = _user_of(spec.from_uri)
+        self._contact_user = _user_of(spec.from_uri) if spec.contact is None else spec.contact
         self._cseq = 0
         self._early: dict[str, Dialog] = {}
         self._end_cause = "cancelled"
         self._is_redirected = False
         self._ring_timer: Timer | None = None
-        super().__init__(core, CallState.CALLING, spec.credentials)
+        super().__init__(core, CallState.CALLING, spec.credentials, trunk=spec.trunk, session_expires_s=spec.session_expires_s)
         self._reliable = ReliableReceiver(core, spec.credentials)
         self._prack_owed: tuple[Dialog, Response] | None = None
         self._early_answered: set[str] = set()
@@ -51,7 +51,7 @@ class OutboundCall(Call):
         try:
             self._invite.send(now)
         except (LocalProtocolError, ParseError):
-            del self._core.calls[self.handle]
+            self._core.remove_call(self)
             raise
         self._ring_timer = self._core.layer.timers.start(now + self._spec.ring_timeout_s, self._on_ring_timeout)
 
@@ -70,8 +70,9 @@ class OutboundCall(Call):
             transport=spec.transport,
         )
         request.headers.add("Allow", self._core.allow)
-        if self._core.config.supported:
-            request.headers.add("Supported", self._core.supported)
+        supported = ", ".join(tag for tag in self._core.config.supported if tag not in spec.unsupported)
+        if supported:
+            request.headers.add("Supported", supported)
         add_body(request, (*self.timer.request_headers(), *spec.headers), spec.sdp or b"", SDP_TYPE)
         return request, target, Origin(self._contact_user, None, spec.local_host)
 

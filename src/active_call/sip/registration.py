@@ -53,6 +53,7 @@ class Registration:
         self._asked_s = spec.expires_s
         self._request: Request | None = None
         self._flow: Flow | None = None
+        self._registrar: str | None = None
         self._timer: Timer | None = None
         self._n_failures = 0
         self._bound_until = 0.0
@@ -94,6 +95,10 @@ class Registration:
         """Our own address has changed: register again at once, unless that is under way."""
         if self._told is not None and not self._is_busy and not self._is_closing:
             self._set_timer(now)
+
+    def registrar_host(self, now: float) -> str | None:
+        """The address that has registered us, while the binding lasts: calls come from there."""
+        return self._registrar if now < self._bound_until else None
 
     # -- requests -----------------------------------------------------------------------------------------------------------------------
 
@@ -162,6 +167,7 @@ class Registration:
             return
         self._n_failures = 0
         self._flow = self._hop = flow
+        self._registrar = flow.remote.host if flow is not None else None
         self._bound_until = now + granted_s
         if self._is_closing:
             return

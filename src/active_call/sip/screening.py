@@ -25,10 +25,10 @@ def options_reply(core: Core) -> Reply:
 def screen(core: Core, request: Request, *, is_in_dialog: bool) -> Reply | None:
     """The refusal or answer that `request` gets from the endpoint itself, in the order of §8.2."""
     if request.method not in core.config.allow or (request.method == "OPTIONS" and not core.config.answer_options):
-        return Reply(405, "Method Not Allowed", (("Allow", core.allow),))
+        return Reply(405, "Method Not Allowed", (("Allow", core.allow),), rule="method")
     unsupported = _unsupported_extensions(core, request)
     if unsupported:
-        return Reply(420, "Bad Extension", (("Unsupported", ", ".join(unsupported)),))
+        return Reply(420, "Bad Extension", (("Unsupported", ", ".join(unsupported)),), rule="extension")
     if request.method in ("INVITE", "UPDATE"):
         reply = _content_reply(request) or too_small(core.config, request)
         if reply is not None:
@@ -42,9 +42,9 @@ def _outside_reply(core: Core, request: Request) -> Reply | None:
     if request.method == "OPTIONS":
         return options_reply(core)
     if request.method in _DIALOG_METHODS:
-        return Reply(481, "Call/Transaction Does Not Exist")
+        return Reply(481, "Call/Transaction Does Not Exist", rule="no_call")
     if request.method != "INVITE":
-        return Reply(403, "Only Inside A Call")
+        return Reply(403, "Only Inside A Call", rule="outside_call")
     if not core.is_accepting:
         return _unavailable(core)
     return _contact_reply(request)
@@ -53,7 +53,7 @@ def _outside_reply(core: Core, request: Request) -> Reply | None:
 def _contact_reply(request: Request) -> Reply | None:
     """An INVITE without a Contact to send the ACK's successors to is no INVITE (§8.1.1.8)."""
     if request.method == "INVITE" and (request.headers.get("Contact") or "*").strip() == "*":
-        return Reply(400, "Missing Contact")
+        return Reply(400, "Missing Contact", rule="contact")
     return None
 
 
@@ -62,9 +62,9 @@ def _content_reply(request: Request) -> Reply | None:
         return None
     encoding = (request.headers.get("Content-Encoding") or "identity").strip().lower()
     if encoding != "identity":
-        return Reply(415, "Unsupported Media Type", (("Accept-Encoding", "identity"),))
+        return Reply(415, "Unsupported Media Type", (("Accept-Encoding", "identity"),), rule="content")
     if session_description(request) is None:
-        return Reply(415, "Unsupported Media Type", (("Accept", SDP_TYPE),))
+        return Reply(415, "Unsupported Media Type", (("Accept", SDP_TYPE),), rule="content")
     return None
 
 
@@ -74,4 +74,4 @@ def _unsupported_extensions(core: Core, request: Request) -> list[str]:
 
 
 def _unavailable(core: Core) -> Reply:
-    return Reply(503, "Service Unavailable", (("Retry-After", str(core.retry_after_s)),))
+    return Reply(503, "Service Unavailable", (("Retry-After", str(core.retry_after_s)),), rule="not_accepting")

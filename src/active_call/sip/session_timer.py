@@ -86,17 +86,17 @@ def too_small(config: EndpointConfig, request: Request) -> Reply | None:
     asked = session_expires_of(request)
     if "timer" not in config.supported or asked is None or asked.interval_s >= MIN_INTERVAL_S or not supports_timer(request):
         return None
-    return Reply(422, "Session Interval Too Small", (("Min-SE", str(MIN_INTERVAL_S)),))
+    return Reply(422, "Session Interval Too Small", (("Min-SE", str(MIN_INTERVAL_S)),), rule="session_interval")
 
 
 class SessionTimer:
     """See the module."""
 
-    def __init__(self, core: Core, call: Call) -> None:
+    def __init__(self, core: Core, call: Call, session_expires_s: int | None = None) -> None:
         self._core = core
         self._call = call
         self._is_enabled = "timer" in core.config.supported
-        wanted_s = core.config.session_expires_s
+        wanted_s = core.config.session_expires_s if session_expires_s is None else session_expires_s
         self._asked_s = max(wanted_s, MIN_INTERVAL_S) if wanted_s > 0 and self._is_enabled else 0
         self._min_se_s = 0
         self._interval_s = 0

@@ -57,6 +57,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """`caller`, `callee`, `agent`, `api` or `system`."""
     sip_code: int | None = None
     playbook: str = ""
+    trunk: str = ""
+    """The trunk that the call belonged to; empty where it belonged to none."""
     variables: dict[str, Any] = {}
     turns: tuple[TranscriptLine, ...] = ()
     events: tuple[dict[str, Any], ...] = ()

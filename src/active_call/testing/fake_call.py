@@ -170,6 +170,7 @@ class FakeLeg:
     callee: str = "sip:+15559999@example.com"
     kind: str = "sip"
     call_id: str = "fake-call-id"
+    trunk: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     offer: str = "v=0"
     answers: bool = True

@@ -1,0 +1,27 @@
+"""Whether an offer's encryption is what a trunk demands (RFC 3264, RFC 4568), seen before anything is opened for it.
+
+A description and a policy enter, plain words leave. Anything else about the description is `negotiation`'s.
+"""
+
+from __future__ import annotations
+
+from active_call.base.errors import ParseError
+from active_call.sdp.description import parse_description
+from active_call.sdp.negotiation import PLAIN_PROTOCOLS, SECURE_PROTOCOLS, SrtpPolicy
+
+
+def protection_refusal(offer: bytes, policy: SrtpPolicy | None) -> str:
+    """Why the offer cannot be taken under `policy`; empty where it can, and where it cannot be read, which others will say."""
+    if policy is None or policy is SrtpPolicy.PREFERRED:
+        return ""
+    try:
+        media = parse_description(offer).media
+    except ParseError:
+        return ""
+    protocols = [section.protocol for section in media if section.media == "audio" and section.port != 0]
+    offered = ", ".join(dict.fromkeys(protocols))
+    if policy is SrtpPolicy.REQUIRED and protocols and not any(protocol in SECURE_PROTOCOLS for protocol in protocols):
+        return f"encrypted media is required on this trunk: offered {offered}, supported RTP/SAVP with SDES"
+    if policy is SrtpPolicy.OFF and protocols and not any(protocol in PLAIN_PROTOCOLS for protocol in protocols):
+        return f"encrypted media is switched off on this trunk: offered {offered}, supported RTP/AVP"
+    return ""

@@ -1,0 +1,228 @@
+"""What would happen to a call: which rule applies to its source address, what it is answered, who takes it; in plain words.
+
+A Config and a question enter, an `Explanation` leaves. The decision itself is made by the code that the server makes it by: `GuestList` for
+the address, the router for the playbook. Given the door of a running server, what that remembers counts too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+
+from active_call.call.routing import NO_PLAYBOOK, PlaybookRouter, Rule
+from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.server.trunk_profiles import load_profile, profile_names
+from active_call.server.trunk_setup import active_trunks, admission_policy
+from active_call.sip.admission import RULES, GuestList, TrunkDoor, Verdict, Visitor, parse_address
+from active_call.sip.door import WINDOW_S, Door
+
+if TYPE_CHECKING:
+    from active_call.server.config import Config
+    from active_call.server.trunk_sections import Trunk
+
+TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call to be explained: from which address, over what, from and to whom."""
+
+    ip: str
+    transport: str = "udp"
+    to: str = ""
+    caller: str = ""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer. `rule` is the stable word that logs and counters show; `reply` is what the caller hears of us first or last."""
+
+    ip: str
+    transport: str
+    allowed: bool
+    rule: str
+    because: str
+    reply: str
+    trunk: str = ""
+    profile: str = ""
+    range: str = ""
+    media: str = ""
+    limits: str = ""
+    handler: str = ""
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+    def as_text(self) -> str:
+        """For people, a line a fact."""
+        lines = [f"An INVITE from {self.ip} over {self.transport} is {'let in' if self.allowed else 'refused'}: {self.because}."]
+        facts = {
+            "rule": self.rule,
+            "trunk": f"{self.trunk}{f' (profile {self.profile})' if self.profile else ''}" if self.trunk else "",
+            "range": self.range,
+            "answer": self.reply,
+            "media": self.media,
+            "limits": self.limits,
+            "handler": self.handler,
+        }
+        lines += [f"  {name:<8} {text}" for name, text in facts.items() if text]
+        lines += [f"  {'note':<8} {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def explain(
+    config: Config, question: Question, door: Door | None = None, now: float = 0.0, registrars: Collection[str] = ()
+) -> Explanation:
+    """What an INVITE like that would meet. Raises ValueError for what is no address or transport."""
+    if parse_address(question.ip) is None:
+        raise ValueError(f"expected an IP address, found {question.ip!r}")
+    if question.transport not in TRANSPORTS:
+        raise ValueError(f"expected a transport out of {', '.join(TRANSPORTS)}, found {question.transport!r}")
+    guests = door.guests if door is not None else GuestList(admission_policy(config))
+    verdict = _verdict(config, question, guests, registrars)
+    if door is not None and verdict.rule not in ("trunk", "registrar") and door.is_silenced(question.ip, now):
+        verdict = Verdict("silence", "silenced")
+    trunk = next((entry for entry in active_trunks(config) if entry.name == verdict.trunk), None)
+    handler, refusal = _handler(config, question)
+    if verdict.answer == "admit" and refusal:
+        verdict = Verdict("reject", "no_playbook", verdict.trunk, verdict.network, NO_PLAYBOOK.code, NO_PLAYBOOK.reason)
+    return Explanation(
+        ip=question.ip,
+        transport=question.transport,
+        allowed=verdict.answer == "admit",
+        rule=verdict.rule,
+        because=RULES[verdict.rule] + (f" ({verdict.detail})" if verdict.detail else ""),
+        reply=_reply(verdict),
+        trunk=verdict.trunk,
+        profile=trunk.profile or "" if trunk is not None else "",
+        range=verdict.network,
+        media=_media(config, trunk) if verdict.answer == "admit" else "",
+        limits=_limits(config, trunk) if verdict.answer == "admit" else "",
+        handler=handler if verdict.answer == "admit" else "",
+        notes=tuple(_notes(config, question, verdict, trunk, guests)),
+    )
+
+
+def playbook_router(handler: PlaybookHandler) -> PlaybookRouter:
+    """The router of a playbook handler."""
+    rules = [
+        Rule(rule.playbook, re.compile(rule.caller) if rule.caller else None, re.compile(rule.callee) if rule.callee else None)
+        for rule in handler.rules
+    ]
+    return PlaybookRouter(rules, handler.default)
+
+
+def _verdict(config: Config, question: Question, guests: GuestList, registrars: Collection[str]) -> Verdict:
+    port_key = {"tls": "tls_port", "ws": "ws_port", "wss": "wss_port"}.get(question.transport)
+    if port_key is not None and getattr(config, port_key) is None:
+        return Verdict("silence", "not_listening", detail=f"{port_key} is not set")
+    return guests.decide(Visitor(question.ip, question.user_agent), registrars)
+
+
+def _reply(verdict: Verdict) -> str:
+    if verdict.answer == "admit":
+        return "100 Trying, then what the handler says"
+    if verdict.rule == "not_listening":
+        return "none: the connection is refused"
+    return "none: it hears nothing" if verdict.answer == "silence" else f"{verdict.code} {verdict.reason}"
+
+
+def _media(config: Config, trunk: Trunk | None) -> str:
+    policy = {
+        "required": "SRTP only: RTP/AVP is refused with 488",
+        "off": "RTP only: RTP/SAVP is refused with 488",
+        "preferred": "SRTP and RTP, as offered",
+        None: "SRTP and RTP, as offered",
+    }[trunk.srtp if trunk is not None else None]
+    codecs = (trunk.codecs if trunk is not None else None) or config.codecs
+    return f"{policy}; codecs {', '.join(name for name in codecs if name != 'telephone_event')}"
+
+
+def _limits(config: Config, trunk: Trunk | None) -> str:
+    limits = [
+        f"{trunk.max_calls} calls on the trunk" if trunk is not None and trunk.max_calls else "",
+        f"{trunk.max_cps:g} new calls a second on the trunk" if trunk is not None and trunk.max_cps else "",
+        f"{config.admission.max_cps_per_address:g} new calls a second from one address" if config.admission.max_cps_per_address else "",
+        f"{config.admission.max_calls} calls in all" if config.admission.max_calls else "",
+    ]
+    told = ", ".join(limit for limit in limits if limit)
+    return f"{told}; over them 503 with Retry-After" if told else "none but the room of the media processes"
+
+
+def _handler(config: Config, question: Question) -> tuple[str, bool]:
+    """Who takes the call, and whether that is nobody (404)."""
+    match config.handler:
+        case None:
+            return f"nobody: a client has to send `accept` within {config.accept_timeout:g} s, else 408", False
+        case PlaybookHandler() as handler:
+            return _playbook(config, handler, question)
+        case WebhookHandler() as handler:
+            return f"asks {', '.join(handler.all_urls)}", False
+        case handler:
+            return f"asks the function {handler.target}", False
+
+
+def _playbook(config: Config, handler: PlaybookHandler, question: Question) -> tuple[str, bool]:
+    if not question.to and handler.rules:
+        then = f"then {handler.default}" if handler.default else "then 404"
+        return f"{len(handler.rules)} rule(s) over caller and callee, {then}; --to says which", False
+    callee = _uri(question.to or "anybody", config.public_ip or config.addr)
+    name, index = playbook_router(handler).choose(_uri(question.caller or "anybody", question.ip), callee)
+    if name is None:
+        return "", True
+    return f"playbook {name} ({'the default' if index is None else f'rule {index + 1}'}), for {callee}", False
+
+
+def _uri(text: str, host: str) -> str:
+    if ":" in text:
+        return text
+    return f"sip:{text}" if "@" in text else f"sip:{text}@{host}"
+
+
+def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | None, guests: GuestList) -> list[str]:
+    notes = []
+    if verdict.answer == "admit":
+        if verdict.rule == "open":
+            notes.append("a [[trunks]] entry with a profile or `allow` would keep everybody else out")
+        if trunk is not None and trunk.srtp == "required" and question.transport not in ("tls", "wss"):
+            notes.append(f"SRTP is required, and over {question.transport} its keys travel in the open")
+        if trunk is not None and trunk.published is not None:
+            notes += trunk.published.notes
+        return notes
+    if verdict.rule in ("unlisted", "scanner"):
+        notes.append(f"listed: {_listed(guests)}")
+        notes += _whose(question.ip)
+        chosen = config.admission
+        if chosen.strangers == "auto":
+            notes.append(
+                f"after {chosen.silence_after} refusals within {WINDOW_S:g} s the address hears nothing for {chosen.silence_for:g} s"
+            )
+    return notes
+
+
+def _listed(guests: GuestList) -> str:
+    def shown(door: TrunkDoor) -> str:
+        networks = [str(network) for network in door.networks]
+        return f"{door.name} {', '.join(networks[:8])}{' …' if len(networks) > 8 else ''}"
+
+    return "; ".join(shown(door) for door in guests.policy.trunks if door.networks) or "nobody"
+
+
+def _whose(ip: str) -> list[str]:
+    """Where the shipped profiles know the address, though no trunk lists it."""
+    found, address = [], parse_address(ip)
+    for name in profile_names():
+        profile = load_profile(name)
+        for kind, ranges in (("signalling", profile.allow), ("media", profile.media)):
+            if any(address in ip_network(entry) for entry in ranges):
+                way = f'name it by profile = "{name}"' if kind == "signalling" else "no calls are signalled from there"
+                found.append(f"it is a {kind} address of {profile.title}: {way}")
+    if not found:
+        found.append(f'to let it in: allow = ["{ip}"] in the [[trunks]] entry that it belongs to')
+    return found

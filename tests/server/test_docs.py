@@ -1,0 +1,54 @@
+"""The config samples of the guides are loaded as a reader would paste them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from active_call.server.certificate import write_development_certificate
+from active_call.server.config import load_config
+from active_call.server.trunk_setup import accounts, active_trunks, dial_plan
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def samples(name: str) -> list[str]:
+    text = (DOCS / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    return [re.sub(r"(?m)^ {3}", "", block) for block in blocks]
+
+
+SAMPLES = [(name, index, text) for name in ("twilio.md", "telnyx.md", "config.md") for index, text in enumerate(samples(name))]
+
+
+@pytest.mark.parametrize(("name", "index", "text"), SAMPLES, ids=[f"{name}-{index}" for name, index, _ in SAMPLES])
+def test_sample_of_a_guide_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, index: int, text: str) -> None:
+    del name, index
+    monkeypatch.chdir(tmp_path)
+    write_development_certificate(tmp_path / "certs" / "cert.pem", tmp_path / "certs" / "key.pem", ["127.0.0.1"])
+    (tmp_path / "playbooks").mkdir()
+    (tmp_path / "playbooks" / "greeting.md").write_text("Hello", encoding="utf-8")
+    if re.match(r"(server|caller|headers) =", text):  # a part of a trunk's entry
+        login = "" if "username" in text else 'username = "u"\npassword = "p"\n'
+        text = f'[[trunks]]\nname = "t"\n{login}{text}'
+    text = text.replace("YOUR_PUBLIC_IP", "203.0.113.10").replace("/etc/letsencrypt/live/sip.example.com/fullchain.pem", "certs/cert.pem")
+    text = text.replace("/etc/letsencrypt/live/sip.example.com/privkey.pem", "certs/key.pem")
+    path = tmp_path / "active-call.toml"
+    path.write_text(text, encoding="utf-8")
+    config = load_config(path, {}, {"TWILIO_PASSWORD": "p", "TELNYX_PASSWORD": "p"})
+    plan = dial_plan(config)
+    for trunk in active_trunks(config):
+        if trunk.server:
+            assert plan.callee_uri("+18005551234").host.lower() == trunk.host
+    for account in accounts(config):
+        assert account.password
+
+
+def test_prefix_by_a_rewrite_is_what_the_guide_says(tmp_path: Path) -> None:
+    (line,) = re.findall(r"`(rewrites = \[.*?\])`", (DOCS / "telnyx.md").read_text(encoding="utf-8"))
+    path = tmp_path / "active-call.toml"
+    path.write_text(line, encoding="utf-8")
+    plan = dial_plan(load_config(path, {}, {}))
+    assert str(plan.callee_uri("sip:+18005678912@sip.telnyx.com")) == "sip:123418005678912@sip.telnyx.com"
