@@ -14,13 +14,13 @@ from active_call.sip.events import Address, EndpointConfig, Flow, Listener, SipE
 
 
 class Line:
-    """An endpoint on a real UDP socket, driven by hand."""
+    """An endpoint on a real UDP socket, driven by hand; `changes` are fields of its EndpointConfig."""
 
-    def __init__(self) -> None:
+    def __init__(self, **changes: Any) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self.address = Address(*self._socket.getsockname())
-        config = EndpointConfig((Listener("udp", self.address, self.address),), "active-call")
+        config = EndpointConfig((Listener("udp", self.address, self.address),), "active-call", **changes)
         self.endpoint = Endpoint(config, SystemRandomness())
         self.events: list[SipEvent] = []
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peers.sipp import Sipp
+from peers.sipp_steps import Steps, sdp
 
 PAIRS = [
     ("agent_hangs_up", "answers_and_hangs_up"),
@@ -43,3 +45,19 @@ def test_sipp_caller_that_vanishes_ends_with_the_bye_it_does_not_answer(tmp_path
         with Sipp("caller_vanishes", tmp_path / "caller", target=f"127.0.0.1:{server.port}", timeout_s=10) as client:
             result = client.result()
     assert (result.successful, result.failed) == (1, 0), result.errors
+
+
+@pytest.mark.parametrize(
+    ("expected", "successful"),
+    [({"has": {"CSeq": "1 INVITE"}}, 1), ({"has": {"CSeq": "7 INVITE"}}, 0), ({"body": "m=audio"}, 1), ({"body": "m=video"}, 0)],
+    ids=["right header", "wrong header", "right body", "wrong body"],
+)
+def test_steps_are_judged_by_what_they_expect(tmp_path: Path, expected: dict[str, Any], successful: int) -> None:
+    called = Steps("called").is_asked("INVITE", **expected).answer(200, body=sdp()).is_asked("ACK").is_asked("BYE").answer(200, within=True)
+    calling = Steps("calls").invite().gets(100, optional=True).gets(200, makes_route=True).ack().ask("BYE", cseq=2).gets(200)
+    with Sipp(called.write(tmp_path / "called.xml"), tmp_path / "called", timeout_s=10) as server:
+        server.start()
+        target = f"127.0.0.1:{server.port}"
+        with Sipp(calling.write(tmp_path / "caller.xml"), tmp_path / "caller", target=target, timeout_s=6) as caller:
+            caller.start()
+            assert server.result().successful == successful

@@ -32,7 +32,10 @@ class Result:
 
 
 class Sipp:
-    """One run of one scenario: a name in `peers/scenarios`, or a file. `target` is `ip:port` for callers, empty for the called side."""
+    """One run of one scenario: a name in `peers/scenarios`, or a file. `target` is `ip:port` for callers, empty for the called side.
+
+    `lost_percent` of what it sends, and of what it receives, is lost.
+    """
 
     def __init__(
         self,
@@ -48,11 +51,13 @@ class Sipp:
         timeout_s: int = 60,
         speech: Pcm | None = None,
         ip: str = "127.0.0.1",
+        lost_percent: int = 0,
+        port: int = 0,
     ) -> None:
         self._folder, self._timeout_s = folder, timeout_s
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "speech.ul").write_bytes(audio.MULAW.encode(audio.noise(8000) if speech is None else speech))
-        self.port = free_port()
+        self.port = port or free_port()
         media_port = free_port(span=8)
         self._arguments = [
             require("sipp"), "-sf",
@@ -63,6 +68,8 @@ class Sipp:
             "-nostdin", "-timer_resol", "1",
             "-trace_stat", "-stf", "statistics.csv", "-fd", "1", "-trace_err", "-error_file", "errors.log", "-trace_rtt", "-rtt_freq", "1",
         ]  # fmt: skip
+        if lost_percent:
+            self._arguments += ["-lost", str(lost_percent)]
         if target:
             self._arguments.append(target)
         self._program: Program | None = None
