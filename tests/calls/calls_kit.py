@@ -238,6 +238,7 @@ async def a_call(
     defaults: CallOption = CallOption(),  # noqa: B008
     house: House | None = None,
     session_id: str = "s.test",
+    sounds: Any = None,
 ) -> AsyncIterator[Call]:
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()
@@ -254,6 +255,7 @@ async def a_call(
             records=records,
             playbooks=Playbooks(find, {}),
             defaults=defaults,
+            sounds=sounds,
             join=join_fakes,  # type: ignore[arg-type]
         )
         book = parse_playbook(playbook, file="test.md", environment={}) if playbook is not None else None
