@@ -531,6 +531,19 @@ def test_glare_retry_of_the_called_side_is_soon_and_dies_with_the_call_3261_14_1
     assert bench.advance(40) == []
 
 
+def test_glare_that_the_peer_has_won_is_told_instead_of_an_offer_out_of_date_3261_14_1(bench, wire):
+    call, ok = answered(bench, wire)
+    (reinvite,) = bench.do(lambda now: bench.endpoint.offer(call, wire.OFFER, now))
+    bench.feed(wire.response(reinvite, 491))
+    bench.feed(in_dialog(wire, ok, "INVITE", 101, body=wire.OFFER))
+    bench.do(lambda now: bench.endpoint.answer_offer(call, wire.ANSWER, now))
+    bench.feed(in_dialog(wire, ok, "ACK", 101))
+    assert [m.method for m in bench.advance(3)] == []
+    assert bench.of(OfferAnswered) == [OfferAnswered(call, 491, None)]
+    (anew,) = bench.do(lambda now: bench.endpoint.offer(call, wire.ANSWER, now))  # the leg's own, made anew
+    assert (anew.method, anew.body) == ("INVITE", wire.ANSWER)
+
+
 def test_headers_that_would_break_a_message_are_refused_and_change_nothing(bench, wire):
     call, _ = answered(bench, wire)
     for operation in (

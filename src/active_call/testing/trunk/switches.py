@@ -134,7 +134,8 @@ class Switches:
     takes_transfers: bool = True
     refer_bye_limit_s: float = 32.0
     """How long after the last NOTIFY of a transfer the peer may wait with its BYE."""
-    transfer_outcome: Literal[200, 486] = 200
+    transfer_outcome: Literal[0, 200, 486] = 200
+    """0: after the NOTIFY 100 nothing more is told."""
 
     # -- how it is called
     domain: str = ""

@@ -55,7 +55,7 @@ class Transfer:
 
     def _finish(self) -> None:
         leg = self._leg
-        if leg.ended:
+        if leg.ended or not leg.switches.transfer_outcome:
             return
         self._notify("terminated;reason=noresource", _OUTCOMES[leg.switches.transfer_outcome])
         if leg.switches.transfer_outcome == 200:
