@@ -33,9 +33,9 @@ AUTO, REFER, BRIDGE = Mode.AUTO, Mode.REFER, Mode.BRIDGE
 class Bench:
     """A transfer, and everything it has asked for."""
 
-    def __init__(self, mode: Mode = AUTO, *, can_refer: bool = True, auto_hangup: bool = False) -> None:
+    def __init__(self, mode: Mode = AUTO, *, can_refer: bool = True, auto_hangup: bool = False, asked_by_peer: bool = False) -> None:
         self.now = 100.0
-        self.transfer = Transfer(mode, timeout_s=30, auto_hangup=auto_hangup)
+        self.transfer = Transfer(mode, timeout_s=30, auto_hangup=auto_hangup, asked_by_peer=asked_by_peer)
         self.done: list[Any] = []
         self.transfer.begin(self.now, can_refer=can_refer)
         self.done += self.transfer.take_actions()
@@ -198,6 +198,38 @@ def test_refer_cannot_be_taken_back() -> None:
     assert bench.transfer.state is State.REFERRING
 
 
+# -- asked for by the peer ---------------------------------------------------------------------------------------------------------------
+
+ADOPTED = [Do.ADOPT, Tell("completed", 200, final=True, returned=True)]
+
+
+def test_peer_that_has_transferred_us_leaves_and_the_target_takes_its_place() -> None:
+    assert connected(asked_by_peer=True).feed(CallerGone()) == ADOPTED
+    bench = Bench(BRIDGE, asked_by_peer=True)
+    bench.feed(FarAnswered())
+    assert bench.feed(CallerGone()) == [Do.SILENCE, *ADOPTED]  # while the two are being joined
+
+
+def test_peer_that_leaves_at_once_leaves_us_alone_until_the_target_answers() -> None:
+    bench = Bench(BRIDGE, asked_by_peer=True)
+    assert bench.feed(CallerGone()) == [Do.SILENCE]
+    assert bench.transfer.is_alone
+    assert bench.feed(FarRinging(180), FarAnswered()) == [Tell("progress", 180), *ADOPTED]
+
+
+@pytest.mark.parametrize("item", [FarEnded(486), Withdrawn(), 30.0])
+def test_target_that_nobody_takes_the_place_of_ends_the_call(item: Any) -> None:
+    bench = Bench(BRIDGE, asked_by_peer=True)
+    bench.feed(CallerGone())
+    done = bench.wait(item) if isinstance(item, float) else bench.feed(item)
+    code = {FarEnded(486): 486, Withdrawn(): 487}.get(item, 408)
+    assert done == [*([] if code == 486 else [Do.END_FAR]), Tell("failed", code, in_words(code), final=True), Do.END]
+
+
+def test_target_that_hangs_up_first_leaves_us_with_the_peer() -> None:
+    assert connected(asked_by_peer=True).feed(FarEnded(0)) == [Do.RETURN, Tell("completed", 200, final=True, returned=True)]
+
+
 # -- every order -------------------------------------------------------------------------------------------------------------------------
 
 CODES = (0, 100, 180, 183, 200, 202, 302, 403, 404, 408, 480, 486, 487, 503, 603)
@@ -212,11 +244,13 @@ INPUTS = st.one_of(
 )
 
 
-@given(st.sampled_from(list(Mode)), st.booleans(), st.booleans(), st.lists(INPUTS, max_size=12))
-def test_every_order_of_events_has_one_known_end(mode: Mode, can_refer: bool, auto_hangup: bool, items: list[Any]) -> None:
-    bench = Bench(mode, can_refer=can_refer, auto_hangup=auto_hangup)
+@given(st.sampled_from(list(Mode)), st.booleans(), st.booleans(), st.booleans(), st.lists(INPUTS, max_size=12))
+def test_every_order_of_events_has_one_known_end(
+    mode: Mode, can_refer: bool, auto_hangup: bool, asked_by_peer: bool, items: list[Any]
+) -> None:
+    bench = Bench(BRIDGE if asked_by_peer else mode, can_refer=can_refer, auto_hangup=auto_hangup, asked_by_peer=asked_by_peer)
     far_ended = False
-    for item in [*items, CallerGone()]:
+    for item in [*items, CallerGone(), 31.0]:
         waits = bench.transfer.state in (State.REFERRING, State.CALLING)
         assert waits == (bench.transfer.next_timeout() is not None)  # nobody is waited for without an end
         far_ended = far_ended or (isinstance(item, FarEnded) and bench.transfer.has_far_leg)
@@ -226,17 +260,18 @@ def test_every_order_of_events_has_one_known_end(mode: Mode, can_refer: bool, au
     finals = [one for one in done if isinstance(one, Tell) and one.final]
     assert len(finals) == 1
     (last,) = finals
-    # Nothing is told after the last word; at most the caller is hung up then.
-    assert done[done.index(last) + 1 :] in ([], [Do.HANG_UP])
-    # The caller is in one place: with the agent, hung up, or gone of its own.
-    assert last.returned == (Do.RETURN in done)
-    assert not (Do.RETURN in done and Do.HANG_UP in done)
+    assert last.state in ("completed", "failed", "cancelled")
+    # Nothing is told after the last word; at most the caller is hung up then, or the call is over.
+    assert done[done.index(last) + 1 :] in ([], [Do.HANG_UP], [Do.END])
+    # Whoever is there is in one place: with the agent, hung up, or gone.
+    assert last.returned == (Do.RETURN in done or Do.ADOPT in done)
+    assert sum(done.count(end) for end in (Do.RETURN, Do.HANG_UP, Do.ADOPT, Do.END)) <= 1
     # The target's call: placed once at most, and never left behind.
     assert done.count(Do.CALL) <= 1
-    assert done.count(Do.END_FAR) + far_ended == done.count(Do.CALL)
+    assert done.count(Do.END_FAR) + done.count(Do.ADOPT) + far_ended == done.count(Do.CALL)
     assert done.count(Do.JOIN) <= 1
+    assert Do.ADOPT not in done or asked_by_peer
     # Music begins and ends in turn.
     assert [one for one in done if one in (Do.MUSIC, Do.SILENCE)] == [Do.MUSIC, Do.SILENCE] * (done.count(Do.MUSIC))
     # A REFER comes first, or never.
     assert Do.REFER not in done or done[1] is Do.REFER
-    assert last.state == "failed" or last.state == "cancelled" or last.state == "completed"

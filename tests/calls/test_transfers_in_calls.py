@@ -10,7 +10,7 @@ from calls_kit import Call, House, a_call
 
 from active_call.contract import commands, events
 from active_call.contract.options import AsrOption, CallOption, ReferOption, SipOption
-from active_call.legs.events import LegDigit, LegHeld, LegMedia, LegMessage
+from active_call.legs.events import LegDigit, LegHeld, LegMedia, LegMessage, LegTransferRequested
 from active_call.media import link
 from active_call.media.hold_melody import hold_melody
 from active_call.testing.fake_call import FakeLeg
@@ -493,5 +493,116 @@ def test_report_of_a_stream_that_died_ends_the_far_leg_only(virtually: Any) -> N
             await call.until(lambda: "completed" in states(call))
             assert [event.reason for event in call.of(events.Hangup)] == ["rtp_timeout"]
             assert call.leg.ended is None
+
+    virtually(story())
+
+
+# -- asked for by the peer ---------------------------------------------------------------------------------------------------------------
+
+WELCOMING = CallOption(refer=ReferOption(on_request="bridge", timeout=20))
+
+
+def test_transfer_that_the_peer_asks_for_is_declined_by_default(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await greeted(call)
+            call.leg.sink(LegTransferRequested(DESK, "<sip:boss@example.com>"))
+            await call.until(lambda: bool(call.leg.transfers_answered))
+            assert call.leg.transfers_answered == [False]
+            (request,) = call.of(events.TransferRequest)
+            assert (request.refer_to, request.referred_by) == (DESK, "<sip:boss@example.com>")
+            await call.says("hello")
+            await call.until(lambda: call.spoken[-1] == "Hello again.")
+
+    virtually(story())
+
+
+def test_peer_that_transfers_us_hears_how_it_goes_and_leaves_us_with_the_target(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target(answers_after_s=3.0)
+        async with a_call(PLAYBOOK, house=House([target]), option=WELCOMING) as call:
+            await greeted(call)
+            call.leg.sink(LegHeld(True))  # as a transferor does
+            call.leg.sink(LegTransferRequested(DESK, None))
+            await call.until(lambda: "connected" in states(call))
+            assert call.leg.transfers_answered == [True]
+            assert call.leg.transfers_told == [(180, False), (200, True)]
+            assert call.of(events.Transfer)[-1].initiator == "caller"
+            call.leg.end("caller", "remote_bye")
+            await call.until(lambda: "completed" in states(call))
+            assert (last_word(call).returned, call.session.leg) == (True, target)
+            assert target.stream.hears == set()
+            await call.until(lambda: call.spoken == ["Welcome.", "Welcome."])
+            assert target.stream.listens
+            assert [event.on_hold for event in call.of(events.Hold)] == [True, False]
+            await call.until(lambda: call.of(events.TrackEnd)[-1].timestamp > last_word(call).timestamp)
+            call.ear.will_hear.append("hello")
+            await target.speak()
+            await call.until(lambda: call.spoken[-1] == "Hello again.")
+            assert call.ear.closed == 1  # that of the first leg
+            assert call.leg.released
+            target.end("callee", "remote_bye")
+            record = await call.over()
+            assert (record.hangup_by, record.hangup_reason, record.call_id) == ("callee", "remote_bye", "fake-call-id")
+            assert record.transfers[0]["farLegs"] == [{"callId": "far-call-id", "callee": DESK, "adopted": True}]
+            assert record.media["beforeTransfer"] == {"packets_sent": 1}
+            assert target.released
+
+    virtually(story())
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_peer_that_leaves_before_the_target_has_answered(virtually: Any, answers: bool) -> None:
+    async def story() -> None:
+        target = a_target(answers=answers, answers_after_s=3.0)
+        async with a_call(PLAYBOOK, house=House([target]), option=WELCOMING) as call:
+            await greeted(call)
+            call.leg.sink(LegTransferRequested(DESK, None))
+            await call.until(lambda: "progress" in states(call))
+            call.leg.end("caller", "remote_bye")
+            await call.until(lambda: states(call)[-1] in ("completed", "failed"))
+            if answers:
+                await call.until(lambda: call.spoken == ["Welcome.", "Welcome."])
+                assert call.session.leg is target
+                call.session.post(commands.Hangup(reason="enough"))
+            record = await call.over()
+            assert record.hangup_reason == ("enough" if answers else "remote_bye")
+            assert len(call.records.written) == 1
+            assert target.released
+
+    virtually(story())
+
+
+def test_call_that_waits_alone_for_the_target_can_be_ended(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target(answers_after_s=15.0)
+        async with a_call(PLAYBOOK, house=House([target]), option=WELCOMING) as call:
+            await greeted(call)
+            call.leg.sink(LegTransferRequested(DESK, None))
+            await call.until(lambda: "progress" in states(call))
+            call.leg.end("caller", "remote_bye")
+            await asyncio.sleep(1)
+            call.leg.sink(LegMedia(link.StreamDead(1, 20.0)))  # nobody speaks into it any more
+            await asyncio.sleep(1)
+            assert not call.task.done()
+            call.session.post(commands.Hangup())
+            await call.over()
+            assert target.ended is not None
+            assert (last_word(call).state, last_word(call).code) == ("failed", 487)
+
+    virtually(story())
+
+
+def test_target_that_refuses_a_transfer_of_the_peer_leaves_us_with_the_peer(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK, house=House([a_target(answers=False)]), option=WELCOMING) as call:
+            await greeted(call)
+            call.leg.sink(LegTransferRequested(DESK, None))
+            await call.until(lambda: "failed" in states(call))
+            assert call.leg.transfers_told == [(180, False), (486, True)]
+            await call.until(lambda: call.spoken[-2:] == ["You are back with me.", "Is there anything else I can do for you?"])
+            await call.quiet()
+            await call.says("hello")
+            await call.until(lambda: call.spoken[-1] == "Hello again.")
 
     virtually(story())

@@ -366,7 +366,10 @@ class Dialogue:
             self._part(now)
         elif not (event.state == "failed" if event.returned is None else event.returned):
             pass  # the call is over, or hung up next
-        elif event.state == "completed":
+        elif event.initiator is not None and event.state == "completed":
+            greeting = self.playbook.greeting or self._stage.wording.back
+            self._come_back(self._stage.wording.is_transferred.format(target=event.target), greeting, now)
+        elif event.initiator is not None or event.state == "completed":
             self._come_back(self._stage.wording.has_returned.format(target=event.target), self._stage.wording.back, now)
         else:
             hint = self._stage.wording.has_failed.format(target=event.target, code=event.code or 0, reason=event.reason or event.state)
@@ -380,7 +383,7 @@ class Dialogue:
 
     def _part(self, now: float) -> None:
         """The caller is with somebody else from now on: stop, keep what was said, and wait."""
-        if self.state in (State.AWAY, State.ENDED):
+        if self.state in (State.AWAY, State.ENDED) or self._replies.has_hung_up:
             return
         self._cut_in(now)
         self._replies.stop()
@@ -396,7 +399,7 @@ class Dialogue:
 
     def _come_back(self, hint: str, text: str, now: float) -> None:
         """The caller is back: a model is told why and speaks; a script says `text`. On hold, it waits until that is over."""
-        if not (self._turns.fire(Signal.BACK) or self._turns.fire(Signal.STAY)):
+        if self._replies.has_hung_up or not (self._turns.fire(Signal.BACK) or self._turns.fire(Signal.STAY)):
             return
         if self._settling is not None:
             self._settle("", now)

@@ -57,6 +57,7 @@ class Replies:
         """When the caller began to hear the current reply."""
         self.wait_input_s: float | None = None
         """How long this reply wants to wait for the caller; None for the playbook's way."""
+        self.has_hung_up = False
         self.n_scene_changes = 0
         """Since the caller last took part."""
         self._stage = stage
@@ -337,6 +338,7 @@ class Replies:
 
     def _hang_up(self, reason: str) -> None:
         headers = self._stage.hangup_headers()
+        self.has_hung_up = True
         self._leave()
         self._outbox.perform(commands.Hangup(reason=reason or "goodbye", initiator="agent", headers=headers))
 

@@ -24,6 +24,8 @@ class Wording:
     """To the model: a transfer has failed. `{target}`, `{code}` and `{reason}` are filled in."""
     has_returned: str
     """To the model: the caller is back. `{target}` is filled in."""
+    is_transferred: str
+    """To the model: the peer has transferred us to `{target}`."""
     silent: str
     """To the model: the caller says nothing."""
     continue_: str
@@ -45,6 +47,7 @@ ENGLISH = Wording(
     back="You are back with me. Is there anything else I can do for you?",
     has_failed="[The transfer to {target} has failed: {reason} ({code}). The caller is back with you. Say so, and go on.]",
     has_returned="[The caller has spoken with {target} and is back with you. Speak first.]",
+    is_transferred="[You have been transferred to {target}: somebody else is on the line now. Speak first.]",
     silent="[The caller has said nothing for a while.]",
     continue_="[You were interrupted by a noise. Continue exactly where you stopped.]",
     new_scene="[A new part of the conversation begins. Speak first.]",
@@ -62,6 +65,7 @@ CHINESE = Wording(
     back="您已回到我这里，还有什么可以帮您？",
     has_failed="[转接到 {target} 失败：{reason}（{code}）。来电者已回到你这里，请告知并继续对话。]",
     has_returned="[来电者已与 {target} 通话结束，现在回到你这里，请你先说。]",
+    is_transferred="[对方已把你转接到 {target}，现在是另一个人在线上，请你先说。]",
     silent="[来电者一直没有说话。]",
     continue_="[刚才只是噪音打断了你。请从中断的地方继续说。]",
     new_scene="[对话进入新的部分，请你先说。]",

@@ -53,6 +53,7 @@ class FarLeg:
         self._ended: leg_events.LegEnded | None = None
         self._is_told = False
         self._is_released = False
+        self._is_adopted = False
         self._joint: Joint | None = None
         self._is_joining = False
         self._wants_both_ways = False
@@ -126,7 +127,7 @@ class FarLeg:
     def _joined(self, joint: Joint) -> None:
         self._is_joining = False
         self._joint = joint
-        if self._ended is not None:
+        if self._ended is not None or self._is_told:
             joint.close()
         elif self._wants_both_ways:
             joint.open_both_ways()
@@ -261,8 +262,19 @@ class FarLeg:
         )
         return True
 
+    def give_away(self) -> Leg:
+        """The leg becomes the call's own; from here on nothing of it is told as that of a far leg."""
+        self._is_told = self._is_released = self._is_adopted = True
+        if self._joint is not None:
+            self._joint.close()
+        if self._ended is not None:
+            self._session.post(self._ended)  # it is over already, and the call with it
+        return self.leg
+
     def close(self) -> None:
         """The caller's own call is over: whatever this leg does now, its end is told here and not waited for."""
+        if self._is_adopted:
+            return
         self.hang_up()
         self._tell_end(self._ended or _TAKEN_BACK)
 
@@ -281,6 +293,8 @@ class FarLeg:
 
     def facts(self) -> dict[str, Any]:
         """What the record says of this leg."""
+        if self._is_adopted:
+            return {"callId": self.leg.call_id, "callee": self.leg.callee, "adopted": True}
         ended = self._ended or _TAKEN_BACK
         return {
             "callId": self.leg.call_id,

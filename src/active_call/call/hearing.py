@@ -64,6 +64,7 @@ class Hearing:
         self._utterance: _Utterance | None = None
         self._n_utterances = 0
         self._awaiting: set[int] = set()
+        self._phrases: tuple[str, ...] = ()
         self._stream: MediaStream | None = None
         self._ear = Ear()
         self._suspended_by: set[str] = set()
@@ -115,7 +116,17 @@ class Hearing:
         """Recognise with this from now on."""
         self._recognition = recognition
 
+    async def replace(self, recognition: Recognition) -> None:
+        """Recognise with this from now on, and close the one before; what it was asked has no result any more."""
+        before, self._recognition = self._recognition, recognition
+        self._utterance = None
+        self._awaiting.clear()
+        recognition.expect_phrases(self._phrases)
+        if before is not None:
+            await before.close()
+
     def expect_phrases(self, phrases: tuple[str, ...]) -> None:
+        self._phrases = phrases
         if self._recognition is not None:
             self._recognition.expect_phrases(phrases)
 

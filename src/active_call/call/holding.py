@@ -82,6 +82,15 @@ class Holding:
         session.emit(events.Hold(on_hold=event.on_hold, initiator=session.peer_role))
         session.transfers.caller_held(event.on_hold, is_silent=event.is_silent)
 
+    def forget(self) -> None:
+        """The call goes on with another leg: what was held is gone."""
+        was_on_hold = self.is_on_hold
+        self.by_us = self.by_peer = self._is_wanted = False
+        self._session.music.stop(SUSPENSION)
+        if was_on_hold:
+            self._apply()
+            self._session.emit(events.Hold(on_hold=False, initiator=self._session.peer_role))
+
     def _apply(self) -> None:
         session = self._session
         session.speaking.pause(self.is_on_hold, SUSPENSION)

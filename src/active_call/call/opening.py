@@ -23,6 +23,7 @@ from active_call.legs.identity import identity_of
 from active_call.providers.base import Responder
 
 if TYPE_CHECKING:
+    from active_call.call.leg import Leg
     from active_call.call.session import Session
 
 RING_AFTER_S = 0.2
@@ -105,6 +106,17 @@ class Opening:
     def ring(self, command: commands.Ringing) -> None:
         """Let the caller hear that it rings; with early media or a ringing tone the sound is opened before the answer."""
         self._session.spawn(self._ring(command), "ring")
+
+    def go_on_with(self, leg: Leg) -> None:
+        """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
+        session, stream = self._session, leg.stream
+        choice = choose_speech(session.option, session.playbook)
+        recogniser = session.services.engines.get_recogniser(choice.asr)
+        recognition = recogniser.start(session.post, session.recogniser_failed, language=choice.asr.language)
+        session.spawn(session.hearing.replace(recognition), "ear")
+        if stream is not None:
+            session.speaking.use(stream, None)
+            session.hearing.listen_to(stream, Ear(choice.voice_threshold, choice.min_speech_ms, choice.silence_ms))
 
     def give_up(self, failure: Fatal) -> None:
         """The call cannot go on; say why, and end it with the right code."""

@@ -124,6 +124,7 @@ class Session:
         self._watchers: list[Callable[[events.Event], None]] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._leg_ended: leg_events.LegEnded | None = None
+        self._last_end: leg_events.LegEnded | None = None
         self._opening = Opening(self, router, option)
         self._last_activity_at = self._clock.now()
         self._n_recordings = 0
@@ -241,6 +242,31 @@ class Session:
         """A piece of music cannot be played."""
         self.emit(events.Error(sender="play", error=str(error)))
 
+    def adopt(self, leg: Leg) -> None:
+        """Go on with another leg, that of a target to which the peer has transferred us; the old one is over."""
+        before, self.leg = self.leg, leg
+        before.attach(self._hear_afterwards)
+        self.facts.call_id = self.facts.call_id or before.call_id
+        self.log.info("call goes on with another leg", extra={"far_call_id": leg.call_id})
+        leg.attach(self.post)
+        self.speaking.interrupt()
+        self.holding.forget()
+        self.touch()
+        self._opening.go_on_with(leg)
+        self.spawn(self._release(before), "old leg's end")
+
+    def _hear_afterwards(self, event: leg_events.LegEvent) -> None:
+        """From a leg that is over: only its recording still matters."""
+        if isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.RecordingEnded):
+            self.post(event)
+
+    async def _release(self, leg: Leg) -> None:
+        self.journal.media["beforeTransfer"] = await leg.release()
+
+    def end(self) -> None:
+        """The leg was over already, and nobody has taken its place."""
+        self._leg_ended = self._last_end
+
     def send_digits(self, leg: Leg, digits: str, way: str, duration_ms: int = 160) -> None:
         """Send digits to the peer of `leg`, one of this call's. Raises ActiveCallError."""
         if way == "info":
@@ -260,6 +286,9 @@ class Session:
 
     def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
         """End the call; the leg tells when it is over."""
+        if self.transfers.is_alone:
+            self.transfers.withdraw()
+            return
         own_option = self._opening.own_option
         own = own_option.sip.hangup_headers if own_option.sip else {}
         agent = self.brain.hangup_headers() if self.brain is not None else {}
@@ -347,11 +376,11 @@ class Session:
         try:
             async with asyncio.timeout(RELEASE_DEADLINE_S):
                 await self._end_recording()
-                self.journal.media = await self.leg.release()
+                self.journal.media |= await self.leg.release()
                 await self.hearing.close()
         except TimeoutError:
             self.log.warning("call parts were slow to close")
-        self.facts.call_id = self.leg.call_id
+        self.facts.call_id = self.facts.call_id or self.leg.call_id
         self.tell(self.journal.hangup_event(self._leg_ended))
         if self.facts.error:
             self.log.warning("call ended with an error", extra={"error": self.facts.error})
@@ -427,13 +456,14 @@ class Session:
                 self.emit(events.Message(body=body, content_type=content_type))
             case leg_events.LegDigit(digit):
                 self._digit(digit, "signalling")
-            case leg_events.LegTransferRequested(refer_to, referred_by):
-                self.emit(events.TransferRequest(refer_to=refer_to, referred_by=referred_by))
-                self.leg.answer_transfer(False)
+            case leg_events.LegTransferRequested():
+                self.transfers.requested(event)
             case leg_events.LegTransferProgress():
                 self.transfers.progress(event)
             case leg_events.LegEnded():
-                self._leg_ended = event
+                self._last_end = event
+                if not self.transfers.caller_gone():
+                    self._leg_ended = event
             case leg_events.LegMedia():
                 pass
             case _:
@@ -464,6 +494,8 @@ class Session:
                 self.journal.recording_ended(report.path, report.duration_ms, report.error)
                 if report.error:
                     self.emit(events.Error(sender="recorder", error=report.error))
+            case link.StreamDead() if self.transfers.is_alone:
+                pass
             case link.StreamDead(silent_s=silent_s):
                 self.facts.error = f"no media from the peer for {silent_s:.0f} s"
                 self.hang_up(by="system", cause="rtp_timeout", reason=self.facts.error)

@@ -5,6 +5,7 @@
     begin ──> CALLING ──answer──> JOINING ──joined──> CONNECTED ──target hangs up──> OVER  completed, the caller returns or is hung up
                  │ busy, declined, no answer, no room                                OVER  failed, the caller is back
     any ──── the caller hangs up ─────────────────────────────────────────────────> OVER  cancelled; completed where they had talked
+                                                                  asked for by the peer:  completed, the target has taken its place
 
 | state     | refused        | told: final          | far answers | far ends  | joined | cannot join | caller gone | withdrawn | time  |
 |-----------|----------------|----------------------|-------------|-----------|--------|-------------|-------------|-----------|-------|
@@ -17,6 +18,9 @@ Where a REFER was agreed to and ends without success, the target's own refusal (
 says that the peer cannot, and in mode `auto` we call the target ourselves. Word of a REFER that succeeds late, while we call, is believed:
 the caller is with the target then, and our own call is withdrawn. Exactly one Tell is final; nothing leaves after it but what belongs to
 the end.
+
+A transfer that the peer has asked for (its REFER to us) is made in mode `bridge`, and means to leave us with the target: once the peer
+hangs up, the target's call takes the place of its own. A peer that hangs up at once leaves us alone until the target answers.
 """
 
 from __future__ import annotations
@@ -171,6 +175,10 @@ class Do(StrEnum):
     """Hang up the caller."""
     RETURN = "return"
     """The caller is back with the agent."""
+    ADOPT = "adopt"
+    """The target's call takes the place of the caller's, and is with the agent."""
+    END = "end"
+    """The caller's own call was over already, and nobody has taken its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +198,11 @@ Action = Do | Tell
 class Transfer:
     """One transfer. `begin` it, feed it, and carry out what `take_actions` gives, in order."""
 
-    def __init__(self, mode: Mode, *, timeout_s: float = DEFAULT_TIMEOUT_S, auto_hangup: bool = False) -> None:
+    def __init__(self, mode: Mode, *, timeout_s: float = DEFAULT_TIMEOUT_S, auto_hangup: bool = False, asked_by_peer: bool = False) -> None:
         self.mode = mode
+        self.asked_by_peer = asked_by_peer
+        self.is_alone = False
+        """The peer that has asked for this is gone; the target has not answered yet."""
         self.state: State | None = None
         self._timeout_s = timeout_s
         self._auto_hangup = auto_hangup
@@ -263,8 +274,7 @@ class Transfer:
                     self._actions.append(Do.LISTEN)
             case FarAnswered():
                 if self.state is State.CALLING:
-                    self.state, self._deadline = State.JOINING, None
-                    self._actions.append(Do.JOIN)
+                    self._on_far_answered()
             case FarEnded(code, reason):
                 self._on_far_ended(code, reason)
             case Joined():
@@ -311,6 +321,13 @@ class Transfer:
         self._music()
         self._actions.append(Do.CALL)
 
+    def _on_far_answered(self) -> None:
+        if self.is_alone:
+            self._adopt()
+        else:
+            self.state, self._deadline = State.JOINING, None
+            self._actions.append(Do.JOIN)
+
     def _on_far_ended(self, code: int, reason: str) -> None:
         if not self._has_far:
             return
@@ -321,13 +338,20 @@ class Transfer:
             self._fail(code, reason)
 
     def _on_caller_gone(self) -> None:
-        if self.state is State.CONNECTED:
+        if self.asked_by_peer and self.state is State.CALLING:
+            self.is_alone = True
+            self._silence()
+        elif self.asked_by_peer:
+            self._adopt()
+        elif self.state is State.CONNECTED:
             self._end(Tell("completed", final=True))
         else:
             self._end(Tell("cancelled", 487, "the caller has hung up", final=True))
 
     def _on_withdrawn(self) -> None:
-        if self.state is State.CONNECTED:
+        if self.is_alone:
+            self._fail(487)
+        elif self.state is State.CONNECTED:
             self._part()
         elif self.state is not State.REFERRING:  # a REFER cannot be taken back
             self._end(Tell("cancelled", 487, in_words(487), final=True, returned=True), Do.RETURN)
@@ -339,7 +363,14 @@ class Transfer:
         else:
             self._end(Tell("completed", 200, final=True, returned=True), Do.RETURN)
 
+    def _adopt(self) -> None:
+        self._has_far = False
+        self._end(Tell("completed", 200, final=True, returned=True), Do.ADOPT)
+
     def _fail(self, code: int, reason: str = "") -> None:
+        if self.is_alone:
+            self._end(Tell("failed", code, in_words(code, reason), final=True), Do.END)
+            return
         self._end(Tell("failed", code, in_words(code, reason), final=True, returned=True), Do.RETURN)
 
     def _end(self, last: Tell, *then: Do) -> None:
@@ -349,7 +380,7 @@ class Transfer:
             self._has_far = False
             self._actions.append(Do.END_FAR)
         self._silence()
-        if Do.RETURN in then:
+        if Do.RETURN in then or Do.ADOPT in then:
             self._actions += [*then, last]  # the agent may act on what it is told
         else:
             self._actions += [last, *then]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
+import msgspec
+
 from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.call.bridging import check_free
 from active_call.call.digits import way_of
@@ -31,7 +33,7 @@ from active_call.call.transfer import (
 )
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, ReferOption
-from active_call.legs.events import LegTransferProgress
+from active_call.legs.events import LegTransferProgress, LegTransferRequested
 
 if TYPE_CHECKING:
     from active_call.call.session import Session
@@ -76,19 +78,47 @@ class Transfers:
 
     def start(self, command: commands.Refer) -> None:
         """Begin a transfer. Raises LocalProtocolError while another one is under way, or for options that make no sense."""
-        session = self._session
-        if self._current is not None:
-            raise LocalProtocolError(f"a transfer to {self._command.callee!r} is under way")
-        if session.bridging.current is not None:
-            raise LocalProtocolError("the call is bridged")
-        option = merged(command.options or ReferOption(), session.option.refer or ReferOption())
+        self._check_free()
+        option = merged(command.options or ReferOption(), self._session.option.refer or ReferOption())
         try:
             mode, self._other = _mode_of(option), self._attended(option)
         except LocalProtocolError as error:
-            session.emit(events.Transfer(state="failed", target=command.callee, code=400, reason=str(error), returned=True))
+            self._session.emit(events.Transfer(state="failed", target=command.callee, code=400, reason=str(error), returned=True))
             raise
+        self._begin(command, option, mode, asked_by_peer=False)
+
+    def requested(self, event: LegTransferRequested) -> None:
+        """The peer asks us to go elsewhere (REFER): declined, unless the call's options say otherwise."""
+        session, option = self._session, self._session.option.refer or ReferOption()
+        session.emit(events.TransferRequest(refer_to=event.refer_to, referred_by=event.referred_by))
+        try:
+            self._check_free()
+            is_welcome = option.on_request == "bridge"
+        except LocalProtocolError as error:
+            session.log.info("transfer of the peer declined", extra={"why": str(error)})
+            is_welcome = False
+        session.leg.answer_transfer(is_welcome)
+        if is_welcome:
+            self._other = None
+            command = commands.Refer(callee=event.refer_to)
+            self._begin(command, msgspec.structs.replace(option, call_id=None), Mode.BRIDGE, asked_by_peer=True)
+
+    def _check_free(self) -> None:
+        """Raise LocalProtocolError where the caller is not the agent's alone."""
+        if self._current is not None:
+            raise LocalProtocolError(f"a transfer to {self._command.callee!r} is under way")
+        if self._session.bridging.current is not None:
+            raise LocalProtocolError("the call is bridged")
+
+    def _begin(self, command: commands.Refer, option: ReferOption, mode: Mode, *, asked_by_peer: bool) -> None:
+        session = self._session
         self._command, self._option, self._has_talked = command, option, False
-        self._current = Transfer(mode, timeout_s=float(option.timeout or DEFAULT_TIMEOUT_S), auto_hangup=bool(option.auto_hangup))
+        self._current = Transfer(
+            mode,
+            timeout_s=float(option.timeout or DEFAULT_TIMEOUT_S),
+            auto_hangup=bool(option.auto_hangup),
+            asked_by_peer=asked_by_peer,
+        )
         self._records.append(({"target": command.callee, "startTime": session.services.world.clock.utc_now().isoformat()}, []))
         if option.pause_parent_asr is not False:
             session.hearing.suspend(SUSPENSION)
@@ -114,9 +144,16 @@ class Transfers:
         told = ReferTold(report.code, report.reason, report.final)
         self._feed(ReferRefused(report.code, report.reason) if report.refused else told)
 
-    def caller_gone(self) -> None:
-        """The caller's own call is over."""
+    def caller_gone(self) -> bool:
+        """The caller's own call is over; whether the call goes on, or may go on, with the target."""
+        before = self._session.leg
         self._feed(CallerGone())
+        return self._session.leg is not before or self.is_alone
+
+    @property
+    def is_alone(self) -> bool:
+        """The peer's call is over; that to the target, which is to take its place, is not answered yet."""
+        return self._current is not None and self._current.is_alone
 
     def next_timeout(self) -> float | None:
         times = [self._current.next_timeout() if self._current is not None else None]
@@ -157,7 +194,8 @@ class Transfers:
 
     async def close(self) -> None:
         """The caller's call is over, and with it every far leg."""
-        self.caller_gone()
+        is_asked_by_peer = self._current is not None and self._current.asked_by_peer
+        self._feed(Withdrawn() if is_asked_by_peer else CallerGone())
         for _, legs in self._records:
             for far in legs:
                 far.close()
@@ -190,10 +228,12 @@ class Transfers:
                     self._do(action)
 
     def _tell(self, told: Tell) -> None:
-        session = self._session
+        session, by_peer = self._session, self._current is not None and self._current.asked_by_peer
         if told.state == "connected":
             self._has_talked = True
         self._note(told)
+        if by_peer:
+            self._notify(told)
         if told.final:
             self._current = None
             session.music.stop("held")
@@ -204,8 +244,19 @@ class Transfers:
                 code=told.code or None,
                 reason=told.reason or None,
                 returned=told.returned if told.final else None,
+                initiator=session.peer_role if by_peer else None,
             )
         )
+
+    def _notify(self, told: Tell) -> None:
+        """To the peer that has asked for it; its subscription ends when the target has answered, or cannot."""
+        leg = self._session.leg
+        if told.state == "progress":
+            leg.notify_transfer(told.code, "Ringing" if told.code == 180 else "Session Progress", final=False)
+        elif told.state == "connected":
+            leg.notify_transfer(200, "OK", final=True)
+        elif told.state in ("failed", "cancelled"):
+            leg.notify_transfer(told.code if told.code >= 300 else 500, "Transfer Failed", final=True)
 
     def _note(self, told: Tell) -> None:
         """Into the record."""
@@ -245,6 +296,14 @@ class Transfers:
                 self._far = None
                 session.touch()
                 session.hearing.resume(SUSPENSION)
+            case Do.ADOPT:
+                self._far = None
+                if isinstance(far, FarLeg):
+                    session.adopt(far.give_away())
+                session.hearing.resume(SUSPENSION)
+            case Do.END:
+                self._far = None
+                session.end()
             case _:
                 assert_never(action)
 

@@ -222,6 +222,8 @@ class Transfer(EventBase, frozen=True, kw_only=True, rename="camel", tag="transf
     target: str
     code: int | None = None
     reason: str | None = None
+    initiator: str | None = None
+    """`caller` or `callee` where the peer has asked for it, by a REFER of its own: then the target has taken its place."""
     returned: bool | None = None
     """With the last state: whether the caller is back with the agent; else the call ends."""
 
