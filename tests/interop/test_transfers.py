@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from running_server import Server, running_server
 from active_call.testing import audio, voice
 from active_call.testing.audio import Pcm
 from active_call.testing.listening import Recogniser, recognise_wav, utterances
-from active_call.testing.trunk.switches import twilio_origination
+from active_call.testing.phone_sip import tag_of
+from active_call.testing.trunk.switches import generic_pbx, twilio_origination
 from active_call.testing.trunk.trunk import Trunk
 
 GREETING = "Welcome to the switchboard."
@@ -265,3 +267,62 @@ def test_two_callers_are_bridged_by_command_and_given_back(tmp_path: Path, worke
         for record in records:
             assert [event["state"] for event in record["events"] if event["event"] == "bridge"] == ["joined", "parted"]
             assert record["error"] is None
+
+
+def test_trunk_that_refers_us_leaves_us_with_baresip(tmp_path: Path) -> None:
+    """REFER of the peer: 202, NOTIFYs with its progress, and after its BYE the agent greets whoever it was transferred to."""
+    playbook = PLAYBOOK.format(target="sip:nobody@127.0.0.1").replace("refer: {timeout: 5}", "refer: {onRequest: bridge, timeout: 8}")
+    with (
+        Baresip(tmp_path / "sales", speech=audio.silence(60_000), answers=True) as sales,
+        running_server(tmp_path / "server", playbook, extra="media_workers = 1") as server,
+        Trunk(generic_pbx(supports_media=True)) as trunk,
+    ):
+        sales.start()
+        caller = dialled(trunk, server)
+        with trunk.lock:
+            headers = [("refer-to", f"<{sales.uri}>"), ("referred-by", "<sip:boss@pbx.example.com>")]
+            exchange = caller.leg.request("REFER", headers=headers)
+        assert caller.leg.wait_final(exchange) == 202
+        assert sales.wait_established(10), server.log
+
+        def notifies() -> list[Any]:
+            return [one for one in caller.leg.requests if one.method == "NOTIFY"]
+
+        assert caller.leg.wait(lambda: any("terminated" in one.get("subscription-state") for one in notifies()), 5)
+        last = notifies()[-1]
+        assert notifies()[0].body.startswith(b"SIP/2.0 100")
+        assert (last.body.partition(b"\r\n")[0], last.get("event")) == (b"SIP/2.0 200 OK", "refer")
+        assert caller.leg.hang_up() == 200
+        time.sleep(3.5)  # the agent greets
+        sales.command("hangup")
+        (record,) = server.wait_records(1, 10)
+        sales.stop()
+        trunk.check()
+        assert [one for group in recognise_wav(sales.heard, EVERYTHING, DECOYS) for one in group.sentences] == [GREETING]
+        assert [event["referTo"] for event in record["events"] if event["event"] == "transferRequest"] == [sales.uri]
+        assert (transfer_states(record)[-1], record["hangupBy"], record["error"]) == ("completed", "callee", None)
+
+
+def test_attended_transfer_names_the_dialog_that_is_to_be_replaced(tmp_path: Path) -> None:
+    with (
+        server_for(tmp_path / "server", "sip:nobody@127.0.0.1") as server,
+        Trunk(generic_pbx(supports_media=True)) as trunk,
+        Trunk(generic_pbx(supports_media=True)) as desk,
+    ):
+        caller, other = dialled(trunk, server), dialled(desk, server)
+        calls = server.get("/list")["active_calls"]
+        ours, theirs = (entry["id"] for entry in sorted(calls, key=lambda entry: str(entry["startTime"])))
+        server.post(f"/command/{ours}", {"command": "refer", "callee": "sip:desk@example.com", "options": {"callId": theirs}})
+        refer = caller.leg.wait_request("REFER", 5)
+        assert refer is not None
+        target, _, embedded = refer.get("refer-to").strip("<>").partition("?")
+        assert target == other.leg.contact
+        replaced, _, required = embedded.partition("&")
+        call_id, to_tag, from_tag = unquote(replaced.removeprefix("Replaces=")).split(";")
+        assert (call_id, required) == (other.leg.call_id, "Require=replaces")
+        assert to_tag == f"to-tag={tag_of(other.leg.local)}"  # RFC 3891 section 3: as the replaced user agent sees it
+        assert from_tag == f"from-tag={tag_of(other.leg.remote)}"
+        assert caller.leg.wait_ended(5) == "peer hung up"
+        assert other.leg.hang_up() == 200
+        trunk.check()
+        desk.check()
