@@ -84,6 +84,10 @@ class House(Protocol):
         """A leg that will dial `option.callee`. Raises ActiveCallError when the address cannot be used."""
         ...
 
+    def way_out(self, trunk: str) -> str:
+        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        ...
+
 
 class Session:
     """One call from birth to record. `run` is its life; everything else posts into it."""
@@ -233,6 +237,11 @@ class Session:
         if self._house is None:
             raise MediaError("this server places no calls")
         return self._house.new_leg(option)
+
+    @property
+    def way_out(self) -> str:
+        """Where numbers without a host go from this call; empty where no trunk is configured."""
+        return self._house.way_out(self.leg.trunk) if self._house is not None else ""
 
     def pieces_of(self, source: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
         """The sound of a file or URL at `rate_hz`. Raises MediaError."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 import msgspec
 
-from active_call.base.errors import ActiveCallError, LocalProtocolError
+from active_call.base.errors import ActiveCallError, LimitReached, LocalProtocolError
 from active_call.call.bridging import check_free
 from active_call.call.digits import send_digits, way_of
 from active_call.call.far_call import FarCall
@@ -332,7 +332,7 @@ class Transfers:
             leg = session.new_leg(option)
         except ActiveCallError as error:
             session.emit(events.Error(sender="refer", error=str(error)))
-            self._feed(FarEnded(484, str(error)))
+            self._feed(FarEnded(503 if isinstance(error, LimitReached) else 484, str(error)))
             return
         far = FarLeg(session, leg, self._option, lambda item: self._feed(item) if self._far is far else None)
         self._take(far)
@@ -344,7 +344,7 @@ class Transfers:
 
     def _far_option(self) -> CallOption:
         session, command = self._session, self._command
-        own = OwnCall(session.facts.direction, session.leg.caller, session.leg.callee, session.option.sip)
+        own = OwnCall(session.facts.direction, session.leg.caller, session.leg.callee, session.option.sip, session.way_out)
         callee = dialable(command.callee, own)
         return CallOption(
             callee=callee,
