@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from active_call.call.targets import OwnCall, caller_for, credentials_for, dialable
@@ -21,6 +23,12 @@ def test_address_is_called_as_it_stands(target: str) -> None:
 def test_number_is_called_over_the_trunk_that_the_call_has_come_by(target: str) -> None:
     assert dialable(target, INBOUND) == "sip:+15550177@trunk.pstn.example.com"
     assert dialable(target, OUTBOUND) == "sip:+15550177@trunk.example.com:5061;transport=tls"
+
+
+def test_number_goes_to_the_configured_trunk_where_the_call_came_in() -> None:
+    by_trunk = replace(INBOUND, way_out="sip.carrier.example;transport=tcp")
+    assert dialable("+15550177", by_trunk) == "sip:+15550177@sip.carrier.example;transport=tcp"
+    assert dialable("+15550177", replace(OUTBOUND, way_out="elsewhere.example")) == dialable("+15550177", OUTBOUND)
 
 
 def test_number_without_a_trunk_stays_what_it_is() -> None:

@@ -171,6 +171,10 @@ class House:
     legs: list[FakeLeg] = field(default_factory=list)
     wanted: list[CallOption] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
+    trunk_address: str = ""
+
+    def way_out(self, trunk: str) -> str:
+        return self.trunk_address
 
     def find(self, session_id: str) -> Session | None:
         return self.sessions.get(session_id)

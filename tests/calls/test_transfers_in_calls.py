@@ -9,7 +9,7 @@ import pytest
 from calls_kit import Call, House, a_call
 
 from active_call.contract import commands, events
-from active_call.contract.options import AsrOption, CallOption, ReferOption, SipOption
+from active_call.contract.options import AgcOption, AmbianceOption, AsrOption, CallOption, ReferOption, SipOption
 from active_call.legs.events import LegDigit, LegHeld, LegMedia, LegMessage, LegTransferRequested
 from active_call.media import link
 from active_call.media.hold_melody import hold_melody
@@ -392,6 +392,23 @@ def test_inactivity_does_not_end_a_call_that_is_with_somebody_else(virtually: An
             target.end("callee", "remote_bye")
             await call.quiet()
             await call.until(lambda: bool(call.of(events.Inactivity)), 60)
+
+    virtually(story())
+
+
+def test_options_of_the_transfer_are_those_of_the_far_leg(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target(has_telephone_events=False)
+        option = CallOption(ambiance=AmbianceOption(path="office.wav"))
+        async with a_call(PLAYBOOK, house=House([target]), option=option) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge", denoise=True, agc=AgcOption())))
+            await call.until(lambda: "connected" in states(call))
+            assert target.stream.improvement[0] is True
+            assert target.stream.improvement[1] is not None
+            assert target.stream.hears_tones == (True, False)  # its digits come as sound
+            assert call.leg.stream is not None
+            assert call.leg.stream.n_ambience_stops == 1  # the agent's office is not the target's
 
     virtually(story())
 

@@ -89,37 +89,6 @@ def test_offer_in_an_open_session_keeps_the_sections_that_were_refused() -> None
     ]
 
 
-def test_offer_that_holds_says_so_and_a_refused_one_leaves_no_trace() -> None:
-    ours = sound()
-    first = ours.answer(offer())
-    hold = ours.offer(srtp=False, direction="sendonly")
-    assert b"a=sendonly" in hold
-    assert version(hold) == version(first) + 1
-    ours.take_back_offer()
-    again = ours.offer(srtp=False, direction="inactive")
-    assert b"a=inactive" in again
-    assert version(again) == version(first) + 1
-
-
-def test_answer_while_we_hold_grants_no_more_than_that() -> None:
-    ours = sound()
-    ours.answer(offer())
-    ours.offer(srtp=False, direction="sendonly")
-    ours.accept(offer(direction="recvonly"))
-    ours.direction = "sendonly"
-    assert b"a=sendonly" in ours.answer(offer())  # a refresh of the peer's takes nothing back
-    assert b"a=inactive" in ours.answer(offer(direction="sendonly"))  # both hold
-
-
-def test_offer_of_ours_that_has_met_theirs_makes_way_for_the_answer() -> None:
-    ours = sound()
-    first = ours.answer(offer())
-    ours.offer(srtp=False, direction="sendonly")
-    answer = ours.answer(offer(direction="sendonly"))
-    assert version(answer) == version(first) + 1
-    assert b"a=recvonly" in answer
-
-
 # -- codecs and suites -------------------------------------------------------------------------------------------------------------------
 
 
@@ -204,3 +173,37 @@ def test_suite_that_changes_in_mid_call_gets_a_key_of_its_length_and_an_unchange
         keys.append(stream.setting["send_key"])
     assert keys[0] == keys[1]
     assert [len(key) for key in keys] == [30, 30, 44]
+
+
+# -- hold ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_offer_that_holds_says_so_and_a_refused_one_leaves_no_trace() -> None:
+    ours = sound()
+    first = ours.answer(offer())
+    hold = ours.offer(srtp=False, direction="sendonly")
+    assert b"a=sendonly" in hold
+    assert version(hold) == version(first) + 1
+    ours.take_back_offer()
+    again = ours.offer(srtp=False, direction="inactive")
+    assert b"a=inactive" in again
+    assert version(again) == version(first) + 1
+
+
+def test_answer_while_we_hold_grants_no_more_than_that() -> None:
+    ours = sound()
+    ours.answer(offer())
+    ours.offer(srtp=False, direction="sendonly")
+    ours.accept(offer(direction="recvonly"))
+    ours.direction = "sendonly"
+    assert b"a=sendonly" in ours.answer(offer())  # a refresh of the peer's takes nothing back
+    assert b"a=inactive" in ours.answer(offer(direction="sendonly"))  # both hold
+
+
+def test_offer_of_ours_that_has_met_theirs_makes_way_for_the_answer() -> None:
+    ours = sound()
+    first = ours.answer(offer())
+    ours.offer(srtp=False, direction="sendonly")
+    answer = ours.answer(offer(direction="sendonly"))
+    assert version(answer) == version(first) + 1
+    assert b"a=recvonly" in answer

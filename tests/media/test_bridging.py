@@ -298,6 +298,25 @@ def test_secured_mu_law_and_plain_a_law_hear_the_same_samples(media: Any, secure
     run(story())
 
 
+@pytest.mark.parametrize("n_workers", [1, 2], ids=["one-process", "two-processes"])
+def test_wideband_calls_hear_each_other_unchanged(media: Any, n_workers: int) -> None:
+    async def story() -> None:
+        wide = {"codec": "l16_16000", "send_payload_type": 96, "receive_payload_type": 96}
+        async with media.pool(n_workers=n_workers) as pool, media.call(pool=pool, **wide) as one, media.call(pool=pool, **wide) as two:
+            joint = await pool.join(one.stream, two.stream)
+            ramp = np.arange(-160, 160).astype(">i2").tobytes()  # as it stands on the wire (RFC 3551 section 4.5.11)
+            seen = set()
+            for _ in range(150):
+                one.peer.drain()
+                one.peer.send(ramp, one.stream.port, payload_type=96, hold_clock=True)
+                one.peer.timestamp += 320
+                seen.add((await two.peer.receive()).payload)
+            assert ramp in seen
+            joint.close()
+
+    run(story())
+
+
 def test_play_sounds_over_the_partner_and_the_recording_holds_both(media: Any, tmp_path: Path) -> None:
     async def story() -> None:
         async with media.pool() as pool, media.call(pool=pool) as one, media.call(pool=pool) as two:

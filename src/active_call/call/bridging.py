@@ -125,12 +125,11 @@ class Bridging:
         return Party(self._session, self._joined, self._parted)
 
     def _joined(self, bridge: CallBridge) -> None:
-        self._session.hearing.suspend(SUSPENSION)
+        self._session.presence.step_aside(SUSPENSION)
         self._session.emit(events.Bridge(state="joined", target_session_id=bridge.other(self._session).id))
 
     def _parted(self, bridge: CallBridge, reason: str) -> None:
-        self._session.touch()
-        self._session.hearing.resume(SUSPENSION)
+        self._session.presence.step_back(SUSPENSION)
         self._session.emit(events.Bridge(state="parted", target_session_id=bridge.other(self._session).id, reason=reason))
 
 

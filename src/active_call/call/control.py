@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from active_call.base.errors import LocalProtocolError
-from active_call.call.digits import way_of
+from active_call.call.digits import send_digits, way_of
 from active_call.call.state import Phase
 from active_call.contract import commands, events
 
@@ -101,7 +101,7 @@ def _custom(session: Session, command: commands.Custom) -> None:
 
 
 def _dtmf(session: Session, command: commands.Dtmf) -> None:
-    session.send_digits(session.leg, command.digits, way_of(session.leg, command.method), command.duration)
+    send_digits(session.leg, command.digits, way_of(session.leg, command.method), command.duration)
 
 
 def _hold(session: Session, command: commands.Hold) -> None:

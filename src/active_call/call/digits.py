@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from active_call.base.errors import LocalProtocolError
+from active_call.media import tones
 
 if TYPE_CHECKING:
     from active_call.call.leg import Leg
@@ -52,3 +53,16 @@ def way_of(leg: Leg, method: str | None) -> str:
     if method == "rfc4733" and not leg.has_telephone_events:
         raise LocalProtocolError("telephone events were not agreed on with the peer; use 'info' or 'inband'")
     return method
+
+
+def send_digits(leg: Leg, digits: str, way: str, duration_ms: int = 160) -> None:
+    """Send digits to the peer of `leg` by `way`. Raises ActiveCallError; sound of digits joins what plays."""
+    if way == "info":
+        leg.send_digits_by_signalling(digits, duration_ms)
+    elif leg.stream is None:
+        raise LocalProtocolError("the call has no media stream yet")
+    elif way == "rfc4733":
+        leg.stream.send_digits(digits, duration_ms)
+    else:
+        pcm = b"".join(tones.pieces(tones.dtmf(digits, duration_ms), leg.stream.rate_hz))
+        leg.stream.queue_audio(f"dtmf:{digits}", pcm, end=True)

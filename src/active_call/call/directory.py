@@ -31,6 +31,10 @@ class Placing(Protocol):
         """A leg that will dial `option.callee`. Raises ActiveCallError when the address cannot be used."""
         ...
 
+    def way_out(self, trunk: str) -> str:
+        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        ...
+
 
 class Directory:
     """All live calls of this process. `has_room` is asked before each new one."""
@@ -75,6 +79,10 @@ class Directory:
     def new_leg(self, option: CallOption) -> Leg:
         """A further leg of a live call. Raises ActiveCallError when the address cannot be used."""
         return self._placing.new_leg(option)
+
+    def way_out(self, trunk: str) -> str:
+        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        return self._placing.way_out(trunk)
 
     def handle_incoming(self, leg: Leg) -> None:
         """A new inbound call; refused with 503 where there is no room."""

@@ -18,6 +18,7 @@ from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.hearing import Ear, Hearing
 from active_call.call.latency import TurnClock
 from active_call.call.music import Music
+from active_call.call.surroundings import gain_of
 from active_call.call.transfer import FarAnswered, FarEnded, FarHeard, FarRinging, Input, Joined, JoinFailed
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, ReferOption, VadOption
@@ -80,7 +81,9 @@ class FarLeg:
             self._over(leg_events.LegEnded(by="system", cause="failed", code=503, reason=reason))
 
     def _listen(self, stream: MediaStream) -> None:
-        """Give the leg an ear, where the options ask for one."""
+        """Give the leg an ear, and the target a better voice, where the options ask for it."""
+        if self._option.denoise or self._option.agc is not None:
+            stream.improve(denoise=bool(self._option.denoise), gain=None if self._option.agc is None else gain_of(self._option.agc))
         if self._option.asr is None and self._option.vad is None:
             return
         session, vad = self._session, self._option.vad or VadOption()
@@ -172,6 +175,8 @@ class FarLeg:
                 self._feed(FarRinging(code))
             case leg_events.LegAnswered(sdp):
                 self._answered_at = now
+                if self.leg.stream is not None and not self.leg.has_telephone_events:
+                    self.leg.stream.hear_tones(digits=True, tones=False)
                 self._tell(events.Answer(sdp=sdp))
                 self._feed(FarAnswered())
             case leg_events.LegHeld(on_hold):

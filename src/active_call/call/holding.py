@@ -95,7 +95,6 @@ class Holding:
         session = self._session
         session.speaking.pause(self.is_on_hold, SUSPENSION)
         if self.is_on_hold:
-            session.hearing.suspend(SUSPENSION)
+            session.presence.step_aside(SUSPENSION)
         else:
-            session.touch()
-            session.hearing.resume(SUSPENSION)
+            session.presence.step_back(SUSPENSION)

@@ -18,7 +18,7 @@ import msgspec
 
 from active_call.agent import effects
 from active_call.agent.playbook import Playbook
-from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
+from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.brain import Brain
 from active_call.call.bridging import Bridging
 from active_call.call.control import carry_out
@@ -32,6 +32,7 @@ from active_call.call.log import CallLog
 from active_call.call.music import Music
 from active_call.call.opening import RINGTONE, UNANSWERED, Fatal, Opening, Routed
 from active_call.call.options import choose_speech, merged
+from active_call.call.presence import Presence
 from active_call.call.routing import Router
 from active_call.call.services import CallServices
 from active_call.call.speaking import Speaking
@@ -41,7 +42,7 @@ from active_call.call.transferring import Transfers
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
-from active_call.media import link, tones
+from active_call.media import link
 from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
 from active_call.store.recordings import numbered, recorded_rate_hz, with_ending
@@ -81,6 +82,10 @@ class House(Protocol):
 
     def new_leg(self, option: CallOption) -> Leg:
         """A leg that will dial `option.callee`. Raises ActiveCallError when the address cannot be used."""
+        ...
+
+    def way_out(self, trunk: str) -> str:
+        """The address of the named trunk, else of the first one that has any; empty where there is none."""
         ...
 
 
@@ -146,6 +151,7 @@ class Session:
         self.bridging = Bridging(self)
         self.holding = Holding(self)
         self._digits = DigitFilter()
+        self.presence = Presence(self)
         self.surroundings = Surroundings(self)
         leg.attach(self.post)
 
@@ -232,6 +238,11 @@ class Session:
             raise MediaError("this server places no calls")
         return self._house.new_leg(option)
 
+    @property
+    def way_out(self) -> str:
+        """Where numbers without a host go from this call; empty where no trunk is configured."""
+        return self._house.way_out(self.leg.trunk) if self._house is not None else ""
+
     def pieces_of(self, source: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
         """The sound of a file or URL at `rate_hz`. Raises MediaError."""
         if self.services.sounds is None:
@@ -253,6 +264,7 @@ class Session:
         self.holding.forget()
         self.touch()
         self._opening.go_on_with(leg)
+        self.surroundings.listen()
         self.spawn(self._release(before), "old leg's end")
 
     def _hear_afterwards(self, event: leg_events.LegEvent) -> None:
@@ -266,18 +278,6 @@ class Session:
     def end(self) -> None:
         """The leg was over already, and nobody has taken its place."""
         self._leg_ended = self._last_end
-
-    def send_digits(self, leg: Leg, digits: str, way: str, duration_ms: int = 160) -> None:
-        """Send digits to the peer of `leg`, one of this call's. Raises ActiveCallError."""
-        if way == "info":
-            leg.send_digits_by_signalling(digits, duration_ms)
-        elif leg.stream is None:
-            raise LocalProtocolError("the call has no media stream yet")
-        elif way == "rfc4733":
-            leg.stream.send_digits(digits, duration_ms)
-        else:
-            pcm = b"".join(tones.pieces(tones.dtmf(digits, duration_ms), leg.stream.rate_hz))
-            leg.stream.queue_audio(f"dtmf:{digits}", pcm, end=True)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` as a task of this call."""
@@ -351,7 +351,7 @@ class Session:
 
     def _inactive_at(self) -> float | None:
         limit_s = self.option.inactivity_timeout
-        is_counted = self.facts.phase is Phase.ANSWERED and not self.hearing.is_suspended
+        is_counted = self.facts.phase is Phase.ANSWERED and not self.presence.is_aside
         return self._last_activity_at + limit_s if limit_s and is_counted else None
 
     def _handle_own_timeouts(self, now: float) -> None:

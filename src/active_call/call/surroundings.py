@@ -44,13 +44,18 @@ class Surroundings:
         if digits or self._watches_tones:
             stream.hear_tones(digits=digits, tones=self._watches_tones)
         if option.denoise or option.agc is not None:
-            stream.improve(denoise=bool(option.denoise), gain=None if option.agc is None else _gain_of(option.agc))
+            stream.improve(denoise=bool(option.denoise), gain=None if option.agc is None else gain_of(option.agc))
 
     def begin_ambience(self) -> None:
         """Background sound, where the options want it."""
         option, session = self._session.option.ambiance, self._session
         if option is not None and option.path and option.enabled is not False and session.services.sounds is not None:
             session.spawn(self._fetch_ambience(option, option.path), "ambience")
+
+    def end_ambience(self) -> None:
+        """Silence behind the agent, who is not with the caller for a while."""
+        if self._session.option.ambiance is not None and self._session.leg.stream is not None:
+            self._session.leg.stream.stop_ambience()
 
     async def _fetch_ambience(self, option: AmbianceOption, path: str) -> None:
         session = self._session
@@ -62,6 +67,8 @@ class Surroundings:
         except MediaError as error:
             told = events.Error(sender="ambiance", error=str(error))
             session.post_later(lambda: session.tell(told))
+            return
+        if session.presence.is_aside:
             return
         stream.start_ambience(
             str(file.resolve()),
@@ -96,7 +103,8 @@ class Surroundings:
         )
 
 
-def _gain_of(option: AgcOption) -> GainSettings:
+def gain_of(option: AgcOption) -> GainSettings:
+    """The contract's gain control as the media plane takes it."""
     return GainSettings(
         headroom_db=option.headroom_db,
         max_gain_db=option.max_gain_db,

@@ -25,6 +25,8 @@ class OwnCall:
     caller: str
     callee: str
     sip: SipOption | None
+    way_out: str = ""
+    """Where numbers without a host go: the address of the trunk that the call has come by, else of the first one; empty without trunks."""
 
 
 def dialable(target: str, call: OwnCall) -> str:
@@ -33,7 +35,7 @@ def dialable(target: str, call: OwnCall) -> str:
     number = text[4:].partition(";")[0] if text.lower().startswith("tel:") else text
     if not _NUMBER.fullmatch(number):
         return text
-    host = _host_of(call.caller if call.direction == "inbound" else call.callee)
+    host = (call.way_out or _host_of(call.caller)) if call.direction == "inbound" else _host_of(call.callee)
     return f"sip:{_SEPARATORS.sub('', number)}@{host}" if host else text
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 import msgspec
 
-from active_call.base.errors import ActiveCallError, LocalProtocolError
+from active_call.base.errors import ActiveCallError, LimitReached, LocalProtocolError
 from active_call.call.bridging import check_free
-from active_call.call.digits import way_of
+from active_call.call.digits import send_digits, way_of
 from active_call.call.far_call import FarCall
 from active_call.call.far_leg import FarLeg
 from active_call.call.options import merged
@@ -120,8 +120,7 @@ class Transfers:
             asked_by_peer=asked_by_peer,
         )
         self._records.append(({"target": command.callee, "startTime": session.services.world.clock.utc_now().isoformat()}, []))
-        if option.pause_parent_asr is not False:
-            session.hearing.suspend(SUSPENSION)
+        session.presence.step_aside(SUSPENSION, hears=option.pause_parent_asr is False)
         self._current.begin(session.now(), can_refer=self._can_refer())
         self._carry_out()
 
@@ -173,7 +172,7 @@ class Transfers:
             return
         leg = self._session.leg if from_far else self._far.leg
         try:
-            self._session.send_digits(leg, digit, way_of(leg, None))
+            send_digits(leg, digit, way_of(leg, None))
         except ActiveCallError as error:
             self._session.log.info("digit not forwarded", extra={"why": str(error)})
 
@@ -294,13 +293,12 @@ class Transfers:
                     session.hang_up(by="agent", cause="transferred")
             case Do.RETURN:
                 self._far = None
-                session.touch()
-                session.hearing.resume(SUSPENSION)
+                session.presence.step_back(SUSPENSION)
             case Do.ADOPT:
                 self._far = None
                 if isinstance(far, FarLeg):
                     session.adopt(far.give_away())
-                session.hearing.resume(SUSPENSION)
+                session.presence.step_back(SUSPENSION)
             case Do.END:
                 self._far = None
                 session.end()
@@ -334,7 +332,7 @@ class Transfers:
             leg = session.new_leg(option)
         except ActiveCallError as error:
             session.emit(events.Error(sender="refer", error=str(error)))
-            self._feed(FarEnded(484, str(error)))
+            self._feed(FarEnded(503 if isinstance(error, LimitReached) else 484, str(error)))
             return
         far = FarLeg(session, leg, self._option, lambda item: self._feed(item) if self._far is far else None)
         self._take(far)
@@ -346,7 +344,7 @@ class Transfers:
 
     def _far_option(self) -> CallOption:
         session, command = self._session, self._command
-        own = OwnCall(session.facts.direction, session.leg.caller, session.leg.callee, session.option.sip)
+        own = OwnCall(session.facts.direction, session.leg.caller, session.leg.callee, session.option.sip, session.way_out)
         callee = dialable(command.callee, own)
         return CallOption(
             callee=callee,

@@ -157,6 +157,11 @@ class SipGateway:
         caller = option.caller or (trunk.caller if trunk is not None else "")
         return SipLeg(self, self._sound(self.own_address_for(uri.host), trunk), caller=caller, callee=str(uri), trunk=trunk, turn=turn)
 
+    def way_out(self, trunk: str) -> str:
+        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        addresses = {each.name: each.address for each in self.settings.dial_plan.trunks if each.address}
+        return addresses.get(trunk) or next(iter(addresses.values()), "")
+
     def _take_turn(self, trunk: TrunkPolicy) -> Turn:
         n_calls = self.endpoint.n_calls_by_trunk.get(trunk.name, 0) + self._n_waiting[trunk.name]
         try:

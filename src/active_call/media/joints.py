@@ -3,8 +3,9 @@
     process 1                                process 2
     stream == relay ---- RTP, 127.0.0.1 ---- relay == partner
 
-Streams enter, a `Joint` leaves, which is closed without waiting. A relay is plain RTP between two of our own processes; each end carries
-what its neighbour has heard. It costs a slot and a port in each process, and some 60 ms. Knows no call.
+Streams enter, a `Joint` leaves, which is closed without waiting. A relay is plain RTP between two of our own processes, linear samples, so
+that nothing is lost; each end carries what its neighbour has heard. It costs a slot and a port in each process, and some 60 ms. Knows no
+call.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from active_call.base.errors import MediaError
+from active_call.codec.table import L16_8000, L16_16000, Codec
 from active_call.media.link import Report
 from active_call.media.remote_stream import MediaStream, StreamLost
 
 RELAY_IP: Final = "127.0.0.1"
+RELAY_PAYLOAD_TYPE: Final = 96
 
 
 class OpenStream(Protocol):
@@ -75,8 +78,9 @@ async def join_streams(open_stream: OpenStream, stream: MediaStream, partner: Me
     except BaseException:
         relay.discard()
         raise
-    _speak_to(relay, far_relay)
-    _speak_to(far_relay, relay)
+    codec = L16_16000 if max(stream.rate_hz, partner.rate_hz) > L16_8000.sample_rate_hz else L16_8000
+    _speak_to(relay, far_relay, codec)
+    _speak_to(far_relay, relay, codec)
     stream.bridge(relay, one_way=True)
     far_relay.bridge(partner, one_way=True)
     joint = Joint(stream, partner, (relay, far_relay), one_way=True)
@@ -93,13 +97,13 @@ async def _open_near(open_stream: OpenStream, stream: MediaStream) -> MediaStrea
     return relay
 
 
-def _speak_to(relay: MediaStream, other: MediaStream) -> None:
+def _speak_to(relay: MediaStream, other: MediaStream, codec: Codec) -> None:
     relay.configure(
         remote_ip=RELAY_IP,
         remote_port=other.port,
-        codec="pcmu",
-        send_payload_type=0,
-        receive_payload_type=0,
+        codec=codec.name,
+        send_payload_type=RELAY_PAYLOAD_TYPE,
+        receive_payload_type=RELAY_PAYLOAD_TYPE,
         rtp_timeout_s=0.0,
         latching=False,
     )

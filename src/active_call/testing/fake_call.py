@@ -53,6 +53,9 @@ class FakeStream:
         self.recordings: list[str] = []
         self.closed = False
         self.listens = False
+        self.hears_tones = (False, False)
+        self.improvement: tuple[bool, object] = (False, None)
+        self.n_ambience_stops = 0
         self.music = b""
         """The music that plays, empty while there is none."""
         self.n_music = 0
@@ -65,6 +68,15 @@ class FakeStream:
 
     def listen(self, *, detect: bool, **_: object) -> None:
         self.listens = detect
+
+    def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
+        self.hears_tones = digits, tones
+
+    def improve(self, *, denoise: bool, gain: object = None) -> None:
+        self.improvement = denoise, gain
+
+    def stop_ambience(self) -> None:
+        self.n_ambience_stops += 1
 
     def queue_music(self, pcm: bytes, *, end: bool = False) -> None:
         self.music += pcm
