@@ -62,8 +62,6 @@ class FakeStream:
         self.hears: set[FakeStream] = set()
         """The streams that are joined to this one, and heard by its caller."""
         self.muted_tracks: set[str] = set()
-        self.asked_for: list[tuple[object, ...]] = []
-        """Tones to be heard, a better voice, background: each order as it came."""
         self._tick()
 
     def listen(self, *, detect: bool, **_: object) -> None:
@@ -105,15 +103,6 @@ class FakeStream:
 
     def pause(self, paused: bool) -> None:
         self._paused = paused
-
-    def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
-        self.asked_for.append(("hear_tones", digits, tones, country))
-
-    def improve(self, *, denoise: bool, gain: object = None) -> None:
-        self.asked_for.append(("improve", denoise, gain))
-
-    def start_ambience(self, path: str, offset: int, **levels: float) -> None:
-        self.asked_for.append(("start_ambience", path, offset, levels))
 
     def mute(self, muted: bool, track: str = "") -> None:
         if track:
