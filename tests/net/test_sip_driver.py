@@ -356,6 +356,23 @@ def test_names_are_looked_up_for_the_core_with_our_address_towards_each_place(ru
     run(body)
 
 
+def test_look_up_that_breaks_is_answered_all_the_same(run: LoopRunner, drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request waits for the answer without a timer of its own."""
+
+    async def body() -> None:
+        async with drive() as driven:
+
+            async def break_down(look_up: LookUp) -> tuple[Target, ...]:
+                raise RuntimeError("a fault of ours")
+
+            monkeypatch.setattr(driven.driver._resolver, "resolve", break_down)
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+            driven.driver.run(lambda now: driven.core.look_ups.append(LookUp(1, "trunk", None, ("udp",))))
+            assert await driven.core.next_input("hops") == (1, (), "the look-up has failed")
+
+    run(body)
+
+
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
 def test_accepted_connection_carries_both_directions(run: LoopRunner, drive: Drive, certificate: CertificateFiles, transport: str) -> None:
     async def body() -> None:
@@ -601,7 +618,7 @@ def test_accept_error_pauses_the_listener_and_does_not_end_it(run: LoopRunner, d
 
     async def body() -> None:
         async with drive() as driven:
-            listener = driven.driver._listeners[0]
+            listener = driven.driver._sockets._streams[0]
             real, n_errors = listener._sock, 3
 
             class OutOfFiles:

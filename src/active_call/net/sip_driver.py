@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from active_call.base.errors import ConfigError, TransportError
+from active_call.base.errors import TransportError
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip, local_address_towards
 from active_call.net.certificates import CertificateFiles, ServerCertificate
 from active_call.net.limits import ConnectionLimits, Refusals
 from active_call.net.resolver import Resolver
 from active_call.net.sip_connections import Connections, address_of
-from active_call.net.sip_sockets import StreamConnection, StreamListener, UdpSocket, bind_socket, describe_failure
+from active_call.net.sip_listening import ListeningSockets, ListenSpec
+from active_call.net.sip_sockets import StreamConnection, describe_failure
 from active_call.net.stun import is_stun
-from active_call.sip.events import Address, Flow, Listener, LookUp, MessageDropped, SipEvent, Target, Transmit, TransportName
+from active_call.sip.events import Address, Flow, Listener, LookUp, MessageDropped, SipEvent, Target, Transmit
 
 __all__ = ["CertificateFiles", "ListenSpec", "SipDriver"]
 
@@ -56,19 +56,6 @@ class SipCore(Protocol):
     def half_read_since(self, flow: Flow) -> float | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ListenSpec:
-    """A socket to listen on. `port` 0 takes any free one.
-
-    `public_host` None: the bound address, or, where that is a wildcard, the local address towards each peer.
-    """
-
-    transport: TransportName
-    host: str
-    port: int
-    public_host: str | None = None
-
-
 class SipDriver:
     """Drives one SIP core over real sockets. Everything runs in the loop in which `listen` is called."""
 
@@ -88,7 +75,6 @@ class SipDriver:
         self._endpoint = endpoint
         self._clock = clock
         self._resolver = resolver
-        self._server_tls = server_tls
         self._on_events = on_events
         self._certificate = ServerCertificate(server_tls, certificate, logger)
         self._refusals = Refusals(clock, logger)
@@ -103,15 +89,18 @@ class SipDriver:
             on_failed=self._transmit_failed_later,
             logger=logger,
         )
-        self._udp: list[UdpSocket] = []
-        self._listeners: list[StreamListener] = []
+        self._sockets = ListeningSockets(
+            self._on_datagram,
+            self._connections.accept,
+            certificate=None if server_tls is None else self._certificate.name,
+            logger=logger,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: list[tuple[int, str]] = []
         self._is_pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: float | None = None
         self._sweep_timer: asyncio.TimerHandle | None = None
-        self._all_listeners: tuple[Listener, ...] = ()
         self._on_stun: Callable[[bytes], None] = lambda _: None
         self._is_closed = False
 
@@ -119,17 +108,12 @@ class SipDriver:
 
     async def listen(self, specs: Sequence[ListenSpec]) -> tuple[Listener, ...]:
         """Open the sockets and tell the core; all of them or none. Raises TransportError, or ConfigError for TLS without a certificate."""
-        try:
-            listeners = [self._listen_on(spec) for spec in specs]
-        except (TransportError, ConfigError):
-            self._close_sockets()
-            raise
-        self._all_listeners = tuple(listeners)
-        self._endpoint.set_listeners(self._all_listeners)
-        self._resolver.families = families_of(listeners)
+        listeners = self._sockets.open(specs)
+        self._endpoint.set_listeners(listeners)
+        self._resolver.families = self._sockets.families
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         self._pump()
-        return tuple(listeners)
+        return listeners
 
     def run(self, operation: Callable[[float], T]) -> T:
         """Let `operation(now)` act on the core, then carry out what follows. Its exceptions pass through."""
@@ -147,32 +131,23 @@ class SipDriver:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        while self._listeners:
-            self._listeners.pop().close()
+        self._sockets.close_streams()
         await self._connections.close()
-        self._close_sockets()
+        self._sockets.close()
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """Our sockets, as the core knows them at present."""
-        return self._all_listeners
+        return self._sockets.listeners
 
     def set_learnt_address(self, seen: Address) -> None:
-        """The outside sees our UDP socket there; streams are taken to be reachable at the same address, on their own ports."""
-        self._all_listeners = tuple(
-            replace(entry, learnt=Address(seen.host, seen.port if entry.transport == "udp" else entry.bound.port))
-            for entry in self._all_listeners
-        )
-        self._endpoint.set_listeners(self._all_listeners)
+        """The outside sees us there, through our UDP socket; peers and registrars hear of it."""
+        self._endpoint.set_listeners(self._sockets.learn(seen))
         self.run(self._endpoint.refresh_registrations)
 
     def send_stun(self, data: bytes, server: Address) -> None:
         """Send a datagram that is not SIP's through the socket that SIP uses. Raises OSError or TransportError."""
-        for udp in self._udp:
-            if udp.can_reach(server.host):
-                udp.send(data, server)
-                return
-        raise TransportError("no UDP socket that can reach it", where=server.host)
+        self._sockets.send_datagram(data, server)
 
     def set_stun_receiver(self, receive: Callable[[bytes], None]) -> None:
         """Hand STUN datagrams, which share our UDP sockets, to `receive`."""
@@ -311,13 +286,10 @@ class SipDriver:
             self._connections.send_to(transmit, destination)
 
     def _send_datagram(self, transmit: Transmit, remote: Address, local: Address | None = None) -> None:
-        fitting = [entry for entry in self._udp if entry.can_reach(remote.host)]
-        if not fitting:
-            self._transmit_failed(transmit.id, f"no UDP socket that can reach {remote.host}")
-            return
-        chosen = next((entry for entry in fitting if local is not None and entry.bound.port == local.port), fitting[0])
         try:
-            chosen.send(transmit.data, remote)
+            self._sockets.send_datagram(transmit.data, remote, local)
+        except TransportError as error:
+            self._transmit_failed(transmit.id, str(error))
         except OSError as error:
             self._transmit_failed(transmit.id, f"udp {remote.host}:{remote.port}: {describe_failure(error)}")
 
@@ -338,22 +310,23 @@ class SipDriver:
         task.add_done_callback(self._tasks.discard)
 
     async def _resolve(self, look_up: LookUp) -> None:
+        hops: tuple[Target, ...] = ()
+        reason = "the look-up has failed"
         try:
             hops, reason = await self._resolver.resolve(look_up), ""
         except TransportError as error:
-            hops, reason = (), str(error)
+            reason = str(error)
             self._log.warning("next hop could not be resolved", extra={"host": look_up.host, "reason": error.reason})
-        if not self._is_closed:
-            self._answer(look_up, hops, reason)
-            self._pump()
+        finally:
+            # Whatever happens, the request that waits for this must not wait for ever.
+            if not self._is_closed:
+                self._answer(look_up, hops, reason)
+                self._pump()
 
     def _answer(self, look_up: LookUp, hops: tuple[Target, ...], reason: str) -> None:
-        usable = [hop for hop in hops if hop.transport != "udp" or self._has_udp_for(hop.host)] or list(hops)
+        usable = [hop for hop in hops if hop.transport != "udp" or self._sockets.has_udp_for(hop.host)] or list(hops)
         located = tuple(replace(hop, local=local_address_towards(hop.host)) for hop in usable)
         self._endpoint.handle_look_up(look_up.id, located, reason, self._clock.now())
-
-    def _has_udp_for(self, host: str) -> bool:
-        return any(udp.can_reach(host) for udp in self._udp)
 
     def _transmit_failed(self, transmit_id: int, reason: str) -> None:
         self._failures.append((transmit_id, reason))
@@ -362,47 +335,3 @@ class SipDriver:
         """A failure that may come while nothing is being pumped."""
         self._failures.append((transmit_id, reason))
         self._pump()
-
-    # -- sockets
-
-    def _listen_on(self, spec: ListenSpec) -> Listener:
-        if spec.transport == "udp":
-            udp = UdpSocket(bind_socket(socket.SOCK_DGRAM, spec.host, spec.port), self._on_datagram, self._log)
-            self._udp.append(udp)
-            bound = udp.bound
-        else:
-            if spec.transport in ("tls", "wss") and self._server_tls is None:
-                raise ConfigError(f"{spec.transport}_port", "TLS needs a certificate and its key")
-            sock = bind_socket(socket.SOCK_STREAM, spec.host, spec.port)
-            listener = StreamListener(sock, lambda accepted: self._connections.accept(accepted, spec.transport), self._log)
-            self._listeners.append(listener)
-            bound = listener.bound
-        public_host = spec.public_host or bound.host
-        self._log_started(spec.transport, bound)
-        return Listener(spec.transport, bound, Address(public_host, bound.port))
-
-    def _log_started(self, transport: TransportName, bound: Address) -> None:
-        fields = {"transport": transport, "address": f"{bound.host}:{bound.port}"}
-        if transport in ("tls", "wss"):
-            fields["certificate"] = self._certificate.name
-            self._log.info("TLS SIP transport started", extra=fields)
-        else:
-            self._log.info("SIP transport started", extra=fields)
-
-    def _close_sockets(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        for udp in self._udp:
-            udp.close()
-        self._udp.clear()
-        self._listeners.clear()
-
-
-def families_of(listeners: Sequence[Listener]) -> tuple[int, ...]:
-    """The IP versions that the listeners' sockets have; `::` has both."""
-    hosts = [listener.bound.host for listener in listeners]
-    return tuple(
-        family
-        for family, has in ((4, any(":" not in host or host == "::" for host in hosts)), (6, any(":" in host for host in hosts)))
-        if has
-    )

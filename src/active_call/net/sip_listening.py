@@ -1,0 +1,117 @@
+"""The sockets that SIP listens on, as one: opened together, closed together, and the UDP ones sent by.
+
+In: what to listen on. Out: the `Listener`s as the core wants to know them; datagrams and accepted connections to whoever opened them.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from active_call.base.errors import ConfigError, TransportError
+from active_call.net.sip_sockets import Accepted, StreamListener, UdpSocket, bind_socket
+from active_call.sip.events import Address, Flow, Listener, TransportName
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSpec:
+    """A socket to listen on. `port` 0 takes any free one.
+
+    `public_host` None: the bound address, or, where that is a wildcard, the local address towards each peer.
+    """
+
+    transport: TransportName
+    host: str
+    port: int
+    public_host: str | None = None
+
+
+class ListeningSockets:
+    """See the module. `certificate` names the one that TLS is served with, empty where there is none."""
+
+    def __init__(
+        self,
+        on_datagram: Callable[[bytes, Flow], None],
+        on_accepted: Callable[[Accepted, TransportName], None],
+        *,
+        certificate: str | None,
+        logger: logging.Logger,
+    ) -> None:
+        self._on_datagram = on_datagram
+        self._on_accepted = on_accepted
+        self._certificate = certificate
+        self._log = logger
+        self._udp: list[UdpSocket] = []
+        self._streams: list[StreamListener] = []
+        self.listeners: tuple[Listener, ...] = ()
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """The IP versions that the sockets have; `::` has both."""
+        hosts = [listener.bound.host for listener in self.listeners]
+        has_v4 = any(":" not in host or host == "::" for host in hosts)
+        has_v6 = any(":" in host for host in hosts)
+        return tuple(family for family, has in ((4, has_v4), (6, has_v6)) if has)
+
+    def open(self, specs: Sequence[ListenSpec]) -> tuple[Listener, ...]:
+        """Open all or none. Raises TransportError, or ConfigError for TLS without a certificate."""
+        try:
+            self.listeners = tuple(self._open(spec) for spec in specs)
+        except (TransportError, ConfigError):
+            self.close()
+            raise
+        return self.listeners
+
+    def learn(self, seen: Address) -> tuple[Listener, ...]:
+        """The outside sees our UDP socket there; streams are taken to be reachable at the same address, on their own ports."""
+        self.listeners = tuple(
+            replace(entry, learnt=Address(seen.host, seen.port if entry.transport == "udp" else entry.bound.port))
+            for entry in self.listeners
+        )
+        return self.listeners
+
+    def has_udp_for(self, host: str) -> bool:
+        """Whether a UDP socket has the family of that address."""
+        return any(udp.can_reach(host) for udp in self._udp)
+
+    def send_datagram(self, data: bytes, remote: Address, local: Address | None = None) -> None:
+        """Send from the socket bound to the port of `local`, else from any that can. Raises OSError or TransportError."""
+        fitting = [udp for udp in self._udp if udp.can_reach(remote.host)]
+        if not fitting:
+            raise TransportError(f"no UDP socket that can reach {remote.host}")
+        next((udp for udp in fitting if local is not None and udp.bound.port == local.port), fitting[0]).send(data, remote)
+
+    def close_streams(self) -> None:
+        """Accept nothing any more."""
+        while self._streams:
+            self._streams.pop().close()
+
+    def close(self) -> None:
+        """Close all of them."""
+        self.close_streams()
+        while self._udp:
+            self._udp.pop().close()
+
+    def _open(self, spec: ListenSpec) -> Listener:
+        if spec.transport == "udp":
+            udp = UdpSocket(bind_socket(socket.SOCK_DGRAM, spec.host, spec.port), self._on_datagram, self._log)
+            self._udp.append(udp)
+            bound = udp.bound
+        else:
+            if spec.transport in ("tls", "wss") and self._certificate is None:
+                raise ConfigError(f"{spec.transport}_port", "TLS needs a certificate and its key")
+            sock = bind_socket(socket.SOCK_STREAM, spec.host, spec.port)
+            stream = StreamListener(sock, lambda accepted: self._on_accepted(accepted, spec.transport), self._log)
+            self._streams.append(stream)
+            bound = stream.bound
+        self._log_started(spec.transport, bound)
+        return Listener(spec.transport, bound, Address(spec.public_host or bound.host, bound.port))
+
+    def _log_started(self, transport: TransportName, bound: Address) -> None:
+        fields = {"transport": transport, "address": f"{bound.host}:{bound.port}"}
+        if transport in ("tls", "wss"):
+            self._log.info("TLS SIP transport started", extra={**fields, "certificate": self._certificate})
+        else:
+            self._log.info("SIP transport started", extra=fields)
