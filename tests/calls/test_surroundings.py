@@ -6,7 +6,7 @@ from typing import Any
 
 from calls_kit import a_call
 
-from active_call.contract import events
+from active_call.contract import commands, events
 from active_call.contract.options import AgcOption, CallOption, RingbackDetectionOption
 from active_call.legs.events import LegMedia
 from active_call.media.gain import GainSettings
@@ -66,5 +66,17 @@ def test_every_period_is_told_when_changes_are_not_all_that_is_wanted(virtually:
             for _ in range(3):
                 call.leg.sink(tone("busy"))
             await call.until(lambda: len(call.of(events.RingbackState)) == 3)
+
+    virtually(story())
+
+
+def test_recording_is_paused_and_goes_on_by_command(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            call.session.post(commands.Record(action="pause"))
+            await call.until(lambda: call.leg.stream.recording_is_paused)
+            call.session.post(commands.Record(action="resume"))
+            await call.until(lambda: not call.leg.stream.recording_is_paused)
 
     virtually(story())

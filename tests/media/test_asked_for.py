@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from active_call.media.gain import GainSettings
-from active_call.media.link import CallerAudio, CodecChanged, DigitReceived, ToneReported
+from active_call.media.link import CallerAudio, CodecChanged, DigitReceived, RecordingEnded, ToneReported
 from active_call.testing import audio
 
 SILENCE = b"\xff" * 160
@@ -144,5 +144,30 @@ def test_packets_have_the_length_that_the_peer_asks_for(media: Any, ptime_ms: in
             assert {len(packet.payload) for packet in packets} == {ptime_ms * 8}
             steps = {(after.timestamp - before.timestamp) & 0xFFFFFFFF for before, after in pairwise(packets)}
             assert steps == {ptime_ms * 8}
+
+    run(story)
+
+
+def test_paused_recording_holds_silence_and_keeps_its_time(media: Any, tmp_path: Path) -> None:
+    async def story() -> None:
+        loud = frames(sine((700,), 0.5, 8000))
+        path = tmp_path / "card.wav"
+        async with media.call() as call:
+            call.stream.start_recording(str(path), 8000)
+            await call.talk(loud)
+            call.stream.pause_recording(True)
+            await call.talk(loud)
+            call.stream.pause_recording(False)
+            await call.talk(loud)
+            call.stream.stop_recording()
+            ended = await call.wait_for(RecordingEnded)
+        sound = audio.read_wav(path, channel=0)
+        assert len(sound) / 8 == pytest.approx(ended.duration_ms, abs=1)
+        levels = audio.frame_levels(sound)
+        quiet = np.flatnonzero(levels < 10)
+        inside = quiet[(quiet > 20) & (quiet < 60)]
+        assert len(inside) >= 20
+        assert levels[15] > 1000
+        assert levels[-5] > 1000
 
     run(story)

@@ -130,12 +130,15 @@ def _refer(session: Session, command: commands.Refer) -> None:
 
 
 def _record(session: Session, command: commands.Record) -> None:
-    if command.action == "start":
-        session.record()
-    elif command.action == "stop":
-        _stream_of(session).stop_recording()
-    else:
-        raise LocalProtocolError(f"a recording cannot be told to {command.action!r}; expected 'start' or 'stop'")
+    match command.action:
+        case "start":
+            session.record()
+        case "stop":
+            _stream_of(session).stop_recording()
+        case "pause" | "resume":
+            _stream_of(session).pause_recording(command.action == "pause")
+        case _:
+            raise LocalProtocolError(f"a recording cannot be told to {command.action!r}; expected 'start', 'stop', 'pause' or 'resume'")
 
 
 def _set_var(session: Session, command: commands.SetVar) -> None:

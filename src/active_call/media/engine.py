@@ -232,6 +232,8 @@ class Engine:
                 self._start_recording(stream, order)
             case link.StopRecording():
                 self._recording.end(stream)
+            case link.PauseRecording():
+                self._recording.pause(stream, order.paused)
             case link.CloseStream():
                 self._close(stream, now)
             case link.OpenStream() | link.Shutdown():

@@ -201,6 +201,13 @@ class StartRecording(Link, frozen=True, array_like=True, tag="record"):
     """How often the file is written to; a recording that is compressed is written to twice a second."""
 
 
+class PauseRecording(Link, frozen=True, array_like=True, tag="pause_record"):
+    """Write silence on both sides (a card number is being said), or go on; time runs on in the file."""
+
+    stream: int
+    paused: bool
+
+
 class StopRecording(Link, frozen=True, array_like=True, tag="unrecord"):
     stream: int
 
@@ -404,7 +411,7 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
 
 Order = (
     OpenStream | ConfigureRtp | Listen | HearTones | ImproveSound | StartAmbience
-    | QueueAudio | StopPlay | PausePlay | MuteStream | SendDigits | StartRecording | StopRecording
+    | QueueAudio | StopPlay | PausePlay | MuteStream | SendDigits | StartRecording | StopRecording | PauseRecording
     | CloseStream | Shutdown | BridgeStreams | UnbridgeStreams | QueueMusic | StopMusic
 )  # fmt: skip
 Report = (

@@ -167,6 +167,10 @@ class MediaStream:
         """Record both directions to a stereo file at 8 or 16 kHz, whose ending says its format."""
         self._process.send(link.StartRecording(self.stream, path, rate_hz, flush_ms))
 
+    def pause_recording(self, paused: bool) -> None:
+        """Record silence for a while, or go on."""
+        self._process.send(link.PauseRecording(self.stream, paused))
+
     def stop_recording(self) -> None:
         """Finish the file; RecordingEnded follows."""
         self._process.send(link.StopRecording(self.stream))

@@ -160,6 +160,7 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
         media=MediaSettings(
             bind_ip=config.rtp_address,
             codecs=tuple(name for name in config.codecs if name in SUPPORTED_CODECS) or ("pcmu", "pcma"),
+            srtp_suites=config.srtp_suites,
             latching=config.enable_rtp_latching,
         ),
         dial_plan=dial_plan(config),

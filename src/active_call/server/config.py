@@ -111,6 +111,8 @@ class Config(values.Section):
     """Send to where RTP comes from, once it is authentic."""
     enable_srtp: bool = False
     """SDES-SRTP for outbound calls, unless the call's own `enableSrtp` says otherwise."""
+    srtp_suites: values.SrtpSuites = ()
+    """SRTP suites that are offered and answered, best first; without it two are offered that every trunk takes, and all are answered."""
     codecs: values.CodecNames = values.CODECS
     """Codecs offered, in order."""
     enable_ice_lite: bool = False

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from active_call.base.errors import ParseError
 from active_call.contract import options, wire
 from active_call.legs.rewriting import split_host
+from active_call.sdp.crypto import SUITES
 from active_call.sip.routing import parse_place
 from active_call.sip.uri import format_host_port
 
@@ -88,6 +89,13 @@ def _host_port(text: str) -> str:
     return format_host_port(*split_host(text))
 
 
+def _suites(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in SUITES:
+            raise ValueError(f"expected SRTP suites out of {', '.join(SUITES)}, found {name!r}")
+    return names
+
+
 def _http_url(text: str) -> str:
     if not re.match(r"https?://[^/\s]+", text):
         raise ValueError(f"expected a URL that begins with http:// or https://, found {text!r}")
@@ -147,6 +155,7 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Headers = Annotated[dict[str, str], BeforeValidator(_header_map)]
 Seconds = Annotated[float, BeforeValidator(_duration_s), Field(gt=0)]
 PythonTarget = Annotated[str, AfterValidator(_python_target)]
+SrtpSuites = Annotated[tuple[str, ...], AfterValidator(_suites)]
 CodecNames = Annotated[tuple[str, ...], AfterValidator(_codecs)]
 OneOrMore = Annotated[tuple[HttpUrl, ...], BeforeValidator(as_list)]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -56,6 +56,7 @@ class FakeStream:
         self.hears_tones = (False, False)
         self.improvement: tuple[bool, object] = (False, None)
         self.n_ambience_stops = 0
+        self.recording_is_paused = False
         self.music = b""
         """The music that plays, empty while there is none."""
         self.n_music = 0
@@ -115,6 +116,9 @@ class FakeStream:
 
     def start_recording(self, path: str, rate_hz: int = 16_000, flush_ms: int = 200) -> None:
         self.recordings.append(path)
+
+    def pause_recording(self, paused: bool) -> None:
+        self.recording_is_paused = paused
 
     def stop_recording(self) -> None:
         self._report(link.RecordingEnded(1, self.recordings[-1], 1000))
