@@ -23,7 +23,7 @@ from active_call.sip.session_timer import parse_session_expires
 from active_call.sip.uri import is_equivalent, parse_uri
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-SEEDS = [path.read_bytes() for path in sorted(VECTORS.rglob("*.dat")) if path.parent.name in ("rfc4475", "carriers")]
+SEEDS = [path.read_bytes() for path in sorted(VECTORS.rglob("*.dat")) if path.parent.name in ("rfc4475", "rfc5118", "carriers")]
 BOUNDED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 TOKENS = st.sampled_from(
     [

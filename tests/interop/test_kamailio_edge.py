@@ -13,6 +13,7 @@ from peers.baresip import Baresip
 from peers.kamailio import Edge, edge_certificate
 from peers.process import wait_until
 from peers.sipp import Sipp
+from peers.sipp_steps import SPEAKING, Steps, sdp
 from running_server import Server, running_server
 
 from active_call.testing import audio, voice
@@ -180,3 +181,32 @@ def test_edge_that_restarts_in_a_call_still_gets_our_bye(tmp_path: Path) -> None
             assert called.wait_for("terminated", 10) or called.wait_for("closed", 1), called.log + edge.log
             assert edge.passed[n_before:] == ["BYE"]
             assert server.wait_records(1, 10)[0]["hangupBy"] == "api"
+
+
+@pytest.mark.slow
+def test_session_of_90_s_is_refreshed_by_our_reinvite_through_the_edge_and_ended_where_nobody_refreshes(tmp_path: Path) -> None:
+    """RFC 4028 sections 7.4 and 10, in real time: we refresh after 45 s; a peer that should and does not is hung up on after 60 s."""
+    offer = sdp(port=SPEAKING)
+    allow = "Allow: INVITE, ACK, BYE, CANCEL\nSupported: timer\nSession-Expires: 90;refresher="
+
+    def answered(refresher: str) -> Steps:
+        steps = Steps("calls").invite(offer, headers=allow + refresher).gets(100, optional=True).gets(180, optional=True)
+        return steps.gets(200, makes_route=True, has={"Session-Expires": f"90;refresher={refresher}"}).ack().speaks()
+
+    ours = answered("uas").is_asked("INVITE", has={"Session-Expires": "90;refresher=uac"}, body="m=audio", timeout_s=50)
+    ours.answer(200, within=True, headers="Require: timer\nSession-Expires: 90;refresher=uac", body=sdp(port=SPEAKING, version=1))
+    ours.is_asked("ACK").ask("BYE", cseq=2).gets(200)
+    theirs = answered("uac").is_asked("BYE", has={"Reason": "SIP;cause=408"}, timeout_s=65).answer(200, within=True)
+    with a_server(tmp_path, PATIENT) as server, an_edge(tmp_path, server) as edge:
+        target = f"127.0.0.1:{edge.udp_port}"
+        with (
+            Sipp(ours.write(tmp_path / "ours.xml"), tmp_path / "ours", target=target, timeout_s=80) as refreshed,
+            Sipp(theirs.write(tmp_path / "theirs.xml"), tmp_path / "theirs", target=target, timeout_s=80) as forgetful,
+        ):
+            refreshed.start()
+            forgetful.start()
+            for sipp in (refreshed, forgetful):
+                result = sipp.result()
+                assert (result.successful, result.failed) == (1, 0), result.errors + edge.log[-2000:] + server.log[-2000:]
+        reasons = {(record["hangupBy"], record["hangupReason"]) for record in server.wait_records(2, 5)}
+        assert reasons == {("caller", "remote_bye"), ("system", "session_expired")}

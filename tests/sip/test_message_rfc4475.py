@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,14 @@ def judge(data: bytes) -> str | int:
     except ParseError:
         return DROPPED
     return ACCEPTED
+
+
+def test_rfc4475_vectors_are_the_bytes_of_the_rfc() -> None:
+    """Line endings and blanks are what these messages are about; no editor may touch them."""
+    total = hashlib.sha256()
+    for path in sorted(VECTORS.glob("*.dat")):
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    assert total.hexdigest() == "db35a66e2663a19fe41560b708930d4c1aae92e41e156e3cb7c4709d2fb08640"
 
 
 def test_rfc4475_every_vector_has_a_verdict() -> None:

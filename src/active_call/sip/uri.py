@@ -15,6 +15,8 @@ from active_call.sip.grammar import LWS, encode_text, normalise_escapes, unescap
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.+\-]+))(?::([0-9]{1,5}))?\Z")
+_COLON_TOO_MANY = re.compile(r":::(?=[0-9]{1,3}(?:\.[0-9]{1,3}){3}\Z)")
+"""Before an embedded IPv4 address, RFC 3261's grammar has a third colon; RFC 5118 §4.10 wants it tolerated."""
 _USER_INFO = re.compile(r"[^\s<>\"@\x00-\x20\x7f]*\Z")
 _TEL_NUMBER = re.compile(r"[0-9A-Fa-f+*#().\-]+\Z")
 _PARAMETER_NAME_ESCAPED = re.compile(r"[^A-Za-z0-9\-_.!~*'()\[\]/:&+$]")
@@ -85,6 +87,7 @@ def parse_host_port(text: str) -> tuple[str, int | None]:
         raise ParseError("host", expected="a name or address and perhaps a port", found=text)
     v6, name, digits = match.groups()
     if v6 is not None:
+        v6 = _COLON_TOO_MANY.sub("::", v6)
         try:
             ipaddress.IPv6Address(v6)
         except ValueError as error:

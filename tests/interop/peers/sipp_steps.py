@@ -16,7 +16,7 @@ o=sipp 53655765 {version} IN IP[local_ip_type] [local_ip]
 s=-
 c=IN IP[media_ip_type] {address}
 t=0 0
-m=audio [media_port] RTP/AVP 0 101
+m=audio {port} RTP/AVP 0 101
 a=rtpmap:0 PCMU/8000
 a=rtpmap:101 telephone-event/8000
 a=fmtp:101 0-16
@@ -28,9 +28,13 @@ _CONTACT = "Contact: <sip:+15550100@[local_ip]:[local_port];transport=[transport
 _NO_CONTACT = ("BYE", "CANCEL", "ACK", "PRACK", "INFO", "MESSAGE")
 
 
-def sdp(direction: str = "sendrecv", *, version: int = 1, address: str = "[media_ip]") -> str:
-    """A description of one PCMU stream at SIPp's own media port."""
-    return SDP.format(direction=direction, version=version, address=address)
+def sdp(direction: str = "sendrecv", *, version: int = 1, address: str = "[media_ip]", port: str = "[media_port]") -> str:
+    """A description of one PCMU stream at SIPp's own media port; `SPEAKING` where `speaks` is to send."""
+    return SDP.format(direction=direction, version=version, address=address, port=port)
+
+
+SPEAKING = "[rtpstream_audio_port]"
+"""The port that SIPp streams from."""
 
 
 class Steps:
@@ -146,6 +150,11 @@ class Steps:
     def pause(self, seconds: float) -> Steps:
         """Wait; nothing may come meanwhile."""
         self._steps.append(f'<pause milliseconds="{round(seconds * 1000)}"/>')
+        return self
+
+    def speaks(self) -> Steps:
+        """From now on it sends noise, so that it does not count as gone."""
+        self._steps.append('<nop><action><exec rtp_stream="speech.ul,-1,0,PCMU/8000"/></action></nop>')
         return self
 
     def write(self, path: Path, name: str = "steps") -> Path:
