@@ -32,7 +32,8 @@ bench: $(DEV_READY)
 	@$(BIN)/python benchmarks/sip.py
 
 fuzz: $(DEV_READY)
-	@$(BIN)/python -m pytest tests/fuzz --hypothesis-profile=long $(ARGS)
+	@$(BIN)/python -m pytest tests/fuzz tests/sip/test_invite_property.py tests/sip/test_registration.py \
+		--hypothesis-profile=long --timeout=1800 $(ARGS)
 
 $(READY): pyproject.toml requirements/lock.txt tools/make_venv.sh
 	@PYTHON="$(PYTHON)" sh tools/make_venv.sh local

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import bounded, mutated, pieces
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ParseError
@@ -17,52 +17,14 @@ from active_call.sip.framing import StreamFramer
 from active_call.sip.grammar import parse_parameters, split_list, split_outside
 from active_call.sip.headers import parse_cseq, parse_name_addr, parse_via, with_via_received
 from active_call.sip.message import Request, parse_leniently, parse_message, session_description, validate_request, validate_response
-from active_call.sip.reason import parse_reason
-from active_call.sip.reliable import parse_rack
-from active_call.sip.session_timer import parse_session_expires
+from active_call.sip.message_body import split_multipart
+from active_call.sip.reason import parse_reason, reasons_of
+from active_call.sip.reliable import parse_rack, rseq_of
+from active_call.sip.session_timer import min_se_of, parse_session_expires, session_expires_of, supports_timer
+from active_call.sip.transfer import is_refer_notify, wants_no_notify
 from active_call.sip.uri import is_equivalent, parse_uri
 
-VECTORS = Path(__file__).parents[1] / "vectors"
-SEEDS = [path.read_bytes() for path in sorted(VECTORS.rglob("*.dat")) if path.parent.name in ("rfc4475", "rfc5118", "carriers")]
-BOUNDED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-TOKENS = st.sampled_from(
-    [
-        b"\r\n",
-        b"\r\n ",
-        b"\r\n\r\n",
-        b":",
-        b";",
-        b",",
-        b'"',
-        b"<",
-        b">",
-        b"@",
-        b"%",
-        b"\\",
-        b"\x00",
-        b"\xff",
-        b"SIP/2.0",
-        b"l: 5",
-        b"[",
-        b"]",
-        b"=",
-        b" ",
-    ]
-)
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A vector with a few places replaced, cut out or doubled."""
-    data = draw(st.sampled_from(SEEDS))
-    for _ in range(draw(st.integers(0, 6))):
-        at = draw(st.integers(0, len(data)))
-        end = min(len(data), at + draw(st.integers(0, 12)))
-        piece = draw(st.one_of(TOKENS, st.binary(max_size=6), st.just(data[at:end] * 2)))
-        data = data[:at] + piece + data[end:]
-    return data
-
-
+BOUNDED = bounded()
 SIP_TEXT = st.text(st.sampled_from(list('sip:telvaoUDP/2.0 <>"\\;,=@[]%?&+-0123456789\t\r\né\udc80')), max_size=80)
 
 
@@ -93,20 +55,20 @@ def test_messages_fail_with_parse_error_only(data: bytes) -> None:
 def test_stream_gives_the_same_whole_and_in_pieces(messages: list[bytes], sizes: list[int]) -> None:
     stream = b"\r\n\r\n".join(messages)
 
-    def run(cut: Callable[[int], int]) -> tuple[list[object], bool]:
-        framer, found, at, turn = StreamFramer(), [], 0, 0
-        while at < len(stream) and framer.failure is None:
-            size = cut(turn)
+    def run(cut: list[int]) -> tuple[list[object], bool]:
+        framer, found = StreamFramer(), []
+        for piece in pieces(stream, cut):
             try:
-                found += framer.feed(stream[at : at + size])
+                found += framer.feed(piece)
             except ParseError:
                 break
-            at, turn = at + size, turn + 1
+            if framer.failure is not None:
+                break
         return found, framer.failure is not None
 
-    whole = run(lambda _: len(stream))
-    assert run(lambda turn: sizes[turn % len(sizes)]) == whole
-    assert run(lambda _: 1) == whole
+    whole = run([len(stream)])
+    assert run(sizes) == whole
+    assert run([1]) == whole
 
 
 @pytest.mark.parametrize(
@@ -135,6 +97,34 @@ def test_values_fail_with_parse_error_only(parse: Callable[[str], object]) -> No
             return
 
     check()
+
+
+@BOUNDED
+@given(mutated(), st.one_of(st.text(max_size=8), st.just("boundary1"), st.just("7a9cbec02ceef655")))
+def test_multipart_bodies_are_taken_apart_or_left_alone(data: bytes, boundary: str) -> None:
+    body = data.partition(b"\r\n\r\n")[2]
+    for kind, content in split_multipart(boundary, body):
+        assert content in body
+        assert kind is None or "\r" not in kind
+
+
+@BOUNDED
+@given(mutated())
+def test_headers_of_any_message_are_read_without_surprise(data: bytes) -> None:
+    """Every reader of a header that looks at whole messages: what it cannot read counts as absent."""
+    try:
+        message = parse_message(data)
+    except ParseError:
+        return
+    reasons_of(message)
+    assert session_expires_of(message) is None or session_expires_of(message).interval_s > 0  # type: ignore[union-attr]
+    assert min_se_of(message) >= 0
+    supports_timer(message)
+    if isinstance(message, Request):
+        wants_no_notify(message)
+        is_refer_notify(message)
+    else:
+        assert rseq_of(message) is None or rseq_of(message) >= 0  # type: ignore[operator]
 
 
 @BOUNDED

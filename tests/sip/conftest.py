@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import Address, EndpointConfig, Flow, Listener, SipEvent, Target, Transmit
+
+_HERE = Path(__file__).parent
+if str(_HERE) not in sys.path:
+    sys.path.insert(0, str(_HERE))  # importlib mode adds no folder: `history` is found here
 
 US = Address("198.51.100.1", 5060)
 PEER = Address("192.0.2.9", 5060)

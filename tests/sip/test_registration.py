@@ -6,7 +6,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from history import searching
+from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import LocalProtocolError
@@ -285,18 +286,31 @@ def test_two_registrations_are_told_apart(bench, wire):
     assert [(e.name, e.state) for e in bench.of(RegistrationChanged)] == [("other", "registered"), ("telnyx", "failed")]
 
 
-STEPS = st.one_of(
-    st.tuples(st.just("reply"), st.sampled_from((100, 200, 200, 202, 302, 401, 403, 408, 423, 480, 500, 501, 503))),
-    st.tuples(st.just("wait"), st.sampled_from((0.1, 1.0, 33.0, 400.0, 4000.0))),
-    st.tuples(st.just("lose"), st.just(0)),
-    st.tuples(st.just("break"), st.just(0)),
-    st.tuples(st.just("leave"), st.just(0)),
-)
+REPLIES = (100, 200, 202, 302, 401, 403, 408, 423, 480, 500, 501, 503)
+WAITS = (0.1, 1.0, 33.0, 400.0, 4000.0)
+INPUTS = [
+    *(("reply", code) for code in REPLIES),
+    *(("wait", seconds) for seconds in WAITS),
+    ("lose", 0),
+    ("break", 0),
+    ("leave", 0),
+]
+REACHED = {
+    "sent": (),
+    "challenged": (("reply", 401),),
+    "registered": (("reply", 200),),
+    "refresh sent": (("reply", 200), ("wait", 545.0)),
+    "refused": (("reply", 403),),
+    "silent": (("wait", 33.0),),
+    "connection lost": (("reply", 200), ("lose", 0)),
+    "leaving while busy": (("leave", 0),),
+    "leaving": (("reply", 200), ("leave", 0)),
+    "left": (("reply", 200), ("leave", 0), ("reply", 200)),
+}
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(STEPS, max_size=20))
-def test_any_registrar_leaves_one_registration_with_counting_cseqs_and_nothing_behind(wire, steps):
+def run_through(wire, steps):
+    """One registration through `steps` and to its end: one Call-ID, rising numbers, one farewell, nothing left."""
     bench = wire.Bench(flow=wire.TCP)
     handle, _ = begin(bench)
     for number, (what, argument) in enumerate(steps):
@@ -319,9 +333,28 @@ def test_any_registrar_leaves_one_registration_with_counting_cseqs_and_nothing_b
     bench.advance(100)
     assert bench.endpoint.next_timeout() is None
     assert bench.counts == (0, 0, 0)
-    numbers = [int(m.get("CSeq").split()[0]) for m in bench.sent]
-    assert numbers == sorted(numbers)
+    assert not bench.endpoint._core.registrations
+    assert not bench.endpoint._core.layer._senders
+    by_branch = {m.branch: int(m.get("CSeq").split()[0]) for m in bench.sent}
+    numbers = list(by_branch.values())
+    assert numbers == sorted(set(numbers))
     assert len({m.get("Call-ID") for m in bench.sent}) == 1
     states = [event.state for event in bench.of(RegistrationChanged)]
     assert states.count("unregistered") == 1
     assert states[-1] == "unregistered"
+
+
+@pytest.mark.parametrize("state", REACHED)
+def test_any_two_inputs_in_any_state_of_a_registration_end_in_one_farewell(wire, state):
+    for first in INPUTS:
+        for second in INPUTS:
+            try:
+                run_through(wire, (*REACHED[state], first, second))
+            except Exception as error:
+                raise AssertionError(f"{state}, then {first}, then {second}") from error
+
+
+@searching(200)
+@given(steps=st.lists(st.sampled_from(INPUTS), max_size=20))
+def test_any_registrar_leaves_one_registration_with_counting_cseqs_and_nothing_behind(wire, steps):
+    run_through(wire, steps)

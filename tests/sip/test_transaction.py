@@ -363,3 +363,22 @@ def test_input_without_an_arrow_changes_and_sends_nothing(wire, name, state):
         n_sent = len(rig.layer.transmits)
         assert transaction.handle(event, 0.0) is False
         assert (transaction.state, len(rig.layer.transmits), rig.user.heard) == (state, n_sent, [])
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize(("name", "method"), [("server INVITE", "INVITE"), ("server request", "OPTIONS")])
+def test_server_input_without_an_arrow_changes_and_sends_nothing(wire, name, method, state):
+    table, _ = FIGURES[name]
+    sends = {Input.SEND_PROVISIONAL: 180, Input.SEND_SUCCESS: 200, Input.SEND_FAILURE: 404}
+    for event in (Input.REQUEST, Input.ACK, *sends):
+        if (state, event) in table:
+            continue
+        rig = Rig(wire)
+        transaction = rig.server(method)
+        transaction.state = state
+        if event in sends:
+            with pytest.raises(LocalProtocolError):
+                rig.send(sends[event])
+        else:
+            assert (rig.ack() if event is Input.ACK else transaction.receive(rig.request, rig.now)) is False
+        assert (transaction.state, rig.layer.transmits, rig.user.heard) == (state, [], [])
