@@ -221,6 +221,18 @@ def test_transfer_that_cannot_even_begin_gives_the_caller_back(virtually: Any, o
     virtually(story())
 
 
+def test_call_that_is_not_answered_is_not_transferred(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            call.session.post(commands.Refer(callee=DESK))
+            await call.until(lambda: bool(call.of(events.Error)))
+            assert call.of(events.Error)[0].error == "the call is not answered"
+            await greeted(call)
+            assert call.of(events.Transfer) == []
+
+    virtually(story())
+
+
 # -- while it lasts ----------------------------------------------------------------------------------------------------------------------
 
 

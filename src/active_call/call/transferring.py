@@ -16,6 +16,7 @@ from active_call.call.digits import send_digits, way_of
 from active_call.call.far_call import FarCall
 from active_call.call.far_leg import FarLeg
 from active_call.call.options import merged
+from active_call.call.state import Phase
 from active_call.call.targets import OwnCall, caller_for, credentials_for, dialable
 from active_call.call.transfer import (
     DEFAULT_TIMEOUT_S,
@@ -105,6 +106,8 @@ class Transfers:
 
     def _check_free(self) -> None:
         """Raise LocalProtocolError where the caller is not the agent's alone."""
+        if self._session.facts.phase is not Phase.ANSWERED:
+            raise LocalProtocolError("the call is not answered")
         if self._current is not None:
             raise LocalProtocolError(f"a transfer to {self._command.callee!r} is under way")
         if self._session.bridging.current is not None:

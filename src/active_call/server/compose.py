@@ -36,6 +36,7 @@ from active_call.legs.sip import SOMEWHERE_PUBLIC, SipGateway, SipSettings
 from active_call.legs.sip_media import MediaSettings
 from active_call.legs.trunk_watch import TrunkWatch
 from active_call.media.client import MediaPool
+from active_call.media.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.certificates import CertificateFiles, client_context, server_context
 from active_call.net.public_address import PublicAddress
@@ -241,6 +242,7 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
 
 async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
     """Read every configured playbook once and start its engines: a mistake stops the start, and the first caller does not wait."""
+    await asyncio.to_thread(lambda: [hold_melody(rate_hz) for rate_hz in (8000, 16_000)])
     if not isinstance(config.handler, PlaybookHandler):
         with contextlib.suppress(ConfigError):  # whoever decides about calls may name other engines
             await engines.warm(config.asr or AsrOption(), config.tts or TtsOption())

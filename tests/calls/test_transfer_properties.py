@@ -1,0 +1,136 @@
+"""Whatever happens in whatever order to a call that is being transferred: one last word, one record, and nobody left on a line."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from calls_kit import House, a_call
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from active_call.contract import commands, events
+from active_call.contract.options import CallOption, ReferOption
+from active_call.legs.events import LegHeld, LegTransferRequested
+from active_call.testing.fake_call import FakeLeg
+from active_call.testing.virtual_time import run_virtually
+
+PLAYBOOK = """---
+llm: {provider: script}
+greeting: Welcome.
+---
+## hello
+Hello again.
+"""
+STEPS = st.one_of(
+    st.tuples(st.just("refer"), st.sampled_from(["auto", "refer", "bridge"]), st.booleans()),
+    st.tuples(st.just("refused"), st.sampled_from([403, 486, 603]), st.none()),
+    st.tuples(st.just("told"), st.sampled_from([100, 180, 200, 404, 486]), st.booleans()),
+    st.tuples(st.just("asked"), st.none(), st.none()),
+    st.tuples(st.just("far ends"), st.sampled_from([404, 486, None]), st.none()),
+    st.tuples(st.just("caller ends"), st.none(), st.none()),
+    st.tuples(st.just("hang up far"), st.none(), st.none()),
+    st.tuples(st.just("hold"), st.booleans(), st.booleans()),
+    st.tuples(st.just("bridge"), st.none(), st.none()),
+    st.tuples(st.just("unbridge"), st.none(), st.none()),
+    st.tuples(st.just("wait"), st.sampled_from([0.05, 0.5, 2.0, 12.0]), st.none()),
+)
+TARGETS = st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from([0.1, 3.0, 60.0])), min_size=12, max_size=12)
+
+
+class Story:
+    """A caller, another call next to it, and targets that answer or not."""
+
+    def __init__(self, call: Any, other: Any) -> None:
+        self.call, self.other = call, other
+
+    def far(self) -> FakeLeg | None:
+        legs = self.call.house.legs[: len(self.call.house.wanted)]
+        return next((leg for leg in reversed(legs) if leg.ended is None), None)
+
+    async def step(self, kind: str, value: Any, flag: Any) -> None:
+        post, leg = self.call.session.post, self.call.leg
+        match kind:
+            case "refer":
+                post(commands.Refer(callee="sip:a@b", options=ReferOption(mode=value, timeout=5, auto_hangup=flag)))
+            case "refused":
+                leg.told(value, refused=True)
+            case "told":
+                leg.told(value, final=flag)
+            case "asked":
+                leg.sink(LegTransferRequested("sip:c@d", None))
+            case "far ends" if (far := self.far()) is not None:
+                far.end("callee", "rejected" if value else "remote_bye", value)
+            case "caller ends":
+                leg.end("caller", "remote_bye")
+            case "hang up far":
+                post(commands.Hangup(refer=True))
+            case "hold":
+                self.call.session.leg.sink(LegHeld(value, is_silent=flag))
+            case "bridge":
+                post(commands.Bridge(target_session_id="s.other"))
+            case "unbridge":
+                self.other.session.post(commands.Unbridge())
+            case "wait":
+                await asyncio.sleep(value)
+            case _:
+                pass
+        await asyncio.sleep(0)
+
+
+@given(st.lists(STEPS, max_size=14), TARGETS)
+@settings(max_examples=60, deadline=None)
+def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any]) -> None:
+    async def story() -> None:
+        legs = [
+            FakeLeg(call_id=f"far-{n}", answers=answers, has_early_media=early, answers_after_s=after_s)
+            for n, (answers, early, after_s) in enumerate(targets)
+        ]
+        house, option = House(legs), CallOption(refer=ReferOption(on_request="bridge"))
+        async with (
+            a_call(PLAYBOOK, house=house, option=option) as call,
+            a_call(PLAYBOOK, house=house, session_id="s.other") as other,
+        ):
+            await call.until(lambda: bool(call.of(events.TrackEnd)) and bool(other.of(events.TrackEnd)))
+            play = Story(call, other)
+            for step in steps:
+                await play.step(*step)
+            await asyncio.sleep(120)  # every patience has run out
+            if not call.task.done():
+                # Whoever is there is with the agent, or with one other party and nobody else.
+                session, stream = call.session, call.session.leg.stream
+                assert stream is not None
+                far = play.far() if session.leg is not play.far() else None
+                company = {far.stream} if session.transfers.is_under_way and far is not None else set()
+                company |= {other.leg.stream} if session.bridging.current is not None else set()
+                assert stream.hears == company
+                assert session.presence.is_aside == bool(company or session.holding.is_on_hold)
+                assert bool(stream.music) == (bool(company) and session.music.is_playing)
+                session.post(commands.Hangup())
+            record = await call.over()
+            transfers = [event for event in call.events if isinstance(event, events.Transfer)]
+            # Between two last words there is one transfer, and after the last one nothing.
+            is_open = False
+            for event in transfers:
+                is_last = event.returned is not None
+                assert is_open or is_last or event.state in ("referring", "calling")
+                is_open = not is_last
+            assert not is_open
+            assert len([event for event in transfers if event.returned is not None]) >= len(record.transfers)
+            assert all(entry.get("state") in ("completed", "failed", "cancelled") for entry in record.transfers)
+            # Every far leg has ended, is told as ended once unless it became the call's own, and holds nothing.
+            dialled = legs[: len(house.wanted)]
+            await asyncio.sleep(1)
+            assert all(leg.ended is not None and leg.released for leg in dialled)
+            adopted = [far for entry in record.transfers for far in entry.get("farLegs", []) if far.get("adopted")]
+            hangups = [event for event in call.events if isinstance(event, events.Hangup)]
+            assert len([event for event in hangups if event.refer]) == len(dialled) - len(adopted)
+            assert [event.refer for event in hangups].count(False) == 1
+            assert len(call.records.written) == 1
+            # The other call is not harmed.
+            assert other.leg.ended is None
+            assert other.session.bridging.current is None
+            assert other.leg.stream is not None
+            assert other.leg.stream.hears == set()
+
+    run_virtually(story())
