@@ -140,7 +140,9 @@ class FarEnd:
         """Take in what waits."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                data, ancillary, _, _ = self._socket.recvmsg(2048, 64)
+                data, ancillary, _, address = self._socket.recvmsg(2048, 64)
+                if self._target is not None and address != self._target:
+                    continue  # for whoever had this port before
                 seconds, nanoseconds = struct.unpack_from("qq", ancillary[0][2])
                 self._take(data, seconds + nanoseconds * 1e-9 - self._clock_shift)
 

@@ -46,7 +46,7 @@ class Growth:
             "rss_mb_first": round(float(rss[late][0]), 1),
             "rss_mb_last": round(float(rss[late][-1]), 1),
             "rss_mb_max": round(float(rss.max()), 1),
-            "rss_mb_by_tenth": [round(float(part.mean()), 2) for part in np.array_split(rss[late], 10)],
+            "rss_mb_by_tenth": [round(float(part.mean()), 2) for part in np.array_split(rss[late], min(10, int(late.sum())))],
             "slope_mb_per_hour": round(float(slope) * 3600, 2),
             "rise_mb": round(float(slope) * span_s, 2),
             "descriptors_max": max(self.descriptors),

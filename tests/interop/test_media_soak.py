@@ -11,6 +11,7 @@ import os
 import random
 import wave
 from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -189,31 +190,47 @@ async def churn(pool: MediaPool, folder: Path, tally: Counter[str]) -> None:
             lines.create_task(line(index))
 
 
-async def fill(pool: MediaPool) -> None:
-    """Every slot can be had at once, so none is lost."""
+async def fill(pool: MediaPool, folder: Path) -> None:
+    """Every slot can be had at once, so none is lost; and a recording, so that the process that writes is there."""
     streams = [await pool.open_stream(lambda report: None) for _ in range(CAPACITY)]
+    streams[0].start_recording(str(folder / "first.wav"), 8000)
     for stream in streams:
         assert await stream.close() is not None
+    (folder / "first.wav").unlink()
 
 
-async def soak(folder: Path) -> tuple[dict[str, Any], list[int]]:
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """What a soak has counted. Descriptors of the media process: before it, and after it."""
+
+    tally: dict[str, int]
+    media: dict[str, Any]
+    recorder: dict[str, Any]
+    descriptors: tuple[int, int]
+
+
+async def soak(folder: Path) -> Soaked:
     pool = MediaPool(n_workers=1, bind_ip="127.0.0.1", port_range=PORTS, clock=SystemClock(), capacity=CAPACITY)
     await pool.start()
     try:
         status = pool.workers[0]
-        growth = Growth(status.pid)
-        await fill(pool)  # now every slot's memory has been touched
-        idle = psutil.Process(status.pid).num_fds()
-        sampling = asyncio.create_task(growth.keep_sampling(SAMPLE_S))
+        await fill(pool, folder)  # now every slot's memory has been touched
+        process = psutil.Process(status.pid)
+        (recorder,) = process.children()
+        idle = process.num_fds()
+        growths = [Growth(status.pid), Growth(recorder.pid)]
+        sampling = [asyncio.create_task(growth.keep_sampling(SAMPLE_S)) for growth in growths]
         tally: Counter[str] = Counter()
         try:
             await churn(pool, folder, tally)
         finally:
-            sampling.cancel()
-        await fill(pool)
+            for task in sampling:
+                task.cancel()
+        await fill(pool, folder)
         assert status.restarts == 0
         assert status.n_streams == 0
-        return dict(tally) | growth.fitted(MINUTES * 15), [idle, psutil.Process(status.pid).num_fds()]
+        media, written = (growth.fitted(MINUTES * 15) for growth in growths)
+        return Soaked(dict(tally), media, written, (idle, process.num_fds()))
     finally:
         await pool.close()
 
@@ -221,10 +238,11 @@ async def soak(folder: Path) -> tuple[dict[str, Any], list[int]]:
 @pytest.mark.slow
 @pytest.mark.timeout(MINUTES * 60 + 300)
 def test_media_process_with_100_calls_coming_and_going_does_not_grow(tmp_path: Path) -> None:
-    figures, descriptors = asyncio.run(soak(tmp_path))
-    print(json.dumps(figures))
-    assert figures["calls"] > N_CALLS * MINUTES
-    assert figures["speech"] > figures["calls"] / 2
-    assert descriptors[0] == descriptors[1]
-    assert figures["rise_mb"] < MAX_RISE_MB, figures
+    soaked = asyncio.run(soak(tmp_path))
+    print(json.dumps(asdict(soaked)))
+    assert soaked.tally["calls"] > N_CALLS * MINUTES
+    assert soaked.tally["speech"] > soaked.tally["calls"] / 2
+    assert soaked.descriptors[0] == soaked.descriptors[1]
+    for process in (soaked.media, soaked.recorder):
+        assert process["rise_mb"] < MAX_RISE_MB, process
     assert list(tmp_path.iterdir()) == []

@@ -145,7 +145,8 @@ class JitterBuffer(PlayoutDelay):
             else:
                 self._shortage += 1
                 if self._shortage > ADJUST_AFTER and self._lengthen(depth):
-                    return None
+                    due = frames[self._cursor]
+                    return None if due.strip(self._quiet) else due  # a silent one sounds twice; nothing is made up in a pause
         cursor = self._cursor
         frame = frames.pop(cursor, None)
         if frame is None:
