@@ -55,8 +55,7 @@ def test_recorder_with_several_files_keeps_them_apart_and_aligned(tmp_path: Path
     recorder.write(11, (one, two), piece(6) + piece(7))
     recorder.end(one, 12)
     recorder.end(two, 12)
-    recorder.close()
-    ended = {report.stream: report for report in recorder.take_ended()}
+    ended = {report.stream: report for report in finish(recorder)}
     assert [ended[stream].duration_ms for stream in (1, 2)] == [40, 20]
     assert not any(report.error for report in ended.values())
     assert read(tmp_path / "1.wav")[1][:, 0].tolist() == [5] * 160 + [6] * 160
@@ -69,8 +68,7 @@ def test_recorder_with_a_missing_tick_puts_silence_in_its_place_and_tells(tmp_pa
     recorder.write(0, (number,), piece(1, 16_000))
     recorder.write(3, (number,), piece(4, 16_000))
     recorder.end(number, 5)
-    recorder.close()
-    (ended,) = recorder.take_ended()
+    (ended,) = finish(recorder)
     left = read(tmp_path / "1.wav")[1][:, 0].reshape(5, 320)
     assert left[:, 0].tolist() == [1, 0, 0, 4, 0]
     assert ended.duration_ms == 100
@@ -83,15 +81,23 @@ def test_recorder_whose_folder_cannot_be_made_ends_with_the_reason(tmp_path: Pat
     number = recorder.begin(1, str(tmp_path / "file" / "1.wav"), 8000)
     recorder.write(0, (number,), piece(1))
     recorder.end(number, 1)
-    recorder.close()
-    (ended,) = recorder.take_ended()
+    (ended,) = finish(recorder)
     assert ended.error
     assert ended.duration_ms == 0
 
 
 def finish(recorder: Recorder) -> list[RecordingEnded]:
+    """Close it, and wait for the reports of all that is open: on a busy machine its process may begin late."""
     recorder.close()
-    return recorder.take_ended()
+    ended: list[RecordingEnded] = []
+    deadline = time.monotonic() + 60
+    while True:
+        ended += recorder.take_ended()
+        if not recorder._open:
+            recorder.close()
+            return ended
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def synchronised(recorder: Recorder, folder: Path) -> None:
