@@ -49,6 +49,8 @@ class Fed:
         self.calls: list[IncomingCall] = []
 
     def settle(self) -> None:
+        for question in self.endpoint.take_look_ups():
+            self.endpoint.handle_look_up(question.id, (), "no such name", self.now)
         self.sent += [transmit.data for transmit in self.endpoint.take_transmits()]
         for event in self.endpoint.take_events():
             try:
@@ -62,6 +64,8 @@ class Fed:
                     self.endpoint.respond(event.token, 202, "Accepted", self.now)
             except LocalProtocolError:
                 continue
+        for question in self.endpoint.take_look_ups():
+            self.endpoint.handle_look_up(question.id, (), "no such name", self.now)
         self.sent += [transmit.data for transmit in self.endpoint.take_transmits()]
 
     def receive(self, data: bytes, flow: Flow) -> None:
