@@ -71,9 +71,14 @@ def test_call_over_websocket_is_answered_heard_and_hung_up_down_its_own_connecti
             contact = header(ok, "Contact").strip("<>")
             assert contact == f"sip:bakery@127.0.0.1:{port};transport=ws"
             client.send(request("ACK", name, 1, uri=contact, to=header(ok, "To")))
-            packets = [sound.recv(2048) for _ in range(50)]
-            assert {packet[:1] for packet in packets} == {b"\x80"}
-            assert len({packet[12:] for packet in packets}) > 20  # speech, not silence
+            heard: set[bytes] = set()
+            for _ in range(500):
+                packet = sound.recv(2048)
+                assert packet[:1] == b"\x80"
+                heard.add(packet[12:])
+                if len(heard) > 20:  # speech, not silence; it takes a moment on a busy machine
+                    break
+            assert len(heard) > 20
             bye = read(client)
             assert bye.startswith("BYE sip:bob@df7jal23ls0d.invalid;transport=ws SIP/2.0\r\n")
             copied = "".join(f"{key}: {header(bye, key)}\r\n" for key in ("Via", "From", "To", "Call-ID", "CSeq"))
