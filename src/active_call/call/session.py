@@ -23,6 +23,7 @@ from active_call.call.brain import Brain
 from active_call.call.bridging import Bridging
 from active_call.call.control import carry_out
 from active_call.call.digits import DigitFilter
+from active_call.call.direction import Direction
 from active_call.call.hearing import Hearing
 from active_call.call.holding import Holding
 from active_call.call.journal import Journal
@@ -153,6 +154,7 @@ class Session:
         self._digits = DigitFilter()
         self.presence = Presence(self)
         self.surroundings = Surroundings(self)
+        self.direction = Direction(self)
         leg.attach(self.post)
 
     # -- from outside
@@ -441,6 +443,7 @@ class Session:
                     self.music.stop(RINGTONE)
                     self.speaking.pause(False, UNANSWERED)
                     self.emit(events.Answer(sdp=sdp))
+                    self.direction.answered()
                     self._start_recording()
             case leg_events.LegReady():
                 self.surroundings.listen()
@@ -496,18 +499,15 @@ class Session:
                     self.emit(events.Error(sender="recorder", error=report.error))
             case link.StreamDead() if self.transfers.is_alone:
                 pass
-            case link.StreamDead(silent_s=silent_s):
-                self.facts.error = f"no media from the peer for {silent_s:.0f} s"
-                self.hang_up(by="system", cause="rtp_timeout", reason=self.facts.error)
+            case link.StreamDead():
+                self.direction.dead(report)
             case link.OrderRefused(order=order, reason=reason):
                 self.emit(events.Error(sender="media", error=f"{order}: {reason}"))
                 if order == link.ConfigureRtp.__name__:
                     self.facts.error = f"the media process cannot do what was agreed on: {reason}"
                     self.hang_up(by="system", cause="no_media", reason=self.facts.error)
             case link.MediaProblem():
-                self.emit(events.MediaProblem(problem=report.name, detail=report.detail, over=report.over))
-                if not report.over:
-                    self.log.warning("one-way audio", extra={"problem": report.name, "detail": report.detail})
+                self.direction.problem(report)
             case StreamLost(reason=reason):
                 self.journal.is_recording = False
                 self.facts.error = f"media process lost: {reason}"
