@@ -38,7 +38,7 @@ def tone_wav() -> bytes:
 
 
 async def serve_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """HTTP/1.1, one response: three seconds of sound at once, the rest at one and a half times the speed at which it is heard."""
+    """HTTP/1.1, one response: three seconds of sound at once, the rest at twice the speed at which it is heard."""
     await reader.readuntil(b"\r\n\r\n")
     data = tone_wav()
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(data))
@@ -46,7 +46,7 @@ async def serve_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
     for start in range(16_000 * 3, len(data), 4800):
         writer.write(data[start : start + 4800])
         await writer.drain()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.15)
     writer.close()
 
 
@@ -63,8 +63,10 @@ def test_file_from_a_slow_server_is_heard_whole_in_a_real_call_while_it_still_co
             speaking.play(commands.Play(url=url))
             heard = b""
             n_low = 0
+            began_before_all_had_come = False
             while not call.told(PlayEnded):
                 heard += (await call.peer.receive()).payload
+                began_before_all_had_come |= bool(call.told(PlayStarted)) and not list((tmp_path / "cache").glob("*.pcm"))
                 for report in call.told(PlayLow)[n_low:]:
                     n_low += 1
                     speaking.play_low(report)
@@ -73,6 +75,7 @@ def test_file_from_a_slow_server_is_heard_whole_in_a_real_call_while_it_still_co
             assert not call.told(PlayStarved)
             assert len(call.told(PlayStarted)) == 1
             assert n_low >= 2
+            assert began_before_all_had_come
             speaker.cancel()
             await library.close()
         sound = np.frombuffer(decode(heard), "<i2").astype(float)
