@@ -20,6 +20,8 @@ from active_call.media.supervision import MediaRefused, ReportCallback, Supervis
 __all__ = ["Joint", "MediaPool", "MediaRefused", "MediaStream", "ReportCallback", "StreamLost", "WorkerStatus", "split_ports"]
 
 START_TIMEOUT_S: Final = 15.0
+LOAD_STEP: Final = 0.1
+"""Processes whose expected load differs by less are alike, and the one with fewer streams is taken."""
 
 
 class MediaPool:
@@ -93,7 +95,14 @@ class MediaPool:
         free = [worker for worker in alive if worker.has_room()]
         if not free:
             raise MediaRefused("full")
-        worker = min(free, key=lambda candidate: (not _is_home_of(near, candidate), candidate.expected_share(), candidate.status.n_streams))
+        worker = min(
+            free,
+            key=lambda candidate: (
+                not _is_home_of(near, candidate),
+                int(candidate.expected_share() / LOAD_STEP),
+                candidate.status.n_streams,
+            ),
+        )
         stream = self._next_stream
         self._next_stream += 1
         ip = (self._bind_ip if bind_ip is None else bind_ip) if rtp else ""

@@ -277,7 +277,7 @@ class Engine:
 
     def _start_recording(self, stream: Stream, order: link.StartRecording) -> None:
         try:
-            self._recording.begin(stream, order.path, order.rate_hz)
+            self._recording.begin(stream, order.path, order.rate_hz, order.flush_ms)
             self._open_files[stream.number] = self._open_files.get(stream.number, 0) + 1
         except ValueError as error:
             self._emit(link.RecordingEnded(stream.number, order.path, 0, str(error)))
