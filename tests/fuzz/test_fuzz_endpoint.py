@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.endpoint import Endpoint
-from active_call.sip.events import Address, EndpointConfig, Flow, IncomingCall, Listener, RequestReceived, TransferRequested
+from active_call.sip.events import Address, EndpointConfig, Flow, IncomingCall, Listener, RequestReceived, Target, TransferRequested
 
 US, PEER = Address("198.51.100.1", 5060), Address("192.0.2.9", 5060)
 UDP, TCP = Flow("udp", US, PEER), Flow("tcp", US, Address("192.0.2.9", 40_001), 8)
@@ -50,7 +50,8 @@ class Fed:
 
     def settle(self) -> None:
         for question in self.endpoint.take_look_ups():
-            self.endpoint.handle_look_up(question.id, (), "no such name", self.now)
+            hops = (Target(question.transports[0], "192.0.2.77", 5060), Target(question.transports[-1], "192.0.2.78", None))
+            self.endpoint.handle_look_up(question.id, hops if question.id % 2 else (), "no such name", self.now)
         self.sent += [transmit.data for transmit in self.endpoint.take_transmits()]
         for event in self.endpoint.take_events():
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.sip.events import OutboundInvite
+from active_call.sip.events import IncomingCall, OutboundInvite
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,56 @@ def test_call_may_ask_for_no_session_timer_and_offer_fewer_extensions(wire):
     bench.do(bench.endpoint.invite, OutboundInvite("sip:callee@192.0.2.9", "sip:us@example.com", wire.OFFER))
     assert bench.sent[-1].get("Session-Expires") == "1800"
     assert "timer" in bench.sent[-1].get("Supported")
+
+
+def bracketless(value):
+    return value.strip("<>")
+
+
+BY_SIP, BY_SIPS = "sip:us@198.51.100.1:5061;transport=tls", "sips:us@198.51.100.1:5061"
+TWO_ROUTES = (("Record-Route", "<sips:edge.example;lr>, <sip:in.example;lr>"),)
+ONE_ROUTE = (("Record-Route", "<sip:edge.example;lr>"),)
+
+
+@pytest.mark.parametrize(
+    ("uri", "extra", "contact", "expected"),
+    [
+        ("sip:us@us.example;transport=tls", (), "<sip:peer@192.0.2.9;transport=tls>", BY_SIP),
+        ("sips:us@us.example", (), "<sips:peer@192.0.2.9>", BY_SIPS),
+        ("sip:us@us.example", TWO_ROUTES, "<sip:peer@10.0.0.1>", BY_SIPS),
+        ("sip:us@us.example", ONE_ROUTE, "<sips:peer@10.0.0.1>", BY_SIP),
+        ("sip:us@us.example", (), '"Peer" <sips:peer@10.0.0.1>', BY_SIPS),
+    ],
+    ids=["sip", "Request-URI", "top Record-Route", "Contact behind a Record-Route", "Contact"],
+)
+def test_answer_to_who_came_by_sips_has_a_sips_contact_3261_12_1_1(wire, uri, extra, contact, expected):
+    bench = wire.Bench(flow=wire.TLS)
+    via = ("SIP/2.0/TLS 192.0.2.9:5061;branch=z9hG4bKs",)
+    bench.feed(wire.request("INVITE", uri=uri, extra=extra, contact=contact, via=via, body=wire.OFFER))
+    bench.do(lambda now: bench.endpoint.answer(bench.of(IncomingCall)[0].call, wire.ANSWER, now))
+    assert bracketless(bench.sent[-1].get("Contact")) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "proxy", "expected"),
+    [
+        ("sip:callee@192.0.2.9;transport=tls", None, BY_SIP),
+        ("sips:callee@192.0.2.9", None, BY_SIPS),
+        ("sip:callee@192.0.2.9", "sips:proxy.example", BY_SIPS),
+    ],
+    ids=["sip", "Request-URI", "Route"],
+)
+def test_request_to_sips_has_a_sips_contact_and_goes_over_tls_3261_8_1_1_8(wire, uri, proxy, expected):
+    bench = wire.Bench(flow=wire.TLS)
+    (invite,) = bench.do(bench.endpoint.invite, OutboundInvite(uri, "sip:us@example.com", wire.OFFER, proxy=proxy))
+    assert bracketless(invite.get("Contact")) == expected
+    assert invite.all("Via")[0].startswith("SIP/2.0/TLS ")
+
+
+def test_requests_inside_a_sips_dialog_keep_the_sips_contact(wire):
+    bench = wire.Bench(flow=wire.TLS)
+    call = bench.endpoint.invite(OutboundInvite("sips:callee@192.0.2.9", "sip:us@example.com", wire.OFFER), bench.now)
+    bench.drain()
+    bench.feed(wire.response(bench.sent[-1], 200, contact="<sips:callee@192.0.2.9>", body=wire.ANSWER))
+    (again,) = bench.do(lambda now: bench.endpoint.offer(call, wire.OFFER, now))
+    assert (again.uri, bracketless(again.get("Contact"))) == ("sips:callee@192.0.2.9", BY_SIPS)

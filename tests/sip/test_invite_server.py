@@ -555,3 +555,30 @@ def test_headers_that_would_break_a_message_are_refused_and_change_nothing(bench
             operation()
     assert bench.endpoint.n_calls == 1
     assert [m.method for m in bench.do(lambda now: bench.endpoint.hang_up(call, now))] == ["BYE"]
+
+
+@pytest.mark.parametrize("code", [101, 183, 199, 408])
+def test_late_or_provisional_answers_to_other_requests_are_refused_4320_4(bench, wire, code):
+    call, answer = answered(bench, wire)
+    bench.feed(in_dialog(wire, answer, "INFO", 101, body=b"x", content_type="text/plain"))
+    (asked,) = bench.of(RequestReceived)
+    with pytest.raises(LocalProtocolError):
+        bench.endpoint.respond(asked.token, code, "Whatever", bench.now)
+    (ok,) = bench.do(lambda now: bench.endpoint.respond(asked.token, 200, "OK", now))
+    assert (ok.code, call) == (200, asked.call)
+
+
+def test_reinvite_before_the_ack_of_the_first_is_answered_and_both_acks_count_5407_3_1_4(bench, wire):
+    """The ACK may be lost or late: the peer knows our 200, so it may go on."""
+    bench.feed(wire.request("INVITE", body=wire.OFFER))
+    call = bench.of(IncomingCall)[0].call
+    (ok,) = bench.do(lambda now: bench.endpoint.answer(call, wire.ANSWER, now))
+    bench.feed(wire.request("INVITE", branch="z9hG4bKre", cseq=101, to=ok.get("To"), body=wire.OFFER))
+    assert len(bench.of(OfferReceived)) == 1
+    (second,) = bench.do(lambda now: bench.endpoint.answer_offer(call, wire.ANSWER, now))
+    assert (second.code, second.get("CSeq")) == (200, "101 INVITE")
+    bench.feed(wire.request("ACK", branch="z9hG4bKa2", cseq=101, to=ok.get("To")))
+    assert [m.get("CSeq") for m in bench.advance(0.6)] == ["100 INVITE"]
+    bench.feed(wire.request("ACK", branch="z9hG4bKa1", cseq=100, to=ok.get("To")))
+    assert bench.advance(40) == []
+    assert len(bench.of(CallConfirmed)) == 1

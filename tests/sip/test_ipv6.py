@@ -122,7 +122,7 @@ def test_mapped_ipv4_address_is_read_5118_4_9():
     assert parse_uri("sip:u@[::ffff:192.0.2.10]:19823").host.strip("[]") == "::ffff:192.0.2.10"
 
 
-@pytest.mark.parametrize("uri", ["sip:u@[::1", "sip:u@[::1]x", "sip:u@[fe80::1%eth0]"])
-def test_malformed_reference_is_refused_5954(uri):
+@pytest.mark.parametrize("uri", ["sip:u@[2001:db8:::1]", "sip:u@[::1", "sip:u@[::1]x", "sip:u@[fe80::1%eth0]"])
+def test_malformed_reference_is_refused_5118_4_10_5954(uri):
     with pytest.raises(ParseError):
         parse_uri(uri)

@@ -25,8 +25,10 @@ from active_call.sip.events import (
     SipEvent,
     TransactionToken,
 )
+from active_call.sip.grammar import split_list
 from active_call.sip.headers import Headers
 from active_call.sip.message import Request, Response
+from active_call.sip.routing import is_sips
 from active_call.sip.server_transaction import ServerTransaction
 from active_call.sip.transaction_layer import TransactionLayer
 
@@ -175,9 +177,9 @@ class Core:
         fields.append(("Call-ID", source.get("Call-ID") or ""))
         fields.append(("CSeq", source.get("CSeq") or ""))
         if reply.contact_user is not None:
-            fields.append(
-                ("Contact", self.layer.listeners.contact(flow.transport, reply.contact_user, flow.local, towards=flow.remote.host))
-            )
+            listeners, by_sips = self.layer.listeners, _came_by_sips(request)
+            contact = listeners.contact(flow.transport, reply.contact_user, flow.local, towards=flow.remote.host, by_sips=by_sips)
+            fields.append(("Contact", contact))
         headers = Headers.from_wire(fields)
         for name, value in reply.headers:
             headers.add(name, value)
@@ -186,6 +188,12 @@ class Core:
         if reply.body and reply.content_type:
             headers.add("Content-Type", reply.content_type)
         return Response(reply.code, reply.reason, headers, reply.body).to_bytes()
+
+
+def _came_by_sips(request: Request) -> bool:
+    """Whether our Contact has to be a SIPS URI (RFC 3261 §12.1.1): by Request-URI, top Record-Route, or Contact where there is none."""
+    routes = request.headers.get_all("Record-Route")[:1] or request.headers.get_all("Contact")[:1]
+    return is_sips(request.uri) or any(is_sips(next(iter(split_list(value)), "")) for value in routes)
 
 
 def _with_tag(to: str, tag: str) -> str:

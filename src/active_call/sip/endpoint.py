@@ -234,12 +234,14 @@ class Endpoint:
         body: bytes = b"",
         content_type: str = "",
     ) -> None:
-        """Answer RequestReceived or TransferRequested."""
+        """Answer RequestReceived or TransferRequested. Neither 408 nor a provisional response but 100 may be sent (RFC 4320 §4)."""
         pending = self._core.pending_requests.get(token)
         if pending is None:
             raise LocalProtocolError("no request waits under this token; it was answered, or its call has ended")
         if not 100 <= code <= 699:
             raise LocalProtocolError(f"{code} is no status code")
+        if 100 < code < 200 or code == 408:
+            raise LocalProtocolError(f"a {code} is of no use to who sends anything but an INVITE")
         reason = checked_reason(reason)
         contact = pending.call.contact_user if pending.transaction.request.method in ("REFER", "NOTIFY") and code < 300 else None
         request = pending.transaction.request

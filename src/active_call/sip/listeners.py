@@ -131,11 +131,18 @@ class Listeners:
         return f"SIP/2.0/{transport.upper()} {bracketed(public.host)}:{public.port};branch={branch};rport"
 
     def contact(
-        self, transport: TransportName, user: str, local: Address | None = None, local_host: str | None = None, towards: str = ""
+        self,
+        transport: TransportName,
+        user: str,
+        local: Address | None = None,
+        local_host: str | None = None,
+        towards: str = "",
+        *,
+        by_sips: bool = False,
     ) -> str:
         """A Contact value under which the peer at `towards` can reach us over `transport`.
 
-        `user` may go on with `@host[:port]`, to name another place.
+        `user` may go on with `@host[:port]`, to name another place. `by_sips`: as a SIPS URI, where the transport is a secured one.
         """
         public = self._public(transport, local, local_host, towards)
         user, _, named = user.partition("@")
@@ -143,8 +150,10 @@ class Listeners:
             host, port = parse_host_port(named)
             public = Address(host, public.port if port is None else port)
         at = f"{user}@" if user else ""
-        suffix = "" if transport == "udp" else f";transport={'ws' if transport == 'wss' else transport}"
-        return f"<sip:{at}{bracketed(public.host)}:{public.port}{suffix}>"
+        scheme, suffix = "sip", "" if transport == "udp" else f";transport={'ws' if transport == 'wss' else transport}"
+        if by_sips and transport in ("tls", "wss"):
+            scheme, suffix = "sips", ";transport=ws" if transport == "wss" else ""
+        return f"<{scheme}:{at}{bracketed(public.host)}:{public.port}{suffix}>"
 
     def seen_by(self, peer: str) -> str | None:
         """The address, if any is known, at which the peer of that address sees us in place of our own."""

@@ -25,6 +25,7 @@ from active_call.sip.next_hops import retry_after_s
 from active_call.sip.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.routing import uri_of
 from active_call.sip.timers import Timer
+from active_call.sip.transaction_layer import goes_by_sips
 from active_call.sip.uri import Uri
 
 _BACK_OFF_S = 30.0
@@ -187,7 +188,8 @@ class Registration:
         listeners = self._core.layer.listeners
         if listeners.seen_by(hop.remote.host) is None:
             return False
-        contact = listeners.contact(hop.transport, self._contact_user, None, self._spec.local_host, hop.remote.host)
+        by_sips = goes_by_sips(request)
+        contact = listeners.contact(hop.transport, self._contact_user, None, self._spec.local_host, hop.remote.host, by_sips=by_sips)
         return contact != request.headers.get("Contact")
 
     def _fail(self, code: int, reason: str, response: Response | None, now: float) -> None:

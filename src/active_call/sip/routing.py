@@ -46,6 +46,14 @@ def uri_of(route_or_uri: str) -> Uri:
     return parse_uri(text)
 
 
+def is_sips(route_or_uri: str) -> bool:
+    """Whether that is a SIPS URI; what cannot be read is none."""
+    try:
+        return uri_of(route_or_uri).scheme == "sips"
+    except ParseError:
+        return False
+
+
 def transport_of(uri: Uri, default: TransportName) -> TransportName:
     """The transport that `uri` asks for or implies, `default` where it leaves the choice to us."""
     named = TRANSPORTS.get((uri.parameters.get("transport") or "").lower())

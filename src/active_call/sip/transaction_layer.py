@@ -26,6 +26,7 @@ from active_call.sip.left_invite import LeftInvite
 from active_call.sip.listeners import Listeners, Reflections
 from active_call.sip.message import Request, Response
 from active_call.sip.next_hops import HopFinder
+from active_call.sip.routing import is_sips
 from active_call.sip.server_transaction import ServerInviteTransaction, ServerRequestTransaction, ServerTransaction
 from active_call.sip.timers import Timers
 
@@ -146,7 +147,8 @@ class TransactionLayer:
         else:
             headers.prepend("Via", via)
         if origin.contact_user is not None:
-            headers.set("Contact", self.listeners.contact(transport, origin.contact_user, origin.local, local_host, target.host))
+            user, by_sips = origin.contact_user, goes_by_sips(request)
+            headers.set("Contact", self.listeners.contact(transport, user, origin.local, local_host, target.host, by_sips=by_sips))
         return request.to_bytes()
 
     # -- in ---------------------------------------------------------------------------------------------------------------------------
@@ -205,6 +207,11 @@ class TransactionLayer:
             del self._servers[transaction.key]
         if transaction.merge_key is not None and self._merged.get(transaction.merge_key) is transaction:
             del self._merged[transaction.merge_key]
+
+
+def goes_by_sips(request: Request) -> bool:
+    """Whether the Contact of a request of ours has to be a SIPS URI (RFC 3261 §8.1.1.8): by Request-URI or top Route."""
+    return is_sips(request.uri) or is_sips(request.headers.get("Route") or "")
 
 
 def via_lines(request: Request, flow: Flow) -> tuple[str, ...]:
