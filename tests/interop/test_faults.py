@@ -175,17 +175,18 @@ def test_control_process_stopped_for_3_s_under_load_is_not_heard_and_costs_no_ca
 def test_media_process_of_two_killed_under_load_ends_half_of_the_calls_with_a_record(tmp_path: Path) -> None:
     with running_server(tmp_path / "server", PLAYBOOK, extra="media_workers = 2") as server, callers(server, tmp_path / "sipp") as run:
         workers = server.health()["media"]
-        assert [worker["streams"] for worker in workers] == [N_CALLERS // 2] * 2
+        lost, going_on = (worker["streams"] for worker in workers)
+        assert lost + going_on == N_CALLERS
+        assert min(lost, going_on) > N_CALLERS // 3
         os.kill(workers[0]["pid"], signal.SIGKILL)
-        records = server.wait_records(N_CALLERS // 2, 10)
+        records = server.wait_records(lost, 10)
         assert {(record["status"], record["hangupReason"]) for record in records} == {("failed", "media_lost")}
         result = run.result()
-        assert result.successful == N_CALLERS // 2, result.errors
+        assert result.successful == going_on, result.errors
         records = server.wait_records(N_CALLERS)
         ended = [(record["hangupBy"], record["hangupReason"]) for record in records]
-        assert ended.count(("caller", "remote_bye")) == N_CALLERS // 2
-        going_on = [record for record in records if record["hangupReason"] == "remote_bye"]
-        assert all(record["media"]["packets_lost"] == 0 for record in going_on)
+        assert ended.count(("caller", "remote_bye")) == going_on
+        assert all(record["media"]["packets_lost"] == 0 for record in records if record["hangupReason"] == "remote_bye")
         assert all(worker["alive"] and worker["streams"] == 0 for worker in server.health()["media"])
 
 
