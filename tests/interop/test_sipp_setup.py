@@ -87,6 +87,18 @@ def test_bye_that_overtakes_the_ack_is_answered(tmp_path: Path, server: Server) 
         assert_played(sipp, server)
 
 
+def test_reason_of_the_callers_bye_is_told_with_its_q850_value(tmp_path: Path, server: Server) -> None:
+    """RFC 3326."""
+    steps = Steps("calls").invite().gets(100, optional=True).gets(180, optional=True).gets(200, to="1 INVITE", makes_route=True).ack()
+    steps.ask("BYE", cseq=2, headers='Reason: Q.850;cause=31;text="Normal, unspecified"').gets(200, to="2 BYE")
+    n_before = len(server.records())
+    with caller(steps, tmp_path, server) as sipp:
+        assert_played(sipp, server)
+    record = server.wait_records(n_before + 1, 10)[-1]
+    (hangup,) = [event for event in record["events"] if event["event"] == "hangup"]
+    assert hangup["extra"] == {"reasonText": "Normal, unspecified", "q850": 31}
+
+
 # -- CANCEL ------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -267,7 +279,8 @@ def test_message_and_refer_by_command_reach_the_callee(tmp_path: Path, server: S
     steps.is_asked("REFER", has={"Refer-To": "sip:[+]15550177@example.com"}).answer(202, within=True)
     notify = "Event: refer\nSubscription-State: terminated;reason=noresource"
     steps.ask("NOTIFY", cseq=1, headers=notify, body="SIP/2.0 200 OK", content_type="message/sipfrag").gets(200)
-    with called(steps.is_asked("BYE").answer(200, within=True), tmp_path) as sipp:
+    steps.is_asked("BYE", has={"Reason": 'Q.850;cause=16;text="Normal call clearing"'}).answer(200, within=True)
+    with called(steps, tmp_path) as sipp:
         sipp.start()
         session_id = a_call(server, sipp.port)
         assert is_in(server, session_id, "answered"), server.log[-2000:]

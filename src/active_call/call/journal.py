@@ -95,7 +95,7 @@ class Journal:
             ringing_time=facts.ringing_at.isoformat() if facts.ringing_at else None,
             from_=_attendee(facts.caller),
             to=_attendee(facts.callee),
-            extra={"reasonText": ended.reason} if ended is not None and ended.reason else None,
+            extra=_told(ended),
         )
 
     def record(self) -> CallRecord:
@@ -171,6 +171,12 @@ class Journal:
                 added_ms=trace.added,
             )
         self._turns.append(line)
+
+
+def _told(ended: LegEnded | None) -> dict[str, Any] | None:
+    """What was said of the end beside its word."""
+    said = {} if ended is None else {"reasonText": ended.reason, "q850": ended.q850}
+    return {key: value for key, value in said.items() if value} or None
 
 
 def _attendee(address: str) -> events.Attendee:

@@ -99,13 +99,17 @@ class LegMedia:
 
 @dataclass(frozen=True, slots=True)
 class LegEnded:
-    """The leg is gone; nothing follows. `by`: caller, callee or system; `cause` is a stable word, `code` a SIP status, if any."""
+    """The leg is gone; nothing follows. `by`: caller, callee or system; `cause` is a stable word, `code` a SIP status, if any.
+
+    `q850` is the telephone network's cause value, where the peer tells it: 16 normal clearing, 17 busy, 19 no answer …
+    """
 
     by: str
     cause: str
     code: int | None = None
     reason: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    q850: int | None = None
 
 
 LegEvent = (

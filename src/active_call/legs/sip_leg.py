@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError, ParseError
 from active_call.contract.options import CallOption
+from active_call.legs.causes import told_reason, with_reason
 from active_call.legs.events import (
     LegAnswered,
     LegDigit,
@@ -226,7 +227,9 @@ class SipLeg:
         if self.handle_name is None:
             self._end(LegEnded(by=by, cause=cause, reason=reason))
             return
-        self._gateway.run(lambda endpoint, now: endpoint.hang_up(self._call, now, headers=tuple(headers.items())))
+        is_refusal = self._incoming is not None and not self._answered
+        own = tuple(headers.items()) if is_refusal else with_reason(headers, cause)
+        self._gateway.run(lambda endpoint, now: endpoint.hang_up(self._call, now, headers=own))
 
     def send_message(self, body: str, content_type: str, headers: Mapping[str, str]) -> None:
         self._request("MESSAGE", body.encode(), content_type, headers)
@@ -393,10 +396,9 @@ class SipLeg:
     def _ended_by_endpoint(self, event: sip.CallEnded) -> None:
         peer = "caller" if self._incoming is not None else "callee"
         by, cause, reason = self._why_ended or (peer if event.cause in PEER_CAUSES else "system", event.cause, event.reason)
-        if event.message is not None and not reason:
-            reason = event.message.headers.get("Reason") or ""
+        told, q850 = told_reason(event.message)
         headers = header_map(event.message) if event.message is not None else {}
-        self._end(LegEnded(by=by, cause=cause, code=event.code, reason=reason, headers=headers))
+        self._end(LegEnded(by=by, cause=cause, code=event.code, reason=reason or told, headers=headers, q850=q850))
 
     def _end(self, event: LegEnded) -> None:
         if not self._ended:

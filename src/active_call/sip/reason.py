@@ -59,4 +59,4 @@ def reasons_of(message: Request | Response) -> tuple[Reason, ...]:
 
 def q850_cause(message: Request | Response) -> int | None:
     """The telephone network's cause value (16: normal clearing, 17: user busy …), None where the message gives none."""
-    return next((reason.cause for reason in reasons_of(message) if reason.protocol == "Q.850"), None)
+    return next((reason.cause for reason in reasons_of(message) if reason.protocol == "Q.850" and reason.cause is not None), None)
