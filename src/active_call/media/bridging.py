@@ -172,18 +172,24 @@ class Bridges:
         for number in self._muted["plays"]:
             if (frame := frames.get(number)) is not None:
                 frame[:] = 0
-        silent = self._muted["caller"]
-        for listener, sources in self._sources.items():
-            frame = frames.get(listener)
-            if frame is None or listener in self._muted["partner"]:
-                continue
-            rate_hz = len(frame) * 1000 // FRAME_MS
-            for number in sources:
-                heard = self._frames.get((number, rate_hz))
-                if heard is not None and number not in silent:
-                    add_saturated(frame, heard)
+        rounds = self._heard_by(frames)
+        while any(rounds):
+            _add_all([sources.pop() for sources in rounds if sources])
         if self._music:
             self._mix_music(frames)
+
+    def _heard_by(self, frames: Mapping[int, Samples]) -> list[list[tuple[Samples, Samples]]]:
+        """For each listener that is sent anything: its frame, with each frame that is to be added to it."""
+        found: list[list[tuple[Samples, Samples]]] = []
+        silent, deaf = self._muted["caller"], self._muted["partner"]
+        for listener, sources in self._sources.items():
+            frame = frames.get(listener)
+            if frame is None or listener in deaf:
+                continue
+            rate_hz = len(frame) * 1000 // FRAME_MS
+            heard = [self._frames.get((number, rate_hz)) for number in sources if number not in silent]
+            found.append([(frame, one) for one in heard if one is not None])
+        return found
 
     def _mix_music(self, frames: Mapping[int, Samples]) -> None:
         for number, music in list(self._music.items()):
@@ -193,3 +199,14 @@ class Bridges:
                 add_saturated(frame[: len(piece)], piece)
             if music.is_over:
                 del self._music[number]
+
+
+def _add_all(pairs: list[tuple[Samples, Samples]]) -> None:
+    """Add to the first of each pair the second, clipped. No frame is the first of two pairs; frames of one length are added together."""
+    for length in {len(frame) for frame, _ in pairs}:
+        chosen = [pair for pair in pairs if len(pair[0]) == length]
+        total = np.stack([frame for frame, _ in chosen]).astype(np.int32)
+        total += np.stack([sound for _, sound in chosen])
+        np.clip(total, -32768, 32767, out=total)
+        for (frame, _), row in zip(chosen, total.astype(np.int16), strict=True):
+            frame[:] = row
