@@ -635,3 +635,104 @@ def test_target_that_refuses_a_transfer_of_the_peer_leaves_us_with_the_peer(virt
             await call.until(lambda: call.spoken[-1] == "Hello again.")
 
     virtually(story())
+
+
+# -- taken over --------------------------------------------------------------------------------------------------------------------------
+
+
+def a_successor(call: Call, **options: Any) -> FakeLeg:
+    return FakeLeg(caller="sip:+15557777@example.com", call_id="new-call-id", replaces=call.leg, **options)
+
+
+def test_leg_that_replaces_ours_goes_on_with_the_same_agent(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await greeted(call)
+            successor = a_successor(call)
+            call.session.take_over(successor)
+            await call.until(lambda: "completed" in states(call))
+            assert states(call) == ["progress", "completed"]
+            assert (last_word(call).target, last_word(call).initiator) == ("sip:+15557777@example.com", "caller")
+            assert call.session.leg is successor
+            assert (call.leg.ended.cause if call.leg.ended else "") == "replaced"
+            await call.until(lambda: call.spoken == ["Welcome.", "Welcome."])  # to somebody else
+            await call.until(lambda: call.of(events.TrackEnd)[-1].timestamp > last_word(call).timestamp)
+            call.ear.will_hear.append("hello")
+            await successor.speak()
+            await call.until(lambda: call.spoken[-1] == "Hello again.")
+            successor.end("caller", "remote_bye")
+            record = await call.over()
+            assert (record.call_id, record.hangup_reason, record.error) == ("fake-call-id", "remote_bye", None)
+            assert (record.transfers[0]["target"], record.transfers[0]["state"]) == (successor.caller, "completed")
+            assert call.leg.released
+            assert successor.released
+
+    virtually(story())
+
+
+def test_leg_that_replaces_ours_and_is_gone_leaves_everything_as_it_was(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await greeted(call)
+            successor = a_successor(call, is_cancelled=True)
+            call.session.take_over(successor)
+            await call.until(lambda: "failed" in states(call))
+            assert (last_word(call).code, call.session.leg) == (487, call.leg)
+            await call.until(lambda: call.spoken[-1] == "Is there anything else I can do for you?")
+            await call.quiet()
+            await call.says("hello")
+            await call.until(lambda: call.spoken[-1] == "Hello again.")
+            assert successor.released
+
+    virtually(story())
+
+
+def test_leg_that_replaces_one_that_is_busy_is_refused(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK, house=House([a_target()])) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee=DESK, options=ReferOption(mode="bridge")))
+            await call.until(lambda: "connected" in states(call))
+            successor = a_successor(call)
+            call.session.take_over(successor)
+            await call.until(lambda: successor.rejected is not None)
+            assert successor.rejected == (486, "Busy Here")
+            assert states(call)[-1] == "connected"
+
+    virtually(story())
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_caller_who_hangs_up_while_another_leg_takes_over(virtually: Any, comes: bool) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await greeted(call)
+            successor = a_successor(call, accepted_after_s=1.0, is_cancelled=not comes)
+            call.session.take_over(successor)
+            await call.until(lambda: bool(states(call)))
+            call.leg.end("caller", "remote_bye")
+            if comes:
+                await call.until(lambda: "completed" in states(call))
+                assert call.session.leg is successor
+                call.session.post(commands.Hangup())
+            record = await call.over()
+            assert states(call)[-1] == ("completed" if comes else "failed")
+            assert record.hangup_reason == ("hangup" if comes else "remote_bye")
+            assert successor.released
+
+    virtually(story())
+
+
+def test_call_that_ends_while_another_leg_takes_over_leaves_none(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await greeted(call)
+            successor = a_successor(call, accepted_after_s=60.0)
+            call.session.take_over(successor)
+            await call.until(lambda: bool(states(call)))
+            call.task.cancel()
+            await call.over()
+            assert (states(call)[-1], successor.released) == ("cancelled", True)
+            assert successor.ended is not None
+
+    virtually(story())

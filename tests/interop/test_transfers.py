@@ -326,3 +326,27 @@ def test_attended_transfer_names_the_dialog_that_is_to_be_replaced(tmp_path: Pat
         assert other.leg.hang_up() == 200
         trunk.check()
         desk.check()
+
+
+def test_call_that_is_replaced_goes_on_with_who_replaces_it(tmp_path: Path) -> None:
+    """The end of an attended transfer to us: an INVITE with Replaces takes over the agent, and the first leg gets its BYE (RFC 3891)."""
+    with (
+        server_for(tmp_path / "server", "sip:nobody@127.0.0.1") as server,
+        Trunk(generic_pbx(supports_media=True)) as trunk,
+    ):
+        secretary = dialled(trunk, server)
+        to_tag, from_tag = tag_of(secretary.leg.remote), tag_of(secretary.leg.local)
+        headers = [("replaces", f"{secretary.leg.call_id};to-tag={to_tag};from-tag={from_tag}"), ("require", "replaces")]
+        leg = trunk.call(uri(server, "udp"), caller="+15550123", headers=headers)
+        assert leg.wait_answered()
+        caller = Caller(leg, time.monotonic(), time.time() * 1000)
+        assert secretary.leg.wait_ended(5) == "peer hung up"
+        caller.wait(3.5)
+        caller.leg.sound.mouth.press("9")
+        assert caller.leg.wait_ended(8) == "peer hung up"
+        trunk.check()
+        (record,) = server.wait_records(1, 10)
+        assert caller.heard == [GREETING]
+        assert (transfer_states(record), record["hangupBy"], record["error"]) == (["progress", "completed"], "agent", None)
+        assert record["callId"] == secretary.leg.call_id
+        assert record["transfers"][0]["target"].startswith("sip:+15550123@")

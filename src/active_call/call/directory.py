@@ -85,7 +85,10 @@ class Directory:
         return self._placing.way_out(trunk)
 
     def handle_incoming(self, leg: Leg) -> None:
-        """A new inbound call; refused with 503 where there is no room."""
+        """A new inbound call, or a leg that takes the place of one; refused with 503 where there is no room."""
+        if leg.replaces is not None:
+            self._replace(leg, leg.replaces)
+            return
         if not self.is_accepting:
             why = "draining" if self.is_draining else "full"
             log.warning("call refused", extra={"why": why, "call_id": leg.call_id})
@@ -95,6 +98,14 @@ class Directory:
             return
         session_id = f"s.{self._services.world.randomness.uuid()}"
         self._start(Session(session_id, leg, self._services, direction="inbound", router=self._router, house=self))
+
+    def _replace(self, leg: Leg, replaced: Leg) -> None:
+        session = next((one for one in self._sessions.values() if one.leg is replaced), None)
+        if session is not None:
+            session.take_over(leg)
+        else:  # the far leg of a transfer, say
+            leg.attach(lambda _: None)
+            leg.reject(603, "Decline")
 
     def place(
         self,

@@ -31,6 +31,11 @@ class Leg(Protocol):
     """The session description offered to us; empty where there is none."""
 
     @property
+    def replaces(self) -> Leg | None:
+        """The leg of ours whose place an incoming one is to take (RFC 3891)."""
+        ...
+
+    @property
     def stream(self) -> MediaStream | None:
         """The media stream, from `open_media` on."""
         ...

@@ -258,6 +258,7 @@ class Session:
     def adopt(self, leg: Leg) -> None:
         """Go on with another leg, that of a target to which the peer has transferred us; the old one is over."""
         before, self.leg = self.leg, leg
+        self._last_end = None
         before.attach(self._hear_afterwards)
         self.facts.call_id = self.facts.call_id or before.call_id
         self.log.info("call goes on with another leg", extra={"far_call_id": leg.call_id})
@@ -277,9 +278,14 @@ class Session:
     async def _release(self, leg: Leg) -> None:
         self.journal.media["beforeTransfer"] = await leg.release()
 
-    def end(self) -> None:
-        """The leg was over already, and nobody has taken its place."""
+    def end_if_gone(self) -> None:
+        """Nobody takes the place of our leg: where it is over already, the call is."""
         self._leg_ended = self._last_end
+
+    def take_over(self, leg: Leg) -> None:
+        """A new leg names ours as the one that it replaces."""
+        leg.attach(lambda _: None)
+        self.post_later(lambda: self.transfers.taken_over(leg))
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` as a task of this call."""

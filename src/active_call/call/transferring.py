@@ -17,6 +17,7 @@ from active_call.call.far_call import FarCall
 from active_call.call.far_leg import FarLeg
 from active_call.call.options import merged
 from active_call.call.state import Phase
+from active_call.call.takeover import Takeover
 from active_call.call.targets import OwnCall, caller_for, credentials_for, dialable
 from active_call.call.transfer import (
     DEFAULT_TIMEOUT_S,
@@ -37,6 +38,7 @@ from active_call.contract.options import CallOption, ReferOption
 from active_call.legs.events import LegTransferProgress, LegTransferRequested
 
 if TYPE_CHECKING:
+    from active_call.call.leg import Leg
     from active_call.call.session import Session
 
 SUSPENSION = "transfer"
@@ -66,6 +68,8 @@ class Transfers:
         self._other: Session | None = None
         """The call of ours whose party is the target of an attended transfer."""
         self._far: Far | None = None
+        self._takeover: Takeover | None = None
+        self._takeovers: list[Takeover] = []
         self._has_talked = False
         self._records: list[tuple[dict[str, Any], list[Far]]] = []
         """Each transfer of the call, and the far legs that it had."""
@@ -73,7 +77,7 @@ class Transfers:
     @property
     def is_under_way(self) -> bool:
         """Somebody else than the agent is with the caller, or about to be."""
-        return self._current is not None
+        return self._current is not None or self._takeover is not None
 
     # -- commands
 
@@ -104,12 +108,33 @@ class Transfers:
             command = commands.Refer(callee=event.refer_to)
             self._begin(command, msgspec.structs.replace(option, call_id=None), Mode.BRIDGE, asked_by_peer=True)
 
+    def taken_over(self, leg: Leg) -> None:
+        """A new leg wants to take the place of ours (Replaces); refused where the caller is not the agent's alone."""
+        try:
+            self._check_free()
+        except LocalProtocolError as error:
+            self._session.log.info("call not taken over", extra={"why": str(error)})
+            leg.reject(486, "Busy Here")
+            return
+        record: dict[str, Any] = {}
+        self._records.append((record, []))
+        self._takeover = Takeover(self._session, leg, record)
+        self._takeovers.append(self._takeover)
+        self._takeover.begin()
+
+    def end_takeover(self) -> None:
+        """It has come about, or not; a call whose own leg has ended meanwhile, with nobody in its place, is over."""
+        self._takeover = None
+        self._session.end_if_gone()
+
     def _check_free(self) -> None:
         """Raise LocalProtocolError where the caller is not the agent's alone."""
         if self._session.facts.phase is not Phase.ANSWERED:
             raise LocalProtocolError("the call is not answered")
         if self._current is not None:
             raise LocalProtocolError(f"a transfer to {self._command.callee!r} is under way")
+        if self._takeover is not None:
+            raise LocalProtocolError("the call is being taken over")
         if self._session.bridging.current is not None:
             raise LocalProtocolError("the call is bridged")
 
@@ -150,7 +175,7 @@ class Transfers:
         """The caller's own call is over; whether the call goes on, or may go on, with the target."""
         before = self._session.leg
         self._feed(CallerGone())
-        return self._session.leg is not before or self.is_alone
+        return self._session.leg is not before or self.is_alone or self._takeover is not None
 
     @property
     def is_alone(self) -> bool:
@@ -196,6 +221,9 @@ class Transfers:
 
     async def close(self) -> None:
         """The caller's call is over, and with it every far leg."""
+        for takeover in self._takeovers:
+            takeover.close()
+            await takeover.release()
         is_asked_by_peer = self._current is not None and self._current.asked_by_peer
         self._feed(Withdrawn() if is_asked_by_peer else CallerGone())
         for _, legs in self._records:
@@ -304,7 +332,7 @@ class Transfers:
                 session.presence.step_back(SUSPENSION)
             case Do.END:
                 self._far = None
-                session.end()
+                session.end_if_gone()
             case _:
                 assert_never(action)
 

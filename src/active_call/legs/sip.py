@@ -114,6 +114,10 @@ class SipGateway:
     def adopt(self, handle: sip.CallHandle, leg: SipLeg) -> None:
         self._legs[handle] = leg
 
+    def leg_of(self, handle: sip.CallHandle) -> SipLeg | None:
+        """The leg of that call, as long as it lives."""
+        return self._legs.get(handle)
+
     def forget(self, handle: sip.CallHandle) -> None:
         self._legs.pop(handle, None)
 

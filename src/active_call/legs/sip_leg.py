@@ -91,6 +91,7 @@ class SipLeg:
         self.headers: Mapping[str, str] = header_map(incoming.request) if incoming else {}
         self._allowed = _allowed_by(incoming.request) if incoming else frozenset[str]()
         self.offer = _text(incoming.sdp) if incoming else ""
+        self.replaces = gateway.leg_of(incoming.replaces) if incoming is not None and incoming.replaces is not None else None
 
     @property
     def stream(self) -> MediaStream | None:

@@ -197,6 +197,10 @@ class FakeLeg:
     allowed: frozenset[str] = frozenset({"INVITE", "BYE", "REFER", "INFO", "MESSAGE"})
     has_telephone_events: bool = True
     attended_target: str = ""
+    replaces: FakeLeg | None = None
+    accepted_after_s: float = 0.0
+    is_cancelled: bool = False
+    """The caller gives up instead of being accepted."""
     agrees_to_hold: int = 200
     stream: FakeStream | None = None
     sink: Callable[[LegEvent], None] = lambda _: None
@@ -248,6 +252,10 @@ class FakeLeg:
         self.sink(LegRinging(early_media=early_media))
 
     async def accept(self, option: CallOption) -> None:
+        await asyncio.sleep(self.accepted_after_s)
+        if self.is_cancelled:
+            self.end("caller", "cancelled", 487)
+            return
         self.sink(LegAnswered("v=0"))
         await asyncio.sleep(0.05)
         self.sink(LegReady())
