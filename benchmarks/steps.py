@@ -9,13 +9,19 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from active_call.base.world import SystemRandomness
 from active_call.codec import g711
+from active_call.codec.libopus import OpusError
 from active_call.codec.resample import Downsampler16to8, Upsampler8to16
+from active_call.codec.stream import new_decoder, new_encoder
 from active_call.media.ambience import Ambience
+from active_call.media.bench_speech import speech
+from active_call.media.bench_wire import ROW_BYTES
 from active_call.media.detect import SpeechDetector, energy_voiced
 from active_call.media.gain import GainControl
 from active_call.media.inband_dtmf import InbandDigits
@@ -24,7 +30,7 @@ from active_call.media.silero import SileroBatch
 from active_call.media.tone_detection import ToneDetector
 from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.packet import pack_header, parse_header
-from active_call.rtp.srtp import SUITES, SrtpSession
+from active_call.rtp.srtp import SUITES, PacketMemory, SrtpSession, new_key
 from active_call.rtp.stream import ReceiveStream, SendStream
 
 BATCH = 64
@@ -51,6 +57,11 @@ def batched(action: Callable[[], object], batch: int = BATCH, repeat: int = 50) 
             action()
 
     return per_item(batch * repeat, lambda: run)
+
+
+def each(step: Callable[[Any], object], items: Sequence[Any]) -> Callable[[], float]:
+    """Microseconds of `step`, given one of `items` after another."""
+    return per_item(len(items), lambda: lambda: [step(item) for item in items])
 
 
 def packets() -> list[bytes]:
@@ -84,8 +95,32 @@ def packet_steps() -> Iterator[Step]:
     yield "parse_header", "packet", per_item(N_PACKETS, lambda: lambda: [parse_header(packet) for packet in plain])
     yield "SendStream header + advance", "packet", per_item(N_PACKETS, lambda: send)
     yield "ReceiveStream.receive", "packet", per_item(N_PACKETS, lambda: receive)
-    yield "SRTP protect", "packet", per_item(N_PACKETS, protect)
-    yield "SRTP unprotect", "packet", per_item(N_PACKETS, unprotect)
+    yield "SRTP protect, copied", "packet", per_item(N_PACKETS, protect)
+    yield "SRTP unprotect, copied", "packet", per_item(N_PACKETS, unprotect)
+    for suite in SUITES:
+        yield f"{suite}: protect in place", "packet", per_item(N_PACKETS, lambda suite=suite: protect_in_place(plain, suite)[0])
+        yield f"{suite}: unprotect in place", "packet", per_item(N_PACKETS, lambda suite=suite: unprotect_in_place(plain, suite))
+
+
+def protect_in_place(plain: list[bytes], suite: str, key: bytes = b"") -> tuple[Callable[[], object], PacketMemory]:
+    """As the tick does it: each packet lies in its row and becomes longer there."""
+    memory = PacketMemory(N_PACKETS, ROW_BYTES)
+    for row, packet in enumerate(plain):
+        memory.view[row * ROW_BYTES : row * ROW_BYTES + len(packet)] = packet
+    key = key or new_key(SystemRandomness(), suite)
+    session = SrtpSession(suite, key, key)
+    size = len(plain[0])
+    return lambda: [session.protect_in(place, size) for place in memory.places], memory
+
+
+def unprotect_in_place(plain: list[bytes], suite: str) -> Callable[[], object]:
+    """As packets are taken in: opened where they were received."""
+    key = new_key(SystemRandomness(), suite)
+    seal, memory = protect_in_place(plain, suite, key)
+    seal()
+    session = SrtpSession(suite, key, key)
+    size = len(plain[0]) + session.tag_bytes
+    return lambda: [session.unprotect_in(place, size) for place in memory.places]
 
 
 def jitter_steps() -> Iterator[Step]:
@@ -108,6 +143,21 @@ def jitter_steps() -> Iterator[Step]:
 
     yield "JitterBuffer.push", "packet", lambda: min(run(0) for _ in range(RUNS))
     yield "JitterBuffer.pop", "frame", lambda: min(run(1) for _ in range(RUNS))
+
+
+def codec_steps() -> Iterator[Step]:
+    """The codecs that are no look-up, one stream at a time: a frame of speech-like sound each way, and one that is made up."""
+    frames = speech().frames[:100]
+    for name in ("g722", "opus"):
+        try:
+            encoder, decoder = new_encoder(name), new_decoder(name)
+        except OpusError:
+            continue  # libopus is not installed
+        wide = [np.repeat(frame, 2) for frame in frames]
+        payloads = [encoder.encode(frame) for frame in wide]
+        yield f"{name} encode", "frame", each(encoder.encode, wide)
+        yield f"{name} decode", "frame", each(decoder.decode, payloads)
+        yield f"{name} conceal", "frame", each(decoder.conceal, [320] * 20)
 
 
 def sound_steps() -> Iterator[Step]:
@@ -157,10 +207,10 @@ def main() -> None:
     single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     if not single.items() <= os.environ.items():  # BLAS reads them when NumPy is loaded: start anew
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | single)
-    print(f"{'step':34}{'us':>8}  per")
-    for steps in (packet_steps, jitter_steps, sound_steps, listening_steps):
+    print(f"{'step':46}{'us':>8}  per")
+    for steps in (packet_steps, jitter_steps, codec_steps, sound_steps, listening_steps):
         for name, unit, measure in steps():
-            print(f"{name:34}{measure():8.2f}  {unit}")
+            print(f"{name:46}{measure():8.2f}  {unit}")
 
 
 if __name__ == "__main__":
