@@ -137,6 +137,28 @@ def test_called_side_behind_the_edge_hangs_up(tmp_path: Path) -> None:
             assert edge.passed == ["INVITE", "ACK", "BYE"]
 
 
+@pytest.mark.parametrize("challenges_within", [False, True], ids=["unchallenged", "challenged"])
+def test_hold_of_ours_goes_through_the_edge_and_back(tmp_path: Path, challenges_within: bool) -> None:
+    with (
+        a_server(tmp_path, PATIENT) as server,
+        Baresip(tmp_path / "called", speech=audio.silence(30_000), srtp=True, answers=True) as called,
+    ):
+        called.start()
+        with an_edge(tmp_path, server, subscriber=f"127.0.0.1:{called.port}", challenges_within=challenges_within) as edge:
+            session_id = server.post("/call", a_call(edge))["session_id"]
+            assert called.wait_established(), called.log + edge.log + server.log
+            for number, command in ((2, "hold"), (3, "unhold")):
+                server.post(f"/command/{session_id}", {"command": command})
+                assert wait_until(lambda number=number: edge.passed.count("INVITE") == number, 5), edge.log + server.log  # type: ignore[misc]
+                assert wait_until(lambda: edge.passed[-1] == "ACK", 5), edge.log
+            server.get(f"/kill/{session_id}")
+            (record,) = server.wait_records(1, 10)
+            assert (record["hangupBy"], record["error"]) == ("api", None)
+            again = ["ACK", "INVITE", "ACK"] if challenges_within else ["INVITE", "ACK"]  # it lets the ACK to its own 407 pass
+            assert edge.passed == ["INVITE", "ACK", *again, *again, "BYE"]
+            assert edge.challenged == (["INVITE"] * 3 + ["BYE"] if challenges_within else ["INVITE"])
+
+
 def test_wrong_password_is_refused_by_the_edge_and_told(tmp_path: Path) -> None:
     with a_server(tmp_path) as server, an_edge(tmp_path, server) as edge:
         server.post("/call", a_call(edge, password="wrong"))

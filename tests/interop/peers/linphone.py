@@ -1,7 +1,8 @@
 """linphone as the other side: its console `linphonec`, told what to do on its standard input, with WAV files instead of a sound card.
 
 Facts are those of linphonec 5.1 (Debian `linphone-cli`). It needs the folder of its database to exist, takes file mode, the file to play
-and the file to record as commands before the call, and accepts no TLS connections.
+and the file to record as commands before the call, accepts no TLS connections, and
+calls an end that a BYE explains in Q.850 an unknown error.
 """
 
 from __future__ import annotations
