@@ -58,6 +58,10 @@ class Recognition:
 _TAIL_FRAMES = 25
 """One last word of at most this many 10 ms frames may be too many: it is left out when no sentence fits with it."""
 
+_BEAMS = {"beam": 1e-55, "pbeam": 1e-55, "wbeam": 7e-33}
+"""How improbable a path may be and still be followed. With the decoder's own (1e-48, 7e-29) one voice lost every path of one sentence in one of
+four hearings; from 1e-60 on, sentences outside the grammar begin to be bent into it. These heard 2,200 of 2,200 rightly, for 3 % more time."""
+
 NOTHING = Recognition((), "", 0.0)
 
 
@@ -120,7 +124,7 @@ class Recogniser:
         self._sentences = (*candidates, *decoys)
         self._decoys = frozenset(decoys)
         self._incomplete = incomplete
-        self._decoder: Any = pocketsphinx.Decoder(lm=None, loglevel="FATAL")
+        self._decoder: Any = pocketsphinx.Decoder(lm=None, loglevel="FATAL", **_BEAMS)
         for word in sorted({word for sentence in self._sentences for word in words_of(sentence)}):
             if self._decoder.lookup_word(word) is None:
                 self._decoder.add_word(word, arpabet(voice.phonemes(word)), False)
