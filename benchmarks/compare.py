@@ -107,8 +107,7 @@ class Watched:
         cores = bench_host.choose_cores()
         if cores.media is not None:
             bench_host.pin(program.pid, (cores.media,))
-            bench_host.pin(callers.pid, cores.peers)
-            bench_host.pin(os.getpid(), cores.peers)
+            bench_host.pin(callers.pid, cores.peers)  # this process only waits meanwhile
         bench_host.prioritise(program.pid)
 
     async def measure(self, start_at: float, seconds: float) -> tuple[float, float, float]:

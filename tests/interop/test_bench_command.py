@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import asdict
+
+from active_call.media.bench import Workload, measured
+from active_call.media.bench_host import choose_cores
 
 
 def test_bench_media_prints_one_json_object_and_loses_nothing() -> None:
@@ -20,3 +25,10 @@ def test_bench_media_prints_one_json_object_and_loses_nothing() -> None:
         assert 0 <= figures[name]["p50"] <= figures[name]["p99"] <= figures[name]["max"]
     assert figures["cpu_ms_per_call_second"] > 0
     assert figures["rss_mb"] > 10
+
+
+def test_measuring_twice_pins_twice_and_leaves_this_process_where_it_was() -> None:
+    before = os.sched_getaffinity(0)
+    runs = [measured(Workload(4, 1)) for _ in range(2)]
+    assert os.sched_getaffinity(0) == before
+    assert runs[0]["cores"] == runs[1]["cores"] == asdict(choose_cores())

@@ -112,6 +112,13 @@ class _Measurement:
     async def run(self) -> dict[str, Any]:
         pid = self._pool.workers[0].pid
         cores = self._pin(pid)
+        try:
+            return await self._run_on(cores, pid)
+        finally:
+            if cores.media is not None:
+                bench_host.pin(os.getpid(), cores.all)  # what is started next inherits it
+
+    async def _run_on(self, cores: bench_host.Cores, pid: int) -> dict[str, Any]:
         peer_ports: list[int] = await self._callers.ask(asdict(self._task))
         streams = await asyncio.gather(*(self._pool.open_stream(self._note) for _ in range(self._workload.calls)))
         start_at = time.monotonic() + LEAD_S

@@ -23,6 +23,11 @@ class Cores:
     media: int | None
     peers: tuple[int, ...]
 
+    @property
+    def all(self) -> tuple[int, ...]:
+        """Where everybody ran before, and this process is to run afterwards."""
+        return self.peers if self.media is None else (*self.peers, self.media)
+
 
 def choose_cores() -> Cores:
     """The last core for the media process, the others for everybody else: interrupts are at home on the first."""
