@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from active_call.server.sip_bench import CLOSE_ENOUGH, MAX_RATE, Run, next_rate
+from active_call.server.sip_bench import CLOSE_ENOUGH, MAX_RATE, RateSearch, Run
 from active_call.server.sip_bench_lines import cut_messages
 from active_call.server.sip_bench_sender import Caller, Load, Task
 
@@ -20,28 +20,39 @@ def run_of(**changes: object) -> Run:
     return Run(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def searched(is_kept_up: Callable[[float, int], bool]) -> tuple[float, list[float]]:
+    """The best rate and all that were tried; `is_kept_up` gets the rate and how many were tried before."""
+    search, tried, best = RateSearch(), [], 0.0
+    while (rate := search.next_rate()) is not None:
+        ok = is_kept_up(rate, len(tried))
+        search.note(rate, is_kept_up=ok)
+        tried.append(rate)
+        best = max(best, rate) if ok else best
+        assert len(tried) < 40
+    return best, tried
+
+
 @pytest.mark.parametrize("limit", [3.0, 42.0, 220.0, 1111.0])
 def test_rate_search_ends_close_below_what_the_server_can(limit: float) -> None:
-    tried: list[tuple[float, bool]] = []
-    while (rate := next_rate(tried)) is not None:
-        tried.append((rate, rate <= limit))
-        assert len(tried) < 20
-    best = max(rate for rate, ok in tried if ok)
+    best, _ = searched(lambda rate, _: rate <= limit)
     assert best <= limit < best * CLOSE_ENOUGH
 
 
 def test_rate_search_of_a_server_without_limit_ends() -> None:
-    tried: list[tuple[float, bool]] = []
-    while (rate := next_rate(tried)) is not None:
-        tried.append((rate, True))
-    assert MAX_RATE / 2 < tried[-1][0] <= MAX_RATE
+    best, tried = searched(lambda _rate, _n: True)
+    assert MAX_RATE / 2 < best == tried[-1] <= MAX_RATE
 
 
 def test_rate_search_of_a_server_that_can_nothing_ends() -> None:
-    tried: list[tuple[float, bool]] = []
-    while (rate := next_rate(tried)) is not None:
-        tried.append((rate, False))
-    assert len(tried) < 10
+    best, tried = searched(lambda _rate, _n: False)
+    assert best == 0.0
+    assert len(tried) < 15
+
+
+@pytest.mark.parametrize("disturbed", [range(2), range(3, 5), (0, 4)])
+def test_rate_search_on_a_machine_that_was_busy_for_a_while_still_finds_the_limit(disturbed: Sequence[int]) -> None:
+    best, _ = searched(lambda rate, n: rate <= 220.0 and n not in disturbed)
+    assert best <= 220.0 < best * CLOSE_ENOUGH
 
 
 @pytest.mark.parametrize(

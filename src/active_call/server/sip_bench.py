@@ -39,6 +39,8 @@ FIRST_RATE: Final = 50.0
 GROWTH: Final = 1.6
 CLOSE_ENOUGH: Final = 1.12
 """The search ends when the lowest rate that failed is at most this many times the highest that was kept up."""
+SECOND_LOOKS: Final = 4
+LEAST_RATE: Final = 2.0
 MAX_RATE: Final = 4000.0
 MAX_ANSWER_MS: Final = 100.0
 LINE_LIMIT_BYTES: Final = 1 << 24
@@ -70,16 +72,37 @@ class Run:
         return not self.failed and not self.retransmissions and percentile(sorted(self.answer_ms), 95) <= MAX_ANSWER_MS
 
 
-def next_rate(tried: list[tuple[float, bool]]) -> float | None:
-    """The rate to try next: ever faster until one is not kept up, then between the two; None when they are close."""
-    kept = max((rate for rate, ok in tried if ok), default=0.0)
-    failed = min((rate for rate, ok in tried if not ok), default=None)
-    if failed is None:
-        faster = kept * GROWTH if tried else FIRST_RATE
-        return faster if faster <= MAX_RATE else None
-    if not kept:
-        return failed / 2 if failed > 1 else None
-    return (kept * failed) ** 0.5 if failed > kept * CLOSE_ENOUGH else None
+class RateSearch:
+    """The highest rate that is kept up: ever faster until one is not, then between the two until they are close.
+
+    The lowest rate that has failed is looked at again before the end, a few times: the machine may have been busy elsewhere just then.
+    """
+
+    def __init__(self) -> None:
+        self._kept = 0.0
+        self._failed: float | None = None
+        self._looks_left = SECOND_LOOKS
+
+    def next_rate(self) -> float | None:
+        """The rate to try next, None at the end."""
+        if self._failed is None:
+            rate = self._kept * GROWTH if self._kept else FIRST_RATE
+            return rate if rate <= MAX_RATE else None
+        if self._failed > self._kept * CLOSE_ENOUGH and self._failed > LEAST_RATE:
+            return (self._kept * self._failed) ** 0.5 if self._kept else self._failed / 2
+        if not self._looks_left:
+            return None
+        self._looks_left -= 1
+        return self._failed
+
+    def note(self, rate: float, *, is_kept_up: bool) -> None:
+        """What became of a rate."""
+        if is_kept_up:
+            self._kept = max(self._kept, rate)
+            if self._failed is not None and self._failed <= self._kept:
+                self._failed = None
+        else:
+            self._failed = rate if self._failed is None else min(self._failed, rate)
 
 
 class Sender:
@@ -176,14 +199,12 @@ class Bench:
         return run
 
     async def search(self, seconds: float) -> Run:
-        """The run at the highest rate that is kept up; each is tried for `seconds`, and once more before it counts as too fast."""
+        """The run at the highest rate that is kept up; each is tried for `seconds`."""
         best: Run | None = None
-        tried: list[tuple[float, bool]] = []
-        while (rate := next_rate(tried)) is not None:
+        search = RateSearch()
+        while (rate := search.next_rate()) is not None:
             run = await self._noted(Load(rate, seconds))
-            if not run.is_kept_up:
-                run = await self._noted(Load(rate, seconds))
-            tried.append((rate, run.is_kept_up))
+            search.note(rate, is_kept_up=run.is_kept_up)
             if run.is_kept_up:
                 best = run if best is None or run.rate > best.rate else best
         if best is None:

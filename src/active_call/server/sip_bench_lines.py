@@ -7,6 +7,7 @@ stream it is the moment of reading. All times are of the wall clock, which is wh
 from __future__ import annotations
 
 import contextlib
+import itertools
 import select
 import socket
 import ssl
@@ -135,14 +136,19 @@ def cut_messages(unread: bytearray) -> Iterator[bytes]:
 
 
 def count_connections(host: str, port: int, *, tls: bool, seconds: float, at_once: int = 8) -> int:
-    """How many connections could be opened, used for one OPTIONS and closed in `seconds`, `at_once` of them at a time."""
+    """How many connections could be opened, used for one OPTIONS and closed in `seconds`, `at_once` of them at a time.
+
+    They come from many loopback addresses, since a server takes only so many a second from one.
+    """
     context = trusting_context() if tls else None
     end = time.monotonic() + seconds
     counts = [0] * at_once
 
     def work(index: int) -> None:
-        while time.monotonic() < end:
-            with connect(host, port, context) as sock:
+        for number in itertools.count():
+            if time.monotonic() >= end:
+                return
+            with contextlib.suppress(OSError), connect(host, port, context, f"127.0.{index + 1}.{number % 250 + 1}") as sock:
                 sock.settimeout(_CONNECT_DEADLINE_S)
                 sock.sendall(_options(sock, host, port, "tls" if tls else "tcp"))
                 counts[index] += sock.recv(_MAX_BYTES).startswith(b"SIP/2.0 200 ")
@@ -164,9 +170,9 @@ def _options(sock: socket.socket, host: str, port: int, transport: str) -> bytes
     ).encode()
 
 
-def connect(host: str, port: int, context: ssl.SSLContext | None) -> socket.socket:
+def connect(host: str, port: int, context: ssl.SSLContext | None, own_ip: str = "") -> socket.socket:
     """A connection that does not block, its TLS handshake done. Raises OSError."""
-    sock = socket.create_connection((host, port), _CONNECT_DEADLINE_S)
+    sock = socket.create_connection((host, port), _CONNECT_DEADLINE_S, source_address=(own_ip, 0) if own_ip else None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if context is not None:
         sock = context.wrap_socket(sock)

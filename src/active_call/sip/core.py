@@ -27,6 +27,7 @@ from active_call.sip.events import (
 )
 from active_call.sip.grammar import split_list
 from active_call.sip.headers import Headers
+from active_call.sip.listeners import SECURED
 from active_call.sip.message import Request, Response
 from active_call.sip.routing import is_sips
 from active_call.sip.server_transaction import ServerTransaction
@@ -177,7 +178,7 @@ class Core:
         fields.append(("Call-ID", source.get("Call-ID") or ""))
         fields.append(("CSeq", source.get("CSeq") or ""))
         if reply.contact_user is not None:
-            listeners, by_sips = self.layer.listeners, _came_by_sips(request)
+            listeners, by_sips = self.layer.listeners, flow.transport in SECURED and _came_by_sips(request)
             contact = listeners.contact(flow.transport, reply.contact_user, flow.local, towards=flow.remote.host, by_sips=by_sips)
             fields.append(("Contact", contact))
         headers = Headers.from_wire(fields)

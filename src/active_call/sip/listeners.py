@@ -9,6 +9,7 @@ on our own network, which sees our own address, goes on being told that.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from active_call.base.errors import LocalProtocolError
@@ -18,6 +19,7 @@ from active_call.sip.routing import TRANSPORTS, bracketed, is_address, is_reliab
 from active_call.sip.uri import parse_host_port
 
 WILDCARDS = frozenset(("0.0.0.0", "::", ""))
+SECURED = frozenset(("tls", "wss"))
 MAX_PEERS = 1024
 
 _INSIDE = tuple(
@@ -37,6 +39,7 @@ _INSIDE = tuple(
 """RFC 1918, RFC 6598, RFC 4193, loopback and link-local: networks whose addresses mean nothing elsewhere."""
 
 
+@lru_cache(maxsize=4096)
 def is_outside(address: str) -> bool:
     """Whether `address` is an IP address beyond private networks."""
     if not is_address(address):
@@ -151,7 +154,7 @@ class Listeners:
             public = Address(host, public.port if port is None else port)
         at = f"{user}@" if user else ""
         scheme, suffix = "sip", "" if transport == "udp" else f";transport={'ws' if transport == 'wss' else transport}"
-        if by_sips and transport in ("tls", "wss"):
+        if by_sips and transport in SECURED:
             scheme, suffix = "sips", ";transport=ws" if transport == "wss" else ""
         return f"<{scheme}:{at}{bracketed(public.host)}:{public.port}{suffix}>"
 

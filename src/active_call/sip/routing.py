@@ -7,6 +7,7 @@ ourselves in messages is `listeners`'. RFC 3261 §8.1.2, §12.2.1.1, §18.1.1, �
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import get_args
 
@@ -107,6 +108,7 @@ def after_response(destination: Flow | Target, flow: Flow) -> Flow | Target:
     return destination if is_address(destination.host) else flow
 
 
+@lru_cache(maxsize=4096)
 def is_address(host: str) -> bool:
     """Whether `host` is an IP address, in brackets or not, rather than a name."""
     try:

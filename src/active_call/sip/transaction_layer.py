@@ -23,7 +23,7 @@ from active_call.sip.client_transaction import (
 from active_call.sip.events import EndpointConfig, Flow, Target, Transmit
 from active_call.sip.headers import with_via_received
 from active_call.sip.left_invite import LeftInvite
-from active_call.sip.listeners import Listeners, Reflections
+from active_call.sip.listeners import SECURED, Listeners, Reflections
 from active_call.sip.message import Request, Response
 from active_call.sip.next_hops import HopFinder
 from active_call.sip.routing import is_sips
@@ -147,7 +147,7 @@ class TransactionLayer:
         else:
             headers.prepend("Via", via)
         if origin.contact_user is not None:
-            user, by_sips = origin.contact_user, goes_by_sips(request)
+            user, by_sips = origin.contact_user, transport in SECURED and goes_by_sips(request)
             headers.set("Contact", self.listeners.contact(transport, user, origin.local, local_host, target.host, by_sips=by_sips))
         return request.to_bytes()
 

@@ -6,10 +6,12 @@ those who know them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from active_call.base.errors import ParseError
-from active_call.sip.headers import parse_name_addr, parse_via
+from active_call.sip.headers import NameAddr, parse_name_addr, parse_via
 from active_call.sip.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
 
 if TYPE_CHECKING:
@@ -67,31 +69,31 @@ def _check_presence(request: Request) -> None:
 def _check_routing_headers(request: Request) -> None:
     headers = request.headers
     try:
-        for text in headers.split("Via"):
-            parse_via(text)
         _ = request.top_via
+        for text in headers.split("Via")[1:]:
+            parse_via(text)
     except ParseError as error:
         raise BadRequest(400, "Malformed Via", found=error.found) from error
-    for name in ("From", "To"):
-        _check_name_addr(name, headers.get(name) or "")
+    _check_name_addr("From", lambda: request.from_)
+    _check_name_addr("To", lambda: request.to)
     for name in ("Contact", "Route", "Record-Route"):
         for text in headers.split(name):
             if text != "*":
-                _check_name_addr(name, text)
+                _check_name_addr(name, partial(parse_name_addr, text))
     _check_cseq(request)
     hops = headers.get("Max-Forwards")
     if hops is not None and not (hops.isascii() and hops.isdigit() and len(hops) <= 9 and int(hops) <= 255):
         raise BadRequest(400, "Malformed Max-Forwards", found=hops)
 
 
-def _check_name_addr(name: str, text: str) -> None:
+def _check_name_addr(name: str, read: Callable[[], NameAddr]) -> None:
     """The value must be a name-addr; its URI must be well-formed where the scheme is one that we read."""
     try:
-        value = parse_name_addr(text)
+        value = read()
         if scheme_of(value.uri_text) in SUPPORTED_SCHEMES:
             parse_uri(value.uri_text)
     except ParseError as error:
-        raise BadRequest(400, f"Malformed {name}", found=error.found or text) from error
+        raise BadRequest(400, f"Malformed {name}", found=error.found) from error
 
 
 def _check_cseq(request: Request) -> None:
