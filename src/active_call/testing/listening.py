@@ -59,8 +59,8 @@ _TAIL_FRAMES = 25
 """One last word of at most this many 10 ms frames may be too many: it is left out when no sentence fits with it."""
 
 _BEAMS = {"beam": 1e-55, "pbeam": 1e-55, "wbeam": 7e-33}
-"""How improbable a path may be and still be followed. With the decoder's own (1e-48, 7e-29) one voice lost every path of one sentence in one of
-four hearings; from 1e-60 on, sentences outside the grammar begin to be bent into it. These heard 2,200 of 2,200 rightly, for 3 % more time."""
+"""How improbable a path may be and still be followed. With the decoder's own (1e-48, 7e-29) one voice lost every path of one sentence
+in one of four hearings; from 1e-60 on, sentences outside the grammar begin to be bent into it. These heard 2,200 of 2,200 rightly."""
 
 NOTHING = Recognition((), "", 0.0)
 
