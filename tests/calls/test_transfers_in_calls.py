@@ -9,7 +9,7 @@ import pytest
 from calls_kit import Call, House, a_call
 
 from active_call.contract import commands, events
-from active_call.contract.options import AgcOption, AmbianceOption, AsrOption, CallOption, ReferOption, SipOption
+from active_call.contract.options import AgcOption, AmbianceOption, AsrOption, CallOption, RecorderOption, ReferOption, SipOption
 from active_call.legs.events import LegDigit, LegHeld, LegMedia, LegMessage, LegTransferRequested
 from active_call.media import link
 from active_call.media.hold_melody import hold_melody
@@ -666,6 +666,27 @@ def test_leg_that_replaces_ours_goes_on_with_the_same_agent(virtually: Any) -> N
             assert (record.transfers[0]["target"], record.transfers[0]["state"]) == (successor.caller, "completed")
             assert call.leg.released
             assert successor.released
+
+    virtually(story())
+
+
+def test_recording_goes_on_with_the_leg_that_replaces_ours_and_stays_paused(virtually: Any) -> None:
+    async def story() -> None:
+        option = CallOption(recorder=RecorderOption(recorder_file="/tmp/{id}.wav"))
+        async with a_call(PLAYBOOK, option=option) as call:
+            await greeted(call)
+            call.session.post(commands.Record(action="pause"))
+            successor = a_successor(call)
+            call.session.take_over(successor)
+            await call.until(lambda: "completed" in states(call))
+            assert successor.stream is not None
+            assert successor.stream.recordings == ["/tmp/s.test-2.wav"]
+            assert successor.stream.recording_is_paused
+            successor.end("caller", "remote_bye")
+            record = await call.over()
+            assert (record.recording, record.recording_ms) == ("/tmp/s.test.wav", 1000)
+            both = ["/tmp/s.test.wav", "/tmp/s.test-2.wav"]
+            assert record.media["recordings"] == [{"path": path, "durationMs": 1000} for path in both]
 
     virtually(story())
 

@@ -132,11 +132,11 @@ def _refer(session: Session, command: commands.Refer) -> None:
 def _record(session: Session, command: commands.Record) -> None:
     match command.action:
         case "start":
-            session.record()
+            session.recording.begin()
         case "stop":
-            _stream_of(session).stop_recording()
+            session.recording.stop()
         case "pause" | "resume":
-            _stream_of(session).pause_recording(command.action == "pause")
+            session.recording.pause(command.action == "pause")
         case _:
             raise LocalProtocolError(f"a recording cannot be told to {command.action!r}; expected 'start', 'stop', 'pause' or 'resume'")
 

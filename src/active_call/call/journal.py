@@ -31,9 +31,7 @@ class Journal:
         self._speech_began_ms = 0
         self.media: dict[str, Any] = {}
         self.transfers: list[dict[str, Any]] = []
-        self.recording_path: str | None = None
-        self.is_recording = False
-        self._recording_ms: float | None = None
+        self._recordings: dict[str, float | None] = {}
         self._recording_error = ""
         self._problems: list[dict[str, str]] = []
 
@@ -69,10 +67,12 @@ class Journal:
                 pass
 
     def recording_began(self, path: str) -> None:
-        self.recording_path, self.is_recording = path, True
+        """A recording is being written at `path`."""
+        self._recordings[path] = None
 
     def recording_ended(self, path: str, duration_ms: float, error: str) -> None:
-        self.recording_path, self._recording_ms, self.is_recording = path, duration_ms, False
+        """A recording is complete, or failed with `error`."""
+        self._recordings[path] = duration_ms
         if error:
             self._recording_error = error
 
@@ -102,6 +102,7 @@ class Journal:
         """The record of the call, which is over."""
         facts = self._facts
         ended_at = facts.ended_at or facts.started_at
+        recording, recording_ms = next(iter(self._recordings.items()), (None, None))
         return CallRecord(
             session_id=facts.session_id,
             call_id=facts.call_id,
@@ -125,13 +126,15 @@ class Journal:
             events=tuple(self._events),
             transfers=tuple(self.transfers),
             media=self._media_facts(),
-            recording=self.recording_path,
-            recording_ms=self._recording_ms,
+            recording=recording,
+            recording_ms=recording_ms,
             error=facts.error or None,
         )
 
     def _media_facts(self) -> dict[str, Any]:
         facts = dict(self.media)
+        if len(self._recordings) > 1:
+            facts["recordings"] = [{"path": path, "durationMs": duration_ms} for path, duration_ms in self._recordings.items()]
         if self._recording_error:
             facts["recording_error"] = self._recording_error
         if self._problems:

@@ -11,8 +11,8 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol, assert_never
+from datetime import datetime
+from typing import Any, Protocol
 
 import msgspec
 
@@ -22,18 +22,19 @@ from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.brain import Brain
 from active_call.call.bridging import Bridging
 from active_call.call.control import carry_out
-from active_call.call.digits import DigitFilter
 from active_call.call.direction import Direction
 from active_call.call.hearing import Hearing
 from active_call.call.holding import Holding
 from active_call.call.journal import Journal
 from active_call.call.latency import TurnClock
 from active_call.call.leg import Leg
+from active_call.call.leg_reports import LegReports
 from active_call.call.log import CallLog
 from active_call.call.music import Music
-from active_call.call.opening import RINGTONE, UNANSWERED, Fatal, Opening, Routed
+from active_call.call.opening import Fatal, Opening, Routed
 from active_call.call.options import choose_speech, merged
 from active_call.call.presence import Presence
+from active_call.call.recording import Recording
 from active_call.call.routing import Router
 from active_call.call.services import CallServices
 from active_call.call.speaking import Speaking
@@ -46,7 +47,6 @@ from active_call.legs import events as leg_events
 from active_call.media import link
 from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
-from active_call.store.recordings import numbered, recorded_rate_hz, with_ending
 
 MAILBOX_SIZE = 4096
 RELEASE_DEADLINE_S = 3.0
@@ -133,7 +133,6 @@ class Session:
         self._last_end: leg_events.LegEnded | None = None
         self._opening = Opening(self, router, option)
         self._last_activity_at = self._clock.now()
-        self._n_recordings = 0
         self.brain: Brain | None = None
         self.turn = TurnClock()
         self.journal = Journal(self.facts)
@@ -151,7 +150,8 @@ class Session:
         self.transfers = Transfers(self)
         self.bridging = Bridging(self)
         self.holding = Holding(self)
-        self._digits = DigitFilter()
+        self.recording = Recording(self)
+        self._reports = LegReports(self)
         self.presence = Presence(self)
         self.surroundings = Surroundings(self)
         self.direction = Direction(self)
@@ -197,6 +197,10 @@ class Session:
         """Monotonic seconds."""
         return self._clock.now()
 
+    def utc_now(self) -> datetime:
+        """The time of day."""
+        return self._clock.utc_now()
+
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
         """Call `watcher` with every event from now on, until the returned function is called."""
         self._watchers.append(watcher)
@@ -229,6 +233,12 @@ class Session:
     def touch(self) -> None:
         """Something is going on in the call: its inactivity counts from now."""
         self._last_activity_at = self._clock.now()
+
+    def leg_over(self, ended: leg_events.LegEnded) -> None:
+        """Our leg is gone: so is the call, unless a transfer goes on without it."""
+        self._last_end = ended
+        if not self.transfers.caller_gone():
+            self._leg_ended = ended
 
     def find_call(self, session_id: str) -> Session | None:
         """Another call of this server, by its session id or its protocol's own id."""
@@ -267,6 +277,7 @@ class Session:
         self.holding.forget()
         self.touch()
         self._opening.go_on_with(leg)
+        self.recording.go_on()
         self.surroundings.listen()
         self.spawn(self._release(before), "old leg's end")
 
@@ -383,7 +394,7 @@ class Session:
         self.journal.transfers = self.transfers.records()
         try:
             async with asyncio.timeout(RELEASE_DEADLINE_S):
-                await self._end_recording()
+                await self.recording.complete(self._next_report)
                 self.journal.media |= await self.leg.release()
                 await self.hearing.close()
         except TimeoutError:
@@ -395,15 +406,11 @@ class Session:
         self.log.info("call ended", extra={"reason": self.facts.end_reason, "by": self.facts.ended_by, "code": self.facts.sip_code})
         await self.services.records.write(self.journal.record())
 
-    async def _end_recording(self) -> None:
-        """Let the recording be completed; only then is its length known."""
-        if self.leg.stream is None or not self.journal.is_recording:
-            return
-        self.leg.stream.stop_recording()
-        while self.journal.is_recording:
-            item = await self._mailbox.get()
-            if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
-                self._handle_media(item.report)
+    async def _next_report(self) -> None:
+        """Take in what comes next, when the call is over and only the end of its recording still matters."""
+        item = await self._mailbox.get()
+        if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
+            self._reports.handle_media(item.report)
 
     # -- what happens
 
@@ -411,8 +418,6 @@ class Session:
         match item:
             case commands.CommandBase():
                 self.perform(item)
-            case leg_events.LegMedia(report):
-                self._handle_media(report)
             case Recognised():
                 self._last_activity_at = now
                 self.hearing.recognised(item, now)
@@ -428,7 +433,7 @@ class Session:
             case Fatal():
                 self._opening.give_up(item)
             case _:
-                self._handle_leg(item)
+                self._reports.handle(item)
 
     def perform(self, command: commands.Command) -> None:
         """Carry out a command now. A command that cannot be carried out becomes an `error` event, never an exception."""
@@ -437,127 +442,11 @@ class Session:
         except ActiveCallError as error:
             self.emit(events.Error(sender=type(command).__name__.lower(), error=str(error)))
 
-    def _handle_leg(self, event: leg_events.LegEvent) -> None:
-        now = self._clock.utc_now()
-        match event:
-            case leg_events.LegRinging(early_media=early_media):
-                if self.facts.reach(Phase.RINGING, now):
-                    self.emit(events.Ringing(early_media=early_media))
-            case leg_events.LegAnswered(sdp):
-                if self.facts.reach(Phase.ANSWERED, now):
-                    self.touch()
-                    self.music.stop(RINGTONE)
-                    self.speaking.pause(False, UNANSWERED)
-                    self.emit(events.Answer(sdp=sdp))
-                    self.direction.answered()
-                    self._start_recording()
-            case leg_events.LegReady():
-                self.surroundings.listen()
-                self.surroundings.begin_ambience()
-                self.emit(events.MediaReady())
-            case leg_events.LegHeld():
-                self.holding.held(event)
-            case leg_events.LegHoldAnswered():
-                self.holding.answered(event)
-            case leg_events.LegRequestRefused(method, code, reason):
-                self.emit(events.Error(sender=method.lower(), error=f"{code} {reason}", code=code))
-            case leg_events.LegMessage(body, content_type):
-                self.emit(events.Message(body=body, content_type=content_type))
-            case leg_events.LegDigit(digit):
-                self._digit(digit, "signalling")
-            case leg_events.LegTransferRequested():
-                self.transfers.requested(event)
-            case leg_events.LegTransferProgress():
-                self.transfers.progress(event)
-            case leg_events.LegEnded():
-                self._last_end = event
-                if not self.transfers.caller_gone():
-                    self._leg_ended = event
-            case leg_events.LegMedia():
-                pass
-            case _:
-                assert_never(event)
-
-    def _handle_media(self, report: link.Report | StreamLost) -> None:
-        match report:
-            case link.SpeechStarted():
-                self._last_activity_at = report.at
-                self.hearing.speech_started(report)
-            case link.SpeechEnded():
-                self.hearing.speech_ended(report)
-            case link.PlayStarted():
-                text = self.speaking.play_started(report)
-                trace = self.turn.agent_voiced(report.voiced_at, text)
-                if trace is not None:
-                    self.emit(trace)
-            case link.PlayLow():
-                self.speaking.play_low(report)
-            case link.PlayEnded():
-                self._last_activity_at = report.at
-                self.speaking.play_ended(report)
-            case link.DigitReceived():
-                self._digit(report.digit, "media")
-            case link.ToneReported():
-                self.surroundings.heard(report)
-            case link.RecordingEnded():
-                self.journal.recording_ended(report.path, report.duration_ms, report.error)
-                if report.error:
-                    self.emit(events.Error(sender="recorder", error=report.error))
-            case link.StreamDead() if self.transfers.is_alone:
-                pass
-            case link.StreamDead():
-                self.direction.dead(report)
-            case link.OrderRefused(order=order, reason=reason):
-                self.emit(events.Error(sender="media", error=f"{order}: {reason}"))
-                if order == link.ConfigureRtp.__name__:
-                    self.facts.error = f"the media process cannot do what was agreed on: {reason}"
-                    self.hang_up(by="system", cause="no_media", reason=self.facts.error)
-            case link.MediaProblem():
-                self.direction.problem(report)
-            case StreamLost(reason=reason):
-                self.journal.is_recording = False
-                self.facts.error = f"media process lost: {reason}"
-                self.hang_up(by="system", cause="media_lost", reason="media process lost")
-            case _:
-                pass
-
-    def _digit(self, digit: str, way: str) -> None:
-        """The peer has pressed a key; a trunk may tell it by two ways."""
-        self.touch()
-        if self._digits.is_new(digit, way, self._clock.now()):
-            self.emit(events.Dtmf(digit=digit))
-            self.transfers.forward_digit(digit, from_far=False)
-
-    # -- recordings and variables
-
-    def _start_recording(self) -> None:
-        policy, own = self.services.recording, self.option.recorder
-        if own is not None and own.recorder_file:
-            try:
-                path = with_ending(own.recorder_file.replace("{id}", self.id), own.format)
-            except MediaError as error:
-                self.emit(events.Error(sender="recorder", error=str(error)))
-                return
-            self.record(Path(path), recorded_rate_hz(own.samplerate), own.ptime)
-        elif policy is not None and policy.auto_start:
-            self.record()
-
     def set_variable(self, key: str, value: Any) -> None:
         """A variable of the call, known to its templates from now on and kept in the record."""
         self.facts.variables[key] = value
         if self.brain is not None:
             self.brain.set_variable(key, value)
-
-    def record(self, path: Path | None = None, rate_hz: int = 16_000, flush_ms: int = 200) -> None:
-        """Begin to record the call into `path`, or where and how the policy says."""
-        policy = self.services.recording
-        if path is None and policy is not None:
-            path, rate_hz, flush_ms = policy.path_for(self.facts), policy.rate_hz, policy.flush_ms
-        if path is not None and self.leg.stream is not None:
-            self._n_recordings += 1
-            path = numbered(path, self._n_recordings)
-            self.leg.stream.start_recording(str(path), rate_hz, flush_ms)
-            self.journal.recording_began(str(path))
 
     def to_epoch_ms(self, monotonic_s: float) -> int:
         """Monotonic seconds as a time stamp."""

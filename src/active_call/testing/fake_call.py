@@ -51,6 +51,7 @@ class FakeStream:
         self.muted = False
         self.digits_sent = ""
         self.recordings: list[str] = []
+        self._is_recording = False
         self.closed = False
         self.listens = False
         self.hears_tones = (False, False)
@@ -116,14 +117,18 @@ class FakeStream:
 
     def start_recording(self, path: str, rate_hz: int = 16_000, flush_ms: int = 200) -> None:
         self.recordings.append(path)
+        self._is_recording = True
 
     def pause_recording(self, paused: bool) -> None:
         self.recording_is_paused = paused
 
     def stop_recording(self) -> None:
-        self._report(link.RecordingEnded(1, self.recordings[-1], 1000))
+        if self._is_recording:
+            self._is_recording = False
+            self._report(link.RecordingEnded(1, self.recordings[-1], 1000))
 
     async def close(self) -> None:
+        self.stop_recording()
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()

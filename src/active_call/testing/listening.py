@@ -58,9 +58,9 @@ class Recognition:
 _TAIL_FRAMES = 25
 """One last word of at most this many 10 ms frames may be too many: it is left out when no sentence fits with it."""
 
-_BEAMS = {"beam": 1e-55, "pbeam": 1e-55, "wbeam": 7e-33}
-"""How improbable a path may be and still be followed. With the decoder's own (1e-48, 7e-29) one voice lost every path of one sentence
-in one of four hearings; from 1e-60 on, sentences outside the grammar begin to be bent into it. These heard 2,200 of 2,200 rightly."""
+_WIDE: dict[str, float] = {"beam": 1e-55, "pbeam": 1e-55, "wbeam": 7e-33}
+"""How improbable a path may be and still be followed when an utterance is heard for the second time. With the decoder's own (1e-48, 7e-29)
+one voice loses every path of one sentence in one of four hearings; with these alone, other sentences break off before their end."""
 
 NOTHING = Recognition((), "", 0.0)
 
@@ -117,31 +117,44 @@ class Recogniser:
     """One decoder with one grammar. Made once per set of sentences (0.2 s), used for any number of utterances."""
 
     def __init__(self, candidates: Sequence[str], decoys: Sequence[str] = (), *, incomplete: bool = False) -> None:
+        self._sentences = (*candidates, *decoys)
+        self._decoys = frozenset(decoys)
+        self._incomplete = incomplete
+        self._decoder = self._new_decoder()
+        self._second: Any = None
+
+    def _new_decoder(self, **beams: float) -> Any:
         try:
             import pocketsphinx
         except ImportError as error:
             raise voice.VoiceError("the judge needs an ear: pip install 'active-call[local]' (pocketsphinx)") from error
-        self._sentences = (*candidates, *decoys)
-        self._decoys = frozenset(decoys)
-        self._incomplete = incomplete
-        self._decoder: Any = pocketsphinx.Decoder(lm=None, loglevel="FATAL", **_BEAMS)
+        decoder: Any = pocketsphinx.Decoder(lm=None, loglevel="FATAL", **beams)
         for word in sorted({word for sentence in self._sentences for word in words_of(sentence)}):
-            if self._decoder.lookup_word(word) is None:
-                self._decoder.add_word(word, arpabet(voice.phonemes(word)), False)
-        self._decoder.add_jsgf_string("judge", grammar(self._sentences, incomplete=incomplete))
-        self._decoder.activate_search("judge")
+            if decoder.lookup_word(word) is None:
+                decoder.add_word(word, arpabet(voice.phonemes(word)), False)
+        decoder.add_jsgf_string("judge", grammar(self._sentences, incomplete=self._incomplete))
+        decoder.activate_search("judge")
+        return decoder
 
     def recognise(self, pcm: Pcm) -> Recognition:
-        """What an utterance (8 kHz) says."""
+        """What an utterance (8 kHz) says; one that says nothing known is heard for a second time, more patiently."""
+        first = self._recognise(self._decoder, pcm)
+        if first.sentences or self._incomplete:
+            return first
+        self._second = self._second or self._new_decoder(**_WIDE)
+        again = self._recognise(self._second, pcm)
+        return again if again.sentences else first
+
+    def _recognise(self, decoder: Any, pcm: Pcm) -> Recognition:
         padded = np.concatenate((audio.silence(200), pcm, audio.silence(300)))
         padded = audio.add(padded, audio.noise(len(padded)))
-        self._decoder.start_utt()
-        self._decoder.process_raw(audio.resample(padded, audio.RATE_HZ, 16_000).tobytes(), full_utt=True)
-        self._decoder.end_utt()
-        hypothesis = self._decoder.hyp()
+        decoder.start_utt()
+        decoder.process_raw(audio.resample(padded, audio.RATE_HZ, 16_000).tobytes(), full_utt=True)
+        decoder.end_utt()
+        hypothesis = decoder.hyp()
         if hypothesis is None or not hypothesis.hypstr:
             return NOTHING
-        spoken = list(self._spoken())
+        spoken = list(_spoken(decoder))
         heard = self._sentences_in(spoken)
         if not heard:
             spoken = _without_tail(spoken)
@@ -155,11 +168,12 @@ class Recogniser:
     def _sentences_in(self, spoken: list[tuple[str, int, int]]) -> tuple[str, ...]:
         return split_into_sentences([word for word, _, _ in spoken], self._sentences, incomplete=self._incomplete)
 
-    def _spoken(self) -> Iterator[tuple[str, int, int]]:
-        """Each recognised word with its first and last 10 ms frame, without fillers (`<sil>`, `[NOISE]`)."""
-        for segment in self._decoder.seg():
-            if not segment.word.startswith(("<", "[", "(")):
-                yield segment.word.partition("(")[0], segment.start_frame, segment.end_frame
+
+def _spoken(decoder: Any) -> Iterator[tuple[str, int, int]]:
+    """Each recognised word with its first and last 10 ms frame, without fillers (`<sil>`, `[NOISE]`)."""
+    for segment in decoder.seg():
+        if not segment.word.startswith(("<", "[", "(")):
+            yield segment.word.partition("(")[0], segment.start_frame, segment.end_frame
 
 
 def _without_tail(spoken: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
