@@ -151,3 +151,92 @@ def test_file_that_fails_is_told_as_an_error_and_its_play_ends() -> None:
         assert not player.speaking.is_speaking
 
     with_player(Files(600, fails_after_s=1.0), work)
+
+
+# -- graceful interruptions --------------------------------------------------------------------------------------------------------------
+
+
+class SlowVoice:
+    """Makes `ms_of` sound for each text, and takes that long for it times `pace`."""
+
+    rate_hz = 8000
+
+    def __init__(self, pace: float) -> None:
+        self.pace = pace
+        self.asked: list[str] = []
+
+    async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncGenerator[bytes, None]:
+        self.asked.append(text)
+        for _ in range(10):
+            await asyncio.sleep(self.pace * 0.1)
+            yield b"\1\0" * 800
+
+
+def with_voice(pace: float, work: Callable[[Player, SlowVoice], Awaitable[None]]) -> None:
+    async def begin(player: Player) -> None:
+        voice = SlowVoice(pace)
+        player.speaking.use(None, voice)
+        for text in ("One.", "Two.", "Three."):
+            player.speaking.tts(commands.Tts(text=text, play_id="talk", streaming=True))
+        await work(player, voice)
+
+    with_player(Files(0), begin)
+
+
+def ends(player: Player) -> list[tuple[str, int]]:
+    """What was heard of each play, and for how long; a whole one has no words here."""
+    heard = [event for event in player.events if isinstance(event, events.TrackEnd | events.Interruption)]
+    return [(event.subtitle, event.current) if isinstance(event, events.Interruption) else ("", event.duration) for event in heard]
+
+
+@pytest.mark.parametrize("pace", [0.0, 0.2, 0.95])
+def test_graceful_interruption_lets_the_command_under_way_be_heard_to_its_end(pace: float) -> None:
+    async def work(player: Player, voice: SlowVoice) -> None:
+        await asyncio.sleep(1.5)
+        player.speaking.interrupt(graceful=True)
+        assert not ends(player)
+        await asyncio.sleep(3)
+        assert ends(player) == [("One. Two.", 2000)]
+        assert voice.asked == (["One.", "Two."] if pace > 0.5 else ["One.", "Two.", "Three."])
+        player.speaking.tts(commands.Tts(text="Again.", play_id="talk"))
+        await asyncio.sleep(3)
+        assert ends(player) == [("One. Two.", 2000), ("", 1000)]
+        assert not player.speaking.is_speaking
+
+    with_voice(pace, work)
+
+
+def test_graceful_interruption_of_a_command_that_is_still_being_made_leaves_out_what_has_not_begun() -> None:
+    async def work(player: Player, voice: SlowVoice) -> None:
+        await asyncio.sleep(0.5)
+        player.speaking.interrupt(graceful=True)
+        player.speaking.interrupt(graceful=True)
+        await asyncio.sleep(5)
+        assert ends(player) == [("One.", 1000)]
+        assert voice.asked == ["One."]
+
+    with_voice(0.99, work)
+
+
+def test_graceful_interruption_in_the_last_command_changes_nothing() -> None:
+    async def work(player: Player, voice: SlowVoice) -> None:
+        player.speaking.tts(commands.Tts(text="", play_id="talk", streaming=True, end_of_stream=True))
+        await asyncio.sleep(2.5)
+        player.speaking.interrupt(graceful=True)
+        await asyncio.sleep(2)
+        assert ends(player) == [("", 3000)]
+        assert len(voice.asked) == 3
+
+    with_voice(0.0, work)
+
+
+def test_new_words_in_a_graceful_interruption_end_it() -> None:
+    async def work(player: Player, voice: SlowVoice) -> None:
+        await asyncio.sleep(1.5)
+        player.speaking.interrupt(graceful=True)
+        player.speaking.tts(commands.Tts(text="Never mind.", play_id="talk"))
+        await asyncio.sleep(3)
+        assert ends(player) == [("One.", 1500), ("", 1000)]
+        assert voice.asked[-1] == "Never mind."
+
+    with_voice(0.0, work)

@@ -133,6 +133,24 @@ def test_play_paused_and_stopped_is_cut_at_the_sample_that_is_told(media: Any, s
     run(story())
 
 
+def test_play_that_finishes_is_heard_to_the_next_boundary_and_what_comes_then_is_dropped(media: Any, saw: Bytes, decode: Decode) -> None:
+    async def story() -> None:
+        async with media.call() as call:
+            for _ in range(3):
+                call.stream.queue_audio("a", decode(saw(4000)))
+            packets = await call.peer.collect(10)
+            call.stream.finish("a", (4000, 8000))
+            ended = await call.wait_for(PlayEnded)
+            call.stream.queue_audio("a", decode(saw(4000)), end=True)
+            packets += await call.peer.collect(40)
+            heard = b"".join(packet.payload for packet in packets).strip(b"\xff")
+            assert heard == saw(4000)
+            assert (ended.completed, ended.heard_ms, ended.queued_ms) == (False, 500.0, 1500.0)
+            assert len(call.told(PlayEnded)) == 1
+
+    run(story())
+
+
 def test_play_that_runs_dry_is_told_once(media: Any, saw: Bytes, decode: Decode) -> None:
     async def story() -> None:
         async with media.call() as call:

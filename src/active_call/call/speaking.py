@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class _Piece:
 
     text: str
     duration_ms: float = 0.0
+    is_whole: bool = False
+    """All of its sound has been sent to the media process."""
 
 
 @dataclass(slots=True)
@@ -57,6 +60,12 @@ class _Play:
     auto_hangup: bool = False
     closed: bool = False
     stopped: bool = False
+    finishing: bool = False
+    """It ends with the command under way; what has not begun by then is left out."""
+    is_over: bool = False
+    """The media process has told its end."""
+    is_ended: bool = False
+    """The media process has been told that nothing more comes."""
     room_ms: float = AHEAD_MS
     """How much more of a file the media process takes at present."""
     has_news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,6 +74,16 @@ class _Play:
     @property
     def text(self) -> str:
         return " ".join(piece.text for piece in self.pieces if piece.text)
+
+    @property
+    def is_heard_to_its_end(self) -> bool:
+        """Nothing of it was left out, once the media process has played all that it was given."""
+        return all(piece.is_whole for piece in self.pieces)
+
+    def boundaries(self, rate_hz: int) -> list[int]:
+        """Where its commands end, in samples; as far as their sound is known."""
+        ends = itertools.accumulate(piece.duration_ms for piece in itertools.takewhile(lambda piece: piece.is_whole, self.pieces))
+        return [round(end_ms * rate_hz / 1000) for end_ms in ends]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +124,7 @@ class Speaking:
         self._stream: MediaStream | None = None
         self._synthesiser: Synthesiser | None = None
         self._n_unnamed = 0
+        self._at_work: _Play | None = None
         self._paused_by: set[str] = set()
 
     def use(self, stream: MediaStream | None, synthesiser: Synthesiser | None) -> None:
@@ -154,9 +174,11 @@ class Speaking:
         self._jobs.put_nowait(_Job(play, piece, source=command.url, closes=True, repeats=repeat))
 
     def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
-        """Stop all plays; with `graceful`, let what plays now finish and drop only what has not begun."""
-        plays = list(self._plays.values())
-        for play in plays[1:] if graceful else plays:
+        """Stop all plays; with `graceful`, let the command that is heard now finish, and drop what comes behind it."""
+        plays = [play for play in self._plays.values() if not play.stopped]
+        if graceful and plays:
+            self._finish(plays.pop(0))
+        for play in plays:
             self._stop(play, DEFAULT_FADE_MS if fade_ms is None else fade_ms)
 
     def pause(self, paused: bool, why: str = "command") -> None:
@@ -172,7 +194,7 @@ class Speaking:
             self._n_unnamed += 1
             play_id = f"p{self._n_unnamed}"
         play = self._plays.get(play_id)
-        if play is None or play.stopped:
+        if play is None or play.stopped or play.finishing:
             self.interrupt()
             play = self._plays[play_id] = _Play(play_id)
         play.auto_hangup = play.auto_hangup or auto_hangup
@@ -191,6 +213,20 @@ class Speaking:
             if self._stream is not None:
                 self._stream.stop(play.id, fade_ms)
 
+    def _finish(self, play: _Play) -> None:
+        """The media process knows which command is heard; the end of one whose sound is still being made it is told when it is there."""
+        play.finishing = True
+        if self._stream is not None:
+            self._stream.finish(play.id, play.boundaries(self._stream.rate_hz))
+            if self._at_work is not play:
+                self._end(play)
+
+    def _end(self, play: _Play) -> None:
+        """Nothing more comes for this play."""
+        if self._stream is not None and not (play.stopped or play.is_ended):
+            play.is_ended = True
+            self._stream.queue_audio(play.id, b"", end=True)
+
     # -- the task that makes sound
 
     async def run(self) -> None:
@@ -199,13 +235,20 @@ class Speaking:
             await self._work_off(await self._jobs.get())
 
     async def _work_off(self, job: _Job) -> None:
+        play = job.play
+        if play.stopped or play.finishing:
+            return
+        self._at_work = play
         try:
-            if not job.play.stopped:
-                await self._sound(job)
+            await self._sound(job)
+            job.piece.is_whole = not (play.stopped or play.is_over)
         except ActiveCallError as error:
+            job.piece.is_whole = True
             self._emit(events.Error(sender="tts" if job.text else "play", error=str(error)))
-        if job.closes and self._stream is not None and not job.play.stopped:
-            self._stream.queue_audio(job.play.id, b"", end=True)
+        finally:
+            self._at_work = None
+        if job.closes or play.finishing:
+            self._end(play)
 
     async def _sound(self, job: _Job) -> None:
         if self._stream is None:
@@ -217,7 +260,7 @@ class Speaking:
         resampler: StreamResampler | None = None
         async with aclosing(self._pcm_of(job)) as pieces:
             async for pcm, rate_hz in pieces:
-                if job.play.stopped:
+                if job.play.stopped or job.play.is_over:
                     return
                 if resampler is None:
                     resampler = StreamResampler(rate_hz, stream.rate_hz)
@@ -232,11 +275,11 @@ class Speaking:
         play = job.play
         async with aclosing(self._sounds.pieces(job.source, rate_hz, repeat=job.repeats)) as pieces:
             async for pcm in pieces:
-                if play.stopped:
+                if play.stopped or play.is_over or (play.finishing and job.repeats):
                     return
                 self._queue(job, pcm)
                 play.room_ms -= len(pcm) / 2 * 1000 / rate_hz
-                while play.room_ms <= 0 and not play.stopped:
+                while play.room_ms <= 0 and not (play.stopped or play.is_over):
                     play.has_news.clear()
                     await play.has_news.wait()
 
@@ -274,7 +317,8 @@ class Speaking:
 
     def play_ended(self, report: PlayEnded) -> None:
         play = self._plays.get(report.play)
-        if report.completed:
+        completed = report.completed and (play is None or play.is_heard_to_its_end)
+        if completed:
             self._emit(events.TrackEnd(play_id=report.play, duration=round(report.heard_ms)))
         elif play is not None:
             heard, position = heard_words(play.pieces, report.heard_ms)
@@ -289,7 +333,9 @@ class Speaking:
             )
         if play is not None:
             self._plays.pop(report.play, None)
-            if report.completed and play.auto_hangup:
+            play.is_over = True
+            play.has_news.set()
+            if completed and play.auto_hangup:
                 self._on_auto_hangup()
 
 

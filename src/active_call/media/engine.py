@@ -201,6 +201,9 @@ class Engine:
                 stream.plays.stop(samples_in(order.fade_ms, stream.rate_hz), name=order.play)
                 self._sending.report_stopped(stream, now)
                 self._sending.wake(stream)
+            case link.FinishPlay():
+                self._sending.before_change(stream)
+                stream.plays.finish(order.play, order.boundaries)
             case link.PausePlay():
                 self._sending.before_change(stream)
                 stream.plays.paused = order.paused
@@ -240,7 +243,7 @@ class Engine:
                 return
             case _:
                 assert_never(order)
-        if not isinstance(order, link.QueueAudio | link.StopPlay | link.PausePlay | link.MuteStream):
+        if not isinstance(order, link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay | link.MuteStream):
             self._is_stale = True
 
     def _configure(self, stream: Stream, order: link.ConfigureRtp, now: float) -> None:

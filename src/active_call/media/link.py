@@ -132,6 +132,17 @@ class StopPlay(Link, frozen=True, array_like=True, tag="stop"):
     fade_ms: int = 20
 
 
+class FinishPlay(Link, frozen=True, array_like=True, tag="finish"):
+    """Let `play` end at the first of `boundaries` that is still to be heard: ascending samples of it, where commands end.
+
+    PlayEnded then has `completed` false. What still comes for it is dropped, up to its `end`. With every boundary passed it goes on.
+    """
+
+    stream: int
+    play: str
+    boundaries: tuple[int, ...]
+
+
 class PausePlay(Link, frozen=True, array_like=True, tag="pause"):
     """Freeze (`paused`) or continue playing at the exact sample."""
 
@@ -411,7 +422,7 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
 
 Order = (
     OpenStream | ConfigureRtp | Listen | HearTones | ImproveSound | StartAmbience
-    | QueueAudio | StopPlay | PausePlay | MuteStream | SendDigits | StartRecording | StopRecording | PauseRecording
+    | QueueAudio | StopPlay | FinishPlay | PausePlay | MuteStream | SendDigits | StartRecording | StopRecording | PauseRecording
     | CloseStream | Shutdown | BridgeStreams | UnbridgeStreams | QueueMusic | StopMusic
 )  # fmt: skip
 Report = (

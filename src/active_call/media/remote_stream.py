@@ -6,6 +6,7 @@ Calls enter, orders go out on the link to the media process that has the stream.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -134,6 +135,10 @@ class MediaStream:
     def stop(self, play: str = "", fade_ms: int = 20) -> None:
         """Stop `play`, or every play."""
         self._process.send(link.StopPlay(self.stream, play, fade_ms))
+
+    def finish(self, play: str, boundaries: Sequence[int]) -> None:
+        """Let `play` end at the next of `boundaries`, in samples of it; see `link.FinishPlay`."""
+        self._process.send(link.FinishPlay(self.stream, play, tuple(boundaries)))
 
     def pause(self, paused: bool) -> None:
         """Freeze or continue what plays, at the exact sample."""

@@ -8,8 +8,8 @@ when it is closed and its last sample was read, or when it is stopped: what it w
 mixed into the frames that follow, under whatever plays next. A current play that runs out of sound before it is closed is *dry*: silence,
 told once, until more comes. Before that it *runs low*, which is told once too, so that whoever reads a long file need not send it at once.
 
-Two things may be asked of a play besides: to *repeat*, so that its sound begins anew where it ends, without a gap, until it is stopped; and
-to *finish* at the next of some boundaries (ends of sentences, of commands) that it has not passed yet.
+A play may be asked to *finish* at the next of some boundaries (ends of sentences, of commands) that it has not passed yet. What its owner,
+who learns of that later, still appends to it is dropped, up to and with the word that closes it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ Mark = Began | Finished | RanDry | RunsLow
 class _Play:
     """The sound of one play that is still to be read."""
 
-    __slots__ = ("_chunks", "_offset", "began", "closed", "cut", "dry", "heard", "low", "name", "queued", "repeats")
+    __slots__ = ("_chunks", "_offset", "began", "closed", "cut", "dry", "heard", "low", "name", "queued")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -74,8 +74,7 @@ class _Play:
         self.began = False
         self.closed = False
         self.cut = False
-        """It ends before all that was appended."""
-        self.repeats = False
+        """It ends before all that was appended, or is to be appended."""
         self.dry = False
         self.low = False
         self._chunks: deque[Samples] = deque()
@@ -90,9 +89,7 @@ class _Play:
 
     @property
     def left(self) -> int:
-        """Samples still to be read; of a play that repeats, at least one round."""
-        if self.repeats and self._chunks:
-            return self.queued
+        """Samples still to be read."""
         if self.cut:
             return sum(map(len, self._chunks)) - self._offset
         return self.queued - self.heard
@@ -108,8 +105,6 @@ class _Play:
         if left < 0 or not self.closed:
             self.cut = True
         self._chunks = kept
-        self.closed = True
-        self.repeats = False
 
     def read_within_chunk(self, out: Samples) -> bool:
         """Fill `out`, if that neither begins nor finishes anything: what nearly every frame is. False: nothing was moved."""
@@ -155,8 +150,6 @@ class _Play:
             if self._offset == len(chunk):
                 self._chunks.popleft()
                 self._offset = 0
-                if self.repeats:
-                    self._chunks.append(chunk)
         self.heard += filled
         return filled
 
@@ -178,7 +171,7 @@ class _Tail:
 class PlayQueue:
     """All that one stream plays. Rates are the owner's; every count here is in samples."""
 
-    __slots__ = ("_default_fade", "_low_water", "_marks", "_plays", "_tails", "paused")
+    __slots__ = ("_default_fade", "_dismissed", "_low_water", "_marks", "_plays", "_tails", "paused")
 
     def __init__(self, rate_hz: int = 8000) -> None:
         self.paused = False
@@ -187,26 +180,28 @@ class PlayQueue:
         self._plays: deque[_Play] = deque()
         self._tails: list[_Tail] = []
         self._marks: list[Mark] = []
+        self._dismissed: set[str] = set()
+        """Plays that have finished before their owner closed them."""
 
     @property
     def is_idle(self) -> bool:
         """Nothing is queued, fading or to be told; reading would give silence."""
         return not (self._plays or self._tails or self._marks)
 
-    def append(self, name: str, pcm: bytes, *, end: bool = False, replace: bool = False, repeat: bool = False) -> None:
-        """Append s16le sound to the play `name`, opening it at the end of the queue when it is new. An odd last byte is dropped.
-
-        With `repeat` the play, all of it, begins anew where it ends; nothing may be appended to it then.
-        """
+    def append(self, name: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
+        """Append s16le sound to the play `name`, opening it at the end of the queue when it is new. An odd last byte is dropped."""
         if replace:
             self.stop(self._default_fade, keep=name)
+        if name in self._dismissed:
+            if end:
+                self._dismissed.discard(name)
+            return
         play = next((play for play in self._plays if play.name == name), None)
         if play is None:
             play = _Play(name)
             self._plays.append(play)
         play.append(np.frombuffer(pcm, dtype="<i2", count=len(pcm) // 2))
-        play.closed = play.closed or end or repeat
-        play.repeats = play.repeats or repeat
+        play.closed = play.closed or end
 
     def finish(self, name: str, boundaries: Sequence[int]) -> None:
         """Let the play `name` end at the first of `boundaries` (ascending, in samples of the play) that it has not passed.
@@ -215,14 +210,18 @@ class PlayQueue:
         was appended (whoever appends must end the play there) or when all are passed.
         """
         play = next((play for play in self._plays if play.name == name), None)
-        if play is None or play.repeats:
+        if play is None:
             return
         end = next((boundary for boundary in boundaries if boundary > play.heard), None)
         if end is not None and end <= play.queued:
             play.cut_at(end)
 
     def stop(self, fade: int, *, name: str = "", keep: str | None = None) -> None:
-        """Stop the play `name` (all when empty, except `keep`), letting what sounds fall to silence within `fade` samples."""
+        """Stop the play `name` (all when empty, except `keep`), letting what sounds fall to silence within `fade` samples.
+
+        A play that is stopped may be opened anew at once.
+        """
+        self._dismissed -= {name} if name else self._dismissed - {keep}
         kept: deque[_Play] = deque()
         for play in self._plays:
             if play.name == keep or (name and play.name != name):
@@ -273,17 +272,19 @@ class PlayQueue:
                 play.began = True
                 self._marks.append(Began(play.name))
             left = play.left
-            if left <= self._low_water and not (play.closed or play.low):
+            if left <= self._low_water and not (play.closed or play.low or play.cut):
                 play.low = True
                 self._marks.append(RunsLow(play.name, left))
             if left:
                 return
-            if not play.closed:
+            if not (play.closed or play.cut):
                 if filled < len(out) and play.began and not play.dry:
                     play.dry = True
                     self._marks.append(RanDry(play.name))
                 return
             self._plays.popleft()
+            if not play.closed:
+                self._dismissed.add(play.name)
             self._marks.append(play.finished(completed=not play.cut))
 
     def _read_tails(self, out: Samples) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from active_call.base.errors import LocalProtocolError
@@ -31,6 +31,7 @@ class _Play:
     closed: bool = False
     began: bool = False
     low: bool = False
+    cut: bool = False
 
 
 class FakeStream:
@@ -46,6 +47,7 @@ class FakeStream:
     def __init__(self, report: Callable[[link.Report], None]) -> None:
         self._report = report
         self._plays: list[_Play] = []
+        self._dismissed: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self.muted = False
@@ -91,15 +93,26 @@ class FakeStream:
     def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
         if replace:
             self.stop()
+        if play in self._dismissed:
+            self._dismissed -= {play} if end else set()
+            return
         found = next((entry for entry in self._plays if entry.name == play), None)
         if found is None:
             found = _Play(play)
             self._plays.append(found)
-        found.queued += len(pcm) // 2
+        found.queued += 0 if found.cut else len(pcm) // 2
         found.low = found.low and not pcm
         found.closed = found.closed or end
 
+    def finish(self, play: str, boundaries: Sequence[int]) -> None:
+        for entry in self._plays:
+            end = next((boundary for boundary in boundaries if boundary > entry.heard), None)
+            if entry.name == play and end is not None:
+                entry.cut = entry.cut or end < entry.queued or not entry.closed
+                entry.queued = end
+
     def stop(self, play: str = "", fade_ms: int = 20) -> None:
+        self._dismissed -= {play} if play else self._dismissed
         for entry in [entry for entry in self._plays if play in ("", entry.name)]:
             self._end(entry, completed=False)
 
@@ -149,8 +162,10 @@ class FakeStream:
         if left <= 2 * RATE_HZ and not (play.closed or play.low):
             play.low = True
             self._report(link.PlayLow(1, play.name, left * 1000 / RATE_HZ))
-        if play.closed and play.heard >= play.queued:
-            self._end(play, completed=True)
+        if (play.closed or play.cut) and play.heard >= play.queued:
+            if not play.closed:
+                self._dismissed.add(play.name)
+            self._end(play, completed=not play.cut)
 
     def _end(self, play: _Play, *, completed: bool) -> None:
         self._plays.remove(play)
