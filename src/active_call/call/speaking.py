@@ -76,6 +76,11 @@ class _Play:
         return " ".join(piece.text for piece in self.pieces if piece.text)
 
     @property
+    def takes_sound(self) -> bool:
+        """What is still made for it can be heard."""
+        return not (self.stopped or self.is_over)
+
+    @property
     def is_heard_to_its_end(self) -> bool:
         """Nothing of it was left out, once the media process has played all that it was given."""
         return all(piece.is_whole for piece in self.pieces)
@@ -241,7 +246,7 @@ class Speaking:
         self._at_work = play
         try:
             await self._sound(job)
-            job.piece.is_whole = not (play.stopped or play.is_over)
+            job.piece.is_whole = play.takes_sound
         except ActiveCallError as error:
             job.piece.is_whole = True
             self._emit(events.Error(sender="tts" if job.text else "play", error=str(error)))
@@ -260,7 +265,7 @@ class Speaking:
         resampler: StreamResampler | None = None
         async with aclosing(self._pcm_of(job)) as pieces:
             async for pcm, rate_hz in pieces:
-                if job.play.stopped or job.play.is_over:
+                if not job.play.takes_sound:
                     return
                 if resampler is None:
                     resampler = StreamResampler(rate_hz, stream.rate_hz)
@@ -275,11 +280,11 @@ class Speaking:
         play = job.play
         async with aclosing(self._sounds.pieces(job.source, rate_hz, repeat=job.repeats)) as pieces:
             async for pcm in pieces:
-                if play.stopped or play.is_over or (play.finishing and job.repeats):
+                if not play.takes_sound or (play.finishing and job.repeats):
                     return
                 self._queue(job, pcm)
                 play.room_ms -= len(pcm) / 2 * 1000 / rate_hz
-                while play.room_ms <= 0 and not (play.stopped or play.is_over):
+                while play.room_ms <= 0 and play.takes_sound:
                     play.has_news.clear()
                     await play.has_news.wait()
 
