@@ -79,7 +79,7 @@ async def edge(
 
 @asynccontextmanager
 async def user_agent(
-    dns: DnsServer, client_tls: ssl.SSLContext | None = None
+    dns: DnsServer, client_tls: ssl.SSLContext | None = None, *, next_hop_after_s: float = NEXT_AFTER_S
 ) -> AsyncIterator[Callable[[str], asyncio.Future[RequestCompleted]]]:
     """Sends an OPTIONS to a URI; its outcome."""
     world = World()
@@ -90,7 +90,7 @@ async def user_agent(
             if isinstance(event, RequestCompleted):
                 outcome.set_result(event)
 
-    endpoint = Endpoint(EndpointConfig((), "us", next_hop_after_s=NEXT_AFTER_S), world.randomness)
+    endpoint = Endpoint(EndpointConfig((), "us", next_hop_after_s=next_hop_after_s), world.randomness)
     resolver = Resolver(world, dns=DnsClient(world.clock, servers=[dns.address]), hosts=HostsFile(Path("/nonexistent")))
     driver = SipDriver(
         endpoint,
@@ -111,6 +111,33 @@ async def user_agent(
         yield send
     finally:
         await driver.close()
+
+
+def test_address_whose_port_is_closed_is_left_at_once_3261_18_4() -> None:
+    async def body() -> None:
+        async with edge("127.0.0.3", "udp", 200) as (two, port):
+            zone = {
+                ("_sip._udp.trunk.example", "SRV"): [f"10 1 {port} one.trunk.example.", f"20 1 {port} two.trunk.example."],
+                ("one.trunk.example", "A"): ["127.0.0.2"],
+                ("two.trunk.example", "A"): ["127.0.0.3"],
+            }
+            async with serving(DnsServer(zone)) as dns, user_agent(dns, next_hop_after_s=300) as options:
+                completed = await asyncio.wait_for(options("sip:trunk.example"), 10)
+            assert completed.code == 200
+            assert len(two.requests) == 1
+
+    asyncio.run(body())
+
+
+def test_closed_port_without_another_place_is_told_with_its_reason_3261_18_4() -> None:
+    async def body() -> None:
+        async with edge("127.0.0.2", "udp", None) as (_, port):
+            pass
+        async with serving(DnsServer({})) as dns, user_agent(dns) as options:
+            completed = await asyncio.wait_for(options(f"sip:127.0.0.2:{port}"), 2)
+        assert (completed.code, completed.reason) == (503, f"udp 127.0.0.2:{port}: Connection refused")
+
+    asyncio.run(body())
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])

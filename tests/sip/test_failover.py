@@ -66,6 +66,12 @@ class Trunk:
         self.bench.drain()
         return self.bench.sent[n_before:]
 
+    def turn_back(self, message):
+        n_before = len(self.bench.sent)
+        self.bench.endpoint.handle_unreachable(message.transmit.id, "port closed", self.bench.now)
+        self.bench.drain()
+        return self.bench.sent[n_before:]
+
     def answer(self, message, code, **options):
         return self.bench.feed(self.wire.response(message, code, **options), flow_of(message.transmit.destination))
 
@@ -172,6 +178,33 @@ def test_transport_error_moves_on_at_once(wire, transport):
     assert trunk.fail(message, "no route") == []
     (ended,) = trunk.bench.of(CallEnded)
     assert (ended.cause, ended.reason) == ("transport", "no route")
+
+
+def test_request_that_the_network_turns_back_moves_on_at_once_3261_18_4(trunk):
+    (message,) = trunk.invite()
+    for n in (2, 3):
+        (message,) = trunk.turn_back(message)
+        assert where(message) == f"192.0.2.{n}"
+    assert trunk.turn_back(message) == []
+    (ended,) = trunk.bench.of(CallEnded)
+    assert (ended.cause, ended.reason) == ("transport", "port closed")
+
+
+def test_place_that_has_answered_provisionally_is_not_left_for_a_report(trunk):
+    (message,) = trunk.invite()
+    trunk.answer(message, 180)
+    assert trunk.turn_back(message) == []
+    assert not trunk.bench.of(CallEnded)
+
+
+def test_request_in_a_dialog_waits_for_a_peer_that_may_be_restarting(trunk):
+    (message,) = trunk.invite()
+    trunk.answer(message, 200, body=trunk.wire.ANSWER, extra=(("Contact", "<sip:peer@192.0.2.1>"), ("Content-Type", "application/sdp")))
+    trunk.bench.do(lambda now: trunk.bench.endpoint.hang_up(trunk.handle, now))
+    bye = trunk.bench.sent[-1]
+    assert bye.method == "BYE"
+    assert trunk.turn_back(bye) == []
+    assert trunk.bench.advance(0.5)[-1].method == "BYE"
 
 
 def test_503_is_acknowledged_there_and_moves_on_3263_4_3(trunk):

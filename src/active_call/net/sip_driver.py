@@ -21,6 +21,7 @@ from active_call.base.errors import TransportError
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip, local_address_towards
 from active_call.net.certificates import CertificateFiles, ServerCertificate
+from active_call.net.icmp import SentRequests, Undelivered
 from active_call.net.limits import ConnectionLimits, Refusals
 from active_call.net.resolver import Resolver
 from active_call.net.sip_connections import Connections, address_of
@@ -44,6 +45,7 @@ class SipCore(Protocol):
     def receive_stream(self, data: bytes, flow: Flow, now: float) -> None: ...
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None: ...
     def handle_transport_error(self, transmit_id: int, reason: str, now: float) -> None: ...
+    def handle_unreachable(self, transmit_id: int, reason: str, now: float) -> None: ...
     def handle_timeout(self, now: float) -> None: ...
     def next_timeout(self) -> float | None: ...
     def take_transmits(self) -> list[Transmit]: ...
@@ -91,12 +93,14 @@ class SipDriver:
         )
         self._sockets = ListeningSockets(
             self._on_datagram,
+            self._on_undelivered,
             self._connections.accept,
             certificate=None if server_tls is None else self._certificate.name,
             logger=logger,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._failures: list[tuple[int, str]] = []
+        self._sent_requests = SentRequests()
         self._is_pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: float | None = None
@@ -213,6 +217,16 @@ class SipDriver:
         finally:
             self._pump()
 
+    def _on_undelivered(self, remote: Address, report: Undelivered) -> None:
+        transmit_id = self._sent_requests.find(remote, report.quoted)
+        if transmit_id is None or self._is_closed:
+            return
+        try:
+            reason = f"udp {remote.host}:{remote.port}: {report.reason}"
+            self._endpoint.handle_unreachable(transmit_id, reason, self._clock.now())
+        finally:
+            self._pump()
+
     def _on_timer(self) -> None:
         self._timer = self._timer_due = None
         try:
@@ -288,6 +302,7 @@ class SipDriver:
     def _send_datagram(self, transmit: Transmit, remote: Address, local: Address | None = None) -> None:
         try:
             self._sockets.send_datagram(transmit.data, remote, local)
+            self._sent_requests.note(transmit.id, remote, transmit.data)
         except TransportError as error:
             self._transmit_failed(transmit.id, str(error))
         except OSError as error:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from active_call.base.errors import ConfigError, TransportError
+from active_call.net.icmp import Undelivered
 from active_call.net.sip_sockets import Accepted, StreamListener, UdpSocket, bind_socket
 from active_call.sip.events import Address, Flow, Listener, TransportName
 
@@ -34,12 +35,14 @@ class ListeningSockets:
     def __init__(
         self,
         on_datagram: Callable[[bytes, Flow], None],
+        on_undelivered: Callable[[Address, Undelivered], None],
         on_accepted: Callable[[Accepted, TransportName], None],
         *,
         certificate: str | None,
         logger: logging.Logger,
     ) -> None:
         self._on_datagram = on_datagram
+        self._on_undelivered = on_undelivered
         self._on_accepted = on_accepted
         self._certificate = certificate
         self._log = logger
@@ -96,7 +99,8 @@ class ListeningSockets:
 
     def _open(self, spec: ListenSpec) -> Listener:
         if spec.transport == "udp":
-            udp = UdpSocket(bind_socket(socket.SOCK_DGRAM, spec.host, spec.port), self._on_datagram, self._log)
+            sock = bind_socket(socket.SOCK_DGRAM, spec.host, spec.port)
+            udp = UdpSocket(sock, self._on_datagram, self._on_undelivered, self._log)
             self._udp.append(udp)
             bound = udp.bound
         else:

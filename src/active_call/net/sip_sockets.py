@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from active_call.base.errors import TransportError
+from active_call.net import icmp
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.sip.events import Address, Flow, TransportName
 
 MAX_DATAGRAM_BYTES = 65_535
 UDP_BUFFER_BYTES = 4 * 1024 * 1024
 """Asked of the kernel, which may give less (net.core.rmem_max); a second of 2,000 messages of 2 kB."""
+SEND_ATTEMPTS = 4
 DATAGRAMS_PER_WAKE = 64
 """Then the loop gets its turn for other things."""
 ACCEPTS_PER_WAKE = 64
@@ -51,6 +53,7 @@ def bind_socket(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_BYTES)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UDP_BUFFER_BYTES)
+            icmp.ask_for_reports(sock)
         sock.bind((host, port))
         if kind == socket.SOCK_STREAM:
             sock.listen(BACKLOG)
@@ -68,13 +71,24 @@ def plain_address(name: Sequence[object]) -> Address:
 
 
 class UdpSocket:
-    """One UDP socket. What `on_datagram` raises ends one wake-up; the datagrams behind it are read in the next."""
+    """One UDP socket. What `on_datagram` raises ends one wake-up; the datagrams behind it are read in the next.
 
-    def __init__(self, sock: socket.socket, on_datagram: Callable[[bytes, Flow], None], logger: logging.Logger) -> None:
+    `on_undelivered` is called from the loop, never from inside `send`.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_datagram: Callable[[bytes, Flow], None],
+        on_undelivered: Callable[[Address, icmp.Undelivered], None],
+        logger: logging.Logger,
+    ) -> None:
         self.bound = plain_address(sock.getsockname())
         self._sock = sock
         self._is_v6 = sock.family == socket.AF_INET6
         self._on_datagram = on_datagram
+        self._on_undelivered = on_undelivered
+        self._is_closed = False
         self._log = logger
         self._flows: dict[tuple[object, ...], Flow] = {}
         self._loop = asyncio.get_running_loop()
@@ -88,24 +102,60 @@ class UdpSocket:
         """Send one datagram. Raises OSError; a full send buffer counts as a packet lost on the way, retransmission is the core's."""
         host = f"::ffff:{remote.host}" if self._is_v6 and ":" not in remote.host else remote.host
         try:
-            self._sock.sendto(data, (host, remote.port))
+            self._send_past_reports(data, (host, remote.port))
         except BlockingIOError:
             self._log.warning("datagram dropped", extra={"why": "send buffer full", "size_bytes": len(data)})
 
+    def _send_past_reports(self, data: bytes, address: tuple[str, int]) -> None:
+        """What fails may be the report about a datagram before: then that is read, and this one sent once more."""
+        for _ in range(SEND_ATTEMPTS - 1):
+            try:
+                self._sock.sendto(data, address)
+            except BlockingIOError:
+                raise
+            except OSError:
+                reports = icmp.take_reports(self._sock)
+                if not reports:
+                    break
+                self._loop.call_soon(self._report, reports)
+            else:
+                return
+        self._sock.sendto(data, address)
+
     def close(self) -> None:
+        self._is_closed = True
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
 
     def _read(self) -> None:
+        n_read = 0
         for _ in range(DATAGRAMS_PER_WAKE):
             try:
                 data, name = self._sock.recvfrom(MAX_DATAGRAM_BYTES)
             except BlockingIOError:
-                return
+                break
             except OSError as error:
-                self._log.warning("datagram could not be received", extra={"error": str(error)})
+                if not self._take_reports():
+                    self._log.warning("datagram could not be received", extra={"error": str(error)})
                 return
+            n_read += 1
             self._on_datagram(data, self._flows.get(name) or self._new_flow(name))
+        if not n_read:
+            self._take_reports()
+
+    def _take_reports(self) -> bool:
+        reports = icmp.take_reports(self._sock)
+        self._report(reports)
+        return bool(reports)
+
+    def _report(self, reports: list[icmp.Undelivered]) -> None:
+        if self._is_closed:
+            return
+        # Under libuv a poll that has met an error has ended.
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.add_reader(self._sock.fileno(), self._read)
+        for report in reports:
+            self._on_undelivered(plain_address(report.remote), report)
 
     def _new_flow(self, name: tuple[object, ...]) -> Flow:
         if len(self._flows) >= KEPT_FLOWS:

@@ -196,6 +196,11 @@ class ClientTransaction:
         elif not (self._try_new_connection(now) or self._try_next_place(now)):
             self.handle(Input.TRANSPORT_ERROR, now, reason=reason)
 
+    def handle_unreachable(self, reason: str, now: float) -> None:
+        """The network has turned the last transmit back. Inside a dialog it waits on: a peer that restarts is back soon."""
+        if self._may_search and self.state is self.first_state:
+            self.handle_transport_error(reason, now)
+
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """`flow` is gone. An unanswered request is sent again over a new connection: the same branch, so at worst a repetition."""
         destination = self.destination

@@ -128,6 +128,10 @@ class Endpoint:
         """The transmit of that id could not be carried out."""
         self._core.layer.handle_transport_error(transmit_id, reason, now)
 
+    def handle_unreachable(self, transmit_id: int, reason: str, now: float) -> None:
+        """The network has turned the transmit of that id back (ICMP, §18.4); whether the peer is gone for good it does not say."""
+        self._core.layer.handle_unreachable(transmit_id, reason, now)
+
     def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None:
         """The resolver's answer to one of `take_look_ups`: the places in order, or none and why."""
         self._core.layer.hops.handle_look_up(look_up_id, hops, reason, now)

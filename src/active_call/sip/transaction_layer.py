@@ -181,6 +181,12 @@ class TransactionLayer:
         if sender is not None:
             sender.handle_transport_error(reason, now)
 
+    def handle_unreachable(self, transmit_id: int, reason: str, now: float) -> None:
+        """A transmit was turned back on its way."""
+        sender = self._senders.get(transmit_id)
+        if isinstance(sender, ClientTransaction):
+            sender.handle_unreachable(reason, now)
+
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """A connection is gone: transactions that lean on it look for another way."""
         for client in list(self._clients.values()):

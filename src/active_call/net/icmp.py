@@ -1,0 +1,106 @@
+"""What the network says of datagrams of ours that did not arrive (RFC 3261 §18.4), as Linux queues it for a socket; elsewhere nothing.
+
+A report is believed only when it quotes a request that we have just sent to that address: anybody can send an ICMP message that quotes
+ports and no more (RFC 5927 §4).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from active_call.sip.events import Address
+
+IS_KNOWN: Final = sys.platform == "linux"
+KEPT_REQUESTS: Final = 256
+
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_MSG_ERRQUEUE: Final = 0x2000
+_MAX_QUOTED_BYTES: Final = 2048
+_EXTENDED_ERROR = struct.Struct("=IBBBxII")
+"""`struct sock_extended_err` of linux/errqueue.h: errno, origin, type, code, info, data."""
+_FROM_ICMP, _FROM_ICMP6 = 2, 3
+_UNREACHABLE, _PARAMETER_PROBLEM = 3, 12
+_TOO_BIG_CODE: Final = 4
+_UNREACHABLE6, _PARAMETER_PROBLEM6 = 1, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A datagram to `remote` that began with `quoted` was turned back."""
+
+    remote: tuple[object, ...]
+    quoted: bytes
+    reason: str
+
+
+def ask_for_reports(sock: socket.socket) -> None:
+    """Have what is undeliverable queued, to be read by `take_reports`. A report then fails the next call on the socket, whatever it is."""
+    if IS_KNOWN:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        with contextlib.suppress(OSError):  # a socket for IPv6 alone has no option of IPv4
+            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+
+
+def take_reports(sock: socket.socket) -> list[Undelivered]:
+    """What is queued, oldest first; what is no final refusal (a packet too big, a hop limit) is left out."""
+    return list(_reports(sock)) if IS_KNOWN else []
+
+
+def _reports(sock: socket.socket) -> Iterator[Undelivered]:
+    while True:
+        try:
+            quoted, ancillary, _, remote = sock.recvmsg(_MAX_QUOTED_BYTES, 512, _MSG_ERRQUEUE)
+        except OSError:
+            return
+        for level, kind, data in ancillary:
+            is_ours = (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR))
+            if is_ours and len(data) >= _EXTENDED_ERROR.size:
+                number, origin, icmp_type, code, _, _ = _EXTENDED_ERROR.unpack_from(data)
+                if _is_final(origin, icmp_type, code):
+                    yield Undelivered(remote, quoted, os.strerror(number))
+
+
+def _is_final(origin: int, icmp_type: int, code: int) -> bool:
+    if origin == _FROM_ICMP:
+        return (icmp_type == _UNREACHABLE and code != _TOO_BIG_CODE) or icmp_type == _PARAMETER_PROBLEM
+    return origin == _FROM_ICMP6 and icmp_type in (_UNREACHABLE6, _PARAMETER_PROBLEM6)
+
+
+class SentRequests:
+    """The last requests that went out over UDP, to know them again in a report."""
+
+    def __init__(self) -> None:
+        self._sent: deque[tuple[int, Address, bytes]] = deque(maxlen=KEPT_REQUESTS)
+
+    def note(self, transmit_id: int, remote: Address, data: bytes) -> None:
+        """A datagram has been sent; responses are passed over."""
+        if IS_KNOWN and not data.startswith(b"SIP/2.0 "):
+            self._sent.append((transmit_id, remote, data))
+
+    def find(self, remote: Address, quoted: bytes) -> int | None:
+        """The transmit to `remote` that `quoted` is the beginning of, as far as its whole branch: which nobody can guess."""
+        end_of_branch = _end_of_branch(quoted)
+        if end_of_branch is None:
+            return None
+        for transmit_id, sent_to, data in reversed(self._sent):
+            if sent_to == remote and data.startswith(quoted[:end_of_branch]):
+                return transmit_id
+        return None
+
+
+def _end_of_branch(quoted: bytes) -> int | None:
+    """Behind the branch parameter of the first Via and the mark that ends it; None where that is cut off."""
+    start = quoted.find(b";branch=")
+    if start < 0:
+        return None
+    ends = [end for end in (quoted.find(mark, start + 1) for mark in (b";", b"\r", b",")) if end > 0]
+    return min(ends) + 1 if ends else None
