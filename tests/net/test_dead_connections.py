@@ -43,7 +43,7 @@ NAME = "edge.example.com"
 
 
 def make_certificate(folder: Path, *, names: tuple[str, ...], common_name: str = "whoever") -> CertificateFiles:
-    """Self-signed; `names` become DNS entries of the subjectAltName, which is absent without any."""
+    """Self-signed; `names` become DNS entries of the subjectAltName, those with a colon URIs; it is absent without any."""
     folder.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -58,7 +58,8 @@ def make_certificate(folder: Path, *, names: tuple[str, ...], common_name: str =
         .not_valid_after(now + datetime.timedelta(days=1))
     )
     if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        entries = [x509.UniformResourceIdentifier(name) if ":" in name else x509.DNSName(name) for name in names]
+        builder = builder.add_extension(x509.SubjectAlternativeName(entries), critical=False)
     files = CertificateFiles(folder / "cert.pem", folder / "key.pem")
     files.certificate.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     files.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
@@ -126,7 +127,7 @@ async def serving(carrier: Carrier) -> AsyncIterator[Carrier]:
 class Ours:
     """Our side: core, driver, a hosts file with all names on loopback."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, by_uri: ssl.SSLContext | None = None) -> None:
         world = World()
         self.endpoint = Endpoint(EndpointConfig((), "us"), world.randomness)
         self.events: asyncio.Queue[SipEvent] = asyncio.Queue()
@@ -136,6 +137,7 @@ class Ours:
             Resolver(world, hosts=AllOnLoopback()),
             server_tls=None,
             client_tls=tls,
+            client_tls_by_uri=by_uri,
             on_events=self._take,
             logger=logging.getLogger("test.sip"),
         )
@@ -169,8 +171,8 @@ class AllOnLoopback:
 
 
 @asynccontextmanager
-async def ours(tls: ssl.SSLContext) -> AsyncIterator[Ours]:
-    side = Ours(tls)
+async def ours(tls: ssl.SSLContext, by_uri: ssl.SSLContext | None = None) -> AsyncIterator[Ours]:
+    side = Ours(tls, by_uri)
     await side.driver.listen([ListenSpec("udp", "127.0.0.1", 0), ListenSpec("tcp", "127.0.0.1", 0)])
     try:
         yield side
@@ -270,6 +272,12 @@ WILDCARD = ("*.pstn.example.com",)
         (WILDCARD, "whoever", "a.mine.pstn.example.com", False),
         (WILDCARD, "whoever", "pstn.example.com", False),
         (("m*.pstn.example.com",), "whoever", "mine.pstn.example.com", False),
+        ((f"sip:{NAME}",), "whoever", NAME, True),
+        (("other.example.com", f"sip:{NAME.upper()};transport=tls"), "whoever", NAME, True),
+        ((f"sip:user@{NAME}",), "whoever", NAME, False),
+        ((f"sips:{NAME}", f"https://{NAME}/", f"im:{NAME}"), "whoever", NAME, False),
+        (("sip:*.pstn.example.com",), "whoever", "mine.pstn.example.com", False),
+        (("sip:other.example.com", "sip::", "sip:"), "whoever", NAME, False),
     ],
 )
 def test_name_of_the_uri_must_stand_in_the_certificate_5922_7(
@@ -277,13 +285,15 @@ def test_name_of_the_uri_must_stand_in_the_certificate_5922_7(
 ) -> None:
     """A wildcard for one label is let through against §7.2: Twilio has no other certificate. The common name never counts."""
     files = make_certificate(tmp_path, names=names, common_name=common_name)
+    contexts = [client_context(ca_file=str(files.certificate), checks_name=checks_name) for checks_name in (True, False)]
 
     async def body() -> None:
-        async with serving(Carrier(server_context(files))) as carrier, ours(client_context(ca_file=str(files.certificate))) as us:
+        async with serving(Carrier(server_context(files))) as carrier, ours(*contexts) as us:
             completed = await us.options(host, carrier.port)
             assert completed.code == (200 if fits else 503)
             assert fits or "the peer's certificate is not accepted" in completed.reason
-            assert carrier.names == [host]
+            assert set(carrier.names) == {host}
+            assert len(carrier.requests) == fits
 
     asyncio.run(body())
 

@@ -2,17 +2,24 @@
 
 In: files. Out: `ssl` contexts. Both roles: TLS 1.2 or later. A server's name is checked as RFC 5922 §7 says, by OpenSSL: what the URI gives
 as host must stand among the certificate's subjectAltNames; its common name does not count. With one leniency: a wildcard stands for one
-label (RFC 6125 §6.4.3), which RFC 5922 §7.2 forbids and Twilio's certificate (`*.pstn.twilio.com`) needs.
+label (RFC 6125 §6.4.3), which RFC 5922 §7.2 forbids and Twilio's certificate (`*.pstn.twilio.com`) needs. OpenSSL does not see
+`sip:` URIs there (§7.1): a certificate without the name is looked at once more, over a connection that checks only the chain, by
+`is_named_by_uri`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from active_call.base.errors import ParseError
 from active_call.net.sip_sockets import describe_failure
+from active_call.sip.uri import parse_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +39,34 @@ def server_context(files: CertificateFiles) -> ssl.SSLContext:
 
 
 def client_context(
-    *, ca_file: str | None = None, certificate: str | None = None, key: str | None = None, verify: bool = True
+    *, ca_file: str | None = None, certificate: str | None = None, key: str | None = None, verify: bool = True, checks_name: bool = True
 ) -> ssl.SSLContext:
     """For connections that we open. `certificate` is shown to servers that ask; its key may be in the same file.
 
+    Without `checks_name` the chain is verified all the same, and whoever uses the connection first checks the name by `is_named_by_uri`.
     Raises OSError or ssl.SSLError.
     """
     context = ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
+    context.check_hostname = checks_name
     if certificate:
         context.load_cert_chain(certificate, key)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def is_named_by_uri(certificate: Mapping[str, Any], name: str) -> bool:
+    """Whether a verified certificate, as `ssl` gives it, names the SIP domain `name` by a URI: `sip:`, without a user (RFC 5922 §7.1)."""
+    for kind, value in certificate.get("subjectAltName", ()):
+        if kind == "URI":
+            with contextlib.suppress(ParseError):
+                uri = parse_uri(value)
+                if uri.scheme == "sip" and not uri.user and uri.host.lower().rstrip(".") == name.lower().rstrip("."):
+                    return True
+    return False
 
 
 class ServerCertificate:

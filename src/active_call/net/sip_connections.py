@@ -22,6 +22,7 @@ from typing import Any
 
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip
+from active_call.net.certificates import is_named_by_uri
 from active_call.net.limits import HALF_READ_S, Admission, ConnectionLimits, Refusals
 from active_call.net.locating import DEFAULT_PORTS
 from active_call.net.sip_sockets import Accepted, StreamConnection, StreamOwner, describe_failure
@@ -42,6 +43,8 @@ MAX_NAMES = 1024
 """Addresses of which it is remembered by which name they were reached."""
 
 SECURE: tuple[TransportName, ...] = ("tls", "wss")
+X509_V_ERR_HOSTNAME_MISMATCH = 62
+"""Of openssl/x509_vfy.h."""
 
 Place = tuple[TransportName, str, int]
 Key = tuple[TransportName, str, int, str]
@@ -66,6 +69,7 @@ class Connections:
         *,
         server_tls: ssl.SSLContext | None,
         client_tls: ssl.SSLContext,
+        client_tls_by_uri: ssl.SSLContext | None,
         limits: ConnectionLimits,
         refusals: Refusals,
         on_failed: Failed,
@@ -75,6 +79,7 @@ class Connections:
         self._clock = clock
         self._server_tls = server_tls
         self._client_tls = client_tls
+        self._client_tls_by_uri = client_tls_by_uri
         self._admission = Admission(limits)
         self._refusals = refusals
         self._on_failed = on_failed
@@ -150,12 +155,26 @@ class Connections:
             self._on_failed(transmit.id, f"{key[0]} {key[1]}:{key[2]}: {reason}")
 
     async def _open(self, key: Key) -> StreamConnection:
+        if key[0] not in SECURE:
+            return await self._connect(key)
+        # The name as the URI gives it is both SNI and what the certificate must hold (RFC 5922 §7.1); an address is checked as such.
+        try:
+            return await self._connect(key, self._client_tls)
+        except ssl.SSLCertVerificationError as error:
+            if error.verify_code != X509_V_ERR_HOSTNAME_MISMATCH or self._client_tls_by_uri is None:
+                raise
+            connection = await self._connect(key, self._client_tls_by_uri)
+            if is_named_by_uri(connection.peer_certificate, key[3]):
+                return connection
+            connection.abort("the certificate is for another name")
+            raise
+
+    async def _connect(self, key: Key, context: ssl.SSLContext | None = None) -> StreamConnection:
         transport, host, port, name = key
         connection = self._new_connection(transport, key)
         tls: dict[str, Any] = {}
-        if transport in SECURE:
-            # The name as the URI gives it is both SNI and what the certificate must hold (RFC 5922 §7.1); an address is checked as such.
-            tls = {"ssl": self._client_tls, "server_hostname": name or host, "ssl_shutdown_timeout": SHUTDOWN_DEADLINE_S}
+        if context is not None:
+            tls = {"ssl": context, "server_hostname": name or host, "ssl_shutdown_timeout": SHUTDOWN_DEADLINE_S}
         try:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
                 await asyncio.get_running_loop().create_connection(lambda: connection, host, port, **tls)

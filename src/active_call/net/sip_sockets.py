@@ -12,9 +12,9 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from active_call.base.errors import TransportError
 from active_call.net import icmp
@@ -257,6 +257,11 @@ class StreamConnection(asyncio.Protocol):
             return
         self.flow = Flow(self._transport_name, plain_address(local), plain_address(remote), self.id)
         self._owner.on_stream_made(self)
+
+    @property
+    def peer_certificate(self) -> Mapping[str, Any]:
+        """What the peer has shown and was verified, as `ssl` gives it; empty for none."""
+        return (self._transport.get_extra_info("peercert") if self._transport is not None else None) or {}
 
     def data_received(self, data: bytes) -> None:
         self.has_spoken = True

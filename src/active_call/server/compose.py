@@ -173,6 +173,7 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
         resolver,
         server_tls=_server_tls(config),
         client_tls=_client_tls(config),
+        client_tls_by_uri=_client_tls(config, checks_name=False),
         on_events=gateway.handle_events,
         certificate=_certificate(config),
         logger=logging.getLogger("active_call.sip"),
@@ -219,12 +220,13 @@ def _server_tls(config: Config) -> ssl.SSLContext | None:
         raise ConfigError("tls_cert_file", f"{config.tls_cert_file}: {error}") from error
 
 
-def _client_tls(config: Config) -> ssl.SSLContext:
+def _client_tls(config: Config, *, checks_name: bool = True) -> ssl.SSLContext:
     return client_context(
         ca_file=config.tls_ca_file,
         certificate=config.tls_client_cert_file,
         key=config.tls_client_key_file,
         verify=config.tls_verify,
+        checks_name=checks_name,
     )
 
 
