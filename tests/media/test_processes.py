@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from active_call.media.client import MediaRefused, StreamLost
 from active_call.media.link import PlayEnded
+from active_call.media.process import WorkerOptions, spawn
 
 SILENCE = b"\xff" * 160
 
@@ -52,6 +55,43 @@ def test_media_process_killed_costs_its_own_streams_and_is_replaced(media: Any) 
             second.peer.drain()
             await second.peer.collect(10)
             assert not second.told(StreamLost)
+
+    run(story())
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children()}
+
+
+@pytest.mark.parametrize("n_steps", [0, 1, 2, 4, 8, 16])
+def test_start_that_is_cancelled_at_any_step_leaves_no_process(n_steps: int) -> None:
+    async def story() -> None:
+        before = children()
+        options = WorkerOptions(0, 23_000, 23_009, 2)
+        starting = asyncio.create_task(spawn(options, lambda _: None, logging.getLogger("test")))
+        while n_steps and children() == before:
+            await asyncio.sleep(0)
+        for _ in range(n_steps):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert children() == before
+
+    run(story())
+
+
+def test_end_that_is_cancelled_leaves_no_process() -> None:
+    async def story() -> None:
+        before = children()
+        process = await spawn(WorkerOptions(0, 23_000, 23_009, 2), lambda _: None, logging.getLogger("test"))
+        os.kill(process.pid, signal.SIGSTOP)  # it will not leave by itself
+        ending = asyncio.create_task(process.end(graceful=True))
+        await asyncio.sleep(0.05)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        assert children() == before
 
     run(story())
 

@@ -91,20 +91,19 @@ class MediaProcess:
         await self._link.lost.wait()
 
     async def end(self, *, graceful: bool) -> None:
-        """Ask it to finish if `graceful`, wait a bounded time, then kill it. Returns when it is gone."""
+        """Ask it to finish if `graceful`, wait a bounded time, then kill it. It is gone when this returns, or is cancelled."""
         if graceful:
             self.send(Shutdown())
         else:
             self._transport.abort()
         try:
-            async with asyncio.timeout(EXIT_TIMEOUT_S):
-                await self._process.wait()
-        except TimeoutError:
-            self._kill()
-            await self._process.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXIT_TIMEOUT_S):
+                    await self._process.wait()
         finally:
             self._kill()
             self._transport.abort()
+            await self._process.wait()
 
     def _kill(self) -> None:
         if self._process.returncode is None:
@@ -167,7 +166,13 @@ async def _start(options: WorkerOptions, on_report: Callable[[Report], None]) ->
         except BaseException:
             ours.close()
             raise
-    transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
+    try:
+        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
+    except BaseException:  # the server stops while a process is being replaced
+        ours.close()
+        process.kill()
+        await process.wait()
+        raise
     return MediaProcess(process, transport, link)
 
 
