@@ -59,6 +59,16 @@ def test_media_process_killed_costs_its_own_streams_and_is_replaced(media: Any) 
     run(story())
 
 
+def test_start_of_a_media_process_does_not_pass_for_load(media: Any) -> None:
+    async def story() -> None:
+        async with media.pool() as pool:
+            await until(lambda: pool.workers[0].last_load is not None)
+            assert pool.workers[0].last_load.tick_cpu_ms_mean < 5
+            assert pool.has_room()
+
+    run(story())
+
+
 def children() -> set[int]:
     return {child.pid for child in psutil.Process().children()}
 

@@ -30,6 +30,10 @@ CLOSE_AFTER: Final = 2
 MIN_KNOWN_STREAMS: Final = 20
 """With fewer, what a tick costs at any rate would pass for the cost of streams."""
 
+MIN_TICKS: Final = 25
+"""Ticks run only while there are streams. A second with fewer of them was mostly something else, above all the start of the process, whose
+cost would pass for theirs."""
+
 
 class Admission:
     """The judgement on one media process."""
@@ -43,7 +47,9 @@ class Admission:
 
     def take(self, load: Load) -> bool:
         """Judge one more second; whether `is_open` has changed."""
-        self._share = load.tick_cpu_ms_mean / FRAME_MS
+        if load.streams and len(load.tick_late_ms) + load.skipped_ticks < MIN_TICKS:
+            return False
+        self._share = load.tick_cpu_ms_mean / FRAME_MS if load.streams else 0.0
         self._n_known = load.streams
         self._share_of_one = self._share / load.streams if load.streams >= MIN_KNOWN_STREAMS else 0.0
         is_bad = bool(load.streams) and (self._share > MAX_SHARE or load.tick_late_ms_p90 > MAX_LATE_MS)

@@ -155,14 +155,19 @@ class Worker:
         )
         self._readiness.watch(sock.fileno(), lambda now, _: self._link.read(self._engine, now))
         self._grid = Grid(time.monotonic())
-        self._load = LoadMeter(time.monotonic(), time.process_time())
+        self._load = self._new_meter()
         self._collected_at = time.monotonic()
         self._capacity = capacity
+
+    @staticmethod
+    def _new_meter() -> LoadMeter:
+        return LoadMeter(time.monotonic(), time.process_time())
 
     def run(self) -> None:
         """Serve until the control process says so or is gone."""
         self._engine.warm_up()
         _quieten_collector()
+        self._load = self._new_meter()  # what the start has cost says nothing about the ticks
         self._link.emit(Ready(os.getpid(), self._capacity))
         self._link.flush()
         while not (self._link.is_lost or self._engine.is_shut_down):
