@@ -256,3 +256,30 @@ def test_call_over_the_number_of_calls_is_refused_at_once() -> None:
     with pytest.raises(LimitReached) as caught:
         Trunks([trunk]).turn(trunk, 5.0, 2)
     assert caught.value.rule == "trunk_calls"
+
+
+# -- display names -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("caller", "uri", "display"),
+    [
+        ("+15550100124", "sip:+15550100124@me.pstn.twilio.com", "Harbour Bakery"),
+        ('"Bob \\"B\\" Baker" <sip:+15550100124@bakery.example>', "sip:+15550100124@bakery.example", 'Bob "B" Baker'),
+        ("Bob <sip:+15550100124@bakery.example>", "sip:+15550100124@bakery.example", "Bob"),
+        ("<+15550100124>", "sip:+15550100124@me.pstn.twilio.com", "Harbour Bakery"),
+        ("Bob <+15550100124>", "sip:+15550100124@me.pstn.twilio.com", "Bob"),
+    ],
+)
+def test_caller_may_have_a_display_name_else_the_account_gives_one(caller: str, uri: str, display: str) -> None:
+    made = invite(plan(TWILIO, display_names=(("me.pstn.twilio.com", "Harbour Bakery"),)), caller=caller).invite
+    assert (made.from_uri, made.from_display) == (uri, display)
+
+
+def test_display_name_of_an_account_elsewhere_is_not_told() -> None:
+    assert invite(plan(TWILIO, display_names=(("pbx.example", "Internal"),))).invite.from_display == ""
+
+
+def test_caller_with_a_broken_display_name_is_refused_with_what_is_wrong() -> None:
+    with pytest.raises(ActiveCallError, match="caller"):
+        invite(plan(TWILIO), caller='"Bob <sip:x@y>')

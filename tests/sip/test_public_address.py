@@ -151,6 +151,38 @@ def test_registration_whose_contact_proves_private_is_made_again_at_once(wire):
     assert bench.advance(60.0) == []
 
 
+@pytest.mark.parametrize("rewrites", [False, True])
+def test_binding_of_the_address_before_is_taken_back_where_the_registrar_lists_it_10_2_2(wire, rewrites):
+    """One that rewrites contacts to where requests come from (Asterisk's rewrite_contact) holds a single binding: taking back the one would
+    end the other.
+    """
+    bench = behind_nat(wire)
+    spec = RegistrationSpec("us", f"sip:{CARRIER}", f"sip:us@{CARRIER}")
+    (first,) = bench.do(lambda now: bench.endpoint.register(spec, now))
+    old, new = f"<sip:us@{OWN}:5060>", "<sip:us@203.0.113.7:40000>"
+    listed = (
+        ((("Contact", f"{new};expires=600"),),) * 2
+        if rewrites
+        else (
+            (("Contact", f"{old};expires=600"),),
+            (("Contact", f"{old};expires=599, {new};expires=600"),),
+        )
+    )
+    bench.feed(reflect(wire, first, 200, "203.0.113.7", 40000, extra=listed[0]), flow(CARRIER))
+    (second,) = bench.advance(0.0)
+    more = bench.feed(reflect(wire, second, 200, "203.0.113.7", 40000, extra=listed[1]), flow(CARRIER))
+    assert [event.state for event in bench.of(RegistrationChanged)] == ["registered"]
+    if rewrites:
+        assert more == []
+        return
+    (back,) = more
+    assert (back.method, back.get("Contact"), back.get("Expires"), back.get("CSeq")) == ("REGISTER", old, "0", "3 REGISTER")
+    assert back.get("Call-ID") == first.get("Call-ID")
+    bench.feed(reflect(wire, back, 200, "203.0.113.7", 40000, extra=(("Contact", f"{new};expires=600"),)), flow(CARRIER))
+    assert bench.advance(60.0) == []
+    assert len(bench.of(RegistrationChanged)) == 1
+
+
 def test_registration_behind_a_nat_that_never_shows_the_same_port_comes_to_rest(wire):
     bench = behind_nat(wire)
     spec = RegistrationSpec("us", f"sip:{CARRIER}", f"sip:us@{CARRIER}")

@@ -70,7 +70,8 @@ def test_register_says_what_10_2_asks_for(bench):
 
 def test_options_of_the_spec_reach_the_request(bench):
     spec = replace(SPEC, contact_user="line7", expires_s=120, headers=(("X-A", "1"),), proxy="sip:edge.example;lr", transport="udp")
-    _, request = begin(bench, spec)
+    _, request = begin(bench, replace(spec, display='Bob "B" Baker'))
+    assert request.get("From").startswith('"Bob \\"B\\" Baker" <sip:agent@sip.telnyx.example>;tag=')
     assert request.get("Contact") == "<sip:line7@198.51.100.1:5060>"
     assert (request.get("Expires"), request.get("X-A"), request.get("Route")) == ("120", "1", "<sip:edge.example;lr>")
     assert request.transmit.destination == Target("udp", "edge.example", None)

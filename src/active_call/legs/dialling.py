@@ -18,6 +18,7 @@ from active_call.legs.trunks import TrunkPolicy, Trunks
 from active_call.net.addresses import is_ip
 from active_call.sdp.negotiation import SrtpPolicy
 from active_call.sip import events as sip
+from active_call.sip.headers import parse_name_addr
 from active_call.sip.uri import Uri, format_host_port, parse_uri
 
 DEFAULT_USER = "active-call"
@@ -38,12 +39,16 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class DialPlan:
-    """The operator's choices about outbound calls. `accounts`: a registrar's host and the credentials for calls through it."""
+    """The operator's choices about outbound calls. `accounts`: a registrar's host and the credentials for calls through it.
+
+    `display_names`: such a host, and the name of ours that callees there see where the caller has none of its own.
+    """
 
     trunks: Trunks
     rewrites: tuple[Rewrite, ...] = ()
     rules: tuple[HeaderRule, ...] = ()
     accounts: tuple[tuple[str, sip.Credentials], ...] = ()
+    display_names: tuple[tuple[str, str], ...] = ()
     enable_srtp: bool = False
     has_tls: bool = True
 
@@ -75,7 +80,9 @@ class DialPlan:
         to_uri = parse_uri(callee)
         trunk = self.trunk_for(to_uri)
         credentials = self._credentials(to_uri.host, chosen, trunk)
-        from_uri = self._from_uri(option, trunk, credentials, to_uri, local_host)
+        caller, display = split_caller(option.caller or (trunk.caller if trunk is not None else ""))
+        display = display or next((name for host, name in self.display_names if _is_under(to_uri.host, host)), "")
+        from_uri = self._from_uri(caller, credentials, to_uri, local_host)
         if trunk is not None:
             to_uri = _numbered(to_uri, trunk)
             from_uri = _numbered(from_uri, trunk)
@@ -90,6 +97,7 @@ class DialPlan:
             to_uri=str(to_uri),
             from_uri=str(from_uri),
             sdp=None,
+            from_display=display,
             headers=(*general, *chosen.headers.items()),
             credentials=credentials,
             ring_timeout_s=float(option.handshake_timeout or 60),
@@ -122,10 +130,7 @@ class DialPlan:
         realms = trunk.realms if trunk is not None else ()
         return tuple(entry for one in found for entry in with_realms(one, host, realms))
 
-    def _from_uri(
-        self, option: CallOption, trunk: TrunkPolicy | None, credentials: Sequence[sip.Credentials], callee: Uri, local_host: str
-    ) -> Uri:
-        caller = option.caller or (trunk.caller if trunk is not None else "")
+    def _from_uri(self, caller: str, credentials: Sequence[sip.Credentials], callee: Uri, local_host: str) -> Uri:
         if caller.startswith(("sip:", "sips:", "tel:")) or "@" in caller:
             text = caller if ":" in caller.partition("@")[0] else f"sip:{caller}"
         else:
@@ -165,6 +170,22 @@ def with_realms(credentials: sip.Credentials, host: str, realms: Sequence[str] =
     others = tuple(replace(credentials, realm=realm) for realm in realms if realm != credentials.realm)
     is_host = _is_under(host, credentials.realm) or _is_under(credentials.realm, host)
     return (credentials, *others, *((replace(credentials, realm=None),) if is_host else ()))
+
+
+def split_caller(text: str) -> tuple[str, str]:
+    """The caller's address or number, and the display name before it: `"Harbour Bakery" <sip:+15550100@example.com>`.
+
+    Raises ActiveCallError.
+    """
+    name, bracket, rest = text.rpartition("<")
+    if not bracket:
+        return text, ""
+    scheme = "" if ":" in rest else "sip:"  # a number alone
+    try:
+        named = parse_name_addr(f"{name}<{scheme}{rest}")
+    except ParseError as error:
+        raise ActiveCallError(f"caller: {error}") from error
+    return named.uri_text.removeprefix(scheme), named.display or ""
 
 
 def _numbered(uri: Uri, trunk: TrunkPolicy) -> Uri:

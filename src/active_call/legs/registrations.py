@@ -40,6 +40,7 @@ class Account:
     proxy: str | None = None
     registers: bool = True
     """False: the credentials serve outbound calls only."""
+    display_name: str = ""
 
     @property
     def host(self) -> str:
@@ -109,6 +110,7 @@ def _spec_of(account: Account, local_host: str) -> sip.RegistrationSpec:
         aor_uri=f"sip:{account.username}@{host}",
         credentials=with_realms(account.credentials, account.host),
         expires_s=account.expires_s,
+        display=account.display_name,
         proxy=account.proxy,
         local_host=local_host,
     )

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from active_call.base.errors import LimitReached, ParseError
 from active_call.base.world import World
 from active_call.contract.options import CallOption
-from active_call.legs.dialling import DialPlan, Invitation
+from active_call.legs.dialling import DialPlan, Invitation, split_caller
 from active_call.legs.identity import caller_of, plain_uri
 from active_call.legs.refusals import Refusals
 from active_call.legs.sip_leg import SipLeg, warning_header
@@ -157,8 +157,8 @@ class SipGateway:
         plan = self.settings.dial_plan
         uri = plan.callee_uri(option.callee or "")
         trunk = plan.trunk_for(uri)
+        caller, _ = split_caller(option.caller or (trunk.caller if trunk is not None else ""))
         turn = None if trunk is None else self._take_turn(trunk)
-        caller = option.caller or (trunk.caller if trunk is not None else "")
         return SipLeg(self, self._sound(self.own_address_for(uri.host), trunk), caller=caller, callee=str(uri), trunk=trunk, turn=turn)
 
     def way_out(self, trunk: str) -> str:

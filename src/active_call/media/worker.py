@@ -39,7 +39,11 @@ from active_call.media.outbox import Outbox
 from active_call.media.ports import PortPool
 
 POLL_S: Final = 0.010
-"""Waking up is dear, and datagrams carry the kernel's time of their arrival: one look between two ticks is enough."""
+"""Datagrams carry the kernel's time of their arrival: one look at the sockets between two ticks is enough."""
+LOOK_S: Final = 0.0025
+"""How often orders are looked for: a call that is being answered waits for its stream. To be woken by each of them would be dear, as the
+sound of all calls comes in orders too.
+"""
 IDLE_S: Final = 1.0
 MAX_PASSES: Final = 8
 """Datagrams taken from one socket in one go: a flood on one port must not hold up the tick."""
@@ -92,6 +96,8 @@ class ControlLink:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._reader = OrderReader()
+        self._arrivals = select.poll()
+        self._arrivals.register(sock, select.POLLIN)
         self.outbox = Outbox()
         self.is_lost = False
 
@@ -100,6 +106,10 @@ class ControlLink:
 
     def emit_audio(self, report: Link) -> None:
         self.outbox.put_audio(frame(report))
+
+    def has_orders(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self._arrivals.poll(0))
 
     def read(self, engine: Engine, now: float) -> None:
         """Take one portion of orders and apply them."""
@@ -156,7 +166,7 @@ class Worker:
         self._readiness.watch(sock.fileno(), lambda now, _: self._link.read(self._engine, now))
         self._grid = Grid(time.monotonic())
         self._load = self._new_meter()
-        self._collected_at = time.monotonic()
+        self._collected_at = self._poll_at = time.monotonic()
         self._capacity = capacity
 
     @staticmethod
@@ -190,16 +200,22 @@ class Worker:
     def _run_until_tick(self) -> None:
         wait_s = self._grid.due_at - time.monotonic()
         if wait_s > 0:
-            time.sleep(min(wait_s, POLL_S))
-        if time.monotonic() >= self._grid.due_at:
+            time.sleep(min(wait_s, LOOK_S))
+        now = time.monotonic()
+        if now >= self._grid.due_at:
             self._run_tick()
-        else:
-            self._readiness.take_in()
+            return
+        if now >= self._poll_at or self._link.has_orders():
+            self._readiness.take_in()  # what came before the order comes first
+            self._link.flush()
+            self._poll_at = now + POLL_S
 
     def _run_tick(self) -> None:
         index, late_s, skipped = self._grid.begin(time.monotonic())
         self._load.note_tick(late_s, skipped)
-        self._link.read(self._engine, time.monotonic())
+        now = time.monotonic()
+        self._poll_at = now + POLL_S
+        self._link.read(self._engine, now)
         self._engine.run_send(index)
         self._readiness.take_in()
         self._engine.run_hear(time.monotonic())

@@ -110,6 +110,7 @@ def dial_plan(config: Config) -> DialPlan:
         rewrites=tuple(Rewrite.of(entry.match, entry.rewrite) for entry in config.rewrites),
         rules=tuple(header_rule(rule) for rule in config.trunk_rules),
         accounts=tuple((account.host, account.credentials) for account in accounts(config)),
+        display_names=tuple((account.host, account.display_name) for account in accounts(config) if account.display_name),
         enable_srtp=config.enable_srtp,
     )
 
@@ -155,6 +156,7 @@ def accounts(config: Config) -> tuple[Account, ...]:
             expires_s=account.expires,
             proxy=account.proxy,
             registers=registers(account),
+            display_name=account.display_name,
         )
         for account in config.registrations
     )

@@ -148,6 +148,8 @@ class RegistrationSpec:
     """The address of record that calls are made to; From and To."""
     credentials: tuple[Credentials, ...] = ()
     expires_s: int = 3600
+    display: str = ""
+    """The display name in From."""
     contact_user: str | None = None
     """The user part of our Contact; None: that of the address of record."""
     headers: HeaderList = ()

@@ -1,7 +1,7 @@
 """One registration: a contact of ours bound to an address of record at a registrar, kept until it is closed (RFC 3261 §10.2).
 
     register ──> REGISTER ──2xx──> registered ──at 50-90% of what was granted, or its connection is lost──> REGISTER
-                    ├──2xx that shows us elsewhere than our Contact says──> REGISTER
+                    ├──2xx that shows us elsewhere than our Contact says──> REGISTER, and the binding of before is taken back
                     ├──401, 407──> again with credentials
                     ├──423───────> again with the registrar's Min-Expires
                     └──else──────> failed ──back-off──> REGISTER
@@ -14,10 +14,12 @@ doubles and is jittered so that many endpoints do not come back at once (RFC 562
 
 from __future__ import annotations
 
+import contextlib
+
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.client_transaction import Origin
 from active_call.sip.core import Core, add_body
-from active_call.sip.events import Flow, RegistrationChanged, RegistrationHandle, RegistrationSpec, RegistrationState
+from active_call.sip.events import Flow, RegistrationChanged, RegistrationHandle, RegistrationSpec, RegistrationState, Target
 from active_call.sip.grammar import LWS
 from active_call.sip.headers import NameAddr, format_name_addr, parse_name_addr
 from active_call.sip.message import Request, Response
@@ -58,6 +60,7 @@ class Registration:
         self._timer: Timer | None = None
         self._n_failures = 0
         self._bound_until = 0.0
+        self._bound_contact = ""
         self._hop: Flow | None = None
         self._n_moves = 0
         self._is_busy = False
@@ -108,23 +111,37 @@ class Registration:
         self._is_busy = True
 
     def _make(self) -> Attempt:
+        request, target = self._new_request()
+        expires_s = 0 if self._has_left else self._asked_s
+        add_body(request, (("Expires", str(expires_s)), ("Allow", self._core.allow), *self._spec.headers))
+        self._request = request
+        return request, target, Origin(self._contact_user, None, self._spec.local_host)
+
+    def _take_back(self, contact: str, now: float) -> None:
+        """We have moved: nobody is to look for us at our old address until its binding expires. What becomes of that does not matter."""
+
+        def make() -> Attempt:
+            request, target = self._new_request()
+            add_body(request, (("Contact", contact), ("Expires", "0"), *self._spec.headers))
+            return request, target, Origin(None, None, self._spec.local_host)
+
+        with contextlib.suppress(LocalProtocolError):
+            OutgoingRequest(self._core, make, self._spec.credentials, lambda *_: None).send(now)
+
+    def _new_request(self) -> tuple[Request, Target]:
         spec = self._spec
         self._cseq += 1
-        request, target = outside(
+        return outside(
             self._core,
             "REGISTER",
             spec.registrar_uri,
-            from_value=format_name_addr(spec.aor_uri, parameters={"tag": self._tag}),
+            from_value=format_name_addr(spec.aor_uri, display=spec.display, parameters={"tag": self._tag}),
             to_uri=spec.aor_uri,
             call_id=self._call_id,
             cseq=self._cseq,
             proxy=spec.proxy,
             transport=spec.transport,
         )
-        expires_s = 0 if self._has_left else self._asked_s
-        add_body(request, (("Expires", str(expires_s)), ("Allow", self._core.allow), *spec.headers))
-        self._request = request
-        return request, target, Origin(self._contact_user, None, spec.local_host)
 
     @property
     def _contact_user(self) -> str:
@@ -169,9 +186,13 @@ class Registration:
         self._n_failures = 0
         self._flow = self._hop = flow
         self._registrar = flow.remote.host if flow is not None else None
+        bound, was_bound = self._bound_contact, now < self._bound_until
+        self._bound_contact = "" if self._request is None else self._request.headers.get("Contact") or ""
         self._bound_until = now + granted_s
         if self._is_closing:
             return
+        if was_bound and self._is_still_bound(bound, response):
+            self._take_back(bound, now)
         if self._is_seen_elsewhere() and self._n_moves < _MAX_MOVES:
             self._n_moves += 1
             self._set_timer(now)
@@ -245,6 +266,15 @@ class Registration:
         if own is not None:
             return own
         return general if general is not None else self._asked_s
+
+    def _is_still_bound(self, contact: str, response: Response) -> bool:
+        """Whether the registrar lists our `contact` of before beside that of now. One that rewrites contacts takes both for the same, and
+        would forget us.
+        """
+        with contextlib.suppress(ParseError):
+            before, now = _place(parse_name_addr(contact).uri), _place(parse_name_addr(self._bound_contact).uri)
+            return before != now and before in {_place(listed.uri) for listed in _contacts_of(response)}
+        return False
 
     def _is_ours(self, contact: NameAddr) -> bool:
         sent = None if self._request is None else self._request.headers.get("Contact")
