@@ -41,7 +41,7 @@ class Leg(Protocol):
         ...
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
-        """Where events go from now on. Called once, before anything else."""
+        """Where events go from now on; before anything else, and again when the leg changes hands."""
         ...
 
     @property

@@ -67,7 +67,7 @@ class Holding:
         is_held = agreement is not None and agreement.on_hold
         if is_held != self._is_held:
             self._is_held = is_held
-            self._tell(LegHeld(is_held, is_silent=agreement is not None and not agreement.receive))
+            self._tell(LegHeld(is_held, is_silent=is_held and agreement is not None and not agreement.receive))
 
     def _go_on(self, code: int) -> None:
         """Tell what is true now, or carry out a wish that has come meanwhile."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -37,11 +38,14 @@ from active_call.media.client import MediaStream, StreamLost
 from active_call.media.link import Report
 from active_call.sdp.negotiation import Direction, NegotiationError, SrtpPolicy
 from active_call.sip import events as sip
+from active_call.sip.headers import Headers
 from active_call.sip.message import Request, Response
 
 if TYPE_CHECKING:
     from active_call.legs.sip import SipGateway
     from active_call.legs.trunks import TrunkPolicy, Turn
+
+log = logging.getLogger("active_call.sip")
 
 RETRY_AFTER_S = 5
 """What a caller is told who finds us full: calls end all the time."""
@@ -75,10 +79,11 @@ class SipLeg:
         self._srtp = False
         self._answered = False
         self._rung = False
+        self._last_ringing: LegRinging | None = None
         self._ready = False
         self._is_early = False
         self._ended = False
-        self._holding = Holding(sound, self._send_offer, lambda event: self._sink(event))
+        self._holding = Holding(sound, self._send_offer, self._tell)
         self._refer_token: sip.TransactionToken | None = None
         self._our_requests: dict[sip.TransactionToken, str] = {}
         self._transfer_request: sip.TransactionToken | None = None
@@ -131,17 +136,19 @@ class SipLeg:
         self._rung = True
         self._is_early = self._is_early or answer is not None
         self._gateway.run(lambda endpoint, now: endpoint.ring(self._call, now, sdp=answer))
-        self._sink(LegRinging(early_media=answer is not None, code=180 if answer is None else 183))
+        self._tell(LegRinging(early_media=answer is not None, code=180 if answer is None else 183))
 
     @property
     def _may_ring(self) -> bool:
-        return self.handle_name is not None and not (self._answered or self._ended)
+        return self._incoming is not None and not (self._answered or self._ended)
 
     async def _answer_early(self) -> bytes | None:
         """The answer that opens the sound before the call is taken; None where the invitation does not allow it."""
         if self._incoming is None or self._incoming.sdp is None:
             return None  # our own offer in a 183 would need PRACK
         await self.open_media()
+        if self._is_early or not self._may_ring:
+            return None  # overtaken meanwhile
         try:
             return self._sound.answer(self._incoming.sdp)
         except (NegotiationError, ParseError):
@@ -151,6 +158,8 @@ class SipLeg:
         if self._incoming is None or self._ended:
             raise LocalProtocolError("the call is over already" if self._ended else "only an inbound call can be accepted")
         await self.open_media()
+        if self._answered or self._ended:
+            raise LocalProtocolError("the call is answered or over already")
         try:
             offers_srtp = self._offers_srtp(option, self._incoming.flow.transport)
             answer = self._sound.answer(self._incoming.sdp) if self._incoming.sdp else self._sound.offer(srtp=offers_srtp)
@@ -161,7 +170,7 @@ class SipLeg:
         headers = tuple((option.sip.headers if option.sip else {}).items())
         self._gateway.run(lambda endpoint, now: endpoint.answer(self._call, answer, now, headers=headers))
         self._answered = True
-        self._sink(LegAnswered(_text(answer)))
+        self._tell(LegAnswered(_text(answer)))
         await asyncio.sleep(READY_WITHOUT_ACK_S)
         self._become_ready()
 
@@ -175,6 +184,8 @@ class SipLeg:
         return policy is SrtpPolicy.REQUIRED or (policy is SrtpPolicy.PREFERRED and transport in ("tls", "wss"))
 
     async def dial(self, option: CallOption, *, call_id: str = "") -> None:
+        if self._incoming is not None:
+            raise LocalProtocolError("only an outbound call can be placed")
         stream = await self.open_media()
         assert stream.port  # noqa: S101
         invitation = await self._gateway.invitation(self, option)
@@ -182,6 +193,8 @@ class SipLeg:
             await asyncio.sleep(self._turn.wait_s())
         if self._ended:
             raise LocalProtocolError("the call was ended before it was placed")
+        if self.handle_name is not None:
+            raise LocalProtocolError("the call is placed already")
         self._plain_instead = invitation.invite if invitation.may_fall_back else None
         self._sound.start_over(invitation.takes)
         self._invite(replace(invitation.invite, call_id=call_id or None), srtp=invitation.srtp)
@@ -215,11 +228,15 @@ class SipLeg:
     def _refuse(self, code: int, reason: str, *, cause: str, warning: str = "") -> None:
         if self._ended:
             return
-        self._why_ended = ("system", cause, warning or reason)
         headers: tuple[tuple[str, str], ...] = (warning_header(warning),) if warning else ()
         if code == 503:
             headers += (("Retry-After", str(RETRY_AFTER_S)),)
-        self._gateway.run(lambda endpoint, now: endpoint.reject(self._call, code, reason, now, headers=headers))
+        before, self._why_ended = self._why_ended, ("system", cause, warning or reason)
+        try:
+            self._gateway.run(lambda endpoint, now: endpoint.reject(self._call, code, reason, now, headers=headers))
+        except LocalProtocolError:
+            self._why_ended = before
+            raise
 
     def hang_up(self, *, headers: Mapping[str, str], by: str, cause: str, reason: str) -> None:
         if self._ended:
@@ -228,6 +245,7 @@ class SipLeg:
         if self.handle_name is None:
             self._end(LegEnded(by=by, cause=cause, reason=reason))
             return
+        headers = _well_formed(headers)
         is_refusal = self._incoming is not None and not self._answered
         own = tuple(headers.items()) if is_refusal else with_reason(headers, cause)
         self._gateway.run(lambda endpoint, now: endpoint.hang_up(self._call, now, headers=own))
@@ -296,9 +314,7 @@ class SipLeg:
             case sip.CallAnswered(response=response, sdp=sdp):
                 self._answered_by_peer(response, sdp)
             case sip.CallConfirmed(sdp=sdp):
-                if sdp is not None:
-                    self._agree(sdp)
-                self._become_ready()
+                self._confirmed(sdp)
             case sip.OfferReceived(sdp=sdp):
                 self._offered(sdp)
             case sip.OfferAnswered(code=code, sdp=sdp):
@@ -307,7 +323,7 @@ class SipLeg:
             case sip.TransferRequested(token=token, refer_to=refer_to, referred_by=referred_by):
                 self._request_transfer(token, refer_to, referred_by)
             case sip.TransferProgress(code=code, reason=reason, final=final):
-                self._sink(LegTransferProgress(code, reason, final))
+                self._tell(LegTransferProgress(code, reason, final))
             case sip.RequestCompleted():
                 self._completed(event)
             case sip.RequestReceived(token=token, request=request):
@@ -323,7 +339,7 @@ class SipLeg:
             self._gateway.run(lambda endpoint, now: endpoint.respond(token, 491, "Request Pending", now))
             return
         self._transfer_request = token
-        self._sink(LegTransferRequested(refer_to, referred_by))
+        self._tell(LegTransferRequested(refer_to, referred_by))
 
     def _completed(self, event: sip.RequestCompleted) -> None:
         """A request of ours has its final response; one that the end of the call has cut off has none, and nothing is told."""
@@ -332,14 +348,24 @@ class SipLeg:
         if event.code < 300 or is_cut_off:
             return
         if event.token == self._refer_token:
-            self._sink(LegTransferProgress(event.code, event.reason, final=True, refused=True))
+            self._tell(LegTransferProgress(event.code, event.reason, final=True, refused=True))
         elif method:
-            self._sink(LegRequestRefused(method, event.code, event.reason))
+            self._tell(LegRequestRefused(method, event.code, event.reason))
 
     def _progress(self, response: Response, sdp: bytes | None) -> None:
         if response.code in (180, 181, 182, 183):
             early = sdp is not None and self._agree(sdp)
-            self._sink(LegRinging(early_media=early, code=response.code))
+            ringing = LegRinging(early_media=early, code=response.code)
+            if ringing != self._last_ringing:  # some repeat it every minute
+                self._last_ringing = ringing
+                self._tell(ringing)
+
+    def _confirmed(self, sdp: bytes | None) -> None:
+        """The ACK has come; with the answer, where the offer was ours."""
+        if sdp is None and self._sound.agreement is None:
+            self.hang_up(headers={}, by="system", cause="no_media", reason="the ACK has no session description")
+        elif sdp is None or self._agree(sdp):
+            self._become_ready()
 
     def _answered_by_peer(self, response: Response, sdp: bytes | None) -> None:
         self.headers = header_map(response)
@@ -350,7 +376,7 @@ class SipLeg:
         if sdp is not None and not self._agree(sdp):
             return
         self._answered = True
-        self._sink(LegAnswered(_text(sdp)))
+        self._tell(LegAnswered(_text(sdp)))
         self._become_ready()
 
     def _agree(self, answer: bytes) -> bool:
@@ -363,9 +389,10 @@ class SipLeg:
         return True
 
     def _become_ready(self) -> None:
-        if not self._ready and not self._ended:
+        is_going = self._ended or self._why_ended is not None
+        if not self._ready and not is_going and self._sound.agreement is not None:
             self._ready = True
-            self._sink(LegReady())
+            self._tell(LegReady())
 
     def _offered(self, sdp: bytes | None) -> None:
         """A re-INVITE or UPDATE: answered within the call's sound; a hold is told."""
@@ -389,9 +416,9 @@ class SipLeg:
         if request.method == "INFO":
             digit = read_digit(content_type, body)
             if digit:
-                self._sink(LegDigit(digit))
+                self._tell(LegDigit(digit))
         elif request.method == "MESSAGE":
-            self._sink(LegMessage(body, content_type or "text/plain"))
+            self._tell(LegMessage(body, content_type or "text/plain"))
         self._gateway.run(lambda endpoint, now: endpoint.respond(token, 200, "OK", now))
 
     def _ended_by_endpoint(self, event: sip.CallEnded) -> None:
@@ -399,15 +426,21 @@ class SipLeg:
         by, cause, reason = self._why_ended or (peer if event.cause in PEER_CAUSES else "system", event.cause, event.reason)
         told, q850 = told_reason(event.message)
         headers = header_map(event.message) if event.message is not None else {}
-        self._end(LegEnded(by=by, cause=cause, code=event.code, reason=reason or told, headers=headers, q850=q850))
+        code = event.code if event.code is None or event.code >= 300 else None  # a 2xx that has crossed our CANCEL ends nothing
+        self._end(LegEnded(by=by, cause=cause, code=code, reason=reason or told, headers=headers, q850=q850))
 
     def _end(self, event: LegEnded) -> None:
         if not self._ended:
-            self._ended = True
             if self._turn is not None:
                 self._turn.settle()
             if self.handle_name is not None:
                 self._gateway.forget(self.handle_name)
+            self._ended = True
+            self._sink(event)
+
+    def _tell(self, event: LegEvent) -> None:
+        """Nothing but reports of the stream follows the end."""
+        if not self._ended:
             self._sink(event)
 
     def _report(self, report: Report | StreamLost) -> None:
@@ -420,6 +453,18 @@ PEER_CAUSES = frozenset({"remote_bye", "cancelled", "rejected"})
 def _allowed_by(message: Request | Response) -> frozenset[str]:
     """The methods that the sender takes; empty where it does not say."""
     return frozenset(method.strip().upper() for method in message.headers.split("Allow"))
+
+
+def _well_formed(headers: Mapping[str, str]) -> dict[str, str]:
+    """Without those that would break the message: a call is to end whatever it is to end with."""
+    kept = {}
+    for name, value in headers.items():
+        try:
+            Headers(((name, value),))
+            kept[name] = value
+        except LocalProtocolError as error:
+            log.warning("header of a hangup left out", extra={"why": str(error)})
+    return kept
 
 
 def _transfer_uri(target: str) -> str:

@@ -5,9 +5,11 @@ Descriptions of the peer enter, descriptions of ours leave, and the stream is se
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from active_call.base.errors import MediaError
 from active_call.base.world import Randomness
 from active_call.codec import table as codecs
 from active_call.media.client import MediaPool, MediaStream, StreamLost
@@ -62,13 +64,24 @@ class LegMedia:
         self.direction: Direction = "sendrecv"
         """What is agreed on; our answers grant no more."""
         self.stream: MediaStream | None = None
+        self._opening = asyncio.Lock()
+        self._is_closed = False
         self.agreement: Agreement | None = None
 
     async def open(self, on_report: Callable[[Report | StreamLost], None], near: MediaStream | None = None) -> MediaStream:
-        """Reserve a stream and its port. Raises MediaError."""
-        if self.stream is None:
-            self.stream = await self._pool.open_stream(on_report, bind_ip=self._bind_ip, near=near)
-        return self.stream
+        """Reserve a stream and its port, once. Raises MediaError; also when `close` has come first, and then nothing stays open."""
+        async with self._opening:
+            if self.stream is None and not self._is_closed:
+                self._keep(await self._pool.open_stream(on_report, bind_ip=self._bind_ip, near=near))
+            if self.stream is None or self._is_closed:
+                raise MediaError("the leg has been released")
+            return self.stream
+
+    def _keep(self, stream: MediaStream) -> None:
+        if self._is_closed:
+            stream.discard()
+        else:
+            self.stream = stream
 
     @property
     def _bind_ip(self) -> str:
@@ -147,7 +160,8 @@ class LegMedia:
         self._apply(agreement)
 
     async def close(self) -> dict[str, float]:
-        """Free the stream; gives what crossed the wire."""
+        """Free the stream, for good; gives what crossed the wire."""
+        self._is_closed = True
         if self.stream is None:
             return {}
         closed = await self.stream.close()
