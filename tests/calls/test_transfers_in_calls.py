@@ -471,7 +471,7 @@ def test_target_of_a_call_that_we_placed_uses_its_credentials_at_the_same_host(v
 def test_attended_transfer_asks_the_caller_to_take_our_place(virtually: Any) -> None:
     async def story() -> None:
         house = House()
-        desk = FakeLeg(call_id="desk-call", attended_target="sip:desk@10.0.0.1?Replaces=desk-call")
+        desk = FakeLeg(call_id="desk-call", contact="sip:desk@10.0.0.1")
         async with a_call(PLAYBOOK, house=house) as call, a_call(PLAYBOOK, house=house, leg=desk, session_id="s.desk") as other:
             await greeted(call)
             await greeted(other)
@@ -488,7 +488,7 @@ def test_attended_transfer_asks_the_caller_to_take_our_place(virtually: Any) -> 
 def test_attended_transfer_that_the_peer_refuses_bridges_the_two_calls(virtually: Any) -> None:
     async def story() -> None:
         house = House()
-        desk = FakeLeg(attended_target="sip:desk@10.0.0.1?Replaces=x")
+        desk = FakeLeg(contact="sip:desk@10.0.0.1")
         async with a_call(PLAYBOOK, house=house) as call, a_call(PLAYBOOK, house=house, leg=desk, session_id="s.desk") as other:
             await greeted(call)
             await greeted(other)
