@@ -334,6 +334,7 @@ class Engine:
         self._slots.remove(stream)
         leg, control = stream.leg, stream.control
         if leg is not None and control is not None:
+            leg.receive_last(now, self._world.clock.utc_now().timestamp())
             control.send_goodbye(self._sent(stream), now)
             self._watch.unwatch(leg.rtp_socket.fileno())
             self._watch.unwatch(leg.rtcp_socket.fileno())

@@ -9,6 +9,7 @@ The order of the gates: authentic (when secured), an RTP header, an agreed paylo
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -33,6 +34,7 @@ from active_call.rtp.stream import ReceiveStream
 CLOCK_HZ: Final = 8000
 TICK_S: Final = FRAME_MS / 1000
 DATAGRAM_BYTES: Final = 2048
+MAX_LAST_DATAGRAMS: Final = 8
 COMFORT_NOISE: Final = 13
 """RFC 3551 section 6; never sound to us, whatever was agreed."""
 OLD_KEY_S: Final = 2.0
@@ -184,6 +186,13 @@ class Leg:
         if srtp_in is not self.srtp_in and self.srtp_in is not None:
             self._old_srtp_in, self._old_until = self.srtp_in, now + OLD_KEY_S
         self.srtp_out, self.srtp_in = srtp_out, srtp_in
+
+    def receive_last(self, now: float, unix_now: float) -> None:
+        """Take what waits in the socket, as far as it is not a flood: the stream is about to be closed, and it is all to be counted."""
+        with contextlib.suppress(OSError):
+            for _ in range(MAX_LAST_DATAGRAMS):
+                self.rtp_socket.recv(1, socket.MSG_PEEK)  # raises when there is nothing
+                self.receive_rtp(now, unix_now)
 
     def receive_rtp(self, now: float, unix_now: float) -> None:
         """Take one datagram from the socket, if there is one. Its arrival is the kernel's; `unix_now` is `now` on the kernel's clock."""

@@ -40,6 +40,8 @@ from active_call.media.ports import PortPool
 
 POLL_S: Final = 0.010
 """Datagrams carry the kernel's time of their arrival: one look at the sockets between two ticks is enough."""
+POLL_SLACK_S: Final = 0.005
+"""Nearer to the next tick, which looks itself, datagrams wait for it: to take in those of all streams takes milliseconds."""
 LOOK_S: Final = 0.0025
 """How often orders are looked for: a call that is being answered waits for its stream. To be woken by each of them would be dear, as the
 sound of all calls comes in orders too.
@@ -205,10 +207,12 @@ class Worker:
         if now >= self._grid.due_at:
             self._run_tick()
             return
-        if now >= self._poll_at or self._link.has_orders():
-            self._readiness.take_in()  # what came before the order comes first
-            self._link.flush()
+        if now >= self._poll_at and self._grid.due_at - now > POLL_SLACK_S:
+            self._readiness.take_in()
             self._poll_at = now + POLL_S
+        elif self._link.has_orders():
+            self._link.read(self._engine, now)
+        self._link.flush()
 
     def _run_tick(self) -> None:
         index, late_s, skipped = self._grid.begin(time.monotonic())
