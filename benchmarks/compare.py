@@ -188,7 +188,7 @@ async def _finish(
     seen = await callers.ask({"from": from_at, "until": until})
     lists = [np.array(one, np.float64).reshape(-1, 2) for one in seen["arrivals"] if one]
     late = spread(np.concatenate([judge(one) for one in lists]) if lists else np.zeros(0))
-    unheard = ended["sent"] - did["received"] - HELD[way] * calls
+    unheard = max(0, ended["sent"] - did["received"] - HELD[way] * calls)  # fewer than usual may be under way at the end
     lost = unheard + seen.get("lost_connections", 0) * n_packets(seconds)
     return Figures(way, calls, share * 1000 / calls, share * 100, late, lost, did["rss_mb"], did["speech"], ended["late_ms"])
 
