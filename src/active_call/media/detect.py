@@ -1,8 +1,8 @@
 """When somebody speaks: the voice detector's probabilities turned into beginnings and ends of speech, for all streams at once.
 
-16 kHz frames with their slots and arrival times enter, Detections leave. It knows no calls and no clock. RFCs: none.
+Frames of 8 or 16 kHz with their slots and arrival times enter, Detections leave. It knows no calls and no clock. RFCs: none.
 
-Theory. Each slot gathers frames of 320 samples into chunks of 512 and evaluates all chunks that are ready in one batch. A slot's states:
+Theory. Each slot gathers frames of 20 ms into chunks of 32 ms and evaluates all chunks that are ready in one batch. A slot's states:
 
 | state    | a chunk with                  | leads to                                                                         |
 |----------|-------------------------------|----------------------------------------------------------------------------------|
@@ -24,17 +24,21 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from active_call.media.silero import CHUNK, CONTEXT, WINDOW, SileroBatch
+from active_call.media.silero import CHUNK_MS, SileroBatch
 
 __all__ = ["Detection", "SileroBatch", "SpeechDetector", "energy_voiced"]
 
-FRAME: Final = 320
-_UNIT: Final = 64
+_SAMPLES_PER_MS: Final = 16
+"""Places are told in samples of 16 kHz, whatever is looked at."""
+CHUNK: Final = CHUNK_MS * _SAMPLES_PER_MS
+FRAME: Final = 20 * _SAMPLES_PER_MS
+_UNIT_MS: Final = 4
 """Frames, chunks and context are multiples of it: moving whole units is a plain copy."""
-_FRAME_UNITS: Final = FRAME // _UNIT
-_CHUNK_UNITS: Final = CHUNK // _UNIT
-_CONTEXT_UNITS: Final = CONTEXT // _UNIT
-_BUFFER_UNITS: Final = _CONTEXT_UNITS + _CHUNK_UNITS + _FRAME_UNITS
+_FRAME_UNITS: Final = 20 // _UNIT_MS
+_CHUNK_UNITS: Final = CHUNK_MS // _UNIT_MS
+_CONTEXT_UNITS: Final = 1
+_WINDOW_UNITS: Final = _CONTEXT_UNITS + _CHUNK_UNITS
+_BUFFER_UNITS: Final = _WINDOW_UNITS + _FRAME_UNITS
 _MEMORY: Final = 8
 """Packets whose arrival and energy are remembered: those of two chunks, and those that have come since."""
 _WIDEST: Final = 5
@@ -79,11 +83,13 @@ def energy_voiced(frames: NDArray[np.int16]) -> NDArray[np.bool_]:
 
 
 class SpeechDetector:
-    """Speech detection for `n_slots` streams. A slot must be `reset` before its first frame."""
+    """Speech detection for `n_slots` streams with sound of `rate_hz`. A slot must be `reset` before its first frame."""
 
-    def __init__(self, n_slots: int) -> None:
-        self._network = SileroBatch(n_slots)
-        self._buffer = np.zeros((n_slots, _BUFFER_UNITS, _UNIT), np.float32)
+    def __init__(self, n_slots: int, rate_hz: int = 16_000) -> None:
+        self.rate_hz = rate_hz
+        self._network = SileroBatch(n_slots, rate_hz)
+        self._unit = _UNIT_MS * rate_hz // 1000
+        self._buffer = np.zeros((n_slots, _BUFFER_UNITS, self._unit), np.float32)
         """Context, then the samples that wait."""
         self._taken = np.empty_like(self._buffer)
         self._units = np.full(n_slots, _CONTEXT_UNITS, np.intp)
@@ -132,7 +138,7 @@ class SpeechDetector:
         return bool(self._state[slot] == _SPEAKING)
 
     def push(self, frames: NDArray[np.float32], slots: Slots, arrivals: NDArray[np.float64]) -> list[Detection]:
-        """Take one frame for each of `slots` (k,): `frames` (k, 320) float32 in [-1, 1), `arrivals` (k,) seconds. `slots` must not repeat.
+        """Take one frame of 20 ms for each of `slots` (k,), which must not repeat: float32 in [-1, 1), `arrivals` (k,) in seconds.
 
         A frame that is missing must be given as silence, with the time of its tick, so that samples count time.
         """
@@ -146,7 +152,7 @@ class SpeechDetector:
 
     def _store(self, frames: NDArray[np.float32], slots: Slots, arrivals: NDArray[np.float64]) -> None:
         units = self._units[slots]
-        self._buffer[slots[:, None], units[:, None] + np.arange(_FRAME_UNITS)] = frames.reshape(-1, _FRAME_UNITS, _UNIT)
+        self._buffer[slots[:, None], units[:, None] + np.arange(_FRAME_UNITS)] = frames.reshape(-1, _FRAME_UNITS, self._unit)
         self._units[slots] = units + _FRAME_UNITS
         place = self._frames[slots] % _MEMORY
         self._arrivals[slots, place] = arrivals
@@ -154,11 +160,11 @@ class SpeechDetector:
         self._frames[slots] += 1
 
     def _take_windows(self, ready: Slots) -> NDArray[np.float32]:
-        """Take one chunk with its context from each slot: (k, 576), valid until the next call."""
+        """Take one chunk with its context from each slot: (k, window), valid until the next call."""
         taken = self._buffer.take(ready, axis=0, out=self._taken[: len(ready)], mode="clip")
         self._buffer[ready, : _BUFFER_UNITS - _CHUNK_UNITS] = taken[:, _CHUNK_UNITS:]
         self._units[ready] -= _CHUNK_UNITS
-        return taken.reshape(-1, _BUFFER_UNITS * _UNIT)[:, :WINDOW]
+        return taken.reshape(-1, _BUFFER_UNITS * self._unit)[:, : _WINDOW_UNITS * self._unit]
 
     # -- the state machine -----------------------------------------------------------------------------------------------------------------
 

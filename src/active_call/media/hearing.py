@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from active_call.base.pcm import FRAME_MS, LISTEN_RATE_HZ
 from active_call.codec import g711
 from active_call.codec.conceal import Concealer
-from active_call.codec.resample import Upsampler8to16
+from active_call.codec.resample import Downsampler16to8, Upsampler8to16
 from active_call.codec.table import PCMA
 from active_call.media.attention import Attention
 from active_call.media.batch import FRAME_SAMPLES, Slots
@@ -36,6 +36,7 @@ BULK_TICKS: Final = 5
 
 _FRAME_S: Final = FRAME_MS / 1000
 _FULL_SCALE: Final = np.float32(32768)
+_NARROW_RATE_HZ: Final = 8000
 
 
 class _Single:
@@ -87,6 +88,8 @@ class Hearing:
         """Digits and tones in the sound."""
         self._upsampler = Upsampler8to16(capacity)
         self._detector = SpeechDetector(capacity)
+        self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ)
+        self._downsampler = Downsampler16to8(capacity)
         self._n_heard: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._detect_from: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._bulk: NDArray[np.int16] = np.zeros((capacity, BULK_TICKS, WIDE_SAMPLES), np.int16)
@@ -99,7 +102,9 @@ class Hearing:
         self._unheard: list[Leg] = []
         self._slots: Slots = np.zeros(0, np.intp)
         self._started: Slots = np.zeros(0, np.intp)
-        self._detecting: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._judged_wide: Slots = np.zeros(0, np.intp)
+        self._judged_narrow: Slots = np.zeros(0, np.intp)
+        """Rows in which speech is to be detected, at either rate."""
         self._forwarding: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._row_of: dict[int, int] = {}
         self._narrow: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
@@ -114,9 +119,12 @@ class Hearing:
         for _ in range(2):
             wide = self._upsampler.process(np.zeros((len(slots), FRAME_SAMPLES), np.int16), slots)
             self._detector.push(wide, slots, np.zeros(len(slots)))
+            self._narrow_detector.push(self._downsampler.process(wide, slots), slots, np.zeros(len(slots)))
         for slot in slots.tolist():
             self._upsampler.reset(slot)
+            self._downsampler.reset(slot)
             self._detector.reset(slot)
+            self._narrow_detector.reset(slot)
 
     def begin_stream(self, slot: int) -> None:
         """A new stream lies in `slot`."""
@@ -124,6 +132,7 @@ class Hearing:
         self.improving.use(slot, denoise=False, gain=None)
         self.attention.forget(slot)
         self._upsampler.reset(slot)
+        self._downsampler.reset(slot)
         self._n_heard[slot] = 0
         self._bulk_ticks[slot] = 0
 
@@ -134,11 +143,11 @@ class Hearing:
             self._forward_bulk(stream)
         if order.detect:
             settings = (order.threshold, order.min_speech_ms, order.silence_ms)
-            if before.detect:
-                self._detector.configure(stream.slot, *settings)
-            else:
-                self._detector.reset(stream.slot, *settings)
+            for detector in (self._detector, self._narrow_detector):
+                (detector.configure if before.detect else detector.reset)(stream.slot, *settings)
+            if not before.detect:
                 self._detect_from[stream.slot] = self._n_heard[stream.slot]
+                stream.is_judged_narrow = None
         stream.listen = order
 
     def regroup(self, streams: list[Stream]) -> None:
@@ -157,10 +166,21 @@ class Hearing:
         self._unheard = [stream.leg for stream in started if stream.leg is not None and not stream.is_heard]
         self._slots = np.array([stream.slot for stream in heard], np.intp)
         self._started = np.array([stream.slot for stream in started], np.intp)
-        self._detecting = np.array([stream.listen.detect for stream in heard], np.bool_)
+        self._regroup_judged(heard)
         self._forwarding = np.array([stream.listen.forward_audio for stream in heard], np.bool_)
         self._row_of = {stream.number: row for row, stream in enumerate(heard)}
         self.is_stale = False
+
+    def _regroup_judged(self, heard: list[Stream]) -> None:
+        """At which rate each stream is judged: by the codec of its first packet, for as long as it is listened to. What comes at 8 kHz is
+        judged there: that costs a third less.
+        """
+        for stream in heard:
+            if stream.is_judged_narrow is None and stream.leg is not None:
+                stream.is_judged_narrow = stream.leg.is_g711_in
+        judged = [(row, stream.is_judged_narrow) for row, stream in enumerate(heard) if stream.listen.detect]
+        self._judged_narrow = np.array([row for row, is_narrow in judged if is_narrow], np.intp)
+        self._judged_wide = np.array([row for row, is_narrow in judged if not is_narrow], np.intp)
 
     def heard(self, number: int, rate_hz: int) -> Samples | None:
         """The caller's frame of the last `run` at 8 or 16 kHz, None when there was none. Valid until the next `run`."""
@@ -246,17 +266,24 @@ class Hearing:
         return arrivals
 
     def _judge(self, tick: int, now: float, arrivals: list[float]) -> None:
-        slots, detecting, sound = self._slots, self._detecting, self._sound
         if self._forwarding.any():
             self._collect(tick)
-        if detecting.all():
-            detections = self._detector.push(sound, slots, np.array(arrivals))
-        elif detecting.any():
-            detections = self._detector.push(sound[detecting], slots[detecting], np.array(arrivals)[detecting])
-        else:
-            return
+        at = np.array(arrivals)
+        wide, narrow = self._judged_wide, self._judged_narrow
+        detections: list[Detection] = []
+        if len(narrow):
+            detections += self._narrow_detector.push(self._narrow_sound(narrow), self._slots[narrow], at[narrow])
+        if len(wide):
+            detections += self._detector.push(self._sound[wide], self._slots[wide], at[wide])
         for detection in detections:
             self._report(detection, now)
+
+    def _narrow_sound(self, rows: Slots) -> NDArray[np.float32]:
+        """The sound of these rows at 8 kHz as it is judged: as it came, unless it is improved or comes at another rate by now."""
+        if self.improving.is_idle and not self._singles:
+            frames = self._narrow if len(rows) == len(self._narrow) else self._narrow[rows]
+            return np.multiply(frames, 1 / _FULL_SCALE, dtype=np.float32)
+        return self._downsampler.process(self._sound[rows], self._slots[rows])
 
     def _collect(self, tick: int) -> None:
         """Put this tick's sound to that which waits to be forwarded; each stream's turn to go comes in another tick."""

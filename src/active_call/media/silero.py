@@ -1,12 +1,14 @@
-"""The Silero voice detector as batched NumPy products: the probability that a chunk of 16 kHz sound is speech, for many streams at once.
+"""The Silero voice detector as batched NumPy products: the probability that a chunk of sound is speech, for many streams at once.
 
-Chunks of 512 samples enter with the slots they belong to, probabilities leave. It knows no thresholds and no calls; each slot has its
-recurrent state here. The weights are those of silero-vad (MIT, see NOTICE-silero-vad.txt), taken from its ONNX file by
-tools/extract_silero_weights.py, which also says how they are laid out.
+Chunks of 32 ms enter with the slots they belong to, probabilities leave. It knows no thresholds and no calls; each slot has its
+recurrent state here. There are two networks, for sound of 16 and of 8 kHz, alike but for the size of what they look at. The weights are
+those of silero-vad (MIT, see NOTICE-silero-vad.txt), taken from its ONNX file by tools/extract_silero_weights.py, which also says how they
+are laid out.
 
-The network, for each chunk behind 64 samples of the one before: 256-point Hann spectra at 4 places (the last reaches 64 samples past the
-end, by reflection); four convolutions of width 3 (129-128-64-64-128, strides 1 2 2 1); an LSTM cell of 128; a weighted sum.
-A convolution over so few places is a product with the places side by side, without those that are padding.
+The network at 16 kHz (at 8: half of each number of samples and bins), for each chunk of 512 samples behind 64 samples of the one before:
+256-point Hann spectra at 4 places (the last reaches 64 samples past the end, by reflection); four convolutions of width 3
+(129-128-64-64-128, strides 1 2 2 1); an LSTM cell of 128; a weighted sum. A convolution over so few places is a product with the places
+side by side, without those that are padding.
 """
 
 from __future__ import annotations
@@ -18,13 +20,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-CHUNK: Final = 512
-CONTEXT: Final = 64
-WINDOW: Final = CONTEXT + CHUNK
-_REFLECTED: Final = 64
-_FFT: Final = 256
-_HOP: Final = 128
-_BINS: Final = 129
+CHUNK_MS: Final = 32
 _PLACES: Final = 4
 _HIDDEN: Final = 128
 _BLOCK: Final = 256
@@ -38,17 +34,23 @@ _HALF: Final = np.float32(0.5)
 Floats = NDArray[np.float32]
 
 
-def _load_weights() -> dict[str, Floats]:
-    with resources.files("active_call.media").joinpath("silero_weights.npz").open("rb") as file, np.load(file) as archive:
+def _load_weights(rate_hz: int) -> dict[str, Floats]:
+    name = f"silero_weights_{rate_hz // 1000}k.npz"
+    with resources.files("active_call.media").joinpath(name).open("rb") as file, np.load(file) as archive:
         return {name: np.ascontiguousarray(archive[name], np.float32) for name in archive.files}
 
 
 class SileroBatch:
-    """The network and the state of `n_slots` streams."""
+    """The network for sound of `rate_hz` (8000 or 16000), and the state of `n_slots` streams."""
 
-    def __init__(self, n_slots: int) -> None:
-        weights = _load_weights()
-        self._cosines, self._sines = _half_basis()
+    def __init__(self, n_slots: int, rate_hz: int = 16_000) -> None:
+        self.chunk = CHUNK_MS * rate_hz // 1000
+        self.n_context = self.chunk // 8
+        """So many samples of the chunk before belong to the window."""
+        self._hop = self.chunk // _PLACES
+        self._n_bins = self._hop + 1
+        weights = _load_weights(rate_hz)
+        self._cosines, self._sines = _half_basis(self._hop)
         self._first, self._first_bias = weights["conv0"], weights["conv0_bias"]
         self._second, self._second_bias = weights["conv1"], weights["conv1_bias"]
         self._third, self._third_bias = weights["conv2"], weights["conv2_bias"]
@@ -56,13 +58,13 @@ class SileroBatch:
         self._cell, self._cell_bias = weights["lstm"], weights["lstm_bias"]
         self._output, self._output_bias = weights["output"], weights["output_bias"]
         n_rows = min(n_slots, _BLOCK)
-        self._scratch_spectra = np.empty((n_rows, _PLACES * _BINS), np.float32)
+        self._scratch_spectra = np.empty((n_rows, _PLACES * self._n_bins), np.float32)
         self._scratch_first = np.empty((n_rows, 4 * 128), np.float32)
         self._scratch_inputs = np.empty((n_rows, 2 * _HIDDEN), np.float32)
         self._scratch_gates = np.empty((n_rows, 4 * _HIDDEN), np.float32)
         self.state = np.zeros((2, n_slots, _HIDDEN), np.float32)
         """Hidden state and cell state, (2, slots, 128)."""
-        self.context = np.zeros((n_slots, CONTEXT), np.float32)
+        self.context = np.zeros((n_slots, self.n_context), np.float32)
         """The last samples of each slot's last chunk; only `infer` uses it."""
 
     def reset(self, slot: int) -> None:
@@ -71,13 +73,13 @@ class SileroBatch:
         self.context[slot] = 0
 
     def infer(self, chunks: Floats, slots: NDArray[np.intp]) -> Floats:
-        """Return (k,) probabilities for `chunks` (k, 512) in [-1, 1) of `slots` (k,), which must not repeat."""
+        """Return (k,) probabilities for `chunks` (k, `chunk`) in [-1, 1) of `slots` (k,), which must not repeat."""
         windows = np.concatenate((self.context[slots], chunks), axis=1, dtype=np.float32)
-        self.context[slots] = chunks[:, -CONTEXT:]
+        self.context[slots] = chunks[:, -self.n_context :]
         return self.infer_windows(windows, slots)
 
     def infer_windows(self, windows: Floats, slots: NDArray[np.intp]) -> Floats:
-        """Like `infer`, with the 64 samples before each chunk in front of it: `windows` (k, 576)."""
+        """Like `infer`, with the context before each chunk in front of it: `windows` (k, `n_context` + `chunk`)."""
         result = np.empty(len(windows), np.float32)
         for start in range(0, len(windows), _BLOCK):
             stop = start + _BLOCK
@@ -99,36 +101,36 @@ class SileroBatch:
         return np.asarray(np.tanh(score) * _HALF + _HALF, np.float32)
 
     def _compute_spectra(self, windows: Floats, out: Floats) -> None:
-        """Fill `out` with the magnitudes (k, 4 * 129) of the four places of each window.
+        """Fill `out` with the magnitudes (k, 4 * bins) of the four places of each window.
 
         Both halves of the window are alike, so each pair of samples that lie mirrored takes part in the cosines with its sum and in the
         sines with its difference: half the work of the plain product.
         """
-        count = len(windows)
-        samples = np.empty((count, WINDOW + _REFLECTED), np.float32)
-        samples[:, :WINDOW] = windows
-        samples[:, WINDOW:] = windows[:, -2 : -2 - _REFLECTED : -1]
+        (count, width), hop, n_reflected = windows.shape, self._hop, self.n_context
+        samples = np.empty((count, width + n_reflected), np.float32)
+        samples[:, :width] = windows
+        samples[:, width:] = windows[:, -2 : -2 - n_reflected : -1]
         row, step = samples.strides
-        places = as_strided(samples, (count, _PLACES, _FFT), (row, _HOP * step, step))
-        ahead, mirrored = places[:, :, 1:_HOP], places[:, :, :_HOP:-1]
-        even = np.empty((count, _PLACES, _HOP), np.float32)
+        places = as_strided(samples, (count, _PLACES, 2 * hop), (row, hop * step, step))
+        ahead, mirrored = places[:, :, 1:hop], places[:, :, :hop:-1]
+        even = np.empty((count, _PLACES, hop), np.float32)
         np.add(ahead, mirrored, out=even[:, :, :-1])
-        even[:, :, -1] = places[:, :, _HOP]
+        even[:, :, -1] = places[:, :, hop]
         odd = np.subtract(ahead, mirrored)
-        power = np.matmul(even.reshape(-1, _HOP), self._cosines, out=out.reshape(-1, _BINS))
-        sines = odd.reshape(-1, _HOP - 1) @ self._sines
+        power = np.matmul(even.reshape(-1, hop), self._cosines, out=out.reshape(-1, self._n_bins))
+        sines = odd.reshape(-1, hop - 1) @ self._sines
         np.square(power, out=power)
         np.square(sines, out=sines)
         power += sines
         np.sqrt(power, out=power)
 
     def _encode(self, spectra: Floats, out: Floats) -> None:
-        """The four convolutions: (k, 4 * 129) to (k, 128)."""
-        first = self._scratch_first[: len(spectra)]
-        np.matmul(spectra[:, : 2 * _BINS], self._first[_BINS:], out=first[:, :128])
-        np.matmul(spectra[:, : 3 * _BINS], self._first, out=first[:, 128:256])
-        np.matmul(spectra[:, _BINS:], self._first, out=first[:, 256:384])
-        np.matmul(spectra[:, 2 * _BINS :], self._first[: 2 * _BINS], out=first[:, 384:])
+        """The four convolutions: (k, 4 * bins) to (k, 128)."""
+        first, bins = self._scratch_first[: len(spectra)], self._n_bins
+        np.matmul(spectra[:, : 2 * bins], self._first[bins:], out=first[:, :128])
+        np.matmul(spectra[:, : 3 * bins], self._first, out=first[:, 128:256])
+        np.matmul(spectra[:, bins:], self._first, out=first[:, 256:384])
+        np.matmul(spectra[:, 2 * bins :], self._first[: 2 * bins], out=first[:, 384:])
         _add_and_rectify(first.reshape(-1, 128), self._first_bias)
         second = np.empty((len(spectra), 2 * 64), np.float32)
         np.matmul(first[:, :256], self._second[128:], out=second[:, :64])
@@ -159,11 +161,13 @@ class SileroBatch:
         return np.asarray(cell, np.float32)
 
 
-def _half_basis() -> tuple[Floats, Floats]:
-    """Cosines for the samples 1 to 128, sines for 1 to 127, under the first half of a periodic Hann window (its sample 0 is zero)."""
-    position = np.arange(1, _HOP + 1)
-    angle = 2 * np.pi * np.outer(position, np.arange(_BINS)) / _FFT
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * position / _FFT))[:, None]
+def _half_basis(hop: int) -> tuple[Floats, Floats]:
+    """Cosines for the samples 1 to `hop`, sines for those before it, under the first half of a periodic Hann window of twice that length
+    (its sample 0 is zero).
+    """
+    position = np.arange(1, hop + 1)
+    angle = np.pi * np.outer(position, np.arange(hop + 1)) / hop
+    window = (0.5 - 0.5 * np.cos(np.pi * position / hop))[:, None]
     return (np.cos(angle) * window).astype(np.float32), (np.sin(angle) * window)[:-1].astype(np.float32)
 
 

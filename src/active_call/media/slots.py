@@ -18,6 +18,7 @@ class Stream:
     __slots__ = (
         "control",
         "dead_reported",
+        "is_judged_narrow",
         "leg",
         "listen",
         "n_listeners",
@@ -39,6 +40,8 @@ class Stream:
         """Of its plays: that of its first codec. Another codec in mid-call does not change it, so that what is queued keeps its place."""
         self.plays = PlayQueue(rate_hz)
         self.listen = Listen(number, detect=False, forward_audio=False)
+        self.is_judged_narrow: bool | None = None
+        """Speech is detected at 8 kHz rather than 16; None until something is heard."""
         self.one_way = OneWayWatch()
         self.n_listeners = 0
         """Streams that are joined to this one and hear its caller."""
