@@ -91,6 +91,7 @@ def test_reason_of_the_callers_bye_is_told_with_its_q850_value(tmp_path: Path, s
     """RFC 3326."""
     steps = Steps("calls").invite().gets(100, optional=True).gets(180, optional=True).gets(200, to="1 INVITE", makes_route=True).ack()
     steps.ask("BYE", cseq=2, headers='Reason: Q.850;cause=31;text="Normal, unspecified"').gets(200, to="2 BYE")
+    assert wait_until(lambda: server.health()["calls"] == 0, 10)  # the record of the call before is written
     n_before = len(server.records())
     with caller(steps, tmp_path, server) as sipp:
         assert_played(sipp, server)

@@ -75,6 +75,12 @@ def events_of(record: dict[str, Any], name: str) -> list[dict[str, Any]]:
     return [event for event in record["events"] if event["event"] == name]
 
 
+def has_finished_speaking(timeline: Any) -> bool:
+    """There was speech of some length, and then a second of silence."""
+    spoken = utterances(timeline, gap_ms=1000)
+    return bool(spoken) and spoken[0].end - spoken[0].start > 3 * audio.RATE_HZ and len(timeline) - spoken[0].end > audio.RATE_HZ
+
+
 def voiced_of(timeline: Any) -> Any:
     """The speech in it, with pauses of more than half a second cut out but for their edges."""
     edge = audio.RATE_HZ // 8
@@ -267,10 +273,11 @@ def test_early_media_of_a_call_of_ours_is_told_and_the_agent_waits_for_the_answe
         assert trunk.wait(lambda: bool(trunk.called) and trunk.called[0].state == "answered", 8)
         leg = trunk.called[0]
         epoch = time.monotonic()
-        leg.wait(lambda: False, 6.5)
         recogniser = Recogniser([LONG], DECOYS)
         assert leg.sound is not None
-        assert recogniser.recognise(voiced_of(leg.sound.ear.timeline(epoch))).sentences == (LONG,)  # from its first word on
+        ear = leg.sound.ear
+        assert leg.wait(lambda: has_finished_speaking(ear.timeline(epoch)), 12)
+        assert recogniser.recognise(voiced_of(ear.timeline(epoch))).sentences == (LONG,)  # from its first word on
         assert leg.hang_up() == 200
         trunk.check()
     record = last_record(server, before)
