@@ -4,9 +4,9 @@
     .venv/bin/python benchmarks/compare.py [--seconds 6] [--only active-call,asyncio,aiortc,pipecat] [--json FILE]
 
 Every call hears the same speech with pauses (G.711, 20 ms), brings it to 16 kHz and through Silero's detector (active-call asks its network
-for 8 kHz), and plays the same speech back. Each program is pinned to one core, with the real-time priority that a media process asks for, and its callers to another; processor
-time is that of the program alone. First all have the same few calls; then each gets more until it no longer works (`works`). What each
-does and does not:
+for 8 kHz), and plays the same speech back. Each program is pinned to one core, with the real-time priority that a media process asks for,
+and its callers to another; processor time is that of the program alone. First all have the same few calls; then each gets more until it no
+longer works (`works`). What each does and does not:
 
 | way         | transport                 | jitter buffer | detector                    | sends                                           |
 |-------------|---------------------------|---------------|-----------------------------|-------------------------------------------------|
