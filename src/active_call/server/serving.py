@@ -82,7 +82,8 @@ def describe(server: Running) -> str:
     elif config.external_ip in (None, "auto"):
         lines.append(f"  {public} is this machine's own address; set external_ip in the config file if carriers see another one.")
     near = "127.0.0.1" if is_wildcard(config.addr) else bracketed(config.addr)
-    lines.append(f"Try it: baresip -e '/dial sip:test@{near}:{ports['udp']}'   or   active-call call sip:you@your-phone")
+    call = f"/dial sip:test@{near}:{ports['udp']}"
+    lines.append(f"Try it: baresip -e '/uanew <sip:me@{near}>;regint=0' -e '{call}'   or   active-call call sip:you@your-phone")
     return "\n".join(lines)
 
 
