@@ -112,17 +112,7 @@ class Session:
         self.option = merged(option, services.defaults)
         self.playbook = playbook
         self._clock = services.world.clock
-        self.facts = CallFacts(
-            session_id=session_id,
-            direction=direction,
-            call_type=leg.kind,
-            caller=leg.caller,
-            callee=leg.callee,
-            call_id=leg.call_id,
-            trunk=leg.trunk,
-            started_at=self._clock.utc_now(),
-            variables=dict(variables or {}),
-        )
+        self.facts = _facts_of(leg, session_id, direction, self._clock.utc_now(), variables or {})
         self._epoch_offset_s = self._clock.utc_now().timestamp() - self._clock.now()
         self.log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
         self._mailbox: asyncio.Queue[Item] = asyncio.Queue(MAILBOX_SIZE)
@@ -451,6 +441,21 @@ class Session:
     def to_epoch_ms(self, monotonic_s: float) -> int:
         """Monotonic seconds as a time stamp."""
         return int((monotonic_s + self._epoch_offset_s) * 1000)
+
+
+def _facts_of(leg: Leg, session_id: str, direction: str, started_at: datetime, variables: Mapping[str, Any]) -> CallFacts:
+    """What is known of a call as it begins."""
+    return CallFacts(
+        session_id=session_id,
+        direction=direction,
+        call_type=leg.kind,
+        caller=leg.caller,
+        callee=leg.callee,
+        call_id=leg.call_id,
+        trunk=leg.trunk,
+        started_at=started_at,
+        variables=dict(variables),
+    )
 
 
 class _CallOver(Exception):

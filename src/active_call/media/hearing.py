@@ -279,11 +279,14 @@ class Hearing:
             self._report(detection, now)
 
     def _narrow_sound(self, rows: Slots) -> NDArray[np.float32]:
-        """The sound of these rows at 8 kHz as it is judged: as it came, unless it is improved or comes at another rate by now."""
-        if self.improving.is_idle and not self._singles:
-            frames = self._narrow if len(rows) == len(self._narrow) else self._narrow[rows]
-            return np.multiply(frames, 1 / _FULL_SCALE, dtype=np.float32)
-        return self._downsampler.process(self._sound[rows], self._slots[rows])
+        """The sound of these ascending rows at 8 kHz as it is judged: as it came, unless it is improved or has another rate by now."""
+        as_it_came = rows[rows < len(self._narrow)] if self.improving.is_idle else rows[:0]
+        frames = self._narrow if len(as_it_came) == len(self._narrow) else self._narrow[as_it_came]
+        sound = np.multiply(frames, 1 / _FULL_SCALE, dtype=np.float32)
+        others = rows[len(as_it_came) :]
+        if not len(others):
+            return sound
+        return np.concatenate((sound, self._downsampler.process(self._sound[others], self._slots[others])))
 
     def _collect(self, tick: int) -> None:
         """Put this tick's sound to that which waits to be forwarded; each stream's turn to go comes in another tick."""
