@@ -115,9 +115,9 @@ class UdpSocket:
                 raise
             except OSError:
                 reports = icmp.take_reports(self._sock)
+                self._loop.call_soon(self._report, reports)  # also where nothing is to be told: the reading may have to begin anew
                 if not reports:
                     break
-                self._loop.call_soon(self._report, reports)
             else:
                 return
         self._sock.sendto(data, address)
