@@ -243,10 +243,12 @@ async def a_call(
     house: House | None = None,
     session_id: str = "s.test",
     sounds: Any = None,
+    speech: Any = None,
+    voice: Voice | None = None,
 ) -> AsyncIterator[Call]:
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()
-    engines, records, leg, house = Engines(), Records(), leg or FakeLeg(), house or House()
+    engines, records, leg, house = Engines(voice=voice or Voice()), Records(), leg or FakeLeg(), house or House()
 
     def find(name: str) -> Path:
         raise AssertionError(f"no playbook file is looked for, {name} was")
@@ -260,6 +262,7 @@ async def a_call(
             playbooks=Playbooks(find, {}),
             defaults=defaults,
             sounds=sounds,
+            speech=speech,
             join=join_fakes,  # type: ignore[arg-type]
         )
         book = parse_playbook(playbook, file="test.md", environment={}) if playbook is not None else None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -94,6 +95,42 @@ def test_oldest_sentences_go_first_when_memory_is_full() -> None:
         assert len(inner.spoken) == n_made
         await sound_of(cache, "b" * 10)
         assert len(inner.spoken) == n_made + 1
+
+    run_virtually(run())
+
+
+class Shelf:
+    """Holds what a test puts there, and writes down what it was asked for."""
+
+    def __init__(self, **sounds: list[bytes]) -> None:
+        self.sounds = sounds
+        self.asked: list[str] = []
+
+    async def prepared(self, key: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
+        self.asked.append(key)
+        for pcm in self.sounds.get(key, []):
+            yield pcm
+
+
+def test_prepared_sentence_is_taken_from_the_shelf_once_and_then_from_memory() -> None:
+    async def run() -> None:
+        inner, shelf = FakeSynthesiser(), Shelf()
+        cache = CachedSynthesiser(inner, shelf=shelf)
+        key = cache.voice.key_of("Welcome!", "nova")
+        shelf.sounds[key] = [b"ab", b"cd"]
+        assert await sound_of(cache, "Welcome!", speaker="nova") == b"abcd"
+        assert await sound_of(cache, "Welcome!", speaker="nova") == b"abcd"
+        assert (inner.spoken, shelf.asked) == ([], [key])
+
+    run_virtually(run())
+
+
+def test_sentence_that_was_not_prepared_is_made() -> None:
+    async def run() -> None:
+        inner, shelf = FakeSynthesiser(), Shelf()
+        cache = CachedSynthesiser(inner, shelf=shelf)
+        assert len(await sound_of(cache, "Hi")) == 2 * 16 * 100
+        assert (len(inner.spoken), len(shelf.asked)) == (1, 1)
 
     run_virtually(run())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -17,14 +17,14 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 
 from active_call.api.access import access_check
-from active_call.base.errors import ActiveCallError, LimitReached, PlaybookError
+from active_call.base.errors import ActiveCallError, LimitReached, MediaError, PlaybookError, ProviderError
 from active_call.call.directory import Directory, NoRoom
 from active_call.call.options import merged
 from active_call.call.routing import Playbooks
 from active_call.call.session import Session
 from active_call.contract import commands, events, wire
 from active_call.contract.options import CallOption
-from active_call.contract.requests import PlaceCall
+from active_call.contract.requests import PlaceCall, PrecacheSpeech
 from active_call.store.records import RecordStore
 
 log = logging.getLogger("active_call.api")
@@ -46,6 +46,8 @@ class ApiServices:
     token: str | None = None
     explain: Callable[[dict[str, str]], dict[str, Any]] | None = None
     """What would happen to a call like that; raises ValueError for a question that makes no sense."""
+    precache: Callable[[PrecacheSpeech], Awaitable[str]] | None = None
+    """Makes a sound and keeps it; gives its key."""
 
 
 def create_app(services: ApiServices) -> FastAPI:
@@ -53,6 +55,7 @@ def create_app(services: ApiServices) -> FastAPI:
     app = FastAPI(title="active-call", version=services.version, description="Phone calls over SIP, held by a playbook.")
     app.include_router(_open_routes(services))
     app.include_router(_call_routes(services), dependencies=[Depends(access_check(services.token))])
+    app.include_router(_speech_routes(services), dependencies=[Depends(access_check(services.token))])
     app.include_router(_library_routes(services), dependencies=[Depends(access_check(services.token))])
 
     @app.exception_handler(ActiveCallError)
@@ -61,9 +64,20 @@ def create_app(services: ApiServices) -> FastAPI:
             wait_s = error.retry_after_s if isinstance(error, LimitReached) else 5
             body = {"error": str(error), "code": error.rule if isinstance(error, LimitReached) else error.code}
             return JSONResponse(body, status_code=503, headers={"Retry-After": str(wait_s)})
-        return JSONResponse({"error": str(error), "code": error.code}, status_code=400)
+        return JSONResponse({"error": str(error), "code": error.code}, status_code=_status_of(error))
 
     return app
+
+
+def _status_of(error: ActiveCallError) -> int:
+    """Whose turn it is: the client's, a vendor's, or this server's."""
+    match error:
+        case ProviderError():
+            return 502
+        case MediaError():
+            return 503
+        case _:
+            return 400
 
 
 def _open_routes(services: ApiServices) -> APIRouter:
@@ -136,6 +150,21 @@ def _call_routes(services: ApiServices) -> APIRouter:
         if session is None:
             raise HTTPException(404, f"no call {session_id!r}")
         return StreamingResponse(_event_stream(session), media_type="text/event-stream")
+
+    return router
+
+
+def _speech_routes(services: ApiServices) -> APIRouter:
+    router = APIRouter(tags=["speech"])
+
+    @router.post("/precache", summary="Make a sound now and keep it for calls", openapi_extra=_body_schema(PrecacheSpeech))
+    async def precache(request: Request) -> dict[str, str]:
+        decoded = wire.convert(await _json_object(request), PrecacheSpeech)
+        if decoded.unknown:
+            log.warning("unknown keys ignored", extra={"keys": decoded.unknown, "path": "/precache"})
+        if services.precache is None:
+            raise HTTPException(404, "nothing is kept here")
+        return {"status": "cached", "key": await services.precache(decoded.value)}
 
     return router
 

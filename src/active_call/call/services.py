@@ -18,6 +18,7 @@ from active_call.contract.options import CallOption
 from active_call.media.client import Joint, MediaStream
 from active_call.providers.registry import Engines
 from active_call.store.records import RecordSink
+from active_call.store.speech import SpeechLibrary
 
 ROUTE_DEADLINE_S = 60.0
 
@@ -55,4 +56,6 @@ class CallServices:
     defaults: CallOption = field(default_factory=CallOption)
     accept_timeout_s: float = ROUTE_DEADLINE_S
     sounds: SoundSource | None = None
+    speech: SpeechLibrary | None = None
+    """Where speech with a `cacheKey` is kept; without it such speech is made anew each time."""
     join: JoinStreams = _join_nothing

@@ -135,6 +135,7 @@ class Session:
             turn=self.turn,
             on_auto_hangup=lambda: self.hang_up(by="agent", cause="autohangup"),
             sounds=services.sounds,
+            speech=services.speech,
         )
         self.music = Music(lambda: self.leg.stream, self.spawn, self.pieces_of, self.music_failed)
         self.transfers = Transfers(self)

@@ -24,6 +24,7 @@ from active_call.contract import commands, events
 from active_call.media.client import MediaStream
 from active_call.media.link import PlayEnded, PlayLow, PlayStarted
 from active_call.providers.base import Synthesiser
+from active_call.providers.speech_rendition import close_source
 
 DEFAULT_FADE_MS = 40
 INLINE_AUDIO_RATE_HZ = 16_000
@@ -40,6 +41,16 @@ class SoundSource(Protocol):
 
     async def whole(self, source: str, rate_hz: int) -> Path:
         """A file with all of it, for another process. Raises MediaError."""
+        ...
+
+
+class KeptSpeech(Protocol):
+    """Where speech with a `cacheKey` is kept."""
+
+    def pieces(
+        self, key: str, synthesiser: Synthesiser, text: str, *, speaker: str | None = None, speed: float | None = None
+    ) -> AsyncGenerator[tuple[bytes, int], None]:
+        """s16le mono and its rate: what is kept as `key`, else what the synthesiser makes, as it comes."""
         ...
 
 
@@ -103,6 +114,7 @@ class _Job:
     rate_hz: int = INLINE_AUDIO_RATE_HZ
     speaker: str | None = None
     speed: float | None = None
+    cache_key: str = ""
     closes: bool = False
     repeats: bool = False
 
@@ -118,12 +130,14 @@ class Speaking:
         turn: TurnClock,
         on_auto_hangup: Callable[[], None],
         sounds: SoundSource | None,
+        speech: KeptSpeech | None = None,
     ) -> None:
         self._emit = emit
         self._clock = clock
         self._turn = turn
         self._on_auto_hangup = on_auto_hangup
         self._sounds = sounds
+        self._speech = speech
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._plays: dict[str, _Play] = {}
         self._stream: MediaStream | None = None
@@ -162,6 +176,7 @@ class Speaking:
                 pcm=base64.b64decode(command.text) if command.base64 else b"",
                 speaker=command.speaker or (option.speaker if option else None),
                 speed=option.speed if option else None,
+                cache_key=command.cache_key or (option.cache_key if option else None) or "",
                 closes=play.closed,
             )
         )
@@ -301,9 +316,14 @@ class Speaking:
         elif job.text:
             if self._synthesiser is None:
                 raise MediaError("no speech synthesis is configured for this call")
-            sound_of = self._synthesiser.synthesise(job.text, speaker=job.speaker, speed=job.speed)
-            async for pcm in sound_of:
-                yield pcm, self._synthesiser.rate_hz
+            async with aclosing(self._speech_of(job, self._synthesiser)) as speech:
+                async for piece in speech:
+                    yield piece
+
+    def _speech_of(self, job: _Job, synthesiser: Synthesiser) -> AsyncGenerator[tuple[bytes, int], None]:
+        if job.cache_key and self._speech is not None:
+            return self._speech.pieces(job.cache_key, synthesiser, job.text, speaker=job.speaker, speed=job.speed)
+        return _synthesised(job, synthesiser)
 
     # -- reports of the media stream
 
@@ -342,6 +362,15 @@ class Speaking:
             play.has_news.set()
             if completed and play.auto_hangup:
                 self._on_auto_hangup()
+
+
+async def _synthesised(job: _Job, synthesiser: Synthesiser) -> AsyncGenerator[tuple[bytes, int], None]:
+    source = synthesiser.synthesise(job.text, speaker=job.speaker, speed=job.speed)
+    try:
+        async for pcm in source:
+            yield pcm, synthesiser.rate_hz
+    finally:
+        await close_source(source)
 
 
 def heard_words(pieces: list[_Piece], heard_ms: float) -> tuple[str, int]:

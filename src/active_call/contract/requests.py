@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from active_call.contract.options import CallOption, Options, SipOption
+from active_call.contract.options import CallOption, Options, SipOption, TtsOption
 
 
 class PlaceCall(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -20,3 +20,14 @@ class PlaceCall(Options, frozen=True, kw_only=True, rename="camel", omit_default
     option: CallOption | None = None
     vars: dict[str, Any] = {}  # noqa: RUF012 (msgspec copies it)
     id: str | None = None
+
+
+class PrecacheSpeech(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """`POST /precache`: make a sound now and keep it, so that it need not be waited for in a call."""
+
+    text: str
+    speaker: str | None = None
+    option: TtsOption | None = None
+    """As the `tts` option of the calls that will say it; what it leaves unsaid, the server's defaults decide."""
+    cache_key: str | None = None
+    """A name for the sound. Without it the sound is found by its text and voice."""

@@ -148,6 +148,8 @@ class GuardedSynthesiser:
     def __init__(self, inner: Synthesiser, world: World) -> None:
         self.name = inner.name
         self.rate_hz = inner.rate_hz
+        self.endpoint: str | None = getattr(inner, "endpoint", None)
+        """The server that is really asked, where there is one."""
         self.guard = Guard(inner.name, world, getattr(inner, "limits", None))
         self._inner = inner
 

@@ -20,7 +20,8 @@ from active_call.contract.options import AsrOption, TtsOption
 from active_call.providers.base import Recogniser, Responder, Services, Synthesiser
 from active_call.providers.guard import GuardedResponder, GuardedSynthesiser
 from active_call.providers.settings import LlmSettings
-from active_call.providers.speech_cache import CachedSynthesiser
+from active_call.providers.speech_cache import CachedSynthesiser, SpeechShelf
+from active_call.providers.speech_key import Voice
 
 __all__ = ["Engines", "LlmSettings", "create_recogniser", "create_responder", "create_synthesiser", "known_providers"]
 
@@ -65,7 +66,7 @@ def create_recogniser(option: AsrOption, services: Services) -> Recogniser:
     return recogniser
 
 
-def create_synthesiser(option: TtsOption, services: Services) -> Synthesiser:
+def create_synthesiser(option: TtsOption, services: Services) -> GuardedSynthesiser:
     """The synthesiser that `option` asks for, or the default, behind the provider wall. Raises ConfigError."""
     provider = option.provider or _default_provider(_TTS, services.environment)
     return GuardedSynthesiser(_load(_TTS, provider)(option, services), services.world)
@@ -78,12 +79,16 @@ def create_responder(settings: LlmSettings, services: Services) -> Responder:
 
 
 class Engines:
-    """Instances by option: equal options share one, with its connections, caches and circuit state. Used on the loop only."""
+    """Instances by option: equal options share one, with its connections, caches and circuit state. Used on the loop only.
 
-    def __init__(self, services: Services) -> None:
+    Synthesisers look on `shelf`, if there is one, for what was prepared.
+    """
+
+    def __init__(self, services: Services, shelf: SpeechShelf | None = None) -> None:
         self._services = services
+        self._shelf = shelf
         self._recognisers: dict[bytes, Recogniser] = {}
-        self._synthesisers: dict[bytes, Synthesiser] = {}
+        self._synthesisers: dict[bytes, CachedSynthesiser] = {}
         self._responders: dict[bytes, Responder] = {}
 
     def get_recogniser(self, option: AsrOption) -> Recogniser:
@@ -93,11 +98,17 @@ class Engines:
             self._recognisers[key] = create_recogniser(option, self._services)
         return self._recognisers[key]
 
-    def get_synthesiser(self, option: TtsOption) -> Synthesiser:
-        """The shared synthesiser of `option`, with its cache of sentences in memory. Raises ConfigError."""
+    def get_synthesiser(self, option: TtsOption) -> CachedSynthesiser:
+        """The shared synthesiser of `option`, with its cache of sentences in memory. Raises ConfigError.
+
+        A `cache_key` names one sound and not a voice; here it makes no difference.
+        """
+        option = msgspec.structs.replace(option, cache_key=None)
         key = _key_of(option)
         if key not in self._synthesisers:
-            self._synthesisers[key] = CachedSynthesiser(create_synthesiser(option, self._services))
+            engine = create_synthesiser(option, self._services)
+            voice = Voice(engine.name, msgspec.structs.replace(option, endpoint=engine.endpoint or option.endpoint))
+            self._synthesisers[key] = CachedSynthesiser(engine, voice=voice, shelf=self._shelf)
         return self._synthesisers[key]
 
     def get_responder(self, settings: LlmSettings) -> Responder:

@@ -1,7 +1,8 @@
 """Sentences already spoken, kept in memory, so that a greeting costs nothing after its first time.
 
-Text, speaker and speed enter; sound leaves, from memory or from the synthesiser behind. Callers who ask for the same sentence while it is
-being made all hear the one rendition. Bounded by bytes, least recently used first out. Knows no vendor and no file.
+Text, speaker and speed enter; sound leaves: from memory, from the shelf of what was prepared, or from the synthesiser behind. Callers who
+ask for the same sentence while it is being made all hear the one rendition. Bounded by bytes, least recently used first out. Knows no
+vendor and no file.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import Protocol
 
-from active_call.base.errors import ProviderError
+from active_call.contract.options import TtsOption
 from active_call.providers.base import Synthesiser
+from active_call.providers.speech_key import Voice
+from active_call.providers.speech_rendition import SpeechRendition, close_source
 
 DEFAULT_LIMIT_BYTES = 32 * 1024 * 1024
 """12 minutes at 22 050 Hz."""
@@ -20,19 +24,36 @@ DEFAULT_LIMIT_BYTES = 32 * 1024 * 1024
 Key = tuple[str, str | None, float | None]
 
 
-class CachedSynthesiser:
-    """A synthesiser whose sentences are remembered. `hits` and `misses` count for metrics."""
+class SpeechShelf(Protocol):
+    """Speech that was prepared (`POST /precache`) and outlives the process."""
 
-    def __init__(self, inner: Synthesiser, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+    def prepared(self, key: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
+        """The sound of that `Voice.key_of`, in pieces; none where there is no such sound at that rate."""
+        ...
+
+
+class CachedSynthesiser:
+    """A synthesiser whose sentences are remembered. `hits` and `misses` count for metrics; `voice` names what it says."""
+
+    def __init__(
+        self,
+        inner: Synthesiser,
+        *,
+        voice: Voice | None = None,
+        shelf: SpeechShelf | None = None,
+        limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    ) -> None:
         self.name = inner.name
         self.rate_hz = inner.rate_hz
+        self.voice = voice or Voice(inner.name, TtsOption())
         self.hits = 0
         self.misses = 0
         self.size_bytes = 0
         self._inner = inner
+        self._shelf = shelf
         self._limit_bytes = limit_bytes
         self._done: OrderedDict[Key, tuple[bytes, ...]] = OrderedDict()
-        self._making: dict[Key, _Rendition] = {}
+        self._making: dict[Key, SpeechRendition] = {}
 
     async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
         key = (text, speaker, speed)
@@ -46,7 +67,7 @@ class CachedSynthesiser:
         rendition = self._making.get(key)
         if rendition is None:
             self.misses += 1
-            rendition = self._making[key] = _Rendition(self._inner.synthesise(text, speaker=speaker, speed=speed))
+            rendition = self._making[key] = SpeechRendition(self._prepared_or_made(text, speaker, speed))
             rendition.task.add_done_callback(lambda _: self._keep(key, rendition))
         else:
             self.hits += 1
@@ -74,7 +95,23 @@ class CachedSynthesiser:
         self.size_bytes = 0
         await self._inner.close()
 
-    def _keep(self, key: Key, rendition: _Rendition) -> None:
+    async def _prepared_or_made(self, text: str, speaker: str | None, speed: float | None) -> AsyncIterator[bytes]:
+        if self._shelf is not None:
+            is_prepared = False
+            async with aclosing(self._shelf.prepared(self.voice.key_of(text, speaker, speed), self.rate_hz)) as pieces:
+                async for pcm in pieces:
+                    is_prepared = True
+                    yield pcm
+            if is_prepared:
+                return
+        source = self._inner.synthesise(text, speaker=speaker, speed=speed)
+        try:
+            async for pcm in source:
+                yield pcm
+        finally:
+            await close_source(source)
+
+    def _keep(self, key: Key, rendition: SpeechRendition) -> None:
         """A rendition has ended: keep it if it is whole and fits."""
         if self._making.get(key) is rendition:
             del self._making[key]
@@ -86,49 +123,3 @@ class CachedSynthesiser:
         while self.size_bytes > self._limit_bytes:
             _, oldest = self._done.popitem(last=False)
             self.size_bytes -= sum(map(len, oldest))
-
-
-class _Rendition:
-    """One sentence in the making: a task fills `chunks`, any number of listeners follow. Without listeners it is abandoned."""
-
-    def __init__(self, source: AsyncIterator[bytes]) -> None:
-        self.chunks: list[bytes] = []
-        self.is_whole = False
-        self.is_abandoned = False
-        self._listeners = 0
-        self._progress = asyncio.Event()
-        self.task = asyncio.create_task(self._make(source), name="speech rendition")
-        self.task.add_done_callback(lambda _: self._progress.set())
-
-    async def listen(self, provider: str) -> AsyncGenerator[bytes, None]:
-        """Yield all chunks from the first. Raises what the synthesiser raised, and ProviderError when it was closed meanwhile."""
-        self._listeners += 1
-        position = 0
-        try:
-            while True:
-                while position < len(self.chunks):
-                    position += 1
-                    yield self.chunks[position - 1]
-                if self.task.done():
-                    break
-                self._progress.clear()
-                await self._progress.wait()
-            if self.task.cancelled():
-                raise ProviderError(provider, "closed while speaking")
-            self.task.result()
-        finally:
-            self._listeners -= 1
-            if self._listeners == 0 and not self.task.done():
-                self.is_abandoned = True
-                self.task.cancel()
-
-    async def _make(self, source: AsyncIterator[bytes]) -> None:
-        try:
-            async for chunk in source:
-                self.chunks.append(chunk)
-                self._progress.set()
-            self.is_whole = True
-        finally:
-            aclose = getattr(source, "aclose", None)
-            if aclose is not None:
-                await aclose()

@@ -27,6 +27,7 @@ from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.call.directory import Directory
 from active_call.call.options import choose_speech, merged
+from active_call.call.precaching import precache
 from active_call.call.routing import Playbooks, PythonRouter, Router, WebhookRouter
 from active_call.call.services import CallServices, RecordingPolicy
 from active_call.call.state import CallFacts
@@ -56,6 +57,7 @@ from active_call.store.audio_cache import AudioCache
 from active_call.store.recordings import check_pattern, recorded_rate_hz, recording_path
 from active_call.store.records import RecordSink, create_sink
 from active_call.store.sounds import SoundLibrary
+from active_call.store.speech import SpeechLibrary
 
 log = logging.getLogger("active_call.server")
 
@@ -95,18 +97,20 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         stack.push_async_callback(pool.close)
         local = EngineProcesses()
         stack.push_async_callback(local.close)
-        engines = Engines(Services(world, http, local, environment))
+        cache = AudioCache(Path(config.media_cache_path))
+        speech = SpeechLibrary(cache)
+        engines = Engines(Services(world, http, local, environment), shelf=speech)
         stack.push_async_callback(engines.close)
+        stack.push_async_callback(speech.close)
         sink = create_sink(config.callrecord, http)
         stack.push_async_callback(sink.close)
 
         playbooks = Playbooks(lambda name: find_playbook(name, config), environment)
         resolver = Resolver(world)
         endpoint, gateway, driver = _sip(config, world, pool, resolver)
-        cache = AudioCache(Path(config.media_cache_path))
         sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
         stack.push_async_callback(sounds.close)
-        call_services = _call_services(config, world, engines, http, sink, playbooks, sounds, pool)
+        call_services = _call_services(config, world, engines, http, sink, playbooks, sounds, speech, pool)
         directory = Directory(call_services, _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
         registrations = Registrations(gateway, accounts(config))
         directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
@@ -138,6 +142,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             version=__version__,
             explain=lambda question: _explain(config, question, endpoint, world.clock.now()),
             token=config.http_token,
+            precache=lambda request: precache(request, call_services),
         )
         http_port = await stack.enter_async_context(_http_server(config, services))
         stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
@@ -264,6 +269,7 @@ def _call_services(
     sink: RecordSink,
     playbooks: Playbooks,
     sounds: SoundLibrary,
+    speech: SpeechLibrary,
     pool: MediaPool,
 ) -> CallServices:
     recording = None
@@ -293,6 +299,7 @@ def _call_services(
         defaults=default_option(config),
         accept_timeout_s=config.accept_timeout,
         sounds=sounds,
+        speech=speech,
         join=pool.join,
     )
 

@@ -60,15 +60,16 @@ class PartFile:
             view = view[self.file.write(view) :]
         self.n_bytes += len(pcm)
 
-    def keep(self, facts: Mapping[str, Any]) -> None:
-        """The sound is whole: let others find it. Without a folder that can be written to this does nothing."""
+    def keep(self, facts: Mapping[str, Any]) -> bool:
+        """The sound is whole: let others find it. Without a folder that can be written to this does nothing, and is False."""
         if self._path is None:
-            return
+            return False
         os.pwrite(self.file.fileno(), _header(self._key, self.n_bytes, facts), 0)
         os.fsync(self.file.fileno())
         self._path.replace(self._cache.path_of(self._key))
         self._path = None
         self._cache.shrink()
+        return True
 
     def discard(self) -> None:
         """Remove the name, if there still is one; whoever reads the file may go on."""

@@ -48,6 +48,7 @@ class OpenAiSynthesiser:
         self.rate_hz = int(extra.pop("pcm_rate_hz", RATE_HZ))
         self._http = http
         self._server = server
+        self.endpoint = server.base_url
         model, voice = _model_and_voice(option)
         self._voice = voice
         self._speed = option.speed

@@ -1,0 +1,45 @@
+"""The name of a sound by what it is made of: equal names, equal sounds.
+
+A voice (provider and option) and what is said enter, a hash leaves. What does not shape the sound (credentials, limits) is left out: with
+a new password, what was kept is still found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from active_call.contract.options import TtsOption
+
+KEY_CHARS: Final = 40
+
+_FORMAT: Final = "speech 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Who speaks: the provider, and how it is set up. `option.endpoint` is the server that is really asked, where there is one."""
+
+    provider: str
+    option: TtsOption
+
+    def key_of(self, text: str, speaker: str | None = None, speed: float | None = None) -> str:
+        """The key of `text`, with `speaker` and `speed` in place of the option's own where they are given."""
+        shape = msgspec.structs.replace(
+            self.option,
+            provider=self.provider,
+            speaker=speaker or self.option.speaker,
+            speed=self.option.speed if speed is None else speed,
+            app_id=None,
+            secret_id=None,
+            secret_key=None,
+            subtitle=None,
+            max_concurrent_tasks=None,
+            cache_key=None,
+        )
+        said = json.dumps([_FORMAT, msgspec.to_builtins(shape), text], sort_keys=True, default=str)  # any text: a model's may be no Unicode
+        return hashlib.sha256(said.encode()).hexdigest()[:KEY_CHARS]
