@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import hmac
 import struct
+import weakref
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -13,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from active_call.rtp.packet import pack_header
-from active_call.rtp.srtp import MAX_TAG_BYTES, SUITES, PacketMemory, SrtpSession, new_key
+from active_call.rtp.srtp import MAX_TAG_BYTES, SUITES, PacketMemory, SrtpSession, new_key, protect_all
 
 KEY_A = bytes.fromhex("E1F97A0D3E018BE0D64FA32C06DE4139 0EC675AD498AFEEBB6960B3AABE6")
 """Master key and salt of RFC 3711 B.3."""
@@ -328,3 +330,20 @@ def test_new_key_takes_a_whole_key_from_the_source(suite: str) -> None:
 
     assert new_key(Source(), suite) == bytes(sum(SIZES[suite][:2]))
     assert new_key(Source()) == bytes(30)
+
+
+def test_context_keeps_what_it_needs_alive_when_its_session_is_gone() -> None:
+    key, memory = bytes(range(30)), PacketMemory(1, 192)
+    session = SrtpSession(SUITES[0], key, key)
+    context, (start, length) = session.sending, memory.places[0]
+    of_sender = weakref.ref(session._sender)
+    del session
+    gc.collect()
+    memory.view[:172] = struct.pack("!BBHII", 0x80, 0, 1, 160, 7) + bytes(160)
+    memory.lengths[0] = 172
+    assert of_sender() is not None
+    assert protect_all([context], [start], [length]) == [True]
+    assert SrtpSession(SUITES[0], key, key).unprotect(bytes(memory.view[:182])) is not None
+    del context
+    gc.collect()
+    assert of_sender() is None

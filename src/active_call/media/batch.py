@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from active_call.base.pcm import FRAME_MS
 from active_call.codec import g711
 from active_call.media.mixer import Samples
-from active_call.rtp.srtp import PacketMemory, Place
+from active_call.rtp.srtp import PacketMemory
 
 FRAME_SAMPLES: Final = 160
 """20 ms of G.711; one payload byte each, and one tick of the RTP clock."""
@@ -58,8 +58,9 @@ class SendBatch:
         self._clock_step: NDArray[np.int64] = np.full(capacity, FRAME_SAMPLES)
         """Ticks of the RTP clock in 20 ms; only `timestamp` asks, since all of the batch have 160."""
         self._pcm: Samples = np.zeros((capacity, FRAME_SAMPLES), np.int16)
-        self._memory = PacketMemory(capacity, _PACKET.itemsize)
-        self._packets = np.frombuffer(self._memory.view, _PACKET)
+        self.memory = PacketMemory(capacity, _PACKET.itemsize)
+        """The packets, by row: to be protected there. Protecting changes nothing that the next `build` does not write anew."""
+        self._packets = np.frombuffer(self.memory.view, _PACKET)
         self._packets["flags"] = _VERSION_2
 
     def begin_stream(self, slot: int, *, ssrc: int, sequence: int, timestamp: int) -> None:
@@ -76,14 +77,10 @@ class SendBatch:
         """The frames of those who share the batch, (n_rows, 160): always the same memory."""
         return self._pcm[:n_rows]
 
-    def place(self, row: int) -> Place:
-        """Where the packet of `row` lies, to be protected there; protecting changes nothing that the next tick does not write anew."""
-        return self._memory.places[row]
-
     def packet(self, row: int, n_bytes: int = PACKET_BYTES) -> memoryview:
         """The first `n_bytes` of `row`: its packet, with its tag if so many. A view, which shows what the last `build` has put there."""
         start = row * _PACKET.itemsize
-        return self._memory.view[start : start + n_bytes]
+        return self.memory.view[start : start + n_bytes]
 
     def timestamp(self, slot: int, tick: int) -> int:
         """The RTP timestamp of `slot` in `tick`."""

@@ -17,9 +17,10 @@ import numpy as np
 from active_call.base.pcm import FRAME_MS, samples_in
 from active_call.base.world import Clock
 from active_call.media.ambience import Ambience
-from active_call.media.batch import FRAME_SAMPLES, PACKET_BYTES, SendBatch, Slots
+from active_call.media.batch import FRAME_SAMPLES, SendBatch, Slots
 from active_call.media.bridging import Bridges
 from active_call.media.conversion import Conversion
+from active_call.media.departures import Departures
 from active_call.media.detect import energy_voiced
 from active_call.media.leg import Leg
 from active_call.media.link import StartAmbience
@@ -29,12 +30,9 @@ from active_call.media.play_reports import PlayReports
 from active_call.media.slots import Stream
 from active_call.media.sources import Mark
 from active_call.media.staging import Staging
-from active_call.rtp.srtp import Place, SrtpSession
 
 _BATCH_RATE_HZ: Final = 8000
 
-_Departure = tuple[Leg, SrtpSession | None, Place, memoryview]
-"""A stream of the common loop: its packet is protected in its place and then sent as the view shows it."""
 _Marked = list[tuple[Stream, list[Mark]]]
 
 
@@ -90,7 +88,7 @@ class Sending:
         """The place of each stream in the order in which packets leave."""
         self._slots: Slots = np.zeros(0, np.intp)
         self._pcm: Samples = batch.rows(0)
-        self._departures: list[_Departure] = []
+        self._departures = Departures(batch)
         self._singles: dict[int, _Single] = {}
         self._unsent: list[tuple[Stream, Samples]] = []
         self.is_stale = False
@@ -116,7 +114,7 @@ class Sending:
                 self._staging.give_back(stream.slot)
         self._slots = np.array([stream.slot for stream in together], np.intp)
         self._pcm = self._batch.rows(len(together))
-        self._departures = [self._departure(row, stream.leg) for row, stream in enumerate(together) if stream.leg is not None]
+        self._departures.regroup([stream.leg for stream in together if stream.leg is not None])
         self._singles, self._unsent = singles, unsent
         self._frames = {stream.number: self._pcm[row] for row, stream in enumerate(together)}
         self._frames |= {number: single.frame for number, single in singles.items()}
@@ -130,11 +128,6 @@ class Sending:
             return _Single(stream, leg, self._batch)
         single.fit()
         return single
-
-    def _departure(self, row: int, leg: Leg) -> _Departure:
-        srtp = leg.srtp_out
-        tag_bytes = srtp.tag_bytes if srtp is not None else 0
-        return leg, srtp, self._batch.place(row), self._batch.packet(row, PACKET_BYTES + tag_bytes)
 
     def wake(self, stream: Stream) -> None:
         """Something was queued for `stream` or stopped: read it from the next tick on."""
@@ -201,7 +194,7 @@ class Sending:
             pcm[muted] = 0
         self._batch.build(slots, pcm, tick)
         begun_at = self._clock.now()
-        self._send_together()
+        self._departures.send()
         ended_at = self._clock.now()
         self._send_singles(tick)
         if voiced:
@@ -229,15 +222,6 @@ class Sending:
             if plays.is_idle:
                 del self._playing[number]
         return marked
-
-    def _send_together(self) -> None:
-        for leg, srtp, place, packet in self._departures:
-            try:
-                if srtp is not None:
-                    srtp.protect_in(place, PACKET_BYTES)
-                leg.sendto(packet, leg.destination)
-            except OSError:
-                leg.send_errors += 1
 
     def _send_singles(self, tick: int) -> None:
         for single in self._singles.values():

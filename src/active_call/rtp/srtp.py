@@ -13,9 +13,12 @@ give bytes copy there and back.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from pylibsrtp import Error, Policy, Session
 from pylibsrtp._binding import ffi, lib
 
@@ -74,19 +77,36 @@ class PacketMemory:
     A row must have room for its packet and the tag behind it. Owned by one thread.
     """
 
-    __slots__ = ("_memory", "_size", "places", "view")
+    __slots__ = ("_lengths", "_memory", "lengths", "places", "view")
 
     def __init__(self, n_rows: int, row_bytes: int) -> None:
         self._memory = ffi.new("unsigned char[]", n_rows * row_bytes)
-        self._size = ffi.new("int *")
+        self._lengths = ffi.new("int[]", n_rows)
         self.view = memoryview(ffi.buffer(self._memory))
         """All rows, one behind the other; writable."""
-        self.places: list[Place] = [(self._memory + row * row_bytes, self._size) for row in range(n_rows)]
+        self.lengths: NDArray[np.intc] = np.frombuffer(ffi.buffer(self._lengths), np.intc)
+        """How many bytes the packet of each row has: told before, and true after, it is protected or opened."""
+        self.places: list[Place] = [(self._memory + row * row_bytes, self._lengths + row) for row in range(n_rows)]
         """Of each row, for `SrtpSession`. They do not keep the memory alive."""
 
 
 Place = tuple[Any, Any]
 """A row of a `PacketMemory`, as libsrtp wants it: where the packet begins, and where its length stands."""
+Context = Any
+"""One direction of a session, as libsrtp knows it; it keeps what it belongs to alive."""
+
+
+def protect_all(contexts: Iterable[Context], starts: Iterable[Any], lengths: Iterable[Any]) -> list[bool]:
+    """Protect one packet for each of the `sending` contexts in its place; `starts` and `lengths` are the two halves of the places.
+
+    Returns for each whether it is protected. One that is not must not be sent.
+    """
+    return [status == _OK for status in map(_srtp_protect, contexts, starts, lengths)]
+
+
+def unprotect_all(contexts: Iterable[Context], starts: Iterable[Any], lengths: Iterable[Any]) -> list[int]:
+    """Open one packet with each of the `receiving` contexts in its place. Returns statuses: 0, or what `SrtpSession.refuse` wants."""
+    return list(map(_srtp_unprotect, contexts, starts, lengths))
 
 
 class SrtpSession:
@@ -96,7 +116,7 @@ class SrtpSession:
     unknown suite or a key of the wrong size.
     """
 
-    __slots__ = ("_receiver", "_receiver_context", "_sender", "_sender_context", "n_replayed", "n_unauthentic", "tag_bytes")
+    __slots__ = ("_receiver", "_sender", "n_replayed", "n_unauthentic", "receiving", "sending", "tag_bytes")
 
     def __init__(self, suite: str, send_key: bytes, receive_key: bytes) -> None:
         chosen = _SUITES.get(suite)
@@ -104,7 +124,8 @@ class SrtpSession:
             raise ValueError(f"unknown SRTP suite {suite!r}")
         self._sender = _open(chosen, send_key, Policy.SSRC_ANY_OUTBOUND)
         self._receiver = _open(chosen, receive_key, Policy.SSRC_ANY_INBOUND)
-        self._sender_context, self._receiver_context = self._sender._srtp[0], self._receiver._srtp[0]
+        self.sending = _context_of(self._sender)
+        self.receiving = _context_of(self._receiver)
         self.tag_bytes = chosen.tag_bytes
         self.n_unauthentic = 0
         """Packets refused because their tag is wrong or they are malformed."""
@@ -129,7 +150,7 @@ class SrtpSession:
         """Protect the RTP packet of `n_bytes` at `place`, where it becomes longer by `tag_bytes`. Else like `protect`."""
         start, size = place
         size[0] = n_bytes
-        status = _srtp_protect(self._sender_context, start, size)
+        status = _srtp_protect(self.sending, start, size)
         if status != _OK:
             raise Error(f"srtp_protect: status {status}")
 
@@ -141,14 +162,18 @@ class SrtpSession:
         """
         start, size = place
         size[0] = n_bytes
-        status = _srtp_unprotect(self._receiver_context, start, size)
+        status = _srtp_unprotect(self.receiving, start, size)
         if status == _OK:
             return int(size[0])
+        self.refuse(status)
+        return -1
+
+    def refuse(self, status: int) -> None:
+        """Count a packet that `unprotect_all` could not open with this session."""
         if status in _REPLAYED:
             self.n_replayed += 1
         else:
             self.n_unauthentic += 1
-        return -1
 
     def protect_rtcp(self, rtcp: bytes) -> bytes:
         """Return the SRTCP packet of a compound RTCP packet."""
@@ -169,6 +194,13 @@ class SrtpSession:
             self.n_replayed += 1
         else:
             self.n_unauthentic += 1
+
+
+def _context_of(session: Session) -> Context:
+    def release(_: object, _session: Session = session) -> None:
+        """The context is gone, and with it what has kept the session alive."""
+
+    return ffi.gc(session._srtp[0], release)
 
 
 def _open(suite: _Suite, key: bytes, direction: int) -> Session:
