@@ -29,8 +29,10 @@ from active_call.media.noise_suppression import NoiseSuppressor
 from active_call.media.silero import SileroBatch
 from active_call.media.tone_detection import ToneDetector
 from active_call.rtp.jitter import JitterBuffer
+from active_call.rtp.jitter_table import JitterTable
 from active_call.rtp.packet import pack_header, parse_header
-from active_call.rtp.srtp import SUITES, PacketMemory, SrtpSession, new_key
+from active_call.rtp.reception_table import ReceptionTable
+from active_call.rtp.srtp import SUITES, PacketMemory, SrtpSession, new_key, protect_all, unprotect_all
 from active_call.rtp.stream import ReceiveStream, SendStream
 
 BATCH = 64
@@ -110,7 +112,13 @@ def protect_in_place(plain: list[bytes], suite: str, key: bytes = b"") -> tuple[
     key = key or new_key(SystemRandomness(), suite)
     session = SrtpSession(suite, key, key)
     size = len(plain[0])
-    return lambda: [session.protect_in(place, size) for place in memory.places], memory
+    contexts, (starts, lengths) = [session.sending] * N_PACKETS, zip(*memory.places, strict=True)
+
+    def protect() -> None:
+        memory.lengths[:] = size
+        protect_all(contexts, starts, lengths)
+
+    return protect, memory
 
 
 def unprotect_in_place(plain: list[bytes], suite: str) -> Callable[[], object]:
@@ -120,11 +128,59 @@ def unprotect_in_place(plain: list[bytes], suite: str) -> Callable[[], object]:
     seal()
     session = SrtpSession(suite, key, key)
     size = len(plain[0]) + session.tag_bytes
-    return lambda: [session.unprotect_in(place, size) for place in memory.places]
+    contexts, (starts, lengths) = [session.receiving] * N_PACKETS, zip(*memory.places, strict=True)
+
+    def unprotect() -> None:
+        memory.lengths[:] = size
+        unprotect_all(contexts, starts, lengths)
+
+    return unprotect
+
+
+def intake_steps() -> Iterator[Step]:
+    """400 streams together, as the tick does it; the two halves of each tick are timed apart."""
+    n_streams, n_ticks = 400, 100
+    rows, payload = np.arange(n_streams), np.zeros((n_streams, 160), np.uint8)
+
+    def run(part: int) -> float:
+        table = JitterTable(n_streams)
+        buffers = [JitterBuffer(table, row) for row in range(n_streams)]
+        spent = [0.0, 0.0]
+        for tick in range(n_ticks):
+            numbers, stamps, now = np.full(n_streams, tick), np.full(n_streams, tick * 160), np.full(n_streams, tick * 0.02)
+            begin = time.perf_counter()
+            ahead = table.ahead(rows, numbers, stamps)
+            if ahead[0] < 0:
+                for buffer in buffers:
+                    buffer.push(tick, tick * 160, bytes(160), tick * 0.02)
+            else:
+                table.push(rows, numbers, stamps, now)
+                table.keep(rows, ahead, payload)
+            middle = time.perf_counter()
+            table.pop(rows)
+            spent[0] += middle - begin
+            spent[1] += time.perf_counter() - middle
+        return spent[part] / n_streams / n_ticks * 1e6
+
+    def count() -> float:
+        table = ReceptionTable(n_streams)
+        streams = [ReceiveStream(1, table=table, row=row) for row in range(n_streams)]
+        for stream in streams:
+            stream.receive(0, 0, 0.0)
+        begin = time.perf_counter()
+        for tick in range(1, n_ticks):
+            numbers, stamps, now = np.full(n_streams, tick), np.full(n_streams, tick * 160), np.full(n_streams, tick * 0.02)
+            if table.follows(rows, numbers).all():
+                table.receive(rows, numbers, stamps, now)
+        return (time.perf_counter() - begin) / n_streams / (n_ticks - 1) * 1e6
+
+    yield "ReceptionTable.receive", "packet", lambda: min(count() for _ in range(RUNS))
+    yield "JitterTable.push and keep", "packet", lambda: min(run(0) for _ in range(RUNS))
+    yield "JitterTable.pop", "frame", lambda: min(run(1) for _ in range(RUNS))
 
 
 def jitter_steps() -> Iterator[Step]:
-    """400 streams in turn, as the tick does it; the two halves of each tick are timed apart."""
+    """What is not simply the next packet: each by itself."""
     payload, n_streams, n_ticks = bytes(160), 400, 100
 
     def run(part: int) -> float:
@@ -174,7 +230,7 @@ def sound_steps() -> Iterator[Step]:
 
     yield "G.711 decode", "frame", batched(lambda: g711.decode(payload, law, out=pcm))
     yield "G.711 encode", "frame", batched(lambda: g711.encode(pcm, law, out=coded))
-    yield "8 to 16 kHz", "frame", batched(lambda: up.process(pcm, slots))
+    yield "8 to 16 kHz", "frame", batched(lambda: up.process_pcm(pcm, slots))
     yield "16 to 8 kHz", "frame", batched(lambda: down.process(wide, slots))
     yield "energy_voiced", "frame", batched(lambda: energy_voiced(pcm))
     yield "SileroBatch.infer, 8 kHz", "chunk", batched(lambda: narrow_network.infer(narrow_chunks, slots))
@@ -212,7 +268,7 @@ def main() -> None:
     if not single.items() <= os.environ.items():  # BLAS reads them when NumPy is loaded: start anew
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | single)
     print(f"{'step':46}{'us':>8}  per")
-    for steps in (packet_steps, jitter_steps, codec_steps, sound_steps, listening_steps):
+    for steps in (packet_steps, intake_steps, jitter_steps, codec_steps, sound_steps, listening_steps):
         for name, unit, measure in steps():
             print(f"{name:46}{measure():8.2f}  {unit}")
 

@@ -136,6 +136,9 @@ class Box:
             emit_audio=self._take,
         )
 
+    def watch_rtp(self, fd: int) -> None:
+        self._on_readable[fd] = lambda now, unix_now: self.engine.take_in([fd], now, unix_now)
+
     def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
         self._on_readable[fd] = on_readable
 

@@ -13,7 +13,7 @@ import pytest
 import soxr
 
 from active_call.codec.resample import StreamResampler
-from active_call.media.detect import Detection, SpeechDetector, energy_voiced
+from active_call.media.detect import N_PHASES, Detection, SpeechDetector, energy_voiced
 
 pytestmark = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng, which speaks here, is not installed")
 
@@ -173,3 +173,21 @@ def test_energy_voiced_is_true_from_45_db_below_full_scale_on() -> None:
     levels_db = [-80, -60, -46, -44, -20, -4]
     frames = np.stack([tone * 10 ** (level / 20) for level in levels_db]).astype(np.int16)
     assert energy_voiced(frames).tolist() == [False, False, False, True, True, True]
+
+
+def test_streams_that_begin_together_in_other_phases_tell_the_same_and_fall_due_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, slots, n_due = SpeechDetector(N_PHASES), np.arange(N_PHASES), []
+    for slot in range(N_PHASES):
+        detector.reset(slot, 0.5, 64, 500, phase=slot)
+    network = detector._network
+    infer = network.infer_windows
+    monkeypatch.setattr(network, "infer_windows", lambda windows, ready: n_due.append(len(ready)) or infer(windows, ready))
+    frames, found = scene(1.0, 3.0, 2.0), []
+    for index, frame in enumerate(frames):
+        found += detector.push(np.repeat(frame[None], N_PHASES, axis=0), slots, np.full(N_PHASES, START_S + index * FRAME_S))
+    assert set(n_due[1:]) == {5}  # of 8, in every tick
+    for started, at_s in ((True, 1.0), (False, 4.0)):
+        told = [each for each in found if each.started is started]
+        assert sorted(each.slot for each in told) == list(range(N_PHASES))
+        assert [each.at - START_S for each in told] == pytest.approx([at_s] * N_PHASES, abs=0.08)
+        assert [each.sample / 16_000 for each in told] == pytest.approx([at_s] * N_PHASES, abs=0.08)

@@ -17,9 +17,11 @@ import pytest
 import soxr
 
 from active_call.codec.stream import new_encoder
+from active_call.media.arrivals import Arrivals
 from active_call.media.gain import GainSettings
 from active_call.media.hearing import Hearing
-from active_call.media.leg import Intake, Leg
+from active_call.media.intake import Intake
+from active_call.media.leg import Leg
 from active_call.media.link import ConfigureRtp, Link, Listen, SpeechEnded, SpeechStarted
 from active_call.media.slots import Stream
 from active_call.media.udp import open_pair
@@ -52,9 +54,11 @@ class Caller:
         self._socket.bind(("127.0.0.1", 0))
         pairs = ((port, open_pair("127.0.0.1", port)) for port in range(29_200, 29_400, 2))
         port, pair = next((port, pair) for port, pair in pairs if pair is not None)
-        self.leg = Leg(1, port, pair, Intake(), lambda report: None)
+        intake = Intake(4)
+        self._arrivals = Arrivals(intake)
+        self.leg = Leg(1, port, pair, intake, 2, lambda report: None)
         self.reports: list[Link] = []
-        self.hearing = Hearing(4, self.reports.append, lambda report: None)
+        self.hearing = Hearing(intake, 4, self.reports.append, lambda report: None)
         self.hearing.begin_stream(2)
         self.stream = Stream(1, 2, self.leg, None)
         self.tick = 0
@@ -81,7 +85,7 @@ class Caller:
             header = struct.pack("!BBHII", 0x80, TYPES[self._codec], self.tick, timestamp, 7)
             self._socket.sendto(header + payload, ("127.0.0.1", self.leg.port))
             now = START_S + self.tick * 0.02
-            self.leg.receive_rtp(now, time.time())
+            self._arrivals.take([self.leg], now, time.time())
             if self.hearing.is_stale or self.tick == 0:
                 self.hearing.regroup([self.stream])
             self.hearing.run(self.tick, now)

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from active_call.media.leg import OLD_KEY_S, Intake, Leg
+from active_call.media.arrivals import Arrivals
+from active_call.media.intake import Intake
+from active_call.media.leg import OLD_KEY_S, Leg
 from active_call.media.link import ConfigureRtp
 from active_call.media.udp import open_pair
 from active_call.rtp.srtp import SUITES, SrtpSession
@@ -25,11 +27,15 @@ def peer() -> Iterator[socket.socket]:
         yield sock
 
 
+INTAKE = Intake(1)
+ARRIVALS = Arrivals(INTAKE)
+
+
 @pytest.fixture
 def leg() -> Iterator[Leg]:
     pairs = ((port, open_pair("127.0.0.1", port)) for port in range(29_000, 29_200, 2))
     port, pair = next((port, pair) for port, pair in pairs if pair is not None)
-    result = Leg(1, port, pair, Intake(), lambda report: None)
+    result = Leg(1, port, pair, INTAKE, 0, lambda report: None)
     yield result
     result.close()
 
@@ -55,7 +61,7 @@ def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: L
         """Send one packet; returns how many the leg has let in then."""
         packet = struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes([sequence]) * 160
         peer.sendto(session.protect(packet), ("127.0.0.1", leg.port))
-        leg.receive_rtp(now, time.time())
+        ARRIVALS.take([leg], now, time.time())
         return leg.n_received
 
     leg.configure(configured(peer, first, suite), 10.0)
@@ -76,7 +82,7 @@ def test_rtcp_on_the_rtp_port_goes_to_the_control_protocol_only_where_agreed(leg
 
     def receive() -> None:
         peer.sendto(receiver_report, ("127.0.0.1", leg.port))
-        leg.receive_rtp(1.0, time.time())
+        ARRIVALS.take([leg], 1.0, time.time())
 
     leg.configure(configured(peer, b"", "", rtcp_mux=True), 1.0)
     receive()
@@ -92,7 +98,7 @@ def test_sound_changes_its_codec_with_the_payload_type_and_what_waits_is_played_
 
     def receive(payload_type: int, sequence: int, payload: bytes) -> None:
         peer.sendto(struct.pack("!BBHII", 0x80, payload_type, sequence, sequence * 160, 7) + payload, ("127.0.0.1", leg.port))
-        leg.receive_rtp(1.0 + sequence * 0.02, time.time())
+        ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
 
     loud_in_mu_law, loud_in_a_law = b"\x80" * 160, b"\xaa" * 160
     for sequence in range(3):

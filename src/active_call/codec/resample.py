@@ -3,7 +3,7 @@
 Frames enter with the slots they belong to, frames leave. The batched filters keep each slot's history, so that frames join without a seam.
 
 Upsampler and downsampler share one half-band filter: linear phase, 64 taps of which the even phase is a pure delay, so that half of the
-work is a copy and the other half one matrix product. Pass band to 3.4 kHz within 0.01 dB, -6 dB at 4 kHz, -60 dB from 4.6 kHz on, -80 dB
+work is a copy and the other half a few matrix products. Pass band to 3.4 kHz within 0.01 dB, -6 dB at 4 kHz, -60 dB from 4.6 kHz on, -80 dB
 from 4.65 kHz on.
 """
 
@@ -34,12 +34,24 @@ def _odd_phase() -> NDArray[np.float64]:
     return np.asarray(taps / taps.sum())
 
 
-def _banded(taps: NDArray[np.float64], n_outputs: int) -> NDArray[np.float32]:
-    """The matrix (n_outputs + taps - 1, n_outputs) whose product with a row of samples is their convolution."""
-    matrix = np.zeros((n_outputs + len(taps) - 1, n_outputs), np.float32)
-    for column in range(n_outputs):
+_BLOCK: Final = 16
+"""Outputs to a matrix product. The matrix is banded, and a small one has fewer zeros: a third of the time of one for the whole frame."""
+
+
+def _banded(taps: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The matrix (_BLOCK + taps - 1, _BLOCK) whose product with a row of samples is their convolution."""
+    matrix = np.zeros((_BLOCK + len(taps) - 1, _BLOCK), np.float32)
+    for column in range(_BLOCK):
         matrix[column : column + len(taps), column] = taps[::-1]
     return matrix
+
+
+def _convolved(samples: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of 160 for `samples`, rows of 160 + taps - 1."""
+    output = np.empty((len(samples), 160), np.float32)
+    for start in range(0, 160, _BLOCK):
+        np.matmul(samples[:, start : start + len(matrix)], matrix, out=output[:, start : start + _BLOCK])
+    return output
 
 
 class Upsampler8to16:
@@ -47,7 +59,7 @@ class Upsampler8to16:
 
     def __init__(self, n_slots: int) -> None:
         self._history = np.zeros((n_slots, _TAPS), np.float32)
-        self._matrix = _banded(_odd_phase(), 160)
+        self._matrix = _banded(_odd_phase())
 
     def reset(self, slot: int) -> None:
         """Begin a stream in `slot`."""
@@ -55,18 +67,31 @@ class Upsampler8to16:
 
     def process(self, frames: NDArray[np.int16] | NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return (k, 320) float32 in [-1, 1) for `frames` (k, 160): int16, or float32 in [-1, 1). `slots` (k,) must not repeat."""
-        samples = np.empty((len(frames), 160 + _TAPS), np.float32)
-        samples[:, :_TAPS] = self._history[slots]
-        if frames.dtype == np.int16:
-            np.multiply(frames, 1 / _FULL_SCALE, out=samples[:, _TAPS:], casting="unsafe")
-        else:
-            samples[:, _TAPS:] = frames
-        self._history[slots] = samples[:, 160:]
+        samples = self._joined(frames if frames.dtype == np.int16 else frames * _FULL_SCALE, slots)
         output = np.empty((len(frames), 160, 2), np.float32)
         output[:, :, 0] = samples[:, _TAPS // 2 : _TAPS // 2 + 160]
-        output[:, :, 1] = samples[:, 1:] @ self._matrix
+        output[:, :, 1] = _convolved(samples[:, 1:], self._matrix)
+        output *= 1 / _FULL_SCALE
         result = output.reshape(len(frames), 320)
         return np.clip(result, -1, _LARGEST, out=result)
+
+    def process_pcm(self, frames: NDArray[np.int16], slots: NDArray[np.intp]) -> NDArray[np.int16]:
+        """Like `process`, to int16: the frames of all calls pass here in every tick."""
+        samples = self._joined(frames, slots)
+        odd = _convolved(samples[:, 1:], self._matrix)
+        output = np.empty((len(frames), 160, 2), np.int16)
+        output[:, : _TAPS // 2, 0] = samples[:, _TAPS // 2 : _TAPS]
+        output[:, _TAPS // 2 :, 0] = frames[:, : 160 - _TAPS // 2]
+        output[:, :, 1] = np.clip(odd, -32768, 32767, out=odd)
+        return output.reshape(len(frames), 320)
+
+    def _joined(self, frames: NDArray[np.int16] | NDArray[np.float32], slots: NDArray[np.intp]) -> NDArray[np.float32]:
+        """What came before each frame, and the frame. All in units of one 16-bit step."""
+        samples = np.empty((len(frames), _TAPS + 160), np.float32)
+        samples[:, :_TAPS] = self._history[slots]
+        samples[:, _TAPS:] = frames
+        self._history[slots] = samples[:, 160:]
+        return samples
 
 
 class Downsampler16to8:
@@ -74,7 +99,7 @@ class Downsampler16to8:
 
     def __init__(self, n_slots: int) -> None:
         self._history = np.zeros((n_slots, 2 * _TAPS), np.float32)
-        self._matrix = _banded(_odd_phase() / 2, 160)
+        self._matrix = _banded(_odd_phase() / 2)
 
     def reset(self, slot: int) -> None:
         """Begin a stream in `slot`."""
@@ -90,7 +115,7 @@ class Downsampler16to8:
             samples[:, 2 * _TAPS :] = frames
         self._history[slots] = samples[:, 320:]
         odd = np.ascontiguousarray(samples[:, 1::2])
-        result = odd[:, :-1] @ self._matrix
+        result = _convolved(odd[:, :-1], self._matrix)
         result += samples[:, _TAPS : _TAPS + 320 : 2] * np.float32(0.5)
         return np.clip(result, -1, _LARGEST, out=result)
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from active_call.base.errors import ParseError
 from active_call.base.world import Clock, Randomness
-from active_call.media.leg import DATAGRAM_BYTES, Leg
+from active_call.media.intake import DATAGRAM_BYTES
+from active_call.media.leg import Leg
 from active_call.rtp import rtcp
 
 INTERVAL_S: Final = 5.0

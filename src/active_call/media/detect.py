@@ -36,6 +36,7 @@ _UNIT_MS: Final = 4
 """Frames, chunks and context are multiples of it: moving whole units is a plain copy."""
 _FRAME_UNITS: Final = 20 // _UNIT_MS
 _CHUNK_UNITS: Final = CHUNK_MS // _UNIT_MS
+N_PHASES: Final = _CHUNK_UNITS
 _CONTEXT_UNITS: Final = 1
 _WINDOW_UNITS: Final = _CONTEXT_UNITS + _CHUNK_UNITS
 _BUFFER_UNITS: Final = _WINDOW_UNITS + _FRAME_UNITS
@@ -95,8 +96,8 @@ class SpeechDetector:
         self._units = np.full(n_slots, _CONTEXT_UNITS, np.intp)
         self._frames = np.zeros(n_slots, np.int64)
         """Frames since the reset."""
-        self._chunks = np.zeros(n_slots, np.int64)
-        """Chunks evaluated since the reset."""
+        self._chunk_end = np.zeros(n_slots, np.int64)
+        """The sample at which the last chunk evaluated ended."""
         self._arrivals = np.zeros((n_slots, _MEMORY), np.float64)
         self._energy = np.zeros((n_slots, _MEMORY), np.float32)
         self._threshold = np.full(n_slots, 0.5, np.float32)
@@ -116,12 +117,17 @@ class SpeechDetector:
         self._last_sample = np.zeros(n_slots, np.int64)
         self._last_at = np.zeros(n_slots, np.float64)
 
-    def reset(self, slot: int, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100) -> None:
-        """Begin a stream in `slot`: forget what was heard and count samples from 0. Durations are rounded to chunks of 32 ms."""
+    def reset(self, slot: int, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100, *, phase: int = 0) -> None:
+        """Begin a stream in `slot`: forget what was heard and count samples from 0. Durations are rounded to chunks of 32 ms.
+
+        `phase` (0 to 7) begins the first chunk so many times 4 ms before the sound, so that the chunks of streams that have begun together
+        do not all fall due in the same five of eight ticks.
+        """
         self._network.reset(slot)
         self._buffer[slot] = 0
-        self._units[slot] = _CONTEXT_UNITS
-        for array in (self._frames, self._chunks, self._state, self._voiced, self._unvoiced, self._calm):
+        self._units[slot] = _CONTEXT_UNITS + phase
+        self._chunk_end[slot] = -phase * _UNIT_MS * _SAMPLES_PER_MS
+        for array in (self._frames, self._state, self._voiced, self._unvoiced, self._calm):
             array[slot] = 0
         self._confidence[slot] = 0
         self._energy[slot] = 0
@@ -147,7 +153,7 @@ class SpeechDetector:
         if not len(ready):
             return []
         probabilities = self._network.infer_windows(self._take_windows(ready), ready)
-        self._chunks[ready] += 1
+        self._chunk_end[ready] += CHUNK
         return self._judge(ready, probabilities)
 
     def _store(self, frames: NDArray[np.float32], slots: Slots, arrivals: NDArray[np.float64]) -> None:
@@ -215,17 +221,17 @@ class SpeechDetector:
         self._state[slots] = _RISING
         self._voiced[slots] = self._unvoiced[slots] = 0
         self._confidence[slots] = 0
-        chunk_start = (self._chunks[slots] - 1) * CHUNK
+        chunk_end = self._chunk_end[slots]
         self._loudest[slots] = 0
-        audible, frames = self._audible_frames(slots, np.maximum(chunk_start - CHUNK, 0), chunk_start + CHUNK)
+        audible, frames = self._audible_frames(slots, np.maximum(chunk_end - 2 * CHUNK, 0), chunk_end)
         first = frames[np.arange(len(slots)), audible.argmax(axis=1)]
         self._first_sample[slots] = first * FRAME
         self._first_at[slots] = self._arrivals[slots, first % _MEMORY]
 
     def _mark_last(self, slots: Slots) -> None:
         """The chunk just evaluated is voiced: its last audible packet, if it has one, is the last voiced one so far."""
-        chunk_end = self._chunks[slots] * CHUNK
-        audible, frames = self._audible_frames(slots, chunk_end - CHUNK, chunk_end)
+        chunk_end = self._chunk_end[slots]
+        audible, frames = self._audible_frames(slots, np.maximum(chunk_end - CHUNK, 0), chunk_end)
         last = frames[np.arange(len(slots)), _WIDEST - 1 - audible[:, ::-1].argmax(axis=1)]
         found = audible.any(axis=1)
         slots, last = slots[found], last[found]

@@ -16,10 +16,12 @@ from active_call.base.world import World
 from active_call.codec.libopus import OpusError
 from active_call.codec.table import PCMA
 from active_call.media import link, udp
+from active_call.media.arrivals import Arrivals
 from active_call.media.batch import SendBatch
 from active_call.media.control_protocol import ControlProtocol, Sent
 from active_call.media.hearing import Hearing
-from active_call.media.leg import Intake, Leg
+from active_call.media.intake import Intake
+from active_call.media.leg import Leg
 from active_call.media.link import Link, Order
 from active_call.media.play_reports import PlayReports
 from active_call.media.ports import PortPool
@@ -42,6 +44,10 @@ logger = logging.getLogger(__name__)
 
 class Watch(Protocol):
     """The loop that owns the sockets' readiness."""
+
+    def watch_rtp(self, fd: int) -> None:
+        """Call `Engine.take_in` whenever `fd` has something, once for all of them that have."""
+        ...
 
     def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
         """Call `on_readable(now, unix_now)` whenever `fd` has something; it takes one datagram."""
@@ -69,12 +75,15 @@ class Engine:
         self._watch = watch
         self._emit = emit
         self._ports = ports
-        self._intake = Intake()
+        self._intake = Intake(capacity)
+        self._arrivals = Arrivals(self._intake)
+        self._leg_of: dict[int, Leg] = {}
+        """By the descriptor of the RTP socket."""
         self._slots = SlotTable(capacity)
         self._recorder = Recorder()
         self._batch = SendBatch(capacity)
         self._sending = Sending(self._batch, PlayReports(emit), world.clock)
-        self._hearing = Hearing(capacity, emit, emit_audio)
+        self._hearing = Hearing(self._intake, capacity, emit, emit_audio)
         self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
         self._order_of_slots: list[Stream] = []
         self._open_files: dict[int, int] = {}
@@ -104,6 +113,12 @@ class Engine:
         if self._is_stale or self._sending.is_stale or self._hearing.is_stale:
             self._regroup()
         self._sending.run(tick)
+
+    def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
+        """Take one datagram of each of these RTP sockets, which have one."""
+        legs = [leg for fd in fds if (leg := self._leg_of.get(fd)) is not None]
+        if legs:
+            self._arrivals.take(legs, now, unix_now)
 
     def run_hear(self, now: float) -> None:
         """Second half, after the sockets were emptied: what has arrived is heard; then records and housekeeping."""
@@ -293,7 +308,7 @@ class Engine:
             self._emit(link.OpenFailed(order.stream, "full"))
             return
         try:
-            leg = self._open_leg(order, now) if order.bind_ip else None
+            leg = self._open_leg(order, slot, now) if order.bind_ip else None
         except MediaError as error:
             self._slots.give_back(slot)
             self._emit(link.OpenFailed(order.stream, "full" if error.args == ("full",) else "bind"))
@@ -305,18 +320,19 @@ class Engine:
         if leg is not None:
             control = ControlProtocol(leg, beginning.ssrc, self._world.clock, self._world.randomness)
             leg.on_control = control.take
-            self._watch.watch(leg.rtp_socket.fileno(), leg.receive_rtp)
+            self._leg_of[leg.rtp_socket.fileno()] = leg
+            self._watch.watch_rtp(leg.rtp_socket.fileno())
             self._watch.watch(leg.rtcp_socket.fileno(), control.receive)
         self._slots.add(Stream(order.stream, slot, leg, control, order.rate_hz))
         self._is_stale = True
         self._emit(link.Opened(order.stream, leg.port if leg else 0))
 
-    def _open_leg(self, order: link.OpenStream, now: float) -> Leg:
+    def _open_leg(self, order: link.OpenStream, slot: int, now: float) -> Leg:
         taken = self._ports.take(now, lambda port: udp.open_pair(order.bind_ip, port))
         if taken is None:
             raise MediaError("full")
         port, sockets = taken
-        return Leg(order.stream, port, sockets, self._intake, self._emit_from_leg)
+        return Leg(order.stream, port, sockets, self._intake, slot, self._emit_from_leg)
 
     def _emit_from_leg(self, report: Link) -> None:
         if isinstance(report, link.MediaStarted | link.CodecChanged):
@@ -334,9 +350,10 @@ class Engine:
         self._slots.remove(stream)
         leg, control = stream.leg, stream.control
         if leg is not None and control is not None:
-            leg.receive_last(now, self._world.clock.utc_now().timestamp())
+            self._arrivals.take_last(leg, now, self._world.clock.utc_now().timestamp())
             control.send_goodbye(self._sent(stream), now)
             self._watch.unwatch(leg.rtp_socket.fileno())
+            del self._leg_of[leg.rtp_socket.fileno()]
             self._watch.unwatch(leg.rtcp_socket.fileno())
             leg.close()
             self._ports.release(leg.port, now)

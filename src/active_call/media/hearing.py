@@ -21,13 +21,13 @@ from active_call.codec.table import PCMA
 from active_call.media.attention import Attention
 from active_call.media.batch import FRAME_SAMPLES, Slots
 from active_call.media.conversion import Conversion
-from active_call.media.detect import Detection, SpeechDetector
+from active_call.media.detect import N_PHASES, Detection, SpeechDetector
 from active_call.media.improving import Improving
+from active_call.media.intake import Intake
 from active_call.media.leg import Leg
 from active_call.media.link import CallerAudio, Link, Listen, SpeechEnded, SpeechStarted
 from active_call.media.mixer import Samples
 from active_call.media.slots import Stream
-from active_call.rtp.jitter import JitterBuffer
 
 WIDE_SAMPLES: Final = 320
 """20 ms at 16 kHz."""
@@ -37,6 +37,10 @@ BULK_TICKS: Final = 5
 _FRAME_S: Final = FRAME_MS / 1000
 _FULL_SCALE: Final = np.float32(32768)
 _NARROW_RATE_HZ: Final = 8000
+_SILENCE: Final = np.array([silence[0] for silence in g711.SILENCE], np.uint8)
+"""Its byte, by whether it is A-law."""
+
+Seconds = NDArray[np.float64]
 
 
 class _Single:
@@ -76,7 +80,8 @@ class Hearing:
     Rows of streams with G.711 come first: they are decoded and resampled in one batch. The others follow.
     """
 
-    def __init__(self, capacity: int, emit: Callable[[Link], None], emit_audio: Callable[[Link], None]) -> None:
+    def __init__(self, intake: Intake, capacity: int, emit: Callable[[Link], None], emit_audio: Callable[[Link], None]) -> None:
+        self._intake = intake
         self._emit = emit
         self._emit_audio = emit_audio
         self.is_stale = False
@@ -95,7 +100,8 @@ class Hearing:
         self._bulk: NDArray[np.int16] = np.zeros((capacity, BULK_TICKS, WIDE_SAMPLES), np.int16)
         self._bulk_ticks: NDArray[np.intp] = np.zeros(capacity, np.intp)
         self._stream_of: dict[int, Stream] = {}
-        self._legs: list[tuple[Leg, JitterBuffer]] = []
+        self._together: Slots = np.zeros(0, np.intp)
+        """Those whose G.711 comes from the batch: the first rows."""
         self._singles: dict[int, _Single] = {}
         """By stream number, in the order of their rows."""
         self._is_alaw: NDArray[np.bool_] = np.zeros(0, np.bool_)
@@ -108,16 +114,15 @@ class Hearing:
         self._forwarding: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._row_of: dict[int, int] = {}
         self._narrow: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
-        self._sound: NDArray[np.float32] = np.zeros((0, WIDE_SAMPLES), np.float32)
         self._wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
-        self._forwarded: Samples = self._wide
-        """The same as `_sound`, in [-1, 1)."""
+        self._better: NDArray[np.float32] | None = None
+        """The same in [-1, 1) where it was improved for any stream: that is what is judged and forwarded."""
 
     def warm_up(self) -> None:
         """Run the numeric libraries once, so that the first call does not wait for them."""
         slots = np.arange(min(2, len(self._n_heard)))
         for _ in range(2):
-            wide = self._upsampler.process(np.zeros((len(slots), FRAME_SAMPLES), np.int16), slots)
+            wide = _as_float(self._upsampler.process_pcm(np.zeros((len(slots), FRAME_SAMPLES), np.int16), slots))
             self._detector.push(wide, slots, np.zeros(len(slots)))
             self._narrow_detector.push(self._downsampler.process(wide, slots), slots, np.zeros(len(slots)))
         for slot in slots.tolist():
@@ -144,7 +149,10 @@ class Hearing:
         if order.detect:
             settings = (order.threshold, order.min_speech_ms, order.silence_ms)
             for detector in (self._detector, self._narrow_detector):
-                (detector.configure if before.detect else detector.reset)(stream.slot, *settings)
+                if before.detect:
+                    detector.configure(stream.slot, *settings)
+                else:
+                    detector.reset(stream.slot, *settings, phase=stream.slot % N_PHASES)
             if not before.detect:
                 self._detect_from[stream.slot] = self._n_heard[stream.slot]
                 stream.is_judged_narrow = None
@@ -160,8 +168,8 @@ class Hearing:
                 (together if stream.leg.is_g711_in else singles).append((stream, stream.leg))
         heard = [stream for stream, _ in together + singles]
         self._stream_of = {stream.slot: stream for stream in heard}
-        self._legs = [(leg, leg.sound.jitter) for _, leg in together if isinstance(leg.sound.jitter, JitterBuffer)]
-        self._is_alaw = np.array([leg.sound.codec is PCMA for leg, _ in self._legs], np.bool_)
+        self._together = np.array([stream.slot for stream, _ in together], np.intp)
+        self._is_alaw = np.array([leg.sound.codec is PCMA for _, leg in together], np.bool_)
         self._singles = {stream.number: self._singles.get(stream.number) or _Single(leg) for stream, leg in singles}
         self._unheard = [stream.leg for stream in started if stream.leg is not None and not stream.is_heard]
         self._slots = np.array([stream.slot for stream in heard], np.intp)
@@ -202,97 +210,88 @@ class Hearing:
             arrivals = self._take_frames(now)
             if not self.attention.is_idle:
                 self.attention.run(self._all_narrow(), self._slots, self._number_in, now)
-            if not self.improving.is_idle:
-                self._improve()
+            self._better = None if self.improving.is_idle else self.improving.process(_as_float(self._wide), self._slots)
             self._judge(tick, now, arrivals)
         self._n_heard[self._started] += WIDE_SAMPLES
 
-    def _take_frames(self, now: float) -> list[float]:
-        """Fill `_sound` and `_wide` with the frames that are due. Returns when each arrived."""
+    def _take_frames(self, now: float) -> Seconds:
+        """Fill `_wide` with the frames that are due. Returns when each arrived."""
         arrivals = self._decode(now)
-        n_together = len(self._legs)
-        sound = self._upsampler.process(self._narrow, self._slots[:n_together])
-        wide = np.multiply(sound, _FULL_SCALE).astype(np.int16)
+        arrived: list[float] = []
+        wide = self._upsampler.process_pcm(self._narrow, self._together)
         if self._singles:
             more = np.zeros((len(self._singles), WIDE_SAMPLES), np.int16)
             for row, single in enumerate(self._singles.values()):
                 frame = single.take()
                 if frame is not None:
                     more[row] = frame
-                arrivals.append(single.leg.arrival_of_frame(now))
+                arrived.append(single.leg.arrival_of_frame(now))
                 self.is_stale = self.is_stale or single.leg.is_g711_in
-            sound = np.concatenate((sound, more / _FULL_SCALE), dtype=np.float32)
             wide = np.concatenate((wide, more))
-        self._sound, self._wide = sound, wide
-        self._forwarded = wide
+            arrivals = np.concatenate((arrivals, arrived))
+        self._wide = wide
         return arrivals
 
     def _all_narrow(self) -> Samples:
         """The frames of this tick at 8 kHz, rows as in `_slots`."""
         if not self._singles:
             return self._narrow
-        first = len(self._legs)
+        first = len(self._together)
         more = [single.narrow(self._wide[first + row]) for row, single in enumerate(self._singles.values())]
         return np.concatenate((self._narrow, np.stack(more)))
 
     def _number_in(self, slot: int) -> int:
         return self._stream_of[slot].number
 
-    def _improve(self) -> None:
-        better = self.improving.process(self._sound, self._slots)
-        if better is not self._sound:
-            self._sound = better
-            self._forwarded = np.clip(better * _FULL_SCALE, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+    def _wide_sound(self, rows: Slots) -> NDArray[np.float32]:
+        """The sound of these rows at 16 kHz as it is judged."""
+        return _as_float(self._wide[rows]) if self._better is None else self._better[rows]
 
-    def _decode(self, now: float) -> list[float]:
+    def _decode(self, now: float) -> Seconds:
         """Fill `_narrow` with the frames of the batch. Returns when each arrived: that many frames before the last packet as still wait."""
-        frames: list[bytes] = []
-        missing: list[int] = []
-        arrivals: list[float] = []
-        for leg, jitter in self._legs:
-            frame = jitter.pop()
-            if frame is None:
-                frames.append(leg.sound.silence)
-                missing.append(len(arrivals))
-                arrivals.append(now)
-            else:
-                frames.append(frame)
-                arrivals.append(leg.last_arrival - _FRAME_S * jitter.depth)
-        payload = np.frombuffer(b"".join(frames), np.uint8).reshape(len(frames), FRAME_SAMPLES)
+        intake, slots = self._intake, self._together
+        payload, is_there = intake.jitter.pop(slots)
+        lost = ~is_there
+        if lost.any():
+            payload[lost] = _SILENCE[self._is_alaw[lost].view(np.uint8), None]
         self._narrow = g711.decode(payload, self._is_alaw)
-        lost = np.zeros(len(frames), np.bool_)
-        lost[missing] = True
-        self._concealer.process(self._narrow, self._slots[: len(frames)], lost)
-        return arrivals
+        self._concealer.process(self._narrow, slots, lost)
+        return np.where(is_there, intake.last_arrival[slots] - _FRAME_S * intake.jitter.depth[slots], now)
 
-    def _judge(self, tick: int, now: float, arrivals: list[float]) -> None:
+    def _judge(self, tick: int, now: float, at: Seconds) -> None:
         if self._forwarding.any():
             self._collect(tick)
-        at = np.array(arrivals)
         wide, narrow = self._judged_wide, self._judged_narrow
         detections: list[Detection] = []
         if len(narrow):
             detections += self._narrow_detector.push(self._narrow_sound(narrow), self._slots[narrow], at[narrow])
         if len(wide):
-            detections += self._detector.push(self._sound[wide], self._slots[wide], at[wide])
+            detections += self._detector.push(self._wide_sound(wide), self._slots[wide], at[wide])
         for detection in detections:
             self._report(detection, now)
 
     def _narrow_sound(self, rows: Slots) -> NDArray[np.float32]:
         """The sound of these ascending rows at 8 kHz as it is judged: as it came, unless it is improved or has another rate by now."""
-        as_it_came = rows[rows < len(self._narrow)] if self.improving.is_idle else rows[:0]
+        as_it_came = rows[rows < len(self._narrow)] if self._better is None else rows[:0]
         frames = self._narrow if len(as_it_came) == len(self._narrow) else self._narrow[as_it_came]
-        sound = np.multiply(frames, 1 / _FULL_SCALE, dtype=np.float32)
+        sound = _as_float(frames)
         others = rows[len(as_it_came) :]
         if not len(others):
             return sound
-        return np.concatenate((sound, self._downsampler.process(self._sound[others], self._slots[others])))
+        return np.concatenate((sound, self._downsampler.process(self._wide_sound(others), self._slots[others])))
+
+    def _forwarded(self) -> Samples:
+        if self._better is None:
+            return self._wide
+        samples: Samples = np.clip(self._better * _FULL_SCALE, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+        return samples
 
     def _collect(self, tick: int) -> None:
         """Put this tick's sound to that which waits to be forwarded; each stream's turn to go comes in another tick."""
         slots = self._slots[self._forwarding]
         waiting = self._bulk_ticks[slots]
-        self._bulk[slots, waiting] = self._forwarded[self._forwarding]
+        sound = self._forwarded()
+        self._bulk[slots, waiting] = sound if len(slots) == len(sound) else sound[self._forwarding]
         waiting += 1
         self._bulk_ticks[slots] = waiting
         due = (waiting == BULK_TICKS) | ((slots + tick) % BULK_TICKS == 0)
@@ -317,3 +316,9 @@ class Hearing:
             self._emit(SpeechStarted(stream.number, detection.at, sample, now, float(detection.confidence)))
         else:
             self._emit(SpeechEnded(stream.number, detection.at, sample, now, int(detection.duration_ms)))
+
+
+def _as_float(samples: Samples) -> NDArray[np.float32]:
+    """In [-1, 1)."""
+    sound: NDArray[np.float32] = np.multiply(samples, 1 / _FULL_SCALE, dtype=np.float32)
+    return sound

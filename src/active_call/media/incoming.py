@@ -17,6 +17,7 @@ from active_call.codec.table import PCMA, PCMU, Codec
 from active_call.media.conversion import Conversion
 from active_call.media.mixer import Samples
 from active_call.rtp.jitter import JitterBuffer
+from active_call.rtp.jitter_table import JitterTable
 from active_call.rtp.playout import Playout
 from active_call.rtp.quality import Losses
 
@@ -48,13 +49,14 @@ class _Draining:
 
 
 class IncomingSound:
-    """What one stream hears. `codec` and `jitter` change with `use`; a loop that reads many streams may look at them directly."""
+    """What one stream hears. `codec` and `jitter` change with `use`. G.711 waits in its row of `table`, if that is given."""
 
-    __slots__ = ("_before", "_draining", "codec", "jitter", "silence")
+    __slots__ = ("_before", "_draining", "_place", "codec", "jitter", "silence")
 
-    def __init__(self) -> None:
+    def __init__(self, table: JitterTable | None = None, row: int = 0) -> None:
         self.codec = PCMU
-        self.jitter: JitterBuffer | Playout = JitterBuffer()
+        self._place = table, row
+        self.jitter: JitterBuffer | Playout = JitterBuffer(table, row)
         self.silence = g711.SILENCE[0]
         """A frame of it, for G.711."""
         self._draining: _Draining | None = None
@@ -72,8 +74,10 @@ class IncomingSound:
             return
         before, jitter = self.codec, self.jitter
         self._before += _losses_of(jitter)
+        if isinstance(jitter, JitterBuffer):
+            jitter.leave_table()
         # Two laws of G.711 cannot share a buffer: a byte means another sample.
-        self.jitter = JitterBuffer() if codec in G711 else Playout(new_decoder(codec.name), codec.rtp_clock_hz)
+        self.jitter = JitterBuffer(*self._place) if codec in G711 else Playout(new_decoder(codec.name), codec.rtp_clock_hz)
         self.codec = codec
         self._draining = _Draining(jitter, before, codec) if jitter.depth else None
         self._fit_law()

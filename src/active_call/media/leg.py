@@ -1,7 +1,10 @@
 """The wire side of one stream: its sockets, keys, jitter buffer and statistics, and the decision what is let in.
 
-Datagrams enter through `receive_rtp`, frames leave the jitter buffer in `pop`; packets leave through `srtp_out`, `sendto` and
-`destination`, which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
+Datagrams enter through `arrivals`, frames leave the jitter buffer in `pop`; packets leave through `srtp_out`, `sendto` and `destination`,
+which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
+
+Packets that are simply the next ones are taken in for all streams at once (`arrivals`); the leg says in the columns of the `Intake` which
+those are, and judges every other one.
 
 The order of the gates: authentic (when secured), an RTP header, an agreed payload type, an accepted source. What fails one is counted in
 `refused` and changes nothing.
@@ -9,10 +12,9 @@ The order of the gates: authentic (when secured), an RTP header, an agreed paylo
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from active_call.base.errors import ParseError
 from active_call.base.pcm import FRAME_MS
@@ -20,37 +22,23 @@ from active_call.codec.opus import OpusEncoder, settings_for
 from active_call.codec.stream import Encoder, new_encoder
 from active_call.codec.table import AUDIO_CODECS, CODECS, PCMU, TELEPHONE_EVENT, Codec
 from active_call.media.incoming import G711, IncomingSound
+from active_call.media.intake import NOBODY, Intake
 from active_call.media.latch import Latch
 from active_call.media.link import CodecChanged, ConfigureRtp, DigitReceived, Link, MediaStarted
 from active_call.media.mixer import Samples
 from active_call.media.one_way import Refused
-from active_call.media.udp import ANCILLARY_BYTES, arrival
 from active_call.rtp.dtmf import DigitReceiver, DigitSender
 from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, is_rtcp, payload_bounds, unpack_header
 from active_call.rtp.quality import Losses
-from active_call.rtp.srtp import PacketMemory, SrtpSession
+from active_call.rtp.srtp import Context, SrtpSession
 from active_call.rtp.stream import ReceiveStream
 
 CLOCK_HZ: Final = 8000
 TICK_S: Final = FRAME_MS / 1000
-DATAGRAM_BYTES: Final = 2048
-MAX_LAST_DATAGRAMS: Final = 8
 COMFORT_NOISE: Final = 13
 """RFC 3551 section 6; never sound to us, whatever was agreed."""
 OLD_KEY_S: Final = 2.0
 """Packets of the key before a re-key are still on their way."""
-
-
-class Intake:
-    """Where the datagrams of all legs of a process lie while they are looked at, one at a time."""
-
-    __slots__ = ("buffers", "memory", "place", "view")
-
-    def __init__(self) -> None:
-        self.memory = PacketMemory(1, DATAGRAM_BYTES)
-        self.place = self.memory.places[0]
-        self.view = self.memory.view
-        self.buffers = [self.view]
 
 
 class Leg:
@@ -65,22 +53,20 @@ class Leg:
         "_intake",
         "_is_muxed",
         "_known_types",
-        "_last_timestamp",
         "_old_srtp_in",
         "_old_until",
-        "_recvmsg_into",
         "_stream",
         "config",
         "destination",
         "digits_in",
         "digits_out",
         "emit",
-        "last_arrival",
+        "heard_from",
         "latch",
-        "n_received",
         "on_control",
         "port",
         "prior_lost",
+        "receiving",
         "reception",
         "refused",
         "rtcp_socket",
@@ -88,6 +74,7 @@ class Leg:
         "send_codec",
         "send_errors",
         "sendto",
+        "slot",
         "sound",
         "srtp_in",
         "srtp_out",
@@ -95,35 +82,44 @@ class Leg:
     )
 
     def __init__(
-        self, stream: int, port: int, sockets: tuple[socket.socket, socket.socket], intake: Intake, emit: Callable[[Link], None]
+        self,
+        stream: int,
+        port: int,
+        sockets: tuple[socket.socket, socket.socket],
+        intake: Intake,
+        slot: int,
+        emit: Callable[[Link], None],
     ) -> None:
         self._stream = stream
+        self.slot = slot
         self.port = port
         self.rtp_socket, self.rtcp_socket = sockets
-        self._recvmsg_into = self.rtp_socket.recvmsg_into
         self._intake = intake
+        intake.begin_stream(slot)
         self.sendto = self.rtp_socket.sendto
         self.emit = emit
         self.config: ConfigureRtp | None = None
         self.latch = Latch(("", 0), latching=True)
         self.destination = ("", 0)
+        self.heard_from: tuple[Any, ...] | None = None
+        """Whose packets are accepted without a further look, as the socket says it: the latch's source, unless there is a candidate."""
         self.srtp_out: SrtpSession | None = None
         self.srtp_in: SrtpSession | None = None
         self._old_srtp_in: SrtpSession | None = None
         self._old_until = 0.0
         self.send_codec = PCMU
-        self.sound = IncomingSound()
+        self.receiving: Context | None = None
+        """What opens packets, when that is one key."""
+        self.sound = IncomingSound(intake.jitter, slot)
         self._encoder: Encoder = new_encoder(PCMU.name)
         self._formats: dict[int, Codec] = {}
         self.digits_in = DigitReceiver(CLOCK_HZ)
         self.digits_out = DigitSender(CLOCK_HZ)
         self.reception: ReceiveStream | None = None
         self.started = False
-        self.last_arrival = 0.0
-        self.n_received = self.prior_lost = self.send_errors = 0
+        self.prior_lost = self.send_errors = 0
         self.refused = Refused()
         self._audio_type = -1
-        self._last_timestamp = 0
         self._event_clocks_hz: tuple[int, ...] = (CLOCK_HZ, CLOCK_HZ)
         self._is_muxed = False
         self.on_control: Callable[[bytes, float, float], None] = _ignore
@@ -140,6 +136,16 @@ class Leg:
     def is_g711_in(self) -> bool:
         """What we get can share the batch."""
         return self.sound.is_batched
+
+    @property
+    def n_received(self) -> int:
+        """Packets that were let in."""
+        return self._intake.n_received.item(self.slot)
+
+    @property
+    def last_arrival(self) -> float:
+        """When the last of them came, or an offer/answer was applied."""
+        return self._intake.last_arrival.item(self.slot)
 
     @property
     def n_lost(self) -> int:
@@ -160,7 +166,7 @@ class Leg:
         self.latch.signal((order.remote_ip, order.remote_port), latching=order.latching)
         self.destination = self.latch.destination
         self.config = order
-        self.last_arrival = now  # the watchdog starts afresh
+        self._intake.last_arrival[self.slot] = now  # the watchdog starts afresh
         self._formats = formats
         self._take_type(order.receive_payload_type)
         events = {order.receive_event_type, order.send_event_type} - {-1, COMFORT_NOISE}
@@ -173,6 +179,27 @@ class Leg:
             self.send_codec = send_codec
             self._encoder = encoder
         self._use_event_clock(order.event_clock_hz, send_codec.rtp_clock_hz)
+        if self.latch.source is None:
+            self.heard_from = None
+        self._tell_intake()
+
+    def _tell_intake(self) -> None:
+        """Write down what the common case is for this leg."""
+        intake, slot, config = self._intake, self.slot, self.config
+        is_single_key = self._old_srtp_in is None
+        self.receiving = self.srtp_in.receiving if self.srtp_in is not None and is_single_key else None
+        intake.is_open[slot] = config is not None and is_single_key
+        intake.is_secured[slot] = self.srtp_in is not None
+        intake.is_muxed[slot] = self._is_muxed
+        is_batched = config is not None and config.receive and self.sound.codec in G711
+        intake.batched_type[slot] = self._audio_type if is_batched else NOBODY
+        intake.ssrc[slot] = self.reception.ssrc if self.reception is not None else NOBODY
+
+    def refuse(self, status: int) -> None:
+        """Count a datagram that `receiving` could not open, with libsrtp's status."""
+        if self.srtp_in is not None:
+            self.srtp_in.refuse(status)
+        self.refused.unauthentic += 1
 
     def _take_keys(self, before: ConfigureRtp | None, order: ConfigureRtp, now: float) -> None:
         """New contexts for the directions whose key has changed. Each direction has its own, because each keeps its roll-over counter."""
@@ -187,52 +214,45 @@ class Leg:
             self._old_srtp_in, self._old_until = self.srtp_in, now + OLD_KEY_S
         self.srtp_out, self.srtp_in = srtp_out, srtp_in
 
-    def receive_last(self, now: float, unix_now: float) -> None:
-        """Take what waits in the socket, as far as it is not a flood: the stream is about to be closed, and it is all to be counted."""
-        with contextlib.suppress(OSError):
-            for _ in range(MAX_LAST_DATAGRAMS):
-                self.rtp_socket.recv(1, socket.MSG_PEEK)  # raises when there is nothing
-                self.receive_rtp(now, unix_now)
-
-    def receive_rtp(self, now: float, unix_now: float) -> None:
-        """Take one datagram from the socket, if there is one. Its arrival is the kernel's; `unix_now` is `now` on the kernel's clock."""
+    def take_datagram(self, row: int, size: int, address: tuple[Any, ...], now: float, unix_now: float) -> None:
+        """Take the datagram of `size` bytes in `row` of the intake, as it came at `now` from `address`."""
         intake = self._intake
-        try:
-            size, ancillary, _, address = self._recvmsg_into(intake.buffers, ANCILLARY_BYTES)
-        except OSError:
-            return  # nothing there after all, or an ICMP error of something we sent
-        now = arrival(ancillary, now, unix_now)
-        if self._is_muxed and is_rtcp(intake.view[:size]):
-            self.on_control(intake.view[:size].tobytes(), now, unix_now)
+        datagram = intake.datagram(row, size)
+        if self._is_muxed and is_rtcp(datagram):
+            self.on_control(datagram.tobytes(), now, unix_now)
             return
         srtp = self.srtp_in
         if srtp is not None:
             if self._old_srtp_in is None:
-                size = srtp.unprotect_in(intake.place, size)
+                size = srtp.unprotect_in(intake.memory.places[row], size)
             else:
-                size = self._unprotect_either(srtp, self._old_srtp_in, size, now)
-        config = self.config
+                size = self._unprotect_either(row, srtp, self._old_srtp_in, size, now)
+        if size < 0:
+            self.refused.unauthentic += 1
+        else:
+            self.take_packet(row, size, address, now)
+
+    def take_packet(self, row: int, size: int, address: tuple[Any, ...], now: float) -> None:
+        """Take the packet of `size` bytes in `row`, which is authentic if the stream is secured."""
+        intake, config, slot = self._intake, self.config, self.slot
+        packet = intake.datagram(row, size)
         if size < HEADER_BYTES or config is None:
-            if size < 0:
-                self.refused.unauthentic += 1
-            else:
-                self.refused.malformed += 1
+            self.refused.malformed += 1
             return
-        flags, payload_type, sequence, timestamp, ssrc = unpack_header(intake.view)
+        flags, payload_type, sequence, timestamp, ssrc = unpack_header(packet)
         start, end = HEADER_BYTES, size
         if flags != PLAIN_HEADER:
             try:
-                start, end = payload_bounds(intake.view[:size], flags)
+                start, end = payload_bounds(packet, flags)
             except ParseError:
                 self.refused.malformed += 1
                 return
         payload_type &= 0x7F
-        latch = self.latch
-        if address == latch.source and latch.candidate is None and payload_type in self._known_types:
-            latch.heard_at = now  # nearly always; the same as what follows
-        elif payload_type not in self._known_types:
+        if payload_type not in self._known_types:
             self.refused.unknown_type += 1
             return
+        if address == self.heard_from:
+            intake.heard_at[slot] = now
         elif not self._accept(address, ssrc, sequence, now):
             self.refused.wrong_source += 1
             return
@@ -242,46 +262,52 @@ class Leg:
         if not reception.receive(sequence, timestamp, now):
             self.refused.malformed += 1
             return
-        self.n_received += 1
-        self.last_arrival = now
+        intake.n_received[slot] += 1
+        intake.last_arrival[slot] = now
         if not config.receive:
             return
         if payload_type != self._audio_type and payload_type in self._formats:
             self._take_type(payload_type)
         if payload_type == self._audio_type:
-            self._last_timestamp = timestamp
-            self.sound.jitter.push(sequence, timestamp, intake.view[start:end].tobytes(), now)
+            intake.last_timestamp[slot] = timestamp
+            self.sound.jitter.push(sequence, timestamp, packet[start:end].tobytes(), now)
             return
         self.sound.jitter.pass_over(sequence)
         if payload_type != COMFORT_NOISE:
-            self._receive_event(intake.view[start:end].tobytes(), timestamp, now)
+            self._receive_event(packet[start:end].tobytes(), timestamp, now)
 
-    def _unprotect_either(self, srtp: SrtpSession, old: SrtpSession, n_bytes: int, now: float) -> int:
+    def _unprotect_either(self, row: int, srtp: SrtpSession, old: SrtpSession, n_bytes: int, now: float) -> int:
         """Try the key before the last one too, while it counts. A suite with AEAD deciphers in place before it refuses."""
-        intake = self._intake
-        sealed = intake.view[:n_bytes].tobytes()
-        size = srtp.unprotect_in(intake.place, n_bytes)
-        if size >= 0:
-            return size
+        place, datagram = self._intake.memory.places[row], self._intake.datagram(row, n_bytes)
+        sealed = datagram.tobytes()
         if now > self._old_until:
             self._old_srtp_in = None
-            return -1
-        intake.view[:n_bytes] = sealed
-        return old.unprotect_in(intake.place, n_bytes)
+            self._tell_intake()
+            return srtp.unprotect_in(place, n_bytes)
+        size = srtp.unprotect_in(place, n_bytes)
+        if size >= 0:
+            return size
+        datagram[:] = sealed
+        return old.unprotect_in(place, n_bytes)
 
-    def _accept(self, address: tuple[str, int], ssrc: int, sequence: int, now: float) -> bool:
-        latch = self.latch
+    def _accept(self, address: tuple[Any, ...], ssrc: int, sequence: int, now: float) -> bool:
+        latch, heard_at, slot = self.latch, self._intake.heard_at, self.slot
+        latch.heard_at = heard_at.item(slot)
         accepted = latch.accept(address[:2], ssrc, sequence, now, secured=self.srtp_in is not None)
+        heard_at[slot] = latch.heard_at
         self.destination = latch.destination
+        self.heard_from = address if latch.source == address[:2] and latch.candidate is None else None
         return accepted
 
-    def _begin_source(self, ssrc: int, address: tuple[str, int], now: float) -> ReceiveStream:
+    def _begin_source(self, ssrc: int, address: tuple[Any, ...], now: float) -> ReceiveStream:
         """Another SSRC: another timeline, and statistics of its own (RFC 3550 section 8)."""
         if self.reception is not None:
             self.prior_lost += max(self.reception.lost, 0)
             self.sound.reset()
             self.digits_in.reset()
-        self.reception = ReceiveStream(ssrc, self.sound.codec.rtp_clock_hz)
+        intake = self._intake
+        self.reception = ReceiveStream(ssrc, self.sound.codec.rtp_clock_hz, table=intake.reception, row=self.slot)
+        self._tell_intake()
         if not self.started:
             self.started = True
             self.emit(MediaStarted(self._stream, now, address[0], address[1]))
@@ -309,6 +335,7 @@ class Leg:
                 self.reception.clock_rate = codec.rtp_clock_hz
             self.emit(CodecChanged(self._stream, codec.name))
         self._audio_type = payload_type
+        self._tell_intake()
 
     def _use_event_clock(self, *clocks_hz: int) -> None:
         """The clock of telephone events, and that of the stream's timestamps, which theirs are too (RFC 4733 section 2.1)."""
@@ -330,7 +357,7 @@ class Leg:
         """Tell a digit whose end was lost, once the peer's media clock has passed it."""
         if not self.digits_in.is_idle:
             digit = self.digits_in.flush(
-                (self._last_timestamp + int((now - self.last_arrival) * self.sound.codec.rtp_clock_hz)) & 0xFFFFFFFF
+                (self._intake.last_timestamp.item(self.slot) + int((now - self.last_arrival) * self.sound.codec.rtp_clock_hz)) & 0xFFFFFFFF
             )
             if digit is not None:
                 self.emit(DigitReceived(self._stream, digit.digit, digit.duration_ms, now))

@@ -55,10 +55,12 @@ _orders: msgspec.msgpack.Decoder[RecorderOrder] = msgspec.msgpack.Decoder(Record
 _reports: msgspec.msgpack.Decoder[Ended] = msgspec.msgpack.Decoder(Ended)
 
 
-def framed(message: Link) -> bytes:
+def framed(message: Link) -> bytearray:
     """One message as it stands on the socket."""
-    body = _encoder.encode(message)
-    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+    whole = bytearray(_LENGTH_BYTES)
+    _encoder.encode_into(message, whole, _LENGTH_BYTES)
+    whole[:_LENGTH_BYTES] = (len(whole) - _LENGTH_BYTES).to_bytes(_LENGTH_BYTES, "big")
+    return whole
 
 
 def receive_order(connection: socket.socket) -> RecorderOrder | None:

@@ -102,7 +102,7 @@ class RecordingTap:
             stereo[is_narrow, :, 1] = narrow[is_narrow]
         else:
             slots = np.array([stream.slot for stream in streams], np.intp)[is_narrow]
-            stereo[is_narrow, :, 1] = self._upsampler.process(narrow[is_narrow], slots) * 32768
+            stereo[is_narrow, :, 1] = self._upsampler.process_pcm(narrow[is_narrow], slots)
         return stereo
 
     def _converted(self, stream: Stream, sent: Samples, rate_hz: int) -> Samples:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-import struct
+from collections.abc import Sequence
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from active_call.base.errors import MediaError
 
@@ -17,8 +20,8 @@ ANCILLARY_BYTES: Final = 64
 """Room for the kernel's time stamp (socket.CMSG_SPACE of a timespec, and some)."""
 _SO_TIMESTAMPNS: Final = 35
 """asm-generic/socket.h; Python has no name for it."""
-_TIMESPEC: Final = struct.Struct("qq")
-_unpack_timespec = _TIMESPEC.unpack
+_NO_STAMP: Final = bytes(16)
+"""A timespec of long ago."""
 MAX_WAIT_S: Final = 5.0
 """A longer wait in the socket means that somebody has set the clock."""
 _EXPEDITED: Final = 0xB8
@@ -28,13 +31,12 @@ _EXPEDITED: Final = 0xB8
 Ancillary = list[tuple[int, int, bytes]]
 
 
-def arrival(ancillary: Ancillary, now: float, unix_now: float) -> float:
-    """When the kernel took in a datagram, on the clock of `now` (monotonic); `unix_now` is the same moment. `now` when it does not say."""
-    if not ancillary:
-        return now
-    seconds, nanoseconds = _unpack_timespec(ancillary[0][2])
-    waited_s = unix_now - seconds - nanoseconds * 1e-9
-    return now - waited_s if 0.0 < waited_s < MAX_WAIT_S else now
+def arrivals(ancillaries: Sequence[Ancillary], now: float, unix_now: float) -> NDArray[np.float64]:
+    """When the kernel took in each datagram, on the clock of `now` (`unix_now` is the same moment); `now` where the kernel does not say."""
+    stamps = b"".join([ancillary[0][2] if ancillary else _NO_STAMP for ancillary in ancillaries])
+    at = np.frombuffer(stamps, np.int64).reshape(-1, 2)
+    waited_s = unix_now - at[:, 0] - at[:, 1] * 1e-9
+    return np.where((waited_s > 0.0) & (waited_s < MAX_WAIT_S), now - waited_s, now)
 
 
 def open_pair(ip: str, port: int) -> tuple[socket.socket, socket.socket] | None:

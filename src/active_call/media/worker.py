@@ -1,5 +1,6 @@
 """The media process: `python -m active_call.media.worker --fd N --ports LOW-HIGH --capacity N`.
 
+Datagrams wait for the tick: they carry the kernel's time of their arrival, and taking them in together costs least.
 Its own loop around the 20 ms grid, without asyncio: sleep to the next moment, send, empty the sockets, hear, write to the control process.
 The link is a Unix stream socket inherited as descriptor N. When it ends, so does the process: goodbyes, files, exit. Signals that a
 terminal or a service manager sends to everybody are ignored, because the control process decides when calls are over.
@@ -7,7 +8,7 @@ terminal or a service manager sends to everybody are ignored, because the contro
 | moment            | what happens                                                                          |
 |-------------------|---------------------------------------------------------------------------------------|
 | tick (every 20 ms)| take orders; send; take in datagrams; hear, detect, record; one write to control      |
-| between two ticks | take in datagrams and orders                                                          |
+| between two ticks | take orders                                                                           |
 | slack of a tick   | collect garbage, when it is time; the collector is off otherwise                      |
 | no stream at all  | sleep until an order comes                                                            |
 """
@@ -38,10 +39,6 @@ from active_call.media.load import LoadMeter
 from active_call.media.outbox import Outbox
 from active_call.media.ports import PortPool
 
-POLL_S: Final = 0.010
-"""Datagrams carry the kernel's time of their arrival: one look at the sockets between two ticks is enough."""
-POLL_SLACK_S: Final = 0.005
-"""Nearer to the next tick, which looks itself, datagrams wait for it: to take in those of all streams takes milliseconds."""
 LOOK_S: Final = 0.0025
 """How often orders are looked for: a call that is being answered waits for its stream. To be woken by each of them would be dear, as the
 sound of all calls comes in orders too.
@@ -61,35 +58,50 @@ logger = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Which sockets have something: an epoll and whom to call."""
+    """Which sockets have something: an epoll and whom to call. `on_rtp` is called once for all sockets of `watch_rtp` that have."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._on_readable: dict[int, Callable[[float, float], None]] = {}
+        self._n_watched = 0
+        self.on_rtp: Callable[[list[int], float, float], None] = _ignore
+
+    def watch_rtp(self, fd: int) -> None:
+        """Let `on_rtp(fds, now, unix_now)` know whenever `fd` has something."""
+        self._epoll.register(fd, select.EPOLLIN)
+        self._n_watched += 1
 
     def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
         """Call `on_readable(now, unix_now)` whenever `fd` has something."""
         self._on_readable[fd] = on_readable
         self._epoll.register(fd, select.EPOLLIN)
+        self._n_watched += 1
 
     def unwatch(self, fd: int) -> None:
         """Forget `fd`, which is about to be closed."""
-        del self._on_readable[fd]
+        self._on_readable.pop(fd, None)
         self._epoll.unregister(fd)
+        self._n_watched -= 1
 
     def take_in(self, timeout_s: float = 0.0) -> None:
         """Take what is there, one item per socket and pass; wait for the first at most `timeout_s`."""
         on_readable = self._on_readable
         for _ in range(MAX_PASSES):
-            events = self._epoll.poll(timeout_s, max(len(on_readable), 1))
+            events = self._epoll.poll(timeout_s, max(self._n_watched, 1))
             if not events:
                 return
             timeout_s = 0.0
             now, unix_now = time.monotonic(), time.time()
-            for fd, _ in events:
+            fds = [fd for fd, _ in events]
+            self.on_rtp([fd for fd in fds if fd not in on_readable], now, unix_now)
+            for fd in on_readable.keys() & fds:
                 receive = on_readable.get(fd)
                 if receive is not None:  # closed by an order earlier in this pass
                     receive(now, unix_now)
+
+
+def _ignore(fds: list[int], now: float, unix_now: float) -> None:
+    """Nobody takes them in yet."""
 
 
 class ControlLink:
@@ -165,10 +177,11 @@ class Worker:
             emit=self._link.emit,
             emit_audio=self._link.emit_audio,
         )
+        self._readiness.on_rtp = self._engine.take_in
         self._readiness.watch(sock.fileno(), lambda now, _: self._link.read(self._engine, now))
         self._grid = Grid(time.monotonic())
         self._load = self._new_meter()
-        self._collected_at = self._poll_at = time.monotonic()
+        self._collected_at = time.monotonic()
         self._capacity = capacity
 
     @staticmethod
@@ -207,10 +220,7 @@ class Worker:
         if now >= self._grid.due_at:
             self._run_tick()
             return
-        if now >= self._poll_at and self._grid.due_at - now > POLL_SLACK_S:
-            self._readiness.take_in()
-            self._poll_at = now + POLL_S
-        elif self._link.has_orders():
+        if self._link.has_orders():
             self._link.read(self._engine, now)
         self._link.flush()
 
@@ -218,7 +228,6 @@ class Worker:
         index, late_s, skipped = self._grid.begin(time.monotonic())
         self._load.note_tick(late_s, skipped)
         now = time.monotonic()
-        self._poll_at = now + POLL_S
         self._link.read(self._engine, now)
         self._engine.run_send(index)
         self._readiness.take_in()

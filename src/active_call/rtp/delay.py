@@ -1,8 +1,7 @@
 """How long packets are to wait before they are played: one policy for both jitter buffers.
 
 Arrivals and timestamps enter, a target in frames leaves, and the advice to shorten or lengthen a delay that differs from it. It counts what
-is missing by its numbers, and holds no packet. `jitter.JitterBuffer` has `note_packet` and `advise` written out in its push and pop, which
-run for every packet of every call.
+is missing by its numbers, and holds no packet. `jitter_table` does the same for the packets of many streams at once.
 
 Theory. `target_frames` is one frame more than the largest lateness seen lately, 20 to 120 ms. Lateness is measured against the fastest
 packet; its peak halves in about seven seconds, and packets that others overtook raise it only in part. A delay that was longer than the
@@ -37,7 +36,7 @@ _FIRST_PEAK_S: Final = 0.020
 """Makes the first target 40 ms."""
 _OVERTAKEN_WEIGHT: Final = 0.125
 """How much of its lateness a packet that others overtook adds to the peak: a single one is not worth a longer delay for all."""
-_PEAK_IGNORED_S: Final = 0.001
+PEAK_IGNORED_S: Final = 0.001
 
 
 class Advice(IntEnum):
@@ -131,7 +130,7 @@ class PlayoutDelay:
             self._set_target()
 
     def _set_target(self) -> None:
-        frames = 1 + max(0, ceil((self._peak - _PEAK_IGNORED_S) / self._frame_s))
+        frames = 1 + max(0, ceil((self._peak - PEAK_IGNORED_S) / self._frame_s))
         self.target_frames = min(frames, self._max_target) + self._packet_frames - 1
 
     def advise(self, depth: int) -> Advice:

@@ -3,8 +3,9 @@
 It serves formats with one payload byte per timestamp tick (G.711, G.722): a frame is 160 bytes and packets of any duration are cut and
 joined on the frame grid. It knows no keys, no codec arithmetic and no clock; arrival times are handed in.
 
-Theory. The cursor is the timestamp of the frame to play next. Frames wait in a dictionary under their 32-bit timestamps, so that both sides
-of the common case are one look-up.
+Its numbers lie in a row of a `jitter_table.JitterTable`, which does the common case for many streams at once; what is rare comes here.
+
+Theory. The cursor is the timestamp of the frame to play next. Frames wait in a ring of cells that begins at the cursor.
 
 | state   | entered by                          | a tick does                                                                     |
 |---------|-------------------------------------|---------------------------------------------------------------------------------|
@@ -20,69 +21,133 @@ frame, at last any frame; too short a one is lengthened by a tick without a fram
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
+
 from active_call.base.pcm import FRAME_MS
+from active_call.rtp.columns import Cell
 from active_call.rtp.delay import (
-    ADJUST_AFTER,
-    DRIFT_LEAK_S,
-    FORCE_AFTER,
     HALF,
     IDLE_AFTER,
     MASK,
     MAX_AHEAD_MS,
     MAX_DEPTH_MS,
     MAX_SEQUENCE_STEP,
-    PEAK_DECAY,
+    Advice,
     PlayoutDelay,
 )
+from active_call.rtp.jitter_table import CLOCK_HZ, FRAME_BYTES, RING, JitterTable
 
-_CLOCK_HZ = 8000
+_MAX_AHEAD: Final = MAX_AHEAD_MS * CLOCK_HZ // 1000
+_MAX_DEPTH: Final = MAX_DEPTH_MS * CLOCK_HZ // 1000
+
+
+class _Frames:
+    """What waits in one row, by timestamp. A timestamp before the cursor, off its grid or beyond the ring has no place."""
+
+    __slots__ = ("_row", "_table")
+
+    def __init__(self, table: JitterTable, row: int) -> None:
+        self._table = table
+        self._row = row
+
+    def __len__(self) -> int:
+        return int(self._table.depth[self._row])
+
+    def __contains__(self, timestamp: int) -> bool:
+        cell = self._cell(timestamp)
+        return cell >= 0 and bool(self._table.present[self._row, cell])
+
+    def __setitem__(self, timestamp: int, frame: bytes) -> None:
+        cell = self._cell(timestamp)
+        if cell >= 0:
+            table, row = self._table, self._row
+            table.frames[row, cell] = np.frombuffer(frame, np.uint8)
+            table.depth[row] += not table.present[row, cell]
+            table.present[row, cell] = True
+
+    def get(self, timestamp: int) -> bytes | None:
+        return self._table.frames[self._row, self._cell(timestamp)].tobytes() if timestamp in self else None
+
+    def pop(self, timestamp: int) -> bytes | None:
+        frame = self.get(timestamp)
+        if frame is not None:
+            self._table.present[self._row, self._cell(timestamp)] = False
+            self._table.depth[self._row] -= 1
+        return frame
+
+    def clear(self) -> None:
+        self._table.present[self._row] = False
+        self._table.depth[self._row] = 0
+
+    def _cell(self, timestamp: int) -> int:
+        table, row = self._table, self._row
+        frame, within = divmod((timestamp - table.cursor.item(row)) & MASK, FRAME_BYTES)
+        return (table.head.item(row) + frame) % RING if frame < RING and not within else -1
 
 
 class JitterBuffer(PlayoutDelay):
-    """One stream's buffer. `silence` fills what is missing of a frame; a frame made only of `quiet` bytes is a pause.
+    """One stream's buffer, in a row of `table` if it is given. `silence` fills what is missing of a frame; one of `quiet` bytes is a pause.
 
     Counters: `received` packets; `lost` by their numbers and not come so far, in `loss_runs`; `late` and `duplicate` ones, thrown away;
     `concealed` ticks in which sound was due and missing; `dropped` frames given up, and `stretched` ticks inserted, to mend the delay.
     """
 
     __slots__ = (
-        "_cursor",
-        "_fast_limit",
-        "_frame_bytes",
         "_frames",
-        "_max_ahead",
-        "_max_depth",
         "_partial",
-        "_playing",
         "_quiet",
-        "_sequence",
         "_silence",
         "_stalled",
-        "_waited",
         "concealed",
         "dropped",
         "duplicate",
         "late",
-        "received",
+        "row",
         "stretched",
+        "table",
     )
 
-    def __init__(self, frame_ms: int = FRAME_MS, *, silence: int = 0xFF, quiet: bytes = b"") -> None:
-        super().__init__(_CLOCK_HZ, frame_ms)
-        self._frame_bytes = frame_ms * _CLOCK_HZ // 1000
-        self._max_ahead = MAX_AHEAD_MS * _CLOCK_HZ // 1000
-        self._max_depth = MAX_DEPTH_MS // frame_ms
-        self._frames: dict[int, bytes] = {}
+    received = Cell[int]()
+    target_frames = Cell[int]()
+    _cursor = Cell[int]()
+    _head = Cell[int]()
+    _fast_limit = Cell[int]()
+    _sequence = Cell[int]()
+    _playing = Cell[bool]()
+    _waited = Cell[int]()
+    _excess = Cell[int]()
+    _shortage = Cell[int]()
+    _timestamp = Cell[int]()
+    _arrival = Cell[float]()
+    _lateness = Cell[float]()
+    _peak = Cell[float]()
+    _packet_frames = Cell[int]()
+
+    def __init__(self, table: JitterTable | None = None, row: int = 0, *, silence: int = 0xFF, quiet: bytes = b"") -> None:
+        self.table = table or JitterTable(1)
+        self.row = row
+        self.table.buffers[row] = self
+        super().__init__(CLOCK_HZ, FRAME_MS)
+        self._frames = _Frames(self.table, row)
         self._partial: dict[int, dict[int, bytes]] = {}
-        self._cursor = self._fast_limit = 0
         self.use_codec(silence, quiet)
         self.received = self.late = self.duplicate = 0
         self.concealed = self.dropped = self.stretched = 0
         self.reset()
 
+    def leave_table(self) -> None:
+        """Take a table of its own, for another buffer is about to have its row."""
+        before, self.table = self.table, JitterTable(1)
+        for name, column in vars(self.table).items():
+            column[0] = getattr(before, name)[self.row]
+        self.row = 0
+        self._frames = _Frames(self.table, 0)
+
     def use_codec(self, silence: int, quiet: bytes) -> None:
         """Say which byte is silence and which bytes are quiet, when the payload format changes."""
-        self._silence = bytes([silence]) * self._frame_bytes
+        self._silence = bytes([silence]) * FRAME_BYTES
         self._quiet = quiet or bytes([silence])
 
     def reset(self) -> None:
@@ -104,19 +169,10 @@ class JitterBuffer(PlayoutDelay):
             if not self._admit(sequence, timestamp, payload, arrival):
                 return
             ahead = (timestamp - self._cursor) & MASK
-        lateness = self._lateness + arrival - self._arrival - ((timestamp - self._timestamp) & MASK) / _CLOCK_HZ - DRIFT_LEAK_S
         self._sequence = sequence
-        self._arrival = arrival
-        self._timestamp = timestamp
-        self._lateness = lateness if lateness > 0.0 else 0.0
-        if lateness > self._peak:
-            self._note_peak(lateness)
-        else:
-            self._peak *= PEAK_DECAY
-            if not self.received & 63:
-                self._set_target()
-        if ahead % self._frame_bytes or len(payload) != self._frame_bytes:
-            self._push_pieces(timestamp, payload)
+        self.note_packet(timestamp, arrival)
+        if ahead % FRAME_BYTES or len(payload) != FRAME_BYTES:
+            self.lay(timestamp, payload)
         else:
             self._frames[timestamp] = payload
 
@@ -131,27 +187,22 @@ class JitterBuffer(PlayoutDelay):
         """Return the frame of this tick, None when there is none to play: lost, late or silent. Call it once in 20 ms."""
         if not self._playing and not self._may_start():
             return None
-        frames = self._frames
-        depth = len(frames)
-        if depth > self.target_frames:
-            self._shortage = 0
-            self._excess += 1
-            if self._excess > ADJUST_AFTER:
-                self._shorten(depth)
-        else:
-            self._excess = 0
-            if depth == self.target_frames:
-                self._shortage = 0
-            else:
-                self._shortage += 1
-                if self._shortage > ADJUST_AFTER and self._lengthen(depth):
-                    due = frames[self._cursor]
-                    return None if due.strip(self._quiet) else due  # a silent one sounds twice; nothing is made up in a pause
-        cursor = self._cursor
-        frame = frames.pop(cursor, None)
+        match self.advise(self.depth):
+            case Advice.KEEP:
+                pass
+            case Advice.SHORTEN_SILENCE | Advice.SHORTEN_ANY as advice:
+                self._shorten(is_forced=advice is Advice.SHORTEN_ANY)
+            case Advice.LENGTHEN_SILENCE | Advice.LENGTHEN_ANY as advice:
+                due = self._frames.get(self._cursor)
+                is_silent = due is not None and not due.strip(self._quiet)
+                if is_silent or (due is not None and advice is Advice.LENGTHEN_ANY):
+                    self.stretched += 1
+                    self.corrected()
+                    return due if is_silent else None  # a silent one sounds twice; nothing is made up in a pause
+        frame = self._frames.pop(self._cursor)
         if frame is None:
             return self._conceal()
-        self._cursor = (cursor + self._frame_bytes) & MASK
+        self._move_cursor(1)
         return frame
 
     # -- packets that are not simply the next one ------------------------------------------------------------------------------------------
@@ -184,12 +235,12 @@ class JitterBuffer(PlayoutDelay):
         if ahead >= HALF:
             if (1 << 32) - ahead >= size:  # numbered later, stamped earlier: the sender's clock was set anew
                 self._begin(timestamp, arrival)
-        elif ahead >= self._max_ahead:
+        elif ahead >= _MAX_AHEAD:
             self._begin(timestamp, arrival)
-        elif ahead >= self._max_depth * self._frame_bytes:
+        elif ahead >= _MAX_DEPTH:
             self._catch_up(timestamp)
-        elif not self._frames and not self._partial:
-            self._cursor = (self._cursor + ahead % self._frame_bytes) & MASK
+        elif not self.depth and not self._partial:
+            self._cursor = (self._cursor + ahead % FRAME_BYTES) & MASK
 
     def _admit_old(self, timestamp: int, payload: bytes, arrival: float) -> None:
         """Take a packet that others have overtaken, if its turn has not passed."""
@@ -198,33 +249,33 @@ class JitterBuffer(PlayoutDelay):
             return
         self._note_overtaken(timestamp, arrival)
         behind = (self._cursor - timestamp) & MASK
-        if behind >= HALF and (1 << 32) - behind >= self._max_depth * self._frame_bytes:
+        if behind >= HALF and (1 << 32) - behind >= _MAX_DEPTH:
             self.late += 1  # an old number with a stamp from nowhere
             return
-        if not self._playing and self._waited >= 0 and 0 < behind <= self._max_target * self._frame_bytes:
-            self._cursor = (self._cursor - (behind + self._frame_bytes - 1) // self._frame_bytes * self._frame_bytes) & MASK
+        if not self._playing and self._waited >= 0 and 0 < behind <= self._max_target * FRAME_BYTES:
+            self._move_cursor(-((behind + FRAME_BYTES - 1) // FRAME_BYTES))
         elif self._waited < 0 or len(payload) <= behind < HALF:
             self.late += 1
             return
-        self._push_pieces(timestamp, payload)
+        self.lay(timestamp, payload)
 
-    def _push_pieces(self, timestamp: int, payload: bytes) -> None:
-        """Lay a payload of any length on the frame grid; what lies before the cursor is left out."""
-        size, frame_bytes = len(payload), self._frame_bytes
-        self._set_packet_frames(max(1, size // frame_bytes))
+    def lay(self, timestamp: int, payload: bytes) -> None:
+        """Lay a payload of any length on the frame grid; what lies before the cursor is left out. The packet has been noted."""
+        size = len(payload)
+        self._set_packet_frames(max(1, size // FRAME_BYTES))
         behind = (self._cursor - timestamp) & MASK
         position = behind if behind < HALF else 0
         while position < size:
-            within = ((timestamp + position - self._cursor) & MASK) % frame_bytes
+            within = ((timestamp + position - self._cursor) & MASK) % FRAME_BYTES
             cell = (timestamp + position - within) & MASK
-            piece = payload[position : position + frame_bytes - within]
+            piece = payload[position : position + FRAME_BYTES - within]
             position += len(piece)
-            if len(piece) == frame_bytes:
+            if len(piece) == FRAME_BYTES:
                 self._frames[cell] = piece
                 continue
             pieces = self._partial.setdefault(cell, {})
             pieces[within] = piece
-            if sum(map(len, pieces.values())) >= frame_bytes:
+            if sum(map(len, pieces.values())) >= FRAME_BYTES:
                 self._frames[cell] = self._join(self._partial.pop(cell))
 
     def _join(self, pieces: dict[int, bytes]) -> bytes:
@@ -234,6 +285,16 @@ class JitterBuffer(PlayoutDelay):
         return bytes(frame)
 
     # -- the cursor ------------------------------------------------------------------------------------------------------------------------
+
+    def _move_cursor(self, n_frames: int) -> None:
+        self._cursor = (self._cursor + n_frames * FRAME_BYTES) & MASK
+        self._head = (self._head + n_frames) % RING
+
+    def _give_up_frame(self) -> None:
+        """Pass what is at the cursor without playing it."""
+        self.dropped += self._frames.pop(self._cursor) is not None
+        self._partial.pop(self._cursor, None)
+        self._move_cursor(1)
 
     def _go_idle(self) -> None:
         self._frames.clear()
@@ -251,24 +312,23 @@ class JitterBuffer(PlayoutDelay):
         self._begin_measuring(timestamp, arrival)
         self._waited = 0
         self._cursor = timestamp
-        self._fast_limit = self._max_depth * self._frame_bytes
+        self._fast_limit = _MAX_DEPTH
 
     def _may_start(self) -> bool:
         if self._waited < 0:
             return False
-        self._playing = len(self._frames) >= self.target_frames or self._waited > self.target_frames - self._packet_frames
+        self._playing = self.depth >= self.target_frames or self._waited > self.target_frames - self._packet_frames
         self._waited += 1
         return self._playing
 
     def _conceal(self) -> bytes | None:
         """Nothing whole is at the cursor: play a piece, pass a lost frame, or stand still."""
-        cursor = self._cursor
-        pieces = self._partial.pop(cursor, None)
+        pieces = self._partial.pop(self._cursor, None)
         if pieces is not None:
-            self._cursor = (cursor + self._frame_bytes) & MASK
+            self._move_cursor(1)
             return self._join(pieces)
-        if self._frames or self._partial:
-            self._cursor = (cursor + self._frame_bytes) & MASK
+        if self.depth or self._partial:
+            self._move_cursor(1)
             self.concealed += 1
             return None
         self._stalled += 1
@@ -281,36 +341,21 @@ class JitterBuffer(PlayoutDelay):
         """Sound comes again after `_stalled` ticks of nothing: pass the frames that were lost in them, no more."""
         ahead = (timestamp - self._cursor) & MASK
         if ahead < HALF:
-            self._cursor = (self._cursor + min(ahead // self._frame_bytes, self._stalled) * self._frame_bytes) & MASK
+            for _ in range(min(ahead // FRAME_BYTES, self._stalled)):
+                self._give_up_frame()
         self.concealed += self._stalled
         self._stalled = 0
-        self._fast_limit = self._max_depth * self._frame_bytes
+        self._fast_limit = _MAX_DEPTH
 
     def _catch_up(self, timestamp: int) -> None:
         """Too much waits: keep the newest `target_frames`, counting the frame at `timestamp`."""
-        distance = ((timestamp - self._cursor) & MASK) // self._frame_bytes - self.target_frames + 1
+        distance = ((timestamp - self._cursor) & MASK) // FRAME_BYTES - self.target_frames + 1
         for _ in range(distance):
-            self.dropped += self._frames.pop(self._cursor, None) is not None
-            self._partial.pop(self._cursor, None)
-            self._cursor = (self._cursor + self._frame_bytes) & MASK
+            self._give_up_frame()
 
-    # -- the delay -------------------------------------------------------------------------------------------------------------------------
-
-    def _shorten(self, depth: int) -> None:
+    def _shorten(self, *, is_forced: bool) -> None:
         """Leave out the frame at the cursor when it is missing anyway or silent, or when the delay has been too long for too long."""
         frame = self._frames.get(self._cursor)
-        if frame is None or self._excess * (depth - self.target_frames) > FORCE_AFTER or not frame.strip(self._quiet):
-            self.dropped += self._frames.pop(self._cursor, None) is not None
-            self._partial.pop(self._cursor, None)
-            self._cursor = (self._cursor + self._frame_bytes) & MASK
-            self._excess = 0
-
-    def _lengthen(self, depth: int) -> bool:
-        """Insert a tick before a silent frame, or before any that is there when the delay has been too short for too long."""
-        frame = self._frames.get(self._cursor)
-        is_forced = self._shortage * (self.target_frames - depth) > FORCE_AFTER
-        if frame is None or (not is_forced and frame.strip(self._quiet)):
-            return False
-        self.stretched += 1
-        self._shortage = 0
-        return True
+        if frame is None or is_forced or not frame.strip(self._quiet):
+            self._give_up_frame()
+            self.corrected()

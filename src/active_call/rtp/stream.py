@@ -11,37 +11,42 @@ from __future__ import annotations
 from typing import Final
 
 from active_call.base.world import Randomness
+from active_call.rtp.columns import Cell
 from active_call.rtp.packet import pack_header
+from active_call.rtp.reception_table import JITTER_GAIN, MAX_DROPOUT, SEQUENCES, ReceptionTable
 from active_call.rtp.rtcp import ReportBlock
 
-MAX_DROPOUT: Final = 3000
 MAX_MISORDER: Final = 100
-"""Both from RFC 3550 appendix A.1."""
-_SEQUENCES: Final = 1 << 16
-_NO_SEQUENCE: Final = _SEQUENCES + 1
+"""RFC 3550 appendix A.1."""
+_NO_SEQUENCE: Final = SEQUENCES + 1
 
 
 class ReceiveStream:
-    """Statistics of what one source sends. `clock_rate` is that of its timestamps in Hz."""
+    """Statistics of what one source sends, in a row of `table` if it is given. `clock_rate` is that of its timestamps in Hz."""
 
     __slots__ = (
-        "_arrival",
         "_bad_sequence",
         "_base_sequence",
-        "_cycles",
         "_expected_prior",
-        "_jitter",
         "_last_report_at",
         "_last_report_ntp",
-        "_max_sequence",
         "_received_prior",
-        "_timestamp",
-        "clock_rate",
-        "received",
+        "row",
         "ssrc",
+        "table",
     )
 
-    def __init__(self, ssrc: int, clock_rate: int = 8000) -> None:
+    received = Cell[int]()
+    clock_rate = Cell[int]()
+    _max_sequence = Cell[int]()
+    _cycles = Cell[int]()
+    _timestamp = Cell[int]()
+    _arrival = Cell[float]()
+    _jitter = Cell[float]()
+
+    def __init__(self, ssrc: int, clock_rate: int = 8000, *, table: ReceptionTable | None = None, row: int = 0) -> None:
+        self.table = table or ReceptionTable(1)
+        self.row = row
         self.ssrc = ssrc
         self.received = 0
         self.clock_rate = clock_rate
@@ -64,9 +69,9 @@ class ReceiveStream:
             self._restart(sequence)
         elif step < MAX_DROPOUT:
             if sequence < self._max_sequence:
-                self._cycles += _SEQUENCES
+                self._cycles += SEQUENCES
             self._max_sequence = sequence
-        elif step <= _SEQUENCES - MAX_MISORDER:
+        elif step <= SEQUENCES - MAX_MISORDER:
             if sequence != self._bad_sequence:
                 self._bad_sequence = (sequence + 1) & 0xFFFF
                 return False
@@ -76,7 +81,7 @@ class ReceiveStream:
             if ticks >= 1 << 31:
                 ticks -= 1 << 32
             difference = (arrival - self._arrival) * self.clock_rate - ticks
-            self._jitter += ((difference if difference > 0 else -difference) - self._jitter) * 0.0625
+            self._jitter += ((difference if difference > 0 else -difference) - self._jitter) * JITTER_GAIN
         self.received += 1
         self._timestamp = timestamp
         self._arrival = arrival
