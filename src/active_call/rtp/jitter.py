@@ -23,8 +23,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from active_call.base.pcm import FRAME_MS
 from active_call.rtp.columns import Cell
 from active_call.rtp.delay import (
@@ -37,54 +35,10 @@ from active_call.rtp.delay import (
     Advice,
     PlayoutDelay,
 )
-from active_call.rtp.jitter_table import CLOCK_HZ, FRAME_BYTES, RING, JitterTable
+from active_call.rtp.jitter_table import CLOCK_HZ, FRAME_BYTES, RING, JitterTable, RowFrames
 
 _MAX_AHEAD: Final = MAX_AHEAD_MS * CLOCK_HZ // 1000
 _MAX_DEPTH: Final = MAX_DEPTH_MS * CLOCK_HZ // 1000
-
-
-class _Frames:
-    """What waits in one row, by timestamp. A timestamp before the cursor, off its grid or beyond the ring has no place."""
-
-    __slots__ = ("_row", "_table")
-
-    def __init__(self, table: JitterTable, row: int) -> None:
-        self._table = table
-        self._row = row
-
-    def __len__(self) -> int:
-        return int(self._table.depth[self._row])
-
-    def __contains__(self, timestamp: int) -> bool:
-        cell = self._cell(timestamp)
-        return cell >= 0 and bool(self._table.present[self._row, cell])
-
-    def __setitem__(self, timestamp: int, frame: bytes) -> None:
-        cell = self._cell(timestamp)
-        if cell >= 0:
-            table, row = self._table, self._row
-            table.frames[row, cell] = np.frombuffer(frame, np.uint8)
-            table.depth[row] += not table.present[row, cell]
-            table.present[row, cell] = True
-
-    def get(self, timestamp: int) -> bytes | None:
-        return self._table.frames[self._row, self._cell(timestamp)].tobytes() if timestamp in self else None
-
-    def pop(self, timestamp: int) -> bytes | None:
-        frame = self.get(timestamp)
-        if frame is not None:
-            self._table.present[self._row, self._cell(timestamp)] = False
-            self._table.depth[self._row] -= 1
-        return frame
-
-    def clear(self) -> None:
-        self._table.present[self._row] = False
-        self._table.depth[self._row] = 0
-
-    def _cell(self, timestamp: int) -> int:
-        table, row = self._table, self._row
-        frame, within = divmod((timestamp - table.cursor.item(row)) & MASK, FRAME_BYTES)
-        return (table.head.item(row) + frame) % RING if frame < RING and not within else -1
 
 
 class JitterBuffer(PlayoutDelay):
@@ -130,7 +84,7 @@ class JitterBuffer(PlayoutDelay):
         self.row = row
         self.table.buffers[row] = self
         super().__init__(CLOCK_HZ, FRAME_MS)
-        self._frames = _Frames(self.table, row)
+        self._frames = RowFrames(self.table, row)
         self._partial: dict[int, dict[int, bytes]] = {}
         self.use_codec(silence, quiet)
         self.received = self.late = self.duplicate = 0
@@ -143,7 +97,7 @@ class JitterBuffer(PlayoutDelay):
         for name, column in vars(self.table).items():
             column[0] = getattr(before, name)[self.row]
         self.row = 0
-        self._frames = _Frames(self.table, 0)
+        self._frames = RowFrames(self.table, 0)
 
     def use_codec(self, silence: int, quiet: bytes) -> None:
         """Say which byte is silence and which bytes are quiet, when the payload format changes."""

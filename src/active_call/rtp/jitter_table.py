@@ -121,3 +121,47 @@ class JitterTable:
             if frame is not None:
                 frames[place] = np.frombuffer(frame, np.uint8)
                 is_there[place] = True
+
+
+class RowFrames:
+    """What waits in one row, by timestamp. A timestamp before the cursor, off its grid or beyond the ring has no place."""
+
+    __slots__ = ("_row", "_table")
+
+    def __init__(self, table: JitterTable, row: int) -> None:
+        self._table = table
+        self._row = row
+
+    def __len__(self) -> int:
+        return int(self._table.depth[self._row])
+
+    def __contains__(self, timestamp: int) -> bool:
+        cell = self._cell(timestamp)
+        return cell >= 0 and bool(self._table.present[self._row, cell])
+
+    def __setitem__(self, timestamp: int, frame: bytes) -> None:
+        cell = self._cell(timestamp)
+        if cell >= 0:
+            table, row = self._table, self._row
+            table.frames[row, cell] = np.frombuffer(frame, np.uint8)
+            table.depth[row] += not table.present[row, cell]
+            table.present[row, cell] = True
+
+    def get(self, timestamp: int) -> bytes | None:
+        return self._table.frames[self._row, self._cell(timestamp)].tobytes() if timestamp in self else None
+
+    def pop(self, timestamp: int) -> bytes | None:
+        frame = self.get(timestamp)
+        if frame is not None:
+            self._table.present[self._row, self._cell(timestamp)] = False
+            self._table.depth[self._row] -= 1
+        return frame
+
+    def clear(self) -> None:
+        self._table.present[self._row] = False
+        self._table.depth[self._row] = 0
+
+    def _cell(self, timestamp: int) -> int:
+        table, row = self._table, self._row
+        frame, within = divmod((timestamp - table.cursor.item(row)) & MASK, FRAME_BYTES)
+        return (table.head.item(row) + frame) % RING if frame < RING and not within else -1
