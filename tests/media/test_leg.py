@@ -6,9 +6,14 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
+import numpy as np
 import pytest
 
+from active_call.codec.libopus import OpusError
+from active_call.codec.table import OPUS
+from active_call.media import incoming
 from active_call.media.arrivals import Arrivals
 from active_call.media.intake import Intake
 from active_call.media.leg import OLD_KEY_S, Leg
@@ -113,3 +118,20 @@ def test_sound_changes_its_codec_with_the_payload_type_and_what_waits_is_played_
     assert leg.is_g711_in
     receive(9, 5, bytes(160))
     assert leg.sound.codec.name == "g722"
+
+
+def test_codec_that_cannot_be_had_changes_nothing(leg: Leg, peer: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(name: str) -> NoReturn:
+        raise OpusError(name)
+
+    leg.configure(configured(peer, b"", ""), 1.0)
+    for sequence in range(4):
+        peer.sendto(struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes(160), ("127.0.0.1", leg.port))
+        ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+    monkeypatch.setattr(incoming, "new_decoder", unavailable)
+    with pytest.raises(OpusError):
+        leg.sound.use(OPUS)
+    assert leg.sound.codec.name == "pcmu"
+    assert leg.losses.received == 4
+    heard = [INTAKE.jitter.pop(np.zeros(1, np.intp))[1][0] for _ in range(8)]
+    assert sum(heard) == 4

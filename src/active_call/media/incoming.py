@@ -51,14 +51,12 @@ class _Draining:
 class IncomingSound:
     """What one stream hears. `codec` and `jitter` change with `use`. G.711 waits in its row of `table`, if that is given."""
 
-    __slots__ = ("_before", "_draining", "_place", "codec", "jitter", "silence")
+    __slots__ = ("_before", "_draining", "_place", "codec", "jitter")
 
     def __init__(self, table: JitterTable | None = None, row: int = 0) -> None:
         self.codec = PCMU
         self._place = table, row
         self.jitter: JitterBuffer | Playout = JitterBuffer(table, row)
-        self.silence = g711.SILENCE[0]
-        """A frame of it, for G.711."""
         self._draining: _Draining | None = None
         self._before = Losses(0, 0, 0)
         self._fit_law()
@@ -73,19 +71,20 @@ class IncomingSound:
         if codec is self.codec:
             return
         before, jitter = self.codec, self.jitter
+        playout = None if codec in G711 else Playout(new_decoder(codec.name), codec.rtp_clock_hz)
         self._before += _losses_of(jitter)
         if isinstance(jitter, JitterBuffer):
             jitter.leave_table()
         # Two laws of G.711 cannot share a buffer: a byte means another sample.
-        self.jitter = JitterBuffer(*self._place) if codec in G711 else Playout(new_decoder(codec.name), codec.rtp_clock_hz)
+        self.jitter = playout or JitterBuffer(*self._place)
         self.codec = codec
         self._draining = _Draining(jitter, before, codec) if jitter.depth else None
         self._fit_law()
 
     def _fit_law(self) -> None:
-        self.silence = g711.SILENCE[self.codec is PCMA]
         if isinstance(self.jitter, JitterBuffer):
-            self.jitter.use_codec(self.silence[0], g711.QUIET_PCMA if self.codec is PCMA else g711.QUIET_PCMU)
+            is_alaw = self.codec is PCMA
+            self.jitter.use_codec(g711.SILENCE[is_alaw][0], g711.QUIET_PCMA if is_alaw else g711.QUIET_PCMU)
 
     def reset(self) -> None:
         """Another source sends."""
