@@ -20,7 +20,7 @@ from active_call.media.intake import Intake
 from active_call.media.leg import Leg
 from active_call.media.udp import ANCILLARY_BYTES, Ancillary, arrivals
 from active_call.rtp.jitter_table import FRAME_BYTES
-from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER
+from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, RTCP_KINDS
 from active_call.rtp.srtp import unprotect_all
 
 MAX_LAST_DATAGRAMS: Final = 8
@@ -45,7 +45,7 @@ class Arrivals:
         packets, lengths = intake.packets[:n_rows], intake.memory.lengths[:n_rows]
         lengths[:] = sizes
         kind = packets["kind"]
-        is_control = intake.is_muxed[slots] & (kind >= 192) & (kind <= 223)
+        is_control = intake.is_muxed[slots] & (kind >= RTCP_KINDS[0]) & (kind <= RTCP_KINDS[1])
         is_opened = intake.is_open[slots] & ~is_control & (lengths > 0)
         self._unprotect(legs, np.flatnonzero(is_opened & intake.is_secured[slots]))
 

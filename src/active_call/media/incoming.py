@@ -73,7 +73,7 @@ class IncomingSound:
         before, jitter = self.codec, self.jitter
         playout = None if codec in G711 else Playout(new_decoder(codec.name), codec.rtp_clock_hz)
         self._before += _losses_of(jitter)
-        if isinstance(jitter, JitterBuffer):
+        if isinstance(jitter, JitterBuffer) and jitter.depth:
             jitter.leave_table()
         # Two laws of G.711 cannot share a buffer: a byte means another sample.
         self.jitter = playout or JitterBuffer(*self._place)

@@ -6,12 +6,15 @@ Bytes enter, numbers and payload bounds leave. It knows no stream, no key and no
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from active_call.base.errors import ParseError
 
 HEADER_BYTES = 12
 PLAIN_HEADER = 0x80
 """The first byte of nearly every packet: version 2, no padding, no extension, no contributing source."""
+RTCP_KINDS: Final = (192, 223)
+"""The second byte of RTCP on a port that RTP shares, first and last (RFC 5761 section 4)."""
 _HEADER = struct.Struct("!BBHII")
 unpack_header = _HEADER.unpack_from
 """(first byte, marker and payload type, sequence, timestamp, SSRC) of at least 12 bytes: for the loop that reads every packet."""
@@ -55,5 +58,5 @@ def pack_header(payload_type: int, marker: bool, sequence: int, timestamp: int, 
 
 
 def is_rtcp(data: bytes | memoryview) -> bool:
-    """Whether a packet on a shared port is RTCP: its second byte is 192 to 223 (RFC 5761 section 4)."""
-    return len(data) > 1 and 192 <= data[1] <= 223
+    """Whether a packet on a shared port is RTCP."""
+    return len(data) > 1 and RTCP_KINDS[0] <= data[1] <= RTCP_KINDS[1]

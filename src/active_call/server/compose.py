@@ -86,13 +86,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
     environment = dict(os.environ if environment is None else environment)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
-        pool = MediaPool(
-            n_workers=_n_workers(config),
-            bind_ip=config.rtp_address,
-            port_range=(config.rtp_start_port, config.rtp_end_port),
-            clock=world.clock,
-            logger=logging.getLogger("active_call.media"),
-        )
+        pool = _media_pool(config, world)
         await pool.start()
         stack.push_async_callback(pool.close)
         local = EngineProcesses()
@@ -127,8 +121,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
         await stack.enter_async_context(_background(_watch_admission(directory, gateway)))
-        watch = TrunkWatch(gateway, list(gateway.settings.dial_plan.trunks))
-        gateway.on_outside_answer = watch.handle
+        watch = _trunk_watch(gateway)
         await stack.enter_async_context(_background(watch.run()))
         for warning in trunk_warnings(config, _own_addresses(config, listeners)):
             log.warning("trunks", extra={"warning": warning})
@@ -148,6 +141,22 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": http_port})
         yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint)
+
+
+def _media_pool(config: Config, world: World) -> MediaPool:
+    return MediaPool(
+        n_workers=_n_workers(config),
+        bind_ip=config.rtp_address,
+        port_range=(config.rtp_start_port, config.rtp_end_port),
+        clock=world.clock,
+        logger=logging.getLogger("active_call.media"),
+    )
+
+
+def _trunk_watch(gateway: SipGateway) -> TrunkWatch:
+    watch = TrunkWatch(gateway, list(gateway.settings.dial_plan.trunks))
+    gateway.on_outside_answer = watch.handle
+    return watch
 
 
 def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> tuple[Endpoint, SipGateway, SipDriver]:
