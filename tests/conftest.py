@@ -36,7 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_place_in_the_run)
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(_HERE))))  # a file's tests share its servers
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """What runs in one process: the tests of a file, because they may share a server; those that share nothing go where there is room."""
+    folder = item.path.relative_to(_HERE).parts[0]
+    fixtures = getattr(item, "_fixtureinfo", None)
+    shares = any(found[-1].scope != "function" for found in fixtures.name2fixturedefs.values()) if fixtures is not None else True
+    return item.nodeid if folder in _IN_REAL_TIME and not shares else str(item.path.relative_to(_HERE))
 
 
 def _place_in_the_run(item: pytest.Item) -> tuple[int, int]:
