@@ -43,7 +43,8 @@ def _group(item: pytest.Item) -> str:
     """What runs in one process: the tests of a file, because they may share a server; those that share nothing go where there is room."""
     folder = item.path.relative_to(_HERE).parts[0]
     fixtures = getattr(item, "_fixtureinfo", None)
-    shares = any(found[-1].scope != "function" for found in fixtures.name2fixturedefs.values()) if fixtures is not None else True
+    found = fixtures.name2fixturedefs.values() if fixtures is not None else ()
+    shares = fixtures is None or any(one[-1].baseid and one[-1].scope != "function" for one in found)  # without baseid: pytest's own
     return item.nodeid if folder in _IN_REAL_TIME and not shares else str(item.path.relative_to(_HERE))
 
 
