@@ -91,7 +91,7 @@ class FarLeg:
             emit=self._tell, to_epoch_ms=session.to_epoch_ms, turn=TurnClock(), end_of_turn_ms=session.end_of_turn_ms
         )
         if self._option.asr is not None:
-            recogniser = session.services.engines.get_recogniser(self._option.asr)
+            recogniser = session.engines.get_recogniser(self._option.asr)
             hearing.use(recogniser.start(self._recognised, self._recogniser_failed, language=self._option.asr.language))
         hearing.listen_to(stream, Ear(vad.voice_threshold, silence_ms=vad.silence_padding))
 

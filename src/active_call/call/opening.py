@@ -111,7 +111,7 @@ class Opening:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         session, stream = self._session, leg.stream
         choice = choose_speech(session.option, session.playbook)
-        recogniser = session.services.engines.get_recogniser(choice.asr)
+        recogniser = session.engines.get_recogniser(choice.asr)
         recognition = recogniser.start(session.post, session.recogniser_failed, language=choice.asr.language)
         session.spawn(session.hearing.replace(recognition), "ear")
         if stream is not None:
@@ -143,7 +143,7 @@ class Opening:
             await session.leg.ring()
             return
         try:
-            session.speaking.use(None, session.services.engines.get_synthesiser(choose_speech(session.option, None).tts))
+            session.speaking.use(None, session.engines.get_synthesiser(choose_speech(session.option, None).tts))
             await self._open_sound()
             await session.leg.ring(early_media=True)
         except ActiveCallError as error:
@@ -219,7 +219,7 @@ class Opening:
             of_playbook = session.playbook.option
         session.option = merged(merged(self.own_option, of_playbook), session.services.defaults)
         choice = choose_speech(session.option, session.playbook)
-        engines = session.services.engines
+        engines = session.engines
         recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
         responder = engines.get_responder(choice.llm) if choice.llm is not None else None
         session.hearing.set_end_of_turn(choice.end_of_turn_ms)

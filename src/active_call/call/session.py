@@ -109,6 +109,8 @@ class Session:
         self.leg = leg
         self._house = house
         self.services = services
+        self.engines = services.engines.lease()
+        """The engines that this call uses; released when it is over."""
         self.option = merged(option, services.defaults)
         self.playbook = playbook
         self._clock = services.world.clock
@@ -117,6 +119,8 @@ class Session:
         self.log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
         self._mailbox: asyncio.Queue[Item] = asyncio.Queue(MAILBOX_SIZE)
         self._overflowed = False
+        self.farewell: events.Hangup | None = None
+        """The call's own hangup, once it was told."""
         self._watchers: list[Callable[[events.Event], None]] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._leg_ended: leg_events.LegEnded | None = None
@@ -207,6 +211,8 @@ class Session:
         """As `emit`, but not to the agent, who said it."""
         stamped = msgspec.structs.replace(event, timestamp=event.timestamp or int(self._clock.utc_now().timestamp() * 1000))
         self.journal.note(stamped)
+        if isinstance(stamped, events.Hangup) and not stamped.refer:
+            self.farewell = stamped
         for watcher in list(self._watchers):
             watcher(stamped)
 
@@ -388,6 +394,7 @@ class Session:
                 await self.recording.complete(self._next_report)
                 self.journal.media |= await self.leg.release()
                 await self.hearing.close()
+                await self.engines.release()
         except TimeoutError:
             self.log.warning("call parts were slow to close")
         self.facts.call_id = self.facts.call_id or self.leg.call_id

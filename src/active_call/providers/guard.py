@@ -24,12 +24,18 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+MIN_ATTEMPT_S = 1.0
+"""Less time than this is no use to another attempt."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one provider is allowed. An adapter may carry its own as the attribute `limits`."""
 
-    first_result_s: float = 10.0
+    first_result_s: float = 6.0
+    """Of one attempt."""
+    within_s: float = 9.5
+    """Of all attempts together, up to the first result: less than a waiting agent's patience (10 s for a model or a voice)."""
     next_result_s: float = 10.0
     attempts: int = 2
     retry_delay_s: float = 0.2
@@ -51,28 +57,29 @@ class Guard:
 
     async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """The result of `attempt()`, retried as the limits allow. Raises ProviderError (or ConfigError, as it came)."""
-        number = 0
+        number, begun_at = 0, self._clock.now()
         while True:
             self._admit()
             number += 1
+            limit_s = self._limit_s(begun_at)
             try:
-                async with asyncio.timeout(self._limits.first_result_s):
+                async with asyncio.timeout(limit_s):
                     result = await attempt()
             except Exception as error:  # noqa: BLE001 - the provider wall
-                await self._handle_failure(error, number, may_retry=True, waited_s=self._limits.first_result_s)
+                await self._handle_failure(error, number, may_retry=self._has_time(begun_at), waited_s=limit_s)
             else:
                 self._failures_in_row = 0
                 return result
 
     async def stream(self, attempt: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
         """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError."""
-        number = 0
+        number, begun_at = 0, self._clock.now()
         while True:
             self._admit()
             number += 1
             begun = False
             source = attempt()
-            limit_s = self._limits.first_result_s
+            limit_s = self._limit_s(begun_at)
             try:
                 while True:
                     async with asyncio.timeout(limit_s):
@@ -86,9 +93,19 @@ class Guard:
                 self._failures_in_row = 0
                 return
             except Exception as error:  # noqa: BLE001 - the provider wall
-                await self._handle_failure(error, number, may_retry=not begun, waited_s=limit_s)
+                await self._handle_failure(error, number, may_retry=not begun and self._has_time(begun_at), waited_s=limit_s)
             finally:
                 await _close(source)
+
+    def _limit_s(self, begun_at: float) -> float:
+        """How long the next attempt may take to its first result."""
+        left_s = self._limits.within_s - (self._clock.now() - begun_at)
+        return min(self._limits.first_result_s, left_s)
+
+    def _has_time(self, begun_at: float) -> bool:
+        """Whether another attempt makes sense before nobody waits any more."""
+        waited_s = self._clock.now() - begun_at
+        return waited_s + self._limits.retry_delay_s + MIN_ATTEMPT_S <= self._limits.within_s
 
     def _admit(self) -> None:
         """Raise at once while the circuit is open."""

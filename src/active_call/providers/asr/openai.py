@@ -23,7 +23,7 @@ from active_call.providers.openai_settings import Server, find_server
 
 NAME = "openai"
 DEFAULT_MODEL = "whisper-1"
-LIMITS = Limits(first_result_s=10.0, attempts=2)
+LIMITS = Limits(first_result_s=4.5, attempts=2)
 MAX_PROMPT_CHARS = 800
 """The API heeds the last 224 tokens of a prompt."""
 
