@@ -17,6 +17,7 @@ import msgspec
 
 from active_call.base.errors import ActiveCallError
 from active_call.contract import commands, events
+from active_call.contract.durations import in_unit
 
 T = TypeVar("T")
 
@@ -128,7 +129,8 @@ def _prepare(data: Any, cls: Any, path: str, unknown: list[str]) -> Any:
         if info is None:
             unknown.append(place)
         else:
-            result[info.encode_name] = _prepare(value, info.type, place, unknown)
+            unit = getattr(struct, "durations", {}).get(info.name)
+            result[info.encode_name] = in_unit(value, unit) if unit else _prepare(value, info.type, place, unknown)
     return result
 
 

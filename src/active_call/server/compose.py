@@ -49,6 +49,7 @@ from active_call.providers.registry import Engines
 from active_call.server.config import Config, default_option, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
+from active_call.server.live_settings import LiveSettings
 from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, trunk_warnings
 from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
@@ -77,6 +78,8 @@ class Running:
     pool: MediaPool
     gateway: SipGateway
     endpoint: Endpoint
+    settings: LiveSettings
+    """What can change while calls go on."""
 
 
 @asynccontextmanager
@@ -99,16 +102,25 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         sink = create_sink(config.callrecord, http)
         stack.push_async_callback(sink.close)
 
-        playbooks = Playbooks(lambda name: find_playbook(name, config), environment)
+        playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
         resolver = Resolver(world)
         endpoint, gateway, driver = _sip(config, world, pool, resolver)
         sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
         stack.push_async_callback(sounds.close)
-        call_services = _call_services(config, world, engines, http, sink, playbooks, sounds, speech, pool)
-        directory = Directory(call_services, _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
+
+        def services_for(config: Config) -> CallServices:
+            return _call_services(config, world, engines, http, sink, playbooks, sounds, speech, pool)
+
+        directory = Directory(services_for(config), _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
         registrations = Registrations(gateway, accounts(config))
         directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
         gateway.connect(driver, directory.handle_incoming, registrations.handle)
+        watch = _trunk_watch(gateway)
+        settings = LiveSettings(
+            config, directory, gateway, registrations, watch, driver, playbooks, environment, services_for,
+            make_router=lambda config: _router(config, http),
+            warm=lambda config: _warm(config, playbooks, engines),
+        )  # fmt: skip
         await _warm(config, playbooks, engines)
         stack.push_async_callback(driver.close)
         listeners = await driver.listen(_listen_specs(config))
@@ -121,7 +133,6 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
         await stack.enter_async_context(_background(_watch_admission(directory, gateway)))
-        watch = _trunk_watch(gateway)
         await stack.enter_async_context(_background(watch.run()))
         for warning in trunk_warnings(config, _own_addresses(config, listeners)):
             log.warning("trunks", extra={"warning": warning})
@@ -133,14 +144,14 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             records=sink,
             health=lambda: _health(directory, pool, gateway, registrations, watch) | _connections(driver),
             version=__version__,
-            explain=lambda question: _explain(config, question, endpoint, world.clock.now()),
+            explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
             token=config.http_token,
-            precache=lambda request: precache(request, call_services),
+            precache=lambda request: precache(request, settings.services),
         )
         http_port = await stack.enter_async_context(_http_server(config, services))
         stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": http_port})
-        yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint)
+        yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint, settings)
 
 
 def _media_pool(config: Config, world: World) -> MediaPool:

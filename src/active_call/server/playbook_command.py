@@ -1,0 +1,5 @@
+"""`active-call playbook …`."""
+
+import typer
+
+playbook_app = typer.Typer(help="Work with playbooks.")
