@@ -123,6 +123,8 @@ class Scene:
     text: str = ""
     dtmf: Mapping[str, DtmfAction] = field(default_factory=dict)
     play: tuple[str, ...] = ()
+    followup: FollowupOption | None = None
+    """Speaking up in this scene, where it is not as in the whole playbook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ class Playbook:
     posthook: PosthookOption | None = None
     hangup_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of our BYE; the values are templates."""
+    warnings: tuple[str, ...] = ()
+    """What is probably not meant as it is written, with file and line."""
     script: Script | None = None
     """Present when `llm.provider` is `script`: then no model is asked."""
 

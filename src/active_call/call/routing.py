@@ -107,6 +107,8 @@ class Playbooks:
         except (OSError, UnicodeDecodeError) as error:
             raise PlaybookError(name, 0, f"cannot be read: {error}") from error
         book = parse_playbook(text, file=str(path), environment=self._environment)
+        for warning in book.warnings:
+            log.warning("playbook", extra={"warning": warning})
         self._read[path] = (changed_ns, book)
         self._last_good[name] = book
         return book

@@ -104,6 +104,16 @@ def convert(data: Any, cls: type[T], *, path: str = "", strict: bool = False) ->
         raise ContractError(".".join(p for p in (path, inner) if p), text.lower()) from error
 
 
+def known_names(cls: Any, path: str = "") -> list[str]:
+    """The wire names of the keys that the object at the dotted `path` inside `cls` may have."""
+    return _known_names_at(cls, path)
+
+
+def struct_in(cls: Any) -> type[msgspec.Struct] | None:
+    """The contract type in an annotation such as `AsrOption | None`."""
+    return _struct_in(cls)
+
+
 def _decode_json(data: bytes | str | dict[str, Any]) -> Any:
     if isinstance(data, dict):
         return data
