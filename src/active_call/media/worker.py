@@ -28,8 +28,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from active_call.base.errors import ParseError
 from active_call.base.child_log import log_as_child
+from active_call.base.errors import ParseError
 from active_call.base.world import World
 from active_call.media.engine import Engine
 from active_call.media.framing import OrderReader, frame

@@ -60,7 +60,7 @@ def _check_one(file: Path, *, strict: bool) -> tuple[dict[str, object], list[tup
         environment = read_environment(Path(), os.environ)
     except ActiveCallError:
         environment = dict(os.environ)
-    reading = check_playbook(text, file=str(file), surroundings=Surroundings(environment, _providers(), missing_sound))
+    reading = check_playbook(text, file=str(file), surroundings=Surroundings(environment, known_by_section(), missing_sound))
     found = reading.findings.in_order
     n_mistakes = sum(finding.is_error or strict for finding in found)
     lines = [(_sentence(file, finding), "red" if finding.is_error or strict else "yellow") for finding in found]
@@ -83,7 +83,8 @@ def _sentence(file: Path, finding: Finding) -> str:
     return str(PlaybookError(str(file), finding.line, text))
 
 
-def _providers() -> dict[str, list[str]]:
+def known_by_section() -> dict[str, list[str]]:
+    """The providers of this installation, by the section that names them."""
     from active_call.providers.registry import known_providers
 
     return {section: known_providers(section) for section in SECTIONS}
