@@ -98,6 +98,24 @@ class Journal:
             extra=_told(ended),
         )
 
+    def who(self) -> dict[str, Any]:
+        """Who talks with whom, for the log."""
+        facts = self._facts
+        return {"direction": facts.direction, "caller": facts.caller, "callee": facts.callee, "trunk": facts.trunk}
+
+    def outcome(self) -> dict[str, Any]:
+        """How the call has ended, for the log."""
+        facts = self._facts
+        ended_at = facts.ended_at or facts.started_at
+        return {
+            "status": facts.status,
+            "reason": facts.end_reason,
+            "by": facts.ended_by,
+            "code": facts.sip_code,
+            "duration_s": round((ended_at - facts.answered_at).total_seconds(), 1) if facts.answered_at else 0.0,
+            "playbook": facts.playbook,
+        }
+
     def record(self) -> CallRecord:
         """The record of the call, which is over."""
         facts = self._facts

@@ -310,7 +310,7 @@ class Session:
         """The whole life of the call; returns when its record has been handed over. Cancelling hangs up."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                self.log.info("call started", extra={"direction": self.facts.direction, "leg": self.leg.kind})
+                self.log.info("call started", extra={**self.journal.who(), "leg": self.leg.kind})
                 self._opening.begin()
                 await self._consume()
                 raise _CallOver
@@ -394,7 +394,7 @@ class Session:
         self.tell(self.journal.hangup_event(self._leg_ended))
         if self.facts.error:
             self.log.warning("call ended with an error", extra={"error": self.facts.error})
-        self.log.info("call ended", extra={"reason": self.facts.end_reason, "by": self.facts.ended_by, "code": self.facts.sip_code})
+        self.log.info("call ended", extra={**self.journal.who(), **self.journal.outcome()})
         await self.services.records.write(self.journal.record())
 
     async def _next_report(self) -> None:

@@ -256,7 +256,7 @@ def _quieten_collector() -> None:
 
 
 def _prepare_process() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     log_as_child()  # before the priority rises: the thread that writes the log keeps its own
     _raise_priority()

@@ -23,7 +23,7 @@ import uvicorn
 
 from active_call import __version__
 from active_call.api.app import ApiServices, create_app
-from active_call.base.errors import ConfigError
+from active_call.base.errors import ConfigError, TransportError
 from active_call.base.world import World
 from active_call.call.directory import Directory
 from active_call.call.options import choose_speech, merged
@@ -49,6 +49,7 @@ from active_call.providers.registry import Engines
 from active_call.server.config import Config, default_option, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
+from active_call.server.listening import taken_ports, why_not_free
 from active_call.server.live_settings import LiveSettings
 from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, trunk_warnings
 from active_call.sip.door import Door
@@ -123,7 +124,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         )  # fmt: skip
         await _warm(config, playbooks, engines)
         stack.push_async_callback(driver.close)
-        listeners = await driver.listen(_listen_specs(config))
+        listeners = await _listen(driver, config)
         if config.external_ip == "auto":
             public = PublicAddress(driver, resolver, world.randomness, config.stun_servers, driver.set_learnt_address)
             await public.learn()
@@ -227,6 +228,14 @@ def _listen_specs(config: Config) -> list[ListenSpec]:
     if config.wss_port is not None:
         specs.append(ListenSpec("wss", config.addr, config.wss_port, public_ip))
     return specs
+
+
+async def _listen(driver: SipDriver, config: Config) -> tuple[Listener, ...]:
+    try:
+        return await driver.listen(_listen_specs(config))
+    except TransportError as error:
+        taken = taken_ports(_listen_specs(config))
+        raise ConfigError(*taken[0]) if taken else error from error
 
 
 def _certificate(config: Config) -> CertificateFiles | None:
@@ -395,7 +404,8 @@ def _http_socket(config: Config) -> socket.socket:
         listening.bind((config.http_host, config.http_port))
     except OSError as error:
         listening.close()
-        raise ConfigError("http_addr", f"cannot listen on {config.http_addr}: {error.strerror}") from error
+        why = why_not_free("tcp", config.http_host, config.http_port) or str(error.strerror).lower()
+        raise ConfigError("http_addr", f"cannot listen on {config.http_addr}: {why}") from error
     return listening
 
 
