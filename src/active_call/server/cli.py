@@ -107,12 +107,20 @@ def call(
     external_ip: ExternalIpFlag = None,
 ) -> None:
     """Call somebody and let a playbook talk; prints the conversation. Exit code 0 when the call was answered."""
+    from active_call.call.routing import Playbooks
     from active_call.server.placing import CallWish, place_one_call
+    from active_call.server.playbook_files import find_playbook
+    from active_call.server.starter_files import write_starter_playbook
+    from active_call.server.trunk_setup import dial_plan
 
     with _explained():
         file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
         config = load_config(file, overrides_from_flags(external_ip=external_ip), os.environ, starter_playbook=True)
         environment = read_environment(file.parent if file else Path(), os.environ)
+        dial_plan(config).callee_uri(uri)
+        for path in write_starter_playbook(config, playbook):
+            err.print(f"wrote {path}", highlight=False)
+        Playbooks(lambda name: find_playbook(name, config), environment).load(playbook)
         with _logged(config, level="warn"):
             wish = CallWish(uri, playbook, caller=caller, username=username, password=password, srtp=srtp)
             answered = _run(place_one_call(config, environment, _unhurried_console(), wish))
@@ -178,7 +186,7 @@ class _explained:  # noqa: N801 (reads as a word)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ActiveCallError):
-            err.print(str(error), style="bold red", highlight=False, markup=False)
+            err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
             raise typer.Exit(2) from None
 
 

@@ -150,7 +150,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             precache=lambda request: precache(request, settings.services),
         )
         http_port = await stack.enter_async_context(_http_server(config, services))
-        stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
+        stack.push_async_callback(_drain, directory, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": http_port})
         yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint, settings)
 
@@ -407,6 +407,14 @@ def _http_socket(config: Config) -> socket.socket:
         why = why_not_free("tcp", config.http_host, config.http_port) or str(error.strerror).lower()
         raise ConfigError("http_addr", f"cannot listen on {config.http_addr}: {why}") from error
     return listening
+
+
+async def _drain(directory: Directory, wait_s: float) -> None:
+    """No new calls; those that are alive may end by themselves for `wait_s`. Tells what it does."""
+    n_calls = len(directory.sessions)
+    log.info("stopping, no new calls are taken", extra={"calls": n_calls, "waits_s": wait_s if n_calls else 0})
+    await directory.drain(wait_s)
+    log.info("calls are over, closing", extra={"calls_ended": n_calls})
 
 
 @asynccontextmanager

@@ -38,6 +38,9 @@ async def place_one_call(config: Config, environment: Mapping[str, str], out: Co
         session.watch(lambda event: _show(event, out, over))
         out.print(f"calling {wish.uri} …", highlight=False, markup=False)
         await over.wait()
+        if session.facts.answered_at is None:
+            why = session.facts.error or f"{session.facts.sip_code or ''} {session.facts.end_reason}".strip()
+            out.print(f"not answered: {why}", style="red", highlight=False, markup=False, soft_wrap=True)
         return session.facts.answered_at is not None
 
 

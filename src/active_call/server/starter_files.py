@@ -53,11 +53,11 @@ def write_starter_files(config_file: Path, names: list[str]) -> list[Path]:
     return written
 
 
-def write_starter_playbook(config: Config) -> list[Path]:
-    """Write `config/playbook/greeting.md` where the handler names that playbook and there is none; gives what was written."""
+def write_starter_playbook(config: Config, *named: str) -> list[Path]:
+    """Write `config/playbook/greeting.md` where the handler, or `named`, names that playbook and there is none; gives what was written."""
     handler = config.handler
-    named = {handler.default, *(rule.playbook for rule in handler.rules)} if isinstance(handler, PlaybookHandler) else set()
-    if STARTER_PLAYBOOK not in named:
+    rules = (handler.default, *(rule.playbook for rule in handler.rules)) if isinstance(handler, PlaybookHandler) else ()
+    if STARTER_PLAYBOOK not in (*rules, *named):
         return []
     try:
         find_playbook(STARTER_PLAYBOOK, config)
