@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active_call.agent.parser import parse_playbook
+from active_call.agent.parser import parse_playbook, read_playbook
 from active_call.base.errors import PlaybookError
 
 
@@ -100,12 +100,7 @@ def test_scene_heading_in_a_code_fence_is_text():
     [
         ("", 0, "empty"),
         ("---\ntts: {}\n", 1, "never closed"),
-        ("---\ntts:\n  provider: x\n  speeker: y\n---\n", 4, "did you mean 'speaker'"),
-        ("---\na: 1\n---\nx", 2, "unknown key 'a'"),
-        ("---\ngreting: hi\n---\nx", 2, "did you mean 'greeting'"),
-        ("---\nllm:\n\n  temprature: 1\n---\nx", 4, "did you mean 'temperature'"),
         ("---\nllm:\n  maxTokens: many\n---\nx", 3, "llm.maxTokens"),
-        ("---\nfollowUp:\n  timeot: 1\n---\nx", 3, "did you mean 'timeout'"),
         ("---\ntts: {}\nasr: {}\ntts: {}\n---\nx", 4, "twice"),
         ("---\ntts: [\n---\nx", 2, "not YAML"),
         ("---\nasr:\n  apiKey: ${NO_SUCH}\n---\nx", 3, "NO_SUCH"),
@@ -151,3 +146,50 @@ def test_whatever_stands_in_the_file_only_playbook_errors_come_out(place, cut, t
     source = FULL.replace("provider: openai\n", "provider: script\n") if is_script else FULL
     with contextlib.suppress(PlaybookError):
         parse(source[:place] + text + source[place + cut :], KEY="k")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("---\ntts:\n  provider: x\n  speeker: y\n---\n", 4, "did you mean 'speaker'"),
+        ("---\na: 1\n---\nx", 2, "unknown key 'a'"),
+        ("---\ngreting: hi\n---\nx", 2, "did you mean 'greeting'"),
+        ("---\nllm:\n\n  temprature: 1\n---\nx", 4, "did you mean 'temperature'"),
+        ("---\nfollowUp:\n  timeot: 1\n---\nx", 3, "did you mean 'timeout'"),
+        ("---\nvad: {provider: silero}\n---\nx", 2, "vad.provider has no effect"),
+        ("---\nvad:\n  type: silero\n  sensitivity: 0.7\n---\nx", 4, "voiceThreshold"),
+        ("---\nmediaPass: {url: 'ws://x'}\n---\nx", 2, "mediaPass has no effect"),
+    ],
+)
+def test_unknown_key_and_one_without_effect_are_warnings_with_line(text, line, words):
+    book = parse(text)
+    assert any(f"p.md:{line}: " in warning and words in warning for warning in book.warnings), book.warnings
+
+
+def test_every_mistake_is_found_in_one_reading():
+    text = """---
+llm: {provider: script, temperature: hot}
+interruption: {strategy: vat}
+followup: {timeout: soon}
+---
+# Scene: a
+<dtmf digit="12" action="hangup"/>
+## hello
+<goto scene="nowhere"/>
+## bye
+
+# Scene: a
+"""
+    found = read_playbook(text, file="p.md", environment={}).findings.in_order
+    assert [finding.line for finding in found] == [2, 3, 4, 7, 9, 10, 12]
+
+
+def test_times_may_have_a_unit():
+    book = parse(
+        "---\nfollowup: {timeout: 8s}\neou: {timeout: 700ms}\ninactivityTimeout: 2m\n---\n# Scene: a\n<followup timeout='4s' max='2'/>Hi"
+    )
+    assert book.followup and book.followup.timeout == 8000
+    assert book.option.eou and book.option.eou.timeout == 700
+    assert book.option.inactivity_timeout == 120
+    assert book.start.followup and (book.start.followup.timeout, book.start.followup.max) == (4000, 2)
+    assert book.start.text == "Hi"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from active_call.agent.findings import Findings
 from active_call.agent.script import Script, split_script, words_of
 
 TEXT = """Hello.
@@ -34,9 +35,9 @@ five
 
 @pytest.fixture
 def script() -> Script:
-    before, entries = split_script(TEXT, file="p.md", first_line=1)
+    before, entries = split_script(TEXT, first_line=1, findings=Findings("p.md"))
     assert before == "Hello."
-    _, common = split_script("## hours\ncommon hours\n## goodbye\nbye", file="p.md", first_line=1)
+    _, common = split_script("## hours\ncommon hours\n## goodbye\nbye", first_line=1, findings=Findings("p.md"))
     return Script({"s": entries}, common)
 
 

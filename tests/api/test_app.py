@@ -162,7 +162,7 @@ def test_post_call_as_the_guide_prints_it_places_a_call(folder: Path) -> None:
         ({"callee": None}, 400, "callee"),
         ({"playbook": None}, 400, "playbook"),
         ({"playbook": "other.md"}, 404, "other.md"),
-        ({"content": "---\nllm: {provder: x}\n---\nhi"}, 400, "provider"),
+        ({"content": "---\nllm: {temperature: hot}\n---\nhi"}, 400, "temperature"),
         ({"sip": {"enableSrtp": "maybe"}}, 400, "sip.enableSrtp"),
         ({"option": {"vad": {"ratio": "high"}}}, 400, "option.vad.ratio"),
     ],

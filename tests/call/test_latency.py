@@ -48,3 +48,35 @@ def test_speech_that_resumes_starts_the_measurement_anew() -> None:
     trace = clock.agent_voiced(12.6, "x")
     assert trace is not None
     assert (trace.latency, trace.model) == (600.0, None)
+
+
+def test_model_owns_the_time_until_its_first_sentence_is_complete() -> None:
+    clock = TurnClock()
+    clock.caller_stopped(10.0)
+    clock.mark("closed_at", 10.5)
+    clock.mark("recognised_at", 10.6)
+    clock.mark("model_asked_at", 10.6)
+    for at in (10.9, 11.2, 11.5):
+        clock.model_wrote(10.6, at)
+    clock.mark("synthesis_asked_at", 11.51)
+    clock.model_wrote(10.6, 12.5)
+    clock.mark("synthesised_at", 11.71)
+    trace = clock.agent_voiced(11.74, "Hello.")
+    assert trace is not None
+    assert (trace.model, trace.added) == (900.0, 40.0)
+
+
+def test_waits_that_overlap_count_once_and_web_servers_are_others() -> None:
+    clock = TurnClock()
+    clock.caller_stopped(10.0)
+    clock.mark("recognised_at", 10.2)
+    clock.mark("model_asked_at", 10.2)
+    clock.mark("closed_at", 10.5)
+    clock.model_wrote(10.2, 10.6)
+    clock.waited(10.6, 11.6)
+    clock.model_wrote(11.6, 12.0)
+    clock.mark("synthesis_asked_at", 12.0)
+    clock.mark("synthesised_at", 12.3)
+    trace = clock.agent_voiced(12.32, "Hello.")
+    assert trace is not None
+    assert trace.added == 20.0

@@ -20,7 +20,15 @@ SHAPING = {
     "endpoint": "http://127.0.0.1:9/v1",
     "extra": {"pitch": 2},
 }
-NOT_SHAPING = {"app_id": "a", "secret_id": "b", "secret_key": "c", "subtitle": True, "max_concurrent_tasks": 3, "cache_key": "greeting"}
+NOT_SHAPING = {
+    "app_id": "a",
+    "secret_id": "b",
+    "secret_key": "c",
+    "subtitle": True,
+    "max_concurrent_tasks": 3,
+    "cache_key": "greeting",
+    "session_id": "s",
+}
 
 
 def test_every_field_of_the_option_is_judged_here() -> None:

@@ -177,9 +177,10 @@ def test_what_is_wrong_is_told_in_plain_words(
 
 
 def test_playbook_that_does_not_parse_fails_where_it_is_used_and_warns_elsewhere(home: Path, names: dict[str, list[Address]]) -> None:
-    (home / "playbooks" / "other.md").write_text("---\nllmm: {provider: script}\n---\n", encoding="utf-8")
-    assert any(level == "warn" and "other.md:2: unknown key 'llmm'" in text for level, text in told(examine(home, HANDLER), "playbooks"))
-    (home / "playbooks" / "main.md").write_text("---\nllmm: {provider: script}\n---\n", encoding="utf-8")
+    broken = "---\ninterruption: {strategy: vat}\n---\nHi"
+    (home / "playbooks" / "other.md").write_text(broken, encoding="utf-8")
+    assert any(level == "warn" and "other.md:2: " in text for level, text in told(examine(home, HANDLER), "playbooks"))
+    (home / "playbooks" / "main.md").write_text(broken, encoding="utf-8")
     assert any(level == "fail" and "main.md:2" in text for level, text in told(examine(home, HANDLER), "playbooks"))
 
 
@@ -194,3 +195,59 @@ def test_command_line_prints_a_line_a_check_and_tells_by_its_exit_code(
     as_json = CliRunner().invoke(app, ["doctor", "--json"], env={"OPENAI_API_KEY": None})
     body = json.loads(as_json.output)
     assert body["ok"] is (code == 0) if code != 2 else "udp_prot" in body["error"]
+
+
+def test_playbook_that_can_be_used_and_is_doubtful_is_told(home: Path, names: dict[str, list[Address]]) -> None:
+    (home / "playbooks" / "main.md").write_text("---\nllm: {provider: script}\ngreting: Hi\n---\n## a\n<hang-up/>", encoding="utf-8")
+    found = told(examine(home, HANDLER), "playbooks")
+    assert any(level == "warn" and "main.md:3: unknown key 'greting'" in text for level, text in found), found
+    assert any(level == "warn" and "main.md:6: <hang-up> is no tag" in text for level, text in found), found
+
+
+@pytest.mark.parametrize(
+    ("extra", "what"),
+    [
+        ('[callrecord]\ntype = "local"\nroot = "main.txt/cdr"\n', "records"),
+        ('[recording]\nenabled = true\npath = "main.txt"\n', "recordings"),
+        ('media_cache_path = "/proc/here"\n', "sounds"),
+    ],
+)
+def test_folder_that_cannot_be_written_fails(home: Path, names: dict[str, list[Address]], extra: str, what: str) -> None:
+    (home / "main.txt").write_text("a file", encoding="utf-8")
+    found = told(examine(home, (HANDLER + extra) if extra.startswith("[") else (extra + HANDLER)), "files")
+    assert any(level == "fail" and text.startswith(what) for level, text in found), found
+
+
+@pytest.mark.parametrize(
+    ("resolves", "level"),
+    [("", "fail"), ("8.8.4.4", "ok"), ("8.8.8.8", "fail")],
+)
+def test_certificate_of_another_name_fails(home: Path, names: dict[str, list[Address]], resolves: str, level: str) -> None:
+    write_certificate(home, rsa.generate_private_key(public_exponent=65537, key_size=2048), days=200)
+    if resolves:
+        names["sip.example.com"] = [Address(resolves, 5061)]
+    found = told(examine(home, 'external_ip = "8.8.4.4"\n' + TLS + HANDLER), "certificate")
+    assert any(at == level and "8.8.4.4" in text for at, text in found), found
+
+
+def test_certificate_that_does_not_name_the_trunks_contact_host_fails(home: Path, names: dict[str, list[Address]]) -> None:
+    write_certificate(home, rsa.generate_private_key(public_exponent=65537, key_size=2048), days=200)
+    trunk = '[[trunks]]\nname = "teams"\nallow = ["192.0.2.1"]\ncontact_host = "sbc.example.net"\n'
+    found = told(examine(home, TLS + HANDLER + trunk), "certificate")
+    assert any(level == "fail" and "sbc.example.net" in text for level, text in found), found
+
+
+@pytest.mark.parametrize(
+    ("matter", "words"),
+    [
+        ("llm: {provider: openai, model: m, baseUrl: 'http://127.0.0.1:1', apiKey: k}", "open speech"),
+        ("llm: {provider: script, language: de}", "English only"),
+        ("llm: {provider: script}\nasr: {language: fr}", "English only"),
+        ("llm: {provider: script}\ntts: {language: xx}", "no voice 'xx'"),
+    ],
+)
+def test_engines_that_do_not_fit_the_playbook_fail(home: Path, names: dict[str, list[Address]], matter: str, words: str) -> None:
+    (home / "playbooks" / "main.md").write_text(f"---\n{matter}\n---\n# Scene: a\nHi", encoding="utf-8")
+    found = told(examine(home, HANDLER), "engines")
+    assert any(level == "fail" and words in text for level, text in found), found
+    assert not any(level == "ok" for level, _ in found)

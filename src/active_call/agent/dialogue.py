@@ -20,7 +20,7 @@ from typing import Any, assert_never
 
 from active_call.agent.directives import GotoTag, HangupTag, ReferTag
 from active_call.agent.effects import AgentEffect, AgentInput, Heard, HttpAnswered, ModelDone, ModelText, ReplyNumber
-from active_call.agent.history import AGENT, SYSTEM, USER, Line
+from active_call.agent.history import AGENT, SYSTEM, USER, Line, pressed
 from active_call.agent.interruption import Interruptions
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook import DtmfAction, Playbook
@@ -70,6 +70,8 @@ class Dialogue:
         self._is_speech_ignored = False
         self._waiting: list[str] = []
         """What the caller said while it is not known how much of ours was heard."""
+        self._waiting_at_ms: list[int] = []
+        """When that was; 0 for now."""
         self._unanswered: list[str] = []
         """What the caller said and has heard no answer to."""
         self._cut: Cut | None = None
@@ -134,6 +136,18 @@ class Dialogue:
             case _:
                 assert_never(item)
 
+    def close(self, heard: tuple[str, str] | None) -> None:
+        """The call is over. What was heard of the reply under way (`heard`: its play id and text), and what the caller had said by then,
+        become the last lines."""
+        if self.state is State.ENDED:
+            return
+        playback = self._settling or self._replies.playback
+        if heard is not None and playback is not None and heard[0] == playback.play_id:
+            self._outbox.add_line(AGENT, heard[1])
+        self._write_down_waiting()
+        self._waiting = []
+        self._on_hangup()
+
     def handle_timeout(self, now: float) -> None:
         """Do what is due at `now`; to be called when `next_timeout` is reached, harmless at any other time."""
         while (timer := self._timers.take_due(now)) is not None:
@@ -169,7 +183,7 @@ class Dialogue:
             case events.Interruption():
                 self._on_interruption(event, now)
             case events.Dtmf():
-                self._on_digit(event.digit.upper(), now)
+                self._on_digit(event, now)
             case events.Hold():
                 self._on_hold(event, now)
             case events.Transfer():
@@ -242,6 +256,7 @@ class Dialogue:
             self._cut_in(now)
         self._yield_floor(now)
         self._waiting.append(text)
+        self._waiting_at_ms.append(0)
         if self._settling is None:
             self._take_turn(now)
 
@@ -270,14 +285,19 @@ class Dialogue:
         self._cut = None
         self._is_resume_due = False
         self._is_greeting = False
-        for text in self._waiting:
-            self._outbox.add_line(USER, text)
+        self._write_down_waiting()
         self._unanswered.extend(self._waiting)
         self._waiting = []
         if self._stage.has_model:
             self._replies.ask(now)
         else:
             self._replies.say(self._stage.answer(self._unanswered), now)
+
+    def _write_down_waiting(self) -> None:
+        """What waited becomes lines of the conversation, each of its own time."""
+        for text, at_ms in zip(self._waiting, self._waiting_at_ms, strict=True):
+            self._outbox.add_line(USER, text, at_ms)
+        self._waiting_at_ms = []
 
     def _caller_took_part(self) -> None:
         self._n_followups = self._n_not_understood = self._n_resumes = self._replies.n_scene_changes = 0
@@ -304,7 +324,8 @@ class Dialogue:
 
     # -- digits, hold, transfer, the end -------------------------------------------------------------------------------------------------
 
-    def _on_digit(self, digit: str, now: float) -> None:
+    def _on_digit(self, event: events.Dtmf, now: float) -> None:
+        digit = event.digit.upper()
         if self.state in (State.IDLE, State.PAUSED, State.AWAY, State.ENDING):
             self._outbox.note("digit dropped", reason=str(self.state))
             return
@@ -318,13 +339,13 @@ class Dialogue:
         self._cut_in(now)
         self._cut = None
         self._timers.clear(Timer.FLOOR)
-        self._waiting.append(f"[pressed {digit}]")
+        self._waiting.append(pressed(digit))
+        self._waiting_at_ms.append(event.timestamp)
         if action is None and not answer:
             if self._settling is None:
                 self._take_turn(now)
             return
-        for text in self._waiting:
-            self._outbox.add_line(USER, text)
+        self._write_down_waiting()
         self._waiting = []
         self._is_greeting = False
         if action is None:
@@ -390,8 +411,7 @@ class Dialogue:
         self._timers.clear_all()
         if self._settling is not None:
             self._timers.set(Timer.SETTLE, now + SETTLE_S)
-        for text in self._waiting:
-            self._outbox.add_line(USER, text)
+        self._write_down_waiting()
         self._waiting, self._unanswered = [], []
         self._cut = None
         self._is_resume_due = self._is_caller_speaking = self._is_greeting = False

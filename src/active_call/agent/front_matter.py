@@ -1,6 +1,6 @@
 """The YAML at the head of a playbook: environment variables filled in, and the line of every key kept for error messages.
 
-In: the text between the two `---` lines. Out: plain dicts and a `LineOf` that finds the line of a dotted path. Raises PlaybookError.
+In: the text between the two `---` lines. Out: plain dicts and a `LineOf` that finds the line of a dotted path. Raises nothing.
 It must not know what any key means.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from active_call.base.errors import PlaybookError
+from active_call.agent.findings import Findings
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
 
@@ -38,31 +38,36 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match.group(1), name).lower().replace("-", "_")
 
 
-def read_front_matter(text: str, *, file: str, first_line: int, environment: Mapping[str, str]) -> FrontMatter:
-    """Read YAML whose first line is line `first_line` of `file`. `${VAR}` and `${VAR:-default}` are filled in inside values only."""
+def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, str], findings: Findings) -> FrontMatter:
+    """Read YAML whose first line is line `first_line` of its file. `${VAR}` and `${VAR:-default}` are filled in inside values only.
+
+    Mistakes go to `findings`; what is not YAML is read as empty.
+    """
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return FrontMatter({}, {})
         if not isinstance(node, yaml.MappingNode):
-            raise PlaybookError(file, first_line, "the front matter must be `key: value` lines")
-        reader = _Reader(file, first_line, environment)
+            findings.error(first_line, "the front matter must be `key: value` lines")
+            return FrontMatter({}, {})
+        reader = _Reader(first_line, environment, findings)
         reader.visit(node, ())
         return FrontMatter(loader.construct_document(node), reader.lines)
     except yaml.MarkedYAMLError as error:
         line = first_line + error.problem_mark.line if error.problem_mark else first_line
-        raise PlaybookError(file, line, f"the front matter is not YAML: {error.problem or error}") from error
+        findings.error(line, f"the front matter is not YAML: {error.problem or error}")
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise PlaybookError(file, first_line, f"the front matter is not YAML: {error}") from error
+        findings.error(first_line, f"the front matter is not YAML: {error}")
+    return FrontMatter({}, {})
 
 
 class _Reader:
-    """Walks the node tree once: fills in variables, notes lines, refuses keys that come twice."""
+    """Walks the node tree once: fills in variables, notes lines, and keys that come twice."""
 
-    def __init__(self, file: str, first_line: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, first_line: int, environment: Mapping[str, str], findings: Findings) -> None:
         self.lines: dict[tuple[str, ...], int] = {}
-        self._file = file
+        self._findings = findings
         self._first_line = first_line
         self._environment = environment
         self._seen: set[int] = set()
@@ -85,7 +90,8 @@ class _Reader:
     def _note_key(self, key: yaml.Node, path: tuple[str, ...]) -> None:
         place = (*path, snake(str(key.value)))
         if place in self.lines and key.value != "<<":
-            raise PlaybookError(self._file, self._line(key), f"{key.value!r} is given twice (first in line {self.lines[place]})")
+            self._findings.error(self._line(key), f"{key.value!r} is given twice (first in line {self.lines[place]})")
+            return
         self.lines[place] = self._line(key)
 
     def _fill_in(self, match: re.Match[str], node: yaml.Node) -> str:
@@ -95,7 +101,7 @@ class _Reader:
             return value
         if value is None and default is None:
             reason = f"the environment variable {name} is not set; `${{{name}:-value}}` would give it a default"
-            raise PlaybookError(self._file, self._line(node), reason)
+            self._findings.error(self._line(node), reason)
         return default or ""
 
     def _line(self, node: yaml.Node) -> int:

@@ -16,6 +16,18 @@ USER = "user"
 AGENT = "assistant"
 SYSTEM = "system"
 
+_PRESSED = "[pressed "
+
+
+def pressed(digit: str) -> str:
+    """The caller's line for a key."""
+    return f"{_PRESSED}{digit}]"
+
+
+def is_pressed(text: str) -> bool:
+    """Whether a line of the caller is a key and not words."""
+    return text.startswith(_PRESSED)
+
 
 @dataclass(frozen=True, slots=True)
 class Line:

@@ -29,8 +29,8 @@ class Outbox:
     def note(self, message: str, **fields: Any) -> None:
         self.put(Note(message, fields))
 
-    def add_line(self, role: str, text: str) -> None:
-        """A line of the conversation: kept, and told. Nothing happens for an empty text."""
+    def add_line(self, role: str, text: str, at_ms: int = 0) -> None:
+        """A line of the conversation: kept, and told; nothing for an empty text. `at_ms`: when it was said, where that is not now."""
         if text:
             self.history.add(role, text)
-            self.put(Tell(events.AddHistory(speaker=role, text=text, sender="dialogue")))
+            self.put(Tell(events.AddHistory(timestamp=at_ms, speaker=role, text=text, sender="dialogue")))

@@ -6,16 +6,17 @@ known one. It must not open files, and what a template means is decided when it 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
 
+from active_call.agent.findings import Findings
 from active_call.agent.front_matter import FrontMatter, read_front_matter, snake
 from active_call.agent.markup import TAG_BODY, line_at, parse_attributes
+from active_call.agent.option_reading import nearest, read_group
 from active_call.agent.playbook import (
     CollectorOption,
     DtmfAction,
@@ -27,8 +28,6 @@ from active_call.agent.playbook import (
     Scene,
 )
 from active_call.agent.script import Entries, Script, split_script
-from active_call.base.errors import PlaybookError
-from active_call.contract import wire
 from active_call.contract.options import CallOption
 
 T = TypeVar("T")
@@ -42,20 +41,31 @@ _SCENE = re.compile(r"^#\s*scene\s*:\s*(.*?)\s*#*\s*$", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _DTMF_TAG = re.compile(rf"<dtmf\b({TAG_BODY})>", re.IGNORECASE)
+_FOLLOWUP_TAG = re.compile(rf"<followup\b({TAG_BODY})>", re.IGNORECASE)
 _PLAY_TAG = re.compile(rf"<play\b({TAG_BODY})>", re.IGNORECASE)
 _GOTO_TAG = re.compile(rf"<goto\b({TAG_BODY})>", re.IGNORECASE)
 
 
 def parse_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> Playbook:
-    """Read the playbook `text`; `file` is its name in errors, `environment` fills in `${VAR}`. Raises PlaybookError."""
-    head, body, body_line = _part(text.removeprefix("\ufeff").replace("\r\n", "\n"), file)
-    matter = read_front_matter(head, file=file, first_line=2, environment=environment)
-    if not body.strip() and not matter.data:
-        raise PlaybookError(file, 0, "the playbook is empty")
-    return _Parser(file, matter).read(body, body_line)
+    """Read the playbook `text`; `file` is its name in errors, `environment` fills in `${VAR}`. Raises PlaybookError: the first mistake."""
+    reading = read_playbook(text, file=file, environment=environment)
+    error = reading.findings.first_error
+    if error is not None:
+        raise error
+    return replace(reading.playbook, warnings=reading.findings.warnings)
 
 
-def _part(text: str, file: str) -> tuple[str, str, int]:
+def read_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> Reading:
+    """Read the playbook `text` past every mistake in it; raises nothing."""
+    findings = Findings(file)
+    head, body, body_line = _part(text.removeprefix("\ufeff").replace("\r\n", "\n"), findings)
+    matter = read_front_matter(head, first_line=2, environment=environment, findings=findings)
+    if not body.strip() and not matter.data and not findings.entries:
+        findings.error(0, "the playbook is empty")
+    return _Parser(file, matter, findings).read(body, body_line)
+
+
+def _part(text: str, findings: Findings) -> tuple[str, str, int]:
     """Front matter, body, and the body's first line number."""
     lines = text.split("\n")
     if lines[0].rstrip() != "---":
@@ -63,34 +73,48 @@ def _part(text: str, file: str) -> tuple[str, str, int]:
     for index in range(1, len(lines)):
         if lines[index].rstrip() in ("---", "..."):
             return "\n".join(lines[1:index]), "\n".join(lines[index + 1 :]), index + 2
-    raise PlaybookError(file, 1, "the front matter that begins here is never closed by a line `---`")
+    findings.error(1, "the front matter that begins here is never closed by a line `---`")
+    return "", "", len(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A playbook as read, with everything that was found wrong with it; `texts` are its parts as they stand in the file."""
+
+    playbook: Playbook
+    findings: Findings
+    texts: tuple[RawText, ...]
+    matter: FrontMatter
 
 
 @dataclass(slots=True)
-class _RawScene:
-    """A scene as it stands in the file: `line` of its heading, `text_line` of the first line under it."""
+class RawText:
+    """A scene as it stands in the file (or what stands before the first, with an empty `id`)."""
 
     id: str
     line: int
+    """Of its heading."""
     text_line: int
+    """Of the first line under it."""
     text: str
 
 
 class _Parser:
     """One reading of one file."""
 
-    def __init__(self, file: str, matter: FrontMatter) -> None:
+    def __init__(self, file: str, matter: FrontMatter, findings: Findings) -> None:
         self._file = file
         self._matter = matter
+        self._findings = findings
         self._data = self._known_keys()
 
-    def read(self, body: str, body_line: int) -> Playbook:
+    def read(self, body: str, body_line: int) -> Reading:
         prompt, raw_scenes = self._split_scenes(_blank_comments(body), body_line)
         known = [scene.id for scene in raw_scenes]
         llm = self._group("llm", LlmOption) or LlmOption()
         option = self._call_option()
         scenes, script = self._scenes(prompt, body_line, raw_scenes, is_script=llm.provider == "script")
-        return Playbook(
+        book = Playbook(
             file=self._file,
             scenes=scenes,
             option=option,
@@ -105,6 +129,8 @@ class _Parser:
             hangup_headers=self._hangup_headers(option),
             script=script,
         )
+        before = RawText("", body_line, body_line, prompt)
+        return Reading(book, self._findings, (before, *raw_scenes) if prompt.strip() else tuple(raw_scenes), self._matter)
 
     # -- front matter --------------------------------------------------------------------------------------------------------------------
 
@@ -114,7 +140,8 @@ class _Parser:
         for key, value in self._matter.data.items():
             name = {"follow_up": "followup"}.get(snake(str(key)), snake(str(key)))
             if name not in known:
-                raise self._error(str(key), f"unknown key {key!r}{_nearest(name, known)}")
+                self._findings.warn(self._matter.line_of(str(key)), f"unknown key {key!r}{nearest(name, known)}")
+                continue
             data[name] = value
         return data
 
@@ -124,12 +151,14 @@ class _Parser:
             return None
         path = path or key
         if not isinstance(data, dict):
-            raise self._error(path, f"{path}: expected `key: value` lines, found {type(data).__name__}")
-        try:
-            return wire.convert(data, cls, path=path, strict=True).value
-        except wire.ContractError as error:
-            place = "follow_up" + error.path[8:] if error.path.startswith("followup") and not self._has("followup") else error.path
-            raise self._error(place, str(error)) from error
+            self._error(path, f"{path}: expected `key: value` lines, found {type(data).__name__}")
+            return None
+        return read_group(data, cls, path, self._line_of, self._findings)
+
+    def _line_of(self, path: str) -> int:
+        """The line of a dotted path; `followUp` is another name of `followup`."""
+        is_other = path.startswith("followup") and not self._has("followup")
+        return self._matter.line_of("follow_up" + path[8:] if is_other else path)
 
     def _call_option(self) -> CallOption:
         data = {key: self._data[key] for key in _OPTION_KEYS if key in self._data}
@@ -137,16 +166,13 @@ class _Parser:
             data["sip"] = {key: value for key, value in data["sip"].items() if snake(str(key)) != "bye_headers"}
         if data.get("extra") is None:
             data.pop("extra", None)
-        try:
-            return wire.convert(data, CallOption, strict=True).value
-        except wire.ContractError as error:
-            raise self._error(error.path, str(error)) from error
+        return read_group(data, CallOption, "", self._line_of, self._findings) or CallOption()
 
     def _interruption(self) -> InterruptionOption:
         found = self._group("interruption", InterruptionOption) or InterruptionOption()
         if found.strategy not in STRATEGIES:
-            reason = f"unknown strategy {found.strategy!r}{_nearest(found.strategy, STRATEGIES)} (known: {', '.join(STRATEGIES)})"
-            raise self._error("interruption.strategy", f"interruption.strategy: {reason}")
+            reason = f"unknown strategy {found.strategy!r}{nearest(found.strategy, STRATEGIES)} (known: {', '.join(STRATEGIES)})"
+            self._error("interruption.strategy", f"interruption.strategy: {reason}")
         return found
 
     def _global_dtmf(self, scenes: list[str]) -> dict[str, DtmfAction]:
@@ -154,9 +180,12 @@ class _Parser:
         for digit, entry in self._mapping("dtmf").items():
             path = f"dtmf.{digit}"
             if not isinstance(entry, dict):
-                raise self._error(path, f"{path}: expected {{action: …}}, found {type(entry).__name__}")
+                self._error(path, f"{path}: expected {{action: …}}, found {type(entry).__name__}")
+                continue
             attributes = {snake(str(key)): "" if value is None else str(value) for key, value in entry.items()}
-            actions[str(digit).upper()] = self._dtmf_action({**attributes, "digit": str(digit)}, self._matter.line_of(path), scenes)
+            action = self._dtmf_action({**attributes, "digit": str(digit)}, self._matter.line_of(path), scenes)
+            if action is not None:
+                actions[str(digit).upper()] = action
         return actions
 
     def _collectors(self) -> dict[str, CollectorOption]:
@@ -175,37 +204,41 @@ class _Parser:
             places += [("sip.bye_headers", value) for key, value in sip.items() if snake(str(key)) == "bye_headers"]
         for place, entries in places:
             if entries is not None and not isinstance(entries, list):
-                raise self._error(place, f"{place}: expected a list of {{name, value}}")
+                self._error(place, f"{place}: expected a list of {{name, value}}")
+                continue
             for entry in entries or ():
                 if not isinstance(entry, dict) or "name" not in entry:
-                    raise self._error(place, f"{place}: expected a list of {{name, value}}")
+                    self._error(place, f"{place}: expected a list of {{name, value}}")
+                    continue
                 headers[str(entry["name"])] = str(entry.get("value", ""))
         return headers
 
     def _mapping(self, key: str) -> dict[Any, Any]:
         data = self._data.get(key)
         if data is not None and not isinstance(data, dict):
-            raise self._error(key, f"{key}: expected `key: value` lines, found {type(data).__name__}")
+            self._error(key, f"{key}: expected `key: value` lines, found {type(data).__name__}")
+            return {}
         return data or {}
 
     def _text(self, key: str) -> str:
         value = self._data.get(key)
         if isinstance(value, (dict, list)):
-            raise self._error(key, f"{key}: expected text")
+            self._error(key, f"{key}: expected text")
+            return ""
         return "" if value is None else str(value)
 
     def _has(self, key: str) -> bool:
         return any(str(name) == key for name in self._matter.data)
 
-    def _error(self, path: str, reason: str) -> PlaybookError:
-        return PlaybookError(self._file, self._matter.line_of(path), reason)
+    def _error(self, path: str, reason: str) -> None:
+        self._findings.error(self._matter.line_of(path), reason)
 
     # -- body ----------------------------------------------------------------------------------------------------------------------------
 
-    def _split_scenes(self, body: str, body_line: int) -> tuple[str, list[_RawScene]]:
+    def _split_scenes(self, body: str, body_line: int) -> tuple[str, list[RawText]]:
         """The text before the first scene, and the scenes; a body without a scene heading is the one scene `main`."""
         before: list[str] = []
-        scenes: list[tuple[_RawScene, list[str]]] = []
+        scenes: list[tuple[RawText, list[str]]] = []
         in_fence = False
         for offset, line in enumerate(body.split("\n")):
             in_fence ^= bool(_FENCE.match(line))
@@ -216,70 +249,84 @@ class _Parser:
             here = body_line + offset
             scene_id = heading.group(1)
             if not scene_id:
-                raise PlaybookError(self._file, here, "`# Scene:` must be followed by the scene's name")
+                self._findings.error(here, "`# Scene:` must be followed by the scene's name")
             for earlier, _ in scenes:
-                if earlier.id == scene_id:
-                    raise PlaybookError(self._file, here, f"the scene {scene_id!r} is given twice (first in line {earlier.line})")
-            scenes.append((_RawScene(scene_id, here, here + 1, ""), []))
+                if scene_id and earlier.id == scene_id:
+                    self._findings.error(here, f"the scene {scene_id!r} is given twice (first in line {earlier.line})")
+            scenes.append((RawText(scene_id, here, here + 1, ""), []))
         if not scenes:
-            return "", [_RawScene("main", body_line, body_line, "\n".join(before))]
+            return "", [RawText("main", body_line, body_line, "\n".join(before))]
         for scene, lines in scenes:
             scene.text = "\n".join(lines)
         return "\n".join(before), [scene for scene, _ in scenes]
 
     def _scenes(
-        self, prompt: str, prompt_line: int, raw_scenes: list[_RawScene], *, is_script: bool
+        self, prompt: str, prompt_line: int, raw_scenes: list[RawText], *, is_script: bool
     ) -> tuple[tuple[Scene, ...], Script | None]:
         known = [scene.id for scene in raw_scenes]
         scenes: list[Scene] = []
         entries: dict[str, Entries] = {}
         for raw in raw_scenes:
             dtmf = self._scene_dtmf(raw, known)
-            text = _DTMF_TAG.sub(_keep_newlines, raw.text)
+            followup = self._scene_followup(raw)
+            text = _FOLLOWUP_TAG.sub(_keep_newlines, _DTMF_TAG.sub(_keep_newlines, raw.text))
             if is_script:
                 self._check_gotos(text, raw.text_line, known)
-                text, entries[raw.id] = split_script(text, file=self._file, first_line=raw.text_line)
-                scenes.append(Scene(raw.id, raw.line, text, dtmf))
+                text, entries[raw.id] = split_script(text, first_line=raw.text_line, findings=self._findings)
+                scenes.append(Scene(raw.id, raw.line, text, dtmf, followup=followup))
             else:
                 files = tuple(self._play_files(text, raw.text_line))
-                scenes.append(Scene(raw.id, raw.line, _PLAY_TAG.sub("", text).strip(), dtmf, files))
+                scenes.append(Scene(raw.id, raw.line, _PLAY_TAG.sub("", text).strip(), dtmf, files, followup))
         if not is_script:
             return tuple(scenes), None
         self._check_gotos(prompt, prompt_line, known)
-        _, common = split_script(prompt, file=self._file, first_line=prompt_line)
+        _, common = split_script(prompt, first_line=prompt_line, findings=self._findings)
         return tuple(scenes), Script(entries, common)
 
-    def _scene_dtmf(self, raw: _RawScene, known: list[str]) -> dict[str, DtmfAction]:
+    def _scene_followup(self, raw: RawText) -> FollowupOption | None:
+        """The last `<followup timeout max/>` of a scene."""
+        found: FollowupOption | None = None
+        for match in _FOLLOWUP_TAG.finditer(raw.text):
+            line = line_at(raw.text, match.start(), raw.text_line)
+            attributes = {"max_count" if name == "maxcount" else name: value for name, value in parse_attributes(match.group(1)).items()}
+            found = read_group(attributes, FollowupOption, "<followup>", lambda _, line=line: line, self._findings)  # type: ignore[misc]
+        return found
+
+    def _scene_dtmf(self, raw: RawText, known: list[str]) -> dict[str, DtmfAction]:
         actions: dict[str, DtmfAction] = {}
         for match in _DTMF_TAG.finditer(raw.text):
             line = line_at(raw.text, match.start(), raw.text_line)
             attributes = parse_attributes(match.group(1))
             action = self._dtmf_action(attributes, line, known)
-            digit = attributes["digit"].upper()
+            digit = attributes.get("digit", "").upper()
             if digit in actions:
-                raise PlaybookError(self._file, line, f"the digit {digit!r} is given twice in the scene {raw.id!r}")
-            actions[digit] = action
+                self._findings.error(line, f"the digit {digit!r} is given twice in the scene {raw.id!r}")
+            if action is not None:
+                actions[digit] = action
         return actions
 
-    def _dtmf_action(self, attributes: Mapping[str, str], line: int, scenes: list[str]) -> DtmfAction:
+    def _dtmf_action(self, attributes: Mapping[str, str], line: int, scenes: list[str]) -> DtmfAction | None:
         digit, action = attributes.get("digit", ""), attributes.get("action", "")
         target = attributes.get("target") or attributes.get("to", "")
         if not re.fullmatch(r"[0-9*#A-Da-d]", digit):
-            raise PlaybookError(self._file, line, f"dtmf: {digit!r} is not a digit (0-9, *, #, A-D)")
+            self._findings.error(line, f"dtmf: {digit!r} is not a digit (0-9, *, #, A-D)")
+            return None
         if action not in DTMF_ACTIONS:
-            reason = f"dtmf: unknown action {action!r}{_nearest(action, DTMF_ACTIONS)} (known: {', '.join(DTMF_ACTIONS)})"
-            raise PlaybookError(self._file, line, reason)
+            reason = f"dtmf: unknown action {action!r}{nearest(action, DTMF_ACTIONS)} (known: {', '.join(DTMF_ACTIONS)})"
+            self._findings.error(line, reason)
+            return None
         if action == "goto":
             self._check_scene(attributes.get("scene", ""), line, scenes)
         if action == "transfer" and not target:
-            raise PlaybookError(self._file, line, "dtmf: a transfer needs a `target`")
+            self._findings.error(line, "dtmf: a transfer needs a `target`")
         return DtmfAction(action, attributes.get("scene", ""), target)
 
     def _play_files(self, text: str, first_line: int) -> Iterable[str]:
         for match in _PLAY_TAG.finditer(text):
             file = parse_attributes(match.group(1)).get("file", "")
             if not file:
-                raise PlaybookError(self._file, line_at(text, match.start(), first_line), "play: `file` is missing")
+                self._findings.error(line_at(text, match.start(), first_line), "play: `file` is missing")
+                continue
             yield file
 
     def _check_gotos(self, text: str, first_line: int, scenes: list[str]) -> None:
@@ -290,7 +337,7 @@ class _Parser:
 
     def _check_scene(self, scene: str, line: int, scenes: list[str]) -> None:
         if scene not in scenes:
-            raise PlaybookError(self._file, line, f"goto: there is no scene {scene!r}{_nearest(scene, scenes)}")
+            self._findings.error(line, f"goto: there is no scene {scene!r}{nearest(scene, scenes)}")
 
 
 def _blank_comments(body: str) -> str:
@@ -300,13 +347,3 @@ def _blank_comments(body: str) -> str:
 
 def _keep_newlines(match: re.Match[str]) -> str:
     return "\n" * match.group(0).count("\n")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(snake(name) if "_" in name else name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {_camel(close[0])!r}?" if close else ""
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part[:1].upper() + part[1:] for part in rest)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from active_call.agent.script import Script
+from active_call.contract.durations import Unit
 from active_call.contract.options import CallOption, Options
 
 
@@ -19,6 +20,7 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     """Which model answers, and how. `provider: script` answers from the playbook itself."""
 
     aliases: ClassVar[dict[str, str]] = {"secret_key": "api_key", "endpoint": "base_url"}
+    durations: ClassVar[Mapping[str, Unit]] = {"repair_window_ms": "ms"}
 
     provider: str | None = None
     model: str | None = None
@@ -44,6 +46,8 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 class InterruptionOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """When the caller may cut the agent short."""
 
+    durations: ClassVar[Mapping[str, Unit]] = {"min_speech_ms": "ms", "volume_fade_ms": "ms", "ignore_first_ms": "ms"}
+
     strategy: str = "vad"
     """`none`; `vad`: by voice; `asr`: by recognised words; `both`: by whichever of the two comes first."""
     min_speech_ms: int = 0
@@ -60,6 +64,7 @@ class FollowupOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
     """Speaking up when the caller stays silent."""
 
     aliases: ClassVar[dict[str, str]] = {"max_count": "max"}
+    durations: ClassVar[Mapping[str, Unit]] = {"timeout": "ms"}
 
     timeout: int = 10_000
     """ms of silence after the agent's last word."""
@@ -69,6 +74,8 @@ class FollowupOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
 
 class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """How a string of digits is collected from the keypad."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s", "inter_digit_timeout": "s"}
 
     description: str = ""
     digits: int | None = None
@@ -86,6 +93,8 @@ class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
 
 class PosthookOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A report sent to a URL when the call is over."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s"}
 
     url: str
     summary: str | None = None
@@ -114,6 +123,8 @@ class Scene:
     text: str = ""
     dtmf: Mapping[str, DtmfAction] = field(default_factory=dict)
     play: tuple[str, ...] = ()
+    followup: FollowupOption | None = None
+    """Speaking up in this scene, where it is not as in the whole playbook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,8 @@ class Playbook:
     posthook: PosthookOption | None = None
     hangup_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of our BYE; the values are templates."""
+    warnings: tuple[str, ...] = ()
+    """What is probably not meant as it is written, with file and line."""
     script: Script | None = None
     """Present when `llm.provider` is `script`: then no model is asked."""
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from active_call.base.errors import PlaybookError
+from active_call.agent.findings import Findings
 
 MINIMUM_OVERLAP = 0.6
 """The share of a phrase's words that must have been said when neither the phrase nor its words in order were."""
@@ -105,8 +105,8 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def split_script(text: str, *, file: str, first_line: int) -> tuple[str, Entries]:
-    """Part a scene's text at its `##` headings: what stands before the first, and the entries. Raises PlaybookError."""
+def split_script(text: str, *, first_line: int, findings: Findings) -> tuple[str, Entries]:
+    """Part a scene's text at its `##` headings: what stands before the first, and the entries. Mistakes go to `findings`."""
     before: list[str] = []
     blocks: list[tuple[int, str, list[str]]] = []
     for offset, line in enumerate(text.split("\n")):
@@ -115,10 +115,10 @@ def split_script(text: str, *, file: str, first_line: int) -> tuple[str, Entries
             blocks.append((first_line + offset, heading.group(1), []))
         else:
             (blocks[-1][2] if blocks else before).append(line)
-    return "\n".join(before).strip(), _entries(blocks, file)
+    return "\n".join(before).strip(), _entries(blocks, findings)
 
 
-def _entries(blocks: Sequence[tuple[int, str, list[str]]], file: str) -> Entries:
+def _entries(blocks: Sequence[tuple[int, str, list[str]]], findings: Findings) -> Entries:
     answers: list[Entry] = []
     special: dict[str, list[Entry]] = {_FALLBACK: [], _SILENCE: []}
     digits: dict[str, Entry] = {}
@@ -126,7 +126,7 @@ def _entries(blocks: Sequence[tuple[int, str, list[str]]], file: str) -> Entries
     for line, title, body in blocks:
         reply = "\n".join(body).strip()
         if not reply:
-            raise PlaybookError(file, line, f"nothing is answered under `## {title}`")
+            findings.error(line, f"nothing is answered under `## {title}`")
         phrases = tuple(part.strip() for part in title.split("|") if part.strip())
         if len(phrases) == 1 and phrases[0].lower() in special:
             special[phrases[0].lower()].append(Entry(line, phrases, reply))
@@ -135,25 +135,25 @@ def _entries(blocks: Sequence[tuple[int, str, list[str]]], file: str) -> Entries
         for phrase in phrases:
             digit = _DIGIT_HEADING.match(phrase)
             if digit is None:
-                _refuse_twice(words_of(phrase), phrase, line, said_in, file)
+                _note_twice(words_of(phrase), phrase, line, said_in, findings)
                 spoken.append(phrase)
             elif digits.setdefault(digit.group(1).upper(), Entry(line, (phrase,), reply)).line != line:
-                raise PlaybookError(file, line, f"`## {phrase}` is given twice (first in line {digits[digit.group(1).upper()].line})")
+                findings.error(line, f"`## {phrase}` is given twice (first in line {digits[digit.group(1).upper()].line})")
         if not phrases:
-            raise PlaybookError(file, line, "`##` must be followed by what the caller may say, `*` or `(silence)`")
+            findings.error(line, "`##` must be followed by what the caller may say, `*` or `(silence)`")
         if spoken:
             answers.append(Entry(line, tuple(spoken), reply, tuple(words_of(phrase) for phrase in spoken)))
     return Entries(tuple(answers), tuple(special[_FALLBACK]), tuple(special[_SILENCE]), digits)
 
 
-def _refuse_twice(words: tuple[str, ...], phrase: str, line: int, said_in: dict[tuple[str, ...], int], file: str) -> None:
+def _note_twice(words: tuple[str, ...], phrase: str, line: int, said_in: dict[tuple[str, ...], int], findings: Findings) -> None:
     if phrase.lower() in (_FALLBACK, _SILENCE):
-        raise PlaybookError(file, line, f"`{phrase}` cannot share a heading with phrases")
-    if not words:
-        raise PlaybookError(file, line, f"{phrase!r} has no words that could be said")
-    if words in said_in:
-        raise PlaybookError(file, line, f"the phrase {phrase!r} is given twice in one scene (first in line {said_in[words]})")
-    said_in[words] = line
+        findings.error(line, f"`{phrase}` cannot share a heading with phrases")
+    elif not words:
+        findings.error(line, f"{phrase!r} has no words that could be said")
+    elif words in said_in:
+        findings.error(line, f"the phrase {phrase!r} is given twice in one scene (first in line {said_in[words]})")
+    said_in.setdefault(words, line)
 
 
 def _best(answers: Sequence[Entry], said: tuple[str, ...], closeness: Closeness) -> Entry | None:

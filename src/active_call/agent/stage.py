@@ -119,7 +119,7 @@ class Stage:
 
     def followup(self) -> tuple[float, int] | None:
         """After how many seconds of silence the agent speaks up, and how often; None when it does not."""
-        option = self.playbook.followup
+        option = self.scene.followup or self.playbook.followup
         if option is not None:
             return max(option.timeout, 1) / 1000, option.max
         entries = self.playbook.script.silence(self.scene.id) if self.playbook.script else ()

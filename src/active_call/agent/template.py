@@ -217,3 +217,29 @@ def _environment() -> _Environment:
 
 
 _ENVIRONMENT = _environment()
+
+
+def find_mistake(template: str) -> tuple[int, str] | None:
+    """The line in `template`, from 1, and the reason why it cannot be filled in; None when it can, whatever the variables are."""
+    if "{" not in template:
+        return None
+    try:
+        _compiled(template, frozenset())
+    except jinja2.TemplateSyntaxError as error:
+        reason = error.message or "it cannot be read"
+        return _line_of_opening(template, reason) or error.lineno, reason[:1].lower() + reason[1:]
+    except _AUTHORS_ERRORS as error:
+        return 1, str(error)
+    return None
+
+
+def _line_of_opening(template: str, reason: str) -> int | None:
+    """Where the block or expression begins whose end is missed at the end of the text."""
+    block = re.search(r"innermost block that needs to be closed is '(\w+)'", reason)
+    if block is not None:
+        openings = list(re.finditer(rf"\{{%-?\s*{block.group(1)}\b", template))
+    elif "end of template" in reason or "end of print statement" in reason:
+        openings = [opening for opening in _OPENING.finditer(template) if _end_of_expression(template, opening) is None]
+    else:
+        return None
+    return template.count("\n", 0, openings[0 if block is None else -1].start()) + 1 if openings else None

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 
 from active_call.api.access import access_check
+from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream
 from active_call.base.errors import ActiveCallError, LimitReached, MediaError, PlaybookError, ProviderError
 from active_call.call.directory import Directory, NoRoom
@@ -50,7 +51,9 @@ class ApiServices:
 
 def create_app(services: ApiServices) -> FastAPI:
     """The application, ready for uvicorn."""
-    app = FastAPI(title="active-call", version=services.version, description="Phone calls over SIP, held by a playbook.")
+    about = "Phone calls over SIP, held by a playbook."
+    app = FastAPI(title="active-call", version=services.version, description=about, docs_url=None, redoc_url=None)
+    add_docs_page(app)
     app.include_router(_open_routes(services))
     app.include_router(_call_routes(services), dependencies=[Depends(access_check(services.token))])
     app.include_router(_speech_routes(services), dependencies=[Depends(access_check(services.token))])

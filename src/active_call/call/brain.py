@@ -34,6 +34,7 @@ class Agent(Protocol):
     def take_effects(self) -> list[effects.AgentEffect]: ...
     def set_variable(self, key: str, value: Any) -> None: ...
     def hangup_headers(self) -> dict[str, str]: ...
+    def close(self, heard: tuple[str, str] | None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class BrainPorts:
     """What the brain may do to its call."""
 
     perform: Callable[[commands.Command], None]
-    tell: Callable[[events.Event], None]
+    tell: Callable[[events.Event], object]
     post: Callable[[effects.AgentInput], None]
     """Bring something to the brain later, through the mailbox."""
     expect_phrases: Callable[[tuple[str, ...]], None]
@@ -63,13 +64,17 @@ class Brain:
         self._log = log
         self._inbox: deque[effects.AgentInput] = deque()
         self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
+        self._asked_at: dict[effects.ReplyNumber, float] = {}
 
     def hear(self, item: effects.AgentInput) -> None:
         """Keep `item` for the next `settle`."""
         if isinstance(item, effects.ModelText):
-            self._turn.mark("model_spoke_at", self._ports.now())
+            asked_at = self._asked_at.get(item.reply)
+            if asked_at is not None:
+                self._turn.model_wrote(asked_at, self._ports.now())
         elif isinstance(item, effects.ModelDone):
             self._model_tasks.pop(item.reply, None)
+            self._asked_at.pop(item.reply, None)
         self._inbox.append(item)
 
     def next_timeout(self) -> float | None:
@@ -81,6 +86,13 @@ class Brain:
     def hangup_headers(self) -> dict[str, str]:
         """What the playbook wants in a BYE of ours, filled in with the variables of now."""
         return self._agent.hangup_headers()
+
+    def close(self, heard: tuple[str, str] | None) -> None:
+        """The call is over: what was said and heard until now is told, and nothing is done any more. `heard`: the play, and its text."""
+        self._agent.close(heard)
+        for effect in self._agent.take_effects():
+            if isinstance(effect, effects.Tell):
+                self._ports.tell(effect.event)
 
     def settle(self, now: float) -> None:
         """Let the agent think until it has nothing more to do. Commands that it gives may bring new events at once."""
@@ -121,7 +133,8 @@ class Brain:
         if self._responder is None:
             self.hear(effects.ModelDone(effect.reply, "no language model is configured"))
             return
-        self._turn.mark("model_asked_at", self._ports.now())
+        now = self._asked_at[effect.reply] = self._ports.now()
+        self._turn.mark("model_asked_at", now)
         request = ReplyRequest(
             tuple(ChatMessage(prompt.role, prompt.text) for prompt in effect.prompts),
             scene=effect.scene,
@@ -142,6 +155,7 @@ class Brain:
         self._ports.post(effects.ModelDone(reply, error))
 
     def _abandon(self, reply: effects.ReplyNumber) -> None:
+        self._asked_at.pop(reply, None)
         task = self._model_tasks.pop(reply, None)
         if task is not None:
             task.cancel()
@@ -149,6 +163,7 @@ class Brain:
     # -- the web
 
     async def _send_http(self, effect: effects.SendHttp) -> None:
+        began = self._ports.now()
         try:
             response = await self._http.request(
                 effect.method, effect.url, content=effect.body, headers=dict(effect.headers), timeout=HTTP_DEADLINE_S
@@ -156,4 +171,5 @@ class Brain:
             text = f"{response.status_code} {response.text[:MAX_HTTP_ANSWER_CHARS]}"
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             text = f"failed: {error!s}"
+        self._turn.waited(began, self._ports.now())
         self._ports.post(effects.HttpAnswered(effect.reply, effect.request, text))

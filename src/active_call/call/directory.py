@@ -62,6 +62,10 @@ class Directory:
         self.is_draining = False
         self.n_calls_total = 0
 
+    def reconfigure(self, services: CallServices, router: Router | None, max_calls: int | None) -> None:
+        """What new calls use from now on; those that are alive keep what they began with."""
+        self._services, self._router, self._max_calls = services, router, max_calls
+
     @property
     def sessions(self) -> Mapping[str, Session]:
         return self._sessions

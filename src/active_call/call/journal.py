@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from active_call.agent.history import is_pressed
 from active_call.call.state import CallFacts
 from active_call.contract import events
 from active_call.legs.events import LegEnded
@@ -98,6 +99,24 @@ class Journal:
             extra=_told(ended),
         )
 
+    def who(self) -> dict[str, Any]:
+        """Who talks with whom, for the log."""
+        facts = self._facts
+        return {"direction": facts.direction, "caller": facts.caller, "callee": facts.callee, "trunk": facts.trunk}
+
+    def outcome(self) -> dict[str, Any]:
+        """How the call has ended, for the log."""
+        facts = self._facts
+        ended_at = facts.ended_at or facts.started_at
+        return {
+            "status": facts.status,
+            "reason": facts.end_reason,
+            "by": facts.ended_by,
+            "code": facts.sip_code,
+            "duration_s": round((ended_at - facts.answered_at).total_seconds(), 1) if facts.answered_at else 0.0,
+            "playbook": facts.playbook,
+        }
+
     def record(self) -> CallRecord:
         """The record of the call, which is over."""
         facts = self._facts
@@ -131,6 +150,10 @@ class Journal:
             error=facts.error or None,
         )
 
+    def cut_short(self) -> None:
+        """The call has ended while the agent spoke."""
+        self._interrupted = True
+
     def _media_facts(self) -> dict[str, Any]:
         facts = dict(self.media)
         if len(self._recordings) > 1:
@@ -156,6 +179,8 @@ class Journal:
     def _add_line(self, event: events.AddHistory) -> None:
         is_agent = event.speaker in AGENT_SPEAKERS
         began_ms = (self._reply_began_ms if is_agent else self._speech_began_ms) or event.timestamp
+        if not is_agent and is_pressed(event.text):
+            began_ms = event.timestamp
         line = TranscriptLine(
             speaker="agent" if is_agent else "caller" if event.speaker in ("user", "caller") else event.speaker,
             text=event.text,

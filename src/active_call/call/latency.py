@@ -2,13 +2,17 @@
 
 All marks are CLOCK_MONOTONIC seconds; those at the sockets come from the media process.
 
-    last voiced packet in -> turn closed -> recognised -> model's first words -> first sound made -> first voiced packet out
-                       wait           recognition     model              synthesis           (the rest: ours)
+    last voiced packet in -> turn closed -> recognised -> model's first sentence -> first sound made -> first voiced packet out
+                       wait           recognition     model                 synthesis           (the rest: ours)
+
+What a model, a web server or an engine took is theirs, also where two of them work at the same time; the wait for the end of the turn is a
+setting. Only what is left counts as added by us.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from active_call.contract.events import Turn
 
@@ -25,6 +29,8 @@ class TurnClock:
     model_spoke_at: float | None = None
     synthesis_asked_at: float | None = None
     synthesised_at: float | None = None
+    _waits: list[tuple[float, float]] = field(default_factory=list)
+    """When others worked beside those: web servers, and models that were asked again."""
 
     def caller_stopped(self, at: float) -> None:
         """The caller's speech ended at `at`; whatever was measured before belongs to no turn any more."""
@@ -32,6 +38,21 @@ class TurnClock:
         self.closed_at = self.recognised_at = None
         self.model_asked_at = self.model_spoke_at = None
         self.synthesis_asked_at = self.synthesised_at = None
+        self._waits.clear()
+
+    def model_wrote(self, asked_at: float, now: float) -> None:
+        """A piece of a reply has come that was asked for at `asked_at`; until its first sentence is complete, the time is the model's."""
+        if self.last_voiced_at is None or self.synthesis_asked_at is not None:
+            return
+        if asked_at == self.model_asked_at:
+            self.model_spoke_at = now
+        else:
+            self.waited(asked_at, now)
+
+    def waited(self, start: float, end: float) -> None:
+        """Somebody else worked for this turn from `start` to `end`."""
+        if self.last_voiced_at is not None:
+            self._waits = [wait for wait in self._waits if wait[0] != start] + [(start, end)]
 
     def mark(self, name: str, now: float) -> None:
         """Note `now` for the first time that `name` happens in this turn."""
@@ -48,7 +69,17 @@ class TurnClock:
         recognition = _between(self.closed_at, self.recognised_at)
         model = _between(self.model_asked_at, self.model_spoke_at)
         synthesis = _between(self.synthesis_asked_at, self.synthesised_at)
-        owned = sum(part for part in (wait, recognition, model, synthesis) if part is not None)
+        theirs = _covered(
+            [
+                (self.last_voiced_at, self.closed_at),
+                (self.closed_at, self.recognised_at),
+                (self.model_asked_at, self.model_spoke_at),
+                (self.synthesis_asked_at, self.synthesised_at),
+                *self._waits,
+            ],
+            self.last_voiced_at,
+            at,
+        )
         trace = Turn(
             index=self.index,
             text=text,
@@ -57,10 +88,21 @@ class TurnClock:
             recognition=_ms(recognition),
             model=_ms(model),
             synthesis=_ms(synthesis),
-            added=_ms(latency - owned),
+            added=_ms(max(0.0, latency - theirs)),
         )
         self.last_voiced_at = None
         return trace
+
+
+def _covered(spans: Sequence[tuple[float | None, float | None]], start: float, end: float) -> float:
+    """How much of the time from `start` to `end` lies in at least one of `spans`; one without both ends is none."""
+    known = sorted((max(begin, start), min(stop, end)) for begin, stop in spans if begin is not None and stop is not None)
+    total, reached = 0.0, start
+    for begin, stop in known:
+        if stop > reached:
+            total += stop - max(begin, reached)
+            reached = stop
+    return total
 
 
 def _between(start: float | None, end: float | None) -> float | None:

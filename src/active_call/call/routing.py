@@ -93,8 +93,10 @@ class Playbooks:
         self._find = find
         self._environment = environment
         self._read: dict[Path, tuple[int, Playbook]] = {}
+        self._last_good: dict[str, Playbook] = {}
 
     def load(self, name: str) -> Playbook:
+        """The playbook of that name, as its file is now. Raises PlaybookError."""
         path = self._find(name)
         try:
             changed_ns = path.stat().st_mtime_ns
@@ -105,8 +107,26 @@ class Playbooks:
         except (OSError, UnicodeDecodeError) as error:
             raise PlaybookError(name, 0, f"cannot be read: {error}") from error
         book = parse_playbook(text, file=str(path), environment=self._environment)
+        for warning in book.warnings:
+            log.warning("playbook", extra={"warning": warning})
         self._read[path] = (changed_ns, book)
+        self._last_good[name] = book
         return book
+
+    def load_usable(self, name: str) -> Playbook:
+        """As `load`; where the file was changed for the worse, the version before, and a line in the log. Raises PlaybookError."""
+        try:
+            return self.load(name)
+        except PlaybookError as error:
+            known = self._last_good.get(name)
+            if known is None:
+                raise
+            log.error("playbook cannot be used, the version before goes on", extra={"playbook": name, "reason": str(error)})
+            return known
+
+    def forget(self) -> None:
+        """Read every file again when it is next asked for: the environment may have changed."""
+        self._read.clear()
 
     def parse(self, content: str) -> Playbook:
         """A playbook given as text."""
@@ -143,7 +163,7 @@ class PlaybookRouter:
 
     async def route(self, call: IncomingCall) -> Decision:
         name, _ = self.choose(call.caller, call.callee)
-        return call.accept(name) if name else NO_PLAYBOOK
+        return Accepted(call.playbooks.load_usable(name), variables=dict(call.variables)) if name else NO_PLAYBOOK
 
 
 @dataclass(frozen=True, slots=True)

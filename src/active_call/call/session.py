@@ -203,18 +203,19 @@ class Session:
 
     def emit(self, event: events.Event) -> None:
         """An event has happened: stamp it, write it down, tell the agent and everybody who watches."""
-        self.tell(event)
+        stamped = self.tell(event)
         if self.brain is not None:
-            self.brain.hear(effects.Heard(event))
+            self.brain.hear(effects.Heard(stamped))
 
-    def tell(self, event: events.Event) -> None:
-        """As `emit`, but not to the agent, who said it."""
+    def tell(self, event: events.Event) -> events.Event:
+        """As `emit`, but not to the agent, who said it. Gives the event with its time."""
         stamped = msgspec.structs.replace(event, timestamp=event.timestamp or int(self._clock.utc_now().timestamp() * 1000))
         self.journal.note(stamped)
         if isinstance(stamped, events.Hangup) and not stamped.refer:
             self.farewell = stamped
         for watcher in list(self._watchers):
             watcher(stamped)
+        return stamped
 
     # -- for the parts
 
@@ -316,7 +317,7 @@ class Session:
         """The whole life of the call; returns when its record has been handed over. Cancelling hangs up."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                self.log.info("call started", extra={"direction": self.facts.direction, "leg": self.leg.kind})
+                self.log.info("call started", extra={**self.journal.who(), "leg": self.leg.kind})
                 self._opening.begin()
                 await self._consume()
                 raise _CallOver
@@ -386,6 +387,7 @@ class Session:
         if self._leg_ended is None:
             self.hang_up(by="system", cause="error")
         self.facts.reach(Phase.ENDED, self._clock.utc_now())
+        self._write_down_last_words()
         self.bridging.end()
         await self.transfers.close()
         self.journal.transfers = self.transfers.records()
@@ -401,8 +403,17 @@ class Session:
         self.tell(self.journal.hangup_event(self._leg_ended))
         if self.facts.error:
             self.log.warning("call ended with an error", extra={"error": self.facts.error})
-        self.log.info("call ended", extra={"reason": self.facts.end_reason, "by": self.facts.ended_by, "code": self.facts.sip_code})
+        self.log.info("call ended", extra={**self.journal.who(), **self.journal.outcome()})
         await self.services.records.write(self.journal.record())
+
+    def _write_down_last_words(self) -> None:
+        """The turn that the end of the call has cut short."""
+        if self.brain is None:
+            return
+        heard = self.speaking.heard_so_far(self._clock.now())
+        if heard is not None:
+            self.journal.cut_short()
+        self.brain.close(heard)
 
     async def _next_report(self) -> None:
         """Take in what comes next, when the call is over and only the end of its recording still matters."""

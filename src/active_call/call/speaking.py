@@ -79,6 +79,8 @@ class _Play:
     """The media process has been told that nothing more comes."""
     room_ms: float = AHEAD_MS
     """How much more of a file the media process takes at present."""
+    started_at: float | None = None
+    """When its first packet left, in monotonic seconds."""
     has_news: asyncio.Event = field(default_factory=asyncio.Event)
     """There is room, or the play was stopped."""
 
@@ -145,6 +147,7 @@ class Speaking:
         self._n_unnamed = 0
         self._at_work: _Play | None = None
         self._paused_by: set[str] = set()
+        self._paused_at: float | None = None
 
     def use(self, stream: MediaStream | None, synthesiser: Synthesiser | None) -> None:
         """Where the sound goes and who makes it; either may come later than the first command."""
@@ -205,8 +208,20 @@ class Speaking:
         """Freeze what plays at its sample, or let it go on once nobody wants it frozen any more."""
         was_paused = bool(self._paused_by)
         (self._paused_by.add if paused else self._paused_by.discard)(why)
-        if self._stream is not None and was_paused != bool(self._paused_by):
+        if was_paused == bool(self._paused_by):
+            return
+        self._note_pause(was_paused)
+        if self._stream is not None:
             self._stream.pause(not was_paused)
+
+    def _note_pause(self, is_over: bool) -> None:
+        """Time that stands still is not heard."""
+        now = self._clock.now()
+        if is_over and self._paused_at is not None:
+            for play in self._plays.values():
+                if play.started_at is not None:
+                    play.started_at += now - max(self._paused_at, play.started_at)
+        self._paused_at = None if is_over else now
 
     def _play_for(self, play_id: str | None, *, auto_hangup: bool) -> _Play:
         """The play that goes on under this id, or a new one, which replaces all others."""
@@ -331,7 +346,18 @@ class Speaking:
         """The first packet has left. Gives the text of the play as far as it is known."""
         self._emit(events.TrackStart(play_id=report.play))
         play = self._plays.get(report.play)
-        return play.text if play else ""
+        if play is None:
+            return ""
+        play.started_at = self._clock.now()
+        return play.text
+
+    def heard_so_far(self, now: float) -> tuple[str, str] | None:
+        """The id and the words heard of what sounds now; None where nothing does."""
+        now = now if self._paused_at is None else self._paused_at
+        for play in self._plays.values():
+            if play.started_at is not None and not play.is_over:
+                return play.id, heard_words(play.pieces, max(0.0, now - play.started_at) * 1000)[0]
+        return None
 
     def play_low(self, report: PlayLow) -> None:
         """The media process takes more of a file."""

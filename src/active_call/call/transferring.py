@@ -267,6 +267,9 @@ class Transfers:
         if told.final:
             self._current = None
             session.music.stop("held")
+        if told.final or told.state == "connected":
+            fields = {"state": told.state, "target": self._command.callee, "code": told.code or None, "reason": told.reason}
+            session.log.info("transfer", extra={**fields, "returned": told.returned if told.final else None})
         session.emit(
             events.Transfer(
                 state=told.state,

@@ -7,15 +7,22 @@ none, the docstring gives it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
 
+from active_call.contract.durations import Unit
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The base of all option groups. `aliases` maps further accepted names (snake_case) to field names."""
+    """The base of all option groups. `aliases` maps further accepted names (snake_case) to field names.
+
+    `durations` are the fields that are times, with their unit: a text such as `8s` or `500ms` is accepted, too.
+    """
 
     aliases: ClassVar[dict[str, str]] = {}
+    durations: ClassVar[Mapping[str, Unit]] = {}
 
 
 class SipOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -37,18 +44,30 @@ class SipOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 class RecorderOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A recording of the call."""
 
+    durations: ClassVar[Mapping[str, Unit]] = {"ptime": "ms"}
+
     recorder_file: str = ""
     """Path; `{id}` is filled in with the session id."""
     samplerate: int = 16000
     ptime: int = 200
     """How often the file is written, in ms."""
     format: str | None = None
+    native_samplerate: bool | None = None
 
 
 class VadOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Voice activity detection."""
 
+    durations: ClassVar[Mapping[str, Unit]] = {
+        "speech_padding": "ms",
+        "silence_padding": "ms",
+        "max_buffer_duration_secs": "s",
+        "silence_timeout": "ms",
+    }
+
     type: str = "silero"
+    provider: str | None = None
+    sensitivity: float | None = None
     samplerate: int = 16000
     speech_padding: int = 250
     """ms of audio kept before the detected start of speech."""
@@ -79,7 +98,7 @@ class AgcOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Speech recognition."""
 
-    aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key", "model": "model_type"}
+    aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key", "model": "model_type", "base_url": "endpoint"}
 
     provider: str | None = None
     language: str | None = None
@@ -97,7 +116,7 @@ class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 class TtsOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Speech synthesis."""
 
-    aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key", "voice": "model"}
+    aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key", "voice": "model", "base_url": "endpoint"}
 
     provider: str | None = None
     samplerate: int | None = None
@@ -117,10 +136,13 @@ class TtsOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     extra: dict[str, Any] = {}
     max_concurrent_tasks: int | None = None
     cache_key: str | None = None
+    session_id: str | None = None
 
 
 class EouOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """End of utterance: when the caller's turn counts as over."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"timeout": "ms"}
 
     aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key"}
 
@@ -140,6 +162,7 @@ class RealtimeOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
 
     provider: str | None = None
     model: str | None = None
+    secret_id: str | None = None
     secret_key: str | None = None
     endpoint: str | None = None
     turn_detection: dict[str, Any] = {}
@@ -161,15 +184,22 @@ class AmbianceOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
 class RingbackDetectionOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Recognition of ringback and other tones before the answer."""
 
+    durations: ClassVar[Mapping[str, Unit]] = {"min_buffer_secs": "s", "detection_interval_secs": "s"}
+
     enabled: bool | None = None
     min_buffer_secs: float | None = None
     detection_interval_secs: float | None = None
     confidence_threshold: float = 0.5
     on_state_change_only: bool | None = None
+    sliding_window_size: int | None = None
+    final_confidence_threshold: float | None = None
+    model_weights_path: str | None = None
 
 
 class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The call's audio as raw PCM over a WebSocket that this server opens."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"ptime": "ms"}
 
     url: str = ""
     input_sample_rate: int = 16000
@@ -180,6 +210,8 @@ class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
 
 class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """How a transfer is made."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s"}
 
     denoise: bool | None = None
     agc: AgcOption | None = None
@@ -205,10 +237,24 @@ class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     """`refer`: by REFER or not at all; `bridge`: we call the target; `auto`: by REFER, else we call."""
     on_request: str | None = None
     """What is done with a REFER of the peer: `reject` it (603), or `bridge`: call the target, which then takes the peer's place."""
+    extra_headers: dict[str, str] = {}
+
+
+class MonitorOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The call's audio, one way, over a WebSocket that this server opens."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"ptime": "ms"}
+
+    url: str = ""
+    buffer_size: int | None = None
+    ptime: int | None = None
+    headers: dict[str, str] = {}
 
 
 class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Everything that may be chosen for one call."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"handshake_timeout": "s", "inactivity_timeout": "s", "rtp_timeout": "s"}
 
     caller: str | None = None
     callee: str | None = None
@@ -236,3 +282,6 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     media_pass: MediaPassOption | None = None
     refer: ReferOption | None = None
     """How transfers of this call are made, where the command says nothing."""
+    monitor: MonitorOption | None = None
+    rtp_timeout: int | None = None
+    """Seconds."""

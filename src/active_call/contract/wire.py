@@ -17,6 +17,7 @@ import msgspec
 
 from active_call.base.errors import ActiveCallError
 from active_call.contract import commands, events
+from active_call.contract.durations import in_unit
 
 T = TypeVar("T")
 
@@ -103,6 +104,16 @@ def convert(data: Any, cls: type[T], *, path: str = "", strict: bool = False) ->
         raise ContractError(".".join(p for p in (path, inner) if p), text.lower()) from error
 
 
+def known_names(cls: Any, path: str = "") -> list[str]:
+    """The wire names of the keys that the object at the dotted `path` inside `cls` may have."""
+    return _known_names_at(cls, path)
+
+
+def struct_in(cls: Any) -> type[msgspec.Struct] | None:
+    """The contract type in an annotation such as `AsrOption | None`."""
+    return _struct_in(cls)
+
+
 def _decode_json(data: bytes | str | dict[str, Any]) -> Any:
     if isinstance(data, dict):
         return data
@@ -128,7 +139,8 @@ def _prepare(data: Any, cls: Any, path: str, unknown: list[str]) -> Any:
         if info is None:
             unknown.append(place)
         else:
-            result[info.encode_name] = _prepare(value, info.type, place, unknown)
+            unit = getattr(struct, "durations", {}).get(info.name)
+            result[info.encode_name] = in_unit(value, unit) if unit else _prepare(value, info.type, place, unknown)
     return result
 
 

@@ -65,15 +65,39 @@ class Registrations:
         self._accounts = {account.label: account for account in accounts if account.registers}
         self._handles: dict[str, sip.RegistrationHandle] = {}
         self._ended = asyncio.Event()
+        self._successors: dict[str, Account] = {}
+        """Accounts that register as soon as their former binding is taken back."""
         self.states: dict[str, str] = {}
         """By account: `registering`, `registered`, `failed 403 Forbidden` or `unregistered`."""
 
     def start(self) -> None:
         """Send the first REGISTER of each account."""
+        for account in self._accounts.values():
+            self._register(account)
+
+    def update(self, accounts: tuple[Account, ...]) -> None:
+        """Go by `accounts`: new ones register, those that are gone are taken back, changed ones both, in turn."""
+        before, self._accounts = self._accounts, {account.label: account for account in accounts if account.registers}
+        self._successors = {}
+        for label in before:
+            if label not in self._accounts:
+                self._take_back(label)
         for label, account in self._accounts.items():
-            spec = _spec_of(account, self._gateway.own_address_for(account.host))
-            self.states[label] = "registering"
-            self._handles[label] = self._gateway.run(lambda endpoint, now, spec=spec: endpoint.register(spec, now))  # type: ignore[misc]
+            if label not in before or label not in self._handles:
+                self._register(account)
+            elif account != before[label]:
+                self._successors[label] = account
+                self._take_back(label)
+
+    def _register(self, account: Account) -> None:
+        spec = _spec_of(account, self._gateway.own_address_for(account.host))
+        self.states[account.label] = "registering"
+        self._handles[account.label] = self._gateway.run(lambda endpoint, now: endpoint.register(spec, now))
+
+    def _take_back(self, label: str) -> None:
+        handle = self._handles.get(label)
+        if handle is not None:
+            self._gateway.run(lambda endpoint, now: endpoint.unregister(handle, now))
 
     def handle(self, event: sip.RegistrationChanged) -> None:
         """The endpoint tells how a registration stands."""
@@ -87,13 +111,20 @@ class Registrations:
         else:
             self.states[event.name] = "unregistered"
             self._handles.pop(event.name, None)
+            successor = self._successors.pop(event.name, None)
+            if successor is not None:
+                self._register(successor)
+            elif event.name not in self._accounts:
+                self.states.pop(event.name, None)
             if not self._handles:
                 self._ended.set()
 
     async def close(self) -> None:
         """Take every registration back; bounded."""
-        for handle in list(self._handles.values()):
-            self._gateway.run(lambda endpoint, now, handle=handle: endpoint.unregister(handle, now))  # type: ignore[misc]
+        self._successors.clear()
+        self._ended.clear()
+        for label in list(self._handles):
+            self._take_back(label)
         if self._handles:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FAREWELL_S):

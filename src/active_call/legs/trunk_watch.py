@@ -38,7 +38,8 @@ class TrunkWatch:
 
     def __init__(self, gateway: SipGateway, trunks: Sequence[TrunkPolicy]) -> None:
         self._gateway = gateway
-        self._trunks = [trunk for trunk in trunks if trunk.options_interval_s > 0 and trunk.address]
+        self._trunks = _watched(trunks)
+        self._changed = asyncio.Event()
         self._waiting: dict[sip.TransactionToken, asyncio.Future[sip.RequestCompleted]] = {}
         self._early: dict[sip.TransactionToken, sip.RequestCompleted] = {}
         """Outcomes that came while the request was being sent: it could not be."""
@@ -47,9 +48,20 @@ class TrunkWatch:
 
     async def run(self) -> None:
         """Ask them all, again and again."""
-        async with asyncio.TaskGroup() as tasks:
-            for trunk in self._trunks:
-                tasks.create_task(self._watch(trunk), name=f"options {trunk.name}")
+        while True:
+            self._changed.clear()
+            async with asyncio.TaskGroup() as tasks:
+                watching = [tasks.create_task(self._watch(trunk), name=f"options {trunk.name}") for trunk in self._trunks]
+                await self._changed.wait()
+                for task in watching:
+                    task.cancel()
+
+    def update(self, trunks: Sequence[TrunkPolicy]) -> None:
+        """Watch these from now on."""
+        self._trunks = _watched(trunks)
+        names = {trunk.name for trunk in self._trunks}
+        self.states = {name: state for name, state in self.states.items() if name in names}
+        self._changed.set()
 
     def handle(self, event: sip.RequestCompleted) -> None:
         """An answer to a request outside of calls."""
@@ -94,3 +106,7 @@ class TrunkWatch:
         self.states[trunk.name] = state
         level = logging.INFO if state == "reachable" else logging.WARNING
         log.log(level, "trunk watched", extra={"trunk": trunk.name, "state": state})
+
+
+def _watched(trunks: Sequence[TrunkPolicy]) -> list[TrunkPolicy]:
+    return [trunk for trunk in trunks if trunk.options_interval_s > 0 and trunk.address]

@@ -67,7 +67,7 @@ class Writer:
 
 def main(fd: int) -> None:
     """Write until the socket ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError, AttributeError):  # the media process has a higher priority, which children inherit
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

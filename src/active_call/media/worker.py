@@ -28,8 +28,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from active_call.base.child_log import log_as_child
 from active_call.base.errors import ParseError
-from active_call.base.log_lines import PlainFormatter
 from active_call.base.world import World
 from active_call.media.engine import Engine
 from active_call.media.framing import OrderReader, frame
@@ -256,13 +256,11 @@ def _quieten_collector() -> None:
 
 
 def _prepare_process() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    log_as_child()  # before the priority rises: the thread that writes the log keeps its own
     _raise_priority()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PlainFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def _raise_priority() -> None:

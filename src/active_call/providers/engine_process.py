@@ -69,7 +69,8 @@ def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytearray | Non
 
 def _settle(name: str) -> None:
     """Low priority, deaf to Ctrl-C (the parent decides), a name for `top`, and death with the parent where the kernel offers it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

@@ -7,18 +7,24 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from active_call import __version__
 from active_call.base.errors import ActiveCallError
+from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedText
 from active_call.server.config import DEFAULT_FILE, Config, load_config, overrides_from_flags
 from active_call.server.config_file import read_environment
 from active_call.server.doctor import doctor, trunk_app
+from active_call.server.playbook_command import playbook_app
+
+if TYPE_CHECKING:
+    from active_call.server.logs import LogOutput
 
 app = typer.Typer(
     name="active-call",
@@ -27,7 +33,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-playbook_app = typer.Typer(help="Work with playbooks.")
 app.add_typer(playbook_app, name="playbook")
 app.add_typer(trunk_app, name="trunk")
 app.command()(doctor)
@@ -74,18 +79,20 @@ def serve(
     codecs: CodecsFlag = None,
 ) -> None:
     """Answer and place calls until stopped."""
+    from active_call.server.reloading import ConfigSource
     from active_call.server.serving import serve_until_stopped
-    from active_call.server.starter_files import write_starter_files
+    from active_call.server.starter_files import prepare_start
 
-    file = conf or DEFAULT_FILE
     with _explained():
-        if conf is None and not file.exists():
-            for path in write_starter_files(file, ["localhost", "127.0.0.1"]):
-                err.print(f"wrote {path}", highlight=False)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server reloads on it; children go on ignoring it
         flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)
-        config = load_config(file, flags, os.environ)
-        _log_as(config)
-        _run(serve_until_stopped(config, read_environment(file.parent, os.environ), out, call))
+        config, written = prepare_start(conf, flags, os.environ, callee=call)
+        for path in written:
+            err.print(f"wrote {path}", highlight=False)
+        source = ConfigSource(conf or DEFAULT_FILE, flags, os.environ)
+        with _logged(config) as output:
+            console = _unhurried_console()
+            _run(serve_until_stopped(config, source.environment(), console, call, source=source, output=output))
 
 
 @app.command()
@@ -100,16 +107,23 @@ def call(
     external_ip: ExternalIpFlag = None,
 ) -> None:
     """Call somebody and let a playbook talk; prints the conversation. Exit code 0 when the call was answered."""
-    from active_call.server.placing import place_one_call
+    from active_call.call.routing import Playbooks
+    from active_call.server.placing import CallWish, place_one_call
+    from active_call.server.playbook_files import find_playbook
+    from active_call.server.starter_files import write_starter_playbook
+    from active_call.server.trunk_setup import dial_plan
 
     with _explained():
         file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
-        config = load_config(file, overrides_from_flags(external_ip=external_ip), os.environ)
-        _log_as(config, level="warn")
+        config = load_config(file, overrides_from_flags(external_ip=external_ip), os.environ, starter_playbook=True)
         environment = read_environment(file.parent if file else Path(), os.environ)
-        answered = _run(
-            place_one_call(config, environment, out, uri, playbook, caller=caller, username=username, password=password, srtp=srtp)
-        )
+        dial_plan(config).callee_uri(uri)
+        for path in write_starter_playbook(config, playbook):
+            err.print(f"wrote {path}", highlight=False)
+        Playbooks(lambda name: find_playbook(name, config), environment).load(playbook)
+        with _logged(config, level="warn"):
+            wish = CallWish(uri, playbook, caller=caller, username=username, password=password, srtp=srtp)
+            answered = _run(place_one_call(config, environment, _unhurried_console(), wish))
     raise typer.Exit(0 if answered else 1)
 
 
@@ -133,21 +147,6 @@ def demo(
     raise typer.Exit(0 if result.ok else 1)
 
 
-@playbook_app.command("check")
-def check_playbook(file: Annotated[Path, typer.Argument(help="The playbook.")]) -> None:
-    """Read a playbook and say what is wrong with it, or what is in it."""
-    from active_call.agent.parser import parse_playbook
-
-    with _explained():
-        try:
-            text = file.read_text(encoding="utf-8")
-        except OSError as error:
-            err.print(f"{file}: {error.strerror}", style="red", highlight=False)
-            raise typer.Exit(2) from None
-        book = parse_playbook(text, file=str(file), environment=os.environ)
-        out.print(f"{file}: a playbook with {len(book.scenes)} scene(s): {', '.join(scene.id for scene in book.scenes)}", highlight=False)
-
-
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="media, sip")]) -> None:
     """Measure this machine: `bench media --calls 200 --seconds 10 --srtp --vad`, `bench sip --transport udp`."""
@@ -162,10 +161,21 @@ def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="medi
         raise typer.Exit(measure(list(context.args)))
 
 
-def _log_as(config: Config, level: str | None = None) -> None:
-    from active_call.server.logs import set_up_logging
+@contextmanager
+def _logged(config: Config, level: str | None = None) -> Iterator[LogOutput]:
+    """The log of a server that runs; what is left of it is written at the end, for a bounded time."""
+    from active_call.server.logs import LogOutput, settings_of
 
-    set_up_logging(level or config.log_level, config.log_file)
+    output = LogOutput(settings_of(config, level))
+    try:
+        yield output
+    finally:
+        output.close()
+
+
+def _unhurried_console() -> Console:
+    """Standard output for what is printed while calls go on: nobody waits for its reader."""
+    return Console(file=QueuedText(LogWriter(DescriptorSink(1), name="stdout"), sys.stdout), width=out.width)  # type: ignore[arg-type]
 
 
 class _explained:  # noqa: N801 (reads as a word)
@@ -176,7 +186,7 @@ class _explained:  # noqa: N801 (reads as a word)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ActiveCallError):
-            err.print(str(error), style="bold red", highlight=False, markup=False)
+            err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
             raise typer.Exit(2) from None
 
 

@@ -23,7 +23,7 @@ import uvicorn
 
 from active_call import __version__
 from active_call.api.app import ApiServices, create_app
-from active_call.base.errors import ConfigError
+from active_call.base.errors import ConfigError, TransportError
 from active_call.base.world import World
 from active_call.call.directory import Directory
 from active_call.call.options import choose_speech, merged
@@ -49,6 +49,8 @@ from active_call.providers.registry import Engines
 from active_call.server.config import Config, default_option, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
+from active_call.server.listening import taken_ports, why_not_free
+from active_call.server.live_settings import LiveSettings
 from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, trunk_warnings
 from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
@@ -77,6 +79,8 @@ class Running:
     pool: MediaPool
     gateway: SipGateway
     endpoint: Endpoint
+    settings: LiveSettings
+    """What can change while calls go on."""
 
 
 @asynccontextmanager
@@ -99,19 +103,28 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         sink = create_sink(config.callrecord, http)
         stack.push_async_callback(sink.close)
 
-        playbooks = Playbooks(lambda name: find_playbook(name, config), environment)
+        playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
         resolver = Resolver(world)
         endpoint, gateway, driver = _sip(config, world, pool, resolver)
         sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
         stack.push_async_callback(sounds.close)
-        call_services = _call_services(config, world, engines, http, sink, playbooks, sounds, speech, pool)
-        directory = Directory(call_services, _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
+
+        def services_for(config: Config) -> CallServices:
+            return _call_services(config, world, engines, http, sink, playbooks, sounds, speech, pool)
+
+        directory = Directory(services_for(config), _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
         registrations = Registrations(gateway, accounts(config))
         directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
         gateway.connect(driver, directory.handle_incoming, registrations.handle)
+        watch = _trunk_watch(gateway)
+        settings = LiveSettings(
+            config, directory, gateway, registrations, watch, driver, playbooks, environment, services_for,
+            make_router=lambda config: _router(config, http),
+            warm=lambda config: _warm(config, playbooks, engines),
+        )  # fmt: skip
         await _warm(config, playbooks, engines)
         stack.push_async_callback(driver.close)
-        listeners = await driver.listen(_listen_specs(config))
+        listeners = await _listen(driver, config)
         if config.external_ip == "auto":
             public = PublicAddress(driver, resolver, world.randomness, config.stun_servers, driver.set_learnt_address)
             await public.learn()
@@ -121,7 +134,6 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
         await stack.enter_async_context(_background(_watch_admission(directory, gateway)))
-        watch = _trunk_watch(gateway)
         await stack.enter_async_context(_background(watch.run()))
         for warning in trunk_warnings(config, _own_addresses(config, listeners)):
             log.warning("trunks", extra={"warning": warning})
@@ -133,14 +145,14 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             records=sink,
             health=lambda: _health(directory, pool, gateway, registrations, watch) | _connections(driver),
             version=__version__,
-            explain=lambda question: _explain(config, question, endpoint, world.clock.now()),
+            explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
             token=config.http_token,
-            precache=lambda request: precache(request, call_services),
+            precache=lambda request: precache(request, settings.services),
         )
         http_port = await stack.enter_async_context(_http_server(config, services))
-        stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
+        stack.push_async_callback(_drain, directory, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": http_port})
-        yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint)
+        yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint, settings)
 
 
 def _media_pool(config: Config, world: World) -> MediaPool:
@@ -216,6 +228,14 @@ def _listen_specs(config: Config) -> list[ListenSpec]:
     if config.wss_port is not None:
         specs.append(ListenSpec("wss", config.addr, config.wss_port, public_ip))
     return specs
+
+
+async def _listen(driver: SipDriver, config: Config) -> tuple[Listener, ...]:
+    try:
+        return await driver.listen(_listen_specs(config))
+    except TransportError as error:
+        taken = taken_ports(_listen_specs(config))
+        raise ConfigError(*taken[0]) if taken else error from error
 
 
 def _certificate(config: Config) -> CertificateFiles | None:
@@ -384,8 +404,17 @@ def _http_socket(config: Config) -> socket.socket:
         listening.bind((config.http_host, config.http_port))
     except OSError as error:
         listening.close()
-        raise ConfigError("http_addr", f"cannot listen on {config.http_addr}: {error.strerror}") from error
+        why = why_not_free("tcp", config.http_host, config.http_port) or str(error.strerror).lower()
+        raise ConfigError("http_addr", f"cannot listen on {config.http_addr}: {why}") from error
     return listening
+
+
+async def _drain(directory: Directory, wait_s: float) -> None:
+    """No new calls; those that are alive may end by themselves for `wait_s`. Tells what it does."""
+    n_calls = len(directory.sessions)
+    log.info("stopping, no new calls are taken", extra={"calls": n_calls, "waits_s": wait_s if n_calls else 0})
+    await directory.drain(wait_s)
+    log.info("calls are over, closing", extra={"calls_ended": n_calls})
 
 
 @asynccontextmanager

@@ -7,12 +7,11 @@ several keys are seen together in `config_checks`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 
 from active_call import __version__
 from active_call.base.errors import ConfigError
@@ -23,11 +22,11 @@ from active_call.server import trunk_sections as trunking
 from active_call.server.config_checks import check, parse_host_port
 from active_call.server.config_errors import to_config_error
 from active_call.server.config_file import Document, expand_variables, read_document, read_environment
+from active_call.server.config_warnings import config_warnings
 from active_call.server.playbook_files import find_playbook as find_playbook
 
 DEFAULT_FILE = Path("active-call.toml")
-PLACEHOLDER_IP = "YOUR_PUBLIC_IP"
-log = logging.getLogger("active_call.config")
+PLACEHOLDER_IPS = ("YOUR_PUBLIC_IP", "YOUR_SERVER_PUBLIC_IP")
 LogLevel = Literal["trace", "debug", "info", "warn", "warning", "error"]
 
 
@@ -36,11 +35,8 @@ def _lower(value: object) -> object:
 
 
 def _without_placeholder(value: object) -> object:
-    """The guide's file loads as printed; what is left of its placeholder is said aloud, and the machine's own address serves."""
-    if value == PLACEHOLDER_IP:
-        log.warning("external_ip is still the guide's placeholder; carriers cannot reach this server until it is its public address")
-        return None
-    return value
+    """The guides' files load as printed: the machine's own address serves in the place of their placeholder (`config_warnings` tells)."""
+    return None if isinstance(value, str) and value.strip("<>${}") in PLACEHOLDER_IPS else value
 
 
 class Config(values.Section):
@@ -86,6 +82,14 @@ class Config(values.Section):
     register_users: tuple[sections.RegisterUser, ...] = ()
     """The older form of the same; see `registrations`."""
     sip_register_proxy: bool = False
+    """Kept for files of the Rust program."""
+    auto_refer: bool | None = None
+    """Kept for files of the Rust program."""
+    auto_refer_timeout: values.Seconds | None = None
+    """Kept for files of the Rust program."""
+    options_response: values.FreeTable | None = None
+    """Kept for files of the Rust program."""
+    sipflow: values.FreeTable | None = Field(default=None, repr=False)
     """Kept for files of the Rust program."""
     trunks: tuple[trunking.Trunk, ...] = ()
     """Carriers: who may call in, limits, credentials and habits of outbound calls."""
@@ -165,6 +169,10 @@ class Config(values.Section):
     """How much is logged."""
     log_file: str | None = None
     """File for the log; without it, standard error."""
+    log_format: Literal["text", "json"] = "text"
+    """`text`: lines for people. `json`: one object a line."""
+    log_personal: bool = True
+    """False: numbers, names, digits and words of people are left out of the log."""
 
     # -- life
     graceful_shutdown: bool = True
@@ -175,6 +183,13 @@ class Config(values.Section):
     """Other nodes."""
     cluster: values.FreeTable | None = Field(default=None, repr=False)
     """Registry of several nodes."""
+
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the operator should know about the file: keys without effect, placeholders."""
+        return self._warnings
 
     @property
     def public_ip(self) -> str | None:
@@ -203,11 +218,18 @@ class Config(values.Section):
         return tuple(account for account in accounts if not account.disabled)
 
 
-def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Config:
+def load_config(
+    path: Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    starter_playbook: bool = False,
+) -> Config:
     """Read and check the configuration. Raises ConfigError.
 
     `path` None: no file, defaults only. `overrides` are top-level keys that replace those of the file; None values are skipped.
     `environment` serves `${VAR}`, together with a `.env` file next to the config file (or in the working directory without one).
+    `starter_playbook`: a missing `greeting.md` is no mistake, it will be written.
     """
     variables = read_environment(path.parent if path else Path(), environment or {})
     document = read_document(path) if path else Document("", {})
@@ -220,7 +242,8 @@ def load_config(path: Path | None, overrides: Mapping[str, Any] | None = None, e
         config = Config.model_validate(document.values)
     except ValidationError as error:
         raise to_config_error(error, document, Config) from error
-    check(config, document)
+    check(config, document, starter_playbook=starter_playbook)
+    config._warnings = config_warnings(document)
     return config
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from active_call.base.errors import ConfigError, PlaybookError
 from active_call.server import config_sections as sections
 from active_call.server.config_file import Document, KeyPath
-from active_call.server.playbook_files import find_playbook
+from active_call.server.playbook_files import STARTER_PLAYBOOK, find_playbook
 from active_call.store.recordings import check_pattern
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def parse_host_port(text: str) -> tuple[str, int]:
     return (host[1:-1] if bracketed else host), int(port)
 
 
-def check(config: Config, document: Document) -> None:
-    """Raise ConfigError for the first thing that cannot work."""
+def check(config: Config, document: Document, *, starter_playbook: bool = False) -> None:
+    """Raise ConfigError for the first thing that cannot work; with `starter_playbook` a missing `greeting.md` can."""
     _check_external_ip(config, document)
     _check_http(config, document)
     _check_rtp_range(config, document)
     _check_port_clashes(config, document)
     _check_tls(config, document)
-    _check_playbooks(config, document)
+    _check_playbooks(config, document, STARTER_PLAYBOOK if starter_playbook else "")
     _check_recording(config, document)
     _check_trunks(config, document)
 
@@ -162,7 +162,7 @@ def _no_password() -> bytes:
     raise ValueError("key file is encrypted")
 
 
-def _check_playbooks(config: Config, document: Document) -> None:
+def _check_playbooks(config: Config, document: Document, may_be_missing: str) -> None:
     if not isinstance(config.handler, sections.PlaybookHandler):
         return
     handler = config.handler
@@ -175,4 +175,5 @@ def _check_playbooks(config: Config, document: Document) -> None:
         try:
             find_playbook(name, config)
         except PlaybookError as error:
-            raise document.error(place, error.reason) from error
+            if name != may_be_missing:
+                raise document.error(place, error.reason) from error

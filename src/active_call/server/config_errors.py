@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Union, get_args, get_origin
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -70,7 +71,7 @@ def _place(detail: ErrorDetails, values: Mapping[str, Any]) -> KeyPath:
 def _explain(detail: ErrorDetails, place: KeyPath, model: type[BaseModel], values: Mapping[str, Any]) -> str:
     kind, context, found = detail["type"], detail.get("ctx", {}), detail.get("input")
     if kind == "extra_forbidden":
-        return "unknown key" + _nearest(str(place[-1]), _known_names(model, place[:-1], values))
+        return "unknown key" + _where(str(place[-1]), _known_names(model, place[:-1], values), model)
     if kind == "missing":
         return "is missing, and it has no default"
     if kind == "union_tag_not_found":
@@ -83,7 +84,9 @@ def _explain(detail: ErrorDetails, place: KeyPath, model: type[BaseModel], value
     if kind == "value_error":
         return str(context["error"])
     if kind == "option":
-        return str(context["reason"])
+        reason = str(context["reason"])
+        elsewhere = places_of(str(place[-1]), model) if reason.startswith("unknown key") else []
+        return f"unknown key; it belongs {_or(elsewhere)}" if elsewhere else reason
     limit = _limit(kind, context)
     expected = limit or _EXPECTED.get(kind)
     if expected is None:
@@ -119,6 +122,54 @@ def _nearest(name: str, known: list[str]) -> str:
         return f"; it is called {RENAMED[name]!r} here"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(sorted(known))}" if len(known) <= 12 else ""
+
+
+def _where(name: str, known: list[str], model: type[BaseModel]) -> str:
+    """Where a key that is unknown in its table would be known, else the nearest name in its table."""
+    elsewhere = places_of(name, model)
+    return f"; it belongs {_or(elsewhere)}" if elsewhere and RENAMED.get(name) not in known else _nearest(name, known)
+
+
+def places_of(name: str, model: type[BaseModel]) -> list[str]:
+    """The tables that know the key `name`, in words: the top of the file first."""
+    found = ["at the top of the file, above every [table]"] if name in _names_of(model) else []
+    found += [f"in {header}" for header, tables in _tables(model) if any(name in _names_of(table) for table in tables)]
+    return found
+
+
+def _or(places: list[str]) -> str:
+    return " or ".join(places[:3])
+
+
+def _tables(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, list[type[Any]]]]:
+    """Every table below `model`, by its header in the file."""
+    for key, info in model.model_fields.items():
+        path = f"{prefix}{info.alias or key}"
+        models = _models_in(info.annotation)
+        if models:
+            yield (f"[[{path}]]" if _is_list(info.annotation) else f"[{path}]"), list(models)
+            for inner in models:
+                yield from _tables(inner, f"{path}.")
+        elif structs := _structs_in(info.annotation):
+            yield f"[{path}]", list(structs)
+
+
+def _names_of(table: type[Any]) -> set[str]:
+    if issubclass(table, BaseModel):
+        return {info.alias or key for key, info in table.model_fields.items()}
+    return {name for info in msgspec.structs.fields(table) for name in (info.name, info.encode_name)}
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple
+
+
+def _structs_in(annotation: Any) -> list[type[msgspec.Struct]]:
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return [annotation]
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return [found for inner in get_args(annotation) for found in _structs_in(inner)]
+    return []
 
 
 def _known_names(model: type[BaseModel], table: KeyPath, values: Any) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from active_call.contract.durations import in_unit
 from active_call.server.config_values import (
     Headers,
     HttpUrl,
@@ -54,7 +55,7 @@ class SipRegistration(Section):
     register_: bool | None = Field(default=None, alias="register")
     """False: no REGISTER is sent, the credentials serve outbound calls only (what Twilio trunks want). Left out: as the profile of the
     trunk that `server` belongs to has it, else true."""
-    expires: Annotated[int, Field(ge=60, le=86400)] = 3600
+    expires: Annotated[int, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=60, le=86400)] = 3600
     """Seconds a registration is asked for."""
     proxy: str | None = None
     """Outbound proxy, as a SIP URI or host, where it is not the server itself."""
@@ -86,12 +87,14 @@ class RegisterUser(Section):
     """Display name in From."""
     disabled: bool = False
     """True: kept in the file and not used."""
+    auth_username: str | None = None
+    """Digest user name, where `credential` gives none and it is not `username`."""
     credential: RegisterCredential | None = None
     """Digest user name and password, where the server asks for them."""
 
     def as_registration(self) -> SipRegistration:
         """The same account in the newer form."""
-        login = self.credential or RegisterCredential(username=self.username)
+        login = self.credential or RegisterCredential(username=self.auth_username or self.username)
         return SipRegistration(
             name=self.username,
             username=login.username,
@@ -189,10 +192,12 @@ class Recording(Section):
     """Folder."""
     samplerate: Literal[8000, 16000, 24000, 48000] = 16000
     """Hz."""
-    ptime: Annotated[int, Field(ge=20, le=60000)] = 200
+    ptime: Annotated[int, BeforeValidator(lambda value: in_unit(value, "ms")), Field(ge=20, le=60000)] = 200
     """How often the file is written, in ms."""
-    format: Literal["wav", "ogg", "mp3", "pcmu", "pcma"] = "wav"
-    """File format."""
+    format: Literal["wav", "ogg", "mp3", "pcmu", "pcma", "pcm", "g722"] = "wav"
+    """File format; `pcm` and `g722` of other programs' files are written as `wav`."""
+    native_samplerate: bool | None = None
+    """Kept for files of the Rust program."""
 
 
 class LocalCallRecord(Section):

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from active_call.base.errors import ParseError
 from active_call.contract import options, wire
+from active_call.contract.durations import in_unit
 from active_call.legs.rewriting import split_host
 from active_call.sdp.crypto import SUITES
 from active_call.sip.routing import parse_place
@@ -104,12 +105,10 @@ def _http_url(text: str) -> str:
 
 def _duration_s(value: object) -> object:
     """Seconds, from a number or a text such as `50s`, `500ms` or `2m`."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m)?\s*", value)
-    if match is None:
+    number = in_unit(value, "s")
+    if isinstance(number, str):
         raise ValueError(f"expected seconds, as a number or a text such as '50s', found {value!r}")
-    return float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0}[match[2] or "s"]
+    return number
 
 
 def _python_target(text: str) -> str:

@@ -70,10 +70,12 @@ def _explain(config: Config, ip: str, *, to: str, caller: str, user_agent: str, 
 
 
 async def _examine(config: Config, environment: dict[str, str], conf: Path | None, *, as_json: bool) -> int:
-    from active_call.server.doctor_checks import Finding, findings
+    from active_call.server.doctor_checks import findings
+    from active_call.server.doctor_findings import Finding
 
     file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     found = [Finding("config", "ok", f"{file} can be used" if file else "no active-call.toml here: the defaults are looked at")]
+    found += [Finding("config", "warn", warning) for warning in config.warnings]
     found += [finding async for finding in findings(config, environment)]
     failed = any(finding.level == "fail" for finding in found)
     if as_json:

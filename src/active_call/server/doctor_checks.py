@@ -10,8 +10,8 @@ import asyncio
 import ipaddress
 import os
 import resource
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,20 +21,23 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from active_call.agent.parser import parse_playbook
-from active_call.base.errors import ActiveCallError
+from active_call.agent.playbook_check import Surroundings, check_playbook
+from active_call.base.errors import ActiveCallError, PlaybookError
 from active_call.base.world import World
 from active_call.call.options import choose_speech, merged
-from active_call.contract.options import AsrOption, TtsOption
+from active_call.contract.options import AsrOption, CallOption, TtsOption
 from active_call.legs.sip import SOMEWHERE_PUBLIC
 from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
 from active_call.net.resolver import Resolver
 from active_call.providers.base import Services
 from active_call.providers.local_engines import EngineProcesses
-from active_call.providers.registry import create_recogniser, create_responder, create_synthesiser
-from active_call.providers.settings import LlmSettings
 from active_call.server.config import default_option
-from active_call.server.config_sections import LocalCallRecord, PlaybookHandler
+from active_call.server.config_sections import PlaybookHandler
+from active_call.server.doctor_engines import engine_findings
+from active_call.server.doctor_findings import Finding
+from active_call.server.doctor_names import certificate_findings, certificate_names
 from active_call.server.listening import why_not_free
+from active_call.server.playbook_command import known_by_section, missing_sound
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS, find_playbook
 from active_call.server.trunk_sections import host_of
 from active_call.server.trunk_setup import accounts, active_trunks, trunk_warnings
@@ -43,20 +46,12 @@ from active_call.sip.events import LookUp
 if TYPE_CHECKING:
     from active_call.server.config import Config
 
-Level = Literal["ok", "warn", "fail"]
 EXPIRES_SOON_DAYS = 21
+MAX_DOUBTS = 10
+"""Of one playbook."""
 PORTS_A_CALL = 2
 FILES_A_CALL = 3
 """Sockets of RTP and RTCP, and a recording."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report."""
-
-    check: str
-    level: Level
-    text: str
 
 
 async def findings(config: Config, environment: Mapping[str, str]) -> AsyncIterator[Finding]:
@@ -70,6 +65,8 @@ async def findings(config: Config, environment: Mapping[str, str]) -> AsyncItera
             yield finding
         await services.local.close()
     async for finding in _names(config):
+        yield finding
+    async for finding in certificate_findings(config, Resolver):
         yield finding
 
 
@@ -109,16 +106,7 @@ def _certificate(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     if not isinstance(certificate.public_key(), rsa.RSAPublicKey):
         yield Finding("certificate", "warn", "its key is not RSA: with Twilio there is no common cipher suite under TLS 1.2")
     if certificate.issuer == certificate.subject:
-        yield Finding("certificate", "warn", "it is self-signed: fine for tests, carriers may refuse it; see docs/twilio.md for certbot")
-
-
-def certificate_names(certificate: x509.Certificate) -> list[str]:
-    """The names that a certificate is for: subject alternative names, else the common name."""
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return [str(entry.value) for entry in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
-    return [str(entry.value) for entry in extension]
+        yield Finding("certificate", "warn", "it is self-signed: fine for tests, carriers may refuse it; certbot gets one that they take")
 
 
 def _addresses(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
@@ -178,29 +166,52 @@ def _playbooks(config: Config, environment: Mapping[str, str]) -> Iterator[Findi
     n_good = 0
     for name, path in {**paths, **{key: path for key, path in others.items() if path not in paths.values()}}.items():
         try:
-            parse_playbook(path.read_text(encoding="utf-8"), file=str(path), environment=environment)
+            text = path.read_text(encoding="utf-8")
+            parse_playbook(text, file=str(path), environment=environment)
         except (ActiveCallError, OSError, UnicodeDecodeError) as error:
             yield Finding("playbooks", "fail" if name in paths else "warn", f"{error}")
         else:
             n_good += 1
+            yield from _doubts(text, str(path), environment)
     if handler is None:
         yield Finding("playbooks", "warn", "nobody takes inbound calls: set [handler]")
     yield Finding("playbooks", "ok", f"{n_good} playbook(s) can be read")
 
 
+def _doubts(text: str, file: str, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """What `playbook check` tells of a playbook that can be used."""
+    findings = check_playbook(text, file=file, surroundings=Surroundings(environment, known_by_section(), missing_sound)).findings
+    for found in findings.in_order[:MAX_DOUBTS]:
+        yield Finding("playbooks", "warn", str(PlaybookError(file, found.line, found.text)))
+
+
 def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
-    wanted = {"records": config.callrecord.root if isinstance(config.callrecord, LocalCallRecord) else ""}
+    wanted = {"records": str(getattr(config.callrecord, "root", "")), "sounds that are kept": config.media_cache_path}
     if config.recording.enabled:
         wanted["recordings"] = config.recording.path
+    if config.log_file:
+        wanted["the log"] = str(Path(config.log_file).absolute().parent)
     for what, name in wanted.items():
         if not name:
             continue
-        folder = Path(name)
-        existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-        if os.access(existing, os.W_OK):
-            yield Finding("files", "ok", f"{what} go to {folder}")
+        why = why_not_writable(Path(name))
+        if why:
+            yield Finding("files", "fail", f"{what} cannot be written to {name}: {why}")
         else:
-            yield Finding("files", "fail", f"{what} cannot be written: {existing} belongs to somebody else")
+            yield Finding("files", "ok", f"{what} go to {name}")
+
+
+def why_not_writable(folder: Path) -> str:
+    """Why no file can be made in `folder`, which is made when it is needed; empty when one can. Tries it, and leaves nothing behind."""
+    folder = folder.absolute()
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        return f"{existing} is no folder"
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return f"{existing}: {(error.strerror or str(error)).lower()}"
 
 
 def _http(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
@@ -213,38 +224,20 @@ def _http(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _engines(config: Config, services: Services) -> Iterator[Finding]:
-    """Whether the engines that calls need can be had; importing an adapter may take a second."""
-    environment = services.environment
-    wanted: dict[str, tuple[AsrOption, TtsOption, LlmSettings | None]] = {}
+    """Whether the engines that calls need can be had, and fit; importing an adapter may take a second."""
     handler = config.handler
-    if isinstance(handler, PlaybookHandler):
-        for name in (*(rule.playbook for rule in handler.rules), handler.default):
-            try:
-                book = parse_playbook(
-                    find_playbook(name or "", config).read_text(encoding="utf-8"), file=str(name), environment=environment
-                )
-            except (ActiveCallError, OSError, UnicodeDecodeError):
-                continue
-            choice = choose_speech(merged(book.option, default_option(config)), book)
-            wanted[str(name)] = (choice.asr, choice.tts, choice.llm)
-    else:
-        wanted["calls"] = (config.asr or AsrOption(), config.tts or TtsOption(), None)
-    makers: list[tuple[str, Callable[[tuple[AsrOption, TtsOption, LlmSettings | None]], object]]] = [
-        ("speech recognition", lambda chosen: create_recogniser(chosen[0], services)),
-        ("speech synthesis", lambda chosen: create_synthesiser(chosen[1], services)),
-        ("language model", lambda chosen: create_responder(chosen[2], services) if chosen[2] is not None else None),
-    ]
-    for name, chosen in wanted.items():
-        found = []
-        for what, make in makers:
-            try:
-                engine = make(chosen)
-            except ActiveCallError as error:
-                yield Finding("engines", "fail", f"{name}: {what}: {error}")
-            else:
-                found.append(f"{what} {getattr(engine, 'name', 'none')}" if engine is not None else f"no {what}")
-        if len(found) == len(makers):
-            yield Finding("engines", "ok", f"{name}: {', '.join(found)}")
+    if not isinstance(handler, PlaybookHandler):
+        speech = choose_speech(CallOption(asr=config.asr or AsrOption(), tts=config.tts or TtsOption()), None)
+        yield from engine_findings("calls", speech, "", services)
+        return
+    for name in dict.fromkeys((*(rule.playbook for rule in handler.rules), handler.default)):
+        try:
+            text = find_playbook(name or "", config).read_text(encoding="utf-8")
+            book = parse_playbook(text, file=str(name), environment=services.environment)
+        except (ActiveCallError, OSError, UnicodeDecodeError):
+            continue
+        choice = choose_speech(merged(book.option, default_option(config)), book)
+        yield from engine_findings(str(name), choice, book.llm.language or "", services)
 
 
 async def _names(config: Config) -> AsyncIterator[Finding]:

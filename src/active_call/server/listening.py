@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+
+from active_call.net.sip_listening import ListenSpec
 
 _LISTENING = {"tcp": "0A", "udp": "07"}
 """State column of /proc/net: LISTEN for TCP, the only one for UDP."""
@@ -29,6 +32,18 @@ def why_not_free(kind: Literal["udp", "tcp"], host: str, port: int) -> str:
             holder = holder_of(kind, port)
             return f"{(error.strerror or str(error)).lower()}{f', by {holder}' if holder else ''}"
     return ""
+
+
+def taken_ports(specs: Sequence[ListenSpec]) -> list[tuple[str, str]]:
+    """The config keys of the SIP ports that cannot be opened, and why: who has them."""
+    found = []
+    for spec in specs:
+        kind: Literal["udp", "tcp"] = "udp" if spec.transport == "udp" else "tcp"
+        key = "udp_port" if spec.transport in ("udp", "tcp") else f"{spec.transport}_port"
+        why = why_not_free(kind, spec.host, spec.port)
+        if why:
+            found.append((key, f"cannot listen on {spec.host}:{spec.port} ({kind}): {why}"))
+    return found
 
 
 def holder_of(kind: Literal["udp", "tcp"], port: int) -> str:

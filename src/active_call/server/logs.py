@@ -1,39 +1,195 @@
-"""Where the log goes, and how its records look: lines for people (`base.log_lines`) or one JSON object a line."""
+"""Where the log goes, and how its records look: lines for people (`base.log_lines`) or one JSON object a line.
+
+The log is written by a thread (`base.log_writer`): neither standard error that nobody reads nor a disk that hangs stops the server. While
+`LogOutput` is open, everything that this process and its children write to standard error passes through a pipe that is always read, and
+becomes records of the log: children, libraries in C and a traceback of the interpreter wait for nobody either, and forge no line.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-import logging.handlers
+import os
 import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from active_call.base.log_lines import PERSONAL_KEYS, PlainFormatter, fields_of
+from active_call.base.child_log import HANDS_OVER_RECORDS
+from active_call.base.errors import ConfigError
+from active_call.base.log_lines import PlainFormatter, message_of, read_record, shown_fields, text_of, traceback_of
+from active_call.base.log_writer import DescriptorSink, FileSink, LogWriter, QueuedHandler, Sink
+
+if TYPE_CHECKING:
+    from active_call.server.config import Config
 
 LEVELS = {"trace": logging.DEBUG, "warn": logging.WARNING}
+MAX_STRAY_LINE_BYTES = 4096
+_NOISY = ("httpx", "httpcore", "openai", "asyncio", "uvicorn.error", "sqlalchemy", "aiosqlite", "alembic")
+_STDERR = 2
+
+stray_log = logging.getLogger("active_call.stderr")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line, in ASCII. What a record is stands in `at`, `level`, `room`, `message`; a field of such a name gets a `_`."""
 
     def __init__(self, *, personal: bool = True) -> None:
         super().__init__()
         self._personal = personal
 
     def format(self, record: logging.LogRecord) -> str:
-        obj = {"at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), "level": record.levelname.lower(), "room": record.name}
-        obj["message"] = record.getMessage()
-        obj |= {key: value for key, value in fields_of(record).items() if self._personal or key not in PERSONAL_KEYS}
-        if record.exc_info:
-            obj["exception"] = self.formatException(record.exc_info)
-        return json.dumps(obj, default=str, ensure_ascii=False)
+        obj: dict[str, Any] = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "room": record.name,
+            "message": message_of(record),
+        }
+        for key, value in shown_fields(record, personal=self._personal).items():
+            obj[f"{key}_" if key in obj or key == "exception" else key] = value
+        if lines := traceback_of(record):
+            obj["exception"] = "\n".join(lines)
+        try:
+            return json.dumps(obj, default=text_of, allow_nan=False)
+        except (ValueError, TypeError, RecursionError):
+            return json.dumps({key: value if isinstance(value, str) else text_of(value) for key, value in obj.items()}, skipkeys=True)
 
 
-def set_up_logging(level: str, file: str | None = None, *, as_json: bool = False) -> None:
-    """Log to standard error, or to `file`, which may be rotated from outside."""
-    handler: logging.Handler = logging.handlers.WatchedFileHandler(file) if file else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if as_json else PlainFormatter())
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What the config file says about the log."""
+
+    level: str = "info"
+    file: str | None = None
+    as_json: bool = False
+    personal: bool = True
+
+    @property
+    def formatter(self) -> logging.Formatter:
+        """How records look."""
+        return JsonFormatter(personal=self.personal) if self.as_json else PlainFormatter(personal=self.personal)
+
+
+def set_up_logging(level: str = "info", file: str | None = None, *, as_json: bool = False, personal: bool = True) -> None:
+    """Log to standard error, or to `file`, which may be rotated from outside. Raises ConfigError for a file that cannot be written."""
+    settings = LogSettings(level, file, as_json, personal)
+    _install(settings, LogWriter(_sink(settings, _STDERR), _notice_of(settings)))
+
+
+def settings_of(config: Config, level: str | None = None) -> LogSettings:
+    """The settings of the config file; `level` in the place of its own."""
+    return LogSettings(level or config.log_level, config.log_file, config.log_format == "json", config.log_personal)
+
+
+class LogOutput:
+    """The log of a server, from its start to its end, see the module. Raises ConfigError for a file that cannot be written."""
+
+    def __init__(self, settings: LogSettings) -> None:
+        self._settings = settings
+        self._stderr = os.dup(_STDERR)
+        try:
+            self._handler = _install(settings, LogWriter(_sink(settings, self._stderr), _notice_of(settings)))
+        except ConfigError:
+            os.close(self._stderr)
+            raise
+        self._pump = _StderrPump(self._stderr)
+
+    @property
+    def n_dropped(self) -> int:
+        """Lines that were lost because they could not be written in time."""
+        return self._handler.writer.n_dropped
+
+    def change(self, settings: LogSettings) -> None:
+        """Go on with other settings; a file is opened anew in any case. Raises ConfigError, and changes nothing then."""
+        sink = _sink(settings, self._stderr)
+        self._settings = settings
+        self._handler.setFormatter(settings.formatter)
+        logging.getLogger().setLevel(LEVELS.get(settings.level, settings.level.upper()))
+        self._handler.writer.replace_sink(sink)
+
+    def close(self) -> None:
+        """Write what is left, for a bounded time, and give standard error back."""
+        self._pump.close()
+        self._handler.close()
+
+
+class _StderrPump:
+    """Puts a pipe in the place of standard error and turns its lines into log records, until it is closed."""
+
+    def __init__(self, real: int) -> None:
+        self._real = real
+        sys.stderr.flush()
+        self._reading, writing = os.pipe()
+        os.dup2(writing, _STDERR)
+        os.close(writing)
+        os.environ[HANDS_OVER_RECORDS] = "1"
+        self._thread = threading.Thread(target=self._run, name="stderr", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Standard error is again what it was. Children that are left have the pipe's other end; nobody waits for them."""
+        sys.stderr.flush()
+        os.environ.pop(HANDS_OVER_RECORDS, None)
+        os.dup2(self._real, _STDERR)
+        self._thread.join(0.2)
+
+    def _run(self) -> None:
+        rest = b""
+        while data := os.read(self._reading, 65536):
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                _log_line(line)
+            if len(rest) > MAX_STRAY_LINE_BYTES:
+                _log_line(rest)
+                rest = b""
+        if rest:
+            _log_line(rest)
+
+
+def _log_line(line: bytes) -> None:
+    text = line.decode("utf-8", "backslashreplace").rstrip("\r")
+    record = read_record(text)
+    if record is not None:
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    elif text.strip():
+        stray_log.warning("written to standard error", extra={"line": text})
+
+
+def _install(settings: LogSettings, writer: LogWriter) -> QueuedHandler:
+    handler = QueuedHandler(writer)
+    handler.setFormatter(settings.formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(LEVELS.get(level, level.upper()))
-    for noisy in ("httpx", "httpcore", "openai", "asyncio", "uvicorn.error"):
+    root.setLevel(LEVELS.get(settings.level, settings.level.upper()))
+    logging.raiseExceptions = False
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    return handler
+
+
+def _sink(settings: LogSettings, stderr: int) -> Sink:
+    if settings.file is None:
+        return DescriptorSink(stderr)
+    path = Path(settings.file)
+    if not path.absolute().parent.is_dir():
+        raise ConfigError("log_file", f"there is no folder {path.absolute().parent}")
+    if path.is_dir():
+        raise ConfigError("log_file", f"{path} is a folder")
+    writable = path if path.exists() else path.absolute().parent
+    if not os.access(writable, os.W_OK):
+        raise ConfigError("log_file", f"{writable} cannot be written by this user")
+    return FileSink(path)
+
+
+def _notice_of(settings: LogSettings) -> Any:
+    def notice(n_lines: int, lasted_s: float) -> str:
+        fields: Mapping[str, Any] = {"n_lines": n_lines, "within_s": round(lasted_s, 1)}
+        record = logging.LogRecord("active_call.log", logging.WARNING, "", 0, "log lines were dropped", None, None)
+        record.__dict__.update(fields)
+        return settings.formatter.format(record)
+
+    return notice

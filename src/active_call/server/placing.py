@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
@@ -13,28 +14,33 @@ from active_call.server.compose import running
 from active_call.server.config import Config
 
 
-async def place_one_call(
-    config: Config,
-    environment: Mapping[str, str],
-    out: Console,
-    uri: str,
-    playbook: str,
-    *,
-    caller: str | None,
-    username: str | None,
-    password: str | None,
-    srtp: bool | None,
-) -> bool:
+@dataclass(frozen=True, slots=True)
+class CallWish:
+    """Whom to call, and how. None: as configured."""
+
+    uri: str
+    playbook: str
+    caller: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    srtp: bool | None = None
+
+
+async def place_one_call(config: Config, environment: Mapping[str, str], out: Console, wish: CallWish) -> bool:
     """Place the call and wait for its end. True when it was answered. Raises ActiveCallError for what cannot be dialled."""
     config = config.model_copy(update={"udp_port": 0, "tls_port": None, "http_addr": "127.0.0.1:0", "handler": None})
     async with running(config, environment) as server:
-        book = server.playbooks.load(playbook)
-        option = CallOption(callee=uri, caller=caller, sip=SipOption(username=username, password=password, enable_srtp=srtp))
+        book = server.playbooks.load(wish.playbook)
+        login = SipOption(username=wish.username, password=wish.password, enable_srtp=wish.srtp)
+        option = CallOption(callee=wish.uri, caller=wish.caller, sip=login)
         session = server.directory.place(option, playbook=book)
         over = asyncio.Event()
         session.watch(lambda event: _show(event, out, over))
-        out.print(f"calling {uri} …", highlight=False, markup=False)
+        out.print(f"calling {wish.uri} …", highlight=False, markup=False)
         await over.wait()
+        if session.facts.answered_at is None:
+            why = session.facts.error or f"{session.facts.sip_code or ''} {session.facts.end_reason}".strip()
+            out.print(f"not answered: {why}", style="red", highlight=False, markup=False, soft_wrap=True)
         return session.facts.answered_at is not None
 
 

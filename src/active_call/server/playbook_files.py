@@ -11,6 +11,8 @@ from active_call.server.config_sections import PlaybookHandler
 if TYPE_CHECKING:
     from active_call.server.config import Config
 
+STARTER_PLAYBOOK = "greeting.md"
+"""Written at the start where the handler names it and there is none."""
 PLAYBOOK_FOLDERS = (Path("config/playbook"), Path("playbooks"))
 """Searched in this order, in the working directory; then the name as it is given."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import signal
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -14,8 +16,12 @@ from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.server.compose import Running, running
 from active_call.server.config import Config
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.server.logs import LogOutput
+from active_call.server.reloading import ConfigSource, Reloader
 from active_call.server.trunk_setup import active_trunks
 from active_call.sip.routing import bracketed
+
+log = logging.getLogger("active_call.server")
 
 SOMEWHERE_PUBLIC = "192.0.2.1"
 """RFC 5737 documentation address: only asked of the routing table, never sent to."""
@@ -24,9 +30,23 @@ COLLECT_EVERY_S = 30.0
 """As long as transactions linger: what they held is free by then. A pass looks at the live calls only."""
 
 
-async def serve_until_stopped(config: Config, environment: Mapping[str, str], out: Console, call: str | None = None) -> None:
-    """Serve; with `call`, place that call once ready."""
-    async with running(config, environment) as server:
+async def serve_until_stopped(
+    config: Config,
+    environment: Mapping[str, str],
+    out: Console,
+    call: str | None = None,
+    *,
+    source: ConfigSource | None = None,
+    output: LogOutput | None = None,
+) -> None:
+    """Serve; with `call`, place that call once ready. With a `source`, SIGHUP reloads the configuration."""
+    for warning in config.warnings:
+        log.warning("configuration", extra={"warning": warning})
+    async with running(config, environment) as server, asyncio.TaskGroup() as tasks:
+        if source is not None:
+            reloader = Reloader(source, server.settings, output)
+            tasks.create_task(reloader.run(), name="reloading")
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         make_collections_rare()
         out.print(describe(server), highlight=False, markup=False, soft_wrap=True)
         if call is not None:

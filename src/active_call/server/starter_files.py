@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+from active_call.base.errors import ConfigError, PlaybookError
 from active_call.server.certificate import write_development_certificate
+from active_call.server.config import DEFAULT_FILE, Config, load_config
+from active_call.server.config_sections import PlaybookHandler
+from active_call.server.playbook_files import PLAYBOOK_FOLDERS, STARTER_PLAYBOOK, find_playbook
+from active_call.server.trunk_setup import dial_plan
 
 CERTIFICATE, KEY = Path("certs/cert.pem"), Path("certs/key.pem")
 
@@ -15,15 +22,55 @@ def starter_text(name: str) -> str:
     return (resources.files("active_call.server") / "starter" / name).read_text(encoding="utf-8")
 
 
+def prepare_start(
+    conf: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str], *, callee: str | None = None
+) -> tuple[Config, list[Path]]:
+    """The configuration of a server that is to start, and the files that were missing for it and are written now.
+
+    Flags, config file and callee are judged first: nothing is written where one of them cannot be used. Raises ActiveCallError.
+    """
+    file = conf or DEFAULT_FILE
+    is_first = conf is None and not file.exists()
+    config = load_config(None if is_first else file, flags, environment, starter_playbook=True)
+    if callee is not None:
+        dial_plan(config).callee_uri(callee)
+    written = write_starter_files(file, ["localhost", "127.0.0.1"]) if is_first else []
+    if is_first and config.handler is None:
+        config = load_config(file, flags, environment, starter_playbook=True)
+    written += write_starter_playbook(config)
+    return load_config(file, flags, environment), written
+
+
 def write_starter_files(config_file: Path, names: list[str]) -> list[Path]:
     """Write what is missing for a first start in the working directory; gives what was written. `names` go into the certificate."""
     written = []
-    for path, source in ((config_file, "active-call.toml"), (Path("config/playbook/greeting.md"), "greeting.md")):
-        if not path.exists() and not (source.endswith(".md") and (Path("playbooks") / source).exists()):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(starter_text(source), encoding="utf-8")
-            written.append(path)
+    if not config_file.exists():
+        _write(config_file, starter_text("active-call.toml"))
+        written.append(config_file)
     if not CERTIFICATE.exists() and not KEY.exists():
         write_development_certificate(CERTIFICATE, KEY, names)
         written += [CERTIFICATE, KEY]
     return written
+
+
+def write_starter_playbook(config: Config, *named: str) -> list[Path]:
+    """Write `config/playbook/greeting.md` where the handler, or `named`, names that playbook and there is none; gives what was written."""
+    handler = config.handler
+    rules = (handler.default, *(rule.playbook for rule in handler.rules)) if isinstance(handler, PlaybookHandler) else ()
+    if STARTER_PLAYBOOK not in (*rules, *named):
+        return []
+    try:
+        find_playbook(STARTER_PLAYBOOK, config)
+    except PlaybookError:
+        path = PLAYBOOK_FOLDERS[0] / STARTER_PLAYBOOK
+        _write(path, starter_text(STARTER_PLAYBOOK))
+        return [path]
+    return []
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError("", f"cannot be written: {error.strerror}", file=str(path)) from error

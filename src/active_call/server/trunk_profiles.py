@@ -12,8 +12,9 @@ from functools import lru_cache
 from importlib import resources
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from active_call.contract.durations import in_unit
 from active_call.server.config_values import Cidr, CodecNames, HostPort, NonEmpty, Section, SipTransport
 
 NumberFormat = Literal["as_given", "+e164", "e164", "national"]
@@ -52,7 +53,7 @@ class TrunkKeys(Section):
     """`host[:port]` that Contact names on this trunk, both ways, for carriers that know us by name only."""
     outbound_cps: Annotated[float, Field(gt=0)] | None = None
     """New calls a second that the carrier takes from us; more of them wait."""
-    options_interval: Annotated[float, Field(ge=0)] | None = None
+    options_interval: Annotated[float, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=0)] | None = None
     """Seconds between OPTIONS to `server`, by which the trunk is watched; 0 or None sends none."""
 
 

@@ -46,6 +46,11 @@ class Door:
     _rates: dict[str, Rate] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.go_by(self.policy)
+
+    def go_by(self, policy: AdmissionPolicy) -> None:
+        """Judge by `policy` from now on; what is remembered of addresses stays."""
+        self.policy = policy
         self.guests = GuestList(self.policy)
         self._rates = {trunk.name: Rate(trunk.max_cps) for trunk in self.policy.trunks if trunk.max_cps is not None}
 

@@ -16,6 +16,9 @@ from active_call.store.names import safe_name, safe_part
 
 FIELDS = ("id", "date", "time", "caller", "callee")
 
+WRITTEN_AS = {"pcm": "wav", "g722": "wav"}
+"""Formats of other programs' files, and what is written in their place: the same sound, in the format that most can play."""
+
 _KNOWN_ENDINGS = (".pcmu.wav", ".pcma.wav", ".wav", ".ogg", ".opus", ".mp3")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
@@ -33,6 +36,7 @@ def with_ending(path: str, format_name: str | None) -> str:
     ending = _ending_of(path)
     if format_name is None:
         return path if ending else f"{path}.wav"
+    format_name = WRITTEN_AS.get(format_name, format_name)
     if format_name not in ENDINGS:
         raise MediaError(f"recordings cannot be written as {format_name!r}; expected {', '.join(ENDINGS)}")
     return path[: len(path) - len(ending)] + ENDINGS[format_name]
@@ -68,6 +72,7 @@ def recording_path(root: Path, pattern: str, *, session_id: str, caller: str, ca
         "caller": safe_part(caller),
         "callee": safe_part(callee),
     }
+    format_name = WRITTEN_AS.get(format_name, format_name)
     ending = ENDINGS[format_name]
     named = with_ending(pattern, format_name).removesuffix(ending)
     named = named if "{id}" in named else f"{named}-{{id}}"

@@ -45,6 +45,8 @@ class PocketsphinxRecogniser:
     """PocketSphinx as a Recogniser."""
 
     name = NAME
+    serves_open_speech = False
+    """It knows the phrases that a playbook expects; what is said freely is understood badly."""
 
     def __init__(self, phrases: Sequence[str], services: Services) -> None:
         self._phrases = tuple(phrases)

@@ -1,0 +1,68 @@
+"""Options that are accepted, so that what was written for other programs loads, and that have no effect here.
+
+In: an option group's type. Out: per field, what to do instead, or an empty text. Whoever reads a config file or a playbook warns with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from active_call.contract import options
+
+_USE_VOICE_THRESHOLD = "voiceThreshold says how sure the detector must be"
+
+WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
+    options.SipOption: {"contact": "contact_host of the trunk does that"},
+    options.RecorderOption: {"native_samplerate": "samplerate is what is recorded"},
+    options.VadOption: {
+        "type": "the detector is always silero",
+        "provider": "the detector is always silero",
+        "sensitivity": _USE_VOICE_THRESHOLD,
+        "samplerate": "",
+        "speech_padding": "",
+        "ratio": _USE_VOICE_THRESHOLD,
+        "max_buffer_duration_secs": "",
+        "endpoint": "",
+        "secret_key": "",
+        "secret_id": "",
+    },
+    options.AsrOption: {"app_id": "", "secret_id": "", "buffer_size": "", "samplerate": "", "start_when_answer": ""},
+    options.TtsOption: {
+        "samplerate": "",
+        "app_id": "",
+        "secret_id": "",
+        "session_id": "",
+        "codec": "",
+        "subtitle": "",
+        "max_concurrent_tasks": "",
+        "cache_key": "it belongs into a tts command or POST /precache",
+    },
+    options.EouOption: {
+        "type": "timeout alone decides",
+        "endpoint": "",
+        "secret_key": "",
+        "secret_id": "",
+        "extra": "",
+    },
+    options.RingbackDetectionOption: {
+        "min_buffer_secs": "",
+        "detection_interval_secs": "",
+        "sliding_window_size": "",
+        "final_confidence_threshold": "",
+        "model_weights_path": "",
+    },
+    options.ReferOption: {"extra_headers": "sip.headers are sent with the transfer"},
+    options.CallOption: {
+        "codec": "",
+        "subscribe": "",
+        "enable_ipv6": "addresses of both families are used as they come",
+        "enable_ice_lite": "",
+        "extra": "",
+        "realtime": "",
+        "media_pass": "",
+        "monitor": "",
+        "rtp_timeout": "",
+    },
+}

@@ -1,0 +1,66 @@
+"""The settings of a server that runs: what new calls go by, and how it is changed while calls go on. Implements `reloading.Reloadable`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
+
+from active_call.call.directory import Directory
+from active_call.call.routing import Playbooks, Router
+from active_call.call.services import CallServices
+from active_call.legs.registrations import Registrations
+from active_call.legs.sip import SipGateway
+from active_call.legs.trunk_watch import TrunkWatch
+from active_call.net.sip_driver import SipDriver
+from active_call.server.config import Config
+from active_call.server.trunk_setup import accounts, admission_policy, dial_plan
+
+
+@dataclass(slots=True)
+class LiveSettings:
+    """See the module. `environment` is the mapping that playbooks and providers read; it is changed in place."""
+
+    config: Config
+    directory: Directory
+    gateway: SipGateway
+    registrations: Registrations
+    watch: TrunkWatch
+    driver: SipDriver
+    playbooks: Playbooks
+    environment: MutableMapping[str, str]
+    make_services: Callable[[Config], CallServices]
+    make_router: Callable[[Config], Router | None]
+    warm: Callable[[Config], Awaitable[None]]
+    services: CallServices = field(init=False)
+    """What new calls use."""
+
+    def __post_init__(self) -> None:
+        self.services = self.make_services(self.config)
+
+    async def prepare(self, config: Config, environment: Mapping[str, str]) -> None:
+        """Read the playbooks that `config` names and start their engines; on a mistake all stays as it was. Raises ActiveCallError."""
+        before, variables = self.config, dict(self.environment)
+        self._take(config, environment)
+        try:
+            await self.warm(config)
+        except BaseException:
+            self._take(before, variables)
+            raise
+
+    def reconfigure(self, config: Config) -> None:
+        """Go by `config` from the next call on."""
+        self.config = config
+        self.services = self.make_services(config)
+        self.directory.reconfigure(self.services, self.make_router(config), config.admission.max_calls)
+        plan = dial_plan(config)
+        self.gateway.settings = replace(self.gateway.settings, dial_plan=plan)
+        self.gateway.endpoint.door.go_by(admission_policy(config))
+        self.watch.update(list(plan.trunks))
+        self.registrations.update(accounts(config))
+        self.driver.reload_certificate()
+
+    def _take(self, config: Config, environment: Mapping[str, str]) -> None:
+        self.config = config  # decides where playbooks are looked for
+        self.environment.clear()
+        self.environment.update(environment)
+        self.playbooks.forget()

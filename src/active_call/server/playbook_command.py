@@ -1,0 +1,106 @@
+"""`active-call playbook check`: reads a playbook and says everything that is wrong with it, each with its line.
+
+Exit codes: 0 it can be used (warnings may be told), 2 it has mistakes; with --strict warnings count as mistakes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from active_call.agent.findings import Finding
+from active_call.agent.playbook_check import Surroundings, check_playbook
+from active_call.base.errors import ActiveCallError, PlaybookError
+from active_call.server.config_file import read_environment
+
+out = Console()
+err = Console(stderr=True)
+
+playbook_app = typer.Typer(help="Work with playbooks.", no_args_is_help=True)
+SECTIONS = ("asr", "tts", "llm")
+
+
+@playbook_app.callback()
+def playbooks() -> None:
+    """Work with playbooks."""
+
+
+@playbook_app.command("check")
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Playbooks.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as mistakes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Read playbooks and say what is wrong with them, all of it, or what is in them."""
+    reports = [_check_one(file, strict=strict) for file in files]
+    if as_json:
+        typer.echo(json.dumps([report for report, _ in reports], ensure_ascii=False))
+    else:
+        for _, lines in reports:
+            for line, style in lines:
+                (err if style else out).print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+    if not all(report["ok"] for report, _ in reports):
+        raise typer.Exit(2)
+
+
+def _check_one(file: Path, *, strict: bool) -> tuple[dict[str, object], list[tuple[str, str]]]:
+    """The report as JSON, and as lines with their styles."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        return _unreadable(file, error.strerror or str(error))
+    except UnicodeDecodeError as error:
+        return _unreadable(file, f"it is not UTF-8: {error.reason} at byte {error.start}")
+    try:
+        environment = read_environment(Path(), os.environ)
+    except ActiveCallError:
+        environment = dict(os.environ)
+    reading = check_playbook(text, file=str(file), surroundings=Surroundings(environment, known_by_section(), missing_sound))
+    found = reading.findings.in_order
+    n_mistakes = sum(finding.is_error or strict for finding in found)
+    lines = [(_sentence(file, finding), "red" if finding.is_error or strict else "yellow") for finding in found]
+    scenes = ", ".join(scene.id for scene in reading.playbook.scenes)
+    if n_mistakes:
+        lines.append((f"{file}: {n_mistakes} mistake(s), {len(found) - n_mistakes} warning(s)", "bold red"))
+    else:
+        lines.append((f"{file}: a playbook with {len(reading.playbook.scenes)} scene(s): {scenes}", ""))
+    findings = [{"line": each.line, "level": "error" if each.is_error or strict else "warning", "text": each.text} for each in found]
+    return {"file": str(file), "ok": n_mistakes == 0, "findings": findings}, lines
+
+
+def _unreadable(file: Path, why: str) -> tuple[dict[str, object], list[tuple[str, str]]]:
+    finding = {"line": 0, "level": "error", "text": why}
+    return {"file": str(file), "ok": False, "findings": [finding]}, [(f"{file}: {why}", "red")]
+
+
+def _sentence(file: Path, finding: Finding) -> str:
+    text = finding.text if finding.is_error else f"warning: {finding.text}"
+    return str(PlaybookError(str(file), finding.line, text))
+
+
+def known_by_section() -> dict[str, list[str]]:
+    """The providers of this installation, by the section that names them."""
+    from active_call.providers.registry import known_providers
+
+    return {section: known_providers(section) for section in SECTIONS}
+
+
+def missing_sound(source: str) -> str:
+    """Why a sound cannot be played; only files can be looked at beforehand. Relative paths are relative to the working directory."""
+    from active_call.base.errors import MediaError
+    from active_call.media import tones
+
+    if source.startswith(("http://", "https://")):
+        return ""
+    try:
+        if tones.tone_of(source) is not None:
+            return ""
+    except MediaError as error:
+        return str(error)
+    path = Path(source.removeprefix("file://"))
+    return "" if path.is_file() else f"there is no file {path.absolute()}"

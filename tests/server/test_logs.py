@@ -1,0 +1,61 @@
+"""The log of a whole server process: what is written to standard error by anybody becomes records, and nobody waits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from active_call.base.errors import ConfigError
+from active_call.server.logs import LogOutput, LogSettings
+
+PROGRAM = """
+import ctypes, logging, os, subprocess, sys
+from active_call.server.logs import LogOutput, LogSettings
+output = LogOutput(LogSettings(file={file!r}, as_json={as_json}, personal={personal}))
+logging.getLogger("active_call.sip").warning("refused", extra={{"rule": "unlisted", "caller": "+4930123"}})
+os.write(2, b'12:00:00.000 INFO    sip: refused  trunk=twilio\\n\\x1b[2Jno end')
+os.write(2, b' yet\\n\\xff\\n')
+child = "from active_call.base.child_log import log_as_child; import logging; log_as_child();"
+child += "logging.getLogger('active_call.media').error('order refused', extra={{'stream': 7, 'callee': '+4930123'}})"
+subprocess.run([sys.executable, "-c", child], check=True)
+subprocess.run(["sh", "-c", "echo from a child >&2"], check=True)
+output.close()
+sys.stderr.write("standard error is back\\n")
+"""
+
+
+def run(tmp_path: Path, *, as_json: bool = False, personal: bool = True) -> tuple[str, str]:
+    file = str(tmp_path / "log")
+    program = PROGRAM.format(file=file, as_json=as_json, personal=personal)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    return Path(file).read_text(encoding="utf-8"), done.stderr
+
+
+def test_everything_on_standard_error_becomes_records(tmp_path: Path) -> None:
+    log, stderr = run(tmp_path)
+    assert stderr == "standard error is back\n"
+    lines = log.splitlines()
+    assert "\x1b" not in log
+    assert any(line.endswith("sip: refused  rule=unlisted caller=+4930123") for line in lines)
+    assert any('stderr: written to standard error  line="12:00:00.000 INFO    sip: refused  trunk=twilio"' in line for line in lines)
+    assert any('line="\\u001b[2Jno end yet"' in line for line in lines)
+    assert any("ERROR   media: order refused  stream=7 callee=+4930123" in line for line in lines)
+    assert any('line="from a child"' in line for line in lines)
+
+
+def test_json_and_the_personal_switch_hold_for_child_processes_too(tmp_path: Path) -> None:
+    log, _ = run(tmp_path, as_json=True, personal=False)
+    records = [json.loads(line) for line in log.splitlines()]
+    assert {record["message"] for record in records} == {"refused", "written to standard error", "order refused"}
+    assert "4930123" not in log
+
+
+@pytest.mark.parametrize("file", ["absent/log", "."])
+def test_log_file_that_cannot_be_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="log_file"):
+        LogOutput(LogSettings(file=file))
