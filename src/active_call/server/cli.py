@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -19,6 +18,7 @@ from active_call.base.errors import ActiveCallError
 from active_call.server.config import DEFAULT_FILE, Config, load_config, overrides_from_flags
 from active_call.server.config_file import read_environment
 from active_call.server.doctor import doctor, trunk_app
+from active_call.server.stopping import Stopping
 
 app = typer.Typer(
     name="active-call",
@@ -85,7 +85,8 @@ def serve(
         flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)
         config = load_config(file, flags, os.environ)
         _log_as(config)
-        _run(serve_until_stopped(config, read_environment(file.parent, os.environ), out, call))
+        stopping = Stopping()
+        _run(serve_until_stopped(config, read_environment(file.parent, os.environ), out, call, stopping), stopping)
 
 
 @app.command()
@@ -180,15 +181,14 @@ class _explained:  # noqa: N801 (reads as a word)
             raise typer.Exit(2) from None
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order."""
+def _run(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -> Any:
+    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order. What further ones do, `Stopping` says."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
         task = loop.create_task(work)
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-        loop.add_signal_handler(signal.SIGINT, task.cancel)
+        (stopping or Stopping()).attach(loop, task.cancel)
 
         async def wait() -> Any:
             return await task

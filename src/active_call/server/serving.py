@@ -14,6 +14,7 @@ from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.server.compose import Running, running
 from active_call.server.config import Config
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.server.stopping import Stopping
 from active_call.server.trunk_setup import active_trunks
 from active_call.sip.routing import bracketed
 
@@ -24,9 +25,13 @@ COLLECT_EVERY_S = 30.0
 """As long as transactions linger: what they held is free by then. A pass looks at the live calls only."""
 
 
-async def serve_until_stopped(config: Config, environment: Mapping[str, str], out: Console, call: str | None = None) -> None:
-    """Serve; with `call`, place that call once ready."""
+async def serve_until_stopped(
+    config: Config, environment: Mapping[str, str], out: Console, call: str | None = None, stopping: Stopping | None = None
+) -> None:
+    """Serve; with `call`, place that call once ready. A second stop signal, by `stopping`, ends the calls that are waited for."""
     async with running(config, environment) as server:
+        if stopping is not None:
+            stopping.hurry = server.directory.hurry
         make_collections_rare()
         out.print(describe(server), highlight=False, markup=False, soft_wrap=True)
         if call is not None:
