@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -31,8 +31,13 @@ MAX_RECORDS: Final = 200_000
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 
 
-async def import_folder(database: Database, folder: Path, node: str, world: World, logger: logging.Logger) -> int:
-    """Take the records of `folder` over, unless that was done before; how many there were. Raises what SQLAlchemy raises."""
+async def import_folder(
+    database: Database, folder: Path, node: str, world: World, logger: logging.Logger, is_stopping: Callable[[], bool]
+) -> int:
+    """Take the records of `folder` over, unless that was done before; how many there were. Raises what SQLAlchemy raises.
+
+    Ends early when `is_stopping` says so; the next start begins again.
+    """
     source = str(await asyncio.to_thread(folder.resolve))
     async with database.transaction() as connection:
         if await connection.scalar(sa.select(imports.c.source).where(imports.c.source == source)) is not None:
@@ -40,6 +45,8 @@ async def import_folder(database: Database, folder: Path, node: str, world: Worl
     files, n_imported = islice(record_files(folder), MAX_RECORDS), 0
     while records := await asyncio.to_thread(_read, files, logger):
         n_imported += await _insert(database, [record for record in records if record is not None], node)
+        if is_stopping():
+            return n_imported
         await asyncio.sleep(PAUSE_S)
     async with database.transaction() as connection:
         await connection.execute(sa.delete(imports).where(imports.c.source == source))

@@ -75,6 +75,7 @@ class DatabaseRecords:
         self._nodes: Nodes | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._import_task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
         self._is_complete = False
         """What others have left is taken over: the start is finished."""
 
@@ -161,11 +162,12 @@ class DatabaseRecords:
 
     async def close(self, timeout_s: float = CLOSE_S) -> None:
         """Write and deliver what there is, within `timeout_s`; the rest waits on disk for the next start."""
+        self._closing.set()
         self._writer.stop()
         writer, outbox, keeper = self._tasks or (None, None, None)
         for task in (keeper, self._import_task):
             if task is not None:
-                await _ended(task, 0.0)
+                await _ended(task, 2.0)
         if writer is not None:
             await _ended(writer, timeout_s / 2)
         await self._writer.abandon()
@@ -220,7 +222,7 @@ class DatabaseRecords:
 
     async def _import(self) -> None:
         try:
-            await import_folder(self._database, self._folder, self._node, self._world, self._log)
+            await import_folder(self._database, self._folder, self._node, self._world, self._log, self._closing.is_set)
         except _FAILURES as error:
             self._log.warning(
                 "records of the folder could not all be taken over; the next start goes on", extra={"error": str(error)[:300]}
@@ -228,8 +230,11 @@ class DatabaseRecords:
 
     async def _keep(self, nodes: Nodes) -> None:
         """Show that we live, look for the dead, finish a start that could not be finished."""
-        while True:
-            await asyncio.sleep(BEAT_S)
+        while not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._closing.wait()
+                    return
             if not self._is_complete:
                 with contextlib.suppress(ConfigError):
                     await self._complete(nodes)

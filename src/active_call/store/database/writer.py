@@ -34,8 +34,8 @@ from active_call.store.troubles import Troubles
 MAX_QUEUED: Final = 20_000
 """Calls' changes that wait for a database that does not take them: some 100 MB of records at worst."""
 MAX_BATCH: Final = 500
-PACE_S: Final = 0.05
-"""Between two batches: a lone call is written at once, a hundred calls a second cost twenty transactions."""
+PACE_S: Final = 0.02
+"""Between two batches: a lone call is written at once, a hundred calls a second cost fifty transactions."""
 RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 STUCK_AFTER_S: Final = 10.0
 """A batch that takes so long is told; it goes on."""
