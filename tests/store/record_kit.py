@@ -77,6 +77,7 @@ async def die(store: DatabaseRecords) -> None:
         task.cancel()
     await asyncio.gather(*store._tasks, return_exceptions=True)
     await store._database.close()
+    store._writer.journal.close()
     if store._slot is not None:
         store._slot.release()
 

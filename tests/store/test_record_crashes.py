@@ -49,6 +49,27 @@ def test_calls_of_a_server_that_died_are_closed_as_crashed_by_the_next_start(url
     run(story)
 
 
+def test_call_that_begins_in_the_moment_of_the_kill_is_closed_once_too(url: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        store = a_store(url, tmp_path, LocalRecords(tmp_path))
+        await store.start()
+        store.begin(alive("s.0"))
+        await store.flush()
+        for index in range(1, 600):  # nothing awaits between: no batch is written
+            store.begin(alive(f"s.{index}", START + timedelta(seconds=index), caller="x" * 1500 + "\ud800" if index == 7 else "a"))
+        await die(store)
+        async with opened(url, tmp_path, LocalRecords(tmp_path)) as store:
+            found = await statuses(store)
+            assert len(found) == 600
+            assert {status for _, status in found} == {"crashed"}
+            assert len({name for name, _ in found}) == len(found)
+            assert ("s.7", "crashed") in found
+        async with opened(url, tmp_path) as store:
+            assert len(await statuses(store)) == len(found)
+
+    run(story)
+
+
 def test_server_beside_a_living_one_closes_none_of_its_calls(url: str, tmp_path: Path) -> None:
     async def story() -> None:
         async with opened(url, tmp_path) as first:

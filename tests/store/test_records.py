@@ -1,4 +1,4 @@
-"""The sinks beside the database: JSON files and HTTP, at least once, through restarts; the files are read with the standard library."""
+"""The sinks beside the database: JSON files and HTTP, at least once, through restarts; files are read with the standard library."""
 
 from __future__ import annotations
 

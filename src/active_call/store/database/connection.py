@@ -121,7 +121,9 @@ class Database:
 
 def _create_engine(url: URL) -> AsyncEngine:
     if url.drivername.startswith("sqlite"):
-        engine = create_async_engine(url, pool_size=4, max_overflow=4, pool_use_lifo=True, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        limits = {"timeout": BUSY_TIMEOUT_MS / 1000}
+        # `transaction` ends each piece of work itself; a further rollback would be one more trip to the connection's thread
+        engine = create_async_engine(url, pool_size=4, max_overflow=4, pool_use_lifo=True, pool_reset_on_return=None, connect_args=limits)
         event.listen(engine.sync_engine, "connect", _set_up_sqlite)
         return engine
     limits = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from active_call.base.world import World
 from active_call.store.call_record import CallRecord, OpenCall, crashed_record
 from active_call.store.database.connection import Database
 from active_call.store.database.importing import import_folder
+from active_call.store.database.journal import Journal, open_journal, remove_journal
 from active_call.store.database.nodes import BEAT_S, Nodes
 from active_call.store.database.outbox import Outbox
 from active_call.store.database.queries import RecordQueries
@@ -72,6 +73,8 @@ class DatabaseRecords:
             logger=self._log,
         )
         self._slot: Slot | None = None
+        self._left: Sequence[OpenCall] = ()
+        """Calls that had just begun when their server died."""
         self._nodes: Nodes | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self._import_task: asyncio.Task[None] | None = None
@@ -133,6 +136,7 @@ class DatabaseRecords:
         """Open the database and take over what dead servers have left; waits at most `START_S`. Raises ConfigError."""
         try:
             self._slot = await asyncio.to_thread(take_slot, self._folder, self._world.randomness.uuid())
+            self._writer.journal, self._left = await asyncio.to_thread(self._open_journals, self._slot)
             self._spool.path = self._slot.path.with_name(f"{self._slot.path.name}.{self._node}{SUFFIX}")
         except OSError as error:
             self._troubles.note("records folder", f"{self._folder} cannot be written: {error.strerror or error}")
@@ -183,7 +187,10 @@ class DatabaseRecords:
                 await self._database.close()
         if self._sink is not None:
             await self._sink.close()
+        self._writer.journal.close()
         if self._slot is not None:
+            if not self._writer.n_waiting and not self._left:
+                await asyncio.to_thread(remove_journal, self._slot.name)
             self._slot.release()
 
     async def _complete(self, nodes: Nodes) -> None:
@@ -192,6 +199,7 @@ class DatabaseRecords:
             await self._database.open()
             await nodes.beat()
             await self._take_over_spools()
+            await self._take_over_journals()
             await nodes.bury()
             await self._outbox.revive()
         except _FAILURES as error:
@@ -215,10 +223,28 @@ class DatabaseRecords:
                 continue
             alive, records = await asyncio.to_thread(read_spool, path, self._log)
             now = self._world.clock.utc_now()
-            records += [crashed_record(call, record_id="", end_time=now) for call in alive]
             await self._writer.write_now(records)
+            await self._writer.write_missing([crashed_record(call, record_id="", end_time=now) for call in alive])
             await asyncio.to_thread(path.unlink, missing_ok=True)
             self._log.warning("records of a server that died were taken over from its spool", extra={"n_records": len(records)})
+
+    def _open_journals(self, slot: Slot) -> tuple[Journal, Sequence[OpenCall]]:
+        """Our own journal, and what all that are ours now have left. Blocks."""
+        journal, left = open_journal(slot.name, self._log)
+        for name in slot.freed[1:]:
+            other, more = open_journal(name, self._log)
+            other.close()
+            remove_journal(name)
+            left = [*left, *more]
+        return journal, left
+
+    async def _take_over_journals(self) -> None:
+        """Calls that no database and no spool knows: their server died within milliseconds of their beginning."""
+        now = self._world.clock.utc_now()
+        n_calls = await self._writer.write_missing([crashed_record(call, record_id="", end_time=now) for call in self._left])
+        self._left = ()
+        if n_calls:
+            self._log.warning("calls that had just begun when their server died were closed", extra={"n_calls": n_calls})
 
     async def _import(self) -> None:
         try:
