@@ -20,7 +20,7 @@ from active_call.base.repair import encode_json
 from active_call.store.call_record import OpenCall
 
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (our own file in it, opened with care)
-N_CELLS: Final = 1024
+N_CELLS: Final = 512
 CELL_BYTES: Final = 2048
 MAX_TEXT: Final = 200
 """Characters of each field in a cell; the database has all of them a moment later."""
