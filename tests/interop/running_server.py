@@ -71,8 +71,8 @@ class Server:
         return dict(self.get("/health"))
 
     def records(self) -> list[dict[str, Any]]:
-        """Whole records, oldest first."""
-        files = sorted((self.folder / "cdr").rglob("*.json"), key=lambda path: path.stat().st_mtime)
+        """Whole records of calls, oldest first; without those of INVITEs that were refused before they became one (`r.…`)."""
+        files = sorted((self.folder / "cdr").rglob("[!r]*.json"), key=lambda path: path.stat().st_mtime)
         return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
     def wait_records(self, n_records: int, timeout_s: float = 30.0) -> list[dict[str, Any]]:

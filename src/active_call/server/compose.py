@@ -67,8 +67,8 @@ log = logging.getLogger("active_call.server")
 
 CERTIFICATE_CHECK_S = 60.0
 ADMISSION_CHECK_S = 0.25
-CLOSE_S = 15.0
-"""What one part may take to close; records take up to 10 s."""
+CLOSE_S = 20.0
+"""What one part may take to close; records take up to 16 s when the database and the sink hang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +158,20 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
 
 async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
     """Close one part, in time; what it raises is told, and keeps no other from closing."""
-    closing = asyncio.ensure_future(close())
-    await asyncio.wait([closing], timeout=CLOSE_S)
+    closing, loop = asyncio.ensure_future(close()), asyncio.get_running_loop()
+    deadline, cancelled = loop.time() + CLOSE_S, None
+    while not closing.done() and (left_s := deadline - loop.time()) > 0:
+        try:
+            await asyncio.wait([closing], timeout=left_s)
+        except asyncio.CancelledError as stop:  # a stop signal while a start that failed is undone: first things first
+            cancelled = stop
     if not closing.done():
         closing.cancel()
         log.error("part does not close; it is left behind", extra={"part": name, "waited_s": CLOSE_S})
     elif not closing.cancelled() and (error := closing.exception()) is not None:
         log.error("part could not be closed", extra={"part": name}, exc_info=error)
+    if cancelled is not None:
+        raise cancelled
 
 
 def _media_pool(config: Config, world: World) -> MediaPool:

@@ -26,6 +26,8 @@ class HttpRecords:
 
     def __init__(self, url: str, headers: Mapping[str, str], client: httpx.AsyncClient, *, fallback: LocalRecords) -> None:
         self._url = url
+        self._where = url.partition("?")[0].rpartition("@")[2]
+        """For messages: without what may be a secret."""
         self._headers = {"Content-Type": "application/json", **headers}
         self._client = client
         self._fallback = fallback
@@ -48,12 +50,12 @@ class HttpRecords:
             async with asyncio.timeout(DEADLINE_S):
                 response = await self._client.post(self._url, content=body, headers=headers)
         except (httpx.HTTPError, TimeoutError, OSError) as error:
-            raise SinkBusy(f"{self._url}: {type(error).__name__}: {error}") from error
+            raise SinkBusy(f"{self._where}: {type(error).__name__}: {error}") from error
         except (httpx.InvalidURL, ValueError) as error:
-            raise RecordRefused(f"{self._url}: {type(error).__name__}: {error}") from error
+            raise RecordRefused(f"{self._where}: {type(error).__name__}: {error}") from error
         if response.is_success:
             return
-        reason = f"{self._url}: status {response.status_code}"
+        reason = f"{self._where}: status {response.status_code}"
         raise SinkBusy(reason) if response.status_code in RETRYABLE_STATUS else RecordRefused(reason)
 
 

@@ -121,7 +121,7 @@ class DatabaseRecords:
             self._troubles.note(PART, f"the records database has not answered for {stuck_s:.0f} s")
         closed_by_us = self._nodes.n_closed if self._nodes is not None else 0
         return {
-            "database": self._database.name,
+            "database": "sqlite" if self._database.is_sqlite else "postgresql",
             "open": self._database.is_open,
             "waiting": self._writer.n_waiting,
             "outbox": self._outbox.n_waiting,
