@@ -8,6 +8,8 @@ missing=""
 for pair in $programs; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
+set -- /usr/lib/postgresql/*/bin/initdb
+[ -x "$1" ] || command -v initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -f /usr/lib/baresip/modules/avcodec.so ] || missing="$missing baresip-ffmpeg"
 set -- /usr/lib/*/kamailio/modules/tls.so
 [ -f "$1" ] || missing="$missing kamailio-tls-modules"

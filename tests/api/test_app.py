@@ -26,7 +26,9 @@ from active_call.call.routing import Playbooks
 from active_call.call.session import CallServices
 from active_call.contract.options import CallOption
 from active_call.server.playbook_files import PlaybookError
-from active_call.store.local_records import LocalRecords
+from active_call.store.database.connection import parse_database_url
+from active_call.store.database.records import DatabaseRecords
+from active_call.store.troubles import Troubles
 from active_call.testing.fake_call import FakeLeg
 
 PLAYBOOK = "---\nllm: {provider: script, greeting: Hello.}\n---\n# Scene: main\n## bye\nBye. <hangup/>\n"
@@ -65,7 +67,8 @@ async def an_api(
             raise PlaybookError(name, 0, f"there is no playbook {name!r}")
         return folder / name
 
-    records = LocalRecords(folder / "cdr")
+    records = DatabaseRecords(parse_database_url(f"sqlite:///{folder}/records.db"), folder / "cdr", World(), Troubles())
+    await records.start()
     placing, room = Placing(), [True]
     async with httpx.AsyncClient() as outside:
         playbooks = Playbooks(find, {})

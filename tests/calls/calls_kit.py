@@ -20,7 +20,7 @@ from active_call.call.session import Session
 from active_call.contract import events
 from active_call.contract.options import CallOption
 from active_call.providers.base import Recognised, ReplyRequest
-from active_call.store.records import CallRecord
+from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fake_call import FakeLeg, join_fakes
 from active_call.testing.virtual_time import CountingRandomness, VirtualClock
 
@@ -129,13 +129,18 @@ class Records:
     """Keeps records in memory."""
 
     def __init__(self) -> None:
+        self.begun: list[OpenCall] = []
+        self.updated: list[OpenCall] = []
         self.written: list[CallRecord] = []
 
-    async def write(self, record: CallRecord) -> None:
-        self.written.append(record)
+    def begin(self, call: OpenCall) -> None:
+        self.begun.append(call)
 
-    async def close(self) -> None:
-        pass
+    def update(self, call: OpenCall) -> None:
+        self.updated.append(call)
+
+    def write(self, record: CallRecord) -> None:
+        self.written.append(record)
 
 
 @dataclass

@@ -57,8 +57,8 @@ class Server:
         return dict(self.get("/health"))
 
     def records(self) -> list[dict[str, Any]]:
-        """Whole records, oldest first."""
-        files = sorted((self.folder / "cdr").rglob("*.json"), key=lambda path: path.stat().st_mtime)
+        """Whole records of calls, oldest first; without those of INVITEs that were refused before they became one (`r.…`)."""
+        files = sorted((self.folder / "cdr").rglob("[!r]*.json"), key=lambda path: path.stat().st_mtime)
         return [json.loads(path.read_text(encoding="utf-8")) for path in files]
 
     def wait_records(self, n_records: int, timeout_s: float = 30.0) -> list[dict[str, Any]]:
@@ -102,16 +102,22 @@ def running_server(
     environment: dict[str, str] | None = None,
     tls: str = "tls_verify = false",
     addr: str = "127.0.0.1",
+    callrecord: str = "",
+    root: str = "cdr",
+    graceful_s: int = 1,
+    status: str = "ok",
 ) -> Iterator[Server]:
     """Start `active-call serve` in `folder` with a playbook (or several by name, `main.md` being the default one).
 
-    `tls` says how outbound TLS verifies.
+    `tls` says how outbound TLS verifies, `callrecord` stands below `[callrecord]`, whose folder is `root`. It has
+    started when `/health` says `status`.
     """
     books = playbook if isinstance(playbook, dict) else {"main.md": playbook}
     (folder / "playbooks").mkdir(parents=True, exist_ok=True)
     for name, text in books.items():
         (folder / "playbooks" / name).write_text(text, encoding="utf-8")
-    write_development_certificate(folder / "cert.pem", folder / "key.pem", ["127.0.0.1", "localhost"])
+    if not (folder / "cert.pem").exists():
+        write_development_certificate(folder / "cert.pem", folder / "key.pem", ["127.0.0.1", "localhost"])
     udp_port, tls_port, http_port = free_port(), free_port(), free_port()
     config = f"""
 addr = "{addr}"
@@ -123,7 +129,7 @@ tls_key_file = "key.pem"
 http_addr = "127.0.0.1:{http_port}"
 rtp_start_port = {RTP_OF_SERVERS[0]}
 
-graceful_shutdown_timeout = 1
+graceful_shutdown_timeout = {graceful_s}
 {extra if "rtp_end_port" in extra else f"rtp_end_port = {RTP_OF_SERVERS[1]}" + chr(10) + extra}
 
 {handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}
@@ -134,8 +140,8 @@ path = "recordings"
 
 [callrecord]
 type = "local"
-root = "cdr"
-"""
+root = "{root}"
+{callrecord}"""
     (folder / "active-call.toml").write_text(config, encoding="utf-8")
     log_file = folder / "server.log"
     with log_file.open("wb") as log:
@@ -149,7 +155,7 @@ root = "cdr"
         )
     server = Server(folder, udp_port, tls_port, http_port, process, log_file)
     try:
-        server.wait(lambda: _answers(server), 30, "the server to be ready")
+        server.wait(lambda: _answers(server, status), 30, "the server to be ready")
         yield server
         code = server.stop()
         assert code == 0 or server.was_killed, f"the server ended with {code}:\n{server.log[-4000:]}"
@@ -157,8 +163,8 @@ root = "cdr"
         server.stop()
 
 
-def _answers(server: Server) -> bool:
+def _answers(server: Server, status: str) -> bool:
     try:
-        return server.health()["status"] == "ok"
+        return bool(server.health()["status"] == status)
     except OSError:
         return False

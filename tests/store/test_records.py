@@ -1,13 +1,13 @@
-"""Call records on disk and over HTTP, judged by reading the files with the standard library."""
+"""The sinks beside the database: JSON files and HTTP, at least once, through restarts; files are read with the standard library."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
-import logging
-import stat
+import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,57 +15,57 @@ from typing import Any
 import httpx
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from record_kit import START, alive, die, opened, record, run, statuses, until
+
 from active_call.base.errors import ConfigError
+from active_call.base.world import World
+from active_call.store.create_records import create_records
+from active_call.store.database import outbox
 from active_call.store.http_records import HttpRecords
-from active_call.store.local_records import LocalRecords
-from active_call.store.records import CallRecord, TranscriptLine, create_sink
-
-START = datetime(2026, 3, 4, 23, 59, 30, tzinfo=UTC)
-
-
-def record(session_id: str = "s.1", start: datetime = START, **changes: Any) -> CallRecord:
-    values: dict[str, Any] = {
-        "session_id": session_id,
-        "call_id": "abc@198.51.100.1",
-        "direction": "inbound",
-        "caller": "sip:+15551230001@example.com",
-        "callee": "sip:+15551230002@example.com",
-        "start_time": start,
-        "answer_time": start + timedelta(seconds=1),
-        "end_time": start + timedelta(seconds=61),
-        "duration_s": 60.0,
-        "status": "answered",
-        "hangup_reason": "bye",
-        "hangup_by": "caller",
-        "variables": {"X-Twilio-CallSid": "CA1", "odd": {1, 2}},
-        "turns": (TranscriptLine(speaker="agent", text="Hello", at=start, interrupted=True, latency_ms=812.5, model_ms=300.0),),
-        "events": ({"event": "answer", "timestamp": 1},),
-    }
-    return CallRecord(**{**values, **changes})
+from active_call.store.local_records import LocalRecords, replace_file
+from active_call.store.sinks import RecordRefused, SinkBusy
+from active_call.store.troubles import Troubles
 
 
-def with_local(root: Path, work: Callable[[LocalRecords], Any]) -> Any:
-    async def body() -> Any:
-        store = LocalRecords(root)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
+class Sink:
+    """Takes records after it has failed as often as it was told to."""
 
-    return asyncio.run(body())
+    gives_up = True
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.taken: list[str] = []
+        self.is_closed = False
+
+    async def deliver(self, record_id: str, started_at: datetime, body: bytes) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        assert json.loads(body)["recordId"] == record_id
+        self.taken.append(record_id)
+
+    async def close(self) -> None:
+        self.is_closed = True
 
 
-def write_all(root: Path, *records: CallRecord) -> None:
-    async def work(store: LocalRecords) -> None:
-        for entry in records:
-            await store.write(entry)
+def sqlite(folder: Path) -> str:
+    return f"sqlite:///{folder / 'records.db'}"
 
-    with_local(root, work)
+
+def deliver_to_files(root: Path, *entries: Any) -> None:
+    async def body() -> None:
+        files = LocalRecords(root)
+        for entry in entries:
+            await files.deliver(entry.id, entry.start_time, entry.to_json())
+        await files.close()
+
+    asyncio.run(body())
 
 
 def test_record_is_one_json_file_in_the_folder_of_its_utc_day(tmp_path: Path) -> None:
     east = START.astimezone(tz=datetime.fromisoformat("2026-01-01T00:00+09:00").tzinfo)
-    write_all(tmp_path, record(start=east))
+    deliver_to_files(tmp_path, record(start=east))
     path = tmp_path / "20260304" / "s.1.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["sessionId"] == "s.1"
@@ -75,94 +75,180 @@ def test_record_is_one_json_file_in_the_folder_of_its_utc_day(tmp_path: Path) ->
     (line,) = found["turns"]
     assert line == {"speaker": "agent", "text": "Hello", "at": line["at"], "interrupted": True, "latencyMs": 812.5, "modelMs": 300.0}
     assert found["variables"] == {"X-Twilio-CallSid": "CA1", "odd": [1, 2]}
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert {entry.name for entry in path.parent.iterdir()} == {"s.1.json", "index.jsonl"}
-
-
-def test_list_is_newest_first_in_pages_across_days_and_restarts(tmp_path: Path) -> None:
-    entries = [record(f"s.{index}", START + timedelta(hours=7 * index)) for index in range(10)]
-    write_all(tmp_path, *entries[5:], *entries[:5])
-    store = LocalRecords(tmp_path)
-    wanted = [f"s.{index}" for index in reversed(range(10))]
-    assert [entry["id"] for entry in store.list(100)] == wanted
-    assert [entry["id"] for entry in store.list(3, 4)] == wanted[4:7]
-    assert store.list(5, 50) == []
-    assert store.list(0) == []
-    first = store.list(1)[0]
-    assert {"id", "date", "duration", "status"} <= first.keys()
-    assert json.loads(json.dumps(first)) == first
-    asyncio.run(store.close())
-
-
-def test_list_shows_what_was_written_after_it_was_first_asked(tmp_path: Path) -> None:
-    async def work(store: LocalRecords) -> list[list[str]]:
-        seen = []
-        for entry in (record("a"), record("b", START + timedelta(seconds=5)), record("a", status="failed")):
-            await store.write(entry)
-            seen.append([f"{found['id']} {found['status']}" for found in store.list(10)])
-        return seen
-
-    seen = with_local(tmp_path, work)
-    assert seen == [["a answered"], ["b answered", "a answered"], ["b answered", "a failed"]]
-    assert [entry["status"] for entry in LocalRecords(tmp_path).list(10)] == ["answered", "failed"]
-
-
-def test_damaged_or_missing_index_loses_no_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_all(tmp_path, record("a"), record("b"), record("c"))
-    index = tmp_path / "20260304" / "index.jsonl"
-    index.write_bytes(index.read_bytes().splitlines()[0] + b'\n{"id": "b", "da')
-    (tmp_path / "20260304" / "d.json").write_text("not json", encoding="utf-8")
-    (tmp_path / "20260304" / "c.json").unlink()
-    assert {entry["id"] for entry in LocalRecords(tmp_path).list(10)} == {"a", "b"}
-    index.unlink()
-    assert {entry["id"] for entry in LocalRecords(tmp_path).list(10)} == {"a", "b"}
-    assert "call record cannot be read" in caplog.text
-
-
-def test_get_returns_the_whole_record_or_none(tmp_path: Path) -> None:
-    write_all(tmp_path, record("s.1"), record("s.2", START + timedelta(days=3)))
-    store = LocalRecords(tmp_path)
-    found = store.get("s.1")
-    assert found is not None
-    assert found["turns"][0]["text"] == "Hello"
-    assert store.get("s.3") is None
-    (tmp_path / "20260304" / "s.1.json").write_text("{", encoding="utf-8")
-    assert store.get("s.1") is None
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in path.parent.iterdir()] == ["s.1.json"]
 
 
 @pytest.mark.parametrize("session_id", ["../../etc/passwd", "a/b", "", ".", "..", "ü\n\0", "x" * 5000, ".hidden"])
-def test_session_id_never_leaves_the_folder_and_is_found_again(tmp_path: Path, session_id: str) -> None:
+def test_record_id_never_leaves_the_folder(tmp_path: Path, session_id: str) -> None:
     root = tmp_path / "cdr"
-    write_all(root, record(session_id), record("other"))
+    deliver_to_files(root, record(session_id), record("other"))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert all(path.parent == root / "20260304" for path in files)
-    assert len(files) == 3
-    store = LocalRecords(root)
-    found = store.get(session_id)
-    assert found is not None
-    assert found["sessionId"] == session_id
-    assert {entry["id"] for entry in store.list(10)} == {session_id, "other"}
+    assert len(files) == 2
 
 
-def test_ids_that_look_alike_on_disk_stay_two_records(tmp_path: Path) -> None:
-    write_all(tmp_path, record("a/b"), record("a?b"), record("a_b"))
-    assert {entry["id"] for entry in LocalRecords(tmp_path).list(10)} == {"a/b", "a?b", "a_b"}
+def test_disk_that_refuses_a_file_leaves_no_part_and_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "FIRST_PAUSE_S", 0.05)
+    blocked = tmp_path / "20260304" / "s.1.json"
+    blocked.mkdir(parents=True)
+
+    async def story() -> None:
+        troubles = Troubles()
+        async with opened(sqlite(tmp_path), tmp_path, LocalRecords(tmp_path), troubles) as store:
+            store.write(record())
+            await until(lambda: bool(troubles.current()))
+            assert "s.1.json" in troubles.current()[0]["reason"]
+            assert [path.name for path in blocked.parent.iterdir()] == ["s.1.json"]
+            blocked.rmdir()
+            await until(blocked.is_file)
+            await until(lambda: not troubles.current())
+            await until(lambda: store.health()["outbox"] == 0)
+
+    run(story)
 
 
-def test_disk_that_refuses_is_logged_with_the_record_and_leaves_no_part(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "20260304" / "s.1.json").mkdir(parents=True)
-    write_all(tmp_path, record())
-    (entry,) = [entry for entry in caplog.records if entry.levelno == logging.ERROR]
-    assert entry.message == "call record could not be written"
-    assert json.loads(vars(entry)["record"])["sessionId"] == "s.1"
-    assert [path.name for path in (tmp_path / "20260304").iterdir()] == ["s.1.json"]
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE, errno.EDQUOT, errno.EROFS])
+def test_file_that_cannot_be_written_now_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    monkeypatch.setattr(outbox, "FIRST_PAUSE_S", 0.05)
+    failures = [OSError(code, "no"), OSError(code, "no")]
+
+    def fails_twice(path: Path, data: bytes) -> None:
+        if failures:
+            raise failures.pop()
+        replace_file(path, data)
+
+    monkeypatch.setattr("active_call.store.local_records.replace_file", fails_twice)
+
+    async def story() -> None:
+        async with opened(sqlite(tmp_path), tmp_path, LocalRecords(tmp_path)) as store:
+            store.begin(alive())
+            store.write(record())
+            await until((tmp_path / "20260304" / "s.1.json").is_file)
+
+    run(story)
+
+
+# -- the outbox
+
+
+def test_sink_that_is_busy_gets_the_record_in_the_end_and_once(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "FIRST_PAUSE_S", 0.02)
+
+    async def story() -> None:
+        sink, troubles = Sink(SinkBusy("full"), SinkBusy("full"), SinkBusy("full")), Troubles()
+        async with opened(url, tmp_path, sink, troubles) as store:
+            store.write(record("a"))
+            store.write(record("b"))
+            await until(lambda: len(sink.taken) == 2)
+            await until(lambda: not troubles.current())
+            await asyncio.sleep(0.3)
+            assert sorted(sink.taken) == ["a", "b"]
+        assert sink.is_closed
+
+    run(story)
+
+
+def test_what_a_sink_has_not_taken_is_brought_by_the_next_start(url: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        busy = Sink(*[SinkBusy("down")] * 1000)
+        async with opened(url, tmp_path, busy) as store:
+            store.write(record("a"))
+            await until(lambda: len(busy.failures) < 1000)
+        dying = Sink(*[SinkBusy("down")] * 1000)
+        from record_kit import a_store
+
+        store = a_store(url, tmp_path, dying)
+        await store.start()
+        store.write(record("b"))
+        await store.flush()
+        await die(store)
+        sink = Sink()
+        async with opened(url, tmp_path, sink) as store:
+            await until(lambda: sorted(sink.taken) == ["a", "b"])
+            await store.flush()
+        nothing_left = Sink()
+        async with opened(url, tmp_path, nothing_left) as store:
+            await store.flush()
+            assert nothing_left.taken == []
+
+    run(story)
+
+
+def test_record_that_is_refused_for_good_is_a_dead_letter_until_the_next_start(url: str, tmp_path: Path) -> None:
+    async def story() -> None:
+        sink = Sink(RecordRefused("status 401"))
+        async with opened(url, tmp_path, sink) as store:
+            store.write(record("a"))
+            store.write(record("b"))
+            await until(lambda: sink.taken == ["b"])
+            await store.flush()
+            assert store.health()["dead_letters"] == 1
+            assert len(await statuses(store)) == 2
+        mended = Sink()
+        async with opened(url, tmp_path, mended) as store:
+            await until(lambda: mended.taken == ["a"])
+
+    run(story)
+
+
+def test_clock_that_was_set_back_delays_no_delivery_for_long(tmp_path: Path) -> None:
+    import sqlite3
+
+    async def story() -> None:
+        busy = Sink(SinkBusy("down"))
+        async with opened(sqlite(tmp_path), tmp_path, busy) as store:
+            store.write(record("a"))
+            await until(lambda: not busy.failures)
+            await store.flush()
+            with sqlite3.connect(tmp_path / "records.db", timeout=5) as raw:
+                raw.execute("UPDATE outbox SET due_at = '2100-01-01 00:00:00.000000'")
+            raw.close()
+            store._outbox.wake()
+            await until(lambda: busy.taken == ["a"])
+
+    run(story)
+
+
+def test_sink_gets_records_past_a_database_that_fails(tmp_path: Path) -> None:
+    async def story() -> None:
+        sink, troubles = Sink(), Troubles()
+        (tmp_path / "records.db").write_bytes(b"this is no database, whatever its name says" * 100)
+        async with opened(sqlite(tmp_path), tmp_path, sink, troubles) as store:
+            store.begin(alive("a"))
+            store.write(record("a"))
+            await until(lambda: sink.taken == ["a"])
+            assert "records" in {trouble["part"] for trouble in troubles.current()}
+        assert list(tmp_path.glob("*.spool"))
+
+    run(story)
+
+
+def test_full_disk_of_the_database_costs_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        troubles = Troubles()
+        async with opened(sqlite(tmp_path), tmp_path, troubles=troubles) as store:
+            store.begin(alive("a"))
+            await store.flush()
+            async with store._database.transaction() as connection:
+                await connection.exec_driver_sql("PRAGMA max_page_count=1")  # SQLite's own word for a disk without room
+            store.write(record("a", variables={"long": "x" * 200_000}))
+            await until(lambda: bool(troubles.current()))
+            assert "full" in troubles.current()[0]["reason"]
+            await asyncio.sleep(0.3)
+            async with store._database.transaction() as connection:
+                await connection.exec_driver_sql("PRAGMA max_page_count=1000000")
+            await until(lambda: not troubles.current())
+            assert await statuses(store) == [("a", "answered")]
+
+    run(story)
 
 
 # -- HTTP
 
 
-def deliver(root: Path, answers: list[int | Exception]) -> tuple[list[httpx.Request], list[dict[str, Any]]]:
-    """Write one record to a service that gives these answers in turn; the requests it saw, and what was kept locally."""
+def post(root: Path, answers: list[int | Exception]) -> tuple[list[httpx.Request], Exception | None]:
+    """Deliver one record once to a service that gives this answer; what it saw, and what came of it."""
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -172,43 +258,47 @@ def deliver(root: Path, answers: list[int | Exception]) -> tuple[list[httpx.Requ
             raise given
         return httpx.Response(given)
 
-    async def body() -> list[dict[str, Any]]:
+    async def body() -> Exception | None:
         async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-            sink = HttpRecords("https://example.com/cdr", {"X-Key": "k"}, client, fallback=LocalRecords(root), pauses_s=(0.0,))
-            await sink.write(record())
-            kept = sink.list(10)
-            await sink.close()
-            return kept
+            sink = HttpRecords("https://example.com/cdr", {"X-Key": "k"}, client, fallback=LocalRecords(root))
+            try:
+                await sink.deliver("s.1", START, record().to_json())
+            except (SinkBusy, RecordRefused) as error:
+                return error
+            finally:
+                await sink.close()
+        return None
 
     return requests, asyncio.run(body())
 
 
 def test_http_record_is_posted_once_when_it_is_accepted(tmp_path: Path) -> None:
-    (request,), kept = deliver(tmp_path, [204])
+    (request,), failure = post(tmp_path, [204])
+    assert failure is None
     assert (request.method, str(request.url)) == ("POST", "https://example.com/cdr")
     assert request.headers["X-Key"] == "k"
     assert request.headers["Content-Type"] == "application/json"
+    assert request.headers["Idempotency-Key"] == "s.1"
     assert json.loads(request.content)["sessionId"] == "s.1"
-    assert kept == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_http_record_is_tried_again_and_then_delivered(tmp_path: Path) -> None:
-    requests, kept = deliver(tmp_path, [503, httpx.ConnectError("refused"), 200])
-    assert len(requests) == 3
-    assert kept == []
+@pytest.mark.parametrize("answer", [500, 502, 503, 429, httpx.ReadTimeout("late"), httpx.ConnectError("refused")])
+def test_http_service_that_fails_is_busy(tmp_path: Path, answer: int | Exception) -> None:
+    _, failure = post(tmp_path, [answer])
+    assert isinstance(failure, SinkBusy)
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("answers", "n_requests"), [([500, 502, 503], 3), ([400], 1), ([httpx.ReadTimeout("late")] * 3, 3)])
-def test_http_record_that_is_not_accepted_is_kept_locally(tmp_path: Path, answers: list[int | Exception], n_requests: int) -> None:
-    requests, kept = deliver(tmp_path, answers)
-    assert len(requests) == n_requests
-    assert [entry["id"] for entry in kept] == ["s.1"]
+def test_http_record_that_is_refused_is_kept_as_a_file(tmp_path: Path) -> None:
+    _, failure = post(tmp_path, [400])
+    assert isinstance(failure, RecordRefused)
+    assert (tmp_path / "20260304" / "s.1.json").is_file()
 
 
-def test_http_record_is_kept_locally_when_the_server_stops_meanwhile(tmp_path: Path) -> None:
-    async def body() -> None:
-        asked = asyncio.Event()
+def test_http_service_that_hangs_delays_no_stop_and_gets_the_record_later(tmp_path: Path) -> None:
+    async def story() -> None:
+        asked, seen = asyncio.Event(), []
 
         async def hang(request: httpx.Request) -> httpx.Response:
             asked.set()
@@ -217,28 +307,43 @@ def test_http_record_is_kept_locally_when_the_server_stops_meanwhile(tmp_path: P
 
         async with httpx.AsyncClient(transport=httpx.MockTransport(hang)) as client:
             sink = HttpRecords("https://example.com/cdr", {}, client, fallback=LocalRecords(tmp_path))
-            task = asyncio.create_task(sink.write(record()))
-            await asked.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await sink.close()
-        assert (tmp_path / "20260304" / "s.1.json").is_file()
+            async with opened(sqlite(tmp_path), tmp_path, sink) as store:
+                store.write(record())
+                await asked.wait()
+                assert await statuses(store) == [("s.1", "answered")]
 
-    asyncio.run(body())
+        def take(request: httpx.Request) -> httpx.Response:
+            seen.append(json.loads(request.content)["sessionId"])
+            return httpx.Response(200)
+
+        async with httpx.AsyncClient(transport=httpx.MockTransport(take)) as client:
+            sink = HttpRecords("https://example.com/cdr", {}, client, fallback=LocalRecords(tmp_path))
+            async with opened(sqlite(tmp_path), tmp_path, sink):
+                await until(lambda: seen == ["s.1"])
+
+    run(story)
 
 
-def test_create_sink_by_type(tmp_path: Path) -> None:
+def test_store_by_type(tmp_path: Path) -> None:
     async def body() -> None:
+        world, troubles = World(), Troubles()
+        root = str(tmp_path)
         async with httpx.AsyncClient() as client:
-            local = create_sink(SimpleNamespace(type="local", root=str(tmp_path)), client)
-            http = create_sink(SimpleNamespace(type="http", root=str(tmp_path), url="https://e.example", headers={}), client)
-            assert isinstance(local, LocalRecords)
-            assert isinstance(http, HttpRecords)
-            for kind in ("s3", "database"):
-                with pytest.raises(ConfigError, match="not supported yet in this version; use local or http"):
-                    create_sink(SimpleNamespace(type=kind, root=""), client)
-            await local.close()
-            await http.close()
+
+            def create(**settings: Any) -> Any:
+                return create_records(SimpleNamespace(**settings), client, world, troubles)
+
+            makers: list[Callable[[], Any]] = [
+                lambda: create(type="local", root=root, database=""),
+                lambda: create(type="http", root=root, url="https://e.example", headers={}, database=""),
+                lambda: create(type="database", root=root, url=f"sqlite:///{root}/x.db"),
+                lambda: create(type="local", root=root, database=f"sqlite:///{root}/y.db"),
+            ]
+            for make in makers:
+                await make().close()
+            with pytest.raises(ConfigError, match="not supported yet in this version; use local, http or database"):
+                create(type="s3", root="")
+            with pytest.raises(ConfigError, match=r"callrecord\.database"):
+                create(type="local", root=root, database="mongodb://x")
 
     asyncio.run(body())

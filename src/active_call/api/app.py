@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 
 from active_call.api.access import access_check
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream
+from active_call.api.records import record_routes
 from active_call.base.errors import ActiveCallError, LimitReached, MediaError, PlaybookError, ProviderError
 from active_call.call.directory import Directory, NoRoom
 from active_call.call.options import merged
@@ -58,6 +59,7 @@ def create_app(services: ApiServices) -> FastAPI:
     app.include_router(_call_routes(services), dependencies=[Depends(access_check(services.token))])
     app.include_router(_speech_routes(services), dependencies=[Depends(access_check(services.token))])
     app.include_router(_library_routes(services), dependencies=[Depends(access_check(services.token))])
+    app.include_router(record_routes(services.records), dependencies=[Depends(access_check(services.token))])
 
     @app.exception_handler(ActiveCallError)
     async def explain(_: Request, error: ActiveCallError) -> JSONResponse:
@@ -194,21 +196,6 @@ def _library_routes(services: ApiServices) -> APIRouter:
         await asyncio.to_thread(_write_whole, path, content)
         return {"status": "written", "name": name}
 
-    @router.get("/records", summary="Finished calls, newest first")
-    async def list_records(limit: int = 50, offset: int = 0) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(services.records.list, max(1, min(limit, 1000)), max(0, offset))
-
-    @router.get("/records/{session_id}", summary="The whole record of a call")
-    async def read_record(session_id: str) -> dict[str, Any]:
-        return await _record(services, session_id)
-
-    @router.get("/records/{session_id}/recording", summary="The recording of a call")
-    async def read_recording(session_id: str) -> FileResponse:
-        path = (await _record(services, session_id)).get("recording")
-        if not path or not await asyncio.to_thread(Path(path).is_file):
-            raise HTTPException(404, f"no recording of {session_id!r}")
-        return FileResponse(path, media_type="audio/wav")
-
     return router
 
 
@@ -248,13 +235,6 @@ async def _json_object(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise wire.ContractError("", f"the body is a JSON object, found {type(body).__name__}")
     return body
-
-
-async def _record(services: ApiServices, session_id: str) -> dict[str, Any]:
-    record = await asyncio.to_thread(services.records.get, session_id)
-    if record is None:
-        raise HTTPException(404, f"no record of {session_id!r}")
-    return record
 
 
 def _playbook_path(folder: Path, name: str) -> Path:

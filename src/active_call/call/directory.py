@@ -8,14 +8,22 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from active_call.agent.playbook import Playbook
-from active_call.base.errors import ActiveCallError
+from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.call.leg import Leg
+from active_call.call.refused_calls import RefusedCalls
 from active_call.call.routing import Router
 from active_call.call.services import CallServices
 from active_call.call.session import Session
 from active_call.contract.options import CallOption
+from active_call.legs.refusals import RefusedCall
 
 log = logging.getLogger("active_call.directory")
+
+FAREWELL_S = 3.0
+"""What a BYE and its answer take."""
+CLOSING_S = 15.0
+"""What the parts of a call may take to close, each at its own limit."""
+TELL_EVERY_S = 5.0
 
 
 class NoRoom(ActiveCallError):
@@ -59,7 +67,10 @@ class Directory:
         """Told of each session before it runs."""
         self.on_refused: Callable[[str], object] = lambda _: None
         """Told of each inbound call that is refused, by `full` or `draining`."""
+        self.refused_calls = RefusedCalls(services.world, services.records)
+        """Records of calls that were refused before they became one."""
         self.is_draining = False
+        self._is_hurrying = asyncio.Event()
         self.n_calls_total = 0
 
     def reconfigure(self, services: CallServices, router: Router | None, max_calls: int | None) -> None:
@@ -97,6 +108,7 @@ class Directory:
             why = "draining" if self.is_draining else "full"
             log.warning("call refused", extra={"why": why, "call_id": leg.call_id})
             self.on_refused(why)
+            self.refused_calls.note(RefusedCall(why, 503, caller=leg.caller, callee=leg.callee, call_id=leg.call_id, trunk=leg.trunk))
             leg.attach(lambda _: None)
             leg.reject(503, "Draining" if self.is_draining else "No room for more calls")
             return
@@ -121,40 +133,103 @@ class Directory:
     ) -> Session:
         """Place a call; it rings in the background. Raises NoRoom, or ActiveCallError for an address that cannot be dialled."""
         if not self.is_accepting:
+            self._note_unplaced(option, "draining" if self.is_draining else "full")
             raise NoRoom("the server is draining" if self.is_draining else "no room for more calls")
         session_id = session_id or f"c.{self._services.world.randomness.uuid()}"
         if session_id in self._sessions:
             raise ActiveCallError(f"a call with the id {session_id!r} exists already")
-        leg = self._placing.new_leg(option)
+        try:
+            leg = self._placing.new_leg(option)
+        except LimitReached as busy:
+            self._note_unplaced(option, busy.rule, str(busy))
+            raise
         session = Session(
             session_id, leg, self._services, direction="outbound", option=option, playbook=playbook, variables=variables, house=self
         )
         self._start(session)
         return session
 
+    def hurry(self) -> None:
+        """A drain that waits for calls, now or later, waits no longer: they are ended at once, each with BYE and record."""
+        self._is_hurrying.set()
+
     async def drain(self, timeout_s: float) -> None:
-        """Take no more calls; wait for those that are alive, and end what is left after `timeout_s`."""
+        """Take no more calls; wait for those that are alive, and end what is left after `timeout_s`.
+
+        Cancelling hurries it and is passed on at the end: every call gets its BYE and its record all the same.
+        """
         self.is_draining = True
-        if self._tasks and timeout_s > 0:
-            await asyncio.wait(self._tasks.values(), timeout=timeout_s)
-        for session in list(self._sessions.values()):
-            session.hang_up(by="system", cause="shutdown", reason="server is shutting down")
+        draining = asyncio.get_running_loop().create_task(self._drain(timeout_s), name="drain")
+        cancelled: asyncio.CancelledError | None = None
+        while not draining.done():
+            try:
+                await asyncio.shield(draining)
+            except asyncio.CancelledError as error:
+                if draining.cancelled():
+                    raise
+                cancelled = error
+                self.hurry()
+        if cancelled is not None:
+            raise cancelled
+        draining.result()
+
+    async def _drain(self, timeout_s: float) -> None:
+        log.info("stopping, no new calls are taken", extra={"calls": len(self._tasks), "waits_s": timeout_s if self._tasks else 0})
         if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=3.0)
+            await self._wait_for_calls(timeout_s)
+        if self._tasks:
+            log.info("stopping: calls that are left are ended", extra={"n_calls": len(self._tasks)})
+        for session in list(self._sessions.values()):
+            try:
+                session.hang_up(by="system", cause="shutdown", reason="server is shutting down")
+            except Exception:  # one call that cannot be ended keeps no other from it
+                log.exception("call could not be ended", extra={"session_id": session.id})
+        await self._wait(FAREWELL_S)
         for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._wait(CLOSING_S)
+        for session in list(self._sessions.values()):
+            log.error("call does not end; its record is closed without it", extra={"session_id": session.id})
+            session.close_record()
+
+    async def _wait_for_calls(self, timeout_s: float) -> None:
+        """Until the last call is over, the time is over, or somebody is in a hurry; what is left is told now and then."""
+        clock = self._services.world.clock
+        hurrying = asyncio.get_running_loop().create_task(self._is_hurrying.wait())
+        deadline = clock.now() + timeout_s
+        tell_at = clock.now() + TELL_EVERY_S
+        try:
+            while self._tasks and not hurrying.done() and (now := clock.now()) < deadline:
+                if now >= tell_at:
+                    tell_at = now + TELL_EVERY_S
+                    log.info("stopping", extra={"n_calls": len(self._tasks), "left_s": round(deadline - now)})
+                wait_s = max(min(deadline, tell_at) - now, 0.001)
+                await asyncio.wait([hurrying, *self._tasks.values()], timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurrying.cancel()
+
+    async def _wait(self, timeout_s: float) -> None:
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()), timeout=timeout_s)
 
     def _start(self, session: Session) -> None:
         self._sessions[session.id] = session
         self.n_calls_total += 1
+        self._services.records.begin(session.journal.open_call())
         self.on_new_session(session)
         task = asyncio.get_running_loop().create_task(session.run(), name=f"call {session.id}")
         self._tasks[session.id] = task
         task.add_done_callback(lambda done: self._ended(session.id, done))
 
+    def _note_unplaced(self, option: CallOption, rule: str, detail: str = "") -> None:
+        """A call that a client wants cannot be placed now."""
+        refused = RefusedCall(rule, 503, caller=option.caller or "", callee=option.callee or "", detail=detail, direction="outbound")
+        self.refused_calls.note(refused)
+
     def _ended(self, session_id: str, task: asyncio.Task[None]) -> None:
-        self._sessions.pop(session_id, None)
+        session = self._sessions.pop(session_id, None)
         self._tasks.pop(session_id, None)
+        if session is not None:
+            session.close_record()  # a call that was cancelled before its first step has not closed it
         if not task.cancelled() and task.exception() is not None:
             log.error("call's own wall was broken", exc_info=task.exception(), extra={"session_id": session_id})

@@ -50,7 +50,7 @@ class FarLeg:
         self._has_early_media = False
         self._answered_at: datetime | None = None
         self._ringing_at: datetime | None = None
-        self._started_at: datetime = session.services.world.clock.utc_now()
+        self._started_at: datetime = session.utc_now()
         self._ended: leg_events.LegEnded | None = None
         self._is_told = False
         self._is_released = False
@@ -166,7 +166,7 @@ class FarLeg:
         self._session.emit(msgspec.structs.replace(event, refer=True))
 
     def _handle(self, event: leg_events.LegEvent) -> None:
-        now = self._session.services.world.clock.utc_now()
+        now = self._session.utc_now()
         match event:
             case leg_events.LegRinging(early_media=early_media, code=code):
                 self._ringing_at = self._ringing_at or now
@@ -259,7 +259,7 @@ class FarLeg:
                 reason=ended.cause,
                 initiator=ended.by,
                 start_time=self._started_at.isoformat(),
-                hangup_time=self._session.services.world.clock.utc_now().isoformat(),
+                hangup_time=self._session.utc_now().isoformat(),
                 answer_time=self._answered_at.isoformat() if self._answered_at else None,
                 ringing_time=self._ringing_at.isoformat() if self._ringing_at else None,
                 extra={key: value for key, value in (("code", ended.code), ("reasonText", ended.reason)) if value} or None,

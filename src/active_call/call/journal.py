@@ -11,7 +11,7 @@ from active_call.agent.history import is_pressed
 from active_call.call.state import CallFacts
 from active_call.contract import events
 from active_call.legs.events import LegEnded
-from active_call.store.records import CallRecord, TranscriptLine
+from active_call.store.records import CallRecord, OpenCall, TranscriptLine
 
 MAX_EVENTS = 5_000
 """Enough for hours of talk; a call that makes more keeps its first ones, and says so."""
@@ -117,6 +117,23 @@ class Journal:
             "playbook": facts.playbook,
         }
 
+    def open_call(self) -> OpenCall:
+        """What is known of the call, which lives."""
+        facts = self._facts
+        return OpenCall(
+            session_id=facts.session_id,
+            call_id=facts.call_id,
+            direction=facts.direction,
+            caller=facts.caller,
+            callee=facts.callee,
+            start_time=facts.started_at,
+            call_type=facts.call_type,
+            ring_time=facts.ringing_at,
+            answer_time=facts.answered_at,
+            playbook=facts.playbook,
+            trunk=facts.trunk,
+        )
+
     def record(self) -> CallRecord:
         """The record of the call, which is over."""
         facts = self._facts
@@ -147,6 +164,7 @@ class Journal:
             media=self._media_facts(),
             recording=recording,
             recording_ms=recording_ms,
+            recording_error=self._recording_error or None,
             error=facts.error or None,
         )
 

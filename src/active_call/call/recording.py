@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from active_call.call.session import Session
 
 
+TROUBLE_LASTS_S = 300.0
+"""A recording that failed is told in `/health` for so long, unless a later one succeeds before."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     """Where a recording goes and how."""
@@ -97,7 +101,11 @@ class Recording:
         if not self._running:
             self._target = None
         self._session.journal.recording_ended(report.path, report.duration_ms, report.error)
-        if report.error:
+        troubles = self._session.services.troubles
+        if not report.error:
+            troubles.clear("recordings")
+        else:
+            troubles.note("recordings", report.error, lasts_s=TROUBLE_LASTS_S)
             self._session.emit(events.Error(sender="recorder", error=report.error))
 
     def lost(self) -> None:

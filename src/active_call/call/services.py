@@ -19,6 +19,7 @@ from active_call.media.client import Joint, MediaStream
 from active_call.providers.registry import Engines
 from active_call.store.records import RecordSink
 from active_call.store.speech import SpeechLibrary
+from active_call.store.troubles import Troubles
 
 ROUTE_DEADLINE_S = 60.0
 
@@ -59,3 +60,5 @@ class CallServices:
     speech: SpeechLibrary | None = None
     """Where speech with a `cacheKey` is kept; without it such speech is made anew each time."""
     join: JoinStreams = _join_nothing
+    troubles: Troubles = field(default_factory=Troubles)
+    """Where a disk that is full is told."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
@@ -114,8 +114,9 @@ class Session:
         self.option = merged(option, services.defaults)
         self.playbook = playbook
         self._clock = services.world.clock
+        self._began_at = self._clock.now()
         self.facts = _facts_of(leg, session_id, direction, self._clock.utc_now(), variables or {})
-        self._epoch_offset_s = self._clock.utc_now().timestamp() - self._clock.now()
+        self._epoch_offset_s = self.facts.started_at.timestamp() - self._began_at
         self.log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
         self._mailbox: asyncio.Queue[Item] = asyncio.Queue(MAILBOX_SIZE)
         self._overflowed = False
@@ -125,6 +126,7 @@ class Session:
         self._tasks: asyncio.TaskGroup | None = None
         self._leg_ended: leg_events.LegEnded | None = None
         self._last_end: leg_events.LegEnded | None = None
+        self._is_closed = False
         self._opening = Opening(self, router, option)
         self._last_activity_at = self._clock.now()
         self.brain: Brain | None = None
@@ -193,8 +195,8 @@ class Session:
         return self._clock.now()
 
     def utc_now(self) -> datetime:
-        """The time of day."""
-        return self._clock.utc_now()
+        """The time of day: that of the call's beginning and what has passed since, so that a clock that is set changes no duration."""
+        return self.facts.started_at + timedelta(seconds=self._clock.now() - self._began_at)
 
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
         """Call `watcher` with every event from now on, until the returned function is called."""
@@ -209,10 +211,12 @@ class Session:
 
     def tell(self, event: events.Event) -> events.Event:
         """As `emit`, but not to the agent, who said it. Gives the event with its time."""
-        stamped = msgspec.structs.replace(event, timestamp=event.timestamp or int(self._clock.utc_now().timestamp() * 1000))
+        stamped = msgspec.structs.replace(event, timestamp=event.timestamp or self.to_epoch_ms(self._clock.now()))
         self.journal.note(stamped)
         if isinstance(stamped, events.Hangup) and not stamped.refer:
             self.farewell = stamped
+        if isinstance(stamped, events.Ringing | events.Answer) and not stamped.refer:
+            self.services.records.update(self.journal.open_call())
         for watcher in list(self._watchers):
             watcher(stamped)
         return stamped
@@ -383,28 +387,58 @@ class Session:
             self.hang_up(by="system", cause="inactivity")
 
     async def _finish(self) -> None:
-        """Close everything, write the record. Bounded; an error in one part does not keep the others from closing."""
-        if self._leg_ended is None:
-            self.hang_up(by="system", cause="error")
-        self.facts.reach(Phase.ENDED, self._clock.utc_now())
-        self._write_down_last_words()
+        """Close everything, then the record, which is closed whatever else happens: cancelled, too slow, broken."""
+        try:
+            if self._leg_ended is None:
+                self.hang_up(by="system", cause="error")
+            self.facts.reach(Phase.ENDED, self.utc_now())
+            self._write_down_last_words()
+            await self._close_parts()
+        except Exception:
+            self.log.exception("call could not be closed in order")
+        finally:
+            self.close_record()
+
+    async def _close_parts(self) -> None:
+        """Each within its own time; an error in one part does not keep the others from closing."""
+        parts: tuple[tuple[str, Callable[[], Awaitable[object]]], ...] = (
+            ("transfers", self._close_transfers),
+            ("recording", lambda: self.recording.complete(self._next_report)),
+            ("leg", self._release_leg),
+            ("hearing", self.hearing.close),
+            ("engines", self.engines.release),
+        )
+        for name, close in parts:
+            try:
+                async with asyncio.timeout(RELEASE_DEADLINE_S):
+                    await close()
+            except TimeoutError:
+                self.log.warning("call parts were slow to close", extra={"part": name})
+            except Exception:
+                self.log.exception("part of a call could not be closed", extra={"part": name})
+
+    async def _close_transfers(self) -> None:
         self.bridging.end()
         await self.transfers.close()
+
+    async def _release_leg(self) -> None:
+        self.journal.media |= await self.leg.release()
+
+    def close_record(self) -> None:
+        """Tell the end and close the record; harmless a second time."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.facts.reach(Phase.ENDED, self.utc_now())
         self.journal.transfers = self.transfers.records()
-        try:
-            async with asyncio.timeout(RELEASE_DEADLINE_S):
-                await self.recording.complete(self._next_report)
-                self.journal.media |= await self.leg.release()
-                await self.hearing.close()
-                await self.engines.release()
-        except TimeoutError:
-            self.log.warning("call parts were slow to close")
         self.facts.call_id = self.facts.call_id or self.leg.call_id
-        self.tell(self.journal.hangup_event(self._leg_ended))
-        if self.facts.error:
-            self.log.warning("call ended with an error", extra={"error": self.facts.error})
-        self.log.info("call ended", extra={**self.journal.who(), **self.journal.outcome()})
-        await self.services.records.write(self.journal.record())
+        try:
+            self.tell(self.journal.hangup_event(self._leg_ended))
+        finally:
+            if self.facts.error:
+                self.log.warning("call ended with an error", extra={"error": self.facts.error})
+            self.log.info("call ended", extra={**self.journal.who(), **self.journal.outcome()})
+            self.services.records.write(self.journal.record())
 
     def _write_down_last_words(self) -> None:
         """The turn that the end of the call has cut short."""

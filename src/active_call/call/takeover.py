@@ -28,7 +28,7 @@ class Takeover:
         self._leg = leg
         self._record = record
         self._is_over = False
-        record |= {"target": leg.caller, "startTime": session.services.world.clock.utc_now().isoformat()}
+        record |= {"target": leg.caller, "startTime": session.utc_now().isoformat()}
         leg.attach(self._receive)
 
     def begin(self) -> None:
@@ -78,7 +78,7 @@ class Takeover:
         session = self._session
         session.transfers.end_takeover()
         session.presence.step_back(SUSPENSION)
-        self._record |= {"state": state, "code": code, "endTime": session.services.world.clock.utc_now().isoformat()}
+        self._record |= {"state": state, "code": code, "endTime": session.utc_now().isoformat()}
         self._tell(state, code, returned=True)
 
     def _tell(self, state: str, code: int | None = None, *, returned: bool | None = None) -> None:

@@ -147,7 +147,7 @@ class Transfers:
             auto_hangup=bool(option.auto_hangup),
             asked_by_peer=asked_by_peer,
         )
-        self._records.append(({"target": command.callee, "startTime": session.services.world.clock.utc_now().isoformat()}, []))
+        self._records.append(({"target": command.callee, "startTime": session.utc_now().isoformat()}, []))
         session.presence.step_aside(SUSPENSION, hears=option.pause_parent_asr is False)
         self._current.begin(session.now(), can_refer=self._can_refer())
         self._carry_out()
@@ -293,7 +293,7 @@ class Transfers:
 
     def _note(self, told: Tell) -> None:
         """Into the record."""
-        (record, _), now = self._records[-1], self._session.services.world.clock.utc_now()
+        (record, _), now = self._records[-1], self._session.utc_now()
         if told.state == "connected":
             record["connectTime"] = now.isoformat()
         if told.final:

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 import msgspec
 
 from active_call.base.errors import ActiveCallError
+from active_call.base.repair import encode_json
 from active_call.contract import commands, events
 from active_call.contract.durations import in_unit
 
@@ -63,7 +64,7 @@ def encode_event(event: events.Event) -> bytes:
     obj = {key: value for key, value in msgspec.to_builtins(event).items() if value is not None}
     if not event.refer:
         del obj["refer"]
-    return msgspec.json.encode(obj)
+    return encode_json(obj)
 
 
 def encode_command(command: commands.Command) -> bytes:

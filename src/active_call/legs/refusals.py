@@ -22,6 +22,21 @@ BURST_S = 1.0
 MAX_ADDRESSES = 2048
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedCall:
+    """A call that was refused before anybody was asked. `caller` and `callee` may be whole From and To headers; `host` sent it."""
+
+    rule: str
+    code: int
+    caller: str = ""
+    callee: str = ""
+    call_id: str = ""
+    host: str = ""
+    trunk: str = ""
+    detail: str = ""
+    direction: str = "inbound"
+
+
 @dataclass(slots=True)
 class _Told:
     """What has been said of one address and rule."""

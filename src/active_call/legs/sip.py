@@ -13,7 +13,7 @@ from active_call.base.world import World
 from active_call.contract.options import CallOption
 from active_call.legs.dialling import DialPlan, Invitation, split_caller
 from active_call.legs.identity import caller_of, plain_uri
-from active_call.legs.refusals import Refusals
+from active_call.legs.refusals import Refusals, RefusedCall
 from active_call.legs.sip_leg import SipLeg, warning_header
 from active_call.legs.sip_media import LegMedia, MediaSettings
 from active_call.legs.trunks import TrunkPolicy, Turn
@@ -68,6 +68,8 @@ class SipGateway:
         self._on_registration: Callable[[sip.RegistrationChanged], None] = lambda _: None
         self.on_outside_answer: Callable[[sip.RequestCompleted], object] = lambda _: None
         """Told of each answer to a request of ours outside of calls."""
+        self.on_refused_call: Callable[[RefusedCall], object] = lambda _: None
+        """Told of each inbound call that was answered with a refusal before it became one."""
         self._legs: dict[sip.CallHandle, SipLeg] = {}
 
     def connect(
@@ -97,10 +99,8 @@ class SipGateway:
                     self._on_registration(event)
                 case sip.MessageDropped(flow, why, detail):
                     self.refusals.note_dropped(why, flow.remote.host, detail=detail, port=flow.remote.port)
-                case sip.RequestRefused(flow, method, rule, code, trunk, detail, user_agent, call_id):
-                    self._note_refused(
-                        flow, rule, code=code or "none", method=method, trunk=trunk, detail=detail, user_agent=user_agent, call_id=call_id
-                    )
+                case sip.RequestRefused():
+                    self._request_refused(event)
                 case sip.PublicAddressSeen(transport, address, peer):
                     fields = {"transport": transport, "address": address.host, "port": address.port or "", "peer": peer.host}
                     log.info("public address learnt from a response", extra=fields)
@@ -110,6 +110,32 @@ class SipGateway:
                     leg = self._legs.get(event.call) if event.call is not None else None
                     if leg is not None:
                         leg.handle(event)
+
+    def _request_refused(self, event: sip.RequestRefused) -> None:
+        """Counted and told; a call that was answered with a code gets a record too."""
+        self._note_refused(
+            event.flow,
+            event.rule,
+            code=event.code or "none",
+            method=event.method,
+            trunk=event.trunk,
+            detail=event.detail,
+            user_agent=event.user_agent,
+            call_id=event.call_id,
+        )
+        if event.method == "INVITE" and event.code:
+            self.on_refused_call(
+                RefusedCall(
+                    event.rule,
+                    event.code,
+                    caller=event.from_header,
+                    callee=event.to_header,
+                    call_id=event.call_id,
+                    host=event.flow.remote.host,
+                    trunk=event.trunk,
+                    detail=event.detail,
+                )
+            )
 
     def adopt(self, handle: sip.CallHandle, leg: SipLeg) -> None:
         self._legs[handle] = leg
@@ -144,6 +170,18 @@ class SipGateway:
         """The trunk's choice about SRTP and the offer do not go together: nobody needs to be asked, and no port is taken."""
         rule = "srtp_off" if trunk.srtp is SrtpPolicy.OFF else "srtp_required"
         self._note_refused(event.flow, rule, code=488, trunk=trunk.name, call_id=event.request.call_id, detail=refusal)
+        self.on_refused_call(
+            RefusedCall(
+                rule,
+                488,
+                caller=event.request.headers.get("From") or "",
+                callee=event.request.headers.get("To") or "",
+                call_id=event.request.call_id,
+                host=event.flow.remote.host,
+                trunk=trunk.name,
+                detail=refusal,
+            )
+        )
         headers = (warning_header(refusal),)
         self.run(lambda endpoint, now: endpoint.reject(event.call, 488, "Not Acceptable Here", now, headers=headers))
 

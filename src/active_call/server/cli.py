@@ -22,6 +22,7 @@ from active_call.server.config import DEFAULT_FILE, Config, load_config, overrid
 from active_call.server.config_file import read_environment
 from active_call.server.doctor import doctor, trunk_app
 from active_call.server.playbook_command import playbook_app
+from active_call.server.stopping import Stopping
 
 if TYPE_CHECKING:
     from active_call.server.logs import LogOutput
@@ -90,9 +91,10 @@ def serve(
         for path in written:
             err.print(f"wrote {path}", highlight=False)
         source = ConfigSource(conf or DEFAULT_FILE, flags, os.environ)
+        stopping = Stopping()
         with _logged(config) as output:
             console = _unhurried_console()
-            _run(serve_until_stopped(config, source.environment(), console, call, source=source, output=output))
+            _run(serve_until_stopped(config, source.environment(), console, call, stopping, source=source, output=output), stopping)
 
 
 @app.command()
@@ -190,15 +192,14 @@ class _explained:  # noqa: N801 (reads as a word)
             raise typer.Exit(2) from None
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order."""
+def _run(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -> Any:
+    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order. What further ones do, `Stopping` says."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         loop = runner.get_loop()
         task = loop.create_task(work)
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)
-        loop.add_signal_handler(signal.SIGINT, task.cancel)
+        (stopping or Stopping()).attach(loop, task.cancel)
 
         async def wait() -> Any:
             return await task

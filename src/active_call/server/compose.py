@@ -1,7 +1,8 @@
 """Wires the whole server by hand: the only place that knows everybody.
 
-A Config enters; `serve` runs until it is told to stop. Order of start: media processes, engines, SIP, HTTP. Order of stop: no new calls,
-calls drained, HTTP, SIP, engines, media.
+A Config enters; `serve` runs until it is told to stop. Order of start: media processes, engines, records, SIP, HTTP. Order of stop: no new
+calls, calls drained, HTTP, SIP, records, engines, media. It is the same on every way out: a start that fails half-way drains the calls that
+have come meanwhile. A part that does not close in time is told and left behind.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +57,20 @@ from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import EndpointConfig, Listener
 from active_call.store.audio_cache import AudioCache
+from active_call.store.create_records import create_records
+from active_call.store.database.records import DatabaseRecords
 from active_call.store.recordings import check_pattern, recorded_rate_hz, recording_path
-from active_call.store.records import RecordSink, create_sink
+from active_call.store.records import RecordSink
 from active_call.store.sounds import SoundLibrary
 from active_call.store.speech import SpeechLibrary
+from active_call.store.troubles import Troubles
 
 log = logging.getLogger("active_call.server")
 
 CERTIFICATE_CHECK_S = 60.0
 ADMISSION_CHECK_S = 0.25
+CLOSE_S = 20.0
+"""What one part may take to close; records take up to 16 s when the database and the sink hang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ class Running:
     pool: MediaPool
     gateway: SipGateway
     endpoint: Endpoint
+    records: DatabaseRecords
     settings: LiveSettings
     """What can change while calls go on."""
 
@@ -88,33 +95,36 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
     """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start."""
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
+    troubles = Troubles(world.clock)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
         pool = _media_pool(config, world)
         await pool.start()
-        stack.push_async_callback(pool.close)
+        stack.push_async_callback(_closed, "media", pool.close)
         local = EngineProcesses()
-        stack.push_async_callback(local.close)
+        stack.push_async_callback(_closed, "local engines", local.close)
         cache = AudioCache(Path(config.media_cache_path))
         speech = SpeechLibrary(cache)
         engines = Engines(Services(world, http, local, environment), shelf=speech)
-        stack.push_async_callback(engines.close)
-        stack.push_async_callback(speech.close)
-        sink = create_sink(config.callrecord, http)
-        stack.push_async_callback(sink.close)
+        stack.push_async_callback(_closed, "engines", engines.close)
+        stack.push_async_callback(_closed, "speech", speech.close)
+        records = create_records(config.callrecord, http, world, troubles)
+        stack.push_async_callback(_closed, "records", records.close)
+        await records.start()
 
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
         resolver = Resolver(world)
         endpoint, gateway, driver = _sip(config, world, pool, resolver)
         sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
-        stack.push_async_callback(sounds.close)
+        stack.push_async_callback(_closed, "sounds", sounds.close)
 
         def services_for(config: Config) -> CallServices:
-            return _call_services(config, world, engines, http, sink, playbooks, sounds, speech, pool)
+            return _call_services(config, world, engines, http, records, playbooks, sounds, speech, pool, troubles)
 
         directory = Directory(services_for(config), _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
         registrations = Registrations(gateway, accounts(config))
         directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
+        gateway.on_refused_call = directory.refused_calls.note
         gateway.connect(driver, directory.handle_incoming, registrations.handle)
         watch = _trunk_watch(gateway)
         settings = LiveSettings(
@@ -123,14 +133,15 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             warm=lambda config: _warm(config, playbooks, engines),
         )  # fmt: skip
         await _warm(config, playbooks, engines)
-        stack.push_async_callback(driver.close)
+        stack.push_async_callback(_closed, "SIP", driver.close)
+        stack.push_async_callback(directory.drain, 0.0)  # for a start that fails from here on: calls come as soon as SIP listens
         listeners = await _listen(driver, config)
         if config.external_ip == "auto":
             public = PublicAddress(driver, resolver, world.randomness, config.stun_servers, driver.set_learnt_address)
             await public.learn()
             await stack.enter_async_context(_background(public.keep()))
             listeners = driver.listeners
-        stack.push_async_callback(registrations.close)
+        stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
         await stack.enter_async_context(_background(_watch_certificate(driver)))
         await stack.enter_async_context(_background(_watch_admission(directory, gateway)))
@@ -142,17 +153,37 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             directory=directory,
             playbooks=playbooks,
             playbook_folder=_playbook_folder(),
-            records=sink,
-            health=lambda: _health(directory, pool, gateway, registrations, watch) | _connections(driver),
+            records=records,
+            health=lambda: (
+                _kept(directory, records) | _health(directory, pool, gateway, registrations, watch, troubles) | _connections(driver)
+            ),
             version=__version__,
             explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
             token=config.http_token,
             precache=lambda request: precache(request, settings.services),
         )
         http_port = await stack.enter_async_context(_http_server(config, services))
-        stack.push_async_callback(_drain, directory, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
+        stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": http_port})
-        yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint, settings)
+        yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint, records, settings)
+
+
+async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
+    """Close one part, in time; what it raises is told, and keeps no other from closing."""
+    closing, loop = asyncio.ensure_future(close()), asyncio.get_running_loop()
+    deadline, cancelled = loop.time() + CLOSE_S, None
+    while not closing.done() and (left_s := deadline - loop.time()) > 0:
+        try:
+            await asyncio.wait([closing], timeout=left_s)
+        except asyncio.CancelledError as stop:  # a stop signal while a start that failed is undone: first things first
+            cancelled = stop
+    if not closing.done():
+        closing.cancel()
+        log.error("part does not close; it is left behind", extra={"part": name, "waited_s": CLOSE_S})
+    elif not closing.cancelled() and (error := closing.exception()) is not None:
+        log.error("part could not be closed", extra={"part": name}, exc_info=error)
+    if cancelled is not None:
+        raise cancelled
 
 
 def _media_pool(config: Config, world: World) -> MediaPool:
@@ -300,6 +331,7 @@ def _call_services(
     sounds: SoundLibrary,
     speech: SpeechLibrary,
     pool: MediaPool,
+    troubles: Troubles,
 ) -> CallServices:
     recording = None
     if config.recording.enabled:
@@ -330,6 +362,7 @@ def _call_services(
         sounds=sounds,
         speech=speech,
         join=pool.join,
+        troubles=troubles,
     )
 
 
@@ -344,7 +377,18 @@ def _playbook_folder() -> Path:
     return folder if folder.is_dir() else Path("playbooks")
 
 
-def _health(directory: Directory, pool: MediaPool, gateway: SipGateway, registrations: Registrations, watch: TrunkWatch) -> dict[str, Any]:
+def _kept(directory: Directory, records: DatabaseRecords) -> dict[str, Any]:
+    return {"records": {**records.health(), "refused_unrecorded": directory.refused_calls.n_unrecorded}}
+
+
+def _health(
+    directory: Directory,
+    pool: MediaPool,
+    gateway: SipGateway,
+    registrations: Registrations,
+    watch: TrunkWatch,
+    troubles: Troubles,
+) -> dict[str, Any]:
     endpoint = gateway.endpoint
     media = [
         {
@@ -358,9 +402,11 @@ def _health(directory: Directory, pool: MediaPool, gateway: SipGateway, registra
         }
         for worker in pool.workers
     ]
-    healthy = all(worker.alive for worker in pool.workers)
+    problems = troubles.current()
+    healthy = all(worker.alive for worker in pool.workers) and not problems
     return {
         "status": "draining" if directory.is_draining else "ok" if healthy else "degraded",
+        "problems": problems,
         "version": __version__,
         "calls": len(directory.sessions),
         "calls_total": directory.n_calls_total,
@@ -407,14 +453,6 @@ def _http_socket(config: Config) -> socket.socket:
         why = why_not_free("tcp", config.http_host, config.http_port) or str(error.strerror).lower()
         raise ConfigError("http_addr", f"cannot listen on {config.http_addr}: {why}") from error
     return listening
-
-
-async def _drain(directory: Directory, wait_s: float) -> None:
-    """No new calls; those that are alive may end by themselves for `wait_s`. Tells what it does."""
-    n_calls = len(directory.sessions)
-    log.info("stopping, no new calls are taken", extra={"calls": n_calls, "waits_s": wait_s if n_calls else 0})
-    await directory.drain(wait_s)
-    log.info("calls are over, closing", extra={"calls_ended": n_calls})
 
 
 @asynccontextmanager

@@ -201,16 +201,18 @@ class Recording(Section):
 
 
 class LocalCallRecord(Section):
-    """One JSON file a call."""
+    """One JSON file a call, beside the database."""
 
     type: Literal["local"] = "local"
     """`local`."""
     root: NonEmpty = "./config/cdr"
     """Folder; a sub-folder a day is made in it."""
+    database: Secret = ""
+    """URL of the database, as `url` of type `database`; without it the SQLite file `records.db` in `root`."""
 
 
 class HttpCallRecord(Section):
-    """Each record is POSTed as JSON; what cannot be delivered is kept in `root`."""
+    """Each record is POSTed as JSON, beside the database; what the service refuses for good is kept in `root` too."""
 
     type: Literal["http"]
     """`http`."""
@@ -219,7 +221,9 @@ class HttpCallRecord(Section):
     headers: Headers = Field(default={}, repr=False)
     """Sent with every request."""
     root: NonEmpty = "./config/cdr"
-    """Folder for records that could not be delivered."""
+    """Folder for records that were refused, and for the database."""
+    database: Secret = ""
+    """URL of the database, as `url` of type `database`; without it the SQLite file `records.db` in `root`."""
     with_media: bool = False
     """Send the recording too."""
     keep_media_copy: bool = False
@@ -252,12 +256,14 @@ class S3CallRecord(Section):
 
 
 class DatabaseCallRecord(Section):
-    """Records in a database."""
+    """Records in a database and nowhere else."""
 
     type: Literal["database"]
     """`database`."""
     url: Secret
-    """Database URL."""
+    """`postgresql://user:password@host/database`, or `sqlite:///folder/records.db`."""
+    root: NonEmpty = "./config/cdr"
+    """Folder for what the database does not take while it is down."""
 
 
 CallRecordSettings = Annotated[LocalCallRecord | HttpCallRecord | S3CallRecord | DatabaseCallRecord, Field(discriminator="type")]

@@ -203,7 +203,7 @@ def _follow(event: Mapping[str, Any], out: Console, result: DemoResult) -> None:
 
 async def _wait_record(server: Running, result: DemoResult) -> dict[str, Any]:
     """The call's record, which the server writes when it is over."""
-    root = Path(server.config.callrecord.root)  # type: ignore[union-attr]
+    root = Path(server.config.callrecord.root)
     try:
         async with asyncio.timeout(RECORD_DEADLINE_S):
             while server.directory.sessions or server.directory.n_calls_total == 0:
@@ -211,6 +211,7 @@ async def _wait_record(server: Running, result: DemoResult) -> dict[str, Any]:
     except TimeoutError:
         result.failures.append("the server did not end the call")
         return {}
+    await server.records.flush()
     newest = _newest_record(root)
     if newest is None:
         result.failures.append("no call record was written")

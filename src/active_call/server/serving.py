@@ -18,6 +18,7 @@ from active_call.server.config import Config
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.server.logs import LogOutput
 from active_call.server.reloading import ConfigSource, Reloader
+from active_call.server.stopping import Stopping
 from active_call.server.trunk_setup import active_trunks
 from active_call.sip.routing import bracketed
 
@@ -35,14 +36,19 @@ async def serve_until_stopped(
     environment: Mapping[str, str],
     out: Console,
     call: str | None = None,
+    stopping: Stopping | None = None,
     *,
     source: ConfigSource | None = None,
     output: LogOutput | None = None,
 ) -> None:
-    """Serve; with `call`, place that call once ready. With a `source`, SIGHUP reloads the configuration."""
+    """Serve; with `call`, place that call once ready. With a `source`, SIGHUP reloads the configuration. A second stop signal, by
+    `stopping`, ends the calls that are waited for.
+    """
     for warning in config.warnings:
         log.warning("configuration", extra={"warning": warning})
     async with running(config, environment) as server, asyncio.TaskGroup() as tasks:
+        if stopping is not None:
+            stopping.hurry = server.directory.hurry
         if source is not None:
             reloader = Reloader(source, server.settings, output)
             tasks.create_task(reloader.run(), name="reloading")

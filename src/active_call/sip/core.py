@@ -122,10 +122,20 @@ class Core:
 
     def note_refusal(self, request: Request, flow: Flow, rule: str, code: int, *, trunk: str = "", detail: str = "") -> None:
         """Say that a request is refused by `rule`; `code` 0: without a word."""
-        agent = request.headers.get("User-Agent") or ""
-        self.events.append(
-            RequestRefused(flow, request.method, rule, code, trunk, detail[:200], agent[:80], request.headers.get("Call-ID") or "")
+        headers, is_call = request.headers, request.method == "INVITE"
+        refused = RequestRefused(
+            flow,
+            request.method,
+            rule,
+            code,
+            trunk,
+            detail[:200],
+            user_agent=(headers.get("User-Agent") or "")[:80],
+            call_id=headers.get("Call-ID") or "",
+            from_header=(headers.get("From") or "")[:500] if is_call else "",
+            to_header=(headers.get("To") or "")[:500] if is_call else "",
         )
+        self.events.append(refused)
 
     def registrars(self, now: float) -> list[str]:
         """Addresses of the registrars that we are registered at."""

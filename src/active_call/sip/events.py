@@ -278,6 +278,9 @@ class RequestRefused:
     detail: str = ""
     user_agent: str = ""
     call_id: str = ""
+    from_header: str = ""
+    to_header: str = ""
+    """As they stood in an INVITE, shortened; empty for other methods."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""The record of one call: what is left of it when it is over. Values only, and their JSON (camelCase, times ISO 8601 in UTC).
+"""The record of one call: what is known while it is alive, and what is left of it when it is over. Values only, and their JSON.
 
-In: what a call's journal has noted. Out: a frozen CallRecord, its JSON, and the short form that lists show. Knows no disk and no network.
+In: what a call's journal has noted. Out: a frozen OpenCall or CallRecord, its JSON (camelCase, times ISO 8601 in UTC), and the short form
+that lists show. Knows no disk and no network.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from typing import Any
 import msgspec
 
 from active_call.base.errors import ParseError
+from active_call.base.repair import encode_json
+
+CRASHED = "crashed"
+"""Status of a call that was alive when its server died."""
 
 
 class TranscriptLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -31,9 +36,27 @@ class TranscriptLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     added_ms: float | None = None
 
 
+class OpenCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What is known of a call that is alive; all that is left of it when the server dies. Times are aware UTC; None: has not happened."""
+
+    session_id: str
+    call_id: str
+    direction: str
+    caller: str
+    callee: str
+    start_time: datetime
+    call_type: str = "sip"
+    ring_time: datetime | None = None
+    answer_time: datetime | None = None
+    playbook: str = ""
+    trunk: str = ""
+
+
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Everything that is known of a call that is over. Times are aware UTC; None: did not happen."""
 
+    record_id: str = ""
+    """Unique over all records; the session id, unless a client has used that one before."""
     session_id: str
     call_id: str
     """The SIP Call-ID; empty for other kinds of leg."""
@@ -44,7 +67,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     start_time: datetime
     end_time: datetime
     status: str
-    """`answered`, `rejected`, `failed`, `cancelled` …"""
+    """`answered`, `rejected`, `failed` or `crashed`."""
     call_type: str = "sip"
     """`sip`, `webrtc` or `websocket`."""
     ring_time: datetime | None = None
@@ -70,17 +93,24 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     recording: str | None = None
     """Path of the recording."""
     recording_ms: float | None = None
+    recording_error: str | None = None
+    """Why a recording ends early or is missing: a full disk, say."""
     error: str | None = None
     """Why it failed, for people."""
 
     def to_json(self) -> bytes:
-        """The record as one JSON object. Variables that JSON cannot hold appear as their text."""
-        return msgspec.json.encode(self, enc_hook=str)
+        """The record as one JSON object. What JSON cannot hold appears in its repaired form; this never raises."""
+        return encode_json(self)
+
+    @property
+    def id(self) -> str:
+        """The record's own id."""
+        return self.record_id or self.session_id
 
     def summary(self) -> RecordSummary:
         """The short form."""
         return RecordSummary(
-            id=self.session_id,
+            id=self.id,
             date=self.start_time,
             duration=self.duration_s,
             status=self.status,
@@ -105,7 +135,6 @@ class RecordSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 _record_decoder = msgspec.json.Decoder(CallRecord)
-_summary_decoder = msgspec.json.Decoder(RecordSummary)
 
 
 def parse_record(data: bytes) -> CallRecord:
@@ -116,14 +145,22 @@ def parse_record(data: bytes) -> CallRecord:
         raise ParseError("call record", expected=str(error)) from error
 
 
-def parse_summary(data: bytes) -> RecordSummary:
-    """Read one line of a day's index. Raises ParseError."""
-    try:
-        return _summary_decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ParseError("call record index", expected=str(error)) from error
-
-
 def day_of(at: datetime) -> str:
     """The UTC day as `YYYYMMDD`."""
     return at.astimezone(UTC).strftime("%Y%m%d")
+
+
+def crashed_record(call: OpenCall, *, record_id: str, end_time: datetime) -> CallRecord:
+    """The record of a call whose server died; `end_time` is when the server was last known to be alive."""
+    reached = "answered" if call.answer_time else "ringing" if call.ring_time else "new"
+    end_time = max(end_time, call.answer_time or call.ring_time or call.start_time)
+    return CallRecord(
+        **{name: getattr(call, name) for name in OpenCall.__struct_fields__},
+        record_id=record_id,
+        end_time=end_time,
+        status=CRASHED,
+        duration_s=round((end_time - call.answer_time).total_seconds(), 3) if call.answer_time else 0.0,
+        hangup_reason=CRASHED,
+        hangup_by="system",
+        error=f"the server ended while the call was alive; the last state that it wrote down was {reached!r}",
+    )

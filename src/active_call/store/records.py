@@ -1,74 +1,91 @@
-"""Where call records go: the interface of a sink, and which sink the configuration asks for.
+"""Call records as the other rooms see them: what takes them, what answers questions about them, and the questions.
 
-In: plain settings. Out: a RecordSink. Kinds: `local` (JSON files) and `http` (POST, with local files as the safety net).
+A call says three things: that it has begun, what has changed, and its record. None of them waits for a disk or a network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
 
-import httpx
-
-from active_call.base.errors import ConfigError
+from active_call.base.errors import ActiveCallError
 from active_call.store.call_record import CallRecord as CallRecord
+from active_call.store.call_record import OpenCall as OpenCall
 from active_call.store.call_record import RecordSummary as RecordSummary
 from active_call.store.call_record import TranscriptLine as TranscriptLine
-from active_call.store.http_records import HttpRecords as HttpRecords
-from active_call.store.local_records import LocalRecords as LocalRecords
+
+
+class RecordsUnavailable(ActiveCallError):
+    """The records cannot be read now."""
+
+    code = "records_unavailable"
 
 
 class RecordSink(Protocol):
-    """Takes the record of every call that is over. A record that was accepted is not lost; failures are logged, never raised."""
+    """Takes what calls say of themselves. Nothing here blocks or raises; what was accepted is not lost, failures are told in `/health`."""
 
-    async def write(self, record: CallRecord) -> None:
-        """Store one record; returns when it is safe."""
+    def begin(self, call: OpenCall) -> None:
+        """A call has begun: from now on it has a record, whatever becomes of this process."""
         ...
 
-    async def close(self) -> None:
-        """Let go of threads and files. Nothing may be written after."""
+    def update(self, call: OpenCall) -> None:
+        """Something of a call that lives has changed: it rings, it is answered, a playbook has taken it."""
         ...
+
+    def write(self, record: CallRecord) -> None:
+        """A call is over: close its record. One that was never begun is written at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordQuery:
+    """Which records, and how many of them. Empty and None: any. Times are aware."""
+
+    limit: int = 50
+    offset: int = 0
+    before: tuple[datetime, int] | None = None
+    """Only what comes after this place of an earlier page: its `more`."""
+    caller: str = ""
+    """Part of the caller's address."""
+    callee: str = ""
+    """Part of the callee's address."""
+    direction: str = ""
+    status: str = ""
+    trunk: str = ""
+    playbook: str = ""
+    since: datetime | None = None
+    """Calls that began then or later."""
+    until: datetime | None = None
+    """Calls that began before."""
+    min_duration_s: float | None = None
+    text: str = ""
+    """Anywhere in the summary: addresses, ids, trunk, playbook, reason, error."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """Records in their short form, the newest first, as plain JSON values."""
+
+    items: tuple[dict[str, Any], ...]
+    total: int
+    """How many records the filters let through, on all pages."""
+    more: tuple[datetime, int] | None = None
+    """Where the next page begins; None on the last one."""
 
 
 class RecordStore(RecordSink, Protocol):
-    """A sink whose records on this machine the HTTP API may read. Both functions block: call them in a thread."""
+    """A sink whose records the HTTP API may read."""
 
-    def list(self, limit: int, offset: int = 0) -> list[dict[str, Any]]:
-        """The short form of calls, the newest first, as plain JSON values."""
+    async def list(self, query: RecordQuery) -> RecordPage:
+        """Calls that are over, the newest first. Raises RecordsUnavailable."""
         ...
 
-    def get(self, session_id: str) -> dict[str, Any] | None:
-        """The record of one call as plain JSON values, or None when there is none."""
+    async def get(self, record_id: str) -> dict[str, Any] | None:
+        """The record of one call as plain JSON values, or None when there is none. Raises RecordsUnavailable."""
         ...
 
-
-class SinkSettings(Protocol):
-    """`[callrecord]` as the configuration has it. `local` has a `root`, `http` also a `url` and `headers`."""
-
-    @property
-    def type(self) -> str: ...
-
-
-@runtime_checkable
-class _LocalSettings(Protocol):
-    @property
-    def root(self) -> str: ...
-
-
-@runtime_checkable
-class _HttpSettings(_LocalSettings, Protocol):
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-
-def create_sink(settings: SinkSettings, client: httpx.AsyncClient) -> RecordStore:
-    """The sink that `settings` ask for. Raises ConfigError for a type that this version does not have."""
-    if settings.type == "local" and isinstance(settings, _LocalSettings):
-        return LocalRecords(Path(settings.root))
-    if settings.type == "http" and isinstance(settings, _HttpSettings):
-        return HttpRecords(settings.url, settings.headers, client, fallback=LocalRecords(Path(settings.root)))
-    raise ConfigError("callrecord.type", f"{settings.type!r} is not supported yet in this version; use local or http")
+    def health(self) -> Mapping[str, Any]:
+        """What `/health` shows of the records."""
+        ...

@@ -1,0 +1,132 @@
+"""The records over HTTP: pages of finished calls by filters, one whole record, its recording.
+
+Totals and the next page are in headers (`X-Total-Count`, `Link`), so that the body stays the list that clients of the Rust program know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse
+
+from active_call.store.records import RecordPage, RecordQuery, RecordStore, RecordsUnavailable
+
+MAX_LIMIT: Final = 1000
+MAX_OFFSET: Final = 10_000_000
+MAX_TEXT: Final = 256
+
+T = TypeVar("T")
+Text = Annotated[str, Query(max_length=MAX_TEXT)]
+
+
+def record_routes(records: RecordStore) -> APIRouter:
+    """The routes below `/api/records`."""
+    router = APIRouter(prefix="/api/records", tags=["records"])
+
+    @router.get("", summary="Finished calls, newest first; X-Total-Count and Link tell of further pages")
+    async def list_records(
+        request: Request,
+        response: Response,
+        limit: int = 50,
+        offset: int = 0,
+        cursor: Text = "",
+        caller: Text = "",
+        callee: Text = "",
+        direction: Text = "",
+        status: Text = "",
+        trunk: Text = "",
+        playbook: Text = "",
+        since: Annotated[str, Query(alias="from", max_length=64)] = "",
+        until: Annotated[str, Query(alias="to", max_length=64)] = "",
+        min_duration: Annotated[float | None, Query(ge=0, le=1e9, allow_inf_nan=False)] = None,
+        q: Text = "",
+    ) -> list[dict[str, Any]]:
+        query = RecordQuery(
+            limit=max(1, min(limit, MAX_LIMIT)),
+            offset=max(0, min(offset, MAX_OFFSET)),
+            before=_parse_cursor(cursor) if cursor else None,
+            caller=caller,
+            callee=callee,
+            direction=direction,
+            status=status,
+            trunk=trunk,
+            playbook=playbook,
+            since=_parse_time("from", since),
+            until=_parse_time("to", until),
+            min_duration_s=min_duration,
+            text=q,
+        )
+        page = await _available(records.list(query))
+        response.headers["X-Total-Count"] = str(page.total)
+        link = _link(request, page)
+        if link:
+            response.headers["Link"] = link
+        return list(page.items)
+
+    @router.get("/{record_id}", summary="The whole record of a call")
+    async def read_record(record_id: str) -> dict[str, Any]:
+        return await _record(records, record_id)
+
+    @router.get("/{record_id}/recording", summary="The recording of a call")
+    async def read_recording(record_id: str) -> FileResponse:
+        path = (await _record(records, record_id)).get("recording")
+        if not path or not await asyncio.to_thread(Path(path).is_file):
+            raise HTTPException(404, f"no recording of {record_id!r}")
+        return FileResponse(path, media_type="audio/wav")
+
+    return router
+
+
+async def _record(records: RecordStore, record_id: str) -> dict[str, Any]:
+    record = await _available(records.get(record_id))
+    if record is None:
+        raise HTTPException(404, f"no record of {record_id!r}")
+    return record
+
+
+async def _available(answer: Awaitable[T]) -> T:
+    try:
+        return await answer
+    except RecordsUnavailable as error:
+        raise HTTPException(503, str(error), headers={"Retry-After": "5"}) from error
+
+
+def _link(request: Request, page: RecordPage) -> str:
+    """RFC 8288: where the next page is."""
+    if page.more is None:
+        return ""
+    kept = [(key, value) for key, value in request.query_params.multi_items() if key not in ("cursor", "offset")]
+    return f'<{request.url.path}?{urlencode([*kept, ("cursor", _cursor(page.more))])}>; rel="next"'
+
+
+def _cursor(more: tuple[datetime, int]) -> str:
+    return base64.urlsafe_b64encode(f"{more[0].isoformat()} {more[1]}".encode()).decode().rstrip("=")
+
+
+def _parse_cursor(text: str) -> tuple[datetime, int]:
+    try:
+        at, _, seq = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode().partition(" ")
+        return datetime.fromisoformat(at).astimezone(UTC), int(seq)
+    except (ValueError, OverflowError, binascii.Error) as error:
+        raise HTTPException(400, "cursor: expected what the Link header of an earlier page says") from error
+
+
+def _parse_time(name: str, text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text.strip().replace(" ", "+"))
+    except ValueError:
+        raise HTTPException(400, f"{name}: expected a time such as 2026-03-04T23:59:30Z or 2026-03-04, found {text!r}") from None
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise HTTPException(400, f"{name}: the time is out of range") from None

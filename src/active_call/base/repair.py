@@ -1,0 +1,88 @@
+"""Makes values from outside fit for JSON and for a database, whatever they hold.
+
+In: any value. Out: the same value where it can be stored; else a repaired form. Text loses lone halves of surrogate pairs (each becomes
+U+FFFD) and NUL, which PostgreSQL has no place for. Numbers that JSON does not know become null. Unknown types become their text. Depth is
+bounded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Final
+
+import msgspec
+
+MAX_DEPTH: Final = 64
+"""Deeper values are cut; msgspec and the JSON readers of other programs give up at some hundred."""
+CUT: Final = "…"
+_MAX_INTEGER: Final = 2**63
+"""What readers of JSON take for an integer without loss ends here at the latest."""
+
+
+def clean_text(text: str) -> str:
+    """`text` as every encoder and database takes it."""
+    if text.isascii():
+        return text.replace("\0", "") if "\0" in text else text
+    # Two halves of a pair that were decoded one by one come together again; a half alone is replaced.
+    return text.replace("\0", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def repaired(value: Any, depth: int = 0) -> Any:
+    """`value` as plain JSON values: dict, list, str, int, float, bool and None."""
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return clean_text(str(value))
+        case int():
+            return int(value) if -_MAX_INTEGER <= value < _MAX_INTEGER else str(value)
+        case float():
+            return value if math.isfinite(value) else None
+        case datetime() | date():
+            return value.isoformat()
+        case bytes() | bytearray():
+            return clean_text(bytes(value).decode("utf-8", "replace"))
+        case _ if depth >= MAX_DEPTH:
+            return CUT
+        case msgspec.Struct():
+            return {info.encode_name: repaired(getattr(value, info.name), depth + 1) for info in msgspec.structs.fields(value)}
+        case Mapping():
+            return {text_of(key): repaired(entry, depth + 1) for key, entry in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [repaired(entry, depth + 1) for entry in value]
+        case _:
+            return text_of(value)
+
+
+def encode_json(value: Any) -> bytes:
+    """`value` as JSON, in its repaired form where it cannot be encoded as it is. Never raises for what a value holds."""
+    try:
+        data = msgspec.json.encode(value, enc_hook=text_of)
+        if b"\\u0000" not in data and _is_utf8(data):
+            return data
+    except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError):
+        pass
+    return msgspec.json.encode(repaired(value))
+
+
+def text_of(value: object) -> str:
+    """The text of a value of any type."""
+    try:
+        return clean_text(str(value))
+    except Exception:  # noqa: BLE001 (the value's own `__str__` may raise anything, and costs nobody a record)
+        return f"<{type(value).__name__}>"
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Whether the encoder has let no half of a pair through."""
+    return data.isascii() or b"\xed" not in data or _decodes(data)
+
+
+def _decodes(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

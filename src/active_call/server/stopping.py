@@ -1,0 +1,49 @@
+"""What stop signals do: the first ends the program in order, the second ends calls at once, the third ends the process where it stands.
+
+In: SIGTERM and SIGINT, in any mixture. Out: one cancellation of the main task, then a word to whoever waits for calls. A second signal does
+not cancel a second time: what closes calls and records is not to be cut short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Final
+
+log = logging.getLogger("active_call.server")
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+EXIT_CODE: Final = 130
+"""Of a process that was ended by the third signal."""
+
+
+class Stopping:
+    """Counts the signals. `hurry` is set by whoever drains; `exit_now` ends the process."""
+
+    def __init__(self, exit_now: Callable[[int], object] = os._exit) -> None:
+        self._exit_now = exit_now
+        self._n_signals = 0
+        self.hurry: Callable[[], object] = lambda: None
+
+    def attach(self, loop: asyncio.AbstractEventLoop, cancel: Callable[[], object]) -> None:
+        """From now on the signals come here; the first calls `cancel`."""
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.handle, number, cancel)
+
+    def handle(self, number: signal.Signals, cancel: Callable[[], object]) -> None:
+        """A signal has come."""
+        self._n_signals += 1
+        name = signal.Signals(number).name
+        match self._n_signals:
+            case 1:
+                log.info("asked to stop", extra={"signal": name, "more": "again: end calls now; a third time: leave at once"})
+                cancel()
+            case 2:
+                log.warning("asked to stop again: calls are ended now", extra={"signal": name})
+                self.hurry()
+            case _:
+                log.error("asked to stop a third time: leaving at once", extra={"signal": name})
+                self._exit_now(EXIT_CODE)

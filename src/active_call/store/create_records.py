@@ -1,0 +1,79 @@
+"""The store of call records that the configuration asks for.
+
+In: plain settings. Out: a store that is to be started. Kinds: `local` (JSON files), `http` (POST) and `database` (nothing beside the
+database); each has its records in a database too, which is a SQLite file in `root` unless a URL says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import httpx
+from sqlalchemy.engine import URL
+
+from active_call.base.errors import ConfigError
+from active_call.base.world import World
+from active_call.store.database.connection import parse_database_url
+from active_call.store.database.records import DatabaseRecords
+from active_call.store.http_records import HttpRecords
+from active_call.store.local_records import LocalRecords
+from active_call.store.sinks import RecordDelivery
+from active_call.store.troubles import Troubles
+
+FILE_NAME = "records.db"
+
+
+class RecordSettings(Protocol):
+    """`[callrecord]` as the configuration has it."""
+
+    @property
+    def type(self) -> str: ...
+
+
+@runtime_checkable
+class _WithRoot(Protocol):
+    @property
+    def root(self) -> str: ...
+
+    @property
+    def database(self) -> str: ...
+
+
+@runtime_checkable
+class _WithUrl(Protocol):
+    @property
+    def root(self) -> str: ...
+
+    @property
+    def url(self) -> str: ...
+
+
+@runtime_checkable
+class _HttpSettings(_WithRoot, Protocol):
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+def create_records(settings: RecordSettings, client: httpx.AsyncClient, world: World, troubles: Troubles) -> DatabaseRecords:
+    """The store that `settings` ask for. Raises ConfigError for a type that this version does not have, and for a bad URL."""
+    sink: RecordDelivery | None = None
+    if settings.type == "database" and isinstance(settings, _WithUrl):
+        return DatabaseRecords(parse_database_url(settings.url), Path(settings.root), world, troubles)
+    if settings.type == "http" and isinstance(settings, _HttpSettings):
+        sink = HttpRecords(settings.url, settings.headers, client, fallback=LocalRecords(Path(settings.root)))
+    elif settings.type == "local" and isinstance(settings, _WithRoot):
+        sink = LocalRecords(Path(settings.root))
+    else:
+        raise ConfigError("callrecord.type", f"{settings.type!r} is not supported yet in this version; use local, http or database")
+    return DatabaseRecords(_url_of(settings), Path(settings.root), world, troubles, sink=sink)
+
+
+def _url_of(settings: _WithRoot) -> URL:
+    if settings.database:
+        return parse_database_url(settings.database, "callrecord.database")
+    return URL.create("sqlite+aiosqlite", database=str(Path(settings.root) / FILE_NAME))

@@ -1,0 +1,82 @@
+"""Takes records that lie in a folder as JSON files, from before there was a database, over into it: once, in the background, bit by bit.
+
+In: a folder. Out: rows. A file whose record is in the database already is passed over, so that an import that was cut short begins again
+without harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from active_call.base.errors import ParseError
+from active_call.base.world import World
+from active_call.store.call_record import CallRecord, parse_record
+from active_call.store.database import rows
+from active_call.store.database.connection import Database
+from active_call.store.database.tables import calls, imports
+from active_call.store.local_records import record_files
+
+CHUNK: Final = 50
+PAUSE_S: Final = 0.1
+"""Between two chunks: 500 records a second, and calls do not notice."""
+MAX_RECORDS: Final = 200_000
+"""The newest ones; older files stay where they are."""
+MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+
+
+async def import_folder(
+    database: Database, folder: Path, node: str, world: World, logger: logging.Logger, is_stopping: Callable[[], bool]
+) -> int:
+    """Take the records of `folder` over, unless that was done before; how many there were. Raises what SQLAlchemy raises.
+
+    Ends early when `is_stopping` says so; the next start begins again.
+    """
+    source = str(await asyncio.to_thread(folder.resolve))
+    async with database.transaction() as connection:
+        if await connection.scalar(sa.select(imports.c.source).where(imports.c.source == source)) is not None:
+            return 0
+    files, n_imported = islice(record_files(folder), MAX_RECORDS), 0
+    while records := await asyncio.to_thread(_read, files, logger):
+        n_imported += await _insert(database, [record for record in records if record is not None], node)
+        if is_stopping():
+            return n_imported
+        await asyncio.sleep(PAUSE_S)
+    async with database.transaction() as connection:
+        await connection.execute(sa.delete(imports).where(imports.c.source == source))
+        await connection.execute(sa.insert(imports).values(source=source, finished_at=world.clock.utc_now()))
+    if n_imported:
+        logger.info("records of a folder were taken over into the database", extra={"folder": source, "n_records": n_imported})
+    return n_imported
+
+
+async def _insert(database: Database, records: Sequence[CallRecord], node: str) -> int:
+    by_id = {rows.row_id(record.id): record for record in records}
+    async with database.transaction() as connection:
+        known = set((await connection.execute(sa.select(calls.c.id).where(calls.c.id.in_(list(by_id))))).scalars())
+    new: list[dict[str, Any]] = [
+        {"id": key, "node": node, **rows.closed_columns(rows.with_id(record, key))} for key, record in by_id.items() if key not in known
+    ]
+    if new:
+        async with database.transaction() as connection:
+            await connection.execute(rows.INSERT_CALL, new)
+    return len(new)
+
+
+def _read(files: Iterator[Path], logger: logging.Logger) -> list[CallRecord | None]:
+    """The next records; None for files that hold none. Empty at the end. Blocks."""
+    found: list[CallRecord | None] = []
+    for path in islice(files, CHUNK):
+        try:
+            record = parse_record(path.read_bytes()) if path.stat().st_size <= MAX_FILE_BYTES else None
+        except (OSError, ParseError) as error:
+            logger.warning("call record cannot be read", extra={"path": str(path), "error": str(error)})
+            record = None
+        found.append(record)
+    return found

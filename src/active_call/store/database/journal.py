@@ -1,0 +1,118 @@
+"""Calls that have begun and are not in the database yet, in shared memory: what a process that is killed in that moment leaves behind.
+
+In: an open call. Out: a cell of a file in memory that outlives the process; it is given back when the database or the spool has the call.
+The next start reads what is left. Writing costs some microseconds and touches no disk, so the loop does it itself. A file has `N_CELLS`
+cells of `CELL_BYTES`: one byte that says whether it is taken, two of length, then JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import mmap
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from active_call.base.repair import encode_json
+from active_call.store.call_record import OpenCall
+
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (our own file in it, opened with care)
+N_CELLS: Final = 512
+CELL_BYTES: Final = 2048
+MAX_TEXT: Final = 200
+"""Characters of each field in a cell; the database has all of them a moment later."""
+_HEAD: Final = 3
+_decoder = msgspec.json.Decoder(OpenCall)
+
+
+class Journal:
+    """The cells of one slot. Without shared memory it does nothing."""
+
+    def __init__(self, memory: mmap.mmap | None) -> None:
+        self._memory = memory
+        self._free = list(range(N_CELLS)) if memory is not None else []
+
+    def note(self, call: OpenCall) -> int | None:
+        """Write a call down; the cell to give back, None where there is no room."""
+        if self._memory is None or not self._free:
+            return None
+        data = encode_json(call)
+        if len(data) > CELL_BYTES - _HEAD:
+            short = {name: value[:MAX_TEXT] for name, value in msgspec.structs.asdict(call).items() if isinstance(value, str)}
+            data = encode_json(msgspec.structs.replace(call, **short))
+            if len(data) > CELL_BYTES - _HEAD:
+                return None
+        cell = self._free.pop()
+        start = cell * CELL_BYTES
+        self._memory[start + 1 : start + _HEAD + len(data)] = len(data).to_bytes(2, "big") + data
+        self._memory[start] = 1
+        return cell
+
+    def give_back(self, cell: int) -> None:
+        """The call is safe elsewhere."""
+        if self._memory is not None:
+            self._memory[cell * CELL_BYTES] = 0
+            self._free.append(cell)
+
+    def close(self) -> None:
+        """Let go of the memory; what is noted stays."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory, self._free = None, []
+
+
+def open_journal(slot: str, logger: logging.Logger) -> tuple[Journal, list[OpenCall]]:
+    """The journal of a slot that is ours, and the calls that its last owner has left in it. It is empty then. Blocks."""
+    try:
+        descriptor = _open(_path(slot))
+    except OSError as error:
+        logger.info("no shared memory for calls that begin", extra={"error": str(error)})
+        return Journal(None), []
+    try:
+        memory = mmap.mmap(descriptor, N_CELLS * CELL_BYTES)
+    finally:
+        os.close(descriptor)
+    left = _read(memory)
+    for cell in range(N_CELLS):
+        memory[cell * CELL_BYTES] = 0
+    return Journal(memory), left
+
+
+def remove_journal(slot: str) -> None:
+    """The slot's owner has ended in good order, and its calls are all in the database. Blocks."""
+    _path(slot).unlink(missing_ok=True)
+
+
+def _path(slot: str) -> Path:
+    return SHARED_MEMORY / f"active-call-{os.geteuid()}-{hashlib.sha256(slot.encode()).hexdigest()[:24]}"
+
+
+def _open(path: Path) -> int:
+    """Only a file of our own; its memory is taken now, since a page that cannot be had later would kill the process."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise PermissionError(f"{path} belongs to somebody else")
+        os.fchmod(descriptor, 0o600)
+        os.ftruncate(descriptor, N_CELLS * CELL_BYTES)
+        os.posix_fallocate(descriptor, 0, N_CELLS * CELL_BYTES)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _read(memory: mmap.mmap) -> list[OpenCall]:
+    calls: list[OpenCall] = []
+    for start in range(0, N_CELLS * CELL_BYTES, CELL_BYTES):
+        if memory[start] != 1:
+            continue
+        length = int.from_bytes(memory[start + 1 : start + _HEAD], "big")
+        try:
+            calls.append(_decoder.decode(memory[start + _HEAD : start + _HEAD + length]))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue  # killed in the middle of writing it: its byte is set last, so this is another program's file
+    return calls

@@ -1,0 +1,116 @@
+"""Who writes to the database, and who closes what a dead server has left open.
+
+Each run of a server is a row of `nodes`. On its own machine a server is dead when its slot is free (`slots`); on another it is dead when it
+has not been seen for `LEASE_S`, by the clock of the database that they share. Whoever deletes the row of a dead node closes its calls as
+`crashed` and takes its outbox over, in the same transaction: no two do it, and nobody closes calls of a server that lives.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from active_call.base.world import World
+from active_call.store.call_record import crashed_record
+from active_call.store.database import rows
+from active_call.store.database.connection import Database
+from active_call.store.database.tables import calls, nodes, outbox
+
+BEAT_S: Final = 10.0
+LEASE_S: Final = 60.0
+"""Six beats: a server that has lost its database for so long is taken for dead, and writes its own records all the same when it is back."""
+CHUNK: Final = 500
+
+
+class Nodes:
+    """Our own run, `node`, in the slot `slot`. `on_closed` is told when calls were closed for a dead node."""
+
+    def __init__(
+        self,
+        database: Database,
+        world: World,
+        *,
+        node: str,
+        slot: str,
+        freed: Sequence[str],
+        has_sink: bool,
+        on_closed: Callable[[], object],
+        logger: logging.Logger,
+    ) -> None:
+        self._database, self._world, self._node, self._slot = database, world, node, slot
+        self._freed, self._has_sink, self._on_closed, self._log = tuple(freed), has_sink, on_closed, logger
+        self.n_closed = 0
+        """Calls that were closed for dead nodes."""
+
+    async def beat(self) -> None:
+        """Show that we live."""
+        now = self._now()
+        async with self._database.transaction() as connection:
+            seen = await connection.execute(sa.update(nodes).where(nodes.c.node == self._node).values(seen_at=now))
+            if not seen.rowcount:
+                await connection.execute(sa.insert(nodes).values(node=self._node, slot=self._slot, seen_at=now))
+
+    async def bury(self) -> int:
+        """Close what dead nodes have left open; how many calls that were."""
+        async with self._database.transaction() as connection:
+            dead = (await connection.execute(sa.select(nodes.c.node).where(self._is_dead()))).scalars().all()
+        n_calls = 0
+        for node in dead:
+            async with self._database.transaction() as connection:
+                n_calls += await self._bury(connection, node)
+        self._freed = ()  # a slot that we have seen free may be taken by another server from now on
+        if n_calls:
+            self.n_closed += n_calls
+            self._log.warning("calls of a server that died were closed", extra={"n_calls": n_calls, "status": "crashed"})
+        if dead:
+            self._on_closed()
+        return n_calls
+
+    async def leave(self) -> None:
+        """We end in good order: nobody needs to look for what we have left open. What the outbox holds is for the next one."""
+        async with self._database.transaction() as connection:
+            n_open = await connection.scalar(
+                sa.select(sa.func.count()).select_from(calls).where(calls.c.state == "open", calls.c.node == self._node)
+            )
+            n_waiting = await connection.scalar(sa.select(sa.func.count()).select_from(outbox).where(outbox.c.node == self._node))
+            if not n_open and not n_waiting:
+                await connection.execute(sa.delete(nodes).where(nodes.c.node == self._node))
+
+    async def _bury(self, connection: AsyncConnection, node: str) -> int:
+        """Close the calls of one node. The row of the node is the lock: whoever deletes it is the one."""
+        claim = sa.delete(nodes).where(nodes.c.node == node, self._is_dead()).returning(nodes.c.seen_at)
+        seen_at = (await connection.execute(claim)).scalar()
+        if seen_at is None:
+            return 0
+        n_calls = 0
+        while left := (await connection.execute(_open_calls_of(node))).all():
+            await self._close(connection, left, seen_at)
+            n_calls += len(left)
+        await connection.execute(sa.update(outbox).where(outbox.c.node == node).values(node=self._node))
+        return n_calls
+
+    async def _close(self, connection: AsyncConnection, left: Sequence[sa.Row[Any]], seen_at: datetime) -> None:
+        records = [crashed_record(rows.open_call_of(row), record_id=row.id, end_time=seen_at) for row in left]
+        await connection.execute(rows.CLOSE_CALL, [{"key": record.id, **rows.closed_columns(record)} for record in records])
+        if self._has_sink:
+            now = self._world.clock.utc_now()
+            await connection.execute(rows.INSERT_OUTBOX, [rows.outbox_columns(record.id, self._node, now) for record in records])
+
+    def _is_dead(self) -> sa.ColumnElement[bool]:
+        """Its slot is free, or, where machines share the database, it has not been seen for long."""
+        is_ours = nodes.c.slot.in_(self._freed)
+        gone = is_ours if self._database.is_sqlite else sa.or_(is_ours, nodes.c.seen_at < self._now() - timedelta(seconds=LEASE_S))
+        return sa.and_(nodes.c.node != self._node, gone)
+
+    def _now(self) -> Any:
+        """The database's time where several machines share it."""
+        return self._world.clock.utc_now() if self._database.is_sqlite else sa.func.now()
+
+
+def _open_calls_of(node: str) -> sa.Select[Any]:
+    return sa.select(calls).where(calls.c.node == node, calls.c.state == "open").limit(CHUNK)

@@ -1,0 +1,202 @@
+"""Brings closed records to their sink (JSON files or a web service), at least once: what waits is in the database and survives a restart.
+
+In: rows of `outbox` of this node, woken by the writer. Out: deliveries. A sink that is busy is tried again after a growing pause; one that
+says never, or has been busy for `GIVE_UP_AFTER_S`, makes the row a dead letter, which `/health` shows and the next start tries once more.
+
+    waiting ── taken ──> (deleted)
+       │ └──── busy ───> waiting, later
+       └─── refused ───> dead ── next start ──> waiting
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from active_call.base.errors import ActiveCallError
+from active_call.base.world import World
+from active_call.store.call_record import CallRecord
+from active_call.store.database.connection import Database
+from active_call.store.database.tables import calls, outbox
+from active_call.store.sinks import RecordDelivery, RecordRefused, SinkBusy
+from active_call.store.troubles import Troubles
+
+BATCH: Final = 50
+FIRST_PAUSE_S: Final = 1.0
+MAX_PAUSE_S: Final = 300.0
+GIVE_UP_AFTER_S: Final = 3 * 24 * 3600.0
+LOOK_AGAIN_S: Final = 5.0
+"""When nothing has woken it: rows whose pause is over, and rows of dead servers."""
+PACE_S: Final = 0.25
+"""Between two rounds: a lone record is delivered at once."""
+PART: Final = "record sink"
+_FAILURES: Final = (SQLAlchemyError, OSError, ActiveCallError)
+
+
+class Outbox:
+    """See the module. Without a sink it only reports that nothing waits."""
+
+    def __init__(
+        self, database: Database, node: str, sink: RecordDelivery | None, world: World, troubles: Troubles, logger: logging.Logger
+    ) -> None:
+        self._database, self._node, self._sink, self._world, self._troubles, self._log = database, node, sink, world, troubles, logger
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._hurry = asyncio.Event()
+        """Somebody waits: do not pause."""
+        self._counted_at = float("-inf")
+        self._is_stopping = False
+        self._taken: set[int] = set()
+        """Rows whose record the sink has, and that could not be deleted yet."""
+        self.n_waiting = 0
+        self.n_dead = 0
+
+    def wake(self) -> None:
+        """There is something new."""
+        self._idle.clear()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Deliver what is due, and return from `run`."""
+        self._is_stopping = True
+        self._hurry.set()
+        self._wake.set()
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until everything that is due has been tried; False when the time is over first."""
+        self.wake()
+        self._hurry.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        return self._idle.is_set()
+
+    async def revive(self) -> None:
+        """Dead letters, and what waits for its next try, are due now: the configuration may have been mended."""
+        values = {"state": "waiting", "attempts": 0, "due_at": self._world.clock.utc_now()}
+        async with self._database.transaction() as connection:
+            await connection.execute(sa.update(outbox).where(outbox.c.node == self._node).values(values))
+
+    async def run(self) -> None:
+        """Deliver until `stop`."""
+        while True:
+            self._wake.clear()
+            try:
+                n_due = await self._round()
+            except _FAILURES as error:
+                self._log.warning("outbox of records cannot be read", extra={"error": f"{type(error).__name__}: {error}"[:300]})
+                n_due = 0
+            if n_due >= BATCH:
+                continue
+            if not self._wake.is_set():
+                self._idle.set()
+            if self._is_stopping:
+                return
+            await self._pause()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await self._wake.wait()
+
+    async def deliver_now(self, record: CallRecord) -> bool:
+        """Past the database, which fails: whether the sink has taken the record."""
+        if self._sink is None:
+            return False
+        try:
+            await self._sink.deliver(record.id, record.start_time, record.to_json())
+        except (SinkBusy, RecordRefused):
+            return False
+        return True
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PACE_S):
+                await self._hurry.wait()
+        self._hurry.clear()
+
+    async def _round(self) -> int:
+        """Deliver what is due; how many rows that were."""
+        async with self._database.transaction() as connection:
+            due = (await connection.execute(self._due())).all() if self._sink is not None else []
+            await self._count(connection)
+        changes: list[dict[str, Any]] = []
+        for row in due:
+            if row.seq not in self._taken:
+                change = await self._deliver(row)
+                if change is not None:
+                    changes.append({"key": row.seq, **change})
+                    if change["state"] == "waiting":
+                        break  # the others would meet the same
+        await self._settle([row.seq for row in due if row.seq in self._taken], changes)
+        return len(due) if not changes else 0
+
+    async def _count(self, connection: AsyncConnection) -> None:
+        now = self._world.clock.now()
+        if now - self._counted_at >= LOOK_AGAIN_S / 2:
+            self._counted_at = now
+            counts = {row.state: row.n for row in await connection.execute(self._counts())}
+            self.n_waiting, self.n_dead = counts.get("waiting", 0), counts.get("dead", 0)
+
+    async def _deliver(self, row: sa.Row[Any]) -> dict[str, Any] | None:
+        """What becomes of the row, None when the sink has taken its record."""
+        if row.body is None or self._sink is None:
+            self._taken.add(row.seq)
+            return None
+        try:
+            await self._sink.deliver(row.record_id, row.started_at, row.body.encode())
+        except SinkBusy as error:
+            return self._try_later(row, str(error))
+        except RecordRefused as error:
+            self._log.error("record was refused for good", extra={"record_id": row.record_id, "reason": str(error)})
+            return {"state": "dead", "attempts": row.attempts + 1, "due_at": row.due_at, "error": str(error)[:500]}
+        self._taken.add(row.seq)
+        self._troubles.clear(PART)
+        return None
+
+    def _try_later(self, row: sa.Row[Any], reason: str) -> dict[str, Any]:
+        now = self._world.clock.utc_now()
+        self._troubles.note(PART, reason)
+        is_over = self._sink is not None and self._sink.gives_up and (now - row.created_at).total_seconds() > GIVE_UP_AFTER_S
+        pause_s = min(FIRST_PAUSE_S * 2.0 ** min(row.attempts, 20), MAX_PAUSE_S) * self._world.randomness.uniform(0.8, 1.2)
+        asyncio.get_running_loop().call_later(pause_s, self.wake)
+        return {
+            "state": "dead" if is_over else "waiting",
+            "attempts": row.attempts + 1,
+            "due_at": now + timedelta(seconds=pause_s),
+            "error": reason[:500],
+        }
+
+    async def _settle(self, taken: Sequence[int], changes: Sequence[dict[str, Any]]) -> None:
+        if not taken and not changes:
+            return
+        async with self._database.transaction() as connection:
+            if taken:
+                await connection.execute(sa.delete(outbox).where(outbox.c.seq.in_(taken)))
+            if changes:
+                values: dict[str, Any] = {name: sa.bindparam(name) for name in ("state", "attempts", "due_at", "error")}
+                await connection.execute(sa.update(outbox).where(outbox.c.seq == sa.bindparam("key")).values(values), list(changes))
+        self._taken.difference_update(taken)
+        self.n_waiting = max(0, self.n_waiting - len(taken))
+        self.n_dead += sum(change["state"] == "dead" for change in changes)
+
+    def _due(self) -> sa.Select[Any]:
+        """What is due, the longest first. A pause that no rule gives comes from a clock that was set."""
+        now = self._world.clock.utc_now()
+        due = sa.or_(outbox.c.due_at <= now, outbox.c.due_at > now + timedelta(seconds=2 * MAX_PAUSE_S))
+        return (
+            sa.select(outbox, calls.c.body, calls.c.started_at)
+            .join(calls, calls.c.id == outbox.c.record_id)
+            .where(outbox.c.node == self._node, outbox.c.state == "waiting", due)
+            .order_by(outbox.c.due_at, outbox.c.seq)
+            .limit(BATCH)
+        )
+
+    def _counts(self) -> sa.Select[Any]:
+        return sa.select(outbox.c.state, sa.func.count().label("n")).where(outbox.c.node == self._node).group_by(outbox.c.state)

@@ -1,0 +1,111 @@
+"""What a call is as a row: columns from what is known of it while it lives, and from its record when it is over. Values only."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from active_call.base.repair import clean_text
+from active_call.store.call_record import CallRecord, OpenCall
+from active_call.store.database.tables import calls, outbox
+
+MAX_TEXT: Final = 1024
+"""Characters of a summary column; the record itself has all of them."""
+
+OPEN_DEFAULTS: Final[dict[str, Any]] = {
+    "state": "open",
+    "status": "active",
+    "ended_at": None,
+    "duration_s": 0.0,
+    "hangup_reason": "",
+    "hangup_by": "",
+    "sip_code": None,
+    "error": None,
+    "body": None,
+}
+"""What a call has that is not over yet."""
+
+INSERT_CALL: Final = sa.insert(calls)
+INSERT_OUTBOX: Final = sa.insert(outbox)
+_OPEN_COLUMNS: Final = (
+    "session_id", "direction", "call_type", "caller", "callee", "call_id", "trunk", "playbook", "started_at", "ringing_at", "answered_at",
+)  # fmt: skip
+UPDATE_OPEN: Final = sa.update(calls).where(calls.c.id == sa.bindparam("key")).values({name: sa.bindparam(name) for name in _OPEN_COLUMNS})
+CLOSE_CALL: Final = (
+    sa.update(calls)
+    .where(calls.c.id == sa.bindparam("key"))
+    .values({name: sa.bindparam(name) for name in (*_OPEN_COLUMNS, *OPEN_DEFAULTS)})
+)
+
+
+def open_columns(call: OpenCall | CallRecord) -> dict[str, Any]:
+    """The columns that are known from the first message on."""
+    return {
+        "session_id": _short(call.session_id),
+        "direction": _short(call.direction, 16),
+        "call_type": _short(call.call_type, 16),
+        "caller": _short(call.caller),
+        "callee": _short(call.callee),
+        "call_id": _short(call.call_id),
+        "trunk": _short(call.trunk),
+        "playbook": _short(call.playbook),
+        "started_at": call.start_time,
+        "ringing_at": call.ring_time,
+        "answered_at": call.answer_time,
+    }
+
+
+def closed_columns(record: CallRecord) -> dict[str, Any]:
+    """All columns of a call that is over, with its whole record."""
+    return {
+        **open_columns(record),
+        "state": "closed",
+        "status": _short(record.status, 16),
+        "ended_at": record.end_time,
+        "duration_s": record.duration_s if math.isfinite(record.duration_s) else 0.0,
+        "hangup_reason": _short(record.hangup_reason),
+        "hangup_by": _short(record.hangup_by),
+        "sip_code": record.sip_code,
+        "error": _short(record.error) if record.error else None,
+        "body": record.to_json().decode(),
+    }
+
+
+def outbox_columns(record_id: str, node: str, now: datetime) -> dict[str, Any]:
+    """A closed record that the sink is to have."""
+    return {"record_id": record_id, "node": node, "state": "waiting", "attempts": 0, "due_at": now, "created_at": now, "error": None}
+
+
+def open_call_of(row: sa.Row[Any]) -> OpenCall:
+    """What a row of `calls` says of a call that is alive."""
+    return OpenCall(
+        session_id=row.session_id,
+        call_id=row.call_id,
+        direction=row.direction,
+        caller=row.caller,
+        callee=row.callee,
+        start_time=row.started_at,
+        call_type=row.call_type,
+        ring_time=row.ringing_at,
+        answer_time=row.answered_at,
+        playbook=row.playbook,
+        trunk=row.trunk,
+    )
+
+
+def with_id(record: CallRecord, record_id: str) -> CallRecord:
+    """The same record under its own id."""
+    return record if record.record_id == record_id else msgspec.structs.replace(record, record_id=record_id)
+
+
+def row_id(text: str) -> str:
+    """The id as the database keeps it."""
+    return clean_text(text)
+
+
+def _short(text: str, limit: int = MAX_TEXT) -> str:
+    return clean_text(text)[:limit]

@@ -1,0 +1,78 @@
+"""Tells whether the process that wrote before is dead: each server holds a lock on a file of its folder, which the kernel lets go with it.
+
+In: a folder. Out: a slot of our own, and the names of slots whose processes are gone. Several servers may share a folder: each takes the
+first slot that is free. The name of a slot is made once and kept in its file; host and inode belong to it, so that a copied folder is
+another slot.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+MAX_SLOTS: Final = 64
+PREFIX: Final = "node-"
+
+
+@dataclass(slots=True)
+class Slot:
+    """Our place in the folder, and the slots, ours included, whose process is gone: their names and paths.
+
+    All of them stay ours until `release_freed`, so that no server takes one whose calls are still to be closed.
+    """
+
+    name: str
+    path: Path
+    freed: tuple[str, ...]
+    freed_paths: tuple[Path, ...]
+    _own: int
+    _others: list[int]
+
+    def release_freed(self) -> None:
+        """The calls of the dead are closed: their slots may be taken."""
+        while self._others:
+            os.close(self._others.pop())
+
+    def release(self) -> None:
+        """Let go of all; harmless a second time."""
+        self.release_freed()
+        if self._own >= 0:
+            os.close(self._own)
+            self._own = -1
+
+
+def take_slot(folder: Path, token: str) -> Slot:
+    """Take the first free slot of `folder`; `token` names a slot that is new. Blocks. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    freed: list[tuple[str, Path, int]] = []
+    for number in range(MAX_SLOTS):
+        path = folder / f"{PREFIX}{number}"
+        if freed and not path.exists():
+            break
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        name = _locked_name(descriptor, token)
+        if name is None:
+            os.close(descriptor)
+            continue
+        freed.append((name, path, descriptor))
+    if not freed:
+        raise OSError(f"{MAX_SLOTS} servers write records to {folder} already")
+    names, paths, descriptors = zip(*freed, strict=True)
+    return Slot(names[0], paths[0], names, paths, descriptors[0], list(descriptors[1:]))
+
+
+def _locked_name(descriptor: int, token: str) -> str | None:
+    """The slot's name where nobody holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    kept = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip()
+    if not kept:
+        kept = token
+        os.pwrite(descriptor, f"{token}\n".encode(), 0)
+    return f"{kept}@{socket.gethostname()}:{os.fstat(descriptor).st_ino}"

@@ -1,0 +1,364 @@
+"""Writes calls to the database: one task, batches, and nobody ever waits for it.
+
+In: `begin`, `update` and `write` of each call, which only put something into a queue. Out: rows. What is written last wins inside a batch,
+so that a short call is one INSERT. While the database cannot be written to, what has come is kept in memory (bounded) and in a spool file,
+and is tried again; the troubles say so. A row that the database will never take is told in the log, whole, and counted.
+
+    queued ── batch ──> committed            (a call's entry is forgotten with its closing)
+       └──── failed ──> kept, spooled ── again ──> committed, spool emptied
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+
+from active_call.base.errors import ActiveCallError
+from active_call.base.world import World
+from active_call.store.call_record import CallRecord, OpenCall
+from active_call.store.database import rows
+from active_call.store.database.connection import Database
+from active_call.store.database.journal import Journal
+from active_call.store.database.spool import Spool
+from active_call.store.database.tables import calls
+from active_call.store.troubles import Troubles
+
+MAX_QUEUED: Final = 20_000
+"""Calls' changes that wait for a database that does not take them: some 100 MB of records at worst."""
+MAX_BATCH: Final = 500
+PACE_S: Final = 0.03
+"""Between two batches: a lone call is written at once, a hundred calls a second cost some thirty transactions."""
+RETRY_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+STUCK_AFTER_S: Final = 10.0
+"""A batch that takes so long is told; it goes on."""
+PART: Final = "records"
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One call's row. `is_written`: the database has it, so that what follows changes it."""
+
+    record_id: str
+    session_id: str
+    started_at: datetime
+    is_written: bool = False
+    cell: int | None = None
+    """Where the journal has it until the database does."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """What is new of one call: what is known while it lives, or its record, which closes it."""
+
+    entry: Entry
+    what: OpenCall | CallRecord
+
+
+class RecordWriter:
+    """See the module. `node` is this run of the server; `has_sink` puts each closed record into the outbox too, `on_closed` tells of it.
+
+    `deliver` takes a record past a database that fails; it says whether the sink has it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        node: str,
+        spool: Spool,
+        world: World,
+        troubles: Troubles,
+        *,
+        has_sink: bool,
+        on_closed: Callable[[], object],
+        deliver: Callable[[CallRecord], Awaitable[bool]],
+        logger: logging.Logger,
+    ) -> None:
+        self._database, self._node, self._spool, self._world, self._troubles = database, node, spool, world, troubles
+        self.journal = Journal(None)
+        """Replaced by that of our slot, as soon as we have one."""
+        self._has_sink, self._on_closed, self._deliver, self._log = has_sink, on_closed, deliver, logger
+        self._queue: list[Change] = []
+        self._in_hand: Sequence[Change] = ()
+        self._entries: dict[str, Entry] = {}
+        self._delivered: set[Entry] = set()
+        """Closed calls whose record the sink has been given already."""
+        self._wake = asyncio.Event()
+        self._progress = asyncio.Event()
+        """Replaced with each batch that is settled."""
+        self._n_put = 0
+        self._n_settled = 0
+        self._is_stopping = False
+        self._batch_since: float | None = None
+        self.n_lost = 0
+        self.n_closed = 0
+
+    @property
+    def n_waiting(self) -> int:
+        """Changes that are not in the database yet."""
+        return len(self._queue) + len(self._in_hand)
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long the batch under way has been waiting for the database; 0 while it answers."""
+        took = self._world.clock.now() - self._batch_since if self._batch_since is not None else 0.0
+        return took if took >= STUCK_AFTER_S else 0.0
+
+    # -- what calls say
+
+    def begin(self, call: OpenCall) -> None:
+        """A call has begun."""
+        entry = Entry(rows.row_id(call.session_id), call.session_id, call.start_time, cell=self.journal.note(call))
+        self._entries[call.session_id] = entry
+        self._put(Change(entry, call))
+
+    def update(self, call: OpenCall) -> None:
+        """Something of a call that lives has changed; nothing happens for one that has not begun, or is over."""
+        entry = self._entries.get(call.session_id)
+        if entry is not None:
+            self._put(Change(entry, call))
+
+    def write(self, record: CallRecord) -> None:
+        """A call is over."""
+        entry = self._entries.pop(record.session_id, None)
+        if entry is None:
+            entry = Entry(rows.row_id(record.session_id), record.session_id, record.start_time)
+        self.n_closed += 1
+        self._put(Change(entry, record))
+
+    def _put(self, change: Change) -> None:
+        if len(self._queue) >= MAX_QUEUED:
+            if isinstance(change.what, CallRecord):
+                self._lose(change.what, "too many records wait for the database")
+            return
+        self._queue.append(change)
+        self._n_put += 1
+        self._wake.set()
+
+    # -- the task
+
+    async def run(self) -> None:
+        """Write until `stop`; returns when everything is written, or, while stopping, when the database has failed once more."""
+        n_failures = 0
+        while True:
+            if not self._queue:
+                if self._is_stopping:
+                    return
+                await self._wake.wait()
+            self._wake.clear()
+            if not self._queue:
+                continue
+            batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
+            self._in_hand = batch
+            failure = await self._try(batch)
+            self._in_hand = ()
+            if failure is None:
+                n_failures = 0
+                self._settled()
+                await self._succeeded()
+                await self._pause(PACE_S)
+                continue
+            self._queue[:0] = batch
+            await self._failed(failure)
+            if self._is_stopping:
+                return
+            await self._pause(RETRY_S[min(n_failures, len(RETRY_S) - 1)])
+            n_failures += 1
+
+    async def write_now(self, records: Sequence[CallRecord]) -> None:
+        """Past the queue: records that another process has left. Raises what SQLAlchemy raises."""
+        for first in range(0, len(records), MAX_BATCH):
+            batch = [Change(Entry(rows.row_id(record.id), record.id, record.start_time), record) for record in records[first:][:MAX_BATCH]]
+            failure = await self._try(batch) if batch else None
+            if failure is not None:
+                raise failure
+
+    async def write_missing(self, records: Sequence[CallRecord]) -> int:
+        """As `write_now`, but only those of calls that the database does not know at all; how many those were."""
+        n_written = 0
+        for first in range(0, len(records), MAX_BATCH):
+            chunk = records[first:][:MAX_BATCH]
+            query = sa.select(calls.c.session_id, calls.c.started_at).where(calls.c.session_id.in_([record.session_id for record in chunk]))
+            async with self._database.transaction() as connection:
+                known = {(row.session_id, row.started_at) for row in await connection.execute(query)}
+            missing = [record for record in chunk if (record.session_id, record.start_time) not in known]
+            await self.write_now(missing)
+            n_written += len(missing)
+        return n_written
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until everything that was said so far is in the database; False when the time is over first."""
+        wanted = self._n_put
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._n_settled < wanted:
+                    await self._progress.wait()
+        return self._n_settled >= wanted
+
+    def stop(self) -> None:
+        """Let `run` write what has come, and return."""
+        self._is_stopping = True
+        self._wake.set()
+
+    async def abandon(self) -> None:
+        """What could not be written goes into the spool, and into the log where that fails too."""
+        left = [*self._in_hand, *self._queue]
+        if not left or await self._spool.keep([change.what for change in left]):
+            return
+        for change in left:
+            if isinstance(change.what, CallRecord):
+                self._lose(change.what, "neither the database nor the folder of records takes it")
+
+    async def _pause(self, delay_s: float) -> None:
+        deadline = self._world.clock.now() + delay_s
+        while not self._is_stopping and (left := deadline - self._world.clock.now()) > 0:
+            await asyncio.sleep(min(left, 0.2))
+
+    async def _try(self, batch: Sequence[Change]) -> Exception | None:
+        """Write a batch; the reason when it has to be tried again as it is."""
+        self._batch_since = self._world.clock.now()
+        try:
+            await self._commit_resolving(batch)
+        except (SQLAlchemyError, OSError, ActiveCallError, ValueError, TypeError, OverflowError) as error:
+            if not _is_about_values(error):
+                return error
+            return await self._one_by_one(batch)
+        finally:
+            self._batch_since = None
+        return None
+
+    async def _one_by_one(self, batch: Sequence[Change]) -> Exception | None:
+        """Something in the batch is not fit for the database: find it, tell it, write the rest."""
+        for position, change in enumerate(batch):
+            try:
+                await self._commit_resolving([change])
+            except (SQLAlchemyError, OSError, ActiveCallError, ValueError, TypeError, OverflowError) as error:
+                if not _is_about_values(error):
+                    self._queue[:0] = batch[position:]
+                    self._wake.set()
+                    return None
+                if isinstance(change.what, CallRecord):
+                    self._lose(change.what, str(error))
+        return None
+
+    async def _commit_resolving(self, batch: Sequence[Change]) -> None:
+        """Write a batch; ids that others have taken are changed first."""
+        for _ in range(3):
+            try:
+                await self._commit(batch)
+            except IntegrityError:
+                await self._resolve(batch)
+                continue
+            return
+        await self._commit(batch)
+
+    async def _commit(self, batch: Sequence[Change]) -> None:
+        latest: dict[Entry, Change] = {change.entry: change for change in batch}
+        inserts: list[dict[str, Any]] = []
+        updates: list[dict[str, Any]] = []
+        closings: list[dict[str, Any]] = []
+        to_send: list[dict[str, Any]] = []
+        for entry, change in latest.items():
+            columns, key = _columns(change), entry.record_id
+            is_closed = isinstance(change.what, CallRecord)
+            if not entry.is_written:
+                inserts.append({"id": key, "node": self._node, **rows.OPEN_DEFAULTS, **columns})
+            else:
+                (closings if is_closed else updates).append({"key": key, **columns})
+            if is_closed and self._has_sink and entry not in self._delivered:
+                to_send.append(rows.outbox_columns(key, self._node, self._world.clock.utc_now()))
+        async with self._database.transaction() as connection:
+            for statement, values in (
+                (rows.INSERT_CALL, inserts),
+                (rows.UPDATE_OPEN, updates),
+                (rows.CLOSE_CALL, closings),
+                (rows.INSERT_OUTBOX, to_send),
+            ):
+                if values:
+                    await connection.execute(statement, values)
+        for entry in latest:
+            entry.is_written = True
+            self._give_back(entry)
+            self._delivered.discard(entry)
+        if to_send:
+            self._on_closed()
+
+    async def _resolve(self, batch: Sequence[Change]) -> None:
+        """Rows with ids of this batch exist: ours, where a commit was not heard of, or another call's, so that ours needs a new id."""
+        fresh = {change.entry.record_id: change.entry for change in batch if not change.entry.is_written}
+        query = sa.select(calls.c.id, calls.c.session_id, calls.c.started_at).where(calls.c.id.in_(list(fresh)))
+        async with self._database.transaction() as connection:
+            taken = (await connection.execute(query)).all()
+        for row in taken:
+            entry = fresh[row.id]
+            if abs((row.started_at - entry.started_at).total_seconds()) < 0.001:
+                entry.is_written = True
+            else:
+                entry.record_id = f"{rows.row_id(entry.session_id)}~{self._world.randomness.token(4)}"
+        seen: Counter[str] = Counter()
+        for entry in {change.entry: None for change in batch if not change.entry.is_written}:
+            seen[entry.record_id] += 1
+            if seen[entry.record_id] > 1:  # one id twice in a batch
+                entry.record_id = f"{rows.row_id(entry.session_id)}~{self._world.randomness.token(4)}"
+
+    def _settled(self) -> None:
+        """All that is not waiting any more is settled."""
+        self._n_settled = self._n_put - len(self._queue)
+        self._progress.set()
+        self._progress = asyncio.Event()
+
+    async def _succeeded(self) -> None:
+        self._troubles.clear(PART)
+        if not self._queue:
+            await self._spool.empty()
+
+    async def _failed(self, failure: Exception) -> None:
+        """Tell it, keep what waits on disk, and let the sink have what is over."""
+        self._troubles.note(PART, f"the records database cannot be written: {_reason(failure)}")
+        queued = list(self._queue)
+        if await self._spool.keep([change.what for change in queued]):
+            for change in queued:
+                self._give_back(change.entry)
+        for change in queued:
+            if isinstance(change.what, CallRecord) and change.entry not in self._delivered:
+                if not await self._deliver(rows.with_id(change.what, change.entry.record_id)):
+                    return
+                self._delivered.add(change.entry)
+
+    def _give_back(self, entry: Entry) -> None:
+        if entry.cell is not None:
+            self.journal.give_back(entry.cell)
+            entry.cell = None
+
+    def _lose(self, record: CallRecord, reason: str) -> None:
+        self.n_lost += 1
+        fields = {"session_id": record.session_id, "error": reason, "record": record.to_json().decode()}
+        self._log.error("call record could not be written", extra=fields)
+
+
+def _columns(change: Change) -> dict[str, Any]:
+    if isinstance(change.what, CallRecord):
+        return rows.closed_columns(rows.with_id(change.what, change.entry.record_id))
+    return rows.open_columns(change.what)
+
+
+def _is_about_values(error: Exception) -> bool:
+    """Whether a value is at fault, and not the database or the way to it."""
+    if isinstance(error, DBAPIError):
+        state = str(getattr(error.orig, "sqlstate", "") or "")
+        return isinstance(error, DataError) or state.startswith("22") or isinstance(error, IntegrityError)
+    return isinstance(error, StatementError | ValueError | TypeError | OverflowError)
+
+
+def _reason(error: Exception) -> str:
+    """One line, without the statement and its values."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"[:300]
