@@ -239,7 +239,7 @@ class Leg:
         if size < HEADER_BYTES or config is None:
             self.refused.malformed += 1
             return
-        flags, payload_type, sequence, timestamp, ssrc = unpack_header(packet)
+        flags, kind, sequence, timestamp, ssrc = unpack_header(packet)
         start, end = HEADER_BYTES, size
         if flags != PLAIN_HEADER:
             try:
@@ -247,7 +247,7 @@ class Leg:
             except ParseError:
                 self.refused.malformed += 1
                 return
-        payload_type &= 0x7F
+        payload_type = kind & 0x7F
         if payload_type not in self._known_types:
             self.refused.unknown_type += 1
             return
@@ -274,7 +274,7 @@ class Leg:
             return
         self.sound.jitter.pass_over(sequence)
         if payload_type != COMFORT_NOISE:
-            self._receive_event(packet[start:end].tobytes(), timestamp, now)
+            self._receive_event(packet[start:end].tobytes(), timestamp, sequence, now, marker=kind > 0x7F)
 
     def _unprotect_either(self, row: int, srtp: SrtpSession, old: SrtpSession, n_bytes: int, now: float) -> int:
         """Try the key before the last one too, while it counts. A suite with AEAD deciphers in place before it refuses."""
@@ -313,9 +313,9 @@ class Leg:
             self.emit(MediaStarted(self._stream, now, address[0], address[1]))
         return self.reception
 
-    def _receive_event(self, payload: bytes, timestamp: int, now: float) -> None:
+    def _receive_event(self, payload: bytes, timestamp: int, sequence: int, now: float, *, marker: bool) -> None:
         try:
-            digit = self.digits_in.receive(payload, timestamp)
+            digit = self.digits_in.receive(payload, timestamp, sequence, marker=marker)
         except ParseError:
             self.refused.malformed += 1
             return
