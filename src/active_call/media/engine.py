@@ -2,6 +2,9 @@
 
 It opens and closes streams in slots, applies orders to them, and holds the halves of the tick together: send, take in what has arrived,
 hear, record, keep house. Knows streams and sockets; no call, and no epoll (it is told which sockets to watch through `Watch`).
+
+Walls. Each order, each datagram that is judged by itself and each stream's housekeeping has one. What is done for all streams at once has
+one for all: when it fails, it is done once more stream by stream (`_isolate`), and those that fail alone are given up (`StreamFailed`).
 """
 
 from __future__ import annotations
@@ -10,10 +13,9 @@ import logging
 from collections.abc import Callable
 from typing import Final, Protocol, assert_never
 
-from active_call.base.errors import MediaError
+from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.pcm import FRAME_MS, samples_in
 from active_call.base.world import World
-from active_call.codec.libopus import OpusError
 from active_call.codec.table import PCMA
 from active_call.media import link, udp
 from active_call.media.arrivals import Arrivals
@@ -23,6 +25,7 @@ from active_call.media.hearing import Hearing
 from active_call.media.intake import Intake
 from active_call.media.leg import Leg
 from active_call.media.link import Link, Order
+from active_call.media.order_check import MAX_DIGITS, check_order
 from active_call.media.play_reports import PlayReports
 from active_call.media.ports import PortPool
 from active_call.media.recorder import Recorder
@@ -36,6 +39,13 @@ from active_call.rtp.stream import new_send_stream
 HOUSEKEEPING_TICKS: Final = 25
 """Each stream's watchdog and RTCP timer are looked at twice a second, a share of the streams in every tick."""
 
+AGREED_SILENCE_S: Final = 600.0
+"""How long a peer that is silent by agreement may send nothing at all, RTCP included. It may listen for long; but it may also be gone."""
+MAX_UNEXPLAINED: Final = 50
+"""Ticks in a row that fail for no stream in particular. A process in that state serves nobody: it ends, and is replaced."""
+MAX_QUEUED_S: Final = 600
+"""Of sound that waits in the plays of a stream, or goes round as its music: some 10 MB at 8 kHz."""
+MAX_PLAYS: Final = 256
 MIN_JUDGED_PACKETS: Final = 50
 """A second of sound."""
 
@@ -76,7 +86,7 @@ class Engine:
         self._emit = emit
         self._ports = ports
         self._intake = Intake(capacity)
-        self._arrivals = Arrivals(self._intake)
+        self._arrivals = Arrivals(self._intake, self._datagram_failed)
         self._leg_of: dict[int, Leg] = {}
         """By the descriptor of the RTP socket."""
         self._slots = SlotTable(capacity)
@@ -90,6 +100,7 @@ class Engine:
         self._closed_but_for_files: dict[int, link.StreamClosed] = {}
         self._is_stale = False
         self._tick = 0
+        self._n_unexplained = 0
         self.is_shut_down = False
 
     @property
@@ -110,9 +121,12 @@ class Engine:
     def run_send(self, tick: int) -> None:
         """First half: what leaves the process leaves now."""
         self._tick = tick
-        if self._is_stale or self._sending.is_stale or self._hearing.is_stale:
-            self._regroup()
-        self._sending.run(tick)
+        try:
+            if self._is_stale or self._sending.is_stale or self._hearing.is_stale:
+                self._regroup()
+            self._sending.run(tick)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
 
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
         """Take one datagram of each of these RTP sockets, which have one."""
@@ -122,14 +136,74 @@ class Engine:
 
     def run_hear(self, now: float) -> None:
         """Second half, after the sockets were emptied: what has arrived is heard; then records and housekeeping."""
-        if self._is_stale:
-            self._regroup()
-        self._hearing.run(self._tick, now)
-        self._sending.bridges.take(self._hearing)
-        self._recording.run(self._tick)
+        try:
+            if self._is_stale:
+                self._regroup()
+            self._hear(now)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._isolate("hearing", error, self._hearing.regroup, lambda: self._hear(now))
+        try:
+            self._recording.run(self._tick)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._isolate_recording(error)
         self.report_recordings()
         for stream in self._order_of_slots[self._tick % HOUSEKEEPING_TICKS :: HOUSEKEEPING_TICKS]:
-            self._keep_house(stream, now)
+            try:
+                self._keep_house(stream, now)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self._give_up(stream, "housekeeping", error)
+
+    def _hear(self, now: float) -> None:
+        self._hearing.run(self._tick, now)
+        self._sending.bridges.take(self._hearing)
+
+    def _isolate(self, phase: str, error: Exception, regroup: Callable[[list[Stream]], None], run: Callable[[], None]) -> None:
+        """Half a tick has failed: do it again stream by stream, and give up those for which it fails alone."""
+        logger.error("tick failed, each stream is tried alone", exc_info=error, extra={"phase": phase})
+        self._is_stale = True
+        n_given_up = 0
+        for stream in self._live_streams():
+            try:
+                regroup([stream])
+                run()
+            except Exception as culprit:  # noqa: BLE001 (a wall)
+                n_given_up += 1
+                self._give_up(stream, phase, culprit)
+        self._n_unexplained = 0 if n_given_up else self._n_unexplained + 1
+        if self._n_unexplained > MAX_UNEXPLAINED:
+            raise error
+
+    def _isolate_recording(self, error: Exception) -> None:
+        """The same for what is recorded: the recording ends, its stream goes on."""
+        logger.error("tick failed, each recording is tried alone", exc_info=error)
+        self._is_stale = True
+        for stream in self._live_streams():
+            try:
+                self._recording.regroup([stream])
+                self._recording.run(self._tick)
+            except Exception as culprit:
+                logger.exception("recording given up", extra={"stream": stream.number})
+                self._recording.end(stream)
+                self._emit(link.OrderRefused(stream.number, link.StartRecording.__name__, f"recording ended: {culprit!r}"))
+
+    def _give_up(self, stream: Stream, phase: str, error: Exception) -> None:
+        """Something is wrong with this stream alone: it falls silent and deaf, and waits to be closed."""
+        if stream.is_failed:
+            return
+        logger.error("stream given up", exc_info=error, extra={"stream": stream.number, "phase": phase})
+        stream.is_failed = self._is_stale = True
+        self._unwatch(stream)
+        self._emit(link.StreamFailed(stream.number, f"{phase}: {error!r}"))
+
+    def _datagram_failed(self, leg: Leg, error: Exception) -> None:
+        """A datagram that could not be judged is dropped; the first of a stream is logged."""
+        if not leg.refused.unjudged:
+            logger.error("datagram dropped", exc_info=error, extra={"stream": leg.stream})
+        leg.refused.unjudged += 1
+
+    def _live_streams(self) -> list[Stream]:
+        """By slot, without those that were given up."""
+        return [stream for stream in self._slots.in_order() if not stream.is_failed]
 
     def report_recordings(self) -> None:
         """Tell of the recordings that the writer has finished, and of the closed streams that waited for them."""
@@ -145,7 +219,7 @@ class Engine:
                 self._emit(closed)
 
     def _regroup(self) -> None:
-        self._order_of_slots = self._slots.in_order()
+        self._order_of_slots = self._live_streams()
         self._sending.regroup(self._order_of_slots)
         self._hearing.regroup(self._order_of_slots)
         self._recording.regroup(self._order_of_slots)
@@ -159,8 +233,10 @@ class Engine:
             control.send_report(self._sent(stream), now)
         leg.flush_digits(now)
         self._watch_direction(stream, leg, control, now)
-        silent_s = now - leg.last_arrival
+        silent_s = now - leg.last_sign_of_life
         limit_s = leg.config.rtp_timeout_s
+        if limit_s and leg.is_silent_by_agreement:
+            limit_s = max(limit_s, AGREED_SILENCE_S)
         if leg.config.receive and 0 < limit_s <= silent_s:
             if not stream.dead_reported:
                 stream.dead_reported = True
@@ -172,7 +248,12 @@ class Engine:
         if leg.config is None:
             return
         problems = stream.one_way.look(
-            now, wanted=leg.config.receive, n_received=leg.n_received, last_arrival=leg.last_arrival, refused=leg.refused
+            now,
+            wanted=leg.config.receive,
+            is_silent=leg.is_silent_by_agreement,
+            n_received=leg.n_received,
+            last_arrival=leg.last_arrival,
+            refused=leg.refused,
         )
         fraction_lost = control.take_fraction_lost()
         if fraction_lost >= 0:
@@ -188,7 +269,15 @@ class Engine:
     # -- orders ------------------------------------------------------------------------------------------------------------------------
 
     def handle(self, order: Order, now: float) -> None:
-        """Apply one order. Orders about streams that do not exist (any more) are ignored."""
+        """Apply one order. Orders about streams that do not exist (any more) are ignored; one that cannot be carried out is refused."""
+        try:
+            if not isinstance(order, link.CloseStream | link.Shutdown):
+                check_order(order)
+            self._apply(order, now)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._refuse(order, error)
+
+    def _apply(self, order: Order, now: float) -> None:
         match order:
             case link.OpenStream():
                 self._open(order, now)
@@ -197,18 +286,30 @@ class Engine:
                 self.shut_down(now)
                 return
         stream = self._slots.get(order.stream)
-        if stream is not None:
-            try:
-                self._handle_stream(stream, order, now)
-            except (ValueError, OpusError, MediaError) as error:
-                logger.error("order refused", extra={"stream": order.stream, "order": type(order).__name__, "reason": str(error)})
-                self._emit(link.OrderRefused(order.stream, type(order).__name__, str(error)))
+        if stream is not None and (isinstance(order, link.CloseStream) or not stream.is_failed):
+            self._handle_stream(stream, order, now)
+
+    def _refuse(self, order: Order, error: Exception) -> None:
+        is_expected = isinstance(error, ValueError | ActiveCallError)
+        name, stream = type(order).__name__, 0 if isinstance(order, link.Shutdown) else order.stream
+        logger.error(
+            "order refused", exc_info=None if is_expected else error, extra={"stream": stream, "order": name, "reason": str(error)}
+        )
+        reason = str(error) if is_expected else repr(error)
+        self._emit(link.OpenFailed(stream, "bind") if isinstance(order, link.OpenStream) else link.OrderRefused(stream, name, reason))
+
+    def refuse_unreadable(self, stream: int, tag: str, reason: str) -> None:
+        """An order that is none: its stream is told."""
+        logger.error("order unreadable", extra={"stream": stream, "order": tag, "reason": reason})
+        self._emit(link.OrderRefused(stream, tag, reason))
 
     def _handle_stream(self, stream: Stream, order: Order, now: float) -> None:
         match order:
             case link.QueueAudio():
                 if order.replace:
                     self._sending.before_change(stream)
+                else:
+                    _check_room(stream, order)
                 stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
                 self._sending.wake(stream)
             case link.StopPlay():
@@ -231,7 +332,8 @@ class Engine:
             case link.UnbridgeStreams():
                 self._sending.bridges.part(stream.number, order.partner)
             case link.QueueMusic():
-                self._sending.bridges.queue_music(stream.number, order.pcm, end=order.end)
+                limit = 2 * MAX_QUEUED_S * stream.rate_hz
+                self._sending.bridges.queue_music(stream.number, order.pcm, end=order.end, max_bytes=limit)
             case link.StopMusic():
                 self._sending.bridges.stop_music(stream.number, samples_in(order.fade_ms, stream.rate_hz))
             case link.SendDigits():
@@ -246,6 +348,9 @@ class Engine:
                 self._sending.set_ambience(stream, order)
             case link.ConfigureRtp():
                 self._configure(stream, order, now)
+            case link.StartSending():
+                if stream.leg is not None:
+                    stream.leg.prove()
             case link.StartRecording():
                 self._start_recording(stream, order)
             case link.StopRecording():
@@ -279,6 +384,11 @@ class Engine:
         if not was_sending:
             batch.marker[slot] = True
 
+    def _sending_changed(self, stream: Stream) -> None:
+        """What the peer sends has shown that it is there, and where."""
+        self._batch.marker[stream.slot] = True
+        self._is_stale = True
+
     def _bridge(self, stream: Stream, order: link.BridgeStreams) -> None:
         partner = self._slots.get(order.partner)
         if partner is None:
@@ -291,6 +401,8 @@ class Engine:
         leg = stream.leg
         if leg is None or leg.config is None or leg.config.send_event_type < 0:
             raise ValueError("telephone events were not agreed on")
+        if leg.digits_out.n_waiting + len(order.digits) > MAX_DIGITS:
+            raise ValueError(f"more than {MAX_DIGITS} digits would wait to be sent")
         leg.digits_out.queue(order.digits, order.duration_ms)
 
     def _start_recording(self, stream: Stream, order: link.StartRecording) -> None:
@@ -322,10 +434,22 @@ class Engine:
             leg.on_control = control.take
             self._leg_of[leg.rtp_socket.fileno()] = leg
             self._watch.watch_rtp(leg.rtp_socket.fileno())
-            self._watch.watch(leg.rtcp_socket.fileno(), control.receive)
-        self._slots.add(Stream(order.stream, slot, leg, control, order.rate_hz))
+            self._watch.watch(leg.rtcp_socket.fileno(), self._walled(leg, control.receive))
+        stream = Stream(order.stream, slot, leg, control, order.rate_hz)
+        if leg is not None:
+            leg.on_sending_changed = lambda: self._sending_changed(stream)
+        self._slots.add(stream)
         self._is_stale = True
         self._emit(link.Opened(order.stream, leg.port if leg else 0))
+
+    def _walled(self, leg: Leg, receive: Callable[[float, float], None]) -> Callable[[float, float], None]:
+        def take(now: float, unix_now: float) -> None:
+            try:
+                receive(now, unix_now)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self._datagram_failed(leg, error)
+
+        return take
 
     def _open_leg(self, order: link.OpenStream, slot: int, now: float) -> Leg:
         taken = self._ports.take(now, lambda port: udp.open_pair(order.bind_ip, port))
@@ -340,21 +464,17 @@ class Engine:
         self._emit(report)
 
     def _close(self, stream: Stream, now: float) -> None:
-        self._recording.end(stream)
-        self._sending.before_change(stream)
-        stream.plays.stop(0)
-        self._sending.report_stopped(stream, now)
-        self._sending.forget(stream)
-        self._sending.bridges.forget(stream.number)
-        self._sending.end_ambience(stream)
+        """End everything that belongs to the stream. What goes wrong with one part of it keeps none of the others."""
         self._slots.remove(stream)
-        leg, control = stream.leg, stream.control
-        if leg is not None and control is not None:
-            self._arrivals.take_last(leg, now, self._world.clock.utc_now().timestamp())
-            control.send_goodbye(self._sent(stream), now)
-            self._watch.unwatch(leg.rtp_socket.fileno())
-            del self._leg_of[leg.rtp_socket.fileno()]
-            self._watch.unwatch(leg.rtcp_socket.fileno())
+        self._is_stale = True
+        for part in (self._close_sound, self._close_wire):
+            try:
+                part(stream, now)
+            except Exception:
+                logger.exception("stream not closed in order", extra={"stream": stream.number})
+        leg = stream.leg
+        if leg is not None:
+            self._unwatch(stream)
             leg.close()
             self._ports.release(leg.port, now)
         closed = self._closed(stream)
@@ -362,6 +482,28 @@ class Engine:
             self._closed_but_for_files[stream.number] = closed  # StreamClosed is the last word about a stream
         else:
             self._emit(closed)
+
+    def _close_sound(self, stream: Stream, now: float) -> None:
+        self._recording.end(stream)
+        self._sending.end_ambience(stream)
+        self._sending.bridges.forget(stream.number)
+        self._sending.before_change(stream)
+        stream.plays.stop(0)
+        self._sending.report_stopped(stream, now)
+        self._sending.forget(stream)
+
+    def _close_wire(self, stream: Stream, now: float) -> None:
+        leg, control = stream.leg, stream.control
+        if leg is None or control is None or stream.is_failed:
+            return
+        self._arrivals.take_last(leg, now, self._world.clock.utc_now().timestamp())
+        control.send_goodbye(self._sent(stream), now)
+
+    def _unwatch(self, stream: Stream) -> None:
+        leg = stream.leg
+        if leg is not None and self._leg_of.pop(leg.rtp_socket.fileno(), None) is not None:
+            self._watch.unwatch(leg.rtp_socket.fileno())
+            self._watch.unwatch(leg.rtcp_socket.fileno())
 
     def _closed(self, stream: Stream) -> link.StreamClosed:
         leg, control = stream.leg, stream.control
@@ -387,6 +529,13 @@ class Engine:
         self._recorder.close()
         self.report_recordings()
         self.is_shut_down = True
+
+
+def _check_room(stream: Stream, order: link.QueueAudio) -> None:
+    """Sound that nobody will ever hear must not fill the memory."""
+    n_bytes = len(order.pcm) + 2 * stream.plays.n_waiting
+    if n_bytes > 2 * MAX_QUEUED_S * stream.rate_hz or stream.plays.n_plays >= MAX_PLAYS:
+        raise ValueError(f"more than {MAX_QUEUED_S} s of sound, or {MAX_PLAYS} plays, would wait")
 
 
 def _mos(leg: Leg, control: ControlProtocol) -> float:

@@ -218,6 +218,11 @@ class DigitSender:
         """Whether nothing is under way or waiting."""
         return self._code < 0 and not self._queue
 
+    @property
+    def n_waiting(self) -> int:
+        """Digits that have not begun."""
+        return len(self._queue)
+
     def queue(self, digits: str, duration_ms: int = 160) -> None:
         """Append `digits`, each `duration_ms` long: whole frames, 40 ms to a minute. Raises ValueError for another character."""
         codes = [EVENTS.find(digit) for digit in digits.upper()]
