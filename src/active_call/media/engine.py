@@ -94,6 +94,8 @@ class Engine:
         self._batch = SendBatch(capacity)
         self._sending = Sending(self._batch, PlayReports(emit), world.clock)
         self._hearing = Hearing(self._intake, capacity, emit, emit_audio)
+        self._sending.on_failed = lambda stream, error: self._give_up(stream, "sending", error)
+        self._hearing.on_failed = self._hearing_failed
         self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
         self._order_of_slots: list[Stream] = []
         self._open_files: dict[int, int] = {}
@@ -194,6 +196,11 @@ class Engine:
         stream.is_failed = self._is_stale = True
         self._unwatch(stream)
         self._emit(link.StreamFailed(stream.number, f"{phase}: {error!r}"))
+
+    def _hearing_failed(self, number: int, error: Exception) -> None:
+        stream = self._slots.get(number)
+        if stream is not None:
+            self._give_up(stream, "hearing", error)
 
     def _datagram_failed(self, leg: Leg, error: Exception) -> None:
         """A datagram that could not be judged is dropped; the first of a stream is logged."""
