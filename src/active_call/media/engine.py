@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol
 
 from active_call.base.errors import ActiveCallError, MediaError
-from active_call.base.pcm import FRAME_MS, samples_in
+from active_call.base.pcm import FRAME_MS
 from active_call.base.world import World
-from active_call.codec.table import PCMA
 from active_call.media import link, udp
 from active_call.media.arrivals import Arrivals
 from active_call.media.batch import SendBatch
@@ -25,14 +24,14 @@ from active_call.media.hearing import Hearing
 from active_call.media.intake import Intake
 from active_call.media.leg import Leg
 from active_call.media.link import Link, Order
-from active_call.media.order_check import MAX_DIGITS, check_order
+from active_call.media.order_check import check_order
 from active_call.media.play_reports import PlayReports
 from active_call.media.ports import PortPool
 from active_call.media.recorder import Recorder
 from active_call.media.recording import RecordingTap
 from active_call.media.sending import Sending
 from active_call.media.slots import SlotTable, Stream
-from active_call.media.sources import PlayQueue
+from active_call.media.stream_orders import StreamOrders
 from active_call.rtp.quality import estimate_mos, one_way_delay_ms
 from active_call.rtp.stream import new_send_stream
 
@@ -43,9 +42,6 @@ AGREED_SILENCE_S: Final = 600.0
 """How long a peer that is silent by agreement may send nothing at all, RTCP included. It may listen for long; but it may also be gone."""
 MAX_UNEXPLAINED: Final = 50
 """Ticks in a row that fail for no stream in particular. A process in that state serves nobody: it ends, and is replaced."""
-MAX_QUEUED_S: Final = 600
-"""Of sound that waits in the plays of a stream, or goes round as its music: some 10 MB at 8 kHz."""
-MAX_PLAYS: Final = 256
 MIN_JUDGED_PACKETS: Final = 50
 """A second of sound."""
 
@@ -97,8 +93,9 @@ class Engine:
         self._sending.on_failed = lambda stream, error: self._give_up(stream, "sending", error)
         self._hearing.on_failed = self._hearing_failed
         self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
+        self._orders = StreamOrders(self._slots, self._batch, self._sending, self._hearing, self._recording, emit)
         self._order_of_slots: list[Stream] = []
-        self._open_files: dict[int, int] = {}
+        self._open_files = self._orders.open_files
         self._closed_but_for_files: dict[int, link.StreamClosed] = {}
         self._is_stale = False
         self._tick = 0
@@ -293,8 +290,12 @@ class Engine:
                 self.shut_down(now)
                 return
         stream = self._slots.get(order.stream)
-        if stream is not None and (isinstance(order, link.CloseStream) or not stream.is_failed):
-            self._handle_stream(stream, order, now)
+        if stream is None:
+            return
+        if isinstance(order, link.CloseStream):
+            self._close(stream, now)
+        elif not stream.is_failed:
+            self._is_stale = self._orders.apply(stream, order, now, self._tick) or self._is_stale
 
     def _refuse(self, order: Order, error: Exception) -> None:
         is_expected = isinstance(error, ValueError | ActiveCallError)
@@ -310,114 +311,10 @@ class Engine:
         logger.error("order unreadable", extra={"stream": stream, "order": tag, "reason": reason})
         self._emit(link.OrderRefused(stream, tag, reason))
 
-    def _handle_stream(self, stream: Stream, order: Order, now: float) -> None:
-        match order:
-            case link.QueueAudio():
-                if order.replace:
-                    self._sending.before_change(stream)
-                else:
-                    _check_room(stream, order)
-                stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
-                self._sending.wake(stream)
-            case link.StopPlay():
-                self._sending.before_change(stream)
-                stream.plays.stop(samples_in(order.fade_ms, stream.rate_hz), name=order.play)
-                self._sending.report_stopped(stream, now)
-                self._sending.wake(stream)
-            case link.FinishPlay():
-                self._sending.before_change(stream)
-                stream.plays.finish(order.play, order.boundaries)
-            case link.PausePlay():
-                self._sending.before_change(stream)
-                stream.plays.paused = order.paused
-            case link.MuteStream(track=track) if track:
-                self._sending.bridges.mute(stream.number, track, muted=order.muted)
-            case link.MuteStream():
-                self._batch.muted[stream.slot] = order.muted
-            case link.BridgeStreams():
-                self._bridge(stream, order)
-            case link.UnbridgeStreams():
-                self._sending.bridges.part(stream.number, order.partner)
-            case link.QueueMusic():
-                limit = 2 * MAX_QUEUED_S * stream.rate_hz
-                self._sending.bridges.queue_music(stream.number, order.pcm, end=order.end, max_bytes=limit)
-            case link.StopMusic():
-                self._sending.bridges.stop_music(stream.number, samples_in(order.fade_ms, stream.rate_hz))
-            case link.SendDigits():
-                self._send_digits(stream, order)
-            case link.Listen():
-                self._hearing.listen(stream, order)
-            case link.HearTones():
-                self._hearing.attention.use(stream.slot, order)
-            case link.ImproveSound():
-                self._hearing.improving.use(stream.slot, denoise=order.denoise, gain=order.gain)
-            case link.StartAmbience():
-                self._sending.set_ambience(stream, order)
-            case link.ConfigureRtp():
-                self._configure(stream, order, now)
-            case link.StartSending():
-                if stream.leg is not None:
-                    stream.leg.prove()
-            case link.StartRecording():
-                self._start_recording(stream, order)
-            case link.StopRecording():
-                self._recording.end(stream)
-            case link.PauseRecording():
-                self._recording.pause(stream, order.paused)
-            case link.CloseStream():
-                self._close(stream, now)
-            case link.OpenStream() | link.Shutdown():
-                return
-            case _:
-                assert_never(order)
-        if not isinstance(order, link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay | link.MuteStream):
-            self._is_stale = True
-
-    def _configure(self, stream: Stream, order: link.ConfigureRtp, now: float) -> None:
-        leg = stream.leg
-        if leg is None:
-            return
-        was_sending, is_first = stream.is_sending, leg.config is None
-        leg.configure(order, now)
-        slot, batch = stream.slot, self._batch
-        if is_first and stream.plays.is_idle and stream.rate_hz != leg.send_codec.sample_rate_hz:
-            stream.rate_hz = leg.send_codec.sample_rate_hz
-            stream.plays = PlayQueue(stream.rate_hz)
-        batch.set_clock(slot, leg.send_codec.rtp_clock_hz, self._tick)
-        batch.is_alaw[slot] = leg.send_codec is PCMA
-        batch.payload_type[slot] = order.send_payload_type
-        if order.ssrc and not batch.n_packets[slot]:
-            batch.ssrc[slot] = order.ssrc
-        if not was_sending:
-            batch.marker[slot] = True
-
     def _sending_changed(self, stream: Stream) -> None:
         """What the peer sends has shown that it is there, and where."""
         self._batch.marker[stream.slot] = True
         self._is_stale = True
-
-    def _bridge(self, stream: Stream, order: link.BridgeStreams) -> None:
-        partner = self._slots.get(order.partner)
-        if partner is None:
-            raise ValueError(f"there is no stream {order.partner}")
-        self._sending.bridges.join(stream, partner)
-        if not order.one_way:
-            self._sending.bridges.join(partner, stream)
-
-    def _send_digits(self, stream: Stream, order: link.SendDigits) -> None:
-        leg = stream.leg
-        if leg is None or leg.config is None or leg.config.send_event_type < 0:
-            raise ValueError("telephone events were not agreed on")
-        if leg.digits_out.n_waiting + len(order.digits) > MAX_DIGITS:
-            raise ValueError(f"more than {MAX_DIGITS} digits would wait to be sent")
-        leg.digits_out.queue(order.digits, order.duration_ms)
-
-    def _start_recording(self, stream: Stream, order: link.StartRecording) -> None:
-        try:
-            self._recording.begin(stream, order.path, order.rate_hz, order.flush_ms)
-            self._open_files[stream.number] = self._open_files.get(stream.number, 0) + 1
-        except ValueError as error:
-            self._emit(link.RecordingEnded(stream.number, order.path, 0, str(error)))
 
     # -- streams -----------------------------------------------------------------------------------------------------------------------
 
@@ -536,13 +433,6 @@ class Engine:
         self._recorder.close()
         self.report_recordings()
         self.is_shut_down = True
-
-
-def _check_room(stream: Stream, order: link.QueueAudio) -> None:
-    """Sound that nobody will ever hear must not fill the memory."""
-    n_bytes = len(order.pcm) + 2 * stream.plays.n_waiting
-    if n_bytes > 2 * MAX_QUEUED_S * stream.rate_hz or stream.plays.n_plays >= MAX_PLAYS:
-        raise ValueError(f"more than {MAX_QUEUED_S} s of sound, or {MAX_PLAYS} plays, would wait")
 
 
 def _mos(leg: Leg, control: ControlProtocol) -> float:

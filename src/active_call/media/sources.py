@@ -193,6 +193,10 @@ class PlayQueue:
         """Plays that are current or wait, however short."""
         return len(self._plays)
 
+    def holds(self, name: str) -> bool:
+        """Whether the play `name` is current or waits."""
+        return any(play.name == name for play in self._plays)
+
     @property
     def n_waiting(self) -> int:
         """Samples that are still to be read, of all plays."""
