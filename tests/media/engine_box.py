@@ -216,7 +216,9 @@ class Box:
                 for at, packet in far_end.network.take_arrived(due_at):
                     self.clock.at = at
                     far_end.rtp.sendto(packet, far_end.target)
-                    self._on_readable[self._fds[far_end.stream]](at, 0.0)  # Unix time 0: the kernel's stamp is not of this world
+                    on_readable = self._on_readable.get(self._fds[far_end.stream])  # none when the stream was given up
+                    if on_readable is not None:
+                        on_readable(at, 0.0)  # Unix time 0: the kernel's stamp is not of this world
             self.clock.at = due_at
             self.engine.run_send(self._tick)
             self.engine.run_hear(due_at)

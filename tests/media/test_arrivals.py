@@ -34,6 +34,11 @@ PORTS = cycle(range(RTP_OF_SERVERS[0], RTP_OF_SERVERS[1], 2))
 EVENT = 101
 
 
+def raise_it(leg: Leg, error: Exception) -> None:
+    """Nothing may go wrong in these tests."""
+    raise error
+
+
 @dataclass
 class Side:
     """Five legs, taken in together or one by one."""
@@ -48,7 +53,7 @@ class Side:
             pairs = ((port, open_pair("127.0.0.1", port)) for port in PORTS)
             port, pair = next((port, pair) for port, pair in pairs if pair is not None)
             leg = Leg(index, port, pair, self.intake, N_LEGS - index, self.told.append)
-            leg.on_control = lambda datagram, now, unix_now, index=index: self.control.append((index, datagram))  # type: ignore[misc]
+            leg.on_control = lambda datagram, address, now, unix_now, index=index: self.control.append((index, datagram))  # type: ignore[misc]
             self.legs.append(leg)
 
     def close(self) -> None:
@@ -74,7 +79,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.together, self.alone = Side(), Side()
-        self.arrivals = Arrivals(self.together.intake)
+        self.arrivals = Arrivals(self.together.intake, raise_it)
         self.peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
         for peer in self.peers:
             peer.bind(("127.0.0.1", 0))

@@ -34,7 +34,14 @@ def peer() -> Iterator[socket.socket]:
 
 
 INTAKE = Intake(1)
-ARRIVALS = Arrivals(INTAKE)
+
+
+def raise_it(leg: Leg, error: Exception) -> None:
+    """Nothing may go wrong in these tests."""
+    raise error
+
+
+ARRIVALS = Arrivals(INTAKE, raise_it)
 
 
 @pytest.fixture
@@ -83,7 +90,7 @@ def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: L
 
 def test_rtcp_on_the_rtp_port_goes_to_the_control_protocol_only_where_agreed(leg: Leg, peer: socket.socket) -> None:
     told: list[bytes] = []
-    leg.on_control = lambda datagram, now, unix_now: told.append(datagram)
+    leg.on_control = lambda datagram, address, now, unix_now: told.append(datagram)
     receiver_report = struct.pack("!BBHI", 0x80, 201, 1, 7)
 
     def receive() -> None:

@@ -60,6 +60,55 @@ def test_media_process_killed_costs_its_own_streams_and_is_replaced(media: Any) 
     run(story())
 
 
+def test_media_process_that_hangs_loses_its_streams_is_killed_and_never_chosen(media: Any) -> None:
+    async def story() -> None:
+        async with media.pool(n_workers=2) as pool, media.call(pool=pool) as first, media.call(pool=pool) as second:
+            assert first.stream.worker != second.stream.worker
+            hung = first.stream.pid
+            os.kill(hung, signal.SIGSTOP)
+            began = time.monotonic()
+            opened = []
+            while not first.told(StreamLost):
+                asked = time.monotonic()
+                opened.append(await pool.open_stream(lambda _: None))
+                assert opened[-1].pid == second.stream.pid
+                assert time.monotonic() - asked < 0.5
+                await asyncio.sleep(0.1)
+            assert time.monotonic() - began < 3.0
+            assert not psutil.pid_exists(hung)
+            assert not second.told(StreamLost)
+            for stream in opened:
+                await stream.close()
+            await until(lambda: pool.workers[first.stream.worker].alive)
+
+    run(story())
+
+
+def test_short_stall_of_the_only_media_process_delays_a_stream_and_loses_none(media: Any) -> None:
+    async def story() -> None:
+        async with media.pool() as pool, media.call(pool=pool) as call:
+            os.kill(call.stream.pid, signal.SIGSTOP)
+            opening = asyncio.ensure_future(pool.open_stream(lambda _: None))
+            await asyncio.sleep(0.6)
+            os.kill(call.stream.pid, signal.SIGCONT)
+            stream = await opening
+            assert not call.told(StreamLost)
+            await stream.close()
+
+    run(story())
+
+
+def test_control_process_that_stands_still_blames_no_media_process(media: Any) -> None:
+    async def story() -> None:
+        async with media.pool() as pool, media.call(pool=pool) as call:
+            time.sleep(3)
+            await asyncio.sleep(0.5)
+            assert not call.told(StreamLost)
+            assert pool.workers[0].restarts == 0
+
+    run(story())
+
+
 def test_start_of_a_media_process_does_not_pass_for_load(media: Any) -> None:
     async def story() -> None:
         async with media.pool() as pool:

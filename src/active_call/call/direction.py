@@ -7,7 +7,7 @@ describe early media and send none. What is still wrong when the answer has been
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from active_call.contract import events
 from active_call.media.link import MediaProblem, StreamDead
@@ -15,9 +15,6 @@ from active_call.media.one_way import NOTHING_S
 
 if TYPE_CHECKING:
     from active_call.call.session import Session
-
-DEAD_S: Final = 20.0
-"""After the answer, as the media process waits when all is new to it."""
 
 
 class Direction:
@@ -57,7 +54,8 @@ class Direction:
     async def _look_again(self) -> None:
         await asyncio.sleep(NOTHING_S)
         self._session.post_later(self._tell_what_is_left)
-        await asyncio.sleep(DEAD_S - NOTHING_S)
+        waited_s = self._early_dead.silent_s if self._early_dead is not None else 0.0
+        await asyncio.sleep(max(waited_s - NOTHING_S, 0.0))
         self._session.post_later(self._end_if_dead)
 
     def _tell_what_is_left(self) -> None:
@@ -67,7 +65,7 @@ class Direction:
 
     def _end_if_dead(self) -> None:
         if self._early_dead is not None:
-            self._hang_up(self._early_dead.silent_s + DEAD_S)
+            self._hang_up(2 * self._early_dead.silent_s)
 
     def _tell(self, report: MediaProblem) -> None:
         session = self._session

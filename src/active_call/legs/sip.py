@@ -157,7 +157,7 @@ class SipGateway:
             return
         leg = SipLeg(
             self,
-            self._sound(self.own_address_for(_address_to_face(event)), trunk),
+            self._sound(self.own_address_for(_address_to_face(event)), trunk, peer=event.flow.remote.host),
             caller=caller_of(event.request),
             callee=plain_uri(event.request.headers.get("To") or ""),
             incoming=event,
@@ -216,8 +216,9 @@ class SipGateway:
     async def invitation(self, leg: SipLeg, option: CallOption) -> Invitation:
         """The INVITE for the call of `leg`, still without its session description, and whether the sound is to be encrypted."""
         uri, plan = parse_uri(leg.callee), self.settings.dial_plan
-        local_host = self.own_address_for(await self._address_of(uri, plan.transport(uri, option) or "udp"))
-        leg.speak_from(local_host)
+        peer = await self._address_of(uri, plan.transport(uri, option) or "udp")
+        local_host = self.own_address_for(peer)
+        leg.speak_from(local_host, peer)
         return plan.invitation(leg.callee, option, local_host)
 
     async def _address_of(self, uri: Uri, transport: str) -> str:
@@ -238,11 +239,16 @@ class SipGateway:
         bound = self.settings.media.bind_ip
         return local_address_towards(remote_host) if is_wildcard(bound) else bound
 
-    def _sound(self, public_ip: str, trunk: TrunkPolicy | None) -> LegMedia:
+    async def _addresses_of(self, name: str) -> tuple[str, ...]:
+        """The addresses of a host that takes media. Raises TransportError."""
+        places = await self._resolver.resolve(sip.LookUp(0, name, 9, ("udp",)))  # a port keeps SRV out of it
+        return tuple(place.host for place in places)
+
+    def _sound(self, public_ip: str, trunk: TrunkPolicy | None, peer: str = "") -> LegMedia:
         media = self.settings.media
         if trunk is not None:
             media = replace(media, codecs=trunk.codecs or media.codecs, srtp=trunk.srtp or media.srtp)
-        return LegMedia(self._pool, media, self._world.randomness, public_ip=public_ip)
+        return LegMedia(self._pool, media, self._world.randomness, public_ip=public_ip, peer=peer, look_up=self._addresses_of)
 
 
 def _address_to_face(event: sip.IncomingCall) -> str:

@@ -38,6 +38,7 @@ from active_call.media.client import MediaStream, StreamLost
 from active_call.media.link import Report
 from active_call.sdp.negotiation import Direction, NegotiationError, SrtpPolicy
 from active_call.sip import events as sip
+from active_call.sip.admission import parse_address
 from active_call.sip.headers import Headers
 from active_call.sip.message import Request, Response
 
@@ -96,6 +97,8 @@ class SipLeg:
         self.headers: Mapping[str, str] = header_map(incoming.request) if incoming else {}
         self._allowed = _allowed_by(incoming.request) if incoming else frozenset[str]()
         self.offer = _text(incoming.sdp) if incoming else ""
+        # Over UDP the source of an INVITE may be anybody's address: its ACK shows that it is the caller's.
+        sound.is_proven = incoming is None or incoming.flow.transport != "udp"
         self.replaces = gateway.leg_of(incoming.replaces) if incoming is not None and incoming.replaces is not None else None
 
     @property
@@ -120,9 +123,10 @@ class SipLeg:
     def allows(self, method: str) -> bool:
         return not self._allowed or method in self._allowed
 
-    def speak_from(self, own_address: str) -> None:
-        """Describe our sound at that address of ours; before the offer."""
+    def speak_from(self, own_address: str, peer: str) -> None:
+        """Describe our sound at that address of ours, to a peer at that address of its; before the offer."""
         self._sound.public_ip = own_address
+        self._sound.peer = peer
 
     async def open_media(self, near: MediaStream | None = None) -> MediaStream:
         return await self._sound.open(self._report, near)
@@ -150,9 +154,14 @@ class SipLeg:
         if self._is_early or not self._may_ring:
             return None  # overtaken meanwhile
         try:
-            return self._sound.answer(self._incoming.sdp)
+            return self._sound.answer(self._incoming.sdp, may_send_to=self._is_of_trunk)
         except (NegotiationError, ParseError):
             return None  # what is wrong is told when the call is accepted
+
+    def _is_of_trunk(self, address: str) -> bool:
+        """Early media needs no proof where the trunk's own ranges hold its address: nobody else can be made to get it."""
+        ip = parse_address(address)
+        return ip is not None and self._policy is not None and any(ip in network for network in self._policy.networks)
 
     async def accept(self, option: CallOption) -> None:
         if self._incoming is None or self._ended:
@@ -308,6 +317,8 @@ class SipLeg:
 
     def handle(self, event: sip.SipEvent) -> None:
         """An event of this call."""
+        if isinstance(event, _PROOFS):
+            self._sound.prove()
         match event:
             case sip.CallProgress(response=response, sdp=sdp):
                 self._progress(response, sdp)
@@ -447,6 +458,8 @@ class SipLeg:
         self._sink(LegMedia(report))
 
 
+_PROOFS = (sip.CallConfirmed, sip.ProvisionalAcknowledged, sip.OfferReceived, sip.OfferAnswered, sip.RequestReceived)
+"""What only a peer can send that has had our responses: their tag is in it."""
 PEER_CAUSES = frozenset({"remote_bye", "cancelled", "rejected"})
 
 

@@ -6,10 +6,11 @@ Descriptions of the peer enter, descriptions of ours leave, and the stream is se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from active_call.base.errors import MediaError
+from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import Randomness
 from active_call.codec import table as codecs
 from active_call.media.client import MediaPool, MediaStream, StreamLost
@@ -17,6 +18,7 @@ from active_call.media.link import Report
 from active_call.rtp.srtp import new_key
 from active_call.sdp.codecs import TELEPHONE_EVENT
 from active_call.sdp.crypto import DEFAULT_OFFER, SUITES
+from active_call.sdp.media_address import address_refusal, is_behind_nat
 from active_call.sdp.negotiation import (
     Agreement,
     CryptoKey,
@@ -28,8 +30,22 @@ from active_call.sdp.negotiation import (
     negotiate_answer,
 )
 
+log = logging.getLogger("active_call.sip")
+
 _NAMES = {TELEPHONE_EVENT: codecs.TELEPHONE_EVENT.name}
 """Of SDP and of the media plane, where they differ."""
+
+LOOK_UP_TIMEOUT_S = 2.0
+"""For the host name in a description. Meanwhile the call goes on, and afterwards it has what the peer's packets show."""
+
+LookUpHost = Callable[[str], Awaitable[tuple[str, ...]]]
+"""The addresses of a host name. Raises ActiveCallError."""
+
+
+async def _no_look_up(name: str) -> tuple[str, ...]:
+    """Names are not looked up."""
+    del name
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +65,28 @@ class MediaSettings:
 class LegMedia:
     """A leg's stream, from opening to close."""
 
-    def __init__(self, pool: MediaPool, settings: MediaSettings, randomness: Randomness, *, public_ip: str) -> None:
+    def __init__(
+        self,
+        pool: MediaPool,
+        settings: MediaSettings,
+        randomness: Randomness,
+        *,
+        public_ip: str,
+        peer: str = "",
+        look_up: LookUpHost = _no_look_up,
+    ) -> None:
         self._pool = pool
         self._settings = settings
         self._randomness = randomness
         self.public_ip = public_ip
+        self.peer = peer
+        """The address that the peer signals from; empty where it is not known."""
+        self.is_proven = True
+        """The peer has shown that our messages reach it. Until then no sound leaves, but by what its own packets show."""
+        self._look_up = look_up
+        self._looking_up: asyncio.Task[None] | None = None
+        self._found: dict[str, str] = {}
+        """By host name: its address, empty where there is none for us."""
         self._session_id = int(randomness.token(4), 16)
         self._version = 0
         self._described = b""
@@ -89,8 +122,18 @@ class LegMedia:
         bind_ip = self._settings.bind_ip
         return "0.0.0.0" if bind_ip == "::" and ":" not in self.public_ip else bind_ip
 
-    def answer(self, offer: bytes) -> bytes:
-        """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed."""
+    def prove(self) -> None:
+        """The peer has shown that our messages reach it: sound may leave. Again it changes nothing."""
+        if not self.is_proven:
+            self.is_proven = True
+            if self.stream is not None:
+                self.stream.start_sending()
+
+    def answer(self, offer: bytes, *, may_send_to: Callable[[str], bool] | None = None) -> bytes:
+        """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed.
+
+        `may_send_to` says of the address agreed on whether it needs no proof.
+        """
         self.take_back_offer()  # an offer of ours that is still open has met this one, and was refused
         keys = {key.suite: key.key for key in self._keys}
 
@@ -110,6 +153,8 @@ class LegMedia:
             self._take_description(answer)
         if agreement.crypto is not None:
             self._keys = (CryptoKey(agreement.crypto.tag, agreement.crypto.suite, agreement.crypto.send_key),)
+        if may_send_to is not None and agreement.remote_ip and may_send_to(agreement.remote_ip):
+            self.is_proven = True
         self._apply(agreement)
         return answer
 
@@ -155,13 +200,15 @@ class LegMedia:
         """The answer to our last offer. Raises NegotiationError or ParseError."""
         if self._offer is None:
             return
-        agreement = accept_answer(self._offer, answer, keys=self._keys)
+        agreement = accept_answer(self._offer, answer, keys=self._keys, peer=self.peer)
         self._before_offer = None
         self._apply(agreement)
 
     async def close(self) -> dict[str, float]:
         """Free the stream, for good; gives what crossed the wire."""
         self._is_closed = True
+        if self._looking_up is not None:
+            self._looking_up.cancel()
         if self.stream is None:
             return {}
         closed = await self.stream.close()
@@ -182,20 +229,52 @@ class LegMedia:
         assert self.stream is not None  # noqa: S101 (open comes first)
         chosen = self._settings
         suites = chosen.srtp_suites or SUITES
-        return LocalMedia(self.public_ip, self.stream.port, chosen.codecs, srtp=chosen.srtp, suites=suites, rtcp_mux=True)
+        return LocalMedia(self.public_ip, self.stream.port, chosen.codecs, srtp=chosen.srtp, suites=suites, rtcp_mux=True, peer=self.peer)
 
     def _take_description(self, description: bytes) -> None:
         """What we describe now; the version of o= counts changes only, and refused offers make none (RFC 3264 section 8)."""
         self._version += 1
         self._described = description
 
+    def _destination(self, agreement: Agreement) -> str:
+        """Where sound goes; empty where only the peer's packets can show it: its name is not found yet, or it is behind a NAT."""
+        if agreement.remote_host:
+            return self._found.get(agreement.remote_host, "")
+        if self._settings.latching and is_behind_nat(agreement.remote_ip, self.peer):
+            return ""
+        return agreement.remote_ip
+
+    def _begin_look_up(self, agreement: Agreement) -> None:
+        if self._looking_up is not None:
+            self._looking_up.cancel()
+        self._looking_up = asyncio.get_running_loop().create_task(self._find(agreement), name="media host")  # ended by `close`
+
+    async def _find(self, agreement: Agreement) -> None:
+        """Find the host that the peer has named, and send there if nothing else has been agreed on meanwhile."""
+        name = agreement.remote_host
+        try:
+            async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
+                addresses = await self._look_up(name)
+        except (ActiveCallError, OSError, TimeoutError) as error:
+            addresses = ()
+            log.warning("media host not found, its packets will show where it is", extra={"host": name, "why": str(error) or "timeout"})
+        is_v6 = ":" in self.public_ip
+        usable = [each for each in addresses if (":" in each) == is_v6 and not address_refusal(each, self.peer)]
+        self._found[name] = usable[0] if usable else ""
+        if usable and self.agreement is agreement and not self._is_closed:
+            self._apply(agreement)
+
     def _apply(self, agreement: Agreement) -> None:
         self.agreement = agreement
+        remote_ip = self._destination(agreement)
+        if agreement.remote_host and agreement.remote_host not in self._found and self.stream is not None:
+            self._begin_look_up(agreement)
+        rtcp_ip, rtcp_port = agreement.remote_rtcp or ("", 0)
         stream, crypto = self.stream, agreement.crypto
         if stream is None:
             return
         stream.configure(
-            remote_ip=agreement.remote_ip,
+            remote_ip=remote_ip,
             remote_port=agreement.remote_port,
             codec=agreement.codec,
             send_payload_type=agreement.send_payload_type,
@@ -214,4 +293,7 @@ class LegMedia:
             receive=agreement.receive,
             latching=self._settings.latching,
             rtp_timeout_s=0.0 if agreement.on_hold else self._settings.rtp_timeout_s,
+            waits=not self.is_proven,
+            remote_rtcp=(rtcp_ip if remote_ip else "", rtcp_port),
+            may_be_silent=agreement.may_be_silent,
         )

@@ -2,13 +2,16 @@
 
 Sockets that have something enter, with the time; what is simple (the next packet of G.711 from the source that is heard) goes into jitter
 buffers and statistics in one piece for all streams, and every other datagram to its leg, which judges it by itself. Equal to handing each
-datagram to its leg: a property test shows that. What a packet costs here is paid for every call in every tick, so what cannot be done with
-arrays (the system call, libsrtp) is called by `map`, with nothing of the interpreter between one call and the next.
+datagram to its leg: a property test shows that. A datagram that cannot be judged without an error is dropped alone.
+
+What a packet costs here is paid for every call in every tick, so what cannot be done with arrays (the system call, libsrtp) is called by
+`map`, with nothing of the interpreter between one call and the next.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from itertools import repeat
 from operator import eq
 from typing import Any, Final
@@ -32,8 +35,10 @@ _NOTHING: Final[_Datagram] = (0, [], 0, None)
 class Arrivals:
     """The way in for the legs of one process, which share an `Intake`."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, on_failed: Callable[[Leg, Exception], None]) -> None:
+        """`on_failed` is told of each datagram on which something went wrong here, with its leg."""
         self._intake = intake
+        self._on_failed = on_failed
 
     def take(self, legs: list[Leg], now: float, unix_now: float) -> None:
         """Take one datagram of each of `legs`, all different, if there is one. `unix_now` is `now` on the clock of the kernel."""
@@ -49,24 +54,48 @@ class Arrivals:
         is_opened = intake.is_open[slots] & ~is_control & (lengths > 0)
         self._unprotect(legs, np.flatnonzero(is_opened & intake.is_secured[slots]))
 
+        try:
+            is_simple = self._take_together(legs, slots, is_opened, addresses, arrived)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._on_failed(legs[0], error)  # whose fault it was, shows when each is taken alone
+            is_simple = np.zeros(n_rows, np.bool_)
+        if is_simple.all():
+            return
+        for row in np.flatnonzero(~is_simple).tolist():
+            leg, address, at = legs[row], addresses[row], float(arrived[row])
+            try:
+                if is_opened[row]:
+                    if lengths[row] > 0:
+                        leg.take_packet(row, int(lengths[row]), address, at)
+                elif address is not None:
+                    leg.take_datagram(row, sizes[row], address, at, unix_now)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self._on_failed(leg, error)
+
+    def _take_together(
+        self,
+        legs: list[Leg],
+        slots: NDArray[np.intp],
+        is_opened: NDArray[np.bool_],
+        addresses: tuple[Any, ...],
+        arrived: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Take what is simply the next packet of its stream; returns which rows were."""
+        intake, n_rows = self._intake, len(legs)
+        packets, lengths = intake.packets[:n_rows], intake.memory.lengths[:n_rows]
+        kind = packets["kind"]
         sequence, timestamp = packets["sequence"].astype(np.int64), packets["timestamp"].astype(np.int64)
         ahead = intake.jitter.ahead(slots, sequence, timestamp)
-        is_simple = is_opened & (lengths > HEADER_BYTES) & (packets["flags"] == PLAIN_HEADER) & (ahead >= 0)
+        is_simple: NDArray[np.bool_] = is_opened & (lengths > HEADER_BYTES) & (packets["flags"] == PLAIN_HEADER) & (ahead >= 0)
         is_simple &= (kind & 0x7F == intake.batched_type[slots]) & (packets["ssrc"] == intake.ssrc[slots])
         is_simple &= np.fromiter(map(eq, addresses, [leg.heard_from for leg in legs]), np.bool_, n_rows)
         is_simple &= intake.reception.follows(slots, sequence)
         rows = np.flatnonzero(is_simple)
         if len(rows) == n_rows:
             self._take_simple(rows, slots, sequence, timestamp, arrived, ahead)
-            return
-        self._take_simple(rows, slots[rows], sequence[rows], timestamp[rows], arrived[rows], ahead[rows])
-        for row in np.flatnonzero(~is_simple).tolist():
-            leg, address, at = legs[row], addresses[row], float(arrived[row])
-            if is_opened[row]:
-                if lengths[row] > 0:
-                    leg.take_packet(row, int(lengths[row]), address, at)
-            elif address is not None:
-                leg.take_datagram(row, sizes[row], address, at, unix_now)
+        else:
+            self._take_simple(rows, slots[rows], sequence[rows], timestamp[rows], arrived[rows], ahead[rows])
+        return is_simple
 
     def take_last(self, leg: Leg, now: float, unix_now: float) -> None:
         """Take what waits for `leg`, as far as it is not a flood: its stream is about to be closed, and it is all to be counted."""

@@ -24,6 +24,7 @@ from active_call.media.mixer import Samples, add_saturated, faded_out
 from active_call.media.slots import Stream
 
 TRACKS: Final = ("plays", "partner", "caller")
+MAX_MUSIC_BYTES: Final = 32 * 1024 * 1024
 _RATES_HZ: Final = (8000, 16_000)
 """At which the frames heard can be had."""
 
@@ -39,7 +40,7 @@ class Heard(Protocol):
 class _Music:
     """Sound that begins again at its end, once its end is known."""
 
-    __slots__ = ("_chunks", "_fading", "_index", "_offset", "is_complete")
+    __slots__ = ("_chunks", "_fading", "_index", "_offset", "is_complete", "n_bytes")
 
     def __init__(self) -> None:
         self._chunks: list[Samples] = []
@@ -47,12 +48,14 @@ class _Music:
         self._offset = 0
         self._fading: Samples | None = None
         self.is_complete = False
+        self.n_bytes = 0
 
     def append(self, pcm: bytes, *, end: bool) -> None:
         """More of it. An odd last byte is dropped."""
         sound = np.frombuffer(pcm, dtype="<i2", count=len(pcm) // 2)
         if len(sound):
             self._chunks.append(sound)
+            self.n_bytes += len(pcm)
         self.is_complete = self.is_complete or end
 
     def fade(self, n_samples: int) -> None:
@@ -131,9 +134,15 @@ class Bridges:
             raise ValueError(f"unknown track {track!r}")
         (self._muted[track].add if muted else self._muted[track].discard)(stream)
 
-    def queue_music(self, stream: int, pcm: bytes, *, end: bool) -> None:
-        """Append to the music of `stream`; what was complete or is fading gives way to the new one."""
+    def queue_music(self, stream: int, pcm: bytes, *, end: bool, max_bytes: int = MAX_MUSIC_BYTES) -> None:
+        """Append to the music of `stream`; what was complete or is fading gives way to the new one.
+
+        Raises ValueError when it would be longer than `max_bytes`; it is then complete with what it has.
+        """
         music = self._music.get(stream)
+        if music is not None and not music.is_complete and music.n_bytes + len(pcm) > max_bytes:
+            music.is_complete = True
+            raise ValueError(f"music of more than {max_bytes} bytes")
         if music is None or music.is_complete:
             music = self._music[stream] = _Music()
         music.append(pcm, end=end)

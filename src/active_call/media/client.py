@@ -15,7 +15,7 @@ from active_call.base.world import Clock
 from active_call.media.joints import Joint, join_streams
 from active_call.media.process import WorkerOptions
 from active_call.media.remote_stream import MediaStream, StreamLost
-from active_call.media.supervision import MediaRefused, ReportCallback, SupervisedWorker, WorkerStatus
+from active_call.media.supervision import OPEN_TIMEOUT_S, TRY_TIMEOUT_S, MediaRefused, ReportCallback, SupervisedWorker, WorkerStatus
 
 __all__ = ["Joint", "MediaPool", "MediaRefused", "MediaStream", "ReportCallback", "StreamLost", "WorkerStatus", "split_ports"]
 
@@ -84,29 +84,43 @@ class MediaPool:
     async def open_stream(
         self, on_report: ReportCallback, *, bind_ip: str | None = None, rtp: bool = True, near: MediaStream | None = None
     ) -> MediaStream:
-        """Open a stream in the least loaded live process. `on_report` is called on the event loop and must not block or raise.
+        """Open a stream in the least loaded live process; in the next one when that does not answer at once, or refuses.
+
+        `on_report` is called on the event loop and must not block or raise.
 
         `near`: in the process of that stream, as long as it has room, because the two are to hear each other. `rtp` false: a slot without
         sockets. Raises MediaRefused (a MediaError) whose `reason` is `full` or `unavailable`.
         """
+        stream = self._next_stream
+        self._next_stream += 1
+        ip = (self._bind_ip if bind_ip is None else bind_ip) if rtp else ""
+        candidates = self._candidates(near)
+        for place, worker in enumerate(candidates):
+            is_last = place == len(candidates) - 1
+            try:
+                return await worker.open_stream(stream, ip, on_report, timeout_s=OPEN_TIMEOUT_S if is_last else TRY_TIMEOUT_S)
+            except MediaRefused:
+                if is_last:
+                    raise
+        raise AssertionError("there is a last one")
+
+    def _candidates(self, near: MediaStream | None) -> list[SupervisedWorker]:
+        """The processes with room, best first: those that answer, then the home of `near`, then the least loaded. Raises MediaRefused."""
         alive = [worker for worker in self._workers if worker.status.alive]
         if not alive:
             raise MediaRefused("unavailable", "no media process is running")
         free = [worker for worker in alive if worker.has_room()]
         if not free:
             raise MediaRefused("full")
-        worker = min(
+        return sorted(
             free,
             key=lambda candidate: (
+                candidate.is_quiet,
                 not _is_home_of(near, candidate),
                 int(candidate.expected_share() / LOAD_STEP),
                 candidate.status.n_streams,
             ),
         )
-        stream = self._next_stream
-        self._next_stream += 1
-        ip = (self._bind_ip if bind_ip is None else bind_ip) if rtp else ""
-        return await worker.open_stream(stream, ip, on_report)
 
     async def join(self, stream: MediaStream, partner: MediaStream, *, one_way: bool = False) -> Joint:
         """Let two streams hear each other, or `stream` only hear `partner`, wherever they lie. Raises MediaRefused."""

@@ -7,12 +7,13 @@ no tick: it is told `now` (monotonic) and Unix time. RFC 3550 section 6; the int
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from active_call.base.errors import ParseError
 from active_call.base.world import Clock, Randomness
 from active_call.media.intake import DATAGRAM_BYTES
 from active_call.media.leg import Leg
+from active_call.media.link import ConfigureRtp
 from active_call.rtp import rtcp
 
 INTERVAL_S: Final = 5.0
@@ -65,28 +66,27 @@ class ControlProtocol:
 
     def _send(self, compound: bytes) -> None:
         leg = self._leg
-        if leg.config is None:
+        if leg.config is None or not leg.may_report:
             return
-        ip, port = leg.destination
         try:
             packet = compound if leg.srtp_out is None else leg.srtp_out.protect_rtcp(compound)
             if leg.config.rtcp_mux:
                 leg.sendto(packet, leg.destination)
             else:
-                leg.rtcp_socket.sendto(packet, (ip, port + 1))
+                leg.rtcp_socket.sendto(packet, _destination(leg.config, leg.destination))
         except (OSError, OverflowError):
             leg.send_errors += 1
 
     def receive(self, now: float, unix_now: float) -> None:
         """Take one datagram from the RTCP socket, if there is one."""
         try:
-            datagram = self._leg.rtcp_socket.recv(DATAGRAM_BYTES)
+            datagram, address = self._leg.rtcp_socket.recvfrom(DATAGRAM_BYTES)
         except OSError:
             return
-        self.take(datagram, now, unix_now)
+        self.take(datagram, address, now, unix_now)
 
-    def take(self, datagram: bytes, now: float, unix_now: float) -> None:
-        """Take a datagram. What is not authentic or no RTCP is counted and dropped."""
+    def take(self, datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
+        """Take a datagram. What is not authentic, of somebody else or no RTCP is counted and dropped."""
         leg = self._leg
         compound = datagram if leg.srtp_in is None else leg.srtp_in.unprotect_rtcp(datagram)
         if compound is None or leg.config is None:
@@ -97,6 +97,10 @@ class ControlProtocol:
         except ParseError:
             leg.refused.malformed += 1
             return
+        if leg.srtp_in is None and not leg.accepts_control_from(address, int.from_bytes(compound[4:8], "big")):
+            leg.refused.wrong_source += 1
+            return
+        leg.control_heard_at = now
         for packet in packets:
             if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
                 self._take(packet, now, rtcp.ntp_time(unix_now))
@@ -116,3 +120,10 @@ class ControlProtocol:
                 self.fraction_lost = block.fraction_lost
                 if round_trip_s is not None:
                     self.round_trip_ms = round_trip_s * 1000
+
+
+def _destination(config: ConfigureRtp, rtp: tuple[str, int]) -> tuple[str, int]:
+    """Where RTCP goes: as signalled (RFC 3605) where RTP goes as signalled too, else next to RTP (RFC 3550 section 11)."""
+    if rtp != (config.remote_ip, config.remote_port):
+        return rtp[0], rtp[1] + 1
+    return config.remote_rtcp_ip or rtp[0], config.remote_rtcp_port or rtp[1] + 1

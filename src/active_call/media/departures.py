@@ -66,6 +66,6 @@ class Departures:
             try:
                 for _ in sending:
                     n_done += 1
-            except OSError:
+            except Exception:  # noqa: BLE001 (whatever it is, it concerns this packet, and the others are to leave)
                 legs[n_done].send_errors += 1
                 n_done += 1

@@ -2,19 +2,20 @@
 
 It opens and closes streams in slots, applies orders to them, and holds the halves of the tick together: send, take in what has arrived,
 hear, record, keep house. Knows streams and sockets; no call, and no epoll (it is told which sockets to watch through `Watch`).
+
+Walls. Each order, each datagram that is judged by itself and each stream's housekeeping has one. What is done for all streams at once has
+one for all: when it fails, it is done once more stream by stream (`_isolate`), and those that fail alone are given up (`StreamFailed`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol
 
-from active_call.base.errors import MediaError
-from active_call.base.pcm import FRAME_MS, samples_in
+from active_call.base.errors import ActiveCallError, MediaError
+from active_call.base.pcm import FRAME_MS
 from active_call.base.world import World
-from active_call.codec.libopus import OpusError
-from active_call.codec.table import PCMA
 from active_call.media import link, udp
 from active_call.media.arrivals import Arrivals
 from active_call.media.batch import SendBatch
@@ -23,19 +24,24 @@ from active_call.media.hearing import Hearing
 from active_call.media.intake import Intake
 from active_call.media.leg import Leg
 from active_call.media.link import Link, Order
+from active_call.media.order_check import check_order
 from active_call.media.play_reports import PlayReports
 from active_call.media.ports import PortPool
 from active_call.media.recorder import Recorder
 from active_call.media.recording import RecordingTap
 from active_call.media.sending import Sending
 from active_call.media.slots import SlotTable, Stream
-from active_call.media.sources import PlayQueue
+from active_call.media.stream_orders import StreamOrders
 from active_call.rtp.quality import estimate_mos, one_way_delay_ms
 from active_call.rtp.stream import new_send_stream
 
 HOUSEKEEPING_TICKS: Final = 25
 """Each stream's watchdog and RTCP timer are looked at twice a second, a share of the streams in every tick."""
 
+AGREED_SILENCE_S: Final = 600.0
+"""How long a peer that is silent by agreement may send nothing at all, RTCP included. It may listen for long; but it may also be gone."""
+MAX_UNEXPLAINED: Final = 50
+"""Ticks in a row that fail for no stream in particular. A process in that state serves nobody: it ends, and is replaced."""
 MIN_JUDGED_PACKETS: Final = 50
 """A second of sound."""
 
@@ -76,7 +82,7 @@ class Engine:
         self._emit = emit
         self._ports = ports
         self._intake = Intake(capacity)
-        self._arrivals = Arrivals(self._intake)
+        self._arrivals = Arrivals(self._intake, self._datagram_failed)
         self._leg_of: dict[int, Leg] = {}
         """By the descriptor of the RTP socket."""
         self._slots = SlotTable(capacity)
@@ -84,12 +90,16 @@ class Engine:
         self._batch = SendBatch(capacity)
         self._sending = Sending(self._batch, PlayReports(emit), world.clock)
         self._hearing = Hearing(self._intake, capacity, emit, emit_audio)
+        self._sending.on_failed = lambda stream, error: self._give_up(stream, "sending", error)
+        self._hearing.on_failed = self._hearing_failed
         self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
+        self._orders = StreamOrders(self._slots, self._batch, self._sending, self._hearing, self._recording, emit)
         self._order_of_slots: list[Stream] = []
-        self._open_files: dict[int, int] = {}
+        self._open_files = self._orders.open_files
         self._closed_but_for_files: dict[int, link.StreamClosed] = {}
         self._is_stale = False
         self._tick = 0
+        self._n_unexplained = 0
         self.is_shut_down = False
 
     @property
@@ -110,9 +120,12 @@ class Engine:
     def run_send(self, tick: int) -> None:
         """First half: what leaves the process leaves now."""
         self._tick = tick
-        if self._is_stale or self._sending.is_stale or self._hearing.is_stale:
-            self._regroup()
-        self._sending.run(tick)
+        try:
+            if self._is_stale or self._sending.is_stale or self._hearing.is_stale:
+                self._regroup()
+            self._sending.run(tick)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
 
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
         """Take one datagram of each of these RTP sockets, which have one."""
@@ -122,14 +135,79 @@ class Engine:
 
     def run_hear(self, now: float) -> None:
         """Second half, after the sockets were emptied: what has arrived is heard; then records and housekeeping."""
-        if self._is_stale:
-            self._regroup()
-        self._hearing.run(self._tick, now)
-        self._sending.bridges.take(self._hearing)
-        self._recording.run(self._tick)
+        try:
+            if self._is_stale:
+                self._regroup()
+            self._hear(now)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._isolate("hearing", error, self._hearing.regroup, lambda: self._hear(now))
+        try:
+            self._recording.run(self._tick)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._isolate_recording(error)
         self.report_recordings()
         for stream in self._order_of_slots[self._tick % HOUSEKEEPING_TICKS :: HOUSEKEEPING_TICKS]:
-            self._keep_house(stream, now)
+            try:
+                self._keep_house(stream, now)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self._give_up(stream, "housekeeping", error)
+
+    def _hear(self, now: float) -> None:
+        self._hearing.run(self._tick, now)
+        self._sending.bridges.take(self._hearing)
+
+    def _isolate(self, phase: str, error: Exception, regroup: Callable[[list[Stream]], None], run: Callable[[], None]) -> None:
+        """Half a tick has failed: do it again stream by stream, and give up those for which it fails alone."""
+        logger.error("tick failed, each stream is tried alone", exc_info=error, extra={"phase": phase})
+        self._is_stale = True
+        n_given_up = 0
+        for stream in self._live_streams():
+            try:
+                regroup([stream])
+                run()
+            except Exception as culprit:  # noqa: BLE001 (a wall)
+                n_given_up += 1
+                self._give_up(stream, phase, culprit)
+        self._n_unexplained = 0 if n_given_up else self._n_unexplained + 1
+        if self._n_unexplained > MAX_UNEXPLAINED:
+            raise error
+
+    def _isolate_recording(self, error: Exception) -> None:
+        """The same for what is recorded: the recording ends, its stream goes on."""
+        logger.error("tick failed, each recording is tried alone", exc_info=error)
+        self._is_stale = True
+        for stream in self._live_streams():
+            try:
+                self._recording.regroup([stream])
+                self._recording.run(self._tick)
+            except Exception as culprit:
+                logger.exception("recording given up", extra={"stream": stream.number})
+                self._recording.end(stream)
+                self._emit(link.OrderRefused(stream.number, link.StartRecording.__name__, f"recording ended: {culprit!r}"))
+
+    def _give_up(self, stream: Stream, phase: str, error: Exception) -> None:
+        """Something is wrong with this stream alone: it falls silent and deaf, and waits to be closed."""
+        if stream.is_failed:
+            return
+        logger.error("stream given up", exc_info=error, extra={"stream": stream.number, "phase": phase})
+        stream.is_failed = self._is_stale = True
+        self._unwatch(stream)
+        self._emit(link.StreamFailed(stream.number, f"{phase}: {error!r}"))
+
+    def _hearing_failed(self, number: int, error: Exception) -> None:
+        stream = self._slots.get(number)
+        if stream is not None:
+            self._give_up(stream, "hearing", error)
+
+    def _datagram_failed(self, leg: Leg, error: Exception) -> None:
+        """A datagram that could not be judged is dropped; the first of a stream is logged."""
+        if not leg.refused.unjudged:
+            logger.error("datagram dropped", exc_info=error, extra={"stream": leg.stream})
+        leg.refused.unjudged += 1
+
+    def _live_streams(self) -> list[Stream]:
+        """By slot, without those that were given up."""
+        return [stream for stream in self._slots.in_order() if not stream.is_failed]
 
     def report_recordings(self) -> None:
         """Tell of the recordings that the writer has finished, and of the closed streams that waited for them."""
@@ -145,7 +223,7 @@ class Engine:
                 self._emit(closed)
 
     def _regroup(self) -> None:
-        self._order_of_slots = self._slots.in_order()
+        self._order_of_slots = self._live_streams()
         self._sending.regroup(self._order_of_slots)
         self._hearing.regroup(self._order_of_slots)
         self._recording.regroup(self._order_of_slots)
@@ -159,8 +237,10 @@ class Engine:
             control.send_report(self._sent(stream), now)
         leg.flush_digits(now)
         self._watch_direction(stream, leg, control, now)
-        silent_s = now - leg.last_arrival
+        silent_s = now - leg.last_sign_of_life
         limit_s = leg.config.rtp_timeout_s
+        if limit_s and leg.is_silent_by_agreement:
+            limit_s = max(limit_s, AGREED_SILENCE_S)
         if leg.config.receive and 0 < limit_s <= silent_s:
             if not stream.dead_reported:
                 stream.dead_reported = True
@@ -172,7 +252,12 @@ class Engine:
         if leg.config is None:
             return
         problems = stream.one_way.look(
-            now, wanted=leg.config.receive, n_received=leg.n_received, last_arrival=leg.last_arrival, refused=leg.refused
+            now,
+            wanted=leg.config.receive,
+            is_silent=leg.is_silent_by_agreement,
+            n_received=leg.n_received,
+            last_arrival=leg.last_arrival,
+            refused=leg.refused,
         )
         fraction_lost = control.take_fraction_lost()
         if fraction_lost >= 0:
@@ -188,7 +273,15 @@ class Engine:
     # -- orders ------------------------------------------------------------------------------------------------------------------------
 
     def handle(self, order: Order, now: float) -> None:
-        """Apply one order. Orders about streams that do not exist (any more) are ignored."""
+        """Apply one order. Orders about streams that do not exist (any more) are ignored; one that cannot be carried out is refused."""
+        try:
+            if not isinstance(order, link.CloseStream | link.Shutdown):
+                check_order(order)
+            self._apply(order, now)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._refuse(order, error)
+
+    def _apply(self, order: Order, now: float) -> None:
         match order:
             case link.OpenStream():
                 self._open(order, now)
@@ -197,108 +290,31 @@ class Engine:
                 self.shut_down(now)
                 return
         stream = self._slots.get(order.stream)
-        if stream is not None:
-            try:
-                self._handle_stream(stream, order, now)
-            except (ValueError, OpusError, MediaError) as error:
-                logger.error("order refused", extra={"stream": order.stream, "order": type(order).__name__, "reason": str(error)})
-                self._emit(link.OrderRefused(order.stream, type(order).__name__, str(error)))
-
-    def _handle_stream(self, stream: Stream, order: Order, now: float) -> None:
-        match order:
-            case link.QueueAudio():
-                if order.replace:
-                    self._sending.before_change(stream)
-                stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
-                self._sending.wake(stream)
-            case link.StopPlay():
-                self._sending.before_change(stream)
-                stream.plays.stop(samples_in(order.fade_ms, stream.rate_hz), name=order.play)
-                self._sending.report_stopped(stream, now)
-                self._sending.wake(stream)
-            case link.FinishPlay():
-                self._sending.before_change(stream)
-                stream.plays.finish(order.play, order.boundaries)
-            case link.PausePlay():
-                self._sending.before_change(stream)
-                stream.plays.paused = order.paused
-            case link.MuteStream(track=track) if track:
-                self._sending.bridges.mute(stream.number, track, muted=order.muted)
-            case link.MuteStream():
-                self._batch.muted[stream.slot] = order.muted
-            case link.BridgeStreams():
-                self._bridge(stream, order)
-            case link.UnbridgeStreams():
-                self._sending.bridges.part(stream.number, order.partner)
-            case link.QueueMusic():
-                self._sending.bridges.queue_music(stream.number, order.pcm, end=order.end)
-            case link.StopMusic():
-                self._sending.bridges.stop_music(stream.number, samples_in(order.fade_ms, stream.rate_hz))
-            case link.SendDigits():
-                self._send_digits(stream, order)
-            case link.Listen():
-                self._hearing.listen(stream, order)
-            case link.HearTones():
-                self._hearing.attention.use(stream.slot, order)
-            case link.ImproveSound():
-                self._hearing.improving.use(stream.slot, denoise=order.denoise, gain=order.gain)
-            case link.StartAmbience():
-                self._sending.set_ambience(stream, order)
-            case link.ConfigureRtp():
-                self._configure(stream, order, now)
-            case link.StartRecording():
-                self._start_recording(stream, order)
-            case link.StopRecording():
-                self._recording.end(stream)
-            case link.PauseRecording():
-                self._recording.pause(stream, order.paused)
-            case link.CloseStream():
-                self._close(stream, now)
-            case link.OpenStream() | link.Shutdown():
-                return
-            case _:
-                assert_never(order)
-        if not isinstance(order, link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay | link.MuteStream):
-            self._is_stale = True
-
-    def _configure(self, stream: Stream, order: link.ConfigureRtp, now: float) -> None:
-        leg = stream.leg
-        if leg is None:
+        if stream is None:
             return
-        was_sending, is_first = stream.is_sending, leg.config is None
-        leg.configure(order, now)
-        slot, batch = stream.slot, self._batch
-        if is_first and stream.plays.is_idle and stream.rate_hz != leg.send_codec.sample_rate_hz:
-            stream.rate_hz = leg.send_codec.sample_rate_hz
-            stream.plays = PlayQueue(stream.rate_hz)
-        batch.set_clock(slot, leg.send_codec.rtp_clock_hz, self._tick)
-        batch.is_alaw[slot] = leg.send_codec is PCMA
-        batch.payload_type[slot] = order.send_payload_type
-        if order.ssrc and not batch.n_packets[slot]:
-            batch.ssrc[slot] = order.ssrc
-        if not was_sending:
-            batch.marker[slot] = True
+        if isinstance(order, link.CloseStream):
+            self._close(stream, now)
+        elif not stream.is_failed:
+            self._is_stale = self._orders.apply(stream, order, now, self._tick) or self._is_stale
 
-    def _bridge(self, stream: Stream, order: link.BridgeStreams) -> None:
-        partner = self._slots.get(order.partner)
-        if partner is None:
-            raise ValueError(f"there is no stream {order.partner}")
-        self._sending.bridges.join(stream, partner)
-        if not order.one_way:
-            self._sending.bridges.join(partner, stream)
+    def _refuse(self, order: Order, error: Exception) -> None:
+        is_expected = isinstance(error, ValueError | ActiveCallError)
+        name, stream = type(order).__name__, 0 if isinstance(order, link.Shutdown) else order.stream
+        logger.error(
+            "order refused", exc_info=None if is_expected else error, extra={"stream": stream, "order": name, "reason": str(error)}
+        )
+        reason = str(error) if is_expected else repr(error)
+        self._emit(link.OpenFailed(stream, "bind") if isinstance(order, link.OpenStream) else link.OrderRefused(stream, name, reason))
 
-    def _send_digits(self, stream: Stream, order: link.SendDigits) -> None:
-        leg = stream.leg
-        if leg is None or leg.config is None or leg.config.send_event_type < 0:
-            raise ValueError("telephone events were not agreed on")
-        leg.digits_out.queue(order.digits, order.duration_ms)
+    def refuse_unreadable(self, stream: int, tag: str, reason: str) -> None:
+        """An order that is none: its stream is told."""
+        logger.error("order unreadable", extra={"stream": stream, "order": tag, "reason": reason})
+        self._emit(link.OrderRefused(stream, tag, reason))
 
-    def _start_recording(self, stream: Stream, order: link.StartRecording) -> None:
-        try:
-            self._recording.begin(stream, order.path, order.rate_hz, order.flush_ms)
-            self._open_files[stream.number] = self._open_files.get(stream.number, 0) + 1
-        except ValueError as error:
-            self._emit(link.RecordingEnded(stream.number, order.path, 0, str(error)))
+    def _sending_changed(self, stream: Stream) -> None:
+        """What the peer sends has shown that it is there, and where."""
+        self._batch.marker[stream.slot] = True
+        self._is_stale = True
 
     # -- streams -----------------------------------------------------------------------------------------------------------------------
 
@@ -322,10 +338,22 @@ class Engine:
             leg.on_control = control.take
             self._leg_of[leg.rtp_socket.fileno()] = leg
             self._watch.watch_rtp(leg.rtp_socket.fileno())
-            self._watch.watch(leg.rtcp_socket.fileno(), control.receive)
-        self._slots.add(Stream(order.stream, slot, leg, control, order.rate_hz))
+            self._watch.watch(leg.rtcp_socket.fileno(), self._walled(leg, control.receive))
+        stream = Stream(order.stream, slot, leg, control, order.rate_hz)
+        if leg is not None:
+            leg.on_sending_changed = lambda: self._sending_changed(stream)
+        self._slots.add(stream)
         self._is_stale = True
         self._emit(link.Opened(order.stream, leg.port if leg else 0))
+
+    def _walled(self, leg: Leg, receive: Callable[[float, float], None]) -> Callable[[float, float], None]:
+        def take(now: float, unix_now: float) -> None:
+            try:
+                receive(now, unix_now)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self._datagram_failed(leg, error)
+
+        return take
 
     def _open_leg(self, order: link.OpenStream, slot: int, now: float) -> Leg:
         taken = self._ports.take(now, lambda port: udp.open_pair(order.bind_ip, port))
@@ -340,21 +368,17 @@ class Engine:
         self._emit(report)
 
     def _close(self, stream: Stream, now: float) -> None:
-        self._recording.end(stream)
-        self._sending.before_change(stream)
-        stream.plays.stop(0)
-        self._sending.report_stopped(stream, now)
-        self._sending.forget(stream)
-        self._sending.bridges.forget(stream.number)
-        self._sending.end_ambience(stream)
+        """End everything that belongs to the stream. What goes wrong with one part of it keeps none of the others."""
         self._slots.remove(stream)
-        leg, control = stream.leg, stream.control
-        if leg is not None and control is not None:
-            self._arrivals.take_last(leg, now, self._world.clock.utc_now().timestamp())
-            control.send_goodbye(self._sent(stream), now)
-            self._watch.unwatch(leg.rtp_socket.fileno())
-            del self._leg_of[leg.rtp_socket.fileno()]
-            self._watch.unwatch(leg.rtcp_socket.fileno())
+        self._is_stale = True
+        for part in (self._close_sound, self._close_wire):
+            try:
+                part(stream, now)
+            except Exception:
+                logger.exception("stream not closed in order", extra={"stream": stream.number})
+        leg = stream.leg
+        if leg is not None:
+            self._unwatch(stream)
             leg.close()
             self._ports.release(leg.port, now)
         closed = self._closed(stream)
@@ -362,6 +386,28 @@ class Engine:
             self._closed_but_for_files[stream.number] = closed  # StreamClosed is the last word about a stream
         else:
             self._emit(closed)
+
+    def _close_sound(self, stream: Stream, now: float) -> None:
+        self._recording.end(stream)
+        self._sending.end_ambience(stream)
+        self._sending.bridges.forget(stream.number)
+        self._sending.before_change(stream)
+        stream.plays.stop(0)
+        self._sending.report_stopped(stream, now)
+        self._sending.forget(stream)
+
+    def _close_wire(self, stream: Stream, now: float) -> None:
+        leg, control = stream.leg, stream.control
+        if leg is None or control is None or stream.is_failed:
+            return
+        self._arrivals.take_last(leg, now, self._world.clock.utc_now().timestamp())
+        control.send_goodbye(self._sent(stream), now)
+
+    def _unwatch(self, stream: Stream) -> None:
+        leg = stream.leg
+        if leg is not None and self._leg_of.pop(leg.rtp_socket.fileno(), None) is not None:
+            self._watch.unwatch(leg.rtp_socket.fileno())
+            self._watch.unwatch(leg.rtcp_socket.fileno())
 
     def _closed(self, stream: Stream) -> link.StreamClosed:
         leg, control = stream.leg, stream.control

@@ -5,11 +5,12 @@ Messages enter and framed bytes leave, or bytes in any portions enter and whole 
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import msgspec
 
-from active_call.base.errors import ParseError
+from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.media.link import Link, Order, Report
 
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
@@ -20,8 +21,13 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def frame(message: Link) -> bytes:
-    """One message as it stands on the link."""
-    body = _encoder.encode(message)
+    """One message as it stands on the link. Raises LocalProtocolError for one that cannot be written."""
+    try:
+        body = _encoder.encode(message)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:  # a number or a text that no other process can be told
+        raise LocalProtocolError(f"{type(message).__name__}: {error}") from error
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise LocalProtocolError(f"{type(message).__name__}: {len(body)} bytes are too many")
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
@@ -51,29 +57,52 @@ class _FrameReader:
         return bodies
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message that is none of those known: the stream it names (0: none), its tag, and what is wrong with it."""
+
+    stream: int
+    tag: str
+    reason: str
+
+
 class OrderReader:
-    """Bytes from the control process to orders. Raises ParseError on anything that is none."""
+    """Bytes from the control process to orders. Raises ParseError where the stream of bytes is broken."""
 
     def __init__(self) -> None:
         self._frames = _FrameReader()
         self._decoder: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 
-    def feed(self, data: bytes) -> list[Order]:
-        try:
-            return [self._decoder.decode(body) for body in self._frames.split(data)]
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise ParseError("link order", found=str(error)) from error
+    def feed(self, data: bytes) -> list[Order | Unreadable]:
+        return [_read(self._decoder, body) for body in self._frames.split(data)]
 
 
 class ReportReader:
-    """Bytes from a media process to reports. Raises ParseError on anything that is none."""
+    """Bytes from a media process to reports. Raises ParseError where the stream of bytes is broken."""
 
     def __init__(self) -> None:
         self._frames = _FrameReader()
         self._decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
-    def feed(self, data: bytes) -> list[Report]:
-        try:
-            return [self._decoder.decode(body) for body in self._frames.split(data)]
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise ParseError("link report", found=str(error)) from error
+    def feed(self, data: bytes) -> list[Report | Unreadable]:
+        return [_read(self._decoder, body) for body in self._frames.split(data)]
+
+
+def _read(decoder: Any, body: bytes) -> Any:
+    """One message that cannot be read costs nothing but itself."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, ValueError) as error:
+        return _unreadable(body, str(error))
+
+
+def _unreadable(body: bytes, reason: str) -> Unreadable:
+    try:
+        fields = msgspec.msgpack.decode(body)
+    except (msgspec.MsgspecError, ValueError):
+        fields = None
+    match fields:
+        case [str(tag), int(stream), *_]:
+            return Unreadable(stream, tag, reason)
+        case _:
+            return Unreadable(0, "", reason)

@@ -86,6 +86,8 @@ class Hearing:
         self._emit_audio = emit_audio
         self.is_stale = False
         """A stream has returned to the batch; regroup before the next tick."""
+        self.on_failed: Callable[[int, Exception], None] = _raise
+        """Told of each stream whose sound cannot be had; the others go on."""
         self._concealer = Concealer(capacity, 8000)
         self.improving = Improving(capacity)
         """What is made better for detection and recognition; recordings and bridges hear what came."""
@@ -221,8 +223,12 @@ class Hearing:
         wide = self._upsampler.process_pcm(self._narrow, self._together)
         if self._singles:
             more = np.zeros((len(self._singles), WIDE_SAMPLES), np.int16)
-            for row, single in enumerate(self._singles.values()):
-                frame = single.take()
+            for row, (number, single) in enumerate(self._singles.items()):
+                try:
+                    frame = single.take()
+                except Exception as error:  # noqa: BLE001 (a wall)
+                    frame = None
+                    self.on_failed(number, error)
                 if frame is not None:
                     more[row] = frame
                 arrived.append(single.leg.arrival_of_frame(now))
@@ -322,3 +328,9 @@ def _as_float(samples: Samples) -> NDArray[np.float32]:
     """In [-1, 1)."""
     sound: NDArray[np.float32] = np.multiply(samples, 1 / _FULL_SCALE, dtype=np.float32)
     return sound
+
+
+def _raise(number: int, error: Exception) -> None:
+    """Nobody deals with it."""
+    del number
+    raise error

@@ -37,6 +37,8 @@ CLOCK_HZ: Final = 8000
 TICK_S: Final = FRAME_MS / 1000
 COMFORT_NOISE: Final = 13
 """RFC 3551 section 6; never sound to us, whatever was agreed."""
+NOWHERE: Final = ("", "0.0.0.0", "::")
+"""Not known, or the old sign for hold (RFC 3264 section 8.4). The kernel would take these for this host."""
 OLD_KEY_S: Final = 2.0
 """Packets of the key before a re-key are still on their way."""
 
@@ -46,6 +48,7 @@ class Leg:
 
     __slots__ = (
         "_audio_type",
+        "_comfort_noise_at",
         "_encoder",
         "_event_clocks_hz",
         "_event_types",
@@ -55,15 +58,18 @@ class Leg:
         "_known_types",
         "_old_srtp_in",
         "_old_until",
-        "_stream",
         "config",
+        "control_heard_at",
         "destination",
         "digits_in",
         "digits_out",
         "emit",
         "heard_from",
+        "is_proven",
         "latch",
+        "may_send",
         "on_control",
+        "on_sending_changed",
         "port",
         "prior_lost",
         "receiving",
@@ -79,6 +85,7 @@ class Leg:
         "srtp_in",
         "srtp_out",
         "started",
+        "stream",
     )
 
     def __init__(
@@ -90,7 +97,7 @@ class Leg:
         slot: int,
         emit: Callable[[Link], None],
     ) -> None:
-        self._stream = stream
+        self.stream = stream
         self.slot = slot
         self.port = port
         self.rtp_socket, self.rtcp_socket = sockets
@@ -101,6 +108,15 @@ class Leg:
         self.config: ConfigureRtp | None = None
         self.latch = Latch(("", 0), latching=True)
         self.destination = ("", 0)
+        self.is_proven = False
+        """Somebody at the destination has shown that he takes our sound, or the signalling vouches for him."""
+        self.may_send = False
+        """Sound is to leave: that is agreed, the peer is proven, and there is a destination."""
+        self.on_sending_changed: Callable[[], None] = _do_nothing
+        """Told when `may_send` has changed by what the peer sends, not by an order."""
+        self.control_heard_at = 0.0
+        """When the peer's last RTCP came."""
+        self._comfort_noise_at = 0.0
         self.heard_from: tuple[Any, ...] | None = None
         """Whose packets are accepted without a further look, as the socket says it: the latch's source, unless there is a candidate."""
         self.srtp_out: SrtpSession | None = None
@@ -122,7 +138,7 @@ class Leg:
         self._audio_type = -1
         self._event_clocks_hz: tuple[int, ...] = (CLOCK_HZ, CLOCK_HZ)
         self._is_muxed = False
-        self.on_control: Callable[[bytes, float, float], None] = _ignore
+        self.on_control: Callable[[bytes, tuple[Any, ...], float, float], None] = _ignore
         """Takes RTCP that comes on the RTP port, where both sides have agreed on it (RFC 5761)."""
         self._event_types: frozenset[int] = frozenset()
         self._known_types: frozenset[int] = frozenset()
@@ -148,6 +164,27 @@ class Leg:
         return self._intake.last_arrival.item(self.slot)
 
     @property
+    def last_sign_of_life(self) -> float:
+        """When RTP or RTCP of the peer came last: a participant is gone when neither comes (RFC 3550 section 6.3.5)."""
+        return max(self.last_arrival, self.control_heard_at)
+
+    @property
+    def is_silent_by_agreement(self) -> bool:
+        """The peer sends nothing while its side is silent: it has said so, or comfort noise was the last that came (RFC 3389)."""
+        is_agreed = self.config is not None and self.config.may_be_silent
+        return is_agreed or (self._comfort_noise_at > 0.0 and self._comfort_noise_at >= self.last_arrival)
+
+    @property
+    def may_report(self) -> bool:
+        """RTCP may leave. On hold at 0.0.0.0 there is nobody to take it, and nobody has asked for it while nothing flows."""
+        config = self.config
+        return config is not None and self.is_proven and self._is_reachable and (config.send or config.receive)
+
+    @property
+    def _is_reachable(self) -> bool:
+        return self.destination[0] not in NOWHERE and self.destination[1] > 0
+
+    @property
     def n_lost(self) -> int:
         """Packets that were sent to us and did not come, over all sources."""
         return self.prior_lost + (max(self.reception.lost, 0) if self.reception else 0)
@@ -166,6 +203,8 @@ class Leg:
         self.latch.signal((order.remote_ip, order.remote_port), latching=order.latching)
         self.destination = self.latch.destination
         self.config = order
+        self.is_proven = self.is_proven or not order.waits
+        self.may_send = order.send and self.is_proven and self._is_reachable
         self._intake.last_arrival[self.slot] = now  # the watchdog starts afresh
         self._formats = formats
         self._take_type(order.receive_payload_type)
@@ -182,6 +221,17 @@ class Leg:
         if self.latch.source is None:
             self.heard_from = None
         self._tell_intake()
+
+    def prove(self) -> None:
+        """The peer is there: what waited for that leaves from now on."""
+        self.is_proven = True
+        self._settle_sending()
+
+    def _settle_sending(self) -> None:
+        may_send = self.config is not None and self.config.send and self.is_proven and self._is_reachable
+        if may_send != self.may_send:
+            self.may_send = may_send
+            self.on_sending_changed()
 
     def _tell_intake(self) -> None:
         """Write down what the common case is for this leg."""
@@ -219,7 +269,7 @@ class Leg:
         intake = self._intake
         datagram = intake.datagram(row, size)
         if self._is_muxed and is_rtcp(datagram):
-            self.on_control(datagram.tobytes(), now, unix_now)
+            self.on_control(datagram.tobytes(), address, now, unix_now)
             return
         srtp = self.srtp_in
         if srtp is not None:
@@ -239,7 +289,7 @@ class Leg:
         if size < HEADER_BYTES or config is None:
             self.refused.malformed += 1
             return
-        flags, payload_type, sequence, timestamp, ssrc = unpack_header(packet)
+        flags, kind, sequence, timestamp, ssrc = unpack_header(packet)
         start, end = HEADER_BYTES, size
         if flags != PLAIN_HEADER:
             try:
@@ -247,11 +297,11 @@ class Leg:
             except ParseError:
                 self.refused.malformed += 1
                 return
-        payload_type &= 0x7F
+        payload_type = kind & 0x7F
         if payload_type not in self._known_types:
             self.refused.unknown_type += 1
             return
-        if address == self.heard_from:
+        if address == self.heard_from and (ssrc == self.latch.ssrc or self.srtp_in is not None):
             intake.heard_at[slot] = now
         elif not self._accept(address, ssrc, sequence, now):
             self.refused.wrong_source += 1
@@ -273,8 +323,10 @@ class Leg:
             self.sound.jitter.push(sequence, timestamp, packet[start:end].tobytes(), now)
             return
         self.sound.jitter.pass_over(sequence)
-        if payload_type != COMFORT_NOISE:
-            self._receive_event(packet[start:end].tobytes(), timestamp, now)
+        if payload_type == COMFORT_NOISE:
+            self._comfort_noise_at = now
+        else:
+            self._receive_event(packet[start:end].tobytes(), timestamp, sequence, now, marker=kind > 0x7F)
 
     def _unprotect_either(self, row: int, srtp: SrtpSession, old: SrtpSession, n_bytes: int, now: float) -> int:
         """Try the key before the last one too, while it counts. A suite with AEAD deciphers in place before it refuses."""
@@ -297,7 +349,25 @@ class Leg:
         heard_at[slot] = latch.heard_at
         self.destination = latch.destination
         self.heard_from = address if latch.source == address[:2] and latch.candidate is None else None
+        if latch.proves_destination:
+            self.is_proven = True
+        self._settle_sending()
         return accepted
+
+    def accepts_control_from(self, address: tuple[Any, ...], ssrc: int) -> bool:
+        """Whether plain RTCP from there is the peer's: it comes from a place that was signalled or belongs to the source that is heard.
+
+        A NAT may give RTCP any port: from the right host, the SSRC of the sound vouches for it.
+        """
+        config, source = self.config, self.latch.source
+        if config is None:
+            return False
+        rtp = [(config.remote_ip, config.remote_port), *([source] if source is not None else [])]
+        known = {*rtp, *((ip, port + 1) for ip, port in rtp)}
+        known.add((config.remote_rtcp_ip or config.remote_ip, config.remote_rtcp_port or config.remote_port + 1))
+        if address[:2] in known:
+            return True
+        return self.reception is not None and ssrc == self.reception.ssrc and address[0] in {ip for ip, _ in known}
 
     def _begin_source(self, ssrc: int, address: tuple[Any, ...], now: float) -> ReceiveStream:
         """Another SSRC: another timeline, and statistics of its own (RFC 3550 section 8)."""
@@ -310,17 +380,17 @@ class Leg:
         self._tell_intake()
         if not self.started:
             self.started = True
-            self.emit(MediaStarted(self._stream, now, address[0], address[1]))
+            self.emit(MediaStarted(self.stream, now, address[0], address[1]))
         return self.reception
 
-    def _receive_event(self, payload: bytes, timestamp: int, now: float) -> None:
+    def _receive_event(self, payload: bytes, timestamp: int, sequence: int, now: float, *, marker: bool) -> None:
         try:
-            digit = self.digits_in.receive(payload, timestamp)
+            digit = self.digits_in.receive(payload, timestamp, sequence, marker=marker)
         except ParseError:
             self.refused.malformed += 1
             return
         if digit is not None:
-            self.emit(DigitReceived(self._stream, digit.digit, digit.duration_ms, now))
+            self.emit(DigitReceived(self.stream, digit.digit, digit.duration_ms, now))
 
     def encode(self, samples: Samples) -> bytes:
         """One packet's payload of `samples`, at the rate of `send_codec`."""
@@ -333,7 +403,7 @@ class Leg:
             self.sound.use(codec)
             if self.reception is not None:
                 self.reception.clock_rate = codec.rtp_clock_hz
-            self.emit(CodecChanged(self._stream, codec.name))
+            self.emit(CodecChanged(self.stream, codec.name))
         self._audio_type = payload_type
         self._tell_intake()
 
@@ -360,7 +430,7 @@ class Leg:
                 (self._intake.last_timestamp.item(self.slot) + int((now - self.last_arrival) * self.sound.codec.rtp_clock_hz)) & 0xFFFFFFFF
             )
             if digit is not None:
-                self.emit(DigitReceived(self._stream, digit.digit, digit.duration_ms, now))
+                self.emit(DigitReceived(self.stream, digit.digit, digit.duration_ms, now))
 
     def send(self, packet: bytes) -> None:
         """Protect and send one RTP packet; an error of the network is counted."""
@@ -374,8 +444,12 @@ class Leg:
         self.rtcp_socket.close()
 
 
-def _ignore(datagram: bytes, now: float, unix_now: float) -> None:
+def _ignore(datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
     """Nobody listens."""
+
+
+def _do_nothing() -> None:
+    """Nobody is told."""
 
 
 def _codec_named(name: str) -> Codec:

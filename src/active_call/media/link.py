@@ -7,9 +7,14 @@ share. A stream is a number that the control process chooses and never reuses.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from active_call.media.gain import GainSettings
+
+ALIVE_EVERY_S: Final = 0.25
+"""How often a media process says that it runs, whatever else it has to say."""
 
 
 class Link(msgspec.Struct, frozen=True, array_like=True):
@@ -31,7 +36,9 @@ class OpenStream(Link, frozen=True, array_like=True, tag="open"):
 
 
 class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
-    """What the offer/answer agreed on; may come again (re-INVITE). Sending starts at once when `send` is true.
+    """What the offer/answer agreed on; may come again (re-INVITE). Sending starts at once when `send` is true, unless the stream `waits`.
+
+    `remote_ip` is an address, or empty where it is not known yet: nothing is sent then before the peer's packets show where it is.
 
     Payload types: `send_*` are the peer's numbers, `receive_*` ours. A telephone-event type of -1 means: not agreed. SRTP keys are the
     30 bytes (master key and salt) of the suite, empty for plain RTP; `suite` is the SDP name. `ssrc` 0 lets the process choose.
@@ -54,7 +61,7 @@ class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     receive: bool = True
     latching: bool = True
     rtp_timeout_s: float = 20.0
-    """Without a packet for this long while `receive` is true, StreamDead is reported; 0 never."""
+    """Without RTP and RTCP for this long while `receive` is true, StreamDead is reported; 0 never."""
     ssrc: int = 0
     receive_formats: tuple[tuple[int, str], ...] = ()
     """Every payload type that may come, with our name of its codec; the peer may change among them at any time. `codec` is always one."""
@@ -64,6 +71,22 @@ class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     """RTCP goes over the RTP port (RFC 5761)."""
     send_parameters: str = ""
     """The `fmtp` by which the peer says what it wants of `codec`."""
+    waits: bool = False
+    """Nothing is sent before StartSending, or packets of the peer, prove that somebody at that address takes the sound. Once proved, a
+    stream stays so.
+    """
+    remote_rtcp_ip: str = ""
+    """Where RTCP goes (RFC 3605); empty: where RTP goes."""
+    remote_rtcp_port: int = 0
+    """0: the port above that of RTP."""
+    may_be_silent: bool = False
+    """The peer has said that it sends nothing while its side is silent (`a=silenceSupp:on`)."""
+
+
+class StartSending(Link, frozen=True, array_like=True, tag="proved"):
+    """The peer has proved that it is there: a stream that waits sends from now on, from the first sample that was queued."""
+
+    stream: int
 
 
 class Listen(Link, frozen=True, array_like=True, tag="listen"):
@@ -355,7 +378,7 @@ class PlayLow(Link, frozen=True, array_like=True, tag="low"):
 
 
 class StreamDead(Link, frozen=True, array_like=True, tag="dead"):
-    """No packet from the peer for `silent_s` seconds."""
+    """Neither RTP nor RTCP from the peer for `silent_s` seconds."""
 
     stream: int
     silent_s: float
@@ -403,6 +426,17 @@ class StreamClosed(Link, frozen=True, array_like=True, tag="closed"):
     """1 to 4.5, estimated from losses and delay (`rtp.quality`); -1 when less than a second was heard."""
 
 
+class StreamFailed(Link, frozen=True, array_like=True, tag="failed"):
+    """Something went wrong with this stream alone: it sends and hears nothing any more, and waits to be closed."""
+
+    stream: int
+    reason: str
+
+
+class Alive(Link, frozen=True, array_like=True, tag="alive"):
+    """Some times a second: the process still runs its loop."""
+
+
 class Load(Link, frozen=True, array_like=True, tag="load"):
     """Once a second: how the tick is doing. `tick_late_ms_*` are percentiles of the tick's start over that second."""
 
@@ -421,12 +455,12 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
 
 
 Order = (
-    OpenStream | ConfigureRtp | Listen | HearTones | ImproveSound | StartAmbience
+    OpenStream | ConfigureRtp | StartSending | Listen | HearTones | ImproveSound | StartAmbience
     | QueueAudio | StopPlay | FinishPlay | PausePlay | MuteStream | SendDigits | StartRecording | StopRecording | PauseRecording
     | CloseStream | Shutdown | BridgeStreams | UnbridgeStreams | QueueMusic | StopMusic
 )  # fmt: skip
 Report = (
     Ready | Opened | OpenFailed | CodecChanged | MediaStarted
     | SpeechStarted | SpeechEnded | CallerAudio | DigitReceived | ToneReported | PlayStarted | PlayEnded
-    | PlayStarved | PlayLow | StreamDead | MediaProblem | OrderRefused | RecordingEnded | StreamClosed | Load
+    | PlayStarved | PlayLow | StreamDead | MediaProblem | OrderRefused | RecordingEnded | StreamClosed | StreamFailed | Alive | Load
 )  # fmt: skip

@@ -5,7 +5,7 @@ Facts of one stream enter, some times a second; problems leave when they begin a
 | problem            | when                                                                                       |
 |--------------------|--------------------------------------------------------------------------------------------|
 | `nothing_received` | sound should come, and nothing that could be heard has come for NOTHING_S since it should  |
-| `receiving_stopped`| it has come, and then nothing for STOPPED_S                                                |
+| `receiving_stopped`| it has come, and then nothing for STOPPED_S, and the peer is not silent by agreement       |
 | `not_heard`        | the peer's own reports (RTCP) say, twice, that next to nothing of ours arrives             |
 
 Hold ends all of them: who does not want to receive misses nothing.
@@ -37,10 +37,12 @@ class Refused:
     wrong_source: int = 0
     """From another address than the one heard, or signalled."""
     malformed: int = 0
+    unjudged: int = 0
+    """Our own fault: something went wrong while they were looked at."""
 
     @property
     def total(self) -> int:
-        return self.unauthentic + self.unknown_type + self.wrong_source + self.malformed
+        return self.unauthentic + self.unknown_type + self.wrong_source + self.malformed + self.unjudged
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,13 @@ class OneWayWatch:
         self._wanted_since = -1.0
         self._n_lossy = 0
 
-    def look(self, now: float, *, wanted: bool, n_received: int, last_arrival: float, refused: Refused) -> list[Problem]:
-        """Judge what comes in. `wanted`: sound should come. Returns what has begun or ended."""
+    def look(
+        self, now: float, *, wanted: bool, n_received: int, last_arrival: float, refused: Refused, is_silent: bool = False
+    ) -> list[Problem]:
+        """Judge what comes in. `wanted`: sound should come; `is_silent`: but for the time being, as agreed, it does not.
+
+        Returns what has begun or ended.
+        """
         if not wanted:
             self._wanted_since = -1.0
             return self._settle("nothing_received") + self._settle("receiving_stopped")
@@ -72,7 +79,7 @@ class OneWayWatch:
         waited_s = now - max(self._wanted_since, last_arrival if n_received else self._wanted_since)
         if not n_received:
             return self._raise("nothing_received", _why_nothing(waited_s, refused)) if waited_s >= NOTHING_S else []
-        if waited_s >= STOPPED_S:
+        if waited_s >= STOPPED_S and not is_silent:
             return self._raise("receiving_stopped", f"no packet for {waited_s:.0f} s; {_refusals(refused) or 'none was refused'}")
         return self._settle("nothing_received") + self._settle("receiving_stopped")
 
@@ -113,6 +120,7 @@ def _refusals(refused: Refused) -> str:
         (refused.unknown_type, "of a payload type that was not agreed on"),
         (refused.wrong_source, "from an unexpected address"),
         (refused.malformed, "malformed"),
+        (refused.unjudged, "that we failed on, see the log"),
     )
     named = [f"{count} {text}" for count, text in parts if count]
     return "packets refused: " + ", ".join(named) if named else ""

@@ -17,15 +17,22 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from active_call.base.errors import MediaError, ParseError
-from active_call.media.framing import ReportReader, frame
-from active_call.media.link import Link, Ready, Report, Shutdown
+from active_call.media.framing import ReportReader, Unreadable, frame
+from active_call.media.link import ALIVE_EVERY_S, Link, Ready, Report, Shutdown
 
 READY_TIMEOUT_S: Final = 10.0
 EXIT_TIMEOUT_S: Final = 3.0
+CHECK_S: Final = ALIVE_EVERY_S
+QUIET_CHECKS: Final = 2
+"""Checks in a row without a report after which no new stream goes there, if another process has room."""
+HUNG_CHECKS: Final = 8
+"""After so many it is taken for hung. Checks are counted, not seconds: a control process that has stood still itself blames nobody."""
 LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Room in the kernel for a few hundred streams' sound while either side is busy; the kernel may give less."""
 
 _SINGLE_THREADED: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,7 @@ class _LinkProtocol(asyncio.Protocol):
         self._on_report = on_report
         self._transport: asyncio.WriteTransport | None = None
         self.lost = asyncio.Event()
+        self.n_reports = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)
@@ -57,8 +65,14 @@ class _LinkProtocol(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.abort()
             return
+        self.n_reports += len(reports)
         for report in reports:
-            self._on_report(report)
+            if isinstance(report, Unreadable):
+                log.error(
+                    "report of a media process unreadable", extra={"stream": report.stream, "tag": report.tag, "reason": report.reason}
+                )
+            else:
+                self._on_report(report)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
@@ -72,6 +86,8 @@ class MediaProcess:
         self._transport = transport
         self._link = link
         self.capacity = 0
+        self.is_quiet = False
+        """It has said nothing for longer than it should; perhaps it hangs."""
 
     @property
     def pid(self) -> int:
@@ -90,6 +106,19 @@ class MediaProcess:
         """Returns when the process no longer answers: its socket is closed."""
         await self._link.lost.wait()
 
+    async def wait_lost_or_hung(self) -> bool:
+        """Returns when the process no longer answers. True: it hangs, and says nothing any more; False: its socket is closed."""
+        n_quiet = 0
+        while n_quiet < HUNG_CHECKS:
+            n_reports = self._link.n_reports
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    await self.wait_lost()
+                    return False
+            n_quiet = n_quiet + 1 if self._link.n_reports == n_reports else 0
+            self.is_quiet = n_quiet >= QUIET_CHECKS
+        return True
+
     async def end(self, *, graceful: bool) -> None:
         """Ask it to finish if `graceful`, wait a bounded time, then kill it. It is gone when this returns, or is cancelled."""
         if graceful:
@@ -101,11 +130,12 @@ class MediaProcess:
                 async with asyncio.timeout(EXIT_TIMEOUT_S):
                     await self._process.wait()
         finally:
-            self._kill()
+            self.kill()
             self._transport.abort()
             await self._process.wait()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Kill it now, stopped or not: it does no more harm, whatever wakes it up."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)

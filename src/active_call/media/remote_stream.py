@@ -77,6 +77,9 @@ class MediaStream:
         event_clock_hz: int = 8000,
         rtcp_mux: bool = False,
         send_parameters: str = "",
+        waits: bool = False,
+        remote_rtcp: tuple[str, int] = ("", 0),
+        may_be_silent: bool = False,
     ) -> None:
         """See `link.ConfigureRtp`. May come again: SSRC, sequence numbers, timestamps and unchanged SRTP keys carry on."""
         if not self._is_configured:
@@ -105,8 +108,16 @@ class MediaStream:
                 event_clock_hz=event_clock_hz,
                 rtcp_mux=rtcp_mux,
                 send_parameters=send_parameters,
+                waits=waits,
+                remote_rtcp_ip=remote_rtcp[0],
+                remote_rtcp_port=remote_rtcp[1],
+                may_be_silent=may_be_silent,
             )
         )
+
+    def start_sending(self) -> None:
+        """The peer has proved that it is there; see `link.StartSending`."""
+        self._process.send(link.StartSending(self.stream))
 
     def listen(self, *, detect: bool, forward_audio: bool, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100) -> None:
         """Turn detection and the forwarding of the caller's sound on or off."""

@@ -10,6 +10,7 @@ Every stream has a frame, 20 ms at the rate of its plays, which is filled anew i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -91,6 +92,8 @@ class Sending:
         self._departures = Departures(batch)
         self._singles: dict[int, _Single] = {}
         self._unsent: list[tuple[Stream, Samples]] = []
+        self.on_failed: Callable[[Stream, Exception], None] = _raise
+        """Told of each stream that fails where streams are dealt with one by one; the others go on."""
         self.is_stale = False
         """A stream has returned to the common loop; regroup before the next tick."""
 
@@ -211,21 +214,34 @@ class Sending:
             frame = frames.get(number)
             if frame is None or (number in singles and not singles[number].leg.digits_out.is_idle):
                 continue  # on hold, or digits are going out: the plays stand still
-            plays = stream.plays
-            if plays.read(frame):
-                if row is not None:
-                    staging.stage(stream.slot, plays)
+            try:
+                marks = self._read_play(stream, row, frame)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                del self._playing[number]
+                self.on_failed(stream, error)
                 continue
-            marks = plays.take_marks()
             if marks:
                 marked.append((stream, marks))
-            if plays.is_idle:
-                del self._playing[number]
         return marked
+
+    def _read_play(self, stream: Stream, row: int | None, frame: Samples) -> list[Mark]:
+        plays = stream.plays
+        if plays.read(frame):
+            if row is not None:
+                self._staging.stage(stream.slot, plays)
+            return []
+        marks = plays.take_marks()
+        if plays.is_idle:
+            del self._playing[stream.number]
+        return marks
 
     def _send_singles(self, tick: int) -> None:
         for single in self._singles.values():
-            single.send(tick, muted=bool(self._batch.muted[single.stream.slot]))
+            try:
+                single.send(tick, muted=bool(self._batch.muted[single.stream.slot]))
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self.on_failed(single.stream, error)
+                continue
             if not _is_single(single.stream, single.leg):
                 self.is_stale = True
         for stream, frame in self._unsent:
@@ -251,6 +267,12 @@ class Sending:
         marks = stream.plays.take_marks()
         if marks:
             self._reports.take(stream.number, marks, now, voiced=False, rate_hz=stream.rate_hz)
+
+
+def _raise(stream: Stream, error: Exception) -> None:
+    """Nobody deals with it."""
+    del stream
+    raise error
 
 
 def _is_single(stream: Stream, leg: Leg) -> bool:

@@ -18,6 +18,7 @@ class Stream:
     __slots__ = (
         "control",
         "dead_reported",
+        "is_failed",
         "is_judged_narrow",
         "leg",
         "listen",
@@ -43,6 +44,8 @@ class Stream:
         self.is_judged_narrow: bool | None = None
         """Speech is detected at 8 kHz rather than 16; None until something is heard."""
         self.one_way = OneWayWatch()
+        self.is_failed = False
+        """Given up: no part of the tick touches it any more, and no order but that to close it."""
         self.n_listeners = 0
         """Streams that are joined to this one and hear its caller."""
         self.recording = 0
@@ -52,7 +55,7 @@ class Stream:
     @property
     def is_sending(self) -> bool:
         """A packet (or, without RTP, a frame) is due in every tick."""
-        return self.leg is None or (self.leg.config is not None and self.leg.config.send)
+        return self.leg is None or self.leg.may_send
 
     @property
     def is_heard(self) -> bool:

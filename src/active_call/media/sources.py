@@ -188,6 +188,20 @@ class PlayQueue:
         """Nothing is queued, fading or to be told; reading would give silence."""
         return not (self._plays or self._tails or self._marks)
 
+    @property
+    def n_plays(self) -> int:
+        """Plays that are current or wait, however short."""
+        return len(self._plays)
+
+    def holds(self, name: str) -> bool:
+        """Whether the play `name` is current or waits."""
+        return any(play.name == name for play in self._plays)
+
+    @property
+    def n_waiting(self) -> int:
+        """Samples that are still to be read, of all plays."""
+        return sum(play.left for play in self._plays)
+
     def append(self, name: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
         """Append s16le sound to the play `name`, opening it at the end of the queue when it is new. An odd last byte is dropped."""
         if replace:

@@ -6,6 +6,8 @@ Reports enter from the process and go to the callback of the stream they are abo
 |-------------------|------------------------------------------------------|---------------------------------------------------------|
 | is ready          | may be opened                                        |                                                         |
 | dies              | StreamLost for each; pending opens and closes settle | replaced at once, and with back-off when it dies again  |
+| says nothing, 0.5 s | no more are opened, while another process has room | as before when it speaks again                          |
+| says nothing, 2 s | as when it dies                                      | killed, and replaced                                    |
 | is told to end    | StreamLost for each                                  | ended in order, killed after a bounded wait             |
 """
 
@@ -26,6 +28,9 @@ from active_call.media.process import MediaProcess, WorkerOptions, spawn
 from active_call.media.remote_stream import MediaStream, StreamLost
 
 OPEN_TIMEOUT_S: Final = 2.0
+"""When there is no other process to ask."""
+TRY_TIMEOUT_S: Final = 0.25
+"""When there is: a tick is 20 ms, so a process that has not answered by then is in trouble."""
 CLOSE_TIMEOUT_S: Final = 2.0
 FIRST_BACK_OFF_S: Final = 0.25
 LAST_BACK_OFF_S: Final = 10.0
@@ -75,11 +80,17 @@ class SupervisedWorker:
         """Streams that are being closed, and nobody waits to hear of it."""
         self._stopping = False
         self._admission = Admission()
+        self._is_unanswered = False
 
     def has_room(self) -> bool:
         """Whether a stream more is welcome: there is a slot, and the ticks have time for it."""
         status = self.status
         return status.alive and status.n_streams < self.capacity and self._admission.has_room(status.n_streams)
+
+    @property
+    def is_quiet(self) -> bool:
+        """The process has said nothing for longer than it should, or left the last question unanswered."""
+        return self._is_unanswered or (self._process is not None and self._process.is_quiet)
 
     def expected_share(self) -> float:
         """How much of its time the process is expected to need with the streams that it has now."""
@@ -109,21 +120,26 @@ class SupervisedWorker:
         self._process = process
         self.capacity = process.capacity
         self.status.pid, self.status.alive = process.pid, True
+        self._is_unanswered = False
         self.first_ready.set()
         graceful = True
         try:
-            await process.wait_lost()
+            is_hung = await process.wait_lost_or_hung()
             graceful = False
+            if is_hung:
+                self.status.alive, self._process = False, None
+                process.kill()
+                self._lose_streams(process, f"media process {process.pid} does not answer", expected=False)
         finally:
             self.status.alive = False
             await process.end(graceful=graceful)
             self._process = None
-            self._lose_streams(process, expected=graceful)
+            if self._callbacks:
+                self._lose_streams(process, f"media process {process.pid} ended with code {process.return_code}", expected=graceful)
             self.status.pid, self.status.last_load = 0, None
             self._admission = Admission()
 
-    def _lose_streams(self, process: MediaProcess, *, expected: bool) -> None:
-        reason = f"media process {process.pid} ended with code {process.return_code}"
+    def _lose_streams(self, process: MediaProcess, reason: str, *, expected: bool) -> None:
         callbacks, self._callbacks = self._callbacks, {}
         self._discarded.clear()
         self.status.n_streams = 0
@@ -134,12 +150,14 @@ class SupervisedWorker:
             if not closing.done():
                 closing.set_result(None)
         if not expected:
-            self._logger.error("media process died", extra={"worker": self._options.index, "pid": process.pid, "streams": len(callbacks)})
+            fields = {"worker": self._options.index, "pid": process.pid, "streams": len(callbacks), "reason": reason}
+            self._logger.error("media process died", extra=fields)
         for stream, on_report in callbacks.items():
             if stream not in self._opening and stream not in self._closing:
-                on_report(StreamLost(stream, reason))
+                self._tell(on_report, StreamLost(stream, reason))
 
-    async def open_stream(self, stream: int, bind_ip: str, on_report: ReportCallback) -> MediaStream:
+    async def open_stream(self, stream: int, bind_ip: str, on_report: ReportCallback, *, timeout_s: float = OPEN_TIMEOUT_S) -> MediaStream:
+        """Open a stream here. Raises MediaRefused, also when there is no answer within `timeout_s`."""
         process = self._process
         if process is None:
             raise MediaRefused("unavailable")
@@ -150,11 +168,12 @@ class SupervisedWorker:
         process.send(OpenStream(stream, bind_ip))
         opened = False
         try:
-            async with asyncio.timeout(OPEN_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 port = (await opening).port
             opened = True
         except TimeoutError:
-            raise MediaRefused("unavailable", f"no answer within {OPEN_TIMEOUT_S:g} s") from None
+            self._is_unanswered = process is self._process
+            raise MediaRefused("unavailable", f"no answer within {timeout_s:g} s") from None
         finally:
             del self._opening[stream]
             if not opened:
@@ -189,8 +208,17 @@ class SupervisedWorker:
 
     def _receive(self, report: Report) -> None:
         match report:
+            case link.Alive():
+                self._is_unanswered = False
+                return
             case Load():
                 self._take_load(report)
+                return
+            case link.StreamFailed(stream=stream, reason=reason):
+                self._logger.error("stream failed", extra={"worker": self._options.index, "stream": stream, "reason": reason})
+                on_report = self._callbacks.get(stream)
+                if on_report is not None:
+                    self._tell(on_report, StreamLost(stream, reason))
                 return
             case Opened():
                 self._settle_open(report.stream, report)
@@ -209,10 +237,15 @@ class SupervisedWorker:
                 self._forget(report.stream)
         on_report = self._callbacks.get(report.stream)
         if on_report is not None:
-            try:
-                on_report(report)
-            except Exception:
-                self._logger.exception("report callback failed", extra={"stream": report.stream, "report": type(report).__name__})
+            self._tell(on_report, report)
+
+    def _tell(self, on_report: ReportCallback, report: Report | StreamLost) -> None:
+        """One callback that fails keeps the other streams from nothing."""
+        try:
+            on_report(report)
+        except Exception:
+            stream = 0 if isinstance(report, Load | link.Ready | link.Alive) else report.stream
+            self._logger.exception("report callback failed", extra={"stream": stream, "report": type(report).__name__})
 
     def _take_load(self, load: Load) -> None:
         self.status.last_load = load

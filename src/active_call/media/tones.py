@@ -28,6 +28,10 @@ TOTAL_DBM0: Final = -10.0
 EDGE_MS: Final = 5.0
 PIECE_MS: Final = 500
 MAX_PART_MS: Final = 600_000
+MAX_PARTS: Final = 256
+MAX_DIGIT_MS: Final = 10_000
+MAX_DIGITS_MS: Final = 40_000
+"""Of all digits of one order, with their pauses: they are made into sound in one piece."""
 OVERLOAD_DBM0: Final = 3.14
 """A sine that reaches 16-bit full scale: the overload point of A-law (3.17 of mu-law)."""
 DTMF_ROWS_HZ: Final = (697.0, 770.0, 852.0, 941.0)
@@ -74,6 +78,8 @@ class Tone:
 def parse_tone(text: str) -> Tone:
     """The tone that `text` describes, in the language of `tones.toml`. Raises MediaError."""
     body, once, _ = text.partition("!")
+    if body.count(",") >= MAX_PARTS or body.count("+") >= MAX_PARTS:
+        raise MediaError(f"a tone has at most {MAX_PARTS} parts")
     parts: list[Part] = []
     for item in body.split(","):
         match = _PART.fullmatch(item.strip())
@@ -123,6 +129,10 @@ def network_tone(name: str, country: str = DEFAULT_COUNTRY) -> Tone:
 
 def dtmf(digits: str, on_ms: float = 100.0, off_ms: float = 100.0) -> Tone:
     """The push-button signals for `digits`, each with a pause behind it; `,` and `w` wait for a second. Raises MediaError."""
+    if not (EDGE_MS <= on_ms <= MAX_DIGIT_MS and 0 <= off_ms <= MAX_DIGIT_MS):
+        raise MediaError(f"a digit lasts {EDGE_MS:g} to {MAX_DIGIT_MS} ms")
+    if sum(1000.0 if digit in ",wW" else on_ms + off_ms for digit in digits) > MAX_DIGITS_MS:
+        raise MediaError(f"the digits would last over {MAX_DIGITS_MS} ms")
     parts: list[Part] = []
     for digit in digits.upper():
         if digit in ",W":
@@ -148,8 +158,8 @@ def tone_of(source: str) -> Tone | None:
     kind, _, rest = source.partition(":")
     if kind == "dtmf":
         digits, _, on_ms = rest.partition("/")
-        if on_ms and not (on_ms.isascii() and on_ms.isdigit() and 10 <= int(on_ms) <= MAX_PART_MS):
-            raise MediaError(f"{source}: a digit lasts 10 to {MAX_PART_MS} ms")
+        if on_ms and not (on_ms.isascii() and on_ms.isdigit() and len(on_ms) <= 6 and 10 <= int(on_ms) <= MAX_DIGIT_MS):
+            raise MediaError(f"{source[:80]}: a digit lasts 10 to {MAX_DIGIT_MS} ms")
         return dtmf(digits, float(on_ms or 100))
     if kind != "tone":
         return None

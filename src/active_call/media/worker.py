@@ -32,9 +32,9 @@ from active_call.base.child_log import log_as_child
 from active_call.base.errors import ParseError
 from active_call.base.world import World
 from active_call.media.engine import Engine
-from active_call.media.framing import OrderReader, frame
+from active_call.media.framing import OrderReader, Unreadable, frame
 from active_call.media.grid import TICK_S, Grid
-from active_call.media.link import Link, Ready
+from active_call.media.link import ALIVE_EVERY_S, Alive, Link, Ready
 from active_call.media.load import LoadMeter
 from active_call.media.outbox import Outbox
 from active_call.media.ports import PortPool
@@ -43,7 +43,7 @@ LOOK_S: Final = 0.0025
 """How often orders are looked for: a call that is being answered waits for its stream. To be woken by each of them would be dear, as the
 sound of all calls comes in orders too.
 """
-IDLE_S: Final = 1.0
+IDLE_S: Final = ALIVE_EVERY_S
 MAX_PASSES: Final = 8
 """Datagrams taken from one socket in one go: a flood on one port must not hold up the tick."""
 READ_BYTES: Final = 256 * 1024
@@ -139,7 +139,10 @@ class ControlLink:
         if not data:
             self.is_lost = True
         for order in orders:
-            engine.handle(order, now)
+            if isinstance(order, Unreadable):
+                engine.refuse_unreadable(order.stream, order.tag, order.reason)
+            else:
+                engine.handle(order, now)
 
     def flush(self) -> None:
         """Write what waits, as far as the socket takes it now."""
@@ -183,6 +186,7 @@ class Worker:
         self._load = self._new_meter()
         self._collected_at = time.monotonic()
         self._capacity = capacity
+        self._told_alive_at = 0.0
 
     @staticmethod
     def _new_meter() -> LoadMeter:
@@ -238,6 +242,9 @@ class Worker:
 
     def _report_load(self) -> None:
         now = time.monotonic()
+        if now - self._told_alive_at >= ALIVE_EVERY_S:
+            self._told_alive_at = now
+            self._link.emit(Alive())
         if self._load.is_due(now):
             dropped = self._link.outbox.dropped_audio
             self._link.emit(self._load.take(now, time.process_time(), n_streams=self._engine.n_streams, dropped_audio=dropped))

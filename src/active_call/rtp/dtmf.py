@@ -1,9 +1,13 @@
 """Telephone events: digits pressed, on their way in and out (RFC 4733 section 2).
 
 Received: event payloads with their RTP timestamps enter, one Digit per event leaves. An event is named by its timestamp, so that updates,
-the repeated end and packets out of order never count twice; the marker bit is not needed. A digit is told at its first end packet. When
-every end packet is lost it is told by the next event, or by `flush` when nothing came for three frames. An event longer than the
-duration field is sent in segments (section 2.5.1.3): they are joined.
+the repeated end and packets out of order never count twice. A digit is told at its first end packet. When every end packet is lost it is
+told by the next event, or by `flush` when nothing came for three frames. An event longer than the duration field is sent in segments
+(section 2.5.1.3): they are joined.
+
+Some gateways renumber the timestamps within one event, against section 2.5.1.2. A packet with another timestamp belongs to the same press
+when the digit is the same, there is no marker, its sequence number follows, its duration is no smaller than before, and its timestamp lies
+no further ahead than the event has lasted, with some slack. A new press begins with the marker, with a small duration, or after sound.
 
 Sent: digits enter, and each 20 ms tick one packet leaves instead of sound: frozen timestamp, growing duration, the end three times at the
 update interval (section 2.5.1.4), a long one in segments.
@@ -32,6 +36,10 @@ _LONGEST_MS: Final = 60_000
 _GAP_FRAMES: Final = 2
 """Frames of sound between two digits: with the two repetitions of the end, 80 ms of pause (ITU-T Q.24 asks for 30 to 70)."""
 _LOST_END_FRAMES: Final = 3
+_MOVED_SLACK_FRAMES: Final = 4
+"""How far behind the end of a press a renumbered timestamp of it may lie: the repeated ends count on."""
+_MOVED_SEQUENCE: Final = 3
+"""Sequence numbers from one packet of a press to the next, two of them lost: fewer than the ends and the pause before a new press."""
 _SEGMENT_SLACK_FRAMES: Final = 4
 """A segment may end so much before the longest duration: some senders count whole packets only."""
 _OLDEST_S: Final = 10
@@ -63,6 +71,7 @@ class DigitReceiver:
         "_extra",
         "_frame_ticks",
         "_ready",
+        "_sequence",
         "_timestamp",
         "_timestamp_rate",
     )
@@ -82,6 +91,7 @@ class DigitReceiver:
         self._extra = 0
         self._ended = True
         self._ended_by_silence = False
+        self._sequence: int | None = None
         self._ready.clear()
 
     @property
@@ -89,13 +99,20 @@ class DigitReceiver:
         """Whether `flush` has nothing to do."""
         return self._ended and not self._ready
 
-    def receive(self, payload: bytes, timestamp: int) -> Digit | None:
-        """Take one event packet. Raises ParseError when it is too short; codes above 15 (flash, tones) are read over."""
+    def receive(self, payload: bytes, timestamp: int, sequence: int | None = None, *, marker: bool = False) -> Digit | None:
+        """Take one event packet. Raises ParseError when it is too short; codes above 15 (flash, tones) are read over.
+
+        Without a `sequence` number the timestamp alone names the event.
+        """
         if len(payload) < 4:
             raise ParseError("telephone event", expected="4 bytes", found=f"{len(payload)} bytes")
         code, flags = payload[0], payload[1]
         if code < len(EVENTS):
-            self._follow(code, timestamp, payload[2] << 8 | payload[3], is_end=flags >= _END)
+            duration = payload[2] << 8 | payload[3]
+            if not marker and self._is_renumbered(code, timestamp, duration, sequence):
+                self._timestamp = timestamp
+            self._follow(code, timestamp, duration, is_end=flags >= _END)
+            self._note_sequence(sequence)
         return self._ready.popleft() if self._ready else None
 
     def flush(self, now_timestamp: int) -> Digit | None:
@@ -110,6 +127,21 @@ class DigitReceiver:
                 self._tell()
                 self._ended_by_silence = True
         return self._ready.popleft() if self._ready else None
+
+    def _is_renumbered(self, code: int, timestamp: int, duration: int, sequence: int | None) -> bool:
+        """Whether a packet of another timestamp goes on with the press that was heard last."""
+        if code != self._code or sequence is None or self._sequence is None or duration < self._duration:
+            return False
+        step = ((timestamp - self._timestamp) & _MASK) * self._clock_rate // self._timestamp_rate
+        furthest = self._duration + _MOVED_SLACK_FRAMES * self._frame_ticks
+        return 0 < step <= furthest and 0 < (sequence - self._sequence) & 0xFFFF <= _MOVED_SEQUENCE
+
+    def _note_sequence(self, sequence: int | None) -> None:
+        """Keep the highest sequence number of the events; a packet that was overtaken is no step back."""
+        if sequence is None:
+            return
+        if self._sequence is None or (sequence - self._sequence) & 0xFFFF < 0x8000:
+            self._sequence = sequence
 
     def _follow(self, code: int, timestamp: int, duration: int, *, is_end: bool) -> None:
         step = (timestamp - self._timestamp) & _MASK
@@ -185,6 +217,11 @@ class DigitSender:
     def is_idle(self) -> bool:
         """Whether nothing is under way or waiting."""
         return self._code < 0 and not self._queue
+
+    @property
+    def n_waiting(self) -> int:
+        """Digits that have not begun."""
+        return len(self._queue)
 
     def queue(self, digits: str, duration_ms: int = 160) -> None:
         """Append `digits`, each `duration_ms` long: whole frames, 40 ms to a minute. Raises ValueError for another character."""

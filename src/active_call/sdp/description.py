@@ -250,7 +250,8 @@ def _address(lines: list[tuple[str, str]]) -> str | None:
     if match is None:
         raise ParseError("c=", expected="IN IP4 or IN IP6 and an address", found=text)
     address = match.group(2).partition("/")[0].strip("[]")
-    if match.group(1).upper() == "IP6" or ":" in address:
+    is_v4 = re.fullmatch(r"[0-9.]+", address) is not None
+    if ":" in address or (match.group(1).upper() == "IP6" and is_v4):  # anything else may be the name of a host
         try:
             ipaddress.IPv6Address(address)
         except ValueError as error:

@@ -9,7 +9,6 @@ of the offerer's order that we have is taken, and only it and its telephone-even
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -39,6 +38,7 @@ from active_call.sdp.description import (
     is_unspecified,
     parse_description,
 )
+from active_call.sdp.media_address import address_refusal, is_host_name, parse_ip
 
 __all__ = [
     "Agreement",
@@ -86,7 +86,8 @@ class NegotiationError(RemoteProtocolError):
 class LocalMedia:
     """Our end: the address and RTP port that the peer is to send to (public, no brackets), and what we speak, best first.
 
-    `suites` are those of SRTP that we answer. `rtcp_mux`: RTCP may come on the RTP port, if the peer offers that.
+    `suites` are those of SRTP that we answer. `rtcp_mux`: RTCP may come on the RTP port, if the peer offers that. `peer` is the address
+    that the peer signals from, where it is known: what it may name as its media address depends on it.
     """
 
     ip: str
@@ -96,6 +97,7 @@ class LocalMedia:
     srtp: SrtpPolicy = SrtpPolicy.PREFERRED
     suites: tuple[str, ...] = SUITES
     rtcp_mux: bool = False
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,9 @@ class Agreement:
     under the numbers of their answer. `on_hold`: the peer does not take our audio now. `ptime_ms` is what the peer wants to get in one
     packet. `event_clock_hz` is the clock of telephone-event, as a rule the codec's. `remote_rtcp` is None when there is no port for it;
     with `rtcp_mux` it is the RTP port, on both sides. `send_parameters` is the peer's `a=fmtp` for the codec.
+
+    Where the peer names a host instead of an address, `remote_ip` is empty and `remote_host` is that name; the same goes for the host in
+    `remote_rtcp`, which is then that of RTP. `may_be_silent`: the peer sends nothing while its side is silent (`a=silenceSupp`, RFC 3108).
     """
 
     codec: str
@@ -127,6 +132,8 @@ class Agreement:
     formats: tuple[Format, ...] = ()
     send_parameters: str = ""
     rtcp_mux: bool = False
+    remote_host: str = ""
+    may_be_silent: bool = False
 
 
 def build_offer(
@@ -180,7 +187,8 @@ def negotiate_answer(
     theirs = parse_description(offer) if isinstance(offer, bytes) else offer
     index, (codec, payload_type) = _choose_section(theirs, local)
     section = theirs.media[index]
-    remote_ip = _remote_address(theirs, section, local)
+    remote_ip, remote_host = _remote_address(theirs, section, local.peer)
+    _require_family(remote_ip, local)
     crypto = _answer_crypto(section, local, key_for)
     event = find_event(section, codec.clock_hz)
     peer_sends, peer_takes, on_hold = _peer_flows(theirs, section, remote_ip)
@@ -208,7 +216,7 @@ def negotiate_answer(
         event_clock_hz=codec.clock_hz if event is None else event.clock_hz,
         remote_ip=remote_ip,
         remote_port=section.port,
-        remote_rtcp=(remote_ip, section.port) if is_muxed else _remote_rtcp(section, remote_ip),
+        remote_rtcp=(remote_ip, section.port) if is_muxed else _remote_rtcp(section, remote_ip, local.peer),
         send=ours in _SENDING,
         receive=ours in _RECEIVING,
         on_hold=on_hold,
@@ -217,12 +225,16 @@ def negotiate_answer(
         formats=_agreed_first(receivable_formats((section,), local.codecs), payload_type),
         send_parameters=section.fmtp(payload_type) or "",
         rtcp_mux=is_muxed,
+        remote_host=remote_host,
+        may_be_silent=_may_be_silent(theirs, section),
     )
     return format_description(replace(_ours(local, session_id, version, sections), timing=theirs.timing)), agreement
 
 
-def accept_answer(offer: bytes | SessionDescription, answer: bytes | SessionDescription, *, keys: tuple[CryptoKey, ...] = ()) -> Agreement:
-    """What the peer's answer to our `offer` settles; `keys` are those that the offer was built with.
+def accept_answer(
+    offer: bytes | SessionDescription, answer: bytes | SessionDescription, *, keys: tuple[CryptoKey, ...] = (), peer: str = ""
+) -> Agreement:
+    """What the peer's answer to our `offer` settles; `keys` are those that the offer was built with, `peer` is as in `LocalMedia`.
 
     Raises ParseError for a broken answer, NegotiationError for one that refuses the audio or does not fit the offer.
     """
@@ -234,7 +246,7 @@ def accept_answer(offer: bytes | SessionDescription, answer: bytes | SessionDesc
     if common is None:
         raise NegotiationError(f"no codec of our offer in the answer: it has {_codec_names(section)}, we offered {_codec_names(offered)}")
     codec, send_type = common
-    remote_ip = _remote_address(theirs, section, None)
+    remote_ip, remote_host = _remote_address(theirs, section, peer)
     send_event = find_event(section, codec.clock_hz)
     receive_event = find_event(offered, codec.clock_hz if send_event is None else send_event.clock_hz)
     peer_sends, peer_takes, held = _peer_flows(theirs, section, remote_ip)
@@ -249,7 +261,7 @@ def accept_answer(offer: bytes | SessionDescription, answer: bytes | SessionDesc
         event_clock_hz=codec.clock_hz if send_event is None else send_event.clock_hz,
         remote_ip=remote_ip,
         remote_port=section.port,
-        remote_rtcp=_remote_rtcp(section, remote_ip),
+        remote_rtcp=_remote_rtcp(section, remote_ip, peer),
         send=direction in _SENDING and peer_takes,
         receive=direction in _RECEIVING and peer_sends,
         on_hold=direction in _SENDING and held,
@@ -257,6 +269,8 @@ def accept_answer(offer: bytes | SessionDescription, answer: bytes | SessionDesc
         crypto=_accepted_crypto(section, keys),
         formats=_agreed_first(receivable_formats((offered, section), tuple(receive_types)), receive_types[codec.name]),
         send_parameters=section.fmtp(send_type) or "",
+        remote_host=remote_host,
+        may_be_silent=_may_be_silent(theirs, section),
     )
 
 
@@ -327,17 +341,27 @@ def _accepted_crypto(section: MediaDescription, keys: tuple[CryptoKey, ...]) -> 
 # -- reading the peer's section ----------------------------------------------------------------------------------------------------------
 
 
-def _remote_address(theirs: SessionDescription, section: MediaDescription, local: LocalMedia | None) -> str:
+def _remote_address(theirs: SessionDescription, section: MediaDescription, peer: str) -> tuple[str, str]:
+    """The address that `c=` names, or else the name of a host, which is as good (RFC 8866 §5.7)."""
     address = theirs.address_of(section)
     if address is None:
         raise ParseError("SDP", expected="c= for the session or the media")
-    try:
-        version = ipaddress.ip_address(address).version
-    except ValueError as error:
-        raise NegotiationError(f"no media to a host name: offered {address}, supported IP addresses") from error
-    if local is not None and not is_unspecified(address) and (version == 6) != (":" in local.ip):
+    if parse_ip(address) is None and is_host_name(address):
+        return "", address
+    refusal = address_refusal(address, peer)
+    if refusal:
+        raise NegotiationError(refusal)
+    return address, ""
+
+
+def _require_family(address: str, local: LocalMedia) -> None:
+    if address and not is_unspecified(address) and (":" in address) != (":" in local.ip):
         raise NegotiationError(f"no common address family: offered {address}, supported {'IPv6' if ':' in local.ip else 'IPv4'}")
-    return address
+
+
+def _may_be_silent(theirs: SessionDescription, section: MediaDescription) -> bool:
+    """Silence suppression is on for what the peer sends (RFC 3108 §5.6.3.2)."""
+    return (theirs.attribute_of(section, "silencesupp") or "").strip().lower().startswith("on")
 
 
 def _peer_flows(theirs: SessionDescription, section: MediaDescription, remote_ip: str) -> tuple[bool, bool, bool]:
@@ -353,12 +377,16 @@ def _direction_of(sends: bool, receives: bool) -> Direction:
     return "recvonly" if receives else "inactive"
 
 
-def _remote_rtcp(section: MediaDescription, remote_ip: str) -> tuple[str, int] | None:
-    """`a=rtcp` where it names a real place (Meta writes 9 at 0.0.0.0), else the port above RTP's (RFC 3550 §11)."""
+def _remote_rtcp(section: MediaDescription, remote_ip: str, peer: str) -> tuple[str, int] | None:
+    """`a=rtcp` where it names a real place (Meta writes 9 at 0.0.0.0), else the port above RTP's (RFC 3550 §11).
+
+    A name there counts as the host that RTP goes to, and so does an address that no media may go to.
+    """
     named = section.rtcp()
     if named is not None and named[0] != 0 and not (named[1] is not None and is_unspecified(named[1])):
         port, address = named
-        return address or remote_ip, port
+        is_usable = address is not None and parse_ip(address) is not None and not address_refusal(address, peer)
+        return (address if address is not None and is_usable else remote_ip), port
     return (remote_ip, section.port + 1) if section.port < 65_535 else None
 
 

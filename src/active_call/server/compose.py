@@ -220,6 +220,7 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
             codecs=tuple(name for name in config.codecs if name in SUPPORTED_CODECS) or ("pcmu", "pcma"),
             srtp_suites=config.srtp_suites,
             latching=config.enable_rtp_latching,
+            rtp_timeout_s=config.rtp_timeout,
         ),
         dial_plan=dial_plan(config),
     )

@@ -113,6 +113,8 @@ class Config(values.Section):
     """Address of this machine for RTP; without it `addr`."""
     enable_rtp_latching: bool = True
     """Send to where RTP comes from, once it is authentic."""
+    rtp_timeout: values.RtpTimeout = 20.0
+    """Seconds without RTP and RTCP from the peer (not on hold), after which a call is ended; 0 never."""
     enable_srtp: bool = False
     """SDES-SRTP for outbound calls, unless the call's own `enableSrtp` says otherwise."""
     srtp_suites: values.SrtpSuites = ()

@@ -38,6 +38,8 @@ class Origin:
     contact_user: str | None = None
     local: Address | None = None
     local_host: str | None = None
+    is_heard: bool = True
+    """The peer has shown that our messages reach it. To one that has not, a request goes once: its address may be somebody else's."""
 
 
 class ClientUser(Protocol):
@@ -147,7 +149,7 @@ class ClientTransaction:
         self._last = data
         self._stop_timers()
         t1_s = self._layer.config.t1_s
-        if not is_reliable(self.transport):
+        if not is_reliable(self.transport) and self.origin.is_heard:
             self._repeat_after_s = t1_s
             self._repeat_timer = self._layer.timers.start(now + t1_s, self._on_repeat_timer)
         self._deadline = self._layer.timers.start(now + LIFETIME_T1S * t1_s, self._on_give_up_timer)

@@ -34,6 +34,7 @@ class Dialog:
         "contact_user",
         "flow",
         "is_confirmed",
+        "is_heard",
         "is_ours",
         "local",
         "local_cseq",
@@ -54,6 +55,8 @@ class Dialog:
         self.remote = remote
         self.remote_tag = remote_tag
         self.flow = flow
+        self.is_heard = True
+        """See `Origin.is_heard`."""
         self.route_set: tuple[str, ...] = ()
         self.remote_target = ""
         self.local_cseq = 0
@@ -155,7 +158,7 @@ class Dialog:
 
     def origin(self, method: str) -> Origin:
         """What we call ourselves in a request of that method."""
-        return Origin(None if method in NO_CONTACT else self.contact_user, self.flow.local, self.local_host)
+        return Origin(None if method in NO_CONTACT else self.contact_user, self.flow.local, self.local_host, self.is_heard)
 
 
 def _request_uri_of(route: str) -> str:

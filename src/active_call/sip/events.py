@@ -203,6 +203,13 @@ class CallConfirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class ProvisionalAcknowledged:
+    """A PRACK has come for a provisional response of ours: the peer gets what we send."""
+
+    call: CallHandle
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     """The call is over, whoever ended it and in whatever state. Exactly one per call; nothing follows it.
 
@@ -341,6 +348,7 @@ SipEvent = (
     | CallProgress
     | CallAnswered
     | CallConfirmed
+    | ProvisionalAcknowledged
     | CallEnded
     | OfferReceived
     | OfferAnswered

@@ -11,7 +11,7 @@ from active_call.base.errors import LocalProtocolError
 from active_call.sip.call import Call, CallState
 from active_call.sip.core import Core, Reply
 from active_call.sip.dialog import Dialog
-from active_call.sip.events import CallConfirmed, CallHandle, Flow, HeaderList, IncomingCall, OfferAnswered
+from active_call.sip.events import CallConfirmed, CallHandle, Flow, HeaderList, IncomingCall, OfferAnswered, ProvisionalAcknowledged
 from active_call.sip.headers import Headers
 from active_call.sip.invite_server import ServerInvite
 from active_call.sip.message import Request, Response, session_description
@@ -76,6 +76,7 @@ class InboundCall(Call):
         if not self._invite.take_prack(request):
             super().handle_prack(transaction, request, now)
             return
+        self._core.emit(ProvisionalAcknowledged(self.handle))
         sdp = session_description(request)
         self.local_sdp = self._invite.early_sdp or self.local_sdp
         if sdp is not None and (self._invite.sdp is not None or self._is_early_answered):
@@ -109,6 +110,7 @@ class InboundCall(Call):
 
     def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
         del invite
+        self._require_dialog().is_heard = self._invite.transaction.is_heard
         if self._bye_headers is None:
             self.on_no_ack(now)
             return

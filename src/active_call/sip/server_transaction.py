@@ -6,7 +6,7 @@ ACK for a 2xx to the `ServerUser`. Responses go back by the flow of the request;
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.client_transaction import LIFETIME_T1S
@@ -18,6 +18,12 @@ from active_call.sip.transaction import SERVER_INVITE, SERVER_REQUEST, Action, I
 
 if TYPE_CHECKING:
     from active_call.sip.transaction_layer import TransactionLayer
+
+
+MAX_ECHO: Final = 10
+"""Over UDP anybody may have written the source address. To a peer that has not shown that it gets our responses, repetitions go as long as
+all that is sent is no more than so many times what it has sent.
+"""
 
 
 class ServerUser(Protocol):
@@ -43,11 +49,14 @@ class ServerTransaction:
         "_layer",
         "_linger_input",
         "_moved",
+        "_n_bytes_sent",
+        "_n_received",
         "_repeat_after_s",
         "_repeat_timer",
         "_transmit_id",
         "destination",
         "flow",
+        "is_heard",
         "key",
         "merge_key",
         "request",
@@ -73,6 +82,10 @@ class ServerTransaction:
         self._last = b""
         self._transmit_id = 0
         self._moved = False
+        self._n_received = 1
+        self._n_bytes_sent = 0
+        self.is_heard = is_reliable(flow.transport) or bool(request.to.tag)
+        """The peer has shown that our responses reach it: by its connection, or by a request that only one who had them could send."""
         self._repeat_after_s = 0.0
         self._repeat_timer: Timer | None = None
         self._deadline: Timer | None = None
@@ -90,12 +103,20 @@ class ServerTransaction:
 
     def receive(self, request: Request, now: float) -> bool:
         """Take a repetition of the request, or the ACK; False when the state does not want it."""
+        self._n_received += 1
         return self._handle(Input.ACK if request.method == "ACK" else Input.REQUEST, now, request=request)
 
     def repeat(self) -> None:
         """Send the last response again (the UAS core repeats its 2xx by this)."""
-        if self._last and self.state is not State.TERMINATED:
+        if self._last and self.state is not State.TERMINATED and self._may_repeat:
             self._transmit()
+
+    @property
+    def _may_repeat(self) -> bool:
+        if self.is_heard:
+            return True
+        n_bytes = self._n_bytes_sent + len(self._last)
+        return n_bytes <= MAX_ECHO * self._n_received * len(self.request.to_bytes())
 
     def handle_transport_error(self, reason: str, now: float) -> None:
         """The last transmit failed: try once more where §18.2.2 says; the machine itself stays where it is (RFC 6026 §7.1)."""
@@ -137,7 +158,7 @@ class ServerTransaction:
                 self._last = data
                 self._transmit()
             case Action.REPEAT_RESPONSE:
-                if self._last:
+                if self._last and self._may_repeat:
                     self._transmit()
             case Action.PASS_ACK:
                 if self.user is not None and request is not None:
@@ -192,6 +213,7 @@ class ServerTransaction:
         self.destination = response_target(self.request.top_via, self.flow)
 
     def _transmit(self) -> None:
+        self._n_bytes_sent += len(self._last)
         self._transmit_id = self._layer.transmit(self._last, self.destination, self, self._transmit_id)
 
 

@@ -80,6 +80,9 @@ class FakeStream:
     def configure(self, **_: object) -> None:
         pass
 
+    def start_sending(self) -> None:
+        pass
+
     def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
         if replace:
             self.stop()
