@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NewType
 
+from active_call.sip.reach import Reach
+
 if TYPE_CHECKING:
     from active_call.sip.message import Request, Response
 
@@ -44,13 +46,26 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class HopRules:
+    """What the places of a next hop have to be, whoever has named it."""
+
+    least: Reach = Reach.NOWHERE
+    """No address of a smaller reach, whether the URI has it or DNS gives it."""
+    not_ourselves: bool = False
+    """None of our own listening sockets."""
+    large_by_tcp: bool = True
+    """A request too large for a datagram goes by TCP (RFC 3261 §18.1.1); False: by UDP all the same."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A next hop: as a URI names it, or one of the places that the resolver has found for that (RFC 3263).
 
     `host` is a name or address as the URI gives it, or an address that was found; `name` is then what the URI said, and is what a TLS
     certificate must hold (RFC 5922). `port` None means: by SRV or the transport's default. `flow`, when given, is a connection to use as
     long as it lives. `local` is our own address towards that place, where it is known. `any_transport`: the URI leaves the choice of the
-    transport to us, so DNS may make it (RFC 3263 §4.1).
+    transport to us, so DNS may make it (RFC 3263 §4.1). `alternatives` are tried when no place of the target can be reached. `rules` hold
+    for each place of the target.
     """
 
     transport: TransportName
@@ -60,6 +75,8 @@ class Target:
     name: str | None = None
     local: str | None = None
     any_transport: bool = False
+    alternatives: tuple[Target, ...] = field(default=(), compare=False)
+    rules: HopRules = field(default=HopRules(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
