@@ -27,6 +27,7 @@ Hello again.
 """
 MODEL_PLAYBOOK = """---
 llm: {provider: openai, model: test}
+refer: {allow: ["*@example.com", "+49*"]}
 greeting: Welcome.
 ---
 You connect callers.

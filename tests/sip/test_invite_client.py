@@ -9,6 +9,7 @@ import pytest
 
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.events import (
+    Redirection,
     Address,
     CallAnswered,
     CallEnded,
@@ -325,7 +326,7 @@ def test_endless_new_nonces_end_in_rejection(bench, wire):
 
 
 def test_redirection_is_followed_once_3261_8_1_3_4(bench, wire):
-    _, invite = place(bench, wire)
+    _, invite = place(bench, wire, redirects=lambda uri, _: Redirection(str(uri)))
     _, second = bench.feed(wire.response(invite, 302, contact="<sip:+15550003@other.example>;q=0.9"))
     assert second.uri == "sip:+15550003@other.example"
     assert (second.get("Call-ID"), second.get("CSeq")) == (invite.get("Call-ID"), "2 INVITE")

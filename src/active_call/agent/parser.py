@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -52,7 +52,7 @@ def parse_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> P
     matter = read_front_matter(head, file=file, first_line=2, environment=environment)
     if not body.strip() and not matter.data:
         raise PlaybookError(file, 0, "the playbook is empty")
-    return _Parser(file, matter).read(body, body_line)
+    return replace(_Parser(file, matter).read(body, body_line), source=text)
 
 
 def _part(text: str, file: str) -> tuple[str, str, int]:

@@ -135,6 +135,8 @@ class Playbook:
     """Headers of our BYE; the values are templates."""
     script: Script | None = None
     """Present when `llm.provider` is `script`: then no model is asked."""
+    source: str = field(default="", repr=False)
+    """The file's text, as its author has written it."""
 
     @property
     def start(self) -> Scene:

@@ -27,6 +27,8 @@ class Leg(Protocol):
     """What came with the invitation; empty for calls that we place until they are answered."""
     trunk: str
     """The name of the trunk that the call belongs to; empty where it belongs to none."""
+    peer_address: str
+    """The IP address that the peer's messages come from; empty where that is not known."""
     offer: str
     """The session description offered to us; empty where there is none."""
 

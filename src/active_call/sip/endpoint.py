@@ -177,6 +177,10 @@ class Endpoint:
         """The address at which the peer of that address sees us, where it is known and not simply our own."""
         return self._core.layer.listeners.seen_by(peer)
 
+    def is_own_socket(self, target: Target) -> bool:
+        """Whether `target`, an address with its `local` one, is one of our own listening sockets."""
+        return self._core.layer.listeners.is_own(target)
+
     def set_accepting(self, accepting: bool, retry_after_s: int = 30) -> None:
         """False: new INVITEs and OPTIONS get 503 with Retry-After; calls under way go on."""
         self._core.is_accepting = accepting

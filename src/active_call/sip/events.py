@@ -6,6 +6,7 @@ The core (`endpoint.Endpoint`) is sans-IO. The driver (`net.sip_driver`) feeds i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NewType
 
@@ -13,6 +14,7 @@ from active_call.sip.reach import Reach
 
 if TYPE_CHECKING:
     from active_call.sip.message import Request, Response
+    from active_call.sip.uri import Uri
 
 TransportName = Literal["udp", "tcp", "tls", "ws", "wss"]
 CallHandle = NewType("CallHandle", str)
@@ -128,6 +130,22 @@ HeaderList = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Redirection:
+    """What becomes of one Contact of a 3xx. Without `uri` it is not followed: `refused_by` is a stable word, `why` is for people."""
+
+    uri: str
+    keeps_secrets: bool = False
+    """Credentials and headers of the call go along; else only what any peer may know."""
+    rules: HopRules = HopRules()
+    refused_by: str = ""
+    why: str = ""
+
+
+Redirects = Callable[["Uri", str], Redirection]
+"""Judges a Contact of a 3xx, which has come from that address."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundInvite:
     """What it takes to place a call. `to_uri` is also the request URI; `proxy` is a preloaded route or outbound proxy URI."""
 
@@ -152,6 +170,9 @@ class OutboundInvite:
     """The session interval that is asked for instead of the endpoint's; 0 asks for none (RFC 4028)."""
     unsupported: tuple[str, ...] = ()
     """Option tags that this call does not offer, though the endpoint knows them."""
+    rules: HopRules = HopRules()
+    redirects: Redirects | None = None
+    """None: a 3xx is followed to the host that was called, and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +305,16 @@ class MessageDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class RedirectRefused:
+    """A Contact of a 3xx to a call of ours is not followed; `rule` is a stable word, `why` is for people."""
+
+    call: CallHandle
+    uri: str
+    rule: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRefused:
     """A request that belongs to no call was refused before anything was woken by it. `rule` is a stable word; `code` 0: not answered."""
 
@@ -362,6 +393,7 @@ SipEvent = (
     | RequestCompleted
     | MessageDropped
     | RequestRefused
+    | RedirectRefused
     | TransferProgress
     | TransferRequested
     | RegistrationChanged
