@@ -9,7 +9,6 @@ import pytest
 
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.events import (
-    Redirection,
     Address,
     CallAnswered,
     CallEnded,
@@ -21,6 +20,7 @@ from active_call.sip.events import (
     OfferAnswered,
     OfferReceived,
     OutboundInvite,
+    Redirection,
     RequestCompleted,
     Target,
 )
