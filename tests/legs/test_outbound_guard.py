@@ -221,33 +221,34 @@ def test_pattern_of_hosts_is_no_regular_expression() -> None:
 
 def test_calls_of_an_hour_are_counted_by_trunk_and_in_all() -> None:
     clock = VirtualClock()
-    usage = OutboundUsage(clock, HourlyLimits(calls=3), {"a": HourlyLimits(calls=2)})
-    usage.begin("a")
-    usage.begin("a")
+    usage = OutboundUsage(clock)
+    of_all, of_a = HourlyLimits(calls=3), HourlyLimits(calls=2)
+    usage.begin("a", of_all, of_a)
+    usage.begin("a", of_all, of_a)
     with pytest.raises(QuotaReached):
-        usage.begin("a")
-    usage.begin("b")
+        usage.begin("a", of_all, of_a)
+    usage.begin("b", of_all)
     with pytest.raises(QuotaReached) as raised:
-        usage.begin("b")
+        usage.begin("b", of_all)
     assert raised.value.rule == "outbound_calls"
     clock.advance(3601)
-    usage.begin("a")
+    usage.begin("a", of_all, of_a)
 
 
 def test_minutes_of_an_hour_count_from_the_answer_and_age() -> None:
     clock = VirtualClock()
-    usage = OutboundUsage(clock, HourlyLimits(minutes=30), {})
-    call = usage.begin("a")
+    usage, limits = OutboundUsage(clock), HourlyLimits(minutes=30)
+    call = usage.begin("a", limits)
     clock.advance(600)
     call.answered()
     call.answered()
     clock.advance(1799)
-    usage.begin("a").ended()
+    usage.begin("a", limits).ended()
     clock.advance(60)
     with pytest.raises(QuotaReached) as raised:
-        usage.begin("a")
+        usage.begin("a", limits)
     assert raised.value.rule == "outbound_minutes"
     call.ended()
     clock.advance(3600)
     assert usage.sums() == (0, 0.0)
-    usage.begin("a")
+    usage.begin("a", limits)

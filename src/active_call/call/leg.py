@@ -27,14 +27,17 @@ class Leg(Protocol):
     """What came with the invitation; empty for calls that we place until they are answered."""
     trunk: str
     """The name of the trunk that the call belongs to; empty where it belongs to none."""
-    peer_address: str
-    """The IP address that the peer's messages come from; empty where that is not known."""
     offer: str
     """The session description offered to us; empty where there is none."""
 
     @property
     def replaces(self) -> Leg | None:
         """The leg of ours whose place an incoming one is to take (RFC 3891)."""
+        ...
+
+    @property
+    def peer_address(self) -> str:
+        """The IP address that the peer's messages come from; empty where that is not known."""
         ...
 
     @property

@@ -116,7 +116,8 @@ class OutboundGuard:
         self._check_form(uri, request)
         is_own = trunk is not None and trunk.name == request.trunk and _is_its_own(trunk, uri)
         if request.by == "agent":
-            if not request.is_listed and not names_address(self.policy.transfer_targets, uri, is_home=is_own):
+            is_home = trunk is not None and request.trunk in ("", trunk.name)
+            if not request.is_listed and not names_address(self.policy.transfer_targets, uri, is_home=is_home):
                 reason = f"{uri.user or ''}@{uri.host_port}: neither the playbook nor [outbound] transfer_targets lists this target"
                 raise NotAllowed(reason, rule="outbound_target")
             return Permit(_plain(uri))

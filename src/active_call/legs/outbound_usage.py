@@ -56,19 +56,17 @@ class PlacedCall:
 
 
 class OutboundUsage:
-    """See the module. `of_all` limits everything, `by_trunk` the calls of each trunk."""
+    """See the module."""
 
-    def __init__(self, clock: Clock, of_all: HourlyLimits, by_trunk: dict[str, HourlyLimits]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._of_all = of_all
-        self._by_trunk = by_trunk
         self._calls: deque[PlacedCall] = deque()
 
-    def begin(self, trunk: str) -> PlacedCall:
-        """Count a new call. Raises QuotaReached."""
+    def begin(self, trunk: str, of_all: HourlyLimits = NO_LIMITS, of_trunk: HourlyLimits = NO_LIMITS) -> PlacedCall:
+        """Count a new call. Raises QuotaReached where it would go beyond the limits for everything, or for the trunk."""
         self._forget_old()
-        self._check(self._of_all, None, "in all")
-        self._check(self._by_trunk.get(trunk, NO_LIMITS), trunk, f"on trunk {trunk}")
+        self._check(of_all, None, "in all")
+        self._check(of_trunk, trunk, f"on trunk {trunk}")
         call = PlacedCall(trunk, self._clock)
         self._calls.append(call)
         return call

@@ -15,7 +15,7 @@ from active_call.contract.options import CallOption
 from active_call.legs.dialling import DialPlan, Invitation, split_caller
 from active_call.legs.identity import caller_of, plain_uri
 from active_call.legs.outbound_guard import ANYTHING, EVERYTHING, OUTBOUND_RULES, OutboundGuard, OutboundPolicy, OutboundRequest, Permit
-from active_call.legs.outbound_usage import OutboundUsage, PlacedCall
+from active_call.legs.outbound_usage import NO_LIMITS, OutboundUsage, PlacedCall
 from active_call.legs.refusals import Refusals
 from active_call.legs.sip_leg import SipLeg, warning_header
 from active_call.legs.sip_media import LegMedia, MediaSettings
@@ -66,9 +66,7 @@ class SipGateway:
         self._resolver = resolver
         self._driver: Driver | None = None
         self.refusals = Refusals(world.clock)
-        trunks = settings.dial_plan.trunks
-        self.guard = OutboundGuard(settings.outbound, trunks, self._is_ourselves)
-        self.usage = OutboundUsage(world.clock, settings.outbound.limits, {trunk.name: trunk.hourly for trunk in trunks})
+        self.usage = OutboundUsage(world.clock)
         self._n_waiting: Counter[str] = Counter()
         """By trunk: calls that are to be placed, and whose INVITE has not left."""
         self._on_incoming: Callable[[SipLeg], None] = lambda leg: leg.reject(503, "Not ready")
@@ -172,7 +170,7 @@ class SipGateway:
         trunk = plan.trunk_for(uri)
         caller, _ = split_caller(option.caller or (trunk.caller if trunk is not None else ""))
         turn = None if trunk is None else self._take_turn(trunk)
-        placed = self._count(trunk.name if trunk is not None else "")
+        placed = self._count(trunk, turn)
         sound = self._sound(self.own_address_for(uri.host), trunk)
         return SipLeg(self, sound, caller=caller, callee=str(uri), trunk=trunk, turn=turn, permit=permit, placed=placed)
 
@@ -184,11 +182,19 @@ class SipGateway:
             self._note_outbound_refusal(error.rule, str(error), request)
             raise
 
-    def _count(self, trunk: str) -> PlacedCall:
+    @property
+    def guard(self) -> OutboundGuard:
+        """Who may be called, by the settings of now."""
+        return OutboundGuard(self.settings.outbound, self.settings.dial_plan.trunks, self._is_ourselves)
+
+    def _count(self, trunk: TrunkPolicy | None, turn: Turn | None) -> PlacedCall:
+        name, limits = (trunk.name, trunk.hourly) if trunk is not None else ("", NO_LIMITS)
         try:
-            return self.usage.begin(trunk)
+            return self.usage.begin(name, self.settings.outbound.limits, limits)
         except QuotaReached as error:
-            self._note_outbound_refusal(error.rule, str(error), ANYTHING, trunk=trunk)
+            if turn is not None:
+                turn.settle()
+            self._note_outbound_refusal(error.rule, str(error), ANYTHING, trunk=name)
             raise
 
     def _note_outbound_refusal(self, rule: str, detail: str, request: OutboundRequest, **fields: object) -> None:

@@ -103,12 +103,15 @@ class SipLeg:
         self.headers: Mapping[str, str] = header_map(incoming.request) if incoming else {}
         self._allowed = _allowed_by(incoming.request) if incoming else frozenset[str]()
         self.offer = _text(incoming.sdp) if incoming else ""
-        self.peer_address = incoming.flow.remote.host if incoming is not None else ""
         self.replaces = gateway.leg_of(incoming.replaces) if incoming is not None and incoming.replaces is not None else None
 
     @property
     def stream(self) -> MediaStream | None:
         return self._sound.stream
+
+    @property
+    def peer_address(self) -> str:
+        return "" if self.handle_name is None else self._gateway.endpoint.peer_address(self.handle_name)
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         self._sink = sink

@@ -339,6 +339,11 @@ class Endpoint:
         """The call's dialog as it stands."""
         return self._call(call).dialog_info()
 
+    def peer_address(self, call: CallHandle) -> str:
+        """The address that the peer of a call is seen at; empty before it has said anything."""
+        known = self._core.calls.get(call)
+        return known.dialog.flow.remote.host if known is not None and known.dialog is not None else ""
+
     @property
     def n_calls(self) -> int:
         """Calls that have not ended."""
