@@ -82,6 +82,7 @@ def invited(carrier: RawPeer, number: str = "+4930123456") -> Message:
     ("contact", "rule"),
     [
         ("<sip:+4930123456@127.0.0.2:{port}>", "outbound_domain"),
+        ("<sip:+4930123456@127.0.0.1:{other}>", "outbound_domain"),
         ("<sip:+4930123456@10.0.0.1:{port}>", "outbound_domain"),
         ("<sip:+4930123456@169.254.169.254:80>", "outbound_domain"),
         ("<sip:+4930123456@[::1]:{port}>", "outbound_domain"),
@@ -101,14 +102,16 @@ def invited(carrier: RawPeer, number: str = "+4930123456") -> Message:
 def test_3xx_that_leads_elsewhere_is_not_followed(both: tuple[Server, RawPeer], contact: str, rule: str) -> None:
     server, carrier = both
     before = refused(server)
-    with RawPeer("udp", host="127.0.0.2") as victim:
+    with RawPeer("udp", host="127.0.0.2") as victim, RawPeer("udp") as other:
         session_id = call(server, carrier)
         invite = invited(carrier)
-        carrier.respond(invite, 302, contact=contact.format(port=victim.port, carrier=carrier.port, server=server.udp_port))
+        text = contact.format(port=victim.port, other=other.port, carrier=carrier.port, server=server.udp_port)
+        carrier.respond(invite, 302, contact=text)
         carrier.expect("ACK")
         server.wait(lambda: session_id not in str(server.get("/list")), 5, "the end of the call")
         victim.poll(0.1)
-        assert victim.inbox == []
+        other.poll(0.1)
+        assert victim.inbox + other.inbox == []
     after = refused(server)
     assert {name for name in after if after[name] != before.get(name, 0)} == {rule}
     assert carrier.wait("INVITE", 0.2) is None
@@ -125,7 +128,10 @@ def test_headers_and_methods_in_a_contact_make_it_unusable(both: tuple[Server, R
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "127.0.0.1"])
 def test_new_host_of_a_3xx_gets_neither_credentials_nor_private_headers(tmp_path: Path, host: str) -> None:
-    with behind_a_trunk(tmp_path, outbound='domains = ["127.0.0.2"]', trunk='headers = {X-Token = "secret"}') as (server, carrier):
+    with behind_a_trunk(tmp_path, outbound='domains = ["127.0.0.1", "127.0.0.2"]', trunk='headers = {X-Token = "secret"}') as (
+        server,
+        carrier,
+    ):
         call(server, carrier, sip={"username": "caller", "password": "secret", **SECRETS})
         first = invited(carrier)
         assert (first.get("X-Token"), first.get("X-Account")) == ("secret", "secret")
@@ -173,6 +179,7 @@ def asked(server: Server, carrier: RawPeer, refer_to: str, call_id: str) -> tupl
     [
         "<sip:+4930123456@127.0.0.2:{port}>",
         "<sips:+4930123456@127.0.0.2:{port}>",
+        "<sip:+4930123456@127.0.0.1:{port}>",
         "<sip:x@10.0.0.1>",
         "<sip:x@localhost:{port}>",
         "<sip:x@evil.example>",

@@ -91,7 +91,8 @@ def test_ipv6_address_that_is_not_reachable_gives_way_to_the_source(wire, host):
         (PRIVATE, "<sip:x@127.0.0.1>", "10.0.0.9"),
         (PRIVATE, "<sip:x@203.0.113.1>", "203.0.113.1"),
         (HERE, "<sip:x@127.0.0.1:5091>", "127.0.0.1"),
-        (HERE, "<sip:x@10.0.0.7>", "10.0.0.7"),
+        (HERE, "<sip:x@10.0.0.7>", "127.0.0.1"),
+        (HERE, "<sip:x@203.0.113.1>", "203.0.113.1"),
     ],
 )
 def test_peer_that_is_seen_in_a_private_network_names_addresses_of_it(wire, flow, contact, host):

@@ -134,9 +134,11 @@ class OutboundGuard:
 
     def redirect(self, uri: Uri, first: Uri, trunk: str, peer: str) -> sip.Redirection:
         """What becomes of a Contact of a 3xx to a call that was made to `first`; `peer`: the address that has sent it."""
-        is_same_place = uri.host.lower() == first.host.lower() and uri.port == first.port
+        is_same_host = uri.host.lower() == first.host.lower()
+        is_same_place = is_same_host and uri.port == first.port
+        is_known = is_same_place or (is_same_host and not (trunk and reach_of(uri.host) is Reach.LOOPBACK))
         try:
-            permit = self.check(uri, OutboundRequest("peer", trunk, peer, is_listed=uri.host.lower() == first.host.lower()))
+            permit = self.check(uri, OutboundRequest("peer", trunk, peer, is_listed=is_known))
         except NotAllowed as error:
             return sip.Redirection("", refused_by=error.rule, why=str(error))
         return sip.Redirection(str(permit.uri), keeps_secrets=permit.is_own or is_same_place, rules=permit.rules)

@@ -8,8 +8,8 @@ no transactions. RFC 3261 §12.2.1.1, RFC 5630 §5, RFC 5923, RFC 5626.
         over TCP, WS         TLS where the URI asks for it; UDP where it asks for that, or leaves it open, and TCP fails
     flow is UDP              as the URI says
 
-A URI that names an address of a smaller reach than the source has (a private one, seen from the Internet) names no place that we could
-reach: the request goes to the source. So does one whose name leads to such an address only.
+A URI that names an address of a smaller reach than the source has (a private one, seen from the Internet), or a private one seen from this
+machine, names no place that we could reach: the request goes to the source. So does one whose name leads to such an address only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def next_hop(text: str, flow: Flow, default: TransportName, *, is_ours: bool, la
     uri = _read(text)
     host = "" if uri is None else (uri.parameters.get("maddr") or uri.host).strip("[]")
     reach = reach_of(host)
-    if uri is None or not host or (reach is not None and reach < least):
+    if uri is None or not host or (reach is not None and not _is_reachable(reach, least)):
         return source
     if not is_reliable(flow.transport):
         others = (source,) if reach is None else ()
@@ -42,6 +42,11 @@ def next_hop(text: str, flow: Flow, default: TransportName, *, is_ours: bool, la
         return replace(target_of(uri, asked), alternatives=(), rules=rules)
     target = Target(flow.transport, host, uri.port, flow, rules=rules)
     return replace(target, alternatives=tuple(_others(target, uri, asked, source if is_ours else None)))
+
+
+def _is_reachable(reach: Reach, seen: Reach) -> bool:
+    """Whether an address is worth trying for us, who see the peer at `seen`: on this machine, a private address says nothing."""
+    return reach is Reach.WORLD or (reach >= seen and (seen is not Reach.LOOPBACK or reach is Reach.LOOPBACK))
 
 
 def _others(target: Target, uri: Uri, asked: TransportName, source: Target | None) -> list[Target]:
