@@ -96,7 +96,7 @@ def invited(carrier: RawPeer, number: str = "+4930123456") -> Message:
         ("<sip:%2B1-900-555-1234@127.0.0.1:{carrier}>", "outbound_number"),
         ("<sip:0088161234567@127.0.0.1:{carrier}>", "outbound_number"),
         ("<sip:+4930123456@127.0.0.1:{carrier}>", "outbound_loop"),
-        ("<sip:+4930123456@127.0.0.1:{server}>", "outbound_loop"),
+        ("<sip:+4930123456@127.0.0.1:{server}>", "outbound_domain"),
     ],
 )
 def test_3xx_that_leads_elsewhere_is_not_followed(both: tuple[Server, RawPeer], contact: str, rule: str) -> None:
@@ -151,6 +151,16 @@ def test_new_host_of_a_3xx_gets_neither_credentials_nor_private_headers(tmp_path
         assert not named & {"x-token", "x-account", "p-asserted-identity", "authorization", "proxy-authorization"}
         assert "subject" in named
         assert "secret" not in str(third.headers)
+
+
+def test_redirection_to_this_server_itself_is_a_loop(tmp_path: Path) -> None:
+    with behind_a_trunk(tmp_path, outbound='domains = ["127.0.0.1", "localhost"]') as (server, carrier):
+        for host in ("127.0.0.1", "localhost"):
+            call(server, carrier)
+            carrier.respond(invited(carrier), 302, contact=f"<sip:+4930123456@{host}:{server.udp_port}>")
+            carrier.expect("ACK")
+        server.wait(lambda: not server.get("/list")["active_calls"], 5, "the end of the calls")
+        assert server.health()["calls_total"] == 2
 
 
 # -- REFER
