@@ -12,13 +12,14 @@ from typing import Any
 import httpx
 
 from active_call.agent.parser import parse_playbook
-from active_call.base.errors import ProviderError
+from active_call.base.errors import NotAllowed, ProviderError
 from active_call.base.world import World
 from active_call.call.routing import Accepted, Decision, IncomingCall, Playbooks, Router
 from active_call.call.services import CallServices
 from active_call.call.session import Session
 from active_call.contract import events
 from active_call.contract.options import CallOption
+from active_call.legs.outbound_guard import ANYTHING, OutboundRequest
 from active_call.providers.base import Recognised, ReplyRequest
 from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fake_call import FakeLeg, join_fakes
@@ -185,6 +186,10 @@ class House:
     wanted: list[CallOption] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
     trunk_address: str = ""
+    asked: list[tuple[str, OutboundRequest]] = field(default_factory=list)
+    """Targets of transfers, and who wanted them called."""
+    forbidden: set[str] = field(default_factory=set)
+    """Targets that are refused, as are those of an agent that nobody lists."""
 
     def way_out(self, trunk: str) -> str:
         return self.trunk_address
@@ -192,7 +197,12 @@ class House:
     def find(self, session_id: str) -> Session | None:
         return self.sessions.get(session_id)
 
-    def new_leg(self, option: CallOption) -> FakeLeg:
+    def check_outbound(self, callee: str, request: OutboundRequest) -> None:
+        self.asked.append((callee, request))
+        if callee in self.forbidden or (request.by == "agent" and not request.is_listed):
+            raise NotAllowed(f"{callee} is not listed", rule="outbound_target")
+
+    def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> FakeLeg:
         self.wanted.append(option)
         return self.legs[len(self.wanted) - 1]
 

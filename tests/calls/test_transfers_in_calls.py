@@ -27,6 +27,7 @@ Hello again.
 """
 MODEL_PLAYBOOK = """---
 llm: {provider: openai, model: test}
+refer: {allow: ["*@example.com", "+49*"]}
 greeting: Welcome.
 ---
 You connect callers.
@@ -755,5 +756,80 @@ def test_call_that_ends_while_another_leg_takes_over_leaves_none(virtually: Any)
             await call.over()
             assert (states(call)[-1], successor.released) == ("cancelled", True)
             assert successor.ended is not None
+
+    virtually(story())
+
+
+# -- whom an agent may have called -------------------------------------------------------------------------------------------------------
+
+COSTLY = "sip:+19005551234@evil.example"
+NAMING = """---
+llm: {provider: openai, model: test}
+greeting: Welcome.
+refer: {mode: bridge}
+---
+You connect callers to desk@example.com, and to nobody else.
+"""
+
+
+@pytest.mark.parametrize("mode", ["bridge", "refer", "auto"])
+def test_target_that_a_model_makes_up_is_not_called(virtually: Any, mode: str) -> None:
+    async def story() -> None:
+        async with a_call(NAMING, house=House([a_target()])) as call:
+            call.engines.model.will_say += [f'One moment. <refer to="{COSTLY}" mode="{mode}"/>', "I cannot do that."]
+            await greeted(call)
+            await call.says("connect me to my friend")
+            await call.until(lambda: "failed" in states(call))
+            assert (last_word(call).code, last_word(call).returned) == (403, True)
+            assert call.of(events.Error)[-1].sender == "refer"
+            assert (call.leg.referred_to, call.house.wanted) == ([], [])
+            await call.until(lambda: call.spoken[-1] == "I cannot do that.")
+
+    virtually(story())
+
+
+def test_target_that_the_playbook_spells_out_is_called(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(NAMING, house=House([a_target()])) as call:
+            call.engines.model.will_say += [f'One moment. <refer to="{DESK}"/>']
+            await greeted(call)
+            await call.says("the desk please")
+            await call.until(lambda: "connected" in states(call))
+            ((_, request),) = call.house.asked
+            assert (request.by, request.is_listed) == ("agent", True)
+
+    virtually(story())
+
+
+@pytest.mark.parametrize("suffix", [";method=BYE", "?X-Evil=1", ";maddr=10.0.0.1", "?Replaces=a"])
+def test_target_with_more_than_the_playbook_says_is_not_called(virtually: Any, suffix: str) -> None:
+    async def story() -> None:
+        async with a_call(NAMING, house=House([a_target()])) as call:
+            call.engines.model.will_say += [f'One moment. <refer to="{DESK}{suffix}" mode="refer"/>', "Sorry."]
+            await greeted(call)
+            await call.says("the desk please")
+            await call.until(lambda: "failed" in states(call))
+            assert call.leg.referred_to == []
+
+    virtually(story())
+
+
+def test_client_of_the_api_may_have_anybody_called(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(NAMING, house=House([a_target()])) as call:
+            await greeted(call)
+            call.session.post(commands.Refer(callee="sip:anybody@elsewhere.example"))
+            await call.until(lambda: "connected" in states(call))
+
+    virtually(story())
+
+
+def test_peers_wish_for_a_forbidden_target_is_declined(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK, house=House([a_target()], forbidden={COSTLY}), option=WELCOMING) as call:
+            await greeted(call)
+            call.leg.sink(LegTransferRequested(COSTLY, None))
+            await call.until(lambda: bool(call.leg.transfers_answered))
+            assert (call.leg.transfers_answered, call.house.wanted, states(call)) == ([False], [], [])
 
     virtually(story())

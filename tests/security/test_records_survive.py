@@ -174,7 +174,7 @@ def test_second_stop_signal_ends_calls_at_once_each_with_bye_and_record(tmp_path
         records = server.records()
         assert {(record["hangupReason"], record["status"]) for record in records} == {("shutdown", "answered")}
         assert len(records) == 5
-        assert re.search(r"stopping: no new calls .*n_calls=5", server.log)
+        assert re.search(r"stopping, no new calls are taken .*calls=5", server.log)
         assert re.search(r"calls are ended now", server.log)
 
 

@@ -388,3 +388,27 @@ def test_call_that_is_being_hung_up_is_not_replaced_3891_3(bench, wire):
     bench.do(lambda now: bench.endpoint.hang_up(call, now))
     (reply,) = replacing(bench, wire, f"call-1@0.0.0.0;from-tag=peer_1;to-tag={ok.to_tag}")
     assert reply.code == 603
+
+
+WANTING_NO_CALL = ["<sip:a@b.example;method=BYE>", "<sip:a@b.example;%6Dethod=BYE>", "<sip:a@b.example;method=INVITE;method=BYE>"]
+
+
+@pytest.mark.parametrize("refer_to", WANTING_NO_CALL)
+def test_refer_that_wants_no_call_is_refused(bench, wire, refer_to):
+    _, ok = inbound(bench, wire)
+    sent = bench.feed(from_peer(wire, ok, "REFER", 101, extra=(("Refer-To", refer_to),)))
+    assert [message.code for message in sent] == [403]
+    assert bench.of(TransferRequested) == []
+
+
+def test_refer_loses_its_method_and_the_headers_that_it_has_no_use_for(bench, wire):
+    _, ok = inbound(bench, wire)
+    asked = referred(bench, wire, ok, to="<sip:a@b.example;method=INVITE;x=y?Replaces=abc&X-Evil=1>")
+    assert (asked.refer_to, asked.replaces) == ("sip:a@b.example;x=y", "abc")
+
+
+def test_refer_with_a_kilobyte_of_headers_is_refused(bench, wire):
+    _, ok = inbound(bench, wire)
+    refer_to = f"<sip:a@b.example?X={'x' * 2000}>"
+    sent = bench.feed(from_peer(wire, ok, "REFER", 101, extra=(("Refer-To", refer_to),)))
+    assert [message.code for message in sent] == [400]

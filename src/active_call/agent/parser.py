@@ -52,7 +52,7 @@ def parse_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> P
     error = reading.findings.first_error
     if error is not None:
         raise error
-    return replace(reading.playbook, warnings=reading.findings.warnings)
+    return replace(reading.playbook, warnings=reading.findings.warnings, source=text)
 
 
 def read_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> Reading:

@@ -148,6 +148,8 @@ class Playbook:
     """What is probably not meant as it is written, with file and line."""
     script: Script | None = None
     """Present when `llm.provider` is `script`: then no model is asked."""
+    source: str = field(default="", repr=False)
+    """The file's text, as its author has written it."""
 
     @property
     def start(self) -> Scene:

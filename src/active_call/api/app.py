@@ -20,7 +20,7 @@ from active_call.api.access import access_check
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream
 from active_call.api.records import record_routes
-from active_call.base.errors import ActiveCallError, LimitReached, MediaError, PlaybookError, ProviderError
+from active_call.base.errors import ActiveCallError, LimitReached, MediaError, NotAllowed, PlaybookError, ProviderError, QuotaReached
 from active_call.call.directory import Directory, NoRoom
 from active_call.call.options import merged
 from active_call.call.routing import Playbooks
@@ -63,10 +63,13 @@ def create_app(services: ApiServices) -> FastAPI:
 
     @app.exception_handler(ActiveCallError)
     async def explain(_: Request, error: ActiveCallError) -> JSONResponse:
+        if isinstance(error, NotAllowed):
+            return JSONResponse({"error": str(error), "code": error.rule}, status_code=403)
         if isinstance(error, NoRoom | LimitReached):
+            status = 429 if isinstance(error, QuotaReached) else 503
             wait_s = error.retry_after_s if isinstance(error, LimitReached) else 5
             body = {"error": str(error), "code": error.rule if isinstance(error, LimitReached) else error.code}
-            return JSONResponse(body, status_code=503, headers={"Retry-After": str(wait_s)})
+            return JSONResponse(body, status_code=status, headers={"Retry-After": str(wait_s)})
         return JSONResponse({"error": str(error), "code": error.code}, status_code=_status_of(error))
 
     return app

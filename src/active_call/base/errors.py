@@ -20,6 +20,25 @@ class LimitReached(ActiveCallError):
         super().__init__(reason)
 
 
+class QuotaReached(LimitReached):
+    """As much has been used as may be used in an hour."""
+
+    code = "quota_reached"
+
+    def __init__(self, reason: str, *, rule: str) -> None:
+        super().__init__(reason, rule=rule, retry_after_s=60)
+
+
+class NotAllowed(ActiveCallError):
+    """The configuration or the playbook forbids it, whoever asks. `rule` is its stable word."""
+
+    code = "not_allowed"
+
+    def __init__(self, reason: str, *, rule: str) -> None:
+        self.rule = rule
+        super().__init__(reason)
+
+
 class ParseError(ActiveCallError):
     """The peer's bytes are not what the grammar says. A parser raises this and nothing else.
 

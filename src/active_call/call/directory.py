@@ -15,6 +15,7 @@ from active_call.call.routing import Router
 from active_call.call.services import CallServices
 from active_call.call.session import Session
 from active_call.contract.options import CallOption
+from active_call.legs.outbound_guard import ANYTHING, OutboundRequest
 from active_call.legs.refusals import RefusedCall
 
 log = logging.getLogger("active_call.directory")
@@ -35,8 +36,12 @@ class NoRoom(ActiveCallError):
 class Placing(Protocol):
     """Makes the leg of a call that we place."""
 
-    def new_leg(self, option: CallOption) -> Leg:
-        """A leg that will dial `option.callee`. Raises ActiveCallError when the address cannot be used."""
+    def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
+        """A leg that will dial `option.callee`, as `request` wants it. Raises ActiveCallError when the address cannot be used."""
+        ...
+
+    def check_outbound(self, callee: str, request: OutboundRequest) -> object:
+        """Raise NotAllowed where `callee` may not be called, ActiveCallError where it is no address."""
         ...
 
     def way_out(self, trunk: str) -> str:
@@ -91,9 +96,13 @@ class Directory:
         found = self._sessions.get(session_id)
         return found or next((session for session in self._sessions.values() if session.leg.call_id == session_id), None)
 
-    def new_leg(self, option: CallOption) -> Leg:
+    def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
         """A further leg of a live call. Raises ActiveCallError when the address cannot be used."""
-        return self._placing.new_leg(option)
+        return self._placing.new_leg(option, request)
+
+    def check_outbound(self, callee: str, request: OutboundRequest) -> object:
+        """Raise NotAllowed where `callee` may not be called, ActiveCallError where it is no address."""
+        return self._placing.check_outbound(callee, request)
 
     def way_out(self, trunk: str) -> str:
         """The address of the named trunk, else of the first one that has any; empty where there is none."""

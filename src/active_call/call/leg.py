@@ -36,6 +36,11 @@ class Leg(Protocol):
         ...
 
     @property
+    def peer_address(self) -> str:
+        """The IP address that the peer's messages come from; empty where that is not known."""
+        ...
+
+    @property
     def stream(self) -> MediaStream | None:
         """The media stream, from `open_media` on."""
         ...

@@ -87,6 +87,7 @@ class Opening:
             case Accepted(playbook, option, variables):
                 session.playbook = playbook
                 session.facts.variables.update(variables)
+                session.given_texts += [str(value) for value in variables.values()]
                 self.accept(option)
             case Refused(code, reason):
                 self.deciding_until = None
@@ -248,7 +249,7 @@ class Opening:
             built_in |= identity_of(session.leg.headers)
         agent = Dialogue(playbook, {**built_in, **facts.variables}, session.leg.headers)
         ports = BrainPorts(
-            perform=session.perform,
+            perform=session.perform_for_agent,
             tell=session.tell,
             post=session.post_to_agent,
             expect_phrases=session.hearing.expect_phrases,

@@ -44,6 +44,7 @@ from active_call.call.transferring import Transfers
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
+from active_call.legs.outbound_guard import ANYTHING, OutboundRequest
 from active_call.media import link
 from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
@@ -81,8 +82,12 @@ class House(Protocol):
         """The live call of that session id or, failing that, of that protocol's own id."""
         ...
 
-    def new_leg(self, option: CallOption) -> Leg:
-        """A leg that will dial `option.callee`. Raises ActiveCallError when the address cannot be used."""
+    def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
+        """A leg that will dial `option.callee`, as `request` wants it. Raises ActiveCallError when the address cannot be used."""
+        ...
+
+    def check_outbound(self, callee: str, request: OutboundRequest) -> object:
+        """Raise NotAllowed where `callee` may not be called, ActiveCallError where it is no address."""
         ...
 
     def way_out(self, trunk: str) -> str:
@@ -116,6 +121,8 @@ class Session:
         self._clock = services.world.clock
         self._began_at = self._clock.now()
         self.facts = _facts_of(leg, session_id, direction, self._clock.utc_now(), variables or {})
+        self.given_texts = [str(value) for value in (variables or {}).values()]
+        """Variables of whoever has placed or accepted the call; what the caller or a model sets later is not among them."""
         self._epoch_offset_s = self.facts.started_at.timestamp() - self._began_at
         self.log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
         self._mailbox: asyncio.Queue[Item] = asyncio.Queue(MAILBOX_SIZE)
@@ -246,11 +253,16 @@ class Session:
         """Another call of this server, by its session id or its protocol's own id."""
         return self._house.find(session_id) if self._house is not None else None
 
-    def new_leg(self, option: CallOption) -> Leg:
+    def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
         """A further leg of this call. Raises ActiveCallError for an address that cannot be dialled."""
         if self._house is None:
             raise MediaError("this server places no calls")
-        return self._house.new_leg(option)
+        return self._house.new_leg(option, request)
+
+    def check_outbound(self, callee: str, request: OutboundRequest) -> None:
+        """Raise NotAllowed where `callee` may not be called, ActiveCallError where it is no address."""
+        if self._house is not None:
+            self._house.check_outbound(callee, request)
 
     @property
     def way_out(self) -> str:
@@ -484,6 +496,16 @@ class Session:
             carry_out(self, command)
         except ActiveCallError as error:
             self.emit(events.Error(sender=type(command).__name__.lower(), error=str(error)))
+
+    def perform_for_agent(self, command: commands.Command) -> None:
+        """As `perform`, where a model has had a say: whom it may have called is for its playbook to list."""
+        if not isinstance(command, commands.Refer):
+            self.perform(command)
+            return
+        try:
+            self.transfers.start(command, asked_by="agent")
+        except ActiveCallError as error:
+            self.emit(events.Error(sender="refer", error=str(error)))
 
     def set_variable(self, key: str, value: Any) -> None:
         """A variable of the call, known to its templates from now on and kept in the record."""

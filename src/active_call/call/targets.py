@@ -52,7 +52,8 @@ def credentials_for(option: SipOption | None, callee: str, call: OwnCall) -> Sip
     chosen, own = option or SipOption(), call.sip
     if own is None or chosen.username:
         return option
-    is_same_host = call.direction == "inbound" or _bare(_host_of(callee)) == _bare(_host_of(call.callee))
+    homes = (call.way_out, _host_of(call.caller)) if call.direction == "inbound" else (_host_of(call.callee),)
+    is_same_host = _bare(_host_of(callee)) in [_bare(home) for home in homes if home]
     enable_srtp = chosen.enable_srtp if chosen.enable_srtp is not None else own.enable_srtp
     if not is_same_host:
         return option

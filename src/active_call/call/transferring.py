@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 import msgspec
 
-from active_call.base.errors import ActiveCallError, LimitReached, LocalProtocolError
+from active_call.base.errors import ActiveCallError, LimitReached, LocalProtocolError, NotAllowed
 from active_call.call.bridging import check_free
 from active_call.call.digits import send_digits, way_of
 from active_call.call.far_call import FarCall
@@ -33,15 +33,19 @@ from active_call.call.transfer import (
     Transfer,
     Withdrawn,
 )
+from active_call.call.transfer_targets import author_texts, been_at, is_listed
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, ReferOption
 from active_call.legs.events import LegTransferProgress, LegTransferRequested
+from active_call.legs.outbound_guard import ANYTHING, Asker, OutboundRequest
 
 if TYPE_CHECKING:
     from active_call.call.leg import Leg
     from active_call.call.session import Session
 
 SUSPENSION = "transfer"
+MAX_ASKED_BY_PEER = 8
+"""REFERs that are carried out for the peers of one call: who asks more often goes in circles."""
 
 
 class Far(Protocol):
@@ -65,6 +69,8 @@ class Transfers:
         self._current: Transfer | None = None
         self._option = ReferOption()
         self._command = commands.Refer(callee="")
+        self._request = ANYTHING
+        self._n_asked_by_peer = 0
         self._other: Session | None = None
         """The call of ours whose party is the target of an attended transfer."""
         self._far: Far | None = None
@@ -81,16 +87,21 @@ class Transfers:
 
     # -- commands
 
-    def start(self, command: commands.Refer) -> None:
-        """Begin a transfer. Raises LocalProtocolError while another one is under way, or for options that make no sense."""
+    def start(self, command: commands.Refer, *, asked_by: Asker = "api") -> None:
+        """Begin a transfer. Raises LocalProtocolError while another one is under way, or for options that make no sense.
+
+        Raises NotAllowed for a target that whoever asks may not have called.
+        """
         self._check_free()
         option = merged(command.options or ReferOption(), self._session.option.refer or ReferOption())
         try:
             mode, self._other = _mode_of(option), self._attended(option)
-        except LocalProtocolError as error:
-            self._session.emit(events.Transfer(state="failed", target=command.callee, code=400, reason=str(error), returned=True))
+            request = ANYTHING if self._other is not None else self._checked(command.callee, asked_by)
+        except (LocalProtocolError, NotAllowed) as error:
+            code = 403 if isinstance(error, NotAllowed) else 400
+            self._session.emit(events.Transfer(state="failed", target=command.callee, code=code, reason=str(error), returned=True))
             raise
-        self._begin(command, option, mode, asked_by_peer=False)
+        self._begin(command, option, mode, request)
 
     def requested(self, event: LegTransferRequested) -> None:
         """The peer asks us to go elsewhere (REFER): declined, unless the call's options say otherwise."""
@@ -99,14 +110,15 @@ class Transfers:
         try:
             self._check_free()
             is_welcome = option.on_request == "bridge"
-        except LocalProtocolError as error:
+            request = self._checked(event.refer_to, "peer") if is_welcome else ANYTHING
+        except ActiveCallError as error:
             session.log.info("transfer of the peer declined", extra={"why": str(error)})
-            is_welcome = False
+            is_welcome, request = False, ANYTHING
         session.leg.answer_transfer(is_welcome)
         if is_welcome:
             self._other = None
             command = commands.Refer(callee=event.refer_to)
-            self._begin(command, msgspec.structs.replace(option, call_id=None), Mode.BRIDGE, asked_by_peer=True)
+            self._begin(command, msgspec.structs.replace(option, call_id=None), Mode.BRIDGE, request)
 
     def taken_over(self, leg: Leg) -> None:
         """A new leg wants to take the place of ours (Replaces); refused where the caller is not the agent's alone."""
@@ -138,9 +150,33 @@ class Transfers:
         if self._session.bridging.current is not None:
             raise LocalProtocolError("the call is bridged")
 
-    def _begin(self, command: commands.Refer, option: ReferOption, mode: Mode, *, asked_by_peer: bool) -> None:
-        session = self._session
-        self._command, self._option, self._has_talked = command, option, False
+    def _checked(self, target: str, asked_by: Asker) -> OutboundRequest:
+        """Who wants `target` called, once it is clear that they may. Raises NotAllowed."""
+        session, own = self._session, self._own_call()
+        if asked_by == "peer":
+            self._n_asked_by_peer += 1
+            if self._n_asked_by_peer > MAX_ASKED_BY_PEER:
+                raise NotAllowed(f"the peer has asked for {self._n_asked_by_peer} transfers in one call", rule="outbound_loop")
+        allowed = (session.option.refer or ReferOption()).allow or ()
+        request = OutboundRequest(
+            asked_by,
+            trunk=session.leg.trunk,
+            peer=session.leg.peer_address,
+            is_listed=is_listed(target, own, allowed, author_texts(session.playbook, session.given_texts) if asked_by == "agent" else ""),
+            been_at=been_at(session.leg.headers) if asked_by == "peer" else (),
+        )
+        try:
+            session.check_outbound(dialable(target, own), request)
+        except NotAllowed:
+            raise
+        except ActiveCallError:
+            if asked_by == "peer":
+                raise  # no address; any other transfer finds out when it is made
+        return request
+
+    def _begin(self, command: commands.Refer, option: ReferOption, mode: Mode, request: OutboundRequest) -> None:
+        session, asked_by_peer = self._session, request.by == "peer"
+        self._command, self._option, self._request, self._has_talked = command, option, request, False
         self._current = Transfer(
             mode,
             timeout_s=float(option.timeout or DEFAULT_TIMEOUT_S),
@@ -363,10 +399,11 @@ class Transfers:
             return
         option = self._far_option()
         try:
-            leg = session.new_leg(option)
+            leg = session.new_leg(option, self._request)
         except ActiveCallError as error:
             session.emit(events.Error(sender="refer", error=str(error)))
-            self._feed(FarEnded(503 if isinstance(error, LimitReached) else 484, str(error)))
+            code = 503 if isinstance(error, LimitReached) else 403 if isinstance(error, NotAllowed) else 484
+            self._feed(FarEnded(code, str(error)))
             return
         far = FarLeg(session, leg, self._option, lambda item: self._feed(item) if self._far is far else None)
         self._take(far)
@@ -377,8 +414,7 @@ class Transfers:
         self._records[-1][1].append(far)
 
     def _far_option(self) -> CallOption:
-        session, command = self._session, self._command
-        own = OwnCall(session.facts.direction, session.leg.caller, session.leg.callee, session.option.sip, session.way_out)
+        command, own = self._command, self._own_call()
         callee = dialable(command.callee, own)
         return CallOption(
             callee=callee,
@@ -386,6 +422,10 @@ class Transfers:
             sip=credentials_for(self._option.sip, callee, own),
             handshake_timeout=(self._option.timeout or int(DEFAULT_TIMEOUT_S)) + 5,
         )
+
+    def _own_call(self) -> OwnCall:
+        session = self._session
+        return OwnCall(session.facts.direction, session.leg.caller, session.leg.callee, session.option.sip, session.way_out)
 
     def _attended(self, option: ReferOption) -> Session | None:
         """The call of ours that `callId` names. Raises LocalProtocolError when it cannot be bridged."""

@@ -235,6 +235,8 @@ class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     """Digits of either side are sent on to the other."""
     mode: str | None = None
     """`refer`: by REFER or not at all; `bridge`: we call the target; `auto`: by REFER, else we call."""
+    allow: list[str] | None = None
+    """Whom the agent may transfer to beside the targets that its playbook spells out: numbers (`+49*`), addresses, hosts."""
     on_request: str | None = None
     """What is done with a REFER of the peer: `reject` it (603), or `bridge`: call the target, which then takes the peer's place."""
     extra_headers: dict[str, str] = {}

@@ -68,7 +68,8 @@ class DialPlan:
             raise ActiveCallError(f"callee: {error}") from error
         if uri.scheme not in ("sip", "sips") or not uri.host:
             raise ActiveCallError(f"callee: {text!r} is no SIP address; expected sip:user@host")
-        return uri
+        parameters = {name: value for name, value in uri.parameters.items() if name != "method"}
+        return replace(uri, parameters=parameters, headers=None)  # neither belongs into a Request-URI (RFC 3261 §19.1.1)
 
     def trunk_for(self, uri: Uri) -> TrunkPolicy | None:
         """The trunk that leads to `uri`."""
@@ -107,6 +108,7 @@ class DialPlan:
             trunk=trunk.name if trunk is not None else "",
             session_expires_s=None if trunk is None or trunk.session_timers else 0,
             unsupported=trunk.unsupported if trunk is not None else (),
+            rules=sip.HopRules(large_by_tcp=self._large_by_tcp(parse_uri(callee), trunk)),
         )
         takes = trunk.srtp if trunk is not None and chosen.enable_srtp is None else None
         return Invitation(invite, srtp, may_fall_back, takes or SrtpPolicy.PREFERRED)
@@ -147,6 +149,12 @@ class DialPlan:
         if trunk is not None and trunk.srtp is not None:
             return trunk.srtp is not SrtpPolicy.OFF, trunk.srtp is SrtpPolicy.PREFERRED
         return self.enable_srtp, False
+
+    def _large_by_tcp(self, to_uri: Uri, trunk: TrunkPolicy | None) -> bool:
+        """UDP that somebody has chosen by name is kept to: carriers that take no TCP drop the attempt without a word."""
+        if trunk is not None and trunk.large_requests is not None:
+            return trunk.large_requests == "tcp"
+        return "udp" not in (to_uri.transport, trunk.transport if trunk is not None else None)
 
     def transport(self, to_uri: Uri, option: CallOption) -> sip.TransportName | None:
         """The transport of a call to that address; None where the DNS may choose."""

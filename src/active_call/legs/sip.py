@@ -6,13 +6,16 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
-from active_call.base.errors import LimitReached, ParseError
+from active_call.base.errors import LimitReached, NotAllowed, ParseError, QuotaReached
 from active_call.base.world import World
 from active_call.contract.options import CallOption
 from active_call.legs.dialling import DialPlan, Invitation, split_caller
 from active_call.legs.identity import caller_of, plain_uri
+from active_call.legs.outbound_guard import ANYTHING, EVERYTHING, OUTBOUND_RULES, OutboundGuard, OutboundPolicy, OutboundRequest, Permit
+from active_call.legs.outbound_usage import NO_LIMITS, OutboundUsage, PlacedCall
 from active_call.legs.refusals import Refusals, RefusedCall
 from active_call.legs.sip_leg import SipLeg, warning_header
 from active_call.legs.sip_media import LegMedia, MediaSettings
@@ -49,6 +52,7 @@ class SipSettings:
     external_ip: str | None
     media: MediaSettings
     dial_plan: DialPlan
+    outbound: OutboundPolicy = EVERYTHING
 
 
 class SipGateway:
@@ -62,6 +66,7 @@ class SipGateway:
         self._resolver = resolver
         self._driver: Driver | None = None
         self.refusals = Refusals(world.clock)
+        self.usage = OutboundUsage(world.clock)
         self._n_waiting: Counter[str] = Counter()
         """By trunk: calls that are to be placed, and whose INVITE has not left."""
         self._on_incoming: Callable[[SipLeg], None] = lambda leg: leg.reject(503, "Not ready")
@@ -104,6 +109,8 @@ class SipGateway:
                 case sip.PublicAddressSeen(transport, address, peer):
                     fields = {"transport": transport, "address": address.host, "port": address.port or "", "peer": peer.host}
                     log.info("public address learnt from a response", extra=fields)
+                case sip.RedirectRefused(uri=uri, rule=rule, why=why):
+                    self._note_outbound_refusal(rule, why, OutboundRequest("peer"), address=uri)
                 case sip.RequestCompleted(call=None):
                     self.on_outside_answer(event)
                 case _:
@@ -190,14 +197,50 @@ class SipGateway:
 
     # -- outbound
 
-    def new_leg(self, option: CallOption) -> SipLeg:
-        """A leg that will dial `option.callee`. Raises ActiveCallError when that is no SIP address, LimitReached when its trunk is full."""
+    def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> SipLeg:
+        """A leg that will dial `option.callee`, as `request` wants it.
+
+        Raises ActiveCallError when that is no SIP address, NotAllowed, LimitReached when its trunk is full or the hour's calls are used up.
+        """
         plan = self.settings.dial_plan
-        uri = plan.callee_uri(option.callee or "")
+        permit = self.check_outbound(option.callee or "", request)
+        uri = permit.uri
         trunk = plan.trunk_for(uri)
         caller, _ = split_caller(option.caller or (trunk.caller if trunk is not None else ""))
         turn = None if trunk is None else self._take_turn(trunk)
-        return SipLeg(self, self._sound(self.own_address_for(uri.host), trunk), caller=caller, callee=str(uri), trunk=trunk, turn=turn)
+        placed = self._count(trunk, turn)
+        sound = self._sound(self.own_address_for(uri.host), trunk)
+        return SipLeg(self, sound, caller=caller, callee=str(uri), trunk=trunk, turn=turn, permit=permit, placed=placed)
+
+    def check_outbound(self, callee: str, request: OutboundRequest = ANYTHING) -> Permit:
+        """Whether `callee` may be called. Raises NotAllowed, ActiveCallError when it is no SIP address."""
+        try:
+            return self.guard.check(self.settings.dial_plan.callee_uri(callee), request)
+        except NotAllowed as error:
+            self._note_outbound_refusal(error.rule, str(error), request)
+            raise
+
+    @property
+    def guard(self) -> OutboundGuard:
+        """Who may be called, by the settings of now."""
+        return OutboundGuard(self.settings.outbound, self.settings.dial_plan.trunks, self._is_ourselves)
+
+    def _count(self, trunk: TrunkPolicy | None, turn: Turn | None) -> PlacedCall:
+        name, limits = (trunk.name, trunk.hourly) if trunk is not None else ("", NO_LIMITS)
+        try:
+            return self.usage.begin(name, self.settings.outbound.limits, limits)
+        except QuotaReached as error:
+            if turn is not None:
+                turn.settle()
+            self._note_outbound_refusal(error.rule, str(error), ANYTHING, trunk=name)
+            raise
+
+    def _note_outbound_refusal(self, rule: str, detail: str, request: OutboundRequest, **fields: object) -> None:
+        because = OUTBOUND_RULES.get(rule, "")
+        self.refusals.note_refused(rule, request.peer or "ourselves", because=because, asked_by=request.by, detail=detail, **fields)
+
+    def _is_ourselves(self, target: sip.Target) -> bool:
+        return self.endpoint.is_own_socket(replace(target, local=local_address_towards(target.host)))
 
     def way_out(self, trunk: str) -> str:
         """The address of the named trunk, else of the first one that has any; empty where there is none."""
@@ -219,7 +262,15 @@ class SipGateway:
         peer = await self._address_of(uri, plan.transport(uri, option) or "udp")
         local_host = self.own_address_for(peer)
         leg.speak_from(local_host, peer)
-        return plan.invitation(leg.callee, option, local_host)
+        made = plan.invitation(leg.callee, leg.permit.option_for(option), local_host)
+        trunk = made.invite.trunk
+        rules = replace(leg.permit.rules, large_by_tcp=made.invite.rules.large_by_tcp)
+        redirects = partial(self._redirect, first=uri, trunk=trunk)
+        return replace(made, invite=replace(made.invite, rules=rules, redirects=redirects))
+
+    def _redirect(self, uri: Uri, peer: str, *, first: Uri, trunk: str) -> sip.Redirection:
+        """Whether a 3xx from `peer` may send our call to `uri`."""
+        return self.guard.redirect(uri, first, trunk, peer)
 
     async def _address_of(self, uri: Uri, transport: str) -> str:
         """Some address of the callee's host, to learn which of our own it will see."""

@@ -31,6 +31,7 @@ from active_call.legs.events import (
     LegTransferRequested,
 )
 from active_call.legs.identity import header_map
+from active_call.legs.outbound_guard import Permit
 from active_call.legs.sip_digits import RELAY_TYPE, read_digit, write_digit
 from active_call.legs.sip_hold import Holding
 from active_call.legs.sip_media import LegMedia as LegSound
@@ -41,8 +42,10 @@ from active_call.sip import events as sip
 from active_call.sip.admission import parse_address
 from active_call.sip.headers import Headers
 from active_call.sip.message import Request, Response
+from active_call.sip.uri import Uri
 
 if TYPE_CHECKING:
+    from active_call.legs.outbound_usage import PlacedCall
     from active_call.legs.sip import SipGateway
     from active_call.legs.trunks import TrunkPolicy, Turn
 
@@ -69,12 +72,16 @@ class SipLeg:
         incoming: sip.IncomingCall | None = None,
         trunk: TrunkPolicy | None = None,
         turn: Turn | None = None,
+        permit: Permit | None = None,
+        placed: PlacedCall | None = None,
     ) -> None:
         self._gateway = gateway
         self._sound = sound
         self._incoming = incoming
         self._policy = trunk
         self._turn = turn
+        self._placed = placed
+        self.permit = permit or Permit(Uri("sip"))
         self._plain_instead: sip.OutboundInvite | None = None
         self._sink: Callable[[LegEvent], None] = lambda _: None
         self._srtp = False
@@ -104,6 +111,10 @@ class SipLeg:
     @property
     def stream(self) -> MediaStream | None:
         return self._sound.stream
+
+    @property
+    def peer_address(self) -> str:
+        return "" if self.handle_name is None else self._gateway.endpoint.peer_address(self.handle_name)
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         self._sink = sink
@@ -297,6 +308,8 @@ class SipLeg:
     async def release(self) -> dict[str, float]:
         if self._turn is not None:
             self._turn.settle()
+        if self._placed is not None:
+            self._placed.ended()
         return await self._sound.close()
 
     def _request(self, method: str, body: bytes, content_type: str, headers: Mapping[str, str]) -> None:
@@ -387,6 +400,8 @@ class SipLeg:
         if sdp is not None and not self._agree(sdp):
             return
         self._answered = True
+        if self._placed is not None:
+            self._placed.answered()
         self._tell(LegAnswered(_text(sdp)))
         self._become_ready()
 
@@ -444,6 +459,8 @@ class SipLeg:
         if not self._ended:
             if self._turn is not None:
                 self._turn.settle()
+            if self._placed is not None:
+                self._placed.ended()
             if self.handle_name is not None:
                 self._gateway.forget(self.handle_name)
             self._ended = True

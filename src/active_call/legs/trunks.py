@@ -10,15 +10,18 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from active_call.base.errors import LimitReached
 from active_call.base.world import Clock
 from active_call.legs.numbers import NumberFormat
+from active_call.legs.outbound_usage import NO_LIMITS, HourlyLimits
 from active_call.sdp.negotiation import SrtpPolicy
 from active_call.sip import events as sip
 from active_call.sip.admission import Network, parse_address
 from active_call.sip.rate import Rate
 
+LargeRequests = Literal["tcp", "udp"]
 MAX_WAIT_S = 10.0
 """An outbound call that would have to wait longer for its turn is refused instead: whoever placed it may try another trunk."""
 
@@ -51,6 +54,11 @@ class TrunkPolicy:
     prack: bool = True
     max_calls: int | None = None
     outbound_cps: float | None = None
+    hourly: HourlyLimits = NO_LIMITS
+    """Calls and minutes that may be placed on it in an hour."""
+    large_requests: LargeRequests | None = None
+    """How requests beyond 1300 bytes go where the transport is UDP. None: by UDP where that was chosen by name, else by TCP
+    (RFC 3261 §18.1.1)."""
     options_interval_s: float = 0.0
     """Seconds between OPTIONS to it; 0 sends none."""
 

@@ -52,7 +52,7 @@ from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.listening import taken_ports, why_not_free
 from active_call.server.live_settings import LiveSettings
-from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, trunk_warnings
+from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, outbound_policy, trunk_warnings
 from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import EndpointConfig, Listener
@@ -223,6 +223,7 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
             rtp_timeout_s=config.rtp_timeout,
         ),
         dial_plan=dial_plan(config),
+        outbound=outbound_policy(config),
     )
     gateway = SipGateway(endpoint, pool, settings, world, resolver)
     driver = SipDriver(
@@ -417,10 +418,19 @@ def _health(
             trunk.name: {"calls": endpoint.n_calls_by_trunk.get(trunk.name, 0), "state": watch.states.get(trunk.name, "not watched")}
             for trunk in gateway.settings.dial_plan.trunks
         },
+        "outbound": _outbound(gateway),
         "refusals": dict(gateway.refusals.refused),
         "dropped": dict(gateway.refusals.dropped),
         "media": media,
     }
+
+
+def _outbound(gateway: SipGateway) -> dict[str, Any]:
+    """Calls and minutes that were placed within the last hour."""
+    n_calls, minutes = gateway.usage.sums()
+    by_trunk = {trunk.name: gateway.usage.sums(trunk.name) for trunk in gateway.settings.dial_plan.trunks}
+    trunks = {name: {"calls_last_hour": n, "minutes_last_hour": round(spent, 1)} for name, (n, spent) in by_trunk.items()}
+    return {"calls_last_hour": n_calls, "minutes_last_hour": round(minutes, 1), "trunks": trunks}
 
 
 def _connections(driver: SipDriver) -> dict[str, Any]:

@@ -95,6 +95,8 @@ class Config(values.Section):
     """Carriers: who may call in, limits, credentials and habits of outbound calls."""
     admission: trunking.Admission = trunking.Admission()
     """How strangers are met, and limits over all trunks."""
+    outbound: trunking.Outbound = trunking.Outbound()
+    """Whom this server calls, and how much."""
     trunk_rules: tuple[trunking.TrunkRule, ...] = ()
     """Rewrites of From, To and Contact of outbound calls; the first match wins."""
     rewrites: tuple[trunking.Rewrite, ...] = ()

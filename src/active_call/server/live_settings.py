@@ -13,7 +13,7 @@ from active_call.legs.sip import SipGateway
 from active_call.legs.trunk_watch import TrunkWatch
 from active_call.net.sip_driver import SipDriver
 from active_call.server.config import Config
-from active_call.server.trunk_setup import accounts, admission_policy, dial_plan
+from active_call.server.trunk_setup import accounts, admission_policy, dial_plan, outbound_policy
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class LiveSettings:
         self.services = self.make_services(config)
         self.directory.reconfigure(self.services, self.make_router(config), config.admission.max_calls)
         plan = dial_plan(config)
-        self.gateway.settings = replace(self.gateway.settings, dial_plan=plan)
+        self.gateway.settings = replace(self.gateway.settings, dial_plan=plan, outbound=outbound_policy(config))
         self.gateway.endpoint.door.go_by(admission_policy(config))
         self.watch.update(list(plan.trunks))
         self.registrations.update(accounts(config))

@@ -51,6 +51,9 @@ class TrunkKeys(Section):
     """Country calling code for `national` numbers, without +."""
     contact_host: HostPort | None = None
     """`host[:port]` that Contact names on this trunk, both ways, for carriers that know us by name only."""
+    large_requests: Literal["tcp", "udp"] | None = None
+    """How requests beyond 1300 bytes go where the transport is UDP. None: by UDP where `transport` or the address names it, else by TCP
+    (RFC 3261 §18.1.1), and by UDP for ten minutes where TCP has failed."""
     outbound_cps: Annotated[float, Field(gt=0)] | None = None
     """New calls a second that the carrier takes from us; more of them wait."""
     options_interval: Annotated[float, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=0)] | None = None

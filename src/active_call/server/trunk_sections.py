@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from active_call.legs import rewriting
+from active_call.legs.destinations import is_number_pattern
+from active_call.legs.outbound_guard import COSTLY_NUMBERS
 from active_call.server.config_values import Headers, HostPort, NonEmpty, OptionalSecret, Regex, Seconds, Section
 from active_call.server.trunk_profiles import Profile, TrunkKeys, load_profile
 
@@ -24,6 +26,15 @@ def _profile_name(name: str) -> str:
 def _no_scheme(text: str) -> str:
     """A host, perhaps with a port and parameters; the scheme that some write before it is taken off."""
     return re.sub(r"^sips?:", "", text.strip())
+
+
+def _number_pattern(text: str) -> str:
+    if not is_number_pattern(text):
+        raise ValueError(f"expected digits, perhaps with + before and * for any others, such as +49*, found {text!r}")
+    return text
+
+
+NumberPattern = Annotated[NonEmpty, AfterValidator(_number_pattern)]
 
 
 class Trunk(TrunkKeys):
@@ -49,6 +60,10 @@ class Trunk(TrunkKeys):
     """Calls at one time, both directions together."""
     max_cps: Annotated[float, Field(gt=0)] | None = None
     """New calls a second, inbound and outbound each."""
+    max_calls_per_hour: Annotated[int, Field(ge=1)] | None = None
+    """Calls placed on it within any hour; more are refused."""
+    max_minutes_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """Minutes that calls placed on it may take within any hour; then new ones are refused."""
     disabled: bool = False
     """True: kept in the file and not used."""
 
@@ -119,6 +134,23 @@ class Admission(Section):
     """New inbound calls a second from one source address."""
     max_calls: Annotated[int, Field(ge=1)] | None = None
     """Calls at one time, all together."""
+
+
+class Outbound(Section):
+    """What calls we place, whoever asks for them: the API, agents, transfers, redirections."""
+
+    domains: tuple[NonEmpty, ...] = ()
+    """Hosts beside the trunk's own to which its REFER and 3xx may send us; `*` stands for any part of a name."""
+    numbers: tuple[NumberPattern, ...] = ()
+    """Numbers that may be called, such as `+49*`; empty: all but `deny_numbers`."""
+    deny_numbers: tuple[NumberPattern, ...] = COSTLY_NUMBERS
+    """Numbers that are never called; premium-rate and satellite ones by default."""
+    transfer_targets: tuple[NonEmpty, ...] = ()
+    """Whom agents may transfer to beside what their playbook says: numbers (`+49*`), addresses (`desk@example.com`), hosts."""
+    max_calls_per_hour: Annotated[int, Field(ge=1)] | None = None
+    """Calls placed within any hour, all trunks together."""
+    max_minutes_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """Minutes that calls placed may take within any hour, all together."""
 
 
 class UserHost(Section):

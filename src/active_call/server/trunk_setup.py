@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from active_call.codec import libopus
 from active_call.legs.dialling import DialPlan, with_realms
+from active_call.legs.outbound_guard import OutboundPolicy
+from active_call.legs.outbound_usage import HourlyLimits
 from active_call.legs.registrations import Account
 from active_call.legs.rewriting import HeaderRule, Part, Rewrite
 from active_call.legs.trunks import TrunkPolicy, Trunks
@@ -56,6 +58,8 @@ def trunk_policy(trunk: Trunk) -> TrunkPolicy:
         prack=trunk.prack is not False,
         max_calls=trunk.max_calls,
         outbound_cps=min(rates, default=None),
+        hourly=HourlyLimits(trunk.max_calls_per_hour, trunk.max_minutes_per_hour),
+        large_requests=trunk.large_requests,
         options_interval_s=trunk.options_interval or 0.0,
     )
 
@@ -71,10 +75,18 @@ def admission_policy(config: Config) -> AdmissionPolicy:
             contact_host=trunk.contact_host or "",
             max_calls=trunk.max_calls,
             max_cps=trunk.max_cps,
+            large_by_tcp=trunk.large_requests == "tcp" or (trunk.large_requests is None and trunk.transport != "udp"),
         )
         for trunk in active_trunks(config)
     )
     return AdmissionPolicy(doors, chosen.strangers, chosen.max_cps_per_address, chosen.silence_after, chosen.silence_for)
+
+
+def outbound_policy(config: Config) -> OutboundPolicy:
+    """Whom we call."""
+    chosen = config.outbound
+    limits = HourlyLimits(chosen.max_calls_per_hour, chosen.max_minutes_per_hour)
+    return OutboundPolicy(chosen.domains, chosen.numbers, chosen.deny_numbers, chosen.transfer_targets, limits)
 
 
 def trunk_warnings(config: Config, own_addresses: Sequence[str]) -> list[str]:

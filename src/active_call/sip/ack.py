@@ -45,8 +45,7 @@ class Ack:
 
     def use_hop(self, hop: Target, now: float) -> None:
         """The place to go to now."""
-        del now
-        self._data, self._destination, self._fallback = self._layer.place(self._request, hop, self._branch, self._origin)
+        self._data, self._destination, self._fallback = self._layer.place(self._request, hop, self._branch, self._origin, now)
         self.repeat()
 
     def on_no_hop(self, reason: str, now: float) -> None:
@@ -56,6 +55,7 @@ class Ack:
         """It could not be sent: by UDP if TCP was chosen for size, else to the next place."""
         del reason
         if self._fallback is not None:
+            self._layer.hops.note_no_tcp(self._fallback, now)
             self._data, self._destination = self._layer.write(self._request, self._fallback, self._branch, self._origin), self._fallback
             self._fallback = None
             self.repeat()

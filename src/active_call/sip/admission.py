@@ -71,6 +71,8 @@ class TrunkDoor:
     """`host[:port]` that our Contact names on this trunk; empty for our own address."""
     max_calls: int | None = None
     max_cps: float | None = None
+    large_by_tcp: bool = True
+    """Whether requests of ours in its calls that are too large for a datagram go by TCP."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,7 +180,7 @@ class Call:
     def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
         """A request inside the dialog; its CSeq has been judged."""
         if self.dialog is not None:
-            self.dialog.flow = flow
+            self.dialog.move(flow)
         match request.method:
             case "INVITE":
                 self.renegotiation.handle_invite(transaction, request, now, is_busy=self.is_first_invite_open)

@@ -121,7 +121,7 @@ class ClientTransaction:
 
     def use_hop(self, hop: Target, now: float) -> None:
         """The place to go to now."""
-        data, destination, fallback = self._layer.place(self.request, hop, self.branch, self.origin)
+        data, destination, fallback = self._layer.place(self.request, hop, self.branch, self.origin, now)
         self.start(data, destination, fallback, now)
 
     def on_no_hop(self, reason: str, now: float) -> None:
@@ -153,7 +153,7 @@ class ClientTransaction:
             self._repeat_after_s = t1_s
             self._repeat_timer = self._layer.timers.start(now + t1_s, self._on_repeat_timer)
         self._deadline = self._layer.timers.start(now + LIFETIME_T1S * t1_s, self._on_give_up_timer)
-        if self._may_move:
+        if self._may_move or fallback is not None:
             self._hop_timer = self._layer.timers.start(now + self._layer.config.next_hop_after_s, self._on_hop_timer)
         self._transmit()
 
@@ -193,10 +193,15 @@ class ClientTransaction:
     def handle_transport_error(self, reason: str, now: float) -> None:
         """The last transmit failed: try what is left to try, else feed the error to the machine."""
         if self._fallback is not None and self.state is self.first_state:
-            target, self._fallback = self._fallback, None
-            self._layer.restart(self, target, now)
+            self._fall_back(self._fallback, now)
         elif not (self._try_new_connection(now) or self._try_next_place(now)):
             self.handle(Input.TRANSPORT_ERROR, now, reason=reason)
+
+    def _fall_back(self, target: Target, now: float) -> None:
+        """TCP, chosen for size, leads nowhere: the same request by UDP, as will the next ones to that place."""
+        self._fallback = None
+        self._layer.hops.note_no_tcp(target, now)
+        self._layer.restart(self, target, now)
 
     def handle_unreachable(self, reason: str, now: float) -> None:
         """The network has turned the last transmit back. Inside a dialog it waits on: a peer that restarts is back soon."""
@@ -240,7 +245,9 @@ class ClientTransaction:
         self._user.on_response(self, response, flow, now)
 
     def _on_hop_timer(self, now: float) -> None:
-        if self.state is self.first_state and self._hops is not None:
+        if self.state is self.first_state and self._fallback is not None:
+            self._fall_back(self._fallback, now)
+        elif self.state is self.first_state and self._hops is not None:
             self._layer.hops.note_failure(self._hops.current, now)
             self._move_on(now)
 
@@ -263,6 +270,8 @@ class ClientTransaction:
         self._retried = True
         if is_address(destination.host):
             self.destination = replace(destination, flow=None)
+            if self._hops is not None:
+                self._hops.pass_own()
             self._transmit()
             return True
         return self.is_waiting and self._hops is not None and self._hops.advance(now)

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from active_call.base.errors import ParseError
 from active_call.sip.client_transaction import Origin
+from active_call.sip.dialog_hops import next_hop
 from active_call.sip.events import Flow, Target, TransportName
 from active_call.sip.headers import Headers, parse_name_addr
+from active_call.sip.listeners import SECURED
 from active_call.sip.message import Request, Response
-from active_call.sip.routing import is_loose, target_of, transport_of, uri_of
+from active_call.sip.routing import is_loose
 
 MAX_FORWARDS = "70"
 DialogKey = tuple[str, str, str]
@@ -36,6 +38,7 @@ class Dialog:
         "is_confirmed",
         "is_heard",
         "is_ours",
+        "large_by_tcp",
         "local",
         "local_cseq",
         "local_host",
@@ -63,6 +66,7 @@ class Dialog:
         self.remote_cseq: int | None = None
         self.is_confirmed = False
         self.is_ours = False
+        self.large_by_tcp = True
         self.contact_user = ""
         self.local_host: str | None = None
         self.user_agent = ""
@@ -100,7 +104,7 @@ class Dialog:
         if self.is_confirmed:
             return
         self.is_confirmed = response.code >= 200
-        self.flow = flow
+        self.move(flow)
         routes = tuple(reversed(response.headers.split("Record-Route")))
         if routes or self.is_confirmed:
             self.route_set = routes
@@ -142,19 +146,15 @@ class Dialog:
         headers.add("CSeq", f"{cseq} {method}")
         return Request(method, uri, headers, b"")
 
-    def next_hop(self, default: TransportName) -> Target:
-        """Where requests inside the dialog go: the first route, else the remote target.
+    def move(self, flow: Flow) -> None:
+        """The peer's messages come by `flow` from now on. A dialog that was set up over TLS stays there."""
+        if self.flow.transport not in SECURED or flow.transport in SECURED:
+            self.flow = flow
 
-        Over the transport of the dialog's own connection they go by that connection: carriers' Record-Routes name their edge by address,
-        which no TLS certificate matches. A target that names no reachable place gives way to where the dialog's messages came from.
-        """
-        try:
-            uri = uri_of(self.route_set[0] if self.route_set else self.remote_target)
-        except ParseError:
-            uri = None
-        if uri is None or not (uri.host or uri.parameters.get("maddr")):
-            return Target(self.flow.transport, self.flow.remote.host, self.flow.remote.port, self.flow)
-        return target_of(uri, transport_of(uri, default), self.flow)
+    def next_hop(self, default: TransportName) -> Target:
+        """Where requests inside the dialog go: the first route, else the remote target; see `dialog_hops`."""
+        text = self.route_set[0] if self.route_set else self.remote_target
+        return next_hop(text, self.flow, default, is_ours=self.is_ours, large_by_tcp=self.large_by_tcp)
 
     def origin(self, method: str) -> Origin:
         """What we call ourselves in a request of that method."""

@@ -175,6 +175,7 @@ class Dispatcher:
         dialog = Dialog.of_server(request, self._core.new_tag(), flow)
         door = self._core.door.guests.trunks.get(trunk)
         dialog.contact_user = _user_in(request) + (f"@{door.contact_host}" if door is not None and door.contact_host else "")
+        dialog.large_by_tcp = door is None or door.large_by_tcp
         InboundCall(self._core, transaction, dialog, replaces, trunk=trunk)
 
     def _refuse_malformed(self, request: Request, flow: Flow, error: ParseError, now: float) -> None:

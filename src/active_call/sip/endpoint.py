@@ -177,6 +177,10 @@ class Endpoint:
         """The address at which the peer of that address sees us, where it is known and not simply our own."""
         return self._core.layer.listeners.seen_by(peer)
 
+    def is_own_socket(self, target: Target) -> bool:
+        """Whether `target`, an address with its `local` one, is one of our own listening sockets."""
+        return self._core.layer.listeners.is_own(target)
+
     def set_accepting(self, accepting: bool, retry_after_s: int = 30) -> None:
         """False: new INVITEs and OPTIONS get 503 with Retry-After; calls under way go on."""
         self._core.is_accepting = accepting
@@ -334,6 +338,11 @@ class Endpoint:
     def dialog_info(self, call: CallHandle) -> DialogInfo:
         """The call's dialog as it stands."""
         return self._call(call).dialog_info()
+
+    def peer_address(self, call: CallHandle) -> str:
+        """The address that the peer of a call is seen at; empty before it has said anything."""
+        known = self._core.calls.get(call)
+        return known.dialog.flow.remote.host if known is not None and known.dialog is not None else ""
 
     @property
     def n_calls(self) -> int:

@@ -6,11 +6,15 @@ The core (`endpoint.Endpoint`) is sans-IO. The driver (`net.sip_driver`) feeds i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NewType
 
+from active_call.sip.reach import Reach
+
 if TYPE_CHECKING:
     from active_call.sip.message import Request, Response
+    from active_call.sip.uri import Uri
 
 TransportName = Literal["udp", "tcp", "tls", "ws", "wss"]
 CallHandle = NewType("CallHandle", str)
@@ -44,13 +48,26 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class HopRules:
+    """What the places of a next hop have to be, whoever has named it."""
+
+    least: Reach = Reach.NOWHERE
+    """No address of a smaller reach, whether the URI has it or DNS gives it."""
+    not_ourselves: bool = False
+    """None of our own listening sockets."""
+    large_by_tcp: bool = True
+    """A request too large for a datagram goes by TCP (RFC 3261 §18.1.1); False: by UDP all the same."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A next hop: as a URI names it, or one of the places that the resolver has found for that (RFC 3263).
 
     `host` is a name or address as the URI gives it, or an address that was found; `name` is then what the URI said, and is what a TLS
     certificate must hold (RFC 5922). `port` None means: by SRV or the transport's default. `flow`, when given, is a connection to use as
     long as it lives. `local` is our own address towards that place, where it is known. `any_transport`: the URI leaves the choice of the
-    transport to us, so DNS may make it (RFC 3263 §4.1).
+    transport to us, so DNS may make it (RFC 3263 §4.1). `alternatives` are tried when no place of the target can be reached. `rules` hold
+    for each place of the target.
     """
 
     transport: TransportName
@@ -60,6 +77,8 @@ class Target:
     name: str | None = None
     local: str | None = None
     any_transport: bool = False
+    alternatives: tuple[Target, ...] = field(default=(), compare=False)
+    rules: HopRules = field(default=HopRules(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +130,22 @@ HeaderList = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Redirection:
+    """What becomes of one Contact of a 3xx. Without `uri` it is not followed: `refused_by` is a stable word, `why` is for people."""
+
+    uri: str
+    keeps_secrets: bool = False
+    """Credentials and headers of the call go along; else only what any peer may know."""
+    rules: HopRules = HopRules()
+    refused_by: str = ""
+    why: str = ""
+
+
+Redirects = Callable[["Uri", str], Redirection]
+"""Judges a Contact of a 3xx, which has come from that address."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundInvite:
     """What it takes to place a call. `to_uri` is also the request URI; `proxy` is a preloaded route or outbound proxy URI."""
 
@@ -135,6 +170,9 @@ class OutboundInvite:
     """The session interval that is asked for instead of the endpoint's; 0 asks for none (RFC 4028)."""
     unsupported: tuple[str, ...] = ()
     """Option tags that this call does not offer, though the endpoint knows them."""
+    rules: HopRules = HopRules()
+    redirects: Redirects | None = None
+    """None: a 3xx is followed to the host that was called, and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +312,16 @@ class MessageDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class RedirectRefused:
+    """A Contact of a 3xx to a call of ours is not followed; `rule` is a stable word, `why` is for people."""
+
+    call: CallHandle
+    uri: str
+    rule: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRefused:
     """A request that belongs to no call was refused before anything was woken by it. `rule` is a stable word; `code` 0: not answered."""
 
@@ -356,6 +404,7 @@ SipEvent = (
     | RequestCompleted
     | MessageDropped
     | RequestRefused
+    | RedirectRefused
     | TransferProgress
     | TransferRequested
     | RegistrationChanged

@@ -15,7 +15,7 @@ from active_call.sip.client_transaction import LIFETIME_T1S, ClientTransaction
 from active_call.sip.core import SDP_TYPE, Core, add_body
 from active_call.sip.credentials import Authenticator
 from active_call.sip.dialog import Dialog
-from active_call.sip.events import Credentials, Flow, HeaderList
+from active_call.sip.events import Credentials, Flow, HeaderList, Target, TransportName
 from active_call.sip.message import Request, Response
 from active_call.sip.requests import Attempt
 from active_call.sip.timers import Timer
@@ -58,6 +58,18 @@ class ClientInvite:
         if self._transaction is None:
             raise LocalProtocolError("the INVITE has not been sent yet")
         return self._transaction.request
+
+    @property
+    def peer_host(self) -> str:
+        """The address that the INVITE was last sent to; empty before that."""
+        destination = self._transaction.destination if self._transaction is not None else None
+        flow = destination if isinstance(destination, Flow) else destination.flow if destination is not None else None
+        return flow.remote.host if flow is not None else destination.host if isinstance(destination, Target) else ""
+
+    @property
+    def transport(self) -> TransportName:
+        """The transport that it went by."""
+        return self._transaction.transport if self._transaction is not None else "udp"
 
     @property
     def is_cancelled(self) -> bool:

@@ -13,9 +13,10 @@ from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from active_call.base.errors import LocalProtocolError
-from active_call.sip.events import Address, Listener, TransportName
+from active_call.sip.events import Address, Listener, Target, TransportName
 from active_call.sip.headers import Via
-from active_call.sip.routing import TRANSPORTS, bracketed, is_address, is_reliable
+from active_call.sip.reach import Reach, reach_of
+from active_call.sip.routing import DEFAULT_PORTS, TRANSPORTS, bracketed, is_address, is_reliable
 from active_call.sip.uri import parse_host_port
 
 WILDCARDS = frozenset(("0.0.0.0", "::", ""))
@@ -157,6 +158,18 @@ class Listeners:
         if by_sips and transport in SECURED:
             scheme, suffix = "sips", ";transport=ws" if transport == "wss" else ""
         return f"<{scheme}:{at}{bracketed(public.host)}:{public.port}{suffix}>"
+
+    def is_own(self, hop: Target) -> bool:
+        """Whether `hop`, an address, is one of our own sockets. `hop.local` is our address towards it: towards ourselves, the same."""
+        port = hop.port or DEFAULT_PORTS[hop.transport]
+        for listener in self._all:
+            places = (listener.bound, listener.public, *((listener.learnt,) if listener.learnt is not None else ()))
+            if any(place.port == port and place.host == hop.host for place in places):
+                return True
+            is_here = hop.host == hop.local or reach_of(hop.host) in (Reach.LOOPBACK, Reach.NOWHERE)
+            if listener.bound.port == port and listener.bound.host in WILDCARDS and is_here:
+                return True
+        return False
 
     def seen_by(self, peer: str) -> str | None:
         """The address, if any is known, at which the peer of that address sees us in place of our own."""

@@ -3,10 +3,13 @@
 Enters: a next hop as a URI names it; then what the resolver has found; what became of requests. Leaves: one place after the other to a
 `HopUser`, and questions to the resolver as `LookUp`. Resolves nothing itself, sends nothing, has no timers.
 
-    a connection of the dialog ──gone──> the address, or the name's places ──failed──> the next place ── … ──> none left
+    a connection of the dialog ──gone──> the address, or the name's places ──failed──> the next place ── … ──> the alternatives
+
+A place that breaks the target's rules is passed over, whether the URI names its address or DNS does.
 
 What is remembered lasts for a while only: which place answered a Call-ID, so that a repetition with credentials goes there and not to
-another node of a farm; which place was silent, unreachable or asked for a pause, so that the calls of that while try it last.
+another node of a farm; which place was silent, unreachable or asked for a pause, so that the calls of that while try it last; which place
+takes no TCP, so that large requests go there by UDP at once.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from active_call.sip.events import LookUp, Target
+from active_call.sip.events import HopRules, LookUp, Target
 from active_call.sip.grammar import LWS
 from active_call.sip.message import Response
-from active_call.sip.routing import is_address
+from active_call.sip.reach import reach_of
+from active_call.sip.routing import DEFAULT_PORTS, is_address
 
 if TYPE_CHECKING:
     from active_call.sip.transaction_layer import TransactionLayer
@@ -28,6 +32,8 @@ MAX_PAUSE_S = 600.0
 """A Retry-After beyond this is not believed: carriers' edges come back sooner."""
 SAME_PLACE_S = 32.0
 """64*T1: for so long a repetition goes to the place that answered, even where DNS names others by now."""
+NO_TCP_S = 600.0
+"""How long a place that has let TCP fail hears large requests by UDP at once: one call in ten minutes pays for finding out."""
 MAX_REMEMBERED = 1024
 
 _Place = tuple[str, str, int | None]
@@ -54,6 +60,7 @@ class HopFinder:
         self._n_asked = 0
         self._avoided: dict[_Place, float] = {}
         self._answered: dict[str, tuple[Target, float]] = {}
+        self._no_tcp: dict[tuple[str, int], float] = {}
 
     def ask(self, asker: NextHops, target: Target, transports: tuple[str, ...]) -> int:
         """Queue a question; the answer goes to `asker`."""
@@ -88,6 +95,14 @@ class HopFinder:
         """That place is silent or cannot be reached."""
         if hop.name is not None:
             _put(self._avoided, _place(hop), now + OUTAGE_S)
+
+    def note_no_tcp(self, hop: Target, now: float) -> None:
+        """TCP, chosen for the size of a request, has failed at that place."""
+        _put(self._no_tcp, _address(hop), now + NO_TCP_S)
+
+    def takes_tcp(self, hop: Target, now: float) -> bool:
+        """Whether a large request may try TCP at that place."""
+        return now >= self._no_tcp.get(_address(hop), 0.0)
 
     def arrange(self, call_id: str, hops: tuple[Target, ...], now: float) -> list[Target]:
         """The places in the order for this request: the one that has answered it before first, those that are to be avoided last."""
@@ -134,6 +149,12 @@ class NextHops:
         else:
             self._expand(now)
 
+    def pass_own(self) -> None:
+        """The address that the target names has been tried without its connection: only the alternatives are left."""
+        if not self._is_asked:
+            self._is_asked = True
+            self._left = list(self._target.alternatives)
+
     def advance(self, now: float) -> bool:
         """Go on to the next place; False where there is none."""
         if self._left:
@@ -147,11 +168,13 @@ class NextHops:
     def handle_look_up(self, hops: tuple[Target, ...], reason: str, now: float) -> None:
         """The places that the resolver has found."""
         self._look_up_id = None
-        if not hops:
-            self._user.on_no_hop(reason, now)
-            return
-        self._left = self._layer.hops.arrange(self._call_id, hops, now)
-        self._use(now)
+        rules = self._target.rules
+        allowed = tuple(replace(hop, rules=rules) for hop in hops if self._layer.is_allowed(hop, rules))
+        self._left = [*self._layer.hops.arrange(self._call_id, allowed, now), *self._target.alternatives]
+        if self._left:
+            self._use(now)
+        else:
+            self._user.on_no_hop(reason if not hops else _FORBIDDEN, now)
 
     def close(self) -> None:
         """No further place is wanted."""
@@ -165,8 +188,11 @@ class NextHops:
         target = _without_flow(self._target)
         self._is_asked = True
         if is_address(target.host):
-            self._left = [target]
-            self._use(now)
+            self._left = [*([target] if self._layer.is_allowed(target, target.rules) else []), *target.alternatives]
+            if self._left:
+                self._use(now)
+            else:  # later: the transaction is still being made
+                self._layer.timers.start(now, lambda at: self._user.on_no_hop(_FORBIDDEN, at))
             return
         choices = self._layer.listeners.choices(target.transport) if target.any_transport else (target.transport,)
         self._look_up_id = self._layer.hops.ask(self, target, choices)
@@ -182,6 +208,19 @@ def retry_after_s(response: Response | None) -> int:
         return 0
     text = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0].strip(LWS)
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0
+
+
+_FORBIDDEN = "the address may not be sent to from here"
+
+
+def is_within(hop: Target, rules: HopRules) -> bool:
+    """Whether the address of `hop` reaches far enough."""
+    reach = reach_of(hop.host)
+    return reach is None or reach >= rules.least
+
+
+def _address(hop: Target) -> tuple[str, int]:
+    return hop.host, hop.port or DEFAULT_PORTS[hop.transport]
 
 
 def _place(hop: Target) -> _Place:

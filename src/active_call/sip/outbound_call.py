@@ -1,4 +1,4 @@
-"""A call that we place: progress, forks, answer, cancelling, ring timeout, one redirection (RFC 3261 §8.1.3.4, §13.2).
+"""A call that we place: progress, forks, answer, cancelling, ring timeout, a redirection (RFC 3261 §8.1.3.4, §13.2).
 
 Each To tag in a response makes a dialog of its own. The first 2xx wins and becomes the call's; a 2xx of another branch is acknowledged and
 hung up at once (§13.2.2.4). Reliable provisional responses are acknowledged by PRACK, in order (RFC 3262); one with an offer, after an
@@ -7,23 +7,26 @@ INVITE that had none, once `answer_offer` has the answer. A 2xx that crosses our
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.call import Call, CallState, uri_text_of
 from active_call.sip.client_transaction import Origin
 from active_call.sip.core import SDP_TYPE, Core, Reply, add_body
 from active_call.sip.dialog import Dialog
 from active_call.sip.dialog_info import DialogInfo
-from active_call.sip.events import CallAnswered, CallProgress, Flow, HeaderList, OutboundInvite
+from active_call.sip.events import CallAnswered, CallProgress, Flow, HeaderList, OutboundInvite, RedirectRefused
 from active_call.sip.farewell import Farewell
-from active_call.sip.headers import format_name_addr, parse_name_addr
+from active_call.sip.headers import format_name_addr
 from active_call.sip.invite_client import ClientInvite
+from active_call.sip.listeners import SECURED
 from active_call.sip.message import Request, Response, session_description
+from active_call.sip.redirection import Redirections
 from active_call.sip.reliable import ReliableReceiver, rseq_of
 from active_call.sip.requests import Attempt, outside
 from active_call.sip.routing import uri_of
 from active_call.sip.server_transaction import ServerTransaction
 from active_call.sip.timers import Timer
-from active_call.sip.uri import scheme_of
 
 
 class OutboundCall(Call):
@@ -38,7 +41,7 @@ class OutboundCall(Call):
         self._cseq = 0
         self._early: dict[str, Dialog] = {}
         self._end_cause = "cancelled"
-        self._is_redirected = False
+        self._redirections = Redirections(self._on_redirect_refused)
         self._ring_timer: Timer | None = None
         super().__init__(core, CallState.CALLING, spec.credentials, trunk=spec.trunk, session_expires_s=spec.session_expires_s)
         self._reliable = ReliableReceiver(core, spec.credentials)
@@ -68,6 +71,7 @@ class OutboundCall(Call):
             cseq=self._cseq,
             proxy=spec.proxy,
             transport=spec.transport,
+            rules=spec.rules,
         )
         request.headers.add("Allow", self._core.allow)
         supported = ", ".join(tag for tag in self._core.config.supported if tag not in spec.unsupported)
@@ -217,26 +221,29 @@ class OutboundCall(Call):
         self._invite.send(now)
 
     def _redirect(self, response: Response, now: float) -> bool:
-        """Follow the first usable Contact of the first 3xx (§8.1.3.4): same Call-ID and From, next CSeq."""
-        if self._is_redirected:
+        """Go on elsewhere, as `redirection` has it; never in the clear what was encrypted so far."""
+        found = self._redirections.follow(self._spec, self._request_uri, response, self._invite.peer_host)
+        if found is None:
             return False
-        self._is_redirected = True
-        for text in response.headers.split("Contact"):
-            try:
-                contact = parse_name_addr(text).uri_text
-                if scheme_of(contact) not in ("sip", "sips") or not uri_of(contact).host or "?" in contact:
-                    continue
-            except ParseError:
-                continue
-            self._request_uri = contact
-            self._send_anew(now)
-            return True
-        return False
+        was_secured = self._invite.transport in SECURED
+        self._spec, self._request_uri = found
+        if was_secured:
+            self._spec = replace(self._spec, transport=self._invite.transport)
+        elif uri_of(self._request_uri).transport:
+            self._spec = replace(self._spec, transport=None)
+        self.credentials = self._spec.credentials
+        self._reliable = ReliableReceiver(self._core, self.credentials)
+        self._send_anew(now)
+        return True
+
+    def _on_redirect_refused(self, uri: str, rule: str, why: str) -> None:
+        self._core.emit(RedirectRefused(self.handle, uri, rule, why))
 
     def _new_dialog(self, invite: ClientInvite, response: Response, flow: Flow) -> Dialog:
         dialog = Dialog.of_client(invite.request, response, flow, self._local_tag)
         dialog.contact_user = self._contact_user
         dialog.local_host = self._spec.local_host
+        dialog.large_by_tcp = self._spec.rules.large_by_tcp
         return dialog
 
     def _forget_early(self) -> None:

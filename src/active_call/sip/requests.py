@@ -14,7 +14,7 @@ from active_call.sip.client_transaction import ClientTransaction, Origin
 from active_call.sip.core import Core, add_body
 from active_call.sip.credentials import Authenticator
 from active_call.sip.dialog import MAX_FORWARDS, Dialog
-from active_call.sip.events import Credentials, Flow, HeaderList, Target, TransportName
+from active_call.sip.events import Credentials, Flow, HeaderList, HopRules, Target, TransportName
 from active_call.sip.headers import Headers, format_name_addr
 from active_call.sip.message import Request, Response
 from active_call.sip.routing import is_loose, target_of, transport_of, uri_of
@@ -74,6 +74,7 @@ def outside(
     cseq: int,
     proxy: str | None,
     transport: TransportName | None = None,
+    rules: HopRules | None = None,
 ) -> tuple[Request, Target]:
     """A request that belongs to no dialog (RFC 3261 §8.1.1), without Via and Contact, and its next hop.
 
@@ -93,7 +94,8 @@ def outside(
     headers.add("Call-ID", call_id)
     headers.add("CSeq", f"{cseq} {method}")
     headers.add("User-Agent", core.config.user_agent)
-    return Request(method, uri, headers, b""), _hop(core, hop_text, transport)
+    hop = _hop(core, hop_text, transport)
+    return Request(method, uri, headers, b""), hop if rules is None else replace(hop, rules=rules)
 
 
 def _hop(core: Core, text: str, transport: TransportName | None) -> Target:

@@ -20,12 +20,12 @@ from active_call.sip.client_transaction import (
     Origin,
     cancel_for,
 )
-from active_call.sip.events import EndpointConfig, Flow, Target, Transmit
+from active_call.sip.events import EndpointConfig, Flow, HopRules, Target, Transmit
 from active_call.sip.headers import with_via_received
 from active_call.sip.left_invite import LeftInvite
 from active_call.sip.listeners import SECURED, Listeners, Reflections
 from active_call.sip.message import Request, Response
-from active_call.sip.next_hops import HopFinder
+from active_call.sip.next_hops import HopFinder, is_within
 from active_call.sip.routing import is_sips
 from active_call.sip.server_transaction import ServerInviteTransaction, ServerRequestTransaction, ServerTransaction
 from active_call.sip.timers import Timers
@@ -125,13 +125,18 @@ class TransactionLayer:
         """Send the same request anew over UDP after TCP, chosen for size, has failed (§18.1.1)."""
         transaction.start(self.write(transaction.request, target, transaction.branch, transaction.origin), target, None, now)
 
-    def place(self, request: Request, target: Target, branch: str, origin: Origin) -> tuple[bytes, Target, Target | None]:
+    def place(self, request: Request, target: Target, branch: str, origin: Origin, now: float) -> tuple[bytes, Target, Target | None]:
         """Write Via and Contact for the transport that fits: the bytes, the next hop, and the UDP one to fall back to."""
         data = self.write(request, target, branch, origin)
-        if len(data) <= MAX_UDP_REQUEST_BYTES or target.transport != "udp" or not self.listeners.has("tcp"):
+        is_large = len(data) > MAX_UDP_REQUEST_BYTES and target.transport == "udp"
+        if not is_large or not target.rules.large_by_tcp or not self.listeners.has("tcp") or not self.hops.takes_tcp(target, now):
             return data, target, None
         over_tcp = replace(target, transport="tcp", flow=None)
         return self.write(request, over_tcp, branch, origin), over_tcp, target
+
+    def is_allowed(self, hop: Target, rules: HopRules) -> bool:
+        """Whether a request under `rules` may go to `hop`, an address."""
+        return is_within(hop, rules) and not (rules.not_ourselves and self.listeners.is_own(hop))
 
     def new_branch(self) -> str:
         """A branch unique over space and time."""

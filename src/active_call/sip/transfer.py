@@ -33,6 +33,8 @@ SIPFRAG_TYPE = "message/sipfrag;version=2.0"
 _SUBSCRIPTION_S = 180
 """What our NOTIFYs give as the time left; RFC 3515 §2.4.4 leaves the choice to us, and a phone rings no longer."""
 _LONGEST_S = 3600.0
+_MAX_EMBEDDED_CHARS = 1024
+"""Of the headers in a Refer-To; Replaces with long tags has some 300."""
 _STATUS_LINE = re.compile(r"SIP/2\.0[ \t]+([1-6][0-9]{2})(?:[ \t]+([^\r\n]*))?", re.IGNORECASE)
 
 
@@ -146,11 +148,18 @@ class Transfers:
         try:
             (refer_to,) = request.headers.split("Refer-To")
             uri, _, embedded = parse_name_addr(refer_to).uri_text.partition("?")
+            uri, method = _without_method(uri)
         except (ParseError, ValueError):
             self._core.reply(transaction, Reply(400, "Missing Or Malformed Refer-To"), now)
             return
         if not self._call.is_answered:
             self._core.reply(transaction, Reply(403, "Only Inside An Answered Call"), now)
+            return
+        if method != "INVITE":
+            self._core.reply(transaction, Reply(403, "Only Calls Are Made On Request"), now)
+            return
+        if len(embedded) > _MAX_EMBEDDED_CHARS:
+            self._core.reply(transaction, Reply(400, "Too Many Headers In Refer-To"), now)
             return
         token = self._call.add_pending(transaction)
         replaces = next((value for name, value in _embedded_headers(embedded) if name == "replaces"), None)
@@ -227,6 +236,16 @@ def _sipfrag_status(request: Request) -> tuple[int, str] | None:
     """Code and reason of the status line that a message/sipfrag body begins with (RFC 3420)."""
     match = _STATUS_LINE.match(request.body.lstrip()[:512].decode("utf-8", "replace"))
     return (int(match.group(1)), (match.group(2) or "").strip(LWS)) if match else None
+
+
+def _without_method(uri: str) -> tuple[str, str]:
+    """A URI without its `method` parameter, and that method: what a REFER wants sent there (RFC 3515 §2.1)."""
+    user, at, rest = uri.rpartition("@")
+    address, *parameters = rest.split(";")
+    named = [piece for piece in parameters if unescape(piece.partition("=")[0]).strip().lower() == "method"]
+    kept = [piece for piece in parameters if piece not in named]
+    method = unescape(named[0].partition("=")[2]).upper() if named else "INVITE"
+    return user + at + ";".join([address, *kept]), method if len(named) < 2 else ""
 
 
 def _embedded_headers(text: str) -> list[tuple[str, str]]:

@@ -48,6 +48,7 @@ class FakeLeg:
     kind: str = "sip"
     call_id: str = "fake-call-id"
     trunk: str = ""
+    peer_address: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     offer: str = "v=0"
     direction: str = ""

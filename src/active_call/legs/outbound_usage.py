@@ -1,0 +1,94 @@
+"""Calls and minutes of the last hour that we have placed, by trunk and in all.
+
+The beginning, answer and end of outbound calls enter; sums leave, and refusals where a limit is reached. A call counts when it is placed,
+its minutes from the answer on. Time is monotonic seconds, given by a clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from active_call.base.errors import QuotaReached
+from active_call.base.world import Clock
+
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyLimits:
+    """What may be placed in any hour; None: as much as anybody asks for."""
+
+    calls: int | None = None
+    minutes: float | None = None
+
+
+NO_LIMITS = HourlyLimits()
+
+
+class PlacedCall:
+    """One outbound call as it counts. `answered` and `ended` may be told more than once; the first time counts."""
+
+    __slots__ = ("_clock", "answered_at", "began_at", "ended_at", "trunk")
+
+    def __init__(self, trunk: str, clock: Clock) -> None:
+        self._clock = clock
+        self.trunk = trunk
+        self.began_at = clock.now()
+        self.answered_at: float | None = None
+        self.ended_at: float | None = None
+
+    def answered(self) -> None:
+        """The callee has answered."""
+        if self.answered_at is None and self.ended_at is None:
+            self.answered_at = self._clock.now()
+
+    def ended(self) -> None:
+        """The call is over."""
+        if self.ended_at is None:
+            self.ended_at = self._clock.now()
+
+    def seconds_since(self, since: float, now: float) -> float:
+        """The answered time after `since`."""
+        if self.answered_at is None:
+            return 0.0
+        return max(0.0, (now if self.ended_at is None else self.ended_at) - max(self.answered_at, since))
+
+
+class OutboundUsage:
+    """See the module."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._calls: deque[PlacedCall] = deque()
+
+    def begin(self, trunk: str, of_all: HourlyLimits = NO_LIMITS, of_trunk: HourlyLimits = NO_LIMITS) -> PlacedCall:
+        """Count a new call. Raises QuotaReached where it would go beyond the limits for everything, or for the trunk."""
+        self._forget_old()
+        self._check(of_all, None, "in all")
+        self._check(of_trunk, trunk, f"on trunk {trunk}")
+        call = PlacedCall(trunk, self._clock)
+        self._calls.append(call)
+        return call
+
+    def sums(self, trunk: str | None = None) -> tuple[int, float]:
+        """Calls and minutes of the last hour; of one trunk, or of all for None."""
+        now = self._clock.now()
+        since = now - HOUR_S
+        own = [call for call in self._calls if trunk is None or call.trunk == trunk]
+        return sum(call.began_at > since for call in own), sum(call.seconds_since(since, now) for call in own) / 60
+
+    def _check(self, limits: HourlyLimits, trunk: str | None, where: str) -> None:
+        if limits == NO_LIMITS:
+            return
+        n_calls, minutes = self.sums(trunk)
+        if limits.calls is not None and n_calls >= limits.calls:
+            raise QuotaReached(f"{n_calls} calls were placed {where} within an hour, of at most {limits.calls}", rule="outbound_calls")
+        if limits.minutes is not None and minutes >= limits.minutes:
+            reason = f"calls that we placed {where} took {minutes:.0f} minutes within an hour, of at most {limits.minutes:g}"
+            raise QuotaReached(reason, rule="outbound_minutes")
+
+    def _forget_old(self) -> None:
+        since = self._clock.now() - HOUR_S
+        while self._calls and self._calls[0].ended_at is not None and self._calls[0].ended_at < since and self._calls[0].began_at < since:
+            self._calls.popleft()
