@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from active_call import __version__
-from active_call.api.app import ApiServices, create_app
+from active_call.api.app import ApiServices
 from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.call.directory import Directory
@@ -40,6 +38,7 @@ from active_call.media.client import MediaPool
 from active_call.media.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.certificates import CertificateFiles, client_context, server_context
+from active_call.net.descriptors import raise_descriptor_limit
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import ListenSpec, SipDriver
@@ -49,6 +48,7 @@ from active_call.providers.registry import Engines
 from active_call.server.config import Config, default_option, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
+from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, trunk_warnings
 from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
@@ -84,6 +84,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
     """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start."""
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
+    connections = http_connections(config, raise_descriptor_limit(), world.clock)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
         pool = _media_pool(config, world)
@@ -131,16 +132,17 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             playbooks=playbooks,
             playbook_folder=_playbook_folder(),
             records=sink,
-            health=lambda: _health(directory, pool, gateway, registrations, watch) | _connections(driver),
+            health=lambda: _health(directory, pool, gateway, registrations, watch) | _connections(driver) | http_health(connections),
             version=__version__,
             explain=lambda question: _explain(config, question, endpoint, world.clock.now()),
             token=config.http_token,
             precache=lambda request: precache(request, call_services),
+            origins=origin_rules(config),
         )
-        http_port = await stack.enter_async_context(_http_server(config, services))
+        serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
-        log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": http_port})
-        yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint)
+        log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
+        yield Running(config, directory, playbooks, listeners, serving.port, pool, gateway, endpoint)
 
 
 def _media_pool(config: Config, world: World) -> MediaPool:
@@ -358,34 +360,6 @@ def _health(directory: Directory, pool: MediaPool, gateway: SipGateway, registra
 
 def _connections(driver: SipDriver) -> dict[str, Any]:
     return {"connections": driver.n_connections, "connections_refused": dict(driver.refusals)}
-
-
-@asynccontextmanager
-async def _http_server(config: Config, services: ApiServices) -> AsyncIterator[int]:
-    listening = _http_socket(config)
-    settings = uvicorn.Config(create_app(services), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(settings)
-    # The process's signals are the CLI's.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    task = asyncio.get_running_loop().create_task(server.serve(sockets=[listening]), name="http")
-    try:
-        yield int(listening.getsockname()[1])
-    finally:
-        server.should_exit = True
-        await asyncio.gather(task, return_exceptions=True)
-        listening.close()
-
-
-def _http_socket(config: Config) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.http_host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((config.http_host, config.http_port))
-    except OSError as error:
-        listening.close()
-        raise ConfigError("http_addr", f"cannot listen on {config.http_addr}: {error.strerror}") from error
-    return listening
 
 
 @asynccontextmanager

@@ -102,6 +102,13 @@ def _http_url(text: str) -> str:
     return text
 
 
+def _host_name(text: str) -> str:
+    """A name or address as it stands in a Host header, without a port."""
+    if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?", text):
+        raise ValueError(f"expected a host name or an address without a port, such as pbx.example.com, found {text!r}")
+    return text.strip("[]").lower()
+
+
 def _duration_s(value: object) -> object:
     """Seconds, from a number or a text such as `50s`, `500ms` or `2m`."""
     if not isinstance(value, str):
@@ -151,6 +158,7 @@ Regex = Annotated[str, AfterValidator(_regex)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
 BindIp = Annotated[str, AfterValidator(_bind_ip)]
 HostPort = Annotated[str, AfterValidator(_host_port)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Headers = Annotated[dict[str, str], BeforeValidator(_header_map)]
 Seconds = Annotated[float, BeforeValidator(_duration_s), Field(gt=0)]
