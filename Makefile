@@ -19,7 +19,7 @@ serve: $(READY)
 
 test: $(DEV_READY)
 	@sh tools/install_peers.sh || echo "Tests that need these programs will be skipped."
-	@$(BIN)/python -m pytest $(if $(findstring -m,$(ARGS)),,-m "not slow") $(ARGS)
+	@PYTHON=$(BIN)/python sh tools/run_tests.sh $(ARGS)
 
 check: $(DEV_READY)
 	$(BIN)/ruff check src tests benchmarks tools

@@ -1,9 +1,54 @@
-"""What all tests share: how long the property tests search. `make fuzz` takes the long profile."""
+"""What all tests share: how long the property tests search (`make fuzz` takes the long profile), the order of files, ports per process."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+_HERE = Path(__file__).parent
+if str(_HERE) not in sys.path:
+    sys.path.insert(0, str(_HERE))  # importlib mode adds no folder: `ports` is found here
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
+
+_LONG_FILES = (
+    "test_bad_networks.py",
+    "test_transfers.py",
+    "test_linphone_calls.py",
+    "test_baresip_calls.py",
+    "test_load_and_leaks.py",
+    "test_kamailio_edge.py",
+    "test_codecs_baresip.py",
+    "test_holds_and_requests.py",
+)
+"""The files that take longest begin first, so that no process is left with one of them at the end."""
+_IN_REAL_TIME = ("interop", "security", "net", "media")
+"""Folders whose tests wait for real time. They begin before the pure tests, which then fill the gaps."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_place_in_the_run)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """What runs in one process: the tests of a file, because they may share a server; those that share nothing go where there is room."""
+    folder = item.path.relative_to(_HERE).parts[0]
+    fixtures = getattr(item, "_fixtureinfo", None)
+    found = fixtures.name2fixturedefs.values() if fixtures is not None else ()
+    shares = fixtures is None or any(one[-1].baseid and one[-1].scope != "function" for one in found)  # without baseid: pytest's own
+    return item.nodeid if folder in _IN_REAL_TIME and not shares else str(item.path.relative_to(_HERE))
+
+
+def _place_in_the_run(item: pytest.Item) -> tuple[int, int]:
+    folder = item.path.relative_to(_HERE).parts[0]
+    by_file = _LONG_FILES.index(item.path.name) if item.path.name in _LONG_FILES else len(_LONG_FILES)
+    return by_file, _IN_REAL_TIME.index(folder) if folder in _IN_REAL_TIME else len(_IN_REAL_TIME)

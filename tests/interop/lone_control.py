@@ -1,4 +1,4 @@
-"""A control process to be killed: `python lone_control.py FOLDER`, far ends' ports as a JSON list on standard input.
+"""A control process to be killed: `python lone_control.py FOLDER FIRST_PORT LAST_PORT`, far ends' ports as a JSON list on standard input.
 
 It opens a stream to each, recorded into FOLDER, says `{"pid", "ports"}` of the media process, and waits.
 """
@@ -14,7 +14,7 @@ from active_call.media.client import MediaPool
 
 
 async def main(folder: str) -> None:
-    pool = MediaPool(n_workers=1, bind_ip="127.0.0.1", port_range=(28_000, 28_999), clock=SystemClock(), capacity=64)
+    pool = MediaPool(n_workers=1, bind_ip="127.0.0.1", port_range=(int(sys.argv[2]), int(sys.argv[3])), clock=SystemClock(), capacity=64)
     await pool.start()
     ports = []
     for index, remote_port in enumerate(json.loads(sys.stdin.readline())):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,20 +18,7 @@ from typing import Any
 import psutil
 
 from active_call.server.certificate import write_development_certificate
-
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port that was free a moment ago, for both UDP and TCP."""
-    for _ in range(50):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
+from ports import RTP_OF_SERVERS, free_port
 
 
 @dataclass
@@ -135,10 +121,10 @@ tls_cert_file = "cert.pem"
 tls_key_file = "key.pem"
 {tls}
 http_addr = "127.0.0.1:{http_port}"
-rtp_start_port = 20000
+rtp_start_port = {RTP_OF_SERVERS[0]}
 
 graceful_shutdown_timeout = 1
-{extra if "rtp_end_port" in extra else "rtp_end_port = 28000" + chr(10) + extra}
+{extra if "rtp_end_port" in extra else f"rtp_end_port = {RTP_OF_SERVERS[1]}" + chr(10) + extra}
 
 {handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}
 

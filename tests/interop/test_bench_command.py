@@ -8,10 +8,13 @@ import subprocess
 import sys
 from dataclasses import asdict
 
+import pytest
+
 from active_call.media.bench import Workload, measured
 from active_call.media.bench_host import choose_cores
 
 
+@pytest.mark.alone
 def test_bench_media_prints_one_json_object_and_loses_nothing() -> None:
     command = [sys.executable, "-m", "active_call.server.cli", "bench", "media"]
     options = ["--calls", "8", "--seconds", "2", "--srtp", "--vad", "--record", "4", "--json"]

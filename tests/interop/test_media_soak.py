@@ -23,11 +23,12 @@ from growth import Growth
 from active_call.base.world import SystemClock
 from active_call.media.client import MediaPool, MediaStream
 from active_call.media.link import DigitReceived, PlayEnded, RecordingEnded, SpeechStarted, StreamClosed
+from ports import RTP_OF_SERVERS
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "20"))
 N_CALLS = 100
 CAPACITY = 128
-PORTS = (24_000, 25_199)
+PORTS = RTP_OF_SERVERS
 """600 pairs: a call takes one, and it rests for 30 s after; a leak of one in fifty would use them up."""
 SAMPLE_S = 5.0
 APPLIED_S = 0.2

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.process import free_port, wait_until
+from peers.process import wait_until
 from peers.sipp import Sipp
 from peers.sipp_steps import Steps, sdp
 from running_server import Server, running_server
+
+from ports import free_port
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n\n## hello\nHello.\n"
 

@@ -8,9 +8,10 @@ import ssl
 from pathlib import Path
 
 import pytest
-from peers.process import free_port
 from running_server import running_server
 from websockets.sync.client import ClientConnection, connect
+
+from ports import free_port
 
 PLAYBOOK = """---
 llm: {provider: script}

@@ -26,6 +26,7 @@ from active_call.media.engine import Engine
 from active_call.media.ports import PortPool
 from active_call.testing import audio
 from active_call.testing.fake_net import Conditions, FakeNetwork
+from ports import RTP_OF_SERVERS
 
 TICK_S = 0.020
 START = 1000.0
@@ -269,7 +270,7 @@ def _tones(sound: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 @contextmanager
-def box(first_port: int = 31_000) -> Iterator[Box]:
+def box(first_port: int = RTP_OF_SERVERS[0]) -> Iterator[Box]:
     made = Box((first_port, first_port + 199))
     try:
         yield made

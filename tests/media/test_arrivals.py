@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import cycle
 from typing import Any
 
 import pylibsrtp
@@ -19,6 +19,7 @@ from active_call.media.intake import Intake
 from active_call.media.leg import Leg
 from active_call.media.link import ConfigureRtp, Link
 from active_call.media.udp import open_pair
+from ports import RTP_OF_SERVERS
 
 N_LEGS = 5
 SUITES = ("", "AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM", "", "AES_CM_128_HMAC_SHA1_32")
@@ -29,7 +30,7 @@ PROFILES = {
     "AEAD_AES_256_GCM": (44, pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM),
 }
 """Bytes of key and salt, and libsrtp's name."""
-PORTS = count(28_000, 2)
+PORTS = cycle(range(RTP_OF_SERVERS[0], RTP_OF_SERVERS[1], 2))
 EVENT = 101
 
 
@@ -44,8 +45,8 @@ class Side:
 
     def __post_init__(self) -> None:
         for index in range(N_LEGS):
-            pairs = ((port, open_pair("127.0.0.1", 28_000 + port % 900)) for port in PORTS)
-            port, pair = next((28_000 + port % 900, pair) for port, pair in pairs if pair is not None)
+            pairs = ((port, open_pair("127.0.0.1", port)) for port in PORTS)
+            port, pair = next((port, pair) for port, pair in pairs if pair is not None)
             leg = Leg(index, port, pair, self.intake, N_LEGS - index, self.told.append)
             leg.on_control = lambda datagram, now, unix_now, index=index: self.control.append((index, datagram))  # type: ignore[misc]
             self.legs.append(leg)

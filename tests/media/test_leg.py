@@ -20,6 +20,7 @@ from active_call.media.leg import OLD_KEY_S, Leg
 from active_call.media.link import ConfigureRtp
 from active_call.media.udp import open_pair
 from active_call.rtp.srtp import SUITES, SrtpSession
+from ports import RTP_OF_SERVERS
 
 KEY_BYTES = {"AES_CM_128": 30, "AES_256_CM": 46, "AEAD_AES_128": 28, "AEAD_AES_256": 44}
 """RFC 3711, 6188, 7714: master key and salt."""
@@ -38,7 +39,7 @@ ARRIVALS = Arrivals(INTAKE)
 
 @pytest.fixture
 def leg() -> Iterator[Leg]:
-    pairs = ((port, open_pair("127.0.0.1", port)) for port in range(29_000, 29_200, 2))
+    pairs = ((port, open_pair("127.0.0.1", port)) for port in range(*RTP_OF_SERVERS, 2))
     port, pair = next((port, pair) for port, pair in pairs if pair is not None)
     result = Leg(1, port, pair, INTAKE, 0, lambda report: None)
     yield result

@@ -21,6 +21,7 @@ import pytest
 from active_call.media.client import MediaRefused, StreamLost
 from active_call.media.link import PlayEnded
 from active_call.media.process import WorkerOptions, spawn
+from ports import RTP_OF_POOLS, RTP_OF_SERVERS
 
 SILENCE = b"\xff" * 160
 
@@ -123,9 +124,10 @@ def test_pool_that_is_full_refuses_and_takes_again_when_one_has_closed(media: An
 
 def test_port_of_a_closed_stream_rests_so_that_the_next_one_is_refused(media: Any) -> None:
     async def story() -> None:
-        async with media.pool(port_range=(29_000, 29_001)) as pool:
+        first = RTP_OF_SERVERS[0]
+        async with media.pool(port_range=(first, first + 1)) as pool:
             stream = await pool.open_stream(lambda report: None)
-            assert stream.port == 29_000
+            assert stream.port == first
             await stream.close()
             with pytest.raises(MediaRefused) as refused:
                 await pool.open_stream(lambda report: None)
@@ -165,14 +167,14 @@ CONTROL = textwrap.dedent("""
     from active_call.media.client import MediaPool
 
     async def main():
-        pool = MediaPool(n_workers=1, bind_ip="127.0.0.1", port_range=(29_100, 29_199), clock=SystemClock())
+        pool = MediaPool(n_workers=1, bind_ip="127.0.0.1", port_range=(int(sys.argv[2]), int(sys.argv[3])), clock=SystemClock())
         await pool.start()
         stream = await pool.open_stream(lambda report: None)
         stream.configure(remote_ip="127.0.0.1", remote_port=int(sys.argv[1]), codec="pcmu", send_payload_type=0, receive_payload_type=0)
         stream.listen(detect=True, forward_audio=True)
         stream.queue_audio("a", bytes(160_000))
-        if len(sys.argv) > 2:
-            stream.start_recording(sys.argv[2], 8000)
+        if len(sys.argv) > 4:
+            stream.start_recording(sys.argv[4], 8000)
         print(json.dumps([stream.pid, stream.port]), flush=True)
         await asyncio.sleep(60)
 
@@ -180,7 +182,8 @@ CONTROL = textwrap.dedent("""
 """)
 
 
-def start_control(*arguments: str) -> tuple[subprocess.Popen[str], int, int]:
+def start_control(remote_port: int, *recording: str) -> tuple[subprocess.Popen[str], int, int]:
+    arguments = [str(remote_port), *map(str, RTP_OF_POOLS), *recording]
     control = subprocess.Popen([sys.executable, "-c", CONTROL, *arguments], stdout=subprocess.PIPE, text=True)
     assert control.stdout is not None
     pid, port = json.loads(control.stdout.readline())
@@ -198,7 +201,7 @@ def has_ended(pid: int) -> bool:
 def test_control_process_stopped_for_400_ms_is_not_heard(make_peer: Any) -> None:
     async def story() -> None:
         peer = make_peer()
-        control, _, port = start_control(str(peer.port))
+        control, _, port = start_control(peer.port)
         try:
             packets = []
             for n in range(60):
@@ -227,7 +230,7 @@ def test_control_process_killed_ends_the_streams_the_recording_and_the_media_pro
     async def story() -> None:
         peer = make_peer()
         path = tmp_path / "a.wav"
-        control, pid, _ = start_control(str(peer.port), str(path))
+        control, pid, _ = start_control(peer.port, str(path))
         try:
             await peer.collect(20)
             control.kill()

@@ -8,10 +8,11 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from peers.process import Program, free_port, require, wait_until
+from peers.process import Program, require, wait_until
 
 from active_call.testing import audio, certificate
 from active_call.testing.audio import Pcm
+from ports import free_port
 
 _CONFIG = """\
 poll_method epoll

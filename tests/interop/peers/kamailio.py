@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from peers.process import Program, free_port, require, wait_until
+from peers.process import Program, require, wait_until
 
 from active_call.testing import certificate
+from ports import free_port
 
 _HEAD = """\
 debug=2

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from peers.process import Program, free_port, require, wait_until
+from peers.process import Program, require, wait_until
 
 from active_call.testing import audio, certificate
 from active_call.testing.audio import Pcm
+from ports import free_port
 
 _CONFIG = """\
 [sip]

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -27,25 +26,6 @@ def require(program: str) -> str:
             pytest.fail(text)
         pytest.skip(text)
     return path
-
-
-def free_port(*, ip: str = "127.0.0.1", span: int = 1) -> int:
-    """An even port that is free now, for UDP and TCP, with the next `span - 1` ones. Below the ephemeral range, so that it stays free."""
-    first = 20_000 + (os.getpid() * 64 + time.monotonic_ns() // 1000) % 10_000
-    for port in range(first - first % 2, 32_000, 2):
-        if all(_is_free(ip, one) for one in range(port, port + span)):
-            return port
-    raise OSError("no free port")
-
-
-def _is_free(ip: str, port: int) -> bool:
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-        with socket.socket(socket.AF_INET, kind) as sock:
-            try:
-                sock.bind((ip, port))
-            except OSError:
-                return False
-    return True
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, *, every_s: float = 0.05) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from peers.kamailio import KamailioProgram
-from peers.process import free_port
+
+from ports import free_port
 
 MIN_EXPIRES_S = 60
 PASSWORD = "open sesame"

@@ -9,10 +9,11 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers.process import Program, free_port, require, wait_until
+from peers.process import Program, require, wait_until
 
 from active_call.testing import audio
 from active_call.testing.audio import Pcm
+from ports import free_port
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 

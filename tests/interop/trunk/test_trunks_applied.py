@@ -12,9 +12,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from running_server import Server, free_port, running_server
+from running_server import Server, running_server
 
 from active_call.testing.trunk import Switches, Trunk, generic_pbx, twilio_origination, twilio_termination
+from ports import free_port
 
 WATCHED_PORT = free_port()
 PLAYBOOK = """---
