@@ -59,3 +59,7 @@ class CallServices:
     speech: SpeechLibrary | None = None
     """Where speech with a `cacheKey` is kept; without it such speech is made anew each time."""
     join: JoinStreams = _join_nothing
+    guarded: httpx.AsyncClient | None = None
+    """As `http`, for hosts that somebody outside has named; None: `http` serves these too."""
+    recordings: Path = Path("config/recorders")
+    """The folder in which recordings lie that a call's own option asks for."""

@@ -39,6 +39,7 @@ from active_call.media.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.certificates import CertificateFiles, client_context, server_context
 from active_call.net.descriptors import raise_descriptor_limit
+from active_call.net.outgoing import guarded_client
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import ListenSpec, SipDriver
@@ -49,6 +50,7 @@ from active_call.server.config import Config, default_option, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
+from active_call.server.outside import on_playbook, outgoing_policy, sound_folders
 from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, trunk_warnings
 from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
@@ -87,6 +89,8 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
+        policy, folders = outgoing_policy(config, environment), sound_folders(config)
+        guarded = await stack.enter_async_context(guarded_client(policy))
         pool = _media_pool(config, world)
         await pool.start()
         stack.push_async_callback(pool.close)
@@ -94,18 +98,18 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         stack.push_async_callback(local.close)
         cache = AudioCache(Path(config.media_cache_path))
         speech = SpeechLibrary(cache)
-        engines = Engines(Services(world, http, local, environment), shelf=speech)
+        engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), shelf=speech)
         stack.push_async_callback(engines.close)
         stack.push_async_callback(speech.close)
         sink = create_sink(config.callrecord, http)
         stack.push_async_callback(sink.close)
 
-        playbooks = Playbooks(lambda name: find_playbook(name, config), environment)
+        playbooks = Playbooks(lambda name: find_playbook(name, config), environment, on_playbook(policy, folders))
         resolver = Resolver(world)
         endpoint, gateway, driver = _sip(config, world, pool, resolver)
-        sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
+        sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), folders)
         stack.push_async_callback(sounds.close)
-        call_services = _call_services(config, world, engines, http, sink, playbooks, sounds, speech, pool)
+        call_services = _call_services(config, world, engines, http, sink, playbooks, sounds, speech, pool, guarded)
         directory = Directory(call_services, _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
         registrations = Registrations(gateway, accounts(config))
         directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
@@ -282,6 +286,7 @@ def _call_services(
     sounds: SoundLibrary,
     speech: SpeechLibrary,
     pool: MediaPool,
+    guarded: httpx.AsyncClient,
 ) -> CallServices:
     recording = None
     if config.recording.enabled:
@@ -312,6 +317,8 @@ def _call_services(
         sounds=sounds,
         speech=speech,
         join=pool.join,
+        guarded=guarded,
+        recordings=Path(config.recording.path),
     )
 
 

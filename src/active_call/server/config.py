@@ -165,6 +165,10 @@ class Config(values.Section):
     """Recordings of calls."""
     callrecord: sections.CallRecordSettings = sections.LocalCallRecord()
     """Where call records go."""
+    files: sections.Files = sections.Files()
+    """Which files may be played."""
+    outgoing: sections.Outgoing = sections.Outgoing()
+    """Whom this server asks over HTTP on behalf of others."""
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
     """How much is logged."""
     log_file: str | None = None
