@@ -87,7 +87,7 @@ async def read_bounded(response: httpx.Response, limit_bytes: int) -> bytes:
     if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
         raise httpx.DecodingError("the answer is compressed, which was not asked for")
     body = bytearray()
-    async for piece in response.aiter_raw():
+    async for piece in response.aiter_bytes():
         body += piece
         if len(body) > limit_bytes:
             raise httpx.DecodingError(f"the answer has more than {limit_bytes} bytes")

@@ -44,8 +44,9 @@ class OpenAiResponder:
         self._settings = settings
         self._model = settings.model or DEFAULT_MODEL
         # The SDK's own timeout bounds a single read; it lies above the wall's deadlines, which decide.
+        client: Any = http  # SDK 3 has a type of its own for it, and takes httpx's too
         self._client = openai.AsyncOpenAI(
-            api_key=server.api_key or NO_KEY, base_url=server.base_url, max_retries=0, timeout=30.0, http_client=http
+            api_key=server.api_key or NO_KEY, base_url=server.base_url, max_retries=0, timeout=30.0, http_client=client
         )
 
         self._transport_errors = _transport_errors()
