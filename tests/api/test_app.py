@@ -76,7 +76,7 @@ async def an_api(
         directory = Directory(services, None, placing, lambda: room[0])  # type: ignore[arg-type]
         api = create_app(ApiServices(directory, playbooks, folder, records, lambda: {"status": "ok"}, "test", token, explain))
         transport = httpx.ASGITransport(api, client=(client, 1234))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
             yield Api(http, directory, placing, room)
         await directory.drain(0)
     await records.close()
@@ -86,8 +86,8 @@ async def an_api(
     ("query", "status", "part"),
     [
         ("ip=203.0.113.9&to=%2B1800&transport=tls&user_agent=x", 200, {"ip": "203.0.113.9", "to": "+1800", "transport": "tls"}),
-        ("ip=nonsense", 400, {"detail": "expected an IP address"}),
-        ("", 422, {}),
+        ("ip=nonsense", 400, {"error": "expected an IP address", "code": "bad_request"}),
+        ("", 400, {"code": "bad_request"}),
     ],
 )
 def test_explain_hands_the_question_on_and_its_mistakes_back(tmp_path: Path, query: str, status: int, part: dict[str, str]) -> None:

@@ -68,7 +68,7 @@ class Server:
     speech: SpeechLibrary
 
     async def post(self, **body: Any) -> httpx.Response:
-        return await self.http.post("/precache", content=json.dumps(body))
+        return await self.http.post("/precache", content=json.dumps(body), headers={"Content-Type": "application/json"})
 
 
 @asynccontextmanager
@@ -99,7 +99,7 @@ async def a_server(
                 precache=lambda request: precache(request, services),
             )
         )
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(client, 1234)), base_url="http://test") as http:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(client, 1234)), base_url="http://127.0.0.1") as http:
             yield Server(http, engines, speech)
         await speech.close()
         await engines.close()
@@ -203,7 +203,7 @@ def test_request_with_a_mistake_is_a_400_that_names_it(tmp_path: Path, vendors: 
 def test_body_that_is_no_json_object_is_a_400(tmp_path: Path, vendors: Vendors) -> None:
     async def story() -> None:
         async with a_server(tmp_path) as server:
-            assert (await server.http.post("/precache", content=b"text=Hi")).status_code == 400
+            assert (await server.http.post("/precache", content=b"text=Hi")).status_code == 415
             assert (await server.http.post("/precache", json=["Hi"])).status_code == 400
 
     asyncio.run(story())

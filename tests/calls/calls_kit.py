@@ -278,6 +278,7 @@ async def a_call(
 
     async with httpx.AsyncClient() as http:
         services = CallServices(
+            recordings=Path("/tmp"),
             world=World(VirtualClock(loop), CountingRandomness()),  # type: ignore[arg-type]
             engines=engines,  # type: ignore[arg-type]
             http=http,

@@ -17,10 +17,12 @@ from active_call.agent.findings import Findings
 from active_call.agent.front_matter import FrontMatter, read_front_matter, snake
 from active_call.agent.markup import TAG_BODY, line_at, parse_attributes
 from active_call.agent.option_reading import nearest, read_group
+from active_call.agent.places import urls_in
 from active_call.agent.playbook import (
     CollectorOption,
     DtmfAction,
     FollowupOption,
+    HttpOption,
     InterruptionOption,
     LlmOption,
     Playbook,
@@ -36,7 +38,7 @@ STRATEGIES = ("none", "vad", "asr", "both")
 DTMF_ACTIONS = ("goto", "transfer", "hangup")
 
 _OPTION_KEYS = tuple(f.name for f in msgspec.structs.fields(CallOption) if f.name not in ("caller", "callee", "offer"))
-_AGENT_KEYS = ("greeting", "llm", "interruption", "followup", "dtmf", "dtmf_collectors", "posthook", "bye_headers")
+_AGENT_KEYS = ("greeting", "llm", "interruption", "followup", "dtmf", "dtmf_collectors", "posthook", "bye_headers", "http")
 _SCENE = re.compile(r"^#\s*scene\s*:\s*(.*?)\s*#*\s*$", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _FENCE = re.compile(r"^\s*(```|~~~)")
@@ -126,6 +128,8 @@ class _Parser:
             dtmf=self._global_dtmf(known),
             dtmf_collectors=self._collectors(),
             posthook=self._group("posthook", PosthookOption),
+            http=self._group("http", HttpOption) or HttpOption(),
+            urls=urls_in((_blank_comments(body), llm.prompt, self._text("greeting"), llm.greeting)),
             hangup_headers=self._hangup_headers(option),
             script=script,
         )

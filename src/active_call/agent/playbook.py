@@ -91,6 +91,13 @@ class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
     interruptible: bool = False
 
 
+class HttpOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Whom the agent's `<http>` requests may reach, beside the hosts of URLs that stand in the playbook."""
+
+    allow: list[str] = msgspec.field(default_factory=list)
+    """Host names, `*.example.com` for all below one, `host:port`; `*` for the whole public internet."""
+
+
 class PosthookOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A report sent to a URL when the call is over."""
 
@@ -142,6 +149,9 @@ class Playbook:
     dtmf: Mapping[str, DtmfAction] = field(default_factory=dict)
     dtmf_collectors: Mapping[str, CollectorOption] = field(default_factory=dict)
     posthook: PosthookOption | None = None
+    http: HttpOption = field(default_factory=HttpOption)
+    urls: tuple[str, ...] = ()
+    """Web addresses that stand in its texts."""
     hangup_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of our BYE; the values are templates."""
     warnings: tuple[str, ...] = ()

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Callable
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException
+from starlette.requests import HTTPConnection
+
+from active_call.api.origins import is_loopback, was_forwarded
 
 
-def access_check(token: str | None) -> Callable[[Request], None]:
-    """A FastAPI dependency that lets a request pass or raises 401 or 403."""
+def access_check(token: str | None) -> Callable[[HTTPConnection], None]:
+    """A FastAPI dependency that lets a request or a WebSocket pass, or raises 401 or 403."""
 
-    def check(request: Request) -> None:
+    def check(request: HTTPConnection) -> None:
         if token is None:
-            if not _is_loopback(request.client.host if request.client else ""):
+            if not is_loopback(request.client.host if request.client else ""):
                 raise HTTPException(403, "without http_token in the configuration only clients on this machine may control calls")
+            if was_forwarded(request.headers.keys()):
+                raise HTTPException(403, "without http_token in the configuration no client behind a proxy may control calls")
             return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+        if not has_token(request.headers.get("authorization", ""), token):
             raise HTTPException(401, "expected 'Authorization: Bearer <http_token>'", headers={"WWW-Authenticate": "Bearer"})
 
     return check
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def has_token(authorization: str, token: str) -> bool:
+    """Whether an `Authorization` header holds `token`; takes as long for a wrong one."""
+    scheme, _, given = authorization.partition(" ")
+    return hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode()) and scheme.lower() == "bearer"

@@ -6,26 +6,30 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from active_call.api.access import access_check
+from active_call.api.answers import add_error_answers
+from active_call.api.console_page import console_routes
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream
+from active_call.api.origins import OriginRules
 from active_call.api.records import record_routes
-from active_call.base.errors import ActiveCallError, LimitReached, MediaError, NotAllowed, PlaybookError, ProviderError, QuotaReached
-from active_call.call.directory import Directory, NoRoom
+from active_call.api.walls import Walls, asked_by
+from active_call.base.errors import PlaybookError
+from active_call.call.directory import Directory
 from active_call.call.options import merged
 from active_call.call.routing import Playbooks
 from active_call.call.session import Session
 from active_call.contract import commands, wire
+from active_call.contract.json_text import decode_json
 from active_call.contract.options import CallOption
 from active_call.contract.requests import PlaceCall, PrecacheSpeech
 from active_call.store.records import RecordStore
@@ -48,6 +52,8 @@ class ApiServices:
     """What would happen to a call like that; raises ValueError for a question that makes no sense."""
     precache: Callable[[PrecacheSpeech], Awaitable[str]] | None = None
     """Makes a sound and keeps it; gives its key."""
+    origins: OriginRules = field(default_factory=OriginRules)
+    """By which names this server may be asked, and which web pages may do so."""
 
 
 def create_app(services: ApiServices) -> FastAPI:
@@ -61,46 +67,24 @@ def create_app(services: ApiServices) -> FastAPI:
     app.include_router(_library_routes(services), dependencies=[Depends(access_check(services.token))])
     app.include_router(record_routes(services.records), dependencies=[Depends(access_check(services.token))])
 
-    @app.exception_handler(ActiveCallError)
-    async def explain(_: Request, error: ActiveCallError) -> JSONResponse:
-        if isinstance(error, NotAllowed):
-            return JSONResponse({"error": str(error), "code": error.rule}, status_code=403)
-        if isinstance(error, NoRoom | LimitReached):
-            status = 429 if isinstance(error, QuotaReached) else 503
-            wait_s = error.retry_after_s if isinstance(error, LimitReached) else 5
-            body = {"error": str(error), "code": error.rule if isinstance(error, LimitReached) else error.code}
-            return JSONResponse(body, status_code=status, headers={"Retry-After": str(wait_s)})
-        return JSONResponse({"error": str(error), "code": error.code}, status_code=_status_of(error))
-
+    app.include_router(console_routes())
+    add_error_answers(app)
+    app.add_middleware(Walls, rules=services.origins)
     return app
-
-
-def _status_of(error: ActiveCallError) -> int:
-    """Whose turn it is: the client's, a vendor's, or this server's."""
-    match error:
-        case ProviderError():
-            return 502
-        case MediaError():
-            return 503
-        case _:
-            return 400
 
 
 def _open_routes(services: ApiServices) -> APIRouter:
     router = APIRouter()
 
     @router.get("/health", summary="Whether the server is alive, and what it is doing")
-    async def health() -> dict[str, Any]:
-        return services.health()
+    async def health(request: Request) -> dict[str, Any]:
+        facts = services.health()
+        return facts if services.origins.any_host or services.origins.knows_host(asked_by(request.scope)) else {"status": facts["status"]}
 
     @router.get("/ready", summary="200 while new calls are taken, else 503")
     async def ready() -> JSONResponse:
         accepting = services.directory.is_accepting
         return JSONResponse({"accepting": accepting}, status_code=200 if accepting else 503)
-
-    @router.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def console() -> str:
-        return (resources.files("active_call.api") / "console" / "index.html").read_text(encoding="utf-8")
 
     return router
 
@@ -193,7 +177,9 @@ def _library_routes(services: ApiServices) -> APIRouter:
 
     @router.post("/playbooks/{name}", summary="Write a playbook; refused when it does not parse")
     async def write_playbook(name: str, request: Request) -> dict[str, str]:
-        content = str((await _json_object(request)).get("content", ""))
+        content = (await _json_object(request)).get("content")
+        if not isinstance(content, str):
+            raise wire.ContractError("content", "missing; expected the playbook as text")
         path = _playbook_path(folder, name)
         services.playbooks.parse(content)
         await asyncio.to_thread(_write_whole, path, content)
@@ -231,10 +217,7 @@ def _describe(session: Session) -> dict[str, Any]:
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
-    try:
-        body = json.loads(await request.body())
-    except ValueError as error:
-        raise wire.ContractError("", f"the body is not JSON: {error}") from error
+    body = decode_json(await request.body())
     if not isinstance(body, dict):
         raise wire.ContractError("", f"the body is a JSON object, found {type(body).__name__}")
     return body

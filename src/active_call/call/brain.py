@@ -18,6 +18,7 @@ from active_call.agent import effects
 from active_call.base.errors import ProviderError
 from active_call.call.latency import TurnClock
 from active_call.call.log import CallLog
+from active_call.call.web_requests import WebRequests
 from active_call.contract import commands, events
 from active_call.providers.base import ChatMessage, ReplyRequest, Responder
 
@@ -54,7 +55,7 @@ class Brain:
     """One call's agent at work."""
 
     def __init__(
-        self, agent: Agent, responder: Responder | None, http: httpx.AsyncClient, turn: TurnClock, ports: BrainPorts, log: CallLog
+        self, agent: Agent, responder: Responder | None, http: WebRequests, turn: TurnClock, ports: BrainPorts, log: CallLog
     ) -> None:
         self._agent = agent
         self._responder = responder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from active_call.base.errors import LocalProtocolError
 from active_call.call.digits import send_digits, way_of
 from active_call.call.state import Phase
-from active_call.contract import commands, events
+from active_call.contract import commands, events, wire
 
 if TYPE_CHECKING:
     from active_call.call.session import Session
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def carry_out(session: Session, command: commands.Command) -> None:
     """Do what `command` asks. Raises ActiveCallError when the call cannot do it."""
+    wire.check_command(command)
     handler = COMMANDS.get(type(command))
     if handler is None:
         name = command.__struct_config__.tag

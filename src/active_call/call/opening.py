@@ -17,6 +17,7 @@ from active_call.call.hearing import Ear
 from active_call.call.options import choose_speech, merged
 from active_call.call.routing import Accepted, Decision, IncomingCall, LeftOpen, Refused, Router
 from active_call.call.state import Phase
+from active_call.call.web_requests import WebRequests, access_of
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs.identity import identity_of
@@ -247,6 +248,7 @@ class Opening:
         }
         if facts.direction == "inbound":
             built_in |= identity_of(session.leg.headers)
+        requests = WebRequests(access_of(playbook), session.services.http, session.services.guarded or session.services.http)
         agent = Dialogue(playbook, {**built_in, **facts.variables}, session.leg.headers)
         ports = BrainPorts(
             perform=session.perform_for_agent,
@@ -256,4 +258,4 @@ class Opening:
             spawn=session.spawn,
             now=session.now,
         )
-        return Brain(agent, responder, session.services.http, session.turn, ports, session.log)
+        return Brain(agent, responder, requests, session.turn, ports, session.log)

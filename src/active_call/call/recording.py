@@ -14,7 +14,7 @@ from active_call.base.errors import LocalProtocolError, MediaError
 from active_call.contract import events
 from active_call.media.client import MediaStream
 from active_call.media.link import RecordingEnded
-from active_call.store.recordings import numbered, recorded_rate_hz, with_ending
+from active_call.store.recordings import numbered, path_inside, recorded_rate_hz, with_ending
 
 if TYPE_CHECKING:
     from active_call.call.session import Session
@@ -53,11 +53,12 @@ class Recording:
         policy, own = self._session.services.recording, self._session.option.recorder
         if own is not None and own.recorder_file:
             try:
-                path = with_ending(own.recorder_file.replace("{id}", self._session.id), own.format)
-            except MediaError as error:
+                name = with_ending(own.recorder_file.replace("{id}", self._session.id), own.format)
+                path = path_inside(self._session.services.recordings, name)
+            except (MediaError, OSError) as error:
                 self._session.emit(events.Error(sender="recorder", error=str(error)))
                 return
-            self._begin(_Target(Path(path), recorded_rate_hz(own.samplerate), own.ptime))
+            self._begin(_Target(path, recorded_rate_hz(own.samplerate), own.ptime))
         elif policy is not None and policy.auto_start:
             self.begin()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +19,19 @@ import httpx
 from active_call.agent.parser import parse_playbook
 from active_call.agent.playbook import Playbook
 from active_call.base.errors import ActiveCallError, ConfigError, PlaybookError
-from active_call.contract import wire
+from active_call.call.web_requests import read_bounded
+from active_call.contract import commands, wire
+from active_call.contract.errors import ContractError
+from active_call.contract.json_text import decode_json
 from active_call.contract.options import CallOption
+from active_call.net.outgoing import shown_url
+from active_call.sdp.protection import without_keys
 
 log = logging.getLogger("active_call.routing")
 
 WEBHOOK_DEADLINE_S = 10.0
+MAX_ANSWER_BYTES = 2 * 1024 * 1024
+"""Of a web service; a playbook may come with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +96,15 @@ class Router(Protocol):
 
 
 class Playbooks:
-    """Finds and reads playbooks; a file is read again when it has changed. `find` maps a name to a path or raises PlaybookError."""
+    """Finds and reads playbooks; a file is read again when it has changed. `find` maps a name to a path or raises PlaybookError.
 
-    def __init__(self, find: Callable[[str], Path], environment: Mapping[str, str]) -> None:
+    `on_read` is told of each file that was read; not of playbooks that come as text.
+    """
+
+    def __init__(
+        self, find: Callable[[str], Path], environment: Mapping[str, str], on_read: Callable[[Playbook], object] = lambda _: None
+    ) -> None:
+        self._on_read = on_read
         self._find = find
         self._environment = environment
         self._read: dict[Path, tuple[int, Playbook]] = {}
@@ -111,6 +126,7 @@ class Playbooks:
             log.warning("playbook", extra={"warning": warning})
         self._read[path] = (changed_ns, book)
         self._last_good[name] = book
+        self._on_read(book)
         return book
 
     def load_usable(self, name: str) -> Playbook:
@@ -179,20 +195,28 @@ class WebhookRouter:
         refusal = Refused(503, "No webhook answered")
         for url in self.urls:
             try:
-                response = await self.http.request(
-                    self.method, url, json=_invitation(call), headers=dict(self.headers), timeout=WEBHOOK_DEADLINE_S
-                )
-            except httpx.TimeoutException:
+                response = await self._ask(url, call)
+            except (httpx.TimeoutException, TimeoutError):
                 refusal = Refused(480, "Webhook timed out")
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 refusal = Refused(503, "Webhook unreachable")
-                log.warning("webhook failed", extra={"url": url, "error": str(error), "session_id": call.session_id})
+                log.warning("webhook failed", extra={"url": shown_url(url), "error": str(error), "session_id": call.session_id})
             else:
                 if response.is_success:
-                    return _decide(call, response, url)
+                    return _decide(call, response)
                 refusal = Refused(503, f"Webhook answered {response.status_code}")
-            log.warning("webhook refused", extra={"url": url, "reason": refusal.reason, "session_id": call.session_id})
+            log.warning("webhook refused", extra={"url": shown_url(url), "reason": refusal.reason, "session_id": call.session_id})
         return refusal
+
+    async def _ask(self, url: str, call: IncomingCall) -> httpx.Response:
+        """The whole answer, in time and up to `MAX_ANSWER_BYTES`. Raises httpx.HTTPError, or TimeoutError."""
+        wanted = {"Content-Type": "application/json", "Accept-Encoding": "identity", **self.headers}
+        body = json.dumps(_invitation(call), ensure_ascii=False).encode("utf-8", "replace")
+        async with (
+            asyncio.timeout(WEBHOOK_DEADLINE_S),
+            self.http.stream(self.method, url, content=body, headers=wanted, timeout=WEBHOOK_DEADLINE_S) as response,
+        ):
+            return httpx.Response(response.status_code, content=await read_bounded(response, MAX_ANSWER_BYTES))
 
 
 def _invitation(call: IncomingCall) -> dict[str, Any]:
@@ -204,7 +228,7 @@ def _invitation(call: IncomingCall) -> dict[str, Any]:
         "caller": call.caller,
         "callee": call.callee,
         "headers": [f"{name}: {value}" for name, value in call.headers.items()],
-        "offer": call.offer,
+        "offer": without_keys(call.offer),
         "session_id": call.session_id,
         "call_id": call.call_id,
         "trunk": call.trunk,
@@ -214,25 +238,27 @@ def _invitation(call: IncomingCall) -> dict[str, Any]:
     }
 
 
-def _decide(call: IncomingCall, response: httpx.Response, url: str) -> Decision:
+def _decide(call: IncomingCall, response: httpx.Response) -> Decision:
     """What a 2xx answer says. An empty body leaves the decision to the commands of a client."""
     if not response.content.strip():
         return LeftOpen()
     try:
-        body = response.json()
-    except ValueError:
+        body = decode_json(response.content)
+    except ContractError:
         return Refused(503, "Webhook answer is not JSON")
     action = body.get("action") if isinstance(body, dict) else None
     if action is None:
         return LeftOpen()
     if action == "reject":
-        return Refused(int(body.get("code", 486)), str(body.get("reason", "Rejected")))
+        refused = wire.convert({key: body[key] for key in ("code", "reason") if key in body}, commands.Reject).value
+        return Refused(refused.code, refused.reason or "Rejected")
     if action != "accept":
         return Refused(503, f"Webhook answered unknown action {action!r}")
     option = wire.convert(body.get("option") or {}, CallOption, path="option").value
-    return call.accept(
-        str(body.get("playbook") or ""), content=str(body.get("content") or ""), variables=body.get("vars") or {}, option=option
-    )
+    variables = body.get("vars") or {}
+    if not isinstance(variables, dict):
+        raise ContractError("vars", f"expected an object, found {type(variables).__name__}")
+    return call.accept(str(body.get("playbook") or ""), content=str(body.get("content") or ""), variables=variables, option=option)
 
 
 class PythonRouter:

@@ -62,3 +62,7 @@ class CallServices:
     join: JoinStreams = _join_nothing
     troubles: Troubles = field(default_factory=Troubles)
     """Where a disk that is full is told."""
+    guarded: httpx.AsyncClient | None = None
+    """As `http`, for hosts that somebody outside has named; None: `http` serves these too."""
+    recordings: Path = Path("config/recorders")
+    """The folder in which recordings lie that a call's own option asks for."""

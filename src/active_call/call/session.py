@@ -48,6 +48,7 @@ from active_call.legs.outbound_guard import ANYTHING, OutboundRequest
 from active_call.media import link
 from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
+from active_call.sdp.protection import without_keys
 
 MAILBOX_SIZE = 4096
 RELEASE_DEADLINE_S = 3.0
@@ -218,6 +219,7 @@ class Session:
 
     def tell(self, event: events.Event) -> events.Event:
         """As `emit`, but not to the agent, who said it. Gives the event with its time."""
+        event = without_keys_of(event)
         stamped = msgspec.structs.replace(event, timestamp=event.timestamp or self.to_epoch_ms(self._clock.now()))
         self.journal.note(stamped)
         if isinstance(stamped, events.Hangup) and not stamped.refer:
@@ -531,6 +533,12 @@ def _facts_of(leg: Leg, session_id: str, direction: str, started_at: datetime, v
         started_at=started_at,
         variables=dict(variables),
     )
+
+
+def without_keys_of(event: events.Event) -> events.Event:
+    """The event as records and watchers get it: descriptions without the keys of the media."""
+    sdp = getattr(event, "sdp", None)
+    return msgspec.structs.replace(event, sdp=without_keys(sdp)) if isinstance(sdp, str) and sdp else event
 
 
 class _CallOver(Exception):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from active_call.contract import bounds
 from active_call.contract.options import CallOption, ReferOption, TtsOption
 
 
@@ -27,45 +28,45 @@ class Ringing(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defau
     recorder: dict[str, Any] | None = None
     early_media: bool = False
     """Open the sound before the answer (183 with a description); `tts` and `play` can be heard from then on."""
-    ringtone: str | None = None
+    ringtone: bounds.Source | None = None
     """File or URL that the caller hears again and again until the answer; opens the sound too."""
 
 
 class Reject(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="reject"):
-    reason: str = ""
-    code: int = 486
+    reason: bounds.Name = ""
+    code: bounds.RefusalCode = 486
 
 
 class Tts(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="tts"):
     """Speak. The same `play_id` as what plays: appended. Another one, or none: replaces what plays."""
 
-    text: str = ""
-    speaker: str | None = None
-    play_id: str | None = None
+    text: bounds.Speech = ""
+    speaker: bounds.Name | None = None
+    play_id: bounds.Name | None = None
     auto_hangup: bool = False
     streaming: bool = False
     """More text of this play_id follows, until one with `end_of_stream`."""
     end_of_stream: bool = False
-    wait_input_timeout: int | None = None
+    wait_input_timeout: bounds.WaitS | None = None
     """Seconds of the caller's silence after this utterance, after which `silence` is reported as a followup."""
     option: TtsOption | None = None
     base64: bool = False
     """`text` is base64 of s16le PCM at 16 kHz."""
-    cache_key: str | None = None
+    cache_key: bounds.Name | None = None
 
 
 class Play(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="play"):
     """Play a file or URL, which is also its playId in events."""
 
-    url: str
+    url: bounds.Source
     auto_hangup: bool = False
-    wait_input_timeout: int | None = None
+    wait_input_timeout: bounds.WaitS | None = None
 
 
 class Interrupt(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="interrupt"):
     graceful: bool = False
     """Let the tts command that is playing finish; drop what comes after it."""
-    fade_out_ms: int | None = None
+    fade_out_ms: bounds.FadeMs | None = None
 
 
 class Pause(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="pause"):
@@ -79,26 +80,26 @@ class Resume(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 class Mute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="mute"):
     """`track_id`: `agent` (what we play), `partner` (who is bridged with the caller), `caller` (what partners hear); none: all we send."""
 
-    track_id: str | None = None
+    track_id: bounds.Name | None = None
 
 
 class Unmute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="unmute"):
-    track_id: str | None = None
+    track_id: bounds.Name | None = None
 
 
 class Refer(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="refer"):
     """Transfer the caller to `callee`. `caller` is the number that the callee sees, where we call it ourselves."""
 
-    callee: str
-    caller: str = ""
+    callee: bounds.Address
+    caller: bounds.Address = ""
     options: ReferOption | None = None
 
 
 class Message(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message"):
     aliases: ClassVar[dict[str, str]] = {"text": "body"}
 
-    body: str
-    content_type: str | None = None
+    body: bounds.Body
+    content_type: bounds.Name | None = None
     headers: dict[str, str] = {}
     refer: bool = False
     """To the far leg of a transfer."""
@@ -107,51 +108,51 @@ class Message(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defau
 class Bridge(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="bridge"):
     """Let this call's and another call's parties hear each other; the signalling of each stays its own."""
 
-    target_session_id: str
+    target_session_id: bounds.Name
 
 
 class Unbridge(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="unbridge"):
-    target_session_id: str | None = None
+    target_session_id: bounds.Name | None = None
 
 
 class Hangup(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="hangup"):
-    reason: str | None = None
-    initiator: str | None = None
+    reason: bounds.Name | None = None
+    initiator: bounds.Name | None = None
     headers: dict[str, str] = {}
     refer: bool = False
     """End the far leg of a transfer only."""
 
 
 class History(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="history"):
-    speaker: str
-    text: str
+    speaker: bounds.Word
+    text: bounds.Speech
 
 
 class AddIceCandidate(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="addIceCandidate"):
-    candidate: str
-    sdp_mid: str | None = None
-    sdp_m_line_index: int | None = msgspec.field(default=None, name="sdpMLineIndex")
+    candidate: bounds.Source
+    sdp_mid: bounds.Word | None = None
+    sdp_m_line_index: bounds.LineIndex | None = msgspec.field(default=None, name="sdpMLineIndex")
 
 
 class Custom(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="custom"):
     data: Any
-    sender: str | None = None
+    sender: bounds.Name | None = None
 
 
 class Dtmf(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="dtmf"):
-    digits: str
-    duration: int = 160
+    digits: bounds.Word
+    duration: bounds.DigitMs = 160
     """ms a digit."""
-    method: str | None = None
+    method: bounds.Word | None = None
     """`rfc4733`, `info` or `inband`; none: the first of these that the peer has agreed to."""
 
 
 class Hold(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="hold"):
     """Put the peer on hold by re-INVITE, with music."""
 
-    moh: str | None = None
+    moh: bounds.Source | None = None
     """File or URL of the music; none: the built-in melody."""
-    mode: str = "sendonly"
+    mode: bounds.Word = "sendonly"
     """`sendonly`, or `inactive`: no sound at all."""
 
 
@@ -160,12 +161,12 @@ class Unhold(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Record(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="record"):
-    action: str
+    action: bounds.Word
     """`start`, `stop`, `pause` or `resume`."""
 
 
 class SetVar(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="setVar"):
-    key: str
+    key: bounds.Name
     value: Any = None
 
 

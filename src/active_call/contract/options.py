@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from active_call.contract import bounds
 from active_call.contract.durations import Unit
 
 
@@ -28,10 +29,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
 class SipOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """How a SIP leg is placed or answered."""
 
-    username: str | None = None
-    password: str | None = None
-    realm: str | None = None
-    contact: str | None = None
+    username: bounds.Name | None = None
+    password: bounds.Name | None = None
+    realm: bounds.Name | None = None
+    contact: bounds.Address | None = None
     headers: dict[str, str] = {}
     """Added to the INVITE (or to the 200 when answering)."""
     hangup_headers: dict[str, str] = {}
@@ -46,12 +47,12 @@ class RecorderOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
 
     durations: ClassVar[Mapping[str, Unit]] = {"ptime": "ms"}
 
-    recorder_file: str = ""
+    recorder_file: bounds.Address = ""
     """Path; `{id}` is filled in with the session id."""
-    samplerate: int = 16000
-    ptime: int = 200
+    samplerate: bounds.RateHz = 16000
+    ptime: bounds.FlushMs = 200
     """How often the file is written, in ms."""
-    format: str | None = None
+    format: bounds.Word | None = None
     native_samplerate: bool | None = None
 
 
@@ -65,20 +66,20 @@ class VadOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
         "silence_timeout": "ms",
     }
 
-    type: str = "silero"
-    provider: str | None = None
-    sensitivity: float | None = None
-    samplerate: int = 16000
-    speech_padding: int = 250
+    type: bounds.Word = "silero"
+    provider: bounds.Word | None = None
+    sensitivity: bounds.Ratio | None = None
+    samplerate: bounds.RateHz = 16000
+    speech_padding: bounds.PauseMs = 250
     """ms of audio kept before the detected start of speech."""
-    silence_padding: int = 100
+    silence_padding: bounds.PauseMs = 100
     """ms of silence after which speech is reported as ended."""
-    ratio: float = 0.5
-    voice_threshold: float = 0.5
-    max_buffer_duration_secs: int = 50
-    silence_timeout: int | None = None
+    ratio: bounds.Ratio = 0.5
+    voice_threshold: bounds.Ratio = 0.5
+    max_buffer_duration_secs: bounds.BufferS = 50
+    silence_timeout: bounds.PauseMs | None = None
     """ms."""
-    endpoint: str | None = None
+    endpoint: bounds.Source | None = None
     secret_key: str | None = None
     secret_id: str | None = None
 
@@ -86,12 +87,12 @@ class VadOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 class AgcOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Automatic gain control of the caller's voice."""
 
-    headroom_db: float = 5.0
-    max_gain_db: float = 50.0
-    initial_gain_db: float = 15.0
-    max_gain_change_db_per_second: float = 6.0
-    max_output_noise_level_dbfs: float = -50.0
-    adjacent_speech_frames_threshold: int = 12
+    headroom_db: bounds.Decibels = 5.0
+    max_gain_db: bounds.Decibels = 50.0
+    initial_gain_db: bounds.Decibels = 15.0
+    max_gain_change_db_per_second: bounds.DecibelsPerS = 6.0
+    max_output_noise_level_dbfs: bounds.NoiseDbfs = -50.0
+    adjacent_speech_frames_threshold: bounds.Frames = 12
     enable_limiter: bool = True
 
 
@@ -100,15 +101,15 @@ class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 
     aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key", "model": "model_type", "base_url": "endpoint"}
 
-    provider: str | None = None
-    language: str | None = None
+    provider: bounds.Word | None = None
+    language: bounds.Word | None = None
     app_id: str | None = None
     secret_id: str | None = None
     secret_key: str | None = None
-    model_type: str | None = None
-    buffer_size: int | None = None
-    samplerate: int | None = None
-    endpoint: str | None = None
+    model_type: bounds.Name | None = None
+    buffer_size: bounds.Bytes | None = None
+    samplerate: bounds.RateHz | None = None
+    endpoint: bounds.Source | None = None
     extra: dict[str, Any] = {}
     start_when_answer: bool | None = None
 
@@ -118,23 +119,23 @@ class TtsOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 
     aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key", "voice": "model", "base_url": "endpoint"}
 
-    provider: str | None = None
-    samplerate: int | None = None
-    speed: float | None = None
+    provider: bounds.Word | None = None
+    samplerate: bounds.RateHz | None = None
+    speed: bounds.Speed | None = None
     app_id: str | None = None
     secret_id: str | None = None
     secret_key: str | None = None
-    volume: int | None = None
+    volume: bounds.Volume | None = None
     """1 to 10."""
-    speaker: str | None = None
-    codec: str | None = None
+    speaker: bounds.Name | None = None
+    codec: bounds.Word | None = None
     subtitle: bool | None = None
-    emotion: str | None = None
-    model: str | None = None
-    language: str | None = None
-    endpoint: str | None = None
+    emotion: bounds.Name | None = None
+    model: bounds.Name | None = None
+    language: bounds.Word | None = None
+    endpoint: bounds.Source | None = None
     extra: dict[str, Any] = {}
-    max_concurrent_tasks: int | None = None
+    max_concurrent_tasks: bounds.Tasks | None = None
     cache_key: str | None = None
     session_id: str | None = None
 
@@ -146,11 +147,11 @@ class EouOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 
     aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key"}
 
-    type: str | None = None
-    endpoint: str | None = None
+    type: bounds.Word | None = None
+    endpoint: bounds.Source | None = None
     secret_key: str | None = None
     secret_id: str | None = None
-    timeout: int | None = None
+    timeout: bounds.PauseMs | None = None
     """ms of silence that end a turn."""
     extra: dict[str, Any] = {}
 
@@ -160,24 +161,24 @@ class RealtimeOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
 
     aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key"}
 
-    provider: str | None = None
-    model: str | None = None
+    provider: bounds.Word | None = None
+    model: bounds.Name | None = None
     secret_id: str | None = None
     secret_key: str | None = None
-    endpoint: str | None = None
+    endpoint: bounds.Source | None = None
     turn_detection: dict[str, Any] = {}
     tools: list[dict[str, Any]] = []
-    voice: str | None = None
+    voice: bounds.Name | None = None
     extra: dict[str, Any] = {}
 
 
 class AmbianceOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Background sound under the agent's voice."""
 
-    path: str | None = None
-    duck_level: float = 0.1
-    normal_level: float = 0.3
-    transition_speed: float = 0.01
+    path: bounds.Source | None = None
+    duck_level: bounds.Ratio = 0.1
+    normal_level: bounds.Ratio = 0.3
+    transition_speed: bounds.Ratio = 0.01
     enabled: bool | None = None
 
 
@@ -187,9 +188,9 @@ class RingbackDetectionOption(Options, frozen=True, kw_only=True, rename="camel"
     durations: ClassVar[Mapping[str, Unit]] = {"min_buffer_secs": "s", "detection_interval_secs": "s"}
 
     enabled: bool | None = None
-    min_buffer_secs: float | None = None
-    detection_interval_secs: float | None = None
-    confidence_threshold: float = 0.5
+    min_buffer_secs: bounds.ShortS | None = None
+    detection_interval_secs: bounds.ShortS | None = None
+    confidence_threshold: bounds.Ratio = 0.5
     on_state_change_only: bool | None = None
     sliding_window_size: int | None = None
     final_confidence_threshold: float | None = None
@@ -201,11 +202,11 @@ class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
 
     durations: ClassVar[Mapping[str, Unit]] = {"ptime": "ms"}
 
-    url: str = ""
-    input_sample_rate: int = 16000
-    output_sample_rate: int = 16000
-    packet_size: int = 2560
-    ptime: int | None = None
+    url: bounds.Source = ""
+    input_sample_rate: bounds.RateHz = 16000
+    output_sample_rate: bounds.RateHz = 16000
+    packet_size: bounds.Bytes = 2560
+    ptime: bounds.PacketMs | None = None
 
 
 class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -219,25 +220,25 @@ class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     """Voice detection of the far leg: its `speaking` and `silence` are told, with `refer: true`."""
     asr: AsrOption | None = None
     """Recognition of the far leg: its `asrFinal` is told, with `refer: true`."""
-    timeout: int | None = None
+    timeout: bounds.TimeoutS | None = None
     """Seconds without news after which the peer counts as silent, and which the target may take to answer; 30 where nothing is said."""
-    moh: str | None = None
+    moh: bounds.Source | None = None
     """File or URL of what the caller hears meanwhile; none: the built-in melody."""
     auto_hangup: bool | None = None
     """Hang up the caller when the far leg has hung up; else the caller is back with the agent."""
     sip: SipOption | None = None
     """Credentials and headers of the INVITE to the target; `headers` go into a REFER, too."""
-    call_id: str | None = None
+    call_id: bounds.Name | None = None
     """Session id or Call-ID of a call of ours: the caller takes our place in it (attended transfer). Any other: Call-ID of our INVITE."""
     pause_parent_asr: bool | None = None
     """False: the caller goes on being recognised during the transfer."""
     forward_dtmf: bool | None = None
     """Digits of either side are sent on to the other."""
-    mode: str | None = None
+    mode: bounds.Word | None = None
     """`refer`: by REFER or not at all; `bridge`: we call the target; `auto`: by REFER, else we call."""
-    allow: list[str] | None = None
+    allow: list[bounds.Address] | None = None
     """Whom the agent may transfer to beside the targets that its playbook spells out: numbers (`+49*`), addresses, hosts."""
-    on_request: str | None = None
+    on_request: bounds.Word | None = None
     """What is done with a REFER of the peer: `reject` it (603), or `bridge`: call the target, which then takes the peer's place."""
     extra_headers: dict[str, str] = {}
 
@@ -258,14 +259,14 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
 
     durations: ClassVar[Mapping[str, Unit]] = {"handshake_timeout": "s", "inactivity_timeout": "s", "rtp_timeout": "s"}
 
-    caller: str | None = None
-    callee: str | None = None
-    offer: str | None = None
-    codec: str | None = None
+    caller: bounds.Address | None = None
+    callee: bounds.Address | None = None
+    offer: bounds.Body | None = None
+    codec: bounds.Name | None = None
     denoise: bool | None = None
-    handshake_timeout: int | None = None
+    handshake_timeout: bounds.TimeoutS | None = None
     """Seconds that an outbound call may take until it is answered."""
-    inactivity_timeout: int | None = None
+    inactivity_timeout: bounds.WaitS | None = None
     """Seconds without a word from either side, after which the call is ended."""
     subscribe: bool | None = None
     enable_ipv6: bool | None = None

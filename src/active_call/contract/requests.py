@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from active_call.contract import bounds
 from active_call.contract.options import CallOption, Options, SipOption, TtsOption
 
 
 class PlaceCall(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """`POST /call`: place a call and let a playbook hold the conversation."""
 
-    callee: str
-    caller: str | None = None
-    playbook: str | None = None
+    callee: bounds.Address
+    caller: bounds.Address | None = None
+    playbook: bounds.Name | None = None
     """Name of a playbook file."""
-    content: str | None = None
+    content: bounds.Speech | None = None
     """A playbook given as text; wins over `playbook`."""
     sip: SipOption | None = None
     option: CallOption | None = None
     vars: dict[str, Any] = {}  # noqa: RUF012 (msgspec copies it)
-    id: str | None = None
+    id: bounds.Name | None = None
 
 
 class PrecacheSpeech(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """`POST /precache`: make a sound now and keep it, so that it need not be waited for in a call."""
 
     text: str
-    speaker: str | None = None
+    speaker: bounds.Name | None = None
     option: TtsOption | None = None
     """As the `tts` option of the calls that will say it; what it leaves unsaid, the server's defaults decide."""
     cache_key: str | None = None

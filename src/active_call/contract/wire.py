@@ -10,30 +10,22 @@ from __future__ import annotations
 import difflib
 import re
 import types
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from active_call.base.errors import ActiveCallError
 from active_call.base.repair import encode_json
 from active_call.contract import commands, events
+from active_call.contract.checks import first_fault
 from active_call.contract.durations import in_unit
+from active_call.contract.errors import ContractError as ContractError
+from active_call.contract.json_text import check_value, decode_json
 
 T = TypeVar("T")
 
 COMMAND_TYPES: dict[str, type[msgspec.Struct]] = {cls.__struct_config__.tag: cls for cls in get_args(commands.Command)}
-
-
-class ContractError(ActiveCallError):
-    """JSON that does not follow the contract. `path` names the place (`option.sip.headers`)."""
-
-    code = "bad_request"
-
-    def __init__(self, path: str, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(f"{path}: {reason}" if path else reason)
 
 
 @dataclass(slots=True)
@@ -46,7 +38,7 @@ class Decoded(Generic[T]):
 
 def decode_command(data: bytes | str | dict[str, Any]) -> Decoded[commands.Command]:
     """Read one command from JSON text or a decoded object. Raises ContractError; unknown keys are only collected."""
-    obj = _decode_json(data)
+    obj = decode_json(data) if isinstance(data, bytes | str) else data
     if not isinstance(obj, dict):
         raise ContractError("", f"a command is a JSON object, found {type(obj).__name__}")
     name = obj.get("command")
@@ -97,12 +89,13 @@ def convert(data: Any, cls: type[T], *, path: str = "", strict: bool = False) ->
         where, _, key = unknown[0].rpartition(".")
         names = _known_names_at(cls, where[len(path) :].strip(".") if path else where)
         raise ContractError(unknown[0], f"unknown key{_did_you_mean(key, names)}")
+    check_value(prepared, path)
     try:
-        return Decoded(msgspec.convert(prepared, cls, strict=False), unknown)
+        value = msgspec.convert(prepared, cls, strict=False)
     except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$")
-        inner = re.sub(r"\[\.\.\.\]", "", place.strip("`")).strip(".")
-        raise ContractError(".".join(p for p in (path, inner) if p), text.lower()) from error
+        raise _mismatch(error, prepared, cls, path) from error
+    _check_forms(value, path)
+    return Decoded(value, unknown)
 
 
 def known_names(cls: Any, path: str = "") -> list[str]:
@@ -115,13 +108,64 @@ def struct_in(cls: Any) -> type[msgspec.Struct] | None:
     return _struct_in(cls)
 
 
-def _decode_json(data: bytes | str | dict[str, Any]) -> Any:
-    if isinstance(data, dict):
-        return data
+def check_command(command: commands.Command) -> None:
+    """Hold a command that was made in this process to the same types, bounds and forms as one from outside. Raises ContractError.
+
+    The target of a transfer is judged by the transfer itself, which tells how it ended.
+    """
     try:
-        return msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
-        raise ContractError("", f"not JSON: {error}") from error
+        msgspec.convert(msgspec.to_builtins(command), type(command), strict=True)
+    except msgspec.ValidationError as error:
+        raise _mismatch(error, msgspec.to_builtins(command), type(command), "") from error
+    if not isinstance(command, commands.Refer):
+        _check_forms(command, "")
+
+
+def _check_forms(value: Any, path: str) -> None:
+    fault = first_fault(value)
+    if fault is not None:
+        raise ContractError(".".join(part for part in (path, *fault[0]) if part), fault[1])
+
+
+def _mismatch(error: msgspec.ValidationError, data: Any, cls: Any, path: str) -> ContractError:
+    """msgspec's error with the whole of the range, and what was found there."""
+    text, _, place = str(error).partition(" - at `$")
+    inner = re.sub(r"\[\.\.\.\]", "", place.strip("`")).strip(".")
+    place = ".".join(part for part in (path, inner) if part)
+    found, expected, is_known = data, cls, True
+    for part in re.findall(r"[^.\[\]]+", inner):
+        found, expected, is_known = _step(found, expected, part, is_known)
+    span = _range_of(expected)
+    if not is_known or not re.search(r"[<>]=|of length|regex", text):
+        return ContractError(place, text[:1].lower() + text[1:])
+    said = len(found) if isinstance(found, str) else repr(found)[:80]
+    return ContractError(place, f"expected {span}, found {said}" if span else f"{text[:1].lower()}{text[1:]}, found {said}")
+
+
+def _step(data: Any, cls: Any, part: str, is_known: bool) -> tuple[Any, Any, bool]:
+    """What stands under the name or number `part`, and its type."""
+    struct = _struct_in(cls)
+    info = _names_of(struct).get(part) if struct is not None else None
+    if isinstance(data, dict) and part in data:
+        return data[part], info.type if info is not None else None, is_known
+    if isinstance(data, list) and part.isdigit() and int(part) < len(data):
+        return data[int(part)], _list_item(cls), is_known
+    return None, None, False
+
+
+def _range_of(cls: Any) -> str:
+    """The bounds that an annotated type sets, in words."""
+    for meta in _metas_in(cls):
+        if meta.ge is not None and meta.le is not None:
+            return f"{meta.ge} to {meta.le}"
+        if meta.max_length is not None:
+            return f"at most {meta.max_length} characters"
+    return ""
+
+
+def _metas_in(cls: Any) -> Iterator[msgspec.Meta]:
+    for candidate in (cls, *get_args(cls)):
+        yield from (meta for meta in getattr(candidate, "__metadata__", ()) if isinstance(meta, msgspec.Meta))
 
 
 def _prepare(data: Any, cls: Any, path: str, unknown: list[str]) -> Any:

@@ -69,6 +69,7 @@ def main(fd: int) -> None:
     """Write until the socket ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    os.umask(0o077)  # what people have said is for this user alone
     with contextlib.suppress(OSError, AttributeError):  # the media process has a higher priority, which children inherit
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     with contextlib.suppress(OSError):

@@ -131,6 +131,8 @@ class Services:
     http: httpx.AsyncClient
     local: LocalEngines
     environment: Mapping[str, str]
+    new_http: Callable[[], httpx.AsyncClient] | None = None
+    """Makes a client like `http` for an adapter whose SDK closes the one that it is given."""
 
 
 class LocalEngines(Protocol):

@@ -5,9 +5,20 @@ A description and a policy enter, plain words leave. Anything else about the des
 
 from __future__ import annotations
 
+import re
+
 from active_call.base.errors import ParseError
 from active_call.sdp.description import parse_description
 from active_call.sdp.negotiation import PLAIN_PROTOCOLS, SECURE_PROTOCOLS, SrtpPolicy
+
+_KEY_LINE = re.compile(
+    r"(?im)(^|(?<=\r))([ \t]*(?:a[ \t]*=[ \t]*crypto:(?:[ \t]*\d+[ \t]+[A-Z0-9_]+(?=[ \t]))?|a[ \t]*=[ \t]*key-mgmt:|k=))[^\r\n]*"
+)
+
+
+def without_keys(description: str) -> str:
+    """`description` for whoever only reads it: suites stay, keys do not (RFC 4568 `inline:`, RFC 4567, the `k=` line of RFC 4566)."""
+    return _KEY_LINE.sub(r"\2 (key left out)", description)
 
 
 def protection_refusal(offer: bytes, policy: SrtpPolicy | None) -> str:

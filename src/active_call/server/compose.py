@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from active_call import __version__
-from active_call.api.app import ApiServices, create_app
+from active_call.api.app import ApiServices
 from active_call.base.errors import ConfigError, TransportError
 from active_call.base.world import World
 from active_call.call.directory import Directory
@@ -41,6 +39,8 @@ from active_call.media.client import MediaPool
 from active_call.media.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.certificates import CertificateFiles, client_context, server_context
+from active_call.net.descriptors import raise_descriptor_limit
+from active_call.net.outgoing import guarded_client
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import ListenSpec, SipDriver
@@ -50,8 +50,10 @@ from active_call.providers.registry import Engines
 from active_call.server.config import Config, default_option, find_playbook
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
-from active_call.server.listening import taken_ports, why_not_free
+from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
+from active_call.server.listening import taken_ports
 from active_call.server.live_settings import LiveSettings
+from active_call.server.outside import on_playbook, outgoing_policy, sound_folders
 from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, outbound_policy, trunk_warnings
 from active_call.sip.door import Door
 from active_call.sip.endpoint import Endpoint
@@ -96,8 +98,11 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
     troubles = Troubles(world.clock)
+    connections = http_connections(config, raise_descriptor_limit(), world.clock)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
+        policy, folders = outgoing_policy(config, environment), sound_folders(config)
+        guarded = await stack.enter_async_context(guarded_client(policy))
         pool = _media_pool(config, world)
         await pool.start()
         stack.push_async_callback(_closed, "media", pool.close)
@@ -105,21 +110,21 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         stack.push_async_callback(_closed, "local engines", local.close)
         cache = AudioCache(Path(config.media_cache_path))
         speech = SpeechLibrary(cache)
-        engines = Engines(Services(world, http, local, environment), shelf=speech)
+        engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), shelf=speech)
         stack.push_async_callback(_closed, "engines", engines.close)
         stack.push_async_callback(_closed, "speech", speech.close)
         records = create_records(config.callrecord, http, world, troubles)
         stack.push_async_callback(_closed, "records", records.close)
         await records.start()
 
-        playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
+        playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment, on_playbook(policy, folders))
         resolver = Resolver(world)
         endpoint, gateway, driver = _sip(config, world, pool, resolver)
-        sounds = SoundLibrary(cache, http, world.clock, Path.cwd())
+        sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), folders)
         stack.push_async_callback(_closed, "sounds", sounds.close)
 
         def services_for(config: Config) -> CallServices:
-            return _call_services(config, world, engines, http, records, playbooks, sounds, speech, pool, troubles)
+            return _call_services(config, world, engines, http, records, playbooks, sounds, speech, pool, troubles, guarded)
 
         directory = Directory(services_for(config), _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
         registrations = Registrations(gateway, accounts(config))
@@ -155,17 +160,21 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             playbook_folder=_playbook_folder(),
             records=records,
             health=lambda: (
-                _kept(directory, records) | _health(directory, pool, gateway, registrations, watch, troubles) | _connections(driver)
+                _kept(directory, records)
+                | _health(directory, pool, gateway, registrations, watch, troubles)
+                | _connections(driver)
+                | http_health(connections)
             ),
             version=__version__,
             explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
             token=config.http_token,
             precache=lambda request: precache(request, settings.services),
+            origins=origin_rules(config),
         )
-        http_port = await stack.enter_async_context(_http_server(config, services))
+        serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
-        log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": http_port})
-        yield Running(config, directory, playbooks, listeners, http_port, pool, gateway, endpoint, records, settings)
+        log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
+        yield Running(config, directory, playbooks, listeners, serving.port, pool, gateway, endpoint, records, settings)
 
 
 async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
@@ -334,6 +343,7 @@ def _call_services(
     speech: SpeechLibrary,
     pool: MediaPool,
     troubles: Troubles,
+    guarded: httpx.AsyncClient,
 ) -> CallServices:
     recording = None
     if config.recording.enabled:
@@ -365,6 +375,8 @@ def _call_services(
         speech=speech,
         join=pool.join,
         troubles=troubles,
+        guarded=guarded,
+        recordings=Path(config.recording.path),
     )
 
 
@@ -435,35 +447,6 @@ def _outbound(gateway: SipGateway) -> dict[str, Any]:
 
 def _connections(driver: SipDriver) -> dict[str, Any]:
     return {"connections": driver.n_connections, "connections_refused": dict(driver.refusals)}
-
-
-@asynccontextmanager
-async def _http_server(config: Config, services: ApiServices) -> AsyncIterator[int]:
-    listening = _http_socket(config)
-    settings = uvicorn.Config(create_app(services), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(settings)
-    # The process's signals are the CLI's.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
-    task = asyncio.get_running_loop().create_task(server.serve(sockets=[listening]), name="http")
-    try:
-        yield int(listening.getsockname()[1])
-    finally:
-        server.should_exit = True
-        await asyncio.gather(task, return_exceptions=True)
-        listening.close()
-
-
-def _http_socket(config: Config) -> socket.socket:
-    family = socket.AF_INET6 if ":" in config.http_host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((config.http_host, config.http_port))
-    except OSError as error:
-        listening.close()
-        why = why_not_free("tcp", config.http_host, config.http_port) or str(error.strerror).lower()
-        raise ConfigError("http_addr", f"cannot listen on {config.http_addr}: {why}") from error
-    return listening
 
 
 @asynccontextmanager

@@ -159,6 +159,10 @@ class Config(values.Section):
     """`host:port` of the HTTP API."""
     http_token: values.OptionalSecret = None
     """Bearer token of the HTTP API; without one only clients on this machine may control calls."""
+    http_hosts: tuple[values.HostName, ...] = ()
+    """Further names by which web browsers may reach the HTTP API, without a token; `*.example.com` for all below a domain."""
+    http_max_connections: Annotated[int, Field(ge=8, le=10_000)] = 512
+    """HTTP connections at one time, from one address half as many; less where the process may open few descriptors."""
     http_access_skip_paths: tuple[str, ...] = ()
     """Paths that are not written to the access log; a `*` at the end matches the rest."""
     http_gzip: bool = False
@@ -169,6 +173,10 @@ class Config(values.Section):
     """Recordings of calls."""
     callrecord: sections.CallRecordSettings = sections.LocalCallRecord()
     """Where call records go."""
+    files: sections.Files = sections.Files()
+    """Which files may be played."""
+    outgoing: sections.Outgoing = sections.Outgoing()
+    """Whom this server asks over HTTP on behalf of others."""
     log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
     """How much is logged."""
     log_file: str | None = None

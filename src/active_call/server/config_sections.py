@@ -18,12 +18,30 @@ from active_call.server.config_values import (
     NonEmpty,
     OneOrMore,
     OptionalSecret,
+    Place,
     PythonTarget,
     Regex,
     Secret,
     Section,
     as_list,
 )
+
+# -- files and the web -------------------------------------------------------------------------------------------------------------------
+
+
+class Files(Section):
+    """Which files calls may play (`play`, `moh`, `ringtone`, `ambiance`)."""
+
+    roots: tuple[NonEmpty, ...] = ("config", "sounds", "playbooks")
+    """Folders, with all below them; the folders of playbooks belong to them in any case. Recordings, records and the cache never do."""
+
+
+class Outgoing(Section):
+    """Requests to hosts that an API client, a model or a webhook has named."""
+
+    allow_private: tuple[Place, ...] = ()
+    """What they may reach beside the public internet: `127.0.0.1:11434`, `10.0.0.0/8`, `ollama:11434`, `*.corp.example`."""
+
 
 # -- signalling --------------------------------------------------------------------------------------------------------------------------
 

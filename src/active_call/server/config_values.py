@@ -16,6 +16,7 @@ from active_call.base.errors import ParseError
 from active_call.contract import options, wire
 from active_call.contract.durations import in_unit
 from active_call.legs.rewriting import split_host
+from active_call.net.outgoing import parse_place as parse_place_allowed
 from active_call.sdp.crypto import SUITES
 from active_call.sip.routing import parse_place
 from active_call.sip.uri import format_host_port
@@ -103,6 +104,18 @@ def _http_url(text: str) -> str:
     return text
 
 
+def _place(text: str) -> str:
+    parse_place_allowed(text)
+    return text
+
+
+def _host_name(text: str) -> str:
+    """A name or address as it stands in a Host header, without a port."""
+    if not re.fullmatch(r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?", text):
+        raise ValueError(f"expected a host name or an address without a port, such as pbx.example.com, found {text!r}")
+    return text.strip("[]").lower()
+
+
 def _duration_s(value: object) -> object:
     """Seconds, from a number or a text such as `50s`, `500ms` or `2m`."""
     number = in_unit(value, "s")
@@ -150,6 +163,8 @@ Regex = Annotated[str, AfterValidator(_regex)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
 BindIp = Annotated[str, AfterValidator(_bind_ip)]
 HostPort = Annotated[str, AfterValidator(_host_port)]
+Place = Annotated[str, AfterValidator(_place)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Headers = Annotated[dict[str, str], BeforeValidator(_header_map)]
 Seconds = Annotated[float, BeforeValidator(_duration_s), Field(gt=0)]

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from active_call.store.private_files import create_private, private_folder
+
 DATA_OFFSET: Final = 4096
 DEFAULT_LIMIT_BYTES: Final = 1024 * 1024 * 1024
 """18 hours at 8 kHz."""
@@ -108,8 +110,8 @@ class AudioCache:
         """A new file for `key`. Where the folder cannot be written to, one without a name, so that the sound can be played all the same."""
         path = self._folder / f".{secrets.token_hex(8)}.part"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            return PartFile(self, key, path.open("w+b", buffering=0), path)
+            private_folder(self._folder)
+            return PartFile(self, key, create_private(path), path)
         except OSError:
             return PartFile(self, key, tempfile.TemporaryFile(buffering=0), None)
 

@@ -34,7 +34,11 @@ async def requested(client: httpx.AsyncClient, url: str, known: Mapping[str, Any
     Raises MediaError with URL and reason, also for what goes wrong while the body is read inside the block.
     """
     conditions = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("last_modified")}
-    headers = {"Accept": "audio/*, */*;q=0.5", **{name: value for name, value in conditions.items() if value}}
+    headers = {
+        "Accept": "audio/*, */*;q=0.5",
+        "Accept-Encoding": "identity",
+        **{name: value for name, value in conditions.items() if value},
+    }
     try:
         async with client.stream("GET", url, headers=headers, timeout=_TIMEOUT, follow_redirects=True) as response:
             if not (response.status_code == 200 or (response.status_code == 304 and known)):

@@ -13,6 +13,7 @@ from pathlib import Path
 from active_call.base.errors import ConfigError, MediaError
 from active_call.media.recording_files import ENDINGS
 from active_call.store.names import safe_name, safe_part
+from active_call.store.private_files import private_folder
 
 FIELDS = ("id", "date", "time", "caller", "callee")
 
@@ -52,6 +53,22 @@ def _ending_of(path: str) -> str:
     return next((ending for ending in _KNOWN_ENDINGS if path.lower().endswith(ending)), "")
 
 
+def path_inside(root: Path, name: str) -> Path:
+    """The file `name` of a call's own choice, inside `root`; its folder is made. Raises MediaError for one that leads out, OSError.
+
+    A name may also be given as it lies in the working directory, or as a whole path, where that is inside `root`.
+    """
+    if "\0" in name or ".." in Path(name).parts:
+        raise MediaError(f"recorderFile: {name!r} does not lie in the folder of recordings")
+    whole, real_root = Path(name), root.resolve()
+    is_whole = whole.is_absolute() or whole.resolve().is_relative_to(real_root)
+    path = whole if is_whole else root / name
+    if not path.resolve().is_relative_to(real_root) or path.resolve() == real_root:
+        raise MediaError(f"recorderFile: {name!r} does not lie in the folder of recordings ({root})")
+    private_folder(path.parent)
+    return path
+
+
 def recorded_rate_hz(wanted_hz: int) -> int:
     """The rate at which a recording is made when `wanted_hz` is asked for: a line has no more than 16 kHz."""
     return 8000 if wanted_hz <= 8000 else 16_000
@@ -79,5 +96,5 @@ def recording_path(root: Path, pattern: str, *, session_id: str, caller: str, ca
     parts = [part for part in named.split("/") if part not in ("", ".", "..")]
     names = [_FIELD.sub(lambda match: values[match[1]], part) for part in parts]
     path = root.joinpath(*names[:-1], f"{names[-1]}{ending}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     return path

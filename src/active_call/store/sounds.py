@@ -24,6 +24,7 @@ from active_call.store.audio_cache import AudioCache, CachedSound
 from active_call.store.decoding import Decoder
 from active_call.store.downloads import MAX_SOURCE_BYTES, Feed, declared_bytes, facts_of, forbids_keeping, requested
 from active_call.store.rendition import Rendition
+from active_call.store.sound_folders import SoundFolders
 
 _MAX_REMEMBERED: Final = 4096
 
@@ -31,9 +32,15 @@ logger = logging.getLogger("active_call.sounds")
 
 
 class SoundLibrary:
-    """All sounds of a server; relative names are looked for in `folder`. `close` it at the end. `client` belongs to the caller."""
+    """All sounds of a server; relative names are looked for in `folder`, files only in `folders` (without them, in `folder`).
 
-    def __init__(self, cache: AudioCache, client: httpx.AsyncClient, clock: Clock, folder: Path) -> None:
+    `close` it at the end. `client` belongs to the caller.
+    """
+
+    def __init__(
+        self, cache: AudioCache, client: httpx.AsyncClient, clock: Clock, folder: Path, folders: SoundFolders | None = None
+    ) -> None:
+        self._folders = folders or SoundFolders(folder, {folder})
         self._cache = cache
         self._client = client
         self._clock = clock
@@ -77,7 +84,7 @@ class SoundLibrary:
         self._decoder.close()
 
     def _find_or_make(self, source: str, rate_hz: int) -> tuple[str, Rendition]:
-        is_url = source.startswith(("http://", "https://"))
+        is_url = source[:8].lower().startswith(("http://", "https://"))
         name = source if is_url else str(self._path_of(source))
         key = f"{rate_hz} {name}"
         found = self._making.get(key)
@@ -102,6 +109,8 @@ class SoundLibrary:
             error = reason
         except OSError as reason:
             error = MediaError(f"{name}: {reason.strerror or reason}")
+        except ValueError as reason:  # a path with NUL in it, a URL that is none
+            error = MediaError(f"{name[:200]!r}: {reason}")
         finally:
             self._forget(key, rendition)
             rendition.end(error)
@@ -117,12 +126,12 @@ class SoundLibrary:
         if cached is not None:
             rendition.grow(cached.file, cached.n_bytes)
             return
-        file = await self._decoder.run(lambda: path.open("rb"))
+        file = await self._decoder.run(lambda: self._folders.open_path(path).open("rb"))
         with file:
             await self._decoder.decode(key, file, str(path), rendition, facts)
 
     def _look_up(self, key: str, path: Path) -> tuple[CachedSound | None, dict[str, Any]]:
-        status = path.stat()
+        status = self._folders.open_path(path).stat()
         facts = {"changed_ns": status.st_mtime_ns, "size": status.st_size}
         cached = self._cache.open(key)
         if cached is not None and cached.facts != facts:

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import openai
 
 from active_call.base.errors import ConfigError, ProviderError
@@ -30,7 +31,7 @@ def create(settings: LlmSettings, services: Services) -> OpenAiResponder:
     server = find_server("llm", settings.base_url, settings.api_key, services.environment)
     if settings.model is None and settings.base_url is not None:
         raise ConfigError("llm.model", f"missing: which model of {server.base_url}?")
-    return OpenAiResponder(settings, server)
+    return OpenAiResponder(settings, server, services.new_http() if services.new_http is not None else None)
 
 
 class OpenAiResponder:
@@ -39,11 +40,14 @@ class OpenAiResponder:
     name = NAME
     limits = Limits(first_result_s=10.0, next_result_s=10.0, attempts=2)
 
-    def __init__(self, settings: LlmSettings, server: Server) -> None:
+    def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
         self._model = settings.model or DEFAULT_MODEL
         # The SDK's own timeout bounds a single read; it lies above the wall's deadlines, which decide.
-        self._client = openai.AsyncOpenAI(api_key=server.api_key or NO_KEY, base_url=server.base_url, max_retries=0, timeout=30.0)
+        client: Any = http  # SDK 3 has a type of its own for it, and takes httpx's too
+        self._client = openai.AsyncOpenAI(
+            api_key=server.api_key or NO_KEY, base_url=server.base_url, max_retries=0, timeout=30.0, http_client=client
+        )
 
         self._transport_errors = _transport_errors()
 

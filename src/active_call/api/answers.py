@@ -1,0 +1,49 @@
+"""What a request is answered that fails: always `{"error", "code"}`, whatever has gone wrong where."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from active_call.api.walls import error_body
+from active_call.base.errors import ActiveCallError, LimitReached, MediaError, NotAllowed, ProviderError, QuotaReached
+from active_call.call.directory import NoRoom
+
+
+def add_error_answers(app: FastAPI) -> None:
+    """Have `app` answer so."""
+
+    @app.exception_handler(ActiveCallError)
+    async def refused(_: Request, error: ActiveCallError) -> Response:
+        if isinstance(error, NotAllowed):
+            return _answer(403, str(error), error.rule)
+        if isinstance(error, LimitReached):
+            status = 429 if isinstance(error, QuotaReached) else 503
+            return _answer(status, str(error), error.rule, {"Retry-After": str(error.retry_after_s)})
+        if isinstance(error, NoRoom):
+            return _answer(503, str(error), error.code, {"Retry-After": "5"})
+        return _answer(_status_of(error), str(error), error.code)
+
+    @app.exception_handler(HTTPException)
+    async def answered(_: Request, error: HTTPException) -> Response:
+        return _answer(error.status_code, str(error.detail), None, dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def misshapen(_: Request, error: RequestValidationError) -> Response:
+        return _answer(400, "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()) or "bad request")
+
+
+def _answer(status: int, reason: str, code: str | None = None, headers: dict[str, str] | None = None) -> Response:
+    return Response(error_body(status, reason, code), status, headers, "application/json")
+
+
+def _status_of(error: ActiveCallError) -> int:
+    """Whose turn it is: the client's, a vendor's, or this server's."""
+    match error:
+        case ProviderError():
+            return 502
+        case MediaError():
+            return 503
+        case _:
+            return 400

@@ -1,0 +1,199 @@
+"""The TCP connections of the HTTP server: how many there may be, which of them have to go when there are too many, and what is refused.
+
+Whoever connects enters; a protocol of uvicorn's that serves the connection leaves. Connections whose client owes us something (a request,
+the rest of a body) give way, the longest waiting first, when new ones come beyond the limit: an attacker's idle connections cost a few
+descriptors, and never the next request. What serves a request is never closed for another. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import json
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from active_call.net.limits import Refusals
+
+ACCEPTS_AT_ONCE: Final = 64
+PAUSE_S: Final = 0.25
+"""After the system has refused a descriptor."""
+BACKLOG: Final = 128
+_SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What the HTTP server puts up with. `first_reserved`: a descriptor with this number, or a higher one, is for calls."""
+
+    connections: int = 512
+    first_reserved: int = 1 << 30
+    header_bytes: int = 32 * 1024
+    header_s: float = 10.0
+    """From the connection, or the first byte of a further request, to the end of the request's headers."""
+    body_s: float = 30.0
+    idle_s: float = 15.0
+    unread_s: float = 30.0
+    """How long a client may not read what is sent to it."""
+
+    @property
+    def per_address(self) -> int:
+        """Half of all, so that one address never has all of them."""
+        return max(1, self.connections // 2)
+
+
+class Served(Protocol):
+    """The protocol of one connection."""
+
+    def give_way(self) -> None:
+        """Close the connection now."""
+        ...
+
+
+class Connections:
+    """Counts connections and says who has to go. `make_protocol` makes the protocol of one, `refusals` counts by rule."""
+
+    def __init__(self, limits: HttpLimits, refusals: Refusals) -> None:
+        self.limits = limits
+        self.refusals = refusals
+        self._open: dict[Served, str] = {}
+        self._n_by_address: Counter[str] = Counter()
+        self._waiting: dict[Served, None] = {}
+        """Those whose client owes us something, the longest waiting first."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def make_room(self, remote: str, descriptor: int) -> str | None:
+        """Let one more connection from `remote` be; closes another for it where one waits. Else gives the rule that it breaks."""
+        if descriptor >= self.limits.first_reserved:
+            self.shed()
+            return "descriptors"
+        if self._n_by_address[_source(remote)] >= self.limits.per_address and not self.shed(_source(remote)):
+            return "http_connections_per_address"
+        if len(self._open) >= self.limits.connections and not self.shed():
+            return "http_connections"
+        return None
+
+    def opened(self, served: Served, remote: str) -> None:
+        self._open[served] = _source(remote)
+        self._n_by_address[_source(remote)] += 1
+        self._waiting[served] = None
+
+    def closed(self, served: Served) -> None:
+        """It is no more; harmless a second time."""
+        self._waiting.pop(served, None)
+        source = self._open.pop(served, None)
+        if source is not None:
+            self._n_by_address[source] -= 1
+            if self._n_by_address[source] <= 0:
+                del self._n_by_address[source]
+
+    def waits(self, served: Served, is_waiting: bool) -> None:
+        """Whether its client owes us something, from now on."""
+        if not is_waiting:
+            self._waiting.pop(served, None)
+        elif served in self._open:
+            self._waiting.setdefault(served)
+
+    def shed(self, source: str | None = None) -> bool:
+        """Close the connection that waits longest, of `source` where one is given; False where none waits."""
+        served = next((one for one in self._waiting if source is None or self._open[one] == source), None)
+        if served is None:
+            return False
+        self.refusals.note("http_gave_way", self._open[served])
+        self.closed(served)
+        served.give_way()
+        return True
+
+
+class Listener:
+    """Accepts on a bound socket, which it closes at the end. `make` makes the protocol of an accepted connection."""
+
+    def __init__(self, listening: socket.socket, connections: Connections, make: Callable[[], asyncio.Protocol]) -> None:
+        self._socket = listening
+        self._connections = connections
+        self._make = make
+        self._loop = asyncio.get_running_loop()
+        self._starting: set[asyncio.Task[None]] = set()
+        self._resuming: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._socket.setblocking(False)
+        self._socket.listen(BACKLOG)
+        self._loop.add_reader(self._socket.fileno(), self._accept_some)
+
+    def close(self) -> None:
+        """Accept nothing more; open connections are left to their protocols."""
+        if self._resuming is not None:
+            self._resuming.cancel()
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+
+    def _accept_some(self) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            try:
+                accepted, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _SHORT:
+                    return
+                self._connections.refusals.note("descriptors", "")
+                self._connections.shed()
+                self._pause()
+                return
+            self._admit(accepted, str(address[0]))
+
+    def _pause(self) -> None:
+        """Not to turn in circles while there is no descriptor."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._resuming = self._loop.call_later(PAUSE_S, self._loop.add_reader, self._socket.fileno(), self._accept_some)
+
+    def _admit(self, accepted: socket.socket, remote: str) -> None:
+        accepted.setblocking(False)
+        rule = self._connections.make_room(remote, accepted.fileno())
+        if rule is not None:
+            self._connections.refusals.note(rule, remote)
+            _say_no(accepted)
+            return
+        protocol = self._make()
+        self._connections.opened(protocol, remote)  # type: ignore[arg-type]
+        task = self._loop.create_task(self._serve(accepted, protocol), name="http connection")
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _serve(self, accepted: socket.socket, protocol: asyncio.Protocol) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: protocol, accepted)
+        except OSError:
+            self._connections.closed(protocol)  # type: ignore[arg-type]
+            accepted.close()
+
+
+def _say_no(accepted: socket.socket) -> None:
+    """503 at once, without reading what is asked."""
+    body = json.dumps({"error": "too many connections", "code": "too_many_connections"}).encode()
+    head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
+    with contextlib.suppress(OSError):
+        accepted.send(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    accepted.close()
+
+
+def _source(remote: str) -> str:
+    """What counts as one address: IPv4, also within IPv6; of IPv6 the /64."""
+    try:
+        address = ipaddress.ip_address(remote.partition("%")[0])
+    except ValueError:
+        return remote
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

@@ -1,0 +1,165 @@
+"""One HTTP connection: uvicorn's protocol over h11, with deadlines for everything that a client owes us.
+
+A client has to send a request's headers, then its body, and to read the answer, each in its time (RFC 9112, section 9.5 leaves the times
+to us). Not before all of them have passed is a connection closed without an answer. A request that is refused before its body has come is
+answered, and the rest of the body is thrown away for a moment, so that the client gets to read the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from active_call.api.connections import Connections
+from active_call.api.walls import error_body
+
+LINGER_S: Final = 2.0
+LINGER_BYTES: Final = 64 * 1024 * 1024
+
+
+class _Quiet(logging.LoggerAdapter[logging.Logger]):
+    """What uvicorn warns of is a client's fault, and for debugging only: clients must not be able to fill the log."""
+
+    level = logging.DEBUG
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        super().log(level if level >= logging.ERROR else logging.DEBUG, msg, *args, **kwargs)
+
+
+_LOG: Final = _Quiet(logging.getLogger("active_call.api.connection"), {})
+_SECONDS: Final = {h11.IDLE: "header_s", h11.SEND_BODY: "body_s"}
+
+
+class BoundedHttp(H11Protocol):
+    """Serves one connection of `connections`."""
+
+    def __init__(self, config: uvicorn.Config, server_state: ServerState, connections: Connections) -> None:
+        super().__init__(config, server_state, {})
+        self.logger = _LOG  # type: ignore[assignment]
+        self._connections = connections
+        self._limits = connections.limits
+        self._deadline: asyncio.TimerHandle | None = None
+        self._owed: Any = None
+        """The state of the client that the deadline belongs to."""
+        self._unread: asyncio.TimerHandle | None = None
+        self._n_lingered = -1
+        self._is_unwanted = False
+
+    def give_way(self) -> None:
+        """Close the connection now."""
+        self._is_unwanted = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    # -- asyncio
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self._is_unwanted:
+            transport.abort()
+            return
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.closed(self)
+        self._forget_deadline()
+        self.resume_writing()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._n_lingered >= 0:
+            self._n_lingered += len(data)
+            if self._n_lingered > LINGER_BYTES:
+                self.transport.abort()
+            return
+        super().data_received(data)
+        self._watch()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(self._limits.unread_s, self._give_up, "http_unread_answer")
+
+    def resume_writing(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        if self.flow is not None:
+            super().resume_writing()
+
+    # -- uvicorn
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self.conn.their_state is h11.SEND_BODY:
+            self._linger()
+        else:
+            self._connections.waits(self, self.conn.their_state is h11.IDLE)
+
+    def send_400_response(self, msg: str) -> None:
+        self._connections.refusals.note("http_malformed", self.client[0] if self.client else "")
+        body = error_body(400, msg)
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        try:
+            for event in (h11.Response(status_code=400, headers=headers, reason="Bad Request"), h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        except h11.LocalProtocolError:  # an answer is under way already
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """The connection goes on under another protocol; it is counted until its end."""
+        self._forget_deadline()
+        self._connections.waits(self, is_waiting=False)
+        super().handle_websocket_upgrade(event)
+        successor: Any = self.transport.get_protocol()
+        lost = successor.connection_lost
+
+        def connection_lost(exc: Exception | None) -> None:
+            self._connections.closed(self)
+            lost(exc)
+
+        successor.connection_lost = connection_lost
+
+    # -- deadlines
+
+    def _watch(self) -> None:
+        """A deadline for what the client owes us now."""
+        owed = self.conn.their_state if self.conn.their_state in _SECONDS and not self.transport.is_closing() else None
+        if owed is self._owed:
+            return
+        self._forget_deadline()
+        self._owed = owed
+        self._connections.waits(self, is_waiting=owed is not None)
+        if owed is not None:
+            seconds = getattr(self._limits, _SECONDS[owed])
+            self._deadline = self.loop.call_later(seconds, self._give_up, "http_slow_request")
+
+    def _forget_deadline(self) -> None:
+        self._owed = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self, rule: str) -> None:
+        self._connections.refusals.note(rule, self.client[0] if self.client else "")
+        self.transport.abort()
+
+    def _linger(self) -> None:
+        """The answer is out, the rest of the body is not wanted: take it for a moment, then close."""
+        self._n_lingered = 0
+        self._unset_keepalive_if_required()
+        self._forget_deadline()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._deadline = self.loop.call_later(LINGER_S, self.transport.abort)

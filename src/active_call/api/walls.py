@@ -1,0 +1,177 @@
+"""What every request and every WebSocket passes before it reaches a route, and every response on its way out. One ASGI application.
+
+In the order in which a request meets it: the wall (whatever goes wrong inside becomes one log line and one JSON answer; a client that
+leaves is nothing), whether a foreign web page may have made it (`origins`), the type of its body, the size of its body. Responses get the
+headers that tell browsers what a page of this server may do.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from active_call.api.origins import Asked, OriginRules
+
+log = logging.getLogger("active_call.api")
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+CODES: Final[Mapping[int, str]] = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "timeout",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "bad_request",
+    500: "internal_error",
+    503: "unavailable",
+}
+"""The stable word of an answer that has no word of its own."""
+
+_STRICT: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_CONSOLE: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self' blob:; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_DOCS: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_POLICIES: Final[Mapping[str, str]] = {"/": _CONSOLE, "/docs": _DOCS}
+_HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+
+
+def error_code(status: int) -> str:
+    """The word for a status; the general one where it has none."""
+    return CODES.get(status, "bad_request" if status < 500 else "internal_error")
+
+
+@dataclass(slots=True)
+class Walls:
+    """Stands before `app`, for HTTP and WebSocket alike."""
+
+    app: ASGIApp
+    rules: OriginRules = field(default_factory=OriginRules)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        answer = _Answer(scope, send)
+        try:
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await answer.refuse(*refusal)
+                return
+            await self.app(scope, _bounded(receive) if scope["type"] == "http" else receive, answer.send)
+        except ClientDisconnect:
+            log.debug("client has left", extra={"path": scope["path"]})
+        except HTTPException as error:  # from the bound on the body, where no handler was in between
+            await answer.refuse(error.status_code, error.detail)
+        except Exception as error:  # noqa: BLE001 (a wall: one request's fault is that request's)
+            _log_failure(scope, error)
+            await answer.refuse(500, "this server has made a mistake; its log says more")
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        asked = asked_by(scope)
+        why = self.rules.why_not(asked)
+        if why is not None:
+            return 403, why
+        return _body_refusal(asked) if scope["type"] == "http" else None
+
+
+def asked_by(scope: Scope) -> Asked:
+    """What `origins` judges of a request."""
+    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+    return Asked(scope.get("method", "GET"), scope["path"], headers, (scope.get("server") or ("",))[0] or "")
+
+
+def _body_refusal(asked: Asked) -> tuple[int, str] | None:
+    length = asked.get("content-length") or "0"
+    if not length.isdigit() or len(length) > 12 or int(length) > MAX_BODY_BYTES:
+        return 413, f"the body has {length[:40]} bytes, of at most {MAX_BODY_BYTES}"
+    given = asked.get("content-type")
+    has_body = length != "0" or asked.get("transfer-encoding") is not None
+    if asked.method in ("POST", "PUT", "PATCH") and (has_body or given is not None) and not _is_json(given or ""):
+        return 415, f"expected 'Content-Type: application/json', found {(given or 'none')[:80]!r}"
+    return None
+
+
+def _is_json(content_type: str) -> bool:
+    media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    charsets = [value.strip('"') for name, _, value in (part.partition("=") for part in parameters) if name == "charset"]
+    is_known = media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+    return is_known and all(charset in ("utf-8", "utf8", "us-ascii") for charset in charsets)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """`receive`, until more has come than a body may have."""
+    n_bytes = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal n_bytes
+        message = await receive()
+        if message["type"] == "http.request":
+            n_bytes += len(message.get("body", b""))
+            if n_bytes > MAX_BODY_BYTES:
+                raise HTTPException(413, f"the body has more than {MAX_BODY_BYTES} bytes")
+        return message
+
+    return receive_bounded
+
+
+@dataclass(slots=True)
+class _Answer:
+    """The way back to one client."""
+
+    scope: Scope
+    to_client: Send
+    is_begun: bool = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.accept", "websocket.close"):
+            self.is_begun = True
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *self._missing(message.get("headers", ()))]}
+        await self.to_client(message)
+
+    async def refuse(self, status: int, reason: str) -> None:
+        """Answer with JSON, unless an answer has begun: then it stays cut off."""
+        if self.is_begun:
+            return
+        if self.scope["type"] == "websocket":
+            await self.send({"type": "websocket.close", "code": 1008 if status < 500 else 1011, "reason": reason[:100]})
+            return
+        body = error_body(status, reason)
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    def _missing(self, headers: Any) -> list[tuple[bytes, bytes]]:
+        given = {name.lower() for name, _ in headers}
+        policy = _POLICIES.get(self.scope["path"], _STRICT)
+        wanted = (*_HEADERS, (b"content-security-policy", policy.encode()))
+        return [(name, value) for name, value in wanted if name not in given]
+
+
+def error_body(status: int, reason: str, code: str | None = None) -> bytes:
+    """Every refusal of this server."""
+    return json.dumps({"error": reason, "code": code or error_code(status)}).encode()
+
+
+def _log_failure(scope: Scope, error: Exception) -> None:
+    log.error("request failed", exc_info=error, extra={"method": scope.get("method", "WEBSOCKET"), "path": scope["path"]})

@@ -1,0 +1,16 @@
+"""The error of everything that does not follow the contract."""
+
+from __future__ import annotations
+
+from active_call.base.errors import ActiveCallError
+
+
+class ContractError(ActiveCallError):
+    """A value that does not follow the contract. `path` names the place (`option.sip.headers`)."""
+
+    code = "bad_request"
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}" if path else reason)

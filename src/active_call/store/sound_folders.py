@@ -1,0 +1,46 @@
+"""Which files may be played: those in the folders that hold sounds, and none where calls are kept.
+
+A name enters, a path that may be opened leaves. Symbolic links count as what they lead to. Blocks: for a thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from active_call.base.errors import MediaError
+
+
+@dataclass(slots=True)
+class SoundFolders:
+    """`base`: where relative names begin. Of all folders that hold a file, the innermost decides."""
+
+    base: Path
+    roots: set[Path] = field(default_factory=set)
+    kept_out: set[Path] = field(default_factory=set)
+
+    def allow(self, folder: Path) -> None:
+        """Files in `folder` may be played, too."""
+        self.roots.add(folder)
+
+    def open_path(self, path: Path) -> Path:
+        """`path`, resolved, where it is a file that may be played. Raises MediaError, or OSError when there is none."""
+        try:
+            real = path.resolve(strict=True)
+        except ValueError as error:
+            raise MediaError(f"{str(path)!r}: {error}") from error
+        if not self._may_play(real):
+            raise MediaError(f"{path}: does not lie in a folder whose files are played ([files] roots)")
+        if not real.is_file():
+            raise MediaError(f"{path}: is not a file")
+        return real
+
+    def _may_play(self, real: Path) -> bool:
+        best, may_play = -1, False
+        for folders, verdict in ((self.roots, True), (self.kept_out, False)):
+            for folder in folders:
+                place = (self.base / folder).resolve()
+                depth = len(place.parts)
+                if real.is_relative_to(place) and depth >= best and not (depth == best and verdict):
+                    best, may_play = depth, verdict
+        return may_play
