@@ -143,6 +143,14 @@ class Core:
         if not self.n_calls_by_trunk[call.trunk]:
             del self.n_calls_by_trunk[call.trunk]
 
+    def abort_call(self, where: str, error: Exception, call: Call | None, now: float) -> None:
+        """An error of ours has come up while something of `call` was handled: tell it, and end that call."""
+        if call is None:
+            self.layer.faults.note(where, error)
+            return
+        self.layer.faults.note(where, error, call=call.handle, call_id=call.identity[0])
+        call.abort(now)
+
     def new_token(self) -> TransactionToken:
         return TransactionToken(self.randomness.token(8))
 
@@ -159,11 +167,11 @@ class Core:
         if entry is not None and entry.user is user:
             del self.dialogs[dialog.key]
 
-    def reply(self, transaction: ServerTransaction, reply: Reply, now: float) -> None:
-        """Send a response. Raises LocalProtocolError when the transaction has a final one already."""
+    def reply(self, transaction: ServerTransaction, reply: Reply, now: float) -> bool:
+        """Send a response; False when the transaction has had a final one. Raises LocalProtocolError for malformed headers of ours."""
         if not transaction.to_tag and reply.code > 100:
             transaction.to_tag = self.new_tag()
-        transaction.send(
+        return transaction.send(
             reply.code, self.response_bytes(transaction.request, transaction.via_lines, transaction.to_tag, reply, transaction.flow), now
         )
 

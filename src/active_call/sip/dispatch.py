@@ -11,6 +11,7 @@ import hashlib
 
 from active_call.base.errors import ParseError
 from active_call.sip.admission import Verdict
+from active_call.sip.call import Call
 from active_call.sip.core import Core, Reply
 from active_call.sip.dialog import Dialog
 from active_call.sip.events import CallHandle, Flow
@@ -51,6 +52,24 @@ class Dispatcher:
             self._receive_response(message, flow, now)
         else:
             self._receive_request(message, flow, now)
+
+    def handle_fault(self, data: bytes, flow: Flow, error: Exception, now: float) -> None:
+        """An error of ours has come up while `data` was handled: tell it, end the call that it belongs to, answer a request with 500."""
+        try:
+            message = parse_message(data)
+            local, remote = (message.from_, message.to) if isinstance(message, Response) else (message.to, message.from_)
+            call_id = message.call_id
+        except ParseError:
+            self._core.layer.faults.note("message", error)
+            return
+        found = [call for call in self._core.calls.values() if _is_of(call, call_id, local.tag or "", remote.tag or "")]
+        if not found:
+            self._core.layer.faults.note("message", error, call_id=call_id)
+        for call in found:
+            self._core.abort_call("message", error, call, now)
+        known = self._core.layer.find_server(message) if isinstance(message, Request) and message.method != "ACK" else None
+        if known is not None and not known.is_answered:
+            self._core.layer.faults.guard("message", lambda: self._core.reply(known, Reply(500, "Server Internal Error"), now))
 
     def refuse_unreadable(self, data: bytes, flow: Flow, error: ParseError, now: float) -> None:
         """Say that `data` is no message; when it was meant as a request and may be answered, answer 400."""
@@ -199,6 +218,12 @@ class Dispatcher:
         tag = hashlib.blake2s(seed.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         data = self._core.response_bytes(request, lines, tag, reply, flow)
         self._core.layer.transmit(data, destination)
+
+
+def _is_of(call: Call, call_id: str, local_tag: str, remote_tag: str) -> bool:
+    if call.identity[0] != call_id:
+        return False
+    return call.identity[1] == local_tag or (call.dialog is not None and call.dialog.remote_tag == remote_tag)
 
 
 def _user_in(request: Request) -> str:

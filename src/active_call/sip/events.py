@@ -333,6 +333,19 @@ class PublicAddressSeen:
     peer: Address
 
 
+@dataclass(frozen=True, slots=True)
+class InternalFault:
+    """An error of ours while one input was handled. The other inputs were handled, and the call was ended where it is known.
+
+    `where` is a stable word: `message`, `timer`, `connection_lost`, `hang_up`, `bye`.
+    """
+
+    where: str
+    error: Exception
+    call: CallHandle | None = None
+    call_id: str = ""
+
+
 SipEvent = (
     IncomingCall
     | CallProgress
@@ -349,6 +362,7 @@ SipEvent = (
     | TransferRequested
     | RegistrationChanged
     | PublicAddressSeen
+    | InternalFault
 )
 
 

@@ -84,14 +84,14 @@ class OutboundCall(Call):
         else:
             super().hang_up(now, headers)
 
-    def answer_offer(self, sdp: bytes, now: float) -> None:
+    def answer_offer(self, sdp: bytes, now: float) -> bool:
         if self.state is not CallState.CALLING or self._prack_owed is None:
-            super().answer_offer(sdp, now)
-            return
+            return super().answer_offer(sdp, now)
         (dialog, response), self._prack_owed = self._prack_owed, None
         self.local_sdp = sdp
         self._early_answered.add(dialog.remote_tag)
         self._send_prack(dialog, response, now, sdp)
+        return True
 
     def dialog_info(self) -> DialogInfo:
         if self.dialog is not None:
@@ -107,6 +107,10 @@ class OutboundCall(Call):
             established=False,
             user_agent=early.user_agent if early else "",
         )
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self._call_id, self._local_tag
 
     # -- responses ----------------------------------------------------------------------------------------------------------------------
 

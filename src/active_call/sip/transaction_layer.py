@@ -7,6 +7,7 @@ chooses between UDP and TCP by size (§18.1.1) and writes Via and Contact accord
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from active_call.base.errors import LocalProtocolError, ParseError
@@ -21,6 +22,7 @@ from active_call.sip.client_transaction import (
     cancel_for,
 )
 from active_call.sip.events import EndpointConfig, Flow, Target, Transmit
+from active_call.sip.faults import Faults
 from active_call.sip.headers import with_via_received
 from active_call.sip.left_invite import LeftInvite
 from active_call.sip.listeners import SECURED, Listeners, Reflections
@@ -48,7 +50,8 @@ class TransactionLayer:
     def __init__(self, config: EndpointConfig, randomness: Randomness) -> None:
         self.config = config
         self.randomness = randomness
-        self.timers = Timers()
+        self.faults = Faults()
+        self.timers = Timers(partial(self.faults.note, "timer"))
         self.reflections = Reflections()
         self.listeners = Listeners(config.listeners, self.reflections)
         self.transmits: list[Transmit] = []
@@ -190,9 +193,9 @@ class TransactionLayer:
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """A connection is gone: transactions that lean on it look for another way."""
         for client in list(self._clients.values()):
-            client.handle_connection_lost(flow, reason, now)
+            self.faults.guard("connection_lost", partial(client.handle_connection_lost, flow, reason, now))
         for server in list(self._servers.values()):
-            server.handle_connection_lost(flow, reason, now)
+            self.faults.guard("connection_lost", partial(server.handle_connection_lost, flow, reason, now))
 
     # -- for transactions -------------------------------------------------------------------------------------------------------------
 
