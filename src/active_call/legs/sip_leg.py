@@ -339,7 +339,9 @@ class SipLeg:
         match event:
             case sip.CallProgress(response=response, sdp=sdp):
                 self._progress(response, sdp)
-            case sip.CallAnswered(response=response, sdp=sdp):
+            case sip.CallAnswered(response=response, sdp=sdp, unreadable_contact=contact):
+                if contact:
+                    log.warning("contact of an answer cannot be read", extra={"call_id": self.call_id, "contact": plain(contact)})
                 self._answered_by_peer(response, sdp)
             case sip.CallConfirmed(sdp=sdp):
                 self._confirmed(sdp)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from functools import partial
 
-from active_call.base.errors import LocalProtocolError
+from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.core import Core, PendingRequest, Reply
 from active_call.sip.dialog import Dialog
 from active_call.sip.dialog_info import DialogInfo
@@ -29,6 +29,7 @@ from active_call.sip.events import (
 )
 from active_call.sip.farewell import Farewell
 from active_call.sip.grammar import is_token
+from active_call.sip.headers import parse_name_addr
 from active_call.sip.message import Request, Response, session_description
 from active_call.sip.reason import Reason, format_reason
 from active_call.sip.renegotiation import Renegotiation
@@ -334,6 +335,10 @@ class Call:
 
 def uri_text_of(value: str) -> str:
     """The URI in a From or To value."""
+    try:
+        return parse_name_addr(value).uri_text
+    except ParseError:
+        pass
     if "<" in value:
         return value.partition("<")[2].partition(">")[0]
     return value.partition(";")[0].strip()

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from active_call.base.errors import LocalProtocolError
+from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.base.world import Randomness
 from active_call.sip.dialog import Dialog, DialogKey
 from active_call.sip.door import Door
@@ -26,7 +26,7 @@ from active_call.sip.events import (
     TransactionToken,
 )
 from active_call.sip.grammar import split_list
-from active_call.sip.headers import Headers
+from active_call.sip.headers import Headers, parse_name_addr
 from active_call.sip.listeners import SECURED
 from active_call.sip.message import Request, Response
 from active_call.sip.routing import is_sips
@@ -212,6 +212,10 @@ def _with_tag(to: str, tag: str) -> str:
 
 
 def _has_tag(to: str) -> bool:
+    try:
+        return parse_name_addr(to).tag is not None
+    except ParseError:
+        pass  # echoed in the refusal of a request that cannot be read
     parameters = to.rpartition(">")[2] if ">" in to else to.partition(";")[2]
     return any(part.partition("=")[0].strip().lower() == "tag" for part in parameters.split(";"))
 

@@ -187,11 +187,15 @@ class CallProgress:
 
 @dataclass(frozen=True, slots=True)
 class CallAnswered:
-    """Our INVITE was answered by 2xx; the ACK is on its way."""
+    """Our INVITE was answered by 2xx; the ACK is on its way. `unreadable_contact`: the Contact of the answer, where it names no place.
+
+    Requests inside the call then go where the INVITE went.
+    """
 
     call: CallHandle
     response: Response
     sdp: bytes | None
+    unreadable_contact: str = ""
 
 
 @dataclass(frozen=True, slots=True)

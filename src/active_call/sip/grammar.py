@@ -17,6 +17,7 @@ LWS = " \t\r\n"
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+\Z")
 _BARE_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+\Z")
 _SPECIAL = re.compile(r'[",;<>\\]')
+_BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 
@@ -107,11 +108,32 @@ def split_list(text: str) -> list[str]:
     return [element for piece in split_outside(text, ",") if (element := piece.strip(LWS))]
 
 
-def parse_parameters(text: str) -> dict[str, str | None]:
+def find_outside_quotes(text: str, wanted: str) -> int | None:
+    """Where the first `wanted` (`<`) stands outside quoted strings; -1 for nowhere, None where a quote never closes before it."""
+    in_quotes = False
+    escaped = -1
+    for match in _SPECIAL.finditer(text):
+        at, character = match.start(), match.group()
+        if in_quotes:
+            if at == escaped:
+                continue
+            if character == "\\":
+                escaped = at + 1
+            elif character == '"':
+                in_quotes = False
+        elif character == wanted:
+            return at
+        elif character == '"':
+            in_quotes = True
+    return None if in_quotes else -1
+
+
+def parse_parameters(text: str, *, is_lenient: bool = False) -> dict[str, str | None]:
     """`;name=value;flag` as a dict in order: names in lower case, values unquoted, None for a flag; of equal names the first counts.
 
-    Text before the first semicolon must be blank. Raises ParseError for an empty parameter, a name that is no token, or a value that is
-    neither a token, a host nor a quoted-string.
+    Empty parameters (`;;`, a semicolon at the end) are passed over, as many senders write them. Text before the first semicolon must be
+    blank. Raises ParseError for a name that is no token, or a value that is neither a token, a host nor a quoted-string; with
+    `is_lenient` such a parameter is passed over, too.
     """
     parameters: dict[str, str | None] = {}
     text = text.strip(LWS)
@@ -120,12 +142,24 @@ def parse_parameters(text: str) -> dict[str, str | None]:
     if text[0] != ";":
         raise ParseError("parameters", expected="';'", found=text)
     for piece in split_outside(text[1:], ";"):
-        name, equals, value = piece.partition("=")
-        name = name.strip(LWS).lower()
-        if not is_token(name):
-            raise ParseError("parameter", expected="a name", found=piece)
-        parameters.setdefault(name, _parameter_value(value.strip(LWS)) if equals else None)
+        if not piece.strip(LWS):
+            continue
+        try:
+            name, value = _parameter(piece)
+        except ParseError:
+            if not is_lenient:
+                raise
+            continue
+        parameters.setdefault(name, value)
     return parameters
+
+
+def _parameter(piece: str) -> tuple[str, str | None]:
+    name, equals, value = piece.partition("=")
+    name = name.strip(LWS).lower()
+    if not is_token(name):
+        raise ParseError("parameter", expected="a name", found=piece)
+    return name, _parameter_value(value.strip(LWS)) if equals else None
 
 
 def _parameter_value(text: str) -> str:
@@ -133,7 +167,7 @@ def _parameter_value(text: str) -> str:
         if end_of_quoted(text, 0) != len(text):
             raise ParseError("parameter value", expected="nothing behind the quoted string", found=text)
         return unquote(text)
-    if '"' in text or "<" in text or any(blank in text for blank in LWS):
+    if '"' in text or "<" in text or _BLANK_OR_CONTROL.search(text):
         raise ParseError("parameter value", expected="a token, a host or a quoted string", found=text)
     return text
 

@@ -159,7 +159,7 @@ class OutboundCall(Call):
             self.renegotiation.owe_ack(invite)
         else:
             invite.acknowledge(dialog, now)
-        self._core.emit(CallAnswered(self.handle, response, sdp))
+        self._core.emit(CallAnswered(self.handle, response, sdp, _unreadable_contact(response)))
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
         del invite
@@ -247,6 +247,16 @@ class OutboundCall(Call):
         for dialog in self._early.values():
             self._core.remove_dialog(dialog, self)
         self._early.clear()
+
+
+def _unreadable_contact(response: Response) -> str:
+    """The Contact of a 2xx that names no place to send to; empty where it does."""
+    text = next(iter(response.headers.split("Contact")), "")
+    try:
+        uri = parse_name_addr(text).uri
+    except ParseError:
+        return text[:80] or "none"
+    return "" if uri.host else text[:80]
 
 
 def _user_of(uri: str) -> str:

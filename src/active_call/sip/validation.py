@@ -6,11 +6,13 @@ those who know them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from active_call.base.errors import ParseError
+from active_call.sip.grammar import find_outside_quotes
 from active_call.sip.headers import NameAddr, parse_name_addr, parse_via
 from active_call.sip.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from active_call.sip.message import Request, Response
 
 MAX_BODY_BYTES = 65_535
+_NO_CONTACT = frozenset(("ACK", "BYE", "CANCEL", "INFO", "MESSAGE", "PRACK"))
+"""Methods whose Contact and Record-Route nobody goes by: they are passed over."""
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
 _SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type")
 
@@ -76,7 +81,11 @@ def _check_routing_headers(request: Request) -> None:
         raise BadRequest(400, "Malformed Via", found=error.found) from error
     _check_name_addr("From", lambda: request.from_)
     _check_name_addr("To", lambda: request.to)
-    for name in ("Contact", "Route", "Record-Route"):
+    if find_outside_quotes(headers.get("To") or "", "<") is None:
+        raise BadRequest(400, "Malformed To", found=headers.get("To") or "")  # RFC 4475 §3.1.2.6; From is the caller's own name
+    if _CONTROL.search(request.call_id):
+        raise BadRequest(400, "Malformed Call-ID", found=request.call_id)
+    for name in ("Route",) if request.method in _NO_CONTACT else ("Contact", "Route", "Record-Route"):
         for text in headers.split(name):
             if text != "*":
                 _check_name_addr(name, partial(parse_name_addr, text))
