@@ -38,6 +38,7 @@ __all__ = ["CertificateFiles", "ListenSpec", "SipDriver"]
 
 T = TypeVar("T")
 
+_RULES_OF_DROPS = {"too_large": "message_size", "keepalive_flood": "keepalive_flood"}
 SWEEP_S = 5.0
 """How often connections are looked at for keep-alives and idleness."""
 
@@ -60,6 +61,9 @@ class SipCore(Protocol):
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None: ...
     def refresh_registrations(self, now: float) -> None: ...
     def half_read_since(self, flow: Flow) -> float | None: ...
+    def standing_of(self, host: str, now: float) -> str: ...
+    def idle_since(self, connection_id: int) -> float | None: ...
+    def connections_in_use(self) -> set[int]: ...
 
 
 class SipDriver:
@@ -197,6 +201,18 @@ class SipDriver:
     def on_stream_refused(self, connection: StreamConnection, rule: str) -> None:
         """Nothing to do: `Connections` has counted it."""
 
+    def standing_of(self, remote: str, now: float) -> str:
+        """How the core stands to that address."""
+        return self._endpoint.standing_of(remote, now)
+
+    def idle_since(self, connection_id: int) -> float | None:
+        """Since when the core has got no SIP message on that connection."""
+        return self._endpoint.idle_since(connection_id)
+
+    def connections_in_use(self) -> set[int]:
+        """The connections by which the core has something under way."""
+        return self._endpoint.connections_in_use()
+
     def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
         """A stream connection is gone."""
         if connection.flow is None or self._is_closed:
@@ -268,8 +284,8 @@ class SipDriver:
             self._guard("failure", partial(self._endpoint.handle_transport_error, transmit_id, reason, self._clock.now()))
         events = self._endpoint.take_events()
         for event in events:
-            if isinstance(event, MessageDropped) and event.why == "too_large":
-                self._refusals.note("message_size", event.flow.remote.host)
+            if isinstance(event, MessageDropped) and event.why in _RULES_OF_DROPS:
+                self._refusals.note(_RULES_OF_DROPS[event.why], event.flow.remote.host)
             self._guard("event", partial(self._on_events, [event]))
         return bool(transmits or look_ups or closes or failures or events)
 

@@ -37,6 +37,7 @@ from active_call.sip.events import (
     RegistrationHandle,
     RegistrationSpec,
     RequestCompleted,
+    RequestRefused,
     SipEvent,
     Target,
     TransactionToken,
@@ -49,12 +50,17 @@ from active_call.sip.headers import Headers, format_name_addr
 from active_call.sip.listeners import Listeners
 from active_call.sip.message import Response
 from active_call.sip.outbound_call import OutboundCall
+from active_call.sip.reading import MAX_STRANGER_BODY_BYTES, MAX_STRANGER_HEADER_BYTES, Reader, Standing
 from active_call.sip.registration import Registration
 from active_call.sip.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.routing import uri_of
 from active_call.sip.transaction_layer import TransactionLayer
 
 __all__ = ["DialogInfo", "Endpoint"]
+
+MAX_PINGS = 100
+PING_WINDOW_S = 10.0
+"""RFC 5626 §4.4.1 has a ping every 24 s at the most often; a hundred in ten seconds keep no binding open."""
 
 
 class Endpoint:
@@ -65,6 +71,9 @@ class Endpoint:
         self._dispatcher = Dispatcher(self._core)
         self._framers: dict[int, StreamFramer] = {}
         self._half_read: dict[int, float] = {}
+        self._heard_at: dict[int, float] = {}
+        self._pings: dict[int, tuple[float, int]] = {}
+        self._reader = Reader(self._core)
         self._closes: list[Flow] = []
 
     # -- inputs -------------------------------------------------------------------------------------------------------------------------
@@ -73,12 +82,15 @@ class Endpoint:
         """One UDP datagram or WebSocket message. Blank ones keep NAT bindings open; a ping over WebSocket is answered (RFC 5626 §3.5.1)."""
         if not data.strip(b"\r\n\t \0"):
             if flow.connection_id is not None and data == PING_BYTES:
-                self._core.layer.transmit(PONG_BYTES, flow)
+                self._answer_pings(1, flow, now)
             return
-        if len(data) > self._core.config.max_message_bytes:
+        standing = self._reader.standing(flow, now)
+        if standing == "silenced":
+            self._pass_over(flow)
+        elif len(data) > self._core.config.max_message_bytes:
             self._core.drop(flow, "too_large", f"{len(data)} bytes")
-            return
-        self._receive(data, flow, now)
+        else:
+            self._receive(data, flow, now, is_known=standing == "known")
 
     def receive_stream(self, data: bytes, flow: Flow, now: float) -> None:
         """Bytes of a connection, cut anywhere. A stream that cannot be read any further is named by `take_closes`."""
@@ -86,10 +98,15 @@ class Endpoint:
         if connection_id is None:
             self.receive_datagram(data, flow, now)
             return
+        standing = self._reader.standing(flow, now)
         framer = self._framers.get(connection_id)
         if framer is None:
-            framer = self._framers[connection_id] = StreamFramer()
+            framer = self._framers[connection_id] = _framer_for(standing)
         elif framer.failure is not None:
+            return
+        if standing == "silenced":
+            self._pass_over(flow)
+            self._closes.append(flow)
             return
         try:
             items = framer.feed(data)
@@ -99,11 +116,14 @@ class Endpoint:
             self._half_read.pop(connection_id, None)
         elif items or connection_id not in self._half_read:
             self._half_read[connection_id] = now
+        n_pings = 0
         for item in items:
             if isinstance(item, bytes):
-                self._receive(item, flow, now)
+                self._receive(item, flow, now, is_known=standing == "known")
             elif isinstance(item, Ping):
-                self._core.layer.transmit(PONG_BYTES, flow)
+                n_pings += 1
+        if n_pings:
+            self._answer_pings(n_pings, flow, now)
         if framer.failure is not None:
             if isinstance(framer.failure, MessageTooLarge):
                 self._core.drop(flow, "too_large", str(framer.failure))
@@ -115,11 +135,26 @@ class Endpoint:
         """Since when a message on that connection waits for its rest; None between messages."""
         return self._half_read.get(flow.connection_id) if flow.connection_id is not None else None
 
+    def standing_of(self, host: str, now: float) -> Standing:
+        """Who is at that address, as far as it decides what is read and which connections are taken."""
+        return self._reader.standing_of(host, now)
+
+    def idle_since(self, connection_id: int) -> float | None:
+        """When the last message has come on that connection; None where none has."""
+        return self._heard_at.get(connection_id)
+
+    def connections_in_use(self) -> set[int]:
+        """The connections by which calls, registrations or requests are under way."""
+        dialogs = {entry.dialog.flow.connection_id for entry in self._core.dialogs.values()}
+        return {one for one in dialogs | self._core.layer.connections_in_use() if one is not None}
+
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """A stream connection is gone. Open transactions find another way (RFC 3261 §18.2.2, §18.4)."""
         if flow.connection_id is not None:
             self._framers.pop(flow.connection_id, None)
             self._half_read.pop(flow.connection_id, None)
+            self._pings.pop(flow.connection_id, None)
+            self._heard_at.pop(flow.connection_id, None)
         self._core.layer.handle_connection_lost(flow, reason, now)
         for registration in list(self._core.registrations.values()):
             self._core.layer.faults.guard("connection_lost", partial(registration.handle_connection_lost, flow, now))
@@ -403,8 +438,29 @@ class Endpoint:
 
     # -- inside -------------------------------------------------------------------------------------------------------------------------
 
-    def _receive(self, data: bytes, flow: Flow, now: float) -> None:
+    def _pass_over(self, flow: Flow) -> None:
+        """Something of a silenced address: counted, not read."""
+        self._core.emit(RequestRefused(flow, "", "silenced", 0))
+
+    def _answer_pings(self, n_pings: int, flow: Flow, now: float) -> None:
+        """One pong for all pings of a read; a connection that does nothing else, and that fast, is closed."""
+        began_at, n_before = self._pings.get(flow.connection_id or 0, (now, 0))
+        if now - began_at > PING_WINDOW_S:
+            began_at, n_before = now, 0
+        self._pings[flow.connection_id or 0] = (began_at, n_before + n_pings)
+        if n_before + n_pings > MAX_PINGS:
+            self._core.drop(flow, "keepalive_flood", f"{n_before + n_pings} within {PING_WINDOW_S:g} s")
+            self._closes.append(flow)
+            return
+        self._core.layer.transmit(PONG_BYTES, flow)
+
+    def _receive(self, data: bytes, flow: Flow, now: float, *, is_known: bool) -> None:
         """One message, behind a wall of its own: an error of ours ends the call that it belongs to, and nothing else."""
+        if too_large := self._reader.is_too_large(data, is_known=is_known):
+            self._core.drop(flow, "too_large", too_large)
+            return
+        if flow.connection_id is not None:
+            self._heard_at[flow.connection_id] = now
         try:
             self._dispatcher.receive(data, flow, now)
         except Exception as error:  # noqa: BLE001 (a wall: one message)
@@ -421,6 +477,12 @@ class Endpoint:
     ) -> None:
         del flow, now
         self._core.emit(RequestCompleted(token, code, reason, response))
+
+
+def _framer_for(standing: Standing) -> StreamFramer:
+    if standing == "known":
+        return StreamFramer()
+    return StreamFramer(max_header_bytes=MAX_STRANGER_HEADER_BYTES, max_body_bytes=MAX_STRANGER_BODY_BYTES)
 
 
 def _user_of(uri: str) -> str:

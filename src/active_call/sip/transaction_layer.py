@@ -29,6 +29,7 @@ from active_call.sip.listeners import SECURED, Listeners, Reflections
 from active_call.sip.message import Request, Response
 from active_call.sip.next_hops import HopFinder
 from active_call.sip.routing import is_sips
+from active_call.sip.server_table import ServerTable
 from active_call.sip.server_transaction import ServerInviteTransaction, ServerRequestTransaction, ServerTransaction
 from active_call.sip.timers import Timers
 
@@ -59,13 +60,26 @@ class TransactionLayer:
         self._n_transmits = 0
         self._senders: dict[int, Sender] = {}
         self._clients: dict[tuple[str, str], ClientTransaction] = {}
-        self._servers: dict[object, ServerTransaction] = {}
+        self.servers = ServerTable()
+        self.n_client_transactions_begun = 0
         self._merged: dict[object, ServerTransaction] = {}
 
     @property
     def n_transactions(self) -> int:
         """Transactions that are not terminated."""
-        return len(self._clients) + len(self._servers)
+        return len(self._clients) + len(self.servers)
+
+    def connections_in_use(self) -> set[int | None]:
+        """The connections that transactions lean on."""
+        flows = [transaction.flow.connection_id for transaction in self.servers.all()]
+        places = [client.destination for client in self._clients.values()]
+        hops = [place if isinstance(place, Flow) else place.flow for place in places]
+        return {*flows, *(hop.connection_id for hop in hops if hop is not None)}
+
+    def client_hosts(self) -> set[str]:
+        """The hosts that requests of ours which are under way have gone to."""
+        places = [client.destination for client in self._clients.values()]
+        return {place.remote.host if isinstance(place, Flow) else place.host.strip("[]") for place in places}
 
     # -- out --------------------------------------------------------------------------------------------------------------------------
 
@@ -86,6 +100,7 @@ class TransactionLayer:
         """
         self.listeners.for_transport(target.transport)
         kind = ClientInviteTransaction if request.method == "INVITE" else ClientRequestTransaction
+        self.n_client_transactions_begun += 1
         transaction = kind(self, request, self.new_branch(), origin, user)
         self._clients[transaction.key] = transaction
         try:
@@ -162,7 +177,7 @@ class TransactionLayer:
 
     def find_server(self, request: Request, method: str | None = None) -> ServerTransaction | None:
         """The transaction that `request` repeats or acknowledges (§17.2.3); with `method`, the one of that method on its branch."""
-        return self._servers.get(server_key(request, method))
+        return self.servers.get(server_key(request, method))
 
     def find_merged(self, request: Request) -> ServerTransaction | None:
         """A transaction for the same request that came by another path (§8.2.2.2)."""
@@ -173,7 +188,7 @@ class TransactionLayer:
         kind = ServerInviteTransaction if request.method == "INVITE" else ServerRequestTransaction
         merge_key = None if request.to.tag else _merge_key(request)
         transaction = kind(self, request, flow, server_key(request), via_lines(request, flow), merge_key)
-        self._servers[transaction.key] = transaction
+        self.servers.add(transaction)
         if merge_key is not None:
             self._merged.setdefault(merge_key, transaction)
         return transaction
@@ -194,7 +209,7 @@ class TransactionLayer:
         """A connection is gone: transactions that lean on it look for another way."""
         for client in list(self._clients.values()):
             self.faults.guard("connection_lost", partial(client.handle_connection_lost, flow, reason, now))
-        for server in list(self._servers.values()):
+        for server in self.servers.all():
             self.faults.guard("connection_lost", partial(server.handle_connection_lost, flow, reason, now))
 
     # -- for transactions -------------------------------------------------------------------------------------------------------------
@@ -212,8 +227,7 @@ class TransactionLayer:
     def forget_server(self, transaction: ServerTransaction, transmit_id: int) -> None:
         """`transaction` has terminated."""
         self._senders.pop(transmit_id, None)
-        if self._servers.get(transaction.key) is transaction:
-            del self._servers[transaction.key]
+        self.servers.remove(transaction)
         if transaction.merge_key is not None and self._merged.get(transaction.merge_key) is transaction:
             del self._merged[transaction.merge_key]
 
