@@ -16,7 +16,11 @@ LWS = " \t\r\n"
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+\Z")
 _BARE_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+\Z")
-_SPECIAL = re.compile(r'[",;<>\\]')
+# Possessive quantifiers: what has matched is never tried again, so that time grows with the length alone.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_UP_TO_BRACKET = re.compile(r'[^"<]*+(?:"(?:[^"\\]|\\.)*+"[^"<]*+)*+', re.DOTALL)
+_WHOLE_OR_SEPARATOR = {separator: re.compile(r'"(?:[^"\\]|\\.)*+(?:"|.*+)|<[^>]*+>?|' + separator, re.DOTALL) for separator in (",", ";")}
+"""A quoted string or a bracketed URI as a whole, unclosed ones up to the end; or the separator."""
 _BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -55,16 +59,10 @@ def unquote(text: str) -> str:
 
 def end_of_quoted(text: str, start: int) -> int:
     """The index behind the quoted-string that opens at `start`. Raises ParseError when it never closes."""
-    index = start + 1
-    while index < len(text):
-        character = text[index]
-        if character == "\\":
-            index += 2
-        elif character == '"':
-            return index + 1
-        else:
-            index += 1
-    raise ParseError("quoted string", expected="a closing quote", found=text[start:])
+    match = _QUOTED.match(text, start)
+    if match is None:
+        raise ParseError("quoted string", expected="a closing quote", found=text[start:])
+    return match.end()
 
 
 def split_outside(text: str, separator: str) -> list[str]:
@@ -76,26 +74,10 @@ def split_outside(text: str, separator: str) -> list[str]:
         return [text]
     pieces: list[str] = []
     start = 0
-    in_quotes = in_brackets = False
-    escaped = -1
-    for match in _SPECIAL.finditer(text):
-        at, character = match.start(), match.group()
-        if in_quotes:
-            if at == escaped:
-                continue
-            if character == "\\":
-                escaped = at + 1
-            elif character == '"':
-                in_quotes = False
-        elif in_brackets:
-            in_brackets = character != ">"
-        elif character == '"':
-            in_quotes = True
-        elif character == "<":
-            in_brackets = True
-        elif character == separator:
-            pieces.append(text[start:at])
-            start = at + 1
+    for match in _WHOLE_OR_SEPARATOR[separator].finditer(text):
+        if match.group() == separator:
+            pieces.append(text[start : match.start()])
+            start = match.end()
     pieces.append(text[start:])
     return pieces
 
@@ -108,24 +90,13 @@ def split_list(text: str) -> list[str]:
     return [element for piece in split_outside(text, ",") if (element := piece.strip(LWS))]
 
 
-def find_outside_quotes(text: str, wanted: str) -> int | None:
-    """Where the first `wanted` (`<`) stands outside quoted strings; -1 for nowhere, None where a quote never closes before it."""
-    in_quotes = False
-    escaped = -1
-    for match in _SPECIAL.finditer(text):
-        at, character = match.start(), match.group()
-        if in_quotes:
-            if at == escaped:
-                continue
-            if character == "\\":
-                escaped = at + 1
-            elif character == '"':
-                in_quotes = False
-        elif character == wanted:
-            return at
-        elif character == '"':
-            in_quotes = True
-    return None if in_quotes else -1
+def find_bracket(text: str) -> int | None:
+    """Where the first `<` stands outside quoted strings; -1 for nowhere, None where a quote never closes before it."""
+    match = _UP_TO_BRACKET.match(text)
+    end = match.end() if match is not None else 0
+    if end == len(text):
+        return -1
+    return end if text[end] == "<" else None
 
 
 def parse_parameters(text: str, *, is_lenient: bool = False) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.grammar import (
     LWS,
-    find_outside_quotes,
+    find_bracket,
     format_parameters,
     is_token,
     parse_parameters,
@@ -189,7 +189,7 @@ def parse_name_addr(text: str, *, is_strict: bool = False) -> NameAddr:
     angle brackets that there is. Header parameters that cannot be read are passed over, unless `is_strict`: a tag must be beyond doubt.
     """
     text = text.strip(LWS)
-    opening = find_outside_quotes(text, "<")
+    opening = find_bracket(text)
     if opening is None:
         opening = _only_bracketed_uri(text)
     if opening < 0 or (_STARTS_AS_URI.match(text) and not any(blank in text[:opening] for blank in LWS)):
