@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 from typing import Any
 
@@ -83,7 +84,7 @@ async def attempt(operation: Any, leg: Any) -> None:
     """Nothing but ActiveCallError is raised."""
     with contextlib.suppress(ActiveCallError):
         doing = operation(leg)
-        if doing is not None:
+        if inspect.isawaitable(doing):
             await doing
 
 

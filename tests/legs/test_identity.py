@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from active_call.legs.identity import caller_of, header_map, identity_of, plain_uri
+from active_call.legs.plain_text import plain
 from active_call.sip.headers import Headers
 from active_call.sip.message import Request, parse_message
 
@@ -135,4 +136,4 @@ def test_privacy_none_is_no_wish() -> None:
 def test_headers_that_cannot_be_read_say_nothing_and_raise_nothing(text: str) -> None:
     request = invite(("From", text), ("To", text), ("P-Asserted-Identity", text), ("Diversion", text), ("History-Info", f"{text}, {text}"))
     assert identity_of(header_map(request))["diversion_number"] == ""
-    assert plain_uri(text) == text
+    assert plain_uri(text) == plain(text)

@@ -179,6 +179,59 @@ def test_place_of_a_closed_connection_is_free_again() -> None:
     asyncio.run(body())
 
 
+def test_strangers_leave_a_reserve_to_trunks_and_have_less_for_one_address() -> None:
+    admission = Admission(ConnectionLimits(total=100, reserved=20, per_address=50, per_stranger=5))
+    assert admission.broken_rule("192.0.2.1", 79, 0.0) is None
+    assert admission.broken_rule("192.0.2.1", 80, 0.0) == "connections_total"
+    assert admission.broken_rule("203.0.113.1", 80, 0.0, is_known=True) is None
+    assert admission.broken_rule("203.0.113.1", 100, 0.0, is_known=True) == "connections_total"
+    for _ in range(5):
+        admission.opened("192.0.2.7")
+    assert admission.broken_rule("192.0.2.7", 5, 0.0) == "connections_per_address"
+    assert admission.broken_rule("192.0.2.7", 5, 0.0, is_known=True) is None
+
+
+def test_ipv6_counts_by_its_64_and_mapped_ipv4_as_ipv4() -> None:
+    admission = Admission(ConnectionLimits(per_stranger=2, accept_burst=3, accepts_per_s=1.0))
+    admission.opened("2001:db8:1:2::1")
+    admission.opened("2001:db8:1:2:ffff::9")
+    assert admission.broken_rule("2001:db8:1:2::77", 2, 0.0) == "connections_per_address"
+    assert admission.broken_rule("2001:db8:1:3::77", 2, 0.0) is None
+    assert [admission.broken_rule(f"2001:db8:9::{n}", 0, 0.0) for n in range(1, 5)] == [None, None, None, "accept_rate"]
+    for host in ("::ffff:192.0.2.1", "192.0.2.1"):
+        admission.opened(host)
+    assert admission.broken_rule("::ffff:192.0.2.1", 4, 0.0) == "connections_per_address"
+    admission.closed("192.0.2.1")
+    admission.closed("192.0.2.1")
+    assert admission.broken_rule("192.0.2.1", 2, 0.0) is None
+
+
+def test_half_open_handshakes_of_strangers_are_bounded() -> None:
+    admission = Admission(ConnectionLimits(handshakes_of_strangers=3))
+    assert admission.broken_rule("192.0.2.1", 3, 0.0, n_handshakes=3) == "handshakes"
+    assert admission.broken_rule("192.0.2.1", 3, 0.0, is_known=True, n_handshakes=3) is None
+
+
+def test_idle_connection_of_a_stranger_ends_though_it_keeps_itself_alive() -> None:
+    async def body() -> None:
+        async with serving(ConnectionLimits(stranger_idle_s=60.0)) as (driver, clock, bound):
+            idle, idle_writer = await dial(bound["tcp"])
+            busy, busy_writer = await dial(bound["tcp"])
+            for _ in range(3):
+                busy_writer.write(OPTIONS)
+                await asyncio.wait_for(busy.readuntil(b"\r\n\r\n"), DEADLINE_S)
+                idle_writer.write(b"\r\n\r\n")
+                assert await asyncio.wait_for(idle.readexactly(2), DEADLINE_S) == b"\r\n"
+                clock.at += 25.0
+                driver._sweep()
+            assert await end_of(idle) == b""
+            assert driver.refusals == {"idle_connection": 1}
+            await until(lambda: driver.n_connections == 1)
+            busy_writer.close()
+
+    asyncio.run(body())
+
+
 def test_message_that_dribbles_is_cut_off_and_one_that_takes_its_time_between_messages_is_not() -> None:
     async def body() -> None:
         async with serving() as (driver, clock, bound):

@@ -51,6 +51,18 @@ class FakeCore:
         self.half_read: dict[int, float] = {}
         self.echo = False
         self.n_sent = 0
+        self.standings: dict[str, str] = {}
+        self.heard_at: dict[int, float] = {}
+        self.in_use: set[int] = set()
+
+    def standing_of(self, host: str, now: float) -> str:
+        return self.standings.get(host, "stranger")
+
+    def idle_since(self, connection_id: int) -> float | None:
+        return self.heard_at.get(connection_id)
+
+    def connections_in_use(self) -> set[int]:
+        return self.in_use
 
     def queue(self, data: bytes, destination: Flow | Target) -> int:
         self.n_sent += 1

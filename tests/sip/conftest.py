@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from active_call.sip.endpoint import Endpoint
-from active_call.sip.events import Address, EndpointConfig, Flow, Listener, SipEvent, Target
+from active_call.sip.events import Address, EndpointConfig, Flow, InternalFault, Listener, SipEvent, Target
 
 sys.path.insert(0, str(Path(__file__).parent))  # importlib mode adds no folder: `history` and `raw_sip` are found here
 
@@ -59,6 +59,8 @@ class Bench:
     )
     flow: Flow = UDP
     resolves: bool = True
+    may_fault: bool = False
+    """An error of ours is part of the test."""
 
     def __post_init__(self) -> None:
         self.now = 1000.0
@@ -75,7 +77,11 @@ class Bench:
             message = read(transmit.data, transmit)
             message.at = self.now
             self.sent.append(message)
-        self.events += self.endpoint.take_events()
+        events = self.endpoint.take_events()
+        self.events += events
+        for event in events:
+            if isinstance(event, InternalFault) and not self.may_fault:
+                raise event.error
 
     def feed(self, data: bytes, flow: Flow | None = None) -> list[Message]:
         """Give the endpoint raw bytes; what it sends because of them."""

@@ -253,10 +253,9 @@ def test_without_listeners_nothing_can_be_sent(wire):
     assert bench.counts == (0, 0, 0)
 
 
-def test_unknown_call_raises_except_when_hanging_up(bench):
-    with pytest.raises(LocalProtocolError):
-        bench.endpoint.ring("nope", bench.now)
+def test_unknown_call_has_nothing_to_settle_and_no_dialog(bench):
+    assert bench.endpoint.ring("nope", bench.now) is False
     with pytest.raises(LocalProtocolError):
         bench.endpoint.dialog_info("nope")
-    bench.endpoint.hang_up("nope", bench.now)
+    assert bench.endpoint.hang_up("nope", bench.now) is False
     assert not bench.of(CallEnded)

@@ -9,6 +9,7 @@ from active_call.sip.events import (
     CallConfirmed,
     CallEnded,
     IncomingCall,
+    InternalFault,
     MessageDropped,
     OfferAnswered,
     OfferReceived,
@@ -316,8 +317,7 @@ def test_reinvite_refused_leaves_the_call_alone(bench, wire):
     (refused,) = bench.do(lambda now: bench.endpoint.refuse_offer(call, 488, "Not Acceptable Here", now))
     assert refused.code == 488
     bench.feed(in_dialog(wire, ok, "ACK", 101, branch="z9hG4bKINVITE101"))
-    with pytest.raises(LocalProtocolError):
-        bench.endpoint.answer_offer(call, wire.ANSWER, bench.now)
+    assert bench.endpoint.answer_offer(call, wire.ANSWER, bench.now) is False
     assert bench.endpoint.n_calls == 1
 
 
@@ -342,8 +342,7 @@ def test_reinvite_cancelled_gets_487_and_the_call_goes_on(bench, wire):
     sent = bench.feed(in_dialog(wire, ok, "CANCEL", 101, branch="z9hG4bKINVITE101"))
     assert [m.code for m in sent] == [200, 487]
     assert bench.endpoint.n_calls == 1
-    with pytest.raises(LocalProtocolError):
-        bench.endpoint.answer_offer(call, wire.ANSWER, bench.now)
+    assert bench.endpoint.answer_offer(call, wire.ANSWER, bench.now) is False
 
 
 def test_update_without_offer_is_answered_at_once_and_refreshes_the_target_3311(bench, wire):
@@ -388,8 +387,7 @@ def test_info_is_handed_up_and_answered_once(bench, wire):
     (done,) = bench.do(lambda now: bench.endpoint.respond(event.token, 200, "OK", now))
     assert (done.code, done.get("CSeq"), done.get("To")) == (200, "101 INFO", ok.get("To"))
     assert [m.code for m in bench.feed(data)] == [200]
-    with pytest.raises(LocalProtocolError):
-        bench.endpoint.respond(event.token, 200, "OK", bench.now)
+    assert bench.endpoint.respond(event.token, 200, "OK", bench.now) is False
 
 
 def test_bye_settles_what_is_open_with_487_3261_15_1_2(bench, wire):
@@ -486,27 +484,87 @@ def test_stray_ack_is_dropped_and_named(bench, wire):
     assert dropped.why == "stray_ack"
 
 
-def test_operations_that_the_state_forbids_raise(bench, wire):
+def test_settling_what_is_not_open_reports_so_and_sends_nothing(bench, wire):
     call = ring_in(bench, wire)
-    for operation in (
-        lambda: bench.endpoint.offer(call, wire.OFFER, bench.now),
-        lambda: bench.endpoint.answer_offer(call, wire.OFFER, bench.now),
-        lambda: bench.endpoint.refuse_offer(call, 488, "No", bench.now),
-        lambda: bench.endpoint.request(call, "INFO", bench.now),
-        lambda: bench.endpoint.reject(call, 200, "OK", bench.now),
+    endpoint = bench.endpoint
+    assert endpoint.offer(call, wire.OFFER, bench.now) is False
+    assert endpoint.answer_offer(call, wire.OFFER, bench.now) is False
+    assert endpoint.refuse_offer(call, 488, "No", bench.now) is False
+    bench.do(lambda now: endpoint.answer(call, wire.ANSWER, now))
+    for settle in (
+        lambda now: endpoint.answer(call, wire.ANSWER, now),
+        lambda now: endpoint.ring(call, now),
+        lambda now: endpoint.reject(call, 486, "Busy", now),
+        lambda now: endpoint.offer(call, wire.OFFER, now),
     ):
-        with pytest.raises(LocalProtocolError):
-            operation()
-    bench.do(lambda now: bench.endpoint.answer(call, wire.ANSWER, now))
-    for operation in (
-        lambda: bench.endpoint.answer(call, wire.ANSWER, bench.now),
-        lambda: bench.endpoint.ring(call, bench.now),
-        lambda: bench.endpoint.reject(call, 486, "Busy", bench.now),
-        lambda: bench.endpoint.offer(call, wire.OFFER, bench.now),
-        lambda: bench.endpoint.request(call, "BYE", bench.now),
-    ):
-        with pytest.raises(LocalProtocolError):
-            operation()
+        given = []
+        assert bench.do(lambda now, settle=settle, given=given: given.append(settle(now))) == []
+        assert given == [False]
+
+
+def test_operations_that_no_state_allows_raise(bench, wire):
+    call = ring_in(bench, wire)
+    with pytest.raises(LocalProtocolError):
+        bench.endpoint.request(call, "INFO", bench.now)  # there is no token to give
+    with pytest.raises(LocalProtocolError):
+        bench.endpoint.reject(call, 200, "OK", bench.now)
+    with pytest.raises(LocalProtocolError):
+        bench.endpoint.request(call, "BYE", bench.now)
+
+
+def test_settling_a_call_that_is_over_reports_so(bench, wire):
+    call = ring_in(bench, wire)
+    bench.feed(wire.request("CANCEL"))
+    endpoint, now = bench.endpoint, bench.now
+    assert [event.cause for event in bench.of(CallEnded)] == ["cancelled"]
+    assert not any(
+        (
+            endpoint.ring(call, now),
+            endpoint.answer(call, wire.ANSWER, now),
+            endpoint.reject(call, 486, "Busy", now),
+            endpoint.hang_up(call, now),
+            endpoint.answer_offer(call, wire.ANSWER, now),
+            endpoint.refuse_offer(call, 488, "No", now),
+            endpoint.notify_transfer(call, 200, "OK", now, final=True),
+            endpoint.respond("gone", 200, "OK", now),
+        )
+    )
+
+
+def test_error_of_ours_in_one_message_ends_its_call_and_no_other(bench, wire, monkeypatch):
+    bench.may_fault = True
+    broken, ok = answered(bench, wire)
+    other = bench.feed(wire.request("INVITE", call_id="other", branch="z9hG4bKother", body=wire.OFFER))
+    assert other
+    known = bench.endpoint._core.calls[broken]
+    monkeypatch.setattr(known.renegotiation, "handle_invite", lambda *_, **__: 1 / 0)
+    sent = bench.feed(in_dialog(wire, ok, "INVITE", 101, body=wire.OFFER))
+    assert [m.start.split()[:2] for m in sent] == [["BYE", "sip:caller@192.0.2.9:5060"], ["SIP/2.0", "500"]]
+    (fault,) = bench.of(InternalFault)
+    assert (fault.where, fault.call, type(fault.error)) == ("message", broken, ZeroDivisionError)
+    assert [event.call for event in bench.of(CallEnded)] == [broken]
+    assert bench.endpoint.n_calls == 1
+
+
+def test_error_of_ours_in_one_alarm_leaves_the_others_alone(bench, wire):
+    bench.may_fault = True
+    timers = bench.endpoint._core.layer.timers
+    timers.start(bench.now + 1, lambda _: 1 / 0)
+    ran = []
+    timers.start(bench.now + 1, ran.append)
+    bench.advance(2)
+    assert len(ran) == 1
+    assert [fault.where for fault in bench.of(InternalFault)] == ["timer"]
+
+
+def test_hanging_up_ends_the_call_even_where_no_bye_can_be_sent(bench, wire):
+    bench.may_fault = True
+    call, _ = answered(bench, wire)
+    bench.endpoint.set_listeners(())
+    assert bench.endpoint.hang_up(call, bench.now) is True
+    bench.drain()
+    assert [event.cause for event in bench.of(CallEnded)] == ["local_bye"]
+    assert bench.endpoint.n_dialogs == 0
 
 
 def test_answer_is_not_repeated_once_the_caller_has_hung_up(bench, wire):

@@ -118,7 +118,7 @@ def test_missing_views_raise_parse_error() -> None:
         ((b"sip:a@example.com SIP", b"mailto:a@example.com SIP"), (416, "Unsupported URI Scheme")),
         ((b"sip:a@example.com SIP", b"sip:a@exa<mple SIP"), (400, "Malformed Request-URI")),
         ((b"Max-Forwards: 70", b"Max-Forwards: 256"), (400, "Malformed Max-Forwards")),
-        ((b"From: <sip:b@example.com>;tag=1", b'From: "b <sip:b@example.com>;tag=1'), (400, "Malformed From")),
+        ((b"From: <sip:b@example.com>;tag=1", b'From: "b <sip:b@example.com> <sip:c@example.com>;tag=1'), (400, "Malformed From")),
         ((b"From: <sip:b@example.com>;tag=1", b"From: <sip:b@[1::2::3]>;tag=1"), (400, "Malformed From")),
         ((b"Call-ID: c1\r\n", b"Call-ID: c1\r\nContact: nothing\r\n"), (400, "Malformed Contact")),
         ((b"192.0.2.1;branch", b"192.0.2.1:99999;branch"), (400, "Malformed Via")),

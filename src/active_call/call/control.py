@@ -36,7 +36,8 @@ def _ringing(session: Session, command: commands.Ringing) -> None:
 
 def _reject(session: Session, command: commands.Reject) -> None:
     session.emit(events.Reject(code=command.code, reason=command.reason))
-    session.leg.reject(command.code, command.reason)
+    if not session.leg.reject(command.code, command.reason):
+        raise LocalProtocolError("the call is answered or over already")
 
 
 def _tts(session: Session, command: commands.Tts) -> None:

@@ -85,8 +85,8 @@ class Leg(Protocol):
         """Answer the call. Refuses it with the right code, and raises, where sound cannot be agreed on."""
         ...
 
-    def reject(self, code: int, reason: str) -> None:
-        """Refuse the call."""
+    def reject(self, code: int, reason: str) -> bool:
+        """Refuse the call; False, and nothing happens, when it is answered or over."""
         ...
 
     def hang_up(self, *, headers: Mapping[str, str], by: str, cause: str, reason: str) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from active_call.legs.plain_text import plain
+from active_call.sip.events import HeaderList
 from active_call.sip.message import Request, Response
 from active_call.sip.reason import Reason, q850_cause, reasons_of
 
@@ -17,7 +19,7 @@ _FAILURES = frozenset(("error", "overload", "media_lost", "rtp_timeout", "no_med
 """Our words for an end that neither side has wanted."""
 
 
-def with_reason(headers: Mapping[str, str], cause: str) -> tuple[tuple[str, str], ...]:
+def with_reason(headers: Mapping[str, str], cause: str) -> HeaderList:
     """`headers` for a BYE or CANCEL, and why it is sent, unless they say so already."""
     own = tuple(headers.items())
     if any(name.lower() == "reason" for name, _ in own):
@@ -30,4 +32,4 @@ def told_reason(message: Request | Response | None) -> tuple[str, int | None]:
     if message is None:
         return "", None
     text = next((reason.text for reason in reasons_of(message) if reason.text), "")
-    return text or message.headers.get("Reason") or "", q850_cause(message)
+    return plain(text or message.headers.get("Reason") or ""), q850_cause(message)

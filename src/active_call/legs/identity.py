@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from active_call.base.errors import ParseError
+from active_call.legs.plain_text import plain
 from active_call.sip.grammar import split_list
 from active_call.sip.headers import COMPACT_FORMS, NameAddr, header_key, parse_name_addr
 from active_call.sip.message import Request, Response
@@ -28,7 +29,7 @@ def header_map(message: Request | Response) -> dict[str, str]:
         key = header_key(name)
         names.setdefault(key, _spelt(key) if name.lower() in COMPACT_FORMS else name)
         values.setdefault(key, []).append(value)
-    return {names[key]: ", ".join(found) for key, found in values.items()}
+    return {names[key]: plain(", ".join(found)) for key, found in values.items()}
 
 
 def caller_of(request: Request) -> str:
@@ -36,7 +37,7 @@ def caller_of(request: Request) -> str:
     text = request.headers.get("From") or ""
     address = _address(text)
     if address is None:
-        return text
+        return plain(text)
     return ANONYMOUS if _is_nobody(address) else plain_uri(text)
 
 
@@ -45,10 +46,10 @@ def plain_uri(text: str) -> str:
     try:
         uri = parse_name_addr(text).uri
     except ParseError:
-        return text
+        return plain(text)
     if uri.scheme == "tel":
-        return f"tel:{uri.user}"
-    user = f"{uri.user}@" if uri.user else ""
+        return f"tel:{plain(uri.user or '')}"
+    user = f"{plain(uri.user)}@" if uri.user else ""
     return f"{uri.scheme}:{user}{format_host_port(uri.host)}"
 
 
@@ -109,7 +110,7 @@ def _is_nobody(address: NameAddr) -> bool:
 
 def _user(address: NameAddr | None) -> str:
     try:
-        return "" if address is None else address.uri.decoded_user or ""
+        return "" if address is None else plain(address.uri.decoded_user or "")
     except ParseError:
         return ""
 

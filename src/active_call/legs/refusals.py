@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from active_call.base.world import Clock
+from active_call.legs.plain_text import plain
 
 log = logging.getLogger("active_call.admission")
 
@@ -106,4 +107,4 @@ class Refusals:
         if self._n_lines > MAX_LINES:
             self.n_unsaid += 1
             return
-        self.logger.log(level, message, extra=fields)
+        self.logger.log(level, message, extra={key: plain(value) if isinstance(value, str) else value for key, value in fields.items()})

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from active_call.legs.dialling import with_realms
+from active_call.legs.plain_text import plain
 from active_call.sip import events as sip
 
 if TYPE_CHECKING:
@@ -101,12 +102,12 @@ class Registrations:
 
     def handle(self, event: sip.RegistrationChanged) -> None:
         """The endpoint tells how a registration stands."""
-        fields = {"account": event.name, "code": event.code, "reason": event.reason}
+        fields = {"account": event.name, "code": event.code, "reason": plain(event.reason)}
         if event.state == "registered":
             self.states[event.name] = "registered"
             log.info("registered", extra={"account": event.name, "expires_s": event.expires_s})
         elif event.state == "failed":
-            self.states[event.name] = f"failed {event.code} {event.reason}".strip()
+            self.states[event.name] = f"failed {event.code} {plain(event.reason)}".strip()
             log.warning("registration failed and is tried again later; outbound calls still use these credentials", extra=fields)
         else:
             self.states[event.name] = "unregistered"

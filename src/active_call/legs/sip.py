@@ -16,6 +16,7 @@ from active_call.legs.dialling import DialPlan, Invitation, split_caller
 from active_call.legs.identity import caller_of, plain_uri
 from active_call.legs.outbound_guard import ANYTHING, EVERYTHING, OUTBOUND_RULES, OutboundGuard, OutboundPolicy, OutboundRequest, Permit
 from active_call.legs.outbound_usage import NO_LIMITS, OutboundUsage, PlacedCall
+from active_call.legs.plain_text import plain
 from active_call.legs.refusals import Refusals, RefusedCall
 from active_call.legs.sip_leg import SipLeg, warning_header
 from active_call.legs.sip_media import LegMedia, MediaSettings
@@ -69,7 +70,7 @@ class SipGateway:
         self.usage = OutboundUsage(world.clock)
         self._n_waiting: Counter[str] = Counter()
         """By trunk: calls that are to be placed, and whose INVITE has not left."""
-        self._on_incoming: Callable[[SipLeg], None] = lambda leg: leg.reject(503, "Not ready")
+        self._on_incoming: Callable[[SipLeg], object] = lambda leg: leg.reject(503, "Not ready")
         self._on_registration: Callable[[sip.RegistrationChanged], None] = lambda _: None
         self.on_outside_answer: Callable[[sip.RequestCompleted], object] = lambda _: None
         """Told of each answer to a request of ours outside of calls."""
@@ -95,28 +96,52 @@ class SipGateway:
         return self._driver.run(lambda now: operation(self.endpoint, now))
 
     def handle_events(self, events: list[sip.SipEvent]) -> None:
-        """What the endpoint has to tell, in order."""
+        """What the endpoint has to tell, in order. Each event has a wall of its own: an error ends the call that it belongs to."""
         for event in events:
-            match event:
-                case sip.IncomingCall():
-                    self._incoming(event)
-                case sip.RegistrationChanged():
-                    self._on_registration(event)
-                case sip.MessageDropped(flow, why, detail):
-                    self.refusals.note_dropped(why, flow.remote.host, detail=detail, port=flow.remote.port)
-                case sip.RequestRefused():
-                    self._request_refused(event)
-                case sip.PublicAddressSeen(transport, address, peer):
-                    fields = {"transport": transport, "address": address.host, "port": address.port or "", "peer": peer.host}
-                    log.info("public address learnt from a response", extra=fields)
-                case sip.RedirectRefused(uri=uri, rule=rule, why=why):
-                    self._note_outbound_refusal(rule, why, OutboundRequest("peer"), address=uri)
-                case sip.RequestCompleted(call=None):
-                    self.on_outside_answer(event)
-                case _:
-                    leg = self._legs.get(event.call) if event.call is not None else None
-                    if leg is not None:
-                        leg.handle(event)
+            try:
+                self._handle(event)
+            except Exception as error:  # noqa: BLE001 (a wall: one event)
+                self._handle_failed(event, error)
+
+    def _handle(self, event: sip.SipEvent) -> None:
+        match event:
+            case sip.IncomingCall():
+                self._incoming(event)
+            case sip.RegistrationChanged():
+                self._on_registration(event)
+            case sip.MessageDropped(flow, why, detail):
+                self.refusals.note_dropped(why, flow.remote.host, detail=detail, port=flow.remote.port)
+            case sip.RequestRefused():
+                self._request_refused(event)
+            case sip.PublicAddressSeen(transport, address, peer):
+                fields = {"transport": transport, "address": address.host, "port": address.port or "", "peer": peer.host}
+                log.info("public address learnt from a response", extra=fields)
+            case sip.RedirectRefused(uri=uri, rule=rule, why=why):
+                self._note_outbound_refusal(rule, why, OutboundRequest("peer"), address=uri)
+            case sip.RequestCompleted(call=None):
+                self.on_outside_answer(event)
+            case sip.InternalFault(where, error, _, call_id):
+                log.error("error in the SIP core", exc_info=error, extra={"where": where, "call_id": call_id})
+            case _:
+                leg = self._legs.get(event.call) if event.call is not None else None
+                if leg is not None:
+                    leg.handle(event)
+
+    def _handle_failed(self, event: sip.SipEvent, error: Exception) -> None:
+        """An event could not be handled: tell it, and end its call, with or without a leg."""
+        handle = getattr(event, "call", None)
+        leg = self._legs.get(handle) if handle is not None else None
+        fields = {"event": type(event).__name__, "call_id": leg.call_id if leg is not None else ""}
+        log.error("event of a call could not be handled", exc_info=error, extra=fields)
+        if handle is None:
+            return
+        try:
+            self.run(lambda endpoint, now: endpoint.reject(handle, 500, "Server Internal Error", now) or endpoint.hang_up(handle, now))
+            if leg is not None:
+                leg.fail(str(error) or type(error).__name__)
+        except Exception:
+            log.exception("call could not be ended in order", extra=fields)
+            self.forget(handle)
 
     def _request_refused(self, event: sip.RequestRefused) -> None:
         """Counted and told; a call that was answered with a code gets a record too."""
@@ -135,8 +160,8 @@ class SipGateway:
                 RefusedCall(
                     event.rule,
                     event.code,
-                    caller=event.from_header,
-                    callee=event.to_header,
+                    caller=plain(event.from_header),
+                    callee=plain(event.to_header),
                     call_id=event.call_id,
                     host=event.flow.remote.host,
                     trunk=event.trunk,
@@ -181,8 +206,8 @@ class SipGateway:
             RefusedCall(
                 rule,
                 488,
-                caller=event.request.headers.get("From") or "",
-                callee=event.request.headers.get("To") or "",
+                caller=plain(event.request.headers.get("From") or ""),
+                callee=plain(event.request.headers.get("To") or ""),
                 call_id=event.request.call_id,
                 host=event.flow.remote.host,
                 trunk=trunk.name,

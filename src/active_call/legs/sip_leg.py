@@ -7,7 +7,6 @@ what the call wants to know goes out by the sink as `legs.events`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -32,6 +31,8 @@ from active_call.legs.events import (
 )
 from active_call.legs.identity import header_map
 from active_call.legs.outbound_guard import Permit
+from active_call.legs.own_headers import one_line, sendable
+from active_call.legs.plain_text import plain, plain_body
 from active_call.legs.sip_digits import RELAY_TYPE, read_digit, write_digit
 from active_call.legs.sip_hold import Holding
 from active_call.legs.sip_media import LegMedia as LegSound
@@ -40,7 +41,7 @@ from active_call.media.link import Report
 from active_call.sdp.negotiation import Direction, NegotiationError, SrtpPolicy
 from active_call.sip import events as sip
 from active_call.sip.admission import parse_address
-from active_call.sip.headers import Headers
+from active_call.sip.grammar import encode_text
 from active_call.sip.message import Request, Response
 from active_call.sip.uri import Uri
 
@@ -83,7 +84,9 @@ class SipLeg:
         self._placed = placed
         self.permit = permit or Permit(Uri("sip"))
         self._plain_instead: sip.OutboundInvite | None = None
-        self._sink: Callable[[LegEvent], None] = lambda _: None
+        self._untold: list[LegEvent] = []
+        """What has happened before somebody listened: a CANCEL may come in the same read as its INVITE."""
+        self._sink: Callable[[LegEvent], None] = self._untold.append
         self._srtp = False
         self._answered = False
         self._rung = False
@@ -100,7 +103,7 @@ class SipLeg:
         self.caller = caller
         self.callee = callee
         self.trunk = trunk.name if trunk is not None else ""
-        self.call_id = incoming.request.call_id if incoming else ""
+        self.call_id = plain(incoming.request.call_id) if incoming else ""
         self.headers: Mapping[str, str] = header_map(incoming.request) if incoming else {}
         self._allowed = _allowed_by(incoming.request) if incoming else frozenset[str]()
         self.offer = _text(incoming.sdp) if incoming else ""
@@ -118,6 +121,9 @@ class SipLeg:
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         self._sink = sink
+        untold, self._untold = self._untold, []
+        for event in untold:
+            sink(event)
 
     @property
     def has_telephone_events(self) -> bool:
@@ -127,8 +133,11 @@ class SipLeg:
     def attended_target(self) -> str:
         if self.handle_name is None or not self._answered or self._ended:
             return ""
-        info = self._gateway.endpoint.dialog_info(self.handle_name)
-        replaces = quote(f"{info.call_id};to-tag={info.remote_tag};from-tag={info.local_tag}", safe="")
+        try:
+            info = self._gateway.endpoint.dialog_info(self.handle_name)
+        except LocalProtocolError:
+            return ""  # it has ended; the event is on its way
+        replaces = quote(encode_text(f"{info.call_id};to-tag={info.remote_tag};from-tag={info.local_tag}"), safe="")
         return f"{info.remote_target}?Replaces={replaces}&Require=replaces"
 
     def allows(self, method: str) -> bool:
@@ -150,8 +159,8 @@ class SipLeg:
             return
         self._rung = True
         self._is_early = self._is_early or answer is not None
-        self._gateway.run(lambda endpoint, now: endpoint.ring(self._call, now, sdp=answer))
-        self._tell(LegRinging(early_media=answer is not None, code=180 if answer is None else 183))
+        if self._gateway.run(lambda endpoint, now: endpoint.ring(self._call, now, sdp=answer)):
+            self._tell(LegRinging(early_media=answer is not None, code=180 if answer is None else 183))
 
     @property
     def _may_ring(self) -> bool:
@@ -187,8 +196,9 @@ class SipLeg:
             code, reason = (488, "Not Acceptable Here") if isinstance(error, NegotiationError) else (400, "Bad session description")
             self._refuse(code, reason, cause="no_media", warning=str(error))
             raise
-        headers = tuple((option.sip.headers if option.sip else {}).items())
-        self._gateway.run(lambda endpoint, now: endpoint.answer(self._call, answer, now, headers=headers))
+        headers = sendable((option.sip.headers if option.sip else {}).items())
+        if not self._gateway.run(lambda endpoint, now: endpoint.answer(self._call, answer, now, headers=headers)):
+            raise LocalProtocolError("the call is answered or over already")
         self._answered = True
         self._tell(LegAnswered(_text(answer)))
         await asyncio.sleep(READY_WITHOUT_ACK_S)
@@ -221,13 +231,13 @@ class SipLeg:
 
     def _invite(self, invite: sip.OutboundInvite, *, srtp: bool) -> None:
         self._srtp = srtp
-        invite = replace(invite, sdp=self._sound.offer(srtp=srtp))
+        invite = replace(invite, sdp=self._sound.offer(srtp=srtp), headers=sendable(invite.headers))
         handle = self._gateway.run(lambda endpoint, now: endpoint.invite(invite, now))
         if self._turn is not None:
             self._turn.settle()
         self.handle_name = handle
         self._gateway.adopt(handle, self)
-        self.call_id = self._gateway.endpoint.dialog_info(handle).call_id
+        self.call_id = plain(self._gateway.endpoint.dialog_info(handle).call_id)
 
     def _falls_back(self, event: sip.CallEnded) -> bool:
         """A trunk that would rather have SRTP but takes plain RTP: its 488 is answered by one plain offer."""
@@ -242,21 +252,27 @@ class SipLeg:
             return False
         return True
 
-    def reject(self, code: int, reason: str) -> None:
-        self._refuse(code, reason, cause="rejected")
+    def reject(self, code: int, reason: str) -> bool:
+        return self._refuse(code, reason, cause="rejected")
 
-    def _refuse(self, code: int, reason: str, *, cause: str, warning: str = "") -> None:
-        if self._ended:
-            return
+    def _refuse(self, code: int, reason: str, *, cause: str, warning: str = "") -> bool:
+        """Refuse the call; False when it is answered or over. Raises LocalProtocolError for a code that refuses nothing."""
+        if self._ended or self._incoming is None:
+            return False
         headers: tuple[tuple[str, str], ...] = (warning_header(warning),) if warning else ()
+        line = one_line(reason)
         if code == 503:
             headers += (("Retry-After", str(RETRY_AFTER_S)),)
         before, self._why_ended = self._why_ended, ("system", cause, warning or reason)
+        is_refused = False
         try:
-            self._gateway.run(lambda endpoint, now: endpoint.reject(self._call, code, reason, now, headers=headers))
-        except LocalProtocolError:
-            self._why_ended = before
-            raise
+            is_refused = self._gateway.run(lambda endpoint, now: endpoint.reject(self._call, code, line, now, headers=headers))
+        finally:
+            if not is_refused:
+                self._why_ended = before
+        if not is_refused:
+            self._end_if_lost(warning or reason)
+        return is_refused
 
     def hang_up(self, *, headers: Mapping[str, str], by: str, cause: str, reason: str) -> None:
         if self._ended:
@@ -265,10 +281,21 @@ class SipLeg:
         if self.handle_name is None:
             self._end(LegEnded(by=by, cause=cause, reason=reason))
             return
-        headers = _well_formed(headers)
+        own = sendable(headers.items())
         is_refusal = self._incoming is not None and not self._answered
-        own = tuple(headers.items()) if is_refusal else with_reason(headers, cause)
-        self._gateway.run(lambda endpoint, now: endpoint.hang_up(self._call, now, headers=own))
+        own = own if is_refusal else with_reason(dict(own), cause)
+        if not self._gateway.run(lambda endpoint, now: endpoint.hang_up(self._call, now, headers=own)):
+            self._end_if_lost(reason)
+
+    def _end_if_lost(self, reason: str) -> None:
+        """Where the endpoint has no such call any more, the event of its end is on its way, unless it was lost: then this is the end."""
+        if self.handle_name is not None and not self._gateway.endpoint.is_alive(self.handle_name):
+            asyncio.get_running_loop().call_soon(self.fail, reason)
+
+    def fail(self, reason: str) -> None:
+        """Tell the end of the call where nothing else is to come of it: an error of ours, or an end that was lost."""
+        by, cause, why = self._why_ended or ("system", "error", reason)
+        self._end(LegEnded(by=by, cause=cause, reason=why))
 
     def send_message(self, body: str, content_type: str, headers: Mapping[str, str]) -> None:
         self._request("MESSAGE", body.encode(), content_type, headers)
@@ -279,7 +306,7 @@ class SipLeg:
 
     def refer(self, target: str, headers: Mapping[str, str]) -> None:
         self._refer_token = self._gateway.run(
-            lambda endpoint, now: endpoint.refer(self._call, _transfer_uri(target), now, headers=tuple(headers.items()))
+            lambda endpoint, now: endpoint.refer(self._call, _transfer_uri(target), now, headers=sendable(headers.items()))
         )
 
     def answer_transfer(self, accepted: bool) -> None:
@@ -289,9 +316,9 @@ class SipLeg:
             self._gateway.run(lambda endpoint, now: endpoint.respond(token, code, reason, now))
 
     def notify_transfer(self, code: int, reason: str, *, final: bool) -> None:
-        if not self._ended:
-            with contextlib.suppress(LocalProtocolError):  # the peer has ended the subscription
-                self._gateway.run(lambda endpoint, now: endpoint.notify_transfer(self._call, code, reason, now, final=final))
+        if not self._ended and self.handle_name is not None:
+            line = one_line(reason)
+            self._gateway.run(lambda endpoint, now: endpoint.notify_transfer(self._call, code, line, now, final=final))
 
     def hold(self, on_hold: bool, *, inactive: bool = False) -> None:
         if not self._ready or self._ended:
@@ -303,7 +330,8 @@ class SipLeg:
         if self._ended:
             return
         offer = self._sound.offer(srtp=self._is_secured, direction=direction)
-        self._gateway.run(lambda endpoint, now: endpoint.offer(self._call, offer, now))
+        if not self._gateway.run(lambda endpoint, now: endpoint.offer(self._call, offer, now)):
+            raise LocalProtocolError("another offer is open, or the call is not answered")
 
     async def release(self) -> dict[str, float]:
         if self._turn is not None:
@@ -315,7 +343,7 @@ class SipLeg:
     def _request(self, method: str, body: bytes, content_type: str, headers: Mapping[str, str]) -> None:
         token = self._gateway.run(
             lambda endpoint, now: endpoint.request(
-                self._call, method, now, headers=tuple(headers.items()), body=body, content_type=content_type
+                self._call, method, now, headers=sendable(headers.items()), body=body, content_type=content_type
             )
         )
         self._our_requests[token] = method
@@ -335,7 +363,9 @@ class SipLeg:
         match event:
             case sip.CallProgress(response=response, sdp=sdp):
                 self._progress(response, sdp)
-            case sip.CallAnswered(response=response, sdp=sdp):
+            case sip.CallAnswered(response=response, sdp=sdp, unreadable_contact=contact):
+                if contact:
+                    log.warning("contact of an answer cannot be read", extra={"call_id": self.call_id, "contact": plain(contact)})
                 self._answered_by_peer(response, sdp)
             case sip.CallConfirmed(sdp=sdp):
                 self._confirmed(sdp)
@@ -347,7 +377,7 @@ class SipLeg:
             case sip.TransferRequested(token=token, refer_to=refer_to, referred_by=referred_by):
                 self._request_transfer(token, refer_to, referred_by)
             case sip.TransferProgress(code=code, reason=reason, final=final):
-                self._tell(LegTransferProgress(code, reason, final))
+                self._tell(LegTransferProgress(code, plain(reason), final))
             case sip.RequestCompleted():
                 self._completed(event)
             case sip.RequestReceived(token=token, request=request):
@@ -363,7 +393,7 @@ class SipLeg:
             self._gateway.run(lambda endpoint, now: endpoint.respond(token, 491, "Request Pending", now))
             return
         self._transfer_request = token
-        self._tell(LegTransferRequested(refer_to, referred_by))
+        self._tell(LegTransferRequested(plain(refer_to), None if referred_by is None else plain(referred_by)))
 
     def _completed(self, event: sip.RequestCompleted) -> None:
         """A request of ours has its final response; one that the end of the call has cut off has none, and nothing is told."""
@@ -372,9 +402,9 @@ class SipLeg:
         if event.code < 300 or is_cut_off:
             return
         if event.token == self._refer_token:
-            self._tell(LegTransferProgress(event.code, event.reason, final=True, refused=True))
+            self._tell(LegTransferProgress(event.code, plain(event.reason), final=True, refused=True))
         elif method:
-            self._tell(LegRequestRefused(method, event.code, event.reason))
+            self._tell(LegRequestRefused(method, event.code, plain(event.reason)))
 
     def _progress(self, response: Response, sdp: bytes | None) -> None:
         if response.code in (180, 181, 182, 183):
@@ -428,8 +458,8 @@ class SipLeg:
             code = 488 if isinstance(error, NegotiationError) else 400
             self._gateway.run(lambda endpoint, now: endpoint.refuse_offer(self._call, code, "Not Acceptable Here", now))
             return
-        self._gateway.run(lambda endpoint, now: endpoint.answer_offer(self._call, answer, now))
-        if sdp is not None:
+        is_taken = self._gateway.run(lambda endpoint, now: endpoint.answer_offer(self._call, answer, now))
+        if sdp is not None and is_taken:
             self._holding.on_agreement()
 
     @property
@@ -437,8 +467,8 @@ class SipLeg:
         return self._sound.agreement is not None and self._sound.agreement.crypto is not None
 
     def _requested(self, token: sip.TransactionToken, request: Request) -> None:
-        content_type = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-        body = request.body.decode("utf-8", "replace")
+        content_type = plain((request.headers.get("Content-Type") or "").partition(";")[0].strip().lower())
+        body = plain_body(request.body)
         if request.method == "INFO":
             digit = read_digit(content_type, body)
             if digit:
@@ -453,7 +483,7 @@ class SipLeg:
         told, q850 = told_reason(event.message)
         headers = header_map(event.message) if event.message is not None else {}
         code = event.code if event.code is None or event.code >= 300 else None  # a 2xx that has crossed our CANCEL ends nothing
-        self._end(LegEnded(by=by, cause=cause, code=code, reason=reason or told, headers=headers, q850=q850))
+        self._end(LegEnded(by=by, cause=cause, code=code, reason=plain(reason or told), headers=headers, q850=q850))
 
     def _end(self, event: LegEnded) -> None:
         if not self._ended:
@@ -485,18 +515,6 @@ def _allowed_by(message: Request | Response) -> frozenset[str]:
     return frozenset(method.strip().upper() for method in message.headers.split("Allow"))
 
 
-def _well_formed(headers: Mapping[str, str]) -> dict[str, str]:
-    """Without those that would break the message: a call is to end whatever it is to end with."""
-    kept = {}
-    for name, value in headers.items():
-        try:
-            Headers(((name, value),))
-            kept[name] = value
-        except LocalProtocolError as error:
-            log.warning("header of a hangup left out", extra={"why": str(error)})
-    return kept
-
-
 def _transfer_uri(target: str) -> str:
     """A transfer's target as a URI: a bare number as `tel:`, an address as `sip:`."""
     if ":" in target:
@@ -505,12 +523,12 @@ def _transfer_uri(target: str) -> str:
 
 
 def _text(sdp: bytes | None) -> str:
-    return sdp.decode("utf-8", "replace") if sdp else ""
+    return plain_body(sdp) if sdp else ""
 
 
 def warning_header(text: str) -> tuple[str, str]:
     """The Warning that says to people why a call is refused (RFC 3261 §20.43)."""
-    return "Warning", f'399 active-call "{text.translate(_UNQUOTED)}"'
+    return "Warning", f'399 active-call "{one_line(plain(text)).translate(_UNQUOTED)}"'
 
 
-_UNQUOTED = str.maketrans({"\\": None, '"': "'", "\r": " ", "\n": " "})
+_UNQUOTED = str.maketrans({"\\": None, '"': "'"})

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from active_call.base.errors import ActiveCallError
+from active_call.legs.plain_text import plain
 from active_call.legs.trunks import TrunkPolicy
 from active_call.sdp.negotiation import SrtpPolicy
 from active_call.sip import events as sip
@@ -88,7 +89,7 @@ class TrunkWatch:
             waiting = self._waiting[token] = asyncio.get_running_loop().create_future()
             completed = await waiting
         if completed.response is None or completed.code == 408 or completed.code >= 500:
-            return f"unreachable: {completed.code} {completed.reason}"
+            return f"unreachable: {completed.code} {plain(completed.reason)}"
         return "reachable"
 
     def _said(self, trunk: TrunkPolicy, uri: Uri) -> _Options:

@@ -5,12 +5,16 @@ rule every ten seconds at most: an attack must not fill the disk.
 
 | rule | breaks it |
 |---|---|
-| `connections_total` | a connection beyond the limit for all, handshakes included |
-| `connections_per_address` | one beyond the limit for its remote address |
+| `connections_total` | a connection beyond the limit for all, handshakes included; strangers leave a reserve to trunks and registrars |
+| `connections_per_address` | one beyond the limit for its remote address (of IPv6, for its /64); lower for strangers |
+| `handshakes` | a stranger's connection while too many strangers' are in their handshake |
+| `silenced` | one from an address that was refused too often |
 | `accept_rate` | more new connections from one address than the limit in a second, once its burst is used up |
 | `silent_connection` | 30 s without a byte; over WebSocket, without a handshake |
+| `idle_connection` | a stranger's that has no call and has sent no message for long; keep-alives do not count |
 | `half_read_message` | a message that is not complete 10 s after its first byte |
-| `message_size` | headers over 64 KiB, a body over 256 KiB; over WebSocket a message over 65,535 bytes |
+| `message_size` | headers over 64 KiB, a body over 256 KiB, of strangers 16 and 32; over WebSocket a message over 65,535 bytes |
+| `keepalive_flood` | over 100 keep-alives within 10 s |
 | `handshake` | a TLS handshake that fails or takes 5 s |
 | `unread_responses` | 4 MiB wait for a peer that does not read |
 """
@@ -22,6 +26,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from active_call.base.world import Clock
+from active_call.sip.admission import address_key
 
 LOG_EVERY_S = 10.0
 HALF_READ_S = 10.0
@@ -35,7 +40,15 @@ class ConnectionLimits:
     """How many connections are accepted; the figures are far beyond what a carrier or a hundred browsers behind one address need."""
 
     total: int = 2000
+    reserved: int = 500
+    """Of `total`: kept for trunks and registrars."""
     per_address: int = 500
+    per_stranger: int = 100
+    """Of one address that no trunk allows."""
+    handshakes_of_strangers: int = 200
+    """At one time. A TLS handshake costs some 2 ms, and one that is left half open its 5 s."""
+    stranger_idle_s: float = 300.0
+    """A stranger's connection without a call that sends no SIP message for so long is closed. 0: never."""
     accepts_per_s: float = 100.0
     accept_burst: int = 200
 
@@ -68,25 +81,32 @@ class Admission:
         self._open: Counter[str] = Counter()
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def broken_rule(self, remote: str, n_open: int, now: float) -> str | None:
-        """The rule that one more connection from `remote` would break; `n_open` are open in all. Each call counts against the rate."""
-        if not self._take_token(remote, now):
+    def broken_rule(self, remote: str, n_open: int, now: float, *, is_known: bool = False, n_handshakes: int = 0) -> str | None:
+        """The rule that one more connection from `remote` would break. Each call counts against the rate.
+
+        `n_open` are open in all, `n_handshakes` of strangers in their handshake. `is_known`: a trunk or registrar of ours.
+        """
+        limits, source = self._limits, address_key(remote)
+        if not self._take_token(source, now):
             return "accept_rate"
-        if n_open >= self._limits.total:
+        if n_open >= limits.total - (0 if is_known else min(limits.reserved, limits.total // 4)):
             return "connections_total"
-        if self._open[remote] >= self._limits.per_address:
+        if self._open[source] >= (limits.per_address if is_known else min(limits.per_stranger, limits.per_address)):
             return "connections_per_address"
+        if not is_known and n_handshakes >= limits.handshakes_of_strangers:
+            return "handshakes"
         return None
 
     def opened(self, remote: str) -> None:
         """A connection from there is open."""
-        self._open[remote] += 1
+        self._open[address_key(remote)] += 1
 
     def closed(self, remote: str) -> None:
         """It is no more."""
-        self._open[remote] -= 1
-        if self._open[remote] <= 0:
-            del self._open[remote]
+        source = address_key(remote)
+        self._open[source] -= 1
+        if self._open[source] <= 0:
+            del self._open[source]
 
     def _take_token(self, remote: str, now: float) -> bool:
         tokens, at = self._buckets.pop(remote, (float(self._limits.accept_burst), now))

@@ -18,7 +18,7 @@ import logging
 import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from active_call.base.world import Clock
 from active_call.net.addresses import is_ip
@@ -59,12 +59,28 @@ class _Dialling:
     waiting: list[Transmit] = field(default_factory=list)
 
 
+class ConnectionsOwner(StreamOwner, Protocol):
+    """Who hears of connections, and knows who is at their other end."""
+
+    def standing_of(self, remote: str, now: float) -> str:
+        """`known`, `peer`, `stranger` or `silenced` (`sip.reading`)."""
+        ...
+
+    def idle_since(self, connection_id: int) -> float | None:
+        """Since when no SIP message has come; None where none ever has."""
+        ...
+
+    def connections_in_use(self) -> set[int]:
+        """Those by which calls, registrations or requests are under way."""
+        ...
+
+
 class Connections:
     """All stream connections of one driver."""
 
     def __init__(
         self,
-        owner: StreamOwner,
+        owner: ConnectionsOwner,
         clock: Clock,
         *,
         server_tls: ssl.SSLContext | None,
@@ -92,6 +108,9 @@ class Connections:
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_handshake: set[int] = set()
         self._remotes: dict[int, str] = {}
+        self._strangers: set[int] = set()
+        """Accepted from where no trunk allows."""
+        self._limits = limits
         self._n_opened = 0
         self._is_closed = False
 
@@ -214,7 +233,7 @@ class Connections:
     def accept(self, accepted: Accepted, transport: TransportName) -> None:
         """Take an accepted socket, or drop it without a word where that would break a rule of `limits`."""
         remote = accepted.remote.host
-        rule = self._admission.broken_rule(remote, len(self), self._clock.now())
+        rule = self._broken_rule(remote)
         if self._is_closed or rule is not None:
             accepted.sock.close()
             if rule is not None:
@@ -223,7 +242,18 @@ class Connections:
         connection = self._new_connection(transport)
         self._admission.opened(remote)
         self._remotes[connection.id] = remote
+        if self._owner.standing_of(remote, self._clock.now()) != "known":
+            self._strangers.add(connection.id)
         self._spawn(self._welcome(accepted, connection, transport), f"sip accept {transport} {accepted.remote.host}")
+
+    def _broken_rule(self, remote: str) -> str | None:
+        """The rule that keeps one more connection from there out."""
+        now = self._clock.now()
+        standing = self._owner.standing_of(remote, now)
+        if standing == "silenced":
+            return "silenced"
+        n_handshakes = len(self._in_handshake & self._strangers)
+        return self._admission.broken_rule(remote, len(self), now, is_known=standing == "known", n_handshakes=n_handshakes)
 
     async def _welcome(self, accepted: Accepted, connection: StreamConnection, transport: TransportName) -> None:
         tls: dict[str, Any] = {}
@@ -293,6 +323,7 @@ class Connections:
 
     def handle_timeout(self, now: float, half_read_since: Callable[[Flow], float | None]) -> None:
         """Ping what we opened (RFC 5626 §4.4.1), close who never spoke or does not come to the end. To be called every few seconds."""
+        self._close_idle(now)
         for connection in list(self._by_id.values()):
             if (connection.is_outgoing or connection.is_message_based) and now - connection.last_sent_at >= KEEPALIVE_S:
                 connection.ping(now)
@@ -305,6 +336,19 @@ class Connections:
             elif not (connection.is_outgoing or connection.has_spoken) and now - connection.opened_at >= SILENT_CONNECTION_S:
                 self._refuse(connection, "silent_connection", "it never sent anything")
 
+    def _close_idle(self, now: float) -> None:
+        """Close strangers' connections that nothing has come of for long."""
+        if not self._limits.stranger_idle_s or not self._strangers:
+            return
+        in_use = self._owner.connections_in_use()
+        for connection_id in self._strangers - in_use:
+            connection = self._by_id.get(connection_id)
+            if connection is None:
+                continue
+            since = self._owner.idle_since(connection_id)
+            if now - (connection.opened_at if since is None else since) >= self._limits.stranger_idle_s:
+                self._refuse(connection, "idle_connection", "nothing came of it for long")
+
     def _refuse(self, connection: StreamConnection, rule: str, why: str) -> None:
         self.on_stream_refused(connection, rule)
         connection.close(why)
@@ -312,6 +356,7 @@ class Connections:
     def _left(self, connection_id: int) -> None:
         """An accepted connection is gone, or its handshake has failed."""
         remote = self._remotes.pop(connection_id, None)
+        self._strangers.discard(connection_id)
         if remote is not None:
             self._admission.closed(remote)
 

@@ -4,6 +4,9 @@ In: datagrams, stream chunks, operations of legs, time. Out: bytes on the wire, 
 every input the core is drained until it has nothing more: transmits are sent, names looked up, closes done, failures reported, events
 handed over; then one timer is set for its next timeout.
 
+Each input, and each thing that is drained, has a wall of its own: what raises is logged, and the rest is still done. An error that one
+message brings to light must not close the connection that all calls of a carrier share.
+
 `on_events` runs inside that loop and may call `run` again: the inner call acts on the core at once, the outer loop carries out the rest.
 """
 
@@ -15,6 +18,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 from active_call.base.errors import TransportError
@@ -34,6 +38,7 @@ __all__ = ["CertificateFiles", "ListenSpec", "SipDriver"]
 
 T = TypeVar("T")
 
+_RULES_OF_DROPS = {"too_large": "message_size", "keepalive_flood": "keepalive_flood"}
 SWEEP_S = 5.0
 """How often connections are looked at for keep-alives and idleness."""
 
@@ -56,6 +61,9 @@ class SipCore(Protocol):
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None: ...
     def refresh_registrations(self, now: float) -> None: ...
     def half_read_since(self, flow: Flow) -> float | None: ...
+    def standing_of(self, host: str, now: float) -> str: ...
+    def idle_since(self, connection_id: int) -> float | None: ...
+    def connections_in_use(self) -> set[int]: ...
 
 
 class SipDriver:
@@ -182,63 +190,69 @@ class SipDriver:
         """Bytes on a stream connection."""
         if connection.flow is None or self._is_closed:
             return
-        try:
-            self._endpoint.receive_stream(data, connection.flow, self._clock.now())
-        finally:
-            self._pump()
+        self._feed("stream", partial(self._endpoint.receive_stream, data, connection.flow))
 
     def on_stream_message(self, connection: StreamConnection, data: bytes) -> None:
         """A whole message on a WebSocket connection."""
         if connection.flow is None or self._is_closed:
             return
-        try:
-            self._endpoint.receive_datagram(data, connection.flow, self._clock.now())
-        finally:
-            self._pump()
+        self._feed("message", partial(self._endpoint.receive_datagram, data, connection.flow))
 
     def on_stream_refused(self, connection: StreamConnection, rule: str) -> None:
         """Nothing to do: `Connections` has counted it."""
+
+    def standing_of(self, remote: str, now: float) -> str:
+        """How the core stands to that address."""
+        return self._endpoint.standing_of(remote, now)
+
+    def idle_since(self, connection_id: int) -> float | None:
+        """Since when the core has got no SIP message on that connection."""
+        return self._endpoint.idle_since(connection_id)
+
+    def connections_in_use(self) -> set[int]:
+        """The connections by which the core has something under way."""
+        return self._endpoint.connections_in_use()
 
     def on_stream_lost(self, connection: StreamConnection, reason: str) -> None:
         """A stream connection is gone."""
         if connection.flow is None or self._is_closed:
             return
-        try:
-            self._endpoint.handle_connection_lost(connection.flow, reason, self._clock.now())
-        finally:
-            self._pump()
+        self._feed("connection_lost", partial(self._endpoint.handle_connection_lost, connection.flow, reason))
 
     def _on_datagram(self, data: bytes, flow: Flow) -> None:
         if self._is_closed:
             return
         if is_stun(data):
-            self._on_stun(data)
+            self._guard("stun", partial(self._on_stun, data))
             return
-        try:
-            self._endpoint.receive_datagram(data, flow, self._clock.now())
-        finally:
-            self._pump()
+        self._feed("datagram", partial(self._endpoint.receive_datagram, data, flow))
 
     def _on_undelivered(self, remote: Address, report: Undelivered) -> None:
         transmit_id = self._sent_requests.find(remote, report.quoted)
         if transmit_id is None or self._is_closed:
             return
-        try:
-            reason = f"udp {remote.host}:{remote.port}: {report.reason}"
-            self._endpoint.handle_unreachable(transmit_id, reason, self._clock.now())
-        finally:
-            self._pump()
+        reason = f"udp {remote.host}:{remote.port}: {report.reason}"
+        self._feed("unreachable", partial(self._endpoint.handle_unreachable, transmit_id, reason))
 
     def _on_timer(self) -> None:
         self._timer = self._timer_due = None
+        self._feed("timeout", self._endpoint.handle_timeout)
+
+    def _feed(self, what: str, take: Callable[[float], object]) -> None:
+        """Give the core one input, and carry out what follows."""
+        self._guard(what, lambda: take(self._clock.now()))
+        self._pump()
+
+    def _guard(self, what: str, action: Callable[[], object]) -> None:
+        """The wall around one input, or one thing that was drained."""
         try:
-            self._endpoint.handle_timeout(self._clock.now())
-        finally:
-            self._pump()
+            action()
+        except Exception:  # noqa: BLE001 (a wall: one input, or one thing to be done)
+            self._log.exception("error in the SIP driver", extra={"what": what})
 
     def _sweep(self) -> None:
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
-        self._connections.handle_timeout(self._clock.now(), self._endpoint.half_read_since)
+        self._guard("sweep", lambda: self._connections.handle_timeout(self._clock.now(), self._endpoint.half_read_since))
         local_address_towards.cache_clear()  # routes and addresses of the machine change
 
     # -- output
@@ -258,22 +272,21 @@ class SipDriver:
     def _drain_once(self) -> bool:
         transmits = self._endpoint.take_transmits()
         for transmit in transmits:
-            self._send(transmit)
+            self._guard("transmit", partial(self._send, transmit))
         look_ups = self._endpoint.take_look_ups()
         for look_up in look_ups:
-            self._look_up(look_up)
+            self._guard("look_up", partial(self._look_up, look_up))
         closes = self._endpoint.take_closes()
         for flow in closes:
-            self._connections.close_flow(flow)
+            self._guard("close", partial(self._connections.close_flow, flow))
         failures, self._failures = self._failures, []
         for transmit_id, reason in failures:
-            self._endpoint.handle_transport_error(transmit_id, reason, self._clock.now())
+            self._guard("failure", partial(self._endpoint.handle_transport_error, transmit_id, reason, self._clock.now()))
         events = self._endpoint.take_events()
         for event in events:
-            if isinstance(event, MessageDropped) and event.why == "too_large":
-                self._refusals.note("message_size", event.flow.remote.host)
-        if events:
-            self._on_events(events)
+            if isinstance(event, MessageDropped) and event.why in _RULES_OF_DROPS:
+                self._refusals.note(_RULES_OF_DROPS[event.why], event.flow.remote.host)
+            self._guard("event", partial(self._on_events, [event]))
         return bool(transmits or look_ups or closes or failures or events)
 
     def _arm(self) -> None:

@@ -27,6 +27,9 @@ SUBPROTOCOL = Subprotocol("sip")
 MAX_MESSAGE_BYTES = 65_535
 """As much as a datagram holds."""
 
+MAX_CONTROL_FRAMES = 10_000
+"""Pings, pongs and empty fragments without a message between them; one a second for almost three hours."""
+
 _quiet = logging.getLogger("active_call.sip.websocket")
 _quiet.setLevel(logging.WARNING)
 
@@ -62,6 +65,7 @@ class WebSocketConnection(StreamConnection):
         self._protocol = protocol
         self._parts = bytearray()
         self._half_since: float | None = None
+        self._n_control_frames = 0
 
     @property
     def is_open(self) -> bool:
@@ -107,6 +111,10 @@ class WebSocketConnection(StreamConnection):
                     self._take_response()
                 case Frame():
                     self._take_frame(event)
+        if self._n_control_frames > MAX_CONTROL_FRAMES:
+            self._owner.on_stream_refused(self, "keepalive_flood")
+            self.abort("too many pings")
+            return
         self._flush(self.last_sent_at)
         if self._protocol.close_expected():
             self._end()
@@ -136,7 +144,9 @@ class WebSocketConnection(StreamConnection):
             self._why = f"the WebSocket handshake failed: {self._protocol.handshake_exc}"
 
     def _take_frame(self, frame: Frame) -> None:
+        self._n_control_frames += 1
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._n_control_frames = 0 if frame.fin and frame.data else self._n_control_frames
             self._parts += frame.data
             if frame.fin:
                 message, self._parts = bytes(self._parts), bytearray()

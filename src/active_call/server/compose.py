@@ -40,6 +40,7 @@ from active_call.media.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.certificates import CertificateFiles, client_context, server_context
 from active_call.net.descriptors import raise_descriptor_limit
+from active_call.net.limits import ConnectionLimits
 from active_call.net.outgoing import guarded_client
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
@@ -244,6 +245,11 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
         client_tls_by_uri=_client_tls(config, checks_name=False),
         on_events=gateway.handle_events,
         certificate=_certificate(config),
+        limits=ConnectionLimits(
+            total=config.admission.max_connections,
+            reserved=config.admission.max_connections // 4,
+            stranger_idle_s=config.admission.stranger_idle,
+        ),
         logger=logging.getLogger("active_call.sip"),
     )
     return endpoint, gateway, driver

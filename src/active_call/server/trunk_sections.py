@@ -134,6 +134,10 @@ class Admission(Section):
     """New inbound calls a second from one source address."""
     max_calls: Annotated[int, Field(ge=1)] | None = None
     """Calls at one time, all together."""
+    stranger_idle: Seconds = 300.0
+    """How long a connection that no trunk allows stays open without a call and without a SIP message."""
+    max_connections: Annotated[int, Field(ge=8)] = 2000
+    """SIP connections at one time, all together; a quarter of them is kept for trunks and registrars."""
 
 
 class Outbound(Section):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Literal
 
@@ -29,6 +30,8 @@ SCANNERS = (
 )  # fmt: skip
 """How the User-Agent of tools begins that only ever look for open doors; lower case. Public block lists name the same."""
 
+
+_MAX_LISTED = 4096
 
 RULES = {
     "trunk": "the address is in a range of the trunk",
@@ -45,6 +48,7 @@ RULES = {
     "trunk_calls": "the trunk has as many calls as it may have",
     "srtp_required": "the trunk demands SRTP, and plain RTP was offered",
     "srtp_off": "the trunk has SRTP switched off, and only SRTP was offered",
+    "transactions": "too many transactions of the address are under way",
     "full": "no room for more calls",
     "draining": "the server is stopping",
     "not_accepting": "no room for more calls, or the server is stopping",
@@ -123,7 +127,19 @@ class GuestList:
             for network in trunk.networks:
                 by_prefix = self._ranges.setdefault((network.version, network.prefixlen), {})
                 by_prefix.setdefault(int(network.network_address), []).append((trunk, network))
+        self._listed: dict[str, bool] = {}
         self._prefixes = sorted(self._ranges, key=lambda key: -key[1])
+
+    def is_listed(self, host: str) -> bool:
+        """Whether the address is in a range of any trunk; asked for every message, so remembered."""
+        known = self._listed.get(host)
+        if known is None:
+            address = parse_address(host)
+            known = address is not None and self._find(address, "") is not None
+            if len(self._listed) >= _MAX_LISTED:
+                self._listed.clear()
+            self._listed[host] = known
+        return known
 
     def decide(self, visitor: Visitor, registrars: Collection[str] = ()) -> Verdict:
         """Whether a request of `visitor` is let in. `registrars`: addresses that we are registered at."""
@@ -171,6 +187,7 @@ def parse_address(host: str) -> IPv4Address | IPv6Address | None:
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
+@lru_cache(maxsize=4096)
 def address_key(host: str) -> str:
     """What an address is counted by: an IPv4 address itself, of IPv6 the /64, which is one household."""
     address = parse_address(host)

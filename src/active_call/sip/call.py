@@ -13,7 +13,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from functools import partial
 
-from active_call.base.errors import LocalProtocolError
+from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.core import Core, PendingRequest, Reply
 from active_call.sip.dialog import Dialog
 from active_call.sip.dialog_info import DialogInfo
@@ -29,6 +29,7 @@ from active_call.sip.events import (
 )
 from active_call.sip.farewell import Farewell
 from active_call.sip.grammar import is_token
+from active_call.sip.headers import parse_name_addr
 from active_call.sip.message import Request, Response, session_description
 from active_call.sip.reason import Reason, format_reason
 from active_call.sip.renegotiation import Renegotiation
@@ -81,17 +82,17 @@ class Call:
 
     # -- operations ---------------------------------------------------------------------------------------------------------------------
 
-    def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> None:
-        """Send 180, or 183 with a description."""
-        raise LocalProtocolError("only an incoming call that is not answered can ring")
+    def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> bool:
+        """Send 180, or 183 with a description; False unless the call is incoming and not answered."""
+        return False
 
-    def answer(self, sdp: bytes, now: float, headers: HeaderList) -> None:
-        """Send the 200."""
-        raise LocalProtocolError("only an incoming call that is not answered can be answered")
+    def answer(self, sdp: bytes, now: float, headers: HeaderList) -> bool:
+        """Send the 200; False unless the call is incoming and not answered."""
+        return False
 
-    def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> None:
-        """Send a final response of 300 or above."""
-        raise LocalProtocolError("only an incoming call that is not answered can be rejected")
+    def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> bool:
+        """Send a final response of 300 or above; False unless the call is incoming and not answered."""
+        return False
 
     def hang_up(self, now: float, headers: HeaderList) -> None:
         """End the call in the way its state asks for."""
@@ -99,20 +100,17 @@ class Call:
             self.say_bye(now, headers)
             self.end("local_bye", now)
 
-    def offer(self, sdp: bytes | None, now: float, headers: HeaderList) -> None:
-        """Send a re-INVITE."""
-        self._require(CallState.ACTIVE)
-        self.renegotiation.offer(sdp, headers, now)
+    def offer(self, sdp: bytes | None, now: float, headers: HeaderList) -> bool:
+        """Send a re-INVITE; False while the call is not answered, or another offer is open."""
+        return self.state is CallState.ACTIVE and self.renegotiation.offer(sdp, headers, now)
 
-    def answer_offer(self, sdp: bytes, now: float) -> None:
-        """Answer the peer's open offer."""
-        self._require(CallState.ACTIVE, CallState.ANSWERED, CallState.OFFERED)
-        self.renegotiation.answer_offer(sdp, now)
+    def answer_offer(self, sdp: bytes, now: float) -> bool:
+        """Answer the peer's open offer; False when none is open."""
+        return self._may_have_offer and self.renegotiation.answer_offer(sdp, now)
 
-    def refuse_offer(self, code: int, reason: str, now: float) -> None:
-        """Refuse the peer's open offer."""
-        self._require(CallState.ACTIVE, CallState.ANSWERED, CallState.OFFERED)
-        self.renegotiation.refuse_offer(code, reason, now)
+    def refuse_offer(self, code: int, reason: str, now: float) -> bool:
+        """Refuse the peer's open offer; False when none is open."""
+        return self._may_have_offer and self.renegotiation.refuse_offer(code, reason, now)
 
     def request(self, method: str, now: float, headers: HeaderList, body: bytes, content_type: str) -> TransactionToken:
         """Send another request inside the dialog."""
@@ -124,10 +122,9 @@ class Call:
         """Send REFER."""
         return self.transfers.refer(refer_to, referred_by, headers, now)
 
-    def notify_transfer(self, code: int, reason: str, now: float, *, is_final: bool) -> None:
-        """Tell the peer how the transfer goes that it has asked for."""
-        self._require(CallState.ACTIVE, CallState.ANSWERED)
-        self.transfers.notify(code, reason, now, is_final=is_final)
+    def notify_transfer(self, code: int, reason: str, now: float, *, is_final: bool) -> bool:
+        """Tell the peer how the transfer goes that it has asked for; False when nobody waits for that."""
+        return self.is_answered and self.transfers.notify(code, reason, now, is_final=is_final)
 
     def send_request(self, method: str, now: float, headers: HeaderList, body: bytes = b"", content_type: str = "") -> TransactionToken:
         """Send a request of any method inside the dialog and report its outcome by RequestCompleted."""
@@ -154,6 +151,11 @@ class Call:
             established=dialog.is_confirmed,
             user_agent=dialog.user_agent,
         )
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Call-ID and local tag, which every dialog of the call has; empty while there is none."""
+        return (self.dialog.call_id, self.dialog.local_tag) if self.dialog is not None else ("", "")
 
     # -- requests of the peer -----------------------------------------------------------------------------------------------------------
 
@@ -263,6 +265,14 @@ class Call:
         self.say_bye(now)
         self.end(cause, now, code, reason, response)
 
+    def abort(self, now: float) -> None:
+        """End the call at once, whatever state it is in and whatever cannot be sent: an error of ours must not leave it behind."""
+        faults = self._core.layer.faults
+        faults.guard("hang_up", lambda: self.hang_up(now, ()))
+        if self.state is CallState.ANSWERED:
+            faults.guard("bye", lambda: self.say_bye(now))
+        self.end("error", now)
+
     def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
         """Settle what is open and say CallEnded; a second time changes nothing."""
         if self.state is CallState.ENDED:
@@ -284,6 +294,10 @@ class Call:
         self._core.emit(CallEnded(self.handle, cause, code, reason, message))
 
     # -- inside -------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _may_have_offer(self) -> bool:
+        return self.state in (CallState.ACTIVE, CallState.ANSWERED, CallState.OFFERED)
 
     def _require(self, *states: CallState) -> None:
         if self.state not in states:
@@ -321,6 +335,10 @@ class Call:
 
 def uri_text_of(value: str) -> str:
     """The URI in a From or To value."""
+    try:
+        return parse_name_addr(value).uri_text
+    except ParseError:
+        pass
     if "<" in value:
         return value.partition("<")[2].partition(">")[0]
     return value.partition(";")[0].strip()

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from active_call.base.errors import LocalProtocolError
+from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.base.world import Randomness
 from active_call.sip.dialog import Dialog, DialogKey
 from active_call.sip.door import Door
@@ -26,7 +26,7 @@ from active_call.sip.events import (
     TransactionToken,
 )
 from active_call.sip.grammar import split_list
-from active_call.sip.headers import Headers
+from active_call.sip.headers import Headers, parse_name_addr
 from active_call.sip.listeners import SECURED
 from active_call.sip.message import Request, Response
 from active_call.sip.routing import is_sips
@@ -153,6 +153,14 @@ class Core:
         if not self.n_calls_by_trunk[call.trunk]:
             del self.n_calls_by_trunk[call.trunk]
 
+    def abort_call(self, where: str, error: Exception, call: Call | None, now: float) -> None:
+        """An error of ours has come up while something of `call` was handled: tell it, and end that call."""
+        if call is None:
+            self.layer.faults.note(where, error)
+            return
+        self.layer.faults.note(where, error, call=call.handle, call_id=call.identity[0])
+        call.abort(now)
+
     def new_token(self) -> TransactionToken:
         return TransactionToken(self.randomness.token(8))
 
@@ -169,11 +177,11 @@ class Core:
         if entry is not None and entry.user is user:
             del self.dialogs[dialog.key]
 
-    def reply(self, transaction: ServerTransaction, reply: Reply, now: float) -> None:
-        """Send a response. Raises LocalProtocolError when the transaction has a final one already."""
+    def reply(self, transaction: ServerTransaction, reply: Reply, now: float) -> bool:
+        """Send a response; False when the transaction has had a final one. Raises LocalProtocolError for malformed headers of ours."""
         if not transaction.to_tag and reply.code > 100:
             transaction.to_tag = self.new_tag()
-        transaction.send(
+        return transaction.send(
             reply.code, self.response_bytes(transaction.request, transaction.via_lines, transaction.to_tag, reply, transaction.flow), now
         )
 
@@ -214,6 +222,10 @@ def _with_tag(to: str, tag: str) -> str:
 
 
 def _has_tag(to: str) -> bool:
+    try:
+        return parse_name_addr(to).tag is not None
+    except ParseError:
+        pass  # echoed in the refusal of a request that cannot be read
     parameters = to.rpartition(">")[2] if ">" in to else to.partition(";")[2]
     return any(part.partition("=")[0].strip().lower() == "tag" for part in parameters.split(";"))
 

@@ -1,19 +1,24 @@
 """From bytes to whoever they are for: transactions, dialogs, the door, screening, a new call (RFC 3261 §8.2, §17.2.3, §12.2.2).
 
-Enters: raw messages with their flow. Leaves: inputs to transactions, dialogs and calls; stateless 400s, and stateless 403s for those whom
-the door does not let in, so that they cost neither memory nor repetitions; MessageDropped for everything that is for nobody,
+Enters: raw messages with their flow. Leaves: inputs to transactions, dialogs and calls; refusals, and answers to
+OPTIONS, without a transaction (§8.2.7), so that they cost neither memory nor repetitions; MessageDropped for everything that is for nobody,
 RequestRefused for every request that is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 
 from active_call.base.errors import ParseError
 from active_call.sip.admission import Verdict
+from active_call.sip.call import Call
+from active_call.sip.client_transaction import LIFETIME_T1S
 from active_call.sip.core import Core, Reply
 from active_call.sip.dialog import Dialog
+from active_call.sip.door import RETRY_AFTER_S
 from active_call.sip.events import CallHandle, Flow
+from active_call.sip.grammar import encode_text
 from active_call.sip.headers import parse_name_addr
 from active_call.sip.inbound_call import InboundCall
 from active_call.sip.message import (
@@ -29,7 +34,10 @@ from active_call.sip.replaces import find_replaced
 from active_call.sip.routing import response_flow
 from active_call.sip.screening import screen
 from active_call.sip.server_transaction import ServerTransaction
-from active_call.sip.transaction_layer import via_lines
+from active_call.sip.transaction_layer import server_key, via_lines
+
+MAX_REFUSED = 4096
+"""Refused INVITEs whose repetitions are known: all of 32 s at 128 refusals a second."""
 
 _NO_CALL = Reply(481, "Call/Transaction Does Not Exist")
 
@@ -39,6 +47,8 @@ class Dispatcher:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._refused: OrderedDict[object, tuple[float, Reply]] = OrderedDict()
+        """INVITEs that were refused for the moment, until when, and how."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Act on one whole message."""
@@ -51,6 +61,24 @@ class Dispatcher:
             self._receive_response(message, flow, now)
         else:
             self._receive_request(message, flow, now)
+
+    def handle_fault(self, data: bytes, flow: Flow, error: Exception, now: float) -> None:
+        """An error of ours has come up while `data` was handled: tell it, end the call that it belongs to, answer a request with 500."""
+        try:
+            message = parse_message(data)
+            local, remote = (message.from_, message.to) if isinstance(message, Response) else (message.to, message.from_)
+            call_id = message.call_id
+        except ParseError:
+            self._core.layer.faults.note("message", error)
+            return
+        found = [call for call in self._core.calls.values() if _is_of(call, call_id, local.tag or "", remote.tag or "")]
+        if not found:
+            self._core.layer.faults.note("message", error, call_id=call_id)
+        for call in found:
+            self._core.abort_call("message", error, call, now)
+        known = self._core.layer.find_server(message) if isinstance(message, Request) and message.method != "ACK" else None
+        if known is not None and not known.is_answered:
+            self._core.layer.faults.guard("message", lambda: self._core.reply(known, Reply(500, "Server Internal Error"), now))
 
     def refuse_unreadable(self, data: bytes, flow: Flow, error: ParseError, now: float) -> None:
         """Say that `data` is no message; when it was meant as a request and may be answered, answer 400."""
@@ -100,6 +128,8 @@ class Dispatcher:
             known.receive(request, now)
             return
         entry = self._core.dialogs.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
+        if entry is None and request.to.tag == _stateless_tag(request):
+            return  # it acknowledges a refusal that nothing is remembered of
         if entry is None:
             self._core.drop(flow, "stray_ack", f"no transaction and no dialog for CSeq {request.cseq.number}")
             return
@@ -109,9 +139,11 @@ class Dispatcher:
         invite = self._core.layer.find_server(request, "INVITE")
         if invite is None and self._admit(request, flow, now) is None:
             return
-        cancel = self._core.layer.start_server(request, flow)
         if invite is None:
-            self._core.reply(cancel, _NO_CALL, now)
+            self._reply_statelessly(request, flow, _NO_CALL)
+            return
+        cancel = self._start_server(request, flow, now)
+        if cancel is None:
             return
         cancel.to_tag = invite.to_tag
         self._core.reply(cancel, Reply(200, "OK"), now)
@@ -125,19 +157,19 @@ class Dispatcher:
         admitted = self._admit(request, flow, now)
         if admitted is None:
             return
-        merged = self._core.layer.find_merged(request)
-        transaction = self._core.layer.start_server(request, flow)
-        if merged is not None:
-            self._core.reply(transaction, Reply(482, "Loop Detected"), now)
+        if self._core.layer.find_merged(request) is not None:
+            self._reply_statelessly(request, flow, Reply(482, "Loop Detected"))
+        elif (given := self._refused.get(server_key(request))) is not None and given[0] > now:
+            self._reply_statelessly(request, flow, given[1])
         elif (reply := screen(self._core, request, is_in_dialog=False)) is not None:
-            self._answer_itself(transaction, flow, reply, admitted.trunk, now)
+            self._answer_itself(request, flow, reply, admitted.trunk)
         elif isinstance(replaced := find_replaced(self._core, request), Reply):
-            self._core.reply(transaction, replaced, now)
+            self._reply_statelessly(request, flow, replaced)
         elif (verdict := self._core.door.judge_call(admitted, flow, now, self._core.n_calls_by_trunk)).answer != "admit":
             headers = (("Retry-After", str(verdict.retry_after_s)),)
             self._core.note_refusal(request, flow, verdict.rule, verdict.code, trunk=verdict.trunk, detail=verdict.detail)
-            self._core.reply(transaction, Reply(verdict.code, verdict.reason, headers), now)
-        else:
+            self._refuse_for_now(request, flow, Reply(verdict.code, verdict.reason, headers), now)
+        elif (transaction := self._start_server(request, flow, now)) is not None:
             self._core.reply(transaction, Reply(100, "Trying"), now)
             self._start_call(transaction, flow, replaced, admitted.trunk)
 
@@ -145,10 +177,13 @@ class Dispatcher:
         entry = self._core.dialogs.get((request.call_id, local_tag, request.from_.tag or ""))
         if entry is None and self._admit(request, flow, now) is None:
             return
-        transaction = self._core.layer.start_server(request, flow)
         if entry is None:
-            self._core.reply(transaction, _NO_CALL, now)
-        elif not entry.dialog.accepts_cseq(request.cseq.number):
+            self._reply_statelessly(request, flow, _NO_CALL)
+            return
+        transaction = self._start_server(request, flow, now)
+        if transaction is None:
+            return
+        if not entry.dialog.accepts_cseq(request.cseq.number):
             self._core.reply(transaction, Reply(500, "CSeq Out Of Order"), now)
         elif (reply := screen(self._core, request, is_in_dialog=True)) is not None:
             self._core.reply(transaction, reply, now)
@@ -165,10 +200,27 @@ class Dispatcher:
             self._reply_statelessly(request, flow, Reply(verdict.code, verdict.reason))
         return None
 
-    def _answer_itself(self, transaction: ServerTransaction, flow: Flow, reply: Reply, trunk: str, now: float) -> None:
+    def _answer_itself(self, request: Request, flow: Flow, reply: Reply, trunk: str) -> None:
         if reply.rule:
-            self._core.note_refusal(transaction.request, flow, reply.rule, reply.code, trunk=trunk, detail=reply.reason)
-        self._core.reply(transaction, reply, now)
+            self._core.note_refusal(request, flow, reply.rule, reply.code, trunk=trunk, detail=reply.reason)
+        self._reply_statelessly(request, flow, reply)
+
+    def _refuse_for_now(self, request: Request, flow: Flow, reply: Reply, now: float) -> None:
+        """Refuse an INVITE that would be let in a moment later: its repetitions get the same answer, and are no new call."""
+        self._refused[server_key(request)] = (now + LIFETIME_T1S * self._core.config.t1_s, reply)
+        if len(self._refused) > MAX_REFUSED:
+            self._refused.popitem(last=False)
+        self._reply_statelessly(request, flow, reply)
+
+    def _start_server(self, request: Request, flow: Flow, now: float) -> ServerTransaction | None:
+        """A transaction for `request`; None, and it has its 503, where there are too many."""
+        host = flow.remote.host
+        is_known = self._core.door.is_known(host, self._core.registrars(now))
+        if self._core.layer.servers.make_room(host, is_known=is_known):
+            return self._core.layer.start_server(request, flow)
+        self._core.note_refusal(request, flow, "transactions", 503)
+        self._reply_statelessly(request, flow, Reply(503, "Service Unavailable", (("Retry-After", str(RETRY_AFTER_S)),)))
+        return None
 
     def _start_call(self, transaction: ServerTransaction, flow: Flow, replaces: CallHandle | None, trunk: str) -> None:
         request = transaction.request
@@ -188,7 +240,7 @@ class Dispatcher:
         self._reply_statelessly(request, flow, Reply(code, reason))
 
     def _reply_statelessly(self, request: Request, flow: Flow, reply: Reply) -> None:
-        """Answer a request that has no transaction (§8.2.7): the same To tag for each repetition."""
+        """Answer a request that gets no transaction (§8.2.7): the same To tag for each repetition."""
         if request.method == "ACK":
             return
         try:
@@ -196,10 +248,22 @@ class Dispatcher:
             destination = response_flow(request.top_via, flow)
         except ParseError:
             return
-        seed = "\n".join((lines[0], request.headers.get("Call-ID") or "", request.headers.get("CSeq") or ""))
-        tag = hashlib.blake2s(seed.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-        data = self._core.response_bytes(request, lines, tag, reply, flow)
+        data = self._core.response_bytes(request, lines, _stateless_tag(request), reply, flow)
         self._core.layer.transmit(data, destination)
+
+
+def _stateless_tag(request: Request) -> str:
+    """The To tag of a refusal that nothing is remembered of; the same for repetitions of the request, and for the ACK."""
+    via = request.top_via
+    number = (request.headers.get("CSeq") or "").partition(" ")[0]
+    seed = "\n".join((via.branch or "", via.sent_by, request.headers.get("Call-ID") or "", number))
+    return hashlib.blake2s(encode_text(seed), digest_size=8).hexdigest()
+
+
+def _is_of(call: Call, call_id: str, local_tag: str, remote_tag: str) -> bool:
+    if call.identity[0] != call_id:
+        return False
+    return call.identity[1] == local_tag or (call.dialog is not None and call.dialog.remote_tag == remote_tag)
 
 
 def _user_in(request: Request) -> str:

@@ -59,6 +59,10 @@ class Door:
         """Addresses that something is remembered of."""
         return len(self._records)
 
+    def is_known(self, host: str, registrars: Collection[str] = ()) -> bool:
+        """Whether the address is in a trunk's range, or that of a registrar of ours."""
+        return self.guests.is_listed(host) or host in registrars
+
     def is_silenced(self, host: str, now: float) -> bool:
         """Whether the address was refused so often that it is not answered any more."""
         record = self._records.get(address_key(host))

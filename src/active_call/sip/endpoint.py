@@ -37,6 +37,7 @@ from active_call.sip.events import (
     RegistrationHandle,
     RegistrationSpec,
     RequestCompleted,
+    RequestRefused,
     SipEvent,
     Target,
     TransactionToken,
@@ -49,6 +50,7 @@ from active_call.sip.headers import Headers, format_name_addr
 from active_call.sip.listeners import Listeners
 from active_call.sip.message import Response
 from active_call.sip.outbound_call import OutboundCall
+from active_call.sip.reading import MAX_STRANGER_BODY_BYTES, MAX_STRANGER_HEADER_BYTES, Reader, Standing
 from active_call.sip.registration import Registration
 from active_call.sip.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.routing import uri_of
@@ -56,15 +58,22 @@ from active_call.sip.transaction_layer import TransactionLayer
 
 __all__ = ["DialogInfo", "Endpoint"]
 
+MAX_PINGS = 100
+PING_WINDOW_S = 10.0
+"""RFC 5626 §4.4.1 has a ping every 24 s at the most often; a hundred in ten seconds keep no binding open."""
+
 
 class Endpoint:
-    """Sans-IO SIP user agent. Every operation raises LocalProtocolError when the state forbids it; inputs never raise."""
+    """Sans-IO SIP user agent. Inputs never raise; operations raise nothing but LocalProtocolError."""
 
     def __init__(self, config: EndpointConfig, randomness: Randomness, door: Door | None = None) -> None:
         self._core = Core(config, randomness, TransactionLayer(config, randomness), door or Door())
         self._dispatcher = Dispatcher(self._core)
         self._framers: dict[int, StreamFramer] = {}
         self._half_read: dict[int, float] = {}
+        self._heard_at: dict[int, float] = {}
+        self._pings: dict[int, tuple[float, int]] = {}
+        self._reader = Reader(self._core)
         self._closes: list[Flow] = []
 
     # -- inputs -------------------------------------------------------------------------------------------------------------------------
@@ -73,12 +82,15 @@ class Endpoint:
         """One UDP datagram or WebSocket message. Blank ones keep NAT bindings open; a ping over WebSocket is answered (RFC 5626 §3.5.1)."""
         if not data.strip(b"\r\n\t \0"):
             if flow.connection_id is not None and data == PING_BYTES:
-                self._core.layer.transmit(PONG_BYTES, flow)
+                self._answer_pings(1, flow, now)
             return
-        if len(data) > self._core.config.max_message_bytes:
+        standing = self._reader.standing(flow, now)
+        if standing == "silenced":
+            self._pass_over(flow)
+        elif len(data) > self._core.config.max_message_bytes:
             self._core.drop(flow, "too_large", f"{len(data)} bytes")
-            return
-        self._dispatcher.receive(data, flow, now)
+        else:
+            self._receive(data, flow, now, is_known=standing == "known")
 
     def receive_stream(self, data: bytes, flow: Flow, now: float) -> None:
         """Bytes of a connection, cut anywhere. A stream that cannot be read any further is named by `take_closes`."""
@@ -86,10 +98,15 @@ class Endpoint:
         if connection_id is None:
             self.receive_datagram(data, flow, now)
             return
+        standing = self._reader.standing(flow, now)
         framer = self._framers.get(connection_id)
         if framer is None:
-            framer = self._framers[connection_id] = StreamFramer()
+            framer = self._framers[connection_id] = _framer_for(standing)
         elif framer.failure is not None:
+            return
+        if standing == "silenced":
+            self._pass_over(flow)
+            self._closes.append(flow)
             return
         try:
             items = framer.feed(data)
@@ -99,11 +116,14 @@ class Endpoint:
             self._half_read.pop(connection_id, None)
         elif items or connection_id not in self._half_read:
             self._half_read[connection_id] = now
+        n_pings = 0
         for item in items:
             if isinstance(item, bytes):
-                self._dispatcher.receive(item, flow, now)
+                self._receive(item, flow, now, is_known=standing == "known")
             elif isinstance(item, Ping):
-                self._core.layer.transmit(PONG_BYTES, flow)
+                n_pings += 1
+        if n_pings:
+            self._answer_pings(n_pings, flow, now)
         if framer.failure is not None:
             if isinstance(framer.failure, MessageTooLarge):
                 self._core.drop(flow, "too_large", str(framer.failure))
@@ -115,14 +135,29 @@ class Endpoint:
         """Since when a message on that connection waits for its rest; None between messages."""
         return self._half_read.get(flow.connection_id) if flow.connection_id is not None else None
 
+    def standing_of(self, host: str, now: float) -> Standing:
+        """Who is at that address, as far as it decides what is read and which connections are taken."""
+        return self._reader.standing_of(host, now)
+
+    def idle_since(self, connection_id: int) -> float | None:
+        """When the last message has come on that connection; None where none has."""
+        return self._heard_at.get(connection_id)
+
+    def connections_in_use(self) -> set[int]:
+        """The connections by which calls, registrations or requests are under way."""
+        dialogs = {entry.dialog.flow.connection_id for entry in self._core.dialogs.values()}
+        return {one for one in dialogs | self._core.layer.connections_in_use() if one is not None}
+
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """A stream connection is gone. Open transactions find another way (RFC 3261 §18.2.2, §18.4)."""
         if flow.connection_id is not None:
             self._framers.pop(flow.connection_id, None)
             self._half_read.pop(flow.connection_id, None)
+            self._pings.pop(flow.connection_id, None)
+            self._heard_at.pop(flow.connection_id, None)
         self._core.layer.handle_connection_lost(flow, reason, now)
         for registration in list(self._core.registrations.values()):
-            registration.handle_connection_lost(flow, now)
+            self._core.layer.faults.guard("connection_lost", partial(registration.handle_connection_lost, flow, now))
 
     def handle_transport_error(self, transmit_id: int, reason: str, now: float) -> None:
         """The transmit of that id could not be carried out."""
@@ -157,7 +192,7 @@ class Endpoint:
     def take_events(self) -> list[SipEvent]:
         """What has happened, in order; handed out once."""
         taken, self._core.events = self._core.events, []
-        return taken
+        return [*self._core.layer.faults.take(), *taken]
 
     def take_closes(self) -> list[Flow]:
         """Connections that the driver should close once its transmits are out; handed out once."""
@@ -194,41 +229,66 @@ class Endpoint:
         call.start(now)
         return call.handle
 
-    def ring(self, call: CallHandle, now: float, *, sdp: bytes | None = None, headers: HeaderList = ()) -> None:
-        """Send 180, or 183 when there is early media to describe."""
-        self._call(call).ring(now, sdp, headers)
+    # What settles something gives False, and does nothing, where nothing is left to settle: the call has ended, or the request has had its
+    # final response. LocalProtocolError is for what could be sent in no state: a code out of range, a header that breaks the message.
 
-    def answer(self, call: CallHandle, sdp: bytes, now: float, *, headers: HeaderList = ()) -> None:
-        """Send the 200 and repeat it until the ACK; CallConfirmed follows, or CallEnded(`no_ack`)."""
-        self._call(call).answer(sdp, now, headers)
+    def ring(self, call: CallHandle, now: float, *, sdp: bytes | None = None, headers: HeaderList = ()) -> bool:
+        """Send 180, or 183 when there is early media to describe; False unless an incoming call waits for its answer."""
+        known = self._core.calls.get(call)
+        return known is not None and known.ring(now, sdp, headers)
 
-    def reject(self, call: CallHandle, code: int, reason: str, now: float, *, headers: HeaderList = ()) -> None:
-        """Refuse an incoming call with a final response of 300 or above."""
-        self._call(call).reject(code, checked_reason(reason), now, headers)
+    def answer(self, call: CallHandle, sdp: bytes, now: float, *, headers: HeaderList = ()) -> bool:
+        """Send the 200 and repeat it until the ACK; CallConfirmed follows, or CallEnded(`no_ack`). False as for `ring`."""
+        known = self._core.calls.get(call)
+        return known is not None and known.answer(sdp, now, headers)
 
-    def hang_up(self, call: CallHandle, now: float, *, headers: HeaderList = ()) -> None:
-        """End the call as its state asks: CANCEL, 603, or BYE. `headers` go into that message. Does nothing for a call that has ended."""
+    def reject(self, call: CallHandle, code: int, reason: str, now: float, *, headers: HeaderList = ()) -> bool:
+        """Refuse an incoming call with a final response of 300 or above. False as for `ring`."""
+        reason = checked_reason(reason)
+        known = self._core.calls.get(call)
+        return known is not None and known.reject(code, reason, now, headers)
+
+    def hang_up(self, call: CallHandle, now: float, *, headers: HeaderList = ()) -> bool:
+        """End the call as its state asks: CANCEL, 603, or BYE. `headers` go into that message. False for a call that has ended."""
         Headers(headers)  # may be sent later only, when nobody could be told that they are malformed
         known = self._core.calls.get(call)
-        if known is not None:
+        if known is None:
+            return False
+        try:
             known.hang_up(now, headers)
+        except Exception as error:  # noqa: BLE001 (hanging up ends the call, whatever cannot be sent)
+            self._core.abort_call("hang_up", error, known, now)
+        return True
 
-    def offer(self, call: CallHandle, sdp: bytes | None, now: float, *, headers: HeaderList = ()) -> None:
-        """Send a re-INVITE, without a description to ask for the peer's offer; OfferAnswered follows."""
-        self._call(call).offer(sdp, now, headers)
+    def offer(self, call: CallHandle, sdp: bytes | None, now: float, *, headers: HeaderList = ()) -> bool:
+        """Send a re-INVITE, without a description to ask for the peer's offer; OfferAnswered follows.
 
-    def answer_offer(self, call: CallHandle, sdp: bytes, now: float) -> None:
-        """Answer OfferReceived; or, where an INVITE of ours had no description and its 2xx had, send the ACK with ours."""
-        self._call(call).answer_offer(sdp, now)
+        False while another offer is open, and for a call that is not answered or has ended.
+        """
+        known = self._core.calls.get(call)
+        return known is not None and known.offer(sdp, now, headers)
 
-    def refuse_offer(self, call: CallHandle, code: int, reason: str, now: float) -> None:
-        """Refuse OfferReceived; the session stays as it was."""
-        self._call(call).refuse_offer(code, checked_reason(reason), now)
+    def answer_offer(self, call: CallHandle, sdp: bytes, now: float) -> bool:
+        """Answer OfferReceived; or, where an INVITE of ours had no description and its 2xx had, send the ACK with ours.
+
+        False when no offer is open.
+        """
+        known = self._core.calls.get(call)
+        return known is not None and known.answer_offer(sdp, now)
+
+    def refuse_offer(self, call: CallHandle, code: int, reason: str, now: float) -> bool:
+        """Refuse OfferReceived; the session stays as it was. False when no offer is open."""
+        reason = checked_reason(reason)
+        known = self._core.calls.get(call)
+        return known is not None and known.refuse_offer(code, reason, now)
 
     def request(
         self, call: CallHandle, method: str, now: float, *, headers: HeaderList = (), body: bytes = b"", content_type: str = ""
     ) -> TransactionToken:
-        """Send INFO, MESSAGE, NOTIFY, UPDATE … inside the call; RequestCompleted follows."""
+        """Send INFO, MESSAGE, NOTIFY, UPDATE … inside the call; RequestCompleted follows.
+
+        Raises LocalProtocolError when the call is not answered or has ended.
+        """
         return self._call(call).request(method, now, headers, body, content_type)
 
     def respond(
@@ -241,16 +301,19 @@ class Endpoint:
         headers: HeaderList = (),
         body: bytes = b"",
         content_type: str = "",
-    ) -> None:
-        """Answer RequestReceived or TransferRequested. Neither 408 nor a provisional response but 100 may be sent (RFC 4320 §4)."""
-        pending = self._core.pending_requests.get(token)
-        if pending is None:
-            raise LocalProtocolError("no request waits under this token; it was answered, or its call has ended")
+    ) -> bool:
+        """Answer RequestReceived or TransferRequested; False when it was answered, or its call has ended.
+
+        Neither 408 nor a provisional response but 100 may be sent (RFC 4320 §4).
+        """
         if not 100 <= code <= 699:
             raise LocalProtocolError(f"{code} is no status code")
         if 100 < code < 200 or code == 408:
             raise LocalProtocolError(f"a {code} is of no use to who sends anything but an INVITE")
         reason = checked_reason(reason)
+        pending = self._core.pending_requests.get(token)
+        if pending is None:
+            return False
         contact = pending.call.contact_user if pending.transaction.request.method in ("REFER", "NOTIFY") and code < 300 else None
         request = pending.transaction.request
         headers = (*headers, *pending.call.reply_headers(request, code))
@@ -258,6 +321,7 @@ class Endpoint:
         if code >= 200:
             del self._core.pending_requests[token]
             pending.call.settle(token, request, code, now)
+        return True
 
     def refer(
         self, call: CallHandle, refer_to: str, now: float, *, referred_by: str | None = None, headers: HeaderList = ()
@@ -268,9 +332,13 @@ class Endpoint:
         """
         return self._call(call).refer(refer_to, referred_by, now, headers)
 
-    def notify_transfer(self, call: CallHandle, code: int, reason: str, now: float, *, final: bool) -> None:
-        """After TransferRequested was answered with 2xx: tell the peer what the target says; `final` ends the telling."""
-        self._call(call).notify_transfer(code, reason, now, is_final=final)
+    def notify_transfer(self, call: CallHandle, code: int, reason: str, now: float, *, final: bool) -> bool:
+        """After TransferRequested was answered with 2xx: tell the peer what the target says; `final` ends the telling.
+
+        False when nobody waits for that: the end was told, the peer has unsubscribed, or the call has ended.
+        """
+        known = self._core.calls.get(call)
+        return known is not None and known.notify_transfer(code, reason, now, is_final=final)
 
     def request_outside(
         self,
@@ -344,6 +412,10 @@ class Endpoint:
         known = self._core.calls.get(call)
         return known.dialog.flow.remote.host if known is not None and known.dialog is not None else ""
 
+    def is_alive(self, call: CallHandle) -> bool:
+        """Whether the call has not ended; of one that has, CallEnded is among the events."""
+        return call in self._core.calls
+
     @property
     def n_calls(self) -> int:
         """Calls that have not ended."""
@@ -375,6 +447,34 @@ class Endpoint:
 
     # -- inside -------------------------------------------------------------------------------------------------------------------------
 
+    def _pass_over(self, flow: Flow) -> None:
+        """Something of a silenced address: counted, not read."""
+        self._core.emit(RequestRefused(flow, "", "silenced", 0))
+
+    def _answer_pings(self, n_pings: int, flow: Flow, now: float) -> None:
+        """One pong for all pings of a read; a connection that does nothing else, and that fast, is closed."""
+        began_at, n_before = self._pings.get(flow.connection_id or 0, (now, 0))
+        if now - began_at > PING_WINDOW_S:
+            began_at, n_before = now, 0
+        self._pings[flow.connection_id or 0] = (began_at, n_before + n_pings)
+        if n_before + n_pings > MAX_PINGS:
+            self._core.drop(flow, "keepalive_flood", f"{n_before + n_pings} within {PING_WINDOW_S:g} s")
+            self._closes.append(flow)
+            return
+        self._core.layer.transmit(PONG_BYTES, flow)
+
+    def _receive(self, data: bytes, flow: Flow, now: float, *, is_known: bool) -> None:
+        """One message, behind a wall of its own: an error of ours ends the call that it belongs to, and nothing else."""
+        if too_large := self._reader.is_too_large(data, is_known=is_known):
+            self._core.drop(flow, "too_large", too_large)
+            return
+        if flow.connection_id is not None:
+            self._heard_at[flow.connection_id] = now
+        try:
+            self._dispatcher.receive(data, flow, now)
+        except Exception as error:  # noqa: BLE001 (a wall: one message)
+            self._dispatcher.handle_fault(data, flow, error, now)
+
     def _call(self, handle: CallHandle) -> Call:
         call = self._core.calls.get(handle)
         if call is None:
@@ -386,6 +486,12 @@ class Endpoint:
     ) -> None:
         del flow, now
         self._core.emit(RequestCompleted(token, code, reason, response))
+
+
+def _framer_for(standing: Standing) -> StreamFramer:
+    if standing == "known":
+        return StreamFramer()
+    return StreamFramer(max_header_bytes=MAX_STRANGER_HEADER_BYTES, max_body_bytes=MAX_STRANGER_BODY_BYTES)
 
 
 def _user_of(uri: str) -> str:

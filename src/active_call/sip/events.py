@@ -225,11 +225,15 @@ class CallProgress:
 
 @dataclass(frozen=True, slots=True)
 class CallAnswered:
-    """Our INVITE was answered by 2xx; the ACK is on its way."""
+    """Our INVITE was answered by 2xx; the ACK is on its way. `unreadable_contact`: the Contact of the answer, where it names no place.
+
+    Requests inside the call then go where the INVITE went.
+    """
 
     call: CallHandle
     response: Response
     sdp: bytes | None
+    unreadable_contact: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +395,19 @@ class PublicAddressSeen:
     peer: Address
 
 
+@dataclass(frozen=True, slots=True)
+class InternalFault:
+    """An error of ours while one input was handled. The other inputs were handled, and the call was ended where it is known.
+
+    `where` is a stable word: `message`, `timer`, `connection_lost`, `hang_up`, `bye`.
+    """
+
+    where: str
+    error: Exception
+    call: CallHandle | None = None
+    call_id: str = ""
+
+
 SipEvent = (
     IncomingCall
     | CallProgress
@@ -409,6 +426,7 @@ SipEvent = (
     | TransferRequested
     | RegistrationChanged
     | PublicAddressSeen
+    | InternalFault
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.core import Core, Reply
 from active_call.sip.dialog import Dialog
 from active_call.sip.events import Credentials, Flow, HeaderList
@@ -17,13 +18,18 @@ from active_call.sip.server_transaction import ServerTransaction
 
 
 class Farewell:
-    """See the module. Making one sends the BYE and takes the dialog over."""
+    """See the module. Making one sends the BYE and takes the dialog over; a BYE that cannot be sent is told, and the dialog forgotten."""
 
     def __init__(self, core: Core, dialog: Dialog, credentials: tuple[Credentials, ...], now: float, headers: HeaderList = ()) -> None:
         self._core = core
         self._dialog = dialog
         core.add_dialog(dialog, self)
-        OutgoingRequest(core, partial(in_dialog, core, dialog, "BYE", headers), credentials, self._on_outcome).send(now)
+        bye = OutgoingRequest(core, partial(in_dialog, core, dialog, "BYE", headers), credentials, self._on_outcome)
+        try:
+            bye.send(now)
+        except (LocalProtocolError, ParseError) as error:
+            core.remove_dialog(dialog, self)
+            core.layer.faults.note("bye", error, call_id=dialog.call_id)
 
     def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
         """200 to BYE, 481 to anything else."""

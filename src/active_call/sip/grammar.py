@@ -16,7 +16,12 @@ LWS = " \t\r\n"
 
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+\Z")
 _BARE_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+\Z")
-_SPECIAL = re.compile(r'[",;<>\\]')
+# Possessive quantifiers: what has matched is never tried again, so that time grows with the length alone.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_UP_TO_BRACKET = re.compile(r'[^"<]*+(?:"(?:[^"\\]|\\.)*+"[^"<]*+)*+', re.DOTALL)
+_WHOLE_OR_SEPARATOR = {separator: re.compile(r'"(?:[^"\\]|\\.)*+(?:"|.*+)|<[^>]*+>?|' + separator, re.DOTALL) for separator in (",", ";")}
+"""A quoted string or a bracketed URI as a whole, unclosed ones up to the end; or the separator."""
+_BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 
@@ -54,16 +59,10 @@ def unquote(text: str) -> str:
 
 def end_of_quoted(text: str, start: int) -> int:
     """The index behind the quoted-string that opens at `start`. Raises ParseError when it never closes."""
-    index = start + 1
-    while index < len(text):
-        character = text[index]
-        if character == "\\":
-            index += 2
-        elif character == '"':
-            return index + 1
-        else:
-            index += 1
-    raise ParseError("quoted string", expected="a closing quote", found=text[start:])
+    match = _QUOTED.match(text, start)
+    if match is None:
+        raise ParseError("quoted string", expected="a closing quote", found=text[start:])
+    return match.end()
 
 
 def split_outside(text: str, separator: str) -> list[str]:
@@ -75,26 +74,10 @@ def split_outside(text: str, separator: str) -> list[str]:
         return [text]
     pieces: list[str] = []
     start = 0
-    in_quotes = in_brackets = False
-    escaped = -1
-    for match in _SPECIAL.finditer(text):
-        at, character = match.start(), match.group()
-        if in_quotes:
-            if at == escaped:
-                continue
-            if character == "\\":
-                escaped = at + 1
-            elif character == '"':
-                in_quotes = False
-        elif in_brackets:
-            in_brackets = character != ">"
-        elif character == '"':
-            in_quotes = True
-        elif character == "<":
-            in_brackets = True
-        elif character == separator:
-            pieces.append(text[start:at])
-            start = at + 1
+    for match in _WHOLE_OR_SEPARATOR[separator].finditer(text):
+        if match.group() == separator:
+            pieces.append(text[start : match.start()])
+            start = match.end()
     pieces.append(text[start:])
     return pieces
 
@@ -107,11 +90,21 @@ def split_list(text: str) -> list[str]:
     return [element for piece in split_outside(text, ",") if (element := piece.strip(LWS))]
 
 
-def parse_parameters(text: str) -> dict[str, str | None]:
+def find_bracket(text: str) -> int | None:
+    """Where the first `<` stands outside quoted strings; -1 for nowhere, None where a quote never closes before it."""
+    match = _UP_TO_BRACKET.match(text)
+    end = match.end() if match is not None else 0
+    if end == len(text):
+        return -1
+    return end if text[end] == "<" else None
+
+
+def parse_parameters(text: str, *, is_lenient: bool = False) -> dict[str, str | None]:
     """`;name=value;flag` as a dict in order: names in lower case, values unquoted, None for a flag; of equal names the first counts.
 
-    Text before the first semicolon must be blank. Raises ParseError for an empty parameter, a name that is no token, or a value that is
-    neither a token, a host nor a quoted-string.
+    Empty parameters (`;;`, a semicolon at the end) are passed over, as many senders write them. Text before the first semicolon must be
+    blank. Raises ParseError for a name that is no token, or a value that is neither a token, a host nor a quoted-string; with
+    `is_lenient` such a parameter is passed over, too.
     """
     parameters: dict[str, str | None] = {}
     text = text.strip(LWS)
@@ -120,12 +113,24 @@ def parse_parameters(text: str) -> dict[str, str | None]:
     if text[0] != ";":
         raise ParseError("parameters", expected="';'", found=text)
     for piece in split_outside(text[1:], ";"):
-        name, equals, value = piece.partition("=")
-        name = name.strip(LWS).lower()
-        if not is_token(name):
-            raise ParseError("parameter", expected="a name", found=piece)
-        parameters.setdefault(name, _parameter_value(value.strip(LWS)) if equals else None)
+        if not piece.strip(LWS):
+            continue
+        try:
+            name, value = _parameter(piece)
+        except ParseError:
+            if not is_lenient:
+                raise
+            continue
+        parameters.setdefault(name, value)
     return parameters
+
+
+def _parameter(piece: str) -> tuple[str, str | None]:
+    name, equals, value = piece.partition("=")
+    name = name.strip(LWS).lower()
+    if not is_token(name):
+        raise ParseError("parameter", expected="a name", found=piece)
+    return name, _parameter_value(value.strip(LWS)) if equals else None
 
 
 def _parameter_value(text: str) -> str:
@@ -133,7 +138,7 @@ def _parameter_value(text: str) -> str:
         if end_of_quoted(text, 0) != len(text):
             raise ParseError("parameter value", expected="nothing behind the quoted string", found=text)
         return unquote(text)
-    if '"' in text or "<" in text or any(blank in text for blank in LWS):
+    if '"' in text or "<" in text or _BLANK_OR_CONTROL.search(text):
         raise ParseError("parameter value", expected="a token, a host or a quoted string", found=text)
     return text
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.grammar import (
     LWS,
-    end_of_quoted,
+    find_bracket,
     format_parameters,
     is_token,
     parse_parameters,
@@ -53,6 +53,9 @@ MAX_CSEQ = 2**32 - 1
 
 _CSEQ = re.compile(r"([0-9]{1,20})[ \t]+(\S+)\Z")
 _VIA = re.compile(r"[^\s/;,]+[ \t]*/[ \t]*[^\s/;,]+[ \t]*/[ \t]*([^\s/;,]+)[ \t]+([^;]+)")
+_STARTS_AS_URI = re.compile(r"(?:sips?|tel):", re.IGNORECASE)
+_BRACKETED_URI = re.compile(r"<[ \t]*[A-Za-z][A-Za-z0-9+.\-]*:[^<>]*>")
+_NOT_IN_URI = re.compile(r'[\x00-\x20\x7f"<]')
 _AROUND_COLON = re.compile(r"[ \t]*:[ \t]*")
 
 
@@ -178,44 +181,45 @@ class NameAddr:
         return format_name_addr(self.uri_text, display=self.display, parameters=self.parameters)
 
 
-def parse_name_addr(text: str) -> NameAddr:
+def parse_name_addr(text: str, *, is_strict: bool = False) -> NameAddr:
     """One name-addr or addr-spec with its header parameters (RFC 3261 §20.10). Raises ParseError.
 
     Without angle brackets everything behind the first semicolon belongs to the header, and a URI with `?` or `,` is refused. A display name
-    without quotes may hold characters that are no token's.
+    is for people: without quotes it may hold characters that are no token's, and one whose quotes do not balance ends at the only URI in
+    angle brackets that there is. Header parameters that cannot be read are passed over, unless `is_strict`: a tag must be beyond doubt.
     """
     text = text.strip(LWS)
-    display: str | None = None
-    rest = text
-    if text.startswith('"'):
-        end = end_of_quoted(text, 0)
-        display, rest = unquote(text[:end]), text[end:].lstrip(LWS)
-        if not rest.startswith("<"):
-            raise ParseError("name-addr", expected="'<' behind the display name", found=text)
-    if (opening := rest.find("<")) < 0:
-        return _parse_addr_spec(text)
-    if opening:
-        display = rest[:opening].strip(LWS)
-        if '"' in display:
-            raise ParseError("display name", expected="balanced quotes", found=text)
-    closing = rest.find(">", opening)
+    opening = find_bracket(text)
+    if opening is None:
+        opening = _only_bracketed_uri(text)
+    if opening < 0 or (_STARTS_AS_URI.match(text) and not any(blank in text[:opening] for blank in LWS)):
+        return _parse_addr_spec(text, is_strict=is_strict)
+    closing = text.find(">", opening)
     if closing < 0:
         raise ParseError("name-addr", expected="'>'", found=text)
-    return NameAddr(display, _checked_uri_text(rest[opening + 1 : closing]), parse_parameters(rest[closing + 1 :]))
+    display = unquote(text[:opening].strip(LWS)) if opening else None
+    parameters = parse_parameters(text[closing + 1 :], is_lenient=not is_strict)
+    return NameAddr(display, _checked_uri_text(text[opening + 1 : closing]), parameters)
 
 
-def _parse_addr_spec(text: str) -> NameAddr:
+def _only_bracketed_uri(text: str) -> int:
+    """Where the one URI in angle brackets begins, in a value whose quotes do not balance; -1 where there is none, or several."""
+    found = [match.start() for match in _BRACKETED_URI.finditer(text)]
+    return found[0] if len(found) == 1 else -1
+
+
+def _parse_addr_spec(text: str, *, is_strict: bool) -> NameAddr:
     uri_text, semicolon, parameters = text.partition(";")
     uri_text = _checked_uri_text(uri_text)
     if "?" in uri_text or "," in uri_text:
         raise ParseError("addr-spec", expected="angle brackets around a URI with '?' or ','", found=text)
-    return NameAddr(None, uri_text, parse_parameters(semicolon + parameters))
+    return NameAddr(None, uri_text, parse_parameters(semicolon + parameters, is_lenient=not is_strict))
 
 
 def _checked_uri_text(text: str) -> str:
     text = text.strip(LWS)
     scheme = scheme_of(text)
-    if len(text) == len(scheme) + 1 or any(character in text for character in ' \t"<'):
+    if len(text) == len(scheme) + 1 or _NOT_IN_URI.search(text):
         raise ParseError("URI", expected="no blanks, quotes or brackets", found=text)
     return text
 

@@ -36,26 +36,31 @@ class InboundCall(Call):
         core.add_dialog(dialog, self)
         core.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp, replaces, trunk))
 
-    def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> None:
-        self._require(CallState.OFFERED)
+    def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> bool:
+        if self.state is not CallState.OFFERED:
+            return False
         code, reason = (180, "Ringing") if sdp is None else (183, "Session Progress")
-        self._invite.progress(code, reason, now, headers=headers, sdp=sdp)
+        return self._invite.progress(code, reason, now, headers=headers, sdp=sdp)
 
-    def answer(self, sdp: bytes, now: float, headers: HeaderList) -> None:
-        self._require(CallState.OFFERED)
+    def answer(self, sdp: bytes, now: float, headers: HeaderList) -> bool:
+        if self.state is not CallState.OFFERED:
+            return False
         Headers(headers)
         self._invite.accept(sdp, now, (*headers, *self.timer.answer(self._invite.request, now)))
         self.state = CallState.ANSWERED
         self.local_sdp = self._invite.early_sdp or sdp
         self.remote_sdp = self._invite.sdp or self.remote_sdp
         self._require_dialog().is_confirmed = True
+        return True
 
-    def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> None:
-        self._require(CallState.OFFERED)
+    def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> bool:
         if not 300 <= code <= 699:
             raise LocalProtocolError(f"a {code} rejects nothing")
+        if self.state is not CallState.OFFERED:
+            return False
         self._invite.refuse(code, reason, now, headers)
         self.end("local_reject", now, code, reason)
+        return True
 
     def hang_up(self, now: float, headers: HeaderList) -> None:
         if self.state is CallState.OFFERED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from active_call.base.errors import LocalProtocolError
+from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.ack import Ack
 from active_call.sip.client_transaction import LIFETIME_T1S, ClientTransaction
 from active_call.sip.core import SDP_TYPE, Core, add_body
@@ -141,11 +141,19 @@ class ClientInvite:
         self._owner.on_invite_success(self, response, flow, now)
 
     def _on_failure(self, response: Response, now: float) -> None:
-        if not self.is_cancelled and response.code in (401, 407) and self._authenticator.take_challenge(response):
-            self.send(now)
+        is_challenge = not self.is_cancelled and response.code in (401, 407)
+        if is_challenge and self._authenticator.take_challenge(response) and self._try_again(now):
             return
         self._finish()
         self._owner.on_invite_failure(self, response.code, response.reason, response, now)
+
+    def _try_again(self, now: float) -> bool:
+        """Send it with credentials; False when it can no longer be made: then the challenge is the outcome."""
+        try:
+            self.send(now)
+        except (LocalProtocolError, ParseError):
+            return False
+        return True
 
     def _send_cancel(self, transaction: ClientTransaction, now: float) -> None:
         self._is_cancel_sent = True

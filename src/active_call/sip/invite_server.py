@@ -16,7 +16,6 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
-from active_call.base.errors import LocalProtocolError
 from active_call.sip.client_transaction import LIFETIME_T1S
 from active_call.sip.core import SDP_TYPE, Core, Reply
 from active_call.sip.events import HeaderList
@@ -79,9 +78,10 @@ class ServerInvite:
     def is_pending(self) -> bool:
         return self.state is ServerInviteState.PENDING
 
-    def progress(self, code: int, reason: str, now: float, *, headers: HeaderList = (), sdp: bytes | None = None) -> None:
-        """Send a provisional response other than 100."""
-        self._require_pending()
+    def progress(self, code: int, reason: str, now: float, *, headers: HeaderList = (), sdp: bytes | None = None) -> bool:
+        """Send a provisional response other than 100; False when the final one is out."""
+        if not self.is_pending:
+            return False
         reply = self._reply(code, reason, headers, sdp)
         self._last_progress = (code, reason)
         if self._reliable is not None:
@@ -89,6 +89,7 @@ class ServerInvite:
         else:
             self._core.reply(self.transaction, reply, now)
         self._start_timer(now + _PROVISIONAL_EVERY_S, self._on_minute)
+        return True
 
     def make_reliable(self, on_unacknowledged: Callable[[float], None]) -> None:
         """Send provisional responses reliably from now on; `on_unacknowledged(now)` is called, once, when one gets no PRACK in 64*T1."""
@@ -112,13 +113,17 @@ class ServerInvite:
         if self._waiting_success is not None and not self._reliable.holds_back_success:
             self.accept(self._waiting_success[0], now, self._waiting_success[1])
 
-    def accept(self, sdp: bytes, now: float, headers: HeaderList = ()) -> None:
-        """Send the 200 and repeat it until the ACK comes. Where the descriptions are exchanged already, it repeats ours or has none."""
-        self._require_pending()
+    def accept(self, sdp: bytes, now: float, headers: HeaderList = ()) -> bool:
+        """Send the 200 and repeat it until the ACK comes; False when a final response is out.
+
+        Where the descriptions are exchanged already, the 200 repeats ours or has none.
+        """
+        if not self.is_pending:
+            return False
         if self._reliable is not None and self._reliable.holds_back_success:
             Headers(headers)  # sent later only, when nobody could be told that they are malformed
             self._waiting_success = (sdp, headers)
-            return
+            return True
         if self.early_sdp is not None:
             sdp = self.early_sdp if self.sdp is not None else b""
         if self._reliable is not None:
@@ -129,12 +134,15 @@ class ServerInvite:
         self._give_up_at = now + LIFETIME_T1S * config.t1_s
         self._repeat_after_s = config.t1_s
         self._start_timer(now + self._repeat_after_s, self._on_repeat)
+        return True
 
-    def refuse(self, code: int, reason: str, now: float, headers: HeaderList = ()) -> None:
-        """Send a final response of 300 or above."""
-        self._require_pending()
+    def refuse(self, code: int, reason: str, now: float, headers: HeaderList = ()) -> bool:
+        """Send a final response of 300 or above; False when one is out."""
+        if not self.is_pending:
+            return False
         self._core.reply(self.transaction, Reply(code, reason, headers), now)
         self.stop()
+        return True
 
     def stop(self) -> None:
         """Do nothing more: no repetitions, nothing to the owner. The transaction, which lingers, lets go of the call."""
@@ -161,10 +169,6 @@ class ServerInvite:
         self._owner.on_invite_cancelled(self, request, now)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------------
-
-    def _require_pending(self) -> None:
-        if not self.is_pending:
-            raise LocalProtocolError("this INVITE has had its final response")
 
     def _reply(self, code: int, reason: str, headers: HeaderList, sdp: bytes | None) -> Reply:
         if not any(name.lower() == "allow" for name, _ in headers):

@@ -61,7 +61,7 @@ class _Message:
         """The parsed From. Raises ParseError when it is missing or malformed."""
         text = self._require("From")
         if self._from is None or self._from[0] != text:
-            self._from = (text, parse_name_addr(text))
+            self._from = (text, parse_name_addr(text, is_strict=True))
         return self._from[1]
 
     @property
@@ -69,7 +69,7 @@ class _Message:
         """The parsed To. Raises ParseError when it is missing or malformed."""
         text = self._require("To")
         if self._to is None or self._to[0] != text:
-            self._to = (text, parse_name_addr(text))
+            self._to = (text, parse_name_addr(text, is_strict=True))
         return self._to[1]
 
     @property
@@ -141,7 +141,7 @@ def parse_message(data: bytes) -> Request | Response:
     head, body = _cut(data)
     start_line, *lines = decode_text(head).split("\r\n")
     message = _parse_start_line(start_line)
-    message.headers = Headers.from_wire(_parse_fields(lines))
+    message.headers = Headers.from_wire(_parse_fields(lines, skips=isinstance(message, Response)))
     message.body = _cut_body(message.headers, body)
     return message
 
@@ -213,16 +213,18 @@ def _unfold(lines: list[str]) -> list[str]:
     return [" ".join(parts) if len(parts) > 1 else parts[0] for parts in unfolded]
 
 
-def _parse_fields(lines: list[str]) -> list[tuple[str, str]]:
+def _parse_fields(lines: list[str], *, skips: bool) -> list[tuple[str, str]]:
+    """Name and value of each line. A line that is no header is refused, or with `skips` passed over: nobody could be told about a response,
+    and the call that it belongs to must not wait for ever because of a line that nobody reads."""
     fields: list[tuple[str, str]] = []
     for line in _unfold(lines):
         name, colon, value = line.partition(":")
         name = name.rstrip(" \t")
-        if not colon or not is_token(name):
-            raise BadRequest(400, "Malformed header line", found=line)
-        if "\r" in value or "\n" in value:
-            raise BadRequest(400, f"Bare line break in {name}", found=value)
-        fields.append((name, value.strip(LWS)))
+        is_named = bool(colon) and is_token(name)
+        if is_named and "\r" not in value and "\n" not in value:
+            fields.append((name, value.strip(LWS)))
+        elif not skips:
+            raise BadRequest(400, f"Bare line break in {name}" if is_named else "Malformed header line", found=line)
     return fields
 
 

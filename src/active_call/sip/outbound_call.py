@@ -17,7 +17,7 @@ from active_call.sip.dialog import Dialog
 from active_call.sip.dialog_info import DialogInfo
 from active_call.sip.events import CallAnswered, CallProgress, Flow, HeaderList, OutboundInvite, RedirectRefused
 from active_call.sip.farewell import Farewell
-from active_call.sip.headers import format_name_addr
+from active_call.sip.headers import format_name_addr, parse_name_addr
 from active_call.sip.invite_client import ClientInvite
 from active_call.sip.listeners import SECURED
 from active_call.sip.message import Request, Response, session_description
@@ -88,14 +88,14 @@ class OutboundCall(Call):
         else:
             super().hang_up(now, headers)
 
-    def answer_offer(self, sdp: bytes, now: float) -> None:
+    def answer_offer(self, sdp: bytes, now: float) -> bool:
         if self.state is not CallState.CALLING or self._prack_owed is None:
-            super().answer_offer(sdp, now)
-            return
+            return super().answer_offer(sdp, now)
         (dialog, response), self._prack_owed = self._prack_owed, None
         self.local_sdp = sdp
         self._early_answered.add(dialog.remote_tag)
         self._send_prack(dialog, response, now, sdp)
+        return True
 
     def dialog_info(self) -> DialogInfo:
         if self.dialog is not None:
@@ -111,6 +111,10 @@ class OutboundCall(Call):
             established=False,
             user_agent=early.user_agent if early else "",
         )
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self._call_id, self._local_tag
 
     # -- responses ----------------------------------------------------------------------------------------------------------------------
 
@@ -159,7 +163,7 @@ class OutboundCall(Call):
             self.renegotiation.owe_ack(invite)
         else:
             invite.acknowledge(dialog, now)
-        self._core.emit(CallAnswered(self.handle, response, sdp))
+        self._core.emit(CallAnswered(self.handle, response, sdp, _unreadable_contact(response)))
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
         del invite
@@ -250,6 +254,16 @@ class OutboundCall(Call):
         for dialog in self._early.values():
             self._core.remove_dialog(dialog, self)
         self._early.clear()
+
+
+def _unreadable_contact(response: Response) -> str:
+    """The Contact of a 2xx that names no place to send to; empty where it does."""
+    text = next(iter(response.headers.split("Contact")), "")
+    try:
+        uri = parse_name_addr(text).uri
+    except ParseError:
+        return text[:80] or "none"
+    return "" if uri.host else text[:80]
 
 
 def _user_of(uri: str) -> str:

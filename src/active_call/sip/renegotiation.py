@@ -60,20 +60,23 @@ class Renegotiation:
 
     # -- ours ---------------------------------------------------------------------------------------------------------------------------
 
-    def offer(self, sdp: bytes | None, headers: HeaderList, now: float) -> None:
-        """Send a re-INVITE; OfferAnswered follows. Raises LocalProtocolError while another offer is open."""
-        if self._is_offering or self._theirs is not None or self._ack_owed is not None:
-            raise LocalProtocolError("another offer is open")
-        if self._has_unacknowledged:
-            raise LocalProtocolError("the peer has not acknowledged our last answer yet")
+    def offer(self, sdp: bytes | None, headers: HeaderList, now: float) -> bool:
+        """Send a re-INVITE; OfferAnswered follows. False while another offer is open, or our last answer is not acknowledged."""
+        if self._is_taken:
+            return False
         self._start(sdp, headers, now, is_refresh=False)
+        return True
 
     def refresh(self, now: float) -> bool:
         """Send a re-INVITE that changes nothing; False while another offer is open."""
-        if self._is_offering or self._theirs is not None or self._ack_owed is not None or self._has_unacknowledged:
+        if self._is_taken:
             return False
         self._start(self._call.local_sdp, (), now, is_refresh=True)
         return True
+
+    @property
+    def _is_taken(self) -> bool:
+        return self._is_offering or self._theirs is not None or self._ack_owed is not None or self._has_unacknowledged
 
     def _start(self, sdp: bytes | None, headers: HeaderList, now: float, *, is_refresh: bool) -> None:
         self._our_sdp = sdp
@@ -206,37 +209,39 @@ class Renegotiation:
         self._theirs = transaction
         self._core.emit(OfferReceived(self._call.handle, session_description(request), request))
 
-    def answer_offer(self, sdp: bytes, now: float) -> None:
-        """Answer the peer's open offer, or give it ours where it asked for one. Raises LocalProtocolError when none is open."""
+    def answer_offer(self, sdp: bytes, now: float) -> bool:
+        """Answer the peer's open offer, or give it ours where it asked for one; False when none is open."""
         if self._ack_owed is not None:
             invite, self._ack_owed = self._ack_owed, None
             invite.acknowledge(self._dialog, now, sdp)
             self._call.local_sdp = sdp
-            return
+            return True
         theirs, self._theirs = self._theirs, None
         if theirs is None:
-            raise LocalProtocolError("the peer has no offer open")
+            return False
         self._is_overtaken = True
         self._call.local_sdp = sdp
         self._call.remote_sdp = session_description(theirs.request) or self._call.remote_sdp
         if isinstance(theirs, ServerTransaction):
             self._reply_update(theirs, sdp, now)
-            return
+            return True
         theirs.accept(sdp, now, self._call.timer.answer(theirs.request, now))
         self._unacknowledged[theirs.cseq] = theirs
+        return True
 
-    def refuse_offer(self, code: int, reason: str, now: float) -> None:
-        """Refuse the peer's open offer; the session stays as it was. Raises LocalProtocolError when none is open, or not by a response."""
+    def refuse_offer(self, code: int, reason: str, now: float) -> bool:
+        """Refuse the peer's open offer; the session stays as it was. False when none is open, or none that a response could refuse."""
         if code < 300:
             raise LocalProtocolError(f"a {code} refuses nothing")
         theirs = self._theirs
         if theirs is None:
-            raise LocalProtocolError("the peer has no offer open that a response could refuse")
+            return False
         self._theirs = None
         if isinstance(theirs, ServerTransaction):
             self._core.reply(theirs, Reply(code, reason), now)
         else:
             theirs.refuse(code, reason, now)
+        return True
 
     def handle_ack(self, request: Request, now: float) -> bool:
         """An ACK by the dialog; False when it acknowledges nothing of ours."""

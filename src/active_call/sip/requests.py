@@ -44,14 +44,21 @@ class OutgoingRequest:
         del transaction
         if response.code < 200:
             return
-        if response.code in (401, 407) and self._authenticator.take_challenge(response):
-            self.send(now)
+        if response.code in (401, 407) and self._authenticator.take_challenge(response) and self._try_again(now):
             return
         self._on_outcome(response.code, response.reason, response, flow, now)
 
     def on_no_response(self, transaction: ClientTransaction, code: int, reason: str, now: float) -> None:
         del transaction
         self._on_outcome(code, reason, None, None, now)
+
+    def _try_again(self, now: float) -> bool:
+        """Send it with credentials; False when it can no longer be made: then the challenge is the outcome."""
+        try:
+            self.send(now)
+        except (LocalProtocolError, ParseError):
+            return False
+        return True
 
 
 def in_dialog(core: Core, dialog: Dialog, method: str, headers: HeaderList, body: bytes = b"", content_type: str = "") -> Attempt:

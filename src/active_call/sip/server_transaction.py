@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-from active_call.base.errors import LocalProtocolError
 from active_call.sip.client_transaction import LIFETIME_T1S
 from active_call.sip.events import Flow, Target
 from active_call.sip.message import Request
@@ -96,10 +95,9 @@ class ServerTransaction:
         """Whether a final response has been sent."""
         return self.state not in (State.TRYING, State.PROCEEDING)
 
-    def send(self, code: int, data: bytes, now: float) -> None:
-        """Send a response. Raises LocalProtocolError when the state allows none of that class."""
-        if not self._handle(sending_input(code), now, data=data):
-            raise LocalProtocolError(f"a {code} cannot be sent to a {self.request.method} that is {self.state.name.lower()}")
+    def send(self, code: int, data: bytes, now: float) -> bool:
+        """Send a response; False when the state allows none of that class, as after a final response."""
+        return self._handle(sending_input(code), now, data=data)
 
     def receive(self, request: Request, now: float) -> bool:
         """Take a repetition of the request, or the ACK; False when the state does not want it."""

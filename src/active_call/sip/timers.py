@@ -23,9 +23,13 @@ class Timer:
 
 
 class Timers:
-    """Alarms in order of time; those for the same moment run in the order they were set."""
+    """Alarms in order of time; those for the same moment run in the order they were set.
 
-    def __init__(self) -> None:
+    With `on_fault` an action that raises is told to it, and the others run all the same.
+    """
+
+    def __init__(self, on_fault: Callable[[Exception], None] | None = None) -> None:
+        self._on_fault = on_fault
         self._heap: list[tuple[float, int, Timer]] = []
         self._n_set = 0
         self._n_dead = 0
@@ -65,7 +69,15 @@ class Timers:
             timer = heapq.heappop(self._heap)[2]
             action, timer.action = timer.action, None
             if action is not None:
-                action(now)
+                self._run(action, now)
+
+    def _run(self, action: Callable[[float], None], now: float) -> None:
+        try:
+            action(now)
+        except Exception as error:
+            if self._on_fault is None:
+                raise
+            self._on_fault(error)
 
     def __len__(self) -> int:
         return len(self._heap) - self._n_dead

@@ -7,6 +7,7 @@ chooses between UDP and TCP by size (§18.1.1) and writes Via and Contact accord
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from active_call.base.errors import LocalProtocolError, ParseError
@@ -21,12 +22,14 @@ from active_call.sip.client_transaction import (
     cancel_for,
 )
 from active_call.sip.events import EndpointConfig, Flow, HopRules, Target, Transmit
+from active_call.sip.faults import Faults
 from active_call.sip.headers import with_via_received
 from active_call.sip.left_invite import LeftInvite
 from active_call.sip.listeners import SECURED, Listeners, Reflections
 from active_call.sip.message import Request, Response
 from active_call.sip.next_hops import HopFinder, is_within
 from active_call.sip.routing import is_sips
+from active_call.sip.server_table import ServerTable
 from active_call.sip.server_transaction import ServerInviteTransaction, ServerRequestTransaction, ServerTransaction
 from active_call.sip.timers import Timers
 
@@ -48,7 +51,8 @@ class TransactionLayer:
     def __init__(self, config: EndpointConfig, randomness: Randomness) -> None:
         self.config = config
         self.randomness = randomness
-        self.timers = Timers()
+        self.faults = Faults()
+        self.timers = Timers(partial(self.faults.note, "timer"))
         self.reflections = Reflections()
         self.listeners = Listeners(config.listeners, self.reflections)
         self.transmits: list[Transmit] = []
@@ -56,13 +60,26 @@ class TransactionLayer:
         self._n_transmits = 0
         self._senders: dict[int, Sender] = {}
         self._clients: dict[tuple[str, str], ClientTransaction] = {}
-        self._servers: dict[object, ServerTransaction] = {}
+        self.servers = ServerTable()
+        self.n_client_transactions_begun = 0
         self._merged: dict[object, ServerTransaction] = {}
 
     @property
     def n_transactions(self) -> int:
         """Transactions that are not terminated."""
-        return len(self._clients) + len(self._servers)
+        return len(self._clients) + len(self.servers)
+
+    def connections_in_use(self) -> set[int | None]:
+        """The connections that transactions lean on."""
+        flows = [transaction.flow.connection_id for transaction in self.servers.all()]
+        places = [client.destination for client in self._clients.values()]
+        hops = [place if isinstance(place, Flow) else place.flow for place in places]
+        return {*flows, *(hop.connection_id for hop in hops if hop is not None)}
+
+    def client_hosts(self) -> set[str]:
+        """The hosts that requests of ours which are under way have gone to."""
+        places = [client.destination for client in self._clients.values()]
+        return {place.remote.host if isinstance(place, Flow) else place.host.strip("[]") for place in places}
 
     # -- out --------------------------------------------------------------------------------------------------------------------------
 
@@ -83,6 +100,7 @@ class TransactionLayer:
         """
         self.listeners.for_transport(target.transport)
         kind = ClientInviteTransaction if request.method == "INVITE" else ClientRequestTransaction
+        self.n_client_transactions_begun += 1
         transaction = kind(self, request, self.new_branch(), origin, user)
         self._clients[transaction.key] = transaction
         try:
@@ -164,7 +182,7 @@ class TransactionLayer:
 
     def find_server(self, request: Request, method: str | None = None) -> ServerTransaction | None:
         """The transaction that `request` repeats or acknowledges (§17.2.3); with `method`, the one of that method on its branch."""
-        return self._servers.get(server_key(request, method))
+        return self.servers.get(server_key(request, method))
 
     def find_merged(self, request: Request) -> ServerTransaction | None:
         """A transaction for the same request that came by another path (§8.2.2.2)."""
@@ -175,7 +193,7 @@ class TransactionLayer:
         kind = ServerInviteTransaction if request.method == "INVITE" else ServerRequestTransaction
         merge_key = None if request.to.tag else _merge_key(request)
         transaction = kind(self, request, flow, server_key(request), via_lines(request, flow), merge_key)
-        self._servers[transaction.key] = transaction
+        self.servers.add(transaction)
         if merge_key is not None:
             self._merged.setdefault(merge_key, transaction)
         return transaction
@@ -195,9 +213,9 @@ class TransactionLayer:
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """A connection is gone: transactions that lean on it look for another way."""
         for client in list(self._clients.values()):
-            client.handle_connection_lost(flow, reason, now)
-        for server in list(self._servers.values()):
-            server.handle_connection_lost(flow, reason, now)
+            self.faults.guard("connection_lost", partial(client.handle_connection_lost, flow, reason, now))
+        for server in self.servers.all():
+            self.faults.guard("connection_lost", partial(server.handle_connection_lost, flow, reason, now))
 
     # -- for transactions -------------------------------------------------------------------------------------------------------------
 
@@ -214,8 +232,7 @@ class TransactionLayer:
     def forget_server(self, transaction: ServerTransaction, transmit_id: int) -> None:
         """`transaction` has terminated."""
         self._senders.pop(transmit_id, None)
-        if self._servers.get(transaction.key) is transaction:
-            del self._servers[transaction.key]
+        self.servers.remove(transaction)
         if transaction.merge_key is not None and self._merged.get(transaction.merge_key) is transaction:
             del self._merged[transaction.merge_key]
 

@@ -173,22 +173,23 @@ class Transfers:
         self._theirs = _Incoming(None if wants_no_notify(request) else f"refer{identifier}")
         self.notify(100, "Trying", now, is_final=False)
 
-    def notify(self, code: int, reason: str, now: float, *, is_final: bool) -> None:
-        """Tell how the transfer goes. Raises LocalProtocolError when none has been accepted, or its end was told."""
-        theirs, dialog = self._theirs, self._call.dialog
-        if theirs is None or dialog is None:
-            raise LocalProtocolError("no transfer of the peer is under way")
+    def notify(self, code: int, reason: str, now: float, *, is_final: bool) -> bool:
+        """Tell how the transfer goes; False when none has been accepted, or its end was told."""
         if not 100 <= code <= 699:
             raise LocalProtocolError(f"{code} is no status code")
+        theirs, dialog = self._theirs, self._call.dialog
+        if theirs is None or dialog is None:
+            return False
         body = f"SIP/2.0 {code} {checked_reason(reason)}\r\n".encode()
         if is_final:
             self._theirs = None
         if theirs.event is None:
-            return
+            return True
         state = "terminated;reason=noresource" if is_final else f"active;expires={_SUBSCRIPTION_S}"
         headers = (("Event", theirs.event), ("Subscription-State", state))
         make = partial(in_dialog, self._core, dialog, "NOTIFY", headers, body, SIPFRAG_TYPE)
         OutgoingRequest(self._core, make, self._call.credentials, partial(self._on_notify_outcome, theirs)).send(now)
+        return True
 
     def _on_notify_outcome(
         self, theirs: _Incoming, code: int, reason: str, response: Response | None, flow: Flow | None, now: float

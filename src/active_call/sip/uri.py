@@ -18,6 +18,7 @@ _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.+\-]+))(?::([0-9]
 _COLON_TOO_MANY = re.compile(r":::(?=[0-9]{1,3}(?:\.[0-9]{1,3}){3}\Z)")
 """Before an embedded IPv4 address, RFC 3261's grammar has a third colon; RFC 5118 §4.10 wants it tolerated."""
 _USER_INFO = re.compile(r"[^\s<>\"@\x00-\x20\x7f]*\Z")
+_NOT_IN_URI = re.compile(r'[\x00-\x20\x7f<>"]')
 _TEL_NUMBER = re.compile(r"[0-9A-Fa-f+*#().\-]+\Z")
 _PARAMETER_NAME_ESCAPED = re.compile(r"[^A-Za-z0-9\-_.!~*'()\[\]/:&+$]")
 _RESERVED = ";/?:@&=+$,%"
@@ -172,7 +173,7 @@ def _parse_uri_parameters(text: str) -> dict[str, str | None]:
 
 
 def _checked(text: str) -> str:
-    if any(character in text for character in ' \t\r\n<>"'):
+    if _NOT_IN_URI.search(text):
         raise ParseError("URI", expected="no blanks, quotes or brackets", found=text)
     return text
 

@@ -6,11 +6,13 @@ those who know them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from active_call.base.errors import ParseError
+from active_call.sip.grammar import find_bracket
 from active_call.sip.headers import NameAddr, parse_name_addr, parse_via
 from active_call.sip.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
 
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
     from active_call.sip.message import Request, Response
 
 MAX_BODY_BYTES = 65_535
+_TAKEN_APART = ("Via", "From", "To", "Contact", "Route", "Record-Route")
+MAX_ELEMENTS = 70
+"""Of one of these headers. As many hops as Max-Forwards allows."""
+MAX_TAKEN_APART_BYTES = 8192
+"""Of all lines of one of these headers together."""
+_NO_CONTACT = frozenset(("ACK", "BYE", "CANCEL", "INFO", "MESSAGE", "PRACK"))
+"""Methods whose Contact and Record-Route nobody goes by: they are passed over."""
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
 _SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type")
 
@@ -41,6 +51,7 @@ def validate_request(request: Request, *, max_body_bytes: int = MAX_BODY_BYTES) 
     if request.version != "SIP/2.0":
         raise BadRequest(505, "Version Not Supported", found=request.version)
     _check_presence(request)
+    _check_sizes(request)
     _check_routing_headers(request)
     _check_request_uri(request.uri)
     if len(request.body) > max_body_bytes:
@@ -54,6 +65,7 @@ def validate_response(response: Response) -> None:
     for name in _MANDATORY:
         if name not in response.headers:
             raise ParseError(f"Missing {name}")
+    _check_sizes(response)
     _ = response.cseq, response.from_, response.to, response.top_via
 
 
@@ -66,24 +78,42 @@ def _check_presence(request: Request) -> None:
             raise BadRequest(400, f"Multiple {name}")
 
 
+def _check_sizes(message: Request | Response) -> None:
+    """The headers that are taken apart must be of a size that costs little: reading them is work that the sender chooses."""
+    for name in _TAKEN_APART:
+        lines = message.headers.get_all(name)
+        if len(lines) > MAX_ELEMENTS or sum(map(len, lines)) > MAX_TAKEN_APART_BYTES:
+            raise BadRequest(400, f"Too Much In {name}", found=f"{len(lines)} lines, {sum(map(len, lines))} characters")
+
+
 def _check_routing_headers(request: Request) -> None:
     headers = request.headers
     try:
         _ = request.top_via
-        for text in headers.split("Via")[1:]:
+        for text in _few(headers.split("Via"), "Via")[1:]:
             parse_via(text)
     except ParseError as error:
         raise BadRequest(400, "Malformed Via", found=error.found) from error
     _check_name_addr("From", lambda: request.from_)
     _check_name_addr("To", lambda: request.to)
-    for name in ("Contact", "Route", "Record-Route"):
-        for text in headers.split(name):
+    if find_bracket(headers.get("To") or "") is None:
+        raise BadRequest(400, "Malformed To", found=headers.get("To") or "")  # RFC 4475 §3.1.2.6; From is the caller's own name
+    if _CONTROL.search(request.call_id):
+        raise BadRequest(400, "Malformed Call-ID", found=request.call_id)
+    for name in ("Route",) if request.method in _NO_CONTACT else ("Contact", "Route", "Record-Route"):
+        for text in _few(headers.split(name), name):
             if text != "*":
                 _check_name_addr(name, partial(parse_name_addr, text))
     _check_cseq(request)
     hops = headers.get("Max-Forwards")
     if hops is not None and not (hops.isascii() and hops.isdigit() and len(hops) <= 9 and int(hops) <= 255):
         raise BadRequest(400, "Malformed Max-Forwards", found=hops)
+
+
+def _few(elements: list[str], name: str) -> list[str]:
+    if len(elements) > MAX_ELEMENTS:
+        raise BadRequest(400, f"Too Much In {name}", found=f"{len(elements)} elements")
+    return elements
 
 
 def _check_name_addr(name: str, read: Callable[[], NameAddr]) -> None:

@@ -225,12 +225,13 @@ class FakeLeg:
         if self._is_unconfirmed:
             self.end("system", "no_ack")
 
-    def reject(self, code: int, reason: str) -> None:
-        if self.ended is None:
-            self._require_unanswered()
-            self._require(300 <= code <= 699, f"a {code} rejects nothing")
-            self.rejected = (code, reason)
-            self.end("system", "rejected", code, reason)
+    def reject(self, code: int, reason: str) -> bool:
+        self._require(300 <= code <= 699, f"a {code} rejects nothing")
+        if self.ended is not None or self.answered or self.direction == "outbound":
+            return False
+        self.rejected = (code, reason)
+        self.end("system", "rejected", code, reason)
+        return True
 
     def hang_up(self, *, headers: Mapping[str, str], by: str, cause: str, reason: str) -> None:
         if self.ended is None:

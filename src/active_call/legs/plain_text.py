@@ -1,0 +1,36 @@
+"""The door between SIP's text and everybody else's: bytes that were kept as they came become clean Unicode.
+
+Inside `sip` a byte that is no UTF-8 is kept as a lone surrogate, so that it can be sent back as it was. Records, events, logs, templates
+and webhooks cannot hold that. Here such bytes are read as Windows-1252, which is what phones and gateways send that know no UTF-8; any
+other lone surrogate, and control characters, become U+FFFD.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+REPLACEMENT: Final = "\ufffd"
+
+_KEPT_BYTE: Final = re.compile("[\udc80-\udcff]")
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROLS_IN_LINES: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """A header's value, a name, a number: one line of clean Unicode."""
+    return text if text.isprintable() else _CONTROLS.sub(REPLACEMENT, _with_bytes_read(text))
+
+
+def plain_lines(text: str) -> str:
+    """A body: as `plain`, but tabs and line breaks stay."""
+    return text if text.isprintable() else _CONTROLS_IN_LINES.sub(REPLACEMENT, _with_bytes_read(text))
+
+
+def plain_body(body: bytes) -> str:
+    """A text body of a message: UTF-8, else Windows-1252 where it is none."""
+    return plain_lines(body.decode("utf-8", "surrogateescape"))
+
+
+def _with_bytes_read(text: str) -> str:
+    return _KEPT_BYTE.sub(lambda match: bytes((ord(match.group()) - 0xDC00,)).decode("cp1252", "replace"), text)

@@ -1,0 +1,34 @@
+"""Errors of our own while one input was handled: kept to that input, and told.
+
+An exception that no part expected enters; an `InternalFault` leaves. Whoever loops over inputs (messages of one read, timers that are due,
+transactions of a lost connection) guards each of them by itself, so that the others are still handled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from active_call.sip.events import CallHandle, InternalFault
+
+
+class Faults:
+    """What has gone wrong and was not told yet."""
+
+    def __init__(self) -> None:
+        self._noted: list[InternalFault] = []
+
+    def note(self, where: str, error: Exception, *, call: CallHandle | None = None, call_id: str = "") -> None:
+        """`where` is a stable word: `message`, `timer`, `connection_lost`, `hang_up`, `bye`."""
+        self._noted.append(InternalFault(where, error, call, call_id))
+
+    def guard(self, where: str, action: Callable[[], object]) -> None:
+        """Run `action`; note what it raises."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 (a wall: one input)
+            self.note(where, error)
+
+    def take(self) -> list[InternalFault]:
+        """What was noted, in order; handed out once."""
+        taken, self._noted = self._noted, []
+        return taken
