@@ -114,23 +114,10 @@ class OutboundGuard:
         if request.by == "api":
             return Permit(_plain(uri))
         self._check_form(uri, request)
-        is_own = trunk is not None and trunk.name == request.trunk and _is_its_own(trunk, uri)
         if request.by == "agent":
-            is_home = trunk is not None and request.trunk in ("", trunk.name)
-            if not request.is_listed and not names_address(self.policy.transfer_targets, uri, is_home=is_home):
-                reason = f"{uri.user or ''}@{uri.host_port}: neither the playbook nor [outbound] transfer_targets lists this target"
-                raise NotAllowed(reason, rule="outbound_target")
+            self._check_target(uri, request, trunk)
             return Permit(_plain(uri))
-        is_listed = request.is_listed or names_address(self.policy.transfer_targets, uri, is_home=is_own)
-        if not (is_own or is_listed or names_host(self.policy.domains, uri.host) or self._is_peer_itself(uri, request)):
-            raise NotAllowed(
-                f"{uri.host_port}: the host is neither the trunk's own nor listed in [outbound] domains", rule="outbound_domain"
-            )
-        least = Reach.NOWHERE if is_listed and is_address(uri.host) else self._least(request, trunk if is_own else None)
-        rules = sip.HopRules(least, not_ourselves=True)
-        self._check_place(uri, rules)
-        self._check_history(uri, request)
-        return Permit(_plain(uri), is_own, rules)
+        return self._check_peer(uri, request, trunk)
 
     def redirect(self, uri: Uri, first: Uri, trunk: str, peer: str) -> sip.Redirection:
         """What becomes of a Contact of a 3xx to a call that was made to `first`; `peer`: the address that has sent it."""
@@ -158,6 +145,26 @@ class OutboundGuard:
         """What an address may not say that neither an author nor an operator has written."""
         if "maddr" in uri.parameters and not (request.by == "agent" and request.is_listed):
             raise NotAllowed(f"{uri.host_port}: the address leads elsewhere by maddr", rule="outbound_address")
+
+    def _check_target(self, uri: Uri, request: OutboundRequest, trunk: TrunkPolicy | None) -> None:
+        """What an agent wants to transfer to."""
+        is_home = trunk is not None and request.trunk in ("", trunk.name)
+        if not request.is_listed and not names_address(self.policy.transfer_targets, uri, is_home=is_home):
+            reason = f"{uri.user or ''}@{uri.host_port}: neither the playbook nor [outbound] transfer_targets lists this target"
+            raise NotAllowed(reason, rule="outbound_target")
+
+    def _check_peer(self, uri: Uri, request: OutboundRequest, trunk: TrunkPolicy | None) -> Permit:
+        """What the other side wants called."""
+        is_own = trunk is not None and trunk.name == request.trunk and _is_its_own(trunk, uri)
+        is_listed = request.is_listed or names_address(self.policy.transfer_targets, uri, is_home=is_own)
+        if not (is_own or is_listed or names_host(self.policy.domains, uri.host) or self._is_peer_itself(uri, request)):
+            reason = f"{uri.host_port}: the host is neither the trunk's own nor listed in [outbound] domains"
+            raise NotAllowed(reason, rule="outbound_domain")
+        least = Reach.NOWHERE if is_listed and is_address(uri.host) else self._least(request, trunk if is_own else None)
+        rules = sip.HopRules(least, not_ourselves=True)
+        self._check_place(uri, rules)
+        self._check_history(uri, request)
+        return Permit(_plain(uri), is_own, rules)
 
     def _is_peer_itself(self, uri: Uri, request: OutboundRequest) -> bool:
         """A peer without a trunk has nothing of its own but the address that it is seen at."""
