@@ -284,3 +284,53 @@ async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def test_half_a_surrogate_in_a_body_costs_no_record(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            body = rb'{"callee": "sip:a@b.example", "playbook": "sales.md", "vars": {"x\udc80": "\ud83d", "nul": "a\u0000b"}}'
+            placed = await api.http.post("/call", content=body, headers={"Content-Type": "application/json"})
+            assert placed.status_code == 202, placed.text
+            session_id = placed.json()["session_id"]
+            await api.http.get(f"/kill/{session_id}")
+            await _until(lambda: not api.directory.sessions)
+            record = (await api.http.get(f"/api/records/{session_id}")).json()
+            assert record["variables"] == {"x\ufffd": "\ufffd", "nul": "ab"}
+
+    run(story())
+
+
+def test_records_are_found_by_filters_and_pages(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            for number in range(5):
+                placed = await api.http.post("/call", json={"callee": f"sip:{number}@b.example", "playbook": "sales.md"})
+                await api.http.get(f"/kill/{placed.json()['session_id']}")
+                await _until(lambda: not api.directory.sessions)
+            page = await api.http.get("/api/records", params={"limit": 2, "direction": "outbound"})
+            assert page.headers["X-Total-Count"] == "5"
+            found, link = page.json(), page.headers["Link"]
+            while link:
+                page = await api.http.get(link[1 : link.index(">")])
+                found, link = [*found, *page.json()], page.headers.get("Link", "")
+            assert [entry["callee"] for entry in found] == [f"sip:{number}@b.example" for number in reversed(range(5))]
+            assert (await api.http.get("/api/records", params={"callee": "3@B"})).headers["X-Total-Count"] == "1"
+            for query in ("from=yesterday", "to=0000-00-00", "cursor=xyz", "from=0001-01-01T00:00%2B23:00"):
+                assert (await api.http.get(f"/api/records?{query}")).status_code == 400, query
+            for query in ("min_duration=nan", "limit=many", "q=" + "x" * 300):
+                assert (await api.http.get(f"/api/records?{query}")).status_code == 422, query
+            assert (await api.http.get("/api/records?limit=-5&offset=-7")).status_code == 200
+
+    run(story())
+
+
+def test_refused_place_has_a_record(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            api.placing.refusal = LimitReached("trunk t has 2 calls", rule="trunk_calls", retry_after_s=7)
+            await api.http.post("/call", json={"callee": "sip:a@b", "playbook": "sales.md"})
+            (entry,) = (await api.http.get("/api/records")).json()
+            assert (entry["status"], entry["direction"], entry["callee"]) == ("rejected", "outbound", "sip:a@b")
+
+    run(story())

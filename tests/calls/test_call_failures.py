@@ -10,7 +10,7 @@ from test_scripted_calls import PLAYBOOK
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.call.routing import LeftOpen, Refused
 from active_call.contract import commands, events
-from active_call.contract.options import CallOption
+from active_call.contract.options import CallOption, RecorderOption
 from active_call.legs.events import LegMedia
 from active_call.media import link
 from active_call.media.client import StreamLost
@@ -173,5 +173,24 @@ def test_inactivity_ends_the_call(virtually: Any) -> None:
             record = await call.over()
             assert record.hangup_reason == "inactivity"
             assert len(call.of(events.Inactivity)) == 1
+
+    virtually(story())
+
+
+def test_recording_that_a_full_disk_cuts_short_is_told_in_event_record_and_health(virtually: Any) -> None:
+    async def story() -> None:
+        option = CallOption(recorder=RecorderOption(recorder_file="/tmp/{id}.wav"))
+        async with a_call(PLAYBOOK, option=option) as call:
+            await call.quiet()
+            full = "/tmp/s.test.wav: No space left on device"
+            call.leg.sink(LegMedia(link.RecordingEnded(1, "/tmp/s.test.wav", 1500, full)))
+            await call.until(lambda: any(error.sender == "recorder" for error in call.of(events.Error)))
+            (trouble,) = call.session.services.troubles.current()
+            assert (trouble["part"], trouble["reason"]) == ("recordings", full)
+            call.session.post(commands.Hangup())
+            record = await call.over()
+            assert (record.recording_ms, record.recording_error) == (1500, full)
+            assert record.status == "answered"
+            assert [known.session_id for known in call.records.updated]  # the answer was written down when it came
 
     virtually(story())

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from peers.postgres import own_cluster
 from peers.sipp import SCENARIOS, Sipp
@@ -269,11 +271,24 @@ def test_full_disk_is_told_and_records_are_written_when_there_is_room_again(tmp_
         subprocess.run(["umount", "-l", disk], check=False)
 
 
-def test_file_that_cannot_be_opened_for_want_of_descriptors_is_written_later(tmp_path: Path) -> None:
+def test_record_that_ends_when_descriptors_are_short_is_written_later(tmp_path: Path) -> None:
+    with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, 1) as (caller,):
+        usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (psutil.Process(server.pid).num_fds() - 5, usual[1]))
+        caller.send("BYE", 2, to=_to(caller))
+        time.sleep(1.5)
+        assert not server.records()
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, usual)
+        (record,) = server.wait_records(1, 15)
+        assert record["callId"] == caller.call_id
+        server.wait(lambda: server.health()["status"] == "ok", 20, "a health that says ok")
+        assert re.search(r"degraded .*Too many open files", server.log)
+
+
+def test_folder_that_is_in_the_way_is_told_and_the_record_is_written_later(tmp_path: Path) -> None:
     with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, 1) as (caller,):
         day = server.folder / "cdr" / time.strftime("%Y%m%d", time.gmtime())
-        day.parent.mkdir(exist_ok=True)
-        day.write_text("in the way")  # as good as a descriptor that is missing, and easier to take back
+        day.write_text("in the way")
         caller.send("BYE", 2, to=_to(caller))
         server.wait(lambda: server.health()["status"] == "degraded", 10, "a health that says degraded")
         assert len(listed(server)) == 1

@@ -22,6 +22,12 @@ def postgres() -> Iterator[Postgres]:
         yield cluster
 
 
+@pytest.fixture(autouse=True)
+def own_shared_memory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that are killed and never come back leave a file there."""
+    monkeypatch.setattr("active_call.store.database.journal.SHARED_MEMORY", tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind."""

@@ -273,6 +273,22 @@ def test_server_that_starts_without_its_database_finishes_the_start_later(
     run(story)
 
 
+def test_database_that_does_not_exist_yet_is_used_when_it_does(postgres, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    url = postgres.url.replace("/postgres", "/not_here_yet")
+
+    async def story() -> None:
+        troubles = _troubles()
+        async with opened(url, tmp_path, troubles=troubles) as store:
+            store.begin(alive("s.1"))
+            store.write(record("s.1"))
+            await until(lambda: any("not_here_yet" in trouble["reason"] for trouble in troubles.current()))
+            postgres.sql("CREATE DATABASE not_here_yet")
+            await until(lambda: not troubles.current(), 20)
+            assert await statuses(store) == [("s.1", "answered")]
+
+    run(story)
+
+
 def test_folder_that_cannot_be_written_leaves_a_server_that_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         (tmp_path / "cdr").write_text("a file where the folder is wanted")

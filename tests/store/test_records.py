@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -224,20 +225,23 @@ def test_sink_gets_records_past_a_database_that_fails(tmp_path: Path) -> None:
     run(story)
 
 
-def test_full_disk_of_the_database_costs_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_of_the_database_costs_no_record(tmp_path: Path) -> None:
     async def story() -> None:
         troubles = Troubles()
         async with opened(sqlite(tmp_path), tmp_path, troubles=troubles) as store:
             store.begin(alive("a"))
             await store.flush()
-            async with store._database.transaction() as connection:
-                await connection.exec_driver_sql("PRAGMA max_page_count=1")  # SQLite's own word for a disk without room
+            max_pages = [1]  # SQLite's own word for a disk without room
+
+            def limit(connection: Any, *_: object) -> None:
+                connection.cursor().execute(f"PRAGMA max_page_count={max_pages[0]}")
+
+            event.listen(store._database._engine.sync_engine.pool, "checkout", limit)
             store.write(record("a", variables={"long": "x" * 200_000}))
             await until(lambda: bool(troubles.current()))
             assert "full" in troubles.current()[0]["reason"]
             await asyncio.sleep(0.3)
-            async with store._database.transaction() as connection:
-                await connection.exec_driver_sql("PRAGMA max_page_count=1000000")
+            max_pages[0] = 1_000_000
             await until(lambda: not troubles.current())
             assert await statuses(store) == [("a", "answered")]
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from active_call.base.errors import ConfigError
@@ -94,7 +94,7 @@ class Database:
                 return
             if self.is_sqlite:
                 await asyncio.to_thread(_prepare_file, Path(self._url.database or ""))
-            async with self._engine.connect() as connection:
+            async with self._connected() as connection:
                 await self._lock(connection)
                 await connection.run_sync(_migrate)
                 await connection.commit()
@@ -104,12 +104,26 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A connection whose work is committed at the end, or undone on an error."""
         await self.open()
-        async with self._engine.begin() as connection:
+        async with self._connected() as connection, connection.begin():
             yield connection
 
     async def close(self) -> None:
         """Close the connections."""
         await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        """A connection from the pool. Whatever a driver says of a server that refuses is an OSError: it may be tried again."""
+        try:
+            connection = await self._engine.connect()
+        except (SQLAlchemyError, OSError):
+            raise
+        except Exception as error:  # drivers have families of their own, and not all of them reach SQLAlchemy's
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(asyncio.ensure_future(connection.close()))
 
     async def _lock(self, connection: AsyncConnection) -> None:
         """One server at a time migrates; SQLite takes table changes into a transaction only where it is told to."""
