@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +24,7 @@ from active_call.call.brain import Brain
 from active_call.call.bridging import Bridging
 from active_call.call.control import carry_out
 from active_call.call.direction import Direction
+from active_call.call.faults import Faults
 from active_call.call.hearing import Hearing
 from active_call.call.holding import Holding
 from active_call.call.journal import Journal
@@ -30,6 +32,7 @@ from active_call.call.latency import TurnClock
 from active_call.call.leg import Leg
 from active_call.call.leg_reports import LegReports
 from active_call.call.log import CallLog
+from active_call.call.mailbox import Mailbox
 from active_call.call.music import Music
 from active_call.call.opening import Fatal, Opening, Routed
 from active_call.call.options import choose_speech, merged
@@ -48,7 +51,6 @@ from active_call.media import link
 from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
 
-MAILBOX_SIZE = 4096
 RELEASE_DEADLINE_S = 3.0
 
 
@@ -115,8 +117,12 @@ class Session:
         self.facts = _facts_of(leg, session_id, direction, self._clock.utc_now(), variables or {})
         self._epoch_offset_s = self._clock.utc_now().timestamp() - self._clock.now()
         self.log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
-        self._mailbox: asyncio.Queue[Item] = asyncio.Queue(MAILBOX_SIZE)
-        self._overflowed = False
+        self._mailbox: Mailbox[Item] = Mailbox(_is_essential)
+        self.faults = Faults(self.log, lambda sender, error: self.emit(events.Error(sender=sender, error=error)), self._give_up)
+        self._is_broken = False
+        self._hangup: events.Hangup | None = None
+        self.is_ending = False
+        """Somebody has hung up, or refused the call: its end is on its way."""
         self._watchers: list[Callable[[events.Event], None]] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._leg_ended: leg_events.LegEnded | None = None
@@ -159,10 +165,7 @@ class Session:
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.CallerAudio):
             self.hearing.audio(item.report)
             return
-        try:
-            self._mailbox.put_nowait(item)
-        except asyncio.QueueFull:
-            self._overflowed = True
+        self._mailbox.put(item, always=isinstance(item, leg_events.LegEnded))
 
     def post_later(self, do: Callable[[], object]) -> None:
         """Have something done in its turn, as an item of the mailbox."""
@@ -177,8 +180,12 @@ class Session:
         self.post(_RecogniserFailed(error))
 
     def accept(self, option: CallOption) -> None:
-        """Answer an inbound call, by command."""
+        """Answer an inbound call, by command. Raises LocalProtocolError for one that is settled already."""
         self._opening.accept(option)
+
+    def reject(self, code: int, reason: str) -> None:
+        """Refuse an inbound call, by command. Raises LocalProtocolError for one that is settled already."""
+        self._opening.reject(code, reason)
 
     def ring(self, command: commands.Ringing) -> None:
         """Let the caller hear that it rings, by command."""
@@ -193,9 +200,11 @@ class Session:
         return self._clock.utc_now()
 
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
-        """Call `watcher` with every event from now on, until the returned function is called."""
+        """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
         self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+        if self._hangup is not None:
+            watcher(self._hangup)
+        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
 
     def emit(self, event: events.Event) -> None:
         """An event has happened: stamp it, write it down, tell the agent and everybody who watches."""
@@ -207,8 +216,13 @@ class Session:
         """As `emit`, but not to the agent, who said it."""
         stamped = msgspec.structs.replace(event, timestamp=event.timestamp or int(self._clock.utc_now().timestamp() * 1000))
         self.journal.note(stamped)
+        if isinstance(stamped, events.Hangup) and not stamped.refer:
+            self._hangup = stamped
         for watcher in list(self._watchers):
-            watcher(stamped)
+            try:
+                watcher(stamped)
+            except Exception:  # who watches does not end what is watched
+                self.log.exception("watcher of a call failed")
 
     # -- for the parts
 
@@ -260,6 +274,7 @@ class Session:
         """Go on with another leg, that of a target to which the peer has transferred us; the old one is over."""
         before, self.leg = self.leg, leg
         self._last_end = None
+        self.is_ending = False
         before.attach(self._hear_afterwards)
         self.facts.call_id = self.facts.call_id or before.call_id
         self.log.info("call goes on with another leg", extra={"far_call_id": leg.call_id})
@@ -290,9 +305,11 @@ class Session:
         self.post_later(lambda: self.transfers.taken_over(leg))
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run `work` as a task of this call."""
+        """Run `work` as a task of this call. Its failure is told, and ends nothing else."""
         assert self._tasks is not None  # noqa: S101 (only while running)
-        return self._tasks.create_task(work, name=f"{self.id} {name}")
+        task = self._tasks.create_task(self.faults.watch_over(name, work), name=f"{self.id} {name}")
+        task.add_done_callback(lambda _: work.close())  # a task that is cancelled before its first step has not begun it
+        return task
 
     def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
         """End the call; the leg tells when it is over."""
@@ -303,6 +320,7 @@ class Session:
         own = own_option.sip.hangup_headers if own_option.sip else {}
         agent = self.brain.hangup_headers() if self.brain is not None else {}
         self.leg.hang_up(headers={**own, **agent, **(headers or {})}, by=by, cause=cause, reason=reason)
+        self.is_ending = True
 
     # -- life
 
@@ -325,21 +343,21 @@ class Session:
             await self._finish()
 
     async def _consume(self) -> None:
-        while self._leg_ended is None:
+        while self._leg_ended is None and not self._is_broken:
             item = await self._next_item()
             now = self._clock.now()
             if item is not None:
-                self._handle(item, now)
-            self.hearing.handle_timeout(now)
-            self._opening.handle_timeout(now)
-            self.transfers.handle_timeout(now)
-            self._handle_own_timeouts(now)
+                self.faults.attempt(_sender_of(item), partial(self._handle, item, now))
+            self.faults.attempt("hearing", partial(self.hearing.handle_timeout, now))
+            self.faults.attempt("opening", partial(self._opening.handle_timeout, now))
+            self.faults.attempt("refer", partial(self.transfers.handle_timeout, now))
+            self.faults.attempt("call", partial(self._handle_own_timeouts, now))
             if self.brain is not None:
-                self.brain.settle(now)
+                self.faults.attempt("agent", partial(self.brain.settle, now))
 
     async def _next_item(self) -> Item | None:
         """The next thing in the mailbox, or None when a deadline comes first."""
-        if not self._mailbox.empty():
+        if not self._mailbox.is_empty():
             return self._mailbox.get_nowait()
         due = self._next_timeout()
         if due is None:
@@ -365,15 +383,19 @@ class Session:
         return self._last_activity_at + limit_s if limit_s and is_counted else None
 
     def _handle_own_timeouts(self, now: float) -> None:
-        if self._overflowed:
-            self._overflowed = False
-            self.facts.error = "mailbox overflow: the call could not keep up"
+        if self._mailbox.is_overflowed and not self.is_ending:
+            self.facts.error = f"mailbox overflow: the call could not keep up ({self._mailbox.n_refused} items dropped)"
             self.hang_up(by="system", cause="overload")
         inactive_at = self._inactive_at()
         if inactive_at is not None and now >= inactive_at:
             self._last_activity_at = now
             self.emit(events.Inactivity())
             self.hang_up(by="system", cause="inactivity")
+
+    def _give_up(self, reason: str) -> None:
+        """The call is broken for good: it ends at once, with a record that says why."""
+        self.facts.error = reason
+        self._is_broken = True
 
     async def _finish(self) -> None:
         """Close everything, write the record. Bounded; an error in one part does not keep the others from closing."""
@@ -428,10 +450,13 @@ class Session:
 
     def perform(self, command: commands.Command) -> None:
         """Carry out a command now. A command that cannot be carried out becomes an `error` event, never an exception."""
+        sender = _sender_of(command)
         try:
             carry_out(self, command)
         except ActiveCallError as error:
-            self.emit(events.Error(sender=type(command).__name__.lower(), error=str(error)))
+            self.emit(events.Error(sender=sender, error=str(error)))
+        except Exception as error:  # noqa: BLE001 - the session's wall: a value that nobody has foreseen
+            self.faults.note(sender, error)
 
     def set_variable(self, key: str, value: Any) -> None:
         """A variable of the call, known to its templates from now on and kept in the record."""
@@ -457,6 +482,30 @@ def _facts_of(leg: Leg, session_id: str, direction: str, started_at: datetime, v
         started_at=started_at,
         variables=dict(variables),
     )
+
+
+def _is_essential(item: Item) -> bool:
+    """What ends a call or completes its record: it is taken from a call that cannot keep up, too."""
+    match item:
+        case leg_events.LegMedia(report):
+            return isinstance(report, StreamLost | link.RecordingEnded)
+        case _:
+            return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal)
+
+
+def _sender_of(item: Item) -> str:
+    """Who is named in the `error` event when `item` cannot be handled: the command, or the part of the call that it comes from."""
+    match item:
+        case commands.CommandBase():
+            return type(item).__name__.lower()
+        case Recognised() | _RecogniserFailed():
+            return "asr"
+        case _ForAgent():
+            return "agent"
+        case leg_events.LegMedia():
+            return "media"
+        case _:
+            return "call"
 
 
 class _CallOver(Exception):
