@@ -10,7 +10,7 @@ import pytest
 from active_call.base.errors import MediaError
 from active_call.call.latency import TurnClock
 from active_call.call.speaking import Speaking, _Piece
-from active_call.call.words_heard import Pace, heard_words
+from active_call.call.words_heard import heard_words
 from active_call.contract import commands, events
 from active_call.media import link
 from active_call.testing.fake_call import FakeStream
