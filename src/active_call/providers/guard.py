@@ -11,25 +11,33 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import httpx
 
 from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.base.world import World
-from active_call.providers.base import ReplyRequest, Responder, Synthesiser
+from active_call.providers.base import ChatMessage, ReplyRequest, Responder, Synthesiser
+from active_call.providers.vendor_values import SoundCheck, TextRepair, repaired, text_of
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+MAX_REPLY_CHARS = 200_000
+"""Hours of speech: a model that says more has lost its way."""
+MAX_SOUND_S = 1200
+"""Of one text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one provider is allowed. An adapter may carry its own as the attribute `limits`."""
 
-    first_result_s: float = 10.0
+    first_result_s: float = 4.5
+    """Until the first sign of life, so that a second attempt lies within the agent's patience (10 s) too."""
     next_result_s: float = 10.0
     attempts: int = 2
     retry_delay_s: float = 0.2
@@ -64,8 +72,13 @@ class Guard:
                 self._failures_in_row = 0
                 return result
 
-    async def stream(self, attempt: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
-        """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError."""
+    async def stream(
+        self, attempt: Callable[[], AsyncIterator[T]], *, is_sign_of_life: Callable[[T], bool] = lambda item: False
+    ) -> AsyncIterator[T]:
+        """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError.
+
+        An item that `is_sign_of_life` says only that the vendor is at work: it is not passed on, and the attempt may still be repeated.
+        """
         number = 0
         while True:
             self._admit()
@@ -80,8 +93,10 @@ class Guard:
                             item = await anext(source)
                         except StopAsyncIteration:
                             break
-                    begun = True
                     limit_s = self._limits.next_result_s
+                    if is_sign_of_life(item):
+                        continue
+                    begun = True
                     yield item
                 self._failures_in_row = 0
                 return
@@ -143,7 +158,7 @@ async def _close(source: AsyncIterator[Any]) -> None:
 
 
 class GuardedSynthesiser:
-    """A synthesiser behind the wall."""
+    """A synthesiser behind the wall: whole samples leave it, and some for every text with words in it."""
 
     def __init__(self, inner: Synthesiser, world: World) -> None:
         self.name = inner.name
@@ -154,7 +169,21 @@ class GuardedSynthesiser:
         self._inner = inner
 
     def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
-        return self.guard.stream(lambda: self._inner.synthesise(text, speaker=speaker, speed=speed))
+        return self.guard.stream(lambda: self._checked(repaired(text), speaker, speed))
+
+    async def _checked(self, text: str, speaker: str | None, speed: float | None) -> AsyncIterator[bytes]:
+        check = SoundCheck(self.name, self.rate_hz * BYTES_PER_SAMPLE * MAX_SOUND_S)
+        source = self._inner.synthesise(text, speaker=speaker, speed=speed)
+        try:
+            async for piece in source:
+                if sound := check.feed(piece):
+                    yield sound
+        finally:
+            await _close(source)
+        if sound := check.finish():
+            yield sound
+        if not check.n_bytes and any(char.isalnum() for char in text):
+            raise ProviderError(self.name, "made no sound", retryable=True)
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
@@ -165,7 +194,7 @@ class GuardedSynthesiser:
 
 
 class GuardedResponder:
-    """A responder behind the wall."""
+    """A responder behind the wall: valid Unicode leaves it, whatever the adapter yields. An empty text is a sign of life."""
 
     def __init__(self, inner: Responder, world: World) -> None:
         self.name = inner.name
@@ -173,7 +202,21 @@ class GuardedResponder:
         self._inner = inner
 
     def respond(self, request: ReplyRequest) -> AsyncIterator[str]:
-        return self.guard.stream(lambda: self._inner.respond(request))
+        return self.guard.stream(lambda: self._checked(_valid(request)), is_sign_of_life=lambda text: not text)
+
+    async def _checked(self, request: ReplyRequest) -> AsyncIterator[str]:
+        repair, n_chars = TextRepair(), 0
+        source = self._inner.respond(request)
+        try:
+            async for piece in source:
+                text = repair.feed(text_of(piece))
+                n_chars += len(text)
+                if n_chars > MAX_REPLY_CHARS:
+                    raise ProviderError(self.name, "the reply has no end")
+                yield text
+        finally:
+            await _close(source)
+        yield repair.finish()
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
@@ -181,6 +224,11 @@ class GuardedResponder:
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def _valid(request: ReplyRequest) -> ReplyRequest:
+    """`request` with valid Unicode in its messages: no vendor takes anything else."""
+    return replace(request, messages=tuple(ChatMessage(message.role, repaired(message.content)) for message in request.messages))
 
 
 async def _warm(engine: object) -> None:
