@@ -9,6 +9,7 @@ No vendor is known here. This is one of the three places that may catch everythi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -45,6 +46,21 @@ class Limits:
     open_s: float = 5.0
 
 
+class SignsOfLife:
+    """What one stream tells of a vendor who is at work and has no result yet (a model that thinks)."""
+
+    def __init__(self, more_s: float) -> None:
+        self.limit: asyncio.Timeout | None = None
+        """The deadline of the result that is waited for now."""
+        self._more_s = more_s
+
+    def tell(self) -> None:
+        """Move the deadline."""
+        if self.limit is not None and not self.limit.expired():
+            with contextlib.suppress(RuntimeError):  # nothing is waited for at the moment
+                self.limit.reschedule(asyncio.get_running_loop().time() + self._more_s)
+
+
 class Guard:
     """The wall around one provider instance. `errors` and `refused` count for metrics."""
 
@@ -53,7 +69,7 @@ class Guard:
         self.errors = 0
         self.refused = 0
         self._clock = world.clock
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._failures_in_row = 0
         self._open_until = 0.0
 
@@ -64,20 +80,18 @@ class Guard:
             self._admit()
             number += 1
             try:
-                async with asyncio.timeout(self._limits.first_result_s):
+                async with asyncio.timeout(self.limits.first_result_s):
                     result = await attempt()
             except Exception as error:  # noqa: BLE001 - the provider wall
-                await self._handle_failure(error, number, may_retry=True, waited_s=self._limits.first_result_s)
+                await self._handle_failure(error, number, may_retry=True, waited_s=self.limits.first_result_s)
             else:
                 self._failures_in_row = 0
                 return result
 
-    async def stream(
-        self, attempt: Callable[[], AsyncIterator[T]], *, is_sign_of_life: Callable[[T], bool] = lambda item: False
-    ) -> AsyncIterator[T]:
+    async def stream(self, attempt: Callable[[], AsyncIterator[T]], life: SignsOfLife | None = None) -> AsyncIterator[T]:
         """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError.
 
-        An item that `is_sign_of_life` says only that the vendor is at work: it is not passed on, and the attempt may still be repeated.
+        With `life`, an attempt that gives a sign of life has until the deadline for a further result.
         """
         number = 0
         while True:
@@ -85,18 +99,18 @@ class Guard:
             number += 1
             begun = False
             source = attempt()
-            limit_s = self._limits.first_result_s
+            limit_s = self.limits.first_result_s
             try:
                 while True:
-                    async with asyncio.timeout(limit_s):
+                    async with asyncio.timeout(limit_s) as limit:
+                        if life is not None:
+                            life.limit = limit
                         try:
                             item = await anext(source)
                         except StopAsyncIteration:
                             break
-                    limit_s = self._limits.next_result_s
-                    if is_sign_of_life(item):
-                        continue
                     begun = True
+                    limit_s = self.limits.next_result_s
                     yield item
                 self._failures_in_row = 0
                 return
@@ -117,7 +131,7 @@ class Guard:
             raise error
         failure = as_provider_error(self.provider, error, waited_s)
         self.errors += 1
-        again = may_retry and failure.retryable and number < self._limits.attempts
+        again = may_retry and failure.retryable and number < self.limits.attempts
         unforeseen = failure.__cause__ is error and not isinstance(error, TimeoutError | httpx.HTTPError)
         fields = {"provider": self.provider, "reason": failure.reason, "attempt": number, "will_retry": again}
         logger.warning("provider failed", extra=fields, exc_info=error if unforeseen else None)
@@ -125,13 +139,13 @@ class Guard:
             self._note_outage()
         if not again:
             raise failure
-        await asyncio.sleep(self._limits.retry_delay_s)
+        await asyncio.sleep(self.limits.retry_delay_s)
 
     def _note_outage(self) -> None:
         self._failures_in_row += 1
-        if self._failures_in_row >= self._limits.failures_until_open:
-            self._open_until = self._clock.now() + self._limits.open_s
-            logger.error("provider is not asked for a while", extra={"provider": self.provider, "open_s": self._limits.open_s})
+        if self._failures_in_row >= self.limits.failures_until_open:
+            self._open_until = self._clock.now() + self.limits.open_s
+            logger.error("provider is not asked for a while", extra={"provider": self.provider, "open_s": self.limits.open_s})
 
 
 def as_provider_error(provider: str, error: Exception, waited_s: float) -> ProviderError:
@@ -194,36 +208,40 @@ class GuardedSynthesiser:
 
 
 class GuardedResponder:
-    """A responder behind the wall: valid Unicode leaves it, whatever the adapter yields. An empty text is a sign of life."""
+    """A responder behind the wall: valid Unicode leaves it, whatever the adapter yields."""
 
     def __init__(self, inner: Responder, world: World) -> None:
         self.name = inner.name
         self.guard = Guard(inner.name, world, getattr(inner, "limits", None))
-        self._inner = inner
+        self.inner = inner
 
     def respond(self, request: ReplyRequest) -> AsyncIterator[str]:
-        return self.guard.stream(lambda: self._checked(_valid(request)), is_sign_of_life=lambda text: not text)
+        life = SignsOfLife(self.guard.limits.next_result_s)
+        request = replace(_valid(request), on_progress=life.tell)
+        return self.guard.stream(lambda: self._checked(request), life)
 
     async def _checked(self, request: ReplyRequest) -> AsyncIterator[str]:
         repair, n_chars = TextRepair(), 0
-        source = self._inner.respond(request)
+        source = self.inner.respond(request)
         try:
             async for piece in source:
                 text = repair.feed(text_of(piece))
                 n_chars += len(text)
                 if n_chars > MAX_REPLY_CHARS:
                     raise ProviderError(self.name, "the reply has no end")
-                yield text
+                if text:
+                    yield text
         finally:
             await _close(source)
-        yield repair.finish()
+        if rest := repair.finish():
+            yield rest
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
-        await _warm(self._inner)
+        await _warm(self.inner)
 
     async def close(self) -> None:
-        await self._inner.close()
+        await self.inner.close()
 
 
 def _valid(request: ReplyRequest) -> ReplyRequest:

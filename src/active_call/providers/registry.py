@@ -17,8 +17,10 @@ import msgspec
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption, TtsOption
-from active_call.providers.base import Recogniser, Responder, Services, Synthesiser
+from active_call.providers.base import Recogniser, Services
 from active_call.providers.guard import GuardedResponder, GuardedSynthesiser
+from active_call.providers.guarded_recogniser import GuardedRecogniser
+from active_call.providers.kept_engines import KeptEngines
 from active_call.providers.settings import LlmSettings
 from active_call.providers.speech_cache import CachedSynthesiser, SpeechShelf
 from active_call.providers.speech_key import Voice
@@ -72,7 +74,7 @@ def create_synthesiser(option: TtsOption, services: Services) -> GuardedSynthesi
     return GuardedSynthesiser(_load(_TTS, provider)(option, services), services.world)
 
 
-def create_responder(settings: LlmSettings, services: Services) -> Responder:
+def create_responder(settings: LlmSettings, services: Services) -> GuardedResponder:
     """The responder that `settings` ask for, or the default, behind the provider wall. Raises ConfigError."""
     provider = _llm_provider(settings, services.environment)
     return GuardedResponder(_load(_LLM, provider)(settings, services), services.world)
@@ -81,22 +83,20 @@ def create_responder(settings: LlmSettings, services: Services) -> Responder:
 class Engines:
     """Instances by option: equal options share one, with its connections, caches and circuit state. Used on the loop only.
 
+    The most recently used ones are kept; an older one is closed when nobody holds it any more.
     Synthesisers look on `shelf`, if there is one, for what was prepared.
     """
 
     def __init__(self, services: Services, shelf: SpeechShelf | None = None) -> None:
         self._services = services
         self._shelf = shelf
-        self._recognisers: dict[bytes, Recogniser] = {}
-        self._synthesisers: dict[bytes, CachedSynthesiser] = {}
-        self._responders: dict[bytes, Responder] = {}
+        self._recognisers: KeptEngines[GuardedRecogniser] = KeptEngines(lambda engine: engine.inner.close)
+        self._synthesisers: KeptEngines[CachedSynthesiser] = KeptEngines(lambda engine: engine.inner.close)
+        self._responders: KeptEngines[GuardedResponder] = KeptEngines(lambda engine: engine.inner.close)
 
-    def get_recogniser(self, option: AsrOption) -> Recogniser:
+    def get_recogniser(self, option: AsrOption) -> GuardedRecogniser:
         """The shared recogniser of `option`, created now if need be. Raises ConfigError."""
-        key = _key_of(option)
-        if key not in self._recognisers:
-            self._recognisers[key] = create_recogniser(option, self._services)
-        return self._recognisers[key]
+        return self._recognisers.get(_key_of(option), lambda: GuardedRecogniser(create_recogniser(option, self._services)))
 
     def get_synthesiser(self, option: TtsOption) -> CachedSynthesiser:
         """The shared synthesiser of `option`, with its cache of sentences in memory. Raises ConfigError.
@@ -104,19 +104,16 @@ class Engines:
         A `cache_key` names one sound and not a voice; here it makes no difference.
         """
         option = msgspec.structs.replace(option, cache_key=None)
-        key = _key_of(option)
-        if key not in self._synthesisers:
-            engine = create_synthesiser(option, self._services)
-            voice = Voice(engine.name, msgspec.structs.replace(option, endpoint=engine.endpoint or option.endpoint))
-            self._synthesisers[key] = CachedSynthesiser(engine, voice=voice, shelf=self._shelf)
-        return self._synthesisers[key]
+        return self._synthesisers.get(_key_of(option), lambda: self._make_synthesiser(option))
 
-    def get_responder(self, settings: LlmSettings) -> Responder:
+    def _make_synthesiser(self, option: TtsOption) -> CachedSynthesiser:
+        engine = create_synthesiser(option, self._services)
+        voice = Voice(engine.name, msgspec.structs.replace(option, endpoint=engine.endpoint or option.endpoint))
+        return CachedSynthesiser(engine, voice=voice, shelf=self._shelf)
+
+    def get_responder(self, settings: LlmSettings) -> GuardedResponder:
         """The shared responder of `settings`. Raises ConfigError."""
-        key = _key_of(settings)
-        if key not in self._responders:
-            self._responders[key] = create_responder(settings, self._services)
-        return self._responders[key]
+        return self._responders.get(_key_of(settings), lambda: create_responder(settings, self._services))
 
     async def warm(self, *options: AsrOption | TtsOption | LlmSettings) -> None:
         """Create the engines of `options`, importing their adapters in a thread (the OpenAI SDK alone takes a second), and let
@@ -124,7 +121,7 @@ class Engines:
         """
         for option in options:
             await self._create(option)
-        for engine in [*self._recognisers.values(), *self._synthesisers.values(), *self._responders.values()]:
+        for engine in [*self._recognisers.all(), *self._synthesisers.all(), *self._responders.all()]:
             warm = getattr(engine, "warm", None)
             if warm is not None:
                 await warm()
@@ -143,13 +140,9 @@ class Engines:
 
     async def close(self) -> None:
         """Close every instance. The engine processes of `services.local` are their owner's to close."""
-        engines: list[Recogniser | Synthesiser | Responder]
-        engines = [*self._recognisers.values(), *self._synthesisers.values(), *self._responders.values()]
-        self._recognisers.clear()
-        self._synthesisers.clear()
-        self._responders.clear()
-        for engine in engines:
-            await engine.close()
+        await self._recognisers.close()
+        await self._synthesisers.close()
+        await self._responders.close()
 
 
 def _key_of(option: AsrOption | TtsOption | LlmSettings) -> bytes:

@@ -56,7 +56,11 @@ class OpenAiResponder:
                     yield _whole_reply(await stream.response.aread())
                     return
                 async for chunk in stream:
-                    yield _text_in(chunk)  # empty while the model thinks
+                    text = _text_in(chunk)
+                    if text:
+                        yield text
+                    else:
+                        request.on_progress()
         except openai.OpenAIError as error:
             raise _provider_error(error) from error
         except self._transport_errors as error:
