@@ -8,11 +8,18 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from calls_kit import MS_PER_CHARACTER, Call, Voice, a_call
+from calls_kit import MS_PER_CHARACTER, Call, Model, Voice, a_call
 
+from active_call.agent.replies import MODEL_PATIENCE_S, PLAYBACK_START_S
 from active_call.agent.wording import ENGLISH
 from active_call.base.errors import ProviderError
+from active_call.base.world import World
 from active_call.contract import commands, events
+from active_call.providers.base import ReplyRequest
+from active_call.providers.guard import GuardedResponder, Limits
+from active_call.providers.llm.openai import OpenAiResponder
+from active_call.providers.tts.openai import OpenAiSynthesiser
+from active_call.testing.virtual_time import VirtualClock
 
 MODEL = """---
 llm: {provider: openai, model: test, greeting: Hello.}
@@ -331,3 +338,96 @@ def test_data_that_is_no_json_is_told_to_the_model_and_ends_nothing(virtually: A
             assert max(len(message.content) for message in call.engines.model.asked[0].messages) < 10_000
 
     virtually(story())
+
+
+# -- the provider wall and the agent's patience ------------------------------------------------------------------------------------------
+
+
+class Odd(Model):
+    """A model whose first `n_deaf` requests get no answer at all; then it yields `pieces`."""
+
+    def __init__(self, n_deaf: int, *pieces: Any) -> None:
+        super().__init__()
+        self.n_deaf = n_deaf
+        self.pieces = pieces
+        self.thinks_s = 0
+
+    async def respond(self, request: ReplyRequest) -> AsyncIterator[Any]:  # type: ignore[override]
+        self.asked.append(request)
+        if len(self.asked) <= self.n_deaf:
+            await asyncio.Event().wait()
+        for _ in range(self.thinks_s):
+            await asyncio.sleep(1)
+            request.on_progress()
+        for piece in self.pieces:
+            yield piece
+
+
+def guarded(call: Call, model: Odd) -> None:
+    world = World(VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+    call.engines.get_responder = lambda _: GuardedResponder(model, world)  # type: ignore[method-assign, assignment, return-value]
+
+
+def test_second_attempt_of_a_model_is_heard_before_the_agent_gives_up(virtually: Any) -> None:
+    async def story() -> None:
+        model = Odd(1, "Here I am.")
+        async with a_call(MODEL) as call:
+            guarded(call, model)
+            await ended(call, 1)
+            await call.says("are you there")
+            await ended(call, 2)
+            assert call.spoken == ["Hello.", "Here I am."]
+            assert call.of(events.Error) == []
+
+    virtually(story())
+
+
+def test_model_that_never_answers_is_told_once_and_apologised_for(virtually: Any) -> None:
+    async def story() -> None:
+        model = Odd(99)
+        async with a_call(MODEL) as call:
+            guarded(call, model)
+            await ended(call, 1)
+            await call.says("are you there")
+            await ended(call, 2)
+            assert len(model.asked) == 2
+            assert [event.sender for event in call.of(events.Error)] == ["llm"]
+            assert "sorry" in " ".join(call.spoken)
+
+    virtually(story())
+
+
+def test_model_that_thinks_is_not_asked_again(virtually: Any) -> None:
+    async def story() -> None:
+        model = Odd(0, "I have thought.")
+        model.thinks_s = 8
+        async with a_call(MODEL) as call:
+            guarded(call, model)
+            await ended(call, 1)
+            await call.says("are you there")
+            await ended(call, 2)
+            assert (len(model.asked), call.spoken[-1]) == (1, "I have thought.")
+
+    virtually(story())
+
+
+def test_reply_in_parts_is_spoken_without_its_thoughts(virtually: Any) -> None:
+    async def story() -> None:
+        thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "A greeting."}]}]
+        model = Odd(0, thought, [{"type": "text", "text": "We open at nine."}], None, 5, {"no": "text"})
+        async with a_call(MODEL) as call:
+            guarded(call, model)
+            await ended(call, 1)
+            await call.says("when do you open")
+            await ended(call, 2)
+            assert " ".join(call.spoken[1:]).startswith("We open at nine.")
+            assert "greeting" not in " ".join(call.spoken)
+            assert call.of(events.Error) == []
+
+    virtually(story())
+
+
+def test_attempts_of_every_model_and_voice_lie_within_the_agents_patience() -> None:
+    for limits in (Limits(), OpenAiResponder.limits, OpenAiSynthesiser.limits):
+        whole_s = limits.attempts * limits.first_result_s + (limits.attempts - 1) * limits.retry_delay_s
+        assert whole_s < min(MODEL_PATIENCE_S, PLAYBACK_START_S)

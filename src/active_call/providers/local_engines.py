@@ -158,9 +158,11 @@ class _Engine:
             self._log_latency(request, begun_at)
 
     async def _discard(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            await process.close()
+        """The process is dead, or hangs."""
+        if self._process is not None:
+            self._process.kill()
+            await self._process.close()
+            self._process = None  # not before: cancelled meanwhile, it is closed at the end
 
     def _log_latency(self, request: _Request, begun_at: float) -> None:
         waited_s, took_s = begun_at - request.asked_at, self._clock.now() - begun_at
@@ -206,6 +208,11 @@ class _Process:
         body = await self._reader.readexactly(engine_process.LENGTH.unpack(head)[0])
         answer: tuple[bool, Any] = pickle.loads(body)  # noqa: S301 - our own child process, over a socket nobody else has
         return answer
+
+    def kill(self) -> None:
+        """End it without asking it to leave."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
 
     async def close(self) -> None:
         """End the process: it leaves when its socket closes, and is killed when it does not."""

@@ -14,7 +14,7 @@ from active_call.base.errors import ProviderError
 MAX_DEPTH = 4
 """How deep a text may lie in lists and objects."""
 
-_SPOKEN_TYPES = frozenset({"text", "output_text", "text_delta", "input_text"})
+_SPOKEN_TYPES = ("text", "output_text", "text_delta", "input_text")
 """Types of the parts of a reply that are meant for the user; thinking, reasoning, images, tool calls and references are not."""
 _NO_PCM = (
     (b"RIFF", "a WAV file"),
