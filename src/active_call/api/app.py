@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
@@ -17,20 +17,18 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 
 from active_call.api.access import access_check
+from active_call.api.event_stream import event_stream
 from active_call.base.errors import ActiveCallError, LimitReached, MediaError, PlaybookError, ProviderError
 from active_call.call.directory import Directory, NoRoom
 from active_call.call.options import merged
 from active_call.call.routing import Playbooks
 from active_call.call.session import Session
-from active_call.contract import commands, events, wire
+from active_call.contract import commands, wire
 from active_call.contract.options import CallOption
 from active_call.contract.requests import PlaceCall, PrecacheSpeech
 from active_call.store.records import RecordStore
 
 log = logging.getLogger("active_call.api")
-
-WATCH_QUEUE_SIZE = 1000
-KEEPALIVE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +147,7 @@ def _call_routes(services: ApiServices) -> APIRouter:
         session = services.directory.find(session_id)
         if session is None:
             raise HTTPException(404, f"no call {session_id!r}")
-        return StreamingResponse(_event_stream(session), media_type="text/event-stream")
+        return StreamingResponse(event_stream(session), media_type="text/event-stream")
 
     return router
 
@@ -237,33 +235,6 @@ def _describe(session: Session) -> dict[str, Any]:
         "direction": facts.direction,
         "playbook": facts.playbook,
     }
-
-
-async def _event_stream(session: Session) -> AsyncIterator[bytes]:
-    """Events as `event: event` with their JSON; ends after `hangup`. A watcher that is too slow loses its place, not the call its time."""
-    queue: asyncio.Queue[events.Event] = asyncio.Queue(WATCH_QUEUE_SIZE)
-    too_slow = asyncio.Event()
-
-    def watcher(event: events.Event) -> None:
-        try:
-            queue.put_nowait(event)
-        except asyncio.QueueFull:
-            too_slow.set()
-
-    unwatch = session.watch(watcher)
-    try:
-        while not too_slow.is_set():
-            try:
-                async with asyncio.timeout(KEEPALIVE_S):
-                    event = await queue.get()
-            except TimeoutError:
-                yield b": keep-alive\n\n"
-                continue
-            yield b"event: event\ndata: " + wire.encode_event(event) + b"\n\n"
-            if isinstance(event, events.Hangup):
-                return
-    finally:
-        unwatch()
 
 
 async def _json_object(request: Request) -> dict[str, Any]:

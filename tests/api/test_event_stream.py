@@ -1,0 +1,68 @@
+"""A watcher's stream ends with the call, and with nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from active_call.api.event_stream import KEEPALIVE_S, WATCH_QUEUE_SIZE, event_stream
+from active_call.contract import events
+from active_call.testing.virtual_time import run_virtually
+
+
+class Watched:
+    """A call that tells what the test says; one that is over tells its hangup to each new watcher."""
+
+    def __init__(self, ended: events.Hangup | None = None) -> None:
+        self.watchers: list[Callable[[events.Event], None]] = []
+        self.ended = ended
+
+    def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
+        self.watchers.append(watcher)
+        if self.ended is not None:
+            watcher(self.ended)
+        return lambda: self.watchers.remove(watcher)
+
+    def tell(self, event: events.Event) -> None:
+        for watcher in self.watchers:
+            watcher(event)
+
+
+def test_stream_goes_on_after_the_hangup_of_a_transfers_far_leg_and_ends_with_the_calls_own() -> None:
+    async def run() -> None:
+        call = Watched()
+        stream = event_stream(call)
+        first = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        for event in (events.Hangup(reason="busy", refer=True), events.Dtmf(digit="1"), events.Hangup(reason="bye")):
+            call.tell(event)
+        told = [await first] + [chunk async for chunk in stream]
+        assert [chunk.split(b'"event":"')[1].split(b'"')[0] for chunk in told] == [b"hangup", b"dtmf", b"hangup"]
+        assert call.watchers == []
+
+    run_virtually(run())
+
+
+def test_stream_of_a_call_that_is_over_ends_at_once_with_its_hangup() -> None:
+    async def run() -> None:
+        (chunk,) = [chunk async for chunk in event_stream(Watched(events.Hangup(reason="bye")))]
+        assert b'"bye"' in chunk
+
+    run_virtually(run())
+
+
+def test_stream_in_which_nothing_happens_says_so_and_one_that_is_not_read_is_given_up() -> None:
+    async def run() -> None:
+        call = Watched()
+        stream = event_stream(call)
+        loop = asyncio.get_running_loop()
+        assert await anext(stream) == b": keep-alive\n\n"
+        assert loop.time() == pytest.approx(KEEPALIVE_S)
+        for _ in range(WATCH_QUEUE_SIZE + 1):
+            call.tell(events.Dtmf(digit="1"))
+        assert len([chunk async for chunk in stream]) == 0
+        assert call.watchers == []
+
+    run_virtually(run())
