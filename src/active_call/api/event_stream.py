@@ -1,8 +1,8 @@
 """A call's events as server-sent events, from now until the call is over.
 
-In: a session. Out: `event: event` with the event's JSON, and a comment when nothing happens for a while. It ends after the call's
-own `hangup` (not that of a transfer's far leg), at once for a call that is over already, and when a client is too slow: the client loses its
-place, not the call its time.
+In: a session. Out: `event: event` with the event's JSON, and a comment when nothing happens for a while. It ends after the call's own
+`hangup` (not that of a transfer's far leg), at once for a call that is over already, and when a client is too slow: the client loses its
+place then, not the call its time.
 """
 
 from __future__ import annotations

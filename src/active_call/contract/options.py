@@ -1,8 +1,8 @@
 """What may be chosen for a call: in `invite`, `accept`, `POST /call`, and a playbook's front matter.
 
 Field names are the contract's, in snake_case; on the wire they are camelCase (`wire`). `None` means that nothing was said, and
-the next level down (playbook, config file, built-in default) decides. Units stand in the names; where the contract's own name has
-none, the docstring gives it.
+the next level down (playbook, config file, built-in default) decides; any other value was said, and
+wins, also one that equals the default. Units stand in the names; where the contract's own name has none, the docstring gives it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SipOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     """Added to the INVITE (or to the 200 when answering)."""
     hangup_headers: dict[str, str] = {}
     """Added to the BYE; values are templates in a playbook."""
-    extract_headers: list[str | dict[str, str]] = []
+    extract_headers: list[str | dict[str, str]] | None = None
     """Names of the headers that become variables, or `{name, pattern}`; empty means every `X-*` header."""
     enable_srtp: bool | None = None
 
@@ -37,10 +37,10 @@ class SipOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 class RecorderOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A recording of the call."""
 
-    recorder_file: str = ""
+    recorder_file: str | None = None
     """Path; `{id}` is filled in with the session id."""
-    samplerate: int = 16000
-    ptime: int = 200
+    samplerate: int | None = None
+    ptime: int | None = None
     """How often the file is written, in ms."""
     format: str | None = None
 
@@ -48,15 +48,15 @@ class RecorderOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
 class VadOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Voice activity detection."""
 
-    type: str = "silero"
-    samplerate: int = 16000
-    speech_padding: int = 250
+    type: str | None = None
+    samplerate: int | None = None
+    speech_padding: int | None = None
     """ms of audio kept before the detected start of speech."""
-    silence_padding: int = 100
+    silence_padding: int | None = None
     """ms of silence after which speech is reported as ended."""
-    ratio: float = 0.5
-    voice_threshold: float = 0.5
-    max_buffer_duration_secs: int = 50
+    ratio: float | None = None
+    voice_threshold: float | None = None
+    max_buffer_duration_secs: int | None = None
     silence_timeout: int | None = None
     """ms."""
     endpoint: str | None = None
@@ -67,13 +67,13 @@ class VadOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 class AgcOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Automatic gain control of the caller's voice."""
 
-    headroom_db: float = 5.0
-    max_gain_db: float = 50.0
-    initial_gain_db: float = 15.0
-    max_gain_change_db_per_second: float = 6.0
-    max_output_noise_level_dbfs: float = -50.0
-    adjacent_speech_frames_threshold: int = 12
-    enable_limiter: bool = True
+    headroom_db: float | None = None
+    max_gain_db: float | None = None
+    initial_gain_db: float | None = None
+    max_gain_change_db_per_second: float | None = None
+    max_output_noise_level_dbfs: float | None = None
+    adjacent_speech_frames_threshold: int | None = None
+    enable_limiter: bool | None = None
 
 
 class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -143,7 +143,7 @@ class RealtimeOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
     secret_key: str | None = None
     endpoint: str | None = None
     turn_detection: dict[str, Any] = {}
-    tools: list[dict[str, Any]] = []
+    tools: list[dict[str, Any]] | None = None
     voice: str | None = None
     extra: dict[str, Any] = {}
 
@@ -152,9 +152,9 @@ class AmbianceOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
     """Background sound under the agent's voice."""
 
     path: str | None = None
-    duck_level: float = 0.1
-    normal_level: float = 0.3
-    transition_speed: float = 0.01
+    duck_level: float | None = None
+    normal_level: float | None = None
+    transition_speed: float | None = None
     enabled: bool | None = None
 
 
@@ -164,17 +164,17 @@ class RingbackDetectionOption(Options, frozen=True, kw_only=True, rename="camel"
     enabled: bool | None = None
     min_buffer_secs: float | None = None
     detection_interval_secs: float | None = None
-    confidence_threshold: float = 0.5
+    confidence_threshold: float | None = None
     on_state_change_only: bool | None = None
 
 
 class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The call's audio as raw PCM over a WebSocket that this server opens."""
 
-    url: str = ""
-    input_sample_rate: int = 16000
-    output_sample_rate: int = 16000
-    packet_size: int = 2560
+    url: str | None = None
+    input_sample_rate: int | None = None
+    output_sample_rate: int | None = None
+    packet_size: int | None = None
     ptime: int | None = None
 
 
