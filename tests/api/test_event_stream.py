@@ -1,25 +1,28 @@
-"""Which events end a stream of events."""
+"""A watcher's stream ends with the call, and with nothing else."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from active_call.api.event_stream import KEEPALIVE_S, QUEUE_SIZE, event_stream
+import pytest
+
+from active_call.api.event_stream import KEEPALIVE_S, WATCH_QUEUE_SIZE, event_stream
 from active_call.contract import events
 from active_call.testing.virtual_time import run_virtually
 
-GOODBYE = events.Hangup(reason="caller", start_time="t", hangup_time="t")
 
+class Watched:
+    """A call that tells what the test says; one that is over tells its hangup to each new watcher."""
 
-@dataclass
-class Call:
-    farewell: events.Hangup | None = None
-    watchers: list[Callable[[events.Event], None]] = field(default_factory=list)
+    def __init__(self, ended: events.Hangup | None = None) -> None:
+        self.watchers: list[Callable[[events.Event], None]] = []
+        self.ended = ended
 
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
         self.watchers.append(watcher)
+        if self.ended is not None:
+            watcher(self.ended)
         return lambda: self.watchers.remove(watcher)
 
     def tell(self, event: events.Event) -> None:
@@ -27,45 +30,39 @@ class Call:
             watcher(event)
 
 
-def test_hangup_of_a_transfers_far_leg_does_not_end_the_stream_and_the_calls_own_does() -> None:
+def test_stream_goes_on_after_the_hangup_of_a_transfers_far_leg_and_ends_with_the_calls_own() -> None:
     async def run() -> None:
-        call = Call()
-        seen: list[bytes] = []
-
-        async def listen() -> None:
-            seen.extend([block async for block in event_stream(call)])
-
-        listening = asyncio.create_task(listen())
+        call = Watched()
+        stream = event_stream(call)
+        first = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)
-        call.tell(events.Hangup(reason="callee", refer=True, start_time="t", hangup_time="t"))
-        call.tell(events.Dtmf(digit="1"))
-        call.tell(GOODBYE)
-        await listening
-        assert [b'"dtmf"' in block for block in seen] == [False, True, False]
+        for event in (events.Hangup(reason="busy", refer=True), events.Dtmf(digit="1"), events.Hangup(reason="bye")):
+            call.tell(event)
+        told = [await first] + [chunk async for chunk in stream]
+        assert [chunk.split(b'"event":"')[1].split(b'"')[0] for chunk in told] == [b"hangup", b"dtmf", b"hangup"]
         assert call.watchers == []
 
     run_virtually(run())
 
 
-def test_stream_opened_when_the_call_is_over_but_not_yet_written_ends_with_its_hangup() -> None:
+def test_stream_of_a_call_that_is_over_ends_at_once_with_its_hangup() -> None:
     async def run() -> None:
-        blocks = [block async for block in event_stream(Call(farewell=GOODBYE))]
-        assert len(blocks) == 1
-        assert b'"hangup"' in blocks[0]
+        (chunk,) = [chunk async for chunk in event_stream(Watched(events.Hangup(reason="bye")))]
+        assert b'"bye"' in chunk
 
     run_virtually(run())
 
 
-def test_listener_that_is_too_slow_loses_its_place() -> None:
+def test_stream_in_which_nothing_happens_says_so_and_one_that_is_not_read_is_given_up() -> None:
     async def run() -> None:
-        call = Call()
+        call = Watched()
         stream = event_stream(call)
-        first = asyncio.ensure_future(anext(stream))
-        await asyncio.sleep(KEEPALIVE_S + 1)
-        assert await first == b": keep-alive\n\n"
-        for _ in range(QUEUE_SIZE + 1):
+        loop = asyncio.get_running_loop()
+        assert await anext(stream) == b": keep-alive\n\n"
+        assert loop.time() == pytest.approx(KEEPALIVE_S)
+        for _ in range(WATCH_QUEUE_SIZE + 1):
             call.tell(events.Dtmf(digit="1"))
-        assert len([block async for block in stream]) <= QUEUE_SIZE
+        assert len([chunk async for chunk in stream]) == 0
         assert call.watchers == []
 
     run_virtually(run())

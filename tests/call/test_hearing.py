@@ -79,11 +79,26 @@ def test_speech_that_resumes_in_time_is_one_utterance() -> None:
     assert recorder.asked == [("start", 1, 16_000), ("end", 1, 96_000 + 4_000)]
 
 
-def test_speech_that_never_ends_is_cut() -> None:
-    hearing, recorder, _ = a_hearing()
+def test_speech_that_never_ends_goes_on_as_the_next_utterance_without_a_gap() -> None:
+    hearing, recorder, told = a_hearing()
     hearing.speech_started(started(1.0, 16_000))
-    hearing.handle_timeout(1.0 + MAX_UTTERANCE_S)
-    assert recorder.asked[-1][0] == "end"
+    seconds = int(MAX_UTTERANCE_S)
+    for n in range(1, 4):
+        hearing.handle_timeout(1.0 + n * seconds)
+    hearing.speech_ended(ended(100.0, 1_600_000))
+    hearing.handle_timeout(100.5)
+    ends = [16_000 + n * seconds * 16_000 for n in range(4)]
+    assert recorder.asked == [
+        ("start", 1, 16_000),
+        ("end", 1, ends[1]),
+        ("start", 2, ends[1]),
+        ("end", 2, ends[2]),
+        ("start", 3, ends[2]),
+        ("end", 3, ends[3]),
+        ("start", 4, ends[3]),
+        ("end", 4, 1_600_000 + 4_000),
+    ]
+    assert [event.completed for event in told if isinstance(event, events.Eou)] == [False, False, False, True]
 
 
 def test_recogniser_failure_ends_the_turn_with_nothing_understood() -> None:

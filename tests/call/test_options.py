@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from active_call.call.options import DEFAULT_END_OF_TURN_MS, choose_speech, merged
-from active_call.contract.options import AsrOption, CallOption, EouOption, SipOption, TtsOption, VadOption
+from active_call.call.surroundings import gain_of
+from active_call.contract import options, wire
+from active_call.contract.options import AgcOption, AsrOption, CallOption, EouOption, SipOption, TtsOption, VadOption
+from active_call.media.gain import GainSettings
 
 
 def test_merged_takes_the_call_over_the_playbook_over_the_defaults() -> None:
@@ -20,3 +26,35 @@ def test_end_of_turn_comes_from_eou_then_vad_then_the_default() -> None:
     assert choose_speech(CallOption(), None).end_of_turn_ms == DEFAULT_END_OF_TURN_MS
     assert choose_speech(CallOption(vad=VadOption(silence_timeout=900)), None).end_of_turn_ms == 900
     assert choose_speech(CallOption(vad=VadOption(silence_timeout=900), eou=EouOption(timeout=300)), None).end_of_turn_ms == 300
+
+
+@pytest.mark.parametrize(
+    "name", ["Vad", "Agc", "Ambiance", "RingbackDetection", "Recorder", "Eou", "Asr", "Tts", "Refer", "Sip", "MediaPass"]
+)
+def test_every_value_that_was_said_wins_whatever_it_is(name: str) -> None:
+    kind = getattr(options, f"{name}Option")
+    for field in msgspec.structs.fields(kind):
+        for said in (False, 0, 0.5, "", 16_000, True):
+            try:
+                over = wire.convert({field.encode_name: said}, kind, strict=True).value
+            except wire.ContractError:
+                continue
+            value = getattr(over, field.name)
+            assert getattr(merged(over, merged(kind(), kind())), field.name) == value
+            for below in (True, 1, 0.7, "x", 8_000):
+                under = kind(**{field.name: below})
+                assert getattr(merged(over, under), field.name) == value, (name, field.name, said, below)
+                assert getattr(merged(kind(), under), field.name) == below
+
+
+def test_value_that_equals_the_default_overrides_a_lower_level() -> None:
+    call = wire.convert({"vad": {"voiceThreshold": 0.5, "silencePadding": 100}, "eou": {"timeout": 550}}, CallOption).value
+    playbook = CallOption(vad=VadOption(voice_threshold=0.9, silence_padding=400), eou=EouOption(timeout=2000))
+    choice = choose_speech(merged(call, playbook), None)
+    assert (choice.voice_threshold, choice.silence_ms, choice.end_of_turn_ms) == (0.5, 100, 550)
+
+
+def test_what_nobody_says_is_the_built_in_default() -> None:
+    choice = choose_speech(merged(CallOption(), CallOption(vad=VadOption())), None)
+    assert (choice.voice_threshold, choice.silence_ms, choice.end_of_turn_ms) == (0.5, 100, DEFAULT_END_OF_TURN_MS)
+    assert gain_of(AgcOption(max_gain_db=20.0)) == GainSettings(max_gain_db=20.0)

@@ -9,13 +9,14 @@ import pytest
 
 from active_call.base.errors import MediaError
 from active_call.call.latency import TurnClock
-from active_call.call.speaking import Speaking, _Piece, heard_words
+from active_call.call.speaking import Speaking, _Piece
+from active_call.call.words_heard import heard_words
 from active_call.contract import commands, events
 from active_call.media import link
 from active_call.testing.fake_call import FakeStream
 from active_call.testing.virtual_time import VirtualClock, VirtualLoop, run_virtually
 
-PIECES = [_Piece("Good morning.", 1000.0), _Piece("We are open from nine to five.", 2000.0)]
+PIECES = [_Piece("Good morning.", 1000.0, is_whole=True), _Piece("We are open from nine to five.", 2000.0, is_whole=True)]
 
 
 @pytest.mark.parametrize(

@@ -149,14 +149,6 @@ class Engines:
     ear: Ear = field(default_factory=Ear)
     voice: Voice = field(default_factory=Voice)
     model: Model = field(default_factory=Model)
-    n_leases: int = 0
-
-    def lease(self) -> Engines:
-        self.n_leases += 1
-        return self
-
-    async def release(self) -> None:
-        self.n_leases -= 1
 
     def get_recogniser(self, _: object) -> Ear:
         return self.ear

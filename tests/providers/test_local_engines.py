@@ -12,6 +12,7 @@ import time
 import pytest
 
 from active_call.base.errors import ProviderError
+from active_call.providers import local_engines
 from active_call.providers.local_engines import EngineProcesses
 
 
@@ -84,6 +85,25 @@ def test_hung_request_is_killed_at_its_limit() -> None:
         with pytest.raises(ProviderError, match="hung") as caught:
             await engines.run(signal.pause)
         assert caught.value.retryable
+
+    run(closing(engines, work()))
+
+
+def test_request_that_is_abandoned_does_not_hold_up_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_engines, "ABANDONED_LIMIT_S", 0.2)
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        first = asyncio.ensure_future(engines.run(time.sleep, 20))
+        await asyncio.sleep(1)
+        first.cancel()
+        assert (await asyncio.gather(first, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+        async with asyncio.timeout(10):
+            await engines.run(time.sleep, 0)
+            done = asyncio.ensure_future(engines.run(time.sleep, 0.01))
+            await asyncio.sleep(0)
+            done.cancel()  # one that ends in time costs nobody a process
+            await engines.run(time.sleep, 0)
 
     run(closing(engines, work()))
 

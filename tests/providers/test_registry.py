@@ -88,30 +88,3 @@ def test_engines_share_instances_of_equal_options_and_close_them() -> None:
         await engines.close()
 
     run_virtually(run())
-
-
-def test_instances_of_a_thousand_options_are_closed_again_but_none_that_a_call_uses() -> None:
-    async def run() -> None:
-        engines = Engines(services(OPENAI_API_KEY="k"), max_idle=3)
-        closed: list[Any] = []
-        long_call = engines.lease()
-        used = long_call.get_synthesiser(TtsOption(provider="openai", speaker="used"))
-        for number in range(100):
-            lease = engines.lease()
-            voice = lease.get_synthesiser(TtsOption(provider="openai", speaker=f"s{number}"))
-            real_close = voice.close
-
-            async def close(voice: Any = voice, real_close: Any = real_close) -> None:
-                closed.append(voice)
-                await real_close()
-
-            voice.close = close  # type: ignore[method-assign]
-            await lease.release()
-        assert len(closed) == 97
-        assert long_call.get_synthesiser(TtsOption(provider="openai", speaker="used")) is used
-        await long_call.release()
-        await long_call.release()
-        await engines.close()
-        assert len(closed) == 100
-
-    run_virtually(run())

@@ -23,6 +23,7 @@ from active_call.agent.effects import AgentEffect, AgentInput, Heard, HttpAnswer
 from active_call.agent.history import AGENT, SYSTEM, USER, Line, pressed
 from active_call.agent.interruption import Interruptions
 from active_call.agent.outbox import Outbox
+from active_call.agent.outside import line_from_outside, news_from_outside
 from active_call.agent.playbook import DtmfAction, Playbook
 from active_call.agent.reader import read_whole
 from active_call.agent.replies import Replies
@@ -179,7 +180,7 @@ class Dialogue:
                 if self._replies.on_track_start(event.play_id, now):
                     self._unanswered.clear()
             case events.TrackEnd():
-                self._on_track_end(event.play_id, now)
+                self._on_track_end(event, now)
             case events.Interruption():
                 self._on_interruption(event, now)
             case events.Dtmf():
@@ -190,6 +191,10 @@ class Dialogue:
                 self._on_transfer(event, now)
             case events.Bridge():
                 self._on_bridge(event, now)
+            case events.AddHistory():
+                self._outbox.history.add(*line_from_outside(event.speaker, event.text))
+            case events.Custom():
+                self._outbox.history.add(SYSTEM, news_from_outside(event.data, event.sender))
             case events.Hangup():
                 self._on_hangup()
             case _:
@@ -300,7 +305,8 @@ class Dialogue:
         self._waiting_at_ms = []
 
     def _caller_took_part(self) -> None:
-        self._n_followups = self._n_not_understood = self._n_resumes = self._replies.n_scene_changes = 0
+        self._n_followups = self._n_not_understood = self._n_resumes = 0
+        self._replies.caller_took_part()
         self._stage.caller_took_part()
         self._timers.clear(Timer.FOLLOWUP)
 
@@ -446,10 +452,13 @@ class Dialogue:
         self._is_greeting = bool(steps)
         self._replies.begin([*steps, *self._replies.entering(self._stage.scene)], now)
 
-    def _on_track_end(self, play_id: str | None, now: float) -> None:
-        if self._settling is not None and self._settling.play_id == play_id:
-            self._settle(self._settling.text, now)  # it ended before the order to stop arrived
-        elif self._replies.on_track_end(play_id, now):
+    def _on_track_end(self, event: events.TrackEnd, now: float) -> None:
+        if self._settling is not None and self._settling.play_id == event.play_id:
+            # it ended before the order to stop arrived
+            self._settle(self._settling.text if event.subtitle is None else event.subtitle.strip(), now)
+        elif event.subtitle is not None:
+            self._replies.on_voice_failed(event.play_id, event.subtitle.strip(), now)
+        elif self._replies.on_track_end(event.play_id, now):
             self._unanswered.clear()
 
     def _on_interruption(self, event: events.Interruption, now: float) -> None:

@@ -58,8 +58,10 @@ class Replies:
         self.wait_input_s: float | None = None
         """How long this reply wants to wait for the caller; None for the playbook's way."""
         self.has_hung_up = False
-        self.n_scene_changes = 0
+        self._n_scene_changes = 0
         """Since the caller last took part."""
+        self._has_voice_failed = False
+        """A reply could not be made to sound, and nothing has been heard since."""
         self._stage = stage
         self._turns = turns
         self._timers = timers
@@ -207,8 +209,26 @@ class Replies:
             return False
         self._timers.clear(Timer.PLAYBACK)
         self._outbox.add_line(AGENT, playback.text if heard is None else heard)
+        self._has_voice_failed = self._has_voice_failed and heard is not None
         self.pump(now)
         return True
+
+    def on_voice_failed(self, play_id: str | None, heard: str, now: float) -> None:
+        """The rest of the current playback cannot be made: apologise, once. A goodbye or a transfer is carried out all the same."""
+        is_first, is_ending = not self._has_voice_failed, self._turns.state is State.ENDING
+        self._has_voice_failed = True
+        if is_ending or self._voice.playback is None or self._voice.playback.play_id != play_id:
+            self.on_track_end(play_id, now, heard)
+            return
+        self._outbox.note("reply could not be spoken", reply=self.number, heard=heard)
+        self._outbox.add_line(AGENT, heard)
+        self._abandon_model()
+        self.begin(read_whole(self._stage.error_reply) if is_first else [], now)
+
+    def caller_took_part(self) -> None:
+        """The caller has said something, or is back: what was counted since then begins anew."""
+        self._n_scene_changes = 0
+        self._has_voice_failed = False
 
     def on_lost_playback(self, now: float) -> None:
         """A playback that should be over has not been heard of: go on without it."""
@@ -354,8 +374,8 @@ class Replies:
         if scene is None:
             self._outbox.note("goto dropped", scene=scene_id, reason="there is no such scene")
             return
-        self.n_scene_changes += 1
-        if self.n_scene_changes > MAX_SCENE_CHANGES:
+        self._n_scene_changes += 1
+        if self._n_scene_changes > MAX_SCENE_CHANGES:
             self._outbox.note("goto dropped", scene=scene_id, reason="the scenes lead into one another without end")
             self._has_acted = True
             return

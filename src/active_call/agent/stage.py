@@ -32,7 +32,7 @@ class Stage:
         """Headers set by `<set_var key="X-…"/>`, in addition to the playbook's."""
         self.scene: Scene = playbook.start
         self.wording: Wording = wording_for(playbook.llm.language)
-        self._sip = visible_headers(sip_headers, playbook.option.sip.extract_headers if playbook.option.sip else [])
+        self._sip = visible_headers(sip_headers, (playbook.option.sip.extract_headers or []) if playbook.option.sip else [])
         self._note = note
         self._turns: dict[str, int] = {}
         """How often each list of entries that are used in turn has been asked."""

@@ -1,8 +1,8 @@
-"""A call's events as server-sent events.
+"""A call's events as server-sent events, from now until the call is over.
 
-A call enters; `event: event` blocks with the events' JSON leave, up to the call's own `hangup`. The far leg of a transfer has a hangup too,
-marked `refer`: it ends nothing. Who listens when the call is over already, because its record is still being written, gets its hangup. A
-listener that is too slow loses its place; the call never waits.
+In: a session. Out: `event: event` with the event's JSON, and a comment when nothing happens for a while. It ends after the call's own
+`hangup` (not that of a transfer's far leg), at once for a call that is over already, and when a client is too slow: the client loses its
+place then, not the call its time.
 """
 
 from __future__ import annotations
@@ -13,52 +13,41 @@ from typing import Protocol
 
 from active_call.contract import events, wire
 
-QUEUE_SIZE = 1000
+WATCH_QUEUE_SIZE = 1000
 KEEPALIVE_S = 15.0
 
 
-class WatchedCall(Protocol):
-    """What is listened to."""
-
-    @property
-    def farewell(self) -> events.Hangup | None:
-        """The call's own hangup, once it was told."""
-        ...
+class Watched(Protocol):
+    """A call that can be watched."""
 
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
-        """Call `watcher` with every event from now on, until the returned function is called."""
+        """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
         ...
 
 
-async def event_stream(call: WatchedCall) -> AsyncIterator[bytes]:
-    """The blocks to be sent."""
-    queue: asyncio.Queue[events.Event] = asyncio.Queue(QUEUE_SIZE)
-    too_slow = asyncio.Event()
+async def event_stream(call: Watched) -> AsyncIterator[bytes]:
+    """The stream's bytes."""
+    queue: asyncio.Queue[events.Event] = asyncio.Queue(WATCH_QUEUE_SIZE)
+    is_too_slow = False
 
     def watcher(event: events.Event) -> None:
+        nonlocal is_too_slow
         try:
             queue.put_nowait(event)
         except asyncio.QueueFull:
-            too_slow.set()
+            is_too_slow = True
 
-    if call.farewell is not None:
-        yield _block(call.farewell)
-        return
     unwatch = call.watch(watcher)
     try:
-        while not too_slow.is_set():
+        while not is_too_slow:
             try:
                 async with asyncio.timeout(KEEPALIVE_S):
                     event = await queue.get()
             except TimeoutError:
                 yield b": keep-alive\n\n"
                 continue
-            yield _block(event)
+            yield b"event: event\ndata: " + wire.encode_event(event) + b"\n\n"
             if isinstance(event, events.Hangup) and not event.refer:
                 return
     finally:
         unwatch()
-
-
-def _block(event: events.Event) -> bytes:
-    return b"event: event\ndata: " + wire.encode_event(event) + b"\n\n"

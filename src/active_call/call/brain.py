@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, assert_never
 
 import httpx
 
 from active_call.agent import effects
-from active_call.base.errors import ProviderError
+from active_call.base.errors import ActiveCallError
 from active_call.call.latency import TurnClock
 from active_call.call.log import CallLog
 from active_call.call.web_requests import WebRequests
@@ -43,6 +44,8 @@ class BrainPorts:
     """What the brain may do to its call."""
 
     perform: Callable[[commands.Command], None]
+    attempt: Callable[[str, Callable[[], object]], bool]
+    """Do something that may fail, behind the call's wall: one effect that fails takes no other with it."""
     tell: Callable[[events.Event], object]
     post: Callable[[effects.AgentInput], None]
     """Bring something to the brain later, through the mailbox."""
@@ -102,10 +105,10 @@ class Brain:
             self._agent.handle_timeout(now)
         while True:
             for effect in self._agent.take_effects():
-                self._carry_out(effect)
+                self._ports.attempt("agent", partial(self._carry_out, effect))
             if not self._inbox:
                 return
-            self._agent.receive(self._inbox.popleft(), now)
+            self._ports.attempt("agent", partial(self._agent.receive, self._inbox.popleft(), now))
 
     def _carry_out(self, effect: effects.AgentEffect) -> None:
         match effect:
@@ -150,9 +153,11 @@ class Brain:
             async with aclosing(responder.respond(request)) as pieces:  # type: ignore[type-var]
                 async for text in pieces:
                     self._ports.post(effects.ModelText(reply, text))
-        except ProviderError as failure:
-            error = str(failure)
-            self._ports.tell(events.Error(sender="llm", error=error))
+        except ActiveCallError as failure:
+            error = str(failure)  # the agent tells it
+        except Exception as failure:  # noqa: BLE001 - an adapter outside the provider wall
+            self._log.error("model failed", exc_info=failure)
+            error = f"unforeseen {type(failure).__name__}: {failure}"
         self._ports.post(effects.ModelDone(reply, error))
 
     def _abandon(self, reply: effects.ReplyNumber) -> None:

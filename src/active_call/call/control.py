@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from active_call.base.errors import LocalProtocolError
 from active_call.call.digits import send_digits, way_of
-from active_call.call.state import Phase
 from active_call.contract import commands, events, wire
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ def carry_out(session: Session, command: commands.Command) -> None:
 
 
 def _accept(session: Session, command: commands.Accept) -> None:
-    if session.facts.direction != "inbound" or session.facts.phase >= Phase.ANSWERED:
-        raise LocalProtocolError("there is no call to accept")
     session.accept(command.option)
 
 
@@ -35,9 +32,7 @@ def _ringing(session: Session, command: commands.Ringing) -> None:
 
 
 def _reject(session: Session, command: commands.Reject) -> None:
-    session.emit(events.Reject(code=command.code, reason=command.reason))
-    if not session.leg.reject(command.code, command.reason):
-        raise LocalProtocolError("the call is answered or over already")
+    session.reject(command.code, command.reason)
 
 
 def _tts(session: Session, command: commands.Tts) -> None:
@@ -89,9 +84,12 @@ def _hangup(session: Session, command: commands.Hangup) -> None:
     if command.refer:
         session.transfers.withdraw()
         return
+    was_ending = session.is_ending
     session.hang_up(
         by=command.initiator or "client", cause=command.reason or "hangup", reason=command.reason or "", headers=command.headers
     )
+    if was_ending:
+        raise LocalProtocolError("the call is being ended already")
 
 
 def _history(session: Session, command: commands.History) -> None:

@@ -18,6 +18,7 @@ from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.hearing import Ear, Hearing
 from active_call.call.latency import TurnClock
 from active_call.call.music import Music
+from active_call.call.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, given
 from active_call.call.surroundings import gain_of
 from active_call.call.transfer import FarAnswered, FarEnded, FarHeard, FarRinging, Input, Joined, JoinFailed
 from active_call.contract import commands, events
@@ -91,9 +92,10 @@ class FarLeg:
             emit=self._tell, to_epoch_ms=session.to_epoch_ms, turn=TurnClock(), end_of_turn_ms=session.end_of_turn_ms
         )
         if self._option.asr is not None:
-            recogniser = session.engines.get_recogniser(self._option.asr)
+            recogniser = session.services.engines.get_recogniser(self._option.asr)
             hearing.use(recogniser.start(self._recognised, self._recogniser_failed, language=self._option.asr.language))
-        hearing.listen_to(stream, Ear(vad.voice_threshold, silence_ms=vad.silence_padding))
+        threshold, silence_ms = given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD), given(vad.silence_padding, DEFAULT_SILENCE_MS)
+        hearing.listen_to(stream, Ear(threshold, silence_ms=silence_ms))
 
     # -- the caller and the target
 

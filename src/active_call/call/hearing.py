@@ -22,7 +22,7 @@ from active_call.providers.base import Recognised, Recognition
 TAIL_S = 0.25
 """Sound beyond the last voiced packet that the recogniser gets too: a detector misses faint last syllables more often than a decoder."""
 MAX_UTTERANCE_S = 30.0
-"""Speech that never pauses is cut here, so that music on a line does not grow without bound."""
+"""Speech that never pauses is cut here and goes on as the next utterance, so that music on a line does not grow without bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +148,7 @@ class Hearing:
         if self._utterance is not None:
             self._utterance.closing_at = None
             return
-        self._n_utterances += 1
-        self._utterance = _Utterance(self._n_utterances, report.sample, started_at=report.at)
-        if self._recognition is not None:
-            self._recognition.start_utterance(self._utterance.index, report.sample)
+        self._begin(report.sample, report.at)
 
     def speech_ended(self, report: SpeechEnded) -> None:
         if self._suspended_by:
@@ -178,11 +175,27 @@ class Hearing:
             return
         utterance, self._utterance = self._utterance, None
         if utterance.closing_at is None:
-            utterance.end_sample = utterance.start_sample + int((now - utterance.started_at) * LISTEN_RATE_HZ)
-        else:
-            utterance.end_sample += int(min(TAIL_S, now - utterance.last_voiced_at) * LISTEN_RATE_HZ)
+            self._roll_over(utterance, now)
+            return
+        utterance.end_sample += int(min(TAIL_S, now - utterance.last_voiced_at) * LISTEN_RATE_HZ)
         self._turn.mark("closed_at", now)
         self._emit(events.Eou(completed=True))
+        self._end(utterance)
+
+    def _roll_over(self, utterance: _Utterance, now: float) -> None:
+        """The caller goes on speaking: one utterance ends where the next one begins."""
+        utterance.end_sample = utterance.start_sample + int((now - utterance.started_at) * LISTEN_RATE_HZ)
+        self._emit(events.Eou(completed=False))
+        self._end(utterance)
+        self._begin(utterance.end_sample, now)
+
+    def _begin(self, sample: int, at: float) -> None:
+        self._n_utterances += 1
+        self._utterance = _Utterance(self._n_utterances, sample, started_at=at)
+        if self._recognition is not None:
+            self._recognition.start_utterance(self._utterance.index, sample)
+
+    def _end(self, utterance: _Utterance) -> None:
         if self._recognition is not None:
             self._awaiting.add(utterance.index)
             self._recognition.end_utterance(utterance.index, utterance.end_sample)

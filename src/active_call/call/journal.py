@@ -61,9 +61,6 @@ class Journal:
                 self._add_line(event)
             case events.MediaProblem():
                 self._note_problem(event)
-            case events.Error(sender=sender, error=error):
-                if not self._facts.error and sender in ("call", "asr", "tts", "llm"):
-                    self._facts.error = f"{sender}: {error}"
             case _:
                 pass
 

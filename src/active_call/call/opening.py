@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from active_call.agent.dialogue import Dialogue
 from active_call.agent.playbook import Playbook
-from active_call.base.errors import ActiveCallError, MediaError
+from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
 from active_call.call.brain import Brain, BrainPorts
 from active_call.call.hearing import Ear
 from active_call.call.options import choose_speech, merged
@@ -60,6 +60,8 @@ class Opening:
         self.deciding_until: float | None = None
         """Until when somebody has to accept an inbound call; None when nobody has to."""
         self._is_speaking = False
+        self._is_taken = False
+        """Somebody has accepted the call."""
 
     def begin(self) -> None:
         """Set out: ask who takes an inbound call, or dial."""
@@ -78,12 +80,16 @@ class Opening:
         if self.deciding_until is not None and now >= self.deciding_until:
             self.deciding_until = None
             session = self._session
+            session.is_ending = True
             session.facts.error = f"nobody accepted the call within {session.services.accept_timeout_s:g} s"
             session.leg.reject(408, "Request Timeout")
 
     def decided(self, decision: Decision) -> None:
         """Do what was decided."""
         session = self._session
+        if self._is_taken or session.is_ending:
+            session.log.info("decision comes too late", extra={"decision": type(decision).__name__})
+            return
         match decision:
             case Accepted(playbook, option, variables):
                 session.playbook = playbook
@@ -91,29 +97,53 @@ class Opening:
                 session.given_texts += [str(value) for value in variables.values()]
                 self.accept(option)
             case Refused(code, reason):
-                self.deciding_until = None
-                session.emit(events.Reject(code=code, reason=reason))
-                session.leg.reject(code, reason)
+                self.reject(code, reason)
             case LeftOpen():
                 pass
             case _:
                 assert_never(decision)
 
     def accept(self, option: CallOption) -> None:
-        """Answer the call: get the engines ready, then the leg."""
+        """Answer the call: get the engines ready, then the leg. Raises LocalProtocolError for a call that is settled already."""
+        self._require_open()
+        if self._is_taken:
+            raise LocalProtocolError("the call is being answered already")
+        self._is_taken = True
         self.deciding_until = None
         self.own_option = merged(option, self.own_option)
         self._session.spawn(self._accept(), "accept")
 
+    def reject(self, code: int, reason: str) -> None:
+        """Refuse the call. Raises LocalProtocolError for a call that is settled already, or a code that refuses nothing."""
+        self._require_open()
+        self._session.leg.reject(code, reason)
+        self.deciding_until = None
+        self._session.is_ending = True
+        self._session.emit(events.Reject(code=code, reason=reason))
+
+    def _require_open(self) -> None:
+        """Raise LocalProtocolError unless this is an inbound call that is neither answered nor over."""
+        session = self._session
+        if session.facts.direction != "inbound":
+            raise LocalProtocolError("only an inbound call can be accepted, refused or let ring")
+        if session.is_ending:
+            raise LocalProtocolError("the call is over, or being ended")
+        if session.facts.phase >= Phase.ANSWERED:
+            raise LocalProtocolError("the call is answered already")
+
     def ring(self, command: commands.Ringing) -> None:
-        """Let the caller hear that it rings; with early media or a ringing tone the sound is opened before the answer."""
+        """Let the caller hear that it rings; with early media or a ringing tone the sound is opened before the answer.
+
+        Raises LocalProtocolError for a call that is settled already.
+        """
+        self._require_open()
         self._session.spawn(self._ring(command), "ring")
 
     def go_on_with(self, leg: Leg) -> None:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         session, stream = self._session, leg.stream
         choice = choose_speech(session.option, session.playbook)
-        recogniser = session.engines.get_recogniser(choice.asr)
+        recogniser = session.services.engines.get_recogniser(choice.asr)
         recognition = recogniser.start(session.post, session.recogniser_failed, language=choice.asr.language)
         session.spawn(session.hearing.replace(recognition), "ear")
         if stream is not None:
@@ -123,12 +153,16 @@ class Opening:
     def give_up(self, failure: Fatal) -> None:
         """The call cannot go on; say why, and end it with the right code."""
         session = self._session
+        if session.is_ending:
+            session.log.info("failure of a call that is ending", extra={"error": str(failure.error)})
+            return
         session.facts.error = str(failure.error)
         session.emit(events.Error(sender="call", error=str(failure.error), code=failure.code))
         if session.facts.phase is Phase.ANSWERED or session.facts.direction == "outbound":
             session.hang_up(by="system", cause="error", reason=str(failure.error))
         else:
             self.deciding_until = None
+            session.is_ending = True
             session.leg.reject(failure.code, REFUSALS[failure.code])
 
     # -- tasks
@@ -145,7 +179,7 @@ class Opening:
             await session.leg.ring()
             return
         try:
-            session.speaking.use(None, session.engines.get_synthesiser(choose_speech(session.option, None).tts))
+            session.speaking.use(None, session.services.engines.get_synthesiser(choose_speech(session.option, None).tts))
             await self._open_sound()
             await session.leg.ring(early_media=True)
         except ActiveCallError as error:
@@ -204,6 +238,9 @@ class Opening:
             session.post(Fatal(error, 503))
         except ActiveCallError as error:
             session.post(Fatal(error, 500))
+        except Exception as error:  # an adapter may raise anything
+            session.log.exception("call could not be answered")
+            session.post(Fatal(error, 500))
 
     async def _dial(self) -> None:
         try:
@@ -211,6 +248,9 @@ class Opening:
             await self._prepare()
             await self._session.leg.dial(self._session.option)
         except ActiveCallError as error:
+            self._session.post(Fatal(error, 503))
+        except Exception as error:  # an adapter may raise anything
+            self._session.log.exception("call could not be placed")
             self._session.post(Fatal(error, 503))
 
     async def _prepare(self) -> None:
@@ -221,7 +261,7 @@ class Opening:
             of_playbook = session.playbook.option
         session.option = merged(merged(self.own_option, of_playbook), session.services.defaults)
         choice = choose_speech(session.option, session.playbook)
-        engines = session.engines
+        engines = session.services.engines
         recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
         responder = engines.get_responder(choice.llm) if choice.llm is not None else None
         session.hearing.set_end_of_turn(choice.end_of_turn_ms)
@@ -252,6 +292,7 @@ class Opening:
         agent = Dialogue(playbook, {**built_in, **facts.variables}, session.leg.headers)
         ports = BrainPorts(
             perform=session.perform_for_agent,
+            attempt=session.faults.attempt,
             tell=session.tell,
             post=session.post_to_agent,
             expect_phrases=session.hearing.expect_phrases,

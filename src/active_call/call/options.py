@@ -13,9 +13,13 @@ from active_call.contract.options import AsrOption, CallOption, EouOption, Optio
 from active_call.providers.settings import LlmSettings
 
 T = TypeVar("T", bound=Options)
+V = TypeVar("V")
 
 DEFAULT_END_OF_TURN_MS = 550
 """Silence that ends a turn where `eou.timeout` says nothing: pauses inside a sentence reach about half a second."""
+DEFAULT_VOICE_THRESHOLD = 0.5
+DEFAULT_SILENCE_MS = 100
+"""Silence after which speech is reported as ended."""
 DEFAULT_MIN_SPEECH_MS = 64
 """Speech this long counts as speech: two windows of the detector, so that a barge-in is noticed in about 100 ms."""
 
@@ -34,7 +38,7 @@ class SpeechChoice:
 
 
 def merged(over: T, under: T) -> T:
-    """`over`, with what it leaves unsaid taken from `under`; groups and maps are merged in turn."""
+    """`over`, with what it leaves unsaid (None) taken from `under`; groups and maps are merged in turn."""
     values: dict[str, object] = {}
     for field in _fields_of(type(over)):
         top, below = getattr(over, field.name), getattr(under, field.name)
@@ -43,7 +47,7 @@ def merged(over: T, under: T) -> T:
         elif isinstance(top, dict) and isinstance(below, dict):
             values[field.name] = {**below, **top}
         else:
-            values[field.name] = below if _is_unsaid(top, field) else top
+            values[field.name] = below if top is None else top
     return type(over)(**values)
 
 
@@ -53,9 +57,9 @@ def _fields_of(kind: type[Options]) -> tuple[msgspec.structs.FieldInfo, ...]:
     return msgspec.structs.fields(kind)
 
 
-def _is_unsaid(value: object, field: msgspec.structs.FieldInfo) -> bool:
-    default = field.default_factory() if field.default is msgspec.NODEFAULT and callable(field.default_factory) else field.default
-    return bool(value is None or value == default)
+def given(value: V | None, otherwise: V) -> V:
+    """What was said, else the built-in default."""
+    return otherwise if value is None else value
 
 
 def choose_speech(option: CallOption, playbook: Playbook | None) -> SpeechChoice:
@@ -67,10 +71,10 @@ def choose_speech(option: CallOption, playbook: Playbook | None) -> SpeechChoice
         asr=option.asr or AsrOption(),
         tts=option.tts or TtsOption(),
         llm=_llm_settings(playbook.llm) if playbook is not None and playbook.script is None else None,
-        voice_threshold=vad.voice_threshold,
+        voice_threshold=given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD),
         min_speech_ms=min_speech_ms or DEFAULT_MIN_SPEECH_MS,
-        silence_ms=vad.silence_padding,
-        end_of_turn_ms=eou.timeout or vad.silence_timeout or DEFAULT_END_OF_TURN_MS,
+        silence_ms=given(vad.silence_padding, DEFAULT_SILENCE_MS),
+        end_of_turn_ms=given(eou.timeout, given(vad.silence_timeout, DEFAULT_END_OF_TURN_MS)),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from active_call.base.errors import LocalProtocolError, MediaError
+from active_call.call.options import given
 from active_call.contract import events
 from active_call.media.client import MediaStream
 from active_call.media.link import RecordingEnded
@@ -18,6 +19,9 @@ from active_call.store.recordings import numbered, path_inside, recorded_rate_hz
 
 if TYPE_CHECKING:
     from active_call.call.session import Session
+
+DEFAULT_RATE_HZ = 16_000
+DEFAULT_FLUSH_MS = 200
 
 
 TROUBLE_LASTS_S = 300.0
@@ -58,7 +62,8 @@ class Recording:
             except (MediaError, OSError) as error:
                 self._session.emit(events.Error(sender="recorder", error=str(error)))
                 return
-            self._begin(_Target(path, recorded_rate_hz(own.samplerate), own.ptime))
+            rate_hz = recorded_rate_hz(given(own.samplerate, DEFAULT_RATE_HZ))
+            self._begin(_Target(path, rate_hz, given(own.ptime, DEFAULT_FLUSH_MS)))
         elif policy is not None and policy.auto_start:
             self.begin()
 

@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +24,7 @@ from active_call.call.brain import Brain
 from active_call.call.bridging import Bridging
 from active_call.call.control import carry_out
 from active_call.call.direction import Direction
+from active_call.call.faults import Faults
 from active_call.call.hearing import Hearing
 from active_call.call.holding import Holding
 from active_call.call.journal import Journal
@@ -30,6 +32,7 @@ from active_call.call.latency import TurnClock
 from active_call.call.leg import Leg
 from active_call.call.leg_reports import LegReports
 from active_call.call.log import CallLog
+from active_call.call.mailbox import Mailbox
 from active_call.call.music import Music
 from active_call.call.opening import Fatal, Opening, Routed
 from active_call.call.options import choose_speech, merged
@@ -50,7 +53,6 @@ from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
 from active_call.sdp.protection import without_keys
 
-MAILBOX_SIZE = 4096
 RELEASE_DEADLINE_S = 3.0
 
 
@@ -115,8 +117,6 @@ class Session:
         self.leg = leg
         self._house = house
         self.services = services
-        self.engines = services.engines.lease()
-        """The engines that this call uses; released when it is over."""
         self.option = merged(option, services.defaults)
         self.playbook = playbook
         self._clock = services.world.clock
@@ -126,10 +126,12 @@ class Session:
         """Variables of whoever has placed or accepted the call; what the caller or a model sets later is not among them."""
         self._epoch_offset_s = self.facts.started_at.timestamp() - self._began_at
         self.log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
-        self._mailbox: asyncio.Queue[Item] = asyncio.Queue(MAILBOX_SIZE)
-        self._overflowed = False
-        self.farewell: events.Hangup | None = None
-        """The call's own hangup, once it was told."""
+        self._mailbox: Mailbox[Item] = Mailbox(_is_essential)
+        self.faults = Faults(self.log, lambda sender, error: self.emit(events.Error(sender=sender, error=error)), self._give_up)
+        self._is_broken = False
+        self._hangup: events.Hangup | None = None
+        self.is_ending = False
+        """Somebody has hung up, or refused the call: its end is on its way."""
         self._watchers: list[Callable[[events.Event], None]] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._leg_ended: leg_events.LegEnded | None = None
@@ -173,10 +175,7 @@ class Session:
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.CallerAudio):
             self.hearing.audio(item.report)
             return
-        try:
-            self._mailbox.put_nowait(item)
-        except asyncio.QueueFull:
-            self._overflowed = True
+        self._mailbox.put(item, always=isinstance(item, leg_events.LegEnded))
 
     def post_later(self, do: Callable[[], object]) -> None:
         """Have something done in its turn, as an item of the mailbox."""
@@ -191,8 +190,12 @@ class Session:
         self.post(_RecogniserFailed(error))
 
     def accept(self, option: CallOption) -> None:
-        """Answer an inbound call, by command."""
+        """Answer an inbound call, by command. Raises LocalProtocolError for one that is settled already."""
         self._opening.accept(option)
+
+    def reject(self, code: int, reason: str) -> None:
+        """Refuse an inbound call, by command. Raises LocalProtocolError for one that is settled already."""
+        self._opening.reject(code, reason)
 
     def ring(self, command: commands.Ringing) -> None:
         """Let the caller hear that it rings, by command."""
@@ -207,9 +210,11 @@ class Session:
         return self.facts.started_at + timedelta(seconds=self._clock.now() - self._began_at)
 
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
-        """Call `watcher` with every event from now on, until the returned function is called."""
+        """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
         self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+        if self._hangup is not None:
+            watcher(self._hangup)
+        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
 
     def emit(self, event: events.Event) -> None:
         """An event has happened: stamp it, write it down, tell the agent and everybody who watches."""
@@ -223,11 +228,14 @@ class Session:
         stamped = msgspec.structs.replace(event, timestamp=event.timestamp or self.to_epoch_ms(self._clock.now()))
         self.journal.note(stamped)
         if isinstance(stamped, events.Hangup) and not stamped.refer:
-            self.farewell = stamped
+            self._hangup = stamped
         if isinstance(stamped, events.Ringing | events.Answer) and not stamped.refer:
             self.services.records.update(self.journal.open_call())
         for watcher in list(self._watchers):
-            watcher(stamped)
+            try:
+                watcher(stamped)
+            except Exception:  # who watches does not end what is watched
+                self.log.exception("watcher of a call failed")
         return stamped
 
     # -- for the parts
@@ -285,6 +293,7 @@ class Session:
         """Go on with another leg, that of a target to which the peer has transferred us; the old one is over."""
         before, self.leg = self.leg, leg
         self._last_end = None
+        self.is_ending = False
         before.attach(self._hear_afterwards)
         self.facts.call_id = self.facts.call_id or before.call_id
         self.log.info("call goes on with another leg", extra={"far_call_id": leg.call_id})
@@ -315,9 +324,11 @@ class Session:
         self.post_later(lambda: self.transfers.taken_over(leg))
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run `work` as a task of this call."""
+        """Run `work` as a task of this call. Its failure is told, and ends nothing else."""
         assert self._tasks is not None  # noqa: S101 (only while running)
-        return self._tasks.create_task(work, name=f"{self.id} {name}")
+        task = self._tasks.create_task(self.faults.watch_over(name, work), name=f"{self.id} {name}")
+        task.add_done_callback(lambda _: work.close())  # a task that is cancelled before its first step has not begun it
+        return task
 
     def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
         """End the call; the leg tells when it is over."""
@@ -328,6 +339,7 @@ class Session:
         own = own_option.sip.hangup_headers if own_option.sip else {}
         agent = self.brain.hangup_headers() if self.brain is not None else {}
         self.leg.hang_up(headers={**own, **agent, **(headers or {})}, by=by, cause=cause, reason=reason)
+        self.is_ending = True
 
     # -- life
 
@@ -350,21 +362,21 @@ class Session:
             await self._finish()
 
     async def _consume(self) -> None:
-        while self._leg_ended is None:
+        while self._leg_ended is None and not self._is_broken:
             item = await self._next_item()
             now = self._clock.now()
             if item is not None:
-                self._handle(item, now)
-            self.hearing.handle_timeout(now)
-            self._opening.handle_timeout(now)
-            self.transfers.handle_timeout(now)
-            self._handle_own_timeouts(now)
+                self.faults.attempt(_sender_of(item), partial(self._handle, item, now))
+            self.faults.attempt("hearing", partial(self.hearing.handle_timeout, now))
+            self.faults.attempt("opening", partial(self._opening.handle_timeout, now))
+            self.faults.attempt("refer", partial(self.transfers.handle_timeout, now))
+            self.faults.attempt("call", partial(self._handle_own_timeouts, now))
             if self.brain is not None:
-                self.brain.settle(now)
+                self.faults.attempt("agent", partial(self.brain.settle, now))
 
     async def _next_item(self) -> Item | None:
         """The next thing in the mailbox, or None when a deadline comes first."""
-        if not self._mailbox.empty():
+        if not self._mailbox.is_empty():
             return self._mailbox.get_nowait()
         due = self._next_timeout()
         if due is None:
@@ -390,15 +402,19 @@ class Session:
         return self._last_activity_at + limit_s if limit_s and is_counted else None
 
     def _handle_own_timeouts(self, now: float) -> None:
-        if self._overflowed:
-            self._overflowed = False
-            self.facts.error = "mailbox overflow: the call could not keep up"
+        if self._mailbox.is_overflowed and not self.is_ending:
+            self.facts.error = f"mailbox overflow: the call could not keep up ({self._mailbox.n_refused} items dropped)"
             self.hang_up(by="system", cause="overload")
         inactive_at = self._inactive_at()
         if inactive_at is not None and now >= inactive_at:
             self._last_activity_at = now
             self.emit(events.Inactivity())
             self.hang_up(by="system", cause="inactivity")
+
+    def _give_up(self, reason: str) -> None:
+        """The call is broken for good: it ends at once, with a record that says why."""
+        self.facts.error = reason
+        self._is_broken = True
 
     async def _finish(self) -> None:
         """Close everything, then the record, which is closed whatever else happens: cancelled, too slow, broken."""
@@ -420,7 +436,6 @@ class Session:
             ("recording", lambda: self.recording.complete(self._next_report)),
             ("leg", self._release_leg),
             ("hearing", self.hearing.close),
-            ("engines", self.engines.release),
         )
         for name, close in parts:
             try:
@@ -494,10 +509,13 @@ class Session:
 
     def perform(self, command: commands.Command) -> None:
         """Carry out a command now. A command that cannot be carried out becomes an `error` event, never an exception."""
+        sender = _sender_of(command)
         try:
             carry_out(self, command)
         except ActiveCallError as error:
-            self.emit(events.Error(sender=type(command).__name__.lower(), error=str(error)))
+            self.emit(events.Error(sender=sender, error=str(error)))
+        except Exception as error:  # noqa: BLE001 - the session's wall: a value that nobody has foreseen
+            self.faults.note(sender, error)
 
     def perform_for_agent(self, command: commands.Command) -> None:
         """As `perform`, where a model has had a say: whom it may have called is for its playbook to list."""
@@ -539,6 +557,30 @@ def without_keys_of(event: events.Event) -> events.Event:
     """The event as records and watchers get it: descriptions without the keys of the media."""
     sdp = getattr(event, "sdp", None)
     return msgspec.structs.replace(event, sdp=without_keys(sdp)) if isinstance(sdp, str) and sdp else event
+
+
+def _is_essential(item: Item) -> bool:
+    """What ends a call or completes its record: it is taken from a call that cannot keep up, too."""
+    match item:
+        case leg_events.LegMedia(report):
+            return isinstance(report, StreamLost | link.RecordingEnded)
+        case _:
+            return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal)
+
+
+def _sender_of(item: Item) -> str:
+    """Who is named in the `error` event when `item` cannot be handled: the command, or the part of the call that it comes from."""
+    match item:
+        case commands.CommandBase():
+            return type(item).__name__.lower()
+        case Recognised() | _RecogniserFailed():
+            return "asr"
+        case _ForAgent():
+            return "agent"
+        case leg_events.LegMedia():
+            return "media"
+        case _:
+            return "call"
 
 
 class _CallOver(Exception):

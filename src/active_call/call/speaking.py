@@ -2,29 +2,34 @@
 
 Commands become jobs that one task works off in order, so that sentences are synthesised ahead of what plays. A play (playId) is made of
 pieces; its text and the samples of each piece are kept, so that an interruption can say which words were heard. A play that is stopped
-takes its unfinished jobs with it. Of a file only some seconds are sent ahead of what is heard.
+takes its unfinished jobs with it, and the one under way is given up at once. A play whose sound cannot be made ends with what was made:
+an `error` event tells that, and the `trackEnd` what was heard (`subtitle`). Of a file only some seconds are sent ahead of what is heard.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from active_call.base.errors import ActiveCallError, MediaError
+from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
 from active_call.call.latency import TurnClock
+from active_call.call.tts_command import checked
+from active_call.call.words_heard import Pace, heard_words
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
 from active_call.media.client import MediaStream
 from active_call.media.link import PlayEnded, PlayLow, PlayStarted
 from active_call.providers.base import Synthesiser
 from active_call.providers.speech_rendition import close_source
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_FADE_MS = 40
 INLINE_AUDIO_RATE_HZ = 16_000
@@ -71,6 +76,8 @@ class _Play:
     auto_hangup: bool = False
     closed: bool = False
     stopped: bool = False
+    failed: bool = False
+    """Sound of it could not be made; what comes behind that is left out."""
     finishing: bool = False
     """It ends with the command under way; what has not begun by then is left out."""
     is_over: bool = False
@@ -92,6 +99,11 @@ class _Play:
     def takes_sound(self) -> bool:
         """What is still made for it can be heard."""
         return not (self.stopped or self.is_over)
+
+    @property
+    def ends_early(self) -> bool:
+        """No further command of it is begun."""
+        return self.finishing or self.failed
 
     @property
     def is_heard_to_its_end(self) -> bool:
@@ -146,6 +158,11 @@ class Speaking:
         self._synthesiser: Synthesiser | None = None
         self._n_unnamed = 0
         self._at_work: _Play | None = None
+        self._given_up: asyncio.Future[None] | None = None
+        """Resolved when nobody waits any more for what is made now."""
+        self._ending: set[asyncio.Task[None]] = set()
+        """Work that has not ended yet, though it may have been given up."""
+        self._pace = Pace()
         self._paused_by: set[str] = set()
         self._paused_at: float | None = None
 
@@ -164,22 +181,23 @@ class Speaking:
     # -- commands
 
     def tts(self, command: commands.Tts) -> None:
-        play = self._play_for(command.play_id, auto_hangup=command.auto_hangup)
+        """Speak. Raises LocalProtocolError for values that cannot be spoken."""
+        said = checked(command)
+        play = self._play_for(said.play_id, auto_hangup=command.auto_hangup)
         if play.closed:
             play = self._replace(play)
-        piece = _Piece("" if command.base64 else command.text.strip())
+        piece = _Piece(said.text)
         play.pieces.append(piece)
         play.closed = command.end_of_stream or not command.streaming
-        option = command.option
         self._jobs.put_nowait(
             _Job(
                 play,
                 piece,
                 text=piece.text,
-                pcm=base64.b64decode(command.text) if command.base64 else b"",
-                speaker=command.speaker or (option.speaker if option else None),
-                speed=option.speed if option else None,
-                cache_key=command.cache_key or (option.cache_key if option else None) or "",
+                pcm=said.pcm,
+                speaker=said.speaker,
+                speed=said.speed,
+                cache_key=said.cache_key,
                 closes=play.closed,
             )
         )
@@ -245,6 +263,7 @@ class Speaking:
         if not play.stopped:
             play.stopped = True
             play.has_news.set()
+            self._abandon(play)
             if self._stream is not None:
                 self._stream.stop(play.id, fade_ms)
 
@@ -270,20 +289,45 @@ class Speaking:
             await self._work_off(await self._jobs.get())
 
     async def _work_off(self, job: _Job) -> None:
+        """Make the sound of `job`. Returns at once when its play is stopped, even if a synthesiser does not let go."""
         play = job.play
-        if play.stopped or play.finishing:
+        if play.stopped or play.ends_early:
             return
-        self._at_work = play
+        loop = asyncio.get_running_loop()
+        work = loop.create_task(self._make(job), name="speech")
+        self._ending.add(work)
+        work.add_done_callback(self._ending.discard)
+        self._at_work, self._given_up = play, loop.create_future()
+        try:
+            await asyncio.wait([work, self._given_up], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+            self._at_work = self._given_up = None
+        if job.closes or play.ends_early:
+            self._end(play)
+
+    def _abandon(self, play: _Play) -> None:
+        """Nobody waits any more for the sound that is being made for `play`."""
+        if self._at_work is play and self._given_up is not None and not self._given_up.done():
+            self._given_up.set_result(None)
+
+    async def _make(self, job: _Job) -> None:
         try:
             await self._sound(job)
-            job.piece.is_whole = play.takes_sound
+            if job.play.takes_sound:
+                job.piece.is_whole = True
+                self._pace.learn(job.text, job.piece.duration_ms)
         except ActiveCallError as error:
-            job.piece.is_whole = True
-            self._emit(events.Error(sender="tts" if job.text else "play", error=str(error)))
-        finally:
-            self._at_work = None
-        if job.closes or play.finishing:
-            self._end(play)
+            self._fail(job, str(error))
+        except Exception as error:  # a synthesiser outside the provider wall
+            logger.exception("sound could not be made")
+            self._fail(job, f"unforeseen {type(error).__name__}: {error}")
+
+    def _fail(self, job: _Job, reason: str) -> None:
+        """Its sound cannot be made: what was made of the play is heard, and what would come behind is left out."""
+        if job.play.takes_sound:
+            job.play.failed = True
+            self._emit(events.Error(sender="tts" if job.text else "play", error=reason))
 
     async def _sound(self, job: _Job) -> None:
         if self._stream is None:
@@ -302,6 +346,8 @@ class Speaking:
                 self._queue(job, resampler.push(pcm))
         if resampler is not None:
             self._queue(job, resampler.flush())
+        if job.piece.duration_ms == 0 and job.play.takes_sound and any(char.isalnum() for char in job.text):
+            raise ProviderError(getattr(self._synthesiser, "name", "tts"), "the synthesiser made no sound")
 
     async def _sound_file(self, job: _Job, rate_hz: int) -> None:
         """Send a file as fast as it is heard, some seconds ahead."""
@@ -368,11 +414,12 @@ class Speaking:
 
     def play_ended(self, report: PlayEnded) -> None:
         play = self._plays.get(report.play)
-        completed = report.completed and (play is None or play.is_heard_to_its_end)
+        heard, position = heard_words(play.pieces, report.heard_ms, self._pace) if play is not None else ("", 0)
+        completed = report.completed and (play is None or play.failed or play.is_heard_to_its_end)
         if completed:
-            self._emit(events.TrackEnd(play_id=report.play, duration=round(report.heard_ms)))
+            subtitle = heard if play is not None and play.failed else None
+            self._emit(events.TrackEnd(play_id=report.play, duration=round(report.heard_ms), subtitle=subtitle))
         elif play is not None:
-            heard, position = heard_words(play.pieces, report.heard_ms)
             self._emit(
                 events.Interruption(
                     play_id=report.play,
@@ -386,6 +433,7 @@ class Speaking:
             self._plays.pop(report.play, None)
             play.is_over = True
             play.has_news.set()
+            self._abandon(play)
             if completed and play.auto_hangup:
                 self._on_auto_hangup()
 
@@ -397,31 +445,3 @@ async def _synthesised(job: _Job, synthesiser: Synthesiser) -> AsyncGenerator[tu
             yield pcm, synthesiser.rate_hz
     finally:
         await close_source(source)
-
-
-def heard_words(pieces: list[_Piece], heard_ms: float) -> tuple[str, int]:
-    """What of the pieces' text was heard in `heard_ms`, and how many words that is.
-
-    Within a piece, time is shared among words by their length in letters plus one for the gap.
-    """
-    words: list[str] = []
-    for piece in pieces:
-        if heard_ms >= piece.duration_ms and piece.duration_ms > 0:
-            words += piece.text.split()
-            heard_ms -= piece.duration_ms
-            continue
-        if piece.duration_ms > 0:
-            words += _first_words(piece.text.split(), heard_ms / piece.duration_ms)
-        break
-    return " ".join(words), len(words)
-
-
-def _first_words(words: list[str], share: float) -> list[str]:
-    total = sum(len(word) + 1 for word in words)
-    reached, heard = 0.0, []
-    for word in words:
-        reached += len(word) + 1
-        if reached > share * total + 0.5:
-            break
-        heard.append(word)
-    return heard

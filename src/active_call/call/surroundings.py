@@ -6,9 +6,11 @@ the call.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
 from active_call.base.errors import MediaError
+from active_call.call.options import given
 from active_call.contract import events
 from active_call.media.gain import GainSettings
 from active_call.media.link import ToneReported
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
     from active_call.call.session import Session
     from active_call.contract.options import AgcOption, AmbianceOption
 
+DEFAULT_DUCK_LEVEL: Final = 0.1
+DEFAULT_NORMAL_LEVEL: Final = 0.3
+DEFAULT_TRANSITION_SPEED: Final = 0.01
+DEFAULT_CONFIDENCE: Final = 0.5
+"""Of a tone, from which it is told."""
 FINAL_TONES: Final = frozenset({"busy", "congestion", "sit", "fax", "answer"})
 """After these nobody will speak."""
 
@@ -73,15 +80,15 @@ class Surroundings:
         stream.start_ambience(
             str(file.resolve()),
             DATA_OFFSET,
-            duck_level=option.duck_level,
-            normal_level=option.normal_level,
-            transition_speed=option.transition_speed,
+            duck_level=given(option.duck_level, DEFAULT_DUCK_LEVEL),
+            normal_level=given(option.normal_level, DEFAULT_NORMAL_LEVEL),
+            transition_speed=given(option.transition_speed, DEFAULT_TRANSITION_SPEED),
         )
 
     def heard(self, tone: ToneReported) -> None:
         """A tone was recognised: tell it, and a beep as what it most likely is."""
         option, session = self._session.option.ringback_detection, self._session
-        if option is None or tone.confidence < option.confidence_threshold:
+        if option is None or tone.confidence < given(option.confidence_threshold, DEFAULT_CONFIDENCE):
             return
         if tone.kind == "beep":
             ended_ms = session.to_epoch_ms(tone.at)
@@ -105,12 +112,5 @@ class Surroundings:
 
 def gain_of(option: AgcOption) -> GainSettings:
     """The contract's gain control as the media plane takes it."""
-    return GainSettings(
-        headroom_db=option.headroom_db,
-        max_gain_db=option.max_gain_db,
-        initial_gain_db=option.initial_gain_db,
-        max_gain_change_db_per_second=option.max_gain_change_db_per_second,
-        max_output_noise_level_dbfs=option.max_output_noise_level_dbfs,
-        adjacent_speech_frames_threshold=option.adjacent_speech_frames_threshold,
-        enable_limiter=option.enable_limiter,
-    )
+    said = {field.name: getattr(option, field.name) for field in fields(GainSettings)}
+    return GainSettings(**{name: value for name, value in said.items() if value is not None})

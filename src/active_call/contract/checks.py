@@ -61,7 +61,7 @@ def _sip(value: options.SipOption) -> Iterator[Finding]:
 
 
 def _recorder(value: options.RecorderOption) -> Iterator[Finding]:
-    yield from _found("recorder_file", bounds.against_recorder_file(value.recorder_file), value.recorder_file)
+    yield from _found("recorder_file", bounds.against_recorder_file(value.recorder_file or ""), value.recorder_file)
 
 
 def _refer_option(value: options.ReferOption) -> Iterator[Finding]:

@@ -113,6 +113,8 @@ class TrackEnd(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackE
     duration: int = 0
     ssrc: int = 0
     play_id: str | None = None
+    subtitle: str | None = None
+    """What was heard of it, where the rest could not be made; none: all of it."""
 
 
 class Interruption(EventBase, frozen=True, kw_only=True, rename="camel", tag="interruption"):

@@ -1,8 +1,8 @@
 """What may be chosen for a call: in `invite`, `accept`, `POST /call`, and a playbook's front matter.
 
 Field names are the contract's, in snake_case; on the wire they are camelCase (`wire`). `None` means that nothing was said, and
-the next level down (playbook, config file, built-in default) decides. Units stand in the names; where the contract's own name has
-none, the docstring gives it.
+the next level down (playbook, config file, built-in default) decides; any other value was said, and
+wins, also one that equals the default. Units stand in the names; where the contract's own name has none, the docstring gives it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SipOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     """Added to the INVITE (or to the 200 when answering)."""
     hangup_headers: dict[str, str] = {}
     """Added to the BYE; values are templates in a playbook."""
-    extract_headers: list[str | dict[str, str]] = []
+    extract_headers: list[str | dict[str, str]] | None = None
     """Names of the headers that become variables, or `{name, pattern}`; empty means every `X-*` header."""
     enable_srtp: bool | None = None
 
@@ -47,10 +47,10 @@ class RecorderOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
 
     durations: ClassVar[Mapping[str, Unit]] = {"ptime": "ms"}
 
-    recorder_file: bounds.Address = ""
+    recorder_file: bounds.Address | None = None
     """Path; `{id}` is filled in with the session id."""
-    samplerate: bounds.RateHz = 16000
-    ptime: bounds.FlushMs = 200
+    samplerate: bounds.RateHz | None = None
+    ptime: bounds.FlushMs | None = None
     """How often the file is written, in ms."""
     format: bounds.Word | None = None
     native_samplerate: bool | None = None
@@ -66,17 +66,17 @@ class VadOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
         "silence_timeout": "ms",
     }
 
-    type: bounds.Word = "silero"
+    type: bounds.Word | None = None
     provider: bounds.Word | None = None
     sensitivity: bounds.Ratio | None = None
-    samplerate: bounds.RateHz = 16000
-    speech_padding: bounds.PauseMs = 250
+    samplerate: bounds.RateHz | None = None
+    speech_padding: bounds.PauseMs | None = None
     """ms of audio kept before the detected start of speech."""
-    silence_padding: bounds.PauseMs = 100
+    silence_padding: bounds.PauseMs | None = None
     """ms of silence after which speech is reported as ended."""
-    ratio: bounds.Ratio = 0.5
-    voice_threshold: bounds.Ratio = 0.5
-    max_buffer_duration_secs: bounds.BufferS = 50
+    ratio: bounds.Ratio | None = None
+    voice_threshold: bounds.Ratio | None = None
+    max_buffer_duration_secs: bounds.BufferS | None = None
     silence_timeout: bounds.PauseMs | None = None
     """ms."""
     endpoint: bounds.Source | None = None
@@ -87,13 +87,13 @@ class VadOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 class AgcOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Automatic gain control of the caller's voice."""
 
-    headroom_db: bounds.Decibels = 5.0
-    max_gain_db: bounds.Decibels = 50.0
-    initial_gain_db: bounds.Decibels = 15.0
-    max_gain_change_db_per_second: bounds.DecibelsPerS = 6.0
-    max_output_noise_level_dbfs: bounds.NoiseDbfs = -50.0
-    adjacent_speech_frames_threshold: bounds.Frames = 12
-    enable_limiter: bool = True
+    headroom_db: bounds.Decibels | None = None
+    max_gain_db: bounds.Decibels | None = None
+    initial_gain_db: bounds.Decibels | None = None
+    max_gain_change_db_per_second: bounds.DecibelsPerS | None = None
+    max_output_noise_level_dbfs: bounds.NoiseDbfs | None = None
+    adjacent_speech_frames_threshold: bounds.Frames | None = None
+    enable_limiter: bool | None = None
 
 
 class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -167,7 +167,7 @@ class RealtimeOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
     secret_key: str | None = None
     endpoint: bounds.Source | None = None
     turn_detection: dict[str, Any] = {}
-    tools: list[dict[str, Any]] = []
+    tools: list[dict[str, Any]] | None = None
     voice: bounds.Name | None = None
     extra: dict[str, Any] = {}
 
@@ -176,9 +176,9 @@ class AmbianceOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
     """Background sound under the agent's voice."""
 
     path: bounds.Source | None = None
-    duck_level: bounds.Ratio = 0.1
-    normal_level: bounds.Ratio = 0.3
-    transition_speed: bounds.Ratio = 0.01
+    duck_level: bounds.Ratio | None = None
+    normal_level: bounds.Ratio | None = None
+    transition_speed: bounds.Ratio | None = None
     enabled: bool | None = None
 
 
@@ -190,7 +190,7 @@ class RingbackDetectionOption(Options, frozen=True, kw_only=True, rename="camel"
     enabled: bool | None = None
     min_buffer_secs: bounds.ShortS | None = None
     detection_interval_secs: bounds.ShortS | None = None
-    confidence_threshold: bounds.Ratio = 0.5
+    confidence_threshold: bounds.Ratio | None = None
     on_state_change_only: bool | None = None
     sliding_window_size: int | None = None
     final_confidence_threshold: float | None = None
@@ -202,10 +202,10 @@ class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
 
     durations: ClassVar[Mapping[str, Unit]] = {"ptime": "ms"}
 
-    url: bounds.Source = ""
-    input_sample_rate: bounds.RateHz = 16000
-    output_sample_rate: bounds.RateHz = 16000
-    packet_size: bounds.Bytes = 2560
+    url: bounds.Source | None = None
+    input_sample_rate: bounds.RateHz | None = None
+    output_sample_rate: bounds.RateHz | None = None
+    packet_size: bounds.Bytes | None = None
     ptime: bounds.PacketMs | None = None
 
 

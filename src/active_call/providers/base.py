@@ -109,6 +109,8 @@ class ReplyRequest:
     temperature: float | None = None
     max_tokens: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    on_progress: Callable[[], None] = lambda: None
+    """To be called when the vendor is at work and has no text yet: a model that thinks is not one that is gone."""
 
 
 class Responder(Protocol):

@@ -9,38 +9,56 @@ No vendor is known here. This is one of the three places that may catch everythi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import httpx
 
 from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.base.world import World
-from active_call.providers.base import ReplyRequest, Responder, Synthesiser
+from active_call.providers.base import ChatMessage, ReplyRequest, Responder, Synthesiser
+from active_call.providers.vendor_values import SoundCheck, TextRepair, repaired, text_of
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MIN_ATTEMPT_S = 1.0
-"""Less time than this is no use to another attempt."""
+MAX_REPLY_CHARS = 200_000
+"""Hours of speech: a model that says more has lost its way."""
+MAX_SOUND_S = 1200
+"""Of one text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one provider is allowed. An adapter may carry its own as the attribute `limits`."""
 
-    first_result_s: float = 6.0
-    """Of one attempt."""
-    within_s: float = 9.5
-    """Of all attempts together, up to the first result: less than a waiting agent's patience (10 s for a model or a voice)."""
+    first_result_s: float = 4.5
+    """Until the first sign of life, so that a second attempt lies within the agent's patience (10 s) too."""
     next_result_s: float = 10.0
     attempts: int = 2
     retry_delay_s: float = 0.2
     failures_until_open: int = 5
     open_s: float = 5.0
+
+
+class SignsOfLife:
+    """What one stream tells of a vendor who is at work and has no result yet (a model that thinks)."""
+
+    def __init__(self, more_s: float) -> None:
+        self.limit: asyncio.Timeout | None = None
+        """The deadline of the result that is waited for now."""
+        self._more_s = more_s
+
+    def tell(self) -> None:
+        """Move the deadline."""
+        if self.limit is not None and not self.limit.expired():
+            with contextlib.suppress(RuntimeError):  # nothing is waited for at the moment
+                self.limit.reschedule(asyncio.get_running_loop().time() + self._more_s)
 
 
 class Guard:
@@ -51,61 +69,55 @@ class Guard:
         self.errors = 0
         self.refused = 0
         self._clock = world.clock
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._failures_in_row = 0
         self._open_until = 0.0
 
     async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """The result of `attempt()`, retried as the limits allow. Raises ProviderError (or ConfigError, as it came)."""
-        number, begun_at = 0, self._clock.now()
+        number = 0
         while True:
             self._admit()
             number += 1
-            limit_s = self._limit_s(begun_at)
             try:
-                async with asyncio.timeout(limit_s):
+                async with asyncio.timeout(self.limits.first_result_s):
                     result = await attempt()
             except Exception as error:  # noqa: BLE001 - the provider wall
-                await self._handle_failure(error, number, may_retry=self._has_time(begun_at), waited_s=limit_s)
+                await self._handle_failure(error, number, may_retry=True, waited_s=self.limits.first_result_s)
             else:
                 self._failures_in_row = 0
                 return result
 
-    async def stream(self, attempt: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
-        """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError."""
-        number, begun_at = 0, self._clock.now()
+    async def stream(self, attempt: Callable[[], AsyncIterator[T]], life: SignsOfLife | None = None) -> AsyncIterator[T]:
+        """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError.
+
+        With `life`, an attempt that gives a sign of life has until the deadline for a further result.
+        """
+        number = 0
         while True:
             self._admit()
             number += 1
             begun = False
             source = attempt()
-            limit_s = self._limit_s(begun_at)
+            limit_s = self.limits.first_result_s
             try:
                 while True:
-                    async with asyncio.timeout(limit_s):
+                    async with asyncio.timeout(limit_s) as limit:
+                        if life is not None:
+                            life.limit = limit
                         try:
                             item = await anext(source)
                         except StopAsyncIteration:
                             break
                     begun = True
-                    limit_s = self._limits.next_result_s
+                    limit_s = self.limits.next_result_s
                     yield item
                 self._failures_in_row = 0
                 return
             except Exception as error:  # noqa: BLE001 - the provider wall
-                await self._handle_failure(error, number, may_retry=not begun and self._has_time(begun_at), waited_s=limit_s)
+                await self._handle_failure(error, number, may_retry=not begun, waited_s=limit_s)
             finally:
                 await _close(source)
-
-    def _limit_s(self, begun_at: float) -> float:
-        """How long the next attempt may take to its first result."""
-        left_s = self._limits.within_s - (self._clock.now() - begun_at)
-        return min(self._limits.first_result_s, left_s)
-
-    def _has_time(self, begun_at: float) -> bool:
-        """Whether another attempt makes sense before nobody waits any more."""
-        waited_s = self._clock.now() - begun_at
-        return waited_s + self._limits.retry_delay_s + MIN_ATTEMPT_S <= self._limits.within_s
 
     def _admit(self) -> None:
         """Raise at once while the circuit is open."""
@@ -119,7 +131,7 @@ class Guard:
             raise error
         failure = as_provider_error(self.provider, error, waited_s)
         self.errors += 1
-        again = may_retry and failure.retryable and number < self._limits.attempts
+        again = may_retry and failure.retryable and number < self.limits.attempts
         unforeseen = failure.__cause__ is error and not isinstance(error, TimeoutError | httpx.HTTPError)
         fields = {"provider": self.provider, "reason": failure.reason, "attempt": number, "will_retry": again}
         logger.warning("provider failed", extra=fields, exc_info=error if unforeseen else None)
@@ -127,13 +139,13 @@ class Guard:
             self._note_outage()
         if not again:
             raise failure
-        await asyncio.sleep(self._limits.retry_delay_s)
+        await asyncio.sleep(self.limits.retry_delay_s)
 
     def _note_outage(self) -> None:
         self._failures_in_row += 1
-        if self._failures_in_row >= self._limits.failures_until_open:
-            self._open_until = self._clock.now() + self._limits.open_s
-            logger.error("provider is not asked for a while", extra={"provider": self.provider, "open_s": self._limits.open_s})
+        if self._failures_in_row >= self.limits.failures_until_open:
+            self._open_until = self._clock.now() + self.limits.open_s
+            logger.error("provider is not asked for a while", extra={"provider": self.provider, "open_s": self.limits.open_s})
 
 
 def as_provider_error(provider: str, error: Exception, waited_s: float) -> ProviderError:
@@ -160,7 +172,7 @@ async def _close(source: AsyncIterator[Any]) -> None:
 
 
 class GuardedSynthesiser:
-    """A synthesiser behind the wall."""
+    """A synthesiser behind the wall: whole samples leave it, and some for every text with words in it."""
 
     def __init__(self, inner: Synthesiser, world: World) -> None:
         self.name = inner.name
@@ -171,7 +183,21 @@ class GuardedSynthesiser:
         self._inner = inner
 
     def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
-        return self.guard.stream(lambda: self._inner.synthesise(text, speaker=speaker, speed=speed))
+        return self.guard.stream(lambda: self._checked(repaired(text), speaker, speed))
+
+    async def _checked(self, text: str, speaker: str | None, speed: float | None) -> AsyncIterator[bytes]:
+        check = SoundCheck(self.name, self.rate_hz * BYTES_PER_SAMPLE * MAX_SOUND_S)
+        source = self._inner.synthesise(text, speaker=speaker, speed=speed)
+        try:
+            async for piece in source:
+                if sound := check.feed(piece):
+                    yield sound
+        finally:
+            await _close(source)
+        if sound := check.finish():
+            yield sound
+        if not check.n_bytes and any(char.isalnum() for char in text):
+            raise ProviderError(self.name, "made no sound", retryable=True)
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
@@ -182,22 +208,45 @@ class GuardedSynthesiser:
 
 
 class GuardedResponder:
-    """A responder behind the wall."""
+    """A responder behind the wall: valid Unicode leaves it, whatever the adapter yields."""
 
     def __init__(self, inner: Responder, world: World) -> None:
         self.name = inner.name
         self.guard = Guard(inner.name, world, getattr(inner, "limits", None))
-        self._inner = inner
+        self.inner = inner
 
     def respond(self, request: ReplyRequest) -> AsyncIterator[str]:
-        return self.guard.stream(lambda: self._inner.respond(request))
+        life = SignsOfLife(self.guard.limits.next_result_s)
+        request = replace(_valid(request), on_progress=life.tell)
+        return self.guard.stream(lambda: self._checked(request), life)
+
+    async def _checked(self, request: ReplyRequest) -> AsyncIterator[str]:
+        repair, n_chars = TextRepair(), 0
+        source = self.inner.respond(request)
+        try:
+            async for piece in source:
+                text = repair.feed(text_of(piece))
+                n_chars += len(text)
+                if n_chars > MAX_REPLY_CHARS:
+                    raise ProviderError(self.name, "the reply has no end")
+                if text:
+                    yield text
+        finally:
+            await _close(source)
+        if rest := repair.finish():
+            yield rest
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
-        await _warm(self._inner)
+        await _warm(self.inner)
 
     async def close(self) -> None:
-        await self._inner.close()
+        await self.inner.close()
+
+
+def _valid(request: ReplyRequest) -> ReplyRequest:
+    """`request` with valid Unicode in its messages: no vendor takes anything else."""
+    return replace(request, messages=tuple(ChatMessage(message.role, repaired(message.content)) for message in request.messages))
 
 
 async def _warm(engine: object) -> None:

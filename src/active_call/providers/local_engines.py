@@ -33,6 +33,9 @@ REQUEST_LIMIT_S = 30.0
 SLOW_WAIT_S = 0.5
 """Waiting longer than this for its turn is worth a warning: somebody heard it."""
 
+ABANDONED_LIMIT_S = 1.0
+"""So long may a request go on that nobody waits for any more; then its process is killed, and the next request gets a new one."""
+
 CLOSE_S = 2.0
 
 
@@ -58,7 +61,7 @@ class EngineProcesses:
         """Call a module-level function in its module's process; arguments and result are pickled.
 
         Raises ProviderError: retryable if the process died, hung or has too much to do, else with what the function raised. Cancelling
-        drops a request that still waits; one already begun runs to its end, unheard.
+        drops a request that still waits; one already begun may go on for a second, unheard, before its process is killed.
         """
         return await self._engine(function.__module__).run(function, args)
 
@@ -129,12 +132,16 @@ class _Engine:
         try:
             if self._process is None:
                 self._process = await _Process.start(self._name)
-            async with asyncio.timeout(self._request_limit_s):
-                succeeded, value = await self._process.ask(request.function, request.args)
+            async with asyncio.timeout(self._request_limit_s) as limit:
+                forget = _hurry_when_abandoned(request, limit)
+                try:
+                    succeeded, value = await self._process.ask(request.function, request.args)
+                finally:
+                    forget()
         except (OSError, EOFError, TimeoutError) as error:
-            reason = (
-                "it hung and was killed" if isinstance(error, TimeoutError) else f"its process died ({str(error) or type(error).__name__})"
-            )
+            reason = f"its process died ({str(error) or type(error).__name__})"
+            if isinstance(error, TimeoutError):
+                reason = "it was abandoned and killed" if request.answer.cancelled() else "it hung and was killed"
             logger.error("engine process lost", extra={"engine": self._name, "reason": reason})
             _fail(request, ProviderError(self._name, reason, retryable=True))
             await self._discard()
@@ -151,9 +158,11 @@ class _Engine:
             self._log_latency(request, begun_at)
 
     async def _discard(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            await process.close()
+        """The process is dead, or hangs."""
+        if self._process is not None:
+            self._process.kill()
+            await self._process.close()
+            self._process = None  # not before: cancelled meanwhile, it is closed at the end
 
     def _log_latency(self, request: _Request, begun_at: float) -> None:
         waited_s, took_s = begun_at - request.asked_at, self._clock.now() - begun_at
@@ -200,6 +209,11 @@ class _Process:
         answer: tuple[bool, Any] = pickle.loads(body)  # noqa: S301 - our own child process, over a socket nobody else has
         return answer
 
+    def kill(self) -> None:
+        """End it without asking it to leave."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
     async def close(self) -> None:
         """End the process: it leaves when its socket closes, and is killed when it does not."""
         self._writer.close()
@@ -211,6 +225,19 @@ class _Process:
             await self._process.wait()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
+
+
+def _hurry_when_abandoned(request: _Request, limit: asyncio.Timeout) -> Callable[[], object]:
+    """Shorten `limit` once nobody waits for `request`. Gives what ends that."""
+    loop = asyncio.get_running_loop()
+
+    def hurry(answer: asyncio.Future[Any]) -> None:
+        due = limit.when()
+        if answer.cancelled() and due is not None:
+            limit.reschedule(min(due, loop.time() + ABANDONED_LIMIT_S))
+
+    request.answer.add_done_callback(hurry)
+    return lambda: request.answer.remove_done_callback(hurry)
 
 
 def _fulfil(request: _Request, value: Any) -> None:

@@ -7,7 +7,7 @@ the entry point's name is the provider's, its object a `create(option, services)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -17,14 +17,15 @@ import msgspec
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption, TtsOption
-from active_call.providers.base import Recogniser, Responder, Services, Synthesiser
+from active_call.providers.base import Recogniser, Services
 from active_call.providers.guard import GuardedResponder, GuardedSynthesiser
+from active_call.providers.guarded_recogniser import GuardedRecogniser
+from active_call.providers.kept_engines import KeptEngines
 from active_call.providers.settings import LlmSettings
-from active_call.providers.shared_engines import MAX_IDLE, SharedEngines
 from active_call.providers.speech_cache import CachedSynthesiser, SpeechShelf
 from active_call.providers.speech_key import Voice
 
-__all__ = ["EngineLease", "Engines", "LlmSettings", "create_recogniser", "create_responder", "create_synthesiser", "known_providers"]
+__all__ = ["Engines", "LlmSettings", "create_recogniser", "create_responder", "create_synthesiser", "known_providers"]
 
 LOCAL_EXTRA = "pip install 'active-call[local]'"
 PIP_COMMANDS = {"pocketsphinx": LOCAL_EXTRA, "espeakng_loader": LOCAL_EXTRA}
@@ -73,7 +74,7 @@ def create_synthesiser(option: TtsOption, services: Services) -> GuardedSynthesi
     return GuardedSynthesiser(_load(_TTS, provider)(option, services), services.world)
 
 
-def create_responder(settings: LlmSettings, services: Services) -> Responder:
+def create_responder(settings: LlmSettings, services: Services) -> GuardedResponder:
     """The responder that `settings` ask for, or the default, behind the provider wall. Raises ConfigError."""
     provider = _llm_provider(settings, services.environment)
     return GuardedResponder(_load(_LLM, provider)(settings, services), services.world)
@@ -82,41 +83,37 @@ def create_responder(settings: LlmSettings, services: Services) -> Responder:
 class Engines:
     """Instances by option: equal options share one, with its connections, caches and circuit state. Used on the loop only.
 
-    Synthesisers look on `shelf`, if there is one, for what was prepared. A call takes its engines through a `lease`; instances that nobody
-    leases are closed when there are too many.
+    The most recently used ones are kept; an older one is closed when nobody holds it any more.
+    Synthesisers look on `shelf`, if there is one, for what was prepared.
     """
 
-    def __init__(self, services: Services, shelf: SpeechShelf | None = None, *, max_idle: int = MAX_IDLE) -> None:
+    def __init__(self, services: Services, shelf: SpeechShelf | None = None) -> None:
         self._services = services
         self._shelf = shelf
-        self._recognisers = SharedEngines[Recogniser](max_idle)
-        self._synthesisers = SharedEngines[CachedSynthesiser](max_idle)
-        self._responders = SharedEngines[Responder](max_idle)
+        self._recognisers: KeptEngines[GuardedRecogniser] = KeptEngines(lambda engine: engine.inner.close)
+        self._synthesisers: KeptEngines[CachedSynthesiser] = KeptEngines(lambda engine: engine.inner.close)
+        self._responders: KeptEngines[GuardedResponder] = KeptEngines(lambda engine: engine.inner.close)
 
-    def lease(self) -> EngineLease:
-        """The engines as one call uses them."""
-        return EngineLease(self, self._recognisers, self._synthesisers, self._responders)
-
-    def get_recogniser(self, option: AsrOption) -> Recogniser:
+    def get_recogniser(self, option: AsrOption) -> GuardedRecogniser:
         """The shared recogniser of `option`, created now if need be. Raises ConfigError."""
-        return self._recognisers.get(_key_of(option), lambda: create_recogniser(option, self._services))
+        return self._recognisers.get(_key_of(option), lambda: GuardedRecogniser(create_recogniser(option, self._services)))
 
     def get_synthesiser(self, option: TtsOption) -> CachedSynthesiser:
         """The shared synthesiser of `option`, with its cache of sentences in memory. Raises ConfigError.
 
         A `cache_key` names one sound and not a voice; here it makes no difference.
         """
-        option = _voice_of(option)
-        return self._synthesisers.get(_key_of(option), lambda: self._create_synthesiser(option))
+        option = msgspec.structs.replace(option, cache_key=None)
+        return self._synthesisers.get(_key_of(option), lambda: self._make_synthesiser(option))
 
-    def get_responder(self, settings: LlmSettings) -> Responder:
-        """The shared responder of `settings`. Raises ConfigError."""
-        return self._responders.get(_key_of(settings), lambda: create_responder(settings, self._services))
-
-    def _create_synthesiser(self, option: TtsOption) -> CachedSynthesiser:
+    def _make_synthesiser(self, option: TtsOption) -> CachedSynthesiser:
         engine = create_synthesiser(option, self._services)
         voice = Voice(engine.name, msgspec.structs.replace(option, endpoint=engine.endpoint or option.endpoint))
         return CachedSynthesiser(engine, voice=voice, shelf=self._shelf)
+
+    def get_responder(self, settings: LlmSettings) -> GuardedResponder:
+        """The shared responder of `settings`. Raises ConfigError."""
+        return self._responders.get(_key_of(settings), lambda: create_responder(settings, self._services))
 
     async def warm(self, *options: AsrOption | TtsOption | LlmSettings) -> None:
         """Create the engines of `options`, importing their adapters in a thread (the OpenAI SDK alone takes a second), and let
@@ -124,7 +121,7 @@ class Engines:
         """
         for option in options:
             await self._create(option)
-        for engine in [*self._recognisers.engines, *self._synthesisers.engines, *self._responders.engines]:
+        for engine in [*self._recognisers.all(), *self._synthesisers.all(), *self._responders.all()]:
             warm = getattr(engine, "warm", None)
             if warm is not None:
                 await warm()
@@ -143,67 +140,9 @@ class Engines:
 
     async def close(self) -> None:
         """Close every instance. The engine processes of `services.local` are their owner's to close."""
-        await _close([*self._recognisers.take_all(), *self._synthesisers.take_all(), *self._responders.take_all()])
-
-    async def close_superfluous(self) -> None:
-        """Close what nobody has used for long, where too much lies idle."""
-        shared = (self._recognisers, self._synthesisers, self._responders)
-        await _close([*shared[0].take_superfluous(), *shared[1].take_superfluous(), *shared[2].take_superfluous()])
-
-
-class EngineLease:
-    """The engines of one call, from their first use to `release`."""
-
-    def __init__(
-        self,
-        engines: Engines,
-        recognisers: SharedEngines[Recogniser],
-        synthesisers: SharedEngines[CachedSynthesiser],
-        responders: SharedEngines[Responder],
-    ) -> None:
-        self._engines = engines
-        self._recognisers, self._synthesisers, self._responders = recognisers, synthesisers, responders
-        self._held: list[tuple[SharedEngines[Any], bytes]] = []
-
-    def get_recogniser(self, option: AsrOption) -> Recogniser:
-        """As `Engines.get_recogniser`; it stays open while leased."""
-        engine = self._engines.get_recogniser(option)
-        self._hold(self._recognisers, _key_of(option))
-        return engine
-
-    def get_synthesiser(self, option: TtsOption) -> CachedSynthesiser:
-        """As `Engines.get_synthesiser`; it stays open while leased."""
-        engine = self._engines.get_synthesiser(option)
-        self._hold(self._synthesisers, _key_of(_voice_of(option)))
-        return engine
-
-    def get_responder(self, settings: LlmSettings) -> Responder:
-        """As `Engines.get_responder`; it stays open while leased."""
-        engine = self._engines.get_responder(settings)
-        self._hold(self._responders, _key_of(settings))
-        return engine
-
-    async def release(self) -> None:
-        """The call is over. May be called twice."""
-        held, self._held = self._held, []
-        for shared, key in held:
-            shared.release(key)
-        await self._engines.close_superfluous()
-
-    def _hold(self, shared: SharedEngines[Any], key: bytes) -> None:
-        if (shared, key) not in self._held:
-            shared.hold(key)
-            self._held.append((shared, key))
-
-
-async def _close(engines: Sequence[Recogniser | Synthesiser | Responder]) -> None:
-    for engine in engines:
-        await engine.close()
-
-
-def _voice_of(option: TtsOption) -> TtsOption:
-    """`option` without the name of one sound."""
-    return msgspec.structs.replace(option, cache_key=None)
+        await self._recognisers.close()
+        await self._synthesisers.close()
+        await self._responders.close()
 
 
 def _key_of(option: AsrOption | TtsOption | LlmSettings) -> bytes:

@@ -49,7 +49,7 @@ class CachedSynthesiser:
         self.hits = 0
         self.misses = 0
         self.size_bytes = 0
-        self._inner = inner
+        self.inner = inner
         self._shelf = shelf
         self._limit_bytes = limit_bytes
         self._done: OrderedDict[Key, tuple[bytes, ...]] = OrderedDict()
@@ -81,7 +81,7 @@ class CachedSynthesiser:
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
-        warm = getattr(self._inner, "warm", None)
+        warm = getattr(self.inner, "warm", None)
         if warm is not None:
             await warm()
 
@@ -93,7 +93,7 @@ class CachedSynthesiser:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._done.clear()
         self.size_bytes = 0
-        await self._inner.close()
+        await self.inner.close()
 
     async def _prepared_or_made(self, text: str, speaker: str | None, speed: float | None) -> AsyncIterator[bytes]:
         if self._shelf is not None:
@@ -104,7 +104,7 @@ class CachedSynthesiser:
                     yield pcm
             if is_prepared:
                 return
-        source = self._inner.synthesise(text, speaker=speaker, speed=speed)
+        source = self.inner.synthesise(text, speaker=speaker, speed=speed)
         try:
             async for pcm in source:
                 yield pcm
@@ -116,7 +116,7 @@ class CachedSynthesiser:
         if self._making.get(key) is rendition:
             del self._making[key]
         size = sum(map(len, rendition.chunks))
-        if not rendition.is_whole or size > self._limit_bytes // 4 or key in self._done:
+        if not (rendition.is_whole and size) or size > self._limit_bytes // 4 or key in self._done:
             return
         self._done[key] = tuple(rendition.chunks)
         self.size_bytes += size

@@ -227,13 +227,6 @@ class FakeEngines:
         self.asked.append(settings)
         return self.responder
 
-    def lease(self) -> FakeEngines:
-        """As a call takes it; nothing is counted."""
-        return self
-
-    async def release(self) -> None:
-        """Nothing was taken."""
-
     async def warm(self) -> None:
         """Nothing to load."""
 

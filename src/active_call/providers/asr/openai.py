@@ -18,12 +18,12 @@ from active_call.contract.options import AsrOption
 from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
 from active_call.providers.base import Recognised, Services
 from active_call.providers.guard import Guard, Limits
-from active_call.providers.http import check_status
+from active_call.providers.http import EXCERPT_CHARS, check_status
 from active_call.providers.openai_settings import Server, find_server
 
 NAME = "openai"
 DEFAULT_MODEL = "whisper-1"
-LIMITS = Limits(first_result_s=4.5, attempts=2)
+LIMITS = Limits(first_result_s=10.0, attempts=2)
 MAX_PROMPT_CHARS = 800
 """The API heeds the last 224 tokens of a prompt."""
 
@@ -75,10 +75,7 @@ class OpenAiRecogniser:
             timeout=httpx.Timeout(LIMITS.first_result_s),
         )
         await check_status(NAME, response)
-        try:
-            return str(response.json()["text"]).strip()
-        except (ValueError, KeyError, TypeError) as error:
-            raise ProviderError(NAME, "the transcription is not a JSON object with `text`") from error
+        return _transcript_in(response)
 
 
 class OpenAiRecognition(UtteranceRecognition):
@@ -102,6 +99,20 @@ class OpenAiRecognition(UtteranceRecognition):
 
     async def _transcribe_one(self, utterance: Utterance) -> Transcript:
         return Transcript(await self._recogniser.transcribe(utterance.pcm, self._language, self._phrases))
+
+
+def _transcript_in(response: httpx.Response) -> str:
+    """The text of a transcription; none where the server has understood nothing. Raises ProviderError."""
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError) as error:
+        raise ProviderError(NAME, "the transcription is not JSON", retryable=True) from error
+    if not isinstance(answer, dict) or "text" not in answer:
+        raise ProviderError(NAME, f"the transcription is not a JSON object with `text`: {str(answer)[:EXCERPT_CHARS]}")
+    text = answer["text"]
+    if not isinstance(text, str | None):
+        raise ProviderError(NAME, f"the transcription's `text` is no text, but {type(text).__name__}")
+    return (text or "").strip()
 
 
 def wav(pcm: bytes) -> bytes:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from active_call.base.errors import ActiveCallError
+from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
 from active_call.providers.base import Recognised
 
@@ -156,6 +156,9 @@ class UtteranceRecognition:
                 transcript = await self._recognise(utterance)
             except ActiveCallError as error:
                 self._deliver(utterance, self._on_error, error)
+            except Exception as error:  # an engine outside the provider wall; the next utterance is another chance
+                logger.exception("utterance could not be transcribed")
+                self._deliver(utterance, self._on_error, ProviderError("asr", f"unforeseen {type(error).__name__}: {error}"))
             else:
                 self._deliver(utterance, self._on_result, _recognised(utterance, transcript))
             self._current = None

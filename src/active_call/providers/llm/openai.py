@@ -7,7 +7,8 @@ Messages enter, the reply's text leaves as it comes. Settings: `model` (gpt-4o-m
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -16,9 +17,10 @@ import openai
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.providers.base import ReplyRequest, Services
 from active_call.providers.guard import Limits
-from active_call.providers.http import status_error
+from active_call.providers.http import EXCERPT_CHARS, status_error
 from active_call.providers.openai_settings import Server, find_server
 from active_call.providers.settings import LlmSettings
+from active_call.providers.vendor_values import text_of
 
 NAME = "openai"
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -38,7 +40,7 @@ class OpenAiResponder:
     """A chat completions API as a Responder."""
 
     name = NAME
-    limits = Limits(first_result_s=10.0, next_result_s=10.0, attempts=2)
+    limits = Limits()
 
     def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
@@ -54,14 +56,26 @@ class OpenAiResponder:
     async def respond(self, request: ReplyRequest) -> AsyncIterator[str]:
         try:
             async with await self._client.chat.completions.create(**self._parameters(request)) as stream:
+                if await self._is_no_stream(stream.response):
+                    yield _whole_reply(await stream.response.aread())
+                    return
                 async for chunk in stream:
-                    text = chunk.choices[0].delta.content if chunk.choices and chunk.choices[0].delta else None
+                    text = _text_in(chunk)
                     if text:
                         yield text
+                    else:
+                        request.on_progress()
         except openai.OpenAIError as error:
             raise _provider_error(error) from error
         except self._transport_errors as error:
             raise ProviderError(NAME, f"connection lost: {str(error) or type(error).__name__}", retryable=True) from error
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # from the SDK, over what it cannot read
+            raise ProviderError(NAME, f"the answer cannot be read: {error}", retryable=True) from error
+
+    async def _is_no_stream(self, response: Any) -> bool:
+        """Whether the server has answered with JSON or a page instead of a stream of events."""
+        kind = str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
+        return kind in ("application/json", "text/html")
 
     async def close(self) -> None:
         await self._client.close()
@@ -82,6 +96,30 @@ class OpenAiResponder:
         if extra:
             parameters["extra_body"] = extra
         return parameters
+
+
+def _text_in(chunk: Any) -> str:
+    """What one chunk says to the user. The SDK hands through what the server sends, whatever its types."""
+    choices = _field(chunk, "choices")
+    first = choices[0] if isinstance(choices, Sequence) and not isinstance(choices, str) and choices else None
+    return text_of(_field(_field(first, "delta"), "content") or _field(_field(first, "message"), "content"))
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _whole_reply(body: bytes) -> str:
+    """The reply in an answer that is no stream. Raises ProviderError for an error, or a page, with status 200."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    text = _text_in(answer)
+    if not text:
+        excerpt = " ".join(body[: 4 * EXCERPT_CHARS].decode(errors="replace").split())[:EXCERPT_CHARS]
+        raise ProviderError(NAME, f"no reply, but: {excerpt or 'nothing'}", retryable=True)
+    return text
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:

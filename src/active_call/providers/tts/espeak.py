@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
+import textwrap
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 
@@ -33,6 +35,10 @@ VOLUME_STEP = 20
 DEFAULT_VOLUME = 5
 
 _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+|(?<=[。！？；])|\n+")
+MAX_KNOWN_VOICES = 256
+"""Wishes whose voice is remembered."""
+MAX_SENTENCE_CHARS = 300
+"""A longer one is asked for in parts, so that no call waits long behind another one's words."""
 MIN_SENTENCE_CHARS = 12
 """Shorter pieces ("Dr.", "1.", "No!") stay with what follows them."""
 
@@ -59,7 +65,7 @@ class EspeakSynthesiser:
         self._voices = [voice for voice in (option.speaker, option.model, option.language) if voice]
         self._speed = option.speed or 1.0
         self._volume = (option.volume or DEFAULT_VOLUME) * VOLUME_STEP
-        self._known: dict[str, str | None] = {}
+        self._known: OrderedDict[str, str | None] = OrderedDict()
 
     async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
         voice = await self._voice_for(speaker)
@@ -82,7 +88,9 @@ class EspeakSynthesiser:
         for wish in [speaker, *self._voices] if speaker else self._voices:
             if wish not in self._known:
                 self._known[wish] = await self._find_voice(wish)
-            voice = self._known[wish]
+                if len(self._known) > MAX_KNOWN_VOICES:
+                    self._known.popitem(last=False)
+            voice = self._known.get(wish)
             if voice is not None:
                 return voice
         return DEFAULT_VOICE
@@ -104,7 +112,7 @@ def split_sentences(text: str) -> list[str]:
     for part in _SENTENCE_END.split(text):
         pending = f"{pending} {part}".strip()
         if len(pending) >= MIN_SENTENCE_CHARS:
-            sentences.append(pending)
+            sentences += textwrap.wrap(pending, MAX_SENTENCE_CHARS)
             pending = ""
     if pending:
         sentences.append(pending)

@@ -26,6 +26,7 @@ OPENAI_VOICES = frozenset(
     {"alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse"}
 )
 RATE_HZ = 24_000
+MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 48_000
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 """The API's own bounds."""
 
@@ -41,11 +42,11 @@ class OpenAiSynthesiser:
     """A speech API as a Synthesiser."""
 
     name = NAME
-    limits = Limits(first_result_s=10.0, next_result_s=5.0, attempts=2)
+    limits = Limits(next_result_s=5.0)
 
     def __init__(self, option: TtsOption, server: Server, http: httpx.AsyncClient) -> None:
         extra = dict(option.extra)
-        self.rate_hz = int(extra.pop("pcm_rate_hz", RATE_HZ))
+        self.rate_hz = _rate_of(extra.pop("pcm_rate_hz", RATE_HZ))
         self._http = http
         self._server = server
         self.endpoint = server.base_url
@@ -85,6 +86,17 @@ def _model_and_voice(option: TtsOption) -> tuple[str, str]:
     if option.model in OPENAI_VOICES:
         return DEFAULT_MODEL, option.speaker or option.model
     return option.model or DEFAULT_MODEL, option.speaker or DEFAULT_VOICE
+
+
+def _rate_of(value: Any) -> int:
+    """A rate from the options. Raises ConfigError."""
+    try:
+        rate_hz = int(value)
+    except (TypeError, ValueError, OverflowError):
+        rate_hz = 0
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise ConfigError("tts.extra.pcm_rate_hz", f"{MIN_RATE_HZ} to {MAX_RATE_HZ}, not {value!r}")
+    return rate_hz
 
 
 def _check_is_pcm(content_type: str) -> None:

@@ -1,0 +1,34 @@
+"""What outside systems bring into a running conversation (commands `history` and `custom`), as lines of its history.
+
+In: a speaker and a text, or any data. Out: role and text of a line. It is data: nothing in it is read as a template or a tag.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from active_call.agent.history import AGENT, SYSTEM, USER
+
+MAX_NEWS_CHARS = 8_000
+"""What a model is shown of one piece of data."""
+
+_ROLES = {
+    "user": USER, "caller": USER, "callee": USER, "customer": USER,
+    "assistant": AGENT, "agent": AGENT, "bot": AGENT, "ai": AGENT,
+    "system": SYSTEM,
+}  # fmt: skip
+
+
+def line_from_outside(speaker: str, text: str) -> tuple[str, str]:
+    """Role and text of what `speaker` is said to have said; a speaker who is neither side of the call is named."""
+    role = _ROLES.get(speaker.strip().lower())
+    return (role, text) if role else (SYSTEM, f"{speaker.strip()}: {text}")
+
+
+def news_from_outside(data: Any, sender: str | None) -> str:
+    """`data` as the text of a line for the model."""
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=str)
+    if len(text) > MAX_NEWS_CHARS:
+        text = f"{text[:MAX_NEWS_CHARS]} …"
+    return f"[Data from {sender.strip() if sender else 'outside'}: {text}]"

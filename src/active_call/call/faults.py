@@ -1,0 +1,55 @@
+"""The wall around each single thing that a call does: an item of its mailbox, a deadline, a command, a task.
+
+An exception there is logged, told as one `error` event, and the call goes on. After `MAX_FAULTS` of them something is broken for good:
+the call is ended, and no other. This is the call's one place that catches everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from active_call.base.errors import ActiveCallError
+from active_call.call.log import CallLog
+
+MAX_FAULTS = 20
+"""Exceptions that one call survives; a deadline that fails at every turn must not go on for ever."""
+
+
+class Faults:
+    """Counts the faults of one call. `tell(sender, error)` emits the `error` event, `give_up(reason)` ends the call."""
+
+    def __init__(self, log: CallLog, tell: Callable[[str, str], None], give_up: Callable[[str], None]) -> None:
+        self._log = log
+        self._tell = tell
+        self._give_up = give_up
+        self.n_faults = 0
+
+    def attempt(self, sender: str, work: Callable[[], object]) -> bool:
+        """Do `work`; False when it failed. `sender` names in the `error` event what could not be done."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - the session's wall
+            self.note(sender, error)
+            return False
+        return True
+
+    async def watch_over(self, sender: str, work: Coroutine[Any, Any, None]) -> None:
+        """Await `work`, a task of the call; its failure does not end the call."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - the session's wall
+            self.note(sender, error)
+
+    def note(self, sender: str, error: Exception) -> None:
+        """Something has failed: log it, tell it, and end the call if it was once too often."""
+        self.n_faults += 1
+        is_expected = isinstance(error, ActiveCallError)
+        fields = {"sender": sender, "error": str(error), "n_faults": self.n_faults}
+        self._log.error("part of a call failed", extra=fields, exc_info=None if is_expected else error)
+        try:
+            self._tell(sender, str(error) if is_expected else f"unforeseen {type(error).__name__}: {error}")
+        except Exception:  # noqa: BLE001 - telling a fault must not be one
+            self._log.exception("fault could not be told")
+        if self.n_faults == MAX_FAULTS:
+            self._give_up(f"{MAX_FAULTS} faults in one call, the last: {type(error).__name__}: {error}")

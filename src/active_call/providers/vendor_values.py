@@ -1,0 +1,122 @@
+"""What vendors send, made into what the program takes: text from whatever stands where text should, sound from whatever bytes come.
+
+Values of any type enter; Unicode text and whole samples leave, or a ProviderError. Pure, and no vendor is known here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from active_call.base.errors import ProviderError
+
+MAX_DEPTH = 4
+"""How deep a text may lie in lists and objects."""
+
+_SPOKEN_TYPES = ("text", "output_text", "text_delta", "input_text")
+"""Types of the parts of a reply that are meant for the user; thinking, reasoning, images, tool calls and references are not."""
+_NO_PCM = (
+    (b"RIFF", "a WAV file"),
+    (b"OggS", "an Ogg file"),
+    (b"ID3", "an MP3 file"),
+    (b"fLaC", "a FLAC file"),
+    (b'{"', "JSON"),
+    (b"<!doctype", "HTML"),
+    (b"<!DOCTYPE", "HTML"),
+    (b"<html", "HTML"),
+    (b"<?xml", "XML"),
+)
+SNIFF_BYTES = max(len(mark) for mark, _ in _NO_PCM)
+
+
+def text_of(value: Any, *, depth: int = MAX_DEPTH) -> str:
+    """The text in `value`: a string, a number, a part of a reply (`{"type": "text", "text": …}`) or a list of them; nothing of all else."""
+    match value:
+        case str():
+            return value
+        case bool() | None:
+            return ""
+        case int() | float():
+            return str(value) if math.isfinite(value) else ""
+        case Mapping() if depth:
+            return _text_of_part(value, depth - 1)
+        case Sequence() if depth and not isinstance(value, bytes | bytearray | memoryview):
+            return "".join(text_of(part, depth=depth - 1) for part in value)
+        case _:
+            part = getattr(value, "text", None)
+            kind = getattr(value, "type", "text")
+            return text_of(part, depth=depth - 1) if depth and part is not None and kind in _SPOKEN_TYPES else ""
+
+
+def _text_of_part(part: Mapping[Any, Any], depth: int) -> str:
+    if part.get("type", "text") not in _SPOKEN_TYPES or part.get("thought") is True:
+        return ""
+    return text_of(next((part[key] for key in ("text", "value", "content") if part.get(key) is not None), None), depth=depth)
+
+
+def repaired(text: str) -> str:
+    """`text` as valid Unicode: the halves of a surrogate pair are joined, a half alone becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+class TextRepair:
+    """Repairs a text that comes in pieces: the first half of a pair waits for the second."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, piece: str) -> str:
+        text, self._half = self._half + piece, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return repaired(text)
+
+    def finish(self) -> str:
+        half, self._half = self._half, ""
+        return repaired(half)
+
+
+class SoundCheck:
+    """Whole samples (s16le) out of the bytes of one synthesis; refuses what would be noise in the caller's ear."""
+
+    def __init__(self, provider: str, max_bytes: int) -> None:
+        self._provider = provider
+        self._max_bytes = max_bytes
+        self._held = b""
+        self._is_checked = False
+        self.n_bytes = 0
+
+    def feed(self, piece: Any) -> bytes:
+        """What of the sound is sure. Raises ProviderError for what is no PCM, and for sound without an end."""
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise ProviderError(self._provider, f"sent {type(piece).__name__} instead of sound")
+        self._held += bytes(piece)
+        if not self._is_checked:
+            if len(self._held) < SNIFF_BYTES:
+                return b""
+            self._check()
+        return self._take()
+
+    def finish(self) -> bytes:
+        """What is left; half a sample at the end is dropped."""
+        if not self._is_checked:
+            self._check()
+        return self._take()
+
+    def _check(self) -> None:
+        self._is_checked = True
+        start = self._held.lstrip(b" \r\n\t")
+        for mark, name in _NO_PCM:
+            if start.startswith(mark):
+                raise ProviderError(self._provider, f"sent {name} instead of PCM", retryable=name in ("JSON", "HTML"))
+
+    def _take(self) -> bytes:
+        n_even = len(self._held) & ~1
+        sound, self._held = self._held[:n_even], self._held[n_even:]
+        self.n_bytes += n_even
+        if self.n_bytes > self._max_bytes:
+            raise ProviderError(self._provider, "the sound has no end")
+        return sound

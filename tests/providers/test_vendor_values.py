@@ -1,0 +1,366 @@
+"""Whatever a vendor sends, text and whole samples come out, or one ProviderError."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.responses import Response
+from hypothesis import given
+from hypothesis import strategies as st
+
+from active_call.base.errors import ProviderError
+from active_call.base.world import World
+from active_call.contract.options import AsrOption, TtsOption
+from active_call.providers.base import ChatMessage, Recognised, ReplyRequest
+from active_call.providers.guard import GuardedResponder, GuardedSynthesiser
+from active_call.providers.guarded_recogniser import GuardedRecogniser, checked_result
+from active_call.providers.kept_engines import KeptEngines
+from active_call.providers.registry import Engines, LlmSettings
+from active_call.providers.vendor_values import SoundCheck, TextRepair, repaired, text_of
+from active_call.testing.virtual_time import VirtualClock, run_virtually
+
+CASE = Path(__file__).parents[1] / "cases" / "10-delta-content-is-a-list" / "stream.sse"
+REQUEST = ReplyRequest((ChatMessage("user", "Half \ud83d of it"),))
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "text", "content", "thinking"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(_JSON)
+def test_text_of_anything_is_text(value: Any) -> None:
+    repaired(text_of(value)).encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("as it is", "as it is"),
+        (None, ""),
+        (True, ""),
+        (9, "9"),
+        (float("nan"), ""),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "no"}]}, {"type": "text", "text": "yes"}], "yes"),
+        ([{"type": "reasoning", "text": "no"}, {"type": "output_text", "text": "yes"}, " and yes"], "yes and yes"),
+        ({"text": "yes"}, "yes"),
+        ({"type": "text", "text": {"value": "yes"}}, "yes"),
+        ({"text": "no", "thought": True}, ""),
+        ([{"type": "image_url", "image_url": {"url": "no"}}, 7, None], "7"),
+        (b"bytes", ""),
+        (object(), ""),
+    ],
+)
+def test_text_of_what_vendors_are_known_to_send(value: Any, text: str) -> None:
+    assert text_of(value) == text
+
+
+def test_halves_of_a_pair_in_two_pieces_are_joined_and_a_half_alone_is_replaced() -> None:
+    repair = TextRepair()
+    pieces = ["a\ud83d", "\ude00b", "\udc00c", "d\ud83d", "e", "f\ud83d"]
+    assert [repair.feed(piece) for piece in pieces] == ["a", "\U0001f600b", "\ufffdc", "d", "\ufffde", "f"]
+    assert repair.finish() == "\ufffd"
+
+
+@given(st.lists(st.binary(max_size=30)))
+def test_sound_comes_out_in_whole_samples_and_nothing_of_it_is_lost(pieces: list[bytes]) -> None:
+    whole = b"\0\0" + b"".join(pieces)
+    check = SoundCheck("vendor", 10_000)
+    out = [check.feed(piece) for piece in (b"\0\0", *pieces)] + [check.finish()]
+    assert all(len(piece) % 2 == 0 for piece in out)
+    assert b"".join(out) == whole[: len(whole) & ~1]
+
+
+# -- the wall around adapters of any kind ------------------------------------------------------------------------------------------------
+
+
+def a_world() -> World:
+    return World(clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+
+
+class Adapter:
+    """Yields what it is told, as any of the three kinds."""
+
+    name = "vendor"
+    rate_hz = 8000
+
+    def __init__(self, *items: Any) -> None:
+        self.items = items
+        self.asked: list[Any] = []
+        self.closed = 0
+
+    async def respond(self, request: ReplyRequest) -> AsyncIterator[Any]:
+        self.asked.append(request)
+        for item in self.items:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[Any]:
+        async for item in self.respond(REQUEST):
+            yield item
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+def test_responder_gives_text_whatever_its_adapter_yields() -> None:
+    async def run() -> None:
+        adapter = Adapter([{"type": "text", "text": "One "}], None, 2, {"type": "thinking", "thinking": "x"}, " three\ud83d")
+        responder = GuardedResponder(adapter, a_world())  # type: ignore[arg-type]
+        assert [piece async for piece in responder.respond(REQUEST)] == ["One ", "2", " three", "\ufffd"]
+        assert adapter.asked[0].messages[0].content == "Half \ufffd of it"
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        (),
+        (b"",),
+        ("text",),
+        ({"error": "x"},),
+        (b'{"error": {"message": "quota"}}',),
+        (b"<ht", b"ml><body>Maintenance</body></html>"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ",),
+        (b"ID3\x04\x00\x00\x00\x00\x00\x00\x00",),
+        (KeyError("x"),),
+    ],
+)
+def test_synthesiser_that_sends_no_sound_is_one_provider_error(items: tuple[Any, ...]) -> None:
+    async def run() -> None:
+        synthesiser = GuardedSynthesiser(Adapter(*items), a_world())  # type: ignore[arg-type]
+        with pytest.raises(ProviderError):
+            _ = [piece async for piece in synthesiser.synthesise("Hello.")]
+
+    run_virtually(run())
+
+
+def test_sound_without_an_end_and_a_reply_without_an_end_are_provider_errors() -> None:
+    async def run() -> None:
+        synthesiser = GuardedSynthesiser(Adapter(*[bytes(1_000_000)] * 30), a_world())  # type: ignore[arg-type]
+        with pytest.raises(ProviderError, match="no end"):
+            _ = [piece async for piece in synthesiser.synthesise("Hello.")]
+        responder = GuardedResponder(Adapter(*["word " * 10_000] * 10), a_world())  # type: ignore[arg-type]
+        with pytest.raises(ProviderError, match="no end"):
+            _ = [piece async for piece in responder.respond(REQUEST)]
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(
+    ("result", "checked"),
+    [
+        (Recognised(None, True, 1, 0, 9, "high"), Recognised("", True, 1, 0, 9)),  # type: ignore[arg-type]
+        (Recognised(["yes", 2], 1, 1, 3.0, -4, 7.5), Recognised("yes2", True, 1, 3, 0, 1.0)),  # type: ignore[arg-type]
+        (Recognised("a\ud83d", False, 2, float("nan"), 1, float("nan")), Recognised("a\ufffd", False, 2, 0, 1)),  # type: ignore[arg-type]
+    ],
+)
+def test_result_of_a_recogniser_is_made_usable(result: Recognised, checked: Recognised) -> None:
+    assert checked_result("vendor", result) == checked
+
+
+def test_recogniser_that_raises_is_told_once_and_for_each_utterance_that_waits() -> None:
+    class Broken:
+        name = "broken"
+
+        def start(self, on_result: Any, on_error: Any, *, language: str | None = None) -> Any:
+            on_result({"text": "no result"})
+            return self
+
+        def __getattr__(self, name: str) -> Any:
+            raise_it: Any = lambda *_: 1 / 0  # noqa: E731
+            if name in ("push_audio", "start_utterance", "end_utterance", "cancel_utterance", "expect_phrases"):
+                return raise_it
+            raise AttributeError(name)
+
+        async def close(self) -> None:
+            raise OSError("gone")
+
+    async def run() -> None:
+        errors: list[Exception] = []
+        recognition = GuardedRecogniser(Broken()).start(errors.append, errors.append)  # type: ignore[arg-type]
+        for sample in range(100):
+            recognition.push_audio(b"\0\0", sample)
+        recognition.start_utterance(1, 0)
+        recognition.end_utterance(1, 9)
+        recognition.end_utterance(2, 9)
+        recognition.expect_phrases(["x\ud83d"])
+        await recognition.close()
+        assert [type(error) for error in errors] == [ProviderError] * 4  # the result, the sound, two ends
+
+    run_virtually(run())
+
+
+# -- servers ------------------------------------------------------------------------------------------------------------------------------
+
+
+def answering(fake: Any, method: str, body: bytes, kind: str) -> None:
+    async def answer(_: Any) -> Response:
+        return Response(body, media_type=kind)
+
+    setattr(fake, method, answer)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "reply"),
+    [
+        ("text/event-stream", CASE.read_bytes(), "We open at nine."),
+        ("application/json", json.dumps({"choices": [{"message": {"content": "Not streamed."}}]}).encode(), "Not streamed."),
+        ("text/event-stream", b'data: {"choices": [{"delta": {"content": 9}}]}\n\ndata: [DONE]\n\n', "9"),
+        ("text/event-stream", b'data: {"choices": [{"delta": {"content": "a\\ud83d"}}]}\n\ndata: [DONE]\n\n', "a\ufffd"),
+        ("text/event-stream", b'data: {"choices": [{"delta": {"content": {"text": "x"}}}]}\n\ndata: [DONE]\n\n', "x"),
+        ("text/event-stream", b'data: {"choices": {"0": 1}}\n\ndata: {"choices": [7]}\n\ndata: [DONE]\n\n', ""),
+        ("text/event-stream", b"data: [DONE]\n\n", ""),
+        ("text/event-stream", b"data: {broken\n\n", None),
+        ("text/event-stream", b"data: " + b"[" * 100_000 + b"\n\n", None),
+        ("text/event-stream", b'data: {"error": "quota"}\n\n', None),
+        ("text/html", b"<html>Maintenance</html>", None),
+        ("application/json", b'{"error": {"message": "quota"}}', None),
+        ("application/json", b"\xff\xfe", None),
+        ("application/json", b"", None),
+    ],
+)
+def test_chat_server_that_sends_anything_ends_in_text_or_a_provider_error(
+    kind: str, body: bytes, reply: str | None, serving: Callable[..., Any], services_with: Callable[..., Any]
+) -> None:
+    async def run() -> None:
+        async with serving() as fake, services_with() as services:
+            answering(fake, "refusal", b"", "text/plain")
+            fake.refusal = lambda: Response(body, media_type=kind)
+            engines = Engines(services)
+            responder = engines.get_responder(LlmSettings("openai", model="m", base_url=fake.base_url))
+            pieces = responder.respond(REQUEST)
+            if reply is None:
+                with pytest.raises(ProviderError):
+                    _ = [piece async for piece in pieces]
+            else:
+                assert "".join([piece async for piece in pieces]) == reply
+            await engines.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("audio/pcm", b""),
+        ("audio/pcm", b'{"error": {"message": "quota"}}'),
+        ("application/octet-stream", b"<!DOCTYPE html><html></html>"),
+        ("application/octet-stream", b"RIFF\x24\x00\x00\x00WAVEfmt "),
+        ("text/html", b"<html></html>"),
+        ("application/json", b"{}"),
+    ],
+)
+def test_speech_server_that_sends_no_sound_is_a_provider_error(
+    kind: str, body: bytes, serving: Callable[..., Any], services_with: Callable[..., Any]
+) -> None:
+    async def run() -> None:
+        async with serving() as fake, services_with() as services:
+            fake.refusal = lambda: Response(body, media_type=kind)
+            engines = Engines(services)
+            with pytest.raises(ProviderError):
+                _ = [
+                    piece async for piece in engines.get_synthesiser(TtsOption(provider="openai", endpoint=fake.base_url)).synthesise("Hi.")
+                ]
+            await engines.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"text": "yes"}', "yes"),
+        (b'{"text": null}', ""),
+        (b'{"text": "a\\ud83d"}', "a\ufffd"),
+        (b'{"text": ["yes"]}', None),
+        (b'{"text": 5}', None),
+        (b'["text"]', None),
+        (b'{"error": "quota"}', None),
+        (b"<html></html>", None),
+        (b"[" * 100_000, None),
+        (b"\xff", None),
+        (b"", None),
+    ],
+)
+def test_transcription_of_any_shape_is_a_text_or_a_provider_error(
+    body: bytes, text: str | None, serving: Callable[..., Any], services_with: Callable[..., Any]
+) -> None:
+    async def run() -> None:
+        async with serving() as fake, services_with() as services:
+            fake.refusal = lambda: Response(body, media_type="application/json")
+            engines = Engines(services)
+            results: asyncio.Queue[Any] = asyncio.Queue()
+            recogniser = engines.get_recogniser(AsrOption(provider="openai", endpoint=fake.base_url))
+            recognition = recogniser.start(results.put_nowait, results.put_nowait)
+            recognition.push_audio(b"\1\0" * 16_000, 0)
+            recognition.start_utterance(1, 0)
+            recognition.end_utterance(1, 16_000)
+            result = await results.get()
+            assert isinstance(result, ProviderError) if text is None else result.text == text
+            assert results.empty()
+            await recognition.close()
+            await engines.close()
+
+    asyncio.run(run())
+
+
+# -- instances ----------------------------------------------------------------------------------------------------------------------------
+
+
+class Outer:
+    def __init__(self, inner: Adapter) -> None:
+        self.inner = inner
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+def test_thousand_options_keep_few_instances_and_none_in_use_is_closed() -> None:
+    async def run() -> None:
+        kept: KeptEngines[Outer] = KeptEngines(lambda engine: engine.inner.close, max_idle=10)
+        adapters = [Adapter() for _ in range(1000)]
+        in_use = kept.get(b"0", lambda: Outer(adapters[0]))
+        for i in range(1, 1000):
+            kept.get(str(i).encode(), lambda i=i: Outer(adapters[i]))
+        gc.collect()
+        await asyncio.sleep(1)
+        assert len(kept) == 11
+        assert sum(adapter.closed for adapter in adapters) == 989
+        assert adapters[0].closed == 0
+        assert kept.get(b"0", lambda: Outer(adapters[0])) is in_use
+        assert kept.get(b"999", lambda: Outer(Adapter())).inner is adapters[999]
+        await kept.close()
+        del in_use
+        gc.collect()
+        await asyncio.sleep(1)
+        assert [adapter.closed for adapter in adapters] == [1] * 1000
+
+    run_virtually(run())
+
+
+def test_engines_of_a_thousand_options_are_bounded(services_with: Callable[..., Any]) -> None:
+    async def run() -> None:
+        async with services_with({"OPENAI_API_KEY": "k"}) as services:
+            engines = Engines(services)
+            used = engines.get_recogniser(AsrOption(provider="openai", model_type="first")).start(lambda _: None, lambda _: None)
+            for i in range(200):
+                engines.get_recogniser(AsrOption(provider="openai", model_type=str(i)))
+                engines.get_synthesiser(TtsOption(provider="openai", speaker=str(i)))
+            gc.collect()
+            assert len(engines._recognisers) == 33 and len(engines._synthesisers) == 32
+            await used.close()
+            await engines.close()
+
+    asyncio.run(run())
