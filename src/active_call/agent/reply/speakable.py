@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import re
+from html.entities import html5
 
 from active_call.agent.reply.structured import OWN_TAGS
 
@@ -69,11 +70,17 @@ _SPOKEN_PATH_CHARS = 40
 def decode_entities(text: str) -> str:
     """`&amp;` and the like as the characters that they mean, also when they were encoded twice."""
     for _ in range(_MAX_ENCODED):
-        decoded = ENTITY.sub(lambda match: html.unescape(match.group()), text)
+        decoded = ENTITY.sub(_decoded, text)
         if decoded == text:
             break
         text = decoded
     return text
+
+
+def _decoded(match: re.Match[str]) -> str:
+    """The character; a name that HTML does not know stays as it is."""
+    written = match.group()
+    return html.unescape(written) if written[1] == "#" or written[1:] in html5 else written
 
 
 def link_text(match: re.Match[str]) -> str:
@@ -93,8 +100,8 @@ def speakable(text: str) -> str:
         text = bare
     text = _FOOTNOTE.sub("", LINK.sub(link_text, LINK.sub(link_text, text)))
     text = _BAR.sub(", ", text.strip().strip("|").strip()) if "|" in text else text
-    text = _EMPHASIS.sub("", _STAR_PAIR.sub(r"\1", text))
-    text = " ".join(_ESCAPE.sub(r"\1", text).split()).lstrip("」』》〉）】 ")
+    text = _EMPHASIS.sub("", _STAR_PAIR.sub(r"\1", _ESCAPE.sub(r"\1", text)))
+    text = " ".join(text.split()).lstrip("」』》〉）】 ")
     text = re.sub(r"([!?])\.(?=\s|$)", r"\1", text)
     return text if any(char.isalnum() for char in text) or _is_key(text) else ""
 

@@ -78,6 +78,8 @@ class StructuredForms:
         self._json = _Braces()
         self._passed = 0
         """So much at the front of the buffer is no start of a form."""
+        self._is_line_start = True
+        """The front of the buffer is the beginning of a line."""
 
     def feed(self, piece: str) -> list[Found]:
         self._buffer += piece
@@ -105,6 +107,9 @@ class StructuredForms:
         start = _START.search(self._buffer, self._passed)
         if start is not None and start.group("own"):
             return self._own_tag(start.start(), found, at_end=at_end)
+        if start is not None and start.group().lstrip().startswith("~") and start.start() == 0 and not self._is_line_start:
+            self._passed = start.end()
+            return True
         if start is None:
             begun = None if at_end else _BEGUN.search(self._buffer, max(self._passed, len(self._buffer) - 260))
             self._give(begun.start() if begun else len(self._buffer), found)
@@ -131,7 +136,9 @@ class StructuredForms:
 
     def _give(self, length: int, found: list[Found]) -> None:
         if length:
-            found.append(Plain(self._buffer[:length]))
+            given = self._buffer[:length]
+            found.append(Plain(given))
+            self._is_line_start = not given[given.rfind("\n") + 1 :].strip() and ("\n" in given or self._is_line_start)
         self._buffer, self._passed = self._buffer[length:], 0
 
     def _in_form(self, found: list[Found]) -> bool:
@@ -145,6 +152,7 @@ class StructuredForms:
             return False
         inner, self._buffer = self._buffer[: end[0]], self._buffer[end[1] :]
         kind, self._kind = self._kind, ""
+        self._is_line_start = False
         if kind == "json":
             found.append(_form_of(inner))
         elif kind == "fence":
