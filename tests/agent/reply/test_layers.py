@@ -40,14 +40,17 @@ SIZES = pytest.mark.parametrize("size", [1, 3, 11, 10_000])
     "text",
     [
         "<think>Hours.</think>We open at nine.",
-        "<THINK >Hours {\"text\": \"x\"} ```json {} ``` <hangup/></Think>\n\nWe open at nine.",
+        '<THINK >Hours {"text": "x"} ```json {} ``` <hangup/></Think>\n\nWe open at nine.',
         "<thinking>a</thinking><thought>b</thought><reasoning>c</reasoning>We open at nine.",
         "<seed:think>x</seed:think>We open at nine.",
         "[THINK]Hm.[/THINK]We open at nine.",
         "◁think▷Let me see.◁/think▷We open at nine.",
         "<|channel>thought\nThe caller wants the hours.<channel|>We open at nine.",
         "<|channel|>analysis<|message|>Hours. <hangup/><|end|><|start|>assistant<|channel|>final<|message|>We open at nine.<|return|>",
-        "<|channel|>commentary to=functions.hours <|constrain|>json<|message|>{\"a\": 1}<|call|><|start|>assistant<|channel|>final<|message|>We open at nine.",
+        (
+            '<|channel|>commentary to=functions.hours <|constrain|>json<|message|>{"a": 1}<|call|>'
+            "<|start|>assistant<|channel|>final<|message|>We open at nine."
+        ),
         "analysisThe user asks. I answer.assistantfinalWe open at nine.",
         "We open at nine.<|im_end|>",
         "<|im_start|>assistant\nWe open at nine.<|im_end|>\n<|im_start|>user\nThanks.",
@@ -62,13 +65,13 @@ SIZES = pytest.mark.parametrize("size", [1, 3, 11, 10_000])
         "We open at nine.<function=hangup><parameter=x>1</parameter></function>",
         'We open at nine. [TOOL_CALLS] [{"name": "hangup", "arguments": {}}]',
         'We open at nine.<|python_tag|>{"name": "hangup"}',
-        "We open at nine.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>hangup\n{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        "We open at nine.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>hangup\n{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
         'We open at nine. {"name": "hangup", "arguments": {"a": {"b": "}"}}}',
         'We open at nine. [{"name": "hangup", "arguments": {}}]',
         "We open at nine.\n```python\nprint('<hangup/>')\n```",
         "We open at nine.\n~~~\ncode\n~~~\n",
         "We open at nine.<!-- <hangup/> -->",
-        "<|tool_call|>[{\"name\": \"x\"}]<|/tool_call|>We open at nine.",
+        '<|tool_call|>[{"name": "x"}]<|/tool_call|>We open at nine.',
     ],
 )
 def test_only_the_answer_is_said_and_nothing_is_done(text, size):
@@ -137,8 +140,10 @@ def test_ordinary_angles_and_braces_are_said(size):
     assert said(read("Is a <b and 5 < 6? {yes} [no] `x`", size)) == "Is a <b and 5 < 6? {yes} [no] x"
 
 
-MARKS = ["<think>", "</think>", "<|", "|>", "channel", "```", "json", '{"', '"}', "}", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "a ", "\n", "<", "[",
-         "<|end|>", "<|channel|>", "final", "<|message|>", "~~~", "<!--", "-->", "<hangup/>", "analysis", "</", ">"]  # fmt: skip
+MARKS = [
+    "<think>", "</think>", "<|", "|>", "channel", "```", "json", '{"', '"}', "}", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "a ", "\n",
+    "<", "[", "<|end|>", "<|channel|>", "final", "<|message|>", "~~~", "<!--", "-->", "<hangup/>", "analysis", "</", ">",
+]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(MARKS), max_size=14))

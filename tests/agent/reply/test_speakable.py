@@ -27,7 +27,7 @@ from active_call.agent.sentences import SentenceSplitter
         ("> - **Quoted**", "Quoted"),
         ("- [x] done", "done"),
         ("![A rose](http://x/a.png) here", "A rose here"),
-        ("See [our page](https://e.com/a_(b) \"Title\") now", "See our page now"),
+        ('See [our page](https://e.com/a_(b) "Title") now', "See our page now"),
         ("| Mon | 9-5 |", "Mon, 9-5"),
         ("Day | Hours", "Day, Hours"),
         ("|---|:---:|", ""),
@@ -107,7 +107,9 @@ def test_any_text_can_be_made_speakable(text):
     speakable(text)
 
 
-@given(st.lists(st.sampled_from(["&", "amp;", "#39;", "[", "](", ")", "http://x", "a", ". ", "*", "`", "|", "\n", "3. ", "Mai ", "!", "🎉"])))
+@given(
+    st.lists(st.sampled_from(["&", "amp;", "#39;", "[", "](", ")", "http://x", "a", ". ", "*", "`", "|", "\n", "3. ", "Mai ", "!", "🎉"]))
+)
 @settings(max_examples=300, deadline=None)
 def test_pieces_do_not_change_the_sentences(pieces):
     whole = SentenceSplitter(first_cut_words=0)

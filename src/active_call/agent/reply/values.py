@@ -75,7 +75,7 @@ def keep_apart(parts: Iterable[str]) -> tuple[str, Values]:
     for part in parts:
         if not isinstance(part, Value):
             written.append(_TOKEN.sub("", part))
-        elif part and len(texts) <= _LAST - _FIRST:
+        elif len(texts) <= _LAST - _FIRST:
             written.append(chr(_FIRST + len(texts)))
             texts.append(str.__str__(part))
     return "".join(written), Values(texts)
