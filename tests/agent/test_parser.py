@@ -151,3 +151,11 @@ def test_whatever_stands_in_the_file_only_playbook_errors_come_out(place, cut, t
     source = FULL.replace("provider: openai\n", "provider: script\n") if is_script else FULL
     with contextlib.suppress(PlaybookError):
         parse(source[:place] + text + source[place + cut :], KEY="k")
+
+
+def test_way_of_thinking_is_known_or_refused_with_its_line():
+    assert parse("---\nllm: {provider: openai, thinking: prefilled}\n---\nx").llm.thinking == "prefilled"
+    with pytest.raises(PlaybookError) as caught:
+        parse("---\nllm:\n  provider: openai\n  thinking: prefiled\n---\nx")
+    assert caught.value.line == 4
+    assert "'prefilled'" in str(caught.value)
