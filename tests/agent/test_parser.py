@@ -193,3 +193,11 @@ def test_times_may_have_a_unit():
     assert book.option.inactivity_timeout == 120
     assert book.start.followup and (book.start.followup.timeout, book.start.followup.max) == (4000, 2)
     assert book.start.text == "Hi"
+
+
+def test_way_of_thinking_is_known_or_refused_with_its_line():
+    assert parse("---\nllm: {provider: openai, thinking: prefilled}\n---\nx").llm.thinking == "prefilled"
+    with pytest.raises(PlaybookError) as caught:
+        parse("---\nllm:\n  provider: openai\n  thinking: prefiled\n---\nx")
+    assert caught.value.line == 4
+    assert "'prefilled'" in str(caught.value)

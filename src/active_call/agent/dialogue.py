@@ -25,7 +25,6 @@ from active_call.agent.interruption import Interruptions
 from active_call.agent.outbox import Outbox
 from active_call.agent.outside import line_from_outside, news_from_outside
 from active_call.agent.playbook import DtmfAction, Playbook
-from active_call.agent.reader import read_whole
 from active_call.agent.replies import Replies
 from active_call.agent.stage import Stage
 from active_call.agent.timers import Timer, Timers
@@ -362,7 +361,7 @@ class Dialogue:
     def _digit_step(self, action: DtmfAction) -> Step:
         if action.action == "goto":
             return GotoTag(action.scene)
-        return ReferTag(self._stage.fill(action.target)) if action.action == "transfer" else HangupTag()
+        return ReferTag(self._stage.fill_address(action.target)) if action.action == "transfer" else HangupTag()
 
     def _on_hold(self, event: events.Hold, now: float) -> None:
         self._is_on_hold = event.on_hold
@@ -448,7 +447,7 @@ class Dialogue:
     def _greet(self, now: float) -> None:
         if self.state is not State.IDLE:
             return  # a re-INVITE
-        steps = read_whole(self._stage.fill(self.playbook.greeting))
+        steps = self._stage.read(self.playbook.greeting)
         self._is_greeting = bool(steps)
         self._replies.begin([*steps, *self._replies.entering(self._stage.scene)], now)
 

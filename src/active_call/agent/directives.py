@@ -1,8 +1,9 @@
 """Reads what a model or a script says, while it comes: words to speak, and tags to act on.
 
 In: pieces of any size, cut anywhere. Out: `Words` and tags, in their order. A tag is never spoken, neither when it is cut in two nor when
-its end never comes; a `<` that begins no tag is. Unknown tags are dropped and reported as `UnknownTag`. `[happy]…[/happy]` marks the
-words between with an emotion. What a tag does, and when, is the dialogue's business.
+its end never comes; a `<` that begins no tag is. Unknown tags are dropped and reported as `UnknownTag`, those of HTML silently.
+`[happy]…[/happy]` marks the words between with an emotion. Values stand as tokens in what is read (see `reply.values`): they are put into
+attributes here, when a tag has been recognised. What a tag does, and when, is the dialogue's business.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from active_call.agent.markup import parse_attributes
+from active_call.agent.reply.speakable import INLINE_TAGS, LINE_TAGS
+from active_call.agent.reply.structured import tag_end
+from active_call.agent.reply.values import NO_VALUES, Values
 from active_call.contract.options import ReferOption
 
 MAX_TAG_CHARS = 8192
@@ -137,8 +141,10 @@ _MADE: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, str]], Tag]]] 
     "collect": (("type",), lambda a: CollectTag(a["type"], a.get("var", ""), a.get("prompt", ""))),
 }
 """Name -> the attributes it cannot do without, and how it is made."""
-_HIDING = ("think", "thinking")
-_OURS = frozenset((*_MADE, *_HIDING))
+_OURS = frozenset(_MADE)
+_MAX_HTML_CHARS = 2000
+_HTML_ATTRIBUTE = re.compile(r"\s+[\w-]+\s*=")
+_ADDRESS = re.compile(r"<(?:mailto:)?((?:https?://|[\w.+-]+@)[^\s<>]+)>", re.IGNORECASE)
 
 _NAME = re.compile(r"<(/?)([A-Za-z][\w-]*)")
 _EMOTION = re.compile(r"\[(/?)([a-z_]+)\]")
@@ -157,11 +163,10 @@ def make_tag(name: str, attributes: Mapping[str, str], source: str) -> Tag:
 class ReplyParser:
     """One reply, from its first piece to `finish`."""
 
-    def __init__(self) -> None:
+    def __init__(self, values: Values = NO_VALUES) -> None:
         self._buffer = ""
         self._emotion = ""
-        self._hidden = False
-        """Inside `<think>…</think>`, which some models write before they answer."""
+        self._values = values
 
     def feed(self, piece: str) -> list[Part]:
         """What has become clear with `piece`."""
@@ -203,10 +208,10 @@ class ReplyParser:
         if match is None:
             return self._plain(parts, 1)
         name = match.group(2).lower()
-        end = _tag_end(self._buffer)
+        end = tag_end(self._buffer)
         name_ended = match.end() < len(self._buffer)
         if name_ended and name not in _OURS:
-            limit = _text_from(self._buffer, match.end())
+            limit = _text_from(self._buffer, match.end(), name)
             if (0 < limit < end) or (limit and not end):
                 return self._plain(parts, 1)
         if end > 0:
@@ -218,14 +223,18 @@ class ReplyParser:
         return 0
 
     def _whole_tag(self, parts: list[Part], name: str, *, closing: bool, text: str, inner: int) -> None:
-        if name in _HIDING:
-            self._hidden = not closing
-        elif self._hidden or (closing and name in _MADE):
+        address = _ADDRESS.fullmatch(text)
+        if closing and name in _MADE:
             return
-        elif name not in _MADE:
-            parts.append(UnknownTag(text[:80]))
-        else:
-            parts.append(make_tag(name, parse_attributes(text[inner:-1]), text))
+        if name in _MADE:
+            attributes = self._values.attributes(parse_attributes(text[inner:-1]))
+            parts.append(make_tag(name, attributes, self._values.plain(text)))
+        elif address is not None:
+            self._words(parts, address.group(1))
+        elif name in LINE_TAGS:
+            self._words(parts, "\n")
+        elif name not in INLINE_TAGS:
+            parts.append(UnknownTag(self._values.plain(text)[:80]))
 
     def _bracket(self, parts: list[Part], at_end: bool) -> int:
         match = _EMOTION.match(self._buffer)
@@ -241,8 +250,6 @@ class ReplyParser:
         return length
 
     def _words(self, parts: list[Part], text: str) -> None:
-        if self._hidden:
-            return
         last = parts[-1] if parts else None
         if isinstance(last, Words) and last.emotion == self._emotion:
             parts[-1] = Words(last.text + text, self._emotion)
@@ -250,25 +257,14 @@ class ReplyParser:
             parts.append(Words(text, self._emotion))
 
 
-def _text_from(text: str, inner: int) -> int:
+def _text_from(text: str, inner: int, name: str) -> int:
     """Where it becomes clear that `text`, which begins like an unknown tag, is just text: a line's end, another `<`, too many characters.
 
     0 when it is not clear yet.
     """
+    is_html = (name in INLINE_TAGS or name in LINE_TAGS) and _HTML_ATTRIBUTE.match(text, inner) is not None
+    limit = _MAX_HTML_CHARS if is_html else MAX_UNKNOWN_CHARS
     stops = [place for place in (text.find("\n", inner), text.find("<", inner)) if place > 0]
-    if len(text) > MAX_UNKNOWN_CHARS:
-        stops.append(MAX_UNKNOWN_CHARS)
+    if len(text) > limit:
+        stops.append(limit)
     return min(stops, default=0)
-
-
-def _tag_end(text: str) -> int:
-    """The index behind the `>` that closes the tag at the front of `text`, or 0. A `>` in quotes does not count."""
-    quote = ""
-    for index, char in enumerate(text):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "\"'" and text[index - 1] == "=":
-            quote = char
-        elif char == ">":
-            return index + 1
-    return 0

@@ -34,6 +34,7 @@ from active_call.contract.options import CallOption
 
 T = TypeVar("T")
 
+THINKING = ("auto", "prefilled")
 STRATEGIES = ("none", "vad", "asr", "both")
 DTMF_ACTIONS = ("goto", "transfer", "hangup")
 
@@ -113,7 +114,7 @@ class _Parser:
     def read(self, body: str, body_line: int) -> Reading:
         prompt, raw_scenes = self._split_scenes(_blank_comments(body), body_line)
         known = [scene.id for scene in raw_scenes]
-        llm = self._group("llm", LlmOption) or LlmOption()
+        llm = self._llm()
         option = self._call_option()
         scenes, script = self._scenes(prompt, body_line, raw_scenes, is_script=llm.provider == "script")
         book = Playbook(
@@ -171,6 +172,13 @@ class _Parser:
         if data.get("extra") is None:
             data.pop("extra", None)
         return read_group(data, CallOption, "", self._line_of, self._findings) or CallOption()
+
+    def _llm(self) -> LlmOption:
+        found = self._group("llm", LlmOption) or LlmOption()
+        if found.thinking is not None and found.thinking not in THINKING:
+            reason = f"unknown way {found.thinking!r}{_nearest(found.thinking, THINKING)} (known: {', '.join(THINKING)})"
+            raise self._error("llm.thinking", f"llm.thinking: {reason}")
+        return found
 
     def _interruption(self) -> InterruptionOption:
         found = self._group("interruption", InterruptionOption) or InterruptionOption()

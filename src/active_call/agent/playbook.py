@@ -40,6 +40,8 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     mcp: list[dict[str, Any]] = msgspec.field(default_factory=list)
     error_reply: str | None = None
     """What is said when the model fails or takes too long."""
+    thinking: str | None = None
+    """`prefilled`: the model's reasoning begins in its prompt, so that a reply is silent until `</think>`. Unset: it begins with a mark."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

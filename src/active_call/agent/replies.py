@@ -28,7 +28,7 @@ from active_call.agent.effects import AbandonModel, AskModel, ExpectPhrases, Htt
 from active_call.agent.history import AGENT, SYSTEM
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook import Scene
-from active_call.agent.reader import ReplyReader, read_whole, split_late
+from active_call.agent.reader import ReplyReader, is_progress, plain_words, split_late
 from active_call.agent.stage import Stage
 from active_call.agent.timers import Timer, Timers
 from active_call.agent.turns import Signal, State, Turns
@@ -37,6 +37,8 @@ from active_call.contract import commands, events
 
 MODEL_PATIENCE_S = 10.0
 """A model that has said nothing for so long has failed."""
+REASONING_PATIENCE_S = 30.0
+"""A model that goes on writing, but nothing for the caller, has failed after so long."""
 HTTP_PATIENCE_S = 12.0
 """The session answers within 10 s, with an error if need be."""
 PLAYBACK_START_S = 10.0
@@ -70,6 +72,9 @@ class Replies:
         self._voice = Voice(outbox.perform)
         self._reader: ReplyReader | None = None
         """Reads the model's text; None when no model is being waited for."""
+        self._is_prefilled = stage.playbook.llm.thinking == "prefilled"
+        self._progress_due_at = 0.0
+        """When the model must have written something for the caller."""
         self._is_from_model = False
         self._has_acted = False
         self._hint: str | None = None
@@ -106,7 +111,8 @@ class Replies:
     def ask(self, now: float, hint: str = "") -> None:
         """Ask the model for a new reply to the conversation as it stands."""
         self._start([], is_complete=False)
-        self._reader = ReplyReader()
+        self._reader = ReplyReader(is_prefilled=self._is_prefilled)
+        self._progress_due_at = now + REASONING_PATIENCE_S
         self._is_from_model = True
         llm = self._stage.playbook.llm
         prompts = self._stage.prompts(self._outbox.history.prompts(), hint)
@@ -159,8 +165,12 @@ class Replies:
     def on_model_text(self, item: ModelText, now: float) -> None:
         if item.reply != self.number or self._reader is None:
             return
-        self._timers.set(Timer.MODEL, now + MODEL_PATIENCE_S)
-        self._voice.add(self._reader.feed(item.text))
+        steps = self._reader.feed(item.text)
+        self._retract_reasoning(self._reader)
+        if is_progress(steps):
+            self._progress_due_at = now + REASONING_PATIENCE_S
+        self._timers.set(Timer.MODEL, min(now + MODEL_PATIENCE_S, self._progress_due_at))
+        self._voice.add(steps)
         self.pump(now)
 
     def on_model_done(self, item: ModelDone, now: float) -> None:
@@ -171,9 +181,21 @@ class Replies:
         if item.error:
             self._on_model_failed(item.error, now)
             return
-        self._voice.add(reader.finish())
+        steps = reader.finish()
+        self._retract_reasoning(reader)
+        self._voice.add(steps)
         self._voice.complete()
         self.pump(now)
+
+    def _retract_reasoning(self, reader: ReplyReader) -> None:
+        """What was given out so far was reasoning: stop it, and keep nothing of it."""
+        if not reader.take_retraction():
+            return
+        self._outbox.note("reasoning taken back", reply=self.number, advice="llm.thinking: prefilled")
+        if self._voice.retract() is not None:
+            self._outbox.perform(commands.Interrupt(fade_out_ms=0))
+        self._timers.clear(Timer.PLAYBACK)
+        self.sounding_since = None
 
     def on_http_answered(self, item: HttpAnswered, now: float) -> None:
         if item.reply != self.number or item.request not in self._requests:
@@ -259,7 +281,7 @@ class Replies:
             self._apologise(now)
 
     def _apologise(self, now: float) -> None:
-        self.begin(read_whole(self._stage.error_reply), now)
+        self.begin(self._stage.read(self._stage.error_reply), now)
 
     def _take_answer(self, text: str, now: float) -> None:
         self._outbox.history.add(SYSTEM, f"HTTP Response: {text}")
@@ -329,7 +351,7 @@ class Replies:
         match action:
             case Remainder():
                 source, later = split_late(action.source)
-                steps = read_whole(self._stage.fill(source))
+                steps = self._stage.read(source)
                 self._voice.put_first([*steps, later] if later else steps)
             case HangupTag():
                 self._hang_up(action.reason)
@@ -346,7 +368,7 @@ class Replies:
                 self._outbox.perform(commands.Message(body=action.body, content_type=action.content_type, refer=action.refer))
             case CollectTag():
                 self._outbox.note("collect is not available", type=action.type)
-                self._voice.put_first(read_whole(action.prompt))
+                self._voice.put_first(plain_words(action.prompt))
             case WaitInput():
                 self.wait_input_s = action.seconds
             case UnknownTag():

@@ -1,40 +1,40 @@
-"""Cuts the words of a reply into pieces that a synthesiser can speak, as early as possible, and takes Markdown out of them.
+"""Cuts the words of a reply into pieces that a synthesiser can speak, as early as possible, and makes them fit for the ear.
 
-In: text in pieces. Out: sentences. A sentence ends at `.` `!` `?` `;` before white space, at a line's end, and at once at their CJK
-forms; a dot in a number, an address or after an abbreviation ends nothing. The first piece of a reply may end at a comma, so that
-speaking starts sooner.
+In: text in pieces. Out: sentences. A sentence ends at `.` `!` `?` `;` before white space, at a line's end, and at once at the marks of
+other scripts (`。` `।` `؟` `۔` `։` `။` …); a dot in a number, an address, a date or after an abbreviation ends nothing. The first piece of
+a reply may end at a comma, so that speaking starts sooner. The words are not known to be of one language: where the next word must tell
+whether a dot ended the sentence, it is waited for.
 """
 
 from __future__ import annotations
 
 import re
 
+from active_call.agent.reply.abbreviations import (
+    ALWAYS_ABBREVIATED,
+    BEFORE_NUMBERS,
+    BEFORE_ORDINALS,
+    DAYS,
+    MONTHS,
+    SENTENCE_STARTERS,
+    SOMETIMES_ABBREVIATED,
+)
+from active_call.agent.reply.inline import InlineReader
+from active_call.agent.reply.speakable import speakable
+
 FIRST_CUT_WORDS = 6
 """A comma ends the first piece of a reply when so many words stand before it."""
 MAX_CHARS = 400
 """A sentence that is longer is cut at a comma or a space."""
 
-_ALWAYS_ABBREVIATED = frozenset({"dr", "mr", "mrs", "ms", "prof", "st", "e.g", "i.e", "vs", "approx", "fig", "al", "gen", "sen", "rev"})
-_SOMETIMES_ABBREVIATED = frozenset(
-    {"a.m", "p.m", "etc", "inc", "ltd", "co", "corp", "jr", "sr", "u.s", "u.k", "ph.d", "dept", "ave", "blvd"}
-)
-"""A sentence may end behind these: it does when the next word begins with a capital."""
-_BEFORE_NUMBERS = frozenset({"no", "nr", "ext", "tel", "p", "pp", "vol"})
-
-_END = re.compile(r"[。！？；…]|[.!?;]+[\"'”’)\]*_]*(?=\s)|\n")
-_COMMA = re.compile(r"[,，、:](?=\s)|[，、]")
+_AT_ONCE = "。！？；…｡।॥؟۔؛։፧።፨᠃\u104a\u104b\u17d4\u17d5‼⁇⁈⁉"
+_END = re.compile(rf"[{_AT_ONCE}]|[.!?;]+[\"'”’)\]*_]*(?=\s)|\n")
+_COMMA = re.compile(r"[,，、،:](?=\s)|[，、،]")
 _LAST_TOKEN = re.compile(r"(\S+)$")
 _LIST_NUMBER = re.compile(r"^\s*\d{1,3}$")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_LINE_MARK = re.compile(r"^\s*(?:#{1,6}\s+|[-*+•]\s+|>\s+|(?:-{3,}|\*{3,}|`{3,}\w*)\s*$)")
-_EMPHASIS = re.compile(r"\*{2,}|__+|`+|~~|(?<![\s\d])\*|\*(?![\s\d])|(?<!\w)_|_(?!\w)")
-
-
-def speakable(text: str) -> str:
-    """`text` without Markdown marks and needless white space; empty when nothing remains that could be said."""
-    text = _LINK.sub(r"\1", _LINE_MARK.sub("", text))
-    text = " ".join(_EMPHASIS.sub("", text).split())
-    return text if any(char.isalnum() for char in text) else ""
+_ORDINAL = re.compile(r"^\d{1,2}$")
+_INITIALS = re.compile(r"^(?:[^\W\d_]{1,2}\.)+[^\W\d_]{1,3}$")
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 class SentenceSplitter:
@@ -42,22 +42,26 @@ class SentenceSplitter:
 
     def __init__(self, *, first_cut_words: int = FIRST_CUT_WORDS) -> None:
         self._buffer = ""
+        self._inline = InlineReader()
         self._first_cut_words = first_cut_words
         self._is_first = True
 
     def feed(self, text: str) -> list[str]:
         """The sentences that `text` completes, ready to be spoken."""
+        return self._cut(self._inline.feed(text))
+
+    def flush(self) -> list[str]:
+        """What is left, complete or not. The splitter can be used on."""
+        sentences = self._cut(self._inline.flush() + "\n")
+        self._buffer = ""
+        return sentences
+
+    def _cut(self, text: str) -> list[str]:
         self._buffer += text
         sentences: list[str] = []
         while (end := self._next_end()) > 0:
             self._emit(self._buffer[:end], sentences)
             self._buffer = self._buffer[end:]
-        return sentences
-
-    def flush(self) -> list[str]:
-        """What is left, complete or not. The splitter can be used on."""
-        sentences: list[str] = self.feed("\n")
-        self._buffer = ""
         return sentences
 
     def _emit(self, text: str, sentences: list[str]) -> None:
@@ -97,15 +101,67 @@ def _is_end(text: str, match: re.Match[str]) -> bool | None:
         return True
     if _LIST_NUMBER.match(before):
         return False
-    word = token.group(1).lstrip("(\"'“‘*_").lower()
-    if word in _ALWAYS_ABBREVIATED or (len(word) == 1 and word.isalpha() and word != "i"):
+    word = token.group(1).lstrip("(\"'“‘„«*_¿¡")
+    rest = text[match.end() :]
+    if _ORDINAL.match(word):
+        return _ends_behind_number(before[: token.start()], rest)
+    return _ends_behind_word(word, rest)
+
+
+def _ends_behind_number(before: str, rest: str) -> bool | None:
+    """Whether `3.` ended a sentence, or is the third: of a month, or behind an article that ordinals stand with."""
+    preceding = _LAST_TOKEN.search(before.rstrip())
+    if preceding is not None and preceding.group(1).lower() in BEFORE_ORDINALS:
         return False
-    if word not in _SOMETIMES_ABBREVIATED and word not in _BEFORE_NUMBERS:
+    following, is_whole = _next_word(rest)
+    if following is None:
+        return None if not _has_line_end(rest) and not rest.strip() else True
+    if following[0].islower():
+        return False
+    name = following.lower()
+    if name in MONTHS:
+        return False if is_whole else None
+    return None if not is_whole and any(month.startswith(name) for month in MONTHS) else True
+
+
+def _ends_behind_word(word: str, rest: str) -> bool | None:
+    lowered = word.lower()
+    if lowered in ALWAYS_ABBREVIATED or (len(word) == 1 and word.isalpha() and lowered != "i"):
+        return False
+    is_dotted = _INITIALS.match(word) is not None and lowered not in SOMETIMES_ABBREVIATED
+    if is_dotted and word[0].islower():
+        return False
+    if not is_dotted and lowered not in SOMETIMES_ABBREVIATED and lowered not in BEFORE_NUMBERS:
         return True
-    gap = text[match.end() :]
-    following = gap.lstrip()
-    if "\n" in gap[: len(gap) - len(following)]:
+    if _has_line_end(rest):
         return True
+    following = rest.lstrip()
     if not following:
         return None
-    return not following[0].isdigit() if word in _BEFORE_NUMBERS else following[0].isupper()
+    if lowered in BEFORE_NUMBERS:
+        return not following[0].isdigit()
+    if not following[0].isupper():
+        return False
+    name, is_whole = _next_word(rest)
+    if is_dotted:
+        return None if not is_whole else (name or "").lower() in SENTENCE_STARTERS
+    return _unless_named(name or "", is_whole=is_whole, names=DAYS) if lowered in ("a.m", "p.m") else True
+
+
+def _unless_named(name: str, *, is_whole: bool, names: frozenset[str]) -> bool | None:
+    lowered = name.lower()
+    if is_whole:
+        return lowered not in names
+    return None if any(known.startswith(lowered) for known in names) else True
+
+
+def _next_word(rest: str) -> tuple[str | None, bool]:
+    """The word that follows, and whether all of it is there."""
+    match = _WORD.match(rest.lstrip())
+    if match is None:
+        return None, False
+    return match.group(), match.end() < len(rest.lstrip())
+
+
+def _has_line_end(rest: str) -> bool:
+    return "\n" in rest[: len(rest) - len(rest.lstrip())]

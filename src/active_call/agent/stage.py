@@ -12,8 +12,11 @@ from typing import Any
 from active_call.agent.effects import Prompt
 from active_call.agent.history import SYSTEM
 from active_call.agent.playbook import DtmfAction, Playbook, Scene
+from active_call.agent.reader import read_rendered
+from active_call.agent.reply.values import keep_apart, one_line
 from active_call.agent.script import Entry
-from active_call.agent.template import render, visible_headers
+from active_call.agent.template import Rendered, render, visible_headers
+from active_call.agent.voice import Step
 from active_call.agent.wording import Wording, wording_for
 
 _HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]+")
@@ -44,14 +47,27 @@ class Stage:
 
     @property
     def error_reply(self) -> str:
-        return self.fill(self.playbook.llm.error_reply or self.wording.failed)
+        """What is said when the model fails: a template."""
+        return self.playbook.llm.error_reply or self.wording.failed
 
     def fill(self, template: str) -> str:
-        """`template` with the variables of this moment; an error is noted and the call goes on."""
+        """`template` with the variables of this moment, as text that nobody parses; an error is noted and the call goes on."""
+        return self._render(template).text
+
+    def fill_address(self, template: str) -> str:
+        """An address, filled in; a value stays within the part in which it stands."""
+        text, values = keep_apart(self._render(template).parts)
+        return values.attribute("to", text)
+
+    def read(self, template: str) -> list[Step]:
+        """What `template` says and does; its values are words, whatever they hold."""
+        return read_rendered(self._render(template))
+
+    def _render(self, template: str) -> Rendered:
         rendered = render(template, self.variables, self._sip)
         if rendered.error:
             self._note("template failed", scene=self.scene.id, error=rendered.error)
-        return rendered.text
+        return rendered
 
     def enter(self, scene: Scene) -> None:
         """Make `scene` the current one; its prompt is filled in now."""
@@ -71,8 +87,8 @@ class Stage:
 
     def hangup_headers(self) -> dict[str, str]:
         """The headers of our BYE, filled in; one set by the dialogue replaces the playbook's of the same name."""
-        headers = {name: self.fill(value).replace("\r", " ").replace("\n", " ").strip() for name, value in self._templates_of_bye()}
-        headers.update({name: " ".join(value.split()) for name, value in self.bye_headers.items()})
+        headers = {name: one_line(self.fill(value)) for name, value in self._templates_of_bye()}
+        headers.update({name: one_line(" ".join(value.split())) for name, value in self.bye_headers.items()})
         return {name: value for name, value in headers.items() if value}
 
     def prompts(self, history: Sequence[Prompt], hint: str = "") -> tuple[Prompt, ...]:

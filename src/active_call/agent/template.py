@@ -1,9 +1,9 @@
 """Fills the variables into prompts, greetings and headers: Jinja2 in a sandbox.
 
-In: a template and variables. Out: text, and an error for the log when something was wrong with it: a bad template never ends a call.
-An undefined variable is empty. `{{ X-Twilio-CallSid }}`, in plain Jinja a subtraction, is the SIP header of that name; a name that begins
-with `x-` stays a subtraction only when a variable `x` exists. What a template may cost is bounded: its loops, its multiplications, its
-output.
+In: a template and variables. Out: text, in parts, so that the template's own text can be told from the values in it; and an error for the
+log when something was wrong: a bad template never ends a call. An undefined variable is empty. `{{ X-Twilio-CallSid }}`, in plain Jinja a
+subtraction, is the SIP header of that name; a name that begins with `x-` stays a subtraction only when a variable `x` exists. What a
+template may cost is bounded, see `template_sandbox`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from functools import lru_cache
 from typing import Any
 
 import jinja2
-from jinja2 import nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from active_call.agent.template_sandbox import METER, Meter, Value, compile_template
 
 MAX_OUTPUT_CHARS = 64 * 1024
-MAX_LOOP = 1000
-MAX_LOOP_DEPTH = 2
-MAX_NUMBER_DIGITS = 100
+"""Of the template's own text, and again of all values together."""
 
 _HEADERS = "_sip_headers"
 _WHO_CALLS = frozenset(
@@ -33,8 +31,6 @@ _QUOTED = re.compile(_STRING, re.DOTALL)
 _OPENING = re.compile(r"\{\{|\{%")
 _CLOSERS = {"{{": "}}", "{%": "%}"}
 _HEADER_NAME = re.compile(rf"({_STRING})|(?<![\w.\])-])([Xx])((?:-[A-Za-z][A-Za-z0-9_]*)(?:-[A-Za-z0-9_]+)*)(?![\w(])")
-_GROWING_METHODS = frozenset({"format", "format_map", "ljust", "rjust", "center", "zfill", "expandtabs", "replace", "join", "translate"})
-_GROWING_FILTERS = ("center", "format", "indent", "batch", "slice", "pprint", "xmlattr", "wordwrap")
 _AUTHORS_ERRORS = (
     jinja2.TemplateError, ArithmeticError, AttributeError, AssertionError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
@@ -42,10 +38,16 @@ _AUTHORS_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A filled-in template. `error` is empty when all went well, else a reason for the log."""
+    """A filled-in template. In `parts`, a `Value` came from an expression, all else is the template's own text. `error` is empty when
+    all went well, else a reason for the log.
+    """
 
-    text: str
+    parts: tuple[str, ...]
     error: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.parts)
 
 
 class SipHeaders(Mapping[str, str]):
@@ -87,27 +89,48 @@ def visible_headers(headers: Mapping[str, str], extract: list[str | dict[str, st
 
 
 def render(template: str, variables: Mapping[str, Any], sip: Mapping[str, str] | None = None) -> Rendered:
-    """Fill in `template`. `sip` is what `{{ sip["X-Name"] }}` and `{{ X-Name }}` look up. Never raises."""
+    """Fill in `template`. `sip` is what `{{ sip["X-Name"] }}` and `{{ X-Name }}` look up. Never raises.
+
+    When it fails, what is left is the text outside of all expressions and blocks: a tag in a block of which nobody knows whether it holds
+    is not to be acted on.
+    """
     if "{" not in template:
-        return Rendered(template)
+        return Rendered((template,))
     headers = sip if isinstance(sip, SipHeaders) else SipHeaders(sip)
     own = frozenset(name for name in ("x", "X") if name in variables)
     try:
         compiled = _compiled(template, own)
-        return _bounded(compiled.generate({"sip": headers, **variables, _HEADERS: headers}))
+        return _bounded(compiled.generate({"sip": headers, **variables, _HEADERS: headers, METER: Meter()}))
     except _AUTHORS_ERRORS as error:
-        return Rendered(_map_expressions(template, lambda _: ""), f"{type(error).__name__}: {error}"[:300])
+        return Rendered((_text_outside(template),), f"{type(error).__name__}: {error}"[:300])
 
 
 def _bounded(pieces: Iterator[str]) -> Rendered:
+    """The pieces, as far as there is room. Values have a room of their own: a long one pushes nothing of the template out."""
     parts: list[str] = []
-    size = 0
+    room = {True: MAX_OUTPUT_CHARS, False: MAX_OUTPUT_CHARS}
+    error = ""
     for piece in pieces:
+        is_value = isinstance(piece, Value)
+        if len(piece) > room[is_value]:
+            error = f"the text is longer than {MAX_OUTPUT_CHARS} characters and was cut"
+            piece = Value(piece[: room[is_value]]) if is_value else piece[: room[is_value]]
         parts.append(piece)
-        size += len(piece)
-        if size > MAX_OUTPUT_CHARS:
-            return Rendered("".join(parts)[:MAX_OUTPUT_CHARS], f"the text is longer than {MAX_OUTPUT_CHARS} characters and was cut")
-    return Rendered("".join(parts))
+        room[is_value] -= len(piece)
+        if error and not is_value:
+            break
+    return Rendered(tuple(parts), error)
+
+
+def mask_expressions(template: str) -> str:
+    """`template` with its expressions blanked out, each character where it was."""
+    return _map_expressions(template, lambda expression: " " * len(expression))
+
+
+def _text_outside(template: str) -> str:
+    first, last = template.find("{%"), template.rfind("%}")
+    outside = template if first < 0 else template[:first] + (template[last + 2 :] if last > first else "")
+    return _map_expressions(outside, lambda _: "")
 
 
 def _search(pattern: str, value: str) -> str | None:
@@ -159,64 +182,7 @@ def _end_of_expression(source: str, opening: re.Match[str]) -> int | None:
 
 @lru_cache(maxsize=512)
 def _compiled(template: str, own: frozenset[str]) -> jinja2.Template:
-    source = _name_headers(template, own)
-    _check(_ENVIRONMENT.parse(source))
-    return _ENVIRONMENT.from_string(source)
-
-
-def _check(tree: nodes.Template) -> None:
-    """Refuse what could run for long: deep loops, recursion, macros."""
-    if any(tree.find_all((nodes.Macro, nodes.CallBlock))):
-        raise jinja2.TemplateError("macros are not available here")
-    for loop in tree.find_all(nodes.For):
-        if loop.recursive:
-            raise jinja2.TemplateError("recursive loops are not available here")
-    if _loop_depth(tree) > MAX_LOOP_DEPTH:
-        raise jinja2.TemplateError(f"loops may be nested {MAX_LOOP_DEPTH} deep")
-
-
-def _loop_depth(node: nodes.Node) -> int:
-    inner = max((_loop_depth(child) for child in node.iter_child_nodes()), default=0)
-    return inner + isinstance(node, nodes.For)
-
-
-def _short_range(*args: int) -> range:
-    found = range(*args)
-    if len(found) > MAX_LOOP:
-        raise jinja2.TemplateError(f"range() gives {MAX_LOOP} numbers at most")
-    return found
-
-
-class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, with what makes text or numbers grow out of hand taken away."""
-
-    intercepted_binops = frozenset(["*", "**", "%"])
-
-    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
-        both_numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
-        if not both_numbers:
-            raise jinja2.TemplateError(f"{operator} works on numbers only")
-        if operator == "**" and (abs(right) > MAX_NUMBER_DIGITS or abs(left) > 10**6):
-            raise jinja2.TemplateError("the power is too large")
-        if operator == "*" and max(abs(left), abs(right)) > 10**MAX_NUMBER_DIGITS:
-            raise jinja2.TemplateError("the number is too large")
-        return super().call_binop(context, operator, left, right)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if isinstance(obj, (str, bytes)) and attr in _GROWING_METHODS:
-            return False
-        return super().is_safe_attribute(obj, attr, value)
-
-
-def _environment() -> _Environment:
-    environment = _Environment(undefined=jinja2.ChainableUndefined, autoescape=False, keep_trailing_newline=True)
-    environment.globals = {"range": _short_range, "dict": dict}
-    for name in _GROWING_FILTERS:
-        environment.filters.pop(name, None)
-    return environment
-
-
-_ENVIRONMENT = _environment()
+    return compile_template(_name_headers(template, own))
 
 
 def find_mistake(template: str) -> tuple[int, str] | None:

@@ -134,6 +134,13 @@ class Voice:
         self.begin(is_complete=True)
         return cut
 
+    def retract(self) -> Playback | None:
+        """Forget what is known of the current reply, which goes on under its number. Returns what was given out, for it to be stopped."""
+        playback, self.playback = self.playback, None
+        self._steps.clear()
+        self.has_spoken = self.is_leaving = False
+        return playback
+
     def pull(self) -> Tag | Remainder | None:
         """Give out what can be said now. Returns the action whose turn has come, or None; to be called again after it."""
         while True:

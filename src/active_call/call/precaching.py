@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ConfigError, MediaError, ProviderError
 from active_call.call.options import merged
 from active_call.call.services import CallServices
@@ -49,6 +50,9 @@ def _checked_text(text: str) -> str:
     if not text:
         raise ContractError("text", "empty; expected what is to be said")
     _check_is_unicode("text", text)
+    text = as_pronounced(text)
+    if not text:
+        raise ContractError("text", "nothing in it can be said")
     if len(text) > MAX_TEXT_CHARS:
         raise ContractError("text", f"too long: expected at most {MAX_TEXT_CHARS} characters, found {len(text)}")
     return text

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
 from active_call.call.latency import TurnClock
@@ -374,17 +375,17 @@ class Speaking:
     async def _pcm_of(self, job: _Job) -> AsyncGenerator[tuple[bytes, int], None]:
         if job.pcm:
             yield job.pcm, job.rate_hz
-        elif job.text:
+        elif text := as_pronounced(job.text):
             if self._synthesiser is None:
                 raise MediaError("no speech synthesis is configured for this call")
-            async with aclosing(self._speech_of(job, self._synthesiser)) as speech:
+            async with aclosing(self._speech_of(job, text, self._synthesiser)) as speech:
                 async for piece in speech:
                     yield piece
 
-    def _speech_of(self, job: _Job, synthesiser: Synthesiser) -> AsyncGenerator[tuple[bytes, int], None]:
+    def _speech_of(self, job: _Job, text: str, synthesiser: Synthesiser) -> AsyncGenerator[tuple[bytes, int], None]:
         if job.cache_key and self._speech is not None:
-            return self._speech.pieces(job.cache_key, synthesiser, job.text, speaker=job.speaker, speed=job.speed)
-        return _synthesised(job, synthesiser)
+            return self._speech.pieces(job.cache_key, synthesiser, text, speaker=job.speaker, speed=job.speed)
+        return _synthesised(job, text, synthesiser)
 
     # -- reports of the media stream
 
@@ -438,8 +439,8 @@ class Speaking:
                 self._on_auto_hangup()
 
 
-async def _synthesised(job: _Job, synthesiser: Synthesiser) -> AsyncGenerator[tuple[bytes, int], None]:
-    source = synthesiser.synthesise(job.text, speaker=job.speaker, speed=job.speed)
+async def _synthesised(job: _Job, text: str, synthesiser: Synthesiser) -> AsyncGenerator[tuple[bytes, int], None]:
+    source = synthesiser.synthesise(text, speaker=job.speaker, speed=job.speed)
     try:
         async for pcm in source:
             yield pcm, synthesiser.rate_hz

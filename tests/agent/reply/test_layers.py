@@ -1,0 +1,162 @@
+"""The layers of a model's reply: reasoning, forms for machines, tags, words. Each stream is cut into pieces of any size."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from active_call.agent.directives import GotoTag, HangupTag, SetVarTag, UnknownTag, WaitInput
+from active_call.agent.reader import ReplyReader
+from active_call.agent.voice import Sentence, Step
+
+OPEN = "We open at nine."
+
+
+def read(text: str, size: int, *, is_prefilled: bool = False) -> list[Step]:
+    """The steps of `text`, without what was taken back."""
+    reader = ReplyReader(first_cut_words=0, is_prefilled=is_prefilled)
+    steps: list[Step] = []
+    for start in range(0, len(text), size):
+        found = reader.feed(text[start : start + size])
+        steps = found if reader.take_retraction() else [*steps, *found]
+    found = reader.finish()
+    return found if reader.take_retraction() else [*steps, *found]
+
+
+def said(steps: list[Step]) -> str:
+    return " ".join(step.text for step in steps if isinstance(step, Sentence))
+
+
+def done(steps: list[Step]) -> list[Step]:
+    return [step for step in steps if not isinstance(step, (Sentence, UnknownTag))]
+
+
+SIZES = pytest.mark.parametrize("size", [1, 3, 11, 10_000])
+
+
+@SIZES
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>Hours.</think>We open at nine.",
+        '<THINK >Hours {"text": "x"} ```json {} ``` <hangup/></Think>\n\nWe open at nine.',
+        "<thinking>a</thinking><thought>b</thought><reasoning>c</reasoning>We open at nine.",
+        "<seed:think>x</seed:think>We open at nine.",
+        "[THINK]Hm.[/THINK]We open at nine.",
+        "◁think▷Let me see.◁/think▷We open at nine.",
+        "<|channel>thought\nThe caller wants the hours.<channel|>We open at nine.",
+        "<|channel|>analysis<|message|>Hours. <hangup/><|end|><|start|>assistant<|channel|>final<|message|>We open at nine.<|return|>",
+        (
+            '<|channel|>commentary to=functions.hours <|constrain|>json<|message|>{"a": 1}<|call|>'
+            "<|start|>assistant<|channel|>final<|message|>We open at nine."
+        ),
+        "analysisThe user asks. I answer.assistantfinalWe open at nine.",
+        "We open at nine.<|im_end|>",
+        "<|im_start|>assistant\nWe open at nine.<|im_end|>\n<|im_start|>user\nThanks.",
+        "<|start_header_id|>assistant<|end_header_id|>\n\nWe open at nine.<|eot_id|>",
+        "<start_of_turn>model\nWe open at nine.<end_of_turn>",
+        "We open at nine.<｜end▁of▁sentence｜>",
+        "<|START_THINKING|>Hm.<|END_THINKING|>We open at nine.",
+        "The user asks for hours. <hangup/> I should be brief.\n</think>\n\nWe open at nine.",
+        "We open at nine.<think>and then",
+        "We open at nine.</s>",
+        'We open at nine.<tool_call>{"name": "hangup", "arguments": {}}</tool_call>',
+        "We open at nine.<function=hangup><parameter=x>1</parameter></function>",
+        'We open at nine. [TOOL_CALLS] [{"name": "hangup", "arguments": {}}]',
+        'We open at nine.<|python_tag|>{"name": "hangup"}',
+        "We open at nine.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>hangup\n{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        'We open at nine. {"name": "hangup", "arguments": {"a": {"b": "}"}}}',
+        'We open at nine. [{"name": "hangup", "arguments": {}}]',
+        "We open at nine.\n```python\nprint('<hangup/>')\n```",
+        "We open at nine.\n~~~\ncode\n~~~\n",
+        "We open at nine.<!-- <hangup/> -->",
+        '<|tool_call|>[{"name": "x"}]<|/tool_call|>We open at nine.',
+    ],
+)
+def test_only_the_answer_is_said_and_nothing_is_done(text, size):
+    steps = read(text, size)
+    assert said(steps) == OPEN
+    assert done(steps) == []
+
+
+@SIZES
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"text": "We open at nine.", "waitInputTimeout": 5}',
+        '<think>Hm.</think>\n{"text": "We open at nine.", "waitInputTimeout": 5}',
+        '```json\n{"text": "We open at nine.", "waitInputTimeout": 5}\n```',
+        '```JSON\n{"text": "We open at nine.", "waitInputTimeout": 5}\n```',
+        '```\n{"text": "We open at nine.", "waitInputTimeout": 5}\n```',
+        '<|channel|>final<|message|>{"text": "We open at nine.", "waitInputTimeout": 5}<|return|>',
+    ],
+)
+def test_json_is_taken_wherever_it_stands(text, size):
+    assert read(text, size) == [Sentence(OPEN), WaitInput(5)]
+
+
+@SIZES
+def test_words_behind_the_brace_are_words(size):
+    steps = read('{"text": "We open at nine.", "tools": [{"name": "goto", "scene": "x"}]} Anything else?', size)
+    assert steps == [Sentence(OPEN), GotoTag("x"), Sentence("Anything else?")]
+
+
+@SIZES
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"text": "We are open from nine to fi', "We are open from nine to fi"),
+        ('{"text": "It is \\u00e9', "It is é"),
+        ('{"text": "It is \\u00', "It is"),
+        ('```json\n{"text": "We are op', "We are op"),
+        ('{"waitInputTimeout": 5, "te', ""),
+        ('{"text": "One.", "tools": [{"name": "hang', "One."),
+        ('{"text": "Line\nbreak.",}', "Line break."),
+        ("{'text': 'Single.'}", "Single."),
+    ],
+)
+def test_form_that_was_cut_gives_its_text_and_no_braces(text, words, size):
+    steps = read(text, size)
+    assert said(steps) == words
+    assert done(steps) == []
+
+
+@SIZES
+def test_prefilled_reasoning_is_hidden_from_the_first_word(size):
+    assert read("I think. <hangup/> So.</think>We open at nine.", size, is_prefilled=True) == [Sentence(OPEN)]
+    assert read("I think and was cut", size, is_prefilled=True) == []
+
+
+@SIZES
+def test_json_in_an_attribute_stays_where_it_is(size):
+    steps = read("""One. <set_var key="a" value='{"b": "```"}'/> Two. <hangup/>""", size)
+    assert done(steps) == [SetVarTag("a", '{"b": "```"}'), HangupTag()]
+    assert said(steps) == "One. Two."
+
+
+@SIZES
+def test_ordinary_angles_and_braces_are_said(size):
+    assert said(read("Is a <b and 5 < 6? {yes} [no] `x`", size)) == "Is a <b and 5 < 6? {yes} [no] x"
+
+
+MARKS = [
+    "<think>", "</think>", "<|", "|>", "channel", "```", "json", '{"', '"}', "}", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "a ", "\n",
+    "<", "[", "<|end|>", "<|channel|>", "final", "<|message|>", "~~~", "<!--", "-->", "<hangup/>", "analysis", "</", ">",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(MARKS), max_size=14))
+@settings(max_examples=500, deadline=None)
+def test_pieces_do_not_change_what_is_read(pieces):
+    text = "".join(pieces)
+    assert said(read(text, 1)).split() == said(read(text, 10_000)).split()
+    assert done(read(text, 1)) == done(read(text, 10_000))
+
+
+def test_long_json_costs_each_character_once():
+    reader = ReplyReader()
+    reader.feed('{"text": "')
+    for _ in range(3000):
+        reader.feed("word words ")
+    assert said(reader.finish()) == ""
