@@ -256,3 +256,43 @@ def test_end_that_was_lost_is_told_by_the_next_attempt_to_end_it(operation: str)
         assert stage.leftovers() == []
 
     play(story, [])
+
+
+def test_error_in_one_event_ends_its_call_and_leaves_the_others_of_the_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        stage = Stage(is_stream=True)
+        broken = await brought_to(stage, "up")
+        stage.is_held = False
+        other = await brought_to(stage, "up")
+        monkeypatch.setattr(broken.leg, "_requested", lambda *_: 1 / 0)
+        move(broken.far, "INFO")
+        move(other.far, "MESSAGE")
+        move(other.far, "BYE")
+        stage.read_at_once()
+        await asyncio.sleep(0.1)
+        assert (broken.end.by, broken.end.cause) == ("system", "error")
+        assert other.end.cause == "remote_bye"
+        assert "Message" in other.kinds
+        await asyncio.sleep(AGES_S)
+        assert broken.seen.is_over
+        assert stage.leftovers() == []
+
+    errors: list[logging.LogRecord] = []
+    with pytest.raises(AssertionError, match="could not be handled"):
+        play(story, errors)
+    assert len(errors) == 1
+
+
+def test_incoming_call_that_cannot_be_taken_up_gets_500(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        stage = Stage(is_stream=False)
+        monkeypatch.setattr(stage._gateway, "_on_incoming", lambda _: 1 / 0)
+        far = stage._far_ends["call-1@peer"] = SipFarEnd(stage, Habits(), "call-1@peer")
+        far.invites()
+        await asyncio.sleep(AGES_S)
+        assert far.seen.refused_with == 500
+        assert stage.leftovers() == []
+
+    errors: list[logging.LogRecord] = []
+    with pytest.raises(AssertionError, match="could not be handled"):
+        play(story, errors)

@@ -228,6 +228,7 @@ def test_idle_connection_of_a_stranger_ends_though_it_keeps_itself_alive() -> No
             assert driver.refusals == {"idle_connection": 1}
             await until(lambda: driver.n_connections == 1)
             busy_writer.close()
+            idle_writer.close()
 
     asyncio.run(body())
 

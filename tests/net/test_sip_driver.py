@@ -197,9 +197,13 @@ def drive(certificate: CertificateFiles) -> Drive:
 
     @asynccontextmanager
     async def start(
-        *, hosts: dict[str, tuple[str, ...]] | None = None, files: CertificateFiles = certificate, **options: Any
+        *,
+        hosts: dict[str, tuple[str, ...]] | None = None,
+        files: CertificateFiles = certificate,
+        core: FakeCore | None = None,
+        **options: Any,
     ) -> AsyncIterator[Driven]:
-        core = FakeCore()
+        core = core or FakeCore()
         events: list[SipEvent] = []
         options.setdefault("client_tls", client_context(certificate.certificate))
         options.setdefault("on_events", events.extend)
@@ -730,5 +734,47 @@ def test_close_sends_last_words_and_silences_the_core(run: LoopRunner, drive: Dr
                 driven.send(b"BYE", Target("tcp", far.address.host, far.address.port))
             assert await far.get(3) == b"BYE"
             assert driven.core.inputs.empty()
+
+    run(body)
+
+
+class FaultyCore(FakeCore):
+    """A core with an error of ours in what it does with one word."""
+
+    def receive_stream(self, data: bytes, flow: Flow, now: float) -> None:
+        super().receive_stream(data, flow, now)
+        if data == b"fault":
+            raise RuntimeError("a fault of ours")
+
+
+def test_error_in_one_input_event_or_transmit_leaves_the_connection_and_the_rest_alone(run: LoopRunner, drive: Drive) -> None:
+    heard: list[Any] = []
+
+    def on_events(events: list[Any]) -> None:
+        for event in events:
+            heard.append(event)
+            if event == "fault":
+                raise RuntimeError("a fault of ours")
+
+    async def body() -> None:
+        core = FaultyCore()
+        async with drive(core=core, on_events=on_events) as driven:
+            reader, writer = await open_client(driven.bound["tcp"])
+            writer.write(b"fault")
+            _, flow = await core.next_input("stream")
+
+            def act(now: float) -> None:
+                core.events += ["one", "fault", "two"]  # type: ignore[list-item]
+                core.queue(b"lost", Target("bogus", "127.0.0.1"))  # type: ignore[arg-type]
+                core.queue(b"answer", flow)
+
+            driven.driver.run(act)
+            async with asyncio.timeout(DEADLINE_S):
+                assert await reader.readexactly(6) == b"answer"
+            assert heard == ["one", "fault", "two"]
+            assert (await core.next_input("failed")) == (1, "an error of ours")
+            writer.write(b"still here")
+            assert (await core.next_input("stream"))[0] == b"still here"
+            await closed(writer)
 
     run(body)

@@ -64,6 +64,11 @@ class Wire:
             found += self._cut(data)
         return found
 
+    def send_and_read(self, data: bytes, seconds: float) -> list[str]:
+        """Send, and read what comes. Raises Closed or OSError."""
+        self.send(data)
+        return self.read(seconds)
+
     def is_open(self, seconds: float = 0.3) -> bool:
         try:
             self.read(seconds)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from active_call.sip.events import IncomingCall, OutboundInvite
+from active_call.sip.events import CallAnswered, IncomingCall, OutboundInvite
 
 
 @pytest.mark.parametrize(
@@ -105,3 +108,91 @@ def test_requests_inside_a_sips_dialog_keep_the_sips_contact(wire):
     bench.feed(wire.response(bench.sent[-1], 200, contact="<sips:callee@192.0.2.9>", body=wire.ANSWER))
     (again,) = bench.do(lambda now: bench.endpoint.offer(call, wire.OFFER, now))
     assert (again.uri, bracketless(again.get("Contact"))) == ("sips:callee@192.0.2.9", BY_SIPS)
+
+
+# -- tests/cases/01-contact-addr-spec-with-quoted-angle-brackets ---------------------------------------------------------------------------
+
+CASE = Path(__file__).parent.parent / "cases" / "01-contact-addr-spec-with-quoted-angle-brackets"
+PLACE = "sip:xpto@127.0.0.1:5070"
+
+
+def case(name):
+    return re.sub(rb"\r?\n", b"\r\n", (CASE / name).read_bytes())
+
+
+def test_caller_s_contact_without_brackets_is_where_the_bye_goes(wire):
+    bench = wire.Bench()
+    invite = case("invite.sip")
+    body = invite.partition(b"\r\n\r\n")[2]
+    bench.feed(re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % len(body), invite))
+    call = bench.of(IncomingCall)[-1].call
+    (ok,) = bench.do(lambda now: bench.endpoint.answer(call, wire.ANSWER, now))
+    assert ok.code == 200
+    sender = "<sip:alice@127.0.0.1>;tag=1"
+    bench.feed(wire.request("ACK", call_id="case@127.0.0.1", cseq=1, sender=sender, to=ok.get("To"), branch="z9hG4bKa"))
+    (bye,) = bench.do(lambda now: bench.endpoint.hang_up(call, now))
+    assert (bye.method, bye.uri) == ("BYE", PLACE)
+
+
+def test_contact_of_an_answer_without_brackets_is_where_ack_and_bye_go(wire):
+    bench = wire.Bench()
+    call = bench.endpoint.invite(OutboundInvite("sip:bob@192.0.2.9", "sip:us@example.com", wire.OFFER), bench.now)
+    bench.drain()
+    contact = re.search(rb"Contact: (.*)\r\n", case("200-ok.sip"))[1].decode()
+    (ack,) = bench.feed(wire.response(bench.sent[-1], 200, body=wire.ANSWER, contact=contact))
+    assert (ack.method, ack.uri) == ("ACK", PLACE)
+    assert bench.of(CallAnswered)[-1].unreadable_contact == ""
+    (bye,) = bench.do(lambda now: bench.endpoint.hang_up(call, now))
+    assert (bye.method, bye.uri) == ("BYE", PLACE)
+
+
+@pytest.mark.parametrize("contact", ["nobody", "<sip:a b@c>", "<>", None, '"x <sip:a@b> <sip:c@d>'])
+def test_contact_of_an_answer_that_cannot_be_read_is_told_and_the_call_goes_on(wire, contact):
+    bench = wire.Bench()
+    call = bench.endpoint.invite(OutboundInvite("sip:bob@192.0.2.9", "sip:us@example.com", wire.OFFER), bench.now)
+    bench.drain()
+    (ack,) = bench.feed(wire.response(bench.sent[-1], 200, body=wire.ANSWER, contact=contact))
+    assert (ack.method, ack.uri) == ("ACK", "sip:bob@192.0.2.9")
+    assert bench.of(CallAnswered)[-1].unreadable_contact == (contact or "none")
+    (bye,) = bench.do(lambda now: bench.endpoint.hang_up(call, now))
+    assert bye.uri == "sip:bob@192.0.2.9"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["Reason", "no colon here", "X Bad: 1", 'Reason: ;;"', "Warning: \udce9", "Server: \x00", "Date: never", 'P-Asserted-Identity: "<'],
+)
+def test_line_that_only_informs_drops_no_response(wire, line):
+    bench = wire.Bench()
+    bench.endpoint.invite(OutboundInvite("sip:bob@192.0.2.9", "sip:us@example.com", wire.OFFER), bench.now)
+    bench.drain()
+    answer = wire.response(bench.sent[-1], 200, body=wire.ANSWER)
+    raw = answer.replace(b"CSeq:", line.encode("utf-8", "surrogateescape") + b"\r\nCSeq:", 1)
+    assert [m.method for m in bench.feed(raw)] == ["ACK"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Contact", "<sip:caller@192.0.2.9>;"),
+        ("Contact", "<sip:caller@192.0.2.9>;;q = 0.5 ; ;"),
+        ("Contact", 'J"rg <sip:caller@192.0.2.9>'),
+        ("Contact", "<sip:caller@192.0.2.9>;+sip.instance=<urn:x>;a=b c"),
+        ("From", '"Bob <sip:a@192.0.2.9>;tag=peer_1'),
+        ("From", "J\udcf6rg, (Ltd); <sip:a@192.0.2.9>;tag=peer_1;"),
+        ("From", "sip:100@pbx <sip:100@192.0.2.9>;tag=peer_1"),
+        ("Record-Route", '<sip:edge.example.com;lr>;x="<a,b>";'),
+        ("P-Asserted-Identity", '"<sip:x'),
+        ("Diversion", '<<>>;"'),
+        ("Remote-Party-ID", "\udcff"),
+        ("Supported", ",,;;"),
+        ("Date", "\x07"),
+    ],
+)
+def test_value_that_is_hard_to_read_refuses_no_call(wire, name, value):
+    bench = wire.Bench()
+    raw = wire.request("INVITE", body=wire.OFFER)
+    line = f"{name}: {value}".encode("utf-8", "surrogateescape")
+    pattern = rb"(?m)^%s: [^\r]*" % name.encode()
+    raw = re.sub(pattern, lambda _: line, raw, count=1) if re.search(pattern, raw) else raw.replace(b"CSeq:", line + b"\r\nCSeq:", 1)
+    assert [m.code for m in bench.feed(raw)] == [100]

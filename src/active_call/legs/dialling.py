@@ -18,6 +18,7 @@ from active_call.legs.trunks import TrunkPolicy, Trunks
 from active_call.net.addresses import is_ip
 from active_call.sdp.negotiation import SrtpPolicy
 from active_call.sip import events as sip
+from active_call.sip.grammar import find_bracket
 from active_call.sip.headers import parse_name_addr
 from active_call.sip.uri import Uri, format_host_port, parse_uri
 
@@ -189,6 +190,8 @@ def split_caller(text: str) -> tuple[str, str]:
     if not bracket:
         return text, ""
     scheme = "" if ":" in rest else "sip:"  # a number alone
+    if find_bracket(text) is None:
+        raise ActiveCallError(f"caller: display name: expected balanced quotes, found {text!r}")
     try:
         named = parse_name_addr(f"{name}<{scheme}{rest}")
     except ParseError as error:

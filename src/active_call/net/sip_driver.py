@@ -243,12 +243,14 @@ class SipDriver:
         self._guard(what, lambda: take(self._clock.now()))
         self._pump()
 
-    def _guard(self, what: str, action: Callable[[], object]) -> None:
-        """The wall around one input, or one thing that was drained."""
+    def _guard(self, what: str, action: Callable[[], object]) -> bool:
+        """The wall around one input, or one thing that was drained; False when it was needed."""
         try:
             action()
         except Exception:  # noqa: BLE001 (a wall: one input, or one thing to be done)
             self._log.exception("error in the SIP driver", extra={"what": what})
+            return False
+        return True
 
     def _sweep(self) -> None:
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
@@ -272,10 +274,12 @@ class SipDriver:
     def _drain_once(self) -> bool:
         transmits = self._endpoint.take_transmits()
         for transmit in transmits:
-            self._guard("transmit", partial(self._send, transmit))
+            if not self._guard("transmit", partial(self._send, transmit)):
+                self._transmit_failed(transmit.id, "an error of ours")
         look_ups = self._endpoint.take_look_ups()
         for look_up in look_ups:
-            self._guard("look_up", partial(self._look_up, look_up))
+            if not self._guard("look_up", partial(self._look_up, look_up)):
+                self._guard("look_up", partial(self._answer, look_up, (), "an error of ours"))
         closes = self._endpoint.take_closes()
         for flow in closes:
             self._guard("close", partial(self._connections.close_flow, flow))

@@ -215,7 +215,8 @@ class Dispatcher:
     def _start_server(self, request: Request, flow: Flow, now: float) -> ServerTransaction | None:
         """A transaction for `request`; None, and it has its 503, where there are too many."""
         host = flow.remote.host
-        is_known = self._core.door.is_known(host, self._core.registrars(now))
+        door = self._core.door
+        is_known = door.guests.is_open or door.is_known(host, self._core.registrars(now))  # an open server has no strangers
         if self._core.layer.servers.make_room(host, is_known=is_known):
             return self._core.layer.start_server(request, flow)
         self._core.note_refusal(request, flow, "transactions", 503)
