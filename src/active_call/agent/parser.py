@@ -176,8 +176,8 @@ class _Parser:
     def _llm(self) -> LlmOption:
         found = self._group("llm", LlmOption) or LlmOption()
         if found.thinking is not None and found.thinking not in THINKING:
-            reason = f"unknown way {found.thinking!r}{_nearest(found.thinking, THINKING)} (known: {', '.join(THINKING)})"
-            raise self._error("llm.thinking", f"llm.thinking: {reason}")
+            reason = f"unknown way {found.thinking!r}{nearest(found.thinking, THINKING)} (known: {', '.join(THINKING)})"
+            self._error("llm.thinking", f"llm.thinking: {reason}")
         return found
 
     def _interruption(self) -> InterruptionOption:

@@ -245,7 +245,7 @@ class Replies:
         self._outbox.note("reply could not be spoken", reply=self.number, heard=heard)
         self._outbox.add_line(AGENT, heard)
         self._abandon_model()
-        self.begin(read_whole(self._stage.error_reply) if is_first else [], now)
+        self.begin(self._stage.read(self._stage.error_reply) if is_first else [], now)
 
     def caller_took_part(self) -> None:
         """The caller has said something, or is back: what was counted since then begins anew."""
