@@ -73,6 +73,6 @@ def test_rtcp_goes_where_it_was_signalled_and_nowhere_on_hold(changes: dict[str,
     with box(32_000) as made, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         control.bind(("127.0.0.1", 0))
         port = control.getsockname()[1]
-        far_end = silent_call(made, **({"waits": False, "remote_rtcp_port": port} | changes))
+        silent_call(made, **({"waits": False, "remote_rtcp_port": port} | changes))
         made.run(600)
         assert bool(received(control)) is goes
