@@ -149,6 +149,12 @@ def test_command_of_this_process_is_held_to_the_same_bounds() -> None:
         ("vad: {ratio: .nan}", "finite"),
         ("agc: {maxGainDb: .inf}", "finite"),
         ("inactivityTimeout: -1", "expected 0 to 86400"),
+        ("followup: {timeout: -5}", "expected 0 to 3600000, found -5"),
+        ("llm: {temperature: 9}", "expected 0 to 2, found 9"),
+        ("llm: {maxTokens: 0}", "expected 1 to 1000000"),
+        ("interruption: {volumeFadeMs: 10000000000000}", "expected 0 to 10000"),
+        ("posthook: {url: 'https://x/', timeout: -1}", "expected 0 to 3600"),
+        ("dtmfCollectors: {pin: {maxDigits: 0}}", "expected 1 to 64"),
         ("recorder: {recorderFile: ../x.wav}", "'..'"),
     ],
 )

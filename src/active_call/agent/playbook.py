@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from active_call.agent.script import Script
+from active_call.contract import bounds
 from active_call.contract.durations import Unit
 from active_call.contract.options import CallOption, Options
 
@@ -22,18 +23,18 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     aliases: ClassVar[dict[str, str]] = {"secret_key": "api_key", "endpoint": "base_url"}
     durations: ClassVar[Mapping[str, Unit]] = {"repair_window_ms": "ms"}
 
-    provider: str | None = None
-    model: str | None = None
-    base_url: str | None = None
+    provider: bounds.Word | None = None
+    model: bounds.Name | None = None
+    base_url: bounds.Source | None = None
     api_key: str | None = None
     prompt: str = ""
     greeting: str = ""
-    language: str | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
+    language: bounds.Word | None = None
+    temperature: bounds.Temperature | None = None
+    max_tokens: bounds.Tokens | None = None
     features: list[str] = msgspec.field(default_factory=list)
-    repair_window_ms: int = 3000
-    summary_limit: int = 20
+    repair_window_ms: bounds.PauseMs = 3000
+    summary_limit: bounds.Count = 20
     tool_instructions: str | None = None
     """Replaces the built-in explanation of the tags; empty leaves it out."""
     tools: list[dict[str, Any]] = msgspec.field(default_factory=list)
@@ -52,13 +53,13 @@ class InterruptionOption(Options, frozen=True, kw_only=True, rename="camel", omi
 
     strategy: str = "vad"
     """`none`; `vad`: by voice; `asr`: by recognised words; `both`: by whichever of the two comes first."""
-    min_speech_ms: int = 0
+    min_speech_ms: bounds.PauseMs = 0
     """With `vad`, how long the caller must speak before it counts."""
     filler_word_filter: bool = False
     """Sounds like "uh" or "mm-hm" neither interrupt nor count as an answer."""
-    volume_fade_ms: int = 0
+    volume_fade_ms: bounds.FadeMs = 0
     """How long the agent's voice takes to fade when it is cut; 0 leaves it to the media plane."""
-    ignore_first_ms: int | None = None
+    ignore_first_ms: bounds.PauseMs | None = None
     """How long after the start of an utterance nothing interrupts it. Unset: 1000 for the greeting, 0 for everything else."""
 
 
@@ -68,9 +69,9 @@ class FollowupOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
     aliases: ClassVar[dict[str, str]] = {"max_count": "max"}
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "ms"}
 
-    timeout: int = 10_000
+    timeout: bounds.LongMs = 10_000
     """ms of silence after the agent's last word."""
-    max: int = 1
+    max: bounds.Count = 1
     """How often in a row."""
 
 
@@ -80,16 +81,16 @@ class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s", "inter_digit_timeout": "s"}
 
     description: str = ""
-    digits: int | None = None
-    min_digits: int | None = None
-    max_digits: int | None = None
+    digits: bounds.DigitCount | None = None
+    min_digits: bounds.DigitCount | None = None
+    max_digits: bounds.DigitCount | None = None
     finish_key: str | None = None
-    timeout: int = 20
+    timeout: bounds.TimeoutS = 20
     """Seconds for the whole."""
-    inter_digit_timeout: int = 5
+    inter_digit_timeout: bounds.TimeoutS = 5
     """Seconds between two digits."""
     validation: dict[str, Any] | None = None
-    retry_times: int = 3
+    retry_times: bounds.Count = 3
     interruptible: bool = False
 
 
@@ -105,12 +106,12 @@ class PosthookOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
 
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s"}
 
-    url: str
+    url: bounds.Source
     summary: str | None = None
     method: str = "POST"
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     include_history: bool = False
-    timeout: int = 30
+    timeout: bounds.TimeoutS = 30
     """Seconds."""
 
 
