@@ -50,9 +50,7 @@ def _checked_text(text: str) -> str:
     if not text:
         raise ContractError("text", "empty; expected what is to be said")
     _check_is_unicode("text", text)
-    text = as_pronounced(text)
-    if not text:
-        raise ContractError("text", "nothing in it can be said")
+    text = as_pronounced(text) or text
     if len(text) > MAX_TEXT_CHARS:
         raise ContractError("text", f"too long: expected at most {MAX_TEXT_CHARS} characters, found {len(text)}")
     return text
