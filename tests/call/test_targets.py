@@ -51,7 +51,8 @@ def test_credentials_of_the_call_serve_its_own_host_only() -> None:
     assert credentials_for(None, "sip:+15550177@TRUNK.example.com:5070", placed) == lent
     assert credentials_for(None, "sip:x@elsewhere.example.com", placed) is None
     assert credentials_for(None, "sip:x@[2001:db8::1]", placed) is None
-    assert credentials_for(None, "sip:x@elsewhere.example.com", came_in) == lent  # the playbook's or the server's own
+    assert credentials_for(None, "sip:+15550177@trunk.pstn.example.com", came_in) == lent
+    assert credentials_for(None, "sip:x@elsewhere.example.com", came_in) is None
     assert credentials_for(None, "sip:x@y", INBOUND) is None
 
 
@@ -61,4 +62,6 @@ def test_credentials_of_the_transfer_win() -> None:
     call = OwnCall("inbound", INBOUND.caller, INBOUND.callee, own)
     assert credentials_for(asked, "sip:x@y", call) == asked
     plain = SipOption(headers={"X-A": "1"}, enable_srtp=False)
-    assert credentials_for(plain, "sip:x@y", call) == SipOption(username="u", password="p", headers={"X-A": "1"}, enable_srtp=False)
+    there = "sip:x@trunk.pstn.example.com"
+    assert credentials_for(plain, there, call) == SipOption(username="u", password="p", headers={"X-A": "1"}, enable_srtp=False)
+    assert credentials_for(plain, "sip:x@y", call) == plain

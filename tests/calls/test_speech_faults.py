@@ -269,7 +269,7 @@ def test_tts_with_values_that_cannot_be_is_one_error_that_names_the_field(virtua
     virtually(story())
 
 
-@pytest.mark.parametrize("play_id", ["", "half \ud83d a surrogate", "nul \0"])
+@pytest.mark.parametrize("play_id", ["", "half \ud83d a surrogate"])
 def test_play_ids_that_are_odd_text_are_played(virtually: Any, play_id: str) -> None:
     async def story() -> None:
         async with a_call(MODEL) as call:
@@ -277,7 +277,7 @@ def test_play_ids_that_are_odd_text_are_played(virtually: Any, play_id: str) -> 
             call.session.post(commands.Tts(text="Well \udc00 then.", play_id=play_id, cache_key="\ud800"))
             await ended(call, 2)
             assert call.of(events.Error) == []
-            assert call.of(events.TrackEnd)[-1].play_id.isprintable() or "\0" in play_id
+            assert call.of(events.TrackEnd)[-1].play_id.isprintable()
 
     virtually(story())
 

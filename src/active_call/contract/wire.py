@@ -115,6 +115,8 @@ def check_command(command: commands.Command) -> None:
     """
     try:
         msgspec.convert(msgspec.to_builtins(command), type(command), strict=True)
+    except TypeError as error:
+        raise ContractError("", f"not a value that JSON has: {error}") from error
     except msgspec.ValidationError as error:
         raise _mismatch(error, msgspec.to_builtins(command), type(command), "") from error
     if not isinstance(command, commands.Refer):
