@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from calls_kit import a_call
 
 from active_call.contract import commands, events
@@ -171,5 +172,32 @@ def test_recording_is_complete_before_the_record_is_written(virtually: Any) -> N
             await call.says("goodbye")
             record = await call.over()
             assert (record.recording, record.recording_ms) == ("/tmp/s.test.wav", 1000)
+
+    virtually(story())
+
+
+@pytest.mark.parametrize("name", ["/etc/cron.d/x.wav", "../x.wav"])
+def test_recording_that_would_leave_its_folder_is_an_error_and_the_call_goes_on(virtually: Any, name: str) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK, option=CallOption(recorder=RecorderOption(recorder_file=name))) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            assert "folder of recordings" in call.of(events.Error)[0].error
+            await call.says("goodbye")
+            assert (await call.over()).recording is None
+
+    virtually(story())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [commands.Dtmf(digits="1", duration=3_000_000), commands.Interrupt(fade_out_ms=10**13), commands.Hangup(headers={"X": "a\r\nb"})],
+)
+def test_command_out_of_bounds_from_inside_is_an_error_and_the_call_goes_on(virtually: Any, command: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            call.session.post(command)
+            await call.until(lambda: bool(call.of(events.Error)))
+            await call.says("goodbye")
+            assert (await call.over()).status == "answered"
 
     virtually(story())

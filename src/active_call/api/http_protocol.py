@@ -50,6 +50,7 @@ class BoundedHttp(H11Protocol):
         self._unread: asyncio.TimerHandle | None = None
         self._n_lingered = -1
         self._is_unwanted = False
+        self._is_upgraded = False
 
     def give_way(self) -> None:
         """Close the connection now."""
@@ -119,6 +120,7 @@ class BoundedHttp(H11Protocol):
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """The connection goes on under another protocol; it is counted until its end."""
+        self._is_upgraded = True
         self._forget_deadline()
         self._connections.waits(self, is_waiting=False)
         super().handle_websocket_upgrade(event)
@@ -135,6 +137,8 @@ class BoundedHttp(H11Protocol):
 
     def _watch(self) -> None:
         """A deadline for what the client owes us now."""
+        if self._is_upgraded:
+            return
         owed = self.conn.their_state if self.conn.their_state in _SECONDS and not self.transport.is_closing() else None
         if owed is self._owed:
             return

@@ -16,6 +16,7 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from active_call.api.origins import Asked, OriginRules
 
@@ -78,7 +79,7 @@ class Walls:
                 await answer.refuse(*refusal)
                 return
             await self.app(scope, _bounded(receive) if scope["type"] == "http" else receive, answer.send)
-        except ClientDisconnect:
+        except (ClientDisconnect, WebSocketDisconnect):
             log.debug("client has left", extra={"path": scope["path"]})
         except HTTPException as error:  # from the bound on the body, where no handler was in between
             await answer.refuse(error.status_code, error.detail)
