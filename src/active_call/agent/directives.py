@@ -208,12 +208,12 @@ class ReplyParser:
         if match is None:
             return self._plain(parts, 1)
         name = match.group(2).lower()
-        end = tag_end(self._buffer)
-        name_ended = match.end() < len(self._buffer)
-        if name_ended and name not in _OURS:
+        limit = 0
+        if match.end() < len(self._buffer) and name not in _OURS:
             limit = _text_from(self._buffer, match.end(), name)
-            if (0 < limit < end) or (limit and not end):
-                return self._plain(parts, 1)
+        end = tag_end(self._buffer[: limit or MAX_TAG_CHARS])
+        if limit and not end:
+            return self._plain(parts, 1)
         if end > 0:
             self._whole_tag(parts, name, closing=bool(match.group(1)), text=self._buffer[:end], inner=match.end())
             return end

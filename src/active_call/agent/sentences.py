@@ -28,7 +28,7 @@ MAX_CHARS = 400
 """A sentence that is longer is cut at a comma or a space."""
 
 _AT_ONCE = "。！？；…｡।॥؟۔؛։፧።፨᠃\u104a\u104b\u17d4\u17d5‼⁇⁈⁉"
-_END = re.compile(rf"[{_AT_ONCE}]|[.!?;]+[\"'”’)\]*_]*(?=\s)|\n")
+_END = re.compile(rf"[{_AT_ONCE}]|[.!?;]{{1,8}}[\"'”’)\]*_]{{0,4}}(?=\s)|\n")
 _COMMA = re.compile(r"[,，、،:](?=\s)|[，、،]")
 _LAST_TOKEN = re.compile(r"(\S+)$")
 _LIST_NUMBER = re.compile(r"^\s*\d{1,3}$")

@@ -43,6 +43,8 @@ SIZES = pytest.mark.parametrize("size", [1, 3, 11, 10_000])
         '<THINK >Hours {"text": "x"} ```json {} ``` <hangup/></Think>\n\nWe open at nine.',
         "<thinking>a</thinking><thought>b</thought><reasoning>c</reasoning>We open at nine.",
         "<seed:think>x</seed:think>We open at nine.",
+        "<reasoning_content>x</reasoning_content><analysis>y</analysis><answer>We open at nine.</answer>",
+        "<|begin_of_thought|>x<|end_of_thought|><|begin_of_solution|>We open at nine.<|end_of_solution|>",
         "[THINK]Hm.[/THINK]We open at nine.",
         "◁think▷Let me see.◁/think▷We open at nine.",
         "<|channel>thought\nThe caller wants the hours.<channel|>We open at nine.",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from active_call.agent.reader import read_whole
 from active_call.agent.reply.speakable import as_pronounced, speakable, speakable_text
 from active_call.agent.sentences import SentenceSplitter
 
@@ -98,6 +101,15 @@ def test_sentences_end_where_they_end(text, sentences, size):
     splitter = SentenceSplitter(first_cut_words=0)
     found = [s for start in range(0, len(text), size) for s in splitter.feed(text[start : start + size])]
     assert [*found, *splitter.flush()] == sentences
+
+
+@pytest.mark.parametrize("mark", ["`", "```", "~~~", "<!--", "!?", "<a ", '<a b="', "[", "[a](", "&amp", "*", "<b", "\n", "| "])
+def test_long_runs_of_marks_cost_little(mark):
+    text = (mark * 4000)[:4000]
+    before = time.process_time()
+    as_pronounced(text)
+    read_whole(text)
+    assert time.process_time() - before < 3.0
 
 
 @given(st.text(max_size=200))

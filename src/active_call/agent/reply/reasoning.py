@@ -14,7 +14,10 @@ from enum import Enum
 MAX_MARK_CHARS = 96
 """A mark that is longer is no mark."""
 
-_NAMES = r"(?:\w{1,20}:)?(?:ant)?(?:think|thinking|thoughts?|reasoning|reflection|scratchpad|inner_monologue|internal_monologue)"
+_NAMES = (
+    r"(?:\w{1,20}:)?(?:ant)?(?:think|thinking|thoughts?|reason|reasoning|reasoning_content|reflection|analysis|scratchpad|chain_of_thought"
+    r"|(?:inner|internal)_(?:monologue|thoughts?))"
+)
 _MARK = re.compile(
     rf"""(?P<tag><(?P<end>/?)\s?{_NAMES}(?:\s[^<>\n]{{0,60}}?)?(?P<empty>/?)>)
     |(?P<token><[|｜](?P<name>[^<>\n]{{1,80}}?)[|｜]>)

@@ -62,7 +62,6 @@ _EMPHASIS = re.compile(
     r"(?<!\d)\*{2,}|\*{2,}(?!\d)|(?<!\w)__+|__+(?!\w)|`+|~~+|(?<![\w*])\*(?=[^\W\d_])|(?<=[^\W\d_])\*(?![\w*])|(?<=[.!?,])\*(?!\w)|(?<!\w)_(?=\w)|(?<=[\w.!?,])_(?!\w)"
 )
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!|>~-])")
-_CODE = re.compile(r"(`{3,}|~{3,})(\w*)[^\n]*\n.*?(?:\1|\Z)", re.DOTALL)
 _URL = re.compile(r"\b(?:https?|ftp)://(?:www\.)?([^\s/?#<>\"]+)([^\s?#<>\"]*)(?:[?#][^\s<>\"]*)?", re.IGNORECASE)
 _SPOKEN_PATH_CHARS = 40
 
@@ -90,7 +89,9 @@ def link_text(match: re.Match[str]) -> str:
 
 def speakable(text: str) -> str:
     """One sentence or line, fit to be said; empty when nothing remains that could be."""
-    text = _COMMENT.sub(" ", decode_entities(text))
+    text = decode_entities(text)
+    if "-->" in text:
+        text = _COMMENT.sub(" ", text)
     text = _INVISIBLE.sub("", _without_emoji(_TAG.sub(_what_tag_leaves, text)))
     if _ROW_RULE.match(text) or _LINK_TARGET.match(text):
         return ""
@@ -108,8 +109,8 @@ def speakable(text: str) -> str:
 
 def speakable_text(text: str) -> str:
     """A whole text, line by line; code in fences is left out."""
-    text = _BREAKING.sub("\n", _CODE.sub("\n", decode_entities(text)))
-    return "\n".join(line for line in map(speakable, text.split("\n")) if line)
+    text = _BREAKING.sub("\n", _without_fences(decode_entities(text)))
+    return "\n".join(line for line in (speakable(line) for line in text.split("\n") if line.strip()) if line)
 
 
 def as_pronounced(text: str) -> str:
@@ -117,6 +118,16 @@ def as_pronounced(text: str) -> str:
     if text.lstrip().lower().startswith(("<speak", "<?xml")):
         return text
     return _URL.sub(_spoken_address, speakable_text(text))
+
+
+def _without_fences(text: str) -> str:
+    """`text` without the lines between two fences; what stands between them in one line is said."""
+    for mark in ("```", "\n~~~"):
+        parts = f"\n{text}".split(mark)
+        inside = parts[1::2]
+        parts[1::2] = ["\n" if "\n" in part else f" {part} " for part in inside]
+        text = "".join(parts)
+    return text
 
 
 def _what_tag_leaves(match: re.Match[str]) -> str:

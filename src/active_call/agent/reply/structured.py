@@ -241,6 +241,8 @@ def _fence(inner: str, *, is_cut: bool = False) -> list[Found]:
 
 def tag_end(text: str) -> int:
     """The index behind the `>` that closes the tag at the front of `text`, or 0. A `>` in quotes does not count."""
+    if ">" not in text:
+        return 0
     quote = ""
     for index, char in enumerate(text):
         if quote:
