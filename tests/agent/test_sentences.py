@@ -23,6 +23,8 @@ from active_call.agent.sentences import SentenceSplitter, speakable
         ('He said "no." Then left.', ['He said "no."', "Then left."]),
         ("5 * 3 is *fifteen*.", ["5 * 3 is fifteen."]),
         ("[our page](http://x/)", ["our page"]),
+        ("El Sr. López paga 5 € inkl. MwSt. und geht. Gracias.", ["El Sr. López paga 5 € inkl. MwSt. und geht.", "Gracias."]),
+        ("Press\n*\nnow", ["Press", "*", "now"]),
         ("...\n---\n", []),
     ],
 )

@@ -23,6 +23,9 @@ from active_call.agent.template import Rendered, mask_expressions
 from active_call.agent.voice import Remainder, Sentence, Step
 
 _LATE_TAG = re.compile(r"""<(?:set_var|http|collect)\b(?:"[^"]*"|'[^']*'|[^>"'])*>""", re.IGNORECASE)
+_JSON_FORM = re.compile(r"(?<!\{)\{\s*[\"'](?:text|tools|waitInputTimeout)\b")
+MAX_WAIT_S = 3600
+"""A model may not wait longer for the caller."""
 
 
 class ReplyReader:
@@ -106,8 +109,9 @@ class ReplyReader:
             self._read(self._tags.feed(without_code(without_reasoning(fields["text"]))), steps)
             self._read(self._tags.finish(), steps)
             self._flush(steps)
-        if isinstance(fields.get("waitInputTimeout"), (int, float)):
-            steps.append(WaitInput(float(fields["waitInputTimeout"])))
+        seconds = fields.get("waitInputTimeout")
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
+            steps.append(WaitInput(float(min(seconds, MAX_WAIT_S))))
         tools = fields.get("tools")
         steps.extend(_json_tool(tool, self._values) for tool in (tools if isinstance(tools, list) else ()))
 
@@ -135,9 +139,10 @@ def plain_words(text: str) -> list[Step]:
 def split_late(source: str) -> tuple[str, Remainder | None]:
     """Part a template behind the first tag that may set a variable, so that what follows is filled in afterwards.
 
-    A template with blocks (`{% if … %}`) stays whole: a block cannot be cut in two.
+    A template with blocks (`{% if … %}`) stays whole, and so does one with a JSON form: neither can be cut in two.
     """
-    match = None if "{%" in source else _LATE_TAG.search(mask_expressions(source))
+    masked = mask_expressions(source)
+    match = None if "{%" in source or _JSON_FORM.search(masked) else _LATE_TAG.search(masked)
     if match is None or not source[match.end() :].strip():
         return source, None
     return source[: match.end()], Remainder(source[match.end() :])

@@ -26,9 +26,11 @@ FIRST_CUT_WORDS = 6
 """A comma ends the first piece of a reply when so many words stand before it."""
 MAX_CHARS = 400
 """A sentence that is longer is cut at a comma or a space."""
+MAX_SENTENCE_CHARS = 2 * MAX_CHARS
+"""One that has come at once is kept whole up to this."""
 
 _AT_ONCE = "。！？；…｡।॥؟۔؛։፧።፨᠃\u104a\u104b\u17d4\u17d5‼⁇⁈⁉"
-_END = re.compile(rf"[{_AT_ONCE}]|[.!?;]{{1,8}}[\"'”’)\]*_]{{0,4}}(?=\s)|\n")
+_END = re.compile(rf"[{_AT_ONCE}]|(?<![.!?;])[.!?;]++[\"'”’)\]*_]{{0,4}}(?=\s)|\n")
 _COMMA = re.compile(r"[,，、،:](?=\s)|[，、،]")
 _LAST_TOKEN = re.compile(r"(\S+)$")
 _LIST_NUMBER = re.compile(r"^\s*\d{1,3}$")
@@ -72,14 +74,14 @@ class SentenceSplitter:
 
     def _next_end(self) -> int:
         """The index behind the first complete sentence in the buffer; 0 when there is none yet."""
-        for match in _END.finditer(self._buffer):
+        for match in _END.finditer(self._buffer, 0, MAX_SENTENCE_CHARS):
             verdict = _is_end(self._buffer, match)
             if verdict:
                 return match.end()
             if verdict is None:
                 break  # what follows decides, and it has not come yet
         if self._is_first and self._first_cut_words:
-            for comma in _COMMA.finditer(self._buffer):
+            for comma in _COMMA.finditer(self._buffer, 0, MAX_CHARS):
                 if len(self._buffer[: comma.start()].split()) >= self._first_cut_words:
                     return comma.end()
         return self._cut_long()

@@ -28,8 +28,8 @@ _WHO_CALLS = frozenset(
 """Headers of RFC 5806, 7044, 8224, 3325, 3323, 3326 and 7433 that templates see without being named."""
 _STRING = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'"""
 _QUOTED = re.compile(_STRING, re.DOTALL)
-_OPENING = re.compile(r"\{\{|\{%")
-_CLOSERS = {"{{": "}}", "{%": "%}"}
+_OPENING = re.compile(r"\{\{|\{%|\{#")
+_CLOSERS = {"{{": "}}", "{%": "%}", "{#": "#}"}
 _HEADER_NAME = re.compile(rf"({_STRING})|(?<![\w.\])-])([Xx])((?:-[A-Za-z][A-Za-z0-9_]*)(?:-[A-Za-z0-9_]+)*)(?![\w(])")
 _AUTHORS_ERRORS = (
     jinja2.TemplateError, ArithmeticError, AttributeError, AssertionError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
@@ -157,7 +157,7 @@ def _name_headers(source: str, own: frozenset[str]) -> str:
 
 
 def _map_expressions(source: str, change: Callable[[str], str]) -> str:
-    """`source` with each `{{ … }}` and `{% … %}` put through `change`. A closer inside a string does not close."""
+    """`source` with each `{{ … }}`, `{% … %}` and `{# … #}` put through `change`. A closer inside a string does not close."""
     parts: list[str] = []
     position = 0
     while opening := _OPENING.search(source, position):
@@ -170,8 +170,11 @@ def _map_expressions(source: str, change: Callable[[str], str]) -> str:
 
 
 def _end_of_expression(source: str, opening: re.Match[str]) -> int | None:
-    """Where the expression ends that begins with `opening`; None when it never does."""
+    """Where the expression or comment ends that begins with `opening`; None when it never does."""
     closer, position = _CLOSERS[opening.group()], opening.end()
+    if closer == "#}":
+        end = source.find(closer, position)
+        return None if end < 0 else end + len(closer)
     while position < len(source):
         if source.startswith(closer, position):
             return position + len(closer)

@@ -175,7 +175,7 @@ class Brain:
                 effect.method, effect.url, content=effect.body, headers=dict(effect.headers), timeout=HTTP_DEADLINE_S
             )
             text = f"{response.status_code} {response.text[:MAX_HTTP_ANSWER_CHARS]}"
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: an address or a body that cannot be sent
             text = f"failed: {error!s}"
         self._turn.waited(began, self._ports.now())
         self._ports.post(effects.HttpAnswered(effect.reply, effect.request, text))

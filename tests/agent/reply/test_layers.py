@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from active_call.agent.directives import GotoTag, HangupTag, SetVarTag, UnknownTag, WaitInput
-from active_call.agent.reader import ReplyReader
+from active_call.agent.reader import MAX_WAIT_S, ReplyReader
 from active_call.agent.voice import Sentence, Step
 
 OPEN = "We open at nine."
@@ -162,3 +164,53 @@ def test_long_json_costs_each_character_once():
     for _ in range(3000):
         reader.feed("word words ")
     assert said(reader.finish()) == ""
+
+
+@SIZES
+@pytest.mark.parametrize(
+    "text",
+    [
+        "< think >Hours. <hangup/></ think >We open at nine.",
+        "<think>Hours.<//think>We open at nine.",
+        "<plan>Hours. <hangup/></plan>We open at nine.",
+        "<chain-of-thought>x</chain-of-thought><cot>y</cot><self_reflection>z</self_reflection>We open at nine.",
+        "<think_fast>x</think_fast><thinking_process>y</thinking_process>We open at nine.",
+        "<|assistant|>We open at nine.<|user|>Transfer me.<hangup/>",
+        'functions.hangup({"reason": "x"})We open at nine.',
+        "print(default_api.hangup(reason='x'))We open at nine.",
+        "<tool>hangup</tool>We open at nine.",
+        "<execute>hangup()</execute><longcat_tool_call>x</longcat_tool_call>We open at nine.",
+        "<tool_call>\u0130\u0130\u0130</tool_call>We open at nine.",
+    ],
+)
+def test_more_that_is_written_for_machines(text, size):
+    steps = read(text, size)
+    assert said(steps) == OPEN
+    assert done(steps) == []
+
+
+@SIZES
+def test_words_that_begin_like_a_call_are_said(size):
+    assert said(read("Our tools. (Many.) The functions (all) print out", size)) == "Our tools. (Many.) The functions (all) print out"
+
+
+@SIZES
+@pytest.mark.parametrize("seconds", ["-5", "0", "true", '"5"', "1" + "0" * 400])
+def test_wait_that_makes_no_sense_is_left_out_or_bounded(seconds, size):
+    steps = read(f'{{"text": "We open at nine.", "waitInputTimeout": {seconds}}}', size)
+    assert said(steps) == OPEN
+    assert done(steps) in ([], [WaitInput(MAX_WAIT_S)])
+
+
+@SIZES
+def test_half_a_surrogate_does_not_lose_the_form(size):
+    steps = read('{"text": "We \\ud83dopen \\ud83d\\ude00 at nine.", "tools": [{"name": "hangup"}]}', size)
+    assert said(steps) == "We \ufffdopen at nine."
+    assert done(steps) == [HangupTag()]
+
+
+@pytest.mark.parametrize("opening", ["", "<!--", "```", "<tool_call>", '{"text":"', "functions.a(", "<think>"])
+def test_long_forms_cost_each_character_once(opening):
+    began = time.process_time()
+    read(opening + "ab.<" * 5000, 1)
+    assert time.process_time() - began < 3

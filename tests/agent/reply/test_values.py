@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from active_call.agent.directives import GotoTag, HangupTag, HttpTag, MessageTag, PlayTag, ReferTag, SetVarTag, UnknownTag
-from active_call.agent.reader import read_rendered
+from active_call.agent.reader import read_rendered, split_late
 from active_call.agent.template import MAX_OUTPUT_CHARS, render
 from active_call.agent.voice import Sentence, Step
 
@@ -116,6 +116,17 @@ def test_no_attack_changes_what_a_reply_does(template, attack):
         ("<message body='x' contentType='{{ v }}'/>", "text/plain\r\nX: 1", MessageTag("x", "text/plain X: 1")),
         ("<play file='{{ v }}.wav'/>", 'a" b', PlayTag('a" b.wav')),
         ("<goto scene='{{ v }}'/>", "<b>", GotoTag("<b>")),
+        ("<play file='names/{{ v }}.wav'/>", "../../recordings/a", PlayTag("names///recordings/a.wav")),
+        ("<play file='names/{{ v }}/hi.wav'/>", "..", PlayTag("names//hi.wav")),
+        ("<play file='https://e.com/{{ v }}.wav'/>", "../x?y", PlayTag("https://e.com/..%2Fx%3Fy.wav")),
+        ("<play file='{{ v }}'/>", "/sounds/a..b.wav", PlayTag("/sounds/a..b.wav")),
+        (
+            '<refer to="sip:1@e.com;user={{ v }}?X-Name={{ v }}"/>',
+            "a;maddr=b&Replaces=c?d>",
+            ReferTag("sip:1@e.com;user=a%3Bmaddr%3Db%26Replaces%3Dc%3Fd%3E?X-Name=a%3Bmaddr%3Db%26Replaces%3Dc%3Fd%3E"),
+        ),
+        ('<refer to="sip:1@{{ v }}"/>', "pbx:5061;transport=tls", ReferTag("sip:1@pbx:5061;transport=tls")),
+        ('<refer to="sip:1@{{ v }}"/>', "pbx?Replaces=a@b", ReferTag("sip:1@pbx%3FReplaces=a%40b")),
     ],
 )
 def test_value_stays_within_its_attribute(template, value, step):
@@ -149,6 +160,17 @@ def test_value_that_breaks_the_template_opens_no_branch():
     found = render(template, {"n": "zero"}, {})
     assert found.error
     assert acts(read_rendered(found)) == ["SetVarTag"]
+
+
+def test_value_that_breaks_the_template_makes_no_comment_live():
+    found = render("{# <hangup/> {{ #}Hello. {{ 1 / n }}<set_var key='a' value='b'/>", {"n": "zero"}, {})
+    assert found.error
+    assert acts(read_rendered(found)) == ["SetVarTag"]
+
+
+@pytest.mark.parametrize("template", ["Hi {# <set_var key='a' value='b'/> #} there", "{\"text\": \"<set_var key='a' value='b'/>Hi\"}"])
+def test_tags_in_comments_and_forms_part_no_template(template):
+    assert split_late(template) == (template, None)
 
 
 def test_long_value_pushes_no_tag_out():

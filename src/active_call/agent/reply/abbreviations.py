@@ -10,7 +10,7 @@ def _words(text: str) -> frozenset[str]:
 ALWAYS_ABBREVIATED = _words("""
     dr mr mrs ms mx prof st e.g i.e vs approx fig al gen sen rev capt lt col sgt gov hon pres messrs mt ft cf esp incl excl
     bzw d.h z.b u.a u.u s.o s.u i.d.r i.a o.ä v.a zzgl inkl evtl ggf vgl ca hr fr frl ing dipl mio mrd geb gest bspw sog allg str abt tel
-    sra srta dra ud uds vd vds pág núm aprox av avda p.ej ej lic arq exmo exma v.exa
+    mwst ust sr sra srta dra ud uds vd vds pág núm aprox av avda p.ej ej lic arq exmo exma v.exa
     mme mlle mgr m mm env bd boul chap p.ex c.-à-d
     sig dott dott.ssa sig.ra avv geom
     dhr mevr mw bijv o.a d.w.z m.b.v blz t.a.v
@@ -20,8 +20,8 @@ ALWAYS_ABBREVIATED = _words("""
     vb dk örn
     """)
 SOMETIMES_ABBREVIATED = _words("""
-    a.m p.m etc inc ltd co corp jr sr ph.d dept ave blvd usw u.s.w o.dgl enz itd и.т.д т.д г std feb apr jun jul aug sep sept
-    oct okt nov dez tue tues wed thu thur thurs fri
+    a.m p.m etc inc ltd co corp jr ph.d dept ave blvd usw u.s.w o.dgl enz itd и.т.д т.д г std feb apr jun jul aug sep sept
+    oct okt nov dez tue tues wed thu thur thurs fri mo
     """)
 """A sentence may end behind these: it does when the next word begins with a capital."""
 BEFORE_NUMBERS = _words("no nr nos nrs ext tel p pp vol abs art kap pos n° núm jan dec")

@@ -15,11 +15,11 @@ MAX_MARK_CHARS = 96
 """A mark that is longer is no mark."""
 
 _NAMES = (
-    r"(?:\w{1,20}:)?(?:ant)?(?:think|thinking|thoughts?|reason|reasoning|reasoning_content|reflection|analysis|scratchpad|chain_of_thought"
-    r"|(?:inner|internal)_(?:monologue|thoughts?))"
+    r"(?:\w{1,20}:)?(?:[a-z0-9]{1,12}_)?(?:ant)?(?:think(?:ing)?(?:_\w{1,60})?|thoughts?|reason|reasoning(?:_\w{1,20})?|reflect|reflection"
+    r"|analysis|scratchpad|chain[-_]of[-_]thoughts?|cot|plan|planning|deliberation|internal|(?:inner|internal)[-_]monologue)"
 )
 _MARK = re.compile(
-    rf"""(?P<tag><(?P<end>/?)\s?{_NAMES}(?:\s[^<>\n]{{0,60}}?)?(?P<empty>/?)>)
+    rf"""(?P<tag><(?P<end>[/\\]{{0,2}})\s?{_NAMES}(?:\s[^<>\n]{{0,60}}?)?(?P<empty>/?)>)
     |(?P<token><[|｜](?P<name>[^<>\n]{{1,80}}?)[|｜]>)
     |(?P<open><\|(?P<channel>[a-z_]{{1,30}})>(?:[ \t]*(?P<topic>[A-Za-z]+))?)
     |(?P<close><[a-z_]{{1,30}}\|>)
@@ -30,13 +30,15 @@ _MARK = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _BEGUN = re.compile(
-    r"<(?:/?\s?[\w:]{0,48}|/?[\w:]{1,48}\s[^<>\n]{0,60}/?|[|｜][^<>\n]{0,80}[|｜]?|[a-z_]{1,30}\|)\Z"
+    r"<(?:[/\\]{0,2}\s?[\w:-]{0,80}|[/\\]{0,2}\s?[\w:-]{1,80}\s[^<>\n]{0,60}/?|[|｜][^<>\n]{0,80}[|｜]?|[a-z_]{1,30}\|)\Z"
     r"|<\|[a-z_]{1,30}>[ \t]*[A-Za-z]*\Z|\[/?[A-Za-z]{0,5}\Z|◁/?[a-z]{0,5}\Z",
     re.IGNORECASE,
 )
 """What may yet become a mark."""
 _SAID_CHANNELS = ("final", "response", "answer", "reply", "message", "say")
 _OURS = ("assistant", "model", "bot", "ai")
+_OTHERS = ("user", "human", "system", "observation", "tool", "environment")
+"""Whose turns a model sometimes goes on to write."""
 _LEAKED = re.compile(r"\s*analysis(?=[A-Z])")
 _LEAKED_END = re.compile(r"assistant\s?final")
 """Harmony, of which the server has taken the tokens out and left the words between them."""
@@ -148,8 +150,10 @@ class ReasoningFilter:
             self._inside = _Inside.REPLY if name.startswith(("end", "/")) or name.endswith("end") else _Inside.REASONING
         elif "tool" in name or "action" in name or name in ("python_tag", "call", "function_call"):
             self._inside = _Inside.REPLY if name.startswith(("end", "/")) or name.endswith("end") or name == "call" else _Inside.MACHINE
-        elif name in ("end", "return", "im_end", "eot_id", "end_of_turn"):
+        elif name in ("end", "return", "im_end", "eot_id", "end_of_turn", *_OURS):
             self._inside = _Inside.REPLY
+        elif name in _OTHERS:
+            self._inside = _Inside.MACHINE
 
     def _begin_header(self, *, ends_at_line: bool) -> None:
         self._inside, self._header, self._ends_at_line = _Inside.HEADER, "", ends_at_line

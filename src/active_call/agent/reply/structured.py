@@ -20,25 +20,33 @@ MAX_TAG_CHARS = 8192
 
 OWN_TAGS = ("hangup", "refer", "goto", "play", "set_var", "http", "message", "collect")
 _BLOCKS = (
-    r"(?:\w{1,20}:)?(?:tool_?calls?|function_?calls?|tool_code|tool_use|tool_responses?|tool_results?|function_results?|invoke"
-    r"|tools|function)"
+    r"(?:\w{1,20}[:_])?(?:tool_?calls?|function_?calls?|tool_code|tool_use|tool_responses?|tool_results?|function_results?|invoke"
+    r"|tools?|functions?|execute|action|arg_key|arg_value)"
 )
+_CALLED = ("functions", "function", "default_api", "tools", "multi_tool_use")
+"""What models put in front of the name of a function that they call in words: `functions.lookup({…})`."""
+_CALLED_BEGUN = "|".join(sorted({name[:length] for name in _CALLED for length in range(1, len(name) + 1)}, key=len, reverse=True))
 _START = re.compile(
     rf"""(?P<fence>```|^[ \t]*~~~)
     |(?P<json>\{{\s*(?:["}}]|'\w+'\s*:)|\[\s*\{{\s*["'])
     |(?P<own><(?:{"|".join(OWN_TAGS)})\b)
     |(?P<block><(?P<name>{_BLOCKS})(?=[\s>=])[^<>\n]*>)
     |(?P<calls>\[(?:TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|ARGS)\])
+    |(?P<call>(?<![\w.])(?:print\()?(?:{"|".join(_CALLED)})\.[A-Za-z_]\w{{0,60}}\s{{0,3}}\()
     |(?P<comment><!--)""",
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 _BEGUN = re.compile(
-    r"`{1,2}\Z|^[ \t]*~{1,2}\Z|\{\s*(?:'\w*'?\s*)?\Z|\[\s*(?:\{\s*)?\Z|\[[A-Z_]{1,15}\Z|<[!\w:-]{0,40}\Z|<[\w:]{1,40}[\s=][^<>\n]{0,200}\Z",
+    r"`{1,2}\Z|^[ \t]*~{1,2}\Z|\{\s*(?:'\w*'?\s*)?\Z|\[\s*(?:\{\s*)?\Z|\[[A-Z_]{1,15}\Z|<[!\w:-]{0,40}\Z|<[\w:]{1,40}[\s=][^<>\n]{0,200}\Z"
+    rf"|(?<![\w.])(?:print\()?(?:(?:{'|'.join(_CALLED)})\.(?:[A-Za-z_]\w{{0,60}}\s{{0,3}})?|{_CALLED_BEGUN})\Z|(?<![\w.])p(?:r(?:i(?:n(?:t\(?)?)?)?)?\Z",
     re.IGNORECASE | re.MULTILINE,
 )
 """What may yet become the start of a form."""
 _INFO = re.compile(r"[ \t]*([\w+#.-]*)")
 _TEXT_KEY = re.compile(r"""["']text["']\s*:\s*(["'])((?:[^"'\\]|\\.|(?!\1)["'])*)""", re.DOTALL)
+_HALF_SURROGATE = re.compile(
+    r"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})(?<!\\)\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
 _PROSE = ("text", "txt", "plaintext", "markdown", "md")
 
 
@@ -76,6 +84,8 @@ class StructuredForms:
         """What the buffer is inside of: a fence, json, a block, calls, a comment; empty in text."""
         self._end = ""
         self._json = _Braces()
+        self._searched = 0
+        """So much at the front of the form under way does not hold its end."""
         self._passed = 0
         """So much at the front of the buffer is no start of a form."""
         self._is_line_start = True
@@ -115,10 +125,11 @@ class StructuredForms:
             self._give(begun.start() if begun else len(self._buffer), found)
             return False
         self._give(start.start(), found)
+        self._searched = 0
         self._kind = str(start.lastgroup if start.lastgroup != "name" else "block")
         length = start.end() - start.start()
-        if self._kind == "json":
-            self._json = _Braces()
+        if self._kind in ("json", "call"):
+            self._json = _Braces("()" if self._kind == "call" else "{}[]")
         else:
             self._buffer = self._buffer[length:]
         self._end = {"fence": start.group().strip(), "comment": "-->"}.get(self._kind, "")
@@ -142,12 +153,15 @@ class StructuredForms:
         self._buffer, self._passed = self._buffer[length:], 0
 
     def _in_form(self, found: list[Found]) -> bool:
-        end = self._json.find_end(self._buffer) if self._kind == "json" else self._find_end()
+        end = self._json.find_end(self._buffer) if self._kind in ("json", "call") else self._find_end()
         if end is None:
-            if len(self._buffer) > MAX_FORM_CHARS and self._kind != "comment":
+            if self._kind == "comment":
+                self._buffer, self._searched = self._buffer[1 - len(self._end) :], 0
+            elif len(self._buffer) > MAX_FORM_CHARS:
                 found.append(Dropped(self._buffer[:80], "a form without an end"))
                 keep = len(self._end) - 1 if self._end else 0
                 self._buffer = self._buffer[-keep:] if keep else ""
+                self._searched = 0
                 self._json.forget()
             return False
         inner, self._buffer = self._buffer[: end[0]], self._buffer[end[1] :]
@@ -157,21 +171,23 @@ class StructuredForms:
             found.append(_form_of(inner))
         elif kind == "fence":
             found.extend(_fence(inner))
-        elif kind == "block":
+        elif kind in ("block", "call"):
             found.append(Dropped(inner[:80], "a tool call written as text"))
         return True
 
     def _find_end(self) -> tuple[int, int] | None:
         if not self._end:
             return None  # to the end of the reply
-        place = self._buffer.lower().find(self._end.lower())
-        return None if place < 0 else (place, place + len(self._end))
+        end = re.compile(re.escape(self._end), re.IGNORECASE).search(self._buffer, self._searched)
+        self._searched = max(0, len(self._buffer) - len(self._end))
+        return None if end is None else end.span()
 
 
 class _Braces:
     """Finds where a JSON value ends, looking at each character once."""
 
-    def __init__(self) -> None:
+    def __init__(self, pairs: str = "{}[]") -> None:
+        self._openers, self._closers = pairs[::2], pairs[1::2]
         self._place = 0
         self._depth = 0
         self._is_in_string = self._is_escaped = False
@@ -189,9 +205,9 @@ class _Braces:
                 self._is_escaped = char == "\\" and not self._is_escaped
             elif char == '"':
                 self._is_in_string = True
-            elif char in "{[":
+            elif char in self._openers:
                 self._depth += 1
-            elif char in "}]":
+            elif char in self._closers:
                 self._depth -= 1
                 if self._depth <= 0:
                     return self._place, self._place
@@ -202,12 +218,21 @@ def _form_of(text: str) -> Form | Dropped:
     try:
         decoded = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        decoded = _text_of(text)
+        decoded = _repaired(text) or _text_of(text)
     if not isinstance(decoded, dict):
         return Dropped(text[:80], "not JSON")
     if "text" not in decoded and ("arguments" in decoded or "parameters" in decoded):
         return Dropped(text[:80], "a tool call written as text")
     return Form(decoded)
+
+
+def _repaired(text: str) -> Any:
+    """An object in which half a surrogate was escaped; None when that was not what ailed it."""
+    whole = _HALF_SURROGATE.sub(r"\\ufffd", text)
+    try:
+        return None if whole == text else msgspec.json.decode(whole)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
 
 
 def _text_of(text: str) -> dict[str, str] | None:

@@ -20,6 +20,7 @@ _FIRST, _LAST = 0xF0000, 0xFFFFD
 _TOKEN = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
 _FENCE = re.compile(r"`{3,}|~{3,}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_CLIMBING = re.compile(r"(?<![^/\\])\.\.(?=[/\\]|$)")
 _FREE_TEXT = frozenset({"body", "value", "prompt"})
 """Attributes that may hold lines and tabs."""
 _SAFE_IN_USER = "+*#()!~'%,&=$/"
@@ -49,6 +50,8 @@ class Values:
         """One attribute with its values: safe as an address, a body or a header field."""
         if name == "url":
             filled = self._put(text, lambda value, place: _in_url(value, text[:place]))
+        elif name in ("file", "moh"):
+            filled = _without_climbing(self._put(text, lambda value, place: _in_url(value, text[:place])), text)
         elif name in ("to", "caller", "target"):
             filled = self._put(text, lambda value, place: _in_address(value, text, place))
         elif name == "body" and _TOKEN.search(text) and _is_json(text):
@@ -97,8 +100,20 @@ def _in_url(value: str, before: str) -> str:
 
 
 def _in_address(value: str, text: str, place: int) -> str:
-    """A value in front of an `@` is the user, or part of it."""
-    return quote(value, safe=_SAFE_IN_USER, errors="replace") if "@" in text[place + 1 :] else value
+    """A value in front of an `@` is the user, or part of it; one behind it is the host, or within a parameter or a header."""
+    before = text[:place]
+    if "@" in text[place + 1 :]:
+        return quote(value, safe=_SAFE_IN_USER, errors="replace")
+    if "?" in before or ";" in before:
+        return quote(value, safe="%+:", errors="replace")
+    return quote(value, safe=_SAFE_IN_HOST + ";=", errors="replace") if "@" in before else value
+
+
+def _without_climbing(path: str, written: str) -> str:
+    """A value in a path does not lead out of the folder that is written in front of it."""
+    if not written or _TOKEN.match(written) or ".." in written:
+        return path
+    return _CLIMBING.sub("", path)
 
 
 def _is_json(text: str) -> bool:
