@@ -254,6 +254,18 @@ def test_playbook_names_do_not_leave_the_folder(folder: Path, name: str) -> None
     run(story())
 
 
+@pytest.mark.parametrize("name", ["%00.md", "a%00.md", "a" * 300 + ".md", "a" * 5000 + ".md", "loop.md"])
+def test_name_that_no_file_can_have_is_a_400(folder: Path, name: str) -> None:
+    async def story() -> None:
+        (folder / "loop.md").symlink_to(folder / "loop.md")
+        async with an_api(folder) as api:
+            assert (await api.http.get(f"/api/playbooks/{name}")).status_code in (400, 404)
+            if name != "loop.md":
+                assert (await api.http.post(f"/api/playbooks/{name}", json={"content": PLAYBOOK})).status_code == 400
+
+    run(story())
+
+
 def test_playbooks_are_listed_read_and_only_written_when_they_parse(folder: Path) -> None:
     async def story() -> None:
         async with an_api(folder) as api:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
@@ -35,6 +35,9 @@ from active_call.contract.requests import PlaceCall, PrecacheSpeech
 from active_call.store.records import RecordStore
 
 log = logging.getLogger("active_call.api")
+
+MAX_NAME_BYTES: Final = 200
+"""Of a playbook: file systems end at 255, and the draft has an ending more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +227,13 @@ async def _json_object(request: Request) -> dict[str, Any]:
 
 
 def _playbook_path(folder: Path, name: str) -> Path:
-    path = (folder / name).resolve()
-    if path.parent != folder.resolve() or path.suffix != ".md":
-        raise HTTPException(400, f"{name!r} is no name of a playbook; expected something like 'sales.md'")
+    try:
+        path = (folder / name).resolve()
+    except (OSError, ValueError, RuntimeError):  # NUL, links that lead to each other
+        path = Path()
+    is_short = len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
+    if not is_short or path.parent != folder.resolve() or path.suffix != ".md":
+        raise HTTPException(400, f"{name[:80]!r} is no name of a playbook; expected something like 'sales.md'")
     return path
 
 
