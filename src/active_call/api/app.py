@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
+import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,6 +34,7 @@ from active_call.contract import commands, wire
 from active_call.contract.json_text import decode_json
 from active_call.contract.options import CallOption
 from active_call.contract.requests import PlaceCall, PrecacheSpeech
+from active_call.store.private_files import FILE_MODE, create_private
 from active_call.store.records import RecordStore
 
 log = logging.getLogger("active_call.api")
@@ -238,10 +241,17 @@ def _playbook_path(folder: Path, name: str) -> Path:
 
 
 def _write_whole(path: Path, content: str) -> None:
+    """A playbook may hold keys of vendors: a new one is the owner's alone, one that is there keeps its mode. Never half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".md.part")
-    draft.write_text(content, encoding="utf-8")
-    draft.replace(path)
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else FILE_MODE
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with create_private(draft) as file:
+            file.write(content.encode())
+        draft.chmod(mode)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _body_schema(cls: Any) -> dict[str, Any]:
