@@ -254,6 +254,32 @@ def test_playbook_names_do_not_leave_the_folder(folder: Path, name: str) -> None
     run(story())
 
 
+def test_written_playbook_is_the_owners_alone_and_keeps_a_mode_that_it_had(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            (folder / "sales.md").chmod(0o640)
+            for name, mode in (("new.md", 0o600), ("sales.md", 0o640)):
+                assert (await api.http.post(f"/api/playbooks/{name}", json={"content": PLAYBOOK})).status_code == 200
+                assert (folder / name).stat().st_mode & 0o777 == mode
+            written = [api.http.post("/api/playbooks/new.md", json={"content": PLAYBOOK}) for _ in range(8)]
+            assert {response.status_code for response in await asyncio.gather(*written)} == {200}
+            assert not list(folder.glob("*.part")) and not list(folder.glob(".*.part"))
+
+    run(story())
+
+
+@pytest.mark.parametrize("name", ["%00.md", "a%00.md", "a" * 300 + ".md", "a" * 5000 + ".md", "loop.md"])
+def test_name_that_no_file_can_have_is_a_400(folder: Path, name: str) -> None:
+    async def story() -> None:
+        (folder / "loop.md").symlink_to(folder / "loop.md")
+        async with an_api(folder) as api:
+            assert (await api.http.get(f"/api/playbooks/{name}")).status_code in (400, 404)
+            if name != "loop.md":
+                assert (await api.http.post(f"/api/playbooks/{name}", json={"content": PLAYBOOK})).status_code == 400
+
+    run(story())
+
+
 def test_playbooks_are_listed_read_and_only_written_when_they_parse(folder: Path) -> None:
     async def story() -> None:
         async with an_api(folder) as api:

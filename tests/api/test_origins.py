@@ -175,3 +175,9 @@ def test_loopback_is_known_in_every_form(host: str, expected: bool) -> None:
 def test_request_that_a_proxy_has_passed_on_is_known(name: str) -> None:
     assert was_forwarded(["host", name])
     assert not was_forwarded(["host", "accept"])
+
+
+@pytest.mark.parametrize("sites", [("none", "cross-site"), ("same-origin", "cross-site"), ("cross-site", "same-origin"), ("none", "")])
+def test_each_of_two_sites_counts(sites: tuple[str, str]) -> None:
+    headers = [("host", "localhost"), *(("sec-fetch-site", site) for site in sites)]
+    assert RULES.why_not(Asked("POST", "/call", headers, "127.0.0.1")) is not None

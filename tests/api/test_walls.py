@@ -159,3 +159,16 @@ def test_console_makes_no_html_of_what_others_have_said_and_loads_nothing_from_e
     assert "style=" not in page
     assert "http://" not in page + script
     assert "https://" not in page + script
+
+
+@pytest.mark.parametrize("headers", [{"X-A": "a" * 33_000}, {f"X-{n}": "a" for n in range(4000)}])
+def test_headers_that_come_whole_have_a_bound_too(headers: dict[str, str]) -> None:
+    response = with_client(lambda http: http.get("/number?n=1", headers=headers))
+    assert (response.status_code, response.json()["code"]) == (431, "too_large")
+    assert with_client(lambda http: http.get("/number?n=1&x=" + "a" * 33_000)).status_code == 431
+
+
+@pytest.mark.parametrize("types", [("application/json", "text/plain"), ("text/plain", "application/json")])
+def test_each_of_two_types_of_a_body_counts(types: tuple[str, str]) -> None:
+    headers = [("Content-Type", one) for one in types]
+    assert with_client(lambda http: http.post("/echo", content=b"{}", headers=headers)).status_code == 415

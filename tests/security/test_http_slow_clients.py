@@ -120,6 +120,20 @@ def test_drip_does_not_move_the_deadline() -> None:
     asyncio.run(go())
 
 
+@pytest.mark.parametrize(("chunk", "is_taken"), [(b"1\r\n \r\n", False), (b"80\r\n" + b" " * 128 + b"\r\n", True)])
+def test_body_in_a_great_many_tiny_chunks_is_refused(chunk: bytes, is_taken: bool) -> None:
+    async def story() -> None:
+        async with a_server() as (_, connect):
+            reader, writer = await connect()
+            writer.write(POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 4000 + b"0\r\n\r\n")
+            answer = await ends_within(reader, 3)
+            assert answer.startswith(b"HTTP/1.1 200") == is_taken
+            assert is_taken or answer.startswith(b"HTTP/1.1 400") or not answer
+            writer.close()
+
+    asyncio.run(story())
+
+
 def test_idle_connection_after_an_answer_ends_and_a_further_request_is_served_before() -> None:
     async def go() -> None:
         async with a_server() as (connections, connect):

@@ -102,3 +102,10 @@ def test_what_is_kept_is_for_this_user_alone(tmp_path: Path) -> None:
     part.file.close()
     assert {mode for name, mode in modes.items() if name.endswith(".pcm")} == {0o600}
     assert {mode for name, mode in modes.items() if not name.endswith(".pcm")} == {0o700}
+
+
+def test_links_that_lead_to_each_other_are_no_sound(folders: SoundFolders, tmp_path: Path) -> None:
+    (tmp_path / "sounds/one.wav").symlink_to(tmp_path / "sounds/two.wav")
+    (tmp_path / "sounds/two.wav").symlink_to(tmp_path / "sounds/one.wav")
+    with pytest.raises((MediaError, OSError)):
+        folders.open_path(tmp_path / "sounds/one.wav")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
+import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
@@ -32,9 +34,13 @@ from active_call.contract import commands, wire
 from active_call.contract.json_text import decode_json
 from active_call.contract.options import CallOption
 from active_call.contract.requests import PlaceCall, PrecacheSpeech
+from active_call.store.private_files import FILE_MODE, create_private
 from active_call.store.records import RecordStore
 
 log = logging.getLogger("active_call.api")
+
+MAX_NAME_BYTES: Final = 200
+"""Of a playbook: file systems end at 255, and the draft has an ending more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,17 +230,28 @@ async def _json_object(request: Request) -> dict[str, Any]:
 
 
 def _playbook_path(folder: Path, name: str) -> Path:
-    path = (folder / name).resolve()
-    if path.parent != folder.resolve() or path.suffix != ".md":
-        raise HTTPException(400, f"{name!r} is no name of a playbook; expected something like 'sales.md'")
+    try:
+        path = (folder / name).resolve()
+    except (OSError, ValueError, RuntimeError):  # NUL, links that lead to each other
+        path = Path()
+    is_short = len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
+    if not is_short or path.parent != folder.resolve() or path.suffix != ".md":
+        raise HTTPException(400, f"{name[:80]!r} is no name of a playbook; expected something like 'sales.md'")
     return path
 
 
 def _write_whole(path: Path, content: str) -> None:
+    """A playbook may hold keys of vendors: a new one is the owner's alone, one that is there keeps its mode. Never half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".md.part")
-    draft.write_text(content, encoding="utf-8")
-    draft.replace(path)
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else FILE_MODE
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with create_private(draft) as file:
+            file.write(content.encode())
+        draft.chmod(mode)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _body_schema(cls: Any) -> dict[str, Any]:

@@ -24,6 +24,8 @@ ACCEPTS_AT_ONCE: Final = 64
 PAUSE_S: Final = 0.25
 """After the system has refused a descriptor."""
 BACKLOG: Final = 128
+HEADER_BYTES: Final = 32 * 1024
+"""Of a request's first line and headers together."""
 _SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -33,7 +35,7 @@ class HttpLimits:
 
     connections: int = 512
     first_reserved: int = 1 << 30
-    header_bytes: int = 32 * 1024
+    header_bytes: int = HEADER_BYTES
     header_s: float = 10.0
     """From the connection, or the first byte of a further request, to the end of the request's headers."""
     body_s: float = 30.0

@@ -21,6 +21,9 @@ from active_call.api.walls import error_body
 
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 64 * 1024 * 1024
+MAX_SMALL_PIECES: Final = 1024
+SMALL_BYTES: Final = 64
+"""More pieces of a body than that, of fewer bytes on average, would keep the loop for longer than the body is worth."""
 
 
 class _Quiet(logging.LoggerAdapter[logging.Logger]):
@@ -36,11 +39,30 @@ _LOG: Final = _Quiet(logging.getLogger("active_call.api.connection"), {})
 _SECONDS: Final = {h11.IDLE: "header_s", h11.SEND_BODY: "body_s"}
 
 
+class _Reader(h11.Connection):
+    """h11's state of one connection; refuses a body in a great many tiny chunks."""
+
+    _n_pieces = 0
+    _n_bytes = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._n_pieces = self._n_bytes = 0
+        elif isinstance(event, h11.Data):
+            self._n_pieces += 1
+            self._n_bytes += len(event.data)
+            if self._n_pieces > MAX_SMALL_PIECES and self._n_bytes < SMALL_BYTES * self._n_pieces:
+                raise h11.RemoteProtocolError("the body comes in too many small chunks")
+        return event
+
+
 class BoundedHttp(H11Protocol):
     """Serves one connection of `connections`."""
 
     def __init__(self, config: uvicorn.Config, server_state: ServerState, connections: Connections) -> None:
         super().__init__(config, server_state, {})
+        self.conn = _Reader(h11.SERVER, config.h11_max_incomplete_event_size or connections.limits.header_bytes)
         self.logger = _LOG  # type: ignore[assignment]
         self._connections = connections
         self._limits = connections.limits

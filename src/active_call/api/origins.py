@@ -70,15 +70,15 @@ class OriginRules:
         return parsed is not None and self._is_own_host(parsed[0], asked.local_host)
 
     def _why_not_by_site(self, asked: Asked) -> str | None:
-        site = asked.get("sec-fetch-site")
+        sites = {site.strip() for site in asked.get_all("sec-fetch-site")}
         reason = "requests of other web pages (Sec-Fetch-Site) are not taken"
         changes = asked.path.startswith("/kill/")
-        if site is None:
+        if not sites:
             referer = asked.get("referer")
             is_foreign = referer is not None and not self._is_own(_origin_of(referer), asked)
             return "requests of other web pages (Referer) are not taken" if is_foreign and (changes or asked.path not in PAGES) else None
-        if site == "same-origin" or (site == "none" and not changes):
-            return None
+        if sites <= ({"same-origin"} if changes else {"same-origin", "none"}):
+            return None  # each of them, where the header comes twice
         is_visit = asked.method == "GET" and asked.path in PAGES and asked.get("sec-fetch-mode") == "navigate"
         return None if is_visit and asked.get("sec-fetch-dest") == "document" else reason
 

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from active_call.api.connections import HEADER_BYTES
 from active_call.api.origins import Asked, OriginRules
 
 log = logging.getLogger("active_call.api")
@@ -34,6 +35,7 @@ CODES: Final[Mapping[int, str]] = {
     413: "too_large",
     415: "unsupported_media_type",
     422: "bad_request",
+    431: "too_large",
     500: "internal_error",
     503: "unavailable",
 }
@@ -88,11 +90,20 @@ class Walls:
             await answer.refuse(500, "this server has made a mistake; its log says more")
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        n_bytes = _header_bytes(scope)
+        if n_bytes > HEADER_BYTES:  # those that came in one piece with their end, which the reader of the connection lets pass
+            return 431, f"the headers have {n_bytes} bytes, of at most {HEADER_BYTES}"
         asked = asked_by(scope)
         why = self.rules.why_not(asked)
         if why is not None:
             return 403, why
         return _body_refusal(asked) if scope["type"] == "http" else None
+
+
+def _header_bytes(scope: Scope) -> int:
+    """About what the first line and the headers had on the wire: four bytes between a name and a value, and at the end."""
+    line = len(scope.get("raw_path") or scope["path"].encode()) + len(scope.get("query_string", b""))
+    return line + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
 
 
 def asked_by(scope: Scope) -> Asked:
@@ -105,10 +116,10 @@ def _body_refusal(asked: Asked) -> tuple[int, str] | None:
     length = asked.get("content-length") or "0"
     if not length.isdigit() or len(length) > 12 or int(length) > MAX_BODY_BYTES:
         return 413, f"the body has {length[:40]} bytes, of at most {MAX_BODY_BYTES}"
-    given = asked.get("content-type")
+    given = asked.get_all("content-type")
     has_body = length != "0" or asked.get("transfer-encoding") is not None
-    if asked.method in ("POST", "PUT", "PATCH") and (has_body or given is not None) and not _is_json(given or ""):
-        return 415, f"expected 'Content-Type: application/json', found {(given or 'none')[:80]!r}"
+    if asked.method in ("POST", "PUT", "PATCH") and (has_body or given) and not (given and all(map(_is_json, given))):
+        return 415, f"expected 'Content-Type: application/json', found {(', '.join(given) or 'none')[:80]!r}"
     return None
 
 

@@ -31,11 +31,12 @@ _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _REFUSED: Final = tuple(
     ipaddress.ip_network(text)
     for text in (
-        "0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4",
-        "::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "5f00::/16", "fc00::/7", "fec0::/10",
+        "0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4", "168.63.129.16/32",
+        "::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "3fff::/20", "5f00::/16", "fc00::/7", "fec0::/10",
     )
 )  # fmt: skip
-"""Beside what `ipaddress` itself calls private, loopback, link-local, multicast, reserved or unspecified."""
+"""Beside what `ipaddress` itself calls private, loopback, link-local, multicast, reserved or unspecified. 168.63.129.16 is the
+host of an Azure machine, which serves its metadata."""
 
 
 class OutgoingRefused(ActiveCallError):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from active_call.store.call_record import day_of
 from active_call.store.names import safe_name
+from active_call.store.private_files import private_folder
 from active_call.store.sinks import SinkBusy
 
 
@@ -51,7 +52,7 @@ def record_files(root: Path) -> Iterator[Path]:
 
 
 def _write(path: Path, body: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     replace_file(path, body)
 
 

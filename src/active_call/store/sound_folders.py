@@ -27,7 +27,7 @@ class SoundFolders:
         """`path`, resolved, where it is a file that may be played. Raises MediaError, or OSError when there is none."""
         try:
             real = path.resolve(strict=True)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # NUL in the name; links that lead to each other
             raise MediaError(f"{str(path)!r}: {error}") from error
         if not self._may_play(real):
             raise MediaError(f"{path}: does not lie in a folder whose files are played ([files] roots)")

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from active_call.base.errors import ConfigError
 from active_call.store.database.tables import HEAD_REVISION
+from active_call.store.private_files import private_folder
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long one process waits for another that writes to the same SQLite file."""
@@ -154,7 +155,7 @@ def _set_up_sqlite(connection: Any, _: object) -> None:
 
 def _prepare_file(path: Path) -> None:
     """Make the folder and the file. Only the owner may read it; SQLite's other files take its mode."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 

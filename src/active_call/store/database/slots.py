@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from active_call.store.private_files import private_folder
+
 MAX_SLOTS: Final = 64
 PREFIX: Final = "node-"
 
@@ -47,7 +49,7 @@ class Slot:
 
 def take_slot(folder: Path, token: str) -> Slot:
     """Take the first free slot of `folder`; `token` names a slot that is new. Blocks. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     freed: list[tuple[str, Path, int]] = []
     for number in range(MAX_SLOTS):
         path = folder / f"{PREFIX}{number}"

@@ -17,6 +17,7 @@ import msgspec
 
 from active_call.base.repair import encode_json
 from active_call.store.call_record import CallRecord, OpenCall
+from active_call.store.private_files import private_folder
 
 MAX_BYTES: Final = 512 * 1024 * 1024
 """A spool that is larger is not grown any further."""
@@ -66,7 +67,7 @@ class Spool:
 
 def append_lines(path: Path, lines: Sequence[bytes]) -> int:
     """Append whole lines for good, or nothing; gives the file's size. Blocks. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         before, data = os.fstat(descriptor).st_size, memoryview(b"".join(lines))
