@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from active_call.base.world import Randomness
+from active_call.legs.sip_leg import warning_header
 from active_call.legs.sip_media import LegMedia, MediaSettings
 from active_call.sdp.negotiation import NegotiationError
 
@@ -247,3 +248,8 @@ def test_rtcp_goes_by_the_family_of_the_socket(address: str) -> None:
     media.peer = "198.51.100.7"
     media.answer(public_offer("198.51.100.7", f"a=rtcp:5060 IN IP6 {address}"))
     assert stream.setting["remote_rtcp"] == ("198.51.100.7", 5060)
+
+
+def test_warning_fits_into_a_packet_whatever_the_peer_has_named() -> None:
+    name, value = warning_header("no media to " + "a\xff\r\n" * 5_000)
+    assert name == "Warning" and len(value.encode()) < 1_300 and value.endswith('"')
