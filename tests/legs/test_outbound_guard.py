@@ -130,6 +130,39 @@ def test_api_does_not_reach_denied_numbers_unless_the_list_is_emptied() -> None:
     guard(OutboundPolicy(deny_numbers=())).check(costly)
 
 
+@pytest.mark.parametrize(
+    "user",
+    [
+        ".+19005550100",
+        "++19005550100",
+        "%2B%2B19005550100",
+        "[+1]9005550100",
+        "%E2%80%8B+19005550100",
+        "*67+19005550100",
+        "*6719005550100",
+        "%2331%23+19005550100",
+        "+0019005550100",
+        "+01119005550100",
+        "00019005550100",
+        "1+9005550100",
+        "sip%3A+19005550100",
+        "+1%D9%A9005550100",
+        "9005550100;phone-context=+1",
+    ],
+)
+@pytest.mark.parametrize("policy", [OutboundPolicy(), OutboundPolicy(numbers=("+49*",), deny_numbers=())])
+def test_denied_number_is_one_however_it_is_spelt(user: str, policy: OutboundPolicy) -> None:
+    with pytest.raises(NotAllowed):
+        guard(policy).check(parse_uri(f"sip:{user}@sip.carrier.example"))
+
+
+@pytest.mark.parametrize(
+    "user", ["+4930123456", "004930123456", "*671002", "*98", "1002", "870", "+49 870 1234", "0900123", "desk.19005550100"]
+)
+def test_ordinary_numbers_and_service_codes_are_not_taken_for_costly_ones(user: str) -> None:
+    guard(OutboundPolicy()).check(parse_uri(f"sip:{user.replace(' ', '%20')}@sip.carrier.example"))
+
+
 def test_national_number_counts_with_its_country_code() -> None:
     policy = OutboundPolicy(numbers=("+4930*",))
     guard(policy).check(parse_uri("sip:030123@sip.carrier.example"))

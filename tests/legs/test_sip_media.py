@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from active_call.base.world import Randomness
+from active_call.legs.sip_leg import warning_header
 from active_call.legs.sip_media import LegMedia, MediaSettings
 from active_call.sdp.negotiation import NegotiationError
 
@@ -207,3 +208,48 @@ def test_offer_of_ours_that_has_met_theirs_makes_way_for_the_answer() -> None:
     answer = ours.answer(offer(direction="sendonly"))
     assert version(answer) == version(first) + 1
     assert b"a=recvonly" in answer
+
+
+def public_offer(address: str, *lines: str) -> bytes:
+    text = ["v=0", "o=- 1 1 IN IP4 192.0.2.1", "s=-", f"c=IN IP4 {address}", "t=0 0", "m=audio 4000 RTP/AVP 0", *lines, ""]
+    return "\r\n".join(text).encode()
+
+
+def test_name_that_leads_to_a_private_address_of_a_public_peer_gets_nothing_until_its_packets_come() -> None:
+    async def look_up(_name: str) -> tuple[str, ...]:
+        return ("10.0.0.5",)
+
+    stream = Listening()
+    media = sound_of(stream)
+    media.peer, media._look_up = "198.51.100.7", look_up
+
+    async def answered() -> None:
+        media.answer(public_offer("media.attacker.example"))
+        await asyncio.sleep(0.05)
+
+    asyncio.run(answered())
+    assert stream.setting["remote_ip"] == ""
+
+
+@pytest.mark.parametrize("peer", ["198.51.100.7", "10.0.0.9"])
+def test_rtcp_of_a_public_peer_does_not_go_to_a_private_address(peer: str) -> None:
+    stream = Listening()
+    media = sound_of(stream)
+    media.peer = peer
+    media.answer(public_offer("198.51.100.7", "a=rtcp:5060 IN IP4 10.0.0.5"))
+    expected = "10.0.0.5" if peer.startswith("10.") else "198.51.100.7"
+    assert stream.setting["remote_rtcp"] == (expected, 5060)
+
+
+@pytest.mark.parametrize("address", ["2001:db8::7", "::ffff:198.51.100.7"])
+def test_rtcp_goes_by_the_family_of_the_socket(address: str) -> None:
+    stream = Listening()
+    media = sound_of(stream)
+    media.peer = "198.51.100.7"
+    media.answer(public_offer("198.51.100.7", f"a=rtcp:5060 IN IP6 {address}"))
+    assert stream.setting["remote_rtcp"] == ("198.51.100.7", 5060)
+
+
+def test_warning_fits_into_a_packet_whatever_the_peer_has_named() -> None:
+    name, value = warning_header("no media to " + "a\xff\r\n" * 5_000)
+    assert name == "Warning" and len(value.encode()) < 1_300 and value.endswith('"')

@@ -108,6 +108,24 @@ def test_request_that_is_abandoned_does_not_hold_up_the_next_one(monkeypatch: py
     run(closing(engines, work()))
 
 
+def test_request_that_is_abandoned_in_the_moment_of_its_end_raises_nothing_in_the_loop() -> None:
+    errors: list[str] = []
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: errors.append(str(context.get("exception"))))
+        request = local_engines._Request(time.sleep, (0,), loop.create_future(), 0.0)
+        async with asyncio.timeout(5) as limit:
+            forget = local_engines._hurry_when_abandoned(request, limit)
+            request.answer.cancel()  # its callback runs in the loop's next round
+            forget()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    run(work())
+    assert errors == []
+
+
 def test_error_of_the_function_comes_back_with_its_text_and_is_not_retryable() -> None:
     engines = EngineProcesses()
 

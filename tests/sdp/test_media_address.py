@@ -32,6 +32,10 @@ def agreed(offer: bytes, peer: str = PUBLIC) -> Agreement:
         ("127.8.9.10", PRIVATE, True),
         ("::1", "2001:db8::4", True),
         ("::ffff:127.0.0.1", PUBLIC, True),
+        ("::127.0.0.1", "2001:db8::4", True),
+        ("64:ff9b::7f00:1", "2001:db8::4", True),
+        ("2002:7f00:1::", "2001:db8::4", True),
+        ("::ffff:0.0.0.0", "2001:db8::4", False),
         ("127.0.0.1", LOOPBACK, False),
         ("::1", LOOPBACK, False),
         ("169.254.169.254", PUBLIC, True),
@@ -108,3 +112,10 @@ def test_rtcp_goes_where_a_rtcp_says_rfc3605_2_1(lines: tuple[str, ...], port: i
 def test_silence_suppression_is_agreed_where_the_peer_says_so_rfc3108() -> None:
     assert agreed((SILENT / "offer.sdp").read_bytes(), LOOPBACK).may_be_silent
     assert not agreed(description("198.51.100.7", "a=silenceSupp:off - - - -")).may_be_silent
+
+
+@pytest.mark.parametrize("address", ["::ffff:0.0.0.0", "::ffff:0:0", "::"])
+def test_unspecified_address_is_hold_however_it_is_written(address: str) -> None:
+    local = LocalMedia("2001:db8::9", 12_000, peer="2001:db8::4")
+    agreement = negotiate_answer(description(address), local, key_for=lambda _: b"", session_id=1, version=1)[1]
+    assert (agreement.send, agreement.on_hold) == (False, True)

@@ -389,3 +389,18 @@ def test_both_sides_of_a_negotiation_agree(offer: bytes) -> None:
 
 def test_keys_do_not_show_in_representations() -> None:
     assert "ooo" not in repr(KEYS[0]) + repr(CryptoAgreement(S80, OURS, OURS))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("m=audio 4 RTP/SAVP 0", *(f"a=crypto:{tag} SUITE_{tag} inline:AAAA" for tag in range(500))),
+        ("m=audio 4 RTP/AVP 96 97", *(f"a=rtpmap:{96 + number % 2} x{number}/8000" for number in range(500))),
+        tuple(f"m=audio 4 RTP/AVP {number % 20 + 100}" for number in range(500)),
+        tuple(f"m=video {number} RTP/AVP 96" for number in range(500)),
+    ],
+)
+def test_reason_of_a_refusal_names_a_few_of_what_was_offered(lines: tuple[str, ...]) -> None:
+    with pytest.raises(NegotiationError) as refused:
+        negotiate_answer(sdp(*lines), LOCAL, key_for=lambda _: OURS, session_id=1, version=1)
+    assert len(str(refused.value)) < 400

@@ -22,12 +22,19 @@ _NUMBER_PATTERN = re.compile(r"\+?[0-9*#?().\s-]*\Z")
 _NOT_DIALLED = re.compile(r"[^0-9+*#]")
 _SHORTEST_WORLDWIDE = 11
 """A number without + counts as one with its country code from so many digits on."""
+_STARTS_OF_NUMBERS = tuple("+0123456789*#")
+_MARKS_BEFORE = re.compile(r"[^\w+*#]+")
+"""Before a number, a switch passes over them (RFC 3966 §5.1.1 has some as visual separators)."""
+_PHONE_CONTEXT = re.compile(r"phone-context=(\+[0-9().-]+)", re.IGNORECASE)
+_SERVICE_CODES = (re.compile(r"[*#]+[0-9]{2}[*#]*"), re.compile(r"[*#]+[0-9]{3}[*#]*"))
+_ACCESS_CODES = re.compile(r"(?:00|011)+0*")
 _SCHEME = re.compile(r"(sips?|tel):", re.IGNORECASE)
 
 
 def number_forms(user: str, country_code: str | None = None) -> frozenset[str]:
     """The forms of a number that a pattern may mean: as dialled, and with + and country code. Empty for what is no number."""
-    text = unicodedata.normalize("NFKC", unescape(user)).partition(";")[0].strip()
+    text, _, parameters = unicodedata.normalize("NFKC", unescape(user)).partition(";")
+    text = text.strip()
     if text[:1] not in "+0123456789*#(" or not text:
         return frozenset()
     digits = _NOT_DIALLED.sub("", text)
@@ -38,9 +45,53 @@ def number_forms(user: str, country_code: str | None = None) -> frozenset[str]:
         forms.add("+" + digits[2:])
     if digits[:1] not in "+0" and len(digits) >= _SHORTEST_WORLDWIDE:
         forms.add("+" + digits)
-    if country_code and not digits.startswith(("+", "00")):
-        forms.add(f"+{country_code}{digits.removeprefix('0')}")
+    if digits.isdigit() and not digits.startswith("00"):
+        context = _context_of(parameters) or (f"+{country_code}" if country_code else "")
+        forms |= {context + digits.removeprefix("0")} if context else set()
     return frozenset(forms)
+
+
+def possible_numbers(user: str, country_code: str | None = None) -> frozenset[str]:
+    """Every form of a number that some switch could read out of a user part; what is denied must name none. Empty for what is no number.
+
+    More than `number_forms`: marks before the number, several `+`, service codes (`*67`, `#31#`), access codes after one another, digits of
+    other scripts, a scheme or a phone-context within the user part.
+    """
+    text, _, parameters = unicodedata.normalize("NFKC", unescape(user)).partition(";")
+    text = _MARKS_BEFORE.sub("", _SCHEME.sub("", _with_plain_digits(text).strip(), count=1))
+    if not text.startswith(_STARTS_OF_NUMBERS):
+        return frozenset()
+    digits = _NOT_DIALLED.sub("", text)
+    read = {digits, *_behind_service_codes(digits)}
+    if "+" in digits:
+        read.add("+" + digits.rpartition("+")[2])
+    bare = {each.replace("+", "") for each in read}
+    forms = read.union(*(number_forms(each, country_code) for each in read | bare))
+    if "+" in digits:
+        forms |= {"+" + each for each in bare}
+    if context := _context_of(parameters):
+        forms |= {f"{context}{each.lstrip('0')}" for each in bare}
+    return frozenset(forms | {"+" + rest for each in bare if (rest := _behind_access_codes(each)) != each})
+
+
+def _with_plain_digits(text: str) -> str:
+    return "".join(str(unicodedata.decimal(each)) if each.isdecimal() else each for each in text)
+
+
+def _context_of(parameters: str) -> str:
+    """The country, and perhaps more, that a number's own phone-context puts before it (RFC 3966 §5.1.5)."""
+    found = _PHONE_CONTEXT.search(parameters)
+    return _NOT_DIALLED.sub("", found.group(1)) if found else ""
+
+
+def _behind_service_codes(digits: str) -> list[str]:
+    """What is dialled after a code such as *67 or #31#; how long the code is, only its switch knows."""
+    return [digits[match.end() :] for each in _SERVICE_CODES if (match := each.match(digits)) is not None]
+
+
+def _behind_access_codes(digits: str) -> str:
+    """What is left of a number after 00 and 011, however often they stand there."""
+    return _ACCESS_CODES.sub("", digits, count=1)
 
 
 def is_number_pattern(pattern: str) -> bool:

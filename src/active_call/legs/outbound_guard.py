@@ -20,7 +20,7 @@ import msgspec
 
 from active_call.base.errors import NotAllowed, ParseError
 from active_call.contract.options import CallOption, SipOption
-from active_call.legs.destinations import names_address, names_host, names_number, number_forms
+from active_call.legs.destinations import names_address, names_host, names_number, number_forms, possible_numbers
 from active_call.legs.outbound_usage import NO_LIMITS, HourlyLimits
 from active_call.legs.trunks import TrunkPolicy, Trunks
 from active_call.sip import events as sip
@@ -133,12 +133,13 @@ class OutboundGuard:
     # -- the parts
 
     def _check_number(self, uri: Uri, trunk: TrunkPolicy | None) -> None:
-        forms = number_forms(uri.user or "", trunk.country_code if trunk is not None else None)
-        if not forms:
+        user, country_code = uri.user or "", trunk.country_code if trunk is not None else None
+        possible = possible_numbers(user, country_code)
+        if not possible:
             return
-        if names_number(self.policy.deny_numbers, forms):
+        if names_number(self.policy.deny_numbers, possible):
             raise NotAllowed(f"{uri.user}: [outbound] deny_numbers names this number", rule="outbound_number")
-        if self.policy.numbers and not names_number(self.policy.numbers, forms):
+        if self.policy.numbers and not names_number(self.policy.numbers, number_forms(user, country_code)):
             raise NotAllowed(f"{uri.user}: [outbound] numbers does not name this number", rule="outbound_number")
 
     def _check_form(self, uri: Uri, request: OutboundRequest) -> None:

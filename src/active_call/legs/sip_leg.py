@@ -528,7 +528,11 @@ def _text(sdp: bytes | None) -> str:
 
 def warning_header(text: str) -> tuple[str, str]:
     """The Warning that says to people why a call is refused (RFC 3261 §20.43)."""
-    return "Warning", f'399 active-call "{one_line(plain(text)).translate(_UNQUOTED)}"'
+    return "Warning", f'399 active-call "{one_line(plain(text))[:MAX_WARNING].translate(_UNQUOTED)}"'
+
+
+MAX_WARNING = 400
+"""Characters; what the peer has named is in it, and the response is to fit into one packet."""
 
 
 _UNQUOTED = str.maketrans({"\\": None, '"': "'"})

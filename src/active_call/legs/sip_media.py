@@ -238,11 +238,12 @@ class LegMedia:
 
     def _destination(self, agreement: Agreement) -> str:
         """Where sound goes; empty where only the peer's packets can show it: its name is not found yet, or it is behind a NAT."""
-        if agreement.remote_host:
-            return self._found.get(agreement.remote_host, "")
-        if self._settings.latching and is_behind_nat(agreement.remote_ip, self.peer):
-            return ""
-        return agreement.remote_ip
+        address = self._found.get(agreement.remote_host, "") if agreement.remote_host else agreement.remote_ip
+        return "" if self._is_out_of_reach(address) else address
+
+    def _is_out_of_reach(self, address: str) -> bool:
+        """On the peer's side of a NAT. On ours the same address is somebody else's."""
+        return self._settings.latching and bool(address) and is_behind_nat(address, self.peer)
 
     def _begin_look_up(self, agreement: Agreement) -> None:
         if self._looking_up is not None:
@@ -270,6 +271,8 @@ class LegMedia:
         if agreement.remote_host and agreement.remote_host not in self._found and self.stream is not None:
             self._begin_look_up(agreement)
         rtcp_ip, rtcp_port = agreement.remote_rtcp or ("", 0)
+        if self._is_out_of_reach(rtcp_ip) or (":" in rtcp_ip) != (":" in self.public_ip):
+            rtcp_ip = remote_ip
         stream, crypto = self.stream, agreement.crypto
         if stream is None:
             return

@@ -230,14 +230,20 @@ class _Process:
 def _hurry_when_abandoned(request: _Request, limit: asyncio.Timeout) -> Callable[[], object]:
     """Shorten `limit` once nobody waits for `request`. Gives what ends that."""
     loop = asyncio.get_running_loop()
+    is_over = False
 
     def hurry(answer: asyncio.Future[Any]) -> None:
         due = limit.when()
-        if answer.cancelled() and due is not None:
+        if answer.cancelled() and due is not None and not is_over and not limit.expired():
             limit.reschedule(min(due, loop.time() + ABANDONED_LIMIT_S))
 
+    def forget() -> None:
+        nonlocal is_over  # the loop may have `hurry` on its list already, where nothing takes it off
+        is_over = True
+        request.answer.remove_done_callback(hurry)
+
     request.answer.add_done_callback(hurry)
-    return lambda: request.answer.remove_done_callback(hurry)
+    return forget
 
 
 def _fulfil(request: _Request, value: Any) -> None:

@@ -197,11 +197,13 @@ def format_description(description: SessionDescription) -> bytes:
 
 
 def is_unspecified(address: str) -> bool:
-    """Whether the address is the old sign for hold: 0.0.0.0 or :: (RFC 3264 §8.4)."""
+    """Whether the address is the old sign for hold: 0.0.0.0, also where it is written within IPv6, or :: (RFC 3264 §8.4)."""
     try:
-        return ipaddress.ip_address(address).is_unspecified
+        ip = ipaddress.ip_address(address)
     except ValueError:
         return False
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_unspecified
 
 
 def _lines(data: bytes) -> list[tuple[str, str]]:

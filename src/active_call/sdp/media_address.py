@@ -17,10 +17,12 @@ _NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?\Z")
 _BROADCAST: Final = ipaddress.IPv4Address("255.255.255.255")
 _PRIVATE: Final = tuple(
     ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "::1/128")
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "fec0::/10", "::1/128")
 )
 _LINK_LOCAL: Final = tuple(ipaddress.ip_network(text) for text in ("169.254.0.0/16", "fe80::/10"))
 _THIS_NETWORK: Final = ipaddress.ip_network("0.0.0.0/8")
+_COMPATIBLE: Final = ipaddress.ip_network("::/96")
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 def is_host_name(text: str) -> bool:
@@ -34,8 +36,7 @@ def parse_ip(text: str) -> IpAddress | None:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
+    return address if address.version == 4 else _inner(address)
 
 
 def address_refusal(address: str, peer: str) -> str:
@@ -64,6 +65,15 @@ def is_behind_nat(address: str, peer: str) -> bool:
     """Whether a peer that signals from a public address names a private one: that is its own side of a NAT, and something else on ours."""
     ip, peer_ip = parse_ip(address), parse_ip(peer)
     return ip is not None and peer_ip is not None and _is_in(ip, _PRIVATE) and not _is_in(peer_ip, _PRIVATE + _LINK_LOCAL)
+
+
+def _inner(address: ipaddress.IPv6Address) -> IpAddress:
+    """The IPv4 address that an IPv6 one leads to (mapped, compatible, NAT64, 6to4); else the address itself."""
+    embedded = address.ipv4_mapped or address.sixtofour
+    if embedded is not None:
+        return embedded
+    is_compatible = address in _COMPATIBLE and int(address) > 0xFFFF
+    return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF) if address in _NAT64 or is_compatible else address
 
 
 def _is_in(ip: IpAddress, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:

@@ -9,7 +9,7 @@ of the offerer's order that we have is taken, and only it and its telephone-even
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -59,6 +59,8 @@ PLAIN_PROTOCOLS = ("RTP/AVP", "RTP/AVPF")
 SECURE_PROTOCOLS = ("RTP/SAVP", "RTP/SAVPF")
 _SENDING = ("sendrecv", "sendonly")
 _RECEIVING = ("sendrecv", "recvonly")
+MAX_NAMED = 6
+"""Of what a peer offers, in the reason of a refusal."""
 DEFAULT_PTIME_MS = 20
 SHORTEST_PTIME_MS, LONGEST_PTIME_MS = 10, 60
 
@@ -288,7 +290,7 @@ def _choose_section(theirs: SessionDescription, local: LocalMedia) -> tuple[int,
             if choice is None:
                 refusals.append(f"no common codec: offered {_codec_names(section)}, supported {', '.join(local.codecs)}")
             elif protocols is SECURE_PROTOCOLS and first_usable(section.cryptos(), local.suites) is None:
-                suites = ", ".join(crypto.suite for crypto in section.cryptos()) or "no usable crypto line"
+                suites = _some(crypto.suite for crypto in section.cryptos()) or "no usable crypto line"
                 refusals.append(f"no common SRTP suite: offered {suites}, supported {', '.join(local.suites)} without MKI")
             elif protocols is PLAIN_PROTOCOLS and local.srtp is SrtpPolicy.REQUIRED:
                 refusals.append("encrypted media is required: offered RTP/AVP, supported RTP/SAVP")
@@ -297,8 +299,8 @@ def _choose_section(theirs: SessionDescription, local: LocalMedia) -> tuple[int,
             else:
                 return index, choice
     if refusals:
-        raise NegotiationError("; ".join(refusals))
-    found = ", ".join(f"{section.media} {section.port} {section.protocol}" for section in theirs.media) or "no media"
+        raise NegotiationError(_some(refusals, between="; "))
+    found = _some(f"{section.media} {section.port} {section.protocol}" for section in theirs.media) or "no media"
     raise NegotiationError(f"no usable audio: offered {found}, supported audio over RTP/AVP or RTP/SAVP")
 
 
@@ -402,7 +404,14 @@ def _agreed_first(formats: tuple[Format, ...], payload_type: int) -> tuple[Forma
 
 
 def _codec_names(section: MediaDescription) -> str:
-    return ", ".join(f"{rtpmap.name}/{rtpmap.clock_hz}" for rtpmap in offered_maps(section)) or "none that is known"
+    return _some(f"{rtpmap.name}/{rtpmap.clock_hz}" for rtpmap in offered_maps(section)) or "none that is known"
+
+
+def _some(found: Iterable[str], between: str = ", ") -> str:
+    """The first few different ones: a description may name thousands, and a refusal goes into one packet."""
+    different = list(dict.fromkeys(found))
+    more = [f"{len(different) - MAX_NAMED} more"] if len(different) > MAX_NAMED else []
+    return between.join([*different[:MAX_NAMED], *more])
 
 
 # -- writing ours ------------------------------------------------------------------------------------------------------------------------
