@@ -3,8 +3,8 @@
 Fields are what was given as `extra`. They often hold text from outside, so a line is written such that it can be read back without doubt:
 a value stands bare only when it is one plain word, else as a JSON string; control, bidirectional and separator characters are `\\uXXXX`
 everywhere. A message that is not constant (another library's) is a JSON string, too, where it could be taken for fields. Lines of a
-traceback begin with `    | `, which no line of a record does. Fields under a personal key can be switched off; then numbers of people are taken
-out of all other text as well.
+traceback begin with `    | `, which no line of a record does. Fields under a personal key can be switched off; numbers of people are then
+taken out of all other text as well.
 """
 
 from __future__ import annotations
