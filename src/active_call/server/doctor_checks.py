@@ -192,8 +192,10 @@ def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     if config.log_file:
         folder = Path(config.log_file).absolute().parent
         why = why_not_writable(folder) if folder.is_dir() else f"there is no folder {folder}"
-        level, text = ("fail", f"log_file: {why}") if why else ("ok", f"the log goes to {config.log_file}")
-        yield Finding("files", level, text)
+        if why:
+            yield Finding("files", "fail", f"log_file: {why}")
+        else:
+            yield Finding("files", "ok", f"the log goes to {config.log_file}")
     for what, name in wanted.items():
         if not name:
             continue
