@@ -38,6 +38,11 @@ def found(text: str) -> list[tuple[int, bool, str]]:
         ("a\n\nBye <hangup\nand more <b>", 6, "has no end"),
         ('<refer to="sip:a@b/>', 4, "quote in the tag is never closed"),
         ('<goto "main"/>', 4, "is no attribute"),
+        ("<http url='ftp://example.com/x'/>", 4, "must begin with http"),
+        ("<http url='example.com/x'/>", 4, "must begin with http"),
+        ("a\n# Scene: x\n<followup timeout='8x' max='3'/>", 6, "followup>.timeout"),
+        ("a\n# Scene: x\n<followup timeout='8s' max='-1'/>", 6, "found '-1'"),
+        ("a\n# Scene: x\n<followup timeout='8x' max='-1'/>", 6, "found '-1'"),
         ("a\n{{ name", 5, "template cannot be filled in"),
         ("a\n{{ name }", 5, "template cannot be filled in"),
         ("a\n{% if x %}\nb\n\nc", 5, "template cannot be filled in"),
@@ -116,3 +121,8 @@ def test_playbooks_of_the_repository_are_without_a_finding(path: Path) -> None:
 
 def test_every_tag_that_is_acted_on_is_known_here() -> None:
     assert set(directives._MADE) <= set(ATTRIBUTES)
+
+
+def test_end_of_a_tag_that_never_began_is_a_warning() -> None:
+    assert (5, False, "</hangup> closes nothing; write `<hangup/>`") in found(HEAD + "a\nbye </hangup>")
+    assert not [text for _, _, text in found(HEAD + "bye <hangup></hangup>") if "closes nothing" in text]

@@ -347,7 +347,7 @@ def test_records_are_found_by_filters_and_pages(folder: Path) -> None:
             assert (await api.http.get("/api/records", params={"callee": "3@B"})).headers["X-Total-Count"] == "1"
             for query in ("from=yesterday", "to=0000-00-00", "cursor=xyz", "from=0001-01-01T00:00%2B23:00"):
                 assert (await api.http.get(f"/api/records?{query}")).status_code == 400, query
-            for query in ("min_duration=nan", "limit=many", "q=" + "x" * 300):
+            for query in ("min_duration=nan", "limit=many", "q=" + "x" * 300, "status=anwsered", "direction=up"):
                 assert (await api.http.get(f"/api/records?{query}")).status_code == 400, query
             assert (await api.http.get("/api/records?limit=-5&offset=-7")).status_code == 200
 

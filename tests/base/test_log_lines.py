@@ -93,6 +93,37 @@ def test_traceback_cannot_forge_a_line_and_is_bounded() -> None:
     assert all(line.isprintable() for line in lines)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+190015144433322: [outbound] deny_numbers names this number",
+        "404 for sip:+4930123456@example.com;user=phone",
+        "no answer of <sip:erika@example.com>",
+        "tel:+49-30-123456 is busy",
+        "+49 (30) 123 456 cannot be called",
+        "there is no file /recordings/004930123456.wav",
+        ["callee", "+4930123456"],
+    ],
+)
+def test_switch_takes_numbers_of_people_out_of_every_text(text: object) -> None:
+    error = ValueError(str(text))
+    record = record_of("ended: %s", text, detail=text, fields={"reason": text})
+    record.exc_info = (ValueError, error, None)
+    for formatter in (PlainFormatter(personal=False), JsonFormatter(personal=False)):
+        assert not re.search(r"\d{5}|erika|123", formatter.format(record))
+    assert re.search(r"\d{5}|erika|123", PlainFormatter().format(record))
+
+
+def test_switch_leaves_ids_addresses_ports_and_figures() -> None:
+    fields = {
+        "session_id": "s.12345678", "call_id": "123456789@x", "peer": "192.168.100.200:50600", "pid": 1234567, "duration_s": 1234567.5,
+        "detail": "udp [2001:db8::1]:5060 at 2026-11-29T10:08:24, 20261129/s.7849c673-1095-455b-9765-2118db01b063.json",
+    }  # fmt: skip
+    shown = fields_in(PlainFormatter(personal=False).format(record_of(**fields)))
+    assert shown["detail"].endswith("s.7849c673-1095-455b-9765-2118db01b063.json")
+    assert {key: shown[key] for key in fields if key != "detail"} == {key: str(value) for key, value in fields.items() if key != "detail"}
+
+
 @pytest.mark.parametrize("key", ["caller", "callee", "digit", "text", "prompt", "number", "transcript"])
 def test_personal_fields_are_left_out_by_the_switch(key: str) -> None:
     record = record_of(**{key: "+4930123456"}, fields={key: "+4930123456"}, rule="x")

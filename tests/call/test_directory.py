@@ -129,6 +129,18 @@ def test_drain_that_is_cancelled_ends_the_calls_at_once_and_loses_no_record() ->
     virtually(story)
 
 
+def test_drain_is_told_once_however_often_it_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with httpx.AsyncClient() as http:
+            directory = a_directory(http, Records())
+            await directory.drain(0)
+            await directory.drain(0)
+
+    with caplog.at_level("INFO"):
+        virtually(story)
+    assert [record.message for record in caplog.records].count("stopping, no new calls are taken") == 1
+
+
 def test_hurry_ends_the_waiting_of_a_drain() -> None:
     async def story() -> None:
         records, leg = Records(), FakeLeg()

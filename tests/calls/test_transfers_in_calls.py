@@ -66,7 +66,7 @@ def far_events(call: Call) -> list[str]:
 # -- by REFER ----------------------------------------------------------------------------------------------------------------------------
 
 
-def test_transfer_by_refer_that_succeeds_hangs_up_at_once(virtually: Any) -> None:
+def test_transfer_by_refer_that_succeeds_hangs_up_at_once(virtually: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with a_call(PLAYBOOK) as call:
             await asked_for_the_operator(call)
@@ -82,7 +82,12 @@ def test_transfer_by_refer_that_succeeds_hangs_up_at_once(virtually: Any) -> Non
             assert (transfer["target"], transfer["state"], transfer["code"]) == (DESK, "completed", 200)
             assert "farLegs" not in transfer
 
+    caplog.set_level("INFO")
     virtually(story())
+    (line,) = [record for record in caplog.records if record.message == "transfer"]
+    fields = ("direction", "caller", "callee", "trunk", "target", "state")
+    assert all(hasattr(line, name) for name in fields)
+    assert (vars(line)["target"], vars(line)["state"]) == (DESK, "completed")
 
 
 def test_refused_refer_has_the_target_called_with_music_meanwhile(virtually: Any) -> None:

@@ -77,6 +77,20 @@ def test_hangup_signal_reloads_trunks_handlers_and_log_and_calls_go_on(tmp_path:
         assert server.process.poll() is None
 
 
+def test_config_file_that_is_gone_opens_nothing(tmp_path: Path) -> None:
+    """The defaults let everybody in: a file that is being replaced must not look like one that says nothing."""
+    with running_server(tmp_path, BOOK) as server:
+        file = tmp_path / "active-call.toml"
+        file.write_text(file.read_text() + TRUNK)
+        reload(server, "configuration reloaded")
+        file.rename(tmp_path / "elsewhere.toml")
+        reload(server, "configuration not reloaded")
+        assert "there is no such file" in server.log
+        caller, text = answer(server, "stranger")
+        assert text.startswith("SIP/2.0 403"), text
+        caller.socket.close()
+
+
 def test_hangup_signal_while_it_starts_does_not_end_it(tmp_path: Path) -> None:
     with running_server(tmp_path, BOOK) as server:
         for _ in range(20):

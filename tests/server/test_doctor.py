@@ -210,6 +210,8 @@ def test_playbook_that_can_be_used_and_is_doubtful_is_told(home: Path, names: di
         ('[callrecord]\ntype = "local"\nroot = "main.txt/cdr"\n', "records"),
         ('[recording]\nenabled = true\npath = "main.txt"\n', "recordings"),
         ('media_cache_path = "/proc/here"\n', "sounds"),
+        ('log_file = "absent/x.log"\n', "log_file: there is no folder"),
+        ('log_file = "main.txt/x.log"\n', "log_file: there is no folder"),
     ],
 )
 def test_folder_that_cannot_be_written_fails(home: Path, names: dict[str, list[Address]], extra: str, what: str) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.server.cli import app
 from active_call.server.config import load_config, overrides_from_flags
+from active_call.server.demo import what_next
 from active_call.server.starter_files import prepare_start
 
 
@@ -135,6 +136,45 @@ def test_command_line_says_what_to_do(home: Path, arguments: list[str], code: in
     assert words in result.output
     assert "Traceback" not in result.output
     assert files(home) == []
+
+
+@pytest.mark.parametrize("folder", ["config/playbook", "playbooks", "."])
+def test_playbook_is_checked_by_the_name_that_the_server_knows(home: Path, folder: str) -> None:
+    (home / folder).mkdir(parents=True, exist_ok=True)
+    (home / folder / "mine.md").write_text("---\nllm: {provider: script}\ngreeting: Hello.\n---\n## *\nYes.\n")
+    result = CliRunner().invoke(app, ["playbook", "check", "mine.md"])
+    assert (result.exit_code, "mine.md: a playbook with 1 scene(s)" in result.output) == (0, True)
+
+
+def test_playbook_that_is_nowhere_is_told_with_the_places(home: Path) -> None:
+    result = CliRunner().invoke(app, ["playbook", "check", "mine.md"])
+    assert result.exit_code == 2
+    assert "mine.md: there is no such file, neither here nor in config/playbook, playbooks" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[callrecord]\ntype = 's3'\nbucket = 'b'\n", "2: callrecord.type: 's3' is not supported yet"),
+        ("[callrecord]\ntype = 'database'\nurl = 'mysql://u:hush@h/x'\n", "3: callrecord.url: expected postgresql:// or sqlite:///"),
+        ("[callrecord]\ntype = 'local'\ndatabase = 'sqlite://'\n", "3: callrecord.database: a SQLite URL names a file"),
+    ],
+)
+def test_database_that_cannot_be_used_is_told_with_its_line_before_anything_starts(home: Path, text: str, words: str) -> None:
+    (home / "bad.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(home / "bad.toml")
+    assert words in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_demo_speaks_of_make_only_where_make_has_started_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "src" / "active_call").mkdir(parents=True)
+    (home / "Makefile").touch()
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    assert "make" not in what_next()
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert "make serve" in what_next()
 
 
 def test_port_that_is_taken_names_its_owner(home: Path) -> None:

@@ -84,6 +84,8 @@ def check_tags(text: str, first_line: int, findings: Findings, *, is_script: boo
             findings.error(line, f"<{match.group(2)} …: {why}")
             continue
         if is_closing:
+            if not any(tag.name == name for tag in tags):
+                findings.warn(line, f"</{match.group(2)}> closes nothing; write `<{name}/>`")
             continue
         inner = text[match.end() : end - 1]
         if not inner.rstrip().endswith("/") and not re.search(rf"</{name}\s*>", text[end:], re.IGNORECASE):
@@ -133,6 +135,9 @@ def _check_attributes(tag: Tag, inner: str, findings: Findings) -> None:
     for name in NEEDED.get(tag.name, ()):
         if not tag.attributes.get(name):
             findings.error(tag.line, f"<{tag.name}>: {name!r} is missing")
+    url = tag.attributes.get("url", "").strip()
+    if tag.name == "http" and url and not re.match(r"https?://|\{", url, re.IGNORECASE):
+        findings.error(tag.line, f"<http>: 'url' must begin with http:// or https://, found {url[:60]!r}")
     bare = re.sub(r"""[A-Za-z_][\w-]*\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'/>]+)""", "", inner).strip(" \t\n/")
     if bare:
         findings.error(tag.line, f'<{tag.name}>: {bare[:40]!r} is no attribute; write name="value"')

@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -40,8 +40,8 @@ def record_routes(records: RecordStore) -> APIRouter:
         cursor: Text = "",
         caller: Text = "",
         callee: Text = "",
-        direction: Text = "",
-        status: Text = "",
+        direction: Literal["", "inbound", "outbound"] = "",
+        status: Literal["", "answered", "rejected", "failed", "crashed"] = "",
         trunk: Text = "",
         playbook: Text = "",
         since: Annotated[str, Query(alias="from", max_length=64)] = "",

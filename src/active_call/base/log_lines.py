@@ -3,7 +3,8 @@
 Fields are what was given as `extra`. They often hold text from outside, so a line is written such that it can be read back without doubt:
 a value stands bare only when it is one plain word, else as a JSON string; control, bidirectional and separator characters are `\\uXXXX`
 everywhere. A message that is not constant (another library's) is a JSON string, too, where it could be taken for fields. Lines of a
-traceback begin with `    | `, which no line of a record does. Fields under a personal key can be switched off.
+traceback begin with `    | `, which no line of a record does. Fields under a personal key can be switched off; numbers of people are then
+taken out of all other text as well.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ MAX_TRACEBACK_LINE_CHARS = 1000
 TRACEBACK_MARK = "    | "
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_USER_OF_ADDRESS = re.compile(r"\b(sips?|tel):[^\s@<>\"';,]+(?=@)|\b(tel):[^\s<>\"';,]+", re.I)
+_NUMBER = re.compile(r"(?<![0-9A-Za-z_])(?:\+\d[\d ().-]{3,}\d|\d{6,}|%2B\d{5,})(?![0-9A-Za-z_])", re.I)
+"""What a telephone number looks like; parts of IP addresses, ports, times and words such as ids do not."""
+REMOVED = "…"
+
 _BARE = re.compile(r"[^\s\"=\\]+")
 _BARE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
@@ -39,8 +45,23 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def shown_fields(record: logging.LogRecord, *, personal: bool) -> dict[str, Any]:
-    """The fields that are written: with `personal` false, those under a personal key are left out."""
-    return {key: value for key, value in fields_of(record).items() if personal or key.lower() not in PERSONAL_KEYS}
+    """The fields that are written: with `personal` false, those under a personal key are left out, and numbers in the others too."""
+    fields = fields_of(record)
+    if personal:
+        return fields
+    return {key: _impersonal(key, value) for key, value in fields.items() if key.lower() not in PERSONAL_KEYS}
+
+
+def without_numbers(text: str) -> str:
+    """`text` with `…` for telephone numbers and for the users of SIP addresses, as errors and reasons quote them."""
+    return _NUMBER.sub(REMOVED, _USER_OF_ADDRESS.sub(lambda found: f"{found[1] or found[2]}:{REMOVED}", text))
+
+
+def _impersonal(key: str, value: Any) -> Any:
+    """Ids name calls and not people; they, and figures, stay as they are."""
+    if value is None or isinstance(value, bool | int | float) or key.lower().endswith("id"):
+        return value
+    return without_numbers(text_of(value))
 
 
 def escaped(text: str) -> str:
@@ -94,14 +115,16 @@ class PlainFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = self.formatTime(record, "%H:%M:%S")
-        message = message_of(record)
+        message, traceback = message_of(record), traceback_of(record)
+        if not self._personal:
+            message, traceback = without_numbers(message), [without_numbers(one) for one in traceback]
         if "=" in message or '"' in message or not message.isprintable():
             message = quoted(message)
         shown = shown_fields(record, personal=self._personal)
         tail = "".join(f" {_key(key)}={quoted(text_of(value))}" for key, value in shown.items() if value is not None and value != "")
         name = escaped(record.name.removeprefix("active_call."))
         line = f"{time}.{int(record.msecs):03d} {record.levelname:<7} {name}: {message}{' ' if tail else ''}{tail}"
-        return "\n".join([line, *(TRACEBACK_MARK + one for one in traceback_of(record))])
+        return "\n".join([line, *(TRACEBACK_MARK + one for one in traceback)])
 
 
 class RecordFormatter(logging.Formatter):

@@ -167,6 +167,8 @@ class Directory:
 
         Cancelling hurries it and is passed on at the end: every call gets its BYE and its record all the same.
         """
+        if not self.is_draining:
+            log.info("stopping, no new calls are taken", extra={"calls": len(self._tasks), "waits_s": timeout_s if self._tasks else 0})
         self.is_draining = True
         draining = asyncio.get_running_loop().create_task(self._drain(timeout_s), name="drain")
         cancelled: asyncio.CancelledError | None = None
@@ -183,7 +185,6 @@ class Directory:
         draining.result()
 
     async def _drain(self, timeout_s: float) -> None:
-        log.info("stopping, no new calls are taken", extra={"calls": len(self._tasks), "waits_s": timeout_s if self._tasks else 0})
         if self._tasks:
             await self._wait_for_calls(timeout_s)
         if self._tasks:

@@ -304,7 +304,13 @@ class Transfers:
             self._current = None
             session.music.stop("held")
         if told.final or told.state == "connected":
-            fields = {"state": told.state, "target": self._command.callee, "code": told.code or None, "reason": told.reason}
+            fields = {
+                **session.journal.who(),
+                "state": told.state,
+                "target": self._command.callee,
+                "code": told.code or None,
+                "reason": told.reason,
+            }
             session.log.info("transfer", extra={**fields, "returned": told.returned if told.final else None})
         session.emit(
             events.Transfer(

@@ -140,7 +140,7 @@ def _mismatch(error: msgspec.ValidationError, data: Any, cls: Any, path: str) ->
     span = _range_of(expected)
     if not is_known or not re.search(r"[<>]=|of length|regex", text):
         return ContractError(place, text[:1].lower() + text[1:])
-    said = len(found) if isinstance(found, str) else repr(found)[:80]
+    said = len(found) if isinstance(found, str) and "of length" in text else repr(found)[:80]
     return ContractError(place, f"expected {span}, found {said}" if span else f"{text[:1].lower()}{text[1:]}, found {said}")
 
 

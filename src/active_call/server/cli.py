@@ -90,7 +90,8 @@ def serve(
         config, written = prepare_start(conf, flags, os.environ, callee=call)
         for path in written:
             err.print(f"wrote {path}", highlight=False)
-        source = ConfigSource(conf or DEFAULT_FILE, flags, os.environ)
+        file = conf or DEFAULT_FILE
+        source = ConfigSource(file, flags, os.environ, had_file=file.exists())
         stopping = Stopping()
         with _logged(config) as output:
             console = _unhurried_console()

@@ -15,6 +15,7 @@ from active_call.base.errors import ConfigError, PlaybookError
 from active_call.server import config_sections as sections
 from active_call.server.config_file import Document, KeyPath
 from active_call.server.playbook_files import STARTER_PLAYBOOK, find_playbook
+from active_call.store.database.connection import parse_database_url
 from active_call.store.recordings import check_pattern
 
 if TYPE_CHECKING:
@@ -43,6 +44,21 @@ def check(config: Config, document: Document, *, starter_playbook: bool = False)
     _check_playbooks(config, document, STARTER_PLAYBOOK if starter_playbook else "")
     _check_recording(config, document)
     _check_trunks(config, document)
+    _check_records(config, document)
+
+
+def _check_records(config: Config, document: Document) -> None:
+    """Types and addresses of databases, before anything is started."""
+    settings = config.callrecord
+    key = "url" if isinstance(settings, sections.DatabaseCallRecord) else "database"
+    text = getattr(settings, key, "")
+    if settings.type == "s3":
+        raise document.error(("callrecord", "type"), "'s3' is not supported yet in this version; use local, http or database")
+    try:
+        if text:
+            parse_database_url(text)
+    except ConfigError as error:
+        raise document.error(("callrecord", key), error.reason) from None
 
 
 def _check_trunks(config: Config, document: Document) -> None:

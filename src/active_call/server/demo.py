@@ -280,22 +280,22 @@ def _show_end(result: DemoResult, out: Console) -> None:
     out.print(f"call record: {result.record}", highlight=False, soft_wrap=True)
     if result.ok:
         out.print("\n[bold green]The conversation happened as the story says.[/bold green]")
-        out.print(_next(), highlight=False, markup=False)
+        out.print(what_next(), highlight=False, markup=False)
     else:
         out.print("\n[bold red]It did not happen as the story says:[/bold red]")
         for failure in result.failures:
             out.print(f"  - {failure}", highlight=False, markup=False)
 
 
-def _next() -> str:
+def what_next() -> str:
     """What to do now, in commands and files that this installation has."""
-    serve = "make serve" if Path("Makefile").is_file() and Path("src/active_call").is_dir() else "active-call serve"
+    serve = "make serve" if os.environ.get("MAKELEVEL") else "active-call serve"
     files = {"docs/playbooks.md": "how a playbook is written", "README.md": "Twilio in ten lines"}
     lines = ["", "What next:"]
     lines.append(f"  {serve:<33} your own server; it writes active-call.toml and config/playbook/greeting.md,")
     lines.append(f"  {'':<33} and prints what to enter at the carrier")
     lines.append(f"  {'active-call playbook check FILE':<33} everything that is wrong with a playbook")
-    lines += [f"  {name:<33} {what}" for name, what in files.items() if serve.startswith("make") and Path(name).is_file()]
+    lines += [f"  {name:<33} {what}" for name, what in files.items() if Path(name).is_file() and Path("src/active_call").is_dir()]
     return "\n".join(lines)
 
 

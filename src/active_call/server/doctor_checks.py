@@ -138,7 +138,7 @@ def _callers(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     if listed:
         yield Finding("callers", "ok", f"only these may call in: {', '.join(listed)} (active-call doctor --explain IP tells more)")
     elif not told:
-        yield Finding("callers", "ok", "anybody may call in; nothing here is reachable from outside")
+        yield Finding("callers", "ok", "anybody who reaches this server may call in; peers are told no public address")
 
 
 def _rtp_range(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
@@ -190,7 +190,12 @@ def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
     if config.recording.enabled:
         wanted["recordings"] = config.recording.path
     if config.log_file:
-        wanted["the log"] = str(Path(config.log_file).absolute().parent)
+        folder = Path(config.log_file).absolute().parent
+        why = why_not_writable(folder) if folder.is_dir() else f"there is no folder {folder}"
+        if why:
+            yield Finding("files", "fail", f"log_file: {why}")
+        else:
+            yield Finding("files", "ok", f"the log goes to {config.log_file}")
     for what, name in wanted.items():
         if not name:
             continue

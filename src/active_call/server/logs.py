@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from active_call.base.child_log import HANDS_OVER_RECORDS
 from active_call.base.errors import ConfigError
-from active_call.base.log_lines import PlainFormatter, message_of, read_record, shown_fields, text_of, traceback_of
+from active_call.base.log_lines import PlainFormatter, message_of, read_record, shown_fields, text_of, traceback_of, without_numbers
 from active_call.base.log_writer import DescriptorSink, FileSink, LogWriter, QueuedHandler, Sink
 
 if TYPE_CHECKING:
@@ -41,16 +41,19 @@ class JsonFormatter(logging.Formatter):
         self._personal = personal
 
     def format(self, record: logging.LogRecord) -> str:
+        message, traceback = message_of(record), traceback_of(record)
+        if not self._personal:
+            message, traceback = without_numbers(message), [without_numbers(one) for one in traceback]
         obj: dict[str, Any] = {
             "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "room": record.name,
-            "message": message_of(record),
+            "message": message,
         }
         for key, value in shown_fields(record, personal=self._personal).items():
             obj[f"{key}_" if key in obj or key == "exception" else key] = value
-        if lines := traceback_of(record):
-            obj["exception"] = "\n".join(lines)
+        if traceback:
+            obj["exception"] = "\n".join(traceback)
         try:
             return json.dumps(obj, default=text_of, allow_nan=False)
         except (ValueError, TypeError, RecursionError):

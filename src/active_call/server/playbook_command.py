@@ -17,6 +17,7 @@ from active_call.agent.findings import Finding
 from active_call.agent.playbook_check import Surroundings, check_playbook
 from active_call.base.errors import ActiveCallError, PlaybookError
 from active_call.server.config_file import read_environment
+from active_call.server.playbook_files import PLAYBOOK_FOLDERS
 
 out = Console()
 err = Console(stderr=True)
@@ -48,8 +49,12 @@ def check(
         raise typer.Exit(2)
 
 
-def _check_one(file: Path, *, strict: bool) -> tuple[dict[str, object], list[tuple[str, str]]]:
-    """The report as JSON, and as lines with their styles."""
+def _check_one(name: Path, *, strict: bool) -> tuple[dict[str, object], list[tuple[str, str]]]:
+    """The report as JSON, and as lines with their styles. `name` is a path, or what the server would find in the playbook folders."""
+    file = next((path for path in (name, *(folder / name for folder in PLAYBOOK_FOLDERS)) if path.exists()), name)
+    if file is name and not name.exists() and not name.is_absolute():
+        places = ", ".join(str(folder) for folder in PLAYBOOK_FOLDERS)
+        return _unreadable(name, f"there is no such file, neither here nor in {places}")
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:

@@ -38,9 +38,12 @@ class ConfigSource:
     flags: Mapping[str, Any]
     process_environment: Mapping[str, str]
 
+    had_file: bool
+    """The server began with this file: without it there is nothing to reload, since the defaults would open what the file has closed."""
+
     def load(self) -> Config:
         """Read it as it is now. Raises ConfigError."""
-        return load_config(self.file if self.file.exists() else None, self.flags, self.process_environment)
+        return load_config(self.file if self.had_file or self.file.exists() else None, self.flags, self.process_environment)
 
     def environment(self) -> dict[str, str]:
         """The variables that playbooks and providers see."""
