@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from running_server import Server, running_server
 
+from ports import RTP_OF_SERVERS
+
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## goodbye\nBye. <hangup/>\n"
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
 G729 = SDP.replace("RTP/AVP 0", "RTP/AVP 18").replace("0 PCMU/8000", "18 G729/8000")
@@ -135,7 +137,9 @@ def test_caller_from_outside_every_trunk_is_refused(tmp_path: Path) -> None:
 
 def test_server_that_is_full_answers_503_with_retry_after(tmp_path: Path) -> None:
     with running_server(
-        tmp_path, PLAYBOOK.replace("Hello.", "A long greeting that goes on for a while. " * 5), extra="rtp_end_port = 20003"
+        tmp_path,
+        PLAYBOOK.replace("Hello.", "A long greeting that goes on for a while. " * 5),
+        extra=f"rtp_end_port = {RTP_OF_SERVERS[0] + 3}",
     ) as small:
         callers = [Caller(small) for _ in range(3)]
         answers = [caller.invite(SDP) for caller in callers]
