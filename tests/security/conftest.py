@@ -10,7 +10,7 @@ import pytest
 _HERE = Path(__file__).parent
 for _folder in (_HERE, _HERE.parent / "interop"):
     if str(_folder) not in sys.path:
-        sys.path.insert(0, str(_folder))  # importlib mode adds no folder: `running_server` is found there
+        sys.path.append(str(_folder))  # importlib mode adds no folder: `running_server` is found there
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -75,6 +75,7 @@ def test_idle_connection_of_a_stranger_ends_and_that_of_a_trunk_stays(server: Se
             stranger.read(1.0)
         except (Closed, OSError):
             is_closed = True
+    stranger.close()
     assert is_closed
     Call(trunk).set_up().hang_up()
     trunk.close()
@@ -111,6 +112,7 @@ def test_flood_on_a_stranger_s_connection_closes_it_and_the_server_answers_other
     stranger = Wire("tcp", server.udp_port, "127.0.0.3")
     with pytest.raises((Closed, OSError)):
         stranger.send_and_read(flood, 5)
+    stranger.close()
     wire = Wire("udp", server.udp_port)
     Call(wire).set_up().hang_up()
     wire.close()
@@ -125,3 +127,5 @@ def test_refusals_and_options_leave_no_transaction(server: Server) -> None:
     assert len(trunk.read(1.0)) == 50
     assert len(stranger.read(0.5)) == 50  # loopback is never silenced
     assert server.health()["sip"]["transactions"] == 0
+    stranger.close()
+    trunk.close()

@@ -325,9 +325,9 @@ def test_records_answer_the_filters_over_http(tmp_path: Path) -> None:
         for query, status in (
             ("from=yesterday", 400),
             ("cursor=xx", 400),
-            ("min_duration=nan", 422),
-            ("limit=x", 422),
-            ("q=" + "x" * 999, 422),
+            ("min_duration=nan", 400),
+            ("limit=x", 400),
+            ("q=" + "x" * 999, 400),
         ):
             with pytest.raises(urllib.error.HTTPError) as refused:
                 server.get(f"/api/records?{query}")

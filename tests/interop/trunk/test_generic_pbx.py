@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from running_server import running_server
 from test_twilio_termination import placed
 from tiny_peer import TinyPeer, in_body, removes, replaces
 
 from active_call.testing.phone_sip import Message, tag_of
 from active_call.testing.trunk import Trunk, generic_pbx
 from active_call.testing.trunk.descriptions import OPPOSITE
-from conftest import Program
+from conftest import PLAYBOOK, Program
 
 HOLDS = [("sendonly", False), ("inactive", False), ("recvonly", False), ("sendrecv", True)]
 SHAPES: dict[str, dict[str, Any]] = {
@@ -215,9 +217,10 @@ def test_program_answers_an_offer_of_every_shape(program: Program, transport: An
         trunk.check()
 
 
-def test_program_reads_60_kb_in_one_datagram(program: Program) -> None:
-    with Trunk(generic_pbx(padding_bytes=58_000)) as trunk:
-        leg = trunk.call(program.uri("udp"))
+def test_program_reads_60_kb_of_a_trunk_in_one_datagram(tmp_path: Path) -> None:
+    allowed = '[[trunks]]\nname = "pbx"\nallow = ["127.0.0.1/32"]\n'
+    with running_server(tmp_path, PLAYBOOK, extra=allowed) as server, Trunk(generic_pbx(padding_bytes=58_000)) as trunk:
+        leg = trunk.call(f"sip:+15550199@127.0.0.1:{server.udp_port};transport=udp")
         assert leg.wait_answered(), (leg.statuses, leg.ended)
         assert leg.hang_up() == 200
         trunk.check()
