@@ -46,7 +46,7 @@ def check_clean(value: Any) -> None:
     text = json.dumps(value, ensure_ascii=False)
     text.encode("utf-8")
     assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in text)
-    assert "\\u00" not in text
+    assert "\\u00" not in text.replace("\\\\", "")  # JSON's way to write a control character
 
 
 @given(name=NAMES, others=st.lists(st.tuples(st.sampled_from(INFORMING), VALUES), max_size=6), reason=VALUES)
