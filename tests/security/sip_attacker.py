@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 CRLF = "\r\n"
 SOUND = (
@@ -24,6 +25,9 @@ class Closed(AssertionError):
 class Wire:
     """One socket to the server, from an address of loopback."""
 
+    opened: ClassVar[list[Wire]] = []
+    """All of them, so that a test can close what it leaves behind."""
+
     def __init__(self, transport: str, port: int, local: str = "127.0.0.1") -> None:
         self.transport = transport
         self.port = port
@@ -37,11 +41,18 @@ class Wire:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             sock = context.wrap_socket(sock)
         self.socket = sock
+        self.opened.append(self)
         self.me = f"{local}:{sock.getsockname()[1]}"
         self._unread = b""
 
     def close(self) -> None:
         self.socket.close()
+
+    @classmethod
+    def close_all(cls) -> None:
+        for wire in cls.opened:
+            wire.close()
+        cls.opened.clear()
 
     def send(self, *messages: str | bytes) -> None:
         """All of them in one segment or record."""

@@ -31,6 +31,12 @@ allow = ["127.0.0.1/32"]
 """
 
 
+@pytest.fixture(autouse=True)
+def _closed_wires() -> Iterator[None]:
+    yield
+    Wire.close_all()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running_server(tmp_path_factory.mktemp("hostile"), PLAYBOOK, extra=CONFIG) as running:

@@ -41,6 +41,12 @@ COMBINATIONS = (
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _closed_wires() -> Iterator[None]:
+    yield
+    Wire.close_all()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running_server(tmp_path_factory.mktemp("one-read"), PLAYBOOK, extra=SECURED_TRUNK) as running:
