@@ -793,6 +793,20 @@ def test_target_that_a_model_makes_up_is_not_called(virtually: Any, mode: str) -
     virtually(story())
 
 
+def test_transfer_of_a_model_is_held_to_the_bounds_of_the_contract(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(NAMING, house=House([a_target()])) as call:
+            call.engines.model.will_say += [f'One moment. <refer to="{DESK}" timeout="99999999"/>', "I cannot do that."]
+            await greeted(call)
+            await call.says("the desk please")
+            await call.until(lambda: "failed" in states(call))
+            assert (last_word(call).code, last_word(call).returned) == (400, True)
+            assert "timeout" in call.of(events.Error)[-1].error
+            await call.until(lambda: call.spoken[-1] == "I cannot do that.")
+
+    virtually(story())
+
+
 def test_target_that_the_playbook_spells_out_is_called(virtually: Any) -> None:
     async def story() -> None:
         async with a_call(NAMING, house=House([a_target()])) as call:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 from active_call.base.errors import LocalProtocolError
 from active_call.call.digits import send_digits, way_of
 from active_call.contract import commands, events, wire
+from active_call.legs.outbound_guard import Asker
 
 if TYPE_CHECKING:
     from active_call.call.session import Session
 
 
-def carry_out(session: Session, command: commands.Command) -> None:
+def carry_out(session: Session, command: commands.Command, *, asked_by: Asker = "api") -> None:
     """Do what `command` asks. Raises ActiveCallError when the call cannot do it."""
+    if isinstance(command, commands.Refer):
+        session.transfers.start(command, asked_by=asked_by)
+        return
     wire.check_command(command)
     handler = COMMANDS.get(type(command))
     if handler is None:
@@ -125,10 +129,6 @@ def _add_ice_candidate(session: Session, _: commands.AddIceCandidate) -> None:
     session.log.info("ICE candidate passed over", extra={"leg": session.leg.kind})
 
 
-def _refer(session: Session, command: commands.Refer) -> None:
-    session.transfers.start(command)
-
-
 def _record(session: Session, command: commands.Record) -> None:
     match command.action:
         case "start":
@@ -167,7 +167,6 @@ COMMANDS: dict[type, Callable[[Session, Any], None]] = {
     commands.History: _history,
     commands.Custom: _custom,
     commands.Dtmf: _dtmf,
-    commands.Refer: _refer,
     commands.Bridge: _bridge,
     commands.Unbridge: _unbridge,
     commands.Hold: _hold,

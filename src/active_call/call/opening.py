@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from active_call.agent.dialogue import Dialogue
@@ -291,7 +292,7 @@ class Opening:
         requests = WebRequests(access_of(playbook), session.services.http, session.services.guarded or session.services.http)
         agent = Dialogue(playbook, {**built_in, **facts.variables}, session.leg.headers)
         ports = BrainPorts(
-            perform=session.perform_for_agent,
+            perform=partial(session.perform, asked_by="agent"),
             attempt=session.faults.attempt,
             tell=session.tell,
             post=session.post_to_agent,

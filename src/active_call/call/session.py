@@ -47,7 +47,7 @@ from active_call.call.transferring import Transfers
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
-from active_call.legs.outbound_guard import ANYTHING, OutboundRequest
+from active_call.legs.outbound_guard import ANYTHING, Asker, OutboundRequest
 from active_call.media import link
 from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
@@ -507,25 +507,15 @@ class Session:
             case _:
                 self._reports.handle(item)
 
-    def perform(self, command: commands.Command) -> None:
+    def perform(self, command: commands.Command, *, asked_by: Asker = "api") -> None:
         """Carry out a command now. A command that cannot be carried out becomes an `error` event, never an exception."""
         sender = _sender_of(command)
         try:
-            carry_out(self, command)
+            carry_out(self, command, asked_by=asked_by)
         except ActiveCallError as error:
             self.emit(events.Error(sender=sender, error=str(error)))
         except Exception as error:  # noqa: BLE001 - the session's wall: a value that nobody has foreseen
             self.faults.note(sender, error)
-
-    def perform_for_agent(self, command: commands.Command) -> None:
-        """As `perform`, where a model has had a say: whom it may have called is for its playbook to list."""
-        if not isinstance(command, commands.Refer):
-            self.perform(command)
-            return
-        try:
-            self.transfers.start(command, asked_by="agent")
-        except ActiveCallError as error:
-            self.emit(events.Error(sender="refer", error=str(error)))
 
     def set_variable(self, key: str, value: Any) -> None:
         """A variable of the call, known to its templates from now on and kept in the record."""

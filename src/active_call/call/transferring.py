@@ -34,7 +34,7 @@ from active_call.call.transfer import (
     Withdrawn,
 )
 from active_call.call.transfer_targets import author_texts, been_at, is_listed
-from active_call.contract import commands, events
+from active_call.contract import commands, events, wire
 from active_call.contract.options import CallOption, ReferOption
 from active_call.legs.events import LegTransferProgress, LegTransferRequested
 from active_call.legs.outbound_guard import ANYTHING, Asker, OutboundRequest
@@ -95,9 +95,10 @@ class Transfers:
         self._check_free()
         option = merged(command.options or ReferOption(), self._session.option.refer or ReferOption())
         try:
+            wire.check_command(command)
             mode, self._other = _mode_of(option), self._attended(option)
             request = ANYTHING if self._other is not None else self._checked(command.callee, asked_by)
-        except (LocalProtocolError, NotAllowed) as error:
+        except (LocalProtocolError, NotAllowed, wire.ContractError) as error:
             code = 403 if isinstance(error, NotAllowed) else 400
             self._session.emit(events.Transfer(state="failed", target=command.callee, code=code, reason=str(error), returned=True))
             raise
