@@ -14,7 +14,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.certificates import CertificateFiles, client_context, server_context
 from active_call.net.descriptors import raise_descriptor_limit
 from active_call.net.limits import ConnectionLimits
-from active_call.net.outgoing import guarded_client
+from active_call.net.outgoing import OutgoingPolicy, guarded_client
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import ListenSpec, SipDriver
@@ -63,7 +63,7 @@ from active_call.store.audio_cache import AudioCache
 from active_call.store.create_records import create_records
 from active_call.store.database.records import DatabaseRecords
 from active_call.store.recordings import check_pattern, recorded_rate_hz, recording_path
-from active_call.store.records import RecordSink
+from active_call.store.sound_folders import SoundFolders
 from active_call.store.sounds import SoundLibrary
 from active_call.store.speech import SpeechLibrary
 from active_call.store.troubles import Troubles
@@ -98,60 +98,35 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
     """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start."""
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
-    troubles = Troubles(world.clock)
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
+    policy, folders = outgoing_policy(config, environment), sound_folders(config)
+    pool = _media_pool(config, world)
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
-        policy, folders = outgoing_policy(config, environment), sound_folders(config)
-        guarded = await stack.enter_async_context(guarded_client(policy))
-        pool = _media_pool(config, world)
-        await pool.start()
-        stack.push_async_callback(_closed, "media", pool.close)
-        local = EngineProcesses()
-        stack.push_async_callback(_closed, "local engines", local.close)
-        cache = AudioCache(Path(config.media_cache_path))
-        speech = SpeechLibrary(cache)
-        engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), shelf=speech)
-        stack.push_async_callback(_closed, "engines", engines.close)
-        stack.push_async_callback(_closed, "speech", speech.close)
-        records = create_records(config.callrecord, http, world, troubles)
-        stack.push_async_callback(_closed, "records", records.close)
-        await records.start()
-
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment, on_playbook(policy, folders))
+        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, policy, folders)
         resolver = Resolver(world)
         endpoint, gateway, driver = _sip(config, world, pool, resolver)
-        sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), folders)
-        stack.push_async_callback(_closed, "sounds", sounds.close)
-
-        def services_for(config: Config) -> CallServices:
-            return _call_services(config, world, engines, http, records, playbooks, sounds, speech, pool, troubles, guarded)
-
-        directory = Directory(services_for(config), _router(config, http), gateway, pool.has_room, max_calls=config.admission.max_calls)
+        router = _router(config, shared.http)
+        directory = Directory(services_by(config, shared), router, gateway, pool.has_room, max_calls=config.admission.max_calls)
         registrations = Registrations(gateway, accounts(config))
         directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
         gateway.on_refused_call = directory.refused_calls.note
         gateway.connect(driver, directory.handle_incoming, registrations.handle)
         watch = _trunk_watch(gateway)
         settings = LiveSettings(
-            config, directory, gateway, registrations, watch, driver, playbooks, environment, services_for,
-            make_router=lambda config: _router(config, http),
-            warm=lambda config: _warm(config, playbooks, engines),
+            config, directory, gateway, registrations, watch, driver, playbooks, environment,
+            make_services=lambda config: services_by(config, shared),
+            make_router=lambda config: _router(config, shared.http),
+            warm=lambda config: _warm(config, playbooks, shared.engines),
         )  # fmt: skip
-        await _warm(config, playbooks, engines)
+        await settings.warm(config)
         stack.push_async_callback(_closed, "SIP", driver.close)
         stack.push_async_callback(directory.drain, 0.0)  # for a start that fails from here on: calls come as soon as SIP listens
-        listeners = await _listen(driver, config)
-        if config.external_ip == "auto":
-            public = PublicAddress(driver, resolver, world.randomness, config.stun_servers, driver.set_learnt_address)
-            await public.learn()
-            await stack.enter_async_context(_background(public.keep()))
-            listeners = driver.listeners
+        listeners = await _reachable(stack, config, world, driver, resolver)
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
-        await stack.enter_async_context(_background(_watch_certificate(driver)))
-        await stack.enter_async_context(_background(_watch_admission(directory, gateway)))
-        await stack.enter_async_context(_background(watch.run()))
+        for work in (_watch_certificate(driver), _watch_admission(directory, gateway), watch.run()):
+            await stack.enter_async_context(_background(work))
         for warning in trunk_warnings(config, _own_addresses(config, listeners)):
             log.warning("trunks", extra={"warning": warning})
 
@@ -162,7 +137,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
             records=records,
             health=lambda: (
                 _kept(directory, records)
-                | _health(directory, pool, gateway, registrations, watch, troubles)
+                | _health(directory, pool, gateway, registrations, watch, shared.troubles)
                 | _connections(driver)
                 | http_health(connections)
             ),
@@ -176,6 +151,59 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
         yield Running(config, directory, playbooks, listeners, serving.port, pool, gateway, endpoint, records, settings)
+
+
+async def _shared_services(
+    stack: AsyncExitStack,
+    config: Config,
+    world: World,
+    environment: Mapping[str, str],
+    pool: MediaPool,
+    playbooks: Playbooks,
+    policy: OutgoingPolicy,
+    folders: SoundFolders,
+) -> tuple[DatabaseRecords, CallServices]:
+    """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
+    guarded = await stack.enter_async_context(guarded_client(policy))
+    await pool.start()
+    stack.push_async_callback(_closed, "media", pool.close)
+    local = EngineProcesses()
+    stack.push_async_callback(_closed, "local engines", local.close)
+    cache = AudioCache(Path(config.media_cache_path))
+    speech = SpeechLibrary(cache)
+    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), shelf=speech)
+    stack.push_async_callback(_closed, "engines", engines.close)
+    stack.push_async_callback(_closed, "speech", speech.close)
+    troubles = Troubles(world.clock)
+    records = create_records(config.callrecord, http, world, troubles)
+    stack.push_async_callback(_closed, "records", records.close)
+    await records.start()
+    sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), folders)
+    stack.push_async_callback(_closed, "sounds", sounds.close)
+    return records, CallServices(
+        world=world,
+        engines=engines,
+        http=http,
+        guarded=guarded,
+        records=records,
+        playbooks=playbooks,
+        sounds=sounds,
+        speech=speech,
+        join=pool.join,
+        troubles=troubles,
+    )
+
+
+async def _reachable(stack: AsyncExitStack, config: Config, world: World, driver: SipDriver, resolver: Resolver) -> tuple[Listener, ...]:
+    """Listen for SIP, and learn the public address where that is wanted."""
+    listeners = await _listen(driver, config)
+    if config.external_ip != "auto":
+        return listeners
+    public = PublicAddress(driver, resolver, world.randomness, config.stun_servers, driver.set_learnt_address)
+    await public.learn()
+    await stack.enter_async_context(_background(public.keep()))
+    return driver.listeners
 
 
 async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
@@ -338,52 +366,35 @@ async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
             await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []))
 
 
-def _call_services(
-    config: Config,
-    world: World,
-    engines: Engines,
-    http: httpx.AsyncClient,
-    sink: RecordSink,
-    playbooks: Playbooks,
-    sounds: SoundLibrary,
-    speech: SpeechLibrary,
-    pool: MediaPool,
-    troubles: Troubles,
-    guarded: httpx.AsyncClient,
-) -> CallServices:
-    recording = None
-    if config.recording.enabled:
-        chosen = config.recording
-        check_pattern(chosen.filename_pattern)
-
-        def path_for(facts: CallFacts) -> Path:
-            return recording_path(
-                Path(chosen.path),
-                chosen.filename_pattern,
-                session_id=facts.session_id,
-                caller=facts.caller,
-                callee=facts.callee,
-                at=facts.started_at,
-                format_name=chosen.format,
-            )
-
-        recording = RecordingPolicy(chosen.auto_start, recorded_rate_hz(chosen.samplerate), path_for, chosen.ptime)
-    return CallServices(
-        world=world,
-        engines=engines,
-        http=http,
-        records=sink,
-        playbooks=playbooks,
-        recording=recording,
+def services_by(config: Config, shared: CallServices) -> CallServices:
+    """What calls use, as `config` has it."""
+    return replace(
+        shared,
+        recording=_recording_policy(config),
         defaults=default_option(config),
         accept_timeout_s=config.accept_timeout,
-        sounds=sounds,
-        speech=speech,
-        join=pool.join,
-        troubles=troubles,
-        guarded=guarded,
         recordings=Path(config.recording.path),
     )
+
+
+def _recording_policy(config: Config) -> RecordingPolicy | None:
+    chosen = config.recording
+    if not chosen.enabled:
+        return None
+    check_pattern(chosen.filename_pattern)
+
+    def path_for(facts: CallFacts) -> Path:
+        return recording_path(
+            Path(chosen.path),
+            chosen.filename_pattern,
+            session_id=facts.session_id,
+            caller=facts.caller,
+            callee=facts.callee,
+            at=facts.started_at,
+            format_name=chosen.format,
+        )
+
+    return RecordingPolicy(chosen.auto_start, recorded_rate_hz(chosen.samplerate), path_for, chosen.ptime)
 
 
 def _n_workers(config: Config) -> int:
