@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -22,11 +21,13 @@ from active_call.agent.playbook import Playbook
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.brain import Brain
 from active_call.call.bridging import Bridging
+from active_call.call.closing import Parts, close_each
 from active_call.call.control import carry_out
 from active_call.call.direction import Direction
 from active_call.call.faults import Faults
 from active_call.call.hearing import Hearing
 from active_call.call.holding import Holding
+from active_call.call.items import ForAgent, Item, Later, RecogniserFailed, is_essential, sender_of
 from active_call.call.journal import Journal
 from active_call.call.latency import TurnClock
 from active_call.call.leg import Leg
@@ -41,7 +42,7 @@ from active_call.call.recording import Recording
 from active_call.call.routing import Router
 from active_call.call.services import CallServices
 from active_call.call.speaking import Speaking
-from active_call.call.state import CallFacts, Phase
+from active_call.call.state import Phase, facts_of
 from active_call.call.surroundings import Surroundings
 from active_call.call.transferring import Transfers
 from active_call.contract import commands, events
@@ -52,30 +53,6 @@ from active_call.media import link
 from active_call.media.client import StreamLost
 from active_call.providers.base import Recognised
 from active_call.sdp.protection import without_keys
-
-RELEASE_DEADLINE_S = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class _ForAgent:
-    item: effects.AgentInput
-
-
-@dataclass(frozen=True, slots=True)
-class _RecogniserFailed:
-    error: Exception
-
-
-@dataclass(frozen=True, slots=True)
-class _Later:
-    """Something to be done in its turn: the result of a task, or news of another leg or call."""
-
-    do: Callable[[], object]
-
-
-Item = (
-    commands.Command | leg_events.LegEvent | Recognised | _ForAgent | _RecogniserFailed | _Later | Routed | Fatal
-)  # fmt: skip
 
 
 class House(Protocol):
@@ -121,12 +98,12 @@ class Session:
         self.playbook = playbook
         self._clock = services.world.clock
         self._began_at = self._clock.now()
-        self.facts = _facts_of(leg, session_id, direction, self._clock.utc_now(), variables or {})
+        self.facts = facts_of(leg, session_id, direction, self._clock.utc_now(), variables or {})
         self.given_texts = [str(value) for value in (variables or {}).values()]
         """Variables of whoever has placed or accepted the call; what the caller or a model sets later is not among them."""
         self._epoch_offset_s = self.facts.started_at.timestamp() - self._began_at
         self.log = CallLog(logging.getLogger("active_call.call"), {"session_id": session_id, "call_id": leg.call_id})
-        self._mailbox: Mailbox[Item] = Mailbox(_is_essential)
+        self._mailbox: Mailbox[Item] = Mailbox(is_essential)
         self.faults = Faults(self.log, lambda sender, error: self.emit(events.Error(sender=sender, error=error)), self._give_up)
         self._is_broken = False
         self._hangup: events.Hangup | None = None
@@ -179,15 +156,15 @@ class Session:
 
     def post_later(self, do: Callable[[], object]) -> None:
         """Have something done in its turn, as an item of the mailbox."""
-        self.post(_Later(do))
+        self.post(Later(do))
 
     def post_to_agent(self, item: effects.AgentInput) -> None:
         """Put something for the agent into the mailbox."""
-        self.post(_ForAgent(item))
+        self.post(ForAgent(item))
 
     def recogniser_failed(self, error: Exception) -> None:
         """The recogniser could not; what it was asked has no other result."""
-        self.post(_RecogniserFailed(error))
+        self.post(RecogniserFailed(error))
 
     def accept(self, option: CallOption) -> None:
         """Answer an inbound call, by command. Raises LocalProtocolError for one that is settled already."""
@@ -224,7 +201,7 @@ class Session:
 
     def tell(self, event: events.Event) -> events.Event:
         """As `emit`, but not to the agent, who said it. Gives the event with its time."""
-        event = without_keys_of(event)
+        event = _without_keys(event)
         stamped = msgspec.structs.replace(event, timestamp=event.timestamp or self.to_epoch_ms(self._clock.now()))
         self.journal.note(stamped)
         if isinstance(stamped, events.Hangup) and not stamped.refer:
@@ -366,7 +343,7 @@ class Session:
             item = await self._next_item()
             now = self._clock.now()
             if item is not None:
-                self.faults.attempt(_sender_of(item), partial(self._handle, item, now))
+                self.faults.attempt(sender_of(item), partial(self._handle, item, now))
             self.faults.attempt("hearing", partial(self.hearing.handle_timeout, now))
             self.faults.attempt("opening", partial(self._opening.handle_timeout, now))
             self.faults.attempt("refer", partial(self.transfers.handle_timeout, now))
@@ -431,20 +408,13 @@ class Session:
 
     async def _close_parts(self) -> None:
         """Each within its own time; an error in one part does not keep the others from closing."""
-        parts: tuple[tuple[str, Callable[[], Awaitable[object]]], ...] = (
+        parts: Parts = (
             ("transfers", self._close_transfers),
             ("recording", lambda: self.recording.complete(self._next_report)),
             ("leg", self._release_leg),
             ("hearing", self.hearing.close),
         )
-        for name, close in parts:
-            try:
-                async with asyncio.timeout(RELEASE_DEADLINE_S):
-                    await close()
-            except TimeoutError:
-                self.log.warning("call parts were slow to close", extra={"part": name})
-            except Exception:
-                self.log.exception("part of a call could not be closed", extra={"part": name})
+        await close_each(parts, self.log)
 
     async def _close_transfers(self) -> None:
         self.bridging.end()
@@ -493,14 +463,14 @@ class Session:
             case Recognised():
                 self._last_activity_at = now
                 self.hearing.recognised(item, now)
-            case _ForAgent(said):
+            case ForAgent(said):
                 if self.brain is not None:
                     self.brain.hear(said)
             case Routed(decision):
                 self._opening.decided(decision)
-            case _Later(do):
+            case Later(do):
                 do()
-            case _RecogniserFailed(error):
+            case RecogniserFailed(error):
                 self.hearing.failed(error, now)
             case Fatal():
                 self._opening.give_up(item)
@@ -509,7 +479,7 @@ class Session:
 
     def perform(self, command: commands.Command, *, asked_by: Asker = "api") -> None:
         """Carry out a command now. A command that cannot be carried out becomes an `error` event, never an exception."""
-        sender = _sender_of(command)
+        sender = sender_of(command)
         try:
             carry_out(self, command, asked_by=asked_by)
         except ActiveCallError as error:
@@ -528,49 +498,10 @@ class Session:
         return int((monotonic_s + self._epoch_offset_s) * 1000)
 
 
-def _facts_of(leg: Leg, session_id: str, direction: str, started_at: datetime, variables: Mapping[str, Any]) -> CallFacts:
-    """What is known of a call as it begins."""
-    return CallFacts(
-        session_id=session_id,
-        direction=direction,
-        call_type=leg.kind,
-        caller=leg.caller,
-        callee=leg.callee,
-        call_id=leg.call_id,
-        trunk=leg.trunk,
-        started_at=started_at,
-        variables=dict(variables),
-    )
-
-
-def without_keys_of(event: events.Event) -> events.Event:
+def _without_keys(event: events.Event) -> events.Event:
     """The event as records and watchers get it: descriptions without the keys of the media."""
     sdp = getattr(event, "sdp", None)
     return msgspec.structs.replace(event, sdp=without_keys(sdp)) if isinstance(sdp, str) and sdp else event
-
-
-def _is_essential(item: Item) -> bool:
-    """What ends a call or completes its record: it is taken from a call that cannot keep up, too."""
-    match item:
-        case leg_events.LegMedia(report):
-            return isinstance(report, StreamLost | link.RecordingEnded)
-        case _:
-            return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal)
-
-
-def _sender_of(item: Item) -> str:
-    """Who is named in the `error` event when `item` cannot be handled: the command, or the part of the call that it comes from."""
-    match item:
-        case commands.CommandBase():
-            return type(item).__name__.lower()
-        case Recognised() | _RecogniserFailed():
-            return "asr"
-        case _ForAgent():
-            return "agent"
-        case leg_events.LegMedia():
-            return "media"
-        case _:
-            return "call"
 
 
 class _CallOver(Exception):

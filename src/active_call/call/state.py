@@ -7,10 +7,13 @@ Phases only move forward:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
+
+from active_call.call.leg import Leg
 
 
 class Phase(IntEnum):
@@ -69,3 +72,18 @@ class CallFacts:
         if self.error:
             return "failed"
         return "answered" if self.answered_at else "rejected"
+
+
+def facts_of(leg: Leg, session_id: str, direction: str, started_at: datetime, variables: Mapping[str, Any]) -> CallFacts:
+    """What is known of a call as it begins."""
+    return CallFacts(
+        session_id=session_id,
+        direction=direction,
+        call_type=leg.kind,
+        caller=leg.caller,
+        callee=leg.callee,
+        call_id=leg.call_id,
+        trunk=leg.trunk,
+        started_at=started_at,
+        variables=dict(variables),
+    )

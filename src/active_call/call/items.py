@@ -1,0 +1,60 @@
+"""What may lie in a call's mailbox, which of it is never refused, and who is named when it cannot be handled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from active_call.agent import effects
+from active_call.call.opening import Fatal, Routed
+from active_call.contract import commands
+from active_call.legs import events as leg_events
+from active_call.media import link
+from active_call.media.client import StreamLost
+from active_call.providers.base import Recognised
+
+
+@dataclass(frozen=True, slots=True)
+class ForAgent:
+    item: effects.AgentInput
+
+
+@dataclass(frozen=True, slots=True)
+class RecogniserFailed:
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Something to be done in its turn: the result of a task, or news of another leg or call."""
+
+    do: Callable[[], object]
+
+
+Item = (
+    commands.Command | leg_events.LegEvent | Recognised | ForAgent | RecogniserFailed | Later | Routed | Fatal
+)  # fmt: skip
+
+
+def is_essential(item: Item) -> bool:
+    """What ends a call or completes its record: it is taken from a call that cannot keep up, too."""
+    match item:
+        case leg_events.LegMedia(report):
+            return isinstance(report, StreamLost | link.RecordingEnded)
+        case _:
+            return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal)
+
+
+def sender_of(item: Item) -> str:
+    """Who is named in the `error` event when `item` cannot be handled: the command, or the part of the call that it comes from."""
+    match item:
+        case commands.CommandBase():
+            return type(item).__name__.lower()
+        case Recognised() | RecogniserFailed():
+            return "asr"
+        case ForAgent():
+            return "agent"
+        case leg_events.LegMedia():
+            return "media"
+        case _:
+            return "call"
