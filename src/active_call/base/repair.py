@@ -21,12 +21,14 @@ _MAX_INTEGER: Final = 2**63
 """What readers of JSON take for an integer without loss ends here at the latest."""
 
 
+def valid_unicode(text: str) -> str:
+    """`text` as every encoder takes it: the halves of a surrogate pair are joined, a half alone becomes U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def clean_text(text: str) -> str:
     """`text` as every encoder and database takes it."""
-    if text.isascii():
-        return text.replace("\0", "") if "\0" in text else text
-    # Two halves of a pair that were decoded one by one come together again; a half alone is replaced.
-    return text.replace("\0", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return valid_unicode(text.replace("\0", ""))
 
 
 def repaired(value: Any, depth: int = 0) -> Any:

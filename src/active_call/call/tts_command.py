@@ -1,17 +1,17 @@
-"""Checks what a `tts` command brings from outside, once: its names and its sound. What is wrong is told by the field's name."""
+"""What a `tts` command says: its text and names as valid Unicode, its own sound decoded, its options beside it.
+
+In: a command whose types and bounds the contract has checked. Out: `Spoken`.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Any
 
 from active_call.base.errors import LocalProtocolError
+from active_call.base.repair import valid_unicode
 from active_call.contract import commands
-
-MAX_PLAY_ID_CHARS = 256
-MAX_CACHE_KEY_CHARS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +27,17 @@ class Spoken:
 
 
 def checked(command: commands.Tts) -> Spoken:
-    """What is to be said. Raises LocalProtocolError that names the field."""
+    """What is to be said. Raises LocalProtocolError for sound that is no sound."""
     option = command.option
-    text = _text("text", command.text, None) or ""
     cache_key = command.cache_key if command.cache_key is not None else option.cache_key if option else None
     return Spoken(
-        text="" if command.base64 else text.strip(),
-        pcm=_pcm(text) if command.base64 else b"",
-        play_id=_text("playId", command.play_id, MAX_PLAY_ID_CHARS) or None,
-        speaker=_text("speaker", command.speaker, MAX_PLAY_ID_CHARS) or (option.speaker if option else None),
+        text="" if command.base64 else valid_unicode(command.text).strip(),
+        pcm=_pcm(command.text) if command.base64 else b"",
+        play_id=valid_unicode(command.play_id or "") or None,
+        speaker=valid_unicode(command.speaker or "") or (option.speaker if option else None),
         speed=option.speed if option else None,
-        cache_key=_text("cacheKey", cache_key, MAX_CACHE_KEY_CHARS) or "",
+        cache_key=valid_unicode(cache_key or ""),
     )
-
-
-def _text(field: str, value: Any, max_chars: int | None) -> str | None:
-    """`value` as Unicode text; half a surrogate becomes U+FFFD."""
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise LocalProtocolError(f"{field}: expected a text, found {type(value).__name__}")
-    if max_chars is not None and len(value) > max_chars:
-        raise LocalProtocolError(f"{field}: at most {max_chars} characters, found {len(value)}")
-    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _pcm(text: str) -> bytes:

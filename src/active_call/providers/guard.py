@@ -19,9 +19,10 @@ import httpx
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE
+from active_call.base.repair import valid_unicode
 from active_call.base.world import World
 from active_call.providers.base import ChatMessage, ReplyRequest, Responder, Synthesiser
-from active_call.providers.vendor_values import SoundCheck, TextRepair, repaired, text_of
+from active_call.providers.vendor_values import SoundCheck, TextRepair, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +184,7 @@ class GuardedSynthesiser:
         self._inner = inner
 
     def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
-        return self.guard.stream(lambda: self._checked(repaired(text), speaker, speed))
+        return self.guard.stream(lambda: self._checked(valid_unicode(text), speaker, speed))
 
     async def _checked(self, text: str, speaker: str | None, speed: float | None) -> AsyncIterator[bytes]:
         check = SoundCheck(self.name, self.rate_hz * BYTES_PER_SAMPLE * MAX_SOUND_S)
@@ -246,7 +247,7 @@ class GuardedResponder:
 
 def _valid(request: ReplyRequest) -> ReplyRequest:
     """`request` with valid Unicode in its messages: no vendor takes anything else."""
-    return replace(request, messages=tuple(ChatMessage(message.role, repaired(message.content)) for message in request.messages))
+    return replace(request, messages=tuple(ChatMessage(message.role, valid_unicode(message.content)) for message in request.messages))
 
 
 async def _warm(engine: object) -> None:

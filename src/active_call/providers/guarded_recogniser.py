@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from active_call.base.errors import ActiveCallError, ProviderError
+from active_call.base.repair import valid_unicode
 from active_call.providers.base import Recognised, Recogniser, Recognition
-from active_call.providers.vendor_values import repaired, text_of
+from active_call.providers.vendor_values import text_of
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class GuardedRecognition:
         self._do(lambda: self._inner.cancel_utterance(index))
 
     def expect_phrases(self, phrases: Sequence[str]) -> None:
-        self._do(lambda: self._inner.expect_phrases(tuple(repaired(phrase) for phrase in phrases)))
+        self._do(lambda: self._inner.expect_phrases(tuple(valid_unicode(phrase) for phrase in phrases)))
 
     async def close(self) -> None:
         try:
@@ -112,7 +113,7 @@ def checked_result(provider: str, result: Any) -> Recognised:
     if not isinstance(result, Recognised) or not isinstance(result.index, int):
         raise ProviderError(provider, f"a result is no result: {type(result).__name__}")
     return Recognised(
-        text=repaired(text_of(result.text))[:MAX_TEXT_CHARS],
+        text=valid_unicode(text_of(result.text))[:MAX_TEXT_CHARS],
         final=bool(result.final),
         index=result.index,
         start_sample=_sample(result.start_sample),

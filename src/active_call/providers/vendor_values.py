@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from active_call.base.errors import ProviderError
+from active_call.base.repair import valid_unicode
 
 MAX_DEPTH = 4
 """How deep a text may lie in lists and objects."""
@@ -55,13 +56,6 @@ def _text_of_part(part: Mapping[Any, Any], depth: int) -> str:
     return text_of(next((part[key] for key in ("text", "value", "content") if part.get(key) is not None), None), depth=depth)
 
 
-def repaired(text: str) -> str:
-    """`text` as valid Unicode: the halves of a surrogate pair are joined, a half alone becomes U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
 class TextRepair:
     """Repairs a text that comes in pieces: the first half of a pair waits for the second."""
 
@@ -72,11 +66,11 @@ class TextRepair:
         text, self._half = self._half + piece, ""
         if text and "\ud800" <= text[-1] <= "\udbff":
             text, self._half = text[:-1], text[-1]
-        return repaired(text)
+        return valid_unicode(text)
 
     def finish(self) -> str:
         half, self._half = self._half, ""
-        return repaired(half)
+        return valid_unicode(half)
 
 
 class SoundCheck:

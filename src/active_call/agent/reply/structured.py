@@ -7,12 +7,15 @@ came. What a form means is the reader's business. Attributes of our own tags may
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+
+from active_call.base.repair import repaired
 
 MAX_FORM_CHARS = 32_768
 """A form that is longer is dropped."""
@@ -44,9 +47,6 @@ _BEGUN = re.compile(
 """What may yet become the start of a form."""
 _INFO = re.compile(r"[ \t]*([\w+#.-]*)")
 _TEXT_KEY = re.compile(r"""["']text["']\s*:\s*(["'])((?:[^"'\\]|\\.|(?!\1)["'])*)""", re.DOTALL)
-_HALF_SURROGATE = re.compile(
-    r"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})(?<!\\)\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
 _PROSE = ("text", "txt", "plaintext", "markdown", "md")
 
 
@@ -227,11 +227,10 @@ def _form_of(text: str) -> Form | Dropped:
 
 
 def _repaired(text: str) -> Any:
-    """An object in which half a surrogate was escaped; None when that was not what ailed it."""
-    whole = _HALF_SURROGATE.sub(r"\\ufffd", text)
+    """An object in which half a surrogate pair is escaped, with U+FFFD in its place; None for what is not JSON otherwise."""
     try:
-        return None if whole == text else msgspec.json.decode(whole)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return repaired(json.loads(text))
+    except (ValueError, RecursionError):
         return None
 
 
