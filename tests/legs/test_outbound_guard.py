@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from active_call.base.addresses import Reach
 from active_call.base.errors import NotAllowed, QuotaReached
 from active_call.legs.destinations import is_written_in, names_address, names_host, names_number, number_forms
 from active_call.legs.outbound_guard import COSTLY_NUMBERS, OutboundGuard, OutboundPolicy, OutboundRequest
 from active_call.legs.outbound_usage import HourlyLimits, OutboundUsage
 from active_call.legs.trunks import TrunkPolicy, Trunks
 from active_call.sip.events import Target
-from active_call.sip.reach import Reach
 from active_call.sip.uri import parse_uri
 
 PUBLIC = TrunkPolicy("carrier", address="sip.carrier.example", server="sip.carrier.example", domains=("*.edge.example",), country_code="49")

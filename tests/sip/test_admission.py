@@ -8,18 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from active_call.sip.admission import (
-    RULES,
-    AdmissionPolicy,
-    GuestList,
-    TrunkDoor,
-    Verdict,
-    Visitor,
-    address_key,
-    is_scanner,
-    overlapping,
-    parse_address,
-)
+from active_call.base.addresses import address_key, parse_address
+from active_call.sip.admission import RULES, AdmissionPolicy, GuestList, TrunkDoor, Verdict, Visitor, is_scanner, overlapping
 
 
 def door(name: str, *ranges: str, hosts: tuple[str, ...] = ()) -> TrunkDoor:

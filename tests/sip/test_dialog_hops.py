@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from active_call.base.addresses import Reach, reach_of
 from active_call.sip.dialog import Dialog
 from active_call.sip.events import Address, Flow, HopRules, Target
 from active_call.sip.message import parse_message
-from active_call.sip.reach import Reach, reach_of
 
 WS = Flow("ws", Address("198.51.100.1", 80), Address("203.0.113.7", 40100), 9)
 WSS = Flow("wss", Address("198.51.100.1", 443), Address("203.0.113.7", 40101), 10)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from active_call.base.addresses import Reach
 from active_call.sip.events import CallEnded, Credentials, HopRules, OutboundInvite, Redirection, RedirectRefused, Target
-from active_call.sip.reach import Reach
 
 SECRETS = (("X-Account", "7"), ("P-Asserted-Identity", "<sip:a@b>"), ("Subject", "hello"), ("Privacy", "id"))
 CHALLENGE = (("Proxy-Authenticate", 'Digest realm="r", nonce="n"'),)

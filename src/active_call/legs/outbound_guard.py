@@ -18,13 +18,13 @@ from typing import Literal
 
 import msgspec
 
+from active_call.base.addresses import Reach, reach_of
 from active_call.base.errors import NotAllowed, ParseError
 from active_call.contract.options import CallOption, SipOption
 from active_call.legs.destinations import names_address, names_host, names_number, number_forms, possible_numbers
 from active_call.legs.outbound_usage import NO_LIMITS, HourlyLimits
 from active_call.legs.trunks import TrunkPolicy, Trunks
 from active_call.sip import events as sip
-from active_call.sip.reach import Reach, reach_of
 from active_call.sip.routing import DEFAULT_PORTS, TRANSPORTS, is_address
 from active_call.sip.uri import Uri, parse_uri
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from active_call.base.addresses import parse_address
 from active_call.base.errors import ActiveCallError, LocalProtocolError, ParseError
 from active_call.contract.options import CallOption
 from active_call.legs.causes import told_reason, with_reason
@@ -40,7 +41,6 @@ from active_call.media.client import MediaStream, StreamLost
 from active_call.media.link import Report
 from active_call.sdp.negotiation import Direction, NegotiationError, SrtpPolicy
 from active_call.sip import events as sip
-from active_call.sip.admission import parse_address
 from active_call.sip.grammar import encode_text
 from active_call.sip.message import Request, Response
 from active_call.sip.uri import Uri

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from active_call.base.addresses import parse_address
 from active_call.base.errors import LimitReached
 from active_call.base.world import Clock
 from active_call.legs.numbers import NumberFormat
 from active_call.legs.outbound_usage import NO_LIMITS, HourlyLimits
 from active_call.sdp.negotiation import SrtpPolicy
 from active_call.sip import events as sip
-from active_call.sip.admission import Network, parse_address
+from active_call.sip.admission import Network
 from active_call.sip.rate import Rate
 
 LargeRequests = Literal["tcp", "udp"]

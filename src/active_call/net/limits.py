@@ -25,8 +25,8 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
+from active_call.base.addresses import address_key
 from active_call.base.world import Clock
-from active_call.sip.admission import address_key
 
 LOG_EVERY_S = 10.0
 HALF_READ_S = 10.0

@@ -19,24 +19,23 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
+from active_call.base.addresses import IpAddress, Reach, embedded_ipv4, reach_of
 from active_call.base.errors import ActiveCallError
 
 RESOLVE_S: Final = 5.0
 MAX_CONNECTIONS: Final = 200
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_REFUSED: Final = tuple(
+_SPECIAL: Final = tuple(
     ipaddress.ip_network(text)
     for text in (
-        "0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4", "168.63.129.16/32",
-        "::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "3fff::/20", "5f00::/16", "fc00::/7", "fec0::/10",
+        "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "168.63.129.16/32",
+        "::/96", "64:ff9b:1::/48", "2001::/23", "3fff::/20", "5f00::/16",
     )
 )  # fmt: skip
-"""Beside what `ipaddress` itself calls private, loopback, link-local, multicast, reserved or unspecified. 168.63.129.16 is the
-host of an Azure machine, which serves its metadata."""
+"""Special-purpose ranges beside those that `ipaddress` and `base.addresses` know. 168.63.129.16 is the host of an Azure machine, which
+serves its metadata."""
 
 
 class OutgoingRefused(ActiveCallError):
@@ -53,11 +52,11 @@ class AllowedPlace:
     name: str = ""
     port: int | None = None
 
-    def holds(self, host: str, address: Address, port: int) -> bool:
+    def holds(self, host: str, address: IpAddress, port: int) -> bool:
         if self.port is not None and self.port != port:
             return False
         if self.network is not None:
-            return address.version == self.network.version and address in self.network
+            return address in self.network
         return host == self.name or (self.name.startswith("*.") and host.endswith(self.name[1:]))
 
 
@@ -85,34 +84,11 @@ def _port(text: str, whole: str) -> int:
     return int(text)
 
 
-def is_public(address: Address) -> bool:
+def is_public(address: IpAddress) -> bool:
     """Whether `address` is one of the public internet, also behind the forms in which IPv6 carries IPv4."""
-    inner = _inner(address)
-    if inner is not None:
-        return is_public(inner)
-    special = (
-        address.is_private
-        or address.is_loopback
-        or address.is_link_local
-        or address.is_multicast
-        or address.is_reserved
-        or address.is_unspecified
-        or any(address.version == network.version and address in network for network in _REFUSED)
-    )
-    return not special
-
-
-def _inner(address: Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for: mapped, 6to4, Teredo's client, NAT64."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return None
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return None
+    inner = embedded_ipv4(address) or address
+    is_special = any(one in network for network in _SPECIAL for one in (address, inner))
+    return reach_of(str(inner)) is Reach.WORLD and not (is_special or inner.is_private or inner.is_reserved)
 
 
 @dataclass(slots=True)
@@ -129,11 +105,11 @@ class OutgoingPolicy:
             if place is not None:
                 self.trusted.add(place)
 
-    def may_ask(self, host: str, address: Address, port: int) -> bool:
+    def may_ask(self, host: str, address: IpAddress, port: int) -> bool:
         host = host.lower().rstrip(".").strip("[]")
         if is_public(address) or (host, port) in self.trusted:
             return True
-        inner = _inner(address)
+        inner = embedded_ipv4(address)
         return any(place.holds(host, one, port) for place in self.allowed for one in (address, inner) if one is not None)
 
     async def addresses(self, host: str, port: int) -> list[str]:

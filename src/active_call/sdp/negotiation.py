@@ -38,7 +38,7 @@ from active_call.sdp.description import (
     is_unspecified,
     parse_description,
 )
-from active_call.sdp.media_address import address_refusal, is_host_name, parse_ip
+from active_call.sdp.media_address import address_refusal, is_host_name, is_ip_address
 
 __all__ = [
     "Agreement",
@@ -348,7 +348,7 @@ def _remote_address(theirs: SessionDescription, section: MediaDescription, peer:
     address = theirs.address_of(section)
     if address is None:
         raise ParseError("SDP", expected="c= for the session or the media")
-    if parse_ip(address) is None and is_host_name(address):
+    if not is_ip_address(address) and is_host_name(address):
         return "", address
     refusal = address_refusal(address, peer)
     if refusal:
@@ -387,8 +387,7 @@ def _remote_rtcp(section: MediaDescription, remote_ip: str, peer: str) -> tuple[
     named = section.rtcp()
     if named is not None and named[0] != 0 and not (named[1] is not None and is_unspecified(named[1])):
         port, address = named
-        is_usable = address is not None and parse_ip(address) is not None and not address_refusal(address, peer)
-        return (address if address is not None and is_usable else remote_ip), port
+        return (address if address is not None and not address_refusal(address, peer) else remote_ip), port
     return (remote_ip, section.port + 1) if section.port < 65_535 else None
 
 

@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
+from active_call.base.addresses import parse_address
 from active_call.call.routing import NO_PLAYBOOK, PlaybookRouter, Rule
 from active_call.server.config_sections import PlaybookHandler, WebhookHandler
 from active_call.server.trunk_profiles import load_profile, profile_names
 from active_call.server.trunk_setup import active_trunks, admission_policy
-from active_call.sip.admission import RULES, GuestList, TrunkDoor, Verdict, Visitor, parse_address
+from active_call.sip.admission import RULES, GuestList, TrunkDoor, Verdict, Visitor
 from active_call.sip.door import WINDOW_S, Door
 
 if TYPE_CHECKING:

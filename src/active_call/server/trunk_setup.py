@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from active_call.base.addresses import parse_address
 from active_call.codec import libopus
 from active_call.legs.dialling import DialPlan, with_realms
 from active_call.legs.outbound_guard import OutboundPolicy
@@ -20,7 +21,7 @@ from active_call.legs.trunks import TrunkPolicy, Trunks
 from active_call.sdp.negotiation import SrtpPolicy
 from active_call.server.config_sections import SipRegistration
 from active_call.server.trunk_sections import Trunk, TrunkRule, UserHost, UserHostPattern
-from active_call.sip.admission import AdmissionPolicy, GuestList, TrunkDoor, overlapping, parse_address
+from active_call.sip.admission import AdmissionPolicy, GuestList, TrunkDoor, overlapping
 from active_call.sip.events import Credentials
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
+
+from active_call.base.addresses import IpAddress, parse_address
 
 Network = IPv4Network | IPv6Network
 Answer = Literal["admit", "reject", "silence"]
@@ -161,7 +162,7 @@ class GuestList:
             return Verdict("silence", rule, detail=detail)
         return Verdict("reject", rule, code=403, reason="Forbidden", detail=detail)
 
-    def _find(self, address: IPv4Address | IPv6Address, from_host: str) -> tuple[TrunkDoor, Network] | None:
+    def _find(self, address: IpAddress, from_host: str) -> tuple[TrunkDoor, Network] | None:
         number, bits = int(address), address.max_prefixlen
         for version, prefix in self._prefixes:
             if version != address.version:
@@ -176,24 +177,6 @@ class GuestList:
 def is_scanner(user_agent: str) -> bool:
     """Whether a User-Agent is that of a tool that only looks for open doors."""
     return user_agent.strip().lower().startswith(SCANNERS)
-
-
-def parse_address(host: str) -> IPv4Address | IPv6Address | None:
-    """An address literal; one of IPv4 in IPv6's clothes as IPv4, without a zone. None for anything else."""
-    try:
-        address = ip_address(host.strip("[]").partition("%")[0])
-    except ValueError:
-        return None
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
-
-
-@lru_cache(maxsize=4096)
-def address_key(host: str) -> str:
-    """What an address is counted by: an IPv4 address itself, of IPv6 the /64, which is one household."""
-    address = parse_address(host)
-    if isinstance(address, IPv6Address):
-        return str(IPv6Network((int(address) >> 64 << 64, 64)))
-    return host if address is None else str(address)
 
 
 def overlapping(trunks: tuple[TrunkDoor, ...]) -> Iterator[tuple[TrunkDoor, TrunkDoor, Network]]:

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from active_call.base.addresses import Reach, reach_of
 from active_call.base.errors import ParseError
 from active_call.sip.events import Flow, HopRules, Target, TransportName
 from active_call.sip.listeners import SECURED
-from active_call.sip.reach import Reach, reach_of
 from active_call.sip.routing import is_reliable, target_of, transport_of, uri_of
 from active_call.sip.uri import Uri
 

@@ -14,8 +14,9 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from active_call.base.addresses import address_key, parse_address
 from active_call.base.errors import ParseError
-from active_call.sip.admission import AdmissionPolicy, GuestList, Verdict, Visitor, address_key, parse_address
+from active_call.sip.admission import AdmissionPolicy, GuestList, Verdict, Visitor
 from active_call.sip.events import Flow
 from active_call.sip.message import Request
 from active_call.sip.rate import Rate

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NewType
 
-from active_call.sip.reach import Reach
+from active_call.base.addresses import Reach
 
 if TYPE_CHECKING:
     from active_call.sip.message import Request, Response

@@ -17,10 +17,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from active_call.base.addresses import reach_of
 from active_call.sip.events import HopRules, LookUp, Target
 from active_call.sip.grammar import LWS
 from active_call.sip.message import Response
-from active_call.sip.reach import reach_of
 from active_call.sip.routing import DEFAULT_PORTS, is_address
 
 if TYPE_CHECKING:

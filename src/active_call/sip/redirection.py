@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from active_call.base.addresses import Reach, reach_of
 from active_call.base.errors import ParseError
 from active_call.sip.events import HopRules, OutboundInvite, Redirection
 from active_call.sip.headers import parse_name_addr
 from active_call.sip.message import Response
-from active_call.sip.reach import Reach, reach_of
 from active_call.sip.routing import uri_of
 from active_call.sip.uri import Uri, scheme_of
 

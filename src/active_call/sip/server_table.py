@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice
 
-from active_call.sip.admission import address_key
+from active_call.base.addresses import address_key
 from active_call.sip.server_transaction import ServerTransaction
 
 MAX_TRANSACTIONS = 30_000
