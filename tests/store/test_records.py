@@ -236,7 +236,8 @@ def test_full_disk_of_the_database_costs_no_record(tmp_path: Path) -> None:
             def limit(connection: Any, *_: object) -> None:
                 connection.cursor().execute(f"PRAGMA max_page_count={max_pages[0]}")
 
-            event.listen(store._database._engine.sync_engine.pool, "checkout", limit)
+            assert store._database._batches is not None
+            event.listen(store._database._batches._engine.pool, "checkout", limit)
             store.write(record("a", variables={"long": "x" * 200_000}))
             await until(lambda: bool(troubles.current()))
             assert "full" in troubles.current()[0]["reason"]

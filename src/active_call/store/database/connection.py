@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,9 @@ MIGRATION_LOCK: Final = 0x61637469
 """PostgreSQL's advisory lock under which one server at a time migrates; any number that nobody else uses."""
 MIGRATIONS: Final = Path(__file__).parent.parent / "migrations"
 KEY: Final = "callrecord.url"
+
+Statement = tuple[sa.Executable, list[dict[str, Any]]]
+"""And its rows."""
 
 _DRIVERS: Final = {
     "postgresql": "postgresql+asyncpg",
@@ -75,6 +79,7 @@ class Database:
         self.is_sqlite = url.drivername.startswith("sqlite")
         self._url = url
         self._engine = _create_engine(url)
+        self._batches = _SqliteBatches(url) if self.is_sqlite else None
         self._is_open = False
         self._opening = asyncio.Lock()
 
@@ -108,8 +113,20 @@ class Database:
         async with self._connected() as connection, connection.begin():
             yield connection
 
+    async def execute_all(self, statements: Sequence[Statement]) -> None:
+        """Execute statements in one transaction, each for all of its rows."""
+        await self.open()
+        if self._batches is not None:
+            await self._batches.execute_all(statements)
+            return
+        async with self.transaction() as connection:
+            for statement, values in statements:
+                await connection.execute(statement, values)
+
     async def close(self) -> None:
         """Close the connections."""
+        if self._batches is not None:
+            self._batches.close()
         await self._engine.dispose()
 
     @asynccontextmanager
@@ -132,6 +149,28 @@ class Database:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+
+
+class _SqliteBatches:
+    """A connection for batches, in a thread of its own: through aiosqlite each statement is two trips to a thread, and here a batch is one."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = sa.create_engine(url.set(drivername="sqlite"), connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        event.listen(self._engine, "connect", _set_up_sqlite)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records-database")
+
+    async def execute_all(self, statements: Sequence[Statement]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._execute_all, statements)
+
+    def close(self) -> None:
+        """Close the connection when what is under way has ended; nobody waits for it."""
+        self._thread.submit(self._engine.dispose)
+        self._thread.shutdown(wait=False)
+
+    def _execute_all(self, statements: Sequence[Statement]) -> None:
+        with self._engine.begin() as connection:
+            for statement, values in statements:
+                connection.execute(statement, values)
 
 
 def _create_engine(url: URL) -> AsyncEngine:

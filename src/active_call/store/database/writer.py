@@ -275,15 +275,13 @@ class RecordWriter:
                 (closings if is_closed else updates).append({"key": key, **columns})
             if is_closed and self._has_sink and entry not in self._delivered:
                 to_send.append(rows.outbox_columns(key, self._node, self._world.clock.utc_now()))
-        async with self._database.transaction() as connection:
-            for statement, values in (
-                (rows.INSERT_CALL, inserts),
-                (rows.UPDATE_OPEN, updates),
-                (rows.CLOSE_CALL, closings),
-                (rows.INSERT_OUTBOX, to_send),
-            ):
-                if values:
-                    await connection.execute(statement, values)
+        statements = (
+            (rows.INSERT_CALL, inserts),
+            (rows.UPDATE_OPEN, updates),
+            (rows.CLOSE_CALL, closings),
+            (rows.INSERT_OUTBOX, to_send),
+        )
+        await self._database.execute_all([(statement, values) for statement, values in statements if values])
         for entry in latest:
             entry.is_written = True
             self._give_back(entry)
