@@ -15,7 +15,6 @@ from active_call.base.errors import ConfigError, PlaybookError
 from active_call.server import config_sections as sections
 from active_call.server.config_file import Document, KeyPath
 from active_call.server.playbook_files import STARTER_PLAYBOOK, find_playbook
-from active_call.store.database.connection import parse_database_url
 from active_call.store.recordings import check_pattern
 
 if TYPE_CHECKING:
@@ -54,9 +53,12 @@ def _check_records(config: Config, document: Document) -> None:
     text = getattr(settings, key, "")
     if settings.type == "s3":
         raise document.error(("callrecord", "type"), "'s3' is not supported yet in this version; use local, http or database")
+    if not text:
+        return
+    from active_call.store.database.connection import parse_database_url  # SQLAlchemy: not for commands that start no server
+
     try:
-        if text:
-            parse_database_url(text)
+        parse_database_url(text)
     except ConfigError as error:
         raise document.error(("callrecord", key), error.reason) from None
 
