@@ -43,13 +43,13 @@ from rich.console import Console
 from rich.table import Table
 
 from active_call.base.errors import MediaError
+from active_call.bench import host as bench_host
+from active_call.bench.media import Workload, measured
+from active_call.bench.media_judge import Judgement, off_grid_ms, spread
+from active_call.bench.media_sender import TICKS_PER_S, Task, key_of
+from active_call.bench.programs import Talking, talking
+from active_call.bench.speech import RATE_HZ, speech
 from active_call.codec import g711
-from active_call.media import bench_host
-from active_call.media.bench import Workload, measured
-from active_call.media.bench_judge import Judgement, off_grid_ms, spread
-from active_call.media.bench_lines import Talking, talking
-from active_call.media.bench_sender import TICKS_PER_S, Task, key_of
-from active_call.media.bench_speech import RATE_HZ, speech
 
 HERE: Final = Path(__file__).parent
 PYTHON: Final = HERE.parent / ".venv-compare" / "bin" / "python"
@@ -137,7 +137,7 @@ async def run_active_call(calls: int, seconds: int, sound: Sound) -> Figures:
 
 async def run_asyncio(calls: int, seconds: int, sound: Sound) -> Figures:
     task = Task(calls, n_packets(seconds), secrets.token_hex(8))
-    sender = (sys.executable, "-m", "active_call.media.bench_sender")
+    sender = (sys.executable, "-m", "active_call.bench.media_sender")
     async with talking(*sender) as callers, talking(str(PYTHON), "-W", "ignore", str(HERE / "contenders" / "rtp_asyncio.py")) as program:
         watched = Watched(program, callers)
         peers = await callers.ask(asdict(task))

@@ -1,6 +1,6 @@
 """What a media process costs: tables over calls, and over SRTP, voice detection and recording. `python benchmarks/media.py`, three minutes.
 
-Each row is a run of `active_call.media.bench`: a real media process on one core, real loopback sockets, callers in a process of their own
+Each row is a run of `active_call.bench.media`: a real media process on one core, real loopback sockets, callers in a process of their own
 on another core. The budget (DESIGN) is 400 calls with everything on one core, 2.0 ms of processor time per call-second, ticks that start
 at most 3 ms late at p99. The first rows show whether a call more costs the same at 400 as at 40.
 """
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from active_call.base.errors import MediaError
-from active_call.media.bench import Workload, measured
+from active_call.bench.media import Workload, measured
 
 SECONDS: Final = 8
 ROWS: Final = (

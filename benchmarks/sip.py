@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from active_call.base.errors import ActiveCallError
+from active_call.bench.sip import TRANSPORTS, measure
 from active_call.server.logs import set_up_logging
-from active_call.server.sip_bench import TRANSPORTS, measure
 
 SECONDS: Final = 6.0
 BUDGET_CALLS: Final = {"udp": "≥ 200", "tcp": "-", "tls": "≥ 100"}

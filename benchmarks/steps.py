@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 
 from active_call.base.world import SystemRandomness
+from active_call.bench.datagrams import ROW_BYTES
+from active_call.bench.speech import speech
 from active_call.codec import g711
 from active_call.codec.libopus import OpusError
 from active_call.codec.resample import Downsampler16to8, Upsampler8to16
 from active_call.codec.stream import new_decoder, new_encoder
-from active_call.media.ambience import Ambience
-from active_call.media.bench_speech import speech
-from active_call.media.bench_wire import ROW_BYTES
-from active_call.media.detect import SpeechDetector, energy_voiced
-from active_call.media.gain import GainControl
-from active_call.media.inband_dtmf import InbandDigits
-from active_call.media.noise_suppression import NoiseSuppressor
-from active_call.media.silero import SileroBatch
-from active_call.media.tone_detection import ToneDetector
+from active_call.media.detect.call_progress import ToneDetector
+from active_call.media.detect.inband_dtmf import InbandDigits
+from active_call.media.detect.silero import SileroBatch
+from active_call.media.detect.speech import SpeechDetector, energy_voiced
+from active_call.media.enhance.gain import GainControl
+from active_call.media.enhance.noise_suppression import NoiseSuppressor
+from active_call.media.send.ambience import Ambience
 from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.jitter_table import JitterTable
 from active_call.rtp.packet import pack_header, parse_header

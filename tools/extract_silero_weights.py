@@ -1,4 +1,4 @@
-"""Write src/active_call/media/silero_weights_{16k,8k}.npz from the ONNX file of silero-vad.
+"""Write src/active_call/media/detect/silero_weights_{16k,8k}.npz from the ONNX file of silero-vad.
 
     python tools/extract_silero_weights.py [silero_vad.onnx] [folder]
 
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-TARGET = ROOT / "src/active_call/media"
+TARGET = ROOT / "src/active_call/media/detect"
 BRANCHES = {16: "then_branch", 8: "else_branch"}
 """Of the model's outermost If, which asks whether the sampling rate is 16000; by kHz."""
 
@@ -114,7 +114,7 @@ def check_basis(basis: np.ndarray) -> None:
     angle = 2 * np.pi * np.outer(np.arange(size // 2 + 1), np.arange(size)) / size
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     if not np.allclose(basis, np.concatenate((np.cos(angle), -np.sin(angle))) * window, atol=1e-6):
-        raise ValueError("the spectrum is not the one that active_call.media.silero computes")
+        raise ValueError("the spectrum is not the one that active_call.media.detect.silero computes")
 
 
 def gates(columns: np.ndarray) -> np.ndarray:

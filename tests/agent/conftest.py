@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from active_call.agent.dialogue import Dialogue
+from active_call.agent.conversation import Conversation
 from active_call.agent.effects import AgentEffect, AskModel, ExpectPhrases, Heard, ModelDone, ModelText, Note, Perform, SendHttp, Tell
-from active_call.agent.parser import parse_playbook
+from active_call.agent.playbook.parser import parse_playbook
 from active_call.contract import commands, events
 
 WORD_S = 1 / 3
@@ -34,7 +34,7 @@ class Track:
 class VirtualCall:
     """What stands between a dialogue and a caller."""
 
-    def __init__(self, dialogue: Dialogue, *, settles: bool = True) -> None:
+    def __init__(self, dialogue: Conversation, *, settles: bool = True) -> None:
         self.dialogue = dialogue
         self.now = 100.0
         self.settles = settles
@@ -192,7 +192,7 @@ def start() -> Callable[..., VirtualCall]:
         text: str, *, variables: dict[str, Any] | None = None, headers: dict[str, str] | None = None, ready: bool = True
     ) -> VirtualCall:
         playbook = parse_playbook(text, file="test.md", environment={})
-        call = VirtualCall(Dialogue(playbook, variables or {}, headers or {}))
+        call = VirtualCall(Conversation(playbook, variables or {}, headers or {}))
         if ready:
             call.ready()
         return call

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active_call.agent.dialogue import Dialogue
+from active_call.agent.conversation import Conversation
 from active_call.agent.effects import AskModel, Heard, HttpAnswered, ModelDone, ModelText, Note, Perform, ReplyNumber, SendHttp
-from active_call.agent.parser import parse_playbook
-from active_call.agent.turns import TABLE, Signal, State
+from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.turn.floor import TABLE, Signal, State
 from active_call.contract import commands, events
 
 BODY = """
@@ -81,7 +81,7 @@ STEPS = st.one_of(
 class Watch:
     """Follows the effects and objects to what must not be."""
 
-    def __init__(self, dialogue: Dialogue) -> None:
+    def __init__(self, dialogue: Conversation) -> None:
         self.dialogue = dialogue
         self.now = 0.0
         self.sounding: str | None = None
@@ -176,7 +176,7 @@ class Watch:
 @settings(max_examples=150, deadline=None)
 def test_any_story_keeps_the_invariants(provider, interruption, steps):
     text = HEAD.format(provider=provider, interruption=interruption) + BODY
-    watch = Watch(Dialogue(parse_playbook(text, file="p.md", environment={}), {}, {}))
+    watch = Watch(Conversation(parse_playbook(text, file="p.md", environment={}), {}, {}))
     watch.step(Heard(events.MediaReady()))
     for step in steps:
         watch.step(step)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.agent.findings import Findings
+from active_call.agent.playbook.findings import Findings
 from active_call.agent.script import Script, split_script, words_of
 
 TEXT = """Hello.

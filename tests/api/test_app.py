@@ -21,9 +21,9 @@ from calls_kit import Engines
 from active_call.api.app import ApiServices, create_app
 from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.base.world import World
-from active_call.call.directory import Directory
+from active_call.call.call import CallServices
+from active_call.call.registry import CallRegistry
 from active_call.call.routing import Playbooks
-from active_call.call.session import CallServices
 from active_call.contract.options import CallOption
 from active_call.server.playbook_files import PlaybookError
 from active_call.store.database.connection import parse_database_url
@@ -53,7 +53,7 @@ class Placing:
 @dataclass
 class Api:
     http: httpx.AsyncClient
-    directory: Directory
+    directory: CallRegistry
     placing: Placing
     room: list[bool]
 
@@ -73,7 +73,7 @@ async def an_api(
     async with httpx.AsyncClient() as outside:
         playbooks = Playbooks(find, {})
         services = CallServices(world=World(), engines=Engines(), http=outside, records=records, playbooks=playbooks)  # type: ignore[arg-type]
-        directory = Directory(services, None, placing, lambda: room[0])  # type: ignore[arg-type]
+        directory = CallRegistry(services, None, placing, lambda: room[0])  # type: ignore[arg-type]
         api = create_app(ApiServices(directory, playbooks, folder, records, lambda: {"status": "ok"}, "test", token, explain))
         transport = httpx.ASGITransport(api, client=(client, 1234))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:

@@ -16,9 +16,9 @@ import pytest
 from active_call.api.app import ApiServices, create_app
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.base.world import World
+from active_call.call.dependencies import CallDependencies
 from active_call.call.precaching import MAX_KEY_CHARS, MAX_TEXT_CHARS, precache
 from active_call.call.routing import Playbooks
-from active_call.call.services import CallServices
 from active_call.contract.options import CallOption, TtsOption
 from active_call.providers import registry
 from active_call.providers.base import Services
@@ -78,7 +78,7 @@ async def a_server(
     local, speech = EngineProcesses(), SpeechLibrary(AudioCache(folder))
     async with httpx.AsyncClient() as outside:
         engines = Engines(Services(World(), outside, local, {}), shelf=speech)
-        services = CallServices(
+        services = CallDependencies(
             world=World(),
             engines=engines,
             http=outside,

@@ -8,7 +8,7 @@ from typing import Any
 
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.music import MAX_MUSIC_S, Music
-from active_call.media.hold_melody import hold_melody
+from active_call.media.sounds.hold_melody import hold_melody
 from active_call.testing.virtual_time import run_virtually
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from active_call.call.call_progress import gain_of
 from active_call.call.options import DEFAULT_END_OF_TURN_MS, choose_speech, merged
-from active_call.call.surroundings import gain_of
 from active_call.contract import options, wire
 from active_call.contract.options import AgcOption, AsrOption, CallOption, EouOption, SipOption, TtsOption, VadOption
-from active_call.media.gain import GainSettings
+from active_call.media.enhance.gain import GainSettings
 
 
 def test_merged_takes_the_call_over_the_playbook_over_the_defaults() -> None:

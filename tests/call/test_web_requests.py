@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from active_call.agent.parser import parse_playbook
+from active_call.agent.playbook.parser import parse_playbook
 from active_call.call.web_requests import MAX_ANSWER_BYTES, WebRequests, access_of
 
 BOOK = """---

@@ -11,15 +11,15 @@ from typing import Any
 
 import httpx
 
-from active_call.agent.parser import parse_playbook
+from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import NotAllowed, ProviderError
 from active_call.base.world import World
+from active_call.call import call as calls
+from active_call.call.dependencies import CallDependencies
 from active_call.call.routing import Accepted, Decision, IncomingCall, Playbooks, Router
-from active_call.call.services import CallServices
-from active_call.call.session import Session
 from active_call.contract import events
 from active_call.contract.options import CallOption
-from active_call.legs.outbound_guard import ANYTHING, OutboundRequest
+from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
 from active_call.providers.base import Recognised, ReplyRequest
 from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fake_call import FakeLeg, join_fakes
@@ -176,7 +176,7 @@ class House:
 
     legs: list[FakeLeg] = field(default_factory=list)
     wanted: list[CallOption] = field(default_factory=list)
-    sessions: dict[str, Session] = field(default_factory=dict)
+    sessions: dict[str, calls.Call] = field(default_factory=dict)
     trunk_address: str = ""
     asked: list[tuple[str, OutboundRequest]] = field(default_factory=list)
     """Targets of transfers, and who wanted them called."""
@@ -186,7 +186,7 @@ class House:
     def way_out(self, trunk: str) -> str:
         return self.trunk_address
 
-    def find(self, session_id: str) -> Session | None:
+    def find(self, session_id: str) -> calls.Call | None:
         return self.sessions.get(session_id)
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> None:
@@ -203,7 +203,7 @@ class House:
 class Call:
     """A call under test."""
 
-    session: Session
+    session: calls.Call
     leg: FakeLeg
     engines: Engines
     records: Records
@@ -269,7 +269,7 @@ async def a_call(
         raise AssertionError(f"no playbook file is looked for, {name} was")
 
     async with httpx.AsyncClient() as http:
-        services = CallServices(
+        services = CallDependencies(
             recordings=Path("/tmp"),
             world=World(VirtualClock(loop), CountingRandomness()),  # type: ignore[arg-type]
             engines=engines,  # type: ignore[arg-type]
@@ -284,7 +284,7 @@ async def a_call(
         book = parse_playbook(playbook, file="test.md", environment={}) if playbook is not None else None
         if router is None and direction == "inbound" and book is not None:
             router = Always(lambda _: Accepted(book))
-        session = Session(
+        session = calls.Call(
             session_id,
             leg,
             services,

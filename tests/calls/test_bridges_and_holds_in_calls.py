@@ -11,7 +11,7 @@ from calls_kit import Call, House, a_call
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegHeld
-from active_call.media.hold_melody import hold_melody
+from active_call.media.sounds.hold_melody import hold_melody
 from active_call.testing.fake_call import FakeLeg
 
 PLAYBOOK = """---

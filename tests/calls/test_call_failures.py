@@ -12,8 +12,8 @@ from active_call.call.routing import LeftOpen, Refused
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, RecorderOption
 from active_call.legs.events import LegMedia
-from active_call.media import link
-from active_call.media.client import StreamLost
+from active_call.media.link import messages as link
+from active_call.media.pool.pool import StreamLost
 from active_call.testing.fake_call import FakeLeg
 
 MODEL = """---

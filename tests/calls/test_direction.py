@@ -9,7 +9,7 @@ from calls_kit import a_call
 
 from active_call.contract import events
 from active_call.legs.events import LegMedia
-from active_call.media.link import MediaProblem, StreamDead
+from active_call.media.link.messages import MediaProblem, StreamDead
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## *\nYes.\n"
 NOTHING = LegMedia(MediaProblem(1, "nothing_received", "no sound from the peer for 4 s"))

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from calls_kit import MS_PER_CHARACTER, Call, Model, Voice, a_call
 
-from active_call.agent.replies import MODEL_PATIENCE_S, PLAYBACK_START_S
+from active_call.agent.reply.replies import MODEL_PATIENCE_S, PLAYBACK_START_S
 from active_call.agent.wording import ENGLISH
 from active_call.base.errors import ProviderError
 from active_call.base.world import World
 from active_call.contract import commands, events
 from active_call.providers.base import ReplyRequest
-from active_call.providers.guard import GuardedResponder, Limits
-from active_call.providers.llm.openai import OpenAiResponder
-from active_call.providers.tts.openai import OpenAiSynthesiser
+from active_call.providers.guard import GuardedChatModel, Limits
+from active_call.providers.llm.openai import OpenAiChatModel
+from active_call.providers.tts.openai import OpenAiTextToSpeech
 from active_call.testing.virtual_time import VirtualClock
 
 MODEL = """---
@@ -365,7 +365,7 @@ class Odd(Model):
 
 def guarded(call: Call, model: Odd) -> None:
     world = World(VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
-    call.engines.get_responder = lambda _: GuardedResponder(model, world)  # type: ignore[method-assign, assignment, return-value]
+    call.engines.get_responder = lambda _: GuardedChatModel(model, world)  # type: ignore[method-assign, assignment, return-value]
 
 
 def test_second_attempt_of_a_model_is_heard_before_the_agent_gives_up(virtually: Any) -> None:
@@ -428,6 +428,6 @@ def test_reply_in_parts_is_spoken_without_its_thoughts(virtually: Any) -> None:
 
 
 def test_attempts_of_every_model_and_voice_lie_within_the_agents_patience() -> None:
-    for limits in (Limits(), OpenAiResponder.limits, OpenAiSynthesiser.limits):
+    for limits in (Limits(), OpenAiChatModel.limits, OpenAiTextToSpeech.limits):
         whole_s = limits.attempts * limits.first_result_s + (limits.attempts - 1) * limits.retry_delay_s
         assert whole_s < min(MODEL_PATIENCE_S, PLAYBACK_START_S)

@@ -9,8 +9,8 @@ from calls_kit import a_call
 from active_call.contract import commands, events
 from active_call.contract.options import AgcOption, CallOption, RingbackDetectionOption
 from active_call.legs.events import LegMedia
-from active_call.media.gain import GainSettings
-from active_call.media.link import ToneReported
+from active_call.media.enhance.gain import GainSettings
+from active_call.media.link.messages import ToneReported
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## *\nYes.\n"
 

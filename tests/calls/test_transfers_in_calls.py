@@ -11,8 +11,8 @@ from calls_kit import Call, House, a_call
 from active_call.contract import commands, events
 from active_call.contract.options import AgcOption, AmbianceOption, AsrOption, CallOption, RecorderOption, ReferOption, SipOption
 from active_call.legs.events import LegDigit, LegHeld, LegMedia, LegMessage, LegTransferRequested
-from active_call.media import link
-from active_call.media.hold_melody import hold_melody
+from active_call.media.link import messages as link
+from active_call.media.sounds.hold_melody import hold_melody
 from active_call.testing.fake_call import FakeLeg
 
 DESK = "sip:desk@example.com"

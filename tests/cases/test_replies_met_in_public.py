@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from active_call.agent.directives import UnknownTag, WaitInput
-from active_call.agent.reader import ReplyReader
-from active_call.agent.voice import Sentence, Step
+from active_call.agent.reply.parser import ReplyParser
+from active_call.agent.reply.tags import UnknownTag, WaitInput
+from active_call.agent.reply.voice import Sentence, Step
 
 HERE = Path(__file__).parent
 JSON = HERE / "07-json-reply-behind-think-is-read-aloud"
@@ -23,7 +23,7 @@ def pieces_of(stream: Path) -> list[str]:
 
 
 def read(pieces: list[str]) -> list[Step]:
-    reader = ReplyReader()
+    reader = ReplyParser()
     steps: list[Step] = []
     for piece in pieces:
         found = reader.feed(piece)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from active_call.agent.parser import parse_playbook
+from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import PlaybookError
 from active_call.contract import commands, wire
 from active_call.contract.options import CallOption

@@ -10,7 +10,7 @@ import json
 import sys
 
 from active_call.base.world import SystemClock
-from active_call.media.client import MediaPool
+from active_call.media.pool.pool import MediaPool
 
 
 async def main(folder: str) -> None:

@@ -10,8 +10,8 @@ from dataclasses import asdict
 
 import pytest
 
-from active_call.media.bench import Workload, measured
-from active_call.media.bench_host import choose_cores
+from active_call.bench.host import choose_cores
+from active_call.bench.media import Workload, measured
 
 
 @pytest.mark.alone

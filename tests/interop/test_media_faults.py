@@ -24,8 +24,8 @@ import pytest
 from far_ends import EVENT_TYPE, FRAME_S, FarEnd, FarEnds, speech
 
 from active_call.base.world import SystemClock
-from active_call.media.client import MediaPool, MediaStream, StreamLost
-from active_call.media.link import RecordingEnded, SpeechStarted
+from active_call.media.link.messages import RecordingEnded, SpeechStarted
+from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 from ports import RTP_OF_POOLS
 
 pytestmark = pytest.mark.alone

@@ -21,8 +21,8 @@ from far_ends import DIGITS, EVENT_TYPE, PROFILES, FarEnd, FarEnds, speech
 from growth import Growth
 
 from active_call.base.world import SystemClock
-from active_call.media.client import MediaPool, MediaStream
-from active_call.media.link import DigitReceived, PlayEnded, RecordingEnded, SpeechStarted, StreamClosed
+from active_call.media.link.messages import DigitReceived, PlayEnded, RecordingEnded, SpeechStarted, StreamClosed
+from active_call.media.pool.pool import MediaPool, MediaStream
 from ports import RTP_OF_SERVERS
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "20"))

@@ -17,11 +17,11 @@ from raw_sip import Message, read, request_text, response_text
 
 from active_call.base.world import World
 from active_call.contract.options import CallOption
-from active_call.legs.dialling import DialPlan
-from active_call.legs.sip import SipGateway, SipSettings
-from active_call.legs.sip_leg import SipLeg
-from active_call.legs.sip_media import MediaSettings
-from active_call.legs.trunks import Trunks
+from active_call.legs.sip.dialling import DialPlan
+from active_call.legs.sip.gateway import SipGateway, SipSettings
+from active_call.legs.sip.leg import SipLeg
+from active_call.legs.sip.media import MediaSettings
+from active_call.legs.trunks.policy import Trunks
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import Address, EndpointConfig, Flow, Listener, Target
 from active_call.testing.fake_stream import FakeStream

@@ -24,7 +24,7 @@ from active_call.legs.events import (
     LegTransferProgress,
     LegTransferRequested,
 )
-from active_call.media import link
+from active_call.media.link import messages as link
 
 # -- the stream -----------------------------------------------------------------------------------------------------------------------
 

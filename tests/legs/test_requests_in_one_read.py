@@ -20,12 +20,12 @@ from leg_stories import OPTION
 from sip_far_end import FLOW, PEER, US, SipFarEnd, SipStage
 
 from active_call.base.errors import ActiveCallError
-from active_call.legs.dialling import DialPlan
 from active_call.legs.events import LegEnded, LegEvent
-from active_call.legs.trunks import TrunkPolicy, Trunks
+from active_call.legs.sip.dialling import DialPlan
+from active_call.legs.trunks.policy import TrunkPolicy, Trunks
 from active_call.sdp.negotiation import SrtpPolicy
-from active_call.sip.admission import AdmissionPolicy, TrunkDoor
-from active_call.sip.door import Door
+from active_call.sip.access.access_list import AdmissionPolicy, TrunkAccess
+from active_call.sip.access.request_admission import RequestAdmission
 from active_call.sip.events import EndpointConfig, Flow, InternalFault, Listener, SipEvent
 from active_call.testing.virtual_time import run_virtually
 
@@ -49,7 +49,7 @@ class Stage(SipStage):
         self.is_held = False
         self.held: list[bytes] = []
         trunk = TrunkPolicy("carrier", srtp=srtp, networks=(ip_network("192.0.2.0/24"),))
-        door = Door(AdmissionPolicy((TrunkDoor("carrier", networks=(ip_network("192.0.2.0/24"),)),)))
+        door = RequestAdmission(AdmissionPolicy((TrunkAccess("carrier", networks=(ip_network("192.0.2.0/24"),)),)))
         self._endpoint._core.door = door
         self._endpoint._core.config = EndpointConfig(listeners=(Listener("udp", US, US), Listener("tcp", US, US)), user_agent="active-call")
         self._endpoint.set_listeners(self._endpoint._core.config.listeners)

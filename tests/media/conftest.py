@@ -24,7 +24,7 @@ from ports import RTP_OF_POOLS
 sys.path.insert(0, str(Path(__file__).parent))  # `talk`, the sounds that detectors must keep silent about
 
 from active_call.base.world import SystemClock
-from active_call.media.client import MediaPool, MediaStream
+from active_call.media.pool.pool import MediaPool, MediaStream
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 _port_ranges = itertools.cycle(range(RTP_OF_POOLS[0], RTP_OF_POOLS[1], 100))

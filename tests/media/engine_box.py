@@ -21,9 +21,9 @@ import numpy as np
 from pylibsrtp import Policy, Session
 
 from active_call.base.world import SystemRandomness, World
-from active_call.media import link
-from active_call.media.engine import Engine
-from active_call.media.ports import PortPool
+from active_call.media.link import messages as link
+from active_call.media.receive.ports import PortPool
+from active_call.media.worker.engine import Engine
 from active_call.testing import audio
 from active_call.testing.fake_net import Conditions, FakeNetwork
 from ports import RTP_OF_SERVERS

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from active_call.media.gain import GainSettings
-from active_call.media.link import CallerAudio, CodecChanged, DigitReceived, RecordingEnded, ToneReported
+from active_call.media.enhance.gain import GainSettings
+from active_call.media.link.messages import CallerAudio, CodecChanged, DigitReceived, RecordingEnded, ToneReported
 from active_call.testing import audio
 
 SILENCE = b"\xff" * 160

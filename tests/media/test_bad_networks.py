@@ -12,7 +12,7 @@ import pytest
 from engine_box import PAUSE_FRAMES, REPEATED, TALK_FRAMES, TICK_S, Box, FarEnd, Heard, box, is_spoken, spoken_frame
 
 from active_call.codec.stream import new_encoder
-from active_call.media.link import StreamClosed, StreamDead
+from active_call.media.link.messages import StreamClosed, StreamDead
 from active_call.testing import audio
 from active_call.testing.fake_net import Conditions
 

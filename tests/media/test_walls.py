@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from engine_box import Box, FarEnd, box
 
-from active_call.media import link
+from active_call.media.link import messages as link
 from active_call.testing.fake_net import Conditions
 
 

@@ -6,19 +6,19 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from active_call.base.errors import ProviderError
-from active_call.providers.speech_cache import CachedSynthesiser
+from active_call.providers.speech_cache import CachedTextToSpeech
 from active_call.testing.fake_providers import FakeSynthesiser
 from active_call.testing.virtual_time import run_virtually
 
 
-async def sound_of(synthesiser: CachedSynthesiser, text: str, **options: object) -> bytes:
+async def sound_of(synthesiser: CachedTextToSpeech, text: str, **options: object) -> bytes:
     return b"".join([chunk async for chunk in synthesiser.synthesise(text, **options)])  # type: ignore[arg-type]
 
 
 def test_greeting_of_forty_calls_at_once_is_made_once() -> None:
     async def run() -> None:
         inner = FakeSynthesiser(delay_s=0.2)
-        cache = CachedSynthesiser(inner)
+        cache = CachedTextToSpeech(inner)
         sounds = await asyncio.gather(*(sound_of(cache, "Welcome!") for _ in range(40)))
         assert len(inner.spoken) == 1 and len(set(sounds)) == 1 and len(sounds[0]) == 2 * 16 * 400
         assert (cache.misses, cache.hits) == (1, 39)
@@ -32,7 +32,7 @@ def test_greeting_of_forty_calls_at_once_is_made_once() -> None:
 def test_speaker_and_speed_are_part_of_what_is_remembered() -> None:
     async def run() -> None:
         inner = FakeSynthesiser()
-        cache = CachedSynthesiser(inner)
+        cache = CachedTextToSpeech(inner)
         for options in ({}, {"speaker": "a"}, {"speed": 2.0}, {}):
             await sound_of(cache, "Hi", **options)
         assert len(inner.spoken) == 3
@@ -43,7 +43,7 @@ def test_speaker_and_speed_are_part_of_what_is_remembered() -> None:
 def test_listener_who_leaves_does_not_take_the_sound_from_the_others() -> None:
     async def run() -> None:
         inner = FakeSynthesiser()
-        cache = CachedSynthesiser(inner)
+        cache = CachedTextToSpeech(inner)
         leaver = cache.synthesise("a longer sentence")
         await anext(leaver)
         stayer = asyncio.create_task(sound_of(cache, "a longer sentence"))
@@ -58,7 +58,7 @@ def test_listener_who_leaves_does_not_take_the_sound_from_the_others() -> None:
 def test_rendition_without_listeners_is_abandoned_and_made_anew() -> None:
     async def run() -> None:
         inner = FakeSynthesiser()
-        cache = CachedSynthesiser(inner)
+        cache = CachedTextToSpeech(inner)
         leaver = cache.synthesise("a longer sentence")
         await anext(leaver)
         await leaver.aclose()  # type: ignore[attr-defined]
@@ -72,7 +72,7 @@ def test_failure_reaches_every_listener_and_is_not_remembered() -> None:
     async def run() -> None:
         inner = FakeSynthesiser(delay_s=0.1)
         inner.failures["Hi"] = ProviderError("fake", "told to")
-        cache = CachedSynthesiser(inner)
+        cache = CachedTextToSpeech(inner)
         results = await asyncio.gather(sound_of(cache, "Hi"), sound_of(cache, "Hi"), return_exceptions=True)
         assert all(isinstance(result, ProviderError) for result in results)
         inner.failures.clear()
@@ -84,7 +84,7 @@ def test_failure_reaches_every_listener_and_is_not_remembered() -> None:
 def test_oldest_sentences_go_first_when_memory_is_full() -> None:
     async def run() -> None:
         inner = FakeSynthesiser(ms_per_char=10)  # 320 bytes a character
-        cache = CachedSynthesiser(inner, limit_bytes=320 * 40)
+        cache = CachedTextToSpeech(inner, limit_bytes=320 * 40)
         for text in ("a" * 10, "b" * 10, "c" * 10, "d" * 10):
             await sound_of(cache, text)
         await sound_of(cache, "a" * 10)
@@ -115,7 +115,7 @@ class Shelf:
 def test_prepared_sentence_is_taken_from_the_shelf_once_and_then_from_memory() -> None:
     async def run() -> None:
         inner, shelf = FakeSynthesiser(), Shelf()
-        cache = CachedSynthesiser(inner, shelf=shelf)
+        cache = CachedTextToSpeech(inner, shelf=shelf)
         key = cache.voice.key_of("Welcome!", "nova")
         shelf.sounds[key] = [b"ab", b"cd"]
         assert await sound_of(cache, "Welcome!", speaker="nova") == b"abcd"
@@ -128,7 +128,7 @@ def test_prepared_sentence_is_taken_from_the_shelf_once_and_then_from_memory() -
 def test_sentence_that_was_not_prepared_is_made() -> None:
     async def run() -> None:
         inner, shelf = FakeSynthesiser(), Shelf()
-        cache = CachedSynthesiser(inner, shelf=shelf)
+        cache = CachedTextToSpeech(inner, shelf=shelf)
         assert len(await sound_of(cache, "Hi")) == 2 * 16 * 100
         assert (len(inner.spoken), len(shelf.asked)) == (1, 1)
 
@@ -137,7 +137,7 @@ def test_sentence_that_was_not_prepared_is_made() -> None:
 
 def test_close_while_speaking_ends_the_listener_with_an_error() -> None:
     async def run() -> None:
-        cache = CachedSynthesiser(FakeSynthesiser(delay_s=5))
+        cache = CachedTextToSpeech(FakeSynthesiser(delay_s=5))
         listener = asyncio.create_task(sound_of(cache, "Hi"))
         await asyncio.sleep(1)
         await cache.close()

@@ -19,8 +19,8 @@ from active_call.base.repair import valid_unicode
 from active_call.base.world import World
 from active_call.contract.options import AsrOption, TtsOption
 from active_call.providers.base import ChatMessage, Recognised, ReplyRequest
-from active_call.providers.guard import GuardedResponder, GuardedSynthesiser
-from active_call.providers.guarded_recogniser import GuardedRecogniser, checked_result
+from active_call.providers.guard import GuardedChatModel, GuardedTextToSpeech
+from active_call.providers.guarded_speech_to_text import GuardedSpeechToText, checked_result
 from active_call.providers.kept_engines import KeptEngines
 from active_call.providers.registry import Engines, LlmSettings
 from active_call.providers.vendor_values import SoundCheck, TextRepair, text_of
@@ -117,7 +117,7 @@ class Adapter:
 def test_responder_gives_text_whatever_its_adapter_yields() -> None:
     async def run() -> None:
         adapter = Adapter([{"type": "text", "text": "One "}], None, 2, {"type": "thinking", "thinking": "x"}, " three\ud83d")
-        responder = GuardedResponder(adapter, a_world())  # type: ignore[arg-type]
+        responder = GuardedChatModel(adapter, a_world())  # type: ignore[arg-type]
         assert [piece async for piece in responder.respond(REQUEST)] == ["One ", "2", " three", "\ufffd"]
         assert adapter.asked[0].messages[0].content == "Half \ufffd of it"
 
@@ -140,7 +140,7 @@ def test_responder_gives_text_whatever_its_adapter_yields() -> None:
 )
 def test_synthesiser_that_sends_no_sound_is_one_provider_error(items: tuple[Any, ...]) -> None:
     async def run() -> None:
-        synthesiser = GuardedSynthesiser(Adapter(*items), a_world())  # type: ignore[arg-type]
+        synthesiser = GuardedTextToSpeech(Adapter(*items), a_world())  # type: ignore[arg-type]
         with pytest.raises(ProviderError):
             _ = [piece async for piece in synthesiser.synthesise("Hello.")]
 
@@ -149,10 +149,10 @@ def test_synthesiser_that_sends_no_sound_is_one_provider_error(items: tuple[Any,
 
 def test_sound_without_an_end_and_a_reply_without_an_end_are_provider_errors() -> None:
     async def run() -> None:
-        synthesiser = GuardedSynthesiser(Adapter(*[bytes(1_000_000)] * 30), a_world())  # type: ignore[arg-type]
+        synthesiser = GuardedTextToSpeech(Adapter(*[bytes(1_000_000)] * 30), a_world())  # type: ignore[arg-type]
         with pytest.raises(ProviderError, match="no end"):
             _ = [piece async for piece in synthesiser.synthesise("Hello.")]
-        responder = GuardedResponder(Adapter(*["word " * 10_000] * 10), a_world())  # type: ignore[arg-type]
+        responder = GuardedChatModel(Adapter(*["word " * 10_000] * 10), a_world())  # type: ignore[arg-type]
         with pytest.raises(ProviderError, match="no end"):
             _ = [piece async for piece in responder.respond(REQUEST)]
 
@@ -190,7 +190,7 @@ def test_recogniser_that_raises_is_told_once_and_for_each_utterance_that_waits()
 
     async def run() -> None:
         errors: list[Exception] = []
-        recognition = GuardedRecogniser(Broken()).start(errors.append, errors.append)  # type: ignore[arg-type]
+        recognition = GuardedSpeechToText(Broken()).start(errors.append, errors.append)  # type: ignore[arg-type]
         for sample in range(100):
             recognition.push_audio(b"\0\0", sample)
         recognition.start_utterance(1, 0)

@@ -111,5 +111,5 @@ def recorders(server: Server) -> list[psutil.Process]:
     return [
         process
         for process in psutil.Process(server.pid).children(recursive=True)
-        if "active_call.media.recorder_process" in " ".join(process.cmdline())
+        if "active_call.media.record.process" in " ".join(process.cmdline())
     ]

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from active_call.base.world import Randomness
 from active_call.server.cli import app
-from active_call.server.config import Config, load_config
+from active_call.server.config.config import Config, load_config
 from active_call.server.explain import Question, explain
 from active_call.server.trunk_setup import admission_policy
-from active_call.sip.admission import RULES
-from active_call.sip.door import Door
+from active_call.sip.access.access_list import RULES
+from active_call.sip.access.request_admission import RequestAdmission
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import Address, EndpointConfig, Flow, IncomingCall, Listener
 from active_call.testing.virtual_time import CountingRandomness
@@ -55,7 +55,7 @@ def load(home: Path, text: str = CONFIG) -> Config:
 def what_the_server_does(config: Config, ip: str, user_agent: str) -> tuple[int, str, bool]:
     """Code of the answer (0: none), trunk, and whether a call came of it; asked of a real endpoint with a real INVITE."""
     randomness: Randomness = CountingRandomness()
-    endpoint = Endpoint(EndpointConfig((Listener("udp", US, US),), "test"), randomness, Door(admission_policy(config)))
+    endpoint = Endpoint(EndpointConfig((Listener("udp", US, US),), "test"), randomness, RequestAdmission(admission_policy(config)))
     lines = [
         "INVITE sip:+18005551234@198.51.100.1 SIP/2.0",
         f"Via: SIP/2.0/UDP {'[' + ip + ']' if ':' in ip else ip}:5060;branch=z9hG4bKx;rport",
@@ -131,7 +131,7 @@ def test_tls_that_nobody_listens_on_is_told(home: Path) -> None:
 
 def test_address_that_the_running_server_has_silenced_is_told(home: Path) -> None:
     config = load(home)
-    door = Door(admission_policy(config))
+    door = RequestAdmission(admission_policy(config))
     for _ in range(config.admission.silence_after):
         door.judge_unreadable(Flow("udp", US, Address("203.0.113.9", 5060)), 100.0)
     assert explain(config, Question("203.0.113.9"), door, 101.0).rule == "silenced"

@@ -11,12 +11,12 @@ import pytest
 
 from active_call.base.errors import ConfigError
 from active_call.sdp.negotiation import SrtpPolicy
-from active_call.server.config import Config, load_config
+from active_call.server.config.config import Config, load_config
+from active_call.server.config.trunk_sections import host_of
 from active_call.server.trunk_profiles import Profile, TrunkKeys, load_profile, profile_names
-from active_call.server.trunk_sections import host_of
 from active_call.server.trunk_setup import accounts, active_trunks, admission_policy, dial_plan
-from active_call.sip.admission import GuestList, Visitor
-from active_call.sip.uri import parse_uri
+from active_call.sip.access.access_list import AccessList, RequestSource
+from active_call.sip.syntax.uri import parse_uri
 
 PROFILES = resources.files("active_call.server") / "profiles"
 WANTED = {
@@ -123,13 +123,13 @@ def test_entry_without_ranges_has_the_address_that_is_its_server(tmp_path: Path)
 
 
 def test_profiles_ranges_count_as_an_allow_list(tmp_path: Path) -> None:
-    guests = GuestList(admission_policy(load(tmp_path, '[[trunks]]\nname = "carrier"\nprofile = "twilio"')))
-    assert guests.decide(Visitor("54.172.60.1")).trunk == "carrier"
-    assert guests.decide(Visitor("203.0.113.9")).answer == "reject"
+    guests = AccessList(admission_policy(load(tmp_path, '[[trunks]]\nname = "carrier"\nprofile = "twilio"')))
+    assert guests.decide(RequestSource("54.172.60.1")).trunk == "carrier"
+    assert guests.decide(RequestSource("203.0.113.9")).answer == "reject"
 
 
 def test_disabled_entry_lets_nobody_in_and_keeps_nobody_out(tmp_path: Path) -> None:
-    guests = GuestList(admission_policy(load(tmp_path, '[[trunks]]\nname = "carrier"\nprofile = "twilio"\ndisabled = true')))
+    guests = AccessList(admission_policy(load(tmp_path, '[[trunks]]\nname = "carrier"\nprofile = "twilio"\ndisabled = true')))
     assert guests.is_open
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from active_call.legs.identity import caller_of, header_map, identity_of, plain_uri
+from active_call.legs.sip.identity import caller_of, header_map, identity_of, plain_uri
 from active_call.sdp.negotiation import LocalMedia, NegotiationError, negotiate_answer
-from active_call.sip.digest import select_challenge
 from active_call.sip.events import Address, CallAnswered, Flow, IncomingCall, OutboundInvite
-from active_call.sip.headers import parse_name_addr
-from active_call.sip.message import Response, parse_message, session_description
-from active_call.sip.reason import reasons_of
+from active_call.sip.syntax.digest import select_challenge
+from active_call.sip.syntax.headers import parse_name_addr
+from active_call.sip.syntax.message import Response, parse_message, session_description
+from active_call.sip.syntax.reason import reasons_of
 
 CARRIERS = Path(__file__).parents[1] / "vectors" / "carriers"
 EXPECTED: dict[str, dict[str, Any]] = tomllib.loads((CARRIERS / "expected.toml").read_text(encoding="utf-8"))

@@ -6,9 +6,9 @@ import pytest
 
 from active_call.base.errors import ParseError
 from active_call.sip.events import Address, EndpointConfig, Flow, Listener, OutboundInvite
-from active_call.sip.headers import parse_via
-from active_call.sip.message import parse_message
-from active_call.sip.uri import parse_uri
+from active_call.sip.syntax.headers import parse_via
+from active_call.sip.syntax.message import parse_message
+from active_call.sip.syntax.uri import parse_uri
 
 V6 = Flow("udp", Address("2001:db8::1", 5060), Address("2001:db8::9", 5062))
 V6_TLS = Flow("tls", Address("2001:db8::1", 5061), Address("2001:db8::9", 40000), 7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from active_call.agent.effects import AgentEffect, Note, Perform, Tell
-from active_call.agent.history import History
+from active_call.agent.items import History
 from active_call.contract import commands, events
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from active_call.agent.history import AGENT, SYSTEM, USER
+from active_call.agent.items import AGENT, SYSTEM, USER
 
 MAX_NEWS_CHARS = 8_000
 """What a model is shown of one piece of data."""

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from active_call.agent.findings import Findings
+from active_call.agent.playbook.findings import Findings
 
 MINIMUM_OVERLAP = 0.6
 """The share of a phrase's words that must have been said when neither the phrase nor its words in order were."""

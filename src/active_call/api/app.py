@@ -26,10 +26,10 @@ from active_call.api.origins import OriginRules
 from active_call.api.records import record_routes
 from active_call.api.walls import Walls, asked_by
 from active_call.base.errors import PlaybookError
-from active_call.call.directory import Directory
+from active_call.call.call import Call
 from active_call.call.options import merged
+from active_call.call.registry import CallRegistry
 from active_call.call.routing import Playbooks
-from active_call.call.session import Session
 from active_call.contract import commands, wire
 from active_call.contract.json_text import decode_json
 from active_call.contract.options import CallOption
@@ -47,7 +47,7 @@ MAX_NAME_BYTES: Final = 200
 class ApiServices:
     """What the handlers need. `health` gives the body of /health, `is_ready` whether new calls are taken."""
 
-    directory: Directory
+    directory: CallRegistry
     playbooks: Playbooks
     playbook_folder: Path
     records: RecordStore
@@ -194,7 +194,7 @@ def _library_routes(services: ApiServices) -> APIRouter:
     return router
 
 
-def _place(services: ApiServices, wanted: PlaceCall) -> Session:
+def _place(services: ApiServices, wanted: PlaceCall) -> Call:
     if wanted.content is not None:
         playbook = services.playbooks.parse(wanted.content)
     elif wanted.playbook is not None:
@@ -208,7 +208,7 @@ def _place(services: ApiServices, wanted: PlaceCall) -> Session:
     return services.directory.place(option, playbook=playbook, variables=wanted.vars, session_id=wanted.id)
 
 
-def _describe(session: Session) -> dict[str, Any]:
+def _describe(session: Call) -> dict[str, Any]:
     facts = session.facts
     return {
         "id": session.id,

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
 from active_call.call.state import Phase
 from active_call.contract import events
-from active_call.media.client import Joint
+from active_call.media.pool.pool import Relay
 
 if TYPE_CHECKING:
-    from active_call.call.session import Session
+    from active_call.call.call import Call
 
 SUSPENSION = "bridge"
 
@@ -29,7 +29,7 @@ SUSPENSION = "bridge"
 class Party:
     """One side of a bridge, and how it wants to hear of it."""
 
-    session: Session
+    session: Call
     joined: Callable[[CallBridge], None]
     parted: Callable[[CallBridge, str], None]
 
@@ -39,7 +39,7 @@ class CallBridge:
 
     def __init__(self, one: Party, two: Party) -> None:
         self._parties = (one, two)
-        self._joint: Joint | None = None
+        self._joint: Relay | None = None
         self.is_over = False
 
     def start(self) -> None:
@@ -48,7 +48,7 @@ class CallBridge:
             party.session.bridging.current = self
         self._parties[0].session.spawn(self._join(), "bridge")
 
-    def other(self, session: Session) -> Session:
+    def other(self, session: Call) -> Call:
         """Who is on the other side."""
         one, two = self._parties
         return two.session if session is one.session else one.session
@@ -76,7 +76,7 @@ class CallBridge:
         if not self.is_over:
             party.joined(self)
 
-    def part(self, reason: str, *, but: Session | None = None) -> None:
+    def part(self, reason: str, *, but: Call | None = None) -> None:
         """End it, and tell whoever is left: all `but` the one whose call ends."""
         if self.is_over:
             return
@@ -93,7 +93,7 @@ class CallBridge:
 class Bridging:
     """A call's part in bridges: at most one at a time."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Call) -> None:
         self._session = session
         self.current: CallBridge | None = None
 
@@ -133,7 +133,7 @@ class Bridging:
         self._session.emit(events.Bridge(state="parted", target_session_id=bridge.other(self._session).id, reason=reason))
 
 
-def check_free(session: Session) -> None:
+def check_free(session: Call) -> None:
     """Raise LocalProtocolError where a call cannot be bridged."""
     if session.leg.stream is None or session.facts.phase is not Phase.ANSWERED:
         raise LocalProtocolError(f"the call {session.id!r} is not answered")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from active_call.base.errors import LocalProtocolError
-from active_call.media import tones
+from active_call.media.sounds import tones
 
 if TYPE_CHECKING:
     from active_call.call.leg import Leg

@@ -18,7 +18,7 @@ from active_call.contract import commands, events
 from active_call.legs.events import LegHeld, LegHoldAnswered
 
 if TYPE_CHECKING:
-    from active_call.call.session import Session
+    from active_call.call.call import Call
 
 SUSPENSION = "hold"
 
@@ -26,7 +26,7 @@ SUSPENSION = "hold"
 class Holding:
     """The holds of one call."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Call) -> None:
         self._session = session
         self._is_wanted = False
         self._has_music = False

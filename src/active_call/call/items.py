@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from active_call.agent import effects
-from active_call.call.opening import Fatal, Routed
+from active_call.call.setup import Fatal, Routed
 from active_call.contract import commands
 from active_call.legs import events as leg_events
-from active_call.media import link
-from active_call.media.client import StreamLost
+from active_call.media.link import messages as link
+from active_call.media.pool.pool import StreamLost
 from active_call.providers.base import Recognised
 
 

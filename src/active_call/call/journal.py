@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from active_call.agent.history import is_pressed
+from active_call.agent.items import is_pressed
 from active_call.call.state import CallFacts
 from active_call.contract import events
 from active_call.legs.events import LegEnded

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegEvent
-from active_call.media.client import MediaStream
+from active_call.media.pool.pool import MediaStream
 
 
 class Leg(Protocol):

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from active_call.call.digits import DigitFilter
-from active_call.call.opening import RINGTONE, UNANSWERED
+from active_call.call.setup import RINGTONE, UNANSWERED
 from active_call.call.state import Phase
 from active_call.contract import events
 from active_call.legs import events as leg_events
-from active_call.media import link
-from active_call.media.client import StreamLost
+from active_call.media.link import messages as link
+from active_call.media.pool.pool import StreamLost
 
 if TYPE_CHECKING:
-    from active_call.call.session import Session
+    from active_call.call.call import Call
 
 
 class LegReports:
     """Of one call, in the order of its mailbox."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Call) -> None:
         self._session = session
         self._digits = DigitFilter()
 

@@ -12,9 +12,9 @@ from contextlib import aclosing
 from typing import Any
 
 from active_call.base.errors import ActiveCallError
-from active_call.media import tones
-from active_call.media.client import MediaStream
-from active_call.media.hold_melody import hold_melody
+from active_call.media.pool.pool import MediaStream
+from active_call.media.sounds import tones
+from active_call.media.sounds.hold_melody import hold_melody
 
 FADE_MS = 200
 MAX_MUSIC_S = 300

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from active_call.agent.playbook import LlmOption, Playbook
+from active_call.agent.playbook.scenes import LlmOption, Playbook
 from active_call.contract.options import AsrOption, CallOption, EouOption, Options, TtsOption, VadOption
 from active_call.providers.settings import LlmSettings
 

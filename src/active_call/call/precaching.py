@@ -11,20 +11,20 @@ import msgspec
 
 from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ConfigError, MediaError, ProviderError
+from active_call.call.dependencies import CallDependencies
 from active_call.call.options import merged
-from active_call.call.services import CallServices
 from active_call.contract.options import TtsOption
 from active_call.contract.requests import PrecacheSpeech
 from active_call.contract.wire import ContractError
 from active_call.providers.registry import Engines
-from active_call.providers.speech_cache import CachedSynthesiser
+from active_call.providers.speech_cache import CachedTextToSpeech
 
 MAX_TEXT_CHARS: Final = 10_000
 """About ten minutes of speech."""
 MAX_KEY_CHARS: Final = 256
 
 
-async def precache(request: PrecacheSpeech, services: CallServices) -> str:
+async def precache(request: PrecacheSpeech, services: CallDependencies) -> str:
     """Keep the sound of `request.text`, unless it is kept already, and give its key.
 
     Raises ContractError and ConfigError for what cannot be asked, ProviderError when the vendor fails, MediaError when nothing can be kept.
@@ -77,7 +77,7 @@ def _check_is_unicode(path: str, text: str) -> None:
         raise ContractError(path, f"expected Unicode text, found {text[error.start]!r}") from error
 
 
-def _synthesiser_of(asked: TtsOption, option: TtsOption, engines: Engines) -> CachedSynthesiser:
+def _synthesiser_of(asked: TtsOption, option: TtsOption, engines: Engines) -> CachedTextToSpeech:
     """As a call would choose it. A mistake is named by its place in the request, where it comes from there."""
     try:
         return engines.get_synthesiser(option)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from active_call.base.errors import LocalProtocolError, MediaError
 from active_call.call.options import given
 from active_call.contract import events
-from active_call.media.client import MediaStream
-from active_call.media.link import RecordingEnded
+from active_call.media.link.messages import RecordingEnded
+from active_call.media.pool.pool import MediaStream
 from active_call.store.recordings import numbered, path_inside, recorded_rate_hz, with_ending
 
 if TYPE_CHECKING:
-    from active_call.call.session import Session
+    from active_call.call.call import Call
 
 DEFAULT_RATE_HZ = 16_000
 DEFAULT_FLUSH_MS = 200
@@ -40,7 +40,7 @@ class _Target:
 class Recording:
     """Begins, pauses and ends what is recorded of `session`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Call) -> None:
         self._session = session
         self._n_begun = 0
         self._target: _Target | None = None

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from active_call.base.world import World
-from active_call.legs.identity import plain_uri
-from active_call.legs.refusals import RefusedCall
+from active_call.legs.sip.identity import plain_uri
+from active_call.legs.sip.refusals import RefusedCall
 from active_call.store.records import CallRecord, RecordSink
 
 PER_HOST: Final = 10

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import httpx
 
-from active_call.agent.parser import parse_playbook
-from active_call.agent.playbook import Playbook
+from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, ConfigError, PlaybookError
 from active_call.call.web_requests import read_bounded
 from active_call.contract import commands, wire

@@ -14,7 +14,7 @@ from typing import Final
 
 import httpx
 
-from active_call.agent.playbook import Playbook
+from active_call.agent.playbook.scenes import Playbook
 from active_call.net.outgoing import place_of
 
 MAX_ANSWER_BYTES: Final = 256 * 1024

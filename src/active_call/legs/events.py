@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from active_call.media.client import StreamLost
-from active_call.media.link import Report
+from active_call.media.link.messages import Report
+from active_call.media.pool.pool import StreamLost
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from active_call.base.errors import ParseError
 from active_call.net.sip_sockets import describe_failure
-from active_call.sip.uri import parse_uri
+from active_call.sip.syntax.uri import parse_uri
 
 
 @dataclass(frozen=True, slots=True)

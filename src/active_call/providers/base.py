@@ -63,7 +63,7 @@ class Recognition(Protocol):
         ...
 
 
-class Recogniser(Protocol):
+class SpeechToText(Protocol):
     """A configured recognition engine."""
 
     name: str
@@ -79,7 +79,7 @@ class Recogniser(Protocol):
     async def close(self) -> None: ...
 
 
-class Synthesiser(Protocol):
+class TextToSpeech(Protocol):
     """A configured synthesis engine. `rate_hz` is the rate of what it yields."""
 
     name: str
@@ -113,7 +113,7 @@ class ReplyRequest:
     """To be called when the vendor is at work and has no text yet: a model that thinks is not one that is gone."""
 
 
-class Responder(Protocol):
+class ChatModel(Protocol):
     """A language model, or something that stands in for one."""
 
     name: str

@@ -21,7 +21,7 @@ from active_call.base.errors import ConfigError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.base.repair import valid_unicode
 from active_call.base.world import World
-from active_call.providers.base import ChatMessage, ReplyRequest, Responder, Synthesiser
+from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, TextToSpeech
 from active_call.providers.vendor_values import SoundCheck, TextRepair, text_of
 
 logger = logging.getLogger(__name__)
@@ -172,10 +172,10 @@ async def _close(source: AsyncIterator[Any]) -> None:
         await aclose()
 
 
-class GuardedSynthesiser:
+class GuardedTextToSpeech:
     """A synthesiser behind the wall: whole samples leave it, and some for every text with words in it."""
 
-    def __init__(self, inner: Synthesiser, world: World) -> None:
+    def __init__(self, inner: TextToSpeech, world: World) -> None:
         self.name = inner.name
         self.rate_hz = inner.rate_hz
         self.endpoint: str | None = getattr(inner, "endpoint", None)
@@ -208,10 +208,10 @@ class GuardedSynthesiser:
         await self._inner.close()
 
 
-class GuardedResponder:
+class GuardedChatModel:
     """A responder behind the wall: valid Unicode leaves it, whatever the adapter yields."""
 
-    def __init__(self, inner: Responder, world: World) -> None:
+    def __init__(self, inner: ChatModel, world: World) -> None:
         self.name = inner.name
         self.guard = Guard(inner.name, world, getattr(inner, "limits", None))
         self.inner = inner

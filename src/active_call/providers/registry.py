@@ -17,12 +17,12 @@ import msgspec
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption, TtsOption
-from active_call.providers.base import Recogniser, Services
-from active_call.providers.guard import GuardedResponder, GuardedSynthesiser
-from active_call.providers.guarded_recogniser import GuardedRecogniser
+from active_call.providers.base import Services, SpeechToText
+from active_call.providers.guard import GuardedChatModel, GuardedTextToSpeech
+from active_call.providers.guarded_speech_to_text import GuardedSpeechToText
 from active_call.providers.kept_engines import KeptEngines
 from active_call.providers.settings import LlmSettings
-from active_call.providers.speech_cache import CachedSynthesiser, SpeechShelf
+from active_call.providers.speech_cache import CachedSpeech, CachedTextToSpeech
 from active_call.providers.speech_key import Voice
 
 __all__ = ["Engines", "LlmSettings", "create_recogniser", "create_responder", "create_synthesiser", "known_providers"]
@@ -61,23 +61,23 @@ def known_providers(section: str) -> list[str]:
     return sorted(_adapters(_KINDS[section]))
 
 
-def create_recogniser(option: AsrOption, services: Services) -> Recogniser:
+def create_recogniser(option: AsrOption, services: Services) -> SpeechToText:
     """The recogniser that `option` asks for, or the default. Raises ConfigError."""
     provider = option.provider or _default_provider(_ASR, services.environment)
-    recogniser: Recogniser = _load(_ASR, provider)(option, services)
+    recogniser: SpeechToText = _load(_ASR, provider)(option, services)
     return recogniser
 
 
-def create_synthesiser(option: TtsOption, services: Services) -> GuardedSynthesiser:
+def create_synthesiser(option: TtsOption, services: Services) -> GuardedTextToSpeech:
     """The synthesiser that `option` asks for, or the default, behind the provider wall. Raises ConfigError."""
     provider = option.provider or _default_provider(_TTS, services.environment)
-    return GuardedSynthesiser(_load(_TTS, provider)(option, services), services.world)
+    return GuardedTextToSpeech(_load(_TTS, provider)(option, services), services.world)
 
 
-def create_responder(settings: LlmSettings, services: Services) -> GuardedResponder:
+def create_responder(settings: LlmSettings, services: Services) -> GuardedChatModel:
     """The responder that `settings` ask for, or the default, behind the provider wall. Raises ConfigError."""
     provider = _llm_provider(settings, services.environment)
-    return GuardedResponder(_load(_LLM, provider)(settings, services), services.world)
+    return GuardedChatModel(_load(_LLM, provider)(settings, services), services.world)
 
 
 class Engines:
@@ -87,18 +87,18 @@ class Engines:
     Synthesisers look on `shelf`, if there is one, for what was prepared.
     """
 
-    def __init__(self, services: Services, shelf: SpeechShelf | None = None) -> None:
+    def __init__(self, services: Services, shelf: CachedSpeech | None = None) -> None:
         self._services = services
         self._shelf = shelf
-        self._recognisers: KeptEngines[GuardedRecogniser] = KeptEngines(lambda engine: engine.inner.close)
-        self._synthesisers: KeptEngines[CachedSynthesiser] = KeptEngines(lambda engine: engine.inner.close)
-        self._responders: KeptEngines[GuardedResponder] = KeptEngines(lambda engine: engine.inner.close)
+        self._recognisers: KeptEngines[GuardedSpeechToText] = KeptEngines(lambda engine: engine.inner.close)
+        self._synthesisers: KeptEngines[CachedTextToSpeech] = KeptEngines(lambda engine: engine.inner.close)
+        self._responders: KeptEngines[GuardedChatModel] = KeptEngines(lambda engine: engine.inner.close)
 
-    def get_recogniser(self, option: AsrOption) -> GuardedRecogniser:
+    def get_recogniser(self, option: AsrOption) -> GuardedSpeechToText:
         """The shared recogniser of `option`, created now if need be. Raises ConfigError."""
-        return self._recognisers.get(_key_of(option), lambda: GuardedRecogniser(create_recogniser(option, self._services)))
+        return self._recognisers.get(_key_of(option), lambda: GuardedSpeechToText(create_recogniser(option, self._services)))
 
-    def get_synthesiser(self, option: TtsOption) -> CachedSynthesiser:
+    def get_synthesiser(self, option: TtsOption) -> CachedTextToSpeech:
         """The shared synthesiser of `option`, with its cache of sentences in memory. Raises ConfigError.
 
         A `cache_key` names one sound and not a voice; here it makes no difference.
@@ -106,12 +106,12 @@ class Engines:
         option = msgspec.structs.replace(option, cache_key=None)
         return self._synthesisers.get(_key_of(option), lambda: self._make_synthesiser(option))
 
-    def _make_synthesiser(self, option: TtsOption) -> CachedSynthesiser:
+    def _make_synthesiser(self, option: TtsOption) -> CachedTextToSpeech:
         engine = create_synthesiser(option, self._services)
         voice = Voice(engine.name, msgspec.structs.replace(option, endpoint=engine.endpoint or option.endpoint))
-        return CachedSynthesiser(engine, voice=voice, shelf=self._shelf)
+        return CachedTextToSpeech(engine, voice=voice, shelf=self._shelf)
 
-    def get_responder(self, settings: LlmSettings) -> GuardedResponder:
+    def get_responder(self, settings: LlmSettings) -> GuardedChatModel:
         """The shared responder of `settings`. Raises ConfigError."""
         return self._responders.get(_key_of(settings), lambda: create_responder(settings, self._services))
 

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from active_call.contract.options import TtsOption
-from active_call.providers.base import Synthesiser
+from active_call.providers.base import TextToSpeech
 from active_call.providers.speech_key import Voice
 from active_call.providers.speech_rendition import SpeechRendition, close_source
 
@@ -24,7 +24,7 @@ DEFAULT_LIMIT_BYTES = 32 * 1024 * 1024
 Key = tuple[str, str | None, float | None]
 
 
-class SpeechShelf(Protocol):
+class CachedSpeech(Protocol):
     """Speech that was prepared (`POST /precache`) and outlives the process."""
 
     def prepared(self, key: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
@@ -32,15 +32,15 @@ class SpeechShelf(Protocol):
         ...
 
 
-class CachedSynthesiser:
+class CachedTextToSpeech:
     """A synthesiser whose sentences are remembered. `hits` and `misses` count for metrics; `voice` names what it says."""
 
     def __init__(
         self,
-        inner: Synthesiser,
+        inner: TextToSpeech,
         *,
         voice: Voice | None = None,
-        shelf: SpeechShelf | None = None,
+        shelf: CachedSpeech | None = None,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
     ) -> None:
         self.name = inner.name

@@ -18,9 +18,9 @@ from rich.console import Console
 from active_call import __version__
 from active_call.base.errors import ActiveCallError
 from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedText
-from active_call.server.config import DEFAULT_FILE, Config, load_config, overrides_from_flags
-from active_call.server.config_file import read_environment
-from active_call.server.doctor import doctor, trunk_app
+from active_call.server.config.config import DEFAULT_FILE, Config, load_config, overrides_from_flags
+from active_call.server.config.document import read_environment
+from active_call.server.doctor.report import doctor, trunk_app
 from active_call.server.playbook_command import playbook_app
 from active_call.server.stopping import Stopping
 
@@ -153,15 +153,10 @@ def demo(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="media, sip")]) -> None:
     """Measure this machine: `bench media --calls 200 --seconds 10 --srtp --vad`, `bench sip --transport udp`."""
-    if what == "media":
-        from active_call.media.bench import main as measure
-    elif what == "sip":
-        from active_call.server.sip_bench import main as measure
-    else:
+    if what not in ("media", "sip"):
         err.print(f"there is no benchmark {what!r}; known: media, sip", style="red")
         raise typer.Exit(2)
-    with _explained():
-        raise typer.Exit(measure(list(context.args)))
+    os.execv(sys.executable, [sys.executable, "-m", f"active_call.bench.{what}", *context.args])  # noqa: S606
 
 
 @contextmanager

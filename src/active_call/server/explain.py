@@ -1,6 +1,6 @@
 """What would happen to a call: which rule applies to its source address, what it is answered, who takes it; in plain words.
 
-A Config and a question enter, an `Explanation` leaves. The decision itself is made by the code that the server makes it by: `GuestList` for
+A Config and a question enter, an `Explanation` leaves. The decision itself is made by the code that the server makes it by: `AccessList` for
 the address, the router for the playbook. Given the door of a running server, what that remembers counts too.
 """
 
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from active_call.base.addresses import parse_address
 from active_call.call.routing import NO_PLAYBOOK, PlaybookRouter, Rule
-from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.trunk_profiles import load_profile, profile_names
 from active_call.server.trunk_setup import active_trunks, admission_policy
-from active_call.sip.admission import RULES, GuestList, TrunkDoor, Verdict, Visitor
-from active_call.sip.door import WINDOW_S, Door
+from active_call.sip.access.access_list import RULES, AccessList, RequestSource, TrunkAccess, Verdict
+from active_call.sip.access.request_admission import WINDOW_S, RequestAdmission
 
 if TYPE_CHECKING:
-    from active_call.server.config import Config
-    from active_call.server.trunk_sections import Trunk
+    from active_call.server.config.config import Config
+    from active_call.server.config.trunk_sections import Trunk
 
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 
@@ -78,14 +78,14 @@ class Explanation:
 
 
 def explain(
-    config: Config, question: Question, door: Door | None = None, now: float = 0.0, registrars: Collection[str] = ()
+    config: Config, question: Question, door: RequestAdmission | None = None, now: float = 0.0, registrars: Collection[str] = ()
 ) -> Explanation:
     """What an INVITE like that would meet. Raises ValueError for what is no address or transport."""
     if parse_address(question.ip) is None:
         raise ValueError(f"expected an IP address, found {question.ip!r}")
     if question.transport not in TRANSPORTS:
         raise ValueError(f"expected a transport out of {', '.join(TRANSPORTS)}, found {question.transport!r}")
-    guests = door.guests if door is not None else GuestList(admission_policy(config))
+    guests = door.guests if door is not None else AccessList(admission_policy(config))
     verdict = _verdict(config, question, guests, registrars)
     if door is not None and verdict.rule not in ("trunk", "registrar") and door.is_silenced(question.ip, now):
         verdict = Verdict("silence", "silenced")
@@ -119,11 +119,11 @@ def playbook_router(handler: PlaybookHandler) -> PlaybookRouter:
     return PlaybookRouter(rules, handler.default)
 
 
-def _verdict(config: Config, question: Question, guests: GuestList, registrars: Collection[str]) -> Verdict:
+def _verdict(config: Config, question: Question, guests: AccessList, registrars: Collection[str]) -> Verdict:
     port_key = {"tls": "tls_port", "ws": "ws_port", "wss": "wss_port"}.get(question.transport)
     if port_key is not None and getattr(config, port_key) is None:
         return Verdict("silence", "not_listening", detail=f"{port_key} is not set")
-    return guests.decide(Visitor(question.ip, question.user_agent), registrars)
+    return guests.decide(RequestSource(question.ip, question.user_agent), registrars)
 
 
 def _reply(verdict: Verdict) -> str:
@@ -186,7 +186,7 @@ def _uri(text: str, host: str) -> str:
     return f"sip:{text}" if "@" in text else f"sip:{text}@{host}"
 
 
-def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | None, guests: GuestList) -> list[str]:
+def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | None, guests: AccessList) -> list[str]:
     notes = []
     if verdict.answer == "admit":
         if verdict.rule == "open":
@@ -207,8 +207,8 @@ def _notes(config: Config, question: Question, verdict: Verdict, trunk: Trunk | 
     return notes
 
 
-def _listed(guests: GuestList) -> str:
-    def shown(door: TrunkDoor) -> str:
+def _listed(guests: AccessList) -> str:
+    def shown(door: TrunkAccess) -> str:
         networks = [str(network) for network in door.networks]
         return f"{door.name} {', '.join(networks[:8])}{' …' if len(networks) > 8 else ''}"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 
-from active_call.call.directory import Directory
+from active_call.call.dependencies import CallDependencies
+from active_call.call.registry import CallRegistry
 from active_call.call.routing import Playbooks, Router
-from active_call.call.services import CallServices
-from active_call.legs.registrations import Registrations
-from active_call.legs.sip import SipGateway
-from active_call.legs.trunk_watch import TrunkWatch
+from active_call.legs.sip.gateway import SipGateway
+from active_call.legs.sip.registrations import Registrations
+from active_call.legs.trunks.watch import TrunkWatch
 from active_call.net.sip_driver import SipDriver
-from active_call.server.config import Config
+from active_call.server.config.config import Config
 from active_call.server.trunk_setup import accounts, admission_policy, dial_plan, outbound_policy
 
 
@@ -21,17 +21,17 @@ class LiveSettings:
     """See the module. `environment` is the mapping that playbooks and providers read; it is changed in place."""
 
     config: Config
-    directory: Directory
+    directory: CallRegistry
     gateway: SipGateway
     registrations: Registrations
     watch: TrunkWatch
     driver: SipDriver
     playbooks: Playbooks
     environment: MutableMapping[str, str]
-    make_services: Callable[[Config], CallServices]
+    make_services: Callable[[Config], CallDependencies]
     make_router: Callable[[Config], Router | None]
     warm: Callable[[Config], Awaitable[None]]
-    services: CallServices = field(init=False)
+    services: CallDependencies = field(init=False)
     """What new calls use."""
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from active_call.base.log_lines import PlainFormatter, message_of, read_record, 
 from active_call.base.log_writer import DescriptorSink, FileSink, LogWriter, QueuedHandler, Sink
 
 if TYPE_CHECKING:
-    from active_call.server.config import Config
+    from active_call.server.config.config import Config
 
 LEVELS = {"trace": logging.DEBUG, "warn": logging.WARNING}
 MAX_STRAY_LINE_BYTES = 4096

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from active_call.agent.playbook import Playbook
+from active_call.agent.playbook.scenes import Playbook
 from active_call.contract.options import CallOption
 from active_call.net.outgoing import OutgoingPolicy, parse_place
-from active_call.server.config import Config
+from active_call.server.config.config import Config
 from active_call.store.sound_folders import SoundFolders
 
 

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from active_call.contract import events
 from active_call.contract.options import CallOption, SipOption
-from active_call.server.compose import running
-from active_call.server.config import Config
+from active_call.server.composition import running
+from active_call.server.config.config import Config
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from active_call.agent.findings import Finding
-from active_call.agent.playbook_check import Surroundings, check_playbook
+from active_call.agent.playbook.check import Surroundings, check_playbook
+from active_call.agent.playbook.findings import Finding
 from active_call.base.errors import ActiveCallError, PlaybookError
-from active_call.server.config_file import read_environment
+from active_call.server.config.document import read_environment
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS
 
 out = Console()
@@ -98,7 +98,7 @@ def known_by_section() -> dict[str, list[str]]:
 def missing_sound(source: str) -> str:
     """Why a sound cannot be played; only files can be looked at beforehand. Relative paths are relative to the working directory."""
     from active_call.base.errors import MediaError
-    from active_call.media import tones
+    from active_call.media.sounds import tones
 
     if source.startswith(("http://", "https://")):
         return ""

@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from active_call.base.errors import PlaybookError
-from active_call.server.config_sections import PlaybookHandler
+from active_call.server.config.sections import PlaybookHandler
 
 if TYPE_CHECKING:
-    from active_call.server.config import Config
+    from active_call.server.config.config import Config
 
 STARTER_PLAYBOOK = "greeting.md"
 """Written at the start where the handler names it and there is none."""

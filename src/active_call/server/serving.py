@@ -13,9 +13,9 @@ from rich.console import Console
 from active_call import __version__
 from active_call.contract.options import CallOption
 from active_call.net.addresses import is_wildcard, local_address_towards
-from active_call.server.compose import Running, running
-from active_call.server.config import Config
-from active_call.server.config_sections import PlaybookHandler, WebhookHandler
+from active_call.server.composition import Running, running
+from active_call.server.config.config import Config
+from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.logs import LogOutput
 from active_call.server.reloading import ConfigSource, Reloader
 from active_call.server.stopping import Stopping

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from active_call.contract.durations import in_unit
-from active_call.server.config_values import Cidr, CodecNames, HostPort, NonEmpty, Section, SipTransport
+from active_call.server.config.values import Cidr, CodecNames, HostPort, NonEmpty, Section, SipTransport
 
 NumberFormat = Literal["as_given", "+e164", "e164", "national"]
 SrtpChoice = Literal["required", "preferred", "off"]

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 
 from active_call.base.addresses import parse_address
 from active_call.codec import libopus
-from active_call.legs.dialling import DialPlan, with_realms
-from active_call.legs.outbound_guard import OutboundPolicy
-from active_call.legs.outbound_usage import HourlyLimits
-from active_call.legs.registrations import Account
-from active_call.legs.rewriting import HeaderRule, Part, Rewrite
-from active_call.legs.trunks import TrunkPolicy, Trunks
+from active_call.legs.sip.dialling import DialPlan, with_realms
+from active_call.legs.sip.registrations import Account
+from active_call.legs.sip.rewriting import HeaderRule, Part, Rewrite
+from active_call.legs.trunks.outbound_guard import OutboundPolicy
+from active_call.legs.trunks.outbound_usage import HourlyLimits
+from active_call.legs.trunks.policy import TrunkPolicy, Trunks
 from active_call.sdp.negotiation import SrtpPolicy
-from active_call.server.config_sections import SipRegistration
-from active_call.server.trunk_sections import Trunk, TrunkRule, UserHost, UserHostPattern
-from active_call.sip.admission import AdmissionPolicy, GuestList, TrunkDoor, overlapping
+from active_call.server.config.sections import SipRegistration
+from active_call.server.config.trunk_sections import Trunk, TrunkRule, UserHost, UserHostPattern
+from active_call.sip.access.access_list import AccessList, AdmissionPolicy, TrunkAccess, overlapping
 from active_call.sip.events import Credentials
 
 if TYPE_CHECKING:
-    from active_call.server.config import Config
+    from active_call.server.config.config import Config
 
 SUPPORTED_CODECS = ("pcmu", "pcma", "g722", *(("opus",) if libopus.is_available() else ()), "l16_16000", "l16_8000")
 
@@ -69,7 +69,7 @@ def admission_policy(config: Config) -> AdmissionPolicy:
     """What the door goes by."""
     chosen = config.admission
     doors = tuple(
-        TrunkDoor(
+        TrunkAccess(
             name=trunk.name,
             networks=tuple(ipaddress.ip_network(network) for network in trunk.allow),
             hosts=(trunk.host,) if trunk.host else (),
@@ -95,7 +95,7 @@ def trunk_warnings(config: Config, own_addresses: Sequence[str]) -> list[str]:
     policy = admission_policy(config)
     warnings = []
     public = [address for address in own_addresses if (ip := parse_address(address)) is not None and ip.is_global]
-    if GuestList(policy).is_open:
+    if AccessList(policy).is_open:
         if public:
             warnings.append(
                 f"anybody may call: SIP is reachable at {', '.join(dict.fromkeys(public))}, and no [[trunks]] entry names who may; "

@@ -7,9 +7,9 @@ nothing of transactions; the hashing is `digest`'s.
 from __future__ import annotations
 
 from active_call.base.world import Randomness
-from active_call.sip.digest import Challenge, authorization, select_challenge
 from active_call.sip.events import Credentials, HeaderList
-from active_call.sip.message import Request, Response
+from active_call.sip.syntax.digest import Challenge, authorization, select_challenge
+from active_call.sip.syntax.message import Request, Response
 
 _MAX_ATTEMPTS = 2
 """Answers per realm to challenges that do not call the last one stale: the second covers a nonce that expired unsaid."""

@@ -11,17 +11,19 @@ import hashlib
 from collections import OrderedDict
 
 from active_call.base.errors import ParseError
-from active_call.sip.admission import Verdict
-from active_call.sip.call import Call
-from active_call.sip.client_transaction import LIFETIME_T1S
-from active_call.sip.core import Core, Reply
-from active_call.sip.dialog import Dialog
-from active_call.sip.door import RETRY_AFTER_S
+from active_call.sip.access.access_list import Verdict
+from active_call.sip.access.request_admission import RETRY_AFTER_S
+from active_call.sip.access.screening import screen
+from active_call.sip.context import EndpointContext, Reply
+from active_call.sip.dialog.call import Call
+from active_call.sip.dialog.dialog import Dialog
+from active_call.sip.dialog.inbound import InboundCall
+from active_call.sip.dialog.replaces import find_replaced
 from active_call.sip.events import CallHandle, Flow
-from active_call.sip.grammar import encode_text
-from active_call.sip.headers import parse_name_addr
-from active_call.sip.inbound_call import InboundCall
-from active_call.sip.message import (
+from active_call.sip.routing import response_flow
+from active_call.sip.syntax.grammar import encode_text
+from active_call.sip.syntax.headers import parse_name_addr
+from active_call.sip.syntax.message import (
     BadRequest,
     Request,
     Response,
@@ -30,11 +32,9 @@ from active_call.sip.message import (
     validate_request,
     validate_response,
 )
-from active_call.sip.replaces import find_replaced
-from active_call.sip.routing import response_flow
-from active_call.sip.screening import screen
-from active_call.sip.server_transaction import ServerTransaction
-from active_call.sip.transaction_layer import server_key, via_lines
+from active_call.sip.transaction.client import LIFETIME_T1S
+from active_call.sip.transaction.layer import server_key, via_lines
+from active_call.sip.transaction.server import ServerTransaction
 
 MAX_REFUSED = 4096
 """Refused INVITEs whose repetitions are known: all of 32 s at 128 refusals a second."""
@@ -45,7 +45,7 @@ _NO_CALL = Reply(481, "Call/Transaction Does Not Exist")
 class Dispatcher:
     """See the module."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: EndpointContext) -> None:
         self._core = core
         self._refused: OrderedDict[object, tuple[float, Reply]] = OrderedDict()
         """INVITEs that were refused for the moment, until when, and how."""

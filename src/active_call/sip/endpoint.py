@@ -19,12 +19,14 @@ from functools import partial
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.base.world import Randomness
-from active_call.sip.call import Call
-from active_call.sip.client_transaction import Origin
-from active_call.sip.core import Core, Reply, add_body, checked_reason
-from active_call.sip.dialog_info import DialogInfo
+from active_call.sip.access.reading import MAX_STRANGER_BODY_BYTES, MAX_STRANGER_HEADER_BYTES, Reader, Standing
+from active_call.sip.access.request_admission import RequestAdmission
+from active_call.sip.context import EndpointContext, Reply, add_body, checked_reason
+from active_call.sip.dialog.call import Call
+from active_call.sip.dialog.info import DialogInfo
+from active_call.sip.dialog.outbound import OutboundCall
+from active_call.sip.dialog.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.dispatch import Dispatcher
-from active_call.sip.door import Door
 from active_call.sip.events import (
     CallHandle,
     Credentials,
@@ -44,17 +46,15 @@ from active_call.sip.events import (
     Transmit,
     TransportName,
 )
-from active_call.sip.framing import PING_BYTES, PONG_BYTES, MessageTooLarge, Ping, StreamFramer
-from active_call.sip.grammar import is_token
-from active_call.sip.headers import Headers, format_name_addr
 from active_call.sip.listeners import Listeners
-from active_call.sip.message import Response
-from active_call.sip.outbound_call import OutboundCall
-from active_call.sip.reading import MAX_STRANGER_BODY_BYTES, MAX_STRANGER_HEADER_BYTES, Reader, Standing
 from active_call.sip.registration import Registration
-from active_call.sip.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.routing import uri_of
-from active_call.sip.transaction_layer import TransactionLayer
+from active_call.sip.syntax.framing import PING_BYTES, PONG_BYTES, MessageTooLarge, Ping, StreamFramer
+from active_call.sip.syntax.grammar import is_token
+from active_call.sip.syntax.headers import Headers, format_name_addr
+from active_call.sip.syntax.message import Response
+from active_call.sip.transaction.client import Origin
+from active_call.sip.transaction.layer import TransactionLayer
 
 __all__ = ["DialogInfo", "Endpoint"]
 
@@ -66,8 +66,8 @@ PING_WINDOW_S = 10.0
 class Endpoint:
     """Sans-IO SIP user agent. Inputs never raise; operations raise nothing but LocalProtocolError."""
 
-    def __init__(self, config: EndpointConfig, randomness: Randomness, door: Door | None = None) -> None:
-        self._core = Core(config, randomness, TransactionLayer(config, randomness), door or Door())
+    def __init__(self, config: EndpointConfig, randomness: Randomness, door: RequestAdmission | None = None) -> None:
+        self._core = EndpointContext(config, randomness, TransactionLayer(config, randomness), door or RequestAdmission())
         self._dispatcher = Dispatcher(self._core)
         self._framers: dict[int, StreamFramer] = {}
         self._half_read: dict[int, float] = {}
@@ -427,7 +427,7 @@ class Endpoint:
         return self._core.n_calls_by_trunk
 
     @property
-    def door(self) -> Door:
+    def door(self) -> RequestAdmission:
         """Who is let in."""
         return self._core.door
 

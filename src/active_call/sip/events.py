@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, NewType
 from active_call.base.addresses import Reach
 
 if TYPE_CHECKING:
-    from active_call.sip.message import Request, Response
-    from active_call.sip.uri import Uri
+    from active_call.sip.syntax.message import Request, Response
+    from active_call.sip.syntax.uri import Uri
 
 TransportName = Literal["udp", "tcp", "tls", "ws", "wss"]
 CallHandle = NewType("CallHandle", str)

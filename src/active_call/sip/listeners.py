@@ -15,9 +15,9 @@ from ipaddress import ip_address, ip_network
 from active_call.base.addresses import Reach, reach_of
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.events import Address, Listener, Target, TransportName
-from active_call.sip.headers import Via
 from active_call.sip.routing import DEFAULT_PORTS, TRANSPORTS, bracketed, is_address, is_reliable
-from active_call.sip.uri import parse_host_port
+from active_call.sip.syntax.headers import Via
+from active_call.sip.syntax.uri import parse_host_port
 
 WILDCARDS = frozenset(("0.0.0.0", "::", ""))
 SECURED = frozenset(("tls", "wss"))

@@ -17,18 +17,18 @@ from __future__ import annotations
 import contextlib
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.client_transaction import Origin
-from active_call.sip.core import Core, add_body
+from active_call.sip.context import EndpointContext, add_body
+from active_call.sip.dialog.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.events import Flow, RegistrationChanged, RegistrationHandle, RegistrationSpec, RegistrationState, Target
-from active_call.sip.grammar import LWS
-from active_call.sip.headers import NameAddr, format_name_addr, parse_name_addr
-from active_call.sip.message import Request, Response
-from active_call.sip.next_hops import retry_after_s
-from active_call.sip.requests import Attempt, OutgoingRequest, outside
 from active_call.sip.routing import uri_of
-from active_call.sip.timers import Timer
-from active_call.sip.transaction_layer import goes_by_sips
-from active_call.sip.uri import Uri
+from active_call.sip.syntax.grammar import LWS
+from active_call.sip.syntax.headers import NameAddr, format_name_addr, parse_name_addr
+from active_call.sip.syntax.message import Request, Response
+from active_call.sip.syntax.uri import Uri
+from active_call.sip.transaction.client import Origin
+from active_call.sip.transaction.failover import retry_after_s
+from active_call.sip.transaction.layer import goes_by_sips
+from active_call.sip.transaction.timers import Timer
 
 _BACK_OFF_S = 30.0
 _REFUSED_BACK_OFF_S = 300.0
@@ -47,7 +47,7 @@ _AFTER_LOSS_S = 2.0
 class Registration:
     """See the module. `start` sends the first REGISTER."""
 
-    def __init__(self, core: Core, spec: RegistrationSpec) -> None:
+    def __init__(self, core: EndpointContext, spec: RegistrationSpec) -> None:
         self._core = core
         self._spec = spec
         self._call_id = core.randomness.uuid()

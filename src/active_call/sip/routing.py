@@ -13,8 +13,8 @@ from typing import get_args
 
 from active_call.base.errors import ParseError
 from active_call.sip.events import Address, Flow, Target, TransportName
-from active_call.sip.headers import Via, parse_name_addr
-from active_call.sip.uri import Uri, parse_host_port, parse_uri
+from active_call.sip.syntax.headers import Via, parse_name_addr
+from active_call.sip.syntax.uri import Uri, parse_host_port, parse_uri
 
 TRANSPORTS: dict[str, TransportName] = {name: name for name in get_args(TransportName)}
 DEFAULT_PORTS: dict[TransportName, int] = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}

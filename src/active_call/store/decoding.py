@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from active_call.base.errors import MediaError
 from active_call.base.pcm import BYTES_PER_SAMPLE
-from active_call.media.files import ByteSource, decode
+from active_call.media.sounds.files import ByteSource, decode
 from active_call.store.audio_cache import AudioCache, PartFile
 from active_call.store.downloads import Feed
 from active_call.store.rendition import Rendition

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from active_call.base.errors import ConfigError, MediaError
-from active_call.media.recording_files import ENDINGS
+from active_call.media.record.files import ENDINGS
 from active_call.store.names import safe_name, safe_part
 from active_call.store.private_files import private_folder
 

@@ -19,7 +19,7 @@ import httpx
 
 from active_call.base.errors import MediaError
 from active_call.base.world import Clock
-from active_call.media import tones
+from active_call.media.sounds import tones
 from active_call.store.audio_cache import AudioCache, CachedSound
 from active_call.store.decoding import Decoder
 from active_call.store.downloads import MAX_SOURCE_BYTES, Feed, declared_bytes, facts_of, forbids_keeping, requested

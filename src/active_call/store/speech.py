@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from active_call.base.errors import MediaError
 from active_call.base.pcm import BYTES_PER_SAMPLE, samples_in
-from active_call.providers.base import Synthesiser
+from active_call.providers.base import TextToSpeech
 from active_call.providers.speech_rendition import SpeechRendition
 from active_call.store.audio_cache import AudioCache
 
@@ -59,7 +59,7 @@ class SpeechLibrary:
         self._ask_again_at = 0.0
 
     async def pieces(
-        self, key: str, synthesiser: Synthesiser, text: str, *, speaker: str | None = None, speed: float | None = None
+        self, key: str, synthesiser: TextToSpeech, text: str, *, speaker: str | None = None, speed: float | None = None
     ) -> AsyncGenerator[tuple[bytes, int], None]:
         """The sound named `key`, s16le mono with its rate: what is kept, else what `synthesiser` makes of `text`, as it comes.
 

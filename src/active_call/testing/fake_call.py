@@ -27,7 +27,7 @@ from active_call.legs.events import (
     LegTransferProgress,
     LegTransferRequested,
 )
-from active_call.media import link
+from active_call.media.link import messages as link
 from active_call.sdp.negotiation import NegotiationError
 from active_call.testing.fake_stream import FakeStream, join_fakes
 

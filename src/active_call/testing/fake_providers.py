@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
-from active_call.providers.base import Recognised, Recogniser, ReplyRequest, Responder, Synthesiser
+from active_call.providers.base import ChatModel, Recognised, ReplyRequest, SpeechToText, TextToSpeech
 
 TONE_HZ = 400
 TONE_LEVEL = 8_000
@@ -210,20 +210,20 @@ class FakeResponder:
 class FakeEngines:
     """Stands in for `registry.Engines`: the same three instances whatever is asked for; `asked` holds the options."""
 
-    recogniser: Recogniser = field(default_factory=FakeRecogniser)
-    synthesiser: Synthesiser = field(default_factory=FakeSynthesiser)
-    responder: Responder = field(default_factory=FakeResponder)
+    recogniser: SpeechToText = field(default_factory=FakeRecogniser)
+    synthesiser: TextToSpeech = field(default_factory=FakeSynthesiser)
+    responder: ChatModel = field(default_factory=FakeResponder)
     asked: list[Any] = field(default_factory=list)
 
-    def get_recogniser(self, option: Any) -> Recogniser:
+    def get_recogniser(self, option: Any) -> SpeechToText:
         self.asked.append(option)
         return self.recogniser
 
-    def get_synthesiser(self, option: Any) -> Synthesiser:
+    def get_synthesiser(self, option: Any) -> TextToSpeech:
         self.asked.append(option)
         return self.synthesiser
 
-    def get_responder(self, settings: Any) -> Responder:
+    def get_responder(self, settings: Any) -> ChatModel:
         self.asked.append(settings)
         return self.responder
 

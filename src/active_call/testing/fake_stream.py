@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from active_call.media import link
+from active_call.media.link import messages as link
 
 RATE_HZ = 8000
 TICK_S = 0.02
@@ -187,7 +187,7 @@ class FakeStream:
 
 
 class FakeJoint:
-    """As `media.joints.Joint`, for streams that exist only here."""
+    """As `media.pool.relay.Relay`, for streams that exist only here."""
 
     def __init__(self, stream: FakeStream, partner: FakeStream, *, one_way: bool) -> None:
         self._stream, self._partner = stream, partner

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active_call.agent.directives import GotoTag, HangupTag, SetVarTag, UnknownTag, WaitInput
-from active_call.agent.reader import MAX_WAIT_S, ReplyReader
-from active_call.agent.voice import Sentence, Step
+from active_call.agent.reply.parser import MAX_WAIT_S, ReplyParser
+from active_call.agent.reply.tags import GotoTag, HangupTag, SetVarTag, UnknownTag, WaitInput
+from active_call.agent.reply.voice import Sentence, Step
 
 OPEN = "We open at nine."
 
 
 def read(text: str, size: int, *, is_prefilled: bool = False) -> list[Step]:
     """The steps of `text`, without what was taken back."""
-    reader = ReplyReader(first_cut_words=0, is_prefilled=is_prefilled)
+    reader = ReplyParser(first_cut_words=0, is_prefilled=is_prefilled)
     steps: list[Step] = []
     for start in range(0, len(text), size):
         found = reader.feed(text[start : start + size])
@@ -159,7 +159,7 @@ def test_pieces_do_not_change_what_is_read(pieces):
 
 
 def test_long_json_costs_each_character_once():
-    reader = ReplyReader()
+    reader = ReplyParser()
     reader.feed('{"text": "')
     for _ in range(3000):
         reader.feed("word words ")

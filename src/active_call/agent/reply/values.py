@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from active_call.agent.template_sandbox import Value
+from active_call.agent.playbook.template_sandbox import Value
 
 _FIRST, _LAST = 0xF0000, 0xFFFFD
 """Unicode's supplementary private use area A: no language writes these."""

@@ -28,12 +28,12 @@ MAX_PROMPT_CHARS = 800
 """The API heeds the last 224 tokens of a prompt."""
 
 
-def create(option: AsrOption, services: Services) -> OpenAiRecogniser:
+def create(option: AsrOption, services: Services) -> OpenAiSpeechToText:
     """The adapter. Raises ConfigError without a key for OpenAI itself."""
-    return OpenAiRecogniser(option, find_server("asr", option.endpoint, option.secret_key, services.environment), services)
+    return OpenAiSpeechToText(option, find_server("asr", option.endpoint, option.secret_key, services.environment), services)
 
 
-class OpenAiRecogniser:
+class OpenAiSpeechToText:
     """A transcription API as a Recogniser."""
 
     name = NAME
@@ -83,7 +83,7 @@ class OpenAiRecognition(UtteranceRecognition):
 
     def __init__(
         self,
-        recogniser: OpenAiRecogniser,
+        recogniser: OpenAiSpeechToText,
         on_result: Callable[[Recognised], None],
         on_error: Callable[[Exception], None],
         language: str | None,

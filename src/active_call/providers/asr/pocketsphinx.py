@@ -24,7 +24,7 @@ NAME = "pocketsphinx"
 LIMITS = Limits(first_result_s=8.0)
 
 
-def create(option: AsrOption, services: Services) -> PocketsphinxRecogniser:
+def create(option: AsrOption, services: Services) -> PocketsphinxSpeechToText:
     """The adapter. `option.extra["phrases"]` are expected from the start. Raises ConfigError for another language than English."""
     if find_spec("pocketsphinx") is None:
         raise ConfigError("asr.provider", "'pocketsphinx' needs the Python package 'pocketsphinx': pip install 'active-call[local]'")
@@ -32,7 +32,7 @@ def create(option: AsrOption, services: Services) -> PocketsphinxRecogniser:
     phrases = option.extra.get("phrases", [])
     if not isinstance(phrases, list) or not all(isinstance(phrase, str) for phrase in phrases):
         raise ConfigError("asr.extra.phrases", "a list of phrases")
-    return PocketsphinxRecogniser(phrases, services)
+    return PocketsphinxSpeechToText(phrases, services)
 
 
 def check_language(language: str | None) -> None:
@@ -41,7 +41,7 @@ def check_language(language: str | None) -> None:
         raise ConfigError("asr.language", f"'pocketsphinx' knows English only, not {language!r}; choose another asr.provider")
 
 
-class PocketsphinxRecogniser:
+class PocketsphinxSpeechToText:
     """PocketSphinx as a Recogniser."""
 
     name = NAME

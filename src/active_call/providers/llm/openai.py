@@ -28,15 +28,15 @@ NO_KEY = "none"
 """The SDK insists on some key; a local server ignores it."""
 
 
-def create(settings: LlmSettings, services: Services) -> OpenAiResponder:
+def create(settings: LlmSettings, services: Services) -> OpenAiChatModel:
     """The adapter. Raises ConfigError without a key for OpenAI itself, or without a model for another server."""
     server = find_server("llm", settings.base_url, settings.api_key, services.environment)
     if settings.model is None and settings.base_url is not None:
         raise ConfigError("llm.model", f"missing: which model of {server.base_url}?")
-    return OpenAiResponder(settings, server, services.new_http() if services.new_http is not None else None)
+    return OpenAiChatModel(settings, server, services.new_http() if services.new_http is not None else None)
 
 
-class OpenAiResponder:
+class OpenAiChatModel:
     """A chat completions API as a Responder."""
 
     name = NAME

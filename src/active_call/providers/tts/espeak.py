@@ -43,7 +43,7 @@ MIN_SENTENCE_CHARS = 12
 """Shorter pieces ("Dr.", "1.", "No!") stay with what follows them."""
 
 
-def create(option: TtsOption, services: Services) -> EspeakSynthesiser:
+def create(option: TtsOption, services: Services) -> EspeakTextToSpeech:
     """The adapter. Raises ConfigError when the wheel is missing or an option lies outside its range."""
     if find_spec("espeakng_loader") is None:
         raise ConfigError("tts.provider", "'espeak' needs the Python package 'espeakng_loader': pip install 'active-call[local]'")
@@ -51,10 +51,10 @@ def create(option: TtsOption, services: Services) -> EspeakSynthesiser:
         raise ConfigError("tts.volume", f"1 to 10, not {option.volume}")
     if option.speed is not None and option.speed <= 0:
         raise ConfigError("tts.speed", f"above 0, not {option.speed}")
-    return EspeakSynthesiser(option, services.local)
+    return EspeakTextToSpeech(option, services.local)
 
 
-class EspeakSynthesiser:
+class EspeakTextToSpeech:
     """espeak-ng as a Synthesiser."""
 
     name = NAME

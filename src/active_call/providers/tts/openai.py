@@ -31,14 +31,14 @@ MIN_SPEED, MAX_SPEED = 0.25, 4.0
 """The API's own bounds."""
 
 
-def create(option: TtsOption, services: Services) -> OpenAiSynthesiser:
+def create(option: TtsOption, services: Services) -> OpenAiTextToSpeech:
     """The adapter. Raises ConfigError without a key for OpenAI itself, or for a speed out of bounds."""
     if option.speed is not None and not MIN_SPEED <= option.speed <= MAX_SPEED:
         raise ConfigError("tts.speed", f"{MIN_SPEED} to {MAX_SPEED}, not {option.speed}")
-    return OpenAiSynthesiser(option, find_server("tts", option.endpoint, option.secret_key, services.environment), services.http)
+    return OpenAiTextToSpeech(option, find_server("tts", option.endpoint, option.secret_key, services.environment), services.http)
 
 
-class OpenAiSynthesiser:
+class OpenAiTextToSpeech:
     """A speech API as a Synthesiser."""
 
     name = NAME

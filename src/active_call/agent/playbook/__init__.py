@@ -1,0 +1,1 @@
+"""The playbook: its file, scenes, templates and checks."""

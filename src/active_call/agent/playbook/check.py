@@ -1,0 +1,168 @@
+"""Looks at a playbook as its author would, had they the time: tags, templates, scenes, providers, sounds. For `playbook check`.
+
+In: the text, and what this server has (`Surroundings`). Out: everything that was found, by line: mistakes, and warnings about what is
+allowed but probably not meant. Opens no file itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from active_call.agent.playbook.findings import Findings
+from active_call.agent.playbook.option_reading import nearest
+from active_call.agent.playbook.parser import RawText, Reading, read_playbook
+from active_call.agent.playbook.tag_check import Tag, check_tags
+from active_call.agent.playbook.templates import find_mistake
+
+_HEADING = re.compile(r"^##(?!#)\s*(.*?)\s*#*\s*$")
+_ALMOST_SCENE = re.compile(r"^\s{0,3}#{1,6}\s*scenes?\b(?!\s*:)\W*(.*?)\s*$", re.IGNORECASE)
+_DEEP_SCENE = re.compile(r"^\s*(?:#{2,6}|\s+#)\s*scene\s*:\s*(.*?)\s*$", re.IGNORECASE)
+_FENCE = re.compile(r"^\s*(```|~~~)")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the server has that a playbook may name."""
+
+    environment: Mapping[str, str]
+    providers: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """The known providers of `asr`, `tts` and `llm`; a section that is not there is not looked at."""
+    missing_sound: Callable[[str], str] = lambda _: ""
+    """Why the sound of that file or URL cannot be played; empty when it can, as far as is known."""
+
+
+def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Reading:
+    """Read `text` and find everything that is wrong or doubtful in it; see `Reading.findings`."""
+    reading = read_playbook(text, file=file, environment=surroundings.environment)
+    findings = reading.findings
+    if not reading.matter.lines and text.strip() and not findings.entries:
+        findings.warn(1, "there is no front matter: nothing is said about speech, model or greeting, so the server's defaults serve")
+    _check_providers(reading, surroundings, findings)
+    _check_template(reading.playbook.greeting, reading.matter.line_of("greeting"), findings)
+    sounds = list(_configured_sounds(reading))
+    tags: list[tuple[str, Tag]] = []
+    for raw in reading.texts:
+        _check_headings(raw, findings)
+        found = check_tags(raw.text, raw.text_line, findings, is_script=reading.playbook.script is not None)
+        tags += [(raw.id, tag) for tag in found]
+        for line, unit in _units(raw, is_script=reading.playbook.script is not None):
+            _check_template(unit, line, findings)
+    sounds += [(tag.line, tag.attributes["file"]) for _, tag in tags if tag.name == "play" and tag.attributes.get("file")]
+    for line, sound in sounds:
+        why = "" if "{{" in sound or "{%" in sound else surroundings.missing_sound(sound)
+        if why:
+            findings.error(line, f"the sound {sound!r} cannot be played: {why}")
+    _check_gotos(reading, tags, findings)
+    _check_reachable(reading, tags, findings)
+    return reading
+
+
+def _check_providers(reading: Reading, surroundings: Surroundings, findings: Findings) -> None:
+    option, llm = reading.playbook.option, reading.playbook.llm
+    named = {"asr": option.asr.provider if option.asr else None, "tts": option.tts.provider if option.tts else None, "llm": llm.provider}
+    for section, provider in named.items():
+        known = surroundings.providers.get(section)
+        if provider is None or known is None or provider.lower() in known or (section == "llm" and provider == "script"):
+            continue
+        every = sorted({*known, *(["script"] if section == "llm" else [])})
+        suggestion = nearest(provider.lower(), every)
+        line = reading.matter.line_of(f"{section}.provider")
+        findings.error(line, f"{section}.provider: unknown provider {provider!r}{suggestion} (known here: {', '.join(every) or 'none'})")
+
+
+def _configured_sounds(reading: Reading) -> Iterator[tuple[int, str]]:
+    option = reading.playbook.option
+    if option.ambiance is not None and option.ambiance.path:
+        yield reading.matter.line_of("ambiance.path"), option.ambiance.path
+    if option.refer is not None and option.refer.moh:
+        yield reading.matter.line_of("refer.moh"), option.refer.moh
+
+
+def _check_template(text: str, first_line: int, findings: Findings) -> None:
+    mistake = find_mistake(text)
+    if mistake is not None:
+        line, reason = mistake
+        findings.error(first_line + line - 1, f"the template cannot be filled in: {reason}")
+
+
+def _check_headings(raw: RawText, findings: Findings) -> None:
+    """What looks like the beginning of a scene and is none."""
+    in_fence = False
+    for offset, line in enumerate(raw.text.split("\n")):
+        in_fence ^= bool(_FENCE.match(line))
+        match = None if in_fence else _ALMOST_SCENE.match(line) or _DEEP_SCENE.match(line)
+        if match is not None:
+            name = match.group(1).strip(" #") or "NAME"
+            findings.error(raw.text_line + offset, f"{line.strip()!r} begins no scene; a scene begins with `# Scene: {name}`")
+
+
+def _units(raw: RawText, *, is_script: bool) -> Iterator[tuple[int, str]]:
+    """The pieces of a text that are filled in by themselves, each with the line that it begins in: a script's answers one by one."""
+    if not is_script:
+        yield raw.text_line, raw.text
+        return
+    first = raw.text_line
+    lines: list[str] = []
+    for offset, line in enumerate(raw.text.split("\n")):
+        if _HEADING.match(line):
+            yield first, "\n".join(lines)
+            first, lines = raw.text_line + offset + 1, []
+        else:
+            lines.append(line)
+    yield first, "\n".join(lines)
+
+
+def _check_gotos(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:
+    known = [scene.id for scene in reading.playbook.scenes]
+    for _, tag in tags:
+        scene = tag.attributes.get("scene", "")
+        if tag.name == "goto" and scene and "{{" not in scene and scene not in known:
+            findings.error(tag.line, f"goto: there is no scene {scene!r}{nearest(scene, known)}")
+
+
+def _check_reachable(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:
+    """Scenes that nothing leads to: no tag, no digit, and no word of them in what a model reads."""
+    book = reading.playbook
+    leads: dict[str, set[str]] = {scene.id: {action.scene for action in scene.dtmf.values() if action.scene} for scene in book.scenes}
+    everywhere = {action.scene for action in book.dtmf.values() if action.scene}
+    for scene_id, tag in tags:
+        target = tag.attributes.get("scene", "") if tag.name == "goto" else ""
+        if "{{" in target:
+            return  # where it leads is decided in the call
+        (leads.setdefault(scene_id, set()) if scene_id else everywhere).add(target)
+    if book.script is None:
+        _add_mentions(reading, leads, everywhere)
+    reached = _closure(book.start.id, leads, everywhere)
+    for scene in book.scenes:
+        if scene.id not in reached:
+            findings.warn(scene.line, f"nothing leads to the scene {scene.id!r}")
+
+
+def _add_mentions(reading: Reading, leads: dict[str, set[str]], everywhere: set[str]) -> None:
+    """A model may go to any scene whose name it reads."""
+    general = f"{reading.playbook.llm.prompt}\n{reading.playbook.llm.tool_instructions or ''}"
+    names = [scene.id for scene in reading.playbook.scenes if scene.id]
+    everywhere |= {name for name in names if _mentions(general, name)}
+    for raw in reading.texts:
+        mentioned = {name for name in names if name != raw.id and _mentions(raw.text, name)}
+        if raw.id:
+            leads.setdefault(raw.id, set()).update(mentioned)
+        else:
+            everywhere |= mentioned
+
+
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def _closure(start: str, leads: Mapping[str, set[str]], everywhere: set[str]) -> set[str]:
+    reached: set[str] = set()
+    waiting = [start, *everywhere]
+    while waiting:
+        scene = waiting.pop()
+        if scene not in reached:
+            reached.add(scene)
+            waiting.extend(leads.get(scene, ()))
+    return reached

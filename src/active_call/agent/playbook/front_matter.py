@@ -1,0 +1,108 @@
+"""The YAML at the head of a playbook: environment variables filled in, and the line of every key kept for error messages.
+
+In: the text between the two `---` lines. Out: plain dicts and a `LineOf` that finds the line of a dotted path. Raises nothing.
+It must not know what any key means.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from active_call.agent.playbook.findings import Findings
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class FrontMatter:
+    """The decoded mapping, and where its keys stand."""
+
+    data: dict[str, Any]
+    lines: Mapping[tuple[str, ...], int]
+
+    def line_of(self, path: str) -> int:
+        """The line of the key at a dotted path such as `sip.headers`, or of the nearest key above it; 1 when there is none."""
+        parts = tuple(snake(part) for part in re.sub(r"\[(\d+)\]", r".\1", path).split(".") if part)
+        while parts and parts not in self.lines:
+            parts = parts[:-1]
+        return self.lines.get(parts, 1)
+
+
+def snake(name: str) -> str:
+    """`volumeFadeMs` and `volume_fade_ms` are one name; this is its second form."""
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match.group(1), name).lower().replace("-", "_")
+
+
+def read_front_matter(text: str, *, first_line: int, environment: Mapping[str, str], findings: Findings) -> FrontMatter:
+    """Read YAML whose first line is line `first_line` of its file. `${VAR}` and `${VAR:-default}` are filled in inside values only.
+
+    Mistakes go to `findings`; what is not YAML is read as empty.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return FrontMatter({}, {})
+        if not isinstance(node, yaml.MappingNode):
+            findings.error(first_line, "the front matter must be `key: value` lines")
+            return FrontMatter({}, {})
+        reader = _Reader(first_line, environment, findings)
+        reader.visit(node, ())
+        return FrontMatter(loader.construct_document(node), reader.lines)
+    except yaml.MarkedYAMLError as error:
+        line = first_line + error.problem_mark.line if error.problem_mark else first_line
+        findings.error(line, f"the front matter is not YAML: {error.problem or error}")
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        findings.error(first_line, f"the front matter is not YAML: {error}")
+    return FrontMatter({}, {})
+
+
+class _Reader:
+    """Walks the node tree once: fills in variables, notes lines, and keys that come twice."""
+
+    def __init__(self, first_line: int, environment: Mapping[str, str], findings: Findings) -> None:
+        self.lines: dict[tuple[str, ...], int] = {}
+        self._findings = findings
+        self._first_line = first_line
+        self._environment = environment
+        self._seen: set[int] = set()
+
+    def visit(self, node: yaml.Node, path: tuple[str, ...]) -> None:
+        if id(node) in self._seen:
+            return  # an alias: its anchor has been visited
+        self._seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            node.value = _VARIABLE.sub(lambda match: self._fill_in(match, node), node.value)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self.lines[(*path, str(index))] = self._line(item)
+                self.visit(item, (*path, str(index)))
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                self._note_key(key, path)
+                self.visit(value, (*path, snake(str(key.value))))
+
+    def _note_key(self, key: yaml.Node, path: tuple[str, ...]) -> None:
+        place = (*path, snake(str(key.value)))
+        if place in self.lines and key.value != "<<":
+            self._findings.error(self._line(key), f"{key.value!r} is given twice (first in line {self.lines[place]})")
+            return
+        self.lines[place] = self._line(key)
+
+    def _fill_in(self, match: re.Match[str], node: yaml.Node) -> str:
+        name, default = match.group(1), match.group(2)
+        value = self._environment.get(name)
+        if value:
+            return value
+        if value is None and default is None:
+            reason = f"the environment variable {name} is not set; `${{{name}:-value}}` would give it a default"
+            self._findings.error(self._line(node), reason)
+        return default or ""
+
+    def _line(self, node: yaml.Node) -> int:
+        return self._first_line + int(node.start_mark.line)

@@ -1,0 +1,100 @@
+"""Front matter to option groups, past every mistake in it: what does not fit is noted and left out, and the rest is read.
+
+In: plain values, the type of the group, and where its lines are. Out: the group, and findings. Raises nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from active_call.agent.playbook.findings import Findings
+from active_call.agent.playbook.front_matter import snake
+from active_call.contract import wire
+from active_call.contract.options import CallOption
+from active_call.contract.unused import WITHOUT_EFFECT
+
+T = TypeVar("T")
+
+MAX_MISTAKES = 100
+
+
+def read_group(data: dict[str, Any], cls: type[T], path: str, line_of: Callable[[str], int], findings: Findings) -> T | None:
+    """`data` as `cls`; None where what is left after its mistakes is none."""
+    data = copy.deepcopy(data)
+    for _ in range(MAX_MISTAKES):
+        try:
+            decoded = wire.convert(data, cls, path=path)
+        except wire.ContractError as error:
+            findings.error(line_of(error.path), str(error))
+            if not _remove(data, error.path.removeprefix(path).strip(".")):
+                return None
+            continue
+        for unknown in decoded.unknown:
+            _warn_unknown(unknown, cls, path, line_of, findings)
+        _warn_without_effect(data, cls, path, line_of, findings)
+        return decoded.value
+    return None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean …?`, or nothing."""
+    close = difflib.get_close_matches(snake(name) if "_" in name else name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {camel(close[0])!r}?" if close else ""
+
+
+def camel(name: str) -> str:
+    """`volume_fade_ms` as `volumeFadeMs`."""
+    head, *rest = name.split("_")
+    return head + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def _warn_unknown(place: str, cls: type[Any], path: str, line_of: Callable[[str], int], findings: Findings) -> None:
+    where, _, key = place.rpartition(".")
+    known = wire.known_names(cls, where.removeprefix(path).strip("."))
+    findings.warn(line_of(place), f"{place}: unknown key{nearest(key, known)}")
+
+
+def _warn_without_effect(data: Any, cls: type[Any], path: str, line_of: Callable[[str], int], findings: Findings) -> None:
+    if not isinstance(data, dict):
+        return
+    idle = WITHOUT_EFFECT.get(cls, {})
+    groups = _groups_of(cls)
+    for key, value in data.items():
+        name = snake(str(key))
+        place = f"{path}.{camel(name)}" if path else camel(name)
+        if name in idle and value not in (None, {}):
+            findings.warn(line_of(place), f"{place} has no effect" + (f"; {idle[name]}" if idle[name] else ""))
+        elif name in groups:
+            _warn_without_effect(value, groups[name], place, line_of, findings)
+
+
+def _groups_of(cls: type[Any]) -> Mapping[str, type[Any]]:
+    """The fields that are option groups themselves."""
+    if cls is not CallOption:
+        return {}
+    found = {}
+    for info in msgspec.structs.fields(cls):
+        inner = wire.struct_in(info.type)
+        if inner is not None:
+            found[info.name] = inner
+    return found
+
+
+def _remove(data: Any, path: str) -> bool:
+    """Take the key at a dotted path, or the nearest one above it that is there, out of `data`; False where nothing is left to take."""
+    parts = [part.partition("[")[0] for part in path.split(".") if part]
+    node, owner, last = data, None, None
+    for part in parts:
+        key = next((key for key in node if snake(str(key)) == snake(part)), None) if isinstance(node, dict) else None
+        if key is None:
+            break
+        owner, last, node = node, key, node[key]
+    if owner is None:
+        return False
+    del owner[last]
+    return True

@@ -1,0 +1,143 @@
+"""The tags in a playbook's text, looked at one by one: unknown names, attributes that nobody reads, ends that are missing.
+
+In: text, and the line it begins in. Out: findings, and the tags that are ours. A name that is far from all of ours is no tag: a prompt may
+hold markup of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from active_call.agent.markup import line_at, parse_attributes
+from active_call.agent.playbook.findings import Findings
+
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
+    "hangup": ("reason",),
+    "refer": ("to", "caller", "mode", "moh", "timeout", "autoHangup", "forwardDtmf", "callId"),
+    "goto": ("scene",),
+    "play": ("file",),
+    "set_var": ("key", "value"),
+    "http": ("url", "method", "body", "set_var"),
+    "message": ("body", "contentType", "refer"),
+    "collect": ("type", "var", "prompt"),
+    "dtmf": ("digit", "action", "scene", "target", "to"),
+    "followup": ("timeout", "max", "maxCount"),
+}
+"""What each tag may say, as it is written."""
+
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "refer": ("to",),
+    "goto": ("scene",),
+    "play": ("file",),
+    "set_var": ("key",),
+    "http": ("url",),
+    "message": ("body",),
+    "collect": ("type",),
+}
+MEANT: Mapping[str, str] = {
+    "transfer": "refer",
+    "dial": "refer",
+    "forward": "refer",
+    "end": "hangup",
+    "endcall": "hangup",
+    "bye": "hangup",
+    "gotoscene": "goto",
+    "scene": "goto",
+    "set": "set_var",
+    "variable": "set_var",
+    "request": "http",
+    "fetch": "http",
+    "audio": "play",
+    "sound": "play",
+    "sms": "message",
+    "press": "dtmf",
+}
+"""Names that people give to our tags."""
+
+_OPENING = re.compile(r"<(/?)([A-Za-z][\w-]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag of ours in the text. Attribute names are in lower case."""
+
+    name: str
+    line: int
+    attributes: Mapping[str, str]
+
+
+def check_tags(text: str, first_line: int, findings: Findings, *, is_script: bool) -> list[Tag]:
+    """Every tag in `text`; what is wrong with one goes to `findings`."""
+    tags: list[Tag] = []
+    for match in _OPENING.finditer(text):
+        is_closing, name = bool(match.group(1)), match.group(2).lower()
+        line = line_at(text, match.start(), first_line)
+        if name not in ATTRIBUTES:
+            if not is_closing:
+                _note_unknown(match.group(2), line, findings, is_script=is_script)
+            continue
+        end, why = _end_of(text, match.end())
+        if why:
+            findings.error(line, f"<{match.group(2)} …: {why}")
+            continue
+        if is_closing:
+            if not any(tag.name == name for tag in tags):
+                findings.warn(line, f"</{match.group(2)}> closes nothing; write `<{name}/>`")
+            continue
+        inner = text[match.end() : end - 1]
+        if not inner.rstrip().endswith("/") and not re.search(rf"</{name}\s*>", text[end:], re.IGNORECASE):
+            findings.warn(
+                line, f"<{match.group(2)}> is not closed; write `<{name} …/>`" if inner.strip() else f"write `<{name}/>`: it is not closed"
+            )
+        tag = Tag(name, line, parse_attributes(inner))
+        _check_attributes(tag, inner, findings)
+        tags.append(tag)
+    return tags
+
+
+def _end_of(text: str, start: int) -> tuple[int, str]:
+    """Behind the `>` of the tag whose name ends at `start`, or why there is none."""
+    quote = ""
+    for index in range(start, len(text)):
+        char = text[index]
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        elif char == ">":
+            return index + 1, ""
+        elif char == "<" or text.startswith("\n\n", index):
+            return 0, "the tag has no end; `/>` is missing"
+    return 0, "a quote in the tag is never closed" if quote else "the tag has no end; `/>` is missing"
+
+
+def _note_unknown(name: str, line: int, findings: Findings, *, is_script: bool) -> None:
+    plain = re.sub(r"[-_]", "", name).lower()
+    ours = {re.sub(r"_", "", own): own for own in ATTRIBUTES}
+    close = difflib.get_close_matches(plain, list(ours), n=1, cutoff=0.75)
+    meant = ours.get(plain) or MEANT.get(plain) or (ours[close[0]] if close else "")
+    if meant:
+        findings.error(line, f"<{name}> is no tag; did you mean <{meant}>?")
+    elif is_script and plain not in ("think", "thinking"):
+        findings.warn(line, f"<{name}> is no tag: it is neither spoken nor acted on (known: {', '.join(ATTRIBUTES)})")
+
+
+def _check_attributes(tag: Tag, inner: str, findings: Findings) -> None:
+    known = {name.lower(): name for name in ATTRIBUTES[tag.name]}
+    for name in tag.attributes:
+        if name not in known:
+            close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+            hint = f"did you mean {known[close[0]]!r}?" if close else f"it may say {', '.join(known.values())}"
+            findings.error(tag.line, f"<{tag.name}> has no attribute {name!r}; {hint}")
+    for name in NEEDED.get(tag.name, ()):
+        if not tag.attributes.get(name):
+            findings.error(tag.line, f"<{tag.name}>: {name!r} is missing")
+    url = tag.attributes.get("url", "").strip()
+    if tag.name == "http" and url and not re.match(r"https?://|\{", url, re.IGNORECASE):
+        findings.error(tag.line, f"<http>: 'url' must begin with http:// or https://, found {url[:60]!r}")
+    bare = re.sub(r"""[A-Za-z_][\w-]*\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'/>]+)""", "", inner).strip(" \t\n/")
+    if bare:
+        findings.error(tag.line, f'<{tag.name}>: {bare[:40]!r} is no attribute; write name="value"')

@@ -1,0 +1,270 @@
+"""Reads what a model or a script says, while it comes: words to speak, and tags to act on.
+
+In: pieces of any size, cut anywhere. Out: `Words` and tags, in their order. A tag is never spoken, neither when it is cut in two nor when
+its end never comes; a `<` that begins no tag is. Unknown tags are dropped and reported as `UnknownTag`, those of HTML silently.
+`[happy]…[/happy]` marks the words between with an emotion. Values stand as tokens in what is read (see `reply.values`): they are put into
+attributes here, when a tag has been recognised. What a tag does, and when, is the dialogue's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from active_call.agent.markup import parse_attributes
+from active_call.agent.reply.speakable import INLINE_TAGS, LINE_TAGS
+from active_call.agent.reply.structured import tag_end
+from active_call.agent.reply.values import NO_VALUES, Values
+from active_call.contract.options import ReferOption
+
+MAX_TAG_CHARS = 8192
+"""A `<http … body="…"/>` may be long; one that is longer than this is dropped."""
+MAX_UNKNOWN_CHARS = 120
+"""`<` and letters that are no tag of ours become text after so many characters without `>`."""
+
+EMOTIONS = frozenset(
+    {
+        "angry", "annoyed", "apologetic", "calm", "caring", "cheerful", "concerned", "confident", "confused", "curious", "disgusted",
+        "empathetic", "encouraging", "excited", "fear", "fearful", "friendly", "frustrated", "gentle", "grateful", "happy", "laugh",
+        "neutral", "professional", "proud", "relieved", "sad", "serious", "surprise", "surprised", "sympathetic", "warm", "whisper",
+        "worried",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Text to be spoken, as written; whole words are not promised."""
+
+    text: str
+    emotion: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HangupTag:
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferTag:
+    """`options`: how the transfer is made, as far as the tag says."""
+
+    to: str
+    caller: str = ""
+    options: ReferOption | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GotoTag:
+    scene: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlayTag:
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetVarTag:
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTag:
+    """`set_var`: the variable that the answer is put into."""
+
+    url: str
+    method: str = "GET"
+    body: str | None = None
+    set_var: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTag:
+    body: str
+    content_type: str | None = None
+    refer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CollectTag:
+    type: str
+    var: str = ""
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitInput:
+    """How long to wait for the caller after this reply before speaking up; only in the JSON form of a reply."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownTag:
+    """Something that looked like a tag and cannot be acted on; for the log."""
+
+    text: str
+    reason: str = "unknown tag"
+
+
+Tag = HangupTag | ReferTag | GotoTag | PlayTag | SetVarTag | HttpTag | MessageTag | CollectTag | WaitInput | UnknownTag
+Part = Words | Tag
+
+_TRUE = ("true", "1", "yes")
+
+
+def _refer_option(attributes: Mapping[str, str]) -> ReferOption | None:
+    """What a `<refer/>` says about the transfer; an attribute that is no value of its kind counts as absent."""
+    timeout, hangup, digits = (attributes.get(name, "") for name in ("timeout", "autohangup", "forwarddtmf"))
+    option = ReferOption(
+        mode=attributes.get("mode") or None,
+        moh=attributes.get("moh") or None,
+        timeout=int(timeout) if timeout.isascii() and timeout.isdigit() else None,
+        auto_hangup=hangup.lower() in _TRUE if hangup else None,
+        forward_dtmf=digits.lower() in _TRUE if digits else None,
+        call_id=attributes.get("callid") or None,
+    )
+    return None if option == ReferOption() else option
+
+
+_MADE: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, str]], Tag]]] = {
+    "hangup": ((), lambda a: HangupTag(a.get("reason", ""))),
+    "refer": (("to",), lambda a: ReferTag(a["to"], a.get("caller", ""), _refer_option(a))),
+    "goto": (("scene",), lambda a: GotoTag(a["scene"])),
+    "play": (("file",), lambda a: PlayTag(a["file"])),
+    "set_var": (("key",), lambda a: SetVarTag(a["key"], a.get("value", ""))),
+    "http": (("url",), lambda a: HttpTag(a["url"], (a.get("method") or "GET").upper(), a.get("body"), a.get("set_var", ""))),
+    "message": (("body",), lambda a: MessageTag(a["body"], a.get("contenttype"), a.get("refer", "").lower() in _TRUE)),
+    "collect": (("type",), lambda a: CollectTag(a["type"], a.get("var", ""), a.get("prompt", ""))),
+}
+"""Name -> the attributes it cannot do without, and how it is made."""
+_OURS = frozenset(_MADE)
+_MAX_HTML_CHARS = 2000
+_HTML_ATTRIBUTE = re.compile(r"\s+[\w-]+\s*=")
+_ADDRESS = re.compile(r"<(?:mailto:)?((?:https?://|[\w.+-]+@)[^\s<>]+)>", re.IGNORECASE)
+
+_NAME = re.compile(r"<(/?)([A-Za-z][\w-]*)")
+_EMOTION = re.compile(r"\[(/?)([a-z_]+)\]")
+_EMOTION_BEGUN = re.compile(r"\[/?[a-z_]{0,20}$")
+
+
+def make_tag(name: str, attributes: Mapping[str, str], source: str) -> Tag:
+    """The tag of that name; UnknownTag when there is none such or an attribute is missing. `source` is quoted in the log."""
+    if name not in _MADE:
+        return UnknownTag(source[:80])
+    needed, make = _MADE[name]
+    missing = [key for key in needed if not attributes.get(key)]
+    return UnknownTag(source[:80], f"{missing[0]} is missing") if missing else make(attributes)
+
+
+class TagParser:
+    """One reply, from its first piece to `finish`."""
+
+    def __init__(self, values: Values = NO_VALUES) -> None:
+        self._buffer = ""
+        self._emotion = ""
+        self._values = values
+
+    def feed(self, piece: str) -> list[Part]:
+        """What has become clear with `piece`."""
+        self._buffer += piece
+        return self._read(at_end=False)
+
+    def finish(self) -> list[Part]:
+        """What is left. A tag without its end is dropped."""
+        return self._read(at_end=True)
+
+    def _read(self, *, at_end: bool) -> list[Part]:
+        parts: list[Part] = []
+        while self._buffer:
+            consumed = self._step(parts, at_end)
+            if consumed == 0:
+                break
+            self._buffer = self._buffer[consumed:]
+        return parts
+
+    def _step(self, parts: list[Part], at_end: bool) -> int:
+        """Read one thing from the front of the buffer; 0 when more must come first."""
+        first = self._buffer[0]
+        if first == "<":
+            return self._tag(parts, at_end)
+        if first == "[":
+            return self._bracket(parts, at_end)
+        stops = [place for place in (self._buffer.find("<"), self._buffer.find("[")) if place > 0]
+        length = min(stops, default=len(self._buffer))
+        self._words(parts, self._buffer[:length])
+        return length
+
+    def _tag(self, parts: list[Part], at_end: bool) -> int:
+        if len(self._buffer) == 1 or self._buffer[:2] == "</":
+            if len(self._buffer) < 3 and not at_end:
+                return 0
+            if len(self._buffer) < 3:
+                return self._plain(parts, 1) if self._buffer == "<" else len(self._buffer)
+        match = _NAME.match(self._buffer)
+        if match is None:
+            return self._plain(parts, 1)
+        name = match.group(2).lower()
+        limit = 0
+        if match.end() < len(self._buffer) and name not in _OURS:
+            limit = _text_from(self._buffer, match.end(), name)
+        end = tag_end(self._buffer[: limit or MAX_TAG_CHARS])
+        if limit and not end:
+            return self._plain(parts, 1)
+        if end > 0:
+            self._whole_tag(parts, name, closing=bool(match.group(1)), text=self._buffer[:end], inner=match.end())
+            return end
+        if at_end or len(self._buffer) > MAX_TAG_CHARS:
+            parts.append(UnknownTag(self._buffer[:80], "a tag without its end"))
+            return len(self._buffer)
+        return 0
+
+    def _whole_tag(self, parts: list[Part], name: str, *, closing: bool, text: str, inner: int) -> None:
+        address = _ADDRESS.fullmatch(text)
+        if closing and name in _MADE:
+            return
+        if name in _MADE:
+            attributes = self._values.attributes(parse_attributes(text[inner:-1]))
+            parts.append(make_tag(name, attributes, self._values.plain(text)))
+        elif address is not None:
+            self._words(parts, address.group(1))
+        elif name in LINE_TAGS:
+            self._words(parts, "\n")
+        elif name not in INLINE_TAGS:
+            parts.append(UnknownTag(self._values.plain(text)[:80]))
+
+    def _bracket(self, parts: list[Part], at_end: bool) -> int:
+        match = _EMOTION.match(self._buffer)
+        if match is not None and match.group(2) in EMOTIONS:
+            self._emotion = "" if match.group(1) else match.group(2)
+            return match.end()
+        if match is None and not at_end and _EMOTION_BEGUN.match(self._buffer):
+            return 0
+        return self._plain(parts, 1)
+
+    def _plain(self, parts: list[Part], length: int) -> int:
+        self._words(parts, self._buffer[:length])
+        return length
+
+    def _words(self, parts: list[Part], text: str) -> None:
+        last = parts[-1] if parts else None
+        if isinstance(last, Words) and last.emotion == self._emotion:
+            parts[-1] = Words(last.text + text, self._emotion)
+        else:
+            parts.append(Words(text, self._emotion))
+
+
+def _text_from(text: str, inner: int, name: str) -> int:
+    """Where it becomes clear that `text`, which begins like an unknown tag, is just text: a line's end, another `<`, too many characters.
+
+    0 when it is not clear yet.
+    """
+    is_html = (name in INLINE_TAGS or name in LINE_TAGS) and _HTML_ATTRIBUTE.match(text, inner) is not None
+    limit = _MAX_HTML_CHARS if is_html else MAX_UNKNOWN_CHARS
+    stops = [place for place in (text.find("\n", inner), text.find("<", inner)) if place > 0]
+    if len(text) > limit:
+        stops.append(limit)
+    return min(stops, default=0)

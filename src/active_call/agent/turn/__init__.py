@@ -1,0 +1,1 @@
+"""Whose turn it is: the floor, interruptions, timers."""

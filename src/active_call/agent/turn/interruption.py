@@ -1,0 +1,75 @@
+"""When the caller may cut the agent short, and which sounds are no words.
+
+`none`: nothing interrupts but a digit with a meaning. `vad`: voice does, at once or after `minSpeechMs`. `asr`: recognised words do,
+partial fillers never. `both`: voice or words, whichever comes first (the reading of the existing program). In every strategy but `none` a
+final result with words in it interrupts too, so that the caller is heard even where an engine reports no voice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from active_call.agent.playbook.scenes import InterruptionOption
+from active_call.agent.script import words_of
+
+GREETING_IGNORE_MS = 1000
+"""Callers say "hello?" into the first second of a greeting: that is no interruption."""
+
+_FILLERS = frozenset(
+    {
+        "ah", "aha", "ahem", "eh", "er", "erm", "ha", "hm", "hmm", "hmmm", "huh", "mhm", "mm", "mmm", "mmhm", "mmhmm", "oh", "ooh", "uh",
+        "uhhuh", "um", "umm", "uhm", "hum", "äh", "ähm", "euh", "este", "嗯", "呃", "啊", "哦", "唔", "额",
+    }
+)  # fmt: skip
+
+
+def has_words(text: str) -> bool:
+    """Whether there is any word in `text`, be it a filler."""
+    return bool(words_of(text))
+
+
+def is_filler(text: str) -> bool:
+    """Whether `text` is nothing but sounds like "uh" and "mm-hm"."""
+    words = words_of(text)
+    return bool(words) and all(word in _FILLERS for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class Interruptions:
+    """The playbook's choice."""
+
+    option: InterruptionOption
+
+    @property
+    def by_voice(self) -> bool:
+        return self.option.strategy in ("vad", "both")
+
+    @property
+    def by_partial_words(self) -> bool:
+        return self.option.strategy in ("asr", "both")
+
+    @property
+    def is_off(self) -> bool:
+        return self.option.strategy == "none"
+
+    @property
+    def min_speech_s(self) -> float:
+        return max(0, self.option.min_speech_ms) / 1000
+
+    @property
+    def fade_out_ms(self) -> int | None:
+        return self.option.volume_fade_ms or None
+
+    def ignored_s(self, *, is_greeting: bool) -> float:
+        """How long, in seconds, the beginning of an utterance is protected."""
+        if self.option.ignore_first_ms is not None:
+            return max(0, self.option.ignore_first_ms) / 1000
+        return GREETING_IGNORE_MS / 1000 if is_greeting else 0.0
+
+    def is_answer(self, text: str) -> bool:
+        """Whether the caller has said something that wants an answer."""
+        return has_words(text) and not (self.option.filler_word_filter and is_filler(text))
+
+    def is_sure_word(self, text: str) -> bool:
+        """Whether a partial result already holds more than a filler."""
+        return has_words(text) and not is_filler(text)

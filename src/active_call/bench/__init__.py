@@ -1,0 +1,1 @@
+"""What `active-call bench` runs: the media bench and the SIP bench."""

@@ -1,0 +1,68 @@
+"""What every call uses of the house: engines, records, playbooks, sounds, and what joins streams. Wired by `server/compose`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+
+from active_call.base.errors import MediaError
+from active_call.base.world import World
+from active_call.call.routing import Playbooks
+from active_call.call.speech_output import SoundSource
+from active_call.call.state import CallFacts
+from active_call.contract.options import CallOption
+from active_call.media.pool.pool import MediaStream, Relay
+from active_call.providers.registry import Engines
+from active_call.store.records import RecordSink
+from active_call.store.speech import SpeechLibrary
+from active_call.store.troubles import Troubles
+
+ROUTE_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPolicy:
+    """Whether and where calls are recorded. `path_for` gives the file for a call's facts."""
+
+    auto_start: bool
+    rate_hz: int
+    path_for: Callable[[CallFacts], Path]
+    flush_ms: int = 200
+
+
+class JoinStreams(Protocol):
+    """As `MediaPool.join`."""
+
+    async def __call__(self, stream: MediaStream, partner: MediaStream, *, one_way: bool = False) -> Relay: ...
+
+
+async def _join_nothing(stream: MediaStream, partner: MediaStream, *, one_way: bool = False) -> Relay:
+    raise MediaError("this server joins no streams")
+
+
+@dataclass(frozen=True, slots=True)
+class CallDependencies:
+    """What every call uses of the house."""
+
+    world: World
+    engines: Engines
+    http: httpx.AsyncClient
+    records: RecordSink
+    playbooks: Playbooks
+    recording: RecordingPolicy | None = None
+    defaults: CallOption = field(default_factory=CallOption)
+    accept_timeout_s: float = ROUTE_DEADLINE_S
+    sounds: SoundSource | None = None
+    speech: SpeechLibrary | None = None
+    """Where speech with a `cacheKey` is kept; without it such speech is made anew each time."""
+    join: JoinStreams = _join_nothing
+    troubles: Troubles = field(default_factory=Troubles)
+    """Where a disk that is full is told."""
+    guarded: httpx.AsyncClient | None = None
+    """As `http`, for hosts that somebody outside has named; None: `http` serves these too."""
+    recordings: Path = Path("config/recorders")
+    """The folder in which recordings lie that a call's own option asks for."""

@@ -1,0 +1,81 @@
+"""One-way audio of a call: what the media process noticed, told when it means something.
+
+Reports enter, `mediaProblem` events leave, and the end of a call that has gone dead. Before the answer nothing has to be heard: carriers
+describe early media and send none. What is still wrong when the answer has been there for a while is told then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from active_call.contract import events
+from active_call.media.link.messages import MediaProblem, StreamDead
+from active_call.media.receive.one_way_audio import NOTHING_S
+
+if TYPE_CHECKING:
+    from active_call.call.call import Call
+
+
+class MediaWatchdog:
+    """Of one call."""
+
+    def __init__(self, session: Call) -> None:
+        self._session = session
+        self._early: dict[str, MediaProblem] = {}
+        self._early_dead: StreamDead | None = None
+
+    @property
+    def _is_answered(self) -> bool:
+        return self._session.facts.answered_at is not None
+
+    def problem(self, report: MediaProblem) -> None:
+        """A problem has begun or is over."""
+        if self._is_answered and report.name not in self._early:
+            self._tell(report)
+        elif report.over:
+            self._early.pop(report.name, None)
+            self._early_dead = None
+        else:
+            self._early[report.name] = report
+
+    def dead(self, report: StreamDead) -> None:
+        """Nothing has come for long."""
+        if self._is_answered:
+            self._hang_up(report.silent_s)
+        else:
+            self._early_dead = report
+
+    def answered(self) -> None:
+        """From now on sound has to come."""
+        if self._early or self._early_dead is not None:
+            self._session.spawn(self._look_again(), "sound after the answer")
+
+    async def _look_again(self) -> None:
+        await asyncio.sleep(NOTHING_S)
+        self._session.post_later(self._tell_what_is_left)
+        waited_s = self._early_dead.silent_s if self._early_dead is not None else 0.0
+        await asyncio.sleep(max(waited_s - NOTHING_S, 0.0))
+        self._session.post_later(self._end_if_dead)
+
+    def _tell_what_is_left(self) -> None:
+        left, self._early = self._early, {}
+        for report in left.values():
+            self._tell(report)
+
+    def _end_if_dead(self) -> None:
+        if self._early_dead is not None:
+            self._hang_up(2 * self._early_dead.silent_s)
+
+    def _tell(self, report: MediaProblem) -> None:
+        session = self._session
+        if report.over:
+            self._early_dead = None
+        else:
+            session.log.warning("one-way audio", extra={"problem": report.name, "detail": report.detail})
+        session.emit(events.MediaProblem(problem=report.name, detail=report.detail, over=report.over))
+
+    def _hang_up(self, silent_s: float) -> None:
+        session = self._session
+        session.facts.error = f"no media from the peer for {silent_s:.0f} s"
+        session.hang_up(by="system", cause="rtp_timeout", reason=session.facts.error)

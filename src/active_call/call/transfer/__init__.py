@@ -1,0 +1,1 @@
+"""Transfers: the machine that decides and the executor that acts."""

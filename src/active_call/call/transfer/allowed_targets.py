@@ -1,0 +1,47 @@
+"""Which targets of a transfer an author has named: in the playbook's text, in the call's own variables, in `refer.allow`.
+
+A target, patterns and texts enter, yes or no leaves. Pure. What a model says or a caller sends is not among the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from active_call.agent.playbook.scenes import Playbook
+from active_call.base.errors import ParseError
+from active_call.call.transfer.addressing import OwnCall, dialable
+from active_call.legs.trunks.destinations import is_written_in, names_address
+from active_call.sip.syntax.uri import Uri, parse_uri
+
+_HISTORY = ("diversion", "history-info")
+
+
+def is_listed(target: str, own: OwnCall, allowed: Iterable[str], texts: str) -> bool:
+    """Whether the author has named `target`: by a pattern of `allowed`, or in `texts`."""
+    uri = _read(dialable(target, own))
+    home = _read(dialable("000", own))
+    if uri is None or uri.headers is not None or "method" in uri.parameters or "maddr" in uri.parameters:
+        return uri is not None and target.strip() in texts and bool(texts)
+    is_home = uri.scheme == "tel" or (home is not None and (home.host.lower(), home.port) == (uri.host.lower(), uri.port))
+    return names_address(allowed, uri, is_home=is_home) or is_written_in(texts, uri, is_home=is_home)
+
+
+def author_texts(playbook: Playbook | None, given: Iterable[str]) -> str:
+    """What the author has written: the playbook, what its keys dial, and the variables that came with the call from its own side."""
+    texts = list(given)
+    if playbook is not None:
+        texts.append(playbook.source)
+        texts += [action.target for keys in (playbook.dtmf, *(scene.dtmf for scene in playbook.scenes)) for action in keys.values()]
+    return "\n".join(texts)
+
+
+def been_at(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Where the call has been before, as its headers tell (RFC 5806, RFC 7044)."""
+    return tuple(value for name, value in headers.items() if name.lower() in _HISTORY)
+
+
+def _read(address: str) -> Uri | None:
+    try:
+        return parse_uri(address if ":" in address.partition("@")[0] else f"sip:{address}")
+    except ParseError:
+        return None

@@ -1,0 +1,316 @@
+"""The far leg of a transfer: a call of our own to the target, and what is told of it, marked `refer: true`.
+
+Leg events enter, contract events leave, and to the transfer go its inputs (`transfer.Input`). It has an ear of its own where the transfer's
+options ask for one. Whatever happens, one `hangup` is told and the leg's stream is released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from active_call.base.errors import ActiveCallError, MediaError
+from active_call.call.call_progress import gain_of
+from active_call.call.latency import TurnClock
+from active_call.call.music import Music
+from active_call.call.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, given
+from active_call.call.speech_input import SpeechInput, VadSettings
+from active_call.call.transfer.machine import FarAnswered, FarEnded, FarHeard, FarRinging, Input, Joined, JoinFailed
+from active_call.contract import commands, events
+from active_call.contract.options import CallOption, ReferOption, VadOption
+from active_call.legs import events as leg_events
+from active_call.media.link import messages as link
+from active_call.media.pool.pool import MediaStream, Relay, StreamLost
+from active_call.providers.base import Recognised
+
+if TYPE_CHECKING:
+    from active_call.call.call import Call
+    from active_call.call.leg import Leg
+
+RELEASE_DEADLINE_S = 3.0
+_CODES = {"timeout": 408, "transport": 503, "no_media": 488, "no_ack": 408}
+"""What an end without a status of the target's comes to."""
+_TAKEN_BACK = leg_events.LegEnded(by="system", cause="cancelled")
+
+
+class TargetLeg:
+    """One far leg. `feed` takes what the transfer is to know, and may be called at any time after `call`."""
+
+    def __init__(self, session: Call, leg: Leg, option: ReferOption, feed: Callable[[Input], None]) -> None:
+        self.leg = leg
+        self.media: dict[str, Any] = {}
+        self._session = session
+        self._option = option
+        self._feed = feed
+        self._hearing: SpeechInput | None = None
+        self._has_early_media = False
+        self._answered_at: datetime | None = None
+        self._ringing_at: datetime | None = None
+        self._started_at: datetime = session.utc_now()
+        self._ended: leg_events.LegEnded | None = None
+        self._is_told = False
+        self._is_released = False
+        self._is_adopted = False
+        self._joint: Relay | None = None
+        self._is_joining = False
+        self._wants_both_ways = False
+        self.music = Music(lambda: leg.stream, session.spawn, session.pieces_of, session.music_failed)
+        """What the target hears while the caller has put us on hold."""
+        leg.attach(self._receive)
+
+    def call(self, option: CallOption, call_id: str) -> None:
+        """Call the target; its stream lies near that of the caller, if there is room."""
+        self._session.spawn(self._dial(option, call_id), "far leg")
+
+    async def _dial(self, option: CallOption, call_id: str) -> None:
+        try:
+            stream = await self.leg.open_media(self._session.leg.stream)
+            if stream is not None:
+                self._listen(stream)
+            await self.leg.dial(option, call_id=call_id)
+        except ActiveCallError as error:
+            self._session.post_later(partial(self._cannot_be_placed, str(error)))
+
+    def _cannot_be_placed(self, reason: str) -> None:
+        if self._ended is None:
+            self._session.tell(events.Error(sender="refer", error=reason, refer=True))
+            self._over(leg_events.LegEnded(by="system", cause="failed", code=503, reason=reason))
+
+    def _listen(self, stream: MediaStream) -> None:
+        """Give the leg an ear, and the target a better voice, where the options ask for it."""
+        if self._option.denoise or self._option.agc is not None:
+            stream.improve(denoise=bool(self._option.denoise), gain=None if self._option.agc is None else gain_of(self._option.agc))
+        if self._option.asr is None and self._option.vad is None:
+            return
+        session, vad = self._session, self._option.vad or VadOption()
+        hearing = self._hearing = SpeechInput(
+            emit=self._tell, to_epoch_ms=session.to_epoch_ms, turn=TurnClock(), end_of_turn_ms=session.end_of_turn_ms
+        )
+        if self._option.asr is not None:
+            recogniser = session.services.engines.get_recogniser(self._option.asr)
+            hearing.use(recogniser.start(self._recognised, self._recogniser_failed, language=self._option.asr.language))
+        threshold, silence_ms = given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD), given(vad.silence_padding, DEFAULT_SILENCE_MS)
+        hearing.listen_to(stream, VadSettings(threshold, silence_ms=silence_ms))
+
+    # -- the caller and the target
+
+    def listen(self) -> None:
+        """Let the caller hear the target before its answer."""
+        self._make_joint(one_way=True)
+
+    def join(self) -> None:
+        """Let the two hear each other; Joined or JoinFailed follows."""
+        self._wants_both_ways = True
+        if self._joint is not None:
+            self._joint.open_both_ways()
+            self._feed(Joined())
+        else:
+            self._make_joint(one_way=False)
+
+    def _make_joint(self, *, one_way: bool) -> None:
+        if not self._is_joining and self._joint is None:
+            self._is_joining = True
+            self._session.spawn(self._join(one_way), "join")
+
+    async def _join(self, one_way: bool) -> None:
+        caller, target = self._session.leg.stream, self.leg.stream
+        try:
+            if caller is None or target is None:
+                raise MediaError("one of the two has no media stream")
+            joint = await self._session.services.join(caller, target, one_way=one_way)
+        except ActiveCallError as error:
+            reason = str(error)
+            self._session.post_later(lambda: self._cannot_join(reason))
+        else:
+            self._session.post_later(lambda: self._joined(joint))
+
+    def _joined(self, joint: Relay) -> None:
+        self._is_joining = False
+        self._joint = joint
+        if self._ended is not None or self._is_told:
+            joint.close()
+        elif self._wants_both_ways:
+            joint.open_both_ways()
+            self._feed(Joined())
+
+    def _cannot_join(self, reason: str) -> None:
+        self._is_joining = False
+        if self._wants_both_ways:
+            self._feed(JoinFailed(reason))
+
+    # -- what happens
+
+    def _receive(self, event: leg_events.LegEvent) -> None:
+        """From the leg, at any moment: sound goes to the ear at once, the rest through the call's mailbox."""
+        if isinstance(event, leg_events.LegEnded):
+            self._ended = self._ended or event
+        if isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.CallerAudio):
+            if self._hearing is not None:
+                self._hearing.audio(event.report)
+            return
+        self._session.post_later(lambda: self._handle(event))
+
+    def _recognised(self, result: Recognised) -> None:
+        if self._hearing is not None:
+            self._session.post_later(partial(self._hearing.recognised, result, self._session.now()))
+
+    def _recogniser_failed(self, error: Exception) -> None:
+        if self._hearing is not None:
+            self._session.post_later(partial(self._hearing.failed, error, self._session.now()))
+
+    def _tell(self, event: events.Event) -> None:
+        """An event of this leg."""
+        self._session.emit(msgspec.structs.replace(event, refer=True))
+
+    def _handle(self, event: leg_events.LegEvent) -> None:
+        now = self._session.utc_now()
+        match event:
+            case leg_events.LegRinging(early_media=early_media, code=code):
+                self._ringing_at = self._ringing_at or now
+                self._has_early_media = self._has_early_media or early_media
+                self._tell(events.Ringing(early_media=early_media))
+                self._feed(FarRinging(code))
+            case leg_events.LegAnswered(sdp):
+                self._answered_at = now
+                if self.leg.stream is not None and not self.leg.has_telephone_events:
+                    self.leg.stream.hear_tones(digits=True, tones=False)
+                self._tell(events.Answer(sdp=sdp))
+                self._feed(FarAnswered())
+            case leg_events.LegHeld(on_hold):
+                self._tell(events.Hold(on_hold=on_hold, initiator="callee"))
+                self._session.transfers.far_held(on_hold, is_silent=event.is_silent)
+            case leg_events.LegMessage(body, content_type):
+                self._tell(events.Message(body=body, content_type=content_type))
+            case leg_events.LegDigit(digit):
+                self._digit(digit)
+            case leg_events.LegRequestRefused(method, code, reason):
+                self._tell(events.Error(sender=method.lower(), error=f"{code} {reason}", code=code))
+            case leg_events.LegTransferRequested():
+                self.leg.answer_transfer(False)
+            case leg_events.LegMedia(report):
+                self._handle_media(report)
+            case leg_events.LegEnded():
+                self._over(event)
+            case _:
+                pass
+
+    def _handle_media(self, report: link.Report | StreamLost) -> None:
+        match report:
+            case link.MediaStarted():
+                if self._has_early_media and self._answered_at is None:
+                    self._feed(FarHeard())
+            case link.DigitReceived(digit=digit):
+                self._digit(digit)
+            case link.SpeechStarted() if self._hearing is not None:
+                self._hearing.speech_started(report)
+            case link.SpeechEnded() if self._hearing is not None:
+                self._hearing.speech_ended(report)
+            case link.MediaProblem():
+                self._tell(events.MediaProblem(problem=report.name, detail=report.detail, over=report.over))
+            case link.StreamDead() | StreamLost():
+                self.hang_up(cause="rtp_timeout" if isinstance(report, link.StreamDead) else "media_lost")
+            case _:
+                pass
+
+    def _digit(self, digit: str) -> None:
+        self._tell(events.Dtmf(digit=digit))
+        self._session.transfers.forward_digit(digit, from_far=True)
+
+    def next_timeout(self) -> float | None:
+        return self._hearing.next_timeout() if self._hearing is not None else None
+
+    def handle_timeout(self, now: float) -> None:
+        if self._hearing is not None:
+            self._hearing.handle_timeout(now)
+
+    # -- the end
+
+    def hang_up(self, *, cause: str = "hangup", headers: Mapping[str, str] | None = None) -> None:
+        """Withdraw the call, or hang up; its end is told as any other."""
+        if self._joint is not None:
+            self._joint.close()
+        if self._ended is None:
+            self.leg.hang_up(headers=headers or {}, by="system", cause=cause, reason="")
+
+    def send_message(self, command: commands.Message) -> None:
+        """A text to the target."""
+        self.leg.send_message(command.body, command.content_type or "text/plain", command.headers)
+
+    def _over(self, ended: leg_events.LegEnded) -> None:
+        """The leg is gone: tell it, free its stream, and let the transfer know."""
+        if self._tell_end(ended):
+            self._session.spawn(self.release(), "far leg's end")
+            code = ended.code or _CODES.get(ended.cause, 0)
+            self._feed(FarEnded(code, ended.reason))
+
+    def _tell_end(self, ended: leg_events.LegEnded) -> bool:
+        """Tell the hangup, once."""
+        self._ended = self._ended or ended
+        if self._is_told:
+            return False
+        self._is_told = True
+        if self._joint is not None:
+            self._joint.close()
+        self._tell(
+            events.Hangup(
+                reason=ended.cause,
+                initiator=ended.by,
+                start_time=self._started_at.isoformat(),
+                hangup_time=self._session.utc_now().isoformat(),
+                answer_time=self._answered_at.isoformat() if self._answered_at else None,
+                ringing_time=self._ringing_at.isoformat() if self._ringing_at else None,
+                extra={key: value for key, value in (("code", ended.code), ("reasonText", ended.reason)) if value} or None,
+            )
+        )
+        return True
+
+    def give_away(self) -> Leg:
+        """The leg becomes the call's own; from here on nothing of it is told as that of a far leg."""
+        self._is_told = self._is_released = self._is_adopted = True
+        if self._joint is not None:
+            self._joint.close()
+        if self._ended is not None:
+            self._session.post(self._ended)  # it is over already, and the call with it
+        return self.leg
+
+    def close(self) -> None:
+        """The caller's own call is over: whatever this leg does now, its end is told here and not waited for."""
+        if self._is_adopted:
+            return
+        self.hang_up()
+        self._tell_end(self._ended or _TAKEN_BACK)
+
+    async def release(self) -> None:
+        """Free what it holds; bounded, and harmless a second time."""
+        if self._is_released:
+            return
+        try:
+            async with asyncio.timeout(RELEASE_DEADLINE_S):
+                self.media = await self.leg.release()
+                if self._hearing is not None:
+                    await self._hearing.close()
+        except TimeoutError:
+            self._session.log.warning("far leg was slow to close")
+        self._is_released = True
+
+    def facts(self) -> dict[str, Any]:
+        """What the record says of this leg."""
+        if self._is_adopted:
+            return {"callId": self.leg.call_id, "callee": self.leg.callee, "adopted": True}
+        ended = self._ended or _TAKEN_BACK
+        return {
+            "callId": self.leg.call_id,
+            "caller": self.leg.caller,
+            "callee": self.leg.callee,
+            "startTime": self._started_at.isoformat(),
+            "answerTime": self._answered_at.isoformat() if self._answered_at else None,
+            "hangupReason": ended.cause,
+            "hangupBy": ended.by,
+            "sipCode": ended.code,
+            "media": self.media,
+        }

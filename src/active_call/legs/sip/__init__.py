@@ -1,0 +1,1 @@
+"""Calls over SIP: the gateway to the endpoint, one leg a call."""

@@ -1,0 +1,349 @@
+"""The SIP side of the house: hands incoming calls to the call room, makes legs for outgoing ones, brings each event to its leg."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, TypeVar
+
+from active_call.base.errors import LimitReached, NotAllowed, ParseError, QuotaReached
+from active_call.base.world import World
+from active_call.contract.options import CallOption
+from active_call.legs.sip.dialling import DialPlan, Invitation, split_caller
+from active_call.legs.sip.identity import caller_of, plain_uri
+from active_call.legs.sip.leg import SipLeg, warning_header
+from active_call.legs.sip.media import LegMedia, MediaSettings
+from active_call.legs.sip.plain_text import plain
+from active_call.legs.sip.refusals import Refusals, RefusedCall
+from active_call.legs.trunks.outbound_guard import (
+    ANYTHING,
+    EVERYTHING,
+    OUTBOUND_RULES,
+    OutboundGuard,
+    OutboundPolicy,
+    OutboundRequest,
+    Permit,
+)
+from active_call.legs.trunks.outbound_usage import NO_LIMITS, OutboundUsage, PlacedCall
+from active_call.legs.trunks.policy import TrunkPolicy, Turn
+from active_call.media.pool.pool import MediaPool
+from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
+from active_call.net.resolver import Resolver
+from active_call.sdp.description import parse_description
+from active_call.sdp.negotiation import SrtpPolicy
+from active_call.sdp.protection import protection_refusal
+from active_call.sip import events as sip
+from active_call.sip.access.access_list import RULES
+from active_call.sip.endpoint import Endpoint
+from active_call.sip.syntax.uri import Uri, parse_uri
+
+log = logging.getLogger("active_call.sip")
+
+SOMEWHERE_PUBLIC = "192.0.2.1"
+"""RFC 5737 documentation address: only asked of the routing table, never sent to."""
+
+T = TypeVar("T")
+
+
+class Driver(Protocol):
+    """Runs operations on the endpoint and carries out what follows from them."""
+
+    def run(self, operation: Callable[[float], T]) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SipSettings:
+    """How this server places and answers SIP calls. `external_ip` None: the local address towards each peer."""
+
+    external_ip: str | None
+    media: MediaSettings
+    dial_plan: DialPlan
+    outbound: OutboundPolicy = EVERYTHING
+
+
+class SipGateway:
+    """All SIP legs of this process, by the endpoint's handle. `on_incoming` gets the leg of each new inbound call."""
+
+    def __init__(self, endpoint: Endpoint, pool: MediaPool, settings: SipSettings, world: World, resolver: Resolver) -> None:
+        self.endpoint = endpoint
+        self.settings = settings
+        self._pool = pool
+        self._world = world
+        self._resolver = resolver
+        self._driver: Driver | None = None
+        self.refusals = Refusals(world.clock)
+        self.usage = OutboundUsage(world.clock)
+        self._n_waiting: Counter[str] = Counter()
+        """By trunk: calls that are to be placed, and whose INVITE has not left."""
+        self._on_incoming: Callable[[SipLeg], object] = lambda leg: leg.reject(503, "Not ready")
+        self._on_registration: Callable[[sip.RegistrationChanged], None] = lambda _: None
+        self.on_outside_answer: Callable[[sip.RequestCompleted], object] = lambda _: None
+        """Told of each answer to a request of ours outside of calls."""
+        self.on_refused_call: Callable[[RefusedCall], object] = lambda _: None
+        """Told of each inbound call that was answered with a refusal before it became one."""
+        self._legs: dict[sip.CallHandle, SipLeg] = {}
+
+    def connect(
+        self, driver: Driver, on_incoming: Callable[[SipLeg], None], on_registration: Callable[[sip.RegistrationChanged], None]
+    ) -> None:
+        """Join the driver, the call room and the registrations; before this, calls are refused with 503."""
+        self._driver = driver
+        self._on_incoming = on_incoming
+        self._on_registration = on_registration
+
+    @property
+    def n_legs(self) -> int:
+        return len(self._legs)
+
+    def run(self, operation: Callable[[Endpoint, float], T]) -> T:
+        """Do something with the endpoint now, and send what comes of it."""
+        assert self._driver is not None  # noqa: S101 (connect comes first)
+        return self._driver.run(lambda now: operation(self.endpoint, now))
+
+    def handle_events(self, events: list[sip.SipEvent]) -> None:
+        """What the endpoint has to tell, in order. Each event has a wall of its own: an error ends the call that it belongs to."""
+        for event in events:
+            try:
+                self._handle(event)
+            except Exception as error:  # noqa: BLE001 (a wall: one event)
+                self._handle_failed(event, error)
+
+    def _handle(self, event: sip.SipEvent) -> None:
+        match event:
+            case sip.IncomingCall():
+                self._incoming(event)
+            case sip.RegistrationChanged():
+                self._on_registration(event)
+            case sip.MessageDropped(flow, why, detail):
+                self.refusals.note_dropped(why, flow.remote.host, detail=detail, port=flow.remote.port)
+            case sip.RequestRefused():
+                self._request_refused(event)
+            case sip.PublicAddressSeen(transport, address, peer):
+                fields = {"transport": transport, "address": address.host, "port": address.port or "", "peer": peer.host}
+                log.info("public address learnt from a response", extra=fields)
+            case sip.RedirectRefused(uri=uri, rule=rule, why=why):
+                self._note_outbound_refusal(rule, why, OutboundRequest("peer"), address=uri)
+            case sip.RequestCompleted(call=None):
+                self.on_outside_answer(event)
+            case sip.InternalFault(where, error, _, call_id):
+                log.error("error in the SIP core", exc_info=error, extra={"where": where, "call_id": call_id})
+            case _:
+                leg = self._legs.get(event.call) if event.call is not None else None
+                if leg is not None:
+                    leg.handle(event)
+
+    def _handle_failed(self, event: sip.SipEvent, error: Exception) -> None:
+        """An event could not be handled: tell it, and end its call, with or without a leg."""
+        handle = getattr(event, "call", None)
+        leg = self._legs.get(handle) if handle is not None else None
+        fields = {"event": type(event).__name__, "call_id": leg.call_id if leg is not None else ""}
+        log.error("event of a call could not be handled", exc_info=error, extra=fields)
+        if handle is None:
+            return
+        try:
+            self.run(lambda endpoint, now: endpoint.reject(handle, 500, "Server Internal Error", now) or endpoint.hang_up(handle, now))
+            if leg is not None:
+                leg.fail(str(error) or type(error).__name__)
+        except Exception:
+            log.exception("call could not be ended in order", extra=fields)
+            self.forget(handle)
+
+    def _request_refused(self, event: sip.RequestRefused) -> None:
+        """Counted and told; a call that was answered with a code gets a record too."""
+        self._note_refused(
+            event.flow,
+            event.rule,
+            code=event.code or "none",
+            method=event.method,
+            trunk=event.trunk,
+            detail=event.detail,
+            user_agent=event.user_agent,
+            call_id=event.call_id,
+        )
+        if event.method == "INVITE" and event.code:
+            self.on_refused_call(
+                RefusedCall(
+                    event.rule,
+                    event.code,
+                    caller=plain(event.from_header),
+                    callee=plain(event.to_header),
+                    call_id=event.call_id,
+                    host=event.flow.remote.host,
+                    trunk=event.trunk,
+                    detail=event.detail,
+                )
+            )
+
+    def adopt(self, handle: sip.CallHandle, leg: SipLeg) -> None:
+        self._legs[handle] = leg
+
+    def leg_of(self, handle: sip.CallHandle) -> SipLeg | None:
+        """The leg of that call, as long as it lives."""
+        return self._legs.get(handle)
+
+    def forget(self, handle: sip.CallHandle) -> None:
+        self._legs.pop(handle, None)
+
+    # -- inbound
+
+    def _incoming(self, event: sip.IncomingCall) -> None:
+        trunk = self.settings.dial_plan.trunks.named(event.trunk)
+        refusal = protection_refusal(event.sdp, trunk.srtp) if trunk is not None and event.sdp is not None else ""
+        if trunk is not None and refusal:
+            self._refuse_protection(event, trunk, refusal)
+            return
+        leg = SipLeg(
+            self,
+            self._sound(self.own_address_for(_address_to_face(event)), trunk, peer=event.flow.remote.host),
+            caller=caller_of(event.request),
+            callee=plain_uri(event.request.headers.get("To") or ""),
+            incoming=event,
+            trunk=trunk,
+        )
+        self.adopt(event.call, leg)
+        self._on_incoming(leg)
+
+    def _refuse_protection(self, event: sip.IncomingCall, trunk: TrunkPolicy, refusal: str) -> None:
+        """The trunk's choice about SRTP and the offer do not go together: nobody needs to be asked, and no port is taken."""
+        rule = "srtp_off" if trunk.srtp is SrtpPolicy.OFF else "srtp_required"
+        self._note_refused(event.flow, rule, code=488, trunk=trunk.name, call_id=event.request.call_id, detail=refusal)
+        self.on_refused_call(
+            RefusedCall(
+                rule,
+                488,
+                caller=plain(event.request.headers.get("From") or ""),
+                callee=plain(event.request.headers.get("To") or ""),
+                call_id=event.request.call_id,
+                host=event.flow.remote.host,
+                trunk=trunk.name,
+                detail=refusal,
+            )
+        )
+        headers = (warning_header(refusal),)
+        self.run(lambda endpoint, now: endpoint.reject(event.call, 488, "Not Acceptable Here", now, headers=headers))
+
+    def _note_refused(self, flow: sip.Flow, rule: str, **fields: object) -> None:
+        self.refusals.note_refused(rule, flow.remote.host, because=RULES.get(rule, ""), transport=flow.transport, **fields)
+
+    # -- outbound
+
+    def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> SipLeg:
+        """A leg that will dial `option.callee`, as `request` wants it.
+
+        Raises ActiveCallError when that is no SIP address, NotAllowed, LimitReached when its trunk is full or the hour's calls are used up.
+        """
+        plan = self.settings.dial_plan
+        permit = self.check_outbound(option.callee or "", request)
+        uri = permit.uri
+        trunk = plan.trunk_for(uri)
+        caller, _ = split_caller(option.caller or (trunk.caller if trunk is not None else ""))
+        turn = None if trunk is None else self._take_turn(trunk)
+        placed = self._count(trunk, turn)
+        sound = self._sound(self.own_address_for(uri.host), trunk)
+        return SipLeg(self, sound, caller=caller, callee=str(uri), trunk=trunk, turn=turn, permit=permit, placed=placed)
+
+    def check_outbound(self, callee: str, request: OutboundRequest = ANYTHING) -> Permit:
+        """Whether `callee` may be called. Raises NotAllowed, ActiveCallError when it is no SIP address."""
+        try:
+            return self.guard.check(self.settings.dial_plan.callee_uri(callee), request)
+        except NotAllowed as error:
+            self._note_outbound_refusal(error.rule, str(error), request)
+            raise
+
+    @property
+    def guard(self) -> OutboundGuard:
+        """Who may be called, by the settings of now."""
+        return OutboundGuard(self.settings.outbound, self.settings.dial_plan.trunks, self._is_ourselves)
+
+    def _count(self, trunk: TrunkPolicy | None, turn: Turn | None) -> PlacedCall:
+        name, limits = (trunk.name, trunk.hourly) if trunk is not None else ("", NO_LIMITS)
+        try:
+            return self.usage.begin(name, self.settings.outbound.limits, limits)
+        except QuotaReached as error:
+            if turn is not None:
+                turn.settle()
+            self._note_outbound_refusal(error.rule, str(error), ANYTHING, trunk=name)
+            raise
+
+    def _note_outbound_refusal(self, rule: str, detail: str, request: OutboundRequest, **fields: object) -> None:
+        because = OUTBOUND_RULES.get(rule, "")
+        self.refusals.note_refused(rule, request.peer or "ourselves", because=because, asked_by=request.by, detail=detail, **fields)
+
+    def _is_ourselves(self, target: sip.Target) -> bool:
+        return self.endpoint.is_own_socket(replace(target, local=local_address_towards(target.host)))
+
+    def way_out(self, trunk: str) -> str:
+        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        addresses = {each.name: each.address for each in self.settings.dial_plan.trunks if each.address}
+        return addresses.get(trunk) or next(iter(addresses.values()), "")
+
+    def _take_turn(self, trunk: TrunkPolicy) -> Turn:
+        n_calls = self.endpoint.n_calls_by_trunk.get(trunk.name, 0) + self._n_waiting[trunk.name]
+        try:
+            at = self.settings.dial_plan.trunks.turn(trunk, self._world.clock.now(), n_calls)
+        except LimitReached as busy:
+            self.refusals.note_refused(busy.rule, "ourselves", because=RULES[busy.rule], trunk=trunk.name, code=503, detail=str(busy))
+            raise
+        return Turn(self._n_waiting, trunk.name, at, self._world.clock)
+
+    async def invitation(self, leg: SipLeg, option: CallOption) -> Invitation:
+        """The INVITE for the call of `leg`, still without its session description, and whether the sound is to be encrypted."""
+        uri, plan = parse_uri(leg.callee), self.settings.dial_plan
+        peer = await self._address_of(uri, plan.transport(uri, option) or "udp")
+        local_host = self.own_address_for(peer)
+        leg.speak_from(local_host, peer)
+        made = plan.invitation(leg.callee, leg.permit.option_for(option), local_host)
+        trunk = made.invite.trunk
+        rules = replace(leg.permit.rules, large_by_tcp=made.invite.rules.large_by_tcp)
+        redirects = partial(self._redirect, first=uri, trunk=trunk)
+        return replace(made, invite=replace(made.invite, rules=rules, redirects=redirects))
+
+    def _redirect(self, uri: Uri, peer: str, *, first: Uri, trunk: str) -> sip.Redirection:
+        """Whether a 3xx from `peer` may send our call to `uri`."""
+        return self.guard.redirect(uri, first, trunk, peer)
+
+    async def _address_of(self, uri: Uri, transport: str) -> str:
+        """Some address of the callee's host, to learn which of our own it will see."""
+        if is_ip(uri.host):
+            return uri.host
+        return (await self._resolver.resolve(sip.LookUp(0, uri.host, uri.port, (transport,))))[0].host  # type: ignore[arg-type]
+
+    def own_address_for(self, host: str) -> str:
+        """The address that `host` is told as ours; for a name that is not resolved here, the one that faces the world."""
+        external_ip = self.settings.external_ip
+        towards = host.strip("[]") if is_ip(host) else ""
+        if external_ip is not None and (not towards or (":" in external_ip) == (":" in towards)):
+            return external_ip
+        return self.endpoint.address_seen_by(towards or SOMEWHERE_PUBLIC) or self._own_ip(towards or SOMEWHERE_PUBLIC)
+
+    def _own_ip(self, remote_host: str) -> str:
+        bound = self.settings.media.bind_ip
+        return local_address_towards(remote_host) if is_wildcard(bound) else bound
+
+    async def _addresses_of(self, name: str) -> tuple[str, ...]:
+        """The addresses of a host that takes media. Raises TransportError."""
+        places = await self._resolver.resolve(sip.LookUp(0, name, 9, ("udp",)))  # a port keeps SRV out of it
+        return tuple(place.host for place in places)
+
+    def _sound(self, public_ip: str, trunk: TrunkPolicy | None, peer: str = "") -> LegMedia:
+        media = self.settings.media
+        if trunk is not None:
+            media = replace(media, codecs=trunk.codecs or media.codecs, srtp=trunk.srtp or media.srtp)
+        return LegMedia(self._pool, media, self._world.randomness, public_ip=public_ip, peer=peer, look_up=self._addresses_of)
+
+
+def _address_to_face(event: sip.IncomingCall) -> str:
+    """The caller's address; that of its sound where it has the other family, since sound is answered in its own."""
+    caller = event.flow.remote.host
+    try:
+        description = parse_description(event.sdp or b"")
+        addresses = [description.address_of(section) or "" for section in description.media]
+    except ParseError:
+        return caller
+    offered = [address for address in addresses if is_ip(address) and not is_wildcard(address)]
+    if not offered or any((":" in address) == (":" in caller) for address in offered):
+        return caller
+    return offered[0]

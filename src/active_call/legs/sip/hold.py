@@ -1,0 +1,100 @@
+"""Hold inside a SIP call, both ways (RFC 3264 section 8.4): what we want, what the peer has agreed to, what the peer does.
+
+    sendrecv ──want──> offered ──2xx──> sendonly or inactive         told by LegHoldAnswered, with what is true then
+                          └──refused──> as it was
+    the peer's description takes no sound: LegHeld(True); takes it again: LegHeld(False)
+
+Wishes and answers enter; offers leave, one at a time, through `send_offer`. A wish that comes while an offer is out is carried out after
+it. An offer that cannot go out now, because another one is open, is tried again shortly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from active_call.base.errors import LocalProtocolError
+from active_call.legs.events import LegHeld, LegHoldAnswered
+from active_call.legs.sip.media import LegMedia
+from active_call.sdp.negotiation import Direction
+
+RETRY_S: Final = 0.5
+MAX_TRIES: Final = 20
+
+
+class Holding:
+    """Hold in one call. `send_offer` sends our description as `sound` has it; raises LocalProtocolError while another offer is open."""
+
+    def __init__(self, sound: LegMedia, send_offer: Callable[[Direction], None], tell: Callable[[LegHeld | LegHoldAnswered], None]) -> None:
+        self._sound = sound
+        self._send_offer = send_offer
+        self._tell = tell
+        self._wanted: Direction = "sendrecv"
+        self._offered: Direction | None = None
+        self._n_tries = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self._is_held = False
+
+    def want(self, direction: Direction) -> None:
+        """Offer `direction`; LegHoldAnswered follows."""
+        self._wanted = direction
+        self._n_tries = 0
+        if self._offered is None and self._retry is None:
+            self._offer()
+
+    def on_answer(self, code: int) -> None:
+        """An offer of ours has its final response; where it is 2xx, `sound` has taken the answer."""
+        offered, self._offered = self._offered, None
+        if offered is None:  # an offer of another kind: one that the peer has asked for
+            self.on_agreement()
+        elif code < 300:
+            self._sound.direction = offered
+            self.on_agreement()
+            self._go_on(code)
+        elif code == 491:
+            self._sound.take_back_offer()
+            self._try_again()
+        else:
+            self._sound.take_back_offer()
+            if self._wanted == offered:
+                self._wanted = self._sound.direction
+            self._go_on(code)
+
+    def on_agreement(self) -> None:
+        """A description of the peer was taken: tell whether it takes our sound, where that has changed."""
+        agreement = self._sound.agreement
+        is_held = agreement is not None and agreement.on_hold
+        if is_held != self._is_held:
+            self._is_held = is_held
+            self._tell(LegHeld(is_held, is_silent=is_held and agreement is not None and not agreement.receive))
+
+    def _go_on(self, code: int) -> None:
+        """Tell what is true now, or carry out a wish that has come meanwhile."""
+        if self._wanted == self._sound.direction:
+            self._tell(LegHoldAnswered(self._sound.direction != "sendrecv", code))
+        else:
+            self._offer()
+
+    def _offer(self) -> None:
+        if self._wanted == self._sound.direction:
+            self._go_on(200)
+            return
+        try:
+            self._send_offer(self._wanted)
+            self._offered = self._wanted
+        except LocalProtocolError:
+            self._sound.take_back_offer()
+            self._try_again()
+
+    def _try_again(self) -> None:
+        self._n_tries += 1
+        if self._n_tries > MAX_TRIES:
+            self._wanted = self._sound.direction
+            self._go_on(491)
+        else:
+            self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._on_retry)
+
+    def _on_retry(self) -> None:
+        self._retry = None
+        self._offer()

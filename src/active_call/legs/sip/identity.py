@@ -1,0 +1,134 @@
+"""What a call's headers say of who calls, as a playbook wants to know it (RFC 3323, 3325, 5806, 7044, 8224).
+
+A message enters; its headers by name, and a few plain facts read out of them, leave. Nothing is believed or refused here: whether a number
+is asserted, verified or withheld is told, and the playbook decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from active_call.base.errors import ParseError
+from active_call.legs.sip.plain_text import plain
+from active_call.sip.syntax.grammar import split_list
+from active_call.sip.syntax.headers import COMPACT_FORMS, NameAddr, header_key, parse_name_addr
+from active_call.sip.syntax.message import Request, Response
+from active_call.sip.syntax.uri import format_host_port
+
+ANONYMOUS = "sip:anonymous@anonymous.invalid"
+"""RFC 3323 §4.1.1.3: what From says of a caller who is not to be known."""
+_NOBODY = frozenset(("anonymous", "restricted", "unavailable", "unknown", "private", "blocked"))
+_SPELT = {"call-id": "Call-ID"}
+
+
+def header_map(message: Request | Response) -> dict[str, str]:
+    """All headers by name, compact names spelt out; the values of one that stands several times in one, parted by commas, in order."""
+    names: dict[str, str] = {}
+    values: dict[str, list[str]] = {}
+    for name, value in message.headers.items():
+        key = header_key(name)
+        names.setdefault(key, _spelt(key) if name.lower() in COMPACT_FORMS else name)
+        values.setdefault(key, []).append(value)
+    return {names[key]: plain(", ".join(found)) for key, found in values.items()}
+
+
+def caller_of(request: Request) -> str:
+    """The caller's address without tags and parameters; the anonymous one where From names nobody."""
+    text = request.headers.get("From") or ""
+    address = _address(text)
+    if address is None:
+        return plain(text)
+    return ANONYMOUS if _is_nobody(address) else plain_uri(text)
+
+
+def plain_uri(text: str) -> str:
+    """The URI of a From or To header, without tags and parameters; the raw text where it cannot be read."""
+    try:
+        uri = parse_name_addr(text).uri
+    except ParseError:
+        return plain(text)
+    if uri.scheme == "tel":
+        return f"tel:{plain(uri.user or '')}"
+    user = f"{plain(uri.user)}@" if uri.user else ""
+    return f"{uri.scheme}:{user}{format_host_port(uri.host)}"
+
+
+def identity_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """The facts that playbooks have as variables; what is not known is empty.
+
+    `caller_number`, `caller_name`: of From. `callee_number`: of To. `asserted_number`: of P-Asserted-Identity. `diversion_number`,
+    `diversion_reason`: who sent the call on to us. `verstat`: what the carrier says of the caller's signature (STIR/SHAKEN). `anonymous`:
+    `yes` when the caller does not want to be known.
+    """
+    sender, asserted = _address(_get(headers, "from")), _address(_first(headers, "p-asserted-identity"))
+    is_anonymous = sender is None or _is_nobody(sender) or _wants_privacy(headers)
+    diverted, reason = _diversion(headers)
+    return {
+        "caller_number": "" if sender is None or _is_nobody(sender) else _user(sender),
+        "caller_name": "" if sender is None or is_anonymous else (sender.display or ""),
+        "callee_number": _user(_address(_get(headers, "to"))),
+        "asserted_number": _user(asserted),
+        "diversion_number": diverted,
+        "diversion_reason": reason,
+        "verstat": _get(headers, "x-twilio-verstat") or _verstat(asserted) or _verstat(sender),
+        "anonymous": "yes" if is_anonymous else "",
+    }
+
+
+def _diversion(headers: Mapping[str, str]) -> tuple[str, str]:
+    """The last one who sent the call on: Diversion's first entry (RFC 5806 §4), else History-Info's entry before the last (RFC 7044)."""
+    latest = _address(_first(headers, "diversion"))
+    if latest is not None:
+        return _user(latest), latest.parameters.get("reason") or ""
+    history = [_address(entry) for entry in split_list(_get(headers, "history-info"))]
+    return (_user(history[-2]), "") if len(history) > 1 else ("", "")
+
+
+def _wants_privacy(headers: Mapping[str, str]) -> bool:
+    wishes = {wish.strip().lower() for wish in _get(headers, "privacy").replace(",", ";").split(";")}
+    return bool(wishes & {"id", "user", "header"})
+
+
+def _verstat(address: NameAddr | None) -> str:
+    """Telnyx and IMS write it into the URI, others behind it."""
+    if address is None:
+        return ""
+    try:
+        inside = address.uri.parameters.get("verstat")
+    except ParseError:
+        inside = None
+    return inside or address.parameters.get("verstat") or ""
+
+
+def _is_nobody(address: NameAddr) -> bool:
+    try:
+        uri = address.uri
+    except ParseError:
+        return False
+    return (uri.decoded_user or "").lower() in _NOBODY or uri.host.lower() == "anonymous.invalid"
+
+
+def _user(address: NameAddr | None) -> str:
+    try:
+        return "" if address is None else plain(address.uri.decoded_user or "")
+    except ParseError:
+        return ""
+
+
+def _address(text: str) -> NameAddr | None:
+    try:
+        return parse_name_addr(text) if text else None
+    except ParseError:
+        return None
+
+
+def _first(headers: Mapping[str, str], name: str) -> str:
+    return next(iter(split_list(_get(headers, name))), "")
+
+
+def _get(headers: Mapping[str, str], name: str) -> str:
+    return next((value for key, value in headers.items() if key.lower() == name), "")
+
+
+def _spelt(key: str) -> str:
+    return _SPELT.get(key, "-".join(part.capitalize() for part in key.split("-")))

@@ -1,0 +1,302 @@
+"""The sound of a SIP leg: one media stream and the offer/answer that describes it (RFC 3264, RFC 4568).
+
+Descriptions of the peer enter, descriptions of ours leave, and the stream is set accordingly. Knows SDP and the media plane, not SIP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from active_call.base.errors import ActiveCallError, MediaError
+from active_call.base.world import Randomness
+from active_call.codec import table as codecs
+from active_call.media.link.messages import Report
+from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
+from active_call.rtp.srtp import new_key
+from active_call.sdp.codecs import TELEPHONE_EVENT
+from active_call.sdp.crypto import DEFAULT_OFFER, SUITES
+from active_call.sdp.media_address import address_refusal, is_behind_nat
+from active_call.sdp.negotiation import (
+    Agreement,
+    CryptoKey,
+    Direction,
+    LocalMedia,
+    SrtpPolicy,
+    accept_answer,
+    build_offer,
+    negotiate_answer,
+)
+
+log = logging.getLogger("active_call.sip")
+
+_NAMES = {TELEPHONE_EVENT: codecs.TELEPHONE_EVENT.name}
+"""Of SDP and of the media plane, where they differ."""
+
+LOOK_UP_TIMEOUT_S = 2.0
+"""For the host name in a description. Meanwhile the call goes on, and afterwards it has what the peer's packets show."""
+
+LookUpHost = Callable[[str], Awaitable[tuple[str, ...]]]
+"""The addresses of a host name. Raises ActiveCallError."""
+
+
+async def _no_look_up(name: str) -> tuple[str, ...]:
+    """Names are not looked up."""
+    del name
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSettings:
+    """What all legs of this server offer."""
+
+    bind_ip: str
+    codecs: tuple[str, ...]
+    latching: bool = True
+    srtp: SrtpPolicy = SrtpPolicy.PREFERRED
+    """What offers are taken; whether ours is encrypted is said with each."""
+    rtp_timeout_s: float = 20.0
+    srtp_suites: tuple[str, ...] | None = None
+    """Offered in this order, and no others answered. None: the two that every trunk knows are offered, all that we have are answered."""
+
+
+class LegMedia:
+    """A leg's stream, from opening to close."""
+
+    def __init__(
+        self,
+        pool: MediaPool,
+        settings: MediaSettings,
+        randomness: Randomness,
+        *,
+        public_ip: str,
+        peer: str = "",
+        look_up: LookUpHost = _no_look_up,
+    ) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._randomness = randomness
+        self.public_ip = public_ip
+        self.peer = peer
+        """The address that the peer signals from; empty where it is not known."""
+        self.is_proven = True
+        """The peer has shown that our messages reach it. Until then no sound leaves, but by what its own packets show."""
+        self._look_up = look_up
+        self._looking_up: asyncio.Task[None] | None = None
+        self._found: dict[str, str] = {}
+        """By host name: its address, empty where there is none for us."""
+        self._session_id = int(randomness.token(4), 16)
+        self._version = 0
+        self._described = b""
+        self._keys: tuple[CryptoKey, ...] = ()
+        self._offer: bytes | None = None
+        self._before_offer: tuple[int, bytes] | None = None
+        """Version and description before an offer of ours that is open."""
+        self.direction: Direction = "sendrecv"
+        """What is agreed on; our answers grant no more."""
+        self.stream: MediaStream | None = None
+        self._opening = asyncio.Lock()
+        self._is_closed = False
+        self.agreement: Agreement | None = None
+
+    async def open(self, on_report: Callable[[Report | StreamLost], None], near: MediaStream | None = None) -> MediaStream:
+        """Reserve a stream and its port, once. Raises MediaError; also when `close` has come first, and then nothing stays open."""
+        async with self._opening:
+            if self.stream is None and not self._is_closed:
+                self._keep(await self._pool.open_stream(on_report, bind_ip=self._bind_ip, near=near))
+            if self.stream is None or self._is_closed:
+                raise MediaError("the leg has been released")
+            return self.stream
+
+    def _keep(self, stream: MediaStream) -> None:
+        if self._is_closed:
+            stream.discard()
+        else:
+            self.stream = stream
+
+    @property
+    def _bind_ip(self) -> str:
+        """`::` stands for all addresses of both families: the call's own family is bound."""
+        bind_ip = self._settings.bind_ip
+        return "0.0.0.0" if bind_ip == "::" and ":" not in self.public_ip else bind_ip
+
+    def prove(self) -> None:
+        """The peer has shown that our messages reach it: sound may leave. Again it changes nothing."""
+        if not self.is_proven:
+            self.is_proven = True
+            if self.stream is not None:
+                self.stream.start_sending()
+
+    def answer(self, offer: bytes, *, may_send_to: Callable[[str], bool] | None = None) -> bytes:
+        """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed.
+
+        `may_send_to` says of the address agreed on whether it needs no proof.
+        """
+        self.take_back_offer()  # an offer of ours that is still open has met this one, and was refused
+        keys = {key.suite: key.key for key in self._keys}
+
+        def key_for(suite: str) -> bytes:
+            if suite not in keys:
+                keys[suite] = new_key(self._randomness, suite)
+            return keys[suite]
+
+        def build(version: int) -> tuple[bytes, Agreement]:
+            return negotiate_answer(
+                offer, self._local(), key_for=key_for, session_id=self._session_id, version=version, direction=self.direction
+            )
+
+        answer, agreement = build(self._version)
+        if answer != self._described:
+            answer, agreement = build(self._version + 1)
+            self._take_description(answer)
+        if agreement.crypto is not None:
+            self._keys = (CryptoKey(agreement.crypto.tag, agreement.crypto.suite, agreement.crypto.send_key),)
+        if may_send_to is not None and agreement.remote_ip and may_send_to(agreement.remote_ip):
+            self.is_proven = True
+        self._apply(agreement)
+        return answer
+
+    def offer(self, *, srtp: bool, direction: Direction | None = None) -> bytes:
+        """Our own offer; its answer goes to `accept`. `direction` None: as it is agreed on."""
+        if srtp and not self._keys:
+            suites = self._settings.srtp_suites or DEFAULT_OFFER
+            self._keys = tuple(CryptoKey(tag, suite, new_key(self._randomness, suite)) for tag, suite in enumerate(suites, start=1))
+        keys = self._keys if srtp else ()
+        previous = self._described or None
+        before = (self._version, self._described)
+
+        def build(version: int) -> bytes:
+            return build_offer(
+                self._local(),
+                keys=keys,
+                session_id=self._session_id,
+                version=version,
+                direction=direction or self.direction,
+                previous=previous,
+            )
+
+        offer = build(self._version)
+        if offer != self._described:
+            offer = build(self._version + 1)
+            self._take_description(offer)
+        self._offer = offer
+        self._before_offer = before
+        return offer
+
+    def take_back_offer(self) -> None:
+        """The peer has refused our last offer: what was described before it holds (RFC 3264 section 8). Without one nothing happens."""
+        if self._before_offer is not None:
+            (self._version, self._described), self._before_offer = self._before_offer, None
+
+    def start_over(self, srtp: SrtpPolicy | None = None) -> None:
+        """Forget what was offered, for another call in place of one that was refused; `srtp` is what is taken from now on."""
+        self._described, self._offer, self._before_offer, self._keys, self.agreement = b"", None, None, (), None
+        if srtp is not None:
+            self._settings = replace(self._settings, srtp=srtp)
+
+    def accept(self, answer: bytes) -> None:
+        """The answer to our last offer. Raises NegotiationError or ParseError."""
+        if self._offer is None:
+            return
+        agreement = accept_answer(self._offer, answer, keys=self._keys, peer=self.peer)
+        self._before_offer = None
+        self._apply(agreement)
+
+    async def close(self) -> dict[str, float]:
+        """Free the stream, for good; gives what crossed the wire."""
+        self._is_closed = True
+        if self._looking_up is not None:
+            self._looking_up.cancel()
+        if self.stream is None:
+            return {}
+        closed = await self.stream.close()
+        if closed is None:
+            return {}
+        return {
+            "packets_sent": closed.packets_sent,
+            "packets_received": closed.packets_received,
+            "packets_lost": closed.packets_lost,
+            "packets_late": closed.packets_late,
+            "packets_dropped": closed.packets_dropped,
+            "jitter_ms": round(closed.jitter_ms, 2),
+            "round_trip_ms": round(closed.round_trip_ms, 2),
+            "mos": round(closed.mos, 2),
+        }
+
+    def _local(self) -> LocalMedia:
+        assert self.stream is not None  # noqa: S101 (open comes first)
+        chosen = self._settings
+        suites = chosen.srtp_suites or SUITES
+        return LocalMedia(self.public_ip, self.stream.port, chosen.codecs, srtp=chosen.srtp, suites=suites, rtcp_mux=True, peer=self.peer)
+
+    def _take_description(self, description: bytes) -> None:
+        """What we describe now; the version of o= counts changes only, and refused offers make none (RFC 3264 section 8)."""
+        self._version += 1
+        self._described = description
+
+    def _destination(self, agreement: Agreement) -> str:
+        """Where sound goes; empty where only the peer's packets can show it: its name is not found yet, or it is behind a NAT."""
+        address = self._found.get(agreement.remote_host, "") if agreement.remote_host else agreement.remote_ip
+        return "" if self._is_out_of_reach(address) else address
+
+    def _is_out_of_reach(self, address: str) -> bool:
+        """On the peer's side of a NAT. On ours the same address is somebody else's."""
+        return self._settings.latching and bool(address) and is_behind_nat(address, self.peer)
+
+    def _begin_look_up(self, agreement: Agreement) -> None:
+        if self._looking_up is not None:
+            self._looking_up.cancel()
+        self._looking_up = asyncio.get_running_loop().create_task(self._find(agreement), name="media host")  # ended by `close`
+
+    async def _find(self, agreement: Agreement) -> None:
+        """Find the host that the peer has named, and send there if nothing else has been agreed on meanwhile."""
+        name = agreement.remote_host
+        try:
+            async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
+                addresses = await self._look_up(name)
+        except (ActiveCallError, OSError, TimeoutError) as error:
+            addresses = ()
+            log.warning("media host not found, its packets will show where it is", extra={"host": name, "why": str(error) or "timeout"})
+        is_v6 = ":" in self.public_ip
+        usable = [each for each in addresses if (":" in each) == is_v6 and not address_refusal(each, self.peer)]
+        self._found[name] = usable[0] if usable else ""
+        if usable and self.agreement is agreement and not self._is_closed:
+            self._apply(agreement)
+
+    def _apply(self, agreement: Agreement) -> None:
+        self.agreement = agreement
+        remote_ip = self._destination(agreement)
+        if agreement.remote_host and agreement.remote_host not in self._found and self.stream is not None:
+            self._begin_look_up(agreement)
+        rtcp_ip, rtcp_port = agreement.remote_rtcp or ("", 0)
+        if self._is_out_of_reach(rtcp_ip) or (":" in rtcp_ip) != (":" in self.public_ip):
+            rtcp_ip = remote_ip
+        stream, crypto = self.stream, agreement.crypto
+        if stream is None:
+            return
+        stream.configure(
+            remote_ip=remote_ip,
+            remote_port=agreement.remote_port,
+            codec=agreement.codec,
+            send_payload_type=agreement.send_payload_type,
+            receive_payload_type=agreement.receive_payload_type,
+            send_event_type=-1 if agreement.send_event_type is None else agreement.send_event_type,
+            receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
+            ptime_ms=agreement.ptime_ms,
+            send_parameters=agreement.send_parameters,
+            receive_formats=tuple((each.payload_type, _NAMES.get(each.name, each.name)) for each in agreement.formats),
+            event_clock_hz=agreement.event_clock_hz,
+            rtcp_mux=agreement.rtcp_mux,
+            suite=crypto.suite if crypto else "",
+            send_key=crypto.send_key if crypto else b"",
+            receive_key=crypto.receive_key if crypto else b"",
+            send=agreement.send,
+            receive=agreement.receive,
+            latching=self._settings.latching,
+            rtp_timeout_s=0.0 if agreement.on_hold else self._settings.rtp_timeout_s,
+            waits=not self.is_proven,
+            remote_rtcp=(rtcp_ip if remote_ip else "", rtcp_port),
+            may_be_silent=agreement.may_be_silent,
+        )

@@ -1,0 +1,110 @@
+"""Refusals counted by the rule that caused them, and told in the log without letting a flood fill it.
+
+What was refused or dropped enters; counts and log lines leave. Of one address and rule the first is told at once, what follows within
+`QUIET_S` as one line with its number; never more than `MAX_LINES` lines in `BURST_S`, whoever it is. Of at most `MAX_ADDRESSES` addresses
+something is remembered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from active_call.base.world import Clock
+from active_call.legs.sip.plain_text import plain
+
+log = logging.getLogger("active_call.admission")
+
+QUIET_S = 60.0
+MAX_LINES = 20
+BURST_S = 1.0
+MAX_ADDRESSES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedCall:
+    """A call that was refused before anybody was asked. `caller` and `callee` may be whole From and To headers; `host` sent it."""
+
+    rule: str
+    code: int
+    caller: str = ""
+    callee: str = ""
+    call_id: str = ""
+    host: str = ""
+    trunk: str = ""
+    detail: str = ""
+    direction: str = "inbound"
+
+
+@dataclass(slots=True)
+class _Told:
+    """What has been said of one address and rule."""
+
+    at: float
+    level: int
+    message: str
+    n_more: int = 0
+
+
+@dataclass(slots=True)
+class Refusals:
+    """See the module. `refused` counts requests by rule, `dropped` what was passed over, by reason."""
+
+    clock: Clock
+    logger: logging.Logger = log
+    refused: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    n_unsaid: int = 0
+    """Lines left out because there were too many at once."""
+    _told: OrderedDict[tuple[str, str], _Told] = field(default_factory=OrderedDict)
+    _burst_began_at: float = 0.0
+    _n_lines: int = 0
+
+    def note_refused(self, rule: str, peer: str, **fields: Any) -> None:
+        """A request or call was refused by `rule`."""
+        self.refused[rule] += 1
+        self._tell(logging.WARNING, "refused", rule, peer, fields)
+
+    def note_dropped(self, why: str, peer: str, **fields: Any) -> None:
+        """Something that arrived was passed over."""
+        self.dropped[why] += 1
+        self._tell(logging.INFO, "message dropped", why, peer, fields)
+
+    def flush(self) -> None:
+        """Tell what has been kept back for long enough; called now and then."""
+        now = self.clock.now()
+        while self._told:
+            key, told = next(iter(self._told.items()))
+            if now - told.at < QUIET_S:
+                return
+            del self._told[key]
+            self._tell_rest(key, told, now)
+
+    def _tell(self, level: int, message: str, rule: str, peer: str, fields: dict[str, Any]) -> None:
+        self.flush()
+        now = self.clock.now()
+        told = self._told.get((peer, rule))
+        if told is not None:
+            told.n_more += 1
+            return
+        self._told[peer, rule] = _Told(now, level, message)
+        if len(self._told) > MAX_ADDRESSES:
+            self._tell_rest(*self._told.popitem(last=False), now)
+        self._say(level, message, {"rule" if level >= logging.WARNING else "why": rule, "peer": peer, **fields}, now)
+
+    def _tell_rest(self, key: tuple[str, str], told: _Told, now: float) -> None:
+        if told.n_more:
+            peer, rule = key
+            fields = {"rule": rule, "peer": peer, "n_more": told.n_more, "within_s": round(now - told.at)}
+            self._say(told.level, f"{told.message} again", fields, now)
+
+    def _say(self, level: int, message: str, fields: dict[str, Any], now: float) -> None:
+        if now - self._burst_began_at >= BURST_S:
+            self._burst_began_at, self._n_lines = now, 0
+        self._n_lines += 1
+        if self._n_lines > MAX_LINES:
+            self.n_unsaid += 1
+            return
+        self.logger.log(level, message, extra={key: plain(value) if isinstance(value, str) else value for key, value in fields.items()})

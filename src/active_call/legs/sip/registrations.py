@@ -1,0 +1,148 @@
+"""Our accounts at registrars: registered at start, kept so, taken back at the end.
+
+Accounts enter; what becomes of them is logged in plain words and shown by `states`. How a registration is kept is the endpoint's
+business. An account that is refused costs nothing else: its credentials serve outbound calls all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from active_call.legs.sip.dialling import with_realms
+from active_call.legs.sip.plain_text import plain
+from active_call.sip import events as sip
+
+if TYPE_CHECKING:
+    from active_call.legs.sip.gateway import SipGateway
+
+log = logging.getLogger("active_call.registration")
+
+FAREWELL_S = 2.0
+"""How long the end waits for registrars to confirm that we are gone."""
+
+_SERVER = re.compile(r"^(?:sips?:)?(?P<host>\[[^\]]+\]|[^:;]+)(?P<port>:\d+)?(?P<parameters>;.*)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account. `server` is a host, perhaps with `:port` and `;transport=…`."""
+
+    name: str
+    username: str
+    password: str
+    realm: str | None
+    server: str
+    expires_s: int = 3600
+    proxy: str | None = None
+    registers: bool = True
+    """False: the credentials serve outbound calls only."""
+    display_name: str = ""
+
+    @property
+    def host(self) -> str:
+        """The server's host alone, without brackets."""
+        match = _SERVER.match(self.server)
+        return match["host"].strip("[]") if match else self.server
+
+    @property
+    def credentials(self) -> sip.Credentials:
+        return sip.Credentials(self.username, self.password, self.realm)
+
+    @property
+    def label(self) -> str:
+        return self.name or f"{self.username}@{self.host}"
+
+
+class Registrations:
+    """All accounts that register."""
+
+    def __init__(self, gateway: SipGateway, accounts: tuple[Account, ...]) -> None:
+        self._gateway = gateway
+        self._accounts = {account.label: account for account in accounts if account.registers}
+        self._handles: dict[str, sip.RegistrationHandle] = {}
+        self._ended = asyncio.Event()
+        self._successors: dict[str, Account] = {}
+        """Accounts that register as soon as their former binding is taken back."""
+        self.states: dict[str, str] = {}
+        """By account: `registering`, `registered`, `failed 403 Forbidden` or `unregistered`."""
+
+    def start(self) -> None:
+        """Send the first REGISTER of each account."""
+        for account in self._accounts.values():
+            self._register(account)
+
+    def update(self, accounts: tuple[Account, ...]) -> None:
+        """Go by `accounts`: new ones register, those that are gone are taken back, changed ones both, in turn."""
+        before, self._accounts = self._accounts, {account.label: account for account in accounts if account.registers}
+        self._successors = {}
+        for label in before:
+            if label not in self._accounts:
+                self._take_back(label)
+        for label, account in self._accounts.items():
+            if label not in before or label not in self._handles:
+                self._register(account)
+            elif account != before[label]:
+                self._successors[label] = account
+                self._take_back(label)
+
+    def _register(self, account: Account) -> None:
+        spec = _spec_of(account, self._gateway.own_address_for(account.host))
+        self.states[account.label] = "registering"
+        self._handles[account.label] = self._gateway.run(lambda endpoint, now: endpoint.register(spec, now))
+
+    def _take_back(self, label: str) -> None:
+        handle = self._handles.get(label)
+        if handle is not None:
+            self._gateway.run(lambda endpoint, now: endpoint.unregister(handle, now))
+
+    def handle(self, event: sip.RegistrationChanged) -> None:
+        """The endpoint tells how a registration stands."""
+        fields = {"account": event.name, "code": event.code, "reason": plain(event.reason)}
+        if event.state == "registered":
+            self.states[event.name] = "registered"
+            log.info("registered", extra={"account": event.name, "expires_s": event.expires_s})
+        elif event.state == "failed":
+            self.states[event.name] = f"failed {event.code} {plain(event.reason)}".strip()
+            log.warning("registration failed and is tried again later; outbound calls still use these credentials", extra=fields)
+        else:
+            self.states[event.name] = "unregistered"
+            self._handles.pop(event.name, None)
+            successor = self._successors.pop(event.name, None)
+            if successor is not None:
+                self._register(successor)
+            elif event.name not in self._accounts:
+                self.states.pop(event.name, None)
+            if not self._handles:
+                self._ended.set()
+
+    async def close(self) -> None:
+        """Take every registration back; bounded."""
+        self._successors.clear()
+        self._ended.clear()
+        for label in list(self._handles):
+            self._take_back(label)
+        if self._handles:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._ended.wait()
+
+
+def _spec_of(account: Account, local_host: str) -> sip.RegistrationSpec:
+    host = f"[{account.host}]" if ":" in account.host else account.host
+    match = _SERVER.match(account.server)
+    rest = f"{match['port'] or ''}{match['parameters'] or ''}" if match else ""
+    return sip.RegistrationSpec(
+        name=account.label,
+        registrar_uri=f"sip:{host}{rest}",
+        aor_uri=f"sip:{account.username}@{host}",
+        credentials=with_realms(account.credentials, account.host),
+        expires_s=account.expires_s,
+        display=account.display_name,
+        proxy=account.proxy,
+        local_host=local_host,
+    )

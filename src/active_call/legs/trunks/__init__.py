@@ -1,0 +1,1 @@
+"""Trunks: policies, limits, the outbound guard, health."""

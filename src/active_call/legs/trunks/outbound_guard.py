@@ -1,0 +1,225 @@
+"""Who may be called: every call that we place, every transfer that we ask for and every redirection passes here.
+
+An address and who wants it called enter; a `Permit` leaves, or NotAllowed with a stable rule. Three may ask:
+
+    api     a client of the HTTP API, the command line, an author's own code: any address
+    agent   the agent: a target that the playbook or the configuration lists
+    peer    a REFER or a 3xx of the other side: its trunk's own hosts, or a listed destination; no private place, none that leads back to us
+
+The numbers that may be called are the same for all. Knows trunks and addresses; what counts calls and minutes is `outbound_usage`, what
+compares patterns is `destinations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
+
+from active_call.base.addresses import Reach, reach_of
+from active_call.base.errors import NotAllowed, ParseError
+from active_call.contract.options import CallOption, SipOption
+from active_call.legs.trunks.destinations import names_address, names_host, names_number, number_forms, possible_numbers
+from active_call.legs.trunks.outbound_usage import NO_LIMITS, HourlyLimits
+from active_call.legs.trunks.policy import TrunkPolicy, Trunks
+from active_call.sip import events as sip
+from active_call.sip.routing import DEFAULT_PORTS, TRANSPORTS, is_address
+from active_call.sip.syntax.uri import Uri, parse_uri
+
+Asker = Literal["api", "agent", "peer"]
+
+COSTLY_NUMBERS = ("+1900*", "+1976*", "+870*", "+881*", "+882*", "+883*", "+979*")
+"""Premium-rate numbers of North America and the world, satellite and international networks (ITU-T E.164.D): what toll fraud calls."""
+
+OUTBOUND_RULES = {
+    "outbound_address": "the address cannot be called",
+    "outbound_number": "the number is not among those that may be called",
+    "outbound_domain": "the host is neither the trunk's nor listed in [outbound] domains",
+    "outbound_private": "the address is in a private network, and who asks for it is not",
+    "outbound_loop": "the call would come back to this server, or to where it has been",
+    "outbound_target": "neither the playbook nor the configuration lists this target of a transfer",
+    "outbound_calls": "as many calls were placed within an hour as may be",
+    "outbound_minutes": "the calls that we placed took as many minutes within an hour as they may",
+}
+"""Every rule by which an outbound call is refused, in plain words."""
+
+
+NO_RULES = sip.HopRules()
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundPolicy:
+    """What is configured about calls that we place."""
+
+    domains: tuple[str, ...] = ()
+    """Hosts beside the trunks' own to which a peer may send us."""
+    numbers: tuple[str, ...] = ()
+    """Patterns of numbers that may be called; none: all."""
+    deny_numbers: tuple[str, ...] = COSTLY_NUMBERS
+    """Patterns of numbers that may not."""
+    transfer_targets: tuple[str, ...] = ()
+    """What agents and peers may have called, beside what a playbook lists."""
+    limits: HourlyLimits = NO_LIMITS
+
+
+EVERYTHING = OutboundPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRequest:
+    """Who wants an address called. `trunk` and `peer` belong to the call in which it is asked for."""
+
+    by: Asker = "api"
+    trunk: str = ""
+    peer: str = ""
+    """The address that the peer of that call is seen at; empty where that is not known."""
+    is_listed: bool = False
+    """The playbook or the configuration names the address."""
+    been_at: tuple[str, ...] = ()
+    """Values of Diversion and History-Info of that call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """What may be called, and how. `is_own`: the place is the trunk's own, so credentials and private headers may go there."""
+
+    uri: Uri
+    is_own: bool = True
+    rules: sip.HopRules = NO_RULES
+
+    def option_for(self, option: CallOption) -> CallOption:
+        """The options of the call without credentials and headers where the place is not the one that they are meant for."""
+        if self.is_own or option.sip is None:
+            return option
+        return msgspec.structs.replace(option, sip=SipOption(enable_srtp=option.sip.enable_srtp))
+
+
+ANYTHING = OutboundRequest()
+
+
+class OutboundGuard:
+    """See the module. `is_ourselves` says whether an address literal is one of our own sockets."""
+
+    def __init__(self, policy: OutboundPolicy, trunks: Trunks, is_ourselves: Callable[[sip.Target], bool]) -> None:
+        self.policy = policy
+        self._trunks = trunks
+        self._is_ourselves = is_ourselves
+
+    def check(self, uri: Uri, request: OutboundRequest = ANYTHING) -> Permit:
+        """Whether `uri`, as it would be dialled, may be called. Raises NotAllowed."""
+        trunk = self._trunks.of_callee(uri.host)
+        self._check_number(uri, trunk)
+        if request.by == "api":
+            return Permit(_plain(uri))
+        self._check_form(uri, request)
+        if request.by == "agent":
+            self._check_target(uri, request, trunk)
+            return Permit(_plain(uri))
+        return self._check_peer(uri, request, trunk)
+
+    def redirect(self, uri: Uri, first: Uri, trunk: str, peer: str) -> sip.Redirection:
+        """What becomes of a Contact of a 3xx to a call that was made to `first`; `peer`: the address that has sent it."""
+        is_same_host = uri.host.lower() == first.host.lower()
+        is_same_place = is_same_host and uri.port == first.port
+        is_known = is_same_place or (is_same_host and not (trunk and reach_of(uri.host) is Reach.LOOPBACK))
+        try:
+            permit = self.check(uri, OutboundRequest("peer", trunk, peer, is_listed=is_known))
+        except NotAllowed as error:
+            return sip.Redirection("", refused_by=error.rule, why=str(error))
+        return sip.Redirection(str(permit.uri), keeps_secrets=permit.is_own or is_same_place, rules=permit.rules)
+
+    # -- the parts
+
+    def _check_number(self, uri: Uri, trunk: TrunkPolicy | None) -> None:
+        user, country_code = uri.user or "", trunk.country_code if trunk is not None else None
+        possible = possible_numbers(user, country_code)
+        if not possible:
+            return
+        if names_number(self.policy.deny_numbers, possible):
+            raise NotAllowed(f"{uri.user}: [outbound] deny_numbers names this number", rule="outbound_number")
+        if self.policy.numbers and not names_number(self.policy.numbers, number_forms(user, country_code)):
+            raise NotAllowed(f"{uri.user}: [outbound] numbers does not name this number", rule="outbound_number")
+
+    def _check_form(self, uri: Uri, request: OutboundRequest) -> None:
+        """What an address may not say that neither an author nor an operator has written."""
+        if "maddr" in uri.parameters and not (request.by == "agent" and request.is_listed):
+            raise NotAllowed(f"{uri.host_port}: the address leads elsewhere by maddr", rule="outbound_address")
+
+    def _check_target(self, uri: Uri, request: OutboundRequest, trunk: TrunkPolicy | None) -> None:
+        """What an agent wants to transfer to."""
+        is_home = trunk is not None and request.trunk in ("", trunk.name)
+        if not request.is_listed and not names_address(self.policy.transfer_targets, uri, is_home=is_home):
+            reason = f"{uri.user or ''}@{uri.host_port}: neither the playbook nor [outbound] transfer_targets lists this target"
+            raise NotAllowed(reason, rule="outbound_target")
+
+    def _check_peer(self, uri: Uri, request: OutboundRequest, trunk: TrunkPolicy | None) -> Permit:
+        """What the other side wants called."""
+        is_own = trunk is not None and trunk.name == request.trunk and _is_its_own(trunk, uri)
+        is_listed = request.is_listed or names_address(self.policy.transfer_targets, uri, is_home=is_own)
+        if not (is_own or is_listed or names_host(self.policy.domains, uri.host) or self._is_peer_itself(uri, request)):
+            reason = f"{uri.host_port}: the host is neither the trunk's own nor listed in [outbound] domains"
+            raise NotAllowed(reason, rule="outbound_domain")
+        least = Reach.NOWHERE if is_listed and is_address(uri.host) else self._least(request, trunk if is_own else None)
+        rules = sip.HopRules(least, not_ourselves=True)
+        self._check_place(uri, rules)
+        self._check_history(uri, request)
+        return Permit(_plain(uri), is_own, rules)
+
+    def _is_peer_itself(self, uri: Uri, request: OutboundRequest) -> bool:
+        """A peer without a trunk has nothing of its own but the address that it is seen at."""
+        return not request.trunk and bool(request.peer) and uri.host.strip("[]") == request.peer
+
+    def _least(self, request: OutboundRequest, trunk: TrunkPolicy | None) -> Reach:
+        """The smallest reach that the target's addresses may have: that of the peer, or of its trunk where that is private."""
+        seen = reach_of(request.peer) if request.peer else None
+        reaches = [Reach.WORLD if seen is None else seen]
+        if trunk is not None:
+            literal = reach_of(trunk.server)
+            reaches += [literal] if literal is not None else []
+        return max(Reach.LOOPBACK, min(reaches))
+
+    def _check_place(self, uri: Uri, rules: sip.HopRules) -> None:
+        """An address literal; a name is judged when it is resolved."""
+        reach = reach_of(uri.host)
+        if reach is None:
+            return
+        if reach < rules.least:
+            raise NotAllowed(f"{uri.host_port} is in a private network, and who asks for it is not", rule="outbound_private")
+        transport = TRANSPORTS.get(uri.transport or "", "tls" if uri.scheme == "sips" else "udp")
+        if self._is_ourselves(sip.Target(transport, uri.host, uri.port or DEFAULT_PORTS[transport])):
+            raise NotAllowed(f"{uri.host_port} is this server itself", rule="outbound_loop")
+
+    def _check_history(self, uri: Uri, request: OutboundRequest) -> None:
+        """A call that was diverted from there already is not sent there again (RFC 5806, RFC 7044)."""
+        for value in request.been_at:
+            if any(_is_same_party(uri, text) for text in _uris_in(value)):
+                raise NotAllowed(f"{uri.user or uri.host}: the call has come from there", rule="outbound_loop")
+
+
+def _is_its_own(trunk: TrunkPolicy, uri: Uri) -> bool:
+    """On this machine itself, other ports are other people's."""
+    if reach_of(uri.host) is not Reach.LOOPBACK or not trunk.address:
+        return True
+    try:
+        return parse_uri(f"sip:{trunk.address}").port == uri.port
+    except ParseError:
+        return False
+
+
+def _plain(uri: Uri) -> Uri:
+    """Without what has no place in a Request-URI (RFC 3261 §19.1.1)."""
+    return replace(uri, headers=None, parameters={name: value for name, value in uri.parameters.items() if name != "method"})
+
+
+def _uris_in(value: str) -> list[str]:
+    return [piece.partition(">")[0] for piece in value.split("<")[1:]]
+
+
+def _is_same_party(uri: Uri, text: str) -> bool:
+    try:
+        other = parse_uri(text)
+    except ParseError:
+        return False
+    return (uri.decoded_user or "", uri.host.lower()) == (other.decoded_user or "", other.host.lower())

@@ -1,0 +1,144 @@
+"""The trunks of this server as calls need them: which one a call belongs to, and what it wants of its INVITEs.
+
+An inbound call's trunk is named by the door (`sip.admission`), an outbound one's is found here by the host of the callee: the trunk whose
+`server` it is, else the longest name of a carrier that fits, else the most specific range. Knows SIP addresses, no sockets, no calls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from active_call.base.addresses import parse_address
+from active_call.base.errors import LimitReached
+from active_call.base.world import Clock
+from active_call.legs.trunks.numbers import NumberFormat
+from active_call.legs.trunks.outbound_usage import NO_LIMITS, HourlyLimits
+from active_call.sdp.negotiation import SrtpPolicy
+from active_call.sip import events as sip
+from active_call.sip.access.access_list import Network
+from active_call.sip.access.rate import Rate
+
+LargeRequests = Literal["tcp", "udp"]
+MAX_WAIT_S = 10.0
+"""An outbound call that would have to wait longer for its turn is refused instead: whoever placed it may try another trunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkPolicy:
+    """One trunk. What is None is decided by the general settings."""
+
+    name: str
+    address: str = ""
+    """Where numbers are dialled: `host[:port][;parameters]`."""
+    server: str = ""
+    """The host of it, lower case; callees of that host, or under it, are the trunk's."""
+    domains: tuple[str, ...] = ()
+    """Names of the carrier; `*` stands for any part."""
+    networks: tuple[Network, ...] = ()
+    credentials: tuple[sip.Credentials, ...] = ()
+    realms: tuple[str, ...] = ()
+    """What the carrier's challenges name, whatever the credentials say."""
+    transport: sip.TransportName | None = None
+    srtp: SrtpPolicy | None = None
+    codecs: tuple[str, ...] = ()
+    number_format: NumberFormat = "as_given"
+    country_code: str | None = None
+    caller: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    contact_host: str | None = None
+    """`host[:port]` that Contact names instead of our address."""
+    session_timers: bool = True
+    prack: bool = True
+    max_calls: int | None = None
+    outbound_cps: float | None = None
+    hourly: HourlyLimits = NO_LIMITS
+    """Calls and minutes that may be placed on it in an hour."""
+    large_requests: LargeRequests | None = None
+    """How requests beyond 1300 bytes go where the transport is UDP. None: by UDP where that was chosen by name, else by TCP
+    (RFC 3261 §18.1.1)."""
+    options_interval_s: float = 0.0
+    """Seconds between OPTIONS to it; 0 sends none."""
+
+    @property
+    def unsupported(self) -> tuple[str, ...]:
+        """Option tags that its INVITEs leave out."""
+        return (*(() if self.session_timers else ("timer",)), *(() if self.prack else ("100rel",)))
+
+
+class Turn:
+    """The turn of one call that we place: it counts as waiting until its INVITE has left, or it never will. `settle` says so, once."""
+
+    def __init__(self, waiting: Counter[str], trunk: str, at: float, clock: Clock) -> None:
+        self._waiting = waiting
+        self._trunk = trunk
+        self._at = at
+        self._clock = clock
+        self._is_settled = False
+        waiting[trunk] += 1
+
+    def wait_s(self) -> float:
+        """How long the call has to wait yet."""
+        return max(0.0, self._at - self._clock.now())
+
+    def settle(self) -> None:
+        """The INVITE has left, or the call is over without one."""
+        if not self._is_settled:
+            self._is_settled = True
+            self._waiting[self._trunk] -= 1
+
+
+class Trunks:
+    """All trunks, and the pace of the calls that we place on each."""
+
+    def __init__(self, trunks: Sequence[TrunkPolicy] = ()) -> None:
+        self._trunks = tuple(trunks)
+        self._by_name = {trunk.name: trunk for trunk in self._trunks}
+        self._patterns = sorted(
+            ((pattern, _compiled(pattern), trunk) for trunk in self._trunks for pattern in trunk.domains), key=lambda entry: -len(entry[0])
+        )
+        self._networks = sorted(
+            ((network, trunk) for trunk in self._trunks for network in trunk.networks), key=lambda entry: -entry[0].prefixlen
+        )
+        self._rates = {trunk.name: Rate(trunk.outbound_cps) for trunk in self._trunks if trunk.outbound_cps}
+
+    def __iter__(self) -> Iterator[TrunkPolicy]:
+        return iter(self._trunks)
+
+    def named(self, name: str) -> TrunkPolicy | None:
+        return self._by_name.get(name)
+
+    def of_callee(self, host: str) -> TrunkPolicy | None:
+        """The trunk that a callee at `host` is reached by."""
+        host = host.lower().rstrip(".")
+        for trunk in self._trunks:
+            if trunk.server and (host == trunk.server or host.endswith("." + trunk.server)):
+                return trunk
+        for _, pattern, trunk in self._patterns:
+            if pattern.fullmatch(host):
+                return trunk
+        address = parse_address(host)
+        if address is None:
+            return None
+        return next((trunk for network, trunk in self._networks if address in network), None)
+
+    def turn(self, trunk: TrunkPolicy, now: float, n_calls: int) -> float:
+        """When a new call may be placed on the trunk; its place is taken. Raises LimitReached."""
+        if trunk.max_calls is not None and n_calls >= trunk.max_calls:
+            reason = f"trunk {trunk.name} has {n_calls} calls, of at most {trunk.max_calls}"
+            raise LimitReached(reason, rule="trunk_calls", retry_after_s=5)
+        rate = self._rates.get(trunk.name)
+        if rate is None:
+            return now
+        wait_s = rate.due_at(now) - now
+        if wait_s > MAX_WAIT_S:
+            reason = f"trunk {trunk.name} takes {trunk.outbound_cps:g} new calls a second; the next one could start in {wait_s:.0f} s"
+            raise LimitReached(reason, rule="trunk_rate", retry_after_s=max(1, round(wait_s - MAX_WAIT_S)))
+        return rate.reserve(now)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(".+".join(re.escape(part) for part in pattern.lower().split("*")))

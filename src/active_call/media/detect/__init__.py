@@ -1,0 +1,1 @@
+"""What is heard: speech, DTMF digits in the sound, call progress tones."""

@@ -1,0 +1,58 @@
+"""Digits and tones in the callers' sound, for the streams that ask for them.
+
+8 kHz frames of all streams that are heard enter, reports leave. State lies in the detectors' arrays by slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.media.detect.call_progress import ToneDetector
+from active_call.media.detect.inband_dtmf import InbandDigits
+from active_call.media.link.messages import DigitReceived, HearTones, Link, ToneReported
+
+Slots = NDArray[np.intp]
+
+INBAND_DURATION_MS: Final = 0
+"""A digit is told while it sounds; how long it will is not known yet."""
+
+
+class InbandDetectors:
+    """For `n_slots` streams."""
+
+    def __init__(self, n_slots: int, emit: Callable[[Link], None]) -> None:
+        self._emit = emit
+        self._digits = InbandDigits(n_slots)
+        self._tones = ToneDetector(n_slots)
+        self._wants_digits: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
+        self._wants_tones: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
+        self.is_idle = True
+        """Nobody asks."""
+
+    def use(self, slot: int, order: HearTones) -> None:
+        """What to listen for in `slot` from now on. Raises MediaError for an unknown country."""
+        if order.tones and not self._wants_tones[slot]:
+            self._tones.reset(slot, order.country)
+        if order.digits and not self._wants_digits[slot]:
+            self._digits.reset(slot)
+        self._wants_digits[slot], self._wants_tones[slot] = order.digits, order.tones
+        self.is_idle = not (self._wants_digits.any() or self._wants_tones.any())
+
+    def forget(self, slot: int) -> None:
+        """A new stream lies in `slot`."""
+        self._wants_digits[slot] = self._wants_tones[slot] = False
+
+    def run(self, frames: NDArray[np.int16], slots: Slots, number_of: Callable[[int], int], now: float) -> None:
+        """Take one frame (160 samples) for each of `slots`; `number_of` gives the stream in a slot."""
+        rows = np.flatnonzero(self._wants_digits[slots])
+        if len(rows):
+            for digit in self._digits.push(frames[rows], slots[rows]):
+                self._emit(DigitReceived(number_of(digit.slot), digit.digit, INBAND_DURATION_MS, now - digit.age_ms / 1000))
+        rows = np.flatnonzero(self._wants_tones[slots])
+        if len(rows):
+            for tone in self._tones.push(frames[rows], slots[rows]):
+                self._emit(ToneReported(number_of(tone.slot), tone.kind, tone.confidence, tone.frequency_hz, tone.duration_ms, now))

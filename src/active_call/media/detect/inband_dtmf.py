@@ -1,0 +1,162 @@
+"""Push-button digits that arrive as sound: for callers whose network does not send them as telephone events (RFC 4733).
+
+8 kHz frames with their slots enter, digits leave, each once, as soon as it is sure. All streams at once; state is in arrays by slot. It
+knows no calls and no clock. ITU-T Q.23 (frequencies), Q.24 (what must be recognised and what must not).
+
+Theory. Every 10 ms a window of 20 ms is multiplied with sines at the eight frequencies, each also a little too low and too high, so that a
+tone that is off by 1.5 % loses nothing: one matrix product for all streams. A window holds a digit when the strongest of the rows and the
+strongest of the columns are loud enough, near enough to each other, clearly above their neighbours, and together nearly all that is heard:
+the last is what speech cannot do for long. Two such windows one after the other, with phases that advance as steady tones do, are a digit;
+two without it end it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.media.sounds.tones import DTMF_COLUMNS_HZ, DTMF_KEYS, DTMF_ROWS_HZ, OVERLOAD_DBM0
+
+__all__ = ["Digit", "InbandDigits"]
+
+RATE_HZ: Final = 8000
+FRAME: Final = 160
+HOP: Final = 80
+WINDOW: Final = 160
+_DETUNINGS: Final = (-0.012, 0.0, 0.012)
+"""Of the frequency: what lies between is found by the nearest with a loss of 0.6 dB at most."""
+_LOWEST_DBM0: Final = -37.0
+"""Of each of the two tones; networks deliver -25 and better (Q.24)."""
+_STRONGER_ROW_DB: Final = 11.0
+_STRONGER_COLUMN_DB: Final = 6.0
+"""Q.24 asks for 8 and 4; the rest is what windows and noise add."""
+_NEIGHBOUR_DB: Final = 6.0
+_SHARE: Final = 0.82
+"""Of the energy in the two tones: 0.9 at 15 dB over noise with both off by 1.5 %; a chord with its harmonics has less."""
+_HELD_SHARE: Final = 0.45
+"""A digit that has begun goes on with so much: noise must not make two of it."""
+_STEADY_HZ: Final = 0.03
+"""Of the frequency: what the phase may say of the deviation."""
+_BEGIN: Final = 2
+_END: Final = 2
+_NONE: Final = -1
+
+Slots = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """`digit` was pressed in `slot`. Its tone began about `age_ms` before the end of the frame in which it was recognised."""
+
+    slot: int
+    digit: str
+    age_ms: int
+
+
+class InbandDigits:
+    """Recognition for `n_slots` streams. A slot must be `reset` before its first frame; leave it out of `push` where events come anyway."""
+
+    def __init__(self, n_slots: int) -> None:
+        self._bank = _bank()
+        self._history = np.zeros((n_slots, WINDOW - HOP), np.float32)
+        self._phase = np.zeros((n_slots, 2), np.complex64)
+        """What the last window said of the row and the column of its digit."""
+        self._candidate = np.full(n_slots, _NONE, np.int64)
+        self._n_hits = np.zeros(n_slots, np.int64)
+        self._current = np.full(n_slots, _NONE, np.int64)
+        """The digit that has been told and has not ended."""
+        self._n_misses = np.zeros(n_slots, np.int64)
+
+    def reset(self, slot: int) -> None:
+        """Begin a stream in `slot`."""
+        self._history[slot] = 0
+        self._candidate[slot] = self._current[slot] = _NONE
+        self._n_hits[slot] = self._n_misses[slot] = 0
+
+    def push(self, frames: NDArray[np.int16], slots: Slots) -> list[Digit]:
+        """Take one frame for each of `slots` (k,), which must not repeat: `frames` (k, 160) int16. A missing frame is given as silence."""
+        samples = np.empty((len(frames), WINDOW - HOP + FRAME), np.float32)
+        samples[:, : WINDOW - HOP] = self._history[slots]
+        samples[:, WINDOW - HOP :] = frames
+        self._history[slots] = samples[:, FRAME:]
+        digits: list[Digit] = []
+        for start in range(0, FRAME, HOP):
+            window = samples[:, start : start + WINDOW]
+            energy = np.einsum("ij,ij->i", window, window)
+            audible = np.flatnonzero(energy > _LOWEST_ENERGY)
+            found = np.full((2, len(slots)), _NONE, np.int64)
+            if len(audible):
+                found[:, audible] = self._judge(window[audible], energy[audible], slots[audible])
+            if len(audible) or (self._current[slots] != _NONE).any() or (self._candidate[slots] != _NONE).any():
+                digits += self._advance(found[0], found[1], slots, FRAME - HOP - start)
+        return digits
+
+    def _judge(self, windows: NDArray[np.float32], energy: NDArray[np.float32], slots: Slots) -> NDArray[np.int64]:
+        """The digit in each window and the one that may go on in it, (2, k); `_NONE` for none."""
+        rows_of = np.arange(len(windows))
+        tones = (windows @ self._bank).view(np.complex64).reshape(len(windows), len(_DETUNINGS), 8)
+        power = np.square(tones.real) + np.square(tones.imag)
+        best = power.argmax(axis=1)
+        strength = np.take_along_axis(power, best[:, None, :], axis=1)[:, 0, :]
+        row, column = strength[:, :4].argmax(axis=1), strength[:, 4:].argmax(axis=1)
+        low, high = strength[rows_of, row], strength[rows_of, 4 + column]
+        fits = (low > _LOWEST_POWER) & (high > _LOWEST_POWER)
+        fits &= (low < high * _RATIO_ROW) & (high < low * _RATIO_COLUMN)
+        share = (low + high) / (energy * (WINDOW / 2))
+        held = np.where(share > _HELD_SHARE, row * 4 + column, _NONE)
+        fits &= share > _SHARE
+        fits &= (strength[:, :4] * _RATIO_NEIGHBOUR > low[:, None]).sum(axis=1) == 1
+        fits &= (strength[:, 4:] * _RATIO_NEIGHBOUR > high[:, None]).sum(axis=1) == 1
+        digit = np.where(fits, row * 4 + column, _NONE)
+        nominal = np.stack([tones[rows_of, 1, row], tones[rows_of, 1, 4 + column]], axis=1)
+        unsteady = (digit == self._candidate[slots]) & ~_is_steady(self._phase[slots], nominal, row, column)
+        self._phase[slots] = nominal
+        digit[unsteady] = _NONE
+        return np.stack([digit, held])
+
+    def _advance(self, found: NDArray[np.int64], held: NDArray[np.int64], slots: Slots, age: int) -> list[Digit]:
+        """Move every slot's state on by a window."""
+        same = (found == self._candidate[slots]) & (found != _NONE)
+        hits = np.where(same, self._n_hits[slots] + 1, (found != _NONE).astype(np.int64))
+        self._n_hits[slots], self._candidate[slots] = hits, found
+        current = self._current[slots]
+        misses = np.where((found == current) | (held == current), 0, self._n_misses[slots] + 1)
+        self._n_misses[slots] = misses
+        current = np.where(misses >= _END, _NONE, current)
+        begins = (hits >= _BEGIN) & (current == _NONE)
+        self._current[slots] = np.where(begins, found, current)
+        self._n_misses[slots[begins]] = 0
+        age_ms = ((_BEGIN - 1) * HOP + WINDOW + age) * 1000 // RATE_HZ
+        return [Digit(int(slots[index]), _KEYS[found[index]], age_ms) for index in np.flatnonzero(begins)]
+
+
+_KEYS: Final = "".join(DTMF_KEYS)
+_FREQUENCIES: Final = np.array(DTMF_ROWS_HZ + DTMF_COLUMNS_HZ)
+_LOWEST_AMPLITUDE: Final = 32768 * 10 ** ((_LOWEST_DBM0 - OVERLOAD_DBM0) / 20)
+_LOWEST_POWER: Final = (_LOWEST_AMPLITUDE * WINDOW / 2) ** 2
+_LOWEST_ENERGY: Final = _LOWEST_AMPLITUDE**2 * WINDOW
+"""Two tones that are as soft as may be."""
+_RATIO_ROW: Final = 10 ** (_STRONGER_ROW_DB / 10)
+_RATIO_COLUMN: Final = 10 ** (_STRONGER_COLUMN_DB / 10)
+_RATIO_NEIGHBOUR: Final = 10 ** (_NEIGHBOUR_DB / 10)
+_ADVANCE: Final = np.exp(2j * np.pi * _FREQUENCIES * HOP / RATE_HZ).astype(np.complex64)
+_STEADY_RAD: Final = 2 * np.pi * _FREQUENCIES * _STEADY_HZ * HOP / RATE_HZ
+
+
+def _bank() -> NDArray[np.float32]:
+    """(160, 48): the complex sines of all detunings and frequencies, real and imaginary parts side by side."""
+    time_s = np.arange(WINDOW) / RATE_HZ
+    frequencies = np.concatenate([_FREQUENCIES * (1 + detuning) for detuning in _DETUNINGS])
+    return np.asarray(np.exp(-2j * np.pi * time_s[:, None] * frequencies).astype(np.complex64).view(np.float32))
+
+
+def _is_steady(
+    before: NDArray[np.complex64], now: NDArray[np.complex64], row: NDArray[np.intp], column: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Whether both tones went on with the frequency that they should have: what their phases say of it is near."""
+    tone = np.stack([row, 4 + column], axis=1)
+    turned = np.abs(np.angle(now * np.conj(before * _ADVANCE[tone])))
+    return np.asarray((turned < _STEADY_RAD[tone]).all(axis=1))

@@ -1,0 +1,1 @@
+"""The callers' voices improved before anything listens: noise suppression, gain."""

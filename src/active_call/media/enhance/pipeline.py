@@ -1,0 +1,50 @@
+"""The callers' voices made better before anybody listens: noise suppression, then gain, for the streams that ask for them.
+
+16 kHz frames of all streams that are heard enter; rows of those that ask are replaced. Recordings and bridges get what came; detection and
+recognition get this. State lies in arrays by slot; without a stream that asks a tick does nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.base.pcm import LISTEN_RATE_HZ
+from active_call.media.enhance.gain import GainControl, GainSettings
+from active_call.media.enhance.noise_suppression import NoiseSuppressor
+
+Slots = NDArray[np.intp]
+Frames = NDArray[np.float32]
+
+
+class EnhancePipeline:
+    """For `n_slots` streams."""
+
+    def __init__(self, n_slots: int) -> None:
+        self._suppressor = NoiseSuppressor(n_slots, LISTEN_RATE_HZ)
+        self._gain = GainControl(n_slots, LISTEN_RATE_HZ)
+        self._denoises: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
+        self._levels: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
+        self.is_idle = True
+        """Nobody asks."""
+
+    def use(self, slot: int, *, denoise: bool, gain: GainSettings | None) -> None:
+        """What is to be done in `slot` from now on."""
+        if denoise and not self._denoises[slot]:
+            self._suppressor.reset(slot)
+        if gain is not None:
+            self._gain.reset(slot, gain)
+        self._denoises[slot], self._levels[slot] = denoise, gain is not None
+        self.is_idle = not (self._denoises.any() or self._levels.any())
+
+    def process(self, sound: Frames, slots: Slots) -> Frames:
+        """`sound` (k, 320) in [-1, 1), rows as in `slots`; the same array, or a copy in which what was asked for is done."""
+        denoises, levels = np.flatnonzero(self._denoises[slots]), np.flatnonzero(self._levels[slots])
+        if not len(denoises) and not len(levels):
+            return sound
+        better = sound.copy()
+        if len(denoises):
+            better[denoises] = self._suppressor.process(better[denoises], slots[denoises])
+        if len(levels):
+            better[levels] = self._gain.process(better[levels], slots[levels])
+        return better

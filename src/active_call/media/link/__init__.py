@@ -1,0 +1,1 @@
+"""The messages between the control process and a media process."""

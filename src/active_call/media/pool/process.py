@@ -1,0 +1,217 @@
+"""One media process as the control process sees it: spawned, spoken to over its socket, found dead, killed.
+
+Orders enter and reports leave. Knows no pool and no stream; what a report means is its owner's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+from active_call.base.errors import MediaError, ParseError
+from active_call.media.link.framing import ReportReader, Unreadable, frame
+from active_call.media.link.messages import ALIVE_EVERY_S, Link, Ready, Report, Shutdown
+
+READY_TIMEOUT_S: Final = 10.0
+EXIT_TIMEOUT_S: Final = 3.0
+CHECK_S: Final = ALIVE_EVERY_S
+QUIET_CHECKS: Final = 2
+"""Checks in a row without a report after which no new stream goes there, if another process has room."""
+HUNG_CHECKS: Final = 8
+"""After so many it is taken for hung. Checks are counted, not seconds: a control process that has stood still itself blames nobody."""
+LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
+"""Room in the kernel for a few hundred streams' sound while either side is busy; the kernel may give less."""
+
+_SINGLE_THREADED: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a media process is started with. Ports are inclusive."""
+
+    index: int
+    first_port: int
+    last_port: int
+    capacity: int
+
+
+class _LinkProtocol(asyncio.Protocol):
+    """Turns the socket's bytes into reports; `lost` is set when the other end is gone or speaks nonsense."""
+
+    def __init__(self, on_report: Callable[[Report], None]) -> None:
+        self._reader = ReportReader()
+        self._on_report = on_report
+        self._transport: asyncio.WriteTransport | None = None
+        self.lost = asyncio.Event()
+        self.n_reports = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            reports = self._reader.feed(data)
+        except ParseError:
+            if self._transport is not None:
+                self._transport.abort()
+            return
+        self.n_reports += len(reports)
+        for report in reports:
+            if isinstance(report, Unreadable):
+                log.error(
+                    "report of a media process unreadable", extra={"stream": report.stream, "tag": report.tag, "reason": report.reason}
+                )
+            else:
+                self._on_report(report)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+
+class MediaProcess:
+    """A running media process. Make it with `spawn`; afterwards wait in `wait_lost` and then `end` it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, transport: asyncio.WriteTransport, link: _LinkProtocol) -> None:
+        self._process = process
+        self._transport = transport
+        self._link = link
+        self.capacity = 0
+        self.is_quiet = False
+        """It has said nothing for longer than it should; perhaps it hangs."""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def return_code(self) -> int | None:
+        return self._process.returncode
+
+    def send(self, *orders: Link) -> None:
+        """Queue orders on the link; those to a process that is gone vanish, since its end is reported otherwise."""
+        if not self._transport.is_closing():
+            self._transport.write(b"".join([frame(order) for order in orders]))
+
+    async def wait_lost(self) -> None:
+        """Returns when the process no longer answers: its socket is closed."""
+        await self._link.lost.wait()
+
+    async def wait_lost_or_hung(self) -> bool:
+        """Returns when the process no longer answers. True: it hangs, and says nothing any more; False: its socket is closed."""
+        n_quiet = 0
+        while n_quiet < HUNG_CHECKS:
+            n_reports = self._link.n_reports
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    await self.wait_lost()
+                    return False
+            n_quiet = n_quiet + 1 if self._link.n_reports == n_reports else 0
+            self.is_quiet = n_quiet >= QUIET_CHECKS
+        return True
+
+    async def end(self, *, graceful: bool) -> None:
+        """Ask it to finish if `graceful`, wait a bounded time, then kill it. It is gone when this returns, or is cancelled."""
+        if graceful:
+            self.send(Shutdown())
+        else:
+            self._transport.abort()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXIT_TIMEOUT_S):
+                    await self._process.wait()
+        finally:
+            self.kill()
+            self._transport.abort()
+            await self._process.wait()
+
+    def kill(self) -> None:
+        """Kill it now, stopped or not: it does no more harm, whatever wakes it up."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
+
+
+async def spawn(options: WorkerOptions, on_report: Callable[[Report], None], logger: logging.Logger) -> MediaProcess:
+    """Start a media process and wait until it is Ready.
+
+    Raises MediaError when it is not within `READY_TIMEOUT_S`; nothing of it is left behind then. `on_report` gets every report but Ready.
+    """
+    ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+
+    def receive(report: Report) -> None:
+        if not isinstance(report, Ready):
+            on_report(report)
+        elif not ready.done():
+            ready.set_result(report)
+
+    process = await _start(options, receive)
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            process.capacity = (await _ready_or_lost(process, ready)).capacity
+    except TimeoutError:
+        await process.end(graceful=False)
+        raise MediaError(f"media process {options.index} was not ready within {READY_TIMEOUT_S:g} s") from None
+    except BaseException:
+        await process.end(graceful=False)
+        raise
+    logger.info("media process ready", extra={"worker": options.index, "pid": process.pid, "capacity": process.capacity})
+    return process
+
+
+async def _ready_or_lost(process: MediaProcess, ready: asyncio.Future[Ready]) -> Ready:
+    lost = asyncio.ensure_future(process.wait_lost())
+    try:
+        await asyncio.wait((ready, lost), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        lost.cancel()
+    if not ready.done():
+        raise MediaError("media process ended before it was ready")
+    return ready.result()
+
+
+async def _start(options: WorkerOptions, on_report: Callable[[Report], None]) -> MediaProcess:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs:
+        for end in (ours, theirs):
+            end.setblocking(False)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LINK_BUFFER_BYTES)
+        link = _LinkProtocol(on_report)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *_command(options, theirs.fileno()),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                env=os.environ | dict.fromkeys(_SINGLE_THREADED, "1"),
+            )
+        except BaseException:
+            ours.close()
+            raise
+    try:
+        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
+    except BaseException:  # the server stops while a process is being replaced
+        ours.close()
+        process.kill()
+        await process.wait()
+        raise
+    return MediaProcess(process, transport, link)
+
+
+def _command(options: WorkerOptions, fd: int) -> list[str]:
+    return [
+        sys.executable,
+        "-m",
+        "active_call.media.worker.main",
+        f"--fd={fd}",
+        f"--ports={options.first_port}-{options.last_port}",
+        f"--capacity={options.capacity}",
+    ]

@@ -1,0 +1,200 @@
+"""One stream as the control process holds it: its orders, one method each.
+
+Calls enter, orders go out on the link to the media process that has the stream. What is reported about it goes to the callback given to
+`MediaPool.open_stream`, not through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from active_call.codec.table import CODECS
+from active_call.media.enhance.gain import GainSettings
+from active_call.media.link import messages as link
+from active_call.media.link.messages import StreamClosed
+from active_call.media.pool.process import MediaProcess
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLost:
+    """The media process of `stream` has died; nothing more will be reported about it."""
+
+    stream: int
+    reason: str
+
+
+class StreamCloser(Protocol):
+    """Who waits for the answer to a CloseStream."""
+
+    async def close_stream(self, stream: int, process: MediaProcess) -> StreamClosed | None:
+        """Close `stream` in `process`; None when nothing is answered."""
+        ...
+
+    def discard_stream(self, stream: int, process: MediaProcess) -> None:
+        """Close `stream` in `process` without waiting for the answer."""
+        ...
+
+
+class MediaStream:
+    """One stream in a media process. The methods are the orders of `media.link`, one to one; they never block and never fail: a
+    process that is gone is told by StreamLost. `ip` and `port` go into the SDP (`port` 0: the stream has no RTP).
+    """
+
+    def __init__(self, stream: int, worker: int, process: MediaProcess, ip: str, port: int, closer: StreamCloser) -> None:
+        self.stream = stream
+        self.worker = worker
+        self.pid = process.pid
+        self.ip = ip
+        self.port = port
+        self.rate_hz = 8000
+        """The rate of what `queue_audio` takes: that of the first codec."""
+        self._is_configured = False
+        self._process = process
+        self._closer = closer
+
+    def configure(
+        self,
+        *,
+        remote_ip: str,
+        remote_port: int,
+        codec: str,
+        send_payload_type: int,
+        receive_payload_type: int,
+        send_event_type: int = -1,
+        receive_event_type: int = -1,
+        ptime_ms: int = 20,
+        suite: str = "",
+        send_key: bytes = b"",
+        receive_key: bytes = b"",
+        send: bool = True,
+        receive: bool = True,
+        latching: bool = True,
+        rtp_timeout_s: float = 20.0,
+        ssrc: int = 0,
+        receive_formats: tuple[tuple[int, str], ...] = (),
+        event_clock_hz: int = 8000,
+        rtcp_mux: bool = False,
+        send_parameters: str = "",
+        waits: bool = False,
+        remote_rtcp: tuple[str, int] = ("", 0),
+        may_be_silent: bool = False,
+    ) -> None:
+        """See `link.ConfigureRtp`. May come again: SSRC, sequence numbers, timestamps and unchanged SRTP keys carry on."""
+        if not self._is_configured:
+            self.rate_hz = CODECS[codec].sample_rate_hz
+            self._is_configured = True
+        self._process.send(
+            link.ConfigureRtp(
+                stream=self.stream,
+                remote_ip=remote_ip,
+                remote_port=remote_port,
+                codec=codec,
+                send_payload_type=send_payload_type,
+                receive_payload_type=receive_payload_type,
+                send_event_type=send_event_type,
+                receive_event_type=receive_event_type,
+                ptime_ms=ptime_ms,
+                suite=suite,
+                send_key=send_key,
+                receive_key=receive_key,
+                send=send,
+                receive=receive,
+                latching=latching,
+                rtp_timeout_s=rtp_timeout_s,
+                ssrc=ssrc,
+                receive_formats=receive_formats,
+                event_clock_hz=event_clock_hz,
+                rtcp_mux=rtcp_mux,
+                send_parameters=send_parameters,
+                waits=waits,
+                remote_rtcp_ip=remote_rtcp[0],
+                remote_rtcp_port=remote_rtcp[1],
+                may_be_silent=may_be_silent,
+            )
+        )
+
+    def start_sending(self) -> None:
+        """The peer has proved that it is there; see `link.StartSending`."""
+        self._process.send(link.StartSending(self.stream))
+
+    def listen(self, *, detect: bool, forward_audio: bool, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100) -> None:
+        """Turn detection and the forwarding of the caller's sound on or off."""
+        self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms))
+
+    def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
+        """Listen for digits that come as sound, and for tones; see `link.HearTones`."""
+        self._process.send(link.HearTones(self.stream, digits, tones, country))
+
+    def improve(self, *, denoise: bool, gain: GainSettings | None = None) -> None:
+        """Make the caller's voice better before it is listened to."""
+        self._process.send(link.ImproveSound(self.stream, denoise, gain))
+
+    def start_ambience(self, path: str, offset: int, *, duck_level: float, normal_level: float, transition_speed: float) -> None:
+        """Background sound from a file of samples at `rate_hz`; see `link.StartAmbience`."""
+        self._process.send(link.StartAmbience(self.stream, path, offset, duck_level, normal_level, transition_speed))
+
+    def stop_ambience(self) -> None:
+        """No background sound any more."""
+        self._process.send(link.StartAmbience(self.stream, ""))
+
+    def queue_audio(self, play: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
+        """Append s16le mono at `rate_hz` to `play`; see `link.QueueAudio`."""
+        self._process.send(link.QueueAudio(self.stream, play, pcm, end, replace))
+
+    def stop(self, play: str = "", fade_ms: int = 20) -> None:
+        """Stop `play`, or every play."""
+        self._process.send(link.StopPlay(self.stream, play, fade_ms))
+
+    def finish(self, play: str, boundaries: Sequence[int]) -> None:
+        """Let `play` end at the next of `boundaries`, in samples of it; see `link.FinishPlay`."""
+        self._process.send(link.FinishPlay(self.stream, play, tuple(boundaries)))
+
+    def pause(self, paused: bool) -> None:
+        """Freeze or continue what plays, at the exact sample."""
+        self._process.send(link.PausePlay(self.stream, paused))
+
+    def mute(self, muted: bool, track: str = "") -> None:
+        """Send silence; with `track` (`plays`, `partner` or `caller`) only that is silent."""
+        self._process.send(link.MuteStream(self.stream, muted, track))
+
+    def queue_music(self, pcm: bytes, *, end: bool = False) -> None:
+        """Append s16le mono at `rate_hz` to the music, which goes on under paused plays and begins again after `end`."""
+        self._process.send(link.QueueMusic(self.stream, pcm, end))
+
+    def stop_music(self, fade_ms: int = 200) -> None:
+        """Let the music end; harmless where there is none."""
+        self._process.send(link.StopMusic(self.stream, fade_ms))
+
+    def bridge(self, partner: MediaStream, *, one_way: bool = False) -> None:
+        """Hear `partner` of the same process, and unless `one_way` be heard by it. `MediaPool.join` does so for any two streams."""
+        self._process.send(link.BridgeStreams(self.stream, partner.stream, one_way))
+
+    def unbridge(self, partner: MediaStream | None = None) -> None:
+        """End that, or all of it."""
+        self._process.send(link.UnbridgeStreams(self.stream, partner.stream if partner is not None else 0))
+
+    def send_digits(self, digits: str, duration_ms: int = 160) -> None:
+        """Send RFC 4733 events, one after another."""
+        self._process.send(link.SendDigits(self.stream, digits, duration_ms))
+
+    def start_recording(self, path: str, rate_hz: int = 16_000, flush_ms: int = 200) -> None:
+        """Record both directions to a stereo file at 8 or 16 kHz, whose ending says its format."""
+        self._process.send(link.StartRecording(self.stream, path, rate_hz, flush_ms))
+
+    def pause_recording(self, paused: bool) -> None:
+        """Record silence for a while, or go on."""
+        self._process.send(link.PauseRecording(self.stream, paused))
+
+    def stop_recording(self) -> None:
+        """Finish the file; RecordingEnded follows."""
+        self._process.send(link.StopRecording(self.stream))
+
+    async def close(self) -> StreamClosed | None:
+        """Free the slot and the port. None when the process has died or does not answer in time; closing again is harmless."""
+        return await self._closer.close_stream(self.stream, self._process)
+
+    def discard(self) -> None:
+        """Free the slot and the port without waiting for it."""
+        self._closer.discard_stream(self.stream, self._process)

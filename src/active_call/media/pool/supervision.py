@@ -1,0 +1,271 @@
+"""A place in the pool: one media process at a time, its successor when it dies, and the streams in it.
+
+Reports enter from the process and go to the callback of the stream they are about; answers to opening and closing go to whoever waits.
+
+| the process       | its streams                                          | then                                                    |
+|-------------------|------------------------------------------------------|---------------------------------------------------------|
+| is ready          | may be opened                                        |                                                         |
+| dies              | StreamLost for each; pending opens and closes settle | replaced at once, and with back-off when it dies again  |
+| says nothing, 0.5 s | no more are opened, while another process has room | as before when it speaks again                          |
+| says nothing, 2 s | as when it dies                                      | killed, and replaced                                    |
+| is told to end    | StreamLost for each                                  | ended in order, killed after a bounded wait             |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from active_call.base.errors import MediaError
+from active_call.base.world import Clock
+from active_call.media.link import messages as link
+from active_call.media.link.messages import Load, Opened, OpenFailed, OpenStream, Report, StreamClosed
+from active_call.media.pool.admission import Admission
+from active_call.media.pool.process import MediaProcess, WorkerOptions, spawn
+from active_call.media.pool.stream import MediaStream, StreamLost
+
+OPEN_TIMEOUT_S: Final = 2.0
+"""When there is no other process to ask."""
+TRY_TIMEOUT_S: Final = 0.25
+"""When there is: a tick is 20 ms, so a process that has not answered by then is in trouble."""
+CLOSE_TIMEOUT_S: Final = 2.0
+FIRST_BACK_OFF_S: Final = 0.25
+LAST_BACK_OFF_S: Final = 10.0
+STEADY_AFTER_S: Final = 30.0
+"""A process that has lived this long is replaced at once when it dies, and its back-off starts afresh."""
+
+ReportCallback = Callable[[Report | StreamLost], None]
+
+
+class MediaRefused(MediaError):
+    """No stream could be opened. `reason`: `full` (no slot or port), `unavailable` (no media process answers) or `bind` (bad address)."""
+
+    code = "media_refused"
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+
+
+@dataclass(slots=True)
+class WorkerStatus:
+    """A media process as the operator sees it. `pid` is 0 while there is none."""
+
+    index: int
+    pid: int = 0
+    alive: bool = False
+    n_streams: int = 0
+    last_load: Load | None = None
+    restarts: int = 0
+
+
+class SupervisedWorker:
+    """One place in the pool: a media process, its successor when it dies, and the streams in it."""
+
+    def __init__(self, options: WorkerOptions, clock: Clock, logger: logging.Logger) -> None:
+        self.status = WorkerStatus(options.index)
+        self.first_ready = asyncio.Event()
+        self.capacity = options.capacity
+        self._options = options
+        self._clock = clock
+        self._logger = logger
+        self._process: MediaProcess | None = None
+        self._callbacks: dict[int, ReportCallback] = {}
+        self._opening: dict[int, asyncio.Future[Opened]] = {}
+        self._closing: dict[int, asyncio.Future[StreamClosed | None]] = {}
+        self._discarded: set[int] = set()
+        """Streams that are being closed, and nobody waits to hear of it."""
+        self._stopping = False
+        self._admission = Admission()
+        self._is_unanswered = False
+
+    def has_room(self) -> bool:
+        """Whether a stream more is welcome: there is a slot, and the ticks have time for it."""
+        status = self.status
+        return status.alive and status.n_streams < self.capacity and self._admission.has_room(status.n_streams)
+
+    @property
+    def is_quiet(self) -> bool:
+        """The process has said nothing for longer than it should, or left the last question unanswered."""
+        return self._is_unanswered or (self._process is not None and self._process.is_quiet)
+
+    def expected_share(self) -> float:
+        """How much of its time the process is expected to need with the streams that it has now."""
+        return self._admission.expected_share(self.status.n_streams)
+
+    async def supervise(self) -> None:
+        """Keep a process running until cancelled; then end it in order."""
+        back_off_s = 0.0
+        while True:
+            if back_off_s:
+                await asyncio.sleep(back_off_s)
+            started = self._clock.now()
+            await self._run_once()
+            lived_s = self._clock.now() - started
+            if lived_s > STEADY_AFTER_S:
+                back_off_s = 0.0
+            else:
+                back_off_s = min(max(back_off_s * 2, FIRST_BACK_OFF_S), LAST_BACK_OFF_S) if self.status.restarts else 0.0
+            self.status.restarts += 1
+
+    async def _run_once(self) -> None:
+        try:
+            process = await spawn(self._options, self._receive, self._logger)
+        except (MediaError, OSError) as error:
+            self._logger.error("media process did not start", extra={"worker": self._options.index, "reason": str(error)})
+            return
+        self._process = process
+        self.capacity = process.capacity
+        self.status.pid, self.status.alive = process.pid, True
+        self._is_unanswered = False
+        self.first_ready.set()
+        graceful = True
+        try:
+            is_hung = await process.wait_lost_or_hung()
+            graceful = False
+            if is_hung:
+                self.status.alive, self._process = False, None
+                process.kill()
+                self._lose_streams(process, f"media process {process.pid} does not answer", expected=False)
+        finally:
+            self.status.alive = False
+            await process.end(graceful=graceful)
+            self._process = None
+            if self._callbacks:
+                self._lose_streams(process, f"media process {process.pid} ended with code {process.return_code}", expected=graceful)
+            self.status.pid, self.status.last_load = 0, None
+            self._admission = Admission()
+
+    def _lose_streams(self, process: MediaProcess, reason: str, *, expected: bool) -> None:
+        callbacks, self._callbacks = self._callbacks, {}
+        self._discarded.clear()
+        self.status.n_streams = 0
+        for opening in self._opening.values():
+            if not opening.done():
+                opening.set_exception(MediaRefused("unavailable", reason))
+        for closing in self._closing.values():
+            if not closing.done():
+                closing.set_result(None)
+        if not expected:
+            fields = {"worker": self._options.index, "pid": process.pid, "streams": len(callbacks), "reason": reason}
+            self._logger.error("media process died", extra=fields)
+        for stream, on_report in callbacks.items():
+            if stream not in self._opening and stream not in self._closing:
+                self._tell(on_report, StreamLost(stream, reason))
+
+    async def open_stream(self, stream: int, bind_ip: str, on_report: ReportCallback, *, timeout_s: float = OPEN_TIMEOUT_S) -> MediaStream:
+        """Open a stream here. Raises MediaRefused, also when there is no answer within `timeout_s`."""
+        process = self._process
+        if process is None:
+            raise MediaRefused("unavailable")
+        opening: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
+        self._opening[stream] = opening
+        self._callbacks[stream] = on_report
+        self.status.n_streams += 1
+        process.send(OpenStream(stream, bind_ip))
+        opened = False
+        try:
+            async with asyncio.timeout(timeout_s):
+                port = (await opening).port
+            opened = True
+        except TimeoutError:
+            self._is_unanswered = process is self._process
+            raise MediaRefused("unavailable", f"no answer within {timeout_s:g} s") from None
+        finally:
+            del self._opening[stream]
+            if not opened:
+                process.send(link.CloseStream(stream))
+                self._forget(stream)
+        return MediaStream(stream, self._options.index, process, bind_ip, port, self)
+
+    async def close_stream(self, stream: int, process: MediaProcess) -> StreamClosed | None:
+        if stream not in self._callbacks or process is not self._process:
+            return None
+        closing = self._closing.get(stream)
+        if closing is None:
+            closing = self._closing[stream] = asyncio.get_running_loop().create_future()
+            process.send(link.CloseStream(stream))
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                return await asyncio.shield(closing)
+        except TimeoutError:
+            return None
+        finally:
+            self._closing.pop(stream, None)
+            self._forget(stream)
+
+    def discard_stream(self, stream: int, process: MediaProcess) -> None:
+        if stream in self._callbacks and process is self._process:
+            self._discarded.add(stream)
+            process.send(link.CloseStream(stream))
+
+    def _forget(self, stream: int) -> None:
+        if self._callbacks.pop(stream, None) is not None:
+            self.status.n_streams -= 1
+
+    def _receive(self, report: Report) -> None:
+        match report:
+            case link.Alive():
+                self._is_unanswered = False
+                return
+            case Load():
+                self._take_load(report)
+                return
+            case link.StreamFailed(stream=stream, reason=reason):
+                self._logger.error("stream failed", extra={"worker": self._options.index, "stream": stream, "reason": reason})
+                on_report = self._callbacks.get(stream)
+                if on_report is not None:
+                    self._tell(on_report, StreamLost(stream, reason))
+                return
+            case Opened():
+                self._settle_open(report.stream, report)
+                return
+            case OpenFailed():
+                self._settle_open(report.stream, MediaRefused(report.reason))
+                return
+            case link.Ready():
+                return
+        if isinstance(report, StreamClosed):
+            closing = self._closing.get(report.stream)
+            if closing is not None and not closing.done():
+                closing.set_result(report)
+            if report.stream in self._discarded:
+                self._discarded.discard(report.stream)
+                self._forget(report.stream)
+        on_report = self._callbacks.get(report.stream)
+        if on_report is not None:
+            self._tell(on_report, report)
+
+    def _tell(self, on_report: ReportCallback, report: Report | StreamLost) -> None:
+        """One callback that fails keeps the other streams from nothing."""
+        try:
+            on_report(report)
+        except Exception:
+            stream = 0 if isinstance(report, Load | link.Ready | link.Alive) else report.stream
+            self._logger.exception("report callback failed", extra={"stream": stream, "report": type(report).__name__})
+
+    def _take_load(self, load: Load) -> None:
+        self.status.last_load = load
+        if self._admission.take(load):
+            fields = {
+                "worker": self._options.index,
+                "streams": load.streams,
+                "tick_cpu_ms": round(load.tick_cpu_ms_mean, 1),
+                "tick_late_ms_p90": round(load.tick_late_ms_p90, 1),
+            }
+            if self._admission.is_open:
+                self._logger.info("media process takes calls again", extra=fields)
+            else:
+                self._logger.warning("media process takes no more calls", extra=fields)
+
+    def _settle_open(self, stream: int, outcome: Opened | MediaRefused) -> None:
+        opening = self._opening.get(stream)
+        if opening is None or opening.done():
+            return
+        if isinstance(outcome, Opened):
+            opening.set_result(outcome)
+        else:
+            opening.set_exception(outcome)

@@ -1,0 +1,466 @@
+"""The wire side of one stream: its sockets, keys, jitter buffer and statistics, and the decision what is let in.
+
+Datagrams enter through `arrivals`, frames leave the jitter buffer in `pop`; packets leave through `srtp_out`, `sendto` and `destination`,
+which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
+
+Packets that are simply the next ones are taken in for all streams at once (`arrivals`); the leg says in the columns of the `ReceiveColumns` which
+those are, and judges every other one.
+
+The order of the gates: authentic (when secured), an RTP header, an agreed payload type, an accepted source. What fails one is counted in
+`refused` and changes nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from active_call.base.errors import ParseError
+from active_call.base.pcm import FRAME_MS
+from active_call.codec.opus import OpusEncoder, settings_for
+from active_call.codec.stream import Encoder, new_encoder
+from active_call.codec.table import AUDIO_CODECS, CODECS, PCMU, TELEPHONE_EVENT, Codec
+from active_call.media.link.messages import CodecChanged, ConfigureRtp, DigitReceived, Link, MediaStarted
+from active_call.media.receive.codec_input import G711, CodecInput
+from active_call.media.receive.columns import NOBODY, ReceiveColumns
+from active_call.media.receive.latch import Latch
+from active_call.media.receive.one_way_audio import Refused
+from active_call.media.send.mixer import Samples
+from active_call.rtp.dtmf import DigitReceiver, DigitSender
+from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, is_rtcp, payload_bounds, unpack_header
+from active_call.rtp.quality import Losses
+from active_call.rtp.srtp import Context, SrtpSession
+from active_call.rtp.stream import ReceiveStream
+
+CLOCK_HZ: Final = 8000
+TICK_S: Final = FRAME_MS / 1000
+COMFORT_NOISE: Final = 13
+"""RFC 3551 section 6; never sound to us, whatever was agreed."""
+NOWHERE: Final = ("", "0.0.0.0", "::")
+"""Not known, or the old sign for hold (RFC 3264 section 8.4). The kernel would take these for this host."""
+OLD_KEY_S: Final = 2.0
+"""Packets of the key before a re-key are still on their way."""
+
+
+class Leg:
+    """One stream's sockets and what is kept for them. `configure` must come before anything flows."""
+
+    __slots__ = (
+        "_audio_type",
+        "_comfort_noise_at",
+        "_encoder",
+        "_event_clocks_hz",
+        "_event_types",
+        "_formats",
+        "_intake",
+        "_is_muxed",
+        "_known_types",
+        "_old_srtp_in",
+        "_old_until",
+        "config",
+        "control_heard_at",
+        "destination",
+        "digits_in",
+        "digits_out",
+        "emit",
+        "heard_from",
+        "is_proven",
+        "latch",
+        "may_send",
+        "on_control",
+        "on_sending_changed",
+        "port",
+        "prior_lost",
+        "receiving",
+        "reception",
+        "refused",
+        "rtcp_socket",
+        "rtp_socket",
+        "send_codec",
+        "send_errors",
+        "sendto",
+        "slot",
+        "sound",
+        "srtp_in",
+        "srtp_out",
+        "started",
+        "stream",
+    )
+
+    def __init__(
+        self,
+        stream: int,
+        port: int,
+        sockets: tuple[socket.socket, socket.socket],
+        intake: ReceiveColumns,
+        slot: int,
+        emit: Callable[[Link], None],
+    ) -> None:
+        self.stream = stream
+        self.slot = slot
+        self.port = port
+        self.rtp_socket, self.rtcp_socket = sockets
+        self._intake = intake
+        intake.begin_stream(slot)
+        self.sendto = self.rtp_socket.sendto
+        self.emit = emit
+        self.config: ConfigureRtp | None = None
+        self.latch = Latch(("", 0), latching=True)
+        self.destination = ("", 0)
+        self.is_proven = False
+        """Somebody at the destination has shown that he takes our sound, or the signalling vouches for him."""
+        self.may_send = False
+        """Sound is to leave: that is agreed, the peer is proven, and there is a destination."""
+        self.on_sending_changed: Callable[[], None] = _do_nothing
+        """Told when `may_send` has changed by what the peer sends, not by an order."""
+        self.control_heard_at = 0.0
+        """When the peer's last RTCP came."""
+        self._comfort_noise_at = 0.0
+        self.heard_from: tuple[Any, ...] | None = None
+        """Whose packets are accepted without a further look, as the socket says it: the latch's source, unless there is a candidate."""
+        self.srtp_out: SrtpSession | None = None
+        self.srtp_in: SrtpSession | None = None
+        self._old_srtp_in: SrtpSession | None = None
+        self._old_until = 0.0
+        self.send_codec = PCMU
+        self.receiving: Context | None = None
+        """What opens packets, when that is one key."""
+        self.sound = CodecInput(intake.jitter, slot)
+        self._encoder: Encoder = new_encoder(PCMU.name)
+        self._formats: dict[int, Codec] = {}
+        self.digits_in = DigitReceiver(CLOCK_HZ)
+        self.digits_out = DigitSender(CLOCK_HZ)
+        self.reception: ReceiveStream | None = None
+        self.started = False
+        self.prior_lost = self.send_errors = 0
+        self.refused = Refused()
+        self._audio_type = -1
+        self._event_clocks_hz: tuple[int, ...] = (CLOCK_HZ, CLOCK_HZ)
+        self._is_muxed = False
+        self.on_control: Callable[[bytes, tuple[Any, ...], float, float], None] = _ignore
+        """Takes RTCP that comes on the RTP port, where both sides have agreed on it (RFC 5761)."""
+        self._event_types: frozenset[int] = frozenset()
+        self._known_types: frozenset[int] = frozenset()
+
+    @property
+    def is_g711_out(self) -> bool:
+        """What we send can share the batch."""
+        return self.send_codec in G711
+
+    @property
+    def is_g711_in(self) -> bool:
+        """What we get can share the batch."""
+        return self.sound.is_batched
+
+    @property
+    def n_received(self) -> int:
+        """Packets that were let in."""
+        return self._intake.n_received.item(self.slot)
+
+    @property
+    def last_arrival(self) -> float:
+        """When the last of them came, or an offer/answer was applied."""
+        return self._intake.last_arrival.item(self.slot)
+
+    @property
+    def last_sign_of_life(self) -> float:
+        """When RTP or RTCP of the peer came last: a participant is gone when neither comes (RFC 3550 section 6.3.5)."""
+        return max(self.last_arrival, self.control_heard_at)
+
+    @property
+    def is_silent_by_agreement(self) -> bool:
+        """The peer sends nothing while its side is silent: it has said so, or comfort noise was the last that came (RFC 3389)."""
+        is_agreed = self.config is not None and self.config.may_be_silent
+        return is_agreed or (self._comfort_noise_at > 0.0 and self._comfort_noise_at >= self.last_arrival)
+
+    @property
+    def may_report(self) -> bool:
+        """RTCP may leave. On hold at 0.0.0.0 there is nobody to take it, and nobody has asked for it while nothing flows."""
+        config = self.config
+        return config is not None and self.is_proven and self._is_reachable and (config.send or config.receive)
+
+    @property
+    def _is_reachable(self) -> bool:
+        return self.destination[0] not in NOWHERE and self.destination[1] > 0
+
+    @property
+    def n_lost(self) -> int:
+        """Packets that were sent to us and did not come, over all sources."""
+        return self.prior_lost + (max(self.reception.lost, 0) if self.reception else 0)
+
+    def configure(self, order: ConfigureRtp, now: float) -> None:
+        """Apply an offer/answer. What it does not change carries on: the latched source, and roll-over counters of unchanged keys.
+
+        Raises ValueError for a suite, key or codec that is unknown; nothing is changed then.
+        """
+        send_codec = _codec_named(order.codec)
+        formats = {number: _codec_named(name) for number, name in order.receive_formats if name != TELEPHONE_EVENT.name}
+        formats.setdefault(order.receive_payload_type, send_codec)
+        encoder = _new_encoder(order)
+        before = self.config
+        self._take_keys(before, order, now)
+        self.latch.signal((order.remote_ip, order.remote_port), latching=order.latching)
+        self.destination = self.latch.destination
+        self.config = order
+        self.is_proven = self.is_proven or not order.waits
+        self.may_send = order.send and self.is_proven and self._is_reachable
+        self._intake.last_arrival[self.slot] = now  # the watchdog starts afresh
+        self._formats = formats
+        self._take_type(order.receive_payload_type)
+        events = {order.receive_event_type, order.send_event_type} - {-1, COMFORT_NOISE}
+        events |= {number for number, name in order.receive_formats if name == TELEPHONE_EVENT.name}
+        events -= formats.keys()
+        self._event_types = frozenset(events)
+        self._known_types = self._event_types | formats.keys() | {COMFORT_NOISE}
+        self._is_muxed = order.rtcp_mux
+        if before is None or (before.codec, before.send_parameters) != (order.codec, order.send_parameters):
+            self.send_codec = send_codec
+            self._encoder = encoder
+        self._use_event_clock(order.event_clock_hz, send_codec.rtp_clock_hz)
+        if self.latch.source is None:
+            self.heard_from = None
+        self._tell_intake()
+
+    def prove(self) -> None:
+        """The peer is there: what waited for that leaves from now on."""
+        self.is_proven = True
+        self._settle_sending()
+
+    def _settle_sending(self) -> None:
+        may_send = self.config is not None and self.config.send and self.is_proven and self._is_reachable
+        if may_send != self.may_send:
+            self.may_send = may_send
+            self.on_sending_changed()
+
+    def _tell_intake(self) -> None:
+        """Write down what the common case is for this leg."""
+        intake, slot, config = self._intake, self.slot, self.config
+        is_single_key = self._old_srtp_in is None
+        self.receiving = self.srtp_in.receiving if self.srtp_in is not None and is_single_key else None
+        intake.is_open[slot] = config is not None and is_single_key
+        intake.is_secured[slot] = self.srtp_in is not None
+        intake.is_muxed[slot] = self._is_muxed
+        is_batched = config is not None and config.receive and self.sound.codec in G711
+        intake.batched_type[slot] = self._audio_type if is_batched else NOBODY
+        intake.ssrc[slot] = self.reception.ssrc if self.reception is not None else NOBODY
+
+    def refuse(self, status: int) -> None:
+        """Count a datagram that `receiving` could not open, with libsrtp's status."""
+        if self.srtp_in is not None:
+            self.srtp_in.refuse(status)
+        self.refused.unauthentic += 1
+
+    def _take_keys(self, before: ConfigureRtp | None, order: ConfigureRtp, now: float) -> None:
+        """New contexts for the directions whose key has changed. Each direction has its own, because each keeps its roll-over counter."""
+        if not order.suite:
+            self.srtp_in = self.srtp_out = self._old_srtp_in = None
+            return
+        is_new = before is None or before.suite != order.suite
+        keys = (order.suite, order.send_key, order.receive_key)
+        srtp_out = SrtpSession(*keys) if is_new or before is None or before.send_key != order.send_key else self.srtp_out
+        srtp_in = SrtpSession(*keys) if is_new or before is None or before.receive_key != order.receive_key else self.srtp_in
+        if srtp_in is not self.srtp_in and self.srtp_in is not None:
+            self._old_srtp_in, self._old_until = self.srtp_in, now + OLD_KEY_S
+        self.srtp_out, self.srtp_in = srtp_out, srtp_in
+
+    def take_datagram(self, row: int, size: int, address: tuple[Any, ...], now: float, unix_now: float) -> None:
+        """Take the datagram of `size` bytes in `row` of the intake, as it came at `now` from `address`."""
+        intake = self._intake
+        datagram = intake.datagram(row, size)
+        if self._is_muxed and is_rtcp(datagram):
+            self.on_control(datagram.tobytes(), address, now, unix_now)
+            return
+        srtp = self.srtp_in
+        if srtp is not None:
+            if self._old_srtp_in is None:
+                size = srtp.unprotect_in(intake.memory.places[row], size)
+            else:
+                size = self._unprotect_either(row, srtp, self._old_srtp_in, size, now)
+        if size < 0:
+            self.refused.unauthentic += 1
+        else:
+            self.take_packet(row, size, address, now)
+
+    def take_packet(self, row: int, size: int, address: tuple[Any, ...], now: float) -> None:
+        """Take the packet of `size` bytes in `row`, which is authentic if the stream is secured."""
+        intake, config, slot = self._intake, self.config, self.slot
+        packet = intake.datagram(row, size)
+        if size < HEADER_BYTES or config is None:
+            self.refused.malformed += 1
+            return
+        flags, kind, sequence, timestamp, ssrc = unpack_header(packet)
+        start, end = HEADER_BYTES, size
+        if flags != PLAIN_HEADER:
+            try:
+                start, end = payload_bounds(packet, flags)
+            except ParseError:
+                self.refused.malformed += 1
+                return
+        payload_type = kind & 0x7F
+        if payload_type not in self._known_types:
+            self.refused.unknown_type += 1
+            return
+        if address == self.heard_from and (ssrc == self.latch.ssrc or self.srtp_in is not None):
+            intake.heard_at[slot] = now
+        elif not self._accept(address, ssrc, sequence, now):
+            self.refused.wrong_source += 1
+            return
+        reception = self.reception
+        if reception is None or reception.ssrc != ssrc:
+            reception = self._begin_source(ssrc, address, now)
+        if not reception.receive(sequence, timestamp, now):
+            self.refused.malformed += 1
+            return
+        intake.n_received[slot] += 1
+        intake.last_arrival[slot] = now
+        if not config.receive:
+            return
+        if payload_type != self._audio_type and payload_type in self._formats:
+            self._take_type(payload_type)
+        if payload_type == self._audio_type:
+            intake.last_timestamp[slot] = timestamp
+            self.sound.jitter.push(sequence, timestamp, packet[start:end].tobytes(), now)
+            return
+        self.sound.jitter.pass_over(sequence)
+        if payload_type == COMFORT_NOISE:
+            self._comfort_noise_at = now
+        else:
+            self._receive_event(packet[start:end].tobytes(), timestamp, sequence, now, marker=kind > 0x7F)
+
+    def _unprotect_either(self, row: int, srtp: SrtpSession, old: SrtpSession, n_bytes: int, now: float) -> int:
+        """Try the key before the last one too, while it counts. A suite with AEAD deciphers in place before it refuses."""
+        place, datagram = self._intake.memory.places[row], self._intake.datagram(row, n_bytes)
+        sealed = datagram.tobytes()
+        if now > self._old_until:
+            self._old_srtp_in = None
+            self._tell_intake()
+            return srtp.unprotect_in(place, n_bytes)
+        size = srtp.unprotect_in(place, n_bytes)
+        if size >= 0:
+            return size
+        datagram[:] = sealed
+        return old.unprotect_in(place, n_bytes)
+
+    def _accept(self, address: tuple[Any, ...], ssrc: int, sequence: int, now: float) -> bool:
+        latch, heard_at, slot = self.latch, self._intake.heard_at, self.slot
+        latch.heard_at = heard_at.item(slot)
+        accepted = latch.accept(address[:2], ssrc, sequence, now, secured=self.srtp_in is not None)
+        heard_at[slot] = latch.heard_at
+        self.destination = latch.destination
+        self.heard_from = address if latch.source == address[:2] and latch.candidate is None else None
+        if latch.proves_destination:
+            self.is_proven = True
+        self._settle_sending()
+        return accepted
+
+    def accepts_control_from(self, address: tuple[Any, ...], ssrc: int) -> bool:
+        """Whether plain RTCP from there is the peer's: it comes from a place that was signalled or belongs to the source that is heard.
+
+        A NAT may give RTCP any port: from the right host, the SSRC of the sound vouches for it.
+        """
+        config, source = self.config, self.latch.source
+        if config is None:
+            return False
+        rtp = [(config.remote_ip, config.remote_port), *([source] if source is not None else [])]
+        known = {*rtp, *((ip, port + 1) for ip, port in rtp)}
+        known.add((config.remote_rtcp_ip or config.remote_ip, config.remote_rtcp_port or config.remote_port + 1))
+        if address[:2] in known:
+            return True
+        return self.reception is not None and ssrc == self.reception.ssrc and address[0] in {ip for ip, _ in known}
+
+    def _begin_source(self, ssrc: int, address: tuple[Any, ...], now: float) -> ReceiveStream:
+        """Another SSRC: another timeline, and statistics of its own (RFC 3550 section 8)."""
+        if self.reception is not None:
+            self.prior_lost += max(self.reception.lost, 0)
+            self.sound.reset()
+            self.digits_in.reset()
+        intake = self._intake
+        self.reception = ReceiveStream(ssrc, self.sound.codec.rtp_clock_hz, table=intake.reception, row=self.slot)
+        self._tell_intake()
+        if not self.started:
+            self.started = True
+            self.emit(MediaStarted(self.stream, now, address[0], address[1]))
+        return self.reception
+
+    def _receive_event(self, payload: bytes, timestamp: int, sequence: int, now: float, *, marker: bool) -> None:
+        try:
+            digit = self.digits_in.receive(payload, timestamp, sequence, marker=marker)
+        except ParseError:
+            self.refused.malformed += 1
+            return
+        if digit is not None:
+            self.emit(DigitReceived(self.stream, digit.digit, digit.duration_ms, now))
+
+    def encode(self, samples: Samples) -> bytes:
+        """One packet's payload of `samples`, at the rate of `send_codec`."""
+        return self._encoder.encode(samples)
+
+    def _take_type(self, payload_type: int) -> None:
+        """Sound comes under this number from now on: a peer may send any format of the answer at any time (RFC 3264 section 6.1)."""
+        codec = self._formats[payload_type]
+        if codec is not self.sound.codec:
+            self.sound.use(codec)
+            if self.reception is not None:
+                self.reception.clock_rate = codec.rtp_clock_hz
+            self.emit(CodecChanged(self.stream, codec.name))
+        self._audio_type = payload_type
+        self._tell_intake()
+
+    def _use_event_clock(self, *clocks_hz: int) -> None:
+        """The clock of telephone events, and that of the stream's timestamps, which theirs are too (RFC 4733 section 2.1)."""
+        if clocks_hz != self._event_clocks_hz:
+            self._event_clocks_hz = clocks_hz
+            self.digits_in = DigitReceiver(*clocks_hz)
+            self.digits_out = DigitSender(*clocks_hz)
+
+    def arrival_of_frame(self, now: float) -> float:
+        """When the frame arrived that was popped last: that many frames before the last packet as still wait."""
+        return self.last_arrival - TICK_S * self.sound.jitter.depth if self.started else now
+
+    @property
+    def losses(self) -> Losses:
+        """What the buffers of all codecs so far have counted."""
+        return self.sound.losses
+
+    def flush_digits(self, now: float) -> None:
+        """Tell a digit whose end was lost, once the peer's media clock has passed it."""
+        if not self.digits_in.is_idle:
+            digit = self.digits_in.flush(
+                (self._intake.last_timestamp.item(self.slot) + int((now - self.last_arrival) * self.sound.codec.rtp_clock_hz)) & 0xFFFFFFFF
+            )
+            if digit is not None:
+                self.emit(DigitReceived(self.stream, digit.digit, digit.duration_ms, now))
+
+    def send(self, packet: bytes) -> None:
+        """Protect and send one RTP packet; an error of the network is counted."""
+        try:
+            self.sendto(packet if self.srtp_out is None else self.srtp_out.protect(packet), self.destination)
+        except OSError:
+            self.send_errors += 1
+
+    def close(self) -> None:
+        self.rtp_socket.close()
+        self.rtcp_socket.close()
+
+
+def _ignore(datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
+    """Nobody listens."""
+
+
+def _do_nothing() -> None:
+    """Nobody is told."""
+
+
+def _codec_named(name: str) -> Codec:
+    codec = CODECS.get(name)
+    if codec not in AUDIO_CODECS:
+        raise ValueError(f"unknown codec {name!r}")
+    return codec
+
+
+def _new_encoder(order: ConfigureRtp) -> Encoder:
+    encoder = new_encoder(order.codec)
+    if isinstance(encoder, OpusEncoder):
+        encoder.configure(settings_for(order.send_parameters))
+    return encoder

@@ -1,0 +1,158 @@
+"""Datagrams of all streams are taken in: one of each socket that has one, opened and judged all at once.
+
+Sockets that have something enter, with the time; what is simple (the next packet of G.711 from the source that is heard) goes into jitter
+buffers and statistics in one piece for all streams, and every other datagram to its leg, which judges it by itself. Equal to handing each
+datagram to its leg: a property test shows that. A datagram that cannot be judged without an error is dropped alone.
+
+What a packet costs here is paid for every call in every tick, so what cannot be done with arrays (the system call, libsrtp) is called by
+`map`, with nothing of the interpreter between one call and the next.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from itertools import repeat
+from operator import eq
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.media.receive.columns import ReceiveColumns
+from active_call.media.receive.leg import Leg
+from active_call.media.receive.sockets import ANCILLARY_BYTES, Ancillary, arrivals
+from active_call.rtp.jitter_table import FRAME_BYTES
+from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, RTCP_KINDS
+from active_call.rtp.srtp import unprotect_all
+
+MAX_LAST_DATAGRAMS: Final = 8
+_recvmsg_into: Final = socket.socket.recvmsg_into
+_Datagram = tuple[int, Ancillary, int, Any]
+_NOTHING: Final[_Datagram] = (0, [], 0, None)
+
+
+class PacketBatchReader:
+    """The way in for the legs of one process, which share an `ReceiveColumns`."""
+
+    def __init__(self, intake: ReceiveColumns, on_failed: Callable[[Leg, Exception], None]) -> None:
+        """`on_failed` is told of each datagram on which something went wrong here, with its leg."""
+        self._intake = intake
+        self._on_failed = on_failed
+
+    def take(self, legs: list[Leg], now: float, unix_now: float) -> None:
+        """Take one datagram of each of `legs`, all different, if there is one. `unix_now` is `now` on the clock of the kernel."""
+        datagrams = self._read(legs)
+        sizes, ancillaries, _, addresses = zip(*datagrams, strict=True)
+        arrived = arrivals(ancillaries, now, unix_now)
+        intake, n_rows = self._intake, len(legs)
+        slots = np.array([leg.slot for leg in legs], np.intp)
+        packets, lengths = intake.packets[:n_rows], intake.memory.lengths[:n_rows]
+        lengths[:] = sizes
+        kind = packets["kind"]
+        is_control = intake.is_muxed[slots] & (kind >= RTCP_KINDS[0]) & (kind <= RTCP_KINDS[1])
+        is_opened = intake.is_open[slots] & ~is_control & (lengths > 0)
+        self._unprotect(legs, np.flatnonzero(is_opened & intake.is_secured[slots]))
+
+        try:
+            is_simple = self._take_together(legs, slots, is_opened, addresses, arrived)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._on_failed(legs[0], error)  # whose fault it was, shows when each is taken alone
+            is_simple = np.zeros(n_rows, np.bool_)
+        if is_simple.all():
+            return
+        for row in np.flatnonzero(~is_simple).tolist():
+            leg, address, at = legs[row], addresses[row], float(arrived[row])
+            try:
+                if is_opened[row]:
+                    if lengths[row] > 0:
+                        leg.take_packet(row, int(lengths[row]), address, at)
+                elif address is not None:
+                    leg.take_datagram(row, sizes[row], address, at, unix_now)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self._on_failed(leg, error)
+
+    def _take_together(
+        self,
+        legs: list[Leg],
+        slots: NDArray[np.intp],
+        is_opened: NDArray[np.bool_],
+        addresses: tuple[Any, ...],
+        arrived: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Take what is simply the next packet of its stream; returns which rows were."""
+        intake, n_rows = self._intake, len(legs)
+        packets, lengths = intake.packets[:n_rows], intake.memory.lengths[:n_rows]
+        kind = packets["kind"]
+        sequence, timestamp = packets["sequence"].astype(np.int64), packets["timestamp"].astype(np.int64)
+        ahead = intake.jitter.ahead(slots, sequence, timestamp)
+        is_simple: NDArray[np.bool_] = is_opened & (lengths > HEADER_BYTES) & (packets["flags"] == PLAIN_HEADER) & (ahead >= 0)
+        is_simple &= (kind & 0x7F == intake.batched_type[slots]) & (packets["ssrc"] == intake.ssrc[slots])
+        is_simple &= np.fromiter(map(eq, addresses, [leg.heard_from for leg in legs]), np.bool_, n_rows)
+        is_simple &= intake.reception.follows(slots, sequence)
+        rows = np.flatnonzero(is_simple)
+        if len(rows) == n_rows:
+            self._take_simple(rows, slots, sequence, timestamp, arrived, ahead)
+        else:
+            self._take_simple(rows, slots[rows], sequence[rows], timestamp[rows], arrived[rows], ahead[rows])
+        return is_simple
+
+    def take_last(self, leg: Leg, now: float, unix_now: float) -> None:
+        """Take what waits for `leg`, as far as it is not a flood: its stream is about to be closed, and it is all to be counted."""
+        for _ in range(MAX_LAST_DATAGRAMS):
+            try:
+                leg.rtp_socket.recv(1, socket.MSG_PEEK)
+            except OSError:
+                return
+            self.take([leg], now, unix_now)
+
+    def _read(self, legs: list[Leg]) -> list[_Datagram]:
+        """One datagram of each leg, in the row of its place; `_NOTHING` where there is none after all, or an ICMP error of what we sent."""
+        datagrams: list[_Datagram] = []
+        reading = map(_recvmsg_into, [leg.rtp_socket for leg in legs], self._intake.buffers, repeat(ANCILLARY_BYTES))
+        while len(datagrams) < len(legs):
+            try:
+                for datagram in reading:
+                    datagrams.append(datagram)  # noqa: PERF402 (what was read before an error is kept)
+            except OSError:
+                datagrams.append(_NOTHING)
+        return datagrams
+
+    def _unprotect(self, legs: list[Leg], secured: NDArray[np.intp]) -> None:
+        """Open the datagrams in these rows; their lengths become those of the packets, -1 for what is refused."""
+        intake, rows = self._intake, secured.tolist()
+        contexts = [legs[row].receiving for row in rows]
+        statuses = unprotect_all(contexts, [intake.starts[row] for row in rows], [intake.lengths[row] for row in rows])
+        if any(statuses):
+            for row, status in zip(rows, statuses, strict=True):
+                if status:
+                    legs[row].refuse(status)
+                    intake.memory.lengths[row] = -1
+
+    def _take_simple(
+        self,
+        rows: NDArray[np.intp],
+        slots: NDArray[np.intp],
+        sequence: NDArray[np.int64],
+        timestamp: NDArray[np.int64],
+        arrived: NDArray[np.float64],
+        ahead: NDArray[np.int64],
+    ) -> None:
+        """Take the packets in `rows`; the other columns are theirs."""
+        intake, jitter = self._intake, self._intake.jitter
+        intake.reception.receive(slots, sequence, timestamp, arrived)
+        jitter.push(slots, sequence, timestamp, arrived)
+        intake.n_received[slots] += 1
+        intake.last_arrival[slots] = arrived
+        intake.heard_at[slots] = arrived
+        intake.last_timestamp[slots] = timestamp
+        lengths = intake.memory.lengths[rows]
+        is_frame = (lengths == HEADER_BYTES + FRAME_BYTES) & (ahead % FRAME_BYTES == 0)
+        if is_frame.all():
+            jitter.keep(slots, ahead, intake.packets["payload"][rows])
+            return
+        jitter.keep(slots[is_frame], ahead[is_frame], intake.packets["payload"][rows[is_frame]])
+        for place in np.flatnonzero(~is_frame).tolist():
+            buffer = jitter.buffers[slots[place]]
+            if buffer is not None:
+                buffer.lay(int(timestamp[place]), intake.datagram(int(rows[place]), int(lengths[place]))[HEADER_BYTES:].tobytes())

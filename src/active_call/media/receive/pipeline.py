@@ -1,0 +1,336 @@
+"""The second half of a tick: one frame out of every jitter buffer, decoded, resampled and judged all at once.
+
+Frames enter from the legs; speech events and the caller's sound leave as reports. What was heard stays readable until the next tick, for
+the recorder. Samples are counted at 16 kHz from the first frame after the peer's first packet, one frame per tick, whether or not anything
+came: what is missing is silence, so that samples count time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.base.pcm import FRAME_MS, LISTEN_RATE_HZ
+from active_call.codec import g711
+from active_call.codec.conceal import Concealer
+from active_call.codec.resample import Downsampler16to8, Upsampler8to16
+from active_call.codec.table import PCMA
+from active_call.media.detect.inband import InbandDetectors
+from active_call.media.detect.speech import N_PHASES, Detection, SpeechDetector
+from active_call.media.enhance.pipeline import EnhancePipeline
+from active_call.media.link.messages import CallerAudio, Link, Listen, SpeechEnded, SpeechStarted
+from active_call.media.receive.columns import ReceiveColumns
+from active_call.media.receive.leg import Leg
+from active_call.media.send.conversion import Conversion
+from active_call.media.send.mixer import Samples
+from active_call.media.send.packet_batch import FRAME_SAMPLES, Slots
+from active_call.media.worker.slots import Stream
+
+WIDE_SAMPLES: Final = 320
+"""20 ms at 16 kHz."""
+BULK_TICKS: Final = 5
+"""Sound is forwarded in pieces of 100 ms, and at once when speech begins or ends."""
+
+_FRAME_S: Final = FRAME_MS / 1000
+_FULL_SCALE: Final = np.float32(32768)
+_NARROW_RATE_HZ: Final = 8000
+_SILENCE: Final = np.array([silence[0] for silence in g711.SILENCE], np.uint8)
+"""Its byte, by whether it is A-law."""
+
+Seconds = NDArray[np.float64]
+
+
+class _Single:
+    """A stream whose codec is decoded by itself: its frame, at 16 kHz and, for who asks, at 8."""
+
+    __slots__ = ("_narrow", "_to_narrow", "_to_wide", "leg")
+
+    def __init__(self, leg: Leg) -> None:
+        self.leg = leg
+        self._to_wide: Conversion | None = None
+        self._to_narrow: Conversion | None = None
+        self._narrow: Samples | None = None
+
+    def take(self) -> Samples | None:
+        """The frame of this tick at 16 kHz, None when there is none."""
+        self._narrow = None
+        samples = self.leg.sound.pop()
+        rate_hz = self.leg.sound.codec.sample_rate_hz
+        if samples is None or rate_hz == LISTEN_RATE_HZ:
+            return samples
+        if self._to_wide is None or self._to_wide.rates[0] != rate_hz:
+            self._to_wide = Conversion(rate_hz, LISTEN_RATE_HZ)
+        return self._to_wide.process(samples)
+
+    def narrow(self, wide: Samples) -> Samples:
+        """`wide`, the frame of this tick, at 8 kHz."""
+        if self._to_narrow is None:
+            self._to_narrow = Conversion(LISTEN_RATE_HZ, 8000)
+        if self._narrow is None:
+            self._narrow = self._to_narrow.process(wide)
+        return self._narrow
+
+
+class ReceivePipeline:
+    """All streams that are listened to. `regroup` after any change of who is; `run` once per tick.
+
+    Rows of streams with G.711 come first: they are decoded and resampled in one batch. The others follow.
+    """
+
+    def __init__(self, intake: ReceiveColumns, capacity: int, emit: Callable[[Link], None], emit_audio: Callable[[Link], None]) -> None:
+        self._intake = intake
+        self._emit = emit
+        self._emit_audio = emit_audio
+        self.is_stale = False
+        """A stream has returned to the batch; regroup before the next tick."""
+        self.on_failed: Callable[[int, Exception], None] = _raise
+        """Told of each stream whose sound cannot be had; the others go on."""
+        self._concealer = Concealer(capacity, 8000)
+        self.improving = EnhancePipeline(capacity)
+        """What is made better for detection and recognition; recordings and bridges hear what came."""
+        self.attention = InbandDetectors(capacity, emit)
+        """Digits and tones in the sound."""
+        self._upsampler = Upsampler8to16(capacity)
+        self._detector = SpeechDetector(capacity)
+        self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ)
+        self._downsampler = Downsampler16to8(capacity)
+        self._n_heard: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self._detect_from: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self._bulk: NDArray[np.int16] = np.zeros((capacity, BULK_TICKS, WIDE_SAMPLES), np.int16)
+        self._bulk_ticks: NDArray[np.intp] = np.zeros(capacity, np.intp)
+        self._stream_of: dict[int, Stream] = {}
+        self._together: Slots = np.zeros(0, np.intp)
+        """Those whose G.711 comes from the batch: the first rows."""
+        self._singles: dict[int, _Single] = {}
+        """By stream number, in the order of their rows."""
+        self._is_alaw: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._unheard: list[Leg] = []
+        self._slots: Slots = np.zeros(0, np.intp)
+        self._started: Slots = np.zeros(0, np.intp)
+        self._judged_wide: Slots = np.zeros(0, np.intp)
+        self._judged_narrow: Slots = np.zeros(0, np.intp)
+        """Rows in which speech is to be detected, at either rate."""
+        self._forwarding: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        self._row_of: dict[int, int] = {}
+        self._narrow: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
+        self._wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
+        self._better: NDArray[np.float32] | None = None
+        """The same in [-1, 1) where it was improved for any stream: that is what is judged and forwarded."""
+
+    def warm_up(self) -> None:
+        """Run the numeric libraries once, so that the first call does not wait for them."""
+        slots = np.arange(min(2, len(self._n_heard)))
+        for _ in range(2):
+            wide = _as_float(self._upsampler.process_pcm(np.zeros((len(slots), FRAME_SAMPLES), np.int16), slots))
+            self._detector.push(wide, slots, np.zeros(len(slots)))
+            self._narrow_detector.push(self._downsampler.process(wide, slots), slots, np.zeros(len(slots)))
+        for slot in slots.tolist():
+            self._upsampler.reset(slot)
+            self._downsampler.reset(slot)
+            self._detector.reset(slot)
+            self._narrow_detector.reset(slot)
+
+    def begin_stream(self, slot: int) -> None:
+        """A new stream lies in `slot`."""
+        self._concealer.begin(slot)
+        self.improving.use(slot, denoise=False, gain=None)
+        self.attention.forget(slot)
+        self._upsampler.reset(slot)
+        self._downsampler.reset(slot)
+        self._n_heard[slot] = 0
+        self._bulk_ticks[slot] = 0
+
+    def listen(self, stream: Stream, order: Listen) -> None:
+        """Apply an order. A detection that goes on keeps what it has heard; sound that still waits is forwarded first."""
+        before = stream.listen
+        if before.forward_audio and not order.forward_audio:
+            self._forward_bulk(stream)
+        if order.detect:
+            settings = (order.threshold, order.min_speech_ms, order.silence_ms)
+            for detector in (self._detector, self._narrow_detector):
+                if before.detect:
+                    detector.configure(stream.slot, *settings)
+                else:
+                    detector.reset(stream.slot, *settings, phase=stream.slot % N_PHASES)
+            if not before.detect:
+                self._detect_from[stream.slot] = self._n_heard[stream.slot]
+                stream.is_judged_narrow = None
+        stream.listen = order
+
+    def regroup(self, streams: list[Stream]) -> None:
+        """Take over who is listened to now. `streams` is in the order of the slots."""
+        started = [stream for stream in streams if stream.leg is not None and stream.leg.started]
+        together: list[tuple[Stream, Leg]] = []
+        singles: list[tuple[Stream, Leg]] = []
+        for stream in started:
+            if stream.leg is not None and stream.is_heard:
+                (together if stream.leg.is_g711_in else singles).append((stream, stream.leg))
+        heard = [stream for stream, _ in together + singles]
+        self._stream_of = {stream.slot: stream for stream in heard}
+        self._together = np.array([stream.slot for stream, _ in together], np.intp)
+        self._is_alaw = np.array([leg.sound.codec is PCMA for _, leg in together], np.bool_)
+        self._singles = {stream.number: self._singles.get(stream.number) or _Single(leg) for stream, leg in singles}
+        self._unheard = [stream.leg for stream in started if stream.leg is not None and not stream.is_heard]
+        self._slots = np.array([stream.slot for stream in heard], np.intp)
+        self._started = np.array([stream.slot for stream in started], np.intp)
+        self._regroup_judged(heard)
+        self._forwarding = np.array([stream.listen.forward_audio for stream in heard], np.bool_)
+        self._row_of = {stream.number: row for row, stream in enumerate(heard)}
+        self.is_stale = False
+
+    def _regroup_judged(self, heard: list[Stream]) -> None:
+        """At which rate each stream is judged: by the codec of its first packet, for as long as it is listened to. What comes at 8 kHz is
+        judged there: that costs a third less.
+        """
+        for stream in heard:
+            if stream.is_judged_narrow is None and stream.leg is not None:
+                stream.is_judged_narrow = stream.leg.is_g711_in
+        judged = [(row, stream.is_judged_narrow) for row, stream in enumerate(heard) if stream.listen.detect]
+        self._judged_narrow = np.array([row for row, is_narrow in judged if is_narrow], np.intp)
+        self._judged_wide = np.array([row for row, is_narrow in judged if not is_narrow], np.intp)
+
+    def heard(self, number: int, rate_hz: int) -> Samples | None:
+        """The caller's frame of the last `run` at 8 or 16 kHz, None when there was none. Valid until the next `run`."""
+        row = self._row_of.get(number)
+        if row is None or row >= len(self._wide):
+            return None
+        wide: Samples = self._wide[row]
+        if rate_hz == LISTEN_RATE_HZ:
+            return wide
+        single = self._singles.get(number)
+        frame: Samples = self._narrow[row] if single is None else single.narrow(wide)
+        return frame
+
+    def run(self, tick: int, now: float) -> None:
+        """Take the frame of `tick` from every stream that has started."""
+        for leg in self._unheard:
+            leg.sound.skip()
+        if len(self._slots):
+            arrivals = self._take_frames(now)
+            if not self.attention.is_idle:
+                self.attention.run(self._all_narrow(), self._slots, self._number_in, now)
+            self._better = None if self.improving.is_idle else self.improving.process(_as_float(self._wide), self._slots)
+            self._judge(tick, now, arrivals)
+        self._n_heard[self._started] += WIDE_SAMPLES
+
+    def _take_frames(self, now: float) -> Seconds:
+        """Fill `_wide` with the frames that are due. Returns when each arrived."""
+        arrivals = self._decode(now)
+        arrived: list[float] = []
+        wide = self._upsampler.process_pcm(self._narrow, self._together)
+        if self._singles:
+            more = np.zeros((len(self._singles), WIDE_SAMPLES), np.int16)
+            for row, (number, single) in enumerate(self._singles.items()):
+                try:
+                    frame = single.take()
+                except Exception as error:  # noqa: BLE001 (a wall)
+                    frame = None
+                    self.on_failed(number, error)
+                if frame is not None:
+                    more[row] = frame
+                arrived.append(single.leg.arrival_of_frame(now))
+                self.is_stale = self.is_stale or single.leg.is_g711_in
+            wide = np.concatenate((wide, more))
+            arrivals = np.concatenate((arrivals, arrived))
+        self._wide = wide
+        return arrivals
+
+    def _all_narrow(self) -> Samples:
+        """The frames of this tick at 8 kHz, rows as in `_slots`."""
+        if not self._singles:
+            return self._narrow
+        first = len(self._together)
+        more = [single.narrow(self._wide[first + row]) for row, single in enumerate(self._singles.values())]
+        return np.concatenate((self._narrow, np.stack(more)))
+
+    def _number_in(self, slot: int) -> int:
+        return self._stream_of[slot].number
+
+    def _wide_sound(self, rows: Slots) -> NDArray[np.float32]:
+        """The sound of these rows at 16 kHz as it is judged."""
+        return _as_float(self._wide[rows]) if self._better is None else self._better[rows]
+
+    def _decode(self, now: float) -> Seconds:
+        """Fill `_narrow` with the frames of the batch. Returns when each arrived: that many frames before the last packet as still wait."""
+        intake, slots = self._intake, self._together
+        payload, is_there = intake.jitter.pop(slots)
+        lost = ~is_there
+        if lost.any():
+            payload[lost] = _SILENCE[self._is_alaw[lost].view(np.uint8), None]
+        self._narrow = g711.decode(payload, self._is_alaw)
+        self._concealer.process(self._narrow, slots, lost)
+        return np.where(is_there, intake.last_arrival[slots] - _FRAME_S * intake.jitter.depth[slots], now)
+
+    def _judge(self, tick: int, now: float, at: Seconds) -> None:
+        if self._forwarding.any():
+            self._collect(tick)
+        wide, narrow = self._judged_wide, self._judged_narrow
+        detections: list[Detection] = []
+        if len(narrow):
+            detections += self._narrow_detector.push(self._narrow_sound(narrow), self._slots[narrow], at[narrow])
+        if len(wide):
+            detections += self._detector.push(self._wide_sound(wide), self._slots[wide], at[wide])
+        for detection in detections:
+            self._report(detection, now)
+
+    def _narrow_sound(self, rows: Slots) -> NDArray[np.float32]:
+        """The sound of these ascending rows at 8 kHz as it is judged: as it came, unless it is improved or has another rate by now."""
+        as_it_came = rows[rows < len(self._narrow)] if self._better is None else rows[:0]
+        frames = self._narrow if len(as_it_came) == len(self._narrow) else self._narrow[as_it_came]
+        sound = _as_float(frames)
+        others = rows[len(as_it_came) :]
+        if not len(others):
+            return sound
+        return np.concatenate((sound, self._downsampler.process(self._wide_sound(others), self._slots[others])))
+
+    def _forwarded(self) -> Samples:
+        if self._better is None:
+            return self._wide
+        samples: Samples = np.clip(self._better * _FULL_SCALE, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
+        return samples
+
+    def _collect(self, tick: int) -> None:
+        """Put this tick's sound to that which waits to be forwarded; each stream's turn to go comes in another tick."""
+        slots = self._slots[self._forwarding]
+        waiting = self._bulk_ticks[slots]
+        sound = self._forwarded()
+        self._bulk[slots, waiting] = sound if len(slots) == len(sound) else sound[self._forwarding]
+        waiting += 1
+        self._bulk_ticks[slots] = waiting
+        due = (waiting == BULK_TICKS) | ((slots + tick) % BULK_TICKS == 0)
+        for slot in slots[due].tolist():
+            self._forward_bulk(self._stream_of[slot], ahead=WIDE_SAMPLES)
+
+    def _forward_bulk(self, stream: Stream, *, ahead: int = 0) -> None:
+        """Forward what waits. `ahead`: samples of the tick under way that `_n_heard` does not count yet."""
+        slot = stream.slot
+        n_ticks = int(self._bulk_ticks[slot])
+        if n_ticks:
+            first = int(self._n_heard[slot]) + ahead - n_ticks * WIDE_SAMPLES
+            self._emit_audio(CallerAudio(stream.number, first, self._bulk[slot, :n_ticks].tobytes()))
+            self._bulk_ticks[slot] = 0
+
+    def _report(self, detection: Detection, now: float) -> None:
+        stream = self._stream_of[detection.slot]
+        if stream.listen.forward_audio:
+            self._forward_bulk(stream, ahead=WIDE_SAMPLES)
+        sample = int(self._detect_from[detection.slot]) + detection.sample
+        if detection.started:
+            self._emit(SpeechStarted(stream.number, detection.at, sample, now, float(detection.confidence)))
+        else:
+            self._emit(SpeechEnded(stream.number, detection.at, sample, now, int(detection.duration_ms)))
+
+
+def _as_float(samples: Samples) -> NDArray[np.float32]:
+    """In [-1, 1)."""
+    sound: NDArray[np.float32] = np.multiply(samples, 1 / _FULL_SCALE, dtype=np.float32)
+    return sound
+
+
+def _raise(number: int, error: Exception) -> None:
+    """Nobody deals with it."""
+    del number
+    raise error

@@ -1,0 +1,129 @@
+"""RTCP of one stream: reports out about every five seconds, reports in, and the round trip they prove.
+
+Datagrams enter through `receive`; compounds (SR or RR, SDES; BYE at the end) leave to the peer's RTCP port, secured like the stream. Knows
+no tick: it is told `now` (monotonic) and Unix time. RFC 3550 section 6; the interval is jittered as section 6.3.1 wants, over [0.5, 1.5].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from active_call.base.errors import ParseError
+from active_call.base.world import Clock, Randomness
+from active_call.media.link.messages import ConfigureRtp
+from active_call.media.receive.columns import DATAGRAM_BYTES
+from active_call.media.receive.leg import Leg
+from active_call.rtp import rtcp
+
+INTERVAL_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What we have sent so far; `rtp_timestamp` is the media clock at the moment of the report."""
+
+    ssrc: int
+    n_packets: int
+    n_octets: int
+    rtp_timestamp: int
+
+
+class RtcpSession:
+    """The RTCP of a leg. `due_at` is when the next report is to go."""
+
+    __slots__ = ("_clock", "_cname", "_leg", "_random", "_ssrc", "due_at", "fraction_lost", "round_trip_ms")
+
+    def __init__(self, leg: Leg, ssrc: int, clock: Clock, randomness: Randomness) -> None:
+        self._leg = leg
+        self._ssrc = ssrc
+        self._clock = clock
+        self._random = randomness
+        self._cname = randomness.token(12)
+        """Short-term persistent, random (RFC 7022 section 4.2): it names this stream and nobody."""
+        self.round_trip_ms = -1.0
+        self.fraction_lost = -1
+        """Of 256, what the peer's latest report says of our packets; -1 when there is none since it was last taken."""
+        self.due_at = clock.now() + randomness.uniform(0.25, 0.75) * INTERVAL_S
+
+    def send_report(self, sent: Sent, now: float) -> None:
+        """Send the report that is due and set the time of the next one."""
+        self.due_at = now + self._random.uniform(0.5, 1.5) * INTERVAL_S
+        self._send(self._build(sent, now))
+
+    def send_goodbye(self, sent: Sent, now: float) -> None:
+        """Tell the peer that this SSRC ends."""
+        self._send(self._build(sent, now) + rtcp.build_goodbye((self._ssrc,)))
+
+    def _build(self, sent: Sent, now: float) -> bytes:
+        reception = self._leg.reception
+        blocks = (reception.take_report(now),) if reception is not None else ()
+        if not sent.n_packets:
+            return rtcp.build_receiver_report(rtcp.ReceiverReport(sent.ssrc, blocks), self._cname)
+        ntp = rtcp.ntp_time(self._clock.utc_now().timestamp())
+        report = rtcp.SenderReport(sent.ssrc, ntp, sent.rtp_timestamp, sent.n_packets, sent.n_octets, blocks)
+        return rtcp.build_sender_report(report, self._cname)
+
+    def _send(self, compound: bytes) -> None:
+        leg = self._leg
+        if leg.config is None or not leg.may_report:
+            return
+        try:
+            packet = compound if leg.srtp_out is None else leg.srtp_out.protect_rtcp(compound)
+            if leg.config.rtcp_mux:
+                leg.sendto(packet, leg.destination)
+            else:
+                leg.rtcp_socket.sendto(packet, _destination(leg.config, leg.destination))
+        except (OSError, OverflowError):
+            leg.send_errors += 1
+
+    def receive(self, now: float, unix_now: float) -> None:
+        """Take one datagram from the RTCP socket, if there is one."""
+        try:
+            datagram, address = self._leg.rtcp_socket.recvfrom(DATAGRAM_BYTES)
+        except OSError:
+            return
+        self.take(datagram, address, now, unix_now)
+
+    def take(self, datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
+        """Take a datagram. What is not authentic, of somebody else or no RTCP is counted and dropped."""
+        leg = self._leg
+        compound = datagram if leg.srtp_in is None else leg.srtp_in.unprotect_rtcp(datagram)
+        if compound is None or leg.config is None:
+            leg.refused.unauthentic += compound is None
+            return
+        try:
+            packets = rtcp.parse_compound(compound)
+        except ParseError:
+            leg.refused.malformed += 1
+            return
+        if leg.srtp_in is None and not leg.accepts_control_from(address, int.from_bytes(compound[4:8], "big")):
+            leg.refused.wrong_source += 1
+            return
+        leg.control_heard_at = now
+        for packet in packets:
+            if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
+                self._take(packet, now, rtcp.ntp_time(unix_now))
+
+    def take_fraction_lost(self) -> int:
+        """The `fraction_lost` of the latest report, once."""
+        fraction, self.fraction_lost = self.fraction_lost, -1
+        return fraction
+
+    def _take(self, report: rtcp.SenderReport | rtcp.ReceiverReport, now: float, arrival_ntp: int) -> None:
+        reception = self._leg.reception
+        if isinstance(report, rtcp.SenderReport) and reception is not None and reception.ssrc == report.ssrc:
+            reception.note_sender_report(report.ntp_time, now)
+        for block in report.reports:
+            if block.ssrc == self._ssrc:
+                round_trip_s = rtcp.round_trip_s(block, arrival_ntp)
+                self.fraction_lost = block.fraction_lost
+                if round_trip_s is not None:
+                    self.round_trip_ms = round_trip_s * 1000
+
+
+def _destination(config: ConfigureRtp, rtp: tuple[str, int]) -> tuple[str, int]:
+    """Where RTCP goes: as signalled (RFC 3605) where RTP goes as signalled too, else next to RTP (RFC 3550 section 11)."""
+    if rtp != (config.remote_ip, config.remote_port):
+        return rtp[0], rtp[1] + 1
+    return config.remote_rtcp_ip or rtp[0], config.remote_rtcp_port or rtp[1] + 1

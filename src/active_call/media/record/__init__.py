@@ -1,0 +1,1 @@
+"""Recordings: the tap in the tick, the recorder process, file formats."""

@@ -1,0 +1,115 @@
+"""One recording being written, in the recorder process: frames with their ticks enter, a file without gaps in time grows.
+
+What does not come is silence, never a shift; what the disk refuses ends the recording with a report. Knows no socket. The format follows
+from the path's ending.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final, Protocol
+
+from active_call.base.pcm import FRAME_MS, samples_in
+from active_call.media.link.messages import RecordingEnded
+from active_call.media.record.link import BeginRecording
+from active_call.media.record.wav import StereoWav
+
+FRAME_BYTES: Final = 4
+"""Two channels of 16 bits."""
+ENDINGS: Final = {"wav": ".wav", "ogg": ".ogg", "mp3": ".mp3", "pcmu": ".pcmu.wav", "pcma": ".pcma.wav"}
+"""By format."""
+
+
+class SoundFile(Protocol):
+    """A file that is playable as far as it was written. Raises OSError from every method."""
+
+    @property
+    def duration_ms(self) -> int: ...
+
+    def append(self, data: bytes | bytearray) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_file(path: str, rate_hz: int) -> SoundFile:
+    """Make the file and its folder. Raises OSError."""
+    lower = path.lower()
+    if lower.endswith((".pcmu.wav", ".pcma.wav")):
+        from active_call.media.record.compressed import StereoG711
+
+        return StereoG711(path, rate_hz, lower[-8:-4])
+    if lower.endswith((".ogg", ".opus", ".mp3")):
+        from active_call.media.record.compressed import StereoCompressed  # FFmpeg, which plain WAV does without
+
+        return StereoCompressed(path, rate_hz, "mp3" if lower.endswith(".mp3") else "ogg")
+    return StereoWav(path, rate_hz)
+
+
+class Recording:
+    """A file being written. After its first error it writes nothing more; `report` is then there at once, else after `end`."""
+
+    def __init__(self, begin: BeginRecording) -> None:
+        self._begin = begin
+        self._frame_bytes = samples_in(FRAME_MS, begin.rate_hz) * FRAME_BYTES
+        self._flush_bytes = max(begin.flush_ms // FRAME_MS, 1) * self._frame_bytes
+        self._pending = bytearray()
+        self._first_tick: int | None = None
+        self._n_ticks = 0
+        self._lost_ticks = 0
+        self._file: SoundFile | None = None
+        self.report: RecordingEnded | None = None
+        try:
+            self._file = open_file(begin.path, begin.rate_hz)
+        except OSError as error:
+            self._fail(error)
+
+    def append(self, tick: int, data: memoryview) -> None:
+        """The frame of `tick`."""
+        self._fill_up_to(tick)
+        self._pending += data
+        self._n_ticks += 1
+        if len(self._pending) >= self._flush_bytes:
+            self._flush()
+
+    def end(self, tick: int | None = None) -> None:
+        """Finish before the frame of `tick`, or with what there is."""
+        if self.report is not None:
+            return
+        if tick is not None:
+            self._fill_up_to(tick)
+        self._flush()
+        if self._file is None or self.report is not None:
+            return
+        try:
+            self._file.close()
+        except OSError as error:
+            self._fail(error)
+            return
+        lost_ms = self._lost_ticks * FRAME_MS
+        error_text = f"{lost_ms} ms of sound are missing: the disk or the process was too slow" if lost_ms else ""
+        self.report = RecordingEnded(self._begin.stream, self._begin.path, self._file.duration_ms, error_text)
+
+    def _fill_up_to(self, tick: int) -> None:
+        if self._first_tick is None:
+            self._first_tick = tick
+        missing = tick - self._first_tick - self._n_ticks
+        if missing > 0:
+            self._pending += bytes(missing * self._frame_bytes)
+            self._n_ticks += missing
+            self._lost_ticks += missing
+
+    def _flush(self) -> None:
+        if self._file is not None and self._pending:
+            try:
+                self._file.append(self._pending)
+            except OSError as error:
+                self._fail(error)
+        self._pending.clear()
+
+    def _fail(self, error: OSError) -> None:
+        duration_ms = self._file.duration_ms if self._file is not None else 0
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # the first error is the one that counts
+                self._file.close()
+        self._file = None
+        self.report = RecordingEnded(self._begin.stream, self._begin.path, duration_ms, f"{self._begin.path}: {error.strerror or error}")

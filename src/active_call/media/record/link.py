@@ -1,0 +1,93 @@
+"""The messages between a media process and its recorder process, and their framing.
+
+A Unix stream socket; each message is a 4-byte big-endian length and a MessagePack array. Ticks number the frames, so that both sides of a
+recording and the clock stay aligned whatever is lost on the way.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+import msgspec
+
+from active_call.media.link.messages import Link, RecordingEnded
+
+_LENGTH_BYTES: Final = 4
+
+
+class BeginRecording(Link, frozen=True, array_like=True, tag="begin"):
+    """Open the file at `path`, whose ending says its format. Its first frame is the first that is written."""
+
+    recording: int
+    stream: int
+    path: str
+    rate_hz: int
+    flush_ms: int
+
+
+class RecordPiece(Link, frozen=True, array_like=True, tag="piece"):
+    """A tick's sound of several recordings, all at one rate, one behind the other in `data`: (recordings, samples, 2) int16."""
+
+    tick: int
+    recordings: tuple[int, ...]
+    data: bytes
+
+
+class EndRecording(Link, frozen=True, array_like=True, tag="end"):
+    """Finish the file before the frame of `tick`."""
+
+    recording: int
+    tick: int
+
+
+class Ended(Link, frozen=True, array_like=True, tag="ended"):
+    """The file of `recording` is complete, or cannot be written further."""
+
+    recording: int
+    report: RecordingEnded
+
+
+RecorderOrder = BeginRecording | RecordPiece | EndRecording
+
+_encoder = msgspec.msgpack.Encoder()
+_orders: msgspec.msgpack.Decoder[RecorderOrder] = msgspec.msgpack.Decoder(RecorderOrder)
+_reports: msgspec.msgpack.Decoder[Ended] = msgspec.msgpack.Decoder(Ended)
+
+
+def framed(message: Link) -> bytearray:
+    """One message as it stands on the socket."""
+    whole = bytearray(_LENGTH_BYTES)
+    _encoder.encode_into(message, whole, _LENGTH_BYTES)
+    whole[:_LENGTH_BYTES] = (len(whole) - _LENGTH_BYTES).to_bytes(_LENGTH_BYTES, "big")
+    return whole
+
+
+def receive_order(connection: socket.socket) -> RecorderOrder | None:
+    """The next order, or None when the other side has closed or died. Blocks."""
+    head = _receive_exactly(connection, _LENGTH_BYTES)
+    body = _receive_exactly(connection, int.from_bytes(head, "big")) if head is not None else None
+    return _orders.decode(body) if body is not None else None
+
+
+def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytearray | None:
+    data = bytearray(n_bytes)
+    view = memoryview(data)
+    while view:
+        n = connection.recv_into(view)
+        if n == 0:
+            return None
+        view = view[n:]
+    return data
+
+
+def take_reports(buffer: bytearray) -> list[Ended]:
+    """The reports that are complete in `buffer`, which keeps the rest."""
+    reports: list[Ended] = []
+    while len(buffer) >= _LENGTH_BYTES:
+        end = _LENGTH_BYTES + int.from_bytes(buffer[:_LENGTH_BYTES], "big")
+        if len(buffer) < end:
+            break
+        reports.append(_reports.decode(buffer[_LENGTH_BYTES:end]))
+        del buffer[:end]
+    return reports

@@ -1,0 +1,177 @@
+"""Recordings: the tick hands over what was heard and sent, another process encodes and writes, and the tick never waits for either.
+
+Stereo frames of all recordings enter once per tick, in one piece; `RecordingEnded` reports leave through `take_ended`. Between the tick and
+the recorder process lie a bounded queue and a thread that does nothing but send. When the disk stalls so long that the queue is full, sound
+is lost but not time: every piece carries its tick, and the writer puts silence where pieces are missing, so that both sides and the clock
+stay aligned. What was lost is told in `error`. A recorder process that dies costs the recordings it had (each is told) and is replaced at
+the next beginning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Final
+
+from active_call.media.link.messages import Link, RecordingEnded
+from active_call.media.record.link import BeginRecording, EndRecording, RecordPiece, framed, take_reports
+
+QUEUE_TICKS: Final = 750
+"""15 s of a disk that does not answer; at 16 kHz about 1 MB for each recording."""
+FLUSH_MS: Final = 200
+"""How often a file is written to where nothing else is said."""
+CLOSE_TIMEOUT_S: Final = 5.0
+SOCKET_BYTES: Final = 1024 * 1024
+READ_BYTES: Final = 64 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Process:
+    """A recorder process, the socket to it, and the recordings begun in it."""
+
+    process: subprocess.Popen[bytes]
+    socket: socket.socket
+    recordings: set[int] = field(default_factory=set)
+    received: bytearray = field(default_factory=bytearray)
+
+    def receive(self) -> bool:
+        """Take what has come; False when it is gone."""
+        while True:
+            try:
+                data = self.socket.recv(READ_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            self.received += data
+
+
+class Recorder:
+    """The door to the recorder process. All methods are for the thread of the tick, and none of them blocks but `close`."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Link | None] = SimpleQueue()
+        self._open: dict[int, BeginRecording] = {}
+        self._failed: deque[tuple[int, str]] = deque()
+        """Recordings that could not be handed over, and why; from the thread."""
+        self._processes: list[_Process] = []
+        self._dead: list[subprocess.Popen[bytes]] = []
+        self._next_recording = 0
+        self.lost_pieces = 0
+        self._thread = threading.Thread(target=self._send_all, name="recorder", daemon=True)
+        self._thread.start()
+
+    def begin(self, stream: int, path: str, rate_hz: int, flush_ms: int = FLUSH_MS) -> int:
+        """Open a file whose first frame will be the first that is written; returns the number of the recording."""
+        self._next_recording += 1
+        order = BeginRecording(self._next_recording, stream, path, rate_hz, flush_ms)
+        self._open[self._next_recording] = order
+        self._queue.put(order)
+        return self._next_recording
+
+    def is_open(self, recording: int) -> bool:
+        """Whether frames of it are still written: it was not ended, and nothing has failed."""
+        return recording in self._open
+
+    def write(self, tick: int, recordings: tuple[int, ...], data: bytes) -> None:
+        """Hand over one frame of each of `recordings`, which all have the same rate. `data` is their (recordings, samples, 2) int16."""
+        if self._queue.qsize() >= QUEUE_TICKS:
+            self.lost_pieces += 1
+            return
+        self._queue.put(RecordPiece(tick, recordings, data))
+
+    def end(self, recording: int, tick: int) -> None:
+        """Finish the file before the frame of `tick`; its RecordingEnded comes later. Nothing happens to one that is over already."""
+        if recording in self._open:
+            self._queue.put(EndRecording(recording, tick))
+
+    def take_ended(self) -> list[RecordingEnded]:
+        """The recordings that are complete, or could not be."""
+        ended: list[RecordingEnded] = []
+        while self._failed:
+            self._close_failed(*self._failed.popleft(), ended)
+        if self._open:
+            for process in list(self._processes):
+                self._receive(process, ended)
+        return ended
+
+    def _receive(self, process: _Process, ended: list[RecordingEnded]) -> None:
+        is_alive = process.receive()
+        for report in take_reports(process.received):
+            process.recordings.discard(report.recording)
+            if self._open.pop(report.recording, None) is not None:
+                ended.append(report.report)
+        if not is_alive:
+            self._processes.remove(process)
+            self._dead.append(process.process)
+            for number in sorted(process.recordings):
+                self._close_failed(number, "the recorder process died", ended)
+            process.socket.close()
+
+    def _close_failed(self, number: int, reason: str, ended: list[RecordingEnded]) -> None:
+        order = self._open.pop(number, None)
+        if order is not None:
+            ended.append(RecordingEnded(order.stream, order.path, 0, f"{order.path}: {reason}"))
+
+    def close(self) -> None:
+        """Write what is queued and stop. Returns after `CLOSE_TIMEOUT_S` at the latest, with a stalled disk left to itself."""
+        self._queue.put(None)
+        self._thread.join(CLOSE_TIMEOUT_S)
+        for child in [*self._dead, *(process.process for process in self._processes)]:
+            try:
+                child.wait(CLOSE_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                logger.error("recordings are not finished, the disk does not answer", extra={"pid": child.pid})
+
+    # -- the thread
+
+    def _send_all(self) -> None:
+        process: _Process | None = None
+        while (order := self._queue.get()) is not None:
+            if isinstance(order, BeginRecording) and (process is None or process.process.poll() is not None):
+                process = self._start(order)
+            if process is None:
+                continue
+            if isinstance(order, BeginRecording):
+                process.recordings.add(order.recording)
+            try:
+                process.socket.sendall(framed(order))
+            except OSError:
+                continue  # it has died: `take_ended` finds its socket at an end
+        if process is not None:
+            with contextlib.suppress(OSError):
+                process.socket.shutdown(socket.SHUT_WR)
+
+    def _start(self, order: BeginRecording) -> _Process | None:
+        try:
+            process = _spawn()
+        except OSError as error:
+            logger.error("recorder process could not be started", extra={"reason": str(error)})
+            self._failed.append((order.recording, f"the recorder process could not be started: {error}"))
+            return None
+        self._processes.append(process)
+        return process
+
+
+def _spawn() -> _Process:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+        command = (sys.executable, "-m", "active_call.media.record.process", str(theirs.fileno()))
+        try:
+            child = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603 - ourselves
+        except OSError:
+            ours.close()
+            raise
+    return _Process(child, ours)

@@ -1,0 +1,1 @@
+"""From plays to packets: play queues, mixing, encoding, SRTP, sending."""

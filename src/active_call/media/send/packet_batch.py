@@ -1,0 +1,119 @@
+"""What is sent in one tick, as arrays over all streams: samples become packets in one piece, headers included.
+
+One row per stream that sends; the numbers that a header needs lie in arrays by slot. Rows of samples enter; RTP packets leave, each in its
+row of memory, with room behind it for an SRTP tag. Knows no socket and no key. RFC 3550 section 5.1.
+
+The RTP timestamp is not counted but follows from the number of the tick: it stays on the grid over hold, stalls and telephone events.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.base.pcm import FRAME_MS
+from active_call.codec import g711
+from active_call.media.send.mixer import Samples
+from active_call.rtp.srtp import PacketMemory
+
+FRAME_SAMPLES: Final = 160
+"""20 ms of G.711; one payload byte each, and one tick of the RTP clock."""
+PACKET_BYTES: Final = 12 + FRAME_SAMPLES
+
+_VERSION_2: Final = 0x80
+_MARKER: Final = 0x80
+_PACKET: Final = np.dtype(
+    [
+        ("flags", "u1"),
+        ("kind", "u1"),
+        ("sequence", ">u2"),
+        ("timestamp", ">u4"),
+        ("ssrc", ">u4"),
+        ("payload", "u1", (FRAME_SAMPLES,)),
+        ("trailer", "u1", (20,)),
+    ]
+)
+"""Three cache lines."""
+
+Slots = NDArray[np.intp]
+
+
+class SendBatch:
+    """The senders' state by slot, and the buffers of a tick. Owned by the tick; `begin_stream` claims a slot."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.is_alaw: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
+        self.payload_type: NDArray[np.uint8] = np.zeros(capacity, np.uint8)
+        self.sequence: NDArray[np.uint16] = np.zeros(capacity, np.uint16)
+        self.ssrc: NDArray[np.uint32] = np.zeros(capacity, np.uint32)
+        self.marker: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
+        """The next packet begins a talkspurt (RFC 3551 section 4.1)."""
+        self.muted: NDArray[np.bool_] = np.zeros(capacity, np.bool_)
+        self.n_packets: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self.n_octets: NDArray[np.int64] = np.zeros(capacity, np.int64)
+        self._timestamp_base: NDArray[np.uint32] = np.zeros(capacity, np.uint32)
+        self._clock_step: NDArray[np.int64] = np.full(capacity, FRAME_SAMPLES)
+        """Ticks of the RTP clock in 20 ms; only `timestamp` asks, since all of the batch have 160."""
+        self._pcm: Samples = np.zeros((capacity, FRAME_SAMPLES), np.int16)
+        self.memory = PacketMemory(capacity, _PACKET.itemsize)
+        """The packets, by row: to be protected there. Protecting changes nothing that the next `build` does not write anew."""
+        self._packets = np.frombuffer(self.memory.view, _PACKET)
+        self._packets["flags"] = _VERSION_2
+
+    def begin_stream(self, slot: int, *, ssrc: int, sequence: int, timestamp: int) -> None:
+        """Reset `slot` for a new stream with these beginnings."""
+        self.ssrc[slot] = ssrc
+        self.sequence[slot] = sequence
+        self._timestamp_base[slot] = timestamp
+        self._clock_step[slot] = FRAME_SAMPLES
+        self.marker[slot] = True
+        self.muted[slot] = False
+        self.n_packets[slot] = self.n_octets[slot] = 0
+
+    def rows(self, n_rows: int) -> Samples:
+        """The frames of those who share the batch, (n_rows, 160): always the same memory."""
+        return self._pcm[:n_rows]
+
+    def packet(self, row: int, n_bytes: int = PACKET_BYTES) -> memoryview:
+        """The first `n_bytes` of `row`: its packet, with its tag if so many. A view, which shows what the last `build` has put there."""
+        start = row * _PACKET.itemsize
+        return self.memory.view[start : start + n_bytes]
+
+    def timestamp(self, slot: int, tick: int) -> int:
+        """The RTP timestamp of `slot` in `tick`."""
+        return (int(self._timestamp_base[slot]) + tick * int(self._clock_step[slot])) & 0xFFFFFFFF
+
+    def set_clock(self, slot: int, clock_hz: int, tick: int) -> None:
+        """Let timestamps count at `clock_hz` from `tick` on; they go on from where they are (RFC 7160 tells why a jump confuses)."""
+        step = clock_hz * FRAME_MS // 1000
+        if step != self._clock_step[slot]:
+            now = self.timestamp(slot, tick)
+            self._clock_step[slot] = step
+            self._timestamp_base[slot] = (now - tick * step) & 0xFFFFFFFF
+
+    def take_sequence(self, slot: int, n_octets: int) -> int:
+        """The number of a packet that is built alone; counts it."""
+        sequence = int(self.sequence[slot])
+        self.sequence[slot] = (sequence + 1) & 0xFFFF
+        self.n_packets[slot] += 1
+        self.n_octets[slot] += n_octets
+        return sequence
+
+    def build(self, slots: Slots, pcm: Samples, tick: int) -> None:
+        """Encode `pcm` (rows as in `slots`) and make packets of it, see `packet`. Counts what it builds."""
+        n_packets = len(slots)
+        if not n_packets:
+            return
+        packets = self._packets[:n_packets]
+        packets["kind"] = self.payload_type[slots] | (self.marker[slots].view(np.uint8) * np.uint8(_MARKER))
+        packets["sequence"] = self.sequence[slots]
+        packets["timestamp"] = self._timestamp_base[slots] + np.uint32(tick * FRAME_SAMPLES & 0xFFFFFFFF)
+        packets["ssrc"] = self.ssrc[slots]
+        packets["payload"] = g711.encode(pcm, self.is_alaw[slots])
+        self.marker[slots] = False
+        self.sequence[slots] += np.uint16(1)
+        self.n_packets[slots] += 1
+        self.n_octets[slots] += FRAME_SAMPLES

@@ -1,0 +1,286 @@
+"""The first half of a tick: what plays becomes packets, and they leave.
+
+Plays enter through `wake`; packets leave through the legs, reports about plays through `PlayReports`. All streams are encoded and get their
+headers in one batch, then one short loop protects and sends, always in the order of the slots, so that each stream keeps its phase.
+Streams that cannot share the loop (telephone events under way, packets longer or shorter than a tick, a codec other than G.711) follow it
+one by one, each with a `Packetizer`.
+
+Every stream has a frame, 20 ms at the rate of its plays, which is filled anew in each tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from active_call.base.pcm import FRAME_MS, samples_in
+from active_call.base.world import Clock
+from active_call.media.detect.speech import energy_voiced
+from active_call.media.link.messages import StartAmbience
+from active_call.media.receive.leg import Leg
+from active_call.media.send.ambience import Ambience
+from active_call.media.send.bridging import Bridges
+from active_call.media.send.conversion import Conversion
+from active_call.media.send.mixer import Samples
+from active_call.media.send.packet_batch import FRAME_SAMPLES, SendBatch, Slots
+from active_call.media.send.packetizer import Packetizer, packet_ms
+from active_call.media.send.play_queue import Mark
+from active_call.media.send.play_reports import PlayReports
+from active_call.media.send.prefetch import Prefetch
+from active_call.media.send.sender import PacketSender
+from active_call.media.worker.slots import Stream
+
+_BATCH_RATE_HZ: Final = 8000
+
+_Marked = list[tuple[Stream, list[Mark]]]
+
+
+class _Single:
+    """A stream that is sent by itself: its frame at the plays' rate, and what makes packets of it at the codec's."""
+
+    __slots__ = ("_conversion", "frame", "leg", "packets", "stream")
+
+    def __init__(self, stream: Stream, leg: Leg, batch: SendBatch) -> None:
+        self.stream = stream
+        self.leg = leg
+        self.packets = Packetizer(stream.slot, leg, batch)
+        self._conversion: Conversion | None = None
+        self.frame: Samples = self.packets.frame
+        self.fit()
+
+    def fit(self) -> None:
+        """Follow a change of codec."""
+        self.packets.fit()
+        rates = self.stream.rate_hz, self.leg.send_codec.sample_rate_hz
+        if rates[0] == rates[1]:
+            self._conversion = None
+            self.frame = self.packets.frame
+        elif self._conversion is None or self._conversion.rates != rates:
+            self._conversion = Conversion(*rates)
+            self.frame = np.zeros(samples_in(FRAME_MS, rates[0]), np.int16)
+
+    def send(self, tick: int, *, muted: bool) -> None:
+        if muted:
+            self.frame.fill(0)
+        if self._conversion is not None:
+            self.packets.frame[:] = self._conversion.process(self.frame)
+        self.packets.send(tick)
+
+
+class SendPipeline:
+    """All streams that send. `regroup` after any change of who does or how; `run` once per tick."""
+
+    def __init__(self, batch: SendBatch, reports: PlayReports, clock: Clock) -> None:
+        self.bridges = Bridges()
+        """What else is to be heard: other streams, and music."""
+        self._ambience: dict[int, Ambience] = {}
+        """By the rate of the plays."""
+        self._batch = batch
+        self._staging = Prefetch(batch.capacity, FRAME_SAMPLES)
+        self._rows: dict[int, int] = {}
+        """By stream number: its row in the batch."""
+        self._reports = reports
+        self._clock = clock
+        self._playing: dict[int, Stream] = {}
+        self._frames: dict[int, Samples] = {}
+        self._order: dict[int, int] = {}
+        """The place of each stream in the order in which packets leave."""
+        self._slots: Slots = np.zeros(0, np.intp)
+        self._pcm: Samples = batch.rows(0)
+        self._departures = PacketSender(batch)
+        self._singles: dict[int, _Single] = {}
+        self._unsent: list[tuple[Stream, Samples]] = []
+        self.on_failed: Callable[[Stream, Exception], None] = _raise
+        """Told of each stream that fails where streams are dealt with one by one; the others go on."""
+        self.is_stale = False
+        """A stream has returned to the common loop; regroup before the next tick."""
+
+    def regroup(self, streams: list[Stream]) -> None:
+        """Take over who sends now. `streams` is in the order of the slots."""
+        together: list[Stream] = []
+        singles: dict[int, _Single] = {}
+        unsent: list[tuple[Stream, Samples]] = []
+        for stream in streams:
+            if not stream.is_sending:
+                continue
+            if stream.leg is None:
+                unsent.append((stream, np.zeros(samples_in(FRAME_MS, stream.rate_hz), np.int16)))
+            elif _is_single(stream, stream.leg):
+                singles[stream.number] = self._single(stream, stream.leg)
+            else:
+                together.append(stream)
+        before, self._rows = self._rows, {stream.number: row for row, stream in enumerate(together)}
+        for stream in streams:
+            if stream.number in before and stream.number not in self._rows:
+                self._staging.give_back(stream.slot)
+        self._slots = np.array([stream.slot for stream in together], np.intp)
+        self._pcm = self._batch.rows(len(together))
+        self._departures.regroup([stream.leg for stream in together if stream.leg is not None])
+        self._singles, self._unsent = singles, unsent
+        self._frames = {stream.number: self._pcm[row] for row, stream in enumerate(together)}
+        self._frames |= {number: single.frame for number, single in singles.items()}
+        self._frames |= {stream.number: frame for stream, frame in unsent}
+        self._order = {number: place for place, number in enumerate(self._frames)}
+        self.is_stale = False
+
+    def _single(self, stream: Stream, leg: Leg) -> _Single:
+        single = self._singles.get(stream.number)
+        if single is None:
+            return _Single(stream, leg, self._batch)
+        single.fit()
+        return single
+
+    def wake(self, stream: Stream) -> None:
+        """Something was queued for `stream` or stopped: read it from the next tick on."""
+        self._playing[stream.number] = stream
+
+    def before_change(self, stream: Stream) -> None:
+        """What the stream plays is about to be changed: let it stand where the last sent frame left it."""
+        self._staging.give_back(stream.slot)
+
+    def set_ambience(self, stream: Stream, order: StartAmbience) -> None:
+        """Begin, change or end the background sound of a stream."""
+        self.end_ambience(stream)
+        if order.path:
+            ambience = self._ambience.get(stream.rate_hz)
+            if ambience is None:
+                ambience = self._ambience[stream.rate_hz] = Ambience(self._batch.capacity, stream.rate_hz)
+            ambience.begin(
+                stream.slot,
+                order.path,
+                order.offset,
+                duck_level=order.duck_level,
+                normal_level=order.normal_level,
+                transition_speed=order.transition_speed,
+            )
+
+    def end_ambience(self, stream: Stream) -> None:
+        """No background sound for a stream any more."""
+        for ambience in self._ambience.values():
+            ambience.end(stream.slot)
+
+    def _mix_ambience(self) -> None:
+        narrow = self._ambience.get(_BATCH_RATE_HZ)
+        if narrow is not None:
+            narrow.mix(self._pcm, self._slots)
+        for single in self._singles.values():
+            ambience = self._ambience.get(single.stream.rate_hz)
+            if ambience is not None:
+                ambience.mix(single.frame[None], np.array([single.stream.slot], np.intp))
+
+    def forget(self, stream: Stream) -> None:
+        """The stream is closed."""
+        self._playing.pop(stream.number, None)
+        self._reports.forget(stream.number)
+
+    def sent(self, number: int) -> Samples | None:
+        """The frame that the last `run` sent for a stream, at the rate of its plays; None when it does not send. Valid until the next."""
+        return self._frames.get(number)
+
+    def run(self, tick: int) -> None:
+        """Send the packets of `tick`."""
+        slots, pcm = self._slots, self._pcm
+        pcm.fill(0)
+        for single in self._singles.values():
+            single.frame.fill(0)
+        for _, frame in self._unsent:
+            frame.fill(0)
+        marked = self._read_plays() if self._playing else []
+        voiced = self._voiced(marked) if marked or self._reports.awaiting_voice else {}
+        self.bridges.mix(self._frames)
+        if self._ambience:
+            self._mix_ambience()
+        muted = self._batch.muted[slots]
+        if muted.any():
+            pcm[muted] = 0
+        self._batch.build(slots, pcm, tick)
+        begun_at = self._clock.now()
+        self._departures.send()
+        ended_at = self._clock.now()
+        self._send_singles(tick)
+        if voiced:
+            self._report(voiced, marked, begun_at, (ended_at - begun_at) / max(len(self._departures), 1))
+
+    def _read_plays(self) -> _Marked:
+        marked: _Marked = []
+        frames, singles, rows, staging = self._frames, self._singles, self._rows, self._staging
+        is_filled = staging.take(self._slots, self._pcm)
+        for number, stream in list(self._playing.items()):
+            row = rows.get(number)
+            if row is not None and is_filled[row]:
+                continue
+            frame = frames.get(number)
+            if frame is None or (number in singles and not singles[number].leg.digits_out.is_idle):
+                continue  # on hold, or digits are going out: the plays stand still
+            try:
+                marks = self._read_play(stream, row, frame)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                del self._playing[number]
+                self.on_failed(stream, error)
+                continue
+            if marks:
+                marked.append((stream, marks))
+        return marked
+
+    def _read_play(self, stream: Stream, row: int | None, frame: Samples) -> list[Mark]:
+        plays = stream.plays
+        if plays.read(frame):
+            if row is not None:
+                self._staging.stage(stream.slot, plays)
+            return []
+        marks = plays.take_marks()
+        if plays.is_idle:
+            del self._playing[stream.number]
+        return marks
+
+    def _send_singles(self, tick: int) -> None:
+        for single in self._singles.values():
+            try:
+                single.send(tick, muted=bool(self._batch.muted[single.stream.slot]))
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self.on_failed(single.stream, error)
+                continue
+            if not _is_single(single.stream, single.leg):
+                self.is_stale = True
+        for stream, frame in self._unsent:
+            if self._batch.muted[stream.slot]:
+                frame.fill(0)
+
+    def _voiced(self, marked: _Marked) -> dict[int, bool]:
+        """For the streams of whose plays something is to be told: whether the frame just read is audible, before anything is mixed in."""
+        numbers = {stream.number for stream, _ in marked}
+        numbers |= {number for number in self._reports.awaiting_voice if number in self._playing and number in self._frames}
+        return {number: bool(energy_voiced(self._frames[number][None])[0]) for number in numbers}
+
+    def _report(self, voiced: dict[int, bool], marked: _Marked, begun_at: float, packet_s: float) -> None:
+        """Report on plays; a packet's departure follows from its place in the loop."""
+        marks_of = {stream.number: marks for stream, marks in marked}
+        for number in sorted(voiced, key=lambda each: self._order.get(each, 0)):
+            at = begun_at + (min(self._order[number], len(self._departures)) + 1) * packet_s
+            rate_hz = len(self._frames[number]) * 1000 // FRAME_MS
+            self._reports.take(number, marks_of.get(number, []), at, voiced=voiced[number], rate_hz=rate_hz)
+
+    def report_stopped(self, stream: Stream, now: float) -> None:
+        """Tell at once of plays that were stopped without anything left to send."""
+        marks = stream.plays.take_marks()
+        if marks:
+            self._reports.take(stream.number, marks, now, voiced=False, rate_hz=stream.rate_hz)
+
+
+def _raise(stream: Stream, error: Exception) -> None:
+    """Nobody deals with it."""
+    del stream
+    raise error
+
+
+def _is_single(stream: Stream, leg: Leg) -> bool:
+    config = leg.config
+    fits = (
+        leg.is_g711_out
+        and stream.rate_hz == _BATCH_RATE_HZ
+        and config is not None
+        and packet_ms(config.ptime_ms, leg.send_codec) == FRAME_MS
+    )
+    return not (fits and leg.digits_out.is_idle)

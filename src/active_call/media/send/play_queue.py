@@ -1,0 +1,321 @@
+"""What a stream plays: named plays one behind the other, each a queue of sound, with positions exact to the sample.
+
+Sound and orders enter; `read` fills one frame after another, and `take_marks` tells what the frames just read have begun and ended. The
+reader stamps the marks with the time the packet left. Knows no packet and no clock.
+
+A play is *waiting* (behind others, or without sound yet), *current* (the head of the queue: the only one that is read), then gone. It goes
+when it is closed and its last sample was read, or when it is stopped: what it was about to say then falls to silence within the fade and is
+mixed into the frames that follow, under whatever plays next. A current play that runs out of sound before it is closed is *dry*: silence,
+told once, until more comes. Before that it *runs low*, which is told once too, so that whoever reads a long file need not send it at once.
+
+A play may be asked to *finish* at the next of some boundaries (ends of sentences, of commands) that it has not passed yet. What its owner,
+who learns of that later, still appends to it is dropped, up to and with the word that closes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from active_call.media.send.mixer import Samples, add_saturated, faded_out
+
+DEFAULT_FADE_MS: Final = 20
+LOW_WATER_MS: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The frame just read holds the first sample of `play`."""
+
+    play: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last sample of `play` was read: `heard` of `queued` samples, whole or (not `completed`) stopped."""
+
+    play: str
+    completed: bool
+    heard: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class RanDry:
+    """`play` is not closed, and had not enough sound for the frame just read."""
+
+    play: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunsLow:
+    """`play` is not closed, and `left` samples of it remain: two seconds or less. Noticed at its beginning and where a piece ends."""
+
+    play: str
+    left: int
+
+
+Mark = Began | Finished | RanDry | RunsLow
+
+
+class _Play:
+    """The sound of one play that is still to be read."""
+
+    __slots__ = ("_chunks", "_offset", "began", "closed", "cut", "dry", "heard", "low", "name", "queued")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.queued = 0
+        self.heard = 0
+        self.began = False
+        self.closed = False
+        self.cut = False
+        """It ends before all that was appended, or is to be appended."""
+        self.dry = False
+        self.low = False
+        self._chunks: deque[Samples] = deque()
+        self._offset = 0
+
+    def append(self, sound: Samples) -> None:
+        if len(sound):
+            self.queued += len(sound)
+            if not self.cut:
+                self._chunks.append(sound)
+                self.dry = self.low = False
+
+    @property
+    def left(self) -> int:
+        """Samples still to be read."""
+        if self.cut:
+            return sum(map(len, self._chunks)) - self._offset
+        return self.queued - self.heard
+
+    def cut_at(self, end: int) -> None:
+        """Let sample `end`, counted from the beginning of the play and not yet read, be the first that is not heard."""
+        left = end - self.heard + self._offset
+        kept: deque[Samples] = deque()
+        for chunk in self._chunks:
+            if left > 0:
+                kept.append(chunk[:left])
+            left -= len(chunk)
+        if left < 0 or not self.closed:
+            self.cut = True
+        self._chunks = kept
+
+    def read_within_chunk(self, out: Samples) -> bool:
+        """Fill `out`, if that neither begins nor finishes anything: what nearly every frame is. False: nothing was moved."""
+        if not (self.began and self._chunks):
+            return False
+        chunk, start = self._chunks[0], self._offset
+        end = start + len(out)
+        if end >= len(chunk):
+            return False
+        out[:] = chunk[start:end]
+        self.heard += end - start
+        self._offset = end
+        return True
+
+    def read_ahead(self, frames: Samples) -> int:
+        """Fill as many of `frames` (n, samples) as neither begin nor finish anything, a piece of sound included; returns how many."""
+        if not (self.began and self._chunks):
+            return 0
+        chunk, start = self._chunks[0], self._offset
+        size = int(frames.shape[1])
+        n_frames: int = min(len(frames), (len(chunk) - start - 1) // size)
+        end = start + n_frames * size
+        frames[:n_frames] = chunk[start:end].reshape(n_frames, size)
+        self.heard += end - start
+        self._offset = end
+        return n_frames
+
+    def take_back(self, n_samples: int) -> None:
+        """Undo the last `n_samples` of `read_ahead`, with nothing in between."""
+        self.heard -= n_samples
+        self._offset -= n_samples
+
+    def read(self, out: Samples) -> int:
+        """Move samples into `out` until it is full or nothing is left; returns how many."""
+        filled = 0
+        wanted = len(out)
+        while filled < wanted and self._chunks:
+            chunk = self._chunks[0]
+            n = min(wanted - filled, len(chunk) - self._offset)
+            out[filled : filled + n] = chunk[self._offset : self._offset + n]
+            filled += n
+            self._offset += n
+            if self._offset == len(chunk):
+                self._chunks.popleft()
+                self._offset = 0
+        self.heard += filled
+        return filled
+
+    def finished(self, *, completed: bool) -> Finished:
+        return Finished(self.name, completed, self.heard, self.queued)
+
+
+class _Tail:
+    """The faded end of a stopped play, still to be mixed in; its mark follows with its last sample."""
+
+    __slots__ = ("mark", "offset", "sound")
+
+    def __init__(self, sound: Samples, mark: Finished) -> None:
+        self.sound = sound
+        self.mark = mark
+        self.offset = 0
+
+
+class PlayQueue:
+    """All that one stream plays. Rates are the owner's; every count here is in samples."""
+
+    __slots__ = ("_default_fade", "_dismissed", "_low_water", "_marks", "_plays", "_tails", "paused")
+
+    def __init__(self, rate_hz: int = 8000) -> None:
+        self.paused = False
+        self._default_fade = rate_hz * DEFAULT_FADE_MS // 1000
+        self._low_water = rate_hz * LOW_WATER_MS // 1000
+        self._plays: deque[_Play] = deque()
+        self._tails: list[_Tail] = []
+        self._marks: list[Mark] = []
+        self._dismissed: set[str] = set()
+        """Plays that have finished before their owner closed them."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is queued, fading or to be told; reading would give silence."""
+        return not (self._plays or self._tails or self._marks)
+
+    @property
+    def n_plays(self) -> int:
+        """Plays that are current or wait, however short."""
+        return len(self._plays)
+
+    def holds(self, name: str) -> bool:
+        """Whether the play `name` is current or waits."""
+        return any(play.name == name for play in self._plays)
+
+    @property
+    def n_waiting(self) -> int:
+        """Samples that are still to be read, of all plays."""
+        return sum(play.left for play in self._plays)
+
+    def append(self, name: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
+        """Append s16le sound to the play `name`, opening it at the end of the queue when it is new. An odd last byte is dropped."""
+        if replace:
+            self.stop(self._default_fade, keep=name)
+        if name in self._dismissed:
+            if end:
+                self._dismissed.discard(name)
+            return
+        play = next((play for play in self._plays if play.name == name), None)
+        if play is None:
+            play = _Play(name)
+            self._plays.append(play)
+        play.append(np.frombuffer(pcm, dtype="<i2", count=len(pcm) // 2))
+        play.closed = play.closed or end
+
+    def finish(self, name: str, boundaries: Sequence[int]) -> None:
+        """Let the play `name` end at the first of `boundaries` (ascending, in samples of the play) that it has not passed.
+
+        What lies behind is dropped, and the play then counts as stopped, not completed. Nothing changes when that boundary lies beyond what
+        was appended (whoever appends must end the play there) or when all are passed.
+        """
+        play = next((play for play in self._plays if play.name == name), None)
+        if play is None:
+            return
+        end = next((boundary for boundary in boundaries if boundary > play.heard), None)
+        if end is not None and end <= play.queued:
+            play.cut_at(end)
+
+    def stop(self, fade: int, *, name: str = "", keep: str | None = None) -> None:
+        """Stop the play `name` (all when empty, except `keep`), letting what sounds fall to silence within `fade` samples.
+
+        A play that is stopped may be opened anew at once.
+        """
+        self._dismissed -= {name} if name else self._dismissed - {keep}
+        kept: deque[_Play] = deque()
+        for play in self._plays:
+            if play.name == keep or (name and play.name != name):
+                kept.append(play)
+            else:
+                self._cut(play, fade)
+        self._plays = kept
+
+    def _cut(self, play: _Play, fade: int) -> None:
+        tail = np.empty(max(fade, 0) if play.began and not self.paused else 0, np.int16)
+        tail = tail[: play.read(tail)]
+        mark = play.finished(completed=False)
+        if len(tail):
+            self._tails.append(_Tail(faded_out(tail), mark))
+        else:
+            self._marks.append(mark)
+
+    def read(self, out: Samples) -> bool:
+        """Fill the next frame. `out` must hold zeros; what nothing plays in stays silent.
+
+        True: something plays and nothing has begun, ended or run dry, so there are no marks to take.
+        """
+        if self._plays and not (self.paused or self._tails or self._marks) and self._plays[0].read_within_chunk(out):
+            return True
+        if not self.paused:
+            self._read_plays(out)
+        if self._tails:
+            self._read_tails(out)
+        return False
+
+    def read_ahead(self, frames: Samples) -> int:
+        """Fill as many of the next frames (n, samples) as go on undisturbed; returns how many. The owner reads them in order."""
+        if not self._plays or self.paused or self._tails or self._marks:
+            return 0
+        return self._plays[0].read_ahead(frames)
+
+    def take_back(self, n_samples: int) -> None:
+        """Give back the last `n_samples` of `read_ahead`: to be called before anything else is done to the plays."""
+        self._plays[0].take_back(n_samples)
+
+    def _read_plays(self, out: Samples) -> None:
+        filled = 0
+        while self._plays:
+            play = self._plays[0]
+            n = play.read(out[filled:] if filled else out)
+            filled += n
+            if n and not play.began:
+                play.began = True
+                self._marks.append(Began(play.name))
+            left = play.left
+            if left <= self._low_water and not (play.closed or play.low or play.cut):
+                play.low = True
+                self._marks.append(RunsLow(play.name, left))
+            if left:
+                return
+            if not (play.closed or play.cut):
+                if filled < len(out) and play.began and not play.dry:
+                    play.dry = True
+                    self._marks.append(RanDry(play.name))
+                return
+            self._plays.popleft()
+            if not play.closed:
+                self._dismissed.add(play.name)
+            self._marks.append(play.finished(completed=not play.cut))
+
+    def _read_tails(self, out: Samples) -> None:
+        going: list[_Tail] = []
+        for tail in self._tails:
+            piece = tail.sound[tail.offset : tail.offset + len(out)]
+            add_saturated(out[: len(piece)], piece)
+            tail.offset += len(piece)
+            if tail.offset < len(tail.sound):
+                going.append(tail)
+            else:
+                self._marks.append(tail.mark)
+        self._tails = going
+
+    def take_marks(self) -> list[Mark]:
+        """What has begun and ended since the last call, in order."""
+        if not self._marks:
+            return []
+        marks, self._marks = self._marks, []
+        return marks

@@ -1,0 +1,1 @@
+"""The media process: its loop, its tick, its streams."""

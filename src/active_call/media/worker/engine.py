@@ -1,0 +1,447 @@
+"""The media process without its loop: orders enter, ticks are run, reports leave.
+
+It opens and closes streams in slots, applies orders to them, and holds the halves of the tick together: send, take in what has arrived,
+hear, record, keep house. Knows streams and sockets; no call, and no epoll (it is told which sockets to watch through `Watch`).
+
+Walls. Each order, each datagram that is judged by itself and each stream's housekeeping has one. What is done for all streams at once has
+one for all: when it fails, it is done once more stream by stream (`_isolate`), and those that fail alone are given up (`StreamFailed`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from active_call.base.errors import ActiveCallError, MediaError
+from active_call.base.pcm import FRAME_MS
+from active_call.base.world import World
+from active_call.media.link import messages as link
+from active_call.media.link.messages import Link, Order
+from active_call.media.link.order_check import check_order
+from active_call.media.receive import sockets as udp
+from active_call.media.receive.columns import ReceiveColumns
+from active_call.media.receive.leg import Leg
+from active_call.media.receive.packet_batch import PacketBatchReader
+from active_call.media.receive.pipeline import ReceivePipeline
+from active_call.media.receive.ports import PortPool
+from active_call.media.receive.rtcp import RtcpSession, Sent
+from active_call.media.record.recorder import Recorder
+from active_call.media.record.tap import RecordingTap
+from active_call.media.send.packet_batch import SendBatch
+from active_call.media.send.pipeline import SendPipeline
+from active_call.media.send.play_reports import PlayReports
+from active_call.media.worker.slots import SlotTable, Stream
+from active_call.media.worker.stream_orders import StreamOrders
+from active_call.rtp.quality import estimate_mos, one_way_delay_ms
+from active_call.rtp.stream import new_send_stream
+
+HOUSEKEEPING_TICKS: Final = 25
+"""Each stream's watchdog and RTCP timer are looked at twice a second, a share of the streams in every tick."""
+
+AGREED_SILENCE_S: Final = 600.0
+"""How long a peer that is silent by agreement may send nothing at all, RTCP included. It may listen for long; but it may also be gone."""
+MAX_UNEXPLAINED: Final = 50
+"""Ticks in a row that fail for no stream in particular. A process in that state serves nobody: it ends, and is replaced."""
+MIN_JUDGED_PACKETS: Final = 50
+"""A second of sound."""
+
+logger = logging.getLogger(__name__)
+
+
+class Watch(Protocol):
+    """The loop that owns the sockets' readiness."""
+
+    def watch_rtp(self, fd: int) -> None:
+        """Call `Engine.take_in` whenever `fd` has something, once for all of them that have."""
+        ...
+
+    def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
+        """Call `on_readable(now, unix_now)` whenever `fd` has something; it takes one datagram."""
+        ...
+
+    def unwatch(self, fd: int) -> None:
+        """Forget `fd`, which is about to be closed."""
+        ...
+
+
+class Engine:
+    """All streams of one media process. Single-threaded: every method is called from the process's loop."""
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        ports: PortPool,
+        world: World,
+        watch: Watch,
+        emit: Callable[[Link], None],
+        emit_audio: Callable[[Link], None],
+    ) -> None:
+        self._world = world
+        self._watch = watch
+        self._emit = emit
+        self._ports = ports
+        self._intake = ReceiveColumns(capacity)
+        self._arrivals = PacketBatchReader(self._intake, self._datagram_failed)
+        self._leg_of: dict[int, Leg] = {}
+        """By the descriptor of the RTP socket."""
+        self._slots = SlotTable(capacity)
+        self._recorder = Recorder()
+        self._batch = SendBatch(capacity)
+        self._sending = SendPipeline(self._batch, PlayReports(emit), world.clock)
+        self._hearing = ReceivePipeline(self._intake, capacity, emit, emit_audio)
+        self._sending.on_failed = lambda stream, error: self._give_up(stream, "sending", error)
+        self._hearing.on_failed = self._hearing_failed
+        self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
+        self._orders = StreamOrders(self._slots, self._batch, self._sending, self._hearing, self._recording, emit)
+        self._order_of_slots: list[Stream] = []
+        self._open_files = self._orders.open_files
+        self._closed_but_for_files: dict[int, link.StreamClosed] = {}
+        self._is_stale = False
+        self._tick = 0
+        self._n_unexplained = 0
+        self.is_shut_down = False
+
+    @property
+    def n_streams(self) -> int:
+        return len(self._slots)
+
+    def warm_up(self) -> None:
+        """Do once what is slow the first time."""
+        self._hearing.warm_up()
+
+    @property
+    def is_writing(self) -> bool:
+        """Recordings are not finished yet."""
+        return bool(self._open_files)
+
+    # -- the tick ----------------------------------------------------------------------------------------------------------------------
+
+    def run_send(self, tick: int) -> None:
+        """First half: what leaves the process leaves now."""
+        self._tick = tick
+        try:
+            if self._is_stale or self._sending.is_stale or self._hearing.is_stale:
+                self._regroup()
+            self._sending.run(tick)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
+
+    def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
+        """Take one datagram of each of these RTP sockets, which have one."""
+        legs = [leg for fd in fds if (leg := self._leg_of.get(fd)) is not None]
+        if legs:
+            self._arrivals.take(legs, now, unix_now)
+
+    def run_hear(self, now: float) -> None:
+        """Second half, after the sockets were emptied: what has arrived is heard; then records and housekeeping."""
+        try:
+            if self._is_stale:
+                self._regroup()
+            self._hear(now)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._isolate("hearing", error, self._hearing.regroup, lambda: self._hear(now))
+        try:
+            self._recording.run(self._tick)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._isolate_recording(error)
+        self.report_recordings()
+        for stream in self._order_of_slots[self._tick % HOUSEKEEPING_TICKS :: HOUSEKEEPING_TICKS]:
+            try:
+                self._keep_house(stream, now)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self._give_up(stream, "housekeeping", error)
+
+    def _hear(self, now: float) -> None:
+        self._hearing.run(self._tick, now)
+        self._sending.bridges.take(self._hearing)
+
+    def _isolate(self, phase: str, error: Exception, regroup: Callable[[list[Stream]], None], run: Callable[[], None]) -> None:
+        """Half a tick has failed: do it again stream by stream, and give up those for which it fails alone."""
+        logger.error("tick failed, each stream is tried alone", exc_info=error, extra={"phase": phase})
+        self._is_stale = True
+        n_given_up = 0
+        for stream in self._live_streams():
+            try:
+                regroup([stream])
+                run()
+            except Exception as culprit:  # noqa: BLE001 (a wall)
+                n_given_up += 1
+                self._give_up(stream, phase, culprit)
+        self._n_unexplained = 0 if n_given_up else self._n_unexplained + 1
+        if self._n_unexplained > MAX_UNEXPLAINED:
+            raise error
+
+    def _isolate_recording(self, error: Exception) -> None:
+        """The same for what is recorded: the recording ends, its stream goes on."""
+        logger.error("tick failed, each recording is tried alone", exc_info=error)
+        self._is_stale = True
+        for stream in self._live_streams():
+            try:
+                self._recording.regroup([stream])
+                self._recording.run(self._tick)
+            except Exception as culprit:
+                logger.exception("recording given up", extra={"stream": stream.number})
+                self._recording.end(stream)
+                self._emit(link.OrderRefused(stream.number, link.StartRecording.__name__, f"recording ended: {culprit!r}"))
+
+    def _give_up(self, stream: Stream, phase: str, error: Exception) -> None:
+        """Something is wrong with this stream alone: it falls silent and deaf, and waits to be closed."""
+        if stream.is_failed:
+            return
+        logger.error("stream given up", exc_info=error, extra={"stream": stream.number, "phase": phase})
+        stream.is_failed = self._is_stale = True
+        self._unwatch(stream)
+        self._emit(link.StreamFailed(stream.number, f"{phase}: {error!r}"))
+
+    def _hearing_failed(self, number: int, error: Exception) -> None:
+        stream = self._slots.get(number)
+        if stream is not None:
+            self._give_up(stream, "hearing", error)
+
+    def _datagram_failed(self, leg: Leg, error: Exception) -> None:
+        """A datagram that could not be judged is dropped; the first of a stream is logged."""
+        if not leg.refused.unjudged:
+            logger.error("datagram dropped", exc_info=error, extra={"stream": leg.stream})
+        leg.refused.unjudged += 1
+
+    def _live_streams(self) -> list[Stream]:
+        """By slot, without those that were given up."""
+        return [stream for stream in self._slots.in_order() if not stream.is_failed]
+
+    def report_recordings(self) -> None:
+        """Tell of the recordings that the writer has finished, and of the closed streams that waited for them."""
+        for ended in self._recorder.take_ended():
+            self._emit(ended)
+            left = self._open_files.get(ended.stream, 1) - 1
+            if left:
+                self._open_files[ended.stream] = left
+                continue
+            self._open_files.pop(ended.stream, None)
+            closed = self._closed_but_for_files.pop(ended.stream, None)
+            if closed is not None:
+                self._emit(closed)
+
+    def _regroup(self) -> None:
+        self._order_of_slots = self._live_streams()
+        self._sending.regroup(self._order_of_slots)
+        self._hearing.regroup(self._order_of_slots)
+        self._recording.regroup(self._order_of_slots)
+        self._is_stale = False
+
+    def _keep_house(self, stream: Stream, now: float) -> None:
+        leg, control = stream.leg, stream.control
+        if leg is None or control is None or leg.config is None:
+            return
+        if now >= control.due_at:
+            control.send_report(self._sent(stream), now)
+        leg.flush_digits(now)
+        self._watch_direction(stream, leg, control, now)
+        silent_s = now - leg.last_sign_of_life
+        limit_s = leg.config.rtp_timeout_s
+        if limit_s and leg.is_silent_by_agreement:
+            limit_s = max(limit_s, AGREED_SILENCE_S)
+        if leg.config.receive and 0 < limit_s <= silent_s:
+            if not stream.dead_reported:
+                stream.dead_reported = True
+                self._emit(link.StreamDead(stream.number, silent_s))
+        else:
+            stream.dead_reported = False
+
+    def _watch_direction(self, stream: Stream, leg: Leg, control: RtcpSession, now: float) -> None:
+        if leg.config is None:
+            return
+        problems = stream.one_way.look(
+            now,
+            wanted=leg.config.receive,
+            is_silent=leg.is_silent_by_agreement,
+            n_received=leg.n_received,
+            last_arrival=leg.last_arrival,
+            refused=leg.refused,
+        )
+        fraction_lost = control.take_fraction_lost()
+        if fraction_lost >= 0:
+            problems += stream.one_way.take_report(fraction_lost, int(self._batch.n_packets[stream.slot]))
+        for problem in problems:
+            self._emit(link.MediaProblem(stream.number, problem.name, problem.detail, problem.over))
+
+    def _sent(self, stream: Stream) -> Sent:
+        slot, batch = stream.slot, self._batch
+        timestamp = batch.timestamp(slot, self._tick)
+        return Sent(int(batch.ssrc[slot]), int(batch.n_packets[slot]), int(batch.n_octets[slot]), timestamp)
+
+    # -- orders ------------------------------------------------------------------------------------------------------------------------
+
+    def handle(self, order: Order, now: float) -> None:
+        """Apply one order. Orders about streams that do not exist (any more) are ignored; one that cannot be carried out is refused."""
+        try:
+            if not isinstance(order, link.CloseStream | link.Shutdown):
+                check_order(order)
+            self._apply(order, now)
+        except Exception as error:  # noqa: BLE001 (a wall)
+            self._refuse(order, error)
+
+    def _apply(self, order: Order, now: float) -> None:
+        match order:
+            case link.OpenStream():
+                self._open(order, now)
+                return
+            case link.Shutdown():
+                self.shut_down(now)
+                return
+        stream = self._slots.get(order.stream)
+        if stream is None:
+            return
+        if isinstance(order, link.CloseStream):
+            self._close(stream, now)
+        elif not stream.is_failed:
+            self._is_stale = self._orders.apply(stream, order, now, self._tick) or self._is_stale
+
+    def _refuse(self, order: Order, error: Exception) -> None:
+        is_expected = isinstance(error, ValueError | ActiveCallError)
+        name, stream = type(order).__name__, 0 if isinstance(order, link.Shutdown) else order.stream
+        logger.error(
+            "order refused", exc_info=None if is_expected else error, extra={"stream": stream, "order": name, "reason": str(error)}
+        )
+        reason = str(error) if is_expected else repr(error)
+        self._emit(link.OpenFailed(stream, "bind") if isinstance(order, link.OpenStream) else link.OrderRefused(stream, name, reason))
+
+    def refuse_unreadable(self, stream: int, tag: str, reason: str) -> None:
+        """An order that is none: its stream is told."""
+        logger.error("order unreadable", extra={"stream": stream, "order": tag, "reason": reason})
+        self._emit(link.OrderRefused(stream, tag, reason))
+
+    def _sending_changed(self, stream: Stream) -> None:
+        """What the peer sends has shown that it is there, and where."""
+        self._batch.marker[stream.slot] = True
+        self._is_stale = True
+
+    # -- streams -----------------------------------------------------------------------------------------------------------------------
+
+    def _open(self, order: link.OpenStream, now: float) -> None:
+        slot = self._slots.take_slot()
+        if slot is None:
+            self._emit(link.OpenFailed(order.stream, "full"))
+            return
+        try:
+            leg = self._open_leg(order, slot, now) if order.bind_ip else None
+        except MediaError as error:
+            self._slots.give_back(slot)
+            self._emit(link.OpenFailed(order.stream, "full" if error.args == ("full",) else "bind"))
+            return
+        beginning = new_send_stream(self._world.randomness)
+        self._batch.begin_stream(slot, ssrc=beginning.ssrc, sequence=beginning.sequence, timestamp=beginning.timestamp)
+        self._hearing.begin_stream(slot)
+        control = None
+        if leg is not None:
+            control = RtcpSession(leg, beginning.ssrc, self._world.clock, self._world.randomness)
+            leg.on_control = control.take
+            self._leg_of[leg.rtp_socket.fileno()] = leg
+            self._watch.watch_rtp(leg.rtp_socket.fileno())
+            self._watch.watch(leg.rtcp_socket.fileno(), self._walled(leg, control.receive))
+        stream = Stream(order.stream, slot, leg, control, order.rate_hz)
+        if leg is not None:
+            leg.on_sending_changed = lambda: self._sending_changed(stream)
+        self._slots.add(stream)
+        self._is_stale = True
+        self._emit(link.Opened(order.stream, leg.port if leg else 0))
+
+    def _walled(self, leg: Leg, receive: Callable[[float, float], None]) -> Callable[[float, float], None]:
+        def take(now: float, unix_now: float) -> None:
+            try:
+                receive(now, unix_now)
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self._datagram_failed(leg, error)
+
+        return take
+
+    def _open_leg(self, order: link.OpenStream, slot: int, now: float) -> Leg:
+        taken = self._ports.take(now, lambda port: udp.open_pair(order.bind_ip, port))
+        if taken is None:
+            raise MediaError("full")
+        port, sockets = taken
+        return Leg(order.stream, port, sockets, self._intake, slot, self._emit_from_leg)
+
+    def _emit_from_leg(self, report: Link) -> None:
+        if isinstance(report, link.MediaStarted | link.CodecChanged):
+            self._is_stale = True
+        self._emit(report)
+
+    def _close(self, stream: Stream, now: float) -> None:
+        """End everything that belongs to the stream. What goes wrong with one part of it keeps none of the others."""
+        self._slots.remove(stream)
+        self._is_stale = True
+        for part in (self._close_sound, self._close_wire):
+            try:
+                part(stream, now)
+            except Exception:
+                logger.exception("stream not closed in order", extra={"stream": stream.number})
+        leg = stream.leg
+        if leg is not None:
+            self._unwatch(stream)
+            leg.close()
+            self._ports.release(leg.port, now)
+        closed = self._closed(stream)
+        if stream.number in self._open_files:
+            self._closed_but_for_files[stream.number] = closed  # StreamClosed is the last word about a stream
+        else:
+            self._emit(closed)
+
+    def _close_sound(self, stream: Stream, now: float) -> None:
+        self._recording.end(stream)
+        self._sending.end_ambience(stream)
+        self._sending.bridges.forget(stream.number)
+        self._sending.before_change(stream)
+        stream.plays.stop(0)
+        self._sending.report_stopped(stream, now)
+        self._sending.forget(stream)
+
+    def _close_wire(self, stream: Stream, now: float) -> None:
+        leg, control = stream.leg, stream.control
+        if leg is None or control is None or stream.is_failed:
+            return
+        self._arrivals.take_last(leg, now, self._world.clock.utc_now().timestamp())
+        control.send_goodbye(self._sent(stream), now)
+
+    def _unwatch(self, stream: Stream) -> None:
+        leg = stream.leg
+        if leg is not None and self._leg_of.pop(leg.rtp_socket.fileno(), None) is not None:
+            self._watch.unwatch(leg.rtp_socket.fileno())
+            self._watch.unwatch(leg.rtcp_socket.fileno())
+
+    def _closed(self, stream: Stream) -> link.StreamClosed:
+        leg, control = stream.leg, stream.control
+        if leg is None or control is None:
+            return link.StreamClosed(stream.number, 0, 0, 0, 0, 0, 0.0)
+        return link.StreamClosed(
+            stream.number,
+            packets_sent=int(self._batch.n_packets[stream.slot]),
+            packets_received=leg.n_received,
+            packets_lost=leg.n_lost,
+            packets_late=leg.sound.jitter.late,
+            packets_dropped=leg.refused.total,
+            jitter_ms=leg.reception.jitter_ms if leg.reception else 0.0,
+            round_trip_ms=control.round_trip_ms,
+            mos=_mos(leg, control),
+        )
+
+    def shut_down(self, now: float) -> None:
+        """Say goodbye on every stream, finish the recordings and close everything. Blocks for the disk, bounded."""
+        for stream in list(self._slots):
+            self._close(stream, now)
+        self._regroup()
+        self._recorder.close()
+        self.report_recordings()
+        self.is_shut_down = True
+
+
+def _mos(leg: Leg, control: RtcpSession) -> float:
+    """The E-model's estimate of how the peer was heard; -1 when there was nothing to judge by."""
+    losses = leg.losses
+    if leg.config is None or losses.received < MIN_JUDGED_PACKETS:
+        return -1.0
+    delay_ms = one_way_delay_ms(
+        round_trip_ms=max(control.round_trip_ms, 0.0), buffered_ms=FRAME_MS * leg.sound.jitter.depth, packet_ms=leg.config.ptime_ms
+    )
+    return estimate_mos(leg.sound.codec.name, losses, delay_ms)

@@ -1,0 +1,302 @@
+"""The media process: `python -m active_call.media.worker.main --fd N --ports LOW-HIGH --capacity N`.
+
+Datagrams wait for the tick: they carry the kernel's time of their arrival, and taking them in together costs least.
+Its own loop around the 20 ms grid, without asyncio: sleep to the next moment, send, empty the sockets, hear, write to the control process.
+The link is a Unix stream socket inherited as descriptor N. When it ends, so does the process: goodbyes, files, exit. Signals that a
+terminal or a service manager sends to everybody are ignored, because the control process decides when calls are over.
+
+| moment            | what happens                                                                          |
+|-------------------|---------------------------------------------------------------------------------------|
+| tick (every 20 ms)| take orders; send; take in datagrams; hear, detect, record; one write to control      |
+| between two ticks | take orders                                                                           |
+| slack of a tick   | collect garbage, when it is time; the collector is off otherwise                      |
+| no stream at all  | sleep until an order comes                                                            |
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+from active_call.base.child_log import log_as_child
+from active_call.base.errors import ParseError
+from active_call.base.world import World
+from active_call.media.link.framing import OrderReader, Unreadable, frame
+from active_call.media.link.messages import ALIVE_EVERY_S, Alive, Link, Ready
+from active_call.media.receive.ports import PortPool
+from active_call.media.worker.engine import Engine
+from active_call.media.worker.load import LoadMeter
+from active_call.media.worker.outbox import Outbox
+from active_call.media.worker.tick_clock import TICK_S, TickClock
+
+LOOK_S: Final = 0.0025
+"""How often orders are looked for: a call that is being answered waits for its stream. To be woken by each of them would be dear, as the
+sound of all calls comes in orders too.
+"""
+IDLE_S: Final = ALIVE_EVERY_S
+MAX_PASSES: Final = 8
+"""Datagrams taken from one socket in one go: a flood on one port must not hold up the tick."""
+READ_BYTES: Final = 256 * 1024
+GARBAGE_EVERY_S: Final = 30.0
+GARBAGE_SLACK_S: Final = 0.008
+NICENESS: Final = -15
+SWITCH_INTERVAL_S: Final = 0.0005
+"""How long the recorder's thread may keep the tick from running."""
+FAREWELL_S: Final = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Readiness:
+    """Which sockets have something: an epoll and whom to call. `on_rtp` is called once for all sockets of `watch_rtp` that have."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._on_readable: dict[int, Callable[[float, float], None]] = {}
+        self._n_watched = 0
+        self.on_rtp: Callable[[list[int], float, float], None] = _ignore
+
+    def watch_rtp(self, fd: int) -> None:
+        """Let `on_rtp(fds, now, unix_now)` know whenever `fd` has something."""
+        self._epoll.register(fd, select.EPOLLIN)
+        self._n_watched += 1
+
+    def watch(self, fd: int, on_readable: Callable[[float, float], None]) -> None:
+        """Call `on_readable(now, unix_now)` whenever `fd` has something."""
+        self._on_readable[fd] = on_readable
+        self._epoll.register(fd, select.EPOLLIN)
+        self._n_watched += 1
+
+    def unwatch(self, fd: int) -> None:
+        """Forget `fd`, which is about to be closed."""
+        self._on_readable.pop(fd, None)
+        self._epoll.unregister(fd)
+        self._n_watched -= 1
+
+    def take_in(self, timeout_s: float = 0.0) -> None:
+        """Take what is there, one item per socket and pass; wait for the first at most `timeout_s`."""
+        on_readable = self._on_readable
+        for _ in range(MAX_PASSES):
+            events = self._epoll.poll(timeout_s, max(self._n_watched, 1))
+            if not events:
+                return
+            timeout_s = 0.0
+            now, unix_now = time.monotonic(), time.time()
+            fds = [fd for fd, _ in events]
+            self.on_rtp([fd for fd in fds if fd not in on_readable], now, unix_now)
+            for fd in on_readable.keys() & fds:
+                receive = on_readable.get(fd)
+                if receive is not None:  # closed by an order earlier in this pass
+                    receive(now, unix_now)
+
+
+def _ignore(fds: list[int], now: float, unix_now: float) -> None:
+    """Nobody takes them in yet."""
+
+
+class ControlLink:
+    """Our end of the link: orders in, reports out, never blocking."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._reader = OrderReader()
+        self._arrivals = select.poll()
+        self._arrivals.register(sock, select.POLLIN)
+        self.outbox = Outbox()
+        self.is_lost = False
+
+    def emit(self, report: Link) -> None:
+        self.outbox.put(frame(report))
+
+    def emit_audio(self, report: Link) -> None:
+        self.outbox.put_audio(frame(report))
+
+    def has_orders(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self._arrivals.poll(0))
+
+    def read(self, engine: Engine, now: float) -> None:
+        """Take one portion of orders and apply them."""
+        try:
+            data = self._socket.recv(READ_BYTES)
+            orders = self._reader.feed(data)
+        except BlockingIOError:
+            return
+        except (OSError, ParseError) as error:
+            logger.error("link broken", extra={"reason": str(error)})
+            self.is_lost = True
+            return
+        if not data:
+            self.is_lost = True
+        for order in orders:
+            if isinstance(order, Unreadable):
+                engine.refuse_unreadable(order.stream, order.tag, order.reason)
+            else:
+                engine.handle(order, now)
+
+    def flush(self) -> None:
+        """Write what waits, as far as the socket takes it now."""
+        outbox = self.outbox
+        try:
+            while data := outbox.peek():
+                n_written = self._socket.send(data)
+                outbox.advance(n_written)
+                if n_written < len(data):
+                    return
+        except BlockingIOError:
+            return
+        except OSError:
+            self.is_lost = True
+
+    def flush_last(self) -> None:
+        """Write the rest, waiting at most `FAREWELL_S` for the other side."""
+        deadline = time.monotonic() + FAREWELL_S
+        while not (self.outbox.is_empty or self.is_lost) and time.monotonic() < deadline:
+            select.select([], [self._socket], [], FAREWELL_S)
+            self.flush()
+
+
+class Worker:
+    """The loop."""
+
+    def __init__(self, sock: socket.socket, ports: tuple[int, int], capacity: int) -> None:
+        self._readiness = Readiness()
+        self._link = ControlLink(sock)
+        self._engine = Engine(
+            capacity=capacity,
+            ports=PortPool(*ports),
+            world=World(),
+            watch=self._readiness,
+            emit=self._link.emit,
+            emit_audio=self._link.emit_audio,
+        )
+        self._readiness.on_rtp = self._engine.take_in
+        self._readiness.watch(sock.fileno(), lambda now, _: self._link.read(self._engine, now))
+        self._grid = TickClock(time.monotonic())
+        self._load = self._new_meter()
+        self._collected_at = time.monotonic()
+        self._capacity = capacity
+        self._told_alive_at = 0.0
+
+    @staticmethod
+    def _new_meter() -> LoadMeter:
+        return LoadMeter(time.monotonic(), time.process_time())
+
+    def run(self) -> None:
+        """Serve until the control process says so or is gone."""
+        self._engine.warm_up()
+        _quieten_collector()
+        self._load = self._new_meter()  # what the start has cost says nothing about the ticks
+        self._link.emit(Ready(os.getpid(), self._capacity))
+        self._link.flush()
+        while not (self._link.is_lost or self._engine.is_shut_down):
+            if self._engine.n_streams:
+                self._run_until_tick()
+            else:
+                self._idle()
+        if not self._engine.is_shut_down:
+            self._engine.shut_down(time.monotonic())
+        self._link.flush_last()
+
+    def _idle(self) -> None:
+        self._link.flush()
+        self._readiness.take_in(TICK_S if self._engine.is_writing else IDLE_S)
+        self._grid.resume(time.monotonic())
+        self._engine.report_recordings()
+        self._report_load()
+        self._link.flush()
+
+    def _run_until_tick(self) -> None:
+        wait_s = self._grid.due_at - time.monotonic()
+        if wait_s > 0:
+            time.sleep(min(wait_s, LOOK_S))
+        now = time.monotonic()
+        if now >= self._grid.due_at:
+            self._run_tick()
+            return
+        if self._link.has_orders():
+            self._link.read(self._engine, now)
+        self._link.flush()
+
+    def _run_tick(self) -> None:
+        index, late_s, skipped = self._grid.begin(time.monotonic())
+        self._load.note_tick(late_s, skipped)
+        now = time.monotonic()
+        self._link.read(self._engine, now)
+        self._engine.run_send(index)
+        self._readiness.take_in()
+        self._engine.run_hear(time.monotonic())
+        self._report_load()
+        self._link.flush()
+        self._collect_garbage()
+
+    def _report_load(self) -> None:
+        now = time.monotonic()
+        if now - self._told_alive_at >= ALIVE_EVERY_S:
+            self._told_alive_at = now
+            self._link.emit(Alive())
+        if self._load.is_due(now):
+            dropped = self._link.outbox.dropped_audio
+            self._link.emit(self._load.take(now, time.process_time(), n_streams=self._engine.n_streams, dropped_audio=dropped))
+
+    def _collect_garbage(self) -> None:
+        now = time.monotonic()
+        if now - self._collected_at > GARBAGE_EVERY_S and self._grid.due_at - now > GARBAGE_SLACK_S:
+            gc.collect()
+            self._collected_at = now
+
+
+def _quieten_collector() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
+def _prepare_process() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    log_as_child()  # before the priority rises: the thread that writes the log keeps its own
+    _raise_priority()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+def _raise_priority() -> None:
+    """Real time at its lowest rank where that is permitted (the kernel's throttle leaves 5 % to others), else a better nice value."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
+    except (OSError, AttributeError):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+
+
+def _parse_ports(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    return int(first), int(last)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a media process on an inherited link. Started by `media.process` only."""
+    parser = argparse.ArgumentParser(prog="active_call.media.worker.main")
+    parser.add_argument("--fd", type=int, required=True, help="the link, an inherited Unix stream socket")
+    parser.add_argument("--ports", type=_parse_ports, required=True, help="RTP port range LOW-HIGH, inclusive")
+    parser.add_argument("--capacity", type=int, default=512, help="streams at most")
+    options = parser.parse_args(arguments)
+    _prepare_process()
+    with socket.socket(fileno=options.fd) as sock:
+        sock.setblocking(False)
+        Worker(sock, options.ports, options.capacity).run()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,100 @@
+"""The streams of a media process: who lies in which slot, and everything kept per stream that is no array."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+
+from active_call.media.link.messages import Listen
+from active_call.media.receive.leg import Leg
+from active_call.media.receive.one_way_audio import OneWayWatch
+from active_call.media.receive.rtcp import RtcpSession
+from active_call.media.send.play_queue import PlayQueue
+
+
+class Stream:
+    """One stream. `leg` and `control` are None when it was opened without RTP; its plays then run on the clock alone."""
+
+    __slots__ = (
+        "control",
+        "dead_reported",
+        "is_failed",
+        "is_judged_narrow",
+        "leg",
+        "listen",
+        "n_listeners",
+        "number",
+        "one_way",
+        "plays",
+        "rate_hz",
+        "recording",
+        "recording_rate_hz",
+        "slot",
+    )
+
+    def __init__(self, number: int, slot: int, leg: Leg | None, control: RtcpSession | None, rate_hz: int = 8000) -> None:
+        self.number = number
+        self.slot = slot
+        self.leg = leg
+        self.control = control
+        self.rate_hz = rate_hz
+        """Of its plays: that of its first codec. Another codec in mid-call does not change it, so that what is queued keeps its place."""
+        self.plays = PlayQueue(rate_hz)
+        self.listen = Listen(number, detect=False, forward_audio=False)
+        self.is_judged_narrow: bool | None = None
+        """Speech is detected at 8 kHz rather than 16; None until something is heard."""
+        self.one_way = OneWayWatch()
+        self.is_failed = False
+        """Given up: no part of the tick touches it any more, and no order but that to close it."""
+        self.n_listeners = 0
+        """Streams that are joined to this one and hear its caller."""
+        self.recording = 0
+        self.recording_rate_hz = 0
+        self.dead_reported = False
+
+    @property
+    def is_sending(self) -> bool:
+        """A packet (or, without RTP, a frame) is due in every tick."""
+        return self.leg is None or self.leg.may_send
+
+    @property
+    def is_heard(self) -> bool:
+        """Somebody wants the sound of the caller, and there is a caller."""
+        is_wanted = self.listen.detect or self.listen.forward_audio or self.recording > 0 or self.n_listeners > 0
+        return self.leg is not None and self.leg.started and is_wanted
+
+
+class SlotTable:
+    """Streams by their number, and the slots that are free. The lowest slot is given first, so that arrays stay dense."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._free = list(range(capacity))
+        self._by_number: dict[int, Stream] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self._by_number.values())
+
+    def get(self, number: int) -> Stream | None:
+        return self._by_number.get(number)
+
+    def take_slot(self) -> int | None:
+        """A free slot; give it back with `give_back` unless `add` follows."""
+        return heapq.heappop(self._free) if self._free else None
+
+    def give_back(self, slot: int) -> None:
+        heapq.heappush(self._free, slot)
+
+    def add(self, stream: Stream) -> None:
+        self._by_number[stream.number] = stream
+
+    def remove(self, stream: Stream) -> None:
+        del self._by_number[stream.number]
+        self.give_back(stream.slot)
+
+    def in_order(self) -> list[Stream]:
+        """By slot: the order in which packets leave, the same in every tick."""
+        return sorted(self._by_number.values(), key=lambda stream: stream.slot)

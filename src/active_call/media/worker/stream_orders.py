@@ -1,0 +1,161 @@
+"""Orders about one stream, carried out: what it plays, hears, records, and what the offer/answer agreed on for it.
+
+Orders enter that `order_check` has passed; changes of the stream and of the parts of the tick leave. Opening and closing streams is the
+engine's. Limits that depend on what a stream already has are here: sound and digits that would wait, plays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from active_call.base.pcm import samples_in
+from active_call.codec.table import PCMA
+from active_call.media.link import messages as link
+from active_call.media.link.messages import Link, Order
+from active_call.media.link.order_check import MAX_DIGITS
+from active_call.media.receive.pipeline import ReceivePipeline
+from active_call.media.record.tap import RecordingTap
+from active_call.media.send.packet_batch import SendBatch
+from active_call.media.send.pipeline import SendPipeline
+from active_call.media.send.play_queue import PlayQueue
+from active_call.media.worker.slots import SlotTable, Stream
+
+MAX_QUEUED_S: Final = 600
+"""Of sound that waits in the plays of a stream, or goes round as its music: some 10 MB at 8 kHz."""
+MAX_PLAYS: Final = 256
+
+
+class StreamOrders:
+    """See the module. Owned by the engine."""
+
+    def __init__(
+        self,
+        slots: SlotTable,
+        batch: SendBatch,
+        sending: SendPipeline,
+        hearing: ReceivePipeline,
+        recording: RecordingTap,
+        emit: Callable[[Link], None],
+    ) -> None:
+        self._slots = slots
+        self._batch = batch
+        self._sending = sending
+        self._hearing = hearing
+        self._recording = recording
+        self._emit = emit
+        self.open_files: dict[int, int] = {}
+        """By stream: files whose recording has begun, and whose end has not been told."""
+
+    def apply(self, stream: Stream, order: Order, now: float, tick: int) -> bool:
+        """Apply `order`; True when the tick must group its streams anew. Raises ValueError, OpusError or MediaError when it cannot."""
+        match order:
+            case link.QueueAudio():
+                self._require_room(stream, order)
+                if order.replace:
+                    self._sending.before_change(stream)
+                stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
+                self._sending.wake(stream)
+            case link.StopPlay():
+                self._sending.before_change(stream)
+                stream.plays.stop(samples_in(order.fade_ms, stream.rate_hz), name=order.play)
+                self._sending.report_stopped(stream, now)
+                self._sending.wake(stream)
+            case link.FinishPlay():
+                self._sending.before_change(stream)
+                stream.plays.finish(order.play, order.boundaries)
+            case link.PausePlay():
+                self._sending.before_change(stream)
+                stream.plays.paused = order.paused
+            case link.MuteStream(track=track) if track:
+                self._sending.bridges.mute(stream.number, track, muted=order.muted)
+            case link.MuteStream():
+                self._batch.muted[stream.slot] = order.muted
+            case link.BridgeStreams():
+                self._bridge(stream, order)
+            case link.UnbridgeStreams():
+                self._sending.bridges.part(stream.number, order.partner)
+            case link.QueueMusic():
+                limit = 2 * MAX_QUEUED_S * stream.rate_hz
+                self._sending.bridges.queue_music(stream.number, order.pcm, end=order.end, max_bytes=limit)
+            case link.StopMusic():
+                self._sending.bridges.stop_music(stream.number, samples_in(order.fade_ms, stream.rate_hz))
+            case link.SendDigits():
+                self._send_digits(stream, order)
+            case link.Listen():
+                self._hearing.listen(stream, order)
+            case link.HearTones():
+                self._hearing.attention.use(stream.slot, order)
+            case link.ImproveSound():
+                self._hearing.improving.use(stream.slot, denoise=order.denoise, gain=order.gain)
+            case link.StartAmbience():
+                self._sending.set_ambience(stream, order)
+            case link.ConfigureRtp():
+                self._configure(stream, order, now, tick)
+            case link.StartSending():
+                if stream.leg is not None:
+                    stream.leg.prove()
+            case link.StartRecording():
+                self._start_recording(stream, order)
+            case link.StopRecording():
+                self._recording.end(stream)
+            case link.PauseRecording():
+                self._recording.pause(stream, order.paused)
+            case link.OpenStream() | link.CloseStream() | link.Shutdown():
+                return False
+            case _:
+                assert_never(order)
+        return not isinstance(order, link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay | link.MuteStream)
+
+    def _configure(self, stream: Stream, order: link.ConfigureRtp, now: float, tick: int) -> None:
+        leg = stream.leg
+        if leg is None:
+            return
+        was_sending, is_first = stream.is_sending, leg.config is None
+        leg.configure(order, now)
+        slot, batch = stream.slot, self._batch
+        if is_first and stream.plays.is_idle and stream.rate_hz != leg.send_codec.sample_rate_hz:
+            stream.rate_hz = leg.send_codec.sample_rate_hz
+            stream.plays = PlayQueue(stream.rate_hz)
+        batch.set_clock(slot, leg.send_codec.rtp_clock_hz, tick)
+        batch.is_alaw[slot] = leg.send_codec is PCMA
+        batch.payload_type[slot] = order.send_payload_type
+        if order.ssrc and not batch.n_packets[slot]:
+            batch.ssrc[slot] = order.ssrc
+        if not was_sending:
+            batch.marker[slot] = True
+
+    def _require_room(self, stream: Stream, order: link.QueueAudio) -> None:
+        """Sound that nobody will ever hear must not fill the memory. A play whose last sound is refused ends with what it has."""
+        plays = stream.plays
+        n_bytes = len(order.pcm) + (0 if order.replace and not plays.holds(order.play) else 2 * plays.n_waiting)
+        has_place = plays.n_plays < MAX_PLAYS or plays.holds(order.play)
+        if n_bytes <= 2 * MAX_QUEUED_S * stream.rate_hz and has_place:
+            return
+        if order.end and has_place:
+            plays.append(order.play, b"", end=True)
+            self._sending.wake(stream)
+        raise ValueError(f"more than {MAX_QUEUED_S} s of sound, or {MAX_PLAYS} plays, would wait")
+
+    def _bridge(self, stream: Stream, order: link.BridgeStreams) -> None:
+        partner = self._slots.get(order.partner)
+        if partner is None:
+            raise ValueError(f"there is no stream {order.partner}")
+        self._sending.bridges.join(stream, partner)
+        if not order.one_way:
+            self._sending.bridges.join(partner, stream)
+
+    def _send_digits(self, stream: Stream, order: link.SendDigits) -> None:
+        leg = stream.leg
+        if leg is None or leg.config is None or leg.config.send_event_type < 0:
+            raise ValueError("telephone events were not agreed on")
+        if leg.digits_out.n_waiting + len(order.digits) > MAX_DIGITS:
+            raise ValueError(f"more than {MAX_DIGITS} digits would wait to be sent")
+        leg.digits_out.queue(order.digits, order.duration_ms)
+
+    def _start_recording(self, stream: Stream, order: link.StartRecording) -> None:
+        try:
+            self._recording.begin(stream, order.path, order.rate_hz, order.flush_ms)
+            self.open_files[stream.number] = self.open_files.get(stream.number, 0) + 1
+        except ValueError as error:
+            self._emit(link.RecordingEnded(stream.number, order.path, 0, str(error)))

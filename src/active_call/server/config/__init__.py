@@ -1,0 +1,1 @@
+"""The config file: tables, values, checks, errors."""

@@ -1,0 +1,305 @@
+"""The config file `active-call.toml`: every key, its default and its meaning; reading it, and what the command line adds.
+
+In: a path, overrides from the command line, the environment. Out: a frozen `Config`. Raises ConfigError with file, line and dotted key.
+Relative paths are relative to the working directory, as in the Rust program. Tables are in `config_sections`, what only shows when
+several keys are seen together in `config_checks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
+
+from active_call import __version__
+from active_call.base.errors import ConfigError
+from active_call.contract.options import CallOption
+from active_call.server.config import sections, values
+from active_call.server.config import trunk_sections as trunking
+from active_call.server.config.checks import check, parse_host_port
+from active_call.server.config.document import Document, expand_variables, read_document, read_environment
+from active_call.server.config.errors import to_config_error
+from active_call.server.config.warnings import config_warnings
+from active_call.server.playbook_files import find_playbook as find_playbook
+
+DEFAULT_FILE = Path("active-call.toml")
+PLACEHOLDER_IPS = ("YOUR_PUBLIC_IP", "YOUR_SERVER_PUBLIC_IP")
+LogLevel = Literal["trace", "debug", "info", "warn", "warning", "error"]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _without_placeholder(value: object) -> object:
+    """The guides' files load as printed: the machine's own address serves in the place of their placeholder (`config_warnings` tells)."""
+    return None if isinstance(value, str) and value.strip("<>${}") in PLACEHOLDER_IPS else value
+
+
+class Config(values.Section):
+    """Everything that is chosen for the server. Defaults make a server that answers on UDP/TCP 25060 and HTTP 8080."""
+
+    # -- SIP
+    addr: values.BindIp = "0.0.0.0"
+    """Address of this machine on which SIP listens."""
+    udp_port: values.Port = 25060
+    """SIP over UDP, and over TCP on the same port. 0 takes any free one."""
+    tls_port: values.Port | None = None
+    """SIP over TLS; needs `tls_cert_file` and `tls_key_file`."""
+    ws_port: values.Port | None = None
+    """SIP over WebSocket (RFC 7118)."""
+    wss_port: values.Port | None = None
+    """SIP over WebSocket and TLS, with the certificate of TLS."""
+    tls_cert_file: str | None = None
+    """Certificate chain in PEM, served to peers; read again when it changes."""
+    tls_key_file: str | None = None
+    """Its private key in PEM."""
+    tls_ca_file: str | None = None
+    """Authorities that outbound TLS trusts, in PEM; without it the system's."""
+    tls_client_cert_file: str | None = None
+    """Certificate shown to servers that ask for one."""
+    tls_client_key_file: str | None = None
+    """Its private key; may be left out when it is in the same file."""
+    tls_verify: bool = True
+    """Whether outbound TLS checks the server's certificate and name."""
+    external_ip: Annotated[str | None, BeforeValidator(_without_placeholder)] = None
+    """Public address put into Contact, Via and SDP, or `auto`: learnt by STUN."""
+    stun_servers: tuple[values.StunServer, ...] = values.STUN_SERVERS
+    """Asked for the public address where `external_ip` is `auto`; `host` or `host:port`."""
+    auto_learn_public_address: bool = False
+    """Learn the public address from `received` and `rport` in the Via of responses."""
+    useragent: values.NonEmpty = f"active-call/{__version__}"
+    """User-Agent and Server header."""
+    enable_options_response: bool = True
+    """Answer OPTIONS with 200, with 503 while draining or full."""
+    accept_timeout: values.Seconds = 60.0
+    """Seconds a handler may take to accept or reject; then 408. A number, or a text such as `50s`."""
+    sip_registrations: tuple[sections.SipRegistration, ...] = ()
+    """Accounts that are registered and answer challenges to outbound calls."""
+    register_users: tuple[sections.RegisterUser, ...] = ()
+    """The older form of the same; see `registrations`."""
+    sip_register_proxy: bool = False
+    """Kept for files of the Rust program."""
+    auto_refer: bool | None = None
+    """Kept for files of the Rust program."""
+    auto_refer_timeout: values.Seconds | None = None
+    """Kept for files of the Rust program."""
+    options_response: values.FreeTable | None = None
+    """Kept for files of the Rust program."""
+    sipflow: values.FreeTable | None = Field(default=None, repr=False)
+    """Kept for files of the Rust program."""
+    trunks: tuple[trunking.Trunk, ...] = ()
+    """Carriers: who may call in, limits, credentials and habits of outbound calls."""
+    admission: trunking.Admission = trunking.Admission()
+    """How strangers are met, and limits over all trunks."""
+    outbound: trunking.Outbound = trunking.Outbound()
+    """Whom this server calls, and how much."""
+    trunk_rules: tuple[trunking.TrunkRule, ...] = ()
+    """Rewrites of From, To and Contact of outbound calls; the first match wins."""
+    rewrites: tuple[trunking.Rewrite, ...] = ()
+    """Rewrites of the callee before dialling."""
+
+    # -- who takes calls
+    handler: sections.Handler | None = None
+    """Who takes inbound calls: a playbook, a web service or a Python function. None: a WebSocket client has to."""
+
+    # -- media
+    rtp_start_port: values.Port = 12000
+    """First RTP port; even, RTCP is on the next."""
+    rtp_end_port: values.Port = 42000
+    """Last port of the range."""
+    rtp_bind_ip: values.BindIp | None = None
+    """Address of this machine for RTP; without it `addr`."""
+    enable_rtp_latching: bool = True
+    """Send to where RTP comes from, once it is authentic."""
+    rtp_timeout: values.RtpTimeout = 20.0
+    """Seconds without RTP and RTCP from the peer (not on hold), after which a call is ended; 0 never."""
+    enable_srtp: bool = False
+    """SDES-SRTP for outbound calls, unless the call's own `enableSrtp` says otherwise."""
+    srtp_suites: values.SrtpSuites = ()
+    """SRTP suites that are offered and answered, best first; without it two are offered that every trunk takes, and all are answered."""
+    codecs: values.CodecNames = values.CODECS
+    """Codecs offered, in order."""
+    enable_ice_lite: bool = False
+    """WebRTC: be an ICE-lite agent, for servers with a public address."""
+    ice_servers: tuple[sections.IceServer, ...] = ()
+    """STUN and TURN servers that WebRTC clients are told."""
+    media_workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = "auto"
+    """Media processes; `auto`: one for each core but one."""
+    media_cache_path: values.NonEmpty = "./config/mediacache"
+    """Folder for synthesised and downloaded audio."""
+
+    # -- defaults for calls; a playbook or the call itself overrides them
+    ambiance: values.AmbianceDefaults | None = None
+    """Background sound."""
+    vad: values.VadDefaults | None = None
+    """Voice activity detection."""
+    agc: values.AgcDefaults | None = None
+    """Gain control."""
+    asr: values.AsrDefaults | None = Field(default=None, repr=False)
+    """Speech recognition."""
+    tts: values.TtsDefaults | None = Field(default=None, repr=False)
+    """Speech synthesis."""
+    llm: values.FreeTable | None = Field(default=None, repr=False)
+    """Language model, as in a playbook's front matter."""
+    eou: values.EouDefaults | None = Field(default=None, repr=False)
+    """End of utterance."""
+    realtime: values.RealtimeDefaults | None = Field(default=None, repr=False)
+    """Speech-to-speech model."""
+    ringback_detection: values.RingbackDefaults | None = None
+    """Recognition of tones before the answer."""
+    denoise: bool | None = None
+    """Noise suppression."""
+
+    # -- HTTP
+    http_addr: str = "0.0.0.0:8080"
+    """`host:port` of the HTTP API."""
+    http_token: values.OptionalSecret = None
+    """Bearer token of the HTTP API; without one only clients on this machine may control calls."""
+    http_hosts: tuple[values.HostName, ...] = ()
+    """Further names by which web browsers may reach the HTTP API, without a token; `*.example.com` for all below a domain."""
+    http_max_connections: Annotated[int, Field(ge=8, le=10_000)] = 512
+    """HTTP connections at one time, from one address half as many; less where the process may open few descriptors."""
+    http_access_skip_paths: tuple[str, ...] = ()
+    """Paths that are not written to the access log; a `*` at the end matches the rest."""
+    http_gzip: bool = False
+    """Compress HTTP responses."""
+
+    # -- what is kept
+    recording: sections.Recording = sections.Recording()
+    """Recordings of calls."""
+    callrecord: sections.CallRecordSettings = sections.LocalCallRecord()
+    """Where call records go."""
+    files: sections.Files = sections.Files()
+    """Which files may be played."""
+    outgoing: sections.Outgoing = sections.Outgoing()
+    """Whom this server asks over HTTP on behalf of others."""
+    log_level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
+    """How much is logged."""
+    log_file: str | None = None
+    """File for the log; without it, standard error."""
+    log_format: Literal["text", "json"] = "text"
+    """`text`: lines for people. `json`: one object a line."""
+    log_personal: bool = True
+    """False: numbers, names, digits and words of people are left out of the log."""
+
+    # -- life
+    graceful_shutdown: bool = True
+    """On a stop signal: accept no new call, de-register, wait for the running ones."""
+    graceful_shutdown_timeout: values.Seconds = 30.0
+    """Seconds to wait for them."""
+    peers: tuple[str, ...] = ()
+    """Other nodes."""
+    cluster: values.FreeTable | None = Field(default=None, repr=False)
+    """Registry of several nodes."""
+
+    _warnings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the operator should know about the file: keys without effect, placeholders."""
+        return self._warnings
+
+    @property
+    def public_ip(self) -> str | None:
+        """The address that peers are told, None for the local address towards each of them."""
+        return None if self.external_ip == "auto" else self.external_ip
+
+    @property
+    def http_host(self) -> str:
+        """Host of `http_addr`."""
+        return parse_host_port(self.http_addr)[0]
+
+    @property
+    def http_port(self) -> int:
+        """Port of `http_addr`."""
+        return parse_host_port(self.http_addr)[1]
+
+    @property
+    def rtp_address(self) -> str:
+        """Address of this machine on which RTP is received."""
+        return self.rtp_bind_ip or self.addr
+
+    @property
+    def registrations(self) -> tuple[sections.SipRegistration, ...]:
+        """Accounts of both forms that are not disabled."""
+        accounts = (*self.sip_registrations, *(user.as_registration() for user in self.register_users))
+        return tuple(account for account in accounts if not account.disabled)
+
+
+def load_config(
+    path: Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    starter_playbook: bool = False,
+) -> Config:
+    """Read and check the configuration. Raises ConfigError.
+
+    `path` None: no file, defaults only. `overrides` are top-level keys that replace those of the file; None values are skipped.
+    `environment` serves `${VAR}`, together with a `.env` file next to the config file (or in the working directory without one).
+    `starter_playbook`: a missing `greeting.md` is no mistake, it will be written.
+    """
+    variables = read_environment(path.parent if path else Path(), environment or {})
+    document = read_document(path) if path else Document("", {})
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    kept = {key: value for key, value in document.values.items() if key not in given}
+    lines = {place: line for place, line in document.lines.items() if place[0] not in given}
+    document = expand_variables(Document(document.file, kept, lines), variables)
+    document = Document(document.file, document.values | given, lines)
+    try:
+        config = Config.model_validate(document.values)
+    except ValidationError as error:
+        raise to_config_error(error, document, Config) from error
+    check(config, document, starter_playbook=starter_playbook)
+    config._warnings = config_warnings(document)
+    return config
+
+
+def default_option(config: Config) -> CallOption:
+    """What the config file says for calls that say nothing themselves."""
+    return CallOption(
+        denoise=config.denoise,
+        ambiance=config.ambiance,
+        vad=config.vad,
+        agc=config.agc,
+        asr=config.asr,
+        tts=config.tts,
+        eou=config.eou,
+        realtime=config.realtime,
+        ringback_detection=config.ringback_detection,
+    )
+
+
+def overrides_from_flags(
+    *,
+    http: str | None = None,
+    sip: str | None = None,
+    handler: str | None = None,
+    external_ip: str | None = None,
+    codecs: str | None = None,
+) -> dict[str, Any]:
+    """The command line's flags as overrides for `load_config`. Raises ConfigError naming the flag."""
+    overrides: dict[str, Any] = {"http_addr": http, "external_ip": external_ip}
+    if sip is not None:
+        try:
+            overrides["addr"], overrides["udp_port"] = parse_host_port(sip)
+        except ValueError as error:
+            raise ConfigError("--sip", str(error)) from error
+    if codecs is not None:
+        overrides["codecs"] = [name.strip() for name in codecs.split(",") if name.strip()]
+    if handler is not None:
+        overrides["handler"] = _handler_table(handler)
+    return {key: value for key, value in overrides.items() if value is not None}
+
+
+def _handler_table(text: str) -> dict[str, Any]:
+    if text.startswith(("http://", "https://")):
+        return {"type": "webhook", "url": text}
+    if text.endswith(".md"):
+        return {"type": "playbook", "default": text}
+    if ":" in text:
+        return {"type": "python", "target": text}
+    raise ConfigError("--handler", f"expected a URL, a playbook file (.md) or 'module:function', found {text!r}")

@@ -1,0 +1,229 @@
+"""The tables of the config file about trunks: `[[trunks]]`, `[admission]`, `[[trunk_rules]]`, `[[rewrites]]`.
+
+In: plain values from TOML. Out: frozen models. A value that does not fit raises ValueError with plain words. Knows no files, no lines.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from active_call.legs.sip import rewriting
+from active_call.legs.trunks.destinations import is_number_pattern
+from active_call.legs.trunks.outbound_guard import COSTLY_NUMBERS
+from active_call.server.config.values import Headers, HostPort, NonEmpty, OptionalSecret, Regex, Seconds, Section
+from active_call.server.trunk_profiles import Profile, TrunkKeys, load_profile
+
+
+def _profile_name(name: str) -> str:
+    load_profile(name)
+    return name
+
+
+def _no_scheme(text: str) -> str:
+    """A host, perhaps with a port and parameters; the scheme that some write before it is taken off."""
+    return re.sub(r"^sips?:", "", text.strip())
+
+
+def _number_pattern(text: str) -> str:
+    if not is_number_pattern(text):
+        raise ValueError(f"expected digits, perhaps with + before and * for any others, such as +49*, found {text!r}")
+    return text
+
+
+NumberPattern = Annotated[NonEmpty, AfterValidator(_number_pattern)]
+
+
+class Trunk(TrunkKeys):
+    """A carrier: who may call in through it, and how calls are placed through it. Keys that are left out come from the profile."""
+
+    name: NonEmpty
+    """How logs, records, variables and the API call it."""
+    profile: Annotated[str, AfterValidator(_profile_name)] | None = None
+    """`twilio`, `telnyx` …: the carrier's published address ranges and habits."""
+    server: Annotated[NonEmpty, BeforeValidator(lambda value: _no_scheme(value) if isinstance(value, str) else value)] | None = None
+    """Host of the carrier for outbound calls, with an optional port and `;transport=`; callees of that host belong to the trunk."""
+    username: str | None = None
+    """Digest user name for outbound calls."""
+    password: OptionalSecret = None
+    """Digest password for outbound calls."""
+    realm: str | None = None
+    """Digest realm that the password belongs to; without it, any."""
+    caller: str | None = None
+    """Our number on this trunk: From of calls that name no caller."""
+    headers: Headers = Field(default={}, repr=False)
+    """Headers of every outbound INVITE, such as X-Telnyx-Token."""
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    """Calls at one time, both directions together."""
+    max_cps: Annotated[float, Field(gt=0)] | None = None
+    """New calls a second, inbound and outbound each."""
+    max_calls_per_hour: Annotated[int, Field(ge=1)] | None = None
+    """Calls placed on it within any hour; more are refused."""
+    max_minutes_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """Minutes that calls placed on it may take within any hour; then new ones are refused."""
+    disabled: bool = False
+    """True: kept in the file and not used."""
+
+    @property
+    def published(self) -> Profile | None:
+        """The profile that the entry names."""
+        return load_profile(self.profile) if self.profile else None
+
+    @property
+    def resolved(self) -> Trunk:
+        """The entry with what it leaves out taken from its profile; an address as `server` alone is a range of its own."""
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        profile = self.published
+        if profile is not None:
+            values |= {
+                name: getattr(profile, name)
+                for name in profile.model_fields_set
+                if name in TrunkKeys.model_fields and name not in self.model_fields_set
+            }
+        if not values.get("allow") and "allow" not in self.model_fields_set and (own := _address_of(self.server)):
+            values["allow"] = (own,)
+        return self.model_copy(update=values)
+
+    @property
+    def host(self) -> str:
+        """The host of `server` alone, without brackets; empty without one."""
+        return host_of(self.server or "")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Trunk:
+        both = self.resolved
+        if both.number_format == "national" and both.country_code is None:
+            raise ValueError('number_format = "national" needs country_code, such as "1" or "49"')
+        least = self.published.options_min_interval if self.published else None
+        if least and both.options_interval and both.options_interval < least:
+            raise ValueError(f"options_interval: the carrier holds OPTIONS more often than every {least:g} s against its callers")
+        if self.username is None and (self.password is not None or self.register_):
+            raise ValueError("username is missing beside password or register")
+        if self.register_ and self.server is None:
+            raise ValueError("register needs server")
+        return self
+
+
+def host_of(server: str) -> str:
+    """The host of `host[:port][;parameters]`, without brackets."""
+    match = re.match(r"(\[[^\]]+\]|[^:;]*)", server) if server.count(":") < 2 or server.startswith("[") else None
+    return (match[1] if match else server.partition(";")[0]).strip("[]").lower()
+
+
+def _address_of(server: str | None) -> str:
+    try:
+        return str(ipaddress.ip_network(host_of(server or "")))
+    except ValueError:
+        return ""
+
+
+class Admission(Section):
+    """Who is let in at all, beside the trunks' own lists."""
+
+    strangers: Literal["auto", "reject", "silence"] = "auto"
+    """How those meet us whom no trunk allows: `reject` answers 403, `silence` nothing at all, `auto` 403 to those who look honest and
+    nothing to scanners, to unreadable messages and to addresses that go on trying."""
+    silence_after: Annotated[int, Field(ge=1)] = 20
+    """Refusals within a minute after which an address is not answered any more, with `auto`."""
+    silence_for: Seconds = 600.0
+    """For how long that lasts. Seconds, or a text such as `10m`."""
+    max_cps_per_address: Annotated[float, Field(gt=0)] | None = None
+    """New inbound calls a second from one source address."""
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    """Calls at one time, all together."""
+    stranger_idle: Seconds = 300.0
+    """How long a connection that no trunk allows stays open without a call and without a SIP message."""
+    max_connections: Annotated[int, Field(ge=8)] = 2000
+    """SIP connections at one time, all together; a quarter of them is kept for trunks and registrars."""
+
+
+class Outbound(Section):
+    """What calls we place, whoever asks for them: the API, agents, transfers, redirections."""
+
+    domains: tuple[NonEmpty, ...] = ()
+    """Hosts beside the trunk's own to which its REFER and 3xx may send us; `*` stands for any part of a name."""
+    numbers: tuple[NumberPattern, ...] = ()
+    """Numbers that may be called, such as `+49*`; empty: all but `deny_numbers`."""
+    deny_numbers: tuple[NumberPattern, ...] = COSTLY_NUMBERS
+    """Numbers that are never called; premium-rate and satellite ones by default."""
+    transfer_targets: tuple[NonEmpty, ...] = ()
+    """Whom agents may transfer to beside what their playbook says: numbers (`+49*`), addresses (`desk@example.com`), hosts."""
+    max_calls_per_hour: Annotated[int, Field(ge=1)] | None = None
+    """Calls placed within any hour, all trunks together."""
+    max_minutes_per_hour: Annotated[float, Field(gt=0)] | None = None
+    """Minutes that calls placed may take within any hour, all together."""
+
+
+class UserHost(Section):
+    """The user and host of a URI, as texts to write."""
+
+    user: str | None = None
+    """User part."""
+    host: HostPort | None = None
+    """Host; when rewritten without a port, the port stays."""
+
+
+class UserHostPattern(Section):
+    """Patterns over the parts of a URI; what is absent matches everything."""
+
+    user: Regex | None = None
+    """Regular expression over the user part; a URI without a user part does not match."""
+    host: Regex | None = None
+    """Regular expression over the host."""
+
+
+class RuleMatch(Section):
+    """The calls a trunk rule applies to: all its patterns must be found."""
+
+    from_: UserHostPattern = Field(default=UserHostPattern(), alias="from")
+    """Patterns over the From URI."""
+    to: UserHostPattern = UserHostPattern()
+    """Patterns over the To and request URI."""
+
+
+class RuleRewrite(Section):
+    """What a trunk rule writes."""
+
+    from_: UserHost = Field(default=UserHost(), alias="from")
+    """New parts of the From URI."""
+    to: UserHost = UserHost()
+    """New parts of the To and request URI."""
+    contact: UserHost = UserHost()
+    """New parts of the Contact URI."""
+
+
+class RuleBody(Section):
+    """A match and what is done then."""
+
+    match: RuleMatch = RuleMatch()
+    """Without it the rule applies to every call."""
+    rewrite: RuleRewrite = RuleRewrite()
+    """What changes."""
+
+
+class TrunkRule(Section):
+    """One rule over outbound calls; the first that matches is applied."""
+
+    name: str = ""
+    """How logs call it."""
+    rule: RuleBody
+    """Match and rewrite."""
+
+
+class Rewrite(Section):
+    """Rewrites the callee before dialling; every rule is applied in turn to what the one before has made of it."""
+
+    match: Regex
+    """Regular expression, found anywhere in the callee's address."""
+    rewrite: str
+    """Replacement of every place that it is found at, with `$1`, `$name` or `\\1` for groups and `$$` for a dollar sign."""
+
+    @field_validator("rewrite")
+    @classmethod
+    def _names_groups(cls, text: str, info: ValidationInfo) -> str:
+        if "match" in info.data:
+            rewriting.Rewrite.of(info.data["match"], text)
+        return text

@@ -1,0 +1,106 @@
+"""What an operator should know about a configuration that loads: keys that have no effect, placeholders that nobody filled in.
+
+In: a document whose values fit. Out: one sentence each, with its line. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from active_call.contract import options
+from active_call.contract.unused import WITHOUT_EFFECT
+from active_call.server.config.document import Document, KeyPath, dotted
+from active_call.store.recordings import WRITTEN_AS
+
+UNUSED = {
+    "sip_register_proxy": "use proxy in [[sip_registrations]]",
+    "auto_refer": "`refer: {onRequest: bridge}` in a playbook lets the other side transfer",
+    "auto_refer_timeout": "",
+    "options_response": "enable_options_response switches the answer to OPTIONS",
+    "sipflow": "",
+    "enable_ice_lite": "",
+    "ice_servers": "",
+    "llm": "a playbook's front matter chooses the model",
+    "realtime": "",
+    "http_access_skip_paths": "there is no access log",
+    "http_gzip": "a proxy before the server may compress",
+    "peers": "",
+    "cluster": "",
+    "recording.native_samplerate": "recording.samplerate is what is recorded",
+    "callrecord.with_media": "",
+    "callrecord.keep_media_copy": "",
+}
+"""Keys that are accepted so that existing files load, and what to do instead."""
+
+_GROUPS: Mapping[str, type[msgspec.Struct]] = {
+    "vad": options.VadOption,
+    "asr": options.AsrOption,
+    "tts": options.TtsOption,
+    "eou": options.EouOption,
+    "ringback_detection": options.RingbackDetectionOption,
+}
+PLACEHOLDER = re.compile(r"<?\$?\{?YOUR_[A-Z_]+\}?>?")
+"""What guides write where a value of one's own belongs."""
+
+
+def config_warnings(document: Document) -> tuple[str, ...]:
+    """Every warning, in the order of the file."""
+    found = [*_unused(document), *_unused_options(document), *_placeholders(document.values, ()), *_formats(document.values)]
+    found.sort(key=lambda entry: document.line_of(entry[0]))
+    return tuple(_sentence(document, place, text) for place, text in found)
+
+
+def _unused(document: Document) -> Iterator[tuple[KeyPath, str]]:
+    for name, instead in UNUSED.items():
+        path = tuple(name.split("."))
+        if _value_at(document.values, path) is not None:
+            yield path, "has no effect" + (f"; {instead}" if instead else "")
+
+
+def _unused_options(document: Document) -> Iterator[tuple[KeyPath, str]]:
+    for group, cls in _GROUPS.items():
+        table = document.values.get(group)
+        for key in table if isinstance(table, dict) else ():
+            instead = WITHOUT_EFFECT[cls].get(_snake(str(key)))
+            if instead is not None:
+                yield (group, str(key)), "has no effect" + (f"; {instead}" if instead else "")
+
+
+def _placeholders(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(value, str) and PLACEHOLDER.fullmatch(value):
+        if path == ("external_ip",):
+            text = f"is still the guide's placeholder {value}; carriers cannot reach this server until it is its public address"
+        else:
+            text = f"is still the guide's placeholder {value}"
+        yield path, text
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _placeholders(item, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _placeholders(item, (*path, index))
+
+
+def _formats(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    wanted = _value_at(values, ("recording", "format"))
+    if wanted in WRITTEN_AS:
+        yield ("recording", "format"), f"{wanted!r} is not written here: recordings are {WRITTEN_AS[wanted]} files"
+
+
+def _value_at(values: Any, path: tuple[str, ...]) -> Any:
+    for part in path:
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _sentence(document: Document, place: KeyPath, text: str) -> str:
+    line = document.line_of(place)
+    return f"{document.file}:{line}: {dotted(place)} {text}" if line else f"{dotted(place)} {text}"
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match[1], name).lower()

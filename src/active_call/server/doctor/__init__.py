@@ -1,0 +1,1 @@
+"""`active-call doctor`: checks and what they find."""

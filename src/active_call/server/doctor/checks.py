@@ -1,0 +1,263 @@
+"""What an operator wants to know at three in the morning: each check looks at one thing and says it in a line.
+
+A Config enters, `Finding`s leave. A finding is `ok`, `warn` (it runs, but a carrier may not like it) or `fail` (it will not work). Nothing
+is changed: ports are tried and let go, names are looked up, engines are made and not started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import resource
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from active_call.agent.playbook.check import Surroundings, check_playbook
+from active_call.agent.playbook.parser import parse_playbook
+from active_call.base.errors import ActiveCallError, PlaybookError
+from active_call.base.world import World
+from active_call.call.options import choose_speech, merged
+from active_call.contract.options import AsrOption, CallOption, TtsOption
+from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC
+from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
+from active_call.net.resolver import Resolver
+from active_call.providers.base import Services
+from active_call.providers.local_engines import EngineProcesses
+from active_call.server.config.config import default_option
+from active_call.server.config.sections import PlaybookHandler
+from active_call.server.config.trunk_sections import host_of
+from active_call.server.doctor.engines import engine_findings
+from active_call.server.doctor.findings import Finding
+from active_call.server.doctor.names import certificate_findings, certificate_names
+from active_call.server.listening import why_not_free
+from active_call.server.playbook_command import known_by_section, missing_sound
+from active_call.server.playbook_files import PLAYBOOK_FOLDERS, find_playbook
+from active_call.server.trunk_setup import accounts, active_trunks, trunk_warnings
+from active_call.sip.events import LookUp
+
+if TYPE_CHECKING:
+    from active_call.server.config.config import Config
+
+EXPIRES_SOON_DAYS = 21
+MAX_DOUBTS = 10
+"""Of one playbook."""
+PORTS_A_CALL = 2
+FILES_A_CALL = 3
+"""Sockets of RTP and RTCP, and a recording."""
+
+
+async def findings(config: Config, environment: Mapping[str, str]) -> AsyncIterator[Finding]:
+    """Every check in turn."""
+    for check in (_ports, _certificate, _addresses, _callers, _rtp_range, _playbooks, _files, _http):
+        for finding in check(config, environment):
+            yield finding
+    async with httpx.AsyncClient() as http:
+        services = Services(World(), http, EngineProcesses(), environment)
+        for finding in await asyncio.to_thread(lambda: list(_engines(config, services))):
+            yield finding
+        await services.local.close()
+    async for finding in _names(config):
+        yield finding
+    async for finding in certificate_findings(config, Resolver):
+        yield finding
+
+
+def _ports(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
+    streams = {"tcp": config.udp_port, "tls": config.tls_port, "ws": config.ws_port, "wss": config.wss_port}
+    wanted: list[tuple[str, Literal["udp", "tcp"], str, int]] = [("SIP udp", "udp", config.addr, config.udp_port)]
+    wanted += [(f"SIP {name}", "tcp", config.addr, port) for name, port in streams.items() if port is not None]
+    wanted.append(("HTTP", "tcp", config.http_host, config.http_port))
+    for name, kind, host, port in wanted:
+        why = why_not_free(kind, host, port)
+        if not why:
+            yield Finding("ports", "ok", f"{name} {host}:{port} is free")
+        elif "active-call" in why:
+            yield Finding("ports", "warn", f"{name} {host}:{port} is served already: {why}")
+        else:
+            yield Finding("ports", "fail", f"{name} {host}:{port} cannot be opened: {why}")
+
+
+def _certificate(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
+    if (config.tls_port is None and config.wss_port is None) or config.tls_cert_file is None:
+        yield Finding("certificate", "ok", "none is needed: tls_port is not set (carriers want TLS in production)")
+        return
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(config.tls_cert_file).read_bytes())
+    except (OSError, ValueError) as error:
+        yield Finding("certificate", "fail", f"{config.tls_cert_file} cannot be read: {error}")
+        return
+    names = certificate_names(certificate)
+    days = (certificate.not_valid_after_utc - datetime.now(UTC)).days
+    about = f"{config.tls_cert_file} for {', '.join(names) or 'no name'}"
+    if days < 0:
+        yield Finding("certificate", "fail", f"{about} has expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+    elif days < EXPIRES_SOON_DAYS:
+        yield Finding("certificate", "warn", f"{about} expires in {days} days; renewed files are picked up by themselves")
+    else:
+        yield Finding("certificate", "ok", f"{about}, good for {days} days")
+    if not isinstance(certificate.public_key(), rsa.RSAPublicKey):
+        yield Finding("certificate", "warn", "its key is not RSA: with Twilio there is no common cipher suite under TLS 1.2")
+    if certificate.issuer == certificate.subject:
+        yield Finding("certificate", "warn", "it is self-signed: fine for tests, carriers may refuse it; certbot gets one that they take")
+
+
+def _addresses(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
+    own = local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(config.addr) else config.addr
+    if config.external_ip == "auto":
+        yield Finding("address", "ok", f"the public address is learnt by STUN when the server starts; this machine is {own}")
+        return
+    if config.public_ip is None:
+        if ipaddress.ip_address(own).is_global:
+            yield Finding("address", "ok", f"peers are told {own}, this machine's own public address")
+        else:
+            yield Finding("address", "warn", f"peers are told {own}, which the internet cannot reach: set external_ip for carriers")
+        return
+    told = ipaddress.ip_address(config.public_ip)
+    if not told.is_global:
+        yield Finding("address", "warn", f"external_ip {told} is no public address: only peers in that network reach it")
+    elif str(told) == own:
+        yield Finding("address", "ok", f"external_ip {told} is this machine's own address")
+    else:
+        yield Finding("address", "ok", f"external_ip {told}; this machine is {own}: forward SIP and RTP ports to it")
+
+
+def _callers(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
+    own = [*([config.public_ip] if config.public_ip else []), local_address_towards(SOMEWHERE_PUBLIC)]
+    told = trunk_warnings(config, own)
+    for warning in told:
+        yield Finding("callers", "warn", warning)
+    listed = [trunk.name for trunk in active_trunks(config) if trunk.allow]
+    if listed:
+        yield Finding("callers", "ok", f"only these may call in: {', '.join(listed)} (active-call doctor --explain IP tells more)")
+    elif not told:
+        yield Finding("callers", "ok", "anybody who reaches this server may call in; peers are told no public address")
+
+
+def _rtp_range(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
+    start, end = config.rtp_start_port, config.rtp_end_port
+    n_calls = (end - start + 1) // PORTS_A_CALL
+    text = f"udp {config.rtp_address}:{start}-{end}, room for {n_calls} calls; a port rests 30 s after its call"
+    if start <= config.udp_port <= end:
+        yield Finding("rtp", "fail", f"{text}; SIP's own udp_port {config.udp_port} lies inside")
+    elif n_calls < 20:
+        yield Finding("rtp", "warn", f"{text}: that is few")
+    else:
+        yield Finding("rtp", "ok", f"{text}; open it in the firewall")
+    n_files, _limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if n_files != resource.RLIM_INFINITY and n_files < min(n_calls, 512) * FILES_A_CALL:
+        yield Finding("rtp", "warn", f"a process may open {n_files} files, enough for about {n_files // FILES_A_CALL} calls: ulimit -n")
+
+
+def _playbooks(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
+    handler = config.handler
+    named: list[str] = []
+    if isinstance(handler, PlaybookHandler):
+        named = list(dict.fromkeys(name for name in (*(rule.playbook for rule in handler.rules), handler.default) if name))
+    paths = {name: find_playbook(name, config) for name in named}
+    others = {str(path): path for folder in PLAYBOOK_FOLDERS for path in sorted(folder.glob("*.md"))}
+    n_good = 0
+    for name, path in {**paths, **{key: path for key, path in others.items() if path not in paths.values()}}.items():
+        try:
+            text = path.read_text(encoding="utf-8")
+            parse_playbook(text, file=str(path), environment=environment)
+        except (ActiveCallError, OSError, UnicodeDecodeError) as error:
+            yield Finding("playbooks", "fail" if name in paths else "warn", f"{error}")
+        else:
+            n_good += 1
+            yield from _doubts(text, str(path), environment)
+    if handler is None:
+        yield Finding("playbooks", "warn", "nobody takes inbound calls: set [handler]")
+    yield Finding("playbooks", "ok", f"{n_good} playbook(s) can be read")
+
+
+def _doubts(text: str, file: str, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """What `playbook check` tells of a playbook that can be used."""
+    findings = check_playbook(text, file=file, surroundings=Surroundings(environment, known_by_section(), missing_sound)).findings
+    for found in findings.in_order[:MAX_DOUBTS]:
+        yield Finding("playbooks", "warn", str(PlaybookError(file, found.line, found.text)))
+
+
+def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
+    wanted = {"records": str(getattr(config.callrecord, "root", "")), "sounds that are kept": config.media_cache_path}
+    if config.recording.enabled:
+        wanted["recordings"] = config.recording.path
+    if config.log_file:
+        folder = Path(config.log_file).absolute().parent
+        why = why_not_writable(folder) if folder.is_dir() else f"there is no folder {folder}"
+        if why:
+            yield Finding("files", "fail", f"log_file: {why}")
+        else:
+            yield Finding("files", "ok", f"the log goes to {config.log_file}")
+    for what, name in wanted.items():
+        if not name:
+            continue
+        why = why_not_writable(Path(name))
+        if why:
+            yield Finding("files", "fail", f"{what} cannot be written to {name}: {why}")
+        else:
+            yield Finding("files", "ok", f"{what} go to {name}")
+
+
+def why_not_writable(folder: Path) -> str:
+    """Why no file can be made in `folder`, which is made when it is needed; empty when one can. Tries it, and leaves nothing behind."""
+    folder = folder.absolute()
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        return f"{existing} is no folder"
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return ""
+    except OSError as error:
+        return f"{existing}: {(error.strerror or str(error)).lower()}"
+
+
+def _http(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
+    if config.http_token:
+        yield Finding("http", "ok", "calls are controlled by whoever has http_token")
+    elif config.http_host in ("127.0.0.1", "::1", "localhost"):
+        yield Finding("http", "ok", f"{config.http_addr}, this machine only")
+    else:
+        yield Finding("http", "warn", f"{config.http_addr} is open, calls only to this machine: set http_token, also behind a proxy")
+
+
+def _engines(config: Config, services: Services) -> Iterator[Finding]:
+    """Whether the engines that calls need can be had, and fit; importing an adapter may take a second."""
+    handler = config.handler
+    if not isinstance(handler, PlaybookHandler):
+        speech = choose_speech(CallOption(asr=config.asr or AsrOption(), tts=config.tts or TtsOption()), None)
+        yield from engine_findings("calls", speech, "", services)
+        return
+    for name in dict.fromkeys((*(rule.playbook for rule in handler.rules), handler.default)):
+        try:
+            text = find_playbook(name or "", config).read_text(encoding="utf-8")
+            book = parse_playbook(text, file=str(name), environment=services.environment)
+        except (ActiveCallError, OSError, UnicodeDecodeError):
+            continue
+        choice = choose_speech(merged(book.option, default_option(config)), book)
+        yield from engine_findings(str(name), choice, book.llm.language or "", services)
+
+
+async def _names(config: Config) -> AsyncIterator[Finding]:
+    """Whether the hosts of registrars and trunks have addresses."""
+    hosts = {account.host: f"registrar of {account.label}" for account in accounts(config)}
+    hosts |= {trunk.host: f"trunk {trunk.name}" for trunk in active_trunks(config) if trunk.host}
+    hosts |= {host_of(account.proxy): f"proxy of {account.label}" for account in accounts(config) if account.proxy}
+    resolver = Resolver()
+    for host, whose in hosts.items():
+        if is_ip(host):
+            continue
+        try:
+            places = await resolver.resolve(LookUp(0, host, None, ("udp", "tcp", "tls")))
+        except ActiveCallError as error:
+            yield Finding("names", "fail", f"{whose}: {error}")
+        else:
+            found = list(dict.fromkeys(place.host for place in places))
+            yield Finding("names", "ok", f"{whose}: {host} is {', '.join(found[:4])}{' …' if len(found) > 4 else ''}")

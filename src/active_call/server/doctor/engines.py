@@ -1,0 +1,58 @@
+"""Whether the engines of a playbook can be had, speak its language, and go together. In: the choice. Out: findings. Starts no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from active_call.base.errors import ActiveCallError
+from active_call.call.options import SpeechChoice
+from active_call.contract.options import TtsOption
+from active_call.providers.base import Services
+from active_call.providers.registry import create_recogniser, create_responder, create_synthesiser
+from active_call.providers.tts.espeak_voices import lacks_voice
+from active_call.server.doctor.findings import Finding
+
+
+def engine_findings(name: str, choice: SpeechChoice, language: str, services: Services) -> Iterator[Finding]:
+    """About the engines of the playbook `name`, which is in `language` where it says so (`llm.language`)."""
+    spoken = choice.asr.language or choice.tts.language or language
+    asr = choice.asr if choice.asr.language or not spoken else msgspec.structs.replace(choice.asr, language=spoken)
+    makers: list[tuple[str, Callable[[], object]]] = [
+        ("speech recognition", lambda: create_recogniser(asr, services)),
+        ("speech synthesis", lambda: create_synthesiser(choice.tts, services)),
+        ("language model", lambda: create_responder(choice.llm, services) if choice.llm is not None else None),
+    ]
+    made: dict[str, object] = {}
+    for what, make in makers:
+        try:
+            made[what] = make()
+        except ActiveCallError as error:
+            yield Finding("engines", "fail", f"{name}: {what}: {error}")
+    doubts = [*_open_speech(name, made), *_voice(name, choice.tts, spoken, made)]
+    yield from doubts
+    if len(made) == len(makers) and not any(finding.level == "fail" for finding in doubts):
+        told = [f"{what} {getattr(engine, 'name', 'none')}" if engine is not None else f"no {what}" for what, engine in made.items()]
+        yield Finding("engines", "ok", f"{name}: {', '.join(told)}")
+
+
+def _open_speech(name: str, made: dict[str, object]) -> Iterator[Finding]:
+    """A model talks about anything; its caller must be understood whatever is said."""
+    recogniser = made.get("speech recognition")
+    if made.get("language model") is not None and not getattr(recogniser, "serves_open_speech", True):
+        known = getattr(recogniser, "name", "the recogniser")
+        reason = f"{known} understands listed phrases only, and a language model needs open speech: choose another asr.provider"
+        yield Finding("engines", "fail", f"{name}: speech recognition: {reason}")
+
+
+def _voice(name: str, tts: TtsOption, spoken: str, made: dict[str, object]) -> Iterator[Finding]:
+    """Whether the synthesiser has a voice of the playbook's language."""
+    if getattr(made.get("speech synthesis"), "name", "") != "espeak":
+        return
+    wished = tts.speaker or tts.model or tts.language
+    if wished and lacks_voice(wished):
+        yield Finding("engines", "fail", f"{name}: speech synthesis: there is no voice {wished!r}; another one would speak")
+    elif not wished and spoken and spoken.lower() != "auto" and not spoken.lower().startswith("en"):
+        reason = f"the playbook's language is {spoken!r}, and no voice is chosen: English is spoken; set tts.language"
+        yield Finding("engines", "fail", f"{name}: speech synthesis: {reason}")

@@ -1,0 +1,122 @@
+"""`active-call doctor`: what is right and wrong with a configuration and this machine, and what would happen to a call.
+
+Thin: it reads the config, asks `doctor_checks` or `explain`, and prints. Exit codes: 0 well, or the call is let in; 1 something will not
+work, or the call is refused; 2 the question or the config cannot be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from active_call.base.errors import ActiveCallError, ConfigError
+from active_call.server.config.config import DEFAULT_FILE, Config, load_config
+from active_call.server.config.document import read_environment
+from active_call.server.trunk_profiles import load_profile, profile_names
+
+out = Console()
+err = Console(stderr=True)
+MARKS = {"ok": "[green]ok  [/green]", "warn": "[yellow]warn[/yellow]", "fail": "[bold red]FAIL[/bold red]"}
+ConfFlag = Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def doctor(
+    conf: ConfFlag = None,
+    explain: Annotated[str | None, typer.Option("--explain", metavar="IP", help="What would happen to a call from this address.")] = None,
+    to: Annotated[str, typer.Option("--to", help="With --explain: the number or address that is called.")] = "",
+    caller: Annotated[str, typer.Option("--from", help="With --explain: who calls.")] = "",
+    user_agent: Annotated[str, typer.Option("--user-agent", help="With --explain: the caller's User-Agent.")] = "",
+    transport: Annotated[str, typer.Option("--transport", help="With --explain: udp, tcp, tls, ws or wss.")] = "udp",
+    as_json: JsonFlag = False,
+) -> None:
+    """Look whether everything is in order; or, with --explain IP, say which rule a call from there would meet."""
+    try:
+        config = _config(conf)
+        if explain is not None:
+            code = _explain(config, explain, to=to, caller=caller, user_agent=user_agent, transport=transport, as_json=as_json)
+        else:
+            environment = read_environment(conf.parent if conf else Path(), os.environ)
+            code = asyncio.run(_examine(config, environment, conf, as_json=as_json))
+    except (ActiveCallError, ValueError) as error:
+        if as_json:
+            out.print_json(data={"error": str(error)})
+        else:
+            err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    raise typer.Exit(code)
+
+
+def _config(conf: Path | None) -> Config:
+    file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    return load_config(file, {}, os.environ)
+
+
+def _explain(config: Config, ip: str, *, to: str, caller: str, user_agent: str, transport: str, as_json: bool) -> int:
+    from active_call.server.explain import Question, explain
+
+    found = explain(config, Question(ip, transport, to, caller, user_agent))
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        out.print(found.as_text(), highlight=False, markup=False, soft_wrap=True)
+    return 0 if found.allowed else 1
+
+
+async def _examine(config: Config, environment: dict[str, str], conf: Path | None, *, as_json: bool) -> int:
+    from active_call.server.doctor.checks import findings
+    from active_call.server.doctor.findings import Finding
+
+    file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    found = [Finding("config", "ok", f"{file} can be used" if file else "no active-call.toml here: the defaults are looked at")]
+    found += [Finding("config", "warn", warning) for warning in config.warnings]
+    found += [finding async for finding in findings(config, environment)]
+    failed = any(finding.level == "fail" for finding in found)
+    if as_json:
+        body = [{"check": finding.check, "level": finding.level, "text": finding.text} for finding in found]
+        typer.echo(json.dumps({"ok": not failed, "findings": body}, ensure_ascii=False))
+    else:
+        for finding in found:
+            out.print(f"{MARKS[finding.level]}  {finding.check:<11}  ", end="")
+            out.print(finding.text, highlight=False, markup=False, soft_wrap=True)
+    return 1 if failed else 0
+
+
+trunk_app = typer.Typer(help="The carriers' profiles, and the trunks of the config file.")
+
+
+@trunk_app.command("list")
+def list_trunks(conf: ConfFlag = None) -> None:
+    """The shipped profiles, and what trunks are configured."""
+    for name in profile_names():
+        profile = load_profile(name)
+        out.print(f"{name:<12} {profile.title} ({len(profile.allow)} signalling ranges)", highlight=False, markup=False)
+    try:
+        trunks = _config(conf).trunks
+    except ConfigError as error:
+        err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    for trunk in trunks:
+        state = " (disabled)" if trunk.disabled else ""
+        out.print(f"[[trunks]] {trunk.name}: profile {trunk.profile or 'none'}{state}", highlight=False, markup=False)
+
+
+@trunk_app.command("show")
+def show_trunk(name: Annotated[str, typer.Argument(help="A trunk of the config file, or a profile.")], conf: ConfFlag = None) -> None:
+    """Everything that counts for a trunk, its profile's part included; or what a profile says."""
+    try:
+        trunk = next((entry for entry in _config(conf).trunks if entry.name == name), None)
+        shown = trunk.resolved if trunk is not None else load_profile(name)
+    except (ConfigError, ValueError) as error:
+        err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    for key, value in shown.model_dump(exclude={"password"}, by_alias=True, exclude_none=True).items():
+        if value not in ("", (), {}):
+            text = ", ".join(value) if isinstance(value, tuple) else value
+            out.print(f"{key:<20} {text}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Which requests are let in: access list, request admission, rates, screening."""

@@ -1,0 +1,189 @@
+"""Who is let in: the decision about a request from its source address, before anything of ours is woken by it.
+
+    listed       the address is in a range of a trunk                  admit, `trunk`
+    registrar    we are registered at that address                     admit, `registrar`
+    (no ranges)  no trunk has any: everybody may call                  admit, `open`
+    scanner      no trunk allows it, and its User-Agent is that of a
+                 tool that looks for open doors                        silence, `scanner` (403 with `strangers = "reject"`)
+    stranger     there are ranges and none has it                      403, `unlisted` (silence with `strangers = "silence"`)
+
+Pure: a policy and a visitor go in, a verdict comes out, the same in the server and in `doctor --explain`. What counts and remembers is
+`door`. Knows addresses and names, no transactions, no numbers of calls. The most specific range wins; among trunks that share it the one
+whose own host stands in From, else the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+from active_call.base.addresses import IpAddress, parse_address
+
+Network = IPv4Network | IPv6Network
+Answer = Literal["admit", "reject", "silence"]
+Strangers = Literal["auto", "reject", "silence"]
+
+SCANNERS = (
+    "friendly-scanner", "friendly-request", "sipvicious", "sundayddr", "sip-scan", "sipscan", "sipcli", "iwar", "smap",
+    "vaxsipuseragent", "pplsip",
+)  # fmt: skip
+"""How the User-Agent of tools begins that only ever look for open doors; lower case. Public block lists name the same."""
+
+
+_MAX_LISTED = 4096
+
+RULES = {
+    "trunk": "the address is in a range of the trunk",
+    "registrar": "we are registered at this address",
+    "open": "no trunk names any ranges, so everybody may call",
+    "unlisted": "no trunk allows this address",
+    "scanner": "its User-Agent is that of a tool that looks for open doors",
+    "silenced": "the address was refused too often",
+    "malformed": "what it sends cannot be read, and no trunk allows the address",
+    "not_listening": "nothing listens on this transport",
+    "no_playbook": "no rule of the handler has a playbook for the call",
+    "address_rate": "too many new calls a second from one address",
+    "trunk_rate": "too many new calls a second on the trunk",
+    "trunk_calls": "the trunk has as many calls as it may have",
+    "srtp_required": "the trunk demands SRTP, and plain RTP was offered",
+    "srtp_off": "the trunk has SRTP switched off, and only SRTP was offered",
+    "transactions": "too many transactions of the address are under way",
+    "full": "no room for more calls",
+    "draining": "the server is stopping",
+    "not_accepting": "no room for more calls, or the server is stopping",
+    "method": "the method is not one of ours",
+    "extension": "an extension is required that we do not have",
+    "no_call": "the request belongs to a call that is not there",
+    "outside_call": "the method means nothing outside a call",
+    "contact": "an INVITE without a Contact",
+    "content": "a body that is no session description, or that is encoded",
+    "session_interval": "the session interval is too short",
+}
+"""Every rule that lets a request in or refuses it, by its stable word, in plain words."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkAccess:
+    """A trunk as the door sees it."""
+
+    name: str
+    networks: tuple[Network, ...] = ()
+    hosts: tuple[str, ...] = ()
+    """Names of its own, lower case."""
+    contact_host: str = ""
+    """`host[:port]` that our Contact names on this trunk; empty for our own address."""
+    max_calls: int | None = None
+    max_cps: float | None = None
+    large_by_tcp: bool = True
+    """Whether requests of ours in its calls that are too large for a datagram go by TCP."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionPolicy:
+    """What is configured."""
+
+    trunks: tuple[TrunkAccess, ...] = ()
+    strangers: Strangers = "auto"
+    max_cps_per_address: float | None = None
+    silence_after: int = 20
+    """Refusals within `WINDOW_S` after which an address is not answered any more."""
+    silence_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSource:
+    """Who sends a request, as far as the decision goes. `host` is the source address without brackets."""
+
+    host: str
+    user_agent: str = ""
+    from_host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a request gets. `rule` is a stable word; `code` and `reason` say how it is rejected, `retry_after_s` when to come again."""
+
+    answer: Answer
+    rule: str
+    trunk: str = ""
+    network: str = ""
+    """The range that let it in."""
+    code: int = 0
+    reason: str = ""
+    retry_after_s: int = 0
+    detail: str = ""
+
+
+class AccessList:
+    """A policy, arranged for looking addresses up."""
+
+    def __init__(self, policy: AdmissionPolicy) -> None:
+        self.policy = policy
+        self.is_open = not any(trunk.networks for trunk in policy.trunks)
+        self.trunks = {trunk.name: trunk for trunk in policy.trunks}
+        self._ranges: dict[tuple[int, int], dict[int, list[tuple[TrunkAccess, Network]]]] = {}
+        for trunk in policy.trunks:
+            for network in trunk.networks:
+                by_prefix = self._ranges.setdefault((network.version, network.prefixlen), {})
+                by_prefix.setdefault(int(network.network_address), []).append((trunk, network))
+        self._listed: dict[str, bool] = {}
+        self._prefixes = sorted(self._ranges, key=lambda key: -key[1])
+
+    def is_listed(self, host: str) -> bool:
+        """Whether the address is in a range of any trunk; asked for every message, so remembered."""
+        known = self._listed.get(host)
+        if known is None:
+            address = parse_address(host)
+            known = address is not None and self._find(address, "") is not None
+            if len(self._listed) >= _MAX_LISTED:
+                self._listed.clear()
+            self._listed[host] = known
+        return known
+
+    def decide(self, visitor: RequestSource, registrars: Collection[str] = ()) -> Verdict:
+        """Whether a request of `visitor` is let in. `registrars`: addresses that we are registered at."""
+        address = parse_address(visitor.host)
+        found = None if address is None else self._find(address, visitor.from_host.lower())
+        if found is not None:
+            trunk, network = found
+            return Verdict("admit", "trunk", trunk.name, str(network))
+        if visitor.host in registrars:
+            return Verdict("admit", "registrar")
+        if is_scanner(visitor.user_agent):
+            return self._refusal("scanner", is_hostile=True, detail=visitor.user_agent[:60])
+        if self.is_open:
+            return Verdict("admit", "open")
+        return self._refusal("unlisted", is_hostile=False)
+
+    def _refusal(self, rule: str, *, is_hostile: bool, detail: str = "") -> Verdict:
+        if self.policy.strangers == "silence" or (is_hostile and self.policy.strangers == "auto"):
+            return Verdict("silence", rule, detail=detail)
+        return Verdict("reject", rule, code=403, reason="Forbidden", detail=detail)
+
+    def _find(self, address: IpAddress, from_host: str) -> tuple[TrunkAccess, Network] | None:
+        number, bits = int(address), address.max_prefixlen
+        for version, prefix in self._prefixes:
+            if version != address.version:
+                continue
+            mask = ((1 << prefix) - 1) << (bits - prefix)
+            sharing = self._ranges[version, prefix].get(number & mask)
+            if sharing:
+                return next((entry for entry in sharing if from_host and from_host in entry[0].hosts), sharing[0])
+        return None
+
+
+def is_scanner(user_agent: str) -> bool:
+    """Whether a User-Agent is that of a tool that only looks for open doors."""
+    return user_agent.strip().lower().startswith(SCANNERS)
+
+
+def overlapping(trunks: tuple[TrunkAccess, ...]) -> Iterator[tuple[TrunkAccess, TrunkAccess, Network]]:
+    """Pairs of trunks that name the very same range; only their hosts in From tell them apart."""
+    seen: dict[Network, TrunkAccess] = {}
+    for trunk in trunks:
+        for network in trunk.networks:
+            first = seen.setdefault(network, trunk)
+            if first is not trunk:
+                yield first, trunk, network

@@ -1,0 +1,148 @@
+"""The door: judges every request that belongs to no call, remembers who was refused, counts calls a second (RFC 3261 §8.2 leaves it to us).
+
+`judge` says who may come in at all, `judge_call` whether there is room for one more call now, `judge_unreadable` whether something that is
+no request is worth an answer. What it remembers of an address is a few numbers, of at most `MAX_ADDRESSES` addresses: the one that has been
+quiet longest is forgotten first, so that a flood of forged addresses costs nothing but this memory. Trunks' addresses, our registrars and
+this machine itself are never silenced: what comes through them comes from elsewhere.
+
+    quiet ──`silence_after` refusals within WINDOW_S──> silenced for `silence_s` ──> quiet
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from active_call.base.addresses import address_key, parse_address
+from active_call.base.errors import ParseError
+from active_call.sip.access.access_list import AccessList, AdmissionPolicy, RequestSource, Verdict
+from active_call.sip.access.rate import Rate
+from active_call.sip.events import Flow
+from active_call.sip.syntax.message import Request
+
+WINDOW_S = 60.0
+MAX_ADDRESSES = 4096
+RETRY_AFTER_S = 5
+"""What a carrier is told that finds the trunk busy: calls end all the time."""
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is remembered of one address."""
+
+    n_refused: int = 0
+    window_ends_at: float = 0.0
+    silenced_until: float = 0.0
+    rate: Rate | None = None
+
+
+@dataclass(slots=True)
+class RequestAdmission:
+    """See the module. `guests` is what it goes by."""
+
+    policy: AdmissionPolicy = field(default_factory=AdmissionPolicy)
+    guests: AccessList = field(init=False)
+    _records: OrderedDict[str, _Record] = field(init=False, default_factory=OrderedDict)
+    _rates: dict[str, Rate] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.go_by(self.policy)
+
+    def go_by(self, policy: AdmissionPolicy) -> None:
+        """Judge by `policy` from now on; what is remembered of addresses stays."""
+        self.policy = policy
+        self.guests = AccessList(self.policy)
+        self._rates = {trunk.name: Rate(trunk.max_cps) for trunk in self.policy.trunks if trunk.max_cps is not None}
+
+    @property
+    def n_addresses(self) -> int:
+        """Addresses that something is remembered of."""
+        return len(self._records)
+
+    def is_known(self, host: str, registrars: Collection[str] = ()) -> bool:
+        """Whether the address is in a trunk's range, or that of a registrar of ours."""
+        return self.guests.is_listed(host) or host in registrars
+
+    def is_silenced(self, host: str, now: float) -> bool:
+        """Whether the address was refused so often that it is not answered any more."""
+        record = self._records.get(address_key(host))
+        return record is not None and record.silenced_until > now
+
+    def judge(self, request: Request, flow: Flow, now: float, registrars: Collection[str] = ()) -> Verdict:
+        """Whether a request that belongs to no call of ours may come in."""
+        host = flow.remote.host
+        visitor = RequestSource(host, request.headers.get("User-Agent") or "", _from_host(request))
+        verdict = self.guests.decide(visitor, registrars)
+        if verdict.rule in ("trunk", "registrar"):
+            return verdict
+        if self.is_silenced(host, now):
+            return Verdict("silence", "silenced", detail=f"{self.policy.silence_after} refusals within {WINDOW_S:g} s")
+        if verdict.answer != "admit":
+            self._note_refusal(host, now)
+        return verdict
+
+    def judge_unreadable(self, flow: Flow, now: float, registrars: Collection[str] = ()) -> Verdict:
+        """Whether somebody who sends what is no SIP request is told so by a 400."""
+        host = flow.remote.host
+        verdict = self.guests.decide(RequestSource(host), registrars)
+        if verdict.rule in ("trunk", "registrar"):
+            return verdict
+        if self.is_silenced(host, now):
+            return Verdict("silence", "silenced")
+        self._note_refusal(host, now)
+        if verdict.answer == "reject" and self.policy.strangers == "auto":
+            return Verdict("silence", "malformed")
+        return verdict
+
+    def judge_call(self, verdict: Verdict, flow: Flow, now: float, n_calls: Mapping[str, int]) -> Verdict:
+        """Whether the INVITE that `verdict` let in may become a call now. `n_calls`: calls that are alive, by trunk."""
+        trunk, per_address = self.guests.trunks.get(verdict.trunk), self.policy.max_cps_per_address
+        if per_address is not None and not self._rate_of(flow.remote.host, per_address).take(now):
+            return _busy(verdict, "address_rate", f"over {per_address:g} calls a second from one address")
+        if trunk is not None and trunk.max_calls is not None and n_calls.get(trunk.name, 0) >= trunk.max_calls:
+            return _busy(verdict, "trunk_calls", f"{trunk.max_calls} calls on trunk {trunk.name}")
+        rate = self._rates.get(verdict.trunk)
+        if rate is not None and trunk is not None and not rate.take(now):
+            return _busy(verdict, "trunk_rate", f"over {trunk.max_cps:g} calls a second on trunk {trunk.name}")
+        return verdict
+
+    def _rate_of(self, host: str, per_s: float) -> Rate:
+        record = self._record(host)
+        if record.rate is None:
+            record.rate = Rate(per_s)
+        return record.rate
+
+    def _note_refusal(self, host: str, now: float) -> None:
+        address = parse_address(host)
+        if self.policy.strangers == "reject" or (address is not None and address.is_loopback):
+            return
+        record = self._record(host)
+        if now >= record.window_ends_at:
+            record.n_refused, record.window_ends_at = 0, now + WINDOW_S
+        record.n_refused += 1
+        if record.n_refused >= self.policy.silence_after:
+            record.silenced_until = now + self.policy.silence_s
+            record.n_refused = 0
+
+    def _record(self, host: str) -> _Record:
+        key = address_key(host)
+        record = self._records.get(key)
+        if record is None:
+            record = self._records[key] = _Record()
+            if len(self._records) > MAX_ADDRESSES:
+                self._records.popitem(last=False)
+        else:
+            self._records.move_to_end(key)
+        return record
+
+
+def _busy(verdict: Verdict, rule: str, detail: str) -> Verdict:
+    return Verdict("reject", rule, verdict.trunk, verdict.network, 503, "Service Unavailable", RETRY_AFTER_S, detail)
+
+
+def _from_host(request: Request) -> str:
+    try:
+        return request.from_.uri.host
+    except ParseError:
+        return ""

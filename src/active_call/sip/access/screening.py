@@ -1,0 +1,77 @@
+"""What this endpoint refuses, or answers, before any call hears of it (RFC 3261 §8.2, §11).
+
+Enters: a valid request. Leaves: the Reply it gets, or None where a call is to decide. Whether the request belongs to a dialog has been
+settled before. Max-Forwards is not looked at: only a proxy refuses a request whose hops are used up (RFC 4475, "zeromf").
+"""
+
+from __future__ import annotations
+
+from active_call.sip.context import SDP_TYPE, EndpointContext, Reply
+from active_call.sip.dialog.session_timer import too_small
+from active_call.sip.syntax.message import Request, session_description
+
+_DIALOG_METHODS = frozenset(("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK"))
+"""Methods that mean nothing outside a dialog."""
+
+
+def options_reply(core: EndpointContext) -> Reply:
+    """What an OPTIONS hears about us (§11.2); the same code as an INVITE would get."""
+    if not core.is_accepting:
+        return _unavailable(core)
+    headers = (("Allow", core.allow), ("Accept", SDP_TYPE), ("Accept-Encoding", "identity"), ("Supported", core.supported))
+    return Reply(200, "OK", headers, contact_user="")
+
+
+def screen(core: EndpointContext, request: Request, *, is_in_dialog: bool) -> Reply | None:
+    """The refusal or answer that `request` gets from the endpoint itself, in the order of §8.2."""
+    if request.method not in core.config.allow or (request.method == "OPTIONS" and not core.config.answer_options):
+        return Reply(405, "Method Not Allowed", (("Allow", core.allow),), rule="method")
+    unsupported = _unsupported_extensions(core, request)
+    if unsupported:
+        return Reply(420, "Bad Extension", (("Unsupported", ", ".join(unsupported)),), rule="extension")
+    if request.method in ("INVITE", "UPDATE"):
+        reply = _content_reply(request) or too_small(core.config, request)
+        if reply is not None:
+            return reply
+    if is_in_dialog:
+        return _contact_reply(request)
+    return _outside_reply(core, request)
+
+
+def _outside_reply(core: EndpointContext, request: Request) -> Reply | None:
+    if request.method == "OPTIONS":
+        return options_reply(core)
+    if request.method in _DIALOG_METHODS:
+        return Reply(481, "Call/Transaction Does Not Exist", rule="no_call")
+    if request.method != "INVITE":
+        return Reply(403, "Only Inside A Call", rule="outside_call")
+    if not core.is_accepting:
+        return _unavailable(core)
+    return _contact_reply(request)
+
+
+def _contact_reply(request: Request) -> Reply | None:
+    """An INVITE without a Contact to send the ACK's successors to is no INVITE (§8.1.1.8)."""
+    if request.method == "INVITE" and (request.headers.get("Contact") or "*").strip() == "*":
+        return Reply(400, "Missing Contact", rule="contact")
+    return None
+
+
+def _content_reply(request: Request) -> Reply | None:
+    if not request.body.strip():
+        return None
+    encoding = (request.headers.get("Content-Encoding") or "identity").strip().lower()
+    if encoding != "identity":
+        return Reply(415, "Unsupported Media Type", (("Accept-Encoding", "identity"),), rule="content")
+    if session_description(request) is None:
+        return Reply(415, "Unsupported Media Type", (("Accept", SDP_TYPE),), rule="content")
+    return None
+
+
+def _unsupported_extensions(core: EndpointContext, request: Request) -> list[str]:
+    required = request.headers.split("Require")
+    return [tag for tag in required if tag and tag.lower() not in core.config.supported]
+
+
+def _unavailable(core: EndpointContext) -> Reply:
+    return Reply(503, "Service Unavailable", (("Retry-After", str(core.retry_after_s)),), rule="not_accepting")

@@ -1,0 +1,203 @@
+"""Serving one INVITE, the first of a call or a later one (RFC 3261 §13.3, §14.2).
+
+    pending ──accept──> answered ──ACK──> done
+       └────refuse / CANCEL / the call ends──> done
+
+While pending, a provisional response is repeated every minute so that proxies keep the transaction (§13.3.1.1). Provisional responses may
+be made reliable (RFC 3262); a 2xx then waits for the PRACK of one with a description, and the INVITE stays pending meanwhile. While
+answered, the 2xx is repeated from T1 up to every T2, over any transport, until the ACK or for 64*T1 (§13.3.1.4). Enters: what the call
+decides, the ACK, the PRACK, the CANCEL. Leaves: responses, and calls of the `ServerInviteOwner`. What a missing ACK means is the owner's to
+decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
+
+from active_call.sip.context import SDP_TYPE, EndpointContext, Reply
+from active_call.sip.dialog.provisional import ReliableProvisionals
+from active_call.sip.events import HeaderList
+from active_call.sip.syntax.headers import Headers
+from active_call.sip.syntax.message import Request, session_description
+from active_call.sip.transaction.client import LIFETIME_T1S
+from active_call.sip.transaction.server import ServerTransaction
+from active_call.sip.transaction.timers import Timer
+
+_PROVISIONAL_EVERY_S = 60.0
+
+
+class ServerInviteState(Enum):
+    """See the module."""
+
+    PENDING = auto()
+    ANSWERED = auto()
+    DONE = auto()
+
+
+class ServerInviteOwner(Protocol):
+    """The call that an INVITE belongs to."""
+
+    def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
+        """The ACK for our 2xx has come."""
+
+    def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
+        """No ACK came in 64*T1."""
+
+    def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
+        """The peer has cancelled; 487 has been sent."""
+
+
+class ServerInvite:
+    """See the module."""
+
+    def __init__(self, core: EndpointContext, transaction: ServerTransaction, owner: ServerInviteOwner, contact_user: str) -> None:
+        self._core = core
+        self._owner = owner
+        self._contact_user = contact_user
+        self._timer: Timer | None = None
+        self._repeat_after_s = 0.0
+        self._give_up_at = 0.0
+        self._reliable: ReliableProvisionals | None = None
+        self._last_progress = (180, "Ringing")
+        self._waiting_success: tuple[bytes, HeaderList] | None = None
+        self.early_sdp: bytes | None = None
+        """Our description in an acknowledged provisional response that completed offer and answer."""
+        self.transaction = transaction
+        self.request = transaction.request
+        self.sdp = session_description(transaction.request)
+        self.state = ServerInviteState.PENDING
+        transaction.user = self
+
+    @property
+    def cseq(self) -> int:
+        return self.request.cseq.number
+
+    @property
+    def is_pending(self) -> bool:
+        return self.state is ServerInviteState.PENDING
+
+    def progress(self, code: int, reason: str, now: float, *, headers: HeaderList = (), sdp: bytes | None = None) -> bool:
+        """Send a provisional response other than 100; False when the final one is out."""
+        if not self.is_pending:
+            return False
+        reply = self._reply(code, reason, headers, sdp)
+        self._last_progress = (code, reason)
+        if self._reliable is not None:
+            self._reliable.send(reply, now)
+        else:
+            self._core.reply(self.transaction, reply, now)
+        self._start_timer(now + _PROVISIONAL_EVERY_S, self._on_minute)
+        return True
+
+    def make_reliable(self, on_unacknowledged: Callable[[float], None]) -> None:
+        """Send provisional responses reliably from now on; `on_unacknowledged(now)` is called, once, when one gets no PRACK in 64*T1."""
+        self._reliable = ReliableProvisionals(self._core, self.transaction, on_unacknowledged)
+
+    def take_prack(self, request: Request) -> bool:
+        """Whether `request` acknowledges the provisional response that is outstanding; if so `resume` comes next."""
+        acknowledged = self._reliable.take_prack(request) if self._reliable is not None else None
+        if acknowledged is None:
+            return False
+        self.transaction.is_heard = True
+        if acknowledged.body and (self.sdp is not None or session_description(request) is not None):
+            self.early_sdp = acknowledged.body
+        return True
+
+    def resume(self, now: float) -> None:
+        """Send what has waited for the PRACK: the next provisional response, or the 200."""
+        if not self.is_pending or self._reliable is None:
+            return
+        self._reliable.resume(now)
+        if self._waiting_success is not None and not self._reliable.holds_back_success:
+            self.accept(self._waiting_success[0], now, self._waiting_success[1])
+
+    def accept(self, sdp: bytes, now: float, headers: HeaderList = ()) -> bool:
+        """Send the 200 and repeat it until the ACK comes; False when a final response is out.
+
+        Where the descriptions are exchanged already, the 200 repeats ours or has none.
+        """
+        if not self.is_pending:
+            return False
+        if self._reliable is not None and self._reliable.holds_back_success:
+            Headers(headers)  # sent later only, when nobody could be told that they are malformed
+            self._waiting_success = (sdp, headers)
+            return True
+        if self.early_sdp is not None:
+            sdp = self.early_sdp if self.sdp is not None else b""
+        if self._reliable is not None:
+            self._reliable.close()
+        config = self._core.config
+        self._core.reply(self.transaction, self._reply(200, "OK", headers, sdp), now)
+        self.state = ServerInviteState.ANSWERED
+        self._give_up_at = now + LIFETIME_T1S * config.t1_s
+        self._repeat_after_s = config.t1_s
+        self._start_timer(now + self._repeat_after_s, self._on_repeat)
+        return True
+
+    def refuse(self, code: int, reason: str, now: float, headers: HeaderList = ()) -> bool:
+        """Send a final response of 300 or above; False when one is out."""
+        if not self.is_pending:
+            return False
+        self._core.reply(self.transaction, Reply(code, reason, headers), now)
+        self.stop()
+        return True
+
+    def stop(self) -> None:
+        """Do nothing more: no repetitions, nothing to the owner. The transaction, which lingers, lets go of the call."""
+        self.state = ServerInviteState.DONE
+        self.transaction.user = None
+        if self._reliable is not None:
+            self._reliable.close()
+        self._core.layer.timers.cancel(self._timer)
+
+    # -- for the transaction ------------------------------------------------------------------------------------------------------------
+
+    def on_ack(self, request: Request, now: float) -> None:
+        """The ACK, found by its branch or through the dialog; a second one changes nothing."""
+        if self.state is not ServerInviteState.ANSWERED:
+            return
+        self.stop()
+        self._owner.on_invite_acknowledged(self, session_description(request), now)
+
+    def on_cancel(self, request: Request, now: float) -> None:
+        """The peer's CANCEL: 487, unless the answer is out already (§9.2)."""
+        if not self.is_pending:
+            return
+        self.refuse(487, "Request Terminated", now)
+        self._owner.on_invite_cancelled(self, request, now)
+
+    # -- inside -------------------------------------------------------------------------------------------------------------------------
+
+    def _reply(self, code: int, reason: str, headers: HeaderList, sdp: bytes | None) -> Reply:
+        if not any(name.lower() == "allow" for name, _ in headers):
+            headers = (*headers, ("Allow", self._core.allow))
+        if self._core.config.supported and code >= 200:
+            headers = (*headers, ("Supported", self._core.supported))
+        return Reply(code, reason, headers, sdp or b"", SDP_TYPE, self._contact_user, makes_dialog=True)
+
+    def _start_timer(self, at: float, action: Callable[[float], None]) -> None:
+        timers = self._core.layer.timers
+        timers.cancel(self._timer)
+        self._timer = timers.start(at, action)
+
+    def _on_minute(self, now: float) -> None:
+        if not self.is_pending:
+            return
+        if self._reliable is None:
+            self.transaction.repeat()
+        elif not self._reliable.is_waiting:
+            self._reliable.send(self._reply(*self._last_progress, (), None), now)
+        self._start_timer(now + _PROVISIONAL_EVERY_S, self._on_minute)
+
+    def _on_repeat(self, now: float) -> None:
+        if self.state is not ServerInviteState.ANSWERED:
+            return
+        if now >= self._give_up_at:
+            self.stop()
+            self._owner.on_invite_unacknowledged(self, now)
+            return
+        self.transaction.repeat()
+        self._repeat_after_s = min(2 * self._repeat_after_s, self._core.config.t2_s)
+        self._start_timer(min(now + self._repeat_after_s, self._give_up_at), self._on_repeat)

@@ -1,0 +1,273 @@
+"""A call that we place: progress, forks, answer, cancelling, ring timeout, a redirection (RFC 3261 §8.1.3.4, §13.2).
+
+Each To tag in a response makes a dialog of its own. The first 2xx wins and becomes the call's; a 2xx of another branch is acknowledged and
+hung up at once (§13.2.2.4). Reliable provisional responses are acknowledged by PRACK, in order (RFC 3262); one with an offer, after an
+INVITE that had none, once `answer_offer` has the answer. A 2xx that crosses our CANCEL is acknowledged and hung up, too (§9.1, §15).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.sip.context import SDP_TYPE, EndpointContext, Reply, add_body
+from active_call.sip.dialog.bye import Bye
+from active_call.sip.dialog.call import Call, CallState, uri_text_of
+from active_call.sip.dialog.dialog import Dialog
+from active_call.sip.dialog.info import DialogInfo
+from active_call.sip.dialog.invite_client import ClientInvite
+from active_call.sip.dialog.provisional import ProvisionalReceiver, rseq_of
+from active_call.sip.dialog.redirection import Redirections
+from active_call.sip.dialog.requests import Attempt, outside
+from active_call.sip.events import CallAnswered, CallProgress, Flow, HeaderList, OutboundInvite, RedirectRefused
+from active_call.sip.listeners import SECURED
+from active_call.sip.routing import uri_of
+from active_call.sip.syntax.headers import format_name_addr, parse_name_addr
+from active_call.sip.syntax.message import Request, Response, session_description
+from active_call.sip.transaction.client import Origin
+from active_call.sip.transaction.server import ServerTransaction
+from active_call.sip.transaction.timers import Timer
+
+
+class OutboundCall(Call):
+    """See the module. `start` sends the INVITE."""
+
+    def __init__(self, core: EndpointContext, spec: OutboundInvite) -> None:
+        self._spec = spec
+        self._request_uri = spec.to_uri
+        self._local_tag = core.new_tag()
+        self._call_id = spec.call_id or core.randomness.uuid()
+        self._contact_user = _user_of(spec.from_uri) if spec.contact is None else spec.contact
+        self._cseq = 0
+        self._early: dict[str, Dialog] = {}
+        self._end_cause = "cancelled"
+        self._redirections = Redirections(self._on_redirect_refused)
+        self._ring_timer: Timer | None = None
+        super().__init__(core, CallState.CALLING, spec.credentials, trunk=spec.trunk, session_expires_s=spec.session_expires_s)
+        self._reliable = ProvisionalReceiver(core, spec.credentials)
+        self._prack_owed: tuple[Dialog, Response] | None = None
+        self._early_answered: set[str] = set()
+        self._invite = ClientInvite(core, self, spec.credentials)
+
+    def start(self, now: float) -> None:
+        """Send the INVITE. Raises LocalProtocolError, and forgets the call, when it cannot be made."""
+        try:
+            self._invite.send(now)
+        except (LocalProtocolError, ParseError):
+            self._core.remove_call(self)
+            raise
+        self._ring_timer = self._core.layer.timers.start(now + self._spec.ring_timeout_s, self._on_ring_timeout)
+
+    def make_invite(self) -> Attempt:
+        spec = self._spec
+        self._cseq += 1
+        request, target = outside(
+            self._core,
+            "INVITE",
+            self._request_uri,
+            from_value=format_name_addr(spec.from_uri, display=spec.from_display, parameters={"tag": self._local_tag}),
+            to_uri=spec.to_uri,
+            call_id=self._call_id,
+            cseq=self._cseq,
+            proxy=spec.proxy,
+            transport=spec.transport,
+            rules=spec.rules,
+        )
+        request.headers.add("Allow", self._core.allow)
+        supported = ", ".join(tag for tag in self._core.config.supported if tag not in spec.unsupported)
+        if supported:
+            request.headers.add("Supported", supported)
+        add_body(request, (*self.timer.request_headers(), *spec.headers), spec.sdp or b"", SDP_TYPE)
+        return request, target, Origin(self._contact_user, None, spec.local_host)
+
+    # -- operations ---------------------------------------------------------------------------------------------------------------------
+
+    def hang_up(self, now: float, headers: HeaderList) -> None:
+        if self.state is CallState.CALLING:
+            self._withdraw("cancelled", now, headers)
+        else:
+            super().hang_up(now, headers)
+
+    def answer_offer(self, sdp: bytes, now: float) -> bool:
+        if self.state is not CallState.CALLING or self._prack_owed is None:
+            return super().answer_offer(sdp, now)
+        (dialog, response), self._prack_owed = self._prack_owed, None
+        self.local_sdp = sdp
+        self._early_answered.add(dialog.remote_tag)
+        self._send_prack(dialog, response, now, sdp)
+        return True
+
+    def dialog_info(self) -> DialogInfo:
+        if self.dialog is not None:
+            return super().dialog_info()
+        early = next(iter(self._early.values()), None)
+        return DialogInfo(
+            call_id=self._call_id,
+            local_tag=self._local_tag,
+            remote_tag=early.remote_tag if early else "",
+            local_uri=self._spec.from_uri,
+            remote_uri=uri_text_of(early.remote) if early else self._spec.to_uri,
+            remote_target=early.remote_target if early else "",
+            established=False,
+            user_agent=early.user_agent if early else "",
+        )
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return self._call_id, self._local_tag
+
+    # -- responses ----------------------------------------------------------------------------------------------------------------------
+
+    def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        if self.state not in (CallState.CALLING, CallState.CANCELLING) or response.code == 100 or not self._reliable.is_news(response):
+            return
+        tag = response.to.tag
+        if tag and tag in self._early:
+            self._early[tag].learn(response, flow)
+        elif tag:
+            self._early[tag] = self._new_dialog(invite, response, flow)
+            self._core.add_dialog(self._early[tag], self)
+        sdp = session_description(response)
+        if rseq_of(response) is not None:
+            if self._spec.sdp is None and sdp is not None and tag not in self._early_answered and self.state is CallState.CALLING:
+                self._prack_owed = (self._early[tag or ""], response)
+            else:
+                self._send_prack(self._early[tag or ""], response, now)
+        if self.state is CallState.CALLING:
+            self.remote_sdp = sdp or self.remote_sdp
+            self._core.emit(CallProgress(self.handle, response, sdp))
+
+    def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        dialog = self._early.pop(response.to.tag or "", None)
+        if dialog is None:
+            dialog = self._new_dialog(invite, response, flow)
+        dialog.learn(response, flow)
+        if self.state is not CallState.CALLING:
+            invite.acknowledge(dialog, now)
+            Bye(self._core, dialog, self.credentials, now)
+            if self.state is CallState.CANCELLING:
+                self.end(self._end_cause, now, response.code, response.reason, response)
+            return
+        self.dialog = dialog
+        self.state = CallState.ACTIVE
+        self._core.add_dialog(dialog, self)
+        self._forget_early()
+        self._core.layer.timers.cancel(self._ring_timer)
+        sdp = session_description(response)
+        if dialog.remote_tag in self._early_answered:
+            sdp = None
+        self.local_sdp = self._spec.sdp or self.local_sdp
+        self.remote_sdp = sdp or self.remote_sdp
+        self.timer.take_response(response, now)
+        if self._spec.sdp is None and sdp is not None:
+            self.renegotiation.owe_ack(invite)
+        else:
+            invite.acknowledge(dialog, now)
+        self._core.emit(CallAnswered(self.handle, response, sdp, _unreadable_contact(response)))
+
+    def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
+        del invite
+        if self.state is CallState.CALLING and response is not None and self._try_again(response, now):
+            return
+        if self.state is CallState.CANCELLING:
+            cause = self._end_cause
+        elif response is not None:
+            cause = "rejected"
+        else:
+            cause = "timeout" if code == 408 else "transport"
+        self.end(cause, now, code, reason, response)
+
+    # -- requests in early dialogs ------------------------------------------------------------------------------------------------------
+
+    def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
+        if self.dialog is not None or request.method not in ("INVITE", "UPDATE", "BYE"):
+            super().handle_request(transaction, request, flow, now)
+        elif request.method == "BYE":
+            self._core.reply(transaction, Reply(200, "OK"), now)
+        elif request.method == "UPDATE" and session_description(request) is None:
+            self._core.reply(transaction, Reply(200, "OK", (("Allow", self._core.allow),), contact_user=self._contact_user), now)
+        else:
+            self._core.reply(transaction, Reply(491, "Request Pending"), now)
+
+    # -- inside -------------------------------------------------------------------------------------------------------------------------
+
+    def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
+        self._core.layer.timers.cancel(self._ring_timer)
+        self._forget_early()
+        super().end(cause, now, code, reason, message)
+
+    def _on_ring_timeout(self, now: float) -> None:
+        if self.state is CallState.CALLING:
+            self._withdraw("timeout", now, ())
+
+    def _withdraw(self, cause: str, now: float, headers: HeaderList) -> None:
+        self._end_cause = cause
+        self.state = CallState.CANCELLING
+        self._invite.cancel(now, headers)
+
+    def _send_prack(self, dialog: Dialog, response: Response, now: float, sdp: bytes | None = None) -> None:
+        self._reliable.acknowledge(dialog, response, now, sdp)
+        self._cseq = max(self._cseq, dialog.local_cseq)
+
+    def _try_again(self, response: Response, now: float) -> bool:
+        """Whether the call goes on by another INVITE: elsewhere after a 3xx, with a longer interval after a 422."""
+        if 300 <= response.code < 400:
+            return self._redirect(response, now)
+        if response.code == 422 and self.timer.take_422(response):
+            self._send_anew(now)
+            return True
+        return False
+
+    def _send_anew(self, now: float) -> None:
+        """The same Call-ID and From with the next CSeq (§8.1.3.4, §8.1.3.5); dialogs of the refused INVITE are gone."""
+        self._forget_early()
+        self._invite = ClientInvite(self._core, self, self.credentials)
+        self._invite.send(now)
+
+    def _redirect(self, response: Response, now: float) -> bool:
+        """Go on elsewhere, as `redirection` has it; never in the clear what was encrypted so far."""
+        found = self._redirections.follow(self._spec, self._request_uri, response, self._invite.peer_host)
+        if found is None:
+            return False
+        was_secured = self._invite.transport in SECURED
+        self._spec, self._request_uri = found
+        if was_secured:
+            self._spec = replace(self._spec, transport=self._invite.transport)
+        elif uri_of(self._request_uri).transport:
+            self._spec = replace(self._spec, transport=None)
+        self.credentials = self._spec.credentials
+        self._reliable = ProvisionalReceiver(self._core, self.credentials)
+        self._send_anew(now)
+        return True
+
+    def _on_redirect_refused(self, uri: str, rule: str, why: str) -> None:
+        self._core.emit(RedirectRefused(self.handle, uri, rule, why))
+
+    def _new_dialog(self, invite: ClientInvite, response: Response, flow: Flow) -> Dialog:
+        dialog = Dialog.of_client(invite.request, response, flow, self._local_tag)
+        dialog.contact_user = self._contact_user
+        dialog.local_host = self._spec.local_host
+        dialog.large_by_tcp = self._spec.rules.large_by_tcp
+        return dialog
+
+    def _forget_early(self) -> None:
+        for dialog in self._early.values():
+            self._core.remove_dialog(dialog, self)
+        self._early.clear()
+
+
+def _unreadable_contact(response: Response) -> str:
+    """The Contact of a 2xx that names no place to send to; empty where it does."""
+    text = next(iter(response.headers.split("Contact")), "")
+    try:
+        uri = parse_name_addr(text).uri
+    except ParseError:
+        return text[:80] or "none"
+    return "" if uri.host else text[:80]
+
+
+def _user_of(uri: str) -> str:
+    try:
+        return uri_of(uri).user or ""
+    except ParseError:
+        return ""

@@ -1,0 +1,181 @@
+"""Reliable provisional responses: sent until acknowledged, acknowledged in order (RFC 3262).
+
+    we serve the INVITE     `ReliableProvisionals`: one at a time, repeated from T1 at doubling distances until its PRACK or for 64*T1 (§3)
+    we sent the INVITE      `ProvisionalReceiver`: which ones are news, and the PRACK for each (§4)
+
+Enters: replies to send and PRACKs; responses. Leaves: provisional responses, PRACKs, one alarm when no PRACK comes. What a description in
+them means for the call is decided by whoever uses this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from active_call.base.errors import ParseError
+from active_call.sip.context import SDP_TYPE, EndpointContext, Reply
+from active_call.sip.dialog.dialog import Dialog
+from active_call.sip.dialog.requests import OutgoingRequest, in_dialog
+from active_call.sip.events import Credentials, EndpointConfig, Flow
+from active_call.sip.syntax.grammar import LWS
+from active_call.sip.syntax.headers import Headers
+from active_call.sip.syntax.message import Request, Response
+from active_call.sip.transaction.client import LIFETIME_T1S
+from active_call.sip.transaction.server import ServerTransaction
+from active_call.sip.transaction.timers import Timer
+
+OPTION_TAG = "100rel"
+_MAX_FIRST_RSEQ = 2**31 - 1
+"""RFC 3262 §3: the first number of a transaction is chosen between 1 and this."""
+_RSEQ = re.compile(r"[0-9]{1,10}\Z")
+_RACK = re.compile(r"([0-9]{1,10})[ \t]+([0-9]{1,10})[ \t]+(\S+)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class RAck:
+    """What a PRACK acknowledges: the response's number, and the CSeq of the request it was a response to."""
+
+    rseq: int
+    cseq: int
+    method: str
+
+
+def parse_rack(text: str) -> RAck:
+    """A RAck value (§7.2). Raises ParseError."""
+    match = _RACK.match(text.strip(LWS))
+    if match is None:
+        raise ParseError("RAck", expected="two numbers and a method", found=text)
+    return RAck(int(match.group(1)), int(match.group(2)), match.group(3))
+
+
+def rseq_of(response: Response) -> int | None:
+    """The number of a provisional response that is to be acknowledged, None for one that is not."""
+    text = (response.headers.get("RSeq") or "").strip(LWS)
+    if not 101 <= response.code <= 199 or not _has_tag(response, "Require") or not _RSEQ.match(text) or not response.to.tag:
+        return None
+    return int(text)
+
+
+def wants_reliable(config: EndpointConfig, invite: Request) -> bool:
+    """Whether provisional responses to `invite` go out reliably: the caller requires it, or could take it and we prefer it (§3)."""
+    if OPTION_TAG not in config.supported:
+        return False
+    return _has_tag(invite, "Require") or (config.prefer_reliable_provisionals and _has_tag(invite, "Supported"))
+
+
+def _has_tag(message: Request | Response, header: str) -> bool:
+    return any(tag.lower() == OPTION_TAG for tag in message.headers.split(header))
+
+
+class ReliableProvisionals:
+    """The reliable provisional responses to one INVITE. `on_unacknowledged(now)` is called when one gets no PRACK in 64*T1."""
+
+    def __init__(self, core: EndpointContext, transaction: ServerTransaction, on_unacknowledged: Callable[[float], None]) -> None:
+        self._core = core
+        self._transaction = transaction
+        self._on_unacknowledged = on_unacknowledged
+        self._rseq = int(core.randomness.uniform(1, _MAX_FIRST_RSEQ - 2**16))
+        self._outstanding: Reply | None = None
+        self._queue: list[Reply] = []
+        self._is_closed = False
+        self._repeat_after_s = 0.0
+        self._give_up_at = 0.0
+        self._timer: Timer | None = None
+
+    @property
+    def holds_back_success(self) -> bool:
+        """Whether a 2xx has to wait: a response with a description is not acknowledged yet (§3)."""
+        if self._is_closed:
+            return False
+        return bool(self._outstanding and self._outstanding.body) or any(reply.body for reply in self._queue)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a PRACK is due."""
+        return self._outstanding is not None
+
+    def send(self, reply: Reply, now: float) -> None:
+        """Send `reply` reliably, once those before it are acknowledged. Raises LocalProtocolError for headers that could not be sent."""
+        Headers(reply.headers)
+        self._queue.append(reply)
+        self.resume(now)
+
+    def resume(self, now: float) -> None:
+        """Send the next response that waits, if it is its turn."""
+        if self._outstanding is not None or self._is_closed or not self._queue:
+            return
+        config = self._core.config
+        self._rseq += 1
+        reply = self._queue.pop(0)
+        numbered = (*reply.headers, ("Require", OPTION_TAG), ("RSeq", str(self._rseq)))
+        self._outstanding = replace(reply, headers=numbered)
+        self._core.reply(self._transaction, self._outstanding, now)
+        self._give_up_at = now + LIFETIME_T1S * config.t1_s
+        self._repeat_after_s = config.t1_s
+        self._set_timer(now + self._repeat_after_s)
+
+    def take_prack(self, request: Request) -> Reply | None:
+        """The response that `request` acknowledges, None when it acknowledges nothing that is outstanding. `resume` comes next."""
+        try:
+            rack = parse_rack(request.headers.get("RAck") or "")
+        except ParseError:
+            return None
+        if self._outstanding is None or rack != RAck(self._rseq, self._transaction.request.cseq.number, "INVITE"):
+            return None
+        acknowledged, self._outstanding = self._outstanding, None
+        self._core.layer.timers.cancel(self._timer)
+        return acknowledged
+
+    def close(self) -> None:
+        """The final response is out: nothing is repeated any more, but a PRACK under way is still expected (§3)."""
+        self._is_closed = True
+        self._queue.clear()
+        self._core.layer.timers.cancel(self._timer)
+
+    def _set_timer(self, at: float) -> None:
+        self._core.layer.timers.cancel(self._timer)
+        self._timer = self._core.layer.timers.start(min(at, self._give_up_at), self._on_timer)
+
+    def _on_timer(self, now: float) -> None:
+        if self._outstanding is None or self._is_closed:
+            return
+        if now >= self._give_up_at:
+            self._outstanding = None
+            self.close()
+            self._on_unacknowledged(now)
+            return
+        self._transaction.repeat()
+        self._repeat_after_s *= 2
+        self._set_timer(now + self._repeat_after_s)
+
+
+class ProvisionalReceiver:
+    """The reliable provisional responses to the INVITEs of one call."""
+
+    def __init__(self, core: EndpointContext, credentials: tuple[Credentials, ...]) -> None:
+        self._core = core
+        self._credentials = credentials
+        self._last: dict[tuple[str, int], int] = {}
+
+    def is_news(self, response: Response) -> bool:
+        """Whether `response` is to be acted on: False for a repetition, and for one that follows a gap (§4)."""
+        rseq = rseq_of(response)
+        if rseq is None:
+            return True
+        key = (response.to.tag or "", response.cseq.number)
+        if key in self._last and rseq != self._last[key] + 1:
+            return False
+        self._last[key] = rseq
+        return True
+
+    def acknowledge(self, dialog: Dialog, response: Response, now: float, sdp: bytes | None = None) -> None:
+        """Send the PRACK for a response that was news, with `sdp` where the response held an offer (§5)."""
+        rack = f"{rseq_of(response)} {response.cseq.number} {response.cseq.method}"
+        make = partial(in_dialog, self._core, dialog, "PRACK", (("RAck", rack),), sdp or b"", SDP_TYPE)
+        OutgoingRequest(self._core, make, self._credentials, _ignore).send(now)
+
+
+def _ignore(code: int, reason: str, response: Response | None, flow: Flow | None, now: float) -> None:
+    """How a PRACK was answered changes nothing: the INVITE's own outcome tells."""

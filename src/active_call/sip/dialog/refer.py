@@ -1,0 +1,264 @@
+"""Transfers inside one call: REFER and what becomes of it (RFC 3515, RFC 3420, RFC 3892, RFC 4488, RFC 7647).
+
+    our REFER       2xx, then NOTIFYs with the progress as message/sipfrag     TransferProgress, the last one `final`
+                    2xx with `Refer-Sub: false`: nothing more is told          TransferProgress(202, final) at once
+                    2xx and no NOTIFY for `refer_timeout_s`                    TransferProgress(408, final)
+    their REFER     TransferRequested; a 2xx starts the implicit subscription with NOTIFY 100, `notify` goes on, `final` ends it
+
+A subscription shares the dialog of its call and ends with it at the latest. Enters: REFER and NOTIFY of the peer, outcomes of ours, the
+leg's wishes. Leaves: REFER, NOTIFY, responses, events. It places no calls.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.sip.context import EndpointContext, Reply, checked_reason
+from active_call.sip.dialog.requests import OutgoingRequest, in_dialog
+from active_call.sip.events import Flow, HeaderList, TransactionToken, TransferProgress, TransferRequested
+from active_call.sip.syntax.grammar import LWS, parse_parameters, unescape
+from active_call.sip.syntax.headers import format_name_addr, parse_name_addr
+from active_call.sip.syntax.message import Request, Response
+from active_call.sip.transaction.server import ServerTransaction
+from active_call.sip.transaction.timers import Timer
+
+if TYPE_CHECKING:
+    from active_call.sip.dialog.call import Call
+
+SIPFRAG_TYPE = "message/sipfrag;version=2.0"
+_SUBSCRIPTION_S = 180
+"""What our NOTIFYs give as the time left; RFC 3515 §2.4.4 leaves the choice to us, and a phone rings no longer."""
+_LONGEST_S = 3600.0
+_MAX_EMBEDDED_CHARS = 1024
+"""Of the headers in a Refer-To; Replaces with long tags has some 300."""
+_STATUS_LINE = re.compile(r"SIP/2\.0[ \t]+([1-6][0-9]{2})(?:[ \t]+([^\r\n]*))?", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    """A REFER of ours. `cseq` names its subscription once the REFER has been accepted; `is_done` when the leg knows the end."""
+
+    cseq: int
+    is_accepted: bool = False
+    is_done: bool = False
+    timer: Timer | None = None
+
+
+@dataclass(slots=True)
+class _Incoming:
+    """A REFER of the peer that was accepted; `event` is the Event value of its NOTIFYs, None where it wants none."""
+
+    event: str | None
+
+
+class Refers:
+    """See the module."""
+
+    def __init__(self, core: EndpointContext, call: Call) -> None:
+        self._core = core
+        self._call = call
+        self._ours: dict[TransactionToken, _Outgoing] = {}
+        self._theirs: _Incoming | None = None
+        self._has_accepted = False
+
+    # -- our REFER ----------------------------------------------------------------------------------------------------------------------
+
+    def refer(self, refer_to: str, referred_by: str | None, headers: HeaderList, now: float) -> TransactionToken:
+        """Send REFER; RequestCompleted follows, and after a 2xx TransferProgress."""
+        own = [("Refer-To", _as_name_addr(refer_to))]
+        if referred_by is not None:
+            own.append(("Referred-By", _as_name_addr(referred_by)))
+        token = self._call.send_request("REFER", now, (*own, *headers))
+        dialog = self._call.dialog
+        self._ours[token] = _Outgoing(dialog.local_cseq if dialog is not None else 0)
+        return token
+
+    def on_refer_outcome(self, token: TransactionToken, response: Response | None, now: float) -> None:
+        """The final response to a REFER of ours."""
+        transfer = self._ours.get(token)
+        if transfer is None:
+            return
+        if response is None or response.code >= 300:
+            self._forget(token)
+            return
+        transfer.cseq = response.cseq.number
+        transfer.is_accepted = True
+        if (response.headers.get("Refer-Sub") or "").strip(LWS).lower().startswith("false"):
+            self._report(transfer, 202, "Accepted", now, is_final=True)
+        elif not transfer.is_done and transfer.timer is None:
+            self._wait(transfer, self._core.config.refer_timeout_s, now)
+
+    def handle_notify(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A NOTIFY of event `refer`: 200 and TransferProgress, or 481 when no REFER of ours has such a subscription."""
+        found = self._find(request)
+        if found is None:
+            self._core.reply(transaction, Reply(481, "Subscription Does Not Exist"), now)
+            return
+        token, transfer = found
+        self._core.reply(transaction, Reply(200, "OK", contact_user=self._call.contact_user), now)
+        state, parameters = _subscription_state(request)
+        is_terminated = state == "terminated"
+        code, reason = _sipfrag_status(request) or (0, parameters.get("reason") or "")
+        if not transfer.is_done:
+            left_s = parameters.get("expires") or ""
+            asked_s = float(left_s) if left_s.isascii() and left_s.isdigit() and len(left_s) < 10 else 0.0
+            self._wait(transfer, max(self._core.config.refer_timeout_s, min(asked_s, _LONGEST_S)), now)
+            if code or is_terminated:
+                self._report(transfer, code, reason, now, is_final=is_terminated or code >= 200)
+        if is_terminated:
+            self._forget(token)
+
+    def _find(self, request: Request) -> tuple[TransactionToken, _Outgoing] | None:
+        """The REFER that a NOTIFY is about. Without an id: the oldest. Before the 2xx the id may be that of a later attempt."""
+        wanted = _event_of(request)[1].get("id")
+        for token, transfer in self._ours.items():
+            if not wanted or wanted == str(transfer.cseq) or not transfer.is_accepted:
+                return token, transfer
+        return None
+
+    def _report(self, transfer: _Outgoing, code: int, reason: str, now: float, *, is_final: bool) -> None:
+        del now
+        if is_final:
+            transfer.is_done = True
+            self._core.layer.timers.cancel(transfer.timer)
+        self._core.emit(TransferProgress(self._call.handle, code, reason, is_final))
+
+    def _wait(self, transfer: _Outgoing, seconds: float, now: float) -> None:
+        timers = self._core.layer.timers
+        timers.cancel(transfer.timer)
+        transfer.timer = timers.start(now + seconds, partial(self._on_silence, transfer))
+
+    def _on_silence(self, transfer: _Outgoing, now: float) -> None:
+        if not transfer.is_done:
+            self._report(transfer, 408, "Request Timeout", now, is_final=True)
+
+    def _forget(self, token: TransactionToken) -> None:
+        transfer = self._ours.pop(token, None)
+        if transfer is not None:
+            self._core.layer.timers.cancel(transfer.timer)
+
+    # -- their REFER --------------------------------------------------------------------------------------------------------------------
+
+    def handle_refer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A REFER: TransferRequested, to be answered with `respond`."""
+        try:
+            (refer_to,) = request.headers.split("Refer-To")
+            uri, _, embedded = parse_name_addr(refer_to).uri_text.partition("?")
+            uri, method = _without_method(uri)
+        except (ParseError, ValueError):
+            self._core.reply(transaction, Reply(400, "Missing Or Malformed Refer-To"), now)
+            return
+        if not self._call.is_answered:
+            self._core.reply(transaction, Reply(403, "Only Inside An Answered Call"), now)
+            return
+        if method != "INVITE":
+            self._core.reply(transaction, Reply(403, "Only Calls Are Made On Request"), now)
+            return
+        if len(embedded) > _MAX_EMBEDDED_CHARS:
+            self._core.reply(transaction, Reply(400, "Too Many Headers In Refer-To"), now)
+            return
+        token = self._call.add_pending(transaction)
+        replaces = next((value for name, value in _embedded_headers(embedded) if name == "replaces"), None)
+        referred_by = request.headers.get("Referred-By")
+        self._core.emit(TransferRequested(self._call.handle, token, uri, referred_by, replaces))
+
+    def accept(self, request: Request, now: float) -> None:
+        """The leg has answered a REFER with 2xx: the subscription begins, with a NOTIFY at once (RFC 3515 §2.4.4)."""
+        identifier = f";id={request.cseq.number}" if self._has_accepted else ""
+        self._has_accepted = True
+        self._theirs = _Incoming(None if wants_no_notify(request) else f"refer{identifier}")
+        self.notify(100, "Trying", now, is_final=False)
+
+    def notify(self, code: int, reason: str, now: float, *, is_final: bool) -> bool:
+        """Tell how the transfer goes; False when none has been accepted, or its end was told."""
+        if not 100 <= code <= 699:
+            raise LocalProtocolError(f"{code} is no status code")
+        theirs, dialog = self._theirs, self._call.dialog
+        if theirs is None or dialog is None:
+            return False
+        body = f"SIP/2.0 {code} {checked_reason(reason)}\r\n".encode()
+        if is_final:
+            self._theirs = None
+        if theirs.event is None:
+            return True
+        state = "terminated;reason=noresource" if is_final else f"active;expires={_SUBSCRIPTION_S}"
+        headers = (("Event", theirs.event), ("Subscription-State", state))
+        make = partial(in_dialog, self._core, dialog, "NOTIFY", headers, body, SIPFRAG_TYPE)
+        OutgoingRequest(self._core, make, self._call.credentials, partial(self._on_notify_outcome, theirs)).send(now)
+        return True
+
+    def _on_notify_outcome(
+        self, theirs: _Incoming, code: int, reason: str, response: Response | None, flow: Flow | None, now: float
+    ) -> None:
+        """A NOTIFY that is refused for good, or not answered, ends the subscription (RFC 6665 §4.2.2)."""
+        del reason, response, flow, now
+        if code in (408, 481, 489, 503):
+            theirs.event = None
+
+    def stop(self) -> None:
+        """The call ends, and with it all that was to be told."""
+        for token in list(self._ours):
+            self._forget(token)
+        self._theirs = None
+
+
+def is_refer_notify(request: Request) -> bool:
+    """Whether a NOTIFY is about a REFER."""
+    return _event_of(request)[0] == "refer"
+
+
+def wants_no_notify(request: Request) -> bool:
+    """Whether a REFER asks for no subscription (RFC 4488 §4)."""
+    return (request.headers.get("Refer-Sub") or "").strip(LWS).lower().startswith("false")
+
+
+def _event_of(request: Request) -> tuple[str, dict[str, str | None]]:
+    return _token_and_parameters(request.headers.get("Event") or "")
+
+
+def _subscription_state(request: Request) -> tuple[str, dict[str, str | None]]:
+    return _token_and_parameters(request.headers.get("Subscription-State") or "active")
+
+
+def _token_and_parameters(text: str) -> tuple[str, dict[str, str | None]]:
+    token, semicolon, rest = text.partition(";")
+    try:
+        parameters = parse_parameters(semicolon + rest)
+    except ParseError:
+        parameters = {}
+    return token.strip(LWS).lower(), parameters
+
+
+def _sipfrag_status(request: Request) -> tuple[int, str] | None:
+    """Code and reason of the status line that a message/sipfrag body begins with (RFC 3420)."""
+    match = _STATUS_LINE.match(request.body.lstrip()[:512].decode("utf-8", "replace"))
+    return (int(match.group(1)), (match.group(2) or "").strip(LWS)) if match else None
+
+
+def _without_method(uri: str) -> tuple[str, str]:
+    """A URI without its `method` parameter, and that method: what a REFER wants sent there (RFC 3515 §2.1)."""
+    user, at, rest = uri.rpartition("@")
+    address, *parameters = rest.split(";")
+    named = [piece for piece in parameters if unescape(piece.partition("=")[0]).strip().lower() == "method"]
+    kept = [piece for piece in parameters if piece not in named]
+    method = unescape(named[0].partition("=")[2]).upper() if named else "INVITE"
+    return user + at + ";".join([address, *kept]), method if len(named) < 2 else ""
+
+
+def _embedded_headers(text: str) -> list[tuple[str, str]]:
+    """The headers part of a URI, resolved; names in lower case (RFC 3261 §19.1.1)."""
+    pairs = (piece.partition("=") for piece in text.split("&") if piece)
+    return [(unescape(name).lower(), unescape(value)) for name, _, value in pairs]
+
+
+def _as_name_addr(address: str) -> str:
+    """`address` as a header value: a URI gets its brackets. Raises LocalProtocolError when it is neither."""
+    try:
+        parse_name_addr(address if "<" in address else f"<{address}>")
+    except ParseError as error:
+        raise LocalProtocolError(f"{address!r} is no address: {error}") from error
+    return address if "<" in address else format_name_addr(address)

@@ -1,0 +1,125 @@
+"""Requests of ours other than INVITE, ACK and CANCEL: sent, and sent again with credentials when challenged.
+
+Enters: a way to make the request and its next hop anew for each attempt. Leaves: exactly one outcome to a callback: the final response, 408
+where none came, 503 where it could not be sent (RFC 3261 §8.1.3, §22.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.sip.context import EndpointContext, add_body
+from active_call.sip.credentials import Authenticator
+from active_call.sip.dialog.dialog import MAX_FORWARDS, Dialog
+from active_call.sip.events import Credentials, Flow, HeaderList, HopRules, Target, TransportName
+from active_call.sip.routing import is_loose, target_of, transport_of, uri_of
+from active_call.sip.syntax.headers import Headers, format_name_addr
+from active_call.sip.syntax.message import Request, Response
+from active_call.sip.syntax.uri import Uri
+from active_call.sip.transaction.client import ClientTransaction, Origin
+
+Attempt = tuple[Request, Target, Origin]
+Outcome = Callable[[int, str, Response | None, Flow | None, float], None]
+
+
+class OutgoingRequest:
+    """One request through all its attempts."""
+
+    def __init__(
+        self, core: EndpointContext, make: Callable[[], Attempt], credentials: tuple[Credentials, ...], on_outcome: Outcome
+    ) -> None:
+        self._core = core
+        self._make = make
+        self._authenticator = Authenticator(credentials, core.randomness)
+        self._on_outcome = on_outcome
+
+    def send(self, now: float) -> None:
+        """Make and send the next attempt. Raises LocalProtocolError when it cannot even be made."""
+        request, target, origin = self._make()
+        for name, value in self._authenticator.headers_for(request):
+            request.headers.add(name, value)
+        self._core.layer.send_request(request, target, self, now, origin)
+
+    def on_response(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
+        del transaction
+        if response.code < 200:
+            return
+        if response.code in (401, 407) and self._authenticator.take_challenge(response) and self._try_again(now):
+            return
+        self._on_outcome(response.code, response.reason, response, flow, now)
+
+    def on_no_response(self, transaction: ClientTransaction, code: int, reason: str, now: float) -> None:
+        del transaction
+        self._on_outcome(code, reason, None, None, now)
+
+    def _try_again(self, now: float) -> bool:
+        """Send it with credentials; False when it can no longer be made: then the challenge is the outcome."""
+        try:
+            self.send(now)
+        except (LocalProtocolError, ParseError):
+            return False
+        return True
+
+
+def in_dialog(
+    core: EndpointContext, dialog: Dialog, method: str, headers: HeaderList, body: bytes = b"", content_type: str = ""
+) -> Attempt:
+    """A request inside `dialog` with the next sequence number."""
+    request = dialog.new_request(method)
+    add_body(request, headers, body, content_type)
+    if core.config.user_agent and "User-Agent" not in request.headers:
+        request.headers.add("User-Agent", core.config.user_agent)
+    return request, dialog.next_hop(core.layer.listeners.default_transport()), dialog.origin(method)
+
+
+def outside(
+    core: EndpointContext,
+    method: str,
+    uri: str,
+    *,
+    from_value: str,
+    to_uri: str,
+    call_id: str,
+    cseq: int,
+    proxy: str | None,
+    transport: TransportName | None = None,
+    rules: HopRules | None = None,
+) -> tuple[Request, Target]:
+    """A request that belongs to no dialog (RFC 3261 §8.1.1), without Via and Contact, and its next hop.
+
+    `proxy` becomes a preloaded Route; a bare URI counts as a loose router's. Raises LocalProtocolError for a URI that leads nowhere.
+    """
+    headers = Headers()
+    headers.add("Max-Forwards", MAX_FORWARDS)
+    hop_text = uri
+    _parsed(uri)
+    if proxy is not None:
+        hop_text = proxy if "<" in proxy else f"<{proxy}>"
+        if not is_loose(hop_text):
+            hop_text = f"<{_parsed(hop_text)};lr>"
+        headers.add("Route", hop_text)
+    headers.add("From", from_value)
+    headers.add("To", format_name_addr(to_uri))
+    headers.add("Call-ID", call_id)
+    headers.add("CSeq", f"{cseq} {method}")
+    headers.add("User-Agent", core.config.user_agent)
+    hop = _hop(core, hop_text, transport)
+    return Request(method, uri, headers, b""), hop if rules is None else replace(hop, rules=rules)
+
+
+def _hop(core: EndpointContext, text: str, transport: TransportName | None) -> Target:
+    uri = _parsed(text)
+    if not uri.host:
+        raise LocalProtocolError(f"{text!r} names no host; a proxy is needed")
+    if transport is not None:
+        return replace(target_of(uri, transport), any_transport=False)
+    return target_of(uri, transport_of(uri, core.layer.listeners.default_transport()))
+
+
+def _parsed(text: str) -> Uri:
+    try:
+        return uri_of(text)
+    except ParseError as error:
+        raise LocalProtocolError(f"{text!r} is no address to send to: {error}") from error

@@ -1,0 +1,239 @@
+"""Digest authentication, both sides (RFC 2617, RFC 7616, RFC 8760, RFC 3261 §22).
+
+Header values enter and leave; it keeps no state: nonce counts, retries and which challenge belongs to which request are the caller's. It
+computes RFC 2069 responses where the challenge has no qop (Telnyx's registrar), echoes `opaque` always (Telnyx routes by it), and takes MD5
+where no algorithm is named (Twilio).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.sip.events import Credentials
+from active_call.sip.syntax.grammar import LWS, encode_text, is_token, quote, split_outside, unquote
+
+_HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
+ALGORITHMS = frozenset(name for name, digest in _HASHES.items() if digest in hashlib.algorithms_available)
+"""The hash functions that this build has; each also comes as `-sess`."""
+
+_NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}\Z")
+_SPELLING = {name.upper(): name for name in _HASHES}
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A WWW-Authenticate or Proxy-Authenticate value. `algorithm` is None where none was named, which means MD5."""
+
+    realm: str
+    nonce: str
+    opaque: str | None = None
+    algorithm: str | None = None
+    qop: tuple[str, ...] = ()
+    stale: bool = False
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether we can answer it: its hash is known here, and its qop is absent or holds auth or auth-int."""
+        return _hash_name(self.algorithm) in ALGORITHMS and (not self.qop or "auth" in self.qop or "auth-int" in self.qop)
+
+
+@dataclass(frozen=True, slots=True)
+class DigestCredentials:
+    """The credentials in an Authorization or Proxy-Authorization value; `nonce_count` is its eight hexadecimal digits."""
+
+    username: str
+    realm: str
+    nonce: str
+    uri: str
+    response: str
+    algorithm: str | None = None
+    cnonce: str | None = None
+    nonce_count: str | None = None
+    qop: str | None = None
+    opaque: str | None = None
+
+
+def parse_challenge(text: str) -> Challenge:
+    """One Digest challenge. Raises ParseError, also for another scheme."""
+    values = _parse_auth_params(text)
+    algorithm = values.get("algorithm")
+    return Challenge(
+        realm=_required(values, "realm"),
+        nonce=_required(values, "nonce"),
+        opaque=values.get("opaque"),
+        algorithm=algorithm,
+        qop=tuple(option for part in values.get("qop", "").split(",") if (option := part.strip(LWS).lower())),
+        stale=values.get("stale", "").lower() == "true",
+    )
+
+
+def select_challenge(challenges: Iterable[str | Challenge]) -> Challenge | None:
+    """The topmost that we can answer (RFC 8760 §2.4), from header values or parsed ones; None when there is none."""
+    for candidate in challenges:
+        try:
+            challenge = parse_challenge(candidate) if isinstance(candidate, str) else candidate
+        except ParseError:
+            continue
+        if challenge.is_supported:
+            return challenge
+    return None
+
+
+def authorization(
+    challenge: Challenge,
+    credentials: Credentials,
+    method: str,
+    uri: str,
+    body: bytes,
+    nonce_count: int,
+    cnonce: str,
+) -> str:
+    """The Authorization (or Proxy-Authorization) value that answers `challenge` for this request.
+
+    `uri` is the Request-URI as sent; `nonce_count` starts at 1 for a new nonce; `cnonce` is fresh randomness, used only where the challenge
+    has a qop or a `-sess` algorithm. qop `auth` is preferred to `auth-int`. Whether the credentials are meant for this realm is the
+    caller's to check. Raises LocalProtocolError when the challenge is not supported.
+    """
+    if not challenge.is_supported:
+        raise LocalProtocolError(f"no answer to a digest challenge with algorithm {challenge.algorithm} and qop {challenge.qop}")
+    qop = None if not challenge.qop else "auth" if "auth" in challenge.qop else "auth-int"
+    count = f"{nonce_count:08x}"
+    username, realm = credentials.username, challenge.realm
+    ha1 = hash_a1(challenge.algorithm, username, realm, credentials.password, nonce=challenge.nonce, cnonce=cnonce)
+    ha2 = hash_a2(challenge.algorithm, method, uri, body if qop == "auth-int" else None)
+    response = _response(challenge.algorithm, ha1, challenge.nonce, ha2, qop=qop, count=count, cnonce=cnonce)
+    fields = [
+        f"username={quote(username)}",
+        f"realm={quote(realm)}",
+        f"nonce={quote(challenge.nonce)}",
+        f"uri={quote(uri)}",
+        f'response="{response}"',
+    ]
+    if challenge.algorithm is not None:
+        fields.append(f"algorithm={challenge.algorithm}")
+    if qop is not None:
+        fields += [f"cnonce={quote(cnonce)}", f"qop={qop}", f"nc={count}"]
+    elif _is_session(challenge.algorithm):
+        fields.append(f"cnonce={quote(cnonce)}")
+    if challenge.opaque is not None:
+        fields.append(f"opaque={quote(challenge.opaque)}")
+    return "Digest " + ", ".join(fields)
+
+
+def format_challenge(challenge: Challenge) -> str:
+    """The WWW-Authenticate or Proxy-Authenticate value of a challenge of ours."""
+    fields = [f"realm={quote(challenge.realm)}", f"nonce={quote(challenge.nonce)}"]
+    if challenge.opaque is not None:
+        fields.append(f"opaque={quote(challenge.opaque)}")
+    if challenge.algorithm is not None:
+        fields.append(f"algorithm={challenge.algorithm}")
+    if challenge.qop:
+        fields.append(f'qop="{",".join(challenge.qop)}"')
+    if challenge.stale:
+        fields.append("stale=true")
+    return "Digest " + ", ".join(fields)
+
+
+def parse_authorization(text: str) -> DigestCredentials:
+    """Digest credentials. Raises ParseError, also for another scheme or a qop without its cnonce and nc."""
+    values = _parse_auth_params(text)
+    qop = values.get("qop")
+    if qop is not None and ("cnonce" not in values or not _NONCE_COUNT.match(values.get("nc", ""))):
+        raise ParseError("digest credentials", expected="cnonce and nc beside qop", found=text)
+    return DigestCredentials(
+        username=_required(values, "username"),
+        realm=_required(values, "realm"),
+        nonce=_required(values, "nonce"),
+        uri=_required(values, "uri"),
+        response=_required(values, "response"),
+        algorithm=values.get("algorithm"),
+        cnonce=values.get("cnonce"),
+        nonce_count=values.get("nc"),
+        qop=qop.lower() if qop is not None else None,
+        opaque=values.get("opaque"),
+    )
+
+
+def verify(credentials: DigestCredentials, challenge: Challenge, *, password: str, method: str, body: bytes = b"") -> bool:
+    """Whether the credentials answer our `challenge` with that password.
+
+    Realm, nonce, opaque, algorithm and qop must be the challenge's, so that a client cannot choose a weaker form. Whether the nonce is
+    still fresh, the count is new, and `credentials.uri` is the Request-URI is the caller's to check.
+    """
+    if not challenge.is_supported or not _answers(credentials, challenge):
+        return False
+    algorithm, qop = challenge.algorithm, credentials.qop
+    ha1 = hash_a1(algorithm, credentials.username, challenge.realm, password, nonce=challenge.nonce, cnonce=credentials.cnonce or "")
+    ha2 = hash_a2(algorithm, method, credentials.uri, body if qop == "auth-int" else None)
+    count, cnonce = credentials.nonce_count or "", credentials.cnonce or ""
+    expected = _response(algorithm, ha1, challenge.nonce, ha2, qop=qop, count=count, cnonce=cnonce)
+    return hmac.compare_digest(expected.encode(), encode_text(credentials.response.lower()))
+
+
+def hash_a1(algorithm: str | None, username: str, realm: str, password: str, *, nonce: str = "", cnonce: str = "") -> str:
+    """H(A1) in lower-case hexadecimal (RFC 7616 §3.4.2)."""
+    ha1 = _digest(algorithm, encode_text(f"{username}:{realm}:{password}"))
+    return _digest(algorithm, encode_text(f"{ha1}:{nonce}:{cnonce}")) if _is_session(algorithm) else ha1
+
+
+def hash_a2(algorithm: str | None, method: str, uri: str, body: bytes | None) -> str:
+    """H(A2) in lower-case hexadecimal (RFC 7616 §3.4.3); with a `body`, as qop auth-int has it."""
+    integrity = "" if body is None else f":{_digest(algorithm, body)}"
+    return _digest(algorithm, encode_text(f"{method}:{uri}{integrity}"))
+
+
+def _response(algorithm: str | None, ha1: str, nonce: str, ha2: str, *, qop: str | None, count: str, cnonce: str) -> str:
+    middle = nonce if qop is None else f"{nonce}:{count}:{cnonce}:{qop}"
+    return _digest(algorithm, encode_text(f"{ha1}:{middle}:{ha2}"))
+
+
+def _answers(credentials: DigestCredentials, challenge: Challenge) -> bool:
+    same_algorithm = (credentials.algorithm or "MD5").upper() == (challenge.algorithm or "MD5").upper()
+    same_opaque = challenge.opaque is None or credentials.opaque == challenge.opaque
+    allowed_qop = credentials.qop in challenge.qop if challenge.qop else credentials.qop is None
+    return same_algorithm and same_opaque and allowed_qop and (credentials.realm, credentials.nonce) == (challenge.realm, challenge.nonce)
+
+
+def _digest(algorithm: str | None, data: bytes) -> str:
+    return hashlib.new(_HASHES[_hash_name(algorithm)], data, usedforsecurity=False).hexdigest()
+
+
+def _hash_name(algorithm: str | None) -> str:
+    name = (algorithm or "MD5").upper().removesuffix("-SESS")
+    return _SPELLING.get(name, name)
+
+
+def _is_session(algorithm: str | None) -> bool:
+    return algorithm is not None and algorithm.upper().endswith("-SESS")
+
+
+def _required(values: dict[str, str], name: str) -> str:
+    if name not in values:
+        raise ParseError("digest", expected=name)
+    return values[name]
+
+
+def _parse_auth_params(text: str) -> dict[str, str]:
+    """The `name=value` list behind `Digest`, names in lower case, values unquoted."""
+    scheme, _, rest = text.strip(LWS).partition(" ")
+    if scheme.lower() != "digest":
+        raise ParseError("authentication scheme", expected="Digest", found=text)
+    values: dict[str, str] = {}
+    for piece in split_outside(rest, ","):
+        if not piece.strip(LWS):
+            continue
+        name, equals, value = piece.partition("=")
+        name, value = name.strip(LWS).lower(), value.strip(LWS)
+        if not equals or not is_token(name):
+            raise ParseError("digest parameter", expected="name=value", found=piece)
+        if value.startswith('"') and (len(value) < 2 or not value.endswith('"')):
+            raise ParseError("digest parameter", expected="a closing quote", found=piece)
+        if name in values:
+            raise ParseError("digest parameter", expected="each name once", found=piece)
+        values[name] = unquote(value)
+    return values

@@ -1,0 +1,315 @@
+"""Header fields: an ordered, case-insensitive list of them, and the values that SIP itself reads (RFC 3261 §7.3, §20, RFC 3581).
+
+Values are kept as they arrived, trimmed, with every fold replaced by one space, so that Via and Record-Route can be copied unchanged; what
+is parsed out of them are frozen views. Nothing here knows which headers a message needs: that is `message`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.sip.syntax.grammar import (
+    LWS,
+    find_bracket,
+    format_parameters,
+    is_token,
+    parse_parameters,
+    quote,
+    split_list,
+    split_outside,
+    unquote,
+)
+from active_call.sip.syntax.uri import Uri, format_host_port, parse_host_port, parse_uri, scheme_of
+
+COMPACT_FORMS = {
+    "a": "accept-contact",
+    "b": "referred-by",
+    "c": "content-type",
+    "d": "request-disposition",
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",
+    "o": "event",
+    "r": "refer-to",
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",
+    "v": "via",
+    "x": "session-expires",
+    "y": "identity",
+}
+"""The IANA registry's compact forms."""
+
+MAX_CSEQ = 2**32 - 1
+"""RFC 3261 §20.16; a sender stays below 2**31 (§8.1.1.5)."""
+
+_CSEQ = re.compile(r"([0-9]{1,20})[ \t]+(\S+)\Z")
+_VIA = re.compile(r"[^\s/;,]+[ \t]*/[ \t]*[^\s/;,]+[ \t]*/[ \t]*([^\s/;,]+)[ \t]+([^;]+)")
+_STARTS_AS_URI = re.compile(r"(?:sips?|tel):", re.IGNORECASE)
+_BRACKETED_URI = re.compile(r"<[ \t]*[A-Za-z][A-Za-z0-9+.\-]*:[^<>]*>")
+_NOT_IN_URI = re.compile(r'[\x00-\x20\x7f"<]')
+_AROUND_COLON = re.compile(r"[ \t]*:[ \t]*")
+
+
+def header_key(name: str) -> str:
+    """What a header name is compared by: lower case, compact forms spelled out."""
+    key = name.lower()
+    return COMPACT_FORMS.get(key, key) if len(key) == 1 else key
+
+
+class Headers:
+    """The header fields of one message, in order. Names compare without case and with compact forms; they are sent as written."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
+        self._fields: list[tuple[str, str, str]] = []
+        for name, value in items:
+            self.add(name, value)
+
+    @classmethod
+    def from_wire(cls, items: Iterable[tuple[str, str]]) -> Headers:
+        """Fields that a parser has already found free of line breaks and well named."""
+        headers = cls()
+        headers._fields = [(header_key(name), name, value) for name, value in items]
+        return headers
+
+    def get(self, name: str) -> str | None:
+        """The first value of that name."""
+        key = header_key(name)
+        for own, _, value in self._fields:
+            if own == key:
+                return value
+        return None
+
+    def get_all(self, name: str) -> list[str]:
+        """The value of each line of that name, not split."""
+        key = header_key(name)
+        return [value for own, _, value in self._fields if own == key]
+
+    def split(self, name: str) -> list[str]:
+        """All comma-separated values of that name over all its lines."""
+        return [element for value in self.get_all(name) for element in split_list(value)]
+
+    def add(self, name: str, value: str) -> None:
+        """Append a line. Raises LocalProtocolError for a name or value that would break the message."""
+        self._fields.append(_checked(name, value))
+
+    def prepend(self, name: str, value: str) -> None:
+        """Insert a line before all others. Raises like `add`."""
+        self._fields.insert(0, _checked(name, value))
+
+    def set(self, name: str, value: str) -> None:
+        """Make `value` the only one of that name, at the place and under the spelling of the first, else at the end. Raises like `add`."""
+        checked = _checked(name, value)
+        kept: list[tuple[str, str, str]] = []
+        placed = False
+        for entry in self._fields:
+            if entry[0] != checked[0]:
+                kept.append(entry)
+            elif not placed:
+                kept.append((entry[0], entry[1], checked[2]))
+                placed = True
+        if not placed:
+            kept.append(checked)
+        self._fields = kept
+
+    def remove(self, name: str) -> None:
+        """Drop every line of that name, if there is one."""
+        key = header_key(name)
+        self._fields = [entry for entry in self._fields if entry[0] != key]
+
+    def items(self) -> list[tuple[str, str]]:
+        """Name as written and value of each line, in order."""
+        return [(name, value) for _, name, value in self._fields]
+
+    def copy(self) -> Headers:
+        """An independent list of the same fields."""
+        headers = Headers()
+        headers._fields = self._fields.copy()
+        return headers
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and [(k, v) for k, _, v in self._fields] == [(k, v) for k, _, v in other._fields]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Headers({self.items()!r})"
+
+
+def _checked(name: str, value: str) -> tuple[str, str, str]:
+    if not is_token(name):
+        raise LocalProtocolError(f"header name {name!r} is not a token")
+    if "\r" in value or "\n" in value:
+        raise LocalProtocolError(f"the value of header {name} holds a line break")
+    return header_key(name), name, value.strip(LWS)
+
+
+@dataclass(frozen=True, slots=True)
+class NameAddr:
+    """A From, To, Contact, Route … value. `uri_text` is verbatim; `parameters` are the header's, names in lower case, values unquoted."""
+
+    display: str | None
+    uri_text: str
+    parameters: dict[str, str | None] = field(default_factory=dict, hash=False)
+
+    @property
+    def uri(self) -> Uri:
+        """The parsed URI. Raises ParseError for a scheme that is not sip, sips or tel, or a malformed one."""
+        return parse_uri(self.uri_text)
+
+    @property
+    def tag(self) -> str | None:
+        return self.parameters.get("tag")
+
+    def __str__(self) -> str:
+        return format_name_addr(self.uri_text, display=self.display, parameters=self.parameters)
+
+
+def parse_name_addr(text: str, *, is_strict: bool = False) -> NameAddr:
+    """One name-addr or addr-spec with its header parameters (RFC 3261 §20.10). Raises ParseError.
+
+    Without angle brackets everything behind the first semicolon belongs to the header, and a URI with `?` or `,` is refused. A display name
+    is for people: without quotes it may hold characters that are no token's, and one whose quotes do not balance ends at the only URI in
+    angle brackets that there is. Header parameters that cannot be read are passed over, unless `is_strict`: a tag must be beyond doubt.
+    """
+    text = text.strip(LWS)
+    opening = find_bracket(text)
+    if opening is None:
+        opening = _only_bracketed_uri(text)
+    if opening < 0 or (_STARTS_AS_URI.match(text) and not any(blank in text[:opening] for blank in LWS)):
+        return _parse_addr_spec(text, is_strict=is_strict)
+    closing = text.find(">", opening)
+    if closing < 0:
+        raise ParseError("name-addr", expected="'>'", found=text)
+    display = unquote(text[:opening].strip(LWS)) if opening else None
+    parameters = parse_parameters(text[closing + 1 :], is_lenient=not is_strict)
+    return NameAddr(display, _checked_uri_text(text[opening + 1 : closing]), parameters)
+
+
+def _only_bracketed_uri(text: str) -> int:
+    """Where the one URI in angle brackets begins, in a value whose quotes do not balance; -1 where there is none, or several."""
+    found = [match.start() for match in _BRACKETED_URI.finditer(text)]
+    return found[0] if len(found) == 1 else -1
+
+
+def _parse_addr_spec(text: str, *, is_strict: bool) -> NameAddr:
+    uri_text, semicolon, parameters = text.partition(";")
+    uri_text = _checked_uri_text(uri_text)
+    if "?" in uri_text or "," in uri_text:
+        raise ParseError("addr-spec", expected="angle brackets around a URI with '?' or ','", found=text)
+    return NameAddr(None, uri_text, parse_parameters(semicolon + parameters, is_lenient=not is_strict))
+
+
+def _checked_uri_text(text: str) -> str:
+    text = text.strip(LWS)
+    scheme = scheme_of(text)
+    if len(text) == len(scheme) + 1 or _NOT_IN_URI.search(text):
+        raise ParseError("URI", expected="no blanks, quotes or brackets", found=text)
+    return text
+
+
+def format_name_addr(uri: str | Uri, *, display: str | None = None, parameters: dict[str, str | None] | None = None) -> str:
+    """`"display" <uri>;parameters`, with the brackets always and the display name always quoted."""
+    name = f"{quote(display)} " if display else ""
+    return f"{name}<{uri}>{format_parameters(parameters or {})}"
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One Via value. `transport` is in upper case as sent (`UDP`, `TLS`, …); `text` is the value verbatim."""
+
+    transport: str
+    host: str
+    port: int | None
+    parameters: dict[str, str | None] = field(hash=False)
+    text: str = ""
+
+    @property
+    def branch(self) -> str | None:
+        return self.parameters.get("branch")
+
+    @property
+    def has_rport(self) -> bool:
+        """Whether the parameter stands there at all, with or without a value (RFC 3581 §3)."""
+        return "rport" in self.parameters
+
+    @property
+    def rport(self) -> int | None:
+        """The value of `rport`, None when it has none or no usable one."""
+        value = self.parameters.get("rport")
+        return int(value) if value and value.isascii() and value.isdigit() and len(value) <= 5 and int(value) <= 65_535 else None
+
+    @property
+    def received(self) -> str | None:
+        """The address in `received`, without brackets."""
+        value = self.parameters.get("received")
+        return value.strip("[]") if value else None
+
+    @property
+    def sent_by(self) -> str:
+        return format_host_port(self.host, self.port)
+
+
+def parse_via(text: str) -> Via:
+    """One Via value (RFC 3261 §20.42); any protocol version and any transport token. Raises ParseError."""
+    text = text.strip(LWS)
+    match = _VIA.match(text)
+    if match is None:
+        raise ParseError("Via", expected="protocol/version/transport and sent-by", found=text)
+    host, port = parse_host_port(_AROUND_COLON.sub(":", match.group(2).strip(LWS)))
+    return Via(match.group(1).upper(), host, port, parse_parameters(text[match.end() :]), text)
+
+
+def with_via_received(via_text: str, received: str, rport: int | None) -> str:
+    """The Via line with `received` set in its first Via, and `rport` too where that Via asks for it (RFC 3261 §18.2.1, RFC 3581 §4).
+
+    Every other character stays. `via_text` may be a whole line with several Vias.
+    """
+    first, *others = split_outside(via_text, ",")
+    head, *parameters = split_outside(first, ";")
+    kept = [piece for piece in parameters if _name_of(piece) != "received"]
+    if rport is not None:
+        kept = [f"rport={rport}" if _name_of(piece) == "rport" else piece for piece in kept]
+    return ",".join([";".join([head.rstrip(LWS), *kept, f"received={received}"]), *others])
+
+
+def _name_of(parameter: str) -> str:
+    return parameter.partition("=")[0].strip(LWS).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class CSeq:
+    """A sequence number below 2**32 and the method, in the case it came in."""
+
+    number: int
+    method: str
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.method}"
+
+
+def parse_cseq(text: str) -> CSeq:
+    """A CSeq value. Raises ParseError."""
+    match = _CSEQ.match(text.strip(LWS))
+    if match is None or not is_token(match.group(2)):
+        raise ParseError("CSeq", expected="a number and a method", found=text)
+    number = int(match.group(1))
+    if number > MAX_CSEQ:
+        raise ParseError("CSeq", expected="a number below 2**32", found=text)
+    return CSeq(number, match.group(2))

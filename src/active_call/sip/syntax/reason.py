@@ -1,0 +1,62 @@
+"""The Reason header: why a request was sent, or a call ended, in the words of SIP or of the telephone network (RFC 3326, Q.850).
+
+A header value enters, frozen `Reason`s leave, and back. Several reasons may stand in one message, at most one for each protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.sip.syntax.grammar import LWS, is_token, parse_parameters, quote
+from active_call.sip.syntax.message import Request, Response
+
+_MAX_CAUSE_DIGITS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """`protocol` is `SIP`, `Q.850` or another token, in upper case; `cause` a status code or Q.850 cause value; `text` is for people."""
+
+    protocol: str
+    cause: int | None = None
+    text: str = ""
+
+    def __str__(self) -> str:
+        return format_reason(self)
+
+
+def parse_reason(text: str) -> Reason:
+    """One reason value, `Q.850;cause=16;text="Terminated"`. Raises ParseError. A cause that is no number counts as none given."""
+    protocol, semicolon, rest = text.strip(LWS).partition(";")
+    protocol = protocol.strip(LWS)
+    if not is_token(protocol):
+        raise ParseError("Reason", expected="a protocol", found=text)
+    parameters = parse_parameters(semicolon + rest)
+    digits = parameters.get("cause") or ""
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= _MAX_CAUSE_DIGITS
+    return Reason(protocol.upper(), int(digits) if is_number else None, parameters.get("text") or "")
+
+
+def format_reason(reason: Reason) -> str:
+    """The inverse of `parse_reason`. Raises LocalProtocolError for a protocol that is no token or a text of several lines."""
+    if not is_token(reason.protocol) or "\r" in reason.text or "\n" in reason.text:
+        raise LocalProtocolError("a reason has a token for its protocol and one line of text")
+    cause = "" if reason.cause is None else f";cause={reason.cause}"
+    return f"{reason.protocol}{cause}{f';text={quote(reason.text)}' if reason.text else ''}"
+
+
+def reasons_of(message: Request | Response) -> tuple[Reason, ...]:
+    """Every reason that a message gives, in order; malformed ones are left out."""
+    found = []
+    for text in message.headers.split("Reason"):
+        try:
+            found.append(parse_reason(text))
+        except ParseError:
+            continue
+    return tuple(found)
+
+
+def q850_cause(message: Request | Response) -> int | None:
+    """The telephone network's cause value (16: normal clearing, 17: user busy …), None where the message gives none."""
+    return next((reason.cause for reason in reasons_of(message) if reason.protocol == "Q.850" and reason.cause is not None), None)

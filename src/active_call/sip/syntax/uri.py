@@ -1,0 +1,215 @@
+"""SIP, SIPS and tel URIs: text in, frozen values out (RFC 3261 §19.1, RFC 3966, RFC 5954).
+
+The parser takes what carriers send beyond the grammar: a host that starts with `+` (Twilio), a parameter that stands twice (the first
+counts), an empty user part, an underscore in a host name. It knows nothing of headers or of where a URI leads (RFC 3263 is the resolver's).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+
+from active_call.base.errors import ParseError
+from active_call.sip.syntax.grammar import LWS, encode_text, normalise_escapes, unescape
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.+\-]+))(?::([0-9]{1,5}))?\Z")
+_COLON_TOO_MANY = re.compile(r":::(?=[0-9]{1,3}(?:\.[0-9]{1,3}){3}\Z)")
+"""Before an embedded IPv4 address, RFC 3261's grammar has a third colon; RFC 5118 §4.10 wants it tolerated."""
+_USER_INFO = re.compile(r"[^\s<>\"@\x00-\x20\x7f]*\Z")
+_NOT_IN_URI = re.compile(r'[\x00-\x20\x7f<>"]')
+_TEL_NUMBER = re.compile(r"[0-9A-Fa-f+*#().\-]+\Z")
+_PARAMETER_NAME_ESCAPED = re.compile(r"[^A-Za-z0-9\-_.!~*'()\[\]/:&+$]")
+_RESERVED = ";/?:@&=+$,%"
+_SIGNIFICANT_ALONE = ("user", "ttl", "method", "maddr", "transport")
+"""Parameters that make two URIs differ when only one of them has it (RFC 3261 §19.1.4)."""
+
+SUPPORTED_SCHEMES = ("sip", "sips", "tel")
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """A parsed URI. `user`, `password`, parameter values and `headers` stay escaped as written; parameter names are resolved.
+
+    `host` has no brackets; in a tel URI it is empty and `user` is the number.
+    """
+
+    scheme: str
+    user: str | None = None
+    password: str | None = None
+    host: str = ""
+    port: int | None = None
+    parameters: dict[str, str | None] = field(default_factory=dict, hash=False)
+    headers: str | None = None
+
+    @property
+    def transport(self) -> str | None:
+        """The transport parameter in lower case."""
+        value = self.parameters.get("transport")
+        return value.lower() if value else None
+
+    @property
+    def decoded_user(self) -> str | None:
+        """The user part with its escapes resolved, for display and look-up."""
+        return None if self.user is None else unescape(self.user)
+
+    @property
+    def host_port(self) -> str:
+        """Host and port as they stand in a URI or Via: IPv6 in brackets, no port where none was given."""
+        return format_host_port(self.host, self.port)
+
+    def __str__(self) -> str:
+        text = f"{self.scheme}:"
+        if self.scheme == "tel":
+            text += self.user or ""
+        else:
+            if self.user is not None:
+                text += self.user if self.password is None else f"{self.user}:{self.password}"
+                text += "@"
+            text += self.host_port
+        for name, value in self.parameters.items():
+            text += ";" + _PARAMETER_NAME_ESCAPED.sub(_escape, name)
+            if value is not None:
+                text += f"={value}"
+        return text if self.headers is None else f"{text}?{self.headers}"
+
+
+def format_host_port(host: str, port: int | None = None) -> str:
+    """`host[:port]`, with brackets around an IPv6 address."""
+    text = f"[{host}]" if ":" in host else host
+    return text if port is None else f"{text}:{port}"
+
+
+def parse_host_port(text: str) -> tuple[str, int | None]:
+    """The inverse of `format_host_port`. Raises ParseError."""
+    match = _HOST_PORT.match(text)
+    if match is None:
+        raise ParseError("host", expected="a name or address and perhaps a port", found=text)
+    v6, name, digits = match.groups()
+    if v6 is not None:
+        v6 = _COLON_TOO_MANY.sub("::", v6)
+        try:
+            ipaddress.IPv6Address(v6)
+        except ValueError as error:
+            raise ParseError("host", expected="an IPv6 address", found=text) from error
+    port = None if digits is None else int(digits)
+    if port is not None and port > 65_535:
+        raise ParseError("port", expected="at most 65535", found=text)
+    return (v6 if v6 is not None else name), port
+
+
+def scheme_of(text: str) -> str:
+    """The scheme in lower case. Raises ParseError when `text` is not a URI at all."""
+    match = _SCHEME.match(text)
+    if match is None:
+        raise ParseError("URI", expected="a scheme", found=text)
+    return match.group(1).lower()
+
+
+def parse_uri(text: str) -> Uri:
+    """A sip, sips or tel URI without angle brackets. Raises ParseError, also for other schemes."""
+    text = text.strip(LWS)
+    scheme = scheme_of(text)
+    rest = text[len(scheme) + 1 :]
+    if scheme == "tel":
+        return _parse_tel(rest)
+    if scheme not in SUPPORTED_SCHEMES:
+        raise ParseError("URI scheme", expected="sip, sips or tel", found=text)
+    user_info, at, rest = rest.rpartition("@") if rest.count("@") == 1 else _cut_user_info(rest)
+    if not _USER_INFO.match(user_info):
+        raise ParseError("URI user", expected="no blanks, quotes or brackets", found=text)
+    user, colon, password = user_info.partition(":")
+    rest, question, headers = rest.partition("?")
+    address, _, parameters = rest.partition(";")
+    host, port = parse_host_port(address)
+    return Uri(
+        scheme,
+        user if at and (user or colon) else None,
+        password if colon else None,
+        host,
+        port,
+        _parse_uri_parameters(parameters),
+        _checked(headers) if question else None,
+    )
+
+
+def is_equivalent(a: Uri, b: Uri) -> bool:
+    """Whether both name the same resource by the rules of RFC 3261 §19.1.4 (tel: RFC 3966 §4)."""
+    if a.scheme != b.scheme or a.port != b.port or _comparable_host(a.host) != _comparable_host(b.host):
+        return False
+    if a.scheme == "tel":
+        return _digits(a) == _digits(b) and a.parameters.get("phone-context") == b.parameters.get("phone-context")
+    if _comparable(a.user) != _comparable(b.user) or _comparable(a.password) != _comparable(b.password):
+        return False
+    return _parameters_match(a, b) and _comparable_headers(a.headers) == _comparable_headers(b.headers)
+
+
+def _parse_tel(rest: str) -> Uri:
+    number, _, parameters = rest.partition(";")
+    if not _TEL_NUMBER.match(number):
+        raise ParseError("telephone number", expected="digits", found=number)
+    return Uri("tel", user=number, parameters=_parse_uri_parameters(parameters))
+
+
+def _cut_user_info(rest: str) -> tuple[str, str, str]:
+    """Without any `@` there is no user; with several the first counts, the others can only be unescaped ones in parameters."""
+    if "@" not in rest:
+        return "", "", rest
+    return rest.partition("@")
+
+
+def _parse_uri_parameters(text: str) -> dict[str, str | None]:
+    parameters: dict[str, str | None] = {}
+    if not text:
+        return parameters
+    for piece in _checked(text).split(";"):
+        name, equals, value = piece.partition("=")
+        if name:
+            parameters.setdefault(unescape(name).lower(), value if equals else None)
+        elif equals:
+            raise ParseError("URI parameter", expected="a name", found=piece)
+    return parameters
+
+
+def _checked(text: str) -> str:
+    if _NOT_IN_URI.search(text):
+        raise ParseError("URI", expected="no blanks, quotes or brackets", found=text)
+    return text
+
+
+def _escape(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in encode_text(match.group()))
+
+
+def _comparable(text: str | None) -> str | None:
+    return None if text is None else normalise_escapes(text, _RESERVED)
+
+
+def _comparable_host(host: str) -> str:
+    if ":" in host:
+        try:
+            return str(ipaddress.IPv6Address(host))
+        except ValueError:
+            return host.lower()
+    return host.lower()
+
+
+def _comparable_headers(headers: str | None) -> list[tuple[str, str]]:
+    pairs = (piece.partition("=") for piece in (headers or "").split("&") if piece)
+    return sorted((unescape(name).lower(), unescape(value)) for name, _, value in pairs)
+
+
+def _digits(uri: Uri) -> str:
+    return "".join(character for character in (uri.user or "").lower() if character not in "-.()")
+
+
+def _parameters_match(a: Uri, b: Uri) -> bool:
+    for name in a.parameters.keys() | b.parameters.keys():
+        if name in a.parameters and name in b.parameters:
+            left, right = _comparable(a.parameters[name]), _comparable(b.parameters[name])
+            if (left or "").lower() != (right or "").lower():
+                return False
+        elif name in _SIGNIFICANT_ALONE:
+            return False
+    return True

@@ -1,0 +1,150 @@
+"""Whether a request that parses may be acted on, and the code to refuse it with (RFC 3261 §8.1.1, §8.2, §16.3; RFC 4475).
+
+A `Request` enters; nothing leaves, or `BadRequest` does. It judges form only: methods, extensions, sessions and permissions are judged by
+those who know them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from active_call.base.errors import ParseError
+from active_call.sip.syntax.grammar import find_bracket
+from active_call.sip.syntax.headers import NameAddr, parse_name_addr, parse_via
+from active_call.sip.syntax.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
+
+if TYPE_CHECKING:
+    from active_call.sip.syntax.message import Request, Response
+
+MAX_BODY_BYTES = 65_535
+_TAKEN_APART = ("Via", "From", "To", "Contact", "Route", "Record-Route")
+MAX_ELEMENTS = 70
+"""Of one of these headers. As many hops as Max-Forwards allows."""
+MAX_TAKEN_APART_BYTES = 8192
+"""Of all lines of one of these headers together."""
+_NO_CONTACT = frozenset(("ACK", "BYE", "CANCEL", "INFO", "MESSAGE", "PRACK"))
+"""Methods whose Contact and Record-Route nobody goes by: they are passed over."""
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
+_SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type")
+
+
+class BadRequest(ParseError):
+    """A request that must be refused: with `code`, the SIP status, and `reason`, the plain text for its status line."""
+
+    code: int  # type: ignore[assignment]
+
+    def __init__(self, code: int, reason: str, *, found: str = "") -> None:
+        super().__init__(reason, found=found)
+        self.code = code
+        self.reason = reason
+
+
+def validate_request(request: Request, *, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    """Return when the request is well-formed in what every UAS relies on. Raises BadRequest: 400, 413, 416 or 505.
+
+    A missing From tag, branch cookie or Max-Forwards passes (RFC 2543 peers), and so do unknown URI schemes in From and To.
+    """
+    if request.version != "SIP/2.0":
+        raise BadRequest(505, "Version Not Supported", found=request.version)
+    _check_presence(request)
+    _check_sizes(request)
+    _check_routing_headers(request)
+    _check_request_uri(request.uri)
+    if len(request.body) > max_body_bytes:
+        raise BadRequest(413, "Request Entity Too Large", found=str(len(request.body)))
+
+
+def validate_response(response: Response) -> None:
+    """Return when the response can be matched to a transaction and a dialog. Raises ParseError: it is to be dropped."""
+    if response.version != "SIP/2.0":
+        raise ParseError("version", expected="SIP/2.0", found=response.version)
+    for name in _MANDATORY:
+        if name not in response.headers:
+            raise ParseError(f"Missing {name}")
+    _check_sizes(response)
+    _ = response.cseq, response.from_, response.to, response.top_via
+
+
+def _check_presence(request: Request) -> None:
+    missing = [name for name in _MANDATORY if not request.headers.get(name)]
+    if missing:
+        raise BadRequest(400, "Missing " + ", ".join(missing))
+    for name in _SINGLE:
+        if len(request.headers.get_all(name)) > 1:
+            raise BadRequest(400, f"Multiple {name}")
+
+
+def _check_sizes(message: Request | Response) -> None:
+    """The headers that are taken apart must be of a size that costs little: reading them is work that the sender chooses."""
+    for name in _TAKEN_APART:
+        lines = message.headers.get_all(name)
+        if len(lines) > MAX_ELEMENTS or sum(map(len, lines)) > MAX_TAKEN_APART_BYTES:
+            raise BadRequest(400, f"Too Much In {name}", found=f"{len(lines)} lines, {sum(map(len, lines))} characters")
+
+
+def _check_routing_headers(request: Request) -> None:
+    headers = request.headers
+    try:
+        _ = request.top_via
+        for text in _few(headers.split("Via"), "Via")[1:]:
+            parse_via(text)
+    except ParseError as error:
+        raise BadRequest(400, "Malformed Via", found=error.found) from error
+    _check_name_addr("From", lambda: request.from_)
+    _check_name_addr("To", lambda: request.to)
+    if find_bracket(headers.get("To") or "") is None:
+        raise BadRequest(400, "Malformed To", found=headers.get("To") or "")  # RFC 4475 §3.1.2.6; From is the caller's own name
+    if _CONTROL.search(request.call_id):
+        raise BadRequest(400, "Malformed Call-ID", found=request.call_id)
+    for name in ("Route",) if request.method in _NO_CONTACT else ("Contact", "Route", "Record-Route"):
+        for text in _few(headers.split(name), name):
+            if text != "*":
+                _check_name_addr(name, partial(parse_name_addr, text))
+    _check_cseq(request)
+    hops = headers.get("Max-Forwards")
+    if hops is not None and not (hops.isascii() and hops.isdigit() and len(hops) <= 9 and int(hops) <= 255):
+        raise BadRequest(400, "Malformed Max-Forwards", found=hops)
+
+
+def _few(elements: list[str], name: str) -> list[str]:
+    if len(elements) > MAX_ELEMENTS:
+        raise BadRequest(400, f"Too Much In {name}", found=f"{len(elements)} elements")
+    return elements
+
+
+def _check_name_addr(name: str, read: Callable[[], NameAddr]) -> None:
+    """The value must be a name-addr; its URI must be well-formed where the scheme is one that we read."""
+    try:
+        value = read()
+        if scheme_of(value.uri_text) in SUPPORTED_SCHEMES:
+            parse_uri(value.uri_text)
+    except ParseError as error:
+        raise BadRequest(400, f"Malformed {name}", found=error.found) from error
+
+
+def _check_cseq(request: Request) -> None:
+    try:
+        cseq = request.cseq
+    except ParseError as error:
+        raise BadRequest(400, "Malformed CSeq", found=error.found) from error
+    if cseq.method != request.method:
+        raise BadRequest(400, "CSeq method does not match", found=str(cseq))
+
+
+def _check_request_uri(text: str) -> None:
+    try:
+        scheme = scheme_of(text)
+    except ParseError as error:
+        raise BadRequest(400, "Malformed Request-URI", found=text) from error
+    if scheme not in SUPPORTED_SCHEMES:
+        raise BadRequest(416, "Unsupported URI Scheme", found=text)
+    try:
+        uri = parse_uri(text)
+    except ParseError as error:
+        raise BadRequest(400, "Malformed Request-URI", found=text) from error
+    if uri.headers is not None:
+        raise BadRequest(400, "Headers in the Request-URI", found=text)

@@ -1,0 +1,82 @@
+"""The server transactions that are alive, found by key and bounded in number (RFC 3261 §17.2.3).
+
+Transactions enter and leave; room for one more is asked for before. A transaction that has its final response only waits for repetitions of
+its request, for 32 s over UDP: when there are too many, the oldest such one gives way, of the same source first, then of strangers, then of
+all. Where none can give way there is no room, and the request is answered without a transaction.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from itertools import islice
+
+from active_call.base.addresses import address_key
+from active_call.sip.transaction.server import ServerTransaction
+
+MAX_TRANSACTIONS = 30_000
+"""Of all sources together: 400 calls a second over UDP, each with an INVITE and a BYE that wait for 32 s."""
+MAX_OF_STRANGER = 500
+"""Of one address that no trunk allows (of IPv6, of one /64)."""
+
+
+class ServerTable:
+    """See the module. `add` and `remove` keep it; `make_room` comes before `add`."""
+
+    def __init__(self, max_all: int = MAX_TRANSACTIONS, max_of_stranger: int = MAX_OF_STRANGER) -> None:
+        self._max_all = max_all
+        self._max_of_stranger = max_of_stranger
+        self._by_key: dict[object, ServerTransaction] = {}
+        self._by_source: dict[str, OrderedDict[object, ServerTransaction]] = {}
+        self._known_sources: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, key: object) -> ServerTransaction | None:
+        return self._by_key.get(key)
+
+    def all(self) -> list[ServerTransaction]:
+        return list(self._by_key.values())
+
+    def add(self, transaction: ServerTransaction) -> None:
+        self._by_key[transaction.key] = transaction
+        self._by_source.setdefault(address_key(transaction.flow.remote.host), OrderedDict())[transaction.key] = transaction
+
+    def remove(self, transaction: ServerTransaction) -> None:
+        """Forget it, unless another one has taken its key."""
+        if self._by_key.get(transaction.key) is not transaction:
+            return
+        del self._by_key[transaction.key]
+        source = address_key(transaction.flow.remote.host)
+        own = self._by_source.get(source)
+        if own is not None:
+            own.pop(transaction.key, None)
+            if not own:
+                del self._by_source[source]
+                self._known_sources.discard(source)
+
+    def make_room(self, host: str, *, is_known: bool) -> bool:
+        """Whether one more transaction may begin for that source, if need be in the place of one that only waits."""
+        source = address_key(host)
+        own = self._by_source.get(source) or OrderedDict[object, ServerTransaction]()
+        if is_known:
+            self._known_sources.add(source)
+        elif len(own) >= self._max_of_stranger and not _give_way(own.values()):
+            return False
+        if len(self._by_key) < self._max_all:
+            return True
+        strangers = (one for key, owned in self._by_source.items() if key not in self._known_sources for one in owned.values())
+        return _give_way(strangers) or (is_known and _give_way(self._by_key.values()))
+
+
+LOOKED_AT = 64
+"""Of the oldest ones: an INVITE gives way after other requests, for its repetition would be taken for a new call."""
+
+
+def _give_way(transactions: Iterable[ServerTransaction]) -> bool:
+    answered = [one for one in islice(transactions, LOOKED_AT) if one.is_answered]
+    oldest = next((one for one in answered if not one.is_invite), next(iter(answered), None))
+    if oldest is not None:
+        oldest.terminate()
+    return oldest is not None

@@ -1,0 +1,128 @@
+"""`playbook check` tells every mistake with its line, and leaves alone what is meant as it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from active_call.agent.playbook.check import Surroundings, check_playbook
+from active_call.agent.playbook.tag_check import ATTRIBUTES
+from active_call.agent.reply import tags as directives
+
+PROVIDERS = {"asr": ("pocketsphinx", "openai"), "tts": ("espeak", "openai"), "llm": ("openai",)}
+PLAYBOOKS = sorted((Path(__file__).parents[3] / "playbooks").glob("*.md"))
+HEAD = "---\nllm: {provider: openai}\n---\n"
+
+
+def found(text: str) -> list[tuple[int, bool, str]]:
+    def missing(sound: str) -> str:
+        return "" if sound == "there.wav" else "there is no file"
+
+    reading = check_playbook(text, file="p.md", surroundings=Surroundings({}, PROVIDERS, missing))
+    return [(finding.line, finding.is_error, finding.text) for finding in reading.findings.in_order]
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "words"),
+    [
+        ("Bye. <hang-up/>", 4, "did you mean <hangup>"),
+        ("Bye. <hang_up/>", 4, "did you mean <hangup>"),
+        ("Bye. <Hangupp/>", 4, "did you mean <hangup>"),
+        ("One\n<transfer to='x'/>", 5, "did you mean <refer>"),
+        ('<refer too="sip:a@b"/>', 4, "no attribute 'too'; did you mean 'to'"),
+        ('<refer too="sip:a@b"/>', 4, "'to' is missing"),
+        ('<goto scne="main"/>', 4, "did you mean 'scene'"),
+        ('<refer to=sip:a@b" />', 4, "a quote"),
+        ("a\n\nBye <hangup", 6, "has no end"),
+        ("a\n\nBye <hangup\nand more <b>", 6, "has no end"),
+        ('<refer to="sip:a@b/>', 4, "quote in the tag is never closed"),
+        ('<goto "main"/>', 4, "is no attribute"),
+        ("<http url='ftp://example.com/x'/>", 4, "must begin with http"),
+        ("<http url='example.com/x'/>", 4, "must begin with http"),
+        ("a\n# Scene: x\n<followup timeout='8x' max='3'/>", 6, "followup>.timeout"),
+        ("a\n# Scene: x\n<followup timeout='8s' max='-1'/>", 6, "found '-1'"),
+        ("a\n# Scene: x\n<followup timeout='8x' max='-1'/>", 6, "found '-1'"),
+        ("a\n{{ name", 5, "template cannot be filled in"),
+        ("a\n{{ name }", 5, "template cannot be filled in"),
+        ("a\n{% if x %}\nb\n\nc", 5, "template cannot be filled in"),
+        ("a\n{% endif %}", 5, "template cannot be filled in"),
+        ("a {{ x | nofilter }}", 4, "template cannot be filled in"),
+        ("a\n<play file='gone.wav'/>", 5, "'gone.wav' cannot be played"),
+        ("a\n# Scene - x\nb", 5, "begins no scene"),
+        ("a\n# scene x\nb", 5, "begins no scene"),
+        ("a\n## Scene: x\nb", 5, "begins no scene"),
+        ("# Scene: a\n<goto scene='bb'/>", 5, "no scene 'bb'"),
+        ("# Scene: a\n<dtmf digit='1' action='goto' scene='bb'/>", 5, "no scene 'bb'"),
+        ("# Scene: a\nx\n# Scene: a\ny", 6, "given twice"),
+    ],
+)
+def test_mistake_in_the_body_is_told_with_its_line(body: str, line: int, words: str) -> None:
+    entries = found(HEAD + body)
+    assert any(at == line and is_error and words in text for at, is_error, text in entries), entries
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("---\nllm:\n  provider: opnai\n---\nHi", 3, "did you mean 'openai'"),
+        ("---\nasr: {provider: aliyun}\n---\nHi", 2, "unknown provider 'aliyun'"),
+        ("---\ntts: {provider: supertonic}\n---\nHi", 2, "unknown provider"),
+        ("---\ngreeting: 'Hi {{ name'\n---\nHi", 2, "template"),
+        ("---\nambiance: {path: gone.wav}\n---\nHi", 2, "cannot be played"),
+        ("---\nrefer: {moh: gone.wav}\n---\nHi", 2, "cannot be played"),
+    ],
+)
+def test_mistake_in_the_front_matter_is_told_with_its_line(text: str, line: int, words: str) -> None:
+    entries = found(text)
+    assert any(at == line and is_error and words in message for at, is_error, message in entries), entries
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("Just words.", 1, "no front matter"),
+        (HEAD + "Bye <hangup>", 4, "is not closed"),
+        (HEAD + "# Scene: a\nx\n# Scene: lonely\ny", 6, "nothing leads to the scene 'lonely'"),
+        ("---\nllm: {provider: script}\n---\n# Scene: a\n## hi\nSay <blink/> this", 6, "<blink> is no tag"),
+    ],
+)
+def test_what_is_allowed_and_doubtful_is_a_warning(text: str, line: int, words: str) -> None:
+    entries = found(text)
+    assert any(at == line and not is_error and words in message for at, is_error, message in entries), entries
+    assert not any(is_error for _, is_error, _ in entries)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Use <instructions>markup</instructions> of your own, 1 < 2, a<b.",
+        "{% if x %}yes{% endif %} {{ X-Twilio-CallSid }} {{ sip['X-A'] }}",
+        "<play file='there.wav'/><play file='{{ sound }}'/><refer to=\"{{ number }}\" autoHangup='true'/>",
+        "# Scene: a\n<goto scene='{{ next }}'/>\n# Scene: b\nx",
+        "# Scene: a\nWhen asked about news, go to the scene news.\n# Scene: news\nx",
+        "# Scene: a\n<dtmf digit='1' action='goto' scene='b'/>\n# Scene: b\n<followup timeout='8s' max='2'/>x",
+        "```\n# Scene - in a fence\n```",
+    ],
+)
+def test_what_is_right_is_left_alone(body: str) -> None:
+    assert found(HEAD + body) == []
+
+
+def test_everything_is_told_at_once() -> None:
+    text = HEAD + "<hang-up/>\n<refer too='x'/>\n{{ a\n"
+    assert len({line for line, is_error, _ in found(text) if is_error}) == 3
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
+def test_playbooks_of_the_repository_are_without_a_finding(path: Path) -> None:
+    assert found(path.read_text(encoding="utf-8")) == []
+
+
+def test_every_tag_that_is_acted_on_is_known_here() -> None:
+    assert set(directives._MADE) <= set(ATTRIBUTES)
+
+
+def test_end_of_a_tag_that_never_began_is_a_warning() -> None:
+    assert (5, False, "</hangup> closes nothing; write `<hangup/>`") in found(HEAD + "a\nbye </hangup>")
+    assert not [text for _, _, text in found(HEAD + "bye <hangup></hangup>") if "closes nothing" in text]

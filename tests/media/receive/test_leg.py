@@ -1,0 +1,145 @@
+"""One leg on loopback, without a process: which packets it lets in after the peer's key has changed."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+import numpy as np
+import pytest
+
+from active_call.codec.libopus import OpusError
+from active_call.codec.table import OPUS
+from active_call.media.link.messages import ConfigureRtp
+from active_call.media.receive import codec_input as incoming
+from active_call.media.receive.columns import ReceiveColumns
+from active_call.media.receive.leg import OLD_KEY_S, Leg
+from active_call.media.receive.packet_batch import PacketBatchReader
+from active_call.media.receive.sockets import open_pair
+from active_call.rtp.srtp import SUITES, SrtpSession
+from ports import RTP_OF_SERVERS
+
+KEY_BYTES = {"AES_CM_128": 30, "AES_256_CM": 46, "AEAD_AES_128": 28, "AEAD_AES_256": 44}
+"""RFC 3711, 6188, 7714: master key and salt."""
+
+
+@pytest.fixture
+def peer() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+INTAKE = ReceiveColumns(1)
+
+
+def raise_it(leg: Leg, error: Exception) -> None:
+    """Nothing may go wrong in these tests."""
+    raise error
+
+
+ARRIVALS = PacketBatchReader(INTAKE, raise_it)
+
+
+@pytest.fixture
+def leg() -> Iterator[Leg]:
+    pairs = ((port, open_pair("127.0.0.1", port)) for port in range(*RTP_OF_SERVERS, 2))
+    port, pair = next((port, pair) for port, pair in pairs if pair is not None)
+    result = Leg(1, port, pair, INTAKE, 0, lambda report: None)
+    yield result
+    result.close()
+
+
+def configured(peer: socket.socket, key: bytes, suite: str = SUITES[0], **more: object) -> ConfigureRtp:
+    ip, port = peer.getsockname()
+    types = {"send_payload_type": 0, "receive_payload_type": 0, "send_event_type": -1, "receive_event_type": -1}
+    keys = {"suite": suite, "send_key": key_for(suite, 60) if suite else b"", "receive_key": key}
+    return ConfigureRtp(1, remote_ip=ip, remote_port=port, codec="pcmu", **types, **keys, **more)  # type: ignore[arg-type]
+
+
+def key_for(suite: str, first: int) -> bytes:
+    size = next(size for name, size in KEY_BYTES.items() if suite.startswith(name))
+    return bytes(range(first, first + size))
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_packets_of_the_old_key_are_heard_for_two_seconds_after_a_new_one(leg: Leg, peer: socket.socket, suite: str) -> None:
+    first, second = key_for(suite, 0), key_for(suite, 100)
+    before, after = (SrtpSession(suite, key, key_for(suite, 60)) for key in (first, second))
+
+    def receive(session: SrtpSession, sequence: int, now: float) -> int:
+        """Send one packet; returns how many the leg has let in then."""
+        packet = struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes([sequence]) * 160
+        peer.sendto(session.protect(packet), ("127.0.0.1", leg.port))
+        ARRIVALS.take([leg], now, time.time())
+        return leg.n_received
+
+    leg.configure(configured(peer, first, suite), 10.0)
+    assert receive(before, 1, 10.0) == 1
+    leg.configure(configured(peer, second, suite), 10.01)
+    assert [receive(before, 2, 10.02), receive(after, 3, 10.04), receive(before, 4, 10.06)] == [2, 3, 4]
+    frames = [frame for frame in (leg.sound.jitter.pop() for _ in range(7)) if frame is not None]
+    assert frames == [bytes([sequence]) * 160 for sequence in (1, 2, 3, 4)]
+    assert receive(before, 5, 10.02 + OLD_KEY_S) == 4
+    assert receive(after, 6, 10.02 + OLD_KEY_S) == 5
+    assert leg.refused.unauthentic == 1
+
+
+def test_rtcp_on_the_rtp_port_goes_to_the_control_protocol_only_where_agreed(leg: Leg, peer: socket.socket) -> None:
+    told: list[bytes] = []
+    leg.on_control = lambda datagram, address, now, unix_now: told.append(datagram)
+    receiver_report = struct.pack("!BBHI", 0x80, 201, 1, 7)
+
+    def receive() -> None:
+        peer.sendto(receiver_report, ("127.0.0.1", leg.port))
+        ARRIVALS.take([leg], 1.0, time.time())
+
+    leg.configure(configured(peer, b"", "", rtcp_mux=True), 1.0)
+    receive()
+    assert told == [receiver_report]
+    leg.configure(configured(peer, b"", "", rtcp_mux=False), 1.0)
+    receive()
+    assert told == [receiver_report]
+    assert leg.refused.total == 1
+
+
+def test_sound_changes_its_codec_with_the_payload_type_and_what_waits_is_played_first(leg: Leg, peer: socket.socket) -> None:
+    leg.configure(configured(peer, b"", "", receive_formats=((0, "pcmu"), (8, "pcma"), (9, "g722"))), 1.0)
+
+    def receive(payload_type: int, sequence: int, payload: bytes) -> None:
+        peer.sendto(struct.pack("!BBHII", 0x80, payload_type, sequence, sequence * 160, 7) + payload, ("127.0.0.1", leg.port))
+        ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+
+    loud_in_mu_law, loud_in_a_law = b"\x80" * 160, b"\xaa" * 160
+    for sequence in range(3):
+        receive(0, sequence, loud_in_mu_law)
+    assert leg.is_g711_in
+    receive(8, 3, loud_in_a_law)
+    receive(8, 4, loud_in_a_law)
+    assert leg.sound.codec.name == "pcma"
+    assert not leg.is_g711_in
+    heard = [leg.sound.pop() for _ in range(5)]
+    assert [int(frame[0]) for frame in heard if frame is not None] == [32124] * 3 + [32256] * 2
+    assert leg.is_g711_in
+    receive(9, 5, bytes(160))
+    assert leg.sound.codec.name == "g722"
+
+
+def test_codec_that_cannot_be_had_changes_nothing(leg: Leg, peer: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unavailable(name: str) -> NoReturn:
+        raise OpusError(name)
+
+    leg.configure(configured(peer, b"", ""), 1.0)
+    for sequence in range(4):
+        peer.sendto(struct.pack("!BBHII", 0x80, 0, sequence, sequence * 160, 7) + bytes(160), ("127.0.0.1", leg.port))
+        ARRIVALS.take([leg], 1.0 + sequence * 0.02, time.time())
+    monkeypatch.setattr(incoming, "new_decoder", unavailable)
+    with pytest.raises(OpusError):
+        leg.sound.use(OPUS)
+    assert leg.sound.codec.name == "pcmu"
+    assert leg.losses.received == 4
+    heard = [INTAKE.jitter.pop(np.zeros(1, np.intp))[1][0] for _ in range(8)]
+    assert sum(heard) == 4
