@@ -1,7 +1,7 @@
 """The wire side of one stream: its sockets, keys, jitter buffer and statistics, and the decision what is let in.
 
-Datagrams enter through `packet_batch`, frames leave the jitter buffer in `pop`; packets leave through `srtp_out`, `sendto` and `destination`,
-which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
+Datagrams enter through `packet_batch`, frames leave the jitter buffer in `pop`. Packets leave through `srtp_out`, `sendto` and
+`destination`, which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
 
 Packets that are simply the next ones are read for all streams at once (`packet_batch`); the leg says in the columns of `ReceiveColumns`
 which those are, and judges every other one.
