@@ -229,6 +229,24 @@ def test_refer_within_the_trunk_is_carried_out_without_what_was_added(both: tupl
     assert uris[:1] == [f"sip:+4930123456@127.0.0.1:{carrier.port}"]
 
 
+@pytest.mark.parametrize("outbound", ['domains = ["127.0.0.1"]', 'transfer_targets = ["sip:*@127.0.0.1:*"]'])
+def test_refer_to_a_listed_loopback_host_by_another_port_gets_no_secrets_of_the_trunk(tmp_path: Path, outbound: str) -> None:
+    with (
+        behind_a_trunk(tmp_path, outbound=outbound, trunk='headers = {X-Token = "secret"}') as (server, carrier),
+        RawPeer("udp") as other,
+    ):
+        uri, contact = f"sip:agent@127.0.0.1:{server.udp_port}", f"<sip:carrier@127.0.0.1:{carrier.port}>"
+        tag = tag_of(carrier.call(uri, contact, "other-port").get("To"))
+        refer_to = f"Refer-To: <sip:+4930123456@127.0.0.1:{other.port}>"
+        carrier.request("REFER", uri, contact, refer_to, call_id="other-port", cseq=2, to_tag=tag)
+        invite = other.expect("INVITE")
+        assert not invite.get("X-Token")
+        assert "us@" not in invite.get("From")
+        other.respond(invite, 407, CHALLENGE)
+        other.expect("ACK")
+        assert other.wait("INVITE", 0.7) is None
+
+
 # -- the API, and how much
 
 

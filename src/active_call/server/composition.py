@@ -451,6 +451,7 @@ def _health(
         "outbound": _outbound(gateway),
         "refusals": dict(gateway.refusals.refused),
         "dropped": dict(gateway.refusals.dropped),
+        "ignored_headers": dict(gateway.refusals.ignored),
         "media": media,
     }
 

@@ -285,3 +285,44 @@ def test_minutes_of_an_hour_count_from_the_answer_and_age() -> None:
     clock.advance(3600)
     assert usage.sums() == (0, 0.0)
     usage.begin("a", limits)
+
+
+# -- credentials -------------------------------------------------------------------------------------------------------------------------
+
+LOCAL = TrunkPolicy("local", address="127.0.0.1:5070", server="127.0.0.1")
+ODD_PORT = TrunkPolicy("odd", address="sip.odd.example:5080;transport=tcp", server="sip.odd.example", domains=("*.odd-edges.example",))
+
+
+@pytest.mark.parametrize(
+    ("uri", "trunk", "takes"),
+    [
+        ("sip:1@127.0.0.1:5070", "local", True),
+        ("sip:1@127.0.0.1:5071", "local", False),
+        ("sip:1@127.0.0.1", "local", False),
+        ("sip:1@127.0.0.2:5070", "local", False),
+        ("sip:1@[::1]:5070", "local", False),
+        ("sip:1@[::ffff:127.0.0.1]:5071", "local", False),
+        ("sip:1@127.0.0.1:5071", "", False),
+        ("sip:1@sip.carrier.example", "carrier", True),
+        ("sips:1@SIP.carrier.example.:5061", "carrier", True),
+        ("sip:1@sip.carrier.example:7000", "carrier", False),
+        ("sip:1@a.edge.example:7000", "carrier", True),
+        ("sip:1@sip.odd.example:5080", "odd", True),
+        ("sip:1@sip.odd.example:5060", "odd", False),
+        ("sip:1@sip.odd.example", "odd", False),
+        ("sip:1@sip.odd.example:5080", "carrier", True),
+        ("sip:1@listed.example:7000", "carrier", True),
+    ],
+)
+def test_credentials_of_a_trunk_go_to_its_own_host_and_port_where_a_peer_asks(uri: str, trunk: str, takes: bool) -> None:
+    policy = OutboundPolicy(domains=("127.*", "[::1]", "::1", "*.example", "[::ffff:127.0.0.1]"))
+    address = "127.0.0.1" if "127." in uri or "::1" in uri else "203.0.113.9"
+    permit = guard(policy, PUBLIC, LOCAL, ODD_PORT).check(parse_uri(uri), peer(trunk, address, is_listed=True))
+    assert permit.takes_secrets is takes
+    assert permit.keeps_secrets is (takes and permit.is_own)
+
+
+def test_credentials_go_where_an_author_sends_the_call() -> None:
+    for by in ("api", "agent"):
+        request = OutboundRequest(by, "local", is_listed=True)  # type: ignore[arg-type]
+        assert guard(OutboundPolicy(), LOCAL).check(parse_uri("sip:1@127.0.0.1:5071"), request).keeps_secrets

@@ -428,6 +428,7 @@ class TransferExecutor:
             caller=caller_for(own, command.caller),
             sip=credentials_for(self._option.sip, callee, own),
             handshake_timeout=(self._option.timeout or int(DEFAULT_TIMEOUT_S)) + 5,
+            rtp_timeout=self._session.option.rtp_timeout,
         )
 
     def _own_call(self) -> OwnCall:

@@ -29,6 +29,7 @@ from active_call.legs.trunks.outbound_guard import (
 )
 from active_call.legs.trunks.outbound_usage import NO_LIMITS, OutboundUsage, PlacedCall
 from active_call.legs.trunks.policy import TrunkPolicy, Turn
+from active_call.legs.unreadable_headers import ignored_headers
 from active_call.media.pool.pool import MediaPool
 from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
 from active_call.net.resolver import Resolver
@@ -133,7 +134,12 @@ class SipGateway:
             case _:
                 leg = self._legs.get(event.call) if event.call is not None else None
                 if leg is not None:
+                    self._note_ignored(event, leg.peer_address or leg.trunk or "unknown", leg.call_id)
                     leg.handle(event)
+
+    def _note_ignored(self, event: sip.SipEvent, peer: str, call_id: str) -> None:
+        for name in ignored_headers(event):
+            self.refusals.note_ignored(name, peer, call_id=call_id)
 
     def _handle_failed(self, event: sip.SipEvent, error: Exception) -> None:
         """An event could not be handled: tell it, and end its call, with or without a leg."""
@@ -190,6 +196,7 @@ class SipGateway:
     # -- inbound
 
     def _incoming(self, event: sip.IncomingCall) -> None:
+        self._note_ignored(event, event.flow.remote.host, event.request.call_id)
         trunk = self.settings.dial_plan.trunks.named(event.trunk)
         refusal = protection_refusal(event.sdp, trunk.srtp) if trunk is not None and event.sdp is not None else ""
         if trunk is not None and refusal:
@@ -295,7 +302,7 @@ class SipGateway:
         peer = await self._address_of(uri, plan.transport(uri, option) or "udp")
         local_host = self.own_address_for(peer)
         leg.speak_from(local_host, peer)
-        made = plan.invitation(leg.callee, leg.permit.option_for(option), local_host)
+        made = plan.invitation(leg.callee, leg.permit.option_for(option), local_host, has_secrets=leg.permit.takes_secrets)
         trunk = made.invite.trunk
         rules = replace(leg.permit.rules, large_by_tcp=made.invite.rules.large_by_tcp)
         redirects = partial(self._redirect, first=uri, trunk=trunk)
