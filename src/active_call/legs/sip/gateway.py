@@ -18,6 +18,7 @@ from active_call.legs.sip.leg import SipLeg, warning_header
 from active_call.legs.sip.media import LegMedia, MediaSettings
 from active_call.legs.sip.plain_text import plain
 from active_call.legs.sip.refusals import Refusals, RefusedCall
+from active_call.legs.sip.unreadable_headers import ignored_headers
 from active_call.legs.trunks.outbound_guard import (
     ANYTHING,
     EVERYTHING,
@@ -29,7 +30,6 @@ from active_call.legs.trunks.outbound_guard import (
 )
 from active_call.legs.trunks.outbound_usage import NO_LIMITS, OutboundUsage, PlacedCall
 from active_call.legs.trunks.policy import TrunkPolicy, Turn
-from active_call.legs.unreadable_headers import ignored_headers
 from active_call.media.pool.pool import MediaPool
 from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
 from active_call.net.resolver import Resolver

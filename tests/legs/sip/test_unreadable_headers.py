@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.legs.unreadable_headers import MAX_VALUES, ignored_headers
+from active_call.legs.sip.unreadable_headers import MAX_VALUES, ignored_headers
 from active_call.sip.events import Address, CallAnswered, CallEnded, CallHandle, Flow, IncomingCall
 from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request, Response
