@@ -268,6 +268,27 @@ def test_calls_of_an_hour_are_counted_by_trunk_and_in_all() -> None:
     usage.begin("a", of_all, of_a)
 
 
+def test_calls_may_go_on_until_the_minutes_are_used_up() -> None:
+    clock = VirtualClock()
+    usage, limits = OutboundUsage(clock), HourlyLimits(minutes=10)
+    for _ in range(2):
+        usage.begin("a", limits).answered()
+    clock.advance(299)
+    assert usage.why_over("a", limits) == usage.why_over("a", of_trunk=limits) == ""
+    clock.advance(1)
+    assert "in all took 10 minutes" in usage.why_over("b", limits)
+    assert "on trunk a took 10 minutes" in usage.why_over("a", of_trunk=limits)
+    assert usage.why_over("b", of_trunk=limits) == usage.why_over("a") == ""
+
+
+def test_call_that_was_not_placed_after_all_does_not_count() -> None:
+    usage = OutboundUsage(VirtualClock())
+    call = usage.begin("a", HourlyLimits(calls=1))
+    usage.withdraw(call)
+    usage.withdraw(call)
+    usage.begin("a", HourlyLimits(calls=1))
+
+
 def test_minutes_of_an_hour_count_from_the_answer_and_age() -> None:
     clock = VirtualClock()
     usage, limits = OutboundUsage(clock), HourlyLimits(minutes=30)

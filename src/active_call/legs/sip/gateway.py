@@ -265,6 +265,29 @@ class SipGateway:
         """Who may be called, by the settings of now."""
         return OutboundGuard(self.settings.outbound, self.settings.dial_plan.trunks, self._is_ourselves)
 
+    def count_transfer(self, trunk_name: str) -> PlacedCall:
+        """Count a transfer that the peer, of that trunk, is to make for us. Raises QuotaReached."""
+        placed = self._count(self.settings.dial_plan.trunks.named(trunk_name), None)
+        placed.ended()
+        return placed
+
+    def end_used_up(self) -> None:
+        """End the calls that we have placed, on their trunk or all of them, once the minutes of an hour are used up."""
+        of_all, trunks = self.settings.outbound.limits, self.settings.dial_plan.trunks
+        why_by_trunk: dict[str, str] = {}
+        for leg in [leg for leg in self._legs.values() if leg.is_placed_by_us]:
+            if leg.trunk not in why_by_trunk:
+                trunk = trunks.named(leg.trunk)
+                why_by_trunk[leg.trunk] = self.usage.why_over(leg.trunk, of_all, trunk.hourly if trunk is not None else NO_LIMITS)
+            why = why_by_trunk[leg.trunk]
+            if not why:
+                continue
+            log.warning("call ended: the minutes of an hour are used up", extra={"call_id": leg.call_id, "trunk": leg.trunk, "why": why})
+            try:
+                leg.hang_up(headers={}, by="system", cause="outbound_minutes", reason=why)
+            except Exception as error:  # noqa: BLE001 (a wall: one call)
+                leg.fail(str(error) or type(error).__name__)
+
     def _count(self, trunk: TrunkPolicy | None, turn: Turn | None) -> PlacedCall:
         name, limits = (trunk.name, trunk.hourly) if trunk is not None else ("", NO_LIMITS)
         try:

@@ -98,6 +98,8 @@ class SipLeg:
         """The CSeq of the last re-INVITE with an offer, while our answer to it is not acknowledged; UDP only."""
         self._holding = Holding(sound, self._send_offer, self._tell)
         self._refer_token: sip.TransactionToken | None = None
+        self._referred: PlacedCall | None = None
+        """The last REFER, as it counts."""
         self._our_requests: dict[sip.TransactionToken, str] = {}
         self._transfer_request: sip.TransactionToken | None = None
         self._why_ended: tuple[str, str, str] | None = None
@@ -120,6 +122,11 @@ class SipLeg:
     @property
     def peer_address(self) -> str:
         return "" if self.handle_name is None else self._gateway.endpoint.peer_address(self.handle_name)
+
+    @property
+    def is_placed_by_us(self) -> bool:
+        """A call to somebody that is under way, and not about to end."""
+        return self._placed is not None and not self._ended and self._why_ended is None
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         self._sink = sink
@@ -308,10 +315,21 @@ class SipLeg:
         for digit in digits:
             self._request("INFO", write_digit(digit, duration_ms), RELAY_TYPE, {})
 
-    def refer(self, target: str, headers: Mapping[str, str]) -> None:
-        self._refer_token = self._gateway.run(
-            lambda endpoint, now: endpoint.refer(self._call, _transfer_uri(target), now, headers=sendable(headers.items()))
-        )
+    def refer(self, target: str, headers: Mapping[str, str], *, is_own_call: bool = False) -> None:
+        self._referred = None if is_own_call else self._gateway.count_transfer(self.trunk)
+        try:
+            self._refer_token = self._gateway.run(
+                lambda endpoint, now: endpoint.refer(self._call, _transfer_uri(target), now, headers=sendable(headers.items()))
+            )
+        except ActiveCallError:
+            self._transfer_not_made()
+            raise
+
+    def _transfer_not_made(self) -> None:
+        """The peer does not call anybody for us."""
+        counted, self._referred = self._referred, None
+        if counted is not None:
+            self._gateway.usage.withdraw(counted)
 
     def answer_transfer(self, accepted: bool) -> None:
         token, self._transfer_request = self._transfer_request, None
@@ -415,6 +433,7 @@ class SipLeg:
         if event.code < 300 or is_cut_off:
             return
         if event.token == self._refer_token:
+            self._transfer_not_made()
             self._tell(LegTransferProgress(event.code, plain(event.reason), final=True, refused=True))
         elif method:
             self._tell(LegRequestRefused(method, event.code, plain(event.reason)))
