@@ -51,8 +51,8 @@ class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     """Our name of what we send (`codec.table`)."""
     send_payload_type: int
     receive_payload_type: int
-    send_event_type: int
-    receive_event_type: int
+    send_event_type: int = -1
+    receive_event_type: int = -1
     ptime_ms: int = 20
     suite: str = ""
     send_key: bytes = b""
