@@ -42,14 +42,16 @@ class MediaStream:
     process that is gone is told by StreamLost. `ip` and `port` go into the SDP (`port` 0: the stream has no RTP).
     """
 
-    def __init__(self, stream: int, worker: int, process: MediaProcess, ip: str, port: int, closer: StreamCloser) -> None:
+    def __init__(
+        self, stream: int, worker: int, process: MediaProcess, ip: str, port: int, closer: StreamCloser, rate_hz: int = 8000
+    ) -> None:
         self.stream = stream
         self.worker = worker
         self.pid = process.pid
         self.ip = ip
         self.port = port
-        self.rate_hz = 8000
-        """The rate of what `queue_audio` takes: that of the first codec."""
+        self.rate_hz = rate_hz
+        """The rate of what `queue_audio` and `feed_audio` take: that of the first codec, or without RTP that of the opening."""
         self._is_configured = False
         self._process = process
         self._closer = closer
@@ -64,6 +66,14 @@ class MediaStream:
     def start_sending(self) -> None:
         """The peer has proved that it is there; see `link.StartSending`."""
         self._process.send(link.StartSending(self.stream))
+
+    def feed_audio(self, pcm: bytes) -> None:
+        """Bring more of the caller's sound, s16le mono at `rate_hz`, to a stream without RTP; see `link.FeedAudio`."""
+        self._process.send(link.FeedAudio(self.stream, pcm))
+
+    def forward_sent(self, enabled: bool, *, piece_ms: int = 20) -> None:
+        """Let what the stream sends come back as `SentAudio`, or no longer."""
+        self._process.send(link.ForwardSent(self.stream, enabled, piece_ms))
 
     def listen(self, *, detect: bool, forward_audio: bool, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100) -> None:
         """Turn detection and the forwarding of the caller's sound on or off."""
