@@ -50,7 +50,7 @@ from active_call.bench.media_judge import Judgement
 from active_call.bench.media_sender import SUITE, TICKS_PER_S, Task, first_frame, key_of
 from active_call.bench.programs import Talking, talking
 from active_call.bench.speech import RATE_HZ, speech
-from active_call.media.link.messages import Load, PlayStarved, Report, SpeechStarted
+from active_call.media.link.messages import ConfigureRtp, Load, PlayStarved, Report, SpeechStarted
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 
 WARM_UP_S: Final = 2.0
@@ -166,15 +166,18 @@ class _Measurement:
     def _begin(self, index: int, stream: MediaStream, peer_port: int) -> None:
         workload = self._workload
         stream.configure(
-            remote_ip="127.0.0.1",
-            remote_port=peer_port,
-            codec="pcmu",
-            send_payload_type=0,
-            receive_payload_type=0,
-            suite=SUITE if workload.srtp else "",
-            send_key=key_of(self._task.seed, index, "media"),
-            receive_key=key_of(self._task.seed, index, "peer"),
-            ssrc=index + 1,
+            ConfigureRtp(
+                stream=stream.stream,
+                remote_ip="127.0.0.1",
+                remote_port=peer_port,
+                codec="pcmu",
+                send_payload_type=0,
+                receive_payload_type=0,
+                suite=SUITE if workload.srtp else "",
+                send_key=key_of(self._task.seed, index, "media"),
+                receive_key=key_of(self._task.seed, index, "peer"),
+                ssrc=index + 1,
+            )
         )
         stream.listen(detect=workload.vad, forward_audio=workload.vad)
         for number in range(PIECES_AHEAD):

@@ -1,7 +1,7 @@
-"""Reception statistics of many streams as arrays: the packet that follows the ones before it, for all at once.
+"""Reception statistics of many streams as arrays: the packets that they believe, counted for all at once.
 
-A row is a stream; its `stream.ReceiveStream` judges every other packet, on the same numbers, and is the one that says what is right: what
-is done here equals its `receive`, and a property test shows that. RFC 3550 appendices A.1 and A.8.
+A row is a stream. Its `stream.ReceiveStream` judges the packets that do not follow the ones before, on the same numbers; and a
+`ReceiveStream` that stands alone is a table of one row, so that there is one arithmetic. RFC 3550 appendices A.1 and A.8.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ class ReceptionTable:
         return (self.received[rows] > 0) & ((sequence - self.max_sequence[rows]) & 0xFFFF < MAX_DROPOUT)
 
     def receive(self, rows: Rows, sequence: Numbers, timestamp: Numbers, arrival: Seconds) -> None:
-        """Count one packet for each of `rows`, all different, for which `follows` was true."""
+        """Count one packet for each of `rows`, all different, which is believed. One that others have overtaken moves no number."""
+        received, highest, jitter = self.received[rows], self.max_sequence[rows], self.jitter[rows]
         ticks = (timestamp - self.timestamp[rows] + _HALF) % (2 * _HALF) - _HALF
         difference = (arrival - self.arrival[rows]) * self.clock_rate[rows] - ticks
-        jitter = self.jitter[rows]
-        self.jitter[rows] = jitter + (np.abs(difference) - jitter) * JITTER_GAIN
-        self.cycles[rows] += (sequence < self.max_sequence[rows]) * SEQUENCES
-        self.max_sequence[rows] = sequence
-        self.received[rows] += 1
+        self.jitter[rows] = jitter + (np.abs(difference) - jitter) * JITTER_GAIN * (received > 0)
+        is_next = (sequence - highest) & 0xFFFF < MAX_DROPOUT
+        self.cycles[rows] += (is_next & (sequence < highest)) * SEQUENCES
+        self.max_sequence[rows] = np.where(is_next, sequence, highest)
+        self.received[rows] = received + 1
         self.timestamp[rows] = timestamp
         self.arrival[rows] = arrival

@@ -156,8 +156,10 @@ class SupervisedWorker:
             if stream not in self._opening and stream not in self._closing:
                 self._tell(on_report, StreamLost(stream, reason))
 
-    async def open_stream(self, stream: int, bind_ip: str, on_report: ReportCallback, *, timeout_s: float = OPEN_TIMEOUT_S) -> MediaStream:
-        """Open a stream here. Raises MediaRefused, also when there is no answer within `timeout_s`."""
+    async def open_stream(
+        self, stream: int, bind_ip: str, on_report: ReportCallback, *, timeout_s: float = OPEN_TIMEOUT_S, rate_hz: int = 8000
+    ) -> MediaStream:
+        """Open a stream here, without RTP where `bind_ip` is empty. Raises MediaRefused, also without an answer within `timeout_s`."""
         process = self._process
         if process is None:
             raise MediaRefused("unavailable")
@@ -165,7 +167,7 @@ class SupervisedWorker:
         self._opening[stream] = opening
         self._callbacks[stream] = on_report
         self.status.n_streams += 1
-        process.send(OpenStream(stream, bind_ip))
+        process.send(OpenStream(stream, bind_ip, rate_hz))
         opened = False
         try:
             async with asyncio.timeout(timeout_s):
@@ -179,7 +181,7 @@ class SupervisedWorker:
             if not opened:
                 process.send(link.CloseStream(stream))
                 self._forget(stream)
-        return MediaStream(stream, self._options.index, process, bind_ip, port, self)
+        return MediaStream(stream, self._options.index, process, bind_ip, port, self, rate_hz)
 
     async def close_stream(self, stream: int, process: MediaProcess) -> StreamClosed | None:
         if stream not in self._callbacks or process is not self._process:

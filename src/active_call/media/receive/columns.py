@@ -69,6 +69,11 @@ class ReceiveColumns:
         self.n_received[slot] = self.last_timestamp[slot] = 0
         self.last_arrival[slot] = self.heard_at[slot] = 0.0
 
+    def note_accepted(self, slots: NDArray[np.intp], arrived: NDArray[np.float64]) -> None:
+        """A packet of each of these streams, which differ, has been let in."""
+        self.n_received[slots] += 1
+        self.last_arrival[slots] = arrived
+
     def datagram(self, row: int, n_bytes: int = DATAGRAM_BYTES) -> memoryview:
         """The first bytes of `row`, writable."""
         start = row * _ROW_BYTES

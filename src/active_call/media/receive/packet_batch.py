@@ -142,8 +142,7 @@ class PacketBatchReader:
         intake, jitter = self._intake, self._intake.jitter
         intake.reception.receive(slots, sequence, timestamp, arrived)
         jitter.push(slots, sequence, timestamp, arrived)
-        intake.n_received[slots] += 1
-        intake.last_arrival[slots] = arrived
+        intake.note_accepted(slots, arrived)
         intake.heard_at[slots] = arrived
         intake.last_timestamp[slots] = timestamp
         lengths = intake.memory.lengths[rows]

@@ -89,6 +89,8 @@ class RtcpSession:
         """Take a datagram. What is not authentic, of somebody else or no RTCP is counted and dropped."""
         leg = self._leg
         compound = datagram if leg.srtp_in is None else leg.srtp_in.unprotect_rtcp(datagram)
+        if leg.keys.are_awaited:
+            compound = None
         if compound is None or leg.config is None:
             leg.refused.unauthentic += compound is None
             return

@@ -21,6 +21,7 @@ from active_call.media.link.messages import Link, Order
 from active_call.media.link.order_check import check_order
 from active_call.media.receive import sockets as udp
 from active_call.media.receive.columns import ReceiveColumns
+from active_call.media.receive.fed_audio import FedAudio
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
 from active_call.media.receive.pipeline import ReceivePipeline
@@ -31,6 +32,7 @@ from active_call.media.record.tap import RecordingTap
 from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.pipeline import SendPipeline
 from active_call.media.send.play_reports import PlayReports
+from active_call.media.send.sent_audio import SentAudioTap
 from active_call.media.worker.slots import SlotTable, Stream
 from active_call.media.worker.stream_orders import StreamOrders
 from active_call.rtp.quality import estimate_mos, one_way_delay_ms
@@ -94,7 +96,8 @@ class Engine:
         self._sending.on_failed = lambda stream, error: self._give_up(stream, "sending", error)
         self._hearing.on_failed = self._hearing_failed
         self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
-        self._orders = StreamOrders(self._slots, self._batch, self._sending, self._hearing, self._recording, emit)
+        self._sent_audio = SentAudioTap(self._sending, emit_audio)
+        self._orders = StreamOrders(self._slots, self._batch, self._sending, self._hearing, self._recording, self._sent_audio, emit)
         self._order_of_slots: list[Stream] = []
         self._open_files = self._orders.open_files
         self._closed_but_for_files: dict[int, link.StreamClosed] = {}
@@ -127,6 +130,7 @@ class Engine:
             self._sending.run(tick)
         except Exception as error:  # noqa: BLE001 (a wall)
             self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
+        self._sent_audio.run()
 
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
         """Take one datagram of each of these RTP sockets, which have one."""
@@ -340,7 +344,8 @@ class Engine:
             self._leg_of[leg.rtp_socket.fileno()] = leg
             self._watch.watch_rtp(leg.rtp_socket.fileno())
             self._watch.watch(leg.rtcp_socket.fileno(), self._walled(leg, control.receive))
-        stream = Stream(order.stream, slot, leg, control, order.rate_hz)
+        fed = FedAudio(order.stream, order.rate_hz, self._emit_from_input) if leg is None else None
+        stream = Stream(order.stream, slot, leg, control, order.rate_hz, fed)
         if leg is not None:
             leg.on_sending_changed = lambda: self._sending_changed(stream)
         self._slots.add(stream)
@@ -361,9 +366,9 @@ class Engine:
         if taken is None:
             raise MediaError("full")
         port, sockets = taken
-        return Leg(order.stream, port, sockets, self._intake, slot, self._emit_from_leg)
+        return Leg(order.stream, port, sockets, self._intake, slot, self._emit_from_input)
 
-    def _emit_from_leg(self, report: Link) -> None:
+    def _emit_from_input(self, report: Link) -> None:
         if isinstance(report, link.MediaStarted | link.CodecChanged):
             self._is_stale = True
         self._emit(report)
@@ -390,6 +395,7 @@ class Engine:
 
     def _close_sound(self, stream: Stream, now: float) -> None:
         self._recording.end(stream)
+        self._sent_audio.end(stream)
         self._sending.end_ambience(stream)
         self._sending.bridges.forget(stream.number)
         self._sending.before_change(stream)

@@ -19,6 +19,7 @@ from active_call.media.record.tap import RecordingTap
 from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.pipeline import SendPipeline
 from active_call.media.send.play_queue import PlayQueue
+from active_call.media.send.sent_audio import SentAudioTap
 from active_call.media.worker.slots import SlotTable, Stream
 
 MAX_QUEUED_S: Final = 600
@@ -36,6 +37,7 @@ class StreamOrders:
         sending: SendPipeline,
         hearing: ReceivePipeline,
         recording: RecordingTap,
+        sent_audio: SentAudioTap,
         emit: Callable[[Link], None],
     ) -> None:
         self._slots = slots
@@ -43,6 +45,7 @@ class StreamOrders:
         self._sending = sending
         self._hearing = hearing
         self._recording = recording
+        self._sent_audio = sent_audio
         self._emit = emit
         self.open_files: dict[int, int] = {}
         """By stream: files whose recording has begun, and whose end has not been told."""
@@ -50,6 +53,10 @@ class StreamOrders:
     def apply(self, stream: Stream, order: Order, now: float, tick: int) -> bool:
         """Apply `order`; True when the tick must group its streams anew. Raises ValueError, OpusError or MediaError when it cannot."""
         match order:
+            case link.FeedAudio():
+                return self._feed(stream, order, now)
+            case link.ForwardSent():
+                self._sent_audio.use(stream, order)
             case link.QueueAudio():
                 self._require_room(stream, order)
                 if order.replace:
@@ -105,7 +112,9 @@ class StreamOrders:
                 return False
             case _:
                 assert_never(order)
-        return not isinstance(order, link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay | link.MuteStream)
+        return not isinstance(
+            order, link.ForwardSent | link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay | link.MuteStream
+        )
 
     def _configure(self, stream: Stream, order: link.ConfigureRtp, now: float, tick: int) -> None:
         leg = stream.leg
@@ -124,6 +133,14 @@ class StreamOrders:
             batch.ssrc[slot] = order.ssrc
         if not was_sending:
             batch.marker[slot] = True
+
+    def _feed(self, stream: Stream, order: link.FeedAudio, now: float) -> bool:
+        """Take a piece of the caller's sound; True when it is the first one."""
+        if stream.fed is None:
+            raise ValueError("the caller's sound comes over RTP")
+        was_started = stream.fed.started
+        stream.fed.feed(order.pcm, now)
+        return stream.fed.started != was_started
 
     def _require_room(self, stream: Stream, order: link.QueueAudio) -> None:
         """Sound that nobody will ever hear must not fill the memory. A play whose last sound is refused ends with what it has."""
