@@ -1,7 +1,7 @@
 """The media process without its loop: orders enter, ticks are run, reports leave.
 
 It opens and closes streams in slots, applies orders to them, and holds the halves of the tick together: send, take in what has arrived,
-hear, record, keep house. Knows streams and sockets; no call, and no epoll (it is told which sockets to watch through `Watch`).
+receive, record, housekeeping. Knows streams and sockets; no call, and no epoll (`Watch` is told which sockets to watch).
 
 Walls. Each order, each datagram that is judged by itself and each stream's housekeeping has one. What is done for all streams at once has
 one for all: when it fails, it is done once more stream by stream (`_isolate`), and those that fail alone are given up (`StreamFailed`).
@@ -41,7 +41,7 @@ HOUSEKEEPING_TICKS: Final = 25
 """Each stream's watchdog and RTCP timer are looked at twice a second, a share of the streams in every tick."""
 
 MAX_UNEXPLAINED: Final = 50
-"""Ticks in a row that fail for no stream in particular. A process in that state serves nobody: it ends, and is replaced."""
+"""Ticks in a row that fail for no stream in particular. No stream can be given up for it: the process ends, and is replaced."""
 logger = logging.getLogger(__name__)
 
 
@@ -134,7 +134,7 @@ class Engine:
             self._arrivals.take(legs, now, unix_now)
 
     def run_hear(self, now: float) -> None:
-        """Second half, after the sockets were emptied: what has arrived is heard; then records and housekeeping."""
+        """Second half, after the sockets were emptied: decode and detect what has arrived, then record, then housekeeping."""
         try:
             if self._is_stale:
                 self._regroup()
@@ -157,7 +157,7 @@ class Engine:
         self._sending.bridges.take(self._hearing)
 
     def _isolate(self, phase: str, error: Exception, regroup: Callable[[list[Stream]], None], run: Callable[[], None]) -> None:
-        """Half a tick has failed: do it again stream by stream, and give up those for which it fails alone."""
+        """Half a tick has failed: do it again stream by stream, and give up the streams for which it fails."""
         logger.error("tick failed, each stream is tried alone", exc_info=error, extra={"phase": phase})
         self._is_stale = True
         n_given_up = 0
@@ -165,9 +165,9 @@ class Engine:
             try:
                 regroup([stream])
                 run()
-            except Exception as culprit:  # noqa: BLE001 (a wall)
+            except Exception as its_error:  # noqa: BLE001 (a wall)
                 n_given_up += 1
-                self._give_up(stream, phase, culprit)
+                self._give_up(stream, phase, its_error)
         self._n_unexplained = 0 if n_given_up else self._n_unexplained + 1
         if self._n_unexplained > MAX_UNEXPLAINED:
             raise error
@@ -180,13 +180,13 @@ class Engine:
             try:
                 self._recording.regroup([stream])
                 self._recording.run(self._tick)
-            except Exception as culprit:
+            except Exception as its_error:
                 logger.exception("recording given up", extra={"stream": stream.number})
                 self._recording.end(stream)
-                self._emit(link.OrderRefused(stream.number, link.StartRecording.__name__, f"recording ended: {culprit!r}"))
+                self._emit(link.OrderRefused(stream.number, link.StartRecording.__name__, f"recording ended: {its_error!r}"))
 
     def _give_up(self, stream: Stream, phase: str, error: Exception) -> None:
-        """Something is wrong with this stream alone: it falls silent and deaf, and waits to be closed."""
+        """Something is wrong with this stream alone: it sends and receives no more, and waits to be closed."""
         if stream.is_failed:
             return
         logger.error("stream given up", exc_info=error, extra={"stream": stream.number, "phase": phase})
@@ -200,7 +200,7 @@ class Engine:
             self._give_up(stream, "hearing", error)
 
     def _datagram_failed(self, leg: Leg, error: Exception) -> None:
-        """A datagram that could not be judged is dropped; the first of a stream is logged."""
+        """Drop a datagram on which the code failed; log the first of a stream."""
         if not leg.refused.unjudged:
             logger.error("datagram dropped", exc_info=error, extra={"stream": leg.stream})
         leg.refused.unjudged += 1
@@ -266,12 +266,12 @@ class Engine:
         self._emit(link.OpenFailed(stream, "bind") if isinstance(order, link.OpenStream) else link.OrderRefused(stream, name, reason))
 
     def refuse_unreadable(self, stream: int, tag: str, reason: str) -> None:
-        """An order that is none: its stream is told."""
+        """Report a message that is no order to its stream."""
         logger.error("order unreadable", extra={"stream": stream, "order": tag, "reason": reason})
         self._emit(link.OrderRefused(stream, tag, reason))
 
     def _sending_changed(self, stream: Stream) -> None:
-        """What the peer sends has shown that it is there, and where."""
+        """The peer's packets have shown that it is there, or where it is."""
         self._batch.marker[stream.slot] = True
         self._is_stale = True
 
@@ -328,7 +328,7 @@ class Engine:
         self._emit(report)
 
     def _close(self, stream: Stream, now: float) -> None:
-        """End everything that belongs to the stream. What goes wrong with one part of it keeps none of the others."""
+        """End everything that belongs to the stream. An error in one part does not keep the others from ending."""
         self._slots.remove(stream)
         self._is_stale = True
         for part in (self._close_sound, self._close_wire):
@@ -362,7 +362,7 @@ class Engine:
         if leg is None or control is None or stream.is_failed:
             return
         self._arrivals.take_last(leg, now, self._world.clock.utc_now().timestamp())
-        control.send_goodbye(self._housekeeping.sent(stream, self._tick), now)
+        control.send_bye(self._housekeeping.sent(stream, self._tick), now)
 
     def _unwatch(self, stream: Stream) -> None:
         leg = stream.leg
@@ -371,7 +371,7 @@ class Engine:
             self._watch.unwatch(leg.rtcp_socket.fileno())
 
     def shut_down(self, now: float) -> None:
-        """Say goodbye on every stream, finish the recordings and close everything. Blocks for the disk, bounded."""
+        """Send BYE on every stream, finish the recordings and close everything. Blocks for the disk, for a bounded time."""
         for stream in list(self._slots):
             self._close(stream, now)
         self._regroup()

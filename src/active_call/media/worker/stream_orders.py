@@ -1,7 +1,7 @@
 """Orders about one stream, carried out: what it plays, hears, records, and what the offer/answer agreed on for it.
 
-Orders enter that `order_check` has passed; changes of the stream and of the parts of the tick leave. Opening and closing streams is the
-engine's. Limits that depend on what a stream already has are here: sound and digits that would wait, plays.
+Orders enter after `order_check`. Changes of the stream and of the parts of the tick leave. The engine opens and closes streams. Limits that
+depend on what a stream already has are here: sound and digits that would wait, plays.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class StreamOrders:
         return stream.fed.started != was_started
 
     def _require_room(self, stream: Stream, order: link.QueueAudio) -> None:
-        """Sound that nobody will ever hear must not fill the memory. A play whose last sound is refused ends with what it has."""
+        """Refuse sound beyond the limits of what may wait. A play whose last sound is refused ends with what it has."""
         plays = stream.plays
         n_bytes = len(order.pcm) + (0 if order.replace and not plays.holds(order.play) else 2 * plays.n_waiting)
         has_place = plays.n_plays < MAX_PLAYS or plays.holds(order.play)
