@@ -146,9 +146,11 @@ class RowFrames:
             table.present[row, cell] = True
 
     def get(self, timestamp: int) -> bytes | None:
+        """The frame at `timestamp`, None when there is none."""
         return self._table.frames[self._row, self._cell(timestamp)].tobytes() if timestamp in self else None
 
     def pop(self, timestamp: int) -> bytes | None:
+        """Take the frame at `timestamp` out; None when there is none."""
         frame = self.get(timestamp)
         if frame is not None:
             self._table.present[self._row, self._cell(timestamp)] = False
@@ -156,6 +158,7 @@ class RowFrames:
         return frame
 
     def clear(self) -> None:
+        """Take all frames out."""
         self._table.present[self._row] = False
         self._table.depth[self._row] = 0
 

@@ -92,10 +92,12 @@ class MediaProcess:
 
     @property
     def pid(self) -> int:
+        """Its process id."""
         return self._process.pid
 
     @property
     def return_code(self) -> int | None:
+        """How it ended; None while it runs."""
         return self._process.returncode
 
     def send(self, *orders: Link) -> None:

@@ -185,6 +185,7 @@ class SupervisedWorker:
         return MediaStream(stream, self._options.index, process, bind_ip, port, self, rate_hz)
 
     async def close_stream(self, stream: int, process: MediaProcess) -> StreamClosed | None:
+        """Close `stream` in `process`; None when that is gone or does not answer in time."""
         if stream not in self._callbacks or process is not self._process:
             return None
         closing = self._closing.get(stream)
@@ -201,6 +202,7 @@ class SupervisedWorker:
             self._forget(stream)
 
     def discard_stream(self, stream: int, process: MediaProcess) -> None:
+        """Close `stream` in `process` without waiting for the answer."""
         if stream in self._callbacks and process is self._process:
             self._discarded.add(stream)
             process.send(link.CloseStream(stream))

@@ -408,6 +408,7 @@ class Leg:
             self.send_errors += 1
 
     def close(self) -> None:
+        """Close both sockets."""
         self.rtp_socket.close()
         self.rtcp_socket.close()
 

@@ -42,6 +42,7 @@ class Refused:
 
     @property
     def total(self) -> int:
+        """All of them."""
         return self.unauthentic + self.unknown_type + self.wrong_source + self.malformed + self.unjudged
 
 

@@ -103,6 +103,7 @@ class Engine:
 
     @property
     def n_streams(self) -> int:
+        """Streams that are open."""
         return len(self._slots)
 
     def warm_up(self) -> None:

@@ -117,9 +117,11 @@ class ControlLink:
         self.is_lost = False
 
     def emit(self, report: Link) -> None:
+        """Queue a report."""
         self.outbox.put(frame(report))
 
     def emit_audio(self, report: Link) -> None:
+        """Queue a report with sound, which is dropped first when the control process does not read."""
         self.outbox.put_audio(frame(report))
 
     def has_orders(self) -> bool:

@@ -102,6 +102,7 @@ class SlotTable:
         return iter(self._by_number.values())
 
     def get(self, number: int) -> Stream | None:
+        """The stream with that number, if it is open."""
         return self._by_number.get(number)
 
     def take_slot(self) -> int | None:
@@ -109,12 +110,15 @@ class SlotTable:
         return heapq.heappop(self._free) if self._free else None
 
     def give_back(self, slot: int) -> None:
+        """The slot is free again."""
         heapq.heappush(self._free, slot)
 
     def add(self, stream: Stream) -> None:
+        """A stream lies in its slot from now on."""
         self._by_number[stream.number] = stream
 
     def remove(self, stream: Stream) -> None:
+        """The stream is closed, and its slot free."""
         del self._by_number[stream.number]
         self.give_back(stream.slot)
 

@@ -57,23 +57,9 @@ class StreamOrders:
                 return self._feed(stream, order, now)
             case link.ForwardSent():
                 self._sent_audio.use(stream, order)
-            case link.QueueAudio():
-                self._require_room(stream, order)
-                if order.replace:
-                    self._sending.before_change(stream)
-                stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
-                self._sending.wake(stream)
-            case link.StopPlay():
-                self._sending.before_change(stream)
-                stream.plays.stop(samples_in(order.fade_ms, stream.rate_hz), name=order.play)
-                self._sending.report_stopped(stream, now)
-                self._sending.wake(stream)
-            case link.FinishPlay():
-                self._sending.before_change(stream)
-                stream.plays.finish(order.play, order.boundaries)
-            case link.PausePlay():
-                self._sending.before_change(stream)
-                stream.plays.paused = order.paused
+            case link.QueueAudio() | link.StopPlay() | link.FinishPlay() | link.PausePlay():
+                self._change_plays(stream, order, now)
+                return False
             case link.MuteStream(track=track) if track:
                 self._sending.bridges.mute(stream.number, track, muted=order.muted)
             case link.MuteStream():
@@ -112,9 +98,26 @@ class StreamOrders:
                 return False
             case _:
                 assert_never(order)
-        return not isinstance(
-            order, link.ForwardSent | link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay | link.MuteStream
-        )
+        return not isinstance(order, link.ForwardSent | link.MuteStream)
+
+    def _change_plays(self, stream: Stream, order: link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay, now: float) -> None:
+        if isinstance(order, link.QueueAudio):
+            self._require_room(stream, order)
+            if order.replace:
+                self._sending.before_change(stream)
+            stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
+            self._sending.wake(stream)
+            return
+        self._sending.before_change(stream)
+        match order:
+            case link.StopPlay():
+                stream.plays.stop(samples_in(order.fade_ms, stream.rate_hz), name=order.play)
+                self._sending.report_stopped(stream, now)
+                self._sending.wake(stream)
+            case link.FinishPlay():
+                stream.plays.finish(order.play, order.boundaries)
+            case link.PausePlay():
+                stream.plays.paused = order.paused
 
     def _configure(self, stream: Stream, order: link.ConfigureRtp, now: float, tick: int) -> None:
         leg = stream.leg
