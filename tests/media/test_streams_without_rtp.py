@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import wave
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,22 @@ def test_what_is_sent_comes_back_sample_by_sample() -> None:
         stream.order(link.ForwardSent(1, False))
         made.run(5)
         assert len(stream.told(SentAudio)) == 30
+
+
+def test_ambience_is_in_what_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "office.pcm"
+    path.write_bytes(tone(300, 1.0, 16_000).tobytes())
+    with box(PORTS) as made:
+        stream = Fed(made, 1)
+        stream.order(link.ForwardSent(1, True))
+        stream.order(link.StartAmbience(1, str(path), normal_level=0.5, duck_level=0.5))
+        for _ in range(200):
+            made.run(1)
+            if len(stream.sound(SentAudio)) > 16_000 and stream.sound(SentAudio)[-8000:].any():
+                break
+            time.sleep(0.005)  # a thread reads the file
+        made.run(50)
+        assert pitch(stream.sound(SentAudio)[-16_000:], 16_000) == pytest.approx(300, abs=2)
 
 
 def test_two_streams_without_rtp_hear_each_other() -> None:

@@ -11,7 +11,7 @@ media process is pinned to one core, this one and the callers to the others.
 | `cpu_ms_per_call_second` | user and system time of the media process, all threads, over the measured seconds and calls               |
 | `tick_late_ms`           | how late ticks began, as the media process reports it                                                     |
 | `skipped_ticks`          | given up after a stall                                                                                    |
-| `packet_offset_ms`       | each of our packets against its stream's 20 ms grid, by the receiver's kernel stamps (see `bench_judge`)  |
+| `packet_offset_ms`       | each of our packets against its stream's 20 ms grid, by the receiver's kernel stamps (see `media_judge`)  |
 | `lost`                   | packets of both directions that left one end and did not come to the other                                |
 | `wrong`, `refused`       | packets of ours that are repeated or not right; packets to us that were not let in                        |
 | `rss_mb`                 | the media process's memory                                                                                |

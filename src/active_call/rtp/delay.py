@@ -13,13 +13,13 @@ lengthened in the same way, in sound by a frame that is made up. That also follo
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import FRAME_MS
-from active_call.rtp.columns import Cell
+from active_call.rtp.columns import Cell, choose, larger, smaller
 
 MASK: Final = 0xFFFFFFFF
 HALF: Final = 1 << 31
@@ -52,6 +52,9 @@ _DEFAULT_CLOCK_HZ: Final = 8000
 Rows = NDArray[np.intp]
 Numbers = NDArray[np.int64]
 Seconds = NDArray[np.float64]
+RowOrRows = Rows | int
+NumberOrNumbers = Numbers | int
+TimeOrTimes = Seconds | float
 
 
 class Advice(IntEnum):
@@ -65,7 +68,11 @@ class Advice(IntEnum):
 
 
 class DelayTable:
-    """The delays of `n_rows` streams, as columns. Functions take different rows, and arrays of the same length beside them."""
+    """The delays of `n_rows` streams, as columns.
+
+    Functions take different rows and arrays of the same length beside them; or one row as a number and numbers beside it, which is the same
+    arithmetic and costs less than arrays of one.
+    """
 
     def __init__(self, n_rows: int) -> None:
         self.clock_hz: Numbers = np.full(n_rows, _DEFAULT_CLOCK_HZ)
@@ -84,37 +91,34 @@ class DelayTable:
         self.packet_frames: Numbers = np.ones(n_rows, np.int64)
         self.target_frames: Numbers = np.ones(n_rows, np.int64)
 
-    def note_packets(self, rows: Rows, timestamp: Numbers, arrival: Seconds) -> None:
+    def note_packets(self, rows: RowOrRows, timestamp: NumberOrNumbers, arrival: TimeOrTimes) -> None:
         """Note a packet for each of `rows` whose number is higher than all before, and which arrived at `arrival` (seconds)."""
         lateness = self.lateness[rows] + arrival - self.arrival[rows]
-        lateness -= ((timestamp - self.timestamp[rows]) & MASK) / self.clock_hz[rows]
-        lateness -= DRIFT_LEAK_S
+        lateness = lateness - ((timestamp - self.timestamp[rows]) & MASK) / self.clock_hz[rows] - DRIFT_LEAK_S
         peak = self.peak[rows]
         self.arrival[rows] = arrival
         self.timestamp[rows] = timestamp
-        self.lateness[rows] = np.maximum(lateness, 0.0)
-        self.set_targets(rows, np.where(lateness > peak, np.minimum(lateness, _MAX_PEAK_S), peak * PEAK_DECAY))
+        self.lateness[rows] = larger(lateness, 0.0)
+        self.set_targets(rows, choose(lateness > peak, smaller(lateness, _MAX_PEAK_S), peak * PEAK_DECAY))
 
-    def set_targets(self, rows: Rows, peak: Seconds) -> None:
+    def set_targets(self, rows: RowOrRows, peak: TimeOrTimes) -> None:
         """Remember `peak` for each of `rows`, and set the target that follows from it."""
-        frames = np.ceil((peak - PEAK_IGNORED_S) / _FRAME_S).astype(np.int64)
+        frames = np.ceil((peak - PEAK_IGNORED_S) / _FRAME_S)
         self.peak[rows] = peak
-        self.target_frames[rows] = np.minimum(1 + np.maximum(frames, 0), MAX_TARGET) + self.packet_frames[rows] - 1
+        self.target_frames[rows] = smaller(1 + larger(frames, 0), MAX_TARGET) + self.packet_frames[rows] - 1
 
-    def advise(self, rows: Rows, depth: Numbers) -> Numbers:
+    def advise(self, rows: RowOrRows, depth: NumberOrNumbers) -> Numbers:
         """What is to be done for each of `rows` when `depth` frames wait, as numbers of `Advice`. Once a tick for a stream that plays."""
         target = self.target_frames[rows]
-        excess = (self.excess[rows] + 1) * (depth > target)
-        shortage = (self.shortage[rows] + 1) * (depth < target)
+        excess = choose(depth > target, self.excess[rows] + 1, 0)
+        shortage = choose(depth < target, self.shortage[rows] + 1, 0)
         self.excess[rows] = excess
         self.shortage[rows] = shortage
-        is_wrong_for_long = np.maximum(excess, shortage) > ADJUST_AFTER
-        if not is_wrong_for_long.any():
-            return np.zeros(len(rows), np.int64)
-        is_forced = (excess + shortage) * np.abs(depth - target) > FORCE_AFTER
-        shorten = np.where(is_forced, Advice.SHORTEN_ANY, Advice.SHORTEN_SILENCE)
-        lengthen = np.where(is_forced, Advice.LENGTHEN_ANY, Advice.LENGTHEN_SILENCE)
-        return np.where(is_wrong_for_long, np.where(excess > 0, shorten, lengthen), Advice.KEEP)
+        is_forced = (excess + shortage) * abs(depth - target) > FORCE_AFTER
+        shorten = choose(is_forced, Advice.SHORTEN_ANY, Advice.SHORTEN_SILENCE)
+        lengthen = choose(is_forced, Advice.LENGTHEN_ANY, Advice.LENGTHEN_SILENCE)
+        advice = choose(excess > ADJUST_AFTER, shorten, choose(shortage > ADJUST_AFTER, lengthen, Advice.KEEP))
+        return cast("Numbers", advice)
 
 
 class PlayoutDelay:
@@ -123,7 +127,7 @@ class PlayoutDelay:
     `lost` counts the packets that are missing by their numbers and have not come so far, `loss_runs` how many runs they form.
     """
 
-    __slots__ = ("_last_run", "_rows", "loss_runs", "lost", "row", "table")
+    __slots__ = ("_last_run", "loss_runs", "lost", "row", "table")
 
     table: DelayTable
     target_frames = Cell[int]()
@@ -137,15 +141,11 @@ class PlayoutDelay:
     _packet_frames = Cell[int]()
 
     def __init__(self, clock_hz: int, table: DelayTable | None = None, row: int = 0) -> None:
-        self._use_row(table or DelayTable(1), row)
+        self.table = table or DelayTable(1)
+        self.row = row
         self._clock_hz = clock_hz
         self.lost = self.loss_runs = self._last_run = 0
         self._forget_network()
-
-    def _use_row(self, table: DelayTable, row: int) -> None:
-        self.table = table
-        self.row = row
-        self._rows = np.array([row], np.intp)
 
     def _forget_network(self) -> None:
         """Another source sends: nothing is known of its way."""
@@ -162,7 +162,7 @@ class PlayoutDelay:
 
     def note_packet(self, timestamp: int, arrival: float) -> None:
         """A packet with a higher number than all before has come at `arrival` (seconds)."""
-        self.table.note_packets(self._rows, np.array([timestamp]), np.array([arrival]))
+        self.table.note_packets(self.row, timestamp, arrival)
 
     def _note_missing(self, n_packets: int) -> None:
         """So many numbers were left out before the packet at hand."""
@@ -188,11 +188,11 @@ class PlayoutDelay:
             self._set_peak(self._peak)
 
     def _set_peak(self, peak_s: float) -> None:
-        self.table.set_targets(self._rows, np.array([peak_s]))
+        self.table.set_targets(self.row, peak_s)
 
     def advise(self, depth: int) -> Advice:
         """What is to be done when `depth` frames wait. Once a tick; `corrected` when it was done."""
-        return Advice(int(self.table.advise(self._rows, np.array([depth]))[0]))
+        return Advice(int(self.table.advise(self.row, depth)))
 
     def corrected(self) -> None:
         """The advice was followed."""

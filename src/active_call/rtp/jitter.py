@@ -78,7 +78,7 @@ class JitterBuffer(PlayoutDelay):
         table = JitterTable(1)
         for name, column in vars(table).items():
             column[0] = getattr(before, name)[row]
-        self._use_row(table, 0)
+        self.table, self.row = table, 0
         self._frames = RowFrames(table, 0)
 
     def use_codec(self, silence: int, quiet: bytes) -> None:
@@ -99,19 +99,18 @@ class JitterBuffer(PlayoutDelay):
 
     def push(self, sequence: int, timestamp: int, payload: bytes, arrival: float) -> None:
         """Take one packet that arrived at `arrival` (seconds)."""
-        table, rows = self.table, self._rows
-        numbers, stamps = np.array([sequence]), np.array([timestamp])
-        ahead = table.ahead(rows, numbers, stamps)
-        if ahead[0] < 0:
+        table, row = self.table, self.row
+        ahead = int(table.ahead(row, sequence, timestamp))
+        if ahead < 0:
             if not self._admit(sequence, timestamp, payload, arrival):
                 self.received += 1
                 return
-            ahead[0] = (timestamp - self._cursor) & MASK
-        table.push(rows, numbers, stamps, np.array([arrival]))
-        if ahead[0] % FRAME_BYTES or len(payload) != FRAME_BYTES:
+            ahead = (timestamp - self._cursor) & MASK
+        table.push(row, sequence, timestamp, arrival)
+        if ahead % FRAME_BYTES or len(payload) != FRAME_BYTES:
             self.lay(timestamp, payload)
         else:
-            table.keep(rows, ahead, np.frombuffer(payload, np.uint8)[None])
+            table.keep(row, ahead, np.frombuffer(payload, np.uint8))
 
     def pass_over(self, sequence: int) -> None:
         """Note a packet of this source that is not sound (an event, comfort noise), so that its number does not count as lost."""
@@ -122,7 +121,7 @@ class JitterBuffer(PlayoutDelay):
 
     def pop(self) -> bytes | None:
         """Return the frame of this tick, None when there is none to play: lost, late or silent. Call it once in 20 ms."""
-        frames, is_there = self.table.pop(self._rows)
+        frames, is_there = self.table.pop(np.array([self.row]))
         return frames[0].tobytes() if is_there[0] else None
 
     def pop_rare(self, advice: Advice) -> bytes | None:
@@ -227,7 +226,7 @@ class JitterBuffer(PlayoutDelay):
     # -- the cursor ------------------------------------------------------------------------------------------------------------------------
 
     def _move_cursor(self, n_frames: int) -> None:
-        self.table.move_cursor(self._rows, n_frames)
+        self.table.move_cursor(self.row, n_frames)
 
     def _give_up_frame(self) -> None:
         """Pass what is at the cursor without playing it."""

@@ -9,13 +9,14 @@ Frames wait in a ring of `RING` cells a row. The cell of the cursor is `head`; t
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import FRAME_MS
-from active_call.rtp.delay import MASK, Advice, DelayTable, Numbers, Rows, Seconds
+from active_call.rtp.columns import choose
+from active_call.rtp.delay import MASK, Advice, DelayTable, NumberOrNumbers, Numbers, RowOrRows, Rows, TimeOrTimes
 
 CLOCK_HZ: Final = 8000
 FRAME_BYTES: Final = FRAME_MS * CLOCK_HZ // 1000
@@ -36,7 +37,7 @@ class RowBuffer(Protocol):
 
 
 class JitterTable(DelayTable):
-    """The columns, for `n_rows` streams; the names are those of `JitterBuffer` and `PlayoutDelay`."""
+    """The columns, for `n_rows` streams; the names are those of `JitterBuffer` and `PlayoutDelay`. As there, one row may be a number."""
 
     def __init__(self, n_rows: int) -> None:
         super().__init__(n_rows)
@@ -55,19 +56,19 @@ class JitterTable(DelayTable):
         self.waited: Numbers = np.full(n_rows, -1)
         """Ticks since the first packet of the talkspurt; -1 when there is none."""
 
-    def ahead(self, rows: Rows, sequence: Numbers, timestamp: Numbers) -> Numbers:
+    def ahead(self, rows: RowOrRows, sequence: NumberOrNumbers, timestamp: NumberOrNumbers) -> Numbers:
         """How far ahead of the cursor each row's packet lies, in ticks, when it can be pushed here; -1 when its buffer must judge it."""
         ahead = (timestamp - self.cursor[rows]) & MASK
         is_simple = ((sequence - self.sequence[rows]) & 0xFFFF == 1) & (ahead < self.fast_limit[rows])
-        return np.where(is_simple, ahead, -1)
+        return cast("Numbers", choose(is_simple, ahead, -1))
 
-    def push(self, rows: Rows, sequence: Numbers, timestamp: Numbers, arrival: Seconds) -> None:
+    def push(self, rows: RowOrRows, sequence: NumberOrNumbers, timestamp: NumberOrNumbers, arrival: TimeOrTimes) -> None:
         """Note one packet for each of `rows`, all different, whose cursor is in reach of it. Its sound is to be kept next."""
         self.received[rows] += 1
         self.sequence[rows] = sequence
         self.note_packets(rows, timestamp, arrival)
 
-    def keep(self, rows: Rows, ahead: Numbers, frames: NDArray[np.uint8]) -> None:
+    def keep(self, rows: RowOrRows, ahead: NumberOrNumbers, frames: NDArray[np.uint8]) -> None:
         """Keep whole frames, (n, 160), whose `ahead` is a multiple of a frame. Other sound is for `RowBuffer.lay`."""
         cell = (self.head[rows] + ahead // FRAME_BYTES) % RING
         self.frames[rows, cell] = frames
@@ -114,7 +115,7 @@ class JitterTable(DelayTable):
         self.depth[rows] -= 1
         self.move_cursor(rows, 1)
 
-    def move_cursor(self, rows: Rows, n_frames: int) -> None:
+    def move_cursor(self, rows: RowOrRows, n_frames: int) -> None:
         """Let the cursor of each row move by so many frames, back where it is negative."""
         self.head[rows] = (self.head[rows] + n_frames) % RING
         self.cursor[rows] = (self.cursor[rows] + n_frames * FRAME_BYTES) & MASK
@@ -145,9 +146,11 @@ class RowFrames:
             table.present[row, cell] = True
 
     def get(self, timestamp: int) -> bytes | None:
+        """The frame at `timestamp`, None when there is none."""
         return self._table.frames[self._row, self._cell(timestamp)].tobytes() if timestamp in self else None
 
     def pop(self, timestamp: int) -> bytes | None:
+        """Take the frame at `timestamp` out; None when there is none."""
         frame = self.get(timestamp)
         if frame is not None:
             self._table.present[self._row, self._cell(timestamp)] = False
@@ -155,6 +158,7 @@ class RowFrames:
         return frame
 
     def clear(self) -> None:
+        """Take all frames out."""
         self._table.present[self._row] = False
         self._table.depth[self._row] = 0
 

@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from active_call.rtp.columns import choose
+
 MAX_DROPOUT: Final = 3000
 """RFC 3550 appendix A.1."""
 SEQUENCES: Final = 1 << 16
@@ -21,10 +23,15 @@ _HALF: Final = 1 << 31
 Rows = NDArray[np.intp]
 Numbers = NDArray[np.int64]
 Seconds = NDArray[np.float64]
+RowOrRows = Rows | int
+NumberOrNumbers = Numbers | int
 
 
 class ReceptionTable:
-    """The columns, for `n_rows` streams; the names are those of `ReceiveStream`."""
+    """The columns, for `n_rows` streams; the names are those of `ReceiveStream`.
+
+    `receive` takes different rows and arrays of the same length beside them; or one row as a number and numbers beside it.
+    """
 
     def __init__(self, n_rows: int) -> None:
         self.received: Numbers = np.zeros(n_rows, np.int64)
@@ -39,15 +46,15 @@ class ReceptionTable:
         """Whether each row's packet can be counted here: not the first, and numbered like the last one or not far behind it."""
         return (self.received[rows] > 0) & ((sequence - self.max_sequence[rows]) & 0xFFFF < MAX_DROPOUT)
 
-    def receive(self, rows: Rows, sequence: Numbers, timestamp: Numbers, arrival: Seconds) -> None:
+    def receive(self, rows: RowOrRows, sequence: NumberOrNumbers, timestamp: NumberOrNumbers, arrival: Seconds | float) -> None:
         """Count one packet for each of `rows`, all different, which is believed. One that others have overtaken moves no number."""
         received, highest, jitter = self.received[rows], self.max_sequence[rows], self.jitter[rows]
         ticks = (timestamp - self.timestamp[rows] + _HALF) % (2 * _HALF) - _HALF
         difference = (arrival - self.arrival[rows]) * self.clock_rate[rows] - ticks
-        self.jitter[rows] = jitter + (np.abs(difference) - jitter) * JITTER_GAIN * (received > 0)
+        self.jitter[rows] = choose(received > 0, jitter + (abs(difference) - jitter) * JITTER_GAIN, jitter)
         is_next = (sequence - highest) & 0xFFFF < MAX_DROPOUT
-        self.cycles[rows] += (is_next & (sequence < highest)) * SEQUENCES
-        self.max_sequence[rows] = np.where(is_next, sequence, highest)
+        self.cycles[rows] += choose(is_next & (sequence < highest), SEQUENCES, 0)
+        self.max_sequence[rows] = choose(is_next, sequence, highest)
         self.received[rows] = received + 1
         self.timestamp[rows] = timestamp
         self.arrival[rows] = arrival

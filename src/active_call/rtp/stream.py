@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from active_call.base.world import Randomness
 from active_call.rtp.columns import Cell
 from active_call.rtp.packet import pack_header
@@ -33,7 +31,6 @@ class ReceiveStream:
         "_last_report_at",
         "_last_report_ntp",
         "_received_prior",
-        "_rows",
         "row",
         "ssrc",
         "table",
@@ -50,7 +47,6 @@ class ReceiveStream:
     def __init__(self, ssrc: int, clock_rate: int = 8000, *, table: ReceptionTable | None = None, row: int = 0) -> None:
         self.table = table or ReceptionTable(1)
         self.row = row
-        self._rows = np.array([row], np.intp)
         self.ssrc = ssrc
         self.received = 0
         self.clock_rate = clock_rate
@@ -70,7 +66,7 @@ class ReceiveStream:
         """Count one packet that arrived at `arrival` (seconds). False: it jumped, and is not believed before the next one follows it."""
         if not self._believes(sequence):
             return False
-        self.table.receive(self._rows, np.array([sequence]), np.array([timestamp]), np.array([arrival]))
+        self.table.receive(self.row, sequence, timestamp, arrival)
         return True
 
     def _believes(self, sequence: int) -> bool:

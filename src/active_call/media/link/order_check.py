@@ -1,7 +1,7 @@
 """Whether an order can be carried out: every number in it, before anything is changed by it.
 
-Orders enter, ValueError says which field is wrong. The contract bounds what clients may ask for; this is the media process's own door, so
-that no order, whoever has let it through, makes it wait, grow or fail. Pure.
+Orders enter, ValueError says which field is wrong. The contract bounds what clients may ask for. This is the media process's own check, so
+that no order makes it wait, grow or fail. Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RATES_HZ: Final = (8000, 16_000, 48_000)
 RECORDING_RATES_HZ: Final = (8000, 16_000)
 MAX_FADE_MS: Final = 10_000
 MAX_DIGITS: Final = 128
-"""In one order; nobody keys in more at once."""
+"""In one order; more than any sequence of digits that is dialled."""
 MAX_DIGIT_MS: Final = 60_000
 MAX_BOUNDARIES: Final = 10_000
 MAX_TEXT: Final = 4096

@@ -57,8 +57,8 @@ class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     send_parameters: str = ""
     """The `fmtp` by which the peer says what it wants of `codec`."""
     waits: bool = False
-    """Nothing is sent before StartSending, or packets of the peer, prove that somebody at that address takes the sound. What was proved for
-    an address holds when it is named again, and for no other.
+    """Nothing is sent before StartSending, or packets of the peer, prove that the peer takes sound at that address. What was proved for an
+    address holds when it is named again, and for no other.
     """
     remote_rtcp_ip: str = ""
     """Where RTCP goes (RFC 3605); empty: where RTP goes."""

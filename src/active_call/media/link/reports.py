@@ -222,7 +222,7 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
     dropped_audio: int = 0
     """CallerAudio messages given up since the process began, because the control process did not read."""
     tick_late_ms: tuple[float, ...] = ()
-    """Every tick of that second in ascending order, for whoever sums up longer spans."""
+    """Every tick of that second in ascending order, for sums over longer spans."""
 
 
 Report = (

@@ -113,7 +113,8 @@ class MediaPool:
         raise AssertionError("there is a last one")
 
     def _candidates(self, near: MediaStream | None) -> list[SupervisedWorker]:
-        """The processes with room, best first: those that answer, then the home of `near`, then the least loaded. Raises MediaRefused."""
+        """The processes with room, best first: those that answer, then the process of `near`, then the least loaded. Raises
+        MediaRefused."""
         alive = [worker for worker in self._workers if worker.status.alive]
         if not alive:
             raise MediaRefused("unavailable", "no media process is running")
@@ -124,7 +125,7 @@ class MediaPool:
             free,
             key=lambda candidate: (
                 candidate.is_quiet,
-                not _is_home_of(near, candidate),
+                not _has_stream(near, candidate),
                 int(candidate.expected_share() / LOAD_STEP),
                 candidate.status.n_streams,
             ),
@@ -135,7 +136,7 @@ class MediaPool:
         return await join_streams(self.open_stream, stream, partner, one_way=one_way)
 
 
-def _is_home_of(stream: MediaStream | None, worker: SupervisedWorker) -> bool:
+def _has_stream(stream: MediaStream | None, worker: SupervisedWorker) -> bool:
     return stream is not None and stream.pid == worker.status.pid
 
 

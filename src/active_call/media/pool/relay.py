@@ -83,10 +83,10 @@ async def join_streams(open_stream: OpenStream, stream: MediaStream, partner: Me
     _speak_to(far_relay, relay, codec)
     stream.bridge(relay, one_way=True)
     far_relay.bridge(partner, one_way=True)
-    joint = Relay(stream, partner, (relay, far_relay), one_way=True)
+    joined = Relay(stream, partner, (relay, far_relay), one_way=True)
     if not one_way:
-        joint.open_both_ways()
-    return joint
+        joined.open_both_ways()
+    return joined
 
 
 async def _open_near(open_stream: OpenStream, stream: MediaStream) -> MediaStream:
@@ -113,4 +113,4 @@ def _speak_to(relay: MediaStream, other: MediaStream, codec: Codec) -> None:
 
 
 def _ignore(report: Report | StreamLost) -> None:
-    """A relay lives and dies with the streams that it joins; they are told."""
+    """A relay ends with the streams that it joins, and their reports say so."""

@@ -112,7 +112,7 @@ class CodecInput:
         return self._before + _losses_of(self.jitter)
 
     def skip(self) -> None:
-        """Let a tick pass that nobody listens to."""
+        """Let a tick pass in which the frame is not needed."""
         self._draining = None
         self.jitter.pop()
 

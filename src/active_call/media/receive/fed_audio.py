@@ -27,7 +27,7 @@ START_FRAMES: Final = 2
 """40 ms, as the jitter buffer of a new stream."""
 LONG_FRAMES: Final = 10
 MAX_WAITING_MS: Final = 10_000
-"""Older sound is given up: the caller's connection was gone for so long that nobody waits for it."""
+"""Older sound is dropped: the connection was interrupted for so long that an answer to it would come too late."""
 QUIET: Final = 250
 """Peak of a frame that counts as a pause, about -50 dBov."""
 _TICK_S: Final = FRAME_MS / 1000
@@ -91,7 +91,7 @@ class FedAudio:
         return self._last_fed_at - _TICK_S * self.depth if self.started else now
 
     def skip(self) -> None:
-        """Let a tick pass that nobody listens to."""
+        """Let a tick pass in which the frame is not needed."""
         self.pop()
 
     def pop(self) -> Samples | None:

@@ -1,7 +1,7 @@
-"""The wire side of one stream: its sockets, keys, jitter buffer and statistics, and the decision what is let in.
+"""The RTP side of one stream: its sockets, keys, jitter buffer and statistics, and the decision which packets are accepted.
 
 Datagrams enter through `packet_batch`, frames leave the jitter buffer in `pop`. Packets leave through `srtp_out`, `sendto` and
-`destination`, which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
+`destination`, which the sending half of the tick uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
 
 Packets that are simply the next ones are read for all streams at once (`packet_batch`); the leg says in the columns of `ReceiveColumns`
 which those are, and judges every other one.
@@ -45,7 +45,7 @@ MAX_PROVEN: Final = 8
 
 
 class Leg:
-    """One stream's sockets and what is kept for them. `configure` must come before anything flows."""
+    """One stream's sockets and what is kept for them. `configure` must come first: before it every packet is dropped."""
 
     __slots__ = (
         "_audio_type",
@@ -106,7 +106,7 @@ class Leg:
         self.latch = Latch(("", 0), latching=True)
         self.destination = ("", 0)
         self._proven: list[Address] = []
-        """Where somebody has shown that he takes our sound, or the signalling vouches for him; the latest last."""
+        """Addresses at which packets, or the signalling, have proved that the peer takes our sound; the latest last."""
         self.may_send = False
         """Sound is to leave: that is agreed, the peer is proven, and there is a destination."""
         self.on_sending_changed: Callable[[], None] = _do_nothing
@@ -115,7 +115,7 @@ class Leg:
         """When the peer's last RTCP came."""
         self._comfort_noise_at = 0.0
         self.heard_from: tuple[Any, ...] | None = None
-        """Whose packets are accepted without a further look, as the socket says it: the latch's source, unless there is a candidate."""
+        """The address whose packets are accepted at once, as the socket gives it: the latch's source, unless there is a candidate."""
         self.keys = SrtpKeys(intake)
         self.send_codec = PCMU
         self.sound = CodecInput(intake.jitter, slot)
@@ -186,7 +186,7 @@ class Leg:
 
     @property
     def may_report(self) -> bool:
-        """RTCP may leave. On hold at 0.0.0.0 there is nobody to take it, and nobody has asked for it while nothing flows."""
+        """RTCP may leave. On hold at 0.0.0.0 there is no destination, and with `inactive` no sound to report on."""
         config = self.config
         return config is not None and self._is_ready and (config.send or config.receive)
 
@@ -344,7 +344,7 @@ class Leg:
     def accepts_control_from(self, address: tuple[Any, ...], ssrc: int) -> bool:
         """Whether plain RTCP from there is the peer's: it comes from a place that was signalled or belongs to the source that is heard.
 
-        A NAT may give RTCP any port: from the right host, the SSRC of the sound vouches for it.
+        A NAT may give RTCP any port: RTCP from the right host counts when it has the SSRC of the sound.
         """
         config, source = self.config, self.latch.source
         if config is None:
@@ -427,13 +427,14 @@ class Leg:
             self.send_errors += 1
 
     def close(self) -> None:
+        """Close both sockets."""
         self.rtp_socket.close()
         self.rtcp_socket.close()
 
 
 def _ignore(datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
-    """Nobody listens."""
+    """Until `on_control` is set."""
 
 
 def _do_nothing() -> None:
-    """Nobody is told."""
+    """Until `on_sending_changed` is set."""

@@ -60,7 +60,7 @@ class FrameSource(Protocol):
         ...
 
     def skip(self) -> None:
-        """Let a tick pass that nobody listens to."""
+        """Let a tick pass in which the frame is not needed."""
         ...
 
 
@@ -81,7 +81,7 @@ _Sources = list[tuple[Stream, StreamInput]]
 
 
 class ReceivePipeline:
-    """All streams that are listened to. `regroup` after any change of who is; `run` once per tick.
+    """All streams whose caller is heard. `regroup` after any change of which they are; `run` once per tick.
 
     The rows of a tick: first the streams with G.711, which are decoded in one batch; then those whose frames come one by one at 8 kHz; then
     those at 16 kHz. All rows at 8 kHz are brought to 16 kHz in one batch.
@@ -97,7 +97,7 @@ class ReceivePipeline:
         """Told of each stream whose sound cannot be had; the others go on."""
         self._concealer = Concealer(capacity, 8000)
         self.improving = EnhancePipeline(capacity)
-        """What is made better for detection and recognition; recordings and bridges hear what came."""
+        """What is improved for detection and recognition; recordings and bridges get what came."""
         self.attention = InbandDetectors(capacity, emit)
         """Digits and tones in the sound."""
         self._upsampler = Upsampler8to16(capacity)
@@ -131,7 +131,7 @@ class ReceivePipeline:
         self._wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
         """The frames of all rows at 16 kHz."""
         self._narrowed: Samples | None = None
-        """The frames of all rows at 8 kHz, once somebody has asked for them in this tick."""
+        """The frames of all rows at 8 kHz, once they were asked for in this tick."""
         self._better: NDArray[np.float32] | None = None
         """The same in [-1, 1) where it was improved for any stream: that is what is judged and forwarded."""
 
@@ -177,7 +177,7 @@ class ReceivePipeline:
         stream.listen = order
 
     def regroup(self, streams: list[Stream]) -> None:
-        """Take over who is listened to now. `streams` is in the order of the slots."""
+        """Take over which callers are heard now. `streams` is in the order of the slots."""
         together: list[tuple[Stream, Leg]] = []
         alone: _Sources = []
         self._unheard, unheard_together = [], []
@@ -271,7 +271,7 @@ class ReceivePipeline:
         return frames, arrived
 
     def _skip_unheard(self) -> None:
-        """Let the tick pass for those whom nobody listens to."""
+        """Let the tick pass for the streams whose frame is not needed."""
         if len(self._unheard_together):
             self._intake.jitter.pop(self._unheard_together)
         for source in self._unheard:
@@ -372,6 +372,6 @@ def _as_float(samples: Samples) -> NDArray[np.float32]:
 
 
 def _raise(number: int, error: Exception) -> None:
-    """Nobody deals with it."""
+    """Until `on_failed` is set."""
     del number
     raise error

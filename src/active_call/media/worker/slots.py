@@ -1,4 +1,4 @@
-"""The streams of a media process: who lies in which slot, and everything kept per stream that is no array."""
+"""The streams of a media process: which stream has which slot, and everything kept per stream that is no array."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Stream:
         """Speech is detected at 8 kHz rather than 16; None until something is heard."""
         self.one_way = OneWayWatch()
         self.is_failed = False
-        """Given up: no part of the tick touches it any more, and no order but that to close it."""
+        """Given up after an error: the tick leaves it out, and only the order to close it is carried out."""
         self.n_listeners = 0
         """Streams that are joined to this one and hear its caller."""
         self.recording = 0
@@ -82,7 +82,7 @@ class Stream:
 
     @property
     def is_heard(self) -> bool:
-        """Somebody wants the sound of the caller, and there is a caller."""
+        """The caller's sound is needed (detection, recognition, recording, a bridge), and some of it has come."""
         is_wanted = self.listen.detect or self.listen.forward_audio or self.recording > 0 or self.n_listeners > 0
         return self.has_started and is_wanted
 
@@ -102,6 +102,7 @@ class SlotTable:
         return iter(self._by_number.values())
 
     def get(self, number: int) -> Stream | None:
+        """The stream with that number, if it is open."""
         return self._by_number.get(number)
 
     def take_slot(self) -> int | None:
@@ -109,12 +110,15 @@ class SlotTable:
         return heapq.heappop(self._free) if self._free else None
 
     def give_back(self, slot: int) -> None:
+        """The slot is free again."""
         heapq.heappush(self._free, slot)
 
     def add(self, stream: Stream) -> None:
+        """A stream lies in its slot from now on."""
         self._by_number[stream.number] = stream
 
     def remove(self, stream: Stream) -> None:
+        """The stream is closed, and its slot free."""
         del self._by_number[stream.number]
         self.give_back(stream.slot)
 
