@@ -186,7 +186,7 @@ class House:
     def way_out(self, trunk: str) -> str:
         return self.trunk_address
 
-    def find(self, session_id: str) -> calls.Call | None:
+    def live(self, session_id: str) -> calls.Call | None:
         return self.sessions.get(session_id)
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> None:

@@ -27,6 +27,7 @@ from active_call.call.closing import Parts, close_each
 from active_call.call.dependencies import CallDependencies
 from active_call.call.dispatch import carry_out
 from active_call.call.faults import Faults
+from active_call.call.handle import CallDescription, CallHandle
 from active_call.call.holding import Holding
 from active_call.call.items import ForAgent, Item, Later, RecogniserFailed, is_essential, sender_of
 from active_call.call.journal import Journal
@@ -44,6 +45,7 @@ from active_call.call.setup import CallSetup, Fatal, Routed
 from active_call.call.speech_input import SpeechInput
 from active_call.call.speech_output import SpeechOutput
 from active_call.call.state import Phase, facts_of
+from active_call.call.subscription import EventLog
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
@@ -58,7 +60,7 @@ from active_call.sdp.protection import without_keys
 class Registry(Protocol):
     """The other calls of this server, as one of them sees them."""
 
-    def find(self, session_id: str) -> Call | None:
+    def live(self, session_id: str) -> Call | None:
         """The live call of that session id or, failing that, of that protocol's own id."""
         ...
 
@@ -109,6 +111,7 @@ class Call:
         self._hangup: events.Hangup | None = None
         self.is_ending = False
         """Somebody has hung up, or refused the call: its end is on its way."""
+        self.event_log = EventLog()
         self._watchers: list[Callable[[events.Event], None]] = []
         self._tasks: asyncio.TaskGroup | None = None
         self._leg_ended: leg_events.LegEnded | None = None
@@ -186,6 +189,35 @@ class Call:
         """The time of day: that of the call's beginning and what has passed since, so that a clock that is set changes no duration."""
         return self.facts.started_at + timedelta(seconds=self._clock.now() - self._began_at)
 
+    def handle(self) -> CallHandle:
+        """What others see of this call."""
+        return CallHandle(self.id, self.post, self.event_log.subscribe, self.describe)
+
+    def describe(self) -> CallDescription:
+        """The call as it is now."""
+        facts, leg = self.facts, self.leg
+        return CallDescription(
+            id=facts.session_id,
+            call_id=facts.call_id or leg.call_id,
+            direction=facts.direction,
+            call_type=facts.call_type,
+            caller=facts.caller,
+            callee=facts.callee,
+            phase=facts.phase,
+            started_at=facts.started_at,
+            ringing_at=facts.ringing_at,
+            answered_at=facts.answered_at,
+            ended_at=facts.ended_at,
+            end_reason=facts.end_reason,
+            ended_by=facts.ended_by,
+            sip_code=facts.sip_code,
+            error=facts.error,
+            playbook=facts.playbook,
+            trunk=facts.trunk,
+            headers=dict(leg.headers),
+            variables=dict(facts.variables),
+        )
+
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
         """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
         self._watchers.append(watcher)
@@ -208,6 +240,7 @@ class Call:
             self._hangup = stamped
         if isinstance(stamped, events.Ringing | events.Answer) and not stamped.refer:
             self.services.records.update(self.journal.open_call())
+        self.event_log.append(stamped)
         for watcher in list(self._watchers):
             try:
                 watcher(stamped)
@@ -238,7 +271,7 @@ class Call:
 
     def find_call(self, session_id: str) -> Call | None:
         """Another call of this server, by its session id or its protocol's own id."""
-        return self._house.find(session_id) if self._house is not None else None
+        return self._house.live(session_id) if self._house is not None else None
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
         """A further leg of this call. Raises ActiveCallError for an address that cannot be dialled."""

@@ -11,6 +11,7 @@ from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.call.call import Call
 from active_call.call.dependencies import CallDependencies
+from active_call.call.handle import CallHandle
 from active_call.call.leg import Leg
 from active_call.call.refused_calls import RefusedCalls
 from active_call.call.routing import Router
@@ -68,8 +69,8 @@ class CallRegistry:
         self._max_calls = max_calls
         self._sessions: dict[str, Call] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.on_new_session: Callable[[Call], object] = lambda _: None
-        """Told of each session before it runs."""
+        self.on_new_call: Callable[[CallHandle], object] = lambda _: None
+        """Told of each call before it runs."""
         self.on_refused: Callable[[str], object] = lambda _: None
         """Told of each inbound call that is refused, by `full` or `draining`."""
         self.refused_calls = RefusedCalls(services.world, services.records)
@@ -83,16 +84,27 @@ class CallRegistry:
         self._services, self._router, self._max_calls = services, router, max_calls
 
     @property
-    def sessions(self) -> Mapping[str, Call]:
-        return self._sessions
+    def calls(self) -> Mapping[str, CallHandle]:
+        """Handles of all live calls, by session id."""
+        return {session_id: session.handle() for session_id, session in self._sessions.items()}
+
+    @property
+    def n_calls(self) -> int:
+        """How many calls are alive."""
+        return len(self._sessions)
 
     @property
     def is_accepting(self) -> bool:
         is_full = self._max_calls is not None and len(self._sessions) >= self._max_calls
         return not self.is_draining and not is_full and self._has_room()
 
-    def find(self, session_id: str) -> Call | None:
-        """The live call of that session id or, failing that, of that protocol's own id (SIP Call-ID)."""
+    def find(self, session_id: str) -> CallHandle | None:
+        """The handle of the live call of that session id or, failing that, of that protocol's own id (SIP Call-ID)."""
+        found = self.live(session_id)
+        return found.handle() if found is not None else None
+
+    def live(self, session_id: str) -> Call | None:
+        """The call itself, for its partners."""
         found = self._sessions.get(session_id)
         return found or next((session for session in self._sessions.values() if session.leg.call_id == session_id), None)
 
@@ -139,7 +151,7 @@ class CallRegistry:
         playbook: Playbook | None = None,
         variables: Mapping[str, Any] | None = None,
         session_id: str | None = None,
-    ) -> Call:
+    ) -> CallHandle:
         """Place a call; it rings in the background. Raises NoRoom, or ActiveCallError for an address that cannot be dialled."""
         if not self.is_accepting:
             self._note_unplaced(option, "draining" if self.is_draining else "full")
@@ -156,7 +168,7 @@ class CallRegistry:
             session_id, leg, self._services, direction="outbound", option=option, playbook=playbook, variables=variables, house=self
         )
         self._start(session)
-        return session
+        return session.handle()
 
     def hurry(self) -> None:
         """A drain that waits for calls, now or later, waits no longer: they are ended at once, each with BYE and record."""
@@ -226,7 +238,7 @@ class CallRegistry:
         self._sessions[session.id] = session
         self.n_calls_total += 1
         self._services.records.begin(session.journal.open_call())
-        self.on_new_session(session)
+        self.on_new_call(session.handle())
         task = asyncio.get_running_loop().create_task(session.run(), name=f"call {session.id}")
         self._tasks[session.id] = task
         task.add_done_callback(lambda done: self._ended(session.id, done))
