@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from active_call.call.state import Phase
+from active_call.call.messages import CallMessage
+from active_call.call.state import CallFacts, Phase
 from active_call.call.subscription import Subscription
 from active_call.contract import commands
 
@@ -63,12 +64,12 @@ class CallHandle:
     """One call, by its id. Made by the call registry, or for a call on another node."""
 
     id: str
-    _send: Callable[[commands.Command], None] = field(repr=False)
+    _send: Callable[[commands.Command | CallMessage], None] = field(repr=False)
     _subscribe: Subscribe = field(repr=False)
     _describe: Callable[[], CallDescription] = field(repr=False)
 
-    def send(self, command: commands.Command) -> None:
-        """Put a command into the call's mailbox. What cannot be carried out becomes an `error` event of the call."""
+    def send(self, command: commands.Command | CallMessage) -> None:
+        """Put a command, or another call's message, into the call's mailbox. What cannot be carried out becomes an `error` event there."""
         self._send(command)
 
     def subscribe(self, *, from_seq: int | None = None) -> Subscription:
@@ -78,3 +79,30 @@ class CallHandle:
     def describe(self) -> CallDescription:
         """The call as it is now."""
         return self._describe()
+
+
+def describe(facts: CallFacts, call_id: str, headers: Mapping[str, str], attended_target: str, busy_because: str) -> CallDescription:
+    """A call by its facts; `call_id`: that of its leg, where the facts have none yet."""
+    return CallDescription(
+        id=facts.session_id,
+        call_id=facts.call_id or call_id,
+        direction=facts.direction,
+        call_type=facts.call_type,
+        caller=facts.caller,
+        callee=facts.callee,
+        phase=facts.phase,
+        started_at=facts.started_at,
+        ringing_at=facts.ringing_at,
+        answered_at=facts.answered_at,
+        ended_at=facts.ended_at,
+        end_reason=facts.end_reason,
+        ended_by=facts.ended_by,
+        sip_code=facts.sip_code,
+        error=facts.error,
+        playbook=facts.playbook,
+        trunk=facts.trunk,
+        headers=dict(headers),
+        variables=dict(facts.variables),
+        attended_target=attended_target,
+        busy_because=busy_because,
+    )
