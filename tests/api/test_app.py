@@ -230,6 +230,26 @@ def test_events_are_streamed_until_the_hangup(folder: Path) -> None:
     run(story())
 
 
+def test_events_are_replayed_from_the_number_after_the_last_one_that_was_read(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            session_id = (await api.http.post("/call", json=GUIDE_CALL)).json()["session_id"]
+            for digit in "12":
+                await api.http.post(f"/command/{session_id}", json={"command": "custom", "data": {"digit": digit}})
+            await asyncio.sleep(0.05)
+            watching = asyncio.create_task(api.http.get(f"/events/{session_id}", headers={"Last-Event-ID": "1"}))
+            await asyncio.sleep(0.05)
+            await api.http.delete(f"/call/{session_id}")
+            lines = (await asyncio.wait_for(watching, 5)).text.splitlines()
+            ids = [int(line.removeprefix("id: ")) for line in lines if line.startswith("id: ")]
+            assert ids == list(range(2, 2 + len(ids)))
+            told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+            assert told[-1]["event"] == "hangup"
+            assert [event["data"]["digit"] for event in told if event["event"] == "custom"][-1:] == ["2"]
+
+    run(story())
+
+
 def test_control_needs_the_token_or_this_machine(folder: Path) -> None:
     async def story() -> None:
         async with an_api(folder, client="203.0.113.9") as api:

@@ -17,6 +17,7 @@ from active_call.call.bridging import ANSWER_DEADLINE_S, Bridging
 from active_call.call.handle import CallDescription, CallHandle, describe
 from active_call.call.machine_types import Company, Input
 from active_call.call.messages import CallMessage
+from active_call.call.parties import WITH_AGENT
 from active_call.call.subscription import EventLog
 from active_call.contract import events
 from active_call.testing.fake_call import FakeStream, join_fakes
@@ -39,7 +40,7 @@ class Side:
         return CallHandle(session_id, side.inbox.append, EventLog().subscribe, side.describe) if side else None  # type: ignore[arg-type]
 
     def describe(self) -> CallDescription:
-        return describe(self.call.state.facts, "", {}, "", self.bridging.busy_because())
+        return describe(self.call.state.facts, self.call.leg, WITH_AGENT, self.bridging.busy_because())
 
     def new_leg(self, *_: object) -> Any: ...
     def check_outbound(self, *_: object) -> object: ...

@@ -1,4 +1,4 @@
-"""Who has the caller's ear, and why: one state, from which everything else follows. Pure.
+"""Who has the caller's attention, and why: one state, from which everything else follows. Pure.
 
 Claims enter and leave, each under its name (`Why`). What follows from those that stand is derived, never kept a second time:
 
@@ -22,7 +22,7 @@ from typing import Final
 
 
 class Why(StrEnum):
-    """The name of a claim on the caller's ear."""
+    """The name of a claim on the caller's attention."""
 
     UNANSWERED = "unanswered"
     """A call of ours is not answered: the first words would be lost on the ringing."""
@@ -42,7 +42,7 @@ class Why(StrEnum):
 
 
 class Holder(StrEnum):
-    """Who has the caller's ear."""
+    """Who has the caller's attention."""
 
     AGENT = "agent"
     HOLD = "hold"
@@ -104,7 +104,7 @@ class Attention:
 
     @property
     def holder(self) -> Holder:
-        """Who has the caller's ear."""
+        """Who has the caller's attention."""
         return next((holder for why, holder in _HOLDERS if self.has(why)), Holder.AGENT)
 
     @property

@@ -27,10 +27,11 @@ from active_call.call.items import Fatal, ForAgent, Item, Later, RecogniserFaile
 from active_call.call.journal import Journal
 from active_call.call.leg import Leg
 from active_call.call.log import CallLog
-from active_call.call.machine_types import Input
+from active_call.call.machine_types import Company, Input
 from active_call.call.mailbox import Mailbox
 from active_call.call.messages import CallMessage
 from active_call.call.options import merged
+from active_call.call.parties import BRIDGED, PEER, WITH_AGENT, Role
 from active_call.call.parts import CallContext, make_parts
 from active_call.call.ports import CallNetwork, CallPorts, NoNetwork
 from active_call.call.routing import Router
@@ -134,8 +135,10 @@ class Call:
         return self._journal.open_call()
 
     def _describe(self) -> CallDescription:
-        leg = self.state.leg
-        return describe(self.state.facts, leg.call_id, leg.headers, leg.attended_target, self.parts.bridging.busy_because())
+        states, parts = self.parts.machine.now, self.parts
+        mix = parts.transfers.mix or (BRIDGED if states.company is Company.BRIDGED else WITH_AGENT)
+        mix = mix.with_role(PEER, Role.AWAY) if states.is_on_hold else mix
+        return describe(self.state.facts, self.state.leg, mix, parts.bridging.busy_because())
 
     # -- tasks and faults
 
@@ -263,7 +266,7 @@ class Call:
             carry_out(self.parts.commanded, command, asked_by=asked_by)
         except ActiveCallError as error:
             self._output.emit(events.Error(sender=sender, error=str(error)))
-        except Exception as error:  # noqa: BLE001 - the wall of the call: a value that nobody has foreseen
+        except Exception as error:  # noqa: BLE001 - the wall of the call: an unforeseen value
             self._faults.note(sender, error)
 
     # -- the end

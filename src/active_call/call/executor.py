@@ -38,7 +38,7 @@ class CallExecutor:
         self._decision: Decision = LeftOpen()
         self._failure = ""
         self.deciding_until: float | None = None
-        """Until when somebody has to accept an inbound call; None when nobody has to."""
+        """When the decision about an inbound call is due, in monotonic seconds; None while none is awaited."""
 
     @property
     def now(self) -> CallStates:

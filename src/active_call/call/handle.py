@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from active_call.call.leg import Leg
 from active_call.call.messages import CallMessage
+from active_call.call.parties import WITH_AGENT, Mix
 from active_call.call.state import CallFacts, Phase
 from active_call.call.subscription import Subscription
 from active_call.contract import commands
@@ -44,6 +46,8 @@ class CallDescription:
     variables: Mapping[str, Any] = field(default_factory=dict)
     attended_target: str = ""
     """Where a third party can take our place in this call (RFC 3891); empty where nobody can."""
+    mix: Mix = WITH_AGENT
+    """The parties of the call, and who hears whom."""
     busy_because: str = ""
     """Why the call cannot be bridged now; empty where it can."""
 
@@ -81,11 +85,11 @@ class CallHandle:
         return self._describe()
 
 
-def describe(facts: CallFacts, call_id: str, headers: Mapping[str, str], attended_target: str, busy_because: str) -> CallDescription:
-    """A call by its facts; `call_id`: that of its leg, where the facts have none yet."""
+def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str) -> CallDescription:
+    """A call by its facts and its leg."""
     return CallDescription(
         id=facts.session_id,
-        call_id=facts.call_id or call_id,
+        call_id=facts.call_id or leg.call_id,
         direction=facts.direction,
         call_type=facts.call_type,
         caller=facts.caller,
@@ -101,8 +105,9 @@ def describe(facts: CallFacts, call_id: str, headers: Mapping[str, str], attende
         error=facts.error,
         playbook=facts.playbook,
         trunk=facts.trunk,
-        headers=dict(headers),
+        headers=dict(leg.headers),
         variables=dict(facts.variables),
-        attended_target=attended_target,
+        attended_target=leg.attended_target,
+        mix=mix,
         busy_because=busy_because,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from active_call.agent import effects
-from active_call.call.messages import CallMessage
+from active_call.call.messages import BridgeParted, CallMessage
 from active_call.call.routing import Decision
 from active_call.contract import commands
 from active_call.legs import events as leg_events
@@ -57,12 +57,12 @@ Item = (
 
 
 def is_essential(item: Item) -> bool:
-    """What ends a call or completes its record: it is taken from a call that cannot keep up, too."""
+    """What ends a call or a bridge, or completes a record: it is taken from a call that cannot keep up, too."""
     match item:
         case leg_events.LegMedia(report):
             return isinstance(report, StreamLost | link.RecordingEnded)
         case _:
-            return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal)
+            return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal | BridgeParted)
 
 
 def sender_of(item: Item) -> str:

@@ -224,7 +224,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A claim on the caller's ear is gone."""
+    """A claim on the caller's attention is gone."""
 
     why: Why
 

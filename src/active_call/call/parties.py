@@ -14,7 +14,7 @@ A whisper passes by the party that must not hear it: a supervisor who whispers t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -61,14 +61,18 @@ class Mix:
 
     def hears(self, listener: str, talker: str) -> bool:
         """Whether `listener` hears `talker`; False where either takes no part."""
-        ear, mouth = self._find(listener), self._find(talker)
-        if ear is None or mouth is None or ear is mouth or ear.role is Role.AWAY:
+        hearing, talking = self._find(listener), self._find(talker)
+        if hearing is None or talking is None or hearing is talking or hearing.role is Role.AWAY:
             return False
-        return mouth.role is Role.TALK or (mouth.role is Role.WHISPER and mouth.whispers_to == listener)
+        return talking.role is Role.TALK or (talking.role is Role.WHISPER and talking.whispers_to == listener)
 
     def join(self, first: str, second: str) -> Join:
         """How the streams of two parties are to be joined."""
         return _JOINS[self.hears(first, second), self.hears(second, first)]
+
+    def with_role(self, name: str, role: Role) -> Mix:
+        """As this, and that party has `role`."""
+        return Mix(tuple(replace(party, role=role) if party.name == name else party for party in self.parties))
 
     def _find(self, name: str) -> Party | None:
         return next((party for party in self.parties if party.name == name), None)
@@ -91,6 +95,8 @@ PARTNER: Final = "partner"
 
 WITH_AGENT: Final = Mix((Party(PEER), Party(AGENT)))
 BRIDGED: Final = Mix((Party(PEER), Party(AGENT, Role.AWAY), Party(PARTNER)))
+WAITING: Final = Mix((Party(PEER), Party(AGENT, Role.AWAY)))
+"""A transfer or a takeover is under way: nobody is with the peer."""
 EARLY_MEDIA: Final = Mix((Party(PEER, Role.LISTEN), Party(AGENT, Role.AWAY), Party(TARGET)))
 """The target rings or announces something: the peer hears it, and is not heard."""
 CONNECTED: Final = Mix((Party(PEER), Party(AGENT, Role.AWAY), Party(TARGET)))

@@ -60,7 +60,7 @@ class CallContext:
     network: CallNetwork
     router: Router | None
     perform: Callable[[commands.Command, Asker], None]
-    """Carry out a command now, as asked by somebody."""
+    """Carry out a command now, on behalf of the `Asker`."""
 
 
 @dataclass(frozen=True, slots=True)

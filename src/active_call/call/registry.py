@@ -21,7 +21,7 @@ from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
 
 log = logging.getLogger("active_call.directory")
 
-FAREWELL_S = 3.0
+BYE_S = 3.0
 """What a BYE and its answer take."""
 CLOSING_S = 15.0
 """What the parts of a call may take to close, each at its own limit."""
@@ -201,7 +201,7 @@ class CallRegistry:
                 call.hang_up(by="system", cause="shutdown", reason="server is shutting down")
             except Exception:  # one call that cannot be ended keeps no other from it
                 log.exception("call could not be ended", extra={"session_id": call.id})
-        await self._wait(FAREWELL_S)
+        await self._wait(BYE_S)
         for task in self._tasks.values():
             task.cancel()
         await self._wait(CLOSING_S)
@@ -210,7 +210,7 @@ class CallRegistry:
             call.close_record()
 
     async def _wait_for_calls(self, timeout_s: float) -> None:
-        """Until the last call is over, the time is over, or somebody is in a hurry; what is left is told now and then."""
+        """Until the last call is over, the time is over, or `hurry` is called; what is left is logged now and then."""
         clock = self._services.world.clock
         hurrying = asyncio.get_running_loop().create_task(self._is_hurrying.wait())
         deadline = clock.now() + timeout_s
@@ -249,4 +249,4 @@ class CallRegistry:
         if call is not None:
             call.close_record()  # a call that was cancelled before its first step has not closed it
         if not task.cancelled() and task.exception() is not None:
-            log.error("call's own wall was broken", exc_info=task.exception(), extra={"session_id": session_id})
+            log.error("call failed outside its own wall", exc_info=task.exception(), extra={"session_id": session_id})

@@ -99,7 +99,7 @@ class CallSetup:
         choice = choose_speech(self._state.option, self._state.playbook)
         recogniser = self._dependencies.engines.get_recogniser(choice.asr)
         recognition = recogniser.start(self._ports.post, self._recogniser_failed, language=choice.asr.language)
-        self._ports.spawn(self._parts.speech_input.replace(recognition), "ear")
+        self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
             self._parts.speech_input.listen_to(leg.stream, _vad_of(choice))
@@ -137,7 +137,7 @@ class CallSetup:
             self._parts.attention.claim(Why.RINGBACK, music=Music(source))
 
     async def _open_sound(self) -> None:
-        """Get the stream, and let what is to be said go there. Harmless a second time."""
+        """Open the stream and direct the speech there. Harmless a second time."""
         stream = await self._state.leg.open_media()
         self._parts.speech_output.use(stream, None)
         if not self._is_speaking:

@@ -6,7 +6,7 @@ time. An attended one, to a party of another call of ours, asks the peer to take
 
 from __future__ import annotations
 
-from typing import Any, Protocol, assert_never
+from typing import Any, assert_never
 
 import msgspec
 
@@ -18,8 +18,7 @@ from active_call.call.leg import Leg
 from active_call.call.machine_types import Input as CallInput
 from active_call.call.machine_types import Obstacle, TransferBegins
 from active_call.call.options import merged
-from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable
-from active_call.call.transfer.allowed_targets import author_texts, been_at, is_listed
+from active_call.call.parties import CONNECTED, CONNECTED_HEARD, WAITING, Mix
 from active_call.call.transfer.machine import (
     DEFAULT_TIMEOUT_S,
     CallerGone,
@@ -35,29 +34,15 @@ from active_call.call.transfer.machine import (
     Withdrawn,
 )
 from active_call.call.transfer.ports import TargetListener, TransferPorts
+from active_call.call.transfer.preparation import TransferPreparation, mode_of
+from active_call.call.transfer.record import TransferRecords, TransferTarget
 from active_call.call.transfer.replaces import ReplacesExecutor
 from active_call.call.transfer.target_call import TargetCall
 from active_call.call.transfer.target_leg import TargetLeg
 from active_call.contract import commands, events, wire
-from active_call.contract.options import CallOption, ReferOption
+from active_call.contract.options import ReferOption
 from active_call.legs.events import LegTransferProgress, LegTransferRequested
 from active_call.legs.trunks.outbound_guard import ANYTHING, Asker, OutboundRequest
-
-MAX_ASKED_BY_PEER = 8
-"""REFERs that are carried out for the peers of one call: who asks more often goes in circles."""
-
-
-class TransferTarget(Protocol):
-    """The target's side of a transfer that we make ourselves."""
-
-    def listen(self) -> None: ...
-    def join(self) -> None: ...
-    def hang_up(self, *, cause: str = "hangup") -> None: ...
-    def close(self) -> None: ...
-    async def release(self) -> None: ...
-    def facts(self) -> dict[str, Any]: ...
-    def next_timeout(self) -> float | None: ...
-    def handle_timeout(self, now: float) -> None: ...
 
 
 class TransferExecutor:
@@ -71,34 +56,42 @@ class TransferExecutor:
         self._option = ReferOption()
         self._command = commands.Refer(callee="")
         self._request = ANYTHING
-        self._n_asked_by_peer = 0
+        self._preparation = TransferPreparation(ports.state, ports.network)
         self._other: CallHandle | None = None
         """The call of ours whose party is the target of an attended transfer."""
         self._far: TransferTarget | None = None
         self._takeover: ReplacesExecutor | None = None
         self._takeovers: list[ReplacesExecutor] = []
         self._has_talked = False
-        self._records: list[tuple[dict[str, Any], list[TransferTarget]]] = []
-        """Each transfer of the call, and the far legs that it had."""
+        self._records = TransferRecords()
 
     @property
     def is_under_way(self) -> bool:
         """Somebody else than the agent is with the caller, or about to be."""
         return self._current is not None or self._takeover is not None
 
+    @property
+    def mix(self) -> Mix | None:
+        """Who hears whom while a transfer is under way; None while none is."""
+        if self._current is None:
+            return WAITING if self._takeover is not None else None
+        if not self._is_connected:
+            return WAITING
+        return CONNECTED_HEARD if self._option.pause_parent_asr is False else CONNECTED
+
     # -- commands
 
     def start(self, command: commands.Refer, *, asked_by: Asker = "api") -> None:
         """Begin a transfer. Raises LocalProtocolError while another one is under way, or for options that make no sense.
 
-        Raises NotAllowed for a target that whoever asks may not have called.
+        Raises NotAllowed for a target that must not be called for `asked_by`.
         """
         self._check_free()
         option = merged(command.options or ReferOption(), self._state.option.refer or ReferOption())
         try:
             wire.check_command(command)
-            mode, self._other = _mode_of(option), self._attended(option)
-            request = ANYTHING if self._other is not None else self._checked(command.callee, asked_by)
+            mode, self._other = mode_of(option), self._preparation.find_attended(option)
+            request = ANYTHING if self._other is not None else self._preparation.check_target(command.callee, asked_by)
         except (LocalProtocolError, NotAllowed, wire.ContractError) as error:
             code = 403 if isinstance(error, NotAllowed) else 400
             self._call.emit(events.Transfer(state="failed", target=command.callee, code=code, reason=str(error), returned=True))
@@ -112,7 +105,7 @@ class TransferExecutor:
         try:
             self._check_free()
             is_welcome = option.on_request == "bridge"
-            request = self._checked(event.refer_to, "peer") if is_welcome else ANYTHING
+            request = self._preparation.check_target(event.refer_to, "peer") if is_welcome else ANYTHING
         except ActiveCallError as error:
             self._call.log.info("transfer of the peer declined", extra={"why": str(error)})
             is_welcome, request = False, ANYTHING
@@ -130,14 +123,13 @@ class TransferExecutor:
             self._call.log.info("call not taken over", extra={"why": str(error)})
             leg.reject(486, "Busy Here")
             return
-        record: dict[str, Any] = {}
-        self._records.append((record, []))
+        record = self._records.begin(leg.caller, self._ports.time.utc_now())
         self._takeover = ReplacesExecutor(self._ports, leg, record, self.end_takeover)
         self._takeovers.append(self._takeover)
         self._takeover.begin()
 
     def end_takeover(self) -> None:
-        """It has come about, or not; a call whose own leg has ended meanwhile, with nobody in its place, is over."""
+        """The takeover is complete, or has failed; a call whose own leg has ended meanwhile without a successor is over."""
         self._takeover = None
         self._ports.end_if_gone()
 
@@ -149,30 +141,6 @@ class TransferExecutor:
         if obstacle is not None:
             raise LocalProtocolError(obstacle)
 
-    def _checked(self, target: str, asked_by: Asker) -> OutboundRequest:
-        """Who wants `target` called, once it is clear that they may. Raises NotAllowed."""
-        state, own = self._state, self._own_call()
-        if asked_by == "peer":
-            self._n_asked_by_peer += 1
-            if self._n_asked_by_peer > MAX_ASKED_BY_PEER:
-                raise NotAllowed(f"the peer has asked for {self._n_asked_by_peer} transfers in one call", rule="outbound_loop")
-        allowed = (state.option.refer or ReferOption()).allow or ()
-        request = OutboundRequest(
-            asked_by,
-            trunk=state.leg.trunk,
-            peer=state.leg.peer_address,
-            is_listed=is_listed(target, own, allowed, author_texts(state.playbook, state.given_texts) if asked_by == "agent" else ""),
-            been_at=been_at(state.leg.headers) if asked_by == "peer" else (),
-        )
-        try:
-            self._ports.network.check_outbound(dialable(target, own), request)
-        except NotAllowed:
-            raise
-        except ActiveCallError:
-            if asked_by == "peer":
-                raise  # no address; any other transfer finds out when it is made
-        return request
-
     def _begin(self, command: commands.Refer, option: ReferOption, mode: Mode, request: OutboundRequest) -> None:
         asked_by_peer = request.by == "peer"
         self._command, self._option, self._request, self._has_talked = command, option, request, False
@@ -182,9 +150,9 @@ class TransferExecutor:
             auto_hangup=bool(option.auto_hangup),
             asked_by_peer=asked_by_peer,
         )
-        self._records.append(({"target": command.callee, "startTime": self._ports.time.utc_now().isoformat()}, []))
+        self._records.begin(command.callee, self._ports.time.utc_now())
         self._ports.machine.feed(TransferBegins(hears=option.pause_parent_asr is False))
-        self._current.begin(self._call.now(), can_refer=self._can_refer())
+        self._current.begin(self._call.now(), can_refer=self._preparation.can_refer(self._other))
         self._carry_out()
 
     def withdraw(self) -> None:
@@ -218,11 +186,13 @@ class TransferExecutor:
         return self._current is not None and self._current.is_alone
 
     def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called, in monotonic seconds."""
         times = [self._current.next_timeout() if self._current is not None else None]
         times.append(self._far.next_timeout() if self._far is not None else None)
         return min((at for at in times if at is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
+        """What is due at `now`; harmless at any other time."""
         if self._far is not None:
             self._far.handle_timeout(now)
         if self._current is not None:
@@ -240,7 +210,7 @@ class TransferExecutor:
             self._call.log.info("digit not forwarded", extra={"why": str(error)})
 
     def caller_held(self, on_hold: bool, *, is_silent: bool) -> None:
-        """The caller has put us on hold: who talks with it hears music, unless the caller plays some."""
+        """The caller has put us on hold: the target hears music, unless the caller plays some."""
         if isinstance(self._far, TargetLeg):
             if on_hold and is_silent and self._is_connected:
                 self._far.music.start("held", self._option.moh)
@@ -261,16 +231,14 @@ class TransferExecutor:
             await takeover.release()
         is_asked_by_peer = self._current is not None and self._current.asked_by_peer
         self._feed(Withdrawn() if is_asked_by_peer else CallerGone())
-        for _, legs in self._records:
-            for far in legs:
-                far.close()
-        for _, legs in self._records:
-            for far in legs:
-                await far.release()
+        for far in self._records.targets():
+            far.close()
+        for far in self._records.targets():
+            await far.release()
 
     def records(self) -> list[dict[str, Any]]:
         """The transfers of the call, for its record."""
-        return [{**record, "farLegs": [far.facts() for far in legs]} if legs else record for record, legs in self._records]
+        return self._records.as_json()
 
     # -- carrying out
 
@@ -296,7 +264,7 @@ class TransferExecutor:
         by_peer = self._current is not None and self._current.asked_by_peer
         if told.state == "connected":
             self._has_talked = True
-        self._note(told)
+        self._records.note(told, self._ports.time.utc_now())
         if by_peer:
             self._notify(told)
         if told.final:
@@ -332,14 +300,6 @@ class TransferExecutor:
             leg.notify_transfer(200, "OK", final=True)
         elif told.state in ("failed", "cancelled"):
             leg.notify_transfer(told.code if told.code >= 300 else 500, "Transfer Failed", final=True)
-
-    def _note(self, told: Tell) -> None:
-        """Into the record."""
-        (record, _), now = self._records[-1], self._ports.time.utc_now()
-        if told.state == "connected":
-            record["connectTime"] = now.isoformat()
-        if told.final:
-            record |= {"state": told.state, "code": told.code or None, "reason": told.reason or None, "endTime": now.isoformat()}
 
     def _do(self, action: Do) -> None:
         ports, far = self._ports, self._far
@@ -391,10 +351,6 @@ class TransferExecutor:
         except ActiveCallError as error:
             self._feed(ReferRefused(400, str(error)))
 
-    def _can_refer(self) -> bool:
-        leg = self._state.leg
-        return leg.kind == "sip" and leg.allows("REFER") and (self._other is None or bool(self._other.describe().attended_target))
-
     def _call_target(self) -> None:
         """Call the target. What is heard of it counts as long as it is the current far leg."""
         if self._other is not None:
@@ -402,7 +358,7 @@ class TransferExecutor:
             self._take(party)
             party.call()
             return
-        option = self._far_option()
+        option = self._preparation.option_for(self._command, self._option)
         try:
             leg = self._ports.network.new_leg(option, self._request)
         except ActiveCallError as error:
@@ -421,36 +377,4 @@ class TransferExecutor:
 
     def _take(self, far: TransferTarget) -> None:
         self._far = far
-        self._records[-1][1].append(far)
-
-    def _far_option(self) -> CallOption:
-        command, own = self._command, self._own_call()
-        callee = dialable(command.callee, own)
-        return CallOption(
-            callee=callee,
-            caller=caller_for(own, command.caller),
-            sip=credentials_for(self._option.sip, callee, own),
-            handshake_timeout=(self._option.timeout or int(DEFAULT_TIMEOUT_S)) + 5,
-        )
-
-    def _own_call(self) -> OwnCall:
-        state = self._state
-        way_out = self._ports.network.way_out(state.leg.trunk)
-        return OwnCall(state.facts.direction, state.leg.caller, state.leg.callee, state.option.sip, way_out)
-
-    def _attended(self, option: ReferOption) -> CallHandle | None:
-        """The call of ours that `callId` names. Raises LocalProtocolError when it cannot be bridged."""
-        other = self._ports.network.find(option.call_id) if option.call_id else None
-        if other is None or other.id == self._state.facts.session_id:
-            return None
-        busy_because = other.describe().busy_because
-        if busy_because:
-            raise LocalProtocolError(busy_because)
-        return other
-
-
-def _mode_of(option: ReferOption) -> Mode:
-    try:
-        return Mode(option.mode or Mode.AUTO)
-    except ValueError:
-        raise LocalProtocolError(f"a transfer cannot be made by {option.mode!r}; expected {', '.join(Mode)}") from None
+        self._records.add_target(far)

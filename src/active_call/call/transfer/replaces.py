@@ -27,7 +27,6 @@ class ReplacesExecutor:
         self._leg = leg
         self._record = record
         self._is_over = False
-        record |= {"target": leg.caller, "startTime": ports.time.utc_now().isoformat()}
         leg.attach(self._receive)
 
     def begin(self) -> None:

@@ -25,7 +25,7 @@ class TargetCall:
         self._bridge_id = ""
 
     def call(self) -> None:
-        """There is nobody to be called: the party is there."""
+        """The party is there already: FarAnswered follows."""
         self._ports.later(lambda: self._feed(FarAnswered()))
 
     def listen(self) -> None:

@@ -1,7 +1,7 @@
-"""The far leg of a transfer: a call of our own to the target, and what is told of it, marked `refer: true`.
+"""The far leg of a transfer: our own call to the target. Its events carry `refer: true`.
 
-Leg events enter, contract events leave, and to the transfer go its inputs (`transfer.Input`). It has an ear of its own where the transfer's
-options ask for one. Whatever happens, one `hangup` is told and the leg's stream is released.
+Leg events enter, contract events leave, and to the transfer go its inputs (`transfer.machine`). The target's speech is recognised where the
+transfer's options ask for it. Whatever happens, one `hangup` is told and the leg's stream is released.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class TargetLeg:
             self._over(leg_events.LegEnded(by="system", cause="failed", code=503, reason=reason))
 
     def _listen(self, stream: MediaStream) -> None:
-        """Give the leg an ear, and the target a better voice, where the options ask for it."""
+        """Recognise the target's speech, and improve its sound, where the options ask for it."""
         if self._option.denoise or self._option.agc is not None:
             stream.improve(denoise=bool(self._option.denoise), gain=None if self._option.agc is None else gain_of(self._option.agc))
         if self._option.asr is None and self._option.vad is None:
@@ -146,7 +146,7 @@ class TargetLeg:
     # -- what happens
 
     def _receive(self, event: leg_events.LegEvent) -> None:
-        """From the leg, at any moment: sound goes to the ear at once, the rest through the call's mailbox."""
+        """From the leg, at any moment: sound goes to the recogniser at once, the rest through the call's mailbox."""
         if isinstance(event, leg_events.LegEnded):
             self._ended = self._ended or event
         if isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.CallerAudio):
