@@ -72,7 +72,7 @@ def test_watchdog_keeps_a_problem_before_the_answer_and_tells_it_when_it_lasts()
 
 def a_recording(call: FakeCall, *, policy: RecordingPolicy | None) -> tuple[Recording, Troubles]:
     troubles = Troubles()
-    dependencies = SimpleNamespace(recording=policy, recordings=Path("/tmp"), troubles=troubles)
+    dependencies = SimpleNamespace(records=Records(), recording=policy, recordings=Path("/tmp"), troubles=troubles)
     return Recording(call.state, call.emitted.append, Journal(call.state.facts), dependencies), troubles  # type: ignore[arg-type]
 
 

@@ -45,7 +45,7 @@ class Voice:
         if self.fails:
             raise ProviderError("voice", "out of breath", retryable=True)
         self.said.append(text)
-        yield b"\1\0" * (len(text) * MS_PER_CHARACTER * 8)
+        yield b"\0\x20" * (len(text) * MS_PER_CHARACTER * 8)
 
     async def close(self) -> None:
         pass
@@ -212,6 +212,7 @@ class Call:
     task: asyncio.Task[None]
     events: list[events.Event]
     house: House
+    dependencies: CallDependencies
 
     @property
     def ear(self) -> Ear:
@@ -302,7 +303,7 @@ async def a_call(
         session.watch(seen.append)
         task = loop.create_task(session.run())
         try:
-            yield Call(session, leg, engines, records, task, seen, house)
+            yield Call(session, leg, engines, records, task, seen, house, services)
         finally:
             leg.end("test", "over")
             async with asyncio.timeout(60):

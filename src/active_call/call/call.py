@@ -17,7 +17,7 @@ from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError
 from active_call.call.call_time import CallTime
-from active_call.call.closing import Parts, close_each
+from active_call.call.closing import CallClosing
 from active_call.call.dependencies import CallDependencies
 from active_call.call.dispatch import carry_out
 from active_call.call.event_output import EventOutput
@@ -42,7 +42,6 @@ from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
 from active_call.legs.trunks.outbound_guard import Asker
 from active_call.media.link import messages as link
-from active_call.media.pool.pool import StreamLost
 from active_call.providers.base import Recognised
 from active_call.store.records import OpenCall
 
@@ -63,7 +62,6 @@ class Call:
         router: Router | None = None,
         network: CallNetwork | None = None,
     ) -> None:
-        self._dependencies = dependencies
         self._time = CallTime(dependencies.world.clock)
         given = dict(variables or {})
         self.state = CallState(
@@ -79,7 +77,6 @@ class Call:
         self._mailbox: Mailbox[Item] = Mailbox(is_essential)
         self._tasks: asyncio.TaskGroup | None = None
         self._is_broken = False
-        self._is_closed = False
         self._journal = Journal(self.state.facts)
         self._output = EventOutput(self._journal, self._time, dependencies.records, self._log, self._to_agent)
         self._faults = Faults(self._log, self._tell_fault, self._give_up)
@@ -97,6 +94,7 @@ class Call:
             lambda command, asked_by: self.perform(command, asked_by=asked_by),
         )
         self.parts = make_parts(context)
+        self._closing = CallClosing(context, self.parts, self._mailbox.get)
         leg.attach(self.post)
 
     # -- from outside
@@ -180,7 +178,7 @@ class Call:
             facts.error = "; ".join(f"{type(error).__name__}: {error}" for error in failures.exceptions)
             self._log.exception("call failed", exc_info=failures)
         finally:
-            await self._finish()
+            await self._closing.close()
 
     async def _consume(self) -> None:
         parts, attempt = self.parts, self._faults.attempt
@@ -269,69 +267,9 @@ class Call:
         except Exception as error:  # noqa: BLE001 - the wall of the call: an unforeseen value
             self._faults.note(sender, error)
 
-    # -- the end
-
-    async def _finish(self) -> None:
-        """Close everything, then the record, which is closed whatever else happens: cancelled, too slow, broken."""
-        try:
-            if self.parts.own_leg.ended is None:
-                self.hang_up(by="system", cause="error")
-            self.state.facts.reach(Phase.ENDED, self._time.utc_now())
-            self._write_down_last_words()
-            await self._close_parts()
-        except Exception:  # noqa: BLE001 - the record is closed all the same
-            self._log.exception("call could not be closed in order")
-        finally:
-            self.close_record()
-
-    async def _close_parts(self) -> None:
-        """Each within its own time; an error in one part does not keep the others from closing."""
-        parts: Parts = (
-            ("transfers", self._close_transfers),
-            ("recording", lambda: self.parts.recording.complete(self._next_report)),
-            ("leg", self._release_leg),
-            ("hearing", self.parts.speech_input.close),
-        )
-        await close_each(parts, self._log)
-
-    async def _close_transfers(self) -> None:
-        self.parts.bridging.end()
-        await self.parts.transfers.close()
-
-    async def _release_leg(self) -> None:
-        self._journal.media |= await self.state.leg.release()
-
     def close_record(self) -> None:
         """Tell the end and close the record; harmless a second time."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        facts, journal = self.state.facts, self._journal
-        facts.reach(Phase.ENDED, self._time.utc_now())
-        journal.transfers = self.parts.transfers.records()
-        facts.call_id = facts.call_id or self.state.leg.call_id
-        try:
-            self._output.tell(journal.hangup_event(self.parts.own_leg.ended))
-        finally:
-            if facts.error:
-                self._log.warning("call ended with an error", extra={"error": facts.error})
-            self._log.info("call ended", extra={**facts.who(), **journal.outcome()})
-            self._dependencies.records.write(journal.record())
-
-    def _write_down_last_words(self) -> None:
-        """The turn that the end of the call has cut short."""
-        if self.state.agent is None:
-            return
-        heard = self.parts.speech_output.heard_so_far(self._time.now())
-        if heard is not None:
-            self._journal.cut_short()
-        self.state.agent.close(heard)
-
-    async def _next_report(self) -> None:
-        """Take in what comes next, when the call is over and only the end of its recording still matters."""
-        item = await self._mailbox.get()
-        if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
-            self.parts.reports.handle_media(item.report)
+        self._closing.close_record()
 
 
 class _CallOver(Exception):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from active_call.base.errors import LocalProtocolError, MediaError
@@ -18,14 +19,10 @@ from active_call.call.shared_state import CallState
 from active_call.contract import events
 from active_call.media.link.messages import RecordingEnded
 from active_call.media.pool.pool import MediaStream
-from active_call.store.recordings import numbered, path_inside, recorded_rate_hz, with_ending
+from active_call.store.recordings import numbered, path_inside, recorded_rate_hz, why_not_written, with_ending
 
 DEFAULT_RATE_HZ = 16_000
 DEFAULT_FLUSH_MS = 200
-
-
-TROUBLE_LASTS_S = 300.0
-"""A recording that failed is told in `/health` for so long, unless a later one succeeds before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +44,7 @@ class Recording:
         self._policy = dependencies.recording
         self._folder = dependencies.recordings
         self._troubles = dependencies.troubles
+        self._records = dependencies.records
         self._n_begun = 0
         self._target: _Target | None = None
         self._is_paused = False
@@ -64,8 +62,11 @@ class Recording:
             try:
                 name = with_ending(own.recorder_file.replace("{id}", self._state.facts.session_id), own.format)
                 path = path_inside(self._folder, name)
-            except (MediaError, OSError) as error:
+            except MediaError as error:
                 self._emit(events.Error(sender="recorder", error=str(error)))
+                return
+            except OSError as error:
+                self._failed(str(error), self._folder)
                 return
             rate_hz = recorded_rate_hz(given(own.samplerate, DEFAULT_RATE_HZ))
             self._begin(_Target(path, rate_hz, given(own.ptime, DEFAULT_FLUSH_MS)))
@@ -75,8 +76,14 @@ class Recording:
     def begin(self) -> None:
         """Record from now on, where and how the server's policy says; nothing where it allows no recordings."""
         policy = self._policy
-        if policy is not None:
-            self._begin(_Target(policy.path_for(self._state.facts), policy.rate_hz, policy.flush_ms))
+        if policy is None:
+            return
+        try:
+            path = policy.path_for(self._state.facts)
+        except OSError as error:
+            self._failed(str(error), self._folder)
+            return
+        self._begin(_Target(path, policy.rate_hz, policy.flush_ms))
 
     def _begin(self, target: _Target) -> None:
         stream = self._state.leg.stream
@@ -90,6 +97,7 @@ class Recording:
             stream.pause_recording(True)
         self._running.add(path)
         self._journal.recording_began(path)
+        self._records.update(self._journal.open_call())
 
     def stop(self) -> None:
         """End the recording that runs. Raises LocalProtocolError while the call has no sound."""
@@ -115,8 +123,12 @@ class Recording:
         if not report.error:
             self._troubles.clear("recordings")
         else:
-            self._troubles.note("recordings", report.error, lasts_s=TROUBLE_LASTS_S)
-            self._emit(events.Error(sender="recorder", error=report.error))
+            self._failed(report.error, Path(report.path).parent)
+
+    def _failed(self, reason: str, folder: Path) -> None:
+        """Tell it in the call and in `/health`, there until a recording succeeds or could be written again."""
+        self._troubles.note("recordings", reason, probe=partial(why_not_written, folder))
+        self._emit(events.Error(sender="recorder", error=reason))
 
     def lost(self) -> None:
         """The media process is gone, and with it the news of every file."""

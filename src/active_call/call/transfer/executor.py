@@ -342,14 +342,12 @@ class TransferExecutor:
                 assert_never(action)
 
     def _refer(self) -> None:
-        target = self._command.callee
-        if self._other is not None:
-            target = self._other.describe().attended_target or target
+        target, own_target = self._command.callee, self._other.describe().attended_target if self._other is not None else ""
         headers = self._option.sip.headers if self._option.sip is not None else {}
         try:
-            self._state.leg.refer(target, headers)
+            self._state.leg.refer(own_target or target, headers, is_own_call=bool(own_target))
         except ActiveCallError as error:
-            self._feed(ReferRefused(400, str(error)))
+            self._feed(ReferRefused(503 if isinstance(error, LimitReached) else 400, str(error)))
 
     def _call_target(self) -> None:
         """Call the target. What is heard of it counts as long as it is the current far leg."""

@@ -73,6 +73,7 @@ class TransferPreparation:
             caller=caller_for(own, command.caller),
             sip=credentials_for(option.sip, callee, own),
             handshake_timeout=(option.timeout or int(DEFAULT_TIMEOUT_S)) + 5,
+            rtp_timeout=self._state.option.rtp_timeout,
         )
 
     def _own_call(self) -> OwnCall:
