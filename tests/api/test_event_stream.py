@@ -77,6 +77,8 @@ def test_stream_from_a_number_replays_what_the_client_has_missed() -> None:
     run_virtually(run())
 
 
-@pytest.mark.parametrize(("header", "number"), [(None, None), ("", None), ("x", None), ("-1", None), ("7", 8), ("\u0667", None)])
+@pytest.mark.parametrize(
+    ("header", "number"), [(None, None), ("", None), ("x", None), ("-1", None), ("7", 8), ("9" * 5000, None), ("\u0667", None)]
+)
 def test_last_event_id_that_is_no_number_is_ignored(header: str | None, number: int | None) -> None:
     assert number_after(header) == number

@@ -52,7 +52,7 @@ class Bench:
         names = ("speech_input", "speech_output", "call_progress", "media_watchdog", "recording")
         parts = (self.part(name) for name in names)
         time: Any = SimpleNamespace(utc_now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
-        over: Any = lambda ended: self.asked.append(("leg_over", ended))
+        over = self.part("leg").is_over
         reported_to = ReportedTo(self.machine, *parts, self.transfers, self.turn, self.call.hang_up, over)  # type: ignore[call-arg, arg-type]
         return LegReports(self.call.state, self.call.ports, time, reported_to)
 

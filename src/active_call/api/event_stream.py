@@ -16,6 +16,8 @@ from active_call.contract import wire
 
 WATCH_QUEUE_SIZE = QUEUE_SIZE
 KEEPALIVE_S = 15.0
+MAX_DIGITS = 18
+"""Of an event's number: more than any call has."""
 
 
 class Watched(Protocol):
@@ -46,4 +48,5 @@ async def event_stream(call: Watched, from_seq: int | None = None) -> AsyncItera
 
 def number_after(last_event_id: str | None) -> int | None:
     """The number that follows a client's `Last-Event-ID`; None where it names none."""
-    return int(last_event_id) + 1 if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit() else None
+    is_number = last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= MAX_DIGITS
+    return int(last_event_id) + 1 if is_number and last_event_id is not None else None
