@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active_call.agent.conversation import Conversation
-from active_call.agent.effects import AskModel, Heard, HttpAnswered, ModelDone, ModelText, Note, Perform, ReplyNumber, SendHttp
+from active_call.agent.cascade import CascadeConversation
+from active_call.agent.effects import AgentEffect, AskModel, Heard, HttpAnswered, ModelDone, ModelText, Note, Perform, ReplyNumber, SendHttp
 from active_call.agent.playbook.parser import parse_playbook
-from active_call.agent.turn.floor import TABLE, Signal, State
+from active_call.agent.turn.phase import TABLE, Signal, State
 from active_call.contract import commands, events
 
 BODY = """
@@ -81,17 +81,17 @@ STEPS = st.one_of(
 class Watch:
     """Follows the effects and objects to what must not be."""
 
-    def __init__(self, dialogue: Conversation) -> None:
+    def __init__(self, dialogue: CascadeConversation) -> None:
         self.dialogue = dialogue
         self.now = 0.0
         self.sounding: str | None = None
         self.n_requests = 0
         self.left_by: str | None = None
         self.has_referred = False
-        self.look()
+        self.look(dialogue.start(0.0))
 
-    def look(self) -> None:
-        for effect in self.dialogue.take_effects():
+    def look(self, effects: list[AgentEffect]) -> None:
+        for effect in effects:
             assert self.dialogue.state is not State.ENDED or not isinstance(effect, Perform)
             if isinstance(effect, AskModel):
                 assert effect.reply <= self.dialogue.reply
@@ -130,14 +130,13 @@ class Watch:
         kind, late, value = step
         reply = ReplyNumber(self.dialogue.reply - late)
         if kind == "text":
-            self.dialogue.receive(ModelText(reply, value), self.now)
+            self.look(self.dialogue.handle(ModelText(reply, value), self.now))
         elif kind == "done":
-            self.dialogue.receive(ModelDone(reply, value), self.now)
+            self.look(self.dialogue.handle(ModelDone(reply, value), self.now))
         elif kind == "http":
-            self.dialogue.receive(HttpAnswered(reply, self.n_requests, value), self.now)
+            self.look(self.dialogue.handle(HttpAnswered(reply, self.n_requests, value), self.now))
         else:
             self.wait(value)
-        self.look()
 
     def hear(self, event: events.Event) -> None:
         if isinstance(event, (events.TrackStart, events.TrackEnd, events.Interruption)):
@@ -145,8 +144,7 @@ class Watch:
                 event = type(event)(play_id=self.sounding)
             if not isinstance(event, events.TrackStart) and event.play_id == self.sounding:
                 self.sounding = None
-        self.dialogue.receive(Heard(event), self.now)
-        self.look()
+        self.look(self.dialogue.handle(Heard(event), self.now))
 
     def wait(self, seconds: float) -> None:
         end = self.now + seconds
@@ -155,8 +153,7 @@ class Watch:
             if due is None or due > end:
                 break
             self.now = max(self.now, due)
-            self.dialogue.handle_timeout(self.now)
-            self.look()
+            self.look(self.dialogue.handle_timeout(self.now))
         else:
             raise AssertionError("the timers never come to rest")
         self.now = end
@@ -176,7 +173,7 @@ class Watch:
 @settings(max_examples=150, deadline=None)
 def test_any_story_keeps_the_invariants(provider, interruption, steps):
     text = HEAD.format(provider=provider, interruption=interruption) + BODY
-    watch = Watch(Conversation(parse_playbook(text, file="p.md", environment={}), {}, {}))
+    watch = Watch(CascadeConversation(parse_playbook(text, file="p.md", environment={}), {}, {}))
     watch.step(Heard(events.MediaReady()))
     for step in steps:
         watch.step(step)

@@ -1,6 +1,6 @@
-"""What outside systems bring into a running conversation (commands `history` and `custom`), as lines of its history.
+"""What outside systems bring into a running conversation (commands `history` and `custom`), as items of its history.
 
-In: a speaker and a text, or any data. Out: role and text of a line. It is data: nothing in it is read as a template or a tag.
+In: a speaker and a text, or any data. Out: an item of the history. It is data: nothing in it is read as a template or a tag.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from active_call.agent.items import AGENT, SYSTEM, USER
+from active_call.agent.items import AGENT, SYSTEM, USER, Item, SystemItem, item_of
 
-MAX_NEWS_CHARS = 8_000
+MAX_DATA_CHARS = 8_000
 """What a model is shown of one piece of data."""
 
 _ROLES = {
@@ -20,15 +20,15 @@ _ROLES = {
 }  # fmt: skip
 
 
-def line_from_outside(speaker: str, text: str) -> tuple[str, str]:
-    """Role and text of what `speaker` is said to have said; a speaker who is neither side of the call is named."""
+def line_from_outside(speaker: str, text: str) -> Item:
+    """What `speaker` is said to have said; a speaker who is neither side of the call is named."""
     role = _ROLES.get(speaker.strip().lower())
-    return (role, text) if role else (SYSTEM, f"{speaker.strip()}: {text}")
+    return item_of(role, text) if role else SystemItem(f"{speaker.strip()}: {text}")
 
 
-def news_from_outside(data: Any, sender: str | None) -> str:
-    """`data` as the text of a line for the model."""
+def data_from_outside(data: Any, sender: str | None) -> Item:
+    """`data` as an item for the model."""
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=str)
-    if len(text) > MAX_NEWS_CHARS:
-        text = f"{text[:MAX_NEWS_CHARS]} …"
-    return f"[Data from {sender.strip() if sender else 'outside'}: {text}]"
+    if len(text) > MAX_DATA_CHARS:
+        text = f"{text[:MAX_DATA_CHARS]} …"
+    return SystemItem(f"[Data from {sender.strip() if sender else 'outside'}: {text}]")

@@ -9,13 +9,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from active_call.agent.effects import Prompt
-from active_call.agent.items import SYSTEM
+from active_call.agent.items import SYSTEM, Prompt
 from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
 from active_call.agent.playbook.templates import Rendered, render, visible_headers
 from active_call.agent.reply.parser import read_rendered
+from active_call.agent.reply.steps import Step
 from active_call.agent.reply.values import keep_apart, one_line
-from active_call.agent.reply.voice import Step
 from active_call.agent.script import Entry
 from active_call.agent.wording import Wording, wording_for
 

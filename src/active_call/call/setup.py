@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
-from active_call.agent.conversation import Conversation
+from active_call.agent.kinds import make_conversation
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
-from active_call.call.agent_runner import AgentRunner, BrainPorts
+from active_call.call.agent_runner import AgentPorts, AgentRunner
 from active_call.call.options import choose_speech, merged
 from active_call.call.routing import Accepted, Decision, IncomingCall, LeftOpen, Refused, Router
 from active_call.call.speech_input import VadSettings
@@ -290,8 +290,8 @@ class CallSetup:
         if facts.direction == "inbound":
             built_in |= identity_of(session.leg.headers)
         requests = WebRequests(access_of(playbook), session.services.http, session.services.guarded or session.services.http)
-        agent = Conversation(playbook, {**built_in, **facts.variables}, session.leg.headers)
-        ports = BrainPorts(
+        agent = make_conversation(playbook, {**built_in, **facts.variables}, session.leg.headers)
+        ports = AgentPorts(
             perform=partial(session.perform, asked_by="agent"),
             attempt=session.faults.attempt,
             tell=session.tell,

@@ -17,10 +17,10 @@ import msgspec
 from active_call.agent.playbook.templates import Rendered, mask_expressions
 from active_call.agent.reply.reasoning import ReasoningFilter, without_reasoning
 from active_call.agent.reply.sentences import FIRST_CUT_WORDS, SentenceSplitter
+from active_call.agent.reply.steps import Remainder, Sentence, Step
 from active_call.agent.reply.structured import Dropped, Form, Found, Plain, StructuredForms, without_code
 from active_call.agent.reply.tags import Part, TagParser, UnknownTag, WaitInput, Words, make_tag
 from active_call.agent.reply.values import NO_VALUES, Values, keep_apart
-from active_call.agent.reply.voice import Remainder, Sentence, Step
 
 _LATE_TAG = re.compile(r"""<(?:set_var|http|collect)\b(?:"[^"]*"|'[^']*'|[^>"'])*>""", re.IGNORECASE)
 _JSON_FORM = re.compile(r"(?<!\{)\{\s*[\"'](?:text|tools|waitInputTimeout)\b")
@@ -47,6 +47,14 @@ class ReplyParser:
     def feed(self, piece: str) -> list[Step]:
         """The steps that `piece` makes sure."""
         return self._steps(self._reasoning.feed(piece), is_last=False)
+
+    def flush(self) -> list[Step]:
+        """The steps of the text so far, which is complete; more text may follow."""
+        steps: list[Step] = []
+        for found in self._forms.finish():
+            self._take(found, steps)
+        self._flush_tags(steps)
+        return steps
 
     def finish(self) -> list[Step]:
         """The steps that are left."""

@@ -1,0 +1,381 @@
+"""A conversation as a cascade: speech is recognised, a model or a script answers in text, the text is synthesised.
+
+In: call events, a model's text and tool calls, results of tools, each with `now`. Out: effects (see `effects`). This file joins the parts
+and carries inputs to them:
+
+- `turn.phase` says what the conversation is doing, `turn.floor` who has the turn; `turn.turn_detector` decides when the caller's is over;
+- `turn.caller_turn` listens and answers; `turn.barge_in` stops and resumes the agent's reply;
+- `reply.replies` makes the replies; `tools.calls` runs tools for them.
+
+Worth knowing:
+
+- A reply is numbered. Interrupting raises the number; text and playback events that belong to an older one are dropped.
+- The history holds of the agent's words only what was heard. So after an interruption the caller's words wait up to 0.3 s, until the call
+  has told how much that was.
+- Someone always holds the turn, with a deadline. At a deadline the agent continues without what it waited for.
+- A goodbye or a transfer that has begun is said to its end and acted on when it was heard: it cannot be interrupted.
+- A tool that was started runs on when the reply is interrupted, unless it is cancellable; the model is told its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from active_call.agent.absence import Goes, Returns, absence_by_bridge, absence_by_transfer
+from active_call.agent.effects import (
+    AgentEffect,
+    AgentInput,
+    Heard,
+    HttpAnswered,
+    ModelDone,
+    ModelText,
+    ReplyNumber,
+    ToolCall,
+    ToolFinished,
+)
+from active_call.agent.items import AgentItem, Item, SystemItem, pressed
+from active_call.agent.outbox import Outbox
+from active_call.agent.outside import data_from_outside, line_from_outside
+from active_call.agent.playbook.scenes import DtmfAction, Playbook
+from active_call.agent.reply.heard import heard_text
+from active_call.agent.reply.replies import Replies
+from active_call.agent.reply.steps import Step
+from active_call.agent.reply.tags import GotoTag, HangupTag, ReferTag
+from active_call.agent.stage import Stage
+from active_call.agent.tools.registry import ToolRegistry
+from active_call.agent.turn.barge_in import BargeIn
+from active_call.agent.turn.caller_turn import CallerTurn
+from active_call.agent.turn.floor import Floor, Holder
+from active_call.agent.turn.interruption import Interruptions
+from active_call.agent.turn.phase import Phase, Signal, State
+from active_call.agent.turn.timers import Timer, Timers
+from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnDetector
+from active_call.contract import commands, events
+
+
+class CascadeConversation:
+    """One conversation under one playbook.
+
+    `variables` holds the built-ins (`session_id, call_type, caller, callee, start_time`) and, over them, what was passed in for the call.
+    `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call.
+    """
+
+    def __init__(
+        self,
+        playbook: Playbook,
+        variables: Mapping[str, Any],
+        sip_headers: Mapping[str, str] | None = None,
+        *,
+        tools: ToolRegistry | None = None,
+        detector: TurnDetector | None = None,
+    ) -> None:
+        self.playbook = playbook
+        self._outbox = Outbox()
+        self._phase = Phase()
+        self._timers = Timers()
+        self._stage = Stage(playbook, variables, sip_headers or {}, self._outbox.note)
+        self._floor = Floor(self._phase, self._timers, detector or RecogniserTurnDetector())
+        self._replies = Replies(
+            self._stage,
+            self._phase,
+            self._timers,
+            self._floor,
+            self._outbox,
+            tools or ToolRegistry(),
+            lambda now: self._caller.await_caller(now),
+        )
+        self._barge_in = BargeIn(Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox)
+        self._caller = CallerTurn(self._stage, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._outbox)
+        self._is_on_hold = False
+
+    # -- what the call uses --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def scene(self) -> str:
+        """The name of the current scene."""
+        return self._stage.scene.id
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of the call."""
+        return self._stage.variables
+
+    @property
+    def history(self) -> list[Item]:
+        """What was said, heard and done so far."""
+        return self._outbox.history.items
+
+    @property
+    def state(self) -> State:
+        """What the conversation is doing."""
+        return self._phase.state
+
+    @property
+    def turn(self) -> Holder:
+        """Who has the turn."""
+        return self._floor.holder
+
+    @property
+    def reply(self) -> ReplyNumber:
+        """The number of the current reply."""
+        return self._replies.number
+
+    def set_variable(self, key: str, value: Any) -> None:
+        """Set a variable from outside; keys `X-*` become headers of the BYE."""
+        self._stage.set_variable(key, value)
+
+    def hangup_headers(self) -> dict[str, str]:
+        """The headers of the BYE, as they are now."""
+        return self._stage.hangup_headers()
+
+    def start(self, now: float) -> list[AgentEffect]:
+        """Enter the first scene. The greeting waits for sound."""
+        self._stage.enter(self.playbook.start)
+        self._replies.actions.expect_phrases()
+        return self._outbox.take()
+
+    def handle(self, item: AgentInput, now: float) -> list[AgentEffect]:
+        """Take one input."""
+        if self.state is State.ENDED:
+            return []
+        match item:
+            case Heard():
+                self._hear(item.event, now)
+            case ModelText():
+                self._replies.on_model_text(item, now)
+            case ModelDone():
+                self._replies.on_model_done(item, now)
+            case ToolCall():
+                self._replies.on_tool_call(item, now)
+            case ToolFinished():
+                self._replies.on_tool_finished(item, now)
+            case HttpAnswered():
+                self._replies.on_http_answered(item, now)
+            case _:
+                assert_never(item)
+        return self._outbox.take()
+
+    def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
+        """The call is over. What was heard of the reply under way (`heard`: its play id and text), and what the caller had said by then,
+        become the last items."""
+        if self.state is State.ENDED:
+            return []
+        playback = self._barge_in.settling or self._replies.playback
+        if heard is not None and playback is not None and heard[0] == playback.play_id:
+            self._outbox.add(AgentItem(heard[1], is_interrupted=True))
+        self._caller.write_down()
+        self._on_hangup()
+        return self._outbox.take()
+
+    def handle_timeout(self, now: float) -> list[AgentEffect]:
+        """Do what is due at `now`; to be called when `next_timeout` is reached, harmless at any other time."""
+        while (timer := self._timers.take_due(now)) is not None:
+            self._on_timer(timer, now)
+        return self._outbox.take()
+
+    def next_timeout(self) -> float | None:
+        """When to call `handle_timeout`, in monotonic seconds; None when only an input can change anything."""
+        return self._timers.next_at()
+
+    def _hear(self, event: events.Event, now: float) -> None:
+        if event.refer:
+            return  # the far leg of a transfer is not the caller
+        match event:
+            case events.MediaReady():
+                self._greet(now)
+            case events.Speaking():
+                self._caller.on_voice(now, is_filler=bool(event.is_filler))
+            case events.Silence():
+                self._caller.on_silence(now)
+            case events.AsrDelta():
+                self._caller.on_partial(event.text, now)
+            case events.AsrFinal():
+                self._caller.on_final(event.text.strip(), now)
+            case events.TrackStart():
+                if self._replies.on_track_start(event.play_id, now):
+                    self._caller.was_answered()
+            case events.TrackEnd():
+                self._on_track_end(event, now)
+            case events.Interruption():
+                self._on_interruption(event, now)
+            case events.Dtmf():
+                self._on_digit(event, now)
+            case events.Hold():
+                self._on_hold(event, now)
+            case events.Transfer():
+                self._on_absence(absence_by_transfer(event, self._stage.wording, self.playbook.greeting), now)
+            case events.Bridge():
+                if event.state == "joined" or self.state is State.AWAY:
+                    self._on_absence(absence_by_bridge(event, self._stage.wording), now)
+            case events.AddHistory():
+                self._outbox.remember(line_from_outside(event.speaker, event.text))
+            case events.Custom():
+                self._outbox.remember(data_from_outside(event.data, event.sender))
+            case events.Hangup():
+                self._on_hangup()
+            case _:
+                pass  # nothing that a conversation would answer
+
+    # -- digits --------------------------------------------------------------------------------------------------------------------------
+
+    def _on_digit(self, event: events.Dtmf, now: float) -> None:
+        digit = event.digit.upper()
+        if self.state in (State.IDLE, State.PAUSED, State.AWAY, State.ENDING):
+            self._outbox.note("digit dropped", reason=str(self.state))
+            return
+        action = self._stage.digit_action(digit)
+        answer = self._stage.digit_answer(digit)
+        may_ask = self._stage.has_model and not (self.state is State.SPEAKING and self._barge_in.rules.is_off)
+        if action is None and not answer and not may_ask:
+            self._outbox.note("digit without a meaning", scene=self.scene)
+            return
+        self._barge_in.cut(now)
+        self._barge_in.forget()
+        self._floor.release()
+        self._caller.add_key(pressed(digit), event.timestamp)
+        if action is None and not answer:
+            if self._barge_in.settling is None:
+                self._caller.take_turn(now)
+            return
+        self._caller.write_down()
+        self._barge_in.is_greeting = False
+        self._replies.interrupt_tools()
+        if action is None:
+            self._replies.say(answer, now)
+        else:
+            self._replies.begin([self._digit_step(action)], now)
+
+    def _digit_step(self, action: DtmfAction) -> Step:
+        if action.action == "goto":
+            return GotoTag(action.scene)
+        return ReferTag(self._stage.fill_address(action.target)) if action.action == "transfer" else HangupTag()
+
+    # -- hold, transfer, the end ---------------------------------------------------------------------------------------------------------
+
+    def _on_hold(self, event: events.Hold, now: float) -> None:
+        self._is_on_hold = event.on_hold
+        by_us = event.initiator == "system"
+        if event.on_hold and self._phase.fire(Signal.HOLD):
+            self._timers.clear_all()
+            self._floor.reset()
+            text = "[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"
+            self._outbox.remember(SystemItem(text))
+            if self._replies.playback is not None:
+                self._outbox.perform(commands.Pause())
+        elif not event.on_hold and self._phase.fire(Signal.UNHOLD):
+            self._outbox.remember(SystemItem("[The caller is back.]"))
+            self._return_from_hold(now)
+
+    def _return_from_hold(self, now: float) -> None:
+        if self._replies.playback is not None:
+            self._outbox.perform(commands.Resume())
+        if self._barge_in.settling is not None:
+            self._barge_in.want_resume(now)
+            self._caller.settled("", now)
+        elif self._barge_in.is_undecided:
+            self._barge_in.resume(now)
+        self._replies.go_on(now)
+
+    def _on_absence(self, decision: Goes | Returns | None, now: float) -> None:
+        match decision:
+            case Goes():
+                self._part(now)
+            case Returns(hint, text):
+                self._come_back(hint, text, now)
+            case None:
+                pass
+            case _:
+                assert_never(decision)
+
+    def _part(self, now: float) -> None:
+        """The caller is with somebody else from now on: stop, keep what was said, and wait."""
+        if self.state in (State.AWAY, State.ENDED) or self._replies.actions.has_hung_up:
+            return
+        self._barge_in.cut(now)
+        self._replies.stop()
+        self._timers.clear_all()
+        self._barge_in.await_settling(now)
+        self._barge_in.forget()
+        self._barge_in.is_greeting = False
+        self._caller.forget()
+        self._floor.reset()
+        self._phase.fire(Signal.PART)
+
+    def _come_back(self, hint: str, text: str, now: float) -> None:
+        """The caller is back: a model is told why and speaks; a script says `text`. On hold, it waits until that is over."""
+        if self._replies.actions.has_hung_up or not (self._phase.fire(Signal.BACK) or self._phase.fire(Signal.STAY)):
+            return
+        if self._barge_in.settling is not None:
+            self._caller.settled("", now)
+        self._caller.took_part()
+        if self._is_on_hold:
+            self._phase.fire(Signal.HOLD)
+        self._outbox.remember(SystemItem(hint))
+        if self._stage.has_model:
+            self._replies.ask(now)
+        else:
+            self._replies.say(text, now)
+
+    def _on_hangup(self) -> None:
+        self._replies.close()
+        self._phase.fire(Signal.OVER)
+        self._timers.clear_all()
+
+    # -- the agent's own voice -----------------------------------------------------------------------------------------------------------
+
+    def _greet(self, now: float) -> None:
+        if self.state is not State.IDLE:
+            return  # a re-INVITE
+        steps = self._stage.read(self.playbook.greeting)
+        self._barge_in.is_greeting = bool(steps)
+        self._replies.begin([*steps, *self._replies.actions.entering(self._stage.scene)], now)
+
+    def _on_track_end(self, event: events.TrackEnd, now: float) -> None:
+        settling = self._barge_in.settling
+        if settling is not None and settling.play_id == event.play_id:
+            # it ended before the order to stop arrived
+            self._caller.settled(settling.text if event.subtitle is None else event.subtitle.strip(), now)
+        elif event.subtitle is not None:
+            self._replies.on_voice_failed(event.play_id, event.subtitle.strip(), now)
+        elif self._replies.on_track_end(event.play_id, now):
+            self._caller.was_answered()
+
+    def _on_interruption(self, event: events.Interruption, now: float) -> None:
+        settling = self._barge_in.settling
+        if settling is not None and settling.play_id == event.play_id:
+            self._caller.settled(heard_text(event, settling), now)
+            return
+        playback = self._replies.playback
+        if playback is None or playback.play_id != event.play_id:
+            return
+        # a client of the call has stopped the agent
+        heard = heard_text(event, playback)
+        if self.state is State.ENDING:
+            self._replies.on_track_end(event.play_id, now, heard)  # the goodbye was stopped, not the wish to end
+        else:
+            self._replies.cut()
+            self._replies.interrupt_tools()
+            self._outbox.add(AgentItem(heard, is_interrupted=True))
+            self._caller.await_caller(now)
+
+    # -- timers --------------------------------------------------------------------------------------------------------------------------
+
+    def _on_timer(self, timer: Timer, now: float) -> None:
+        match timer:
+            case Timer.CUT:
+                self._barge_in.on_cut_due(now)
+            case Timer.SETTLE:
+                self._caller.settled("", now)
+            case Timer.FLOOR:
+                self._caller.on_deadline(now)
+            case Timer.MODEL:
+                self._replies.on_late_model(now)
+            case Timer.PLAYBACK:
+                self._replies.on_lost_playback(now)
+            case Timer.FOLLOWUP:
+                self._caller.follow_up(now)
+            case Timer.QUIET:
+                self._caller.on_quiet(now)
+            case _:
+                assert_never(timer)
