@@ -48,13 +48,14 @@ from active_call.net.sip_driver import ListenSpec, SipDriver
 from active_call.providers.base import Services
 from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
-from active_call.server.config.config import Config, default_option, find_playbook
+from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.listening import taken_ports
 from active_call.server.live_settings import LiveSettings
 from active_call.server.outside import on_playbook, outgoing_policy, sound_folders
+from active_call.server.playbook_files import find_playbook
 from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, outbound_policy, trunk_warnings
 from active_call.sip.access.request_admission import RequestAdmission
 from active_call.sip.endpoint import Endpoint

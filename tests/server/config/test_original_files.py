@@ -8,7 +8,7 @@ import pytest
 
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.server.certificate import write_development_certificate
-from active_call.server.config.config import load_config
+from active_call.server.config.loading import load_config
 
 CONFIG = """
 addr = "0.0.0.0"

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from active_call.base.errors import TransportError
 from active_call.server.cli import app
-from active_call.server.config.config import load_config
+from active_call.server.config.loading import load_config
 from active_call.server.doctor import checks as doctor_checks
 from active_call.server.doctor.checks import Finding, findings
 from active_call.server.listening import holder_of, why_not_free

@@ -1,10 +1,10 @@
 """The wire side of one stream: its sockets, keys, jitter buffer and statistics, and the decision what is let in.
 
-Datagrams enter through `arrivals`, frames leave the jitter buffer in `pop`; packets leave through `srtp_out`, `sendto` and `destination`,
-which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
+Datagrams enter through `packet_batch`, frames leave the jitter buffer in `pop`. Packets leave through `srtp_out`, `sendto` and
+`destination`, which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
 
-Packets that are simply the next ones are taken in for all streams at once (`arrivals`); the leg says in the columns of the `ReceiveColumns` which
-those are, and judges every other one.
+Packets that are simply the next ones are read for all streams at once (`packet_batch`); the leg says in the columns of `ReceiveColumns`
+which those are, and judges every other one.
 
 The order of the gates: authentic (when secured), an RTP header, an agreed payload type, an accepted source. What fails one is counted in
 `refused` and changes nothing.

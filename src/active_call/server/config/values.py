@@ -191,3 +191,13 @@ RingbackDefaults = Annotated[options.RingbackDetectionOption, _option_group(opti
 
 FreeTable = dict[str, Any]
 """A table that is kept as it is."""
+
+
+def parse_host_port(text: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port`; the host comes without brackets. Raises ValueError."""
+    host, colon, port = text.strip().rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    fits = colon and host and port.isascii() and port.isdigit() and int(port) <= 65535 and (bracketed or ":" not in host)
+    if not fits:
+        raise ValueError(f"expected host:port, such as 0.0.0.0:8080, found {text!r}")
+    return (host[1:-1] if bracketed else host), int(port)
