@@ -24,6 +24,7 @@ from active_call.agent.effects import (
     Tell,
 )
 from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.tools.registry import Tool, ToolRegistry
 from active_call.contract import commands, events
 
 WORD_S = 1 / 3
@@ -208,10 +209,15 @@ def start() -> Callable[..., VirtualCall]:
     """Start a call under a playbook given as text."""
 
     def begin(
-        text: str, *, variables: dict[str, Any] | None = None, headers: dict[str, str] | None = None, ready: bool = True
+        text: str,
+        *,
+        variables: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        ready: bool = True,
+        tools: tuple[Tool, ...] = (),
     ) -> VirtualCall:
         playbook = parse_playbook(text, file="test.md", environment={})
-        call = VirtualCall(CascadeConversation(playbook, variables or {}, headers or {}))
+        call = VirtualCall(CascadeConversation(playbook, variables or {}, headers or {}, tools=ToolRegistry(tools)))
         if ready:
             call.ready()
         return call

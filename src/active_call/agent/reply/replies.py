@@ -54,6 +54,8 @@ PLAYBACK_START_S = 10.0
 """A playback that has not begun by then is lost."""
 PLAYBACK_SLACK_S = 8.0
 """A playback that has not ended so long after its text should be over is lost."""
+FILE_MAX_S = 3600.0
+"""A file, whose length is not known here, that has not ended by then is lost."""
 MAX_TOOL_ROUNDS = 8
 """How often in a row, without a word of the caller, the model may answer with tool calls; then it is asked without tools."""
 _MUTE = (State.PAUSED, State.AWAY, State.ENDED)
@@ -377,7 +379,7 @@ class Replies:
             self._timers.set(Timer.MODEL, now + self._tools.patience_s)
         elif self._hint is not None:
             self.ask(now, self._hint)
-        elif self._has_results and not self._timers.is_set(Timer.SETTLE):
+        elif self._has_results and not (self._floor.is_claimed or self._timers.is_set(Timer.SETTLE)):
             self._n_tool_rounds += 1
             self.ask(now)
         elif self._is_from_model and not self._queue.has_spoken and not self._has_acted:
@@ -390,10 +392,11 @@ class Replies:
     def _watch_playback(self, now: float) -> None:
         """Set or clear the watch over what was given out to be played."""
         playback = self._queue.playback
-        if playback is None or not playback.is_closed or (playback.is_file and playback.has_started):
+        if playback is None or not playback.is_closed:
             self._timers.clear(Timer.PLAYBACK)
         elif playback.has_started:
-            self._timers.set(Timer.PLAYBACK, now + spoken_s(playback.text) + PLAYBACK_SLACK_S)
+            lasts_s = FILE_MAX_S if playback.is_file else spoken_s(playback.text) + PLAYBACK_SLACK_S
+            self._timers.set(Timer.PLAYBACK, now + lasts_s)
         else:
             self._timers.set(Timer.PLAYBACK, now + PLAYBACK_START_S)
 

@@ -104,6 +104,7 @@ class CallerTurn:
         self._n_not_understood += 1
         if text or self._n_not_understood > MAX_NOT_UNDERSTOOD:  # a filler, or a noisy line
             self._outbox.note("sound without words not answered", in_a_row=self._n_not_understood)
+            self._replies.pump(now)
             self.await_caller(now)
             return
         self._replies.say(self._stage.wording.not_understood if self._stage.has_model else self._stage.fallback(), now)
