@@ -26,6 +26,7 @@ from active_call.agent.absence import Goes, Returns, absence_by_bridge, absence_
 from active_call.agent.effects import (
     AgentEffect,
     AgentInput,
+    FromRealtime,
     Heard,
     HttpAnswered,
     ModelDone,
@@ -152,6 +153,8 @@ class CascadeConversation:
                 self._replies.on_tool_finished(item, now)
             case HttpAnswered():
                 self._replies.on_http_answered(item, now)
+            case FromRealtime():
+                self._outbox.note("realtime event dropped", reason="this conversation is a cascade")
             case _:
                 assert_never(item)
         return self._outbox.take()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NewType
 
 from active_call.agent.items import Prompt
+from active_call.agent.realtime.events import RealtimeEvent, RealtimeOrder
 from active_call.agent.tools.registry import ToolSchema
 from active_call.contract.commands import Command
 from active_call.contract.events import Event
@@ -76,7 +77,14 @@ class HttpAnswered:
     text: str
 
 
-AgentInput = Heard | ModelText | ModelDone | ToolCall | ToolFinished | HttpAnswered
+@dataclass(frozen=True, slots=True)
+class FromRealtime:
+    """An event of the realtime model's session; only a realtime conversation takes it."""
+
+    event: RealtimeEvent
+
+
+AgentInput = Heard | ModelText | ModelDone | ToolCall | ToolFinished | HttpAnswered | FromRealtime
 
 
 # -- effects -----------------------------------------------------------------------------------------------------------------------------
@@ -141,6 +149,13 @@ class SendHttp:
 
 
 @dataclass(frozen=True, slots=True)
+class ToRealtime:
+    """An order to the realtime model's session."""
+
+    order: RealtimeOrder
+
+
+@dataclass(frozen=True, slots=True)
 class ExpectPhrases:
     """What the caller may well say in the scene that begins."""
 
@@ -162,4 +177,4 @@ class Note:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-AgentEffect = Perform | AskModel | AbandonModel | RunTool | CancelTool | SendHttp | ExpectPhrases | Tell | Note
+AgentEffect = Perform | AskModel | AbandonModel | RunTool | CancelTool | SendHttp | ToRealtime | ExpectPhrases | Tell | Note

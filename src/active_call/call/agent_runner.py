@@ -12,12 +12,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 import httpx
 
 from active_call.agent import effects
 from active_call.agent.conversation import Conversation
+from active_call.agent.realtime import events as realtime_events
 from active_call.base.errors import ActiveCallError
 from active_call.call.latency import TurnClock
 from active_call.call.log import CallLog
@@ -45,8 +46,19 @@ class AgentPorts:
     now: Callable[[], float]
 
 
+class RealtimeSession(Protocol):
+    """The session of a realtime model. Its events come to the runner through the mailbox, as FromRealtime."""
+
+    def order(self, order: realtime_events.RealtimeOrder) -> None:
+        """Carry out `order`; returns at once. What fails comes back as SessionFailed."""
+        ...
+
+
 class AgentRunner:
-    """One call's conversation at work. `tools`: the functions behind the registered tools, by name."""
+    """One call's conversation at work.
+
+    `tools`: the functions behind the registered tools, by name. `realtime`: the model's session, for a realtime conversation.
+    """
 
     def __init__(
         self,
@@ -57,6 +69,7 @@ class AgentRunner:
         ports: AgentPorts,
         log: CallLog,
         tools: Mapping[str, ToolFunction] | None = None,
+        realtime: RealtimeSession | None = None,
     ) -> None:
         self._conversation = conversation
         self._responder = responder
@@ -64,6 +77,7 @@ class AgentRunner:
         self._turn = turn
         self._ports = ports
         self._log = log
+        self._realtime = realtime
         self._tools = ToolExecution(tools or {}, ports.spawn, ports.post, log)
         self._inbox: deque[effects.AgentInput] = deque()
         self._has_started = False
@@ -135,6 +149,8 @@ class AgentRunner:
                 self._tools.run(effect)
             case effects.CancelTool(run_id):
                 self._tools.cancel(run_id)
+            case effects.ToRealtime(order):
+                self._to_realtime(order)
             case effects.SendHttp():
                 self._ports.spawn(self._send_http(effect), f"http {effect.request}")
             case effects.ExpectPhrases(phrases):
@@ -182,6 +198,14 @@ class AgentRunner:
         task = self._model_tasks.pop(reply, None)
         if task is not None:
             task.cancel()
+
+    # -- the realtime model
+
+    def _to_realtime(self, order: realtime_events.RealtimeOrder) -> None:
+        if self._realtime is not None:
+            self._realtime.order(order)
+        elif isinstance(order, realtime_events.OpenSession):
+            self.hear(effects.FromRealtime(realtime_events.SessionFailed("no realtime model is configured")))
 
     # -- the web
 
