@@ -54,15 +54,15 @@ class ToolExecution:
             task.cancel()
 
     async def _run(self, function: ToolFunction, effect: effects.RunTool) -> None:
+        limit = asyncio.timeout(effect.timeout_s)
         try:
-            async with asyncio.timeout(effect.timeout_s):
+            async with limit:
                 result = await _call(function, effect.arguments)
             finished = effects.ToolFinished(effect.id, _as_text(result)[:MAX_RESULT_CHARS])
-        except TimeoutError:
-            finished = effects.ToolFinished(effect.id, error=f"no answer within {effect.timeout_s:g} s")
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything, which the model is told
             self._log.warning("tool failed", exc_info=error, extra={"fields": {"tool": effect.name}})
-            finished = effects.ToolFinished(effect.id, error=str(error)[:MAX_RESULT_CHARS] or type(error).__name__)
+            text = f"no answer within {effect.timeout_s:g} s" if limit.expired() else str(error) or type(error).__name__
+            finished = effects.ToolFinished(effect.id, error=text[:MAX_RESULT_CHARS])
         self._tasks.pop(effect.id, None)
         self._finish(finished)
 
