@@ -12,7 +12,7 @@ from typing import Any
 from active_call.agent.items import SYSTEM, Prompt
 from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
 from active_call.agent.playbook.templates import Rendered, render, visible_headers
-from active_call.agent.reply.parser import read_rendered
+from active_call.agent.reply.scripted import read_rendered
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.values import keep_apart, one_line
 from active_call.agent.script import Entry

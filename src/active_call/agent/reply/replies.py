@@ -26,8 +26,8 @@ from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.actions import Actions
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
-from active_call.agent.reply.parser import plain_words, split_late
 from active_call.agent.reply.queue import Cut, Playback, ReplyQueue
+from active_call.agent.reply.scripted import plain_words, split_late
 from active_call.agent.reply.steps import Remainder, Sentence, Step, spoken_s
 from active_call.agent.reply.tags import (
     CollectTag,
