@@ -11,7 +11,7 @@ import pytest
 from calls_kit import MS_PER_CHARACTER, Call, Model, Voice, a_call
 
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S
-from active_call.agent.reply.replies import PLAYBACK_START_S
+from active_call.agent.reply.reply import PLAYBACK_START_S
 from active_call.agent.wording import ENGLISH
 from active_call.base.errors import ProviderError
 from active_call.base.world import World

@@ -144,15 +144,15 @@ class CascadeConversation:
             case Heard():
                 self._hear(item.event, now)
             case ModelText():
-                self._replies.on_model_text(item, now)
+                self._replies.model.on_text(item, now)
             case ModelDone():
-                self._replies.on_model_done(item, now)
+                self._replies.model.on_done(item, now)
             case ToolCall():
-                self._replies.on_tool_call(item, now)
+                self._replies.model.on_tool_call(item, now)
             case ToolFinished():
-                self._replies.on_tool_finished(item, now)
+                self._replies.model.on_tool_finished(item, now)
             case HttpAnswered():
-                self._replies.on_http_answered(item, now)
+                self._replies.model.on_http_answered(item, now)
             case FromRealtime():
                 self._outbox.note("realtime event dropped", reason="this conversation is a cascade")
             case _:
@@ -373,7 +373,7 @@ class CascadeConversation:
             case Timer.FLOOR:
                 self._caller.on_deadline(now)
             case Timer.MODEL:
-                self._replies.on_late_model(now)
+                self._replies.model.on_late(now)
             case Timer.PLAYBACK:
                 self._replies.on_lost_playback(now)
             case Timer.FOLLOWUP:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from active_call.agent.effects import AskModel, CancelTool, HttpAnswered, ModelDone, RunTool, SendHttp, ToolCall, ToolFinished
-from active_call.agent.reply.replies import MAX_TOOL_ROUNDS
+from active_call.agent.reply.model_answers import MAX_TOOL_ROUNDS
 from active_call.agent.tools.registry import Tool
 from active_call.contract import events
 
