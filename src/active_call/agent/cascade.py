@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-from active_call.agent.absence import Goes, Returns, absence_by_bridge, absence_by_transfer
 from active_call.agent.effects import (
     AgentEffect,
     AgentInput,
@@ -35,10 +34,11 @@ from active_call.agent.effects import (
     ToolCall,
     ToolFinished,
 )
-from active_call.agent.items import AgentItem, Item, SystemItem, pressed
+from active_call.agent.items import AgentItem, Item, pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.outside import data_from_outside, line_from_outside
 from active_call.agent.playbook.scenes import DtmfAction, Playbook
+from active_call.agent.presence import Presence
 from active_call.agent.reply.heard import heard_text
 from active_call.agent.reply.replies import Replies
 from active_call.agent.reply.steps import Step
@@ -52,7 +52,7 @@ from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnDetector
-from active_call.contract import commands, events
+from active_call.contract import events
 
 
 class CascadeConversation:
@@ -88,7 +88,9 @@ class CascadeConversation:
         )
         self._barge_in = BargeIn(Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox)
         self._caller = CallerTurn(self._stage, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._outbox)
-        self._is_on_hold = False
+        self._presence = Presence(
+            self._stage, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._caller, self._outbox
+        )
 
     # -- what the call uses --------------------------------------------------------------------------------------------------------------
 
@@ -205,12 +207,11 @@ class CascadeConversation:
             case events.Dtmf():
                 self._on_digit(event, now)
             case events.Hold():
-                self._on_hold(event, now)
+                self._presence.on_hold(event, now)
             case events.Transfer():
-                self._on_absence(absence_by_transfer(event, self._stage.wording, self.playbook.greeting), now)
+                self._presence.on_transfer(event, now)
             case events.Bridge():
-                if event.state == "joined" or self.state is State.AWAY:
-                    self._on_absence(absence_by_bridge(event, self._stage.wording), now)
+                self._presence.on_bridge(event, now)
             case events.AddHistory():
                 self._outbox.remember(line_from_outside(event.speaker, event.text))
             case events.Custom():
@@ -254,78 +255,12 @@ class CascadeConversation:
             return GotoTag(action.scene)
         return ReferTag(self._stage.fill_address(action.target)) if action.action == "transfer" else HangupTag()
 
-    # -- hold, transfer, the end ---------------------------------------------------------------------------------------------------------
-
-    def _on_hold(self, event: events.Hold, now: float) -> None:
-        self._is_on_hold = event.on_hold
-        by_us = event.initiator == "system"
-        if event.on_hold and self._phase.fire(Signal.HOLD):
-            self._timers.clear_all()
-            self._floor.reset()
-            text = "[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"
-            self._outbox.remember(SystemItem(text))
-            if self._replies.playback is not None:
-                self._outbox.perform(commands.Pause())
-        elif not event.on_hold and self._phase.fire(Signal.UNHOLD):
-            self._outbox.remember(SystemItem("[The caller is back.]"))
-            self._return_from_hold(now)
-
-    def _return_from_hold(self, now: float) -> None:
-        if self._replies.playback is not None:
-            self._outbox.perform(commands.Resume())
-        if self._barge_in.settling is not None:
-            self._barge_in.want_resume(now)
-            self._caller.settled("", now)
-        elif self._barge_in.is_undecided:
-            self._barge_in.resume(now)
-        self._replies.go_on(now)
-
-    def _on_absence(self, decision: Goes | Returns | None, now: float) -> None:
-        match decision:
-            case Goes():
-                self._part(now)
-            case Returns(hint, text):
-                self._come_back(hint, text, now)
-            case None:
-                pass
-            case _:
-                assert_never(decision)
-
-    def _part(self, now: float) -> None:
-        """The caller is with somebody else from now on: stop, keep what was said, and wait."""
-        if self.state in (State.AWAY, State.ENDED) or self._replies.actions.has_hung_up:
-            return
-        self._barge_in.cut(now)
-        self._replies.stop()
-        self._timers.clear_all()
-        self._barge_in.await_settling(now)
-        self._barge_in.forget()
-        self._barge_in.is_greeting = False
-        self._caller.forget()
-        self._floor.reset()
-        self._phase.fire(Signal.PART)
-
-    def _come_back(self, hint: str, text: str, now: float) -> None:
-        """The caller is back: a model is told why and speaks; a script says `text`. On hold, it waits until that is over."""
-        if self._replies.actions.has_hung_up or not (self._phase.fire(Signal.BACK) or self._phase.fire(Signal.STAY)):
-            return
-        if self._barge_in.settling is not None:
-            self._caller.settled("", now)
-        self._caller.took_part()
-        if self._is_on_hold:
-            self._phase.fire(Signal.HOLD)
-        self._outbox.remember(SystemItem(hint))
-        if self._stage.has_model:
-            self._replies.ask(now)
-        else:
-            self._replies.say(text, now)
+    # -- the end, the agent's own voice --------------------------------------------------------------------------------------------------
 
     def _on_hangup(self) -> None:
         self._replies.close()
         self._phase.fire(Signal.OVER)
         self._timers.clear_all()
-
-    # -- the agent's own voice -----------------------------------------------------------------------------------------------------------
 
     def _greet(self, now: float) -> None:
         if self.state is not State.IDLE:

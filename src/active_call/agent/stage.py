@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from active_call.agent.items import SYSTEM, Prompt
+from active_call.agent.control_tokens import prompt_of, without_control_tokens
+from active_call.agent.items import SYSTEM, Prompt, ToolCallItem
 from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
 from active_call.agent.playbook.templates import Rendered, render, visible_headers
 from active_call.agent.reply.scripted import read_rendered
@@ -94,7 +96,8 @@ class Stage:
         """Everything a model is to know: the instructions, the conversation, and a hint of this moment."""
         system = self._system or self._system_prompt()
         first = (Prompt(SYSTEM, system),) if system else ()
-        return (*first, *history, *((Prompt(SYSTEM, hint),) if hint else ()))
+        said = (replace(prompt, text=without_control_tokens(prompt.text), tool_calls=_cleaned(prompt.tool_calls)) for prompt in history)
+        return (*first, *said, *((Prompt(SYSTEM, without_control_tokens(hint)),) if hint else ()))
 
     # -- script --------------------------------------------------------------------------------------------------------------------------
 
@@ -154,5 +157,18 @@ class Stage:
     def _system_prompt(self) -> str:
         llm = self.playbook.llm
         tools = self.wording.tools if llm.tool_instructions is None else llm.tool_instructions
-        parts = [self.fill(text).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
+        parts = [prompt_of(self._render(text).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
         return "\n\n".join(part for part in (*parts, tools.strip()) if part)
+
+
+def _cleaned(calls: Sequence[ToolCallItem]) -> tuple[ToolCallItem, ...]:
+    """The calls with arguments that hold no control tokens: the model may have taken them from the caller's words."""
+    return tuple(replace(call, arguments={key: _clean(value) for key, value in call.arguments.items()}) for call in calls)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_control_tokens(value)
+    if isinstance(value, Mapping):
+        return {key: _clean(inner) for key, inner in value.items()}
+    return [_clean(inner) for inner in value] if isinstance(value, list) else value

@@ -30,7 +30,7 @@ def text_of_form(fields: Mapping[str, Any]) -> str | None:
 def actions_of_form(fields: Mapping[str, Any], values: Values) -> list[Step]:
     """What the form does after its text: how long it waits for the caller, and its tools, which are the tags under other names."""
     steps: list[Step] = []
-    seconds = fields.get("waitInputTimeout")
+    seconds = values.number(fields.get("waitInputTimeout"))
     if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
         steps.append(WaitInput(float(min(seconds, MAX_WAIT_S))))
     tools = fields.get("tools")
