@@ -44,6 +44,7 @@ class Stage:
 
     @property
     def has_model(self) -> bool:
+        """A model answers, not a script."""
         return self.playbook.script is None
 
     @property
@@ -78,6 +79,7 @@ class Stage:
             self._system = self._system_prompt()
 
     def set_variable(self, key: str, value: Any) -> None:
+        """Set a variable; one named `X-*` also becomes a header of the BYE."""
         self.variables[key] = value
         if _HEADER.fullmatch(key):
             self.bye_headers[key] = str(value)
@@ -102,6 +104,7 @@ class Stage:
     # -- script --------------------------------------------------------------------------------------------------------------------------
 
     def phrases(self) -> tuple[str, ...]:
+        """What the caller may say in this scene; empty when a model answers."""
         script = self.playbook.script
         return script.phrases(self.scene.id) if script else ()
 

@@ -32,6 +32,7 @@ class Playback:
 
     @property
     def text(self) -> str:
+        """All sentences of it."""
         return " ".join(sentence.text for sentence in self.sentences)
 
 
@@ -78,6 +79,7 @@ class ReplyQueue:
 
     @property
     def is_complete(self) -> bool:
+        """No more steps follow."""
         return self._is_complete
 
     def begin(self, steps: tuple[Step, ...] = (), *, is_complete: bool) -> None:

@@ -51,7 +51,7 @@ class Signal(StrEnum):
     PART = "part"
     """The caller is handed over to somebody else."""
     BACK = "back"
-    """The caller is back with us."""
+    """The caller is back with the agent."""
     OVER = "over"
 
 
