@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
+from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import (
     AgentEffect,
     AgentInput,
@@ -34,16 +35,15 @@ from active_call.agent.effects import (
     ToolCall,
     ToolFinished,
 )
+from active_call.agent.external_items import data_from_outside, line_from_outside
 from active_call.agent.items import AgentItem, Item, pressed
 from active_call.agent.outbox import Outbox
-from active_call.agent.outside import data_from_outside, line_from_outside
 from active_call.agent.playbook.scenes import DtmfAction, Playbook
 from active_call.agent.presence import Presence
 from active_call.agent.reply.heard import heard_text
 from active_call.agent.reply.replies import Replies
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.tags import GotoTag, HangupTag, ReferTag
-from active_call.agent.stage import Stage
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.caller_turn import CallerTurn
@@ -75,10 +75,10 @@ class CascadeConversation:
         self._outbox = Outbox()
         self._phase = Phase()
         self._timers = Timers()
-        self._stage = Stage(playbook, variables, sip_headers or {}, self._outbox.note)
+        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
         self._floor = Floor(self._phase, self._timers, detector or RecogniserTurnDetector())
         self._replies = Replies(
-            self._stage,
+            self._context,
             self._phase,
             self._timers,
             self._floor,
@@ -87,9 +87,9 @@ class CascadeConversation:
             lambda now: self._caller.await_caller(now),
         )
         self._barge_in = BargeIn(Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox)
-        self._caller = CallerTurn(self._stage, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._outbox)
+        self._caller = CallerTurn(self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._outbox)
         self._presence = Presence(
-            self._stage, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._caller, self._outbox
+            self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._caller, self._outbox
         )
 
     # -- what the call uses --------------------------------------------------------------------------------------------------------------
@@ -97,12 +97,12 @@ class CascadeConversation:
     @property
     def scene(self) -> str:
         """The name of the current scene."""
-        return self._stage.scene.id
+        return self._context.scene.id
 
     @property
     def variables(self) -> dict[str, Any]:
         """The variables of the call."""
-        return self._stage.variables
+        return self._context.variables
 
     @property
     def history(self) -> list[Item]:
@@ -126,15 +126,15 @@ class CascadeConversation:
 
     def set_variable(self, key: str, value: Any) -> None:
         """Set a variable from outside; keys `X-*` become headers of the BYE."""
-        self._stage.set_variable(key, value)
+        self._context.set_variable(key, value)
 
     def hangup_headers(self) -> dict[str, str]:
         """The headers of the BYE, as they are now."""
-        return self._stage.hangup_headers()
+        return self._context.hangup_headers()
 
     def start(self, now: float) -> list[AgentEffect]:
         """Enter the first scene. The greeting waits for sound."""
-        self._stage.enter(self.playbook.start)
+        self._context.enter(self.playbook.start)
         self._replies.actions.expect_phrases()
         return self._outbox.take()
 
@@ -228,9 +228,9 @@ class CascadeConversation:
         if self.state in (State.IDLE, State.PAUSED, State.AWAY, State.ENDING):
             self._outbox.note("digit dropped", reason=str(self.state))
             return
-        action = self._stage.digit_action(digit)
-        answer = self._stage.digit_answer(digit)
-        may_ask = self._stage.has_model and not (self.state is State.SPEAKING and self._barge_in.rules.is_off)
+        action = self._context.digit_action(digit)
+        answer = self._context.digit_answer(digit)
+        may_ask = self._context.has_model and not (self.state is State.SPEAKING and self._barge_in.rules.is_off)
         if action is None and not answer and not may_ask:
             self._outbox.note("digit without a meaning", scene=self.scene)
             return
@@ -253,7 +253,7 @@ class CascadeConversation:
     def _digit_step(self, action: DtmfAction) -> Step:
         if action.action == "goto":
             return GotoTag(action.scene)
-        return ReferTag(self._stage.fill_address(action.target)) if action.action == "transfer" else HangupTag()
+        return ReferTag(self._context.fill_address(action.target)) if action.action == "transfer" else HangupTag()
 
     # -- the end, the agent's own voice --------------------------------------------------------------------------------------------------
 
@@ -265,9 +265,9 @@ class CascadeConversation:
     def _greet(self, now: float) -> None:
         if self.state is not State.IDLE:
             return  # a re-INVITE
-        steps = self._stage.read(self.playbook.greeting)
+        steps = self._context.read(self.playbook.greeting)
         self._barge_in.is_greeting = bool(steps)
-        self._replies.begin([*steps, *self._replies.actions.entering(self._stage.scene)], now)
+        self._replies.begin([*steps, *self._replies.actions.entering(self._context.scene)], now)
 
     def _on_track_end(self, event: events.TrackEnd, now: float) -> None:
         settling = self._barge_in.settling

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import assert_never
 
 from active_call.agent.absence import Goes, Returns, absence_by_bridge, absence_by_transfer
+from active_call.agent.context import PlaybookContext
 from active_call.agent.items import SystemItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.replies import Replies
-from active_call.agent.stage import Stage
 from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.caller_turn import CallerTurn
 from active_call.agent.turn.floor import Floor
@@ -27,7 +27,7 @@ class Presence:
 
     def __init__(
         self,
-        stage: Stage,
+        context: PlaybookContext,
         phase: Phase,
         timers: Timers,
         floor: Floor,
@@ -37,7 +37,7 @@ class Presence:
         outbox: Outbox,
     ) -> None:
         self._is_on_hold = False
-        self._stage = stage
+        self._context = context
         self._phase = phase
         self._timers = timers
         self._floor = floor
@@ -73,12 +73,12 @@ class Presence:
 
     def on_transfer(self, event: events.Transfer, now: float) -> None:
         """A transfer goes on, or is over."""
-        self._on_absence(absence_by_transfer(event, self._stage.wording, self._stage.playbook.greeting), now)
+        self._on_absence(absence_by_transfer(event, self._context.wording, self._context.playbook.greeting), now)
 
     def on_bridge(self, event: events.Bridge, now: float) -> None:
         """The caller is joined with another call, or parted from it."""
         if event.state == "joined" or self._phase.state is State.AWAY:
-            self._on_absence(absence_by_bridge(event, self._stage.wording), now)
+            self._on_absence(absence_by_bridge(event, self._context.wording), now)
 
     def _on_absence(self, decision: Goes | Returns | None, now: float) -> None:
         match decision:
@@ -115,7 +115,7 @@ class Presence:
         if self._is_on_hold:
             self._phase.fire(Signal.HOLD)
         self._outbox.remember(SystemItem(hint))
-        if self._stage.has_model:
+        if self._context.has_model:
             self._replies.ask(now)
         else:
             self._replies.say(text, now)

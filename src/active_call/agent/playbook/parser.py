@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from active_call.agent.markup import TAG_BODY, line_at, parse_attributes
-from active_call.agent.places import urls_in
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.front_matter import FrontMatter, read_front_matter, snake
 from active_call.agent.playbook.option_reading import nearest, read_group
@@ -29,6 +28,7 @@ from active_call.agent.playbook.scenes import (
     PosthookOption,
     Scene,
 )
+from active_call.agent.playbook.urls import urls_in
 from active_call.agent.script import Entries, Script, split_script
 from active_call.contract.options import CallOption
 

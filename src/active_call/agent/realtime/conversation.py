@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, assert_never
 
 from active_call.agent.absence import Goes, Returns, absence_by_bridge, absence_by_transfer
+from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import (
     AgentEffect,
     AgentInput,
@@ -28,14 +29,13 @@ from active_call.agent.effects import (
     ToolCall,
     ToolFinished,
 )
+from active_call.agent.external_items import data_from_outside, line_from_outside
 from active_call.agent.items import AgentItem, Item, SystemItem, UserItem, pressed
 from active_call.agent.outbox import Outbox
-from active_call.agent.outside import data_from_outside, line_from_outside
 from active_call.agent.playbook.scenes import DtmfAction, Playbook
 from active_call.agent.realtime import events as realtime
 from active_call.agent.realtime.playback import PLAYBACK_SLACK_S, RealtimePlayback
 from active_call.agent.realtime.session import Session
-from active_call.agent.stage import Stage
 from active_call.agent.tools.calls import ToolCalls
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.interruption import Interruptions
@@ -69,10 +69,10 @@ class RealtimeConversation:
         self._outbox = Outbox()
         self._phase = Phase()
         self._timers = Timers()
-        self._stage = Stage(playbook, variables, sip_headers or {}, self._outbox.note)
+        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
         self._rules = Interruptions(playbook.interruption)
         self._registry = tools or ToolRegistry()
-        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._stage.set_variable))
+        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable))
         self._playback = RealtimePlayback(self._outbox, self._timers, self._session.order, self._rules.fade_out_ms)
         self._is_answering = False
         """The model works on an answer."""
@@ -99,15 +99,15 @@ class RealtimeConversation:
 
     def set_variable(self, key: str, value: Any) -> None:
         """Set a variable from outside; keys `X-*` become headers of the BYE."""
-        self._stage.set_variable(key, value)
+        self._context.set_variable(key, value)
 
     def hangup_headers(self) -> dict[str, str]:
         """The headers of the BYE, as they are now."""
-        return self._stage.hangup_headers()
+        return self._context.hangup_headers()
 
     def start(self, now: float) -> list[AgentEffect]:
         """Open the session."""
-        self._stage.enter(self.playbook.start)
+        self._context.enter(self.playbook.start)
         self._session.order(realtime.OpenSession(self._instructions(), self._registry.schemas()))
         self._timers.set(Timer.MODEL, now + ANSWER_PATIENCE_S)
         return self._outbox.take()
@@ -222,7 +222,7 @@ class RealtimeConversation:
         if not self._phase.fire(Signal.LEAVE):
             return
         self._timers.clear_all()
-        self._outbox.perform(commands.Tts(text=self._stage.fill(self._stage.error_reply), play_id=_APOLOGY))
+        self._outbox.perform(commands.Tts(text=self._context.fill(self._context.error_reply), play_id=_APOLOGY))
         self._timers.set(Timer.PLAYBACK, now + PLAYBACK_SLACK_S)
 
     # -- the caller ----------------------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class RealtimeConversation:
             self._outbox.note("digit dropped", reason=str(self.state))
             return
         digit = event.digit.upper()
-        item, action = UserItem(pressed(digit)), self._stage.digit_action(digit)
+        item, action = UserItem(pressed(digit)), self._context.digit_action(digit)
         self._stop(now)
         self._phase.fire(Signal.CUT)
         self._session.interrupt_tools()
@@ -274,15 +274,15 @@ class RealtimeConversation:
     def _on_digit_action(self, action: DtmfAction, now: float) -> None:
         scene = self.playbook.scene(action.scene) if action.action == "goto" else None
         if scene is not None:
-            self._stage.enter(scene)
+            self._context.enter(scene)
             self._session.order(realtime.SetInstructions(self._instructions()))
-            self._ask(now, self._stage.wording.new_scene)
+            self._ask(now, self._context.wording.new_scene)
         elif action.action == "goto":
             self._outbox.note("goto dropped", scene=action.scene, reason="there is no such scene")
             self._await_caller(now)
         elif action.action == "transfer":
             self._leave()
-            self._outbox.perform(commands.Refer(callee=self._stage.fill_address(action.target)))
+            self._outbox.perform(commands.Refer(callee=self._context.fill_address(action.target)))
         else:
             self._leave()
             self._hang_up("goodbye")
@@ -309,10 +309,10 @@ class RealtimeConversation:
             case events.Hold():
                 self._on_hold(event, now)
             case events.Transfer():
-                self._on_absence(absence_by_transfer(event, self._stage.wording, self.playbook.greeting), now)
+                self._on_absence(absence_by_transfer(event, self._context.wording, self.playbook.greeting), now)
             case events.Bridge():
                 if event.state == "joined" or self.state is State.AWAY:
-                    self._on_absence(absence_by_bridge(event, self._stage.wording), now)
+                    self._on_absence(absence_by_bridge(event, self._context.wording), now)
             case events.AddHistory():
                 self._session.tell(line_from_outside(event.speaker, event.text))
             case events.Custom():
@@ -326,7 +326,7 @@ class RealtimeConversation:
         """Speak first, as soon as there are a session and sound."""
         if self._session.is_open and self.state is State.LISTENING and self.playbook.greeting and not self._has_greeted:
             self._has_greeted = True
-            self._ask(now, f'[The call begins. Say: "{self._stage.fill(self.playbook.greeting)}"]')
+            self._ask(now, f'[The call begins. Say: "{self._context.fill(self.playbook.greeting)}"]')
 
     def _on_track_end(self, event: events.TrackEnd, now: float) -> None:
         if event.play_id == _APOLOGY:
@@ -397,7 +397,7 @@ class RealtimeConversation:
 
     def _hang_up(self, reason: str) -> None:
         self._timers.clear_all()
-        self._outbox.perform(commands.Hangup(reason=reason, initiator="agent", headers=self._stage.hangup_headers()))
+        self._outbox.perform(commands.Hangup(reason=reason, initiator="agent", headers=self._context.hangup_headers()))
 
     # -- asking and waiting --------------------------------------------------------------------------------------------------------------
 
@@ -429,7 +429,7 @@ class RealtimeConversation:
             self._await_caller(now)
 
     def _await_caller(self, now: float) -> None:
-        found = self._stage.followup()
+        found = self._context.followup()
         if found is not None and self._n_followups < found[1]:
             self._timers.set(Timer.FOLLOWUP, now + found[0])
         else:
@@ -448,7 +448,7 @@ class RealtimeConversation:
                 self._on_lost_playback(now)
             case Timer.FOLLOWUP:
                 self._n_followups += 1
-                self._ask(now, self._stage.wording.silent)
+                self._ask(now, self._context.wording.silent)
             case Timer.QUIET:
                 self._on_silence_of_ours(now)
             case Timer.CUT:
@@ -476,7 +476,7 @@ class RealtimeConversation:
         self._on_silence_of_ours(now)
 
     def _instructions(self) -> str:
-        return "\n\n".join(prompt.text for prompt in self._stage.prompts(()))
+        return "\n\n".join(prompt.text for prompt in self._context.prompts(()))
 
 
 def _stripped(text: str | None) -> str | None:

@@ -5,12 +5,12 @@ In: tags, in the order in which their turn comes. Out: effects. A part of `reply
 
 from __future__ import annotations
 
+from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import ExpectPhrases
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import Scene
 from active_call.agent.reply.steps import Remainder, Step
 from active_call.agent.reply.tags import HangupTag, MessageTag, PlayTag, ReferTag, UnknownTag
-from active_call.agent.stage import Stage
 from active_call.contract import commands
 
 MAX_SCENE_CHANGES = 5
@@ -20,9 +20,9 @@ MAX_SCENE_CHANGES = 5
 class Actions:
     """The actions of one conversation."""
 
-    def __init__(self, stage: Stage, outbox: Outbox) -> None:
+    def __init__(self, context: PlaybookContext, outbox: Outbox) -> None:
         self.has_hung_up = False
-        self._stage = stage
+        self._context = context
         self._outbox = outbox
         self._n_scene_changes = 0
         """Since the caller last took part."""
@@ -34,7 +34,7 @@ class Actions:
     def hang_up(self, tag: HangupTag) -> None:
         """End the call."""
         self.has_hung_up = True
-        headers = self._stage.hangup_headers()
+        headers = self._context.hangup_headers()
         self._outbox.perform(commands.Hangup(reason=tag.reason or "goodbye", initiator="agent", headers=headers))
 
     def refer(self, tag: ReferTag) -> None:
@@ -47,7 +47,7 @@ class Actions:
 
     def set_variable(self, key: str, value: str) -> None:
         """Set a variable of the call."""
-        self._stage.set_variable(key, value)
+        self._context.set_variable(key, value)
         self._outbox.perform(commands.SetVar(key=key, value=value))
 
     def report(self, tag: UnknownTag) -> None:
@@ -56,7 +56,7 @@ class Actions:
 
     def find_scene(self, scene_id: str) -> Scene | None:
         """The scene to enter; None, with a note, when there is no such scene."""
-        scene = self._stage.playbook.scene(scene_id)
+        scene = self._context.playbook.scene(scene_id)
         if scene is None:
             self._outbox.note("goto dropped", scene=scene_id, reason="there is no such scene")
         return scene
@@ -72,11 +72,11 @@ class Actions:
     def entering(self, scene: Scene) -> list[Step]:
         """What is said or played on entering `scene`."""
         steps: list[Step] = [PlayTag(file) for file in scene.play]
-        if not self._stage.has_model and scene.text:
+        if not self._context.has_model and scene.text:
             steps.append(Remainder(scene.text))
         return steps
 
     def expect_phrases(self) -> None:
         """Tell the recogniser what the caller may say in this scene; only a script knows."""
-        if not self._stage.has_model:
-            self._outbox.put(ExpectPhrases(self._stage.phrases()))
+        if not self._context.has_model:
+            self._outbox.put(ExpectPhrases(self._context.phrases()))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import AskModel, HttpAnswered, ModelDone, ModelText, Tell, ToolCall, ToolFinished
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
 from active_call.agent.reply.reply import Reply
 from active_call.agent.reply.steps import Sentence
-from active_call.agent.stage import Stage
 from active_call.agent.tools.calls import LATE, ToolCalls
 from active_call.agent.turn.phase import Phase, Signal
 from active_call.agent.turn.timers import Timer, Timers
@@ -30,12 +30,20 @@ class ModelAnswers:
     """The model's part in the current reply. `pump` goes on with the reply; `apologise` says the error reply in its place."""
 
     def __init__(
-        self, stage: Stage, phase: Phase, timers: Timers, outbox: Outbox, reply: Reply, tools: ToolCalls, pump: At, apologise: At
+        self,
+        context: PlaybookContext,
+        phase: Phase,
+        timers: Timers,
+        outbox: Outbox,
+        reply: Reply,
+        tools: ToolCalls,
+        pump: At,
+        apologise: At,
     ) -> None:
         self.has_results = False
         """Results have come that no request to the model has contained."""
         self._n_rounds = 0
-        self._stage = stage
+        self._context = context
         self._phase = phase
         self._timers = timers
         self._outbox = outbox
@@ -54,13 +62,13 @@ class ModelAnswers:
         """Ask the model for a new reply to the conversation as it stands."""
         self._tools.detach()
         self._reply.start([], is_complete=False)
-        llm = self._stage.playbook.llm
+        llm = self._context.playbook.llm
         self._reply.stream = ModelStream(now, is_prefilled=llm.thinking == "prefilled")
         self._reply.is_from_model = True
         self.has_results = False
-        prompts = self._stage.prompts(self._outbox.history.prompts(), hint)
+        prompts = self._context.prompts(self._outbox.history.prompts(), hint)
         tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
-        self._outbox.put(AskModel(self._reply.number, prompts, self._stage.scene.id, llm.temperature, llm.max_tokens, tools))
+        self._outbox.put(AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools))
         self._phase.fire(Signal.ASK)
         self._timers.set(Timer.MODEL, now + MODEL_PATIENCE_S)
 
@@ -150,7 +158,7 @@ class ModelAnswers:
 
     def _take_result(self, now: float) -> None:
         """The model is to speak about the result, when nothing else is to be said."""
-        self.has_results = self._stage.has_model
+        self.has_results = self._context.has_model
         if not self._tools.is_waited_for and self._reply.stream is None:
             self._timers.clear(Timer.MODEL)
         self._pump(now)

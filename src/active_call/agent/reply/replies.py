@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
+from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import ReplyNumber
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
@@ -34,7 +35,6 @@ from active_call.agent.reply.tags import (
     UnknownTag,
     WaitInput,
 )
-from active_call.agent.stage import Stage
 from active_call.agent.tools.calls import ToolCalls
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.floor import Floor
@@ -50,7 +50,7 @@ class Replies:
 
     def __init__(
         self,
-        stage: Stage,
+        context: PlaybookContext,
         phase: Phase,
         timers: Timers,
         floor: Floor,
@@ -58,8 +58,8 @@ class Replies:
         registry: ToolRegistry,
         on_done: Callable[[float], None],
     ) -> None:
-        self.actions = Actions(stage, outbox)
-        self._stage = stage
+        self.actions = Actions(context, outbox)
+        self._context = context
         self._phase = phase
         self._timers = timers
         self._floor = floor
@@ -67,7 +67,7 @@ class Replies:
         self._on_done = on_done
         self._tools = ToolCalls(registry, outbox, self.actions.set_variable)
         self._reply = Reply(outbox, timers)
-        self.model = ModelAnswers(stage, phase, timers, outbox, self._reply, self._tools, self.pump, self._apologise)
+        self.model = ModelAnswers(context, phase, timers, outbox, self._reply, self._tools, self.pump, self._apologise)
         self._has_voice_failed = False
         """A reply could not be made to sound, and nothing has been heard since."""
 
@@ -110,8 +110,8 @@ class Replies:
     def resume(self, cut: Cut, heard_words: int, now: float) -> None:
         """Say again what was not heard of a reply that was cut; a model that had not finished is asked to go on. Its tools still run."""
         self._reply.start(list(cut.unheard(heard_words)))
-        if not cut.is_complete and self._stage.has_model:
-            self._reply.hint = self._stage.wording.continue_
+        if not cut.is_complete and self._context.has_model:
+            self._reply.hint = self._context.wording.continue_
         self.pump(now)
 
     def cut(self) -> Cut:
@@ -135,7 +135,7 @@ class Replies:
         self._tools.close()
 
     def _apologise(self, now: float) -> None:
-        self.begin(self._stage.read(self._stage.error_reply), now)
+        self.begin(self._context.read(self._context.error_reply), now)
 
     # -- playbacks -----------------------------------------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class Replies:
         self._outbox.note("reply could not be spoken", reply=self.number, heard=heard)
         self._outbox.add(AgentItem(heard, is_interrupted=True))
         self._reply.abandon_model()
-        self.begin(self._stage.read(self._stage.error_reply) if is_first else [], now)
+        self.begin(self._context.read(self._context.error_reply) if is_first else [], now)
 
     def on_lost_playback(self, now: float) -> None:
         """A playback that should be over has not been heard of: go on without it."""
@@ -208,7 +208,7 @@ class Replies:
     def _may_say(self) -> bool:
         if self._phase.state in _MUTE:
             return False
-        if self._tools.is_waited_for and not self._stage.has_model:
+        if self._tools.is_waited_for and not self._context.has_model:
             return False  # a script goes on when the answer is there
         is_callers_floor = self._floor.is_claimed and self._phase.state is not State.ENDING
         return self._reply.queue.has_spoken or not is_callers_floor
@@ -236,7 +236,7 @@ class Replies:
         match action:
             case Remainder():
                 source, later = split_late(action.source)
-                steps = self._stage.read(source)
+                steps = self._context.read(source)
                 self._reply.queue.put_first([*steps, later] if later else steps)
             case HangupTag():
                 self._leave()
@@ -282,15 +282,15 @@ class Replies:
         self._phase.fire(Signal.STAY)  # a goodbye behind the goto is dropped with the rest
         self._tools.detach()
         self._reply.start([])
-        self._stage.enter(scene)
+        self._context.enter(scene)
         self.actions.expect_phrases()
         self._reply.queue.add(self.actions.entering(scene))
-        self._reply.hint = self._stage.wording.new_scene if self._stage.has_model else None
+        self._reply.hint = self._context.wording.new_scene if self._context.has_model else None
 
     def _send_http(self, tag: HttpTag, now: float) -> None:
         self._reply.has_acted = True
         self._tools.request(self.number, tag)
-        if not self._stage.has_model:
+        if not self._context.has_model:
             self._timers.set(Timer.MODEL, now + self._tools.patience_s)
             if self.playback is None:
                 self._phase.fire(Signal.ASK)

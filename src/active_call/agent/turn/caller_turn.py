@@ -6,10 +6,10 @@ stopped is resumed, or the agent speaks up because the caller is silent. `floor`
 
 from __future__ import annotations
 
+from active_call.agent.context import PlaybookContext
 from active_call.agent.items import UserItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.replies import Replies
-from active_call.agent.stage import Stage
 from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, State
@@ -25,7 +25,7 @@ class CallerTurn:
     """What the caller has said and not been answered."""
 
     def __init__(
-        self, stage: Stage, phase: Phase, timers: Timers, floor: Floor, replies: Replies, barge_in: BargeIn, outbox: Outbox
+        self, context: PlaybookContext, phase: Phase, timers: Timers, floor: Floor, replies: Replies, barge_in: BargeIn, outbox: Outbox
     ) -> None:
         self._waiting: list[tuple[str, int]] = []
         """Said while it is not known how much of the reply that was cut was heard; with its time in Unix ms, 0 for now."""
@@ -33,7 +33,7 @@ class CallerTurn:
         """What the caller said and has heard no answer to."""
         self._n_followups = 0
         self._n_not_understood = 0
-        self._stage = stage
+        self._context = context
         self._phase = phase
         self._timers = timers
         self._floor = floor
@@ -107,7 +107,7 @@ class CallerTurn:
             self._replies.pump(now)
             self.await_caller(now)
             return
-        self._replies.say(self._stage.wording.not_understood if self._stage.has_model else self._stage.fallback(), now)
+        self._replies.say(self._context.wording.not_understood if self._context.has_model else self._context.fallback(), now)
 
     # -- the end of the turn
 
@@ -131,10 +131,10 @@ class CallerTurn:
         self._barge_in.is_greeting = False
         self._replies.interrupt_tools()
         self._unanswered.extend(self.write_down())
-        if self._stage.has_model:
+        if self._context.has_model:
             self._replies.ask(now)
         else:
-            self._replies.say(self._stage.answer(self._unanswered), now)
+            self._replies.say(self._context.answer(self._unanswered), now)
 
     def add_key(self, text: str, at_ms: int) -> None:
         """The caller has pressed a key, which takes the turn like words."""
@@ -172,7 +172,7 @@ class CallerTurn:
         self._n_followups = self._n_not_understood = 0
         self._barge_in.caller_took_part()
         self._replies.caller_took_part()
-        self._stage.caller_took_part()
+        self._context.caller_took_part()
         self._timers.clear(Timer.FOLLOWUP)
 
     # -- silence
@@ -181,7 +181,7 @@ class CallerTurn:
         """The agent has spoken, or nothing came of a sound: from here the caller's silence counts."""
         if self._phase.state is not State.LISTENING:
             return
-        found = self._stage.followup()
+        found = self._context.followup()
         if self._replies.wait_input_s is not None:
             found = (self._replies.wait_input_s, found[1] if found else 1)
         if found is not None and not self._floor.is_caller_speaking and self._n_followups < found[1]:
@@ -199,7 +199,7 @@ class CallerTurn:
         if self._phase.state is not State.LISTENING:
             return
         self._n_followups += 1
-        if self._stage.has_model:
-            self._replies.ask(now, self._stage.wording.silent)
+        if self._context.has_model:
+            self._replies.ask(now, self._context.wording.silent)
         else:
-            self._replies.say(self._stage.silence(), now)
+            self._replies.say(self._context.silence(), now)

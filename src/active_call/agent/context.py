@@ -1,6 +1,6 @@
-"""What the agent says, apart from when: the current scene, the variables, and every text of the playbook filled in with them.
+"""The playbook in one call: the current scene, the variables, and every text of the playbook filled in with them.
 
-In: what was understood. Out: templates and texts for `voice`, prompts for a model. It must not know of turns, timers or playback.
+In: what was understood. Out: templates and texts for a reply, prompts for a model. It must not know of turns, timers or playback.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Note = Callable[..., None]
 """`note(message, **fields)`: something for the log."""
 
 
-class Stage:
-    """The playbook in performance."""
+class PlaybookContext:
+    """The current scene and the variables of one call."""
 
     def __init__(self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note) -> None:
         self.playbook = playbook
