@@ -35,7 +35,7 @@ from active_call.agent.effects import (
     ToolCall,
     ToolFinished,
 )
-from active_call.agent.external_items import data_from_outside, line_from_outside
+from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import DtmfAction, Playbook
@@ -213,9 +213,9 @@ class CascadeConversation:
             case events.Bridge():
                 self._presence.on_bridge(event, now)
             case events.AddHistory():
-                self._outbox.remember(line_from_outside(event.speaker, event.text))
+                self._outbox.remember(said_item(event.speaker, event.text))
             case events.Custom():
-                self._outbox.remember(data_from_outside(event.data, event.sender))
+                self._outbox.remember(data_item(event.data, event.sender))
             case events.Hangup():
                 self._on_hangup()
             case _:

@@ -1,6 +1,6 @@
 """What outside systems bring into a running conversation (commands `history` and `custom`), as items of its history.
 
-In: a speaker and a text, or any data. Out: an item of the history. It is data: nothing in it is read as a template or a tag.
+In: a speaker and a text, or any data. Out: an item of the history. It is data: it is never parsed as a template or a tag.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _ROLES = {
 }  # fmt: skip
 
 
-def line_from_outside(speaker: str, text: str) -> Item:
+def said_item(speaker: str, text: str) -> Item:
     """What `speaker` is said to have said; a speaker who is neither side of the call is named."""
     role = _ROLES.get(speaker.strip().lower())
     return item_of(role, text) if role else SystemItem(f"{speaker.strip()}: {text}")
 
 
-def data_from_outside(data: Any, sender: str | None) -> Item:
+def data_item(data: Any, sender: str | None) -> Item:
     """`data` as an item for the model."""
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=str)
     if len(text) > MAX_DATA_CHARS:

@@ -29,7 +29,7 @@ from active_call.agent.effects import (
     ToolCall,
     ToolFinished,
 )
-from active_call.agent.external_items import data_from_outside, line_from_outside
+from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, SystemItem, UserItem, pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import DtmfAction, Playbook
@@ -314,9 +314,9 @@ class RealtimeConversation:
                 if event.state == "joined" or self.state is State.AWAY:
                     self._on_absence(absence_by_bridge(event, self._context.wording), now)
             case events.AddHistory():
-                self._session.tell(line_from_outside(event.speaker, event.text))
+                self._session.tell(said_item(event.speaker, event.text))
             case events.Custom():
-                self._session.tell(data_from_outside(event.data, event.sender))
+                self._session.tell(data_item(event.data, event.sender))
             case events.Hangup():
                 self._on_hangup()
             case _:
