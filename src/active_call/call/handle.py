@@ -5,6 +5,7 @@ A handle outlives its call. `send` to a call that is over changes nothing; `subs
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -52,6 +53,11 @@ class CallDescription:
     """Why the call cannot be bridged now; empty where it can."""
 
     @property
+    def session_id(self) -> str:
+        """The same as `id`."""
+        return self.id
+
+    @property
     def is_over(self) -> bool:
         """The call has ended."""
         return self.phase is Phase.ENDED
@@ -69,12 +75,20 @@ class CallHandle:
 
     id: str
     _send: Callable[[commands.Command | CallMessage], None] = field(repr=False)
+    _request: Callable[[commands.Command], asyncio.Future[None]] = field(repr=False)
     _subscribe: Subscribe = field(repr=False)
     _describe: Callable[[], CallDescription] = field(repr=False)
 
     def send(self, command: commands.Command | CallMessage) -> None:
         """Put a command, or another call's message, into the call's mailbox. What cannot be carried out becomes an `error` event there."""
         self._send(command)
+
+    def request(self, command: commands.Command) -> asyncio.Future[None]:
+        """As `send`, for a command whose sender waits for it: done when it was carried out, not when it has been heard.
+
+        The future raises ActiveCallError when the call cannot carry it out, or is over; then there is no `error` event.
+        """
+        return self._request(command)
 
     def subscribe(self, *, from_seq: int | None = None) -> Subscription:
         """The call's events from number `from_seq` on, or from now on where it is None; of a call that is over, at least its hangup."""
