@@ -31,7 +31,6 @@ from active_call.call.holding import Holding
 from active_call.call.items import ForAgent, Item, Later, RecogniserFailed, is_essential, sender_of
 from active_call.call.journal import Journal
 from active_call.call.latency import TurnClock
-from active_call.call.leg import Leg
 from active_call.call.leg_reports import LegReports
 from active_call.call.log import CallLog
 from active_call.call.mailbox import Mailbox
@@ -48,6 +47,7 @@ from active_call.call.transfer.executor import TransferExecutor
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
+from active_call.legs.leg import Leg
 from active_call.legs.trunks.outbound_guard import ANYTHING, Asker, OutboundRequest
 from active_call.media.link import messages as link
 from active_call.media.pool.pool import StreamLost

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from active_call.base.errors import MediaError
 from active_call.call.options import given
 from active_call.contract import events
+from active_call.legs.abilities import has_telephone_events
 from active_call.media.enhance.gain import GainSettings
 from active_call.media.link.messages import ToneReported
 from active_call.store.audio_cache import DATA_OFFSET
@@ -47,7 +48,7 @@ class CallProgressWatch:
         stream, leg, option = self._session.leg.stream, self._session.leg, self._session.option
         if stream is None:
             return
-        digits = self._session.facts.answered_at is not None and not leg.has_telephone_events
+        digits = self._session.facts.answered_at is not None and not has_telephone_events(leg)
         if digits or self._watches_tones:
             stream.hear_tones(digits=digits, tones=self._watches_tones)
         if option.denoise or option.agc is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from active_call.base.errors import LocalProtocolError
 from active_call.call.digits import send_digits, way_of
 from active_call.contract import commands, events, wire
+from active_call.legs.abilities import texting
 from active_call.legs.trunks.outbound_guard import Asker
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _message(session: Call, command: commands.Message) -> None:
     if command.refer:
         session.transfers.send_message(command)
         return
-    session.leg.send_message(command.body, command.content_type or "text/plain", command.headers)
+    texting(session.leg).send_message(command.body, command.content_type or "text/plain", command.headers)
 
 
 def _hangup(session: Call, command: commands.Hangup) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from active_call.base.errors import LocalProtocolError
 from active_call.call.state import Phase
 from active_call.contract import commands, events
+from active_call.legs.abilities import holdable
 from active_call.legs.events import LegHeld, LegHoldAnswered
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Holding:
             raise LocalProtocolError("the call is not answered")
         if self._is_wanted:
             raise LocalProtocolError("the call is on hold already")
-        self._session.leg.hold(True, inactive=command.mode == "inactive")
+        holdable(self._session.leg).hold(True, inactive=command.mode == "inactive")
         self._is_wanted = True
         self._moh, self._has_music = command.moh, command.mode == "sendonly"
 
@@ -54,7 +55,7 @@ class Holding:
         """Take the peer back. Raises LocalProtocolError when it is not on hold by us."""
         if not self._is_wanted:
             raise LocalProtocolError("the call is not on hold by us")
-        self._session.leg.hold(False)
+        holdable(self._session.leg).hold(False)
         self._is_wanted = False
 
     def answered(self, answer: LegHoldAnswered) -> None:

@@ -26,7 +26,7 @@ from active_call.providers.base import ChatModel
 
 if TYPE_CHECKING:
     from active_call.call.call import Call
-    from active_call.call.leg import Leg
+    from active_call.legs.leg import Leg
 
 RING_AFTER_S = 0.2
 RINGTONE = "ringtone"

@@ -36,12 +36,13 @@ from active_call.call.transfer.target_call import TargetCall
 from active_call.call.transfer.target_leg import TargetLeg
 from active_call.contract import commands, events, wire
 from active_call.contract.options import CallOption, ReferOption
+from active_call.legs.abilities import attended_target, can_refer, transferable
 from active_call.legs.events import LegTransferProgress, LegTransferRequested
 from active_call.legs.trunks.outbound_guard import ANYTHING, Asker, OutboundRequest
 
 if TYPE_CHECKING:
     from active_call.call.call import Call
-    from active_call.call.leg import Leg
+    from active_call.legs.leg import Leg
 
 SUSPENSION = "transfer"
 MAX_ASKED_BY_PEER = 8
@@ -115,7 +116,7 @@ class TransferExecutor:
         except ActiveCallError as error:
             session.log.info("transfer of the peer declined", extra={"why": str(error)})
             is_welcome, request = False, ANYTHING
-        session.leg.answer_transfer(is_welcome)
+        transferable(session.leg).answer_transfer(is_welcome)
         if is_welcome:
             self._other = None
             command = commands.Refer(callee=event.refer_to)
@@ -326,7 +327,7 @@ class TransferExecutor:
 
     def _notify(self, told: Tell) -> None:
         """To the peer that has asked for it; its subscription ends when the target has answered, or cannot."""
-        leg = self._session.leg
+        leg = transferable(self._session.leg)
         if told.state == "progress":
             leg.notify_transfer(told.code, "Ringing" if told.code == 180 else "Session Progress", final=False)
         elif told.state == "connected":
@@ -383,16 +384,15 @@ class TransferExecutor:
                 assert_never(action)
 
     def _refer(self) -> None:
-        target, own_target = self._command.callee, self._other.leg.attended_target if self._other is not None else ""
+        target, own_target = self._command.callee, attended_target(self._other.leg) if self._other is not None else ""
         headers = self._option.sip.headers if self._option.sip is not None else {}
         try:
-            self._session.leg.refer(own_target or target, headers, is_own_call=bool(own_target))
+            transferable(self._session.leg).refer(own_target or target, headers, is_own_call=bool(own_target))
         except ActiveCallError as error:
             self._feed(ReferRefused(503 if isinstance(error, LimitReached) else 400, str(error)))
 
     def _can_refer(self) -> bool:
-        leg = self._session.leg
-        return leg.kind == "sip" and leg.allows("REFER") and (self._other is None or bool(self._other.leg.attended_target))
+        return can_refer(self._session.leg) and (self._other is None or bool(attended_target(self._other.leg)))
 
     def _call(self) -> None:
         """Call the target. What is heard of it counts as long as it is the current far leg."""

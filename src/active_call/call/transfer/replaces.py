@@ -15,7 +15,7 @@ from active_call.legs import events as leg_events
 
 if TYPE_CHECKING:
     from active_call.call.call import Call
-    from active_call.call.leg import Leg
+    from active_call.legs.leg import Leg
 
 SUSPENSION = "takeover"
 
