@@ -25,7 +25,6 @@ from active_call.call.faults import Faults
 from active_call.call.handle import CallDescription, CallHandle, describe
 from active_call.call.items import Fatal, ForAgent, Item, Later, RecogniserFailed, Requested, Routed, is_essential, sender_of
 from active_call.call.journal import Journal
-from active_call.call.leg import Leg
 from active_call.call.log import CallLog
 from active_call.call.machine_types import Company, Input
 from active_call.call.mailbox import Mailbox
@@ -40,6 +39,7 @@ from active_call.call.state import Phase, facts_of
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
+from active_call.legs.leg import Leg
 from active_call.legs.trunks.outbound_guard import Asker
 from active_call.media.link import messages as link
 from active_call.providers.base import Recognised

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from active_call.call.leg import Leg
 from active_call.call.messages import CallMessage
 from active_call.call.parties import WITH_AGENT, Mix
 from active_call.call.state import CallFacts, Phase
 from active_call.call.subscription import Subscription
 from active_call.contract import commands
+from active_call.legs.abilities import attended_target
+from active_call.legs.leg import Leg
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str) -> CallDes
         trunk=facts.trunk,
         headers=dict(leg.headers),
         variables=dict(facts.variables),
-        attended_target=leg.attended_target,
+        attended_target=attended_target(leg),
         mix=mix,
         busy_because=busy_because,
     )

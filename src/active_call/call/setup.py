@@ -17,7 +17,6 @@ from active_call.call.attention_executor import AttentionExecutor
 from active_call.call.call_progress import CallProgressWatch
 from active_call.call.dependencies import CallDependencies
 from active_call.call.items import Fatal, RecogniserFailed, Routed
-from active_call.call.leg import Leg
 from active_call.call.machine import CallMachine
 from active_call.call.machine_types import Stage
 from active_call.call.options import SpeechChoice, choose_speech, merged
@@ -29,6 +28,7 @@ from active_call.call.speech_output import SpeechOutput
 from active_call.call.state import Phase
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
+from active_call.legs.leg import Leg
 from active_call.providers.base import ChatModel
 
 RING_AFTER_S = 0.2
