@@ -8,7 +8,7 @@ from active_call.call.latency import TurnClock
 from active_call.call.speech_input import MAX_UTTERANCE_S, SpeechInput
 from active_call.contract import events
 from active_call.media.link.messages import CallerAudio, SpeechEnded, SpeechStarted
-from active_call.providers.base import Recognised
+from active_call.providers.base import Final
 
 
 class Recorder:
@@ -62,7 +62,7 @@ def test_utterance_ends_when_silence_has_lasted_long_enough() -> None:
     hearing.handle_timeout(2.0)
     assert recorder.asked[-1] == ("end", 1, 24_000 + 4_000)
     assert [type(event).__name__ for event in told] == ["Speaking", "Silence", "Eou"]
-    hearing.recognised(Recognised("hello", True, 1, 16_000, 24_000, 0.8), 2.05)
+    hearing.recognised(Final("hello", 1, 16_000, 24_000, 0.8), 2.05)
     assert told[-1] == events.AsrFinal(index=1, text="hello", start_time=1000, end_time=1500, confidence=0.8)
     assert not hearing.is_busy
 

@@ -11,7 +11,7 @@ import pytest
 
 from active_call.base.errors import ProviderError
 from active_call.contract.options import AsrOption, TtsOption
-from active_call.providers.base import ChatMessage, ReplyRequest
+from active_call.providers.base import ChatMessage, Failed, Final, ReplyRequest, speech_of, text_of_reply
 from active_call.providers.registry import Engines, LlmSettings
 from active_call.testing.fake_providers import FakeRecogniser, FakeResponder, FakeSynthesiser
 
@@ -41,7 +41,7 @@ def test_recogniser_gives_one_final_for_each_end_in_order_and_none_for_a_cancell
         async with serving() as fake, services_with() as services:
             engines = Engines(services)
             results: asyncio.Queue[Any] = asyncio.Queue()
-            recognition = recogniser_of(name, engines, fake.base_url).start(results.put_nowait, results.put_nowait, language="en")
+            recognition = recogniser_of(name, engines, fake.base_url).open(results.put_nowait, language="en")
             recognition.expect_phrases(["yes", "no"])
             recognition.push_audio(NOISE, 0)
             for index in (1, 2, 3):
@@ -52,9 +52,9 @@ def test_recogniser_gives_one_final_for_each_end_in_order_and_none_for_a_cancell
             recognition.cancel_utterance(4)
             assert results.empty(), "results come from the loop, not from within a call"
             finals = [await results.get(), await results.get()]
-            assert [(r.index, r.final, r.start_sample, r.end_sample) for r in finals] == [
-                (1, True, 2_000, 12_000),
-                (3, True, 2_000, 12_000),
+            assert [(r.index, type(r), r.start_sample, r.end_sample) for r in finals] == [
+                (1, Final, 2_000, 12_000),
+                (3, Final, 2_000, 12_000),
             ]
             recognition.start_utterance(5, 2_000)
             recognition.end_utterance(5, 12_000)
@@ -73,13 +73,13 @@ def test_synthesiser_yields_whole_samples_and_can_be_left_and_asked_again(
         async with serving() as fake, services_with() as services:
             engines = Engines(services)
             synthesiser = synthesiser_of(name, engines, fake.base_url)
-            assert synthesiser.rate_hz in (16_000, 22_050, 24_000)
-            left = synthesiser.synthesise("The first sentence is left. The second one is never heard.")
-            assert len(await anext(left)) % 2 == 0
+            assert synthesiser.capabilities.rate_hz in (16_000, 22_050, 24_000)
+            left = speech_of(synthesiser, "The first sentence is left. The second one is never heard.")
+            assert len((await anext(left)).pcm) % 2 == 0
             await left.aclose()
-            chunks = [chunk async for chunk in synthesiser.synthesise("All of this is heard.", speed=1.5)]
+            chunks = [chunk.pcm async for chunk in speech_of(synthesiser, "All of this is heard.", speed=1.5)]
             assert chunks and all(chunk and len(chunk) % 2 == 0 for chunk in chunks)
-            assert b"".join([chunk async for chunk in synthesiser.synthesise("All of this is heard.", speed=1.5)]) == b"".join(chunks)
+            assert b"".join([chunk.pcm async for chunk in speech_of(synthesiser, "All of this is heard.", speed=1.5)]) == b"".join(chunks)
             await synthesiser.close()
             await engines.close()
 
@@ -91,7 +91,7 @@ def test_synthesiser_says_nothing_for_nothing(name: str, serving: Callable[..., 
     async def run() -> None:
         async with serving() as fake, services_with() as services:
             engines = Engines(services)
-            assert [chunk async for chunk in synthesiser_of(name, engines, fake.base_url).synthesise("")] == []
+            assert [chunk async for chunk in speech_of(synthesiser_of(name, engines, fake.base_url), "")] == []
             await engines.close()
 
     asyncio.run(run())
@@ -106,10 +106,10 @@ def test_responder_streams_pieces_that_join_to_the_reply_and_can_be_left(
             engines = Engines(services)
             responder = responder_of(name, engines, fake.base_url)
             request = ReplyRequest((ChatMessage("user", "Hi"),))
-            left = responder.respond(request)
+            left = text_of_reply(responder, request)
             assert await anext(left)
             await left.aclose()
-            pieces = [piece async for piece in responder.respond(request)]
+            pieces = [piece async for piece in text_of_reply(responder, request)]
             assert "".join(pieces) == "Hello there." and len(pieces) > 1
             await responder.close()
             await engines.close()
@@ -123,15 +123,16 @@ def test_failing_servers_end_in_provider_errors_only(serving: Callable[..., Any]
             engines = Engines(services)
             fake.answers = [500] * 20
             with pytest.raises(ProviderError):
-                await anext(engines.get_synthesiser(TtsOption(provider="openai", endpoint=fake.base_url)).synthesise("Hi"))
+                await anext(speech_of(engines.get_synthesiser(TtsOption(provider="openai", endpoint=fake.base_url)), "Hi"))
             with pytest.raises(ProviderError):
-                await anext(responder_of("openai", engines, fake.base_url).respond(ReplyRequest(())))
+                await anext(text_of_reply(responder_of("openai", engines, fake.base_url), ReplyRequest(())))
             results: asyncio.Queue[Any] = asyncio.Queue()
-            recognition = recogniser_of("openai", engines, fake.base_url).start(results.put_nowait, results.put_nowait)
+            recognition = recogniser_of("openai", engines, fake.base_url).open(results.put_nowait)
             recognition.push_audio(NOISE, 0)
             recognition.start_utterance(1, 0)
             recognition.end_utterance(1, 16_000)
-            assert isinstance(await results.get(), ProviderError)
+            failed = await results.get()
+            assert isinstance(failed, Failed) and isinstance(failed.error, ProviderError)
             assert len(fake.received) == 6
             await recognition.close()
             await engines.close()
