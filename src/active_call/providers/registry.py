@@ -6,7 +6,7 @@ An option enters; an engine behind the provider wall leaves, with its fallbacks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
 import msgspec
@@ -18,10 +18,10 @@ from active_call.providers.entry_points import ASR, LLM, LOCAL_EXTRA, REALTIME, 
 from active_call.providers.failover import FailoverChatModel, FailoverTextToSpeech
 from active_call.providers.fallbacks import asr_chain, llm_chain, tts_chain
 from active_call.providers.guarded_chat import GuardedChatModel
+from active_call.providers.guarded_realtime import GuardedRealtimeModel
 from active_call.providers.guarded_speech_to_text import GuardedSpeechToText
 from active_call.providers.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.kept_engines import KeptEngines
-from active_call.providers.realtime_model import RealtimeModel
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 from active_call.providers.sources import warm
@@ -41,7 +41,7 @@ __all__ = [
     "known_providers",
 ]
 
-Option = AsrOption | TtsOption | LlmSettings
+Option = AsrOption | TtsOption | LlmSettings | RealtimeOption
 
 
 def create_recogniser(option: AsrOption, services: Services) -> SpeechToText:
@@ -60,12 +60,9 @@ def create_responder(settings: LlmSettings, services: Services, *, attempts: int
     return GuardedChatModel(_adapter(settings, services.environment)(settings, services), services.world, attempts=attempts)
 
 
-def create_realtime(option: RealtimeOption, services: Services) -> RealtimeModel:
-    """The speech-to-speech model that `option` asks for. Raises ConfigError."""
-    if option.provider is None:
-        raise ConfigError(REALTIME.key, f"missing; known here: {', '.join(known_providers(REALTIME.section)) or 'none'}")
-    model: RealtimeModel = load_adapter(REALTIME, option.provider)(option, services)
-    return model
+def create_realtime(option: RealtimeOption, services: Services) -> GuardedRealtimeModel:
+    """The speech-to-speech model that `option` asks for, behind the provider wall. Raises ConfigError."""
+    return GuardedRealtimeModel(_adapter(option, services.environment)(option, services), services.world)
 
 
 class Engines:
@@ -81,6 +78,7 @@ class Engines:
         self._recognisers: KeptEngines[SupervisedSpeechToText] = KeptEngines(lambda engine: engine.inner.close)
         self._synthesisers: KeptEngines[CachedTextToSpeech] = KeptEngines(lambda engine: engine.inner.close)
         self._responders: KeptEngines[GuardedChatModel] = KeptEngines(lambda engine: engine.inner.close)
+        self._realtime: KeptEngines[GuardedRealtimeModel] = KeptEngines(lambda engine: engine.inner.close)
 
     def get_recogniser(self, option: AsrOption) -> SupervisedSpeechToText:
         """The shared recognition engine of `option`, created now if need be, with its fallbacks. Raises ConfigError."""
@@ -122,39 +120,41 @@ class Engines:
         attempts = 1 if has_fallback else None
         return self._responders.get(_key_of(settings, has_fallback), lambda: create_responder(settings, self._services, attempts=attempts))
 
+    def get_realtime(self, option: RealtimeOption) -> GuardedRealtimeModel:
+        """The shared speech-to-speech model of `option`. Raises ConfigError."""
+        return self._realtime.get(_key_of(option), lambda: create_realtime(option, self._services))
+
     async def warm(self, *options: Option) -> None:
         """Create the engines of `options`, importing their adapters in a thread (the OpenAI SDK alone takes a second), and let
         everything created so far load its models now instead of in the first call. Raises ConfigError and ProviderError.
         """
         for option in options:
             await self._create(option)
-        for engine in [*self._recognisers.all(), *self._synthesisers.all(), *self._responders.all()]:
+        for engine in [*self._recognisers.all(), *self._synthesisers.all(), *self._responders.all(), *self._realtime.all()]:
             await warm(engine)
 
     async def _create(self, option: Option) -> None:
-        chain: list[AsrOption] | list[TtsOption] | list[LlmSettings]
+        chain: Sequence[Option]
+        create: Callable[[], object]
         match option:
             case AsrOption():
-                chain = asr_chain(option)
+                chain, create = asr_chain(option), lambda: self.get_recogniser(option)
             case TtsOption():
-                chain = tts_chain(option)
+                chain, create = tts_chain(option), lambda: self.get_synthesiser(option)
             case LlmSettings():
-                chain = llm_chain(option)
+                chain, create = llm_chain(option), lambda: self.get_responder(option)
+            case RealtimeOption():
+                chain, create = [option], lambda: self.get_realtime(option)
         for each in chain:
             await asyncio.to_thread(_adapter, each, self._services.environment)
-        match option:
-            case AsrOption():
-                self.get_recogniser(option)
-            case TtsOption():
-                self.get_synthesiser(option)
-            case LlmSettings():
-                self.get_responder(option)
+        create()
 
     async def close(self) -> None:
         """Close every instance. The engine processes of `services.local` are their owner's to close."""
         await self._recognisers.close()
         await self._synthesisers.close()
         await self._responders.close()
+        await self._realtime.close()
 
 
 def _key_of(option: Option, has_fallback: bool = False) -> bytes:
@@ -170,6 +170,10 @@ def _adapter(option: Option, environment: Mapping[str, str]) -> Create:
             return load_adapter(TTS, option.provider or _default_provider(TTS, environment))
         case LlmSettings():
             return load_adapter(LLM, _llm_provider(option, environment))
+        case RealtimeOption():
+            if option.provider is None:
+                raise ConfigError(REALTIME.key, f"missing; known here: {', '.join(known_providers(REALTIME.section)) or 'none'}")
+            return load_adapter(REALTIME, option.provider)
 
 
 def _llm_provider(settings: LlmSettings, environment: Mapping[str, str]) -> str:
