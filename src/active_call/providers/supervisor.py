@@ -23,7 +23,7 @@ from active_call.providers.speech_to_text import Failed, Final, Partial, Recogni
 
 logger = logging.getLogger(__name__)
 
-RING_SAMPLES = samples_in(3_000, LISTEN_RATE_HZ)
+RING_SAMPLES = samples_in(1_000, LISTEN_RATE_HZ)
 """Sound kept while nobody speaks. Of an utterance without a final, all is kept, up to `sound_ring.MAX_KEPT_SAMPLES`."""
 LEAD_SAMPLES = samples_in(500, LISTEN_RATE_HZ)
 """Sound before the first unanswered utterance that a new stream gets, too: detectors are late for soft onsets."""
