@@ -18,8 +18,9 @@ from rich.console import Console
 from active_call import __version__
 from active_call.base.errors import ActiveCallError
 from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedText
-from active_call.server.config.config import DEFAULT_FILE, Config, load_config, overrides_from_flags
+from active_call.server.config.config import Config
 from active_call.server.config.document import read_environment
+from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
 from active_call.server.doctor.report import doctor, trunk_app
 from active_call.server.playbook_command import playbook_app
 from active_call.server.stopping import Stopping

@@ -24,7 +24,7 @@ from active_call.base.errors import ActiveCallError
 from active_call.contract import events
 from active_call.server.certificate import write_development_certificate
 from active_call.server.composition import Running, running
-from active_call.server.config.config import load_config
+from active_call.server.config.loading import load_config
 from active_call.server.starter_files import starter_text
 
 STORY_DEADLINE_S = 120.0
