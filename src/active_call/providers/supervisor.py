@@ -1,6 +1,6 @@
 """Recognition that outlives its connections: a stream that fails is opened again, or another engine's, and hears what was not answered.
 
-Sound and utterances of one caller enter, events leave, as with any `SpeechToText`. The recent sound is kept in a ring. A new stream gets
+Sound and utterances of one caller enter, events leave, as with any `SpeechToText`. The recent sound is kept. A new stream gets
 the utterances that have no final yet, with their sound; what was final is not sent again. `engine_choice` says which engine is next, and
 when. A caller of this sees `Failed` only for an utterance that no engine could answer. Knows no vendor.
 """
@@ -10,27 +10,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
-from active_call.providers.asr.sound_ring import SoundRing
+from active_call.providers.asr.recent_sound import RecentSound
 from active_call.providers.engine_choice import EngineChoice
 from active_call.providers.guarded_speech_to_text import GuardedRecognition, GuardedSpeechToText
 from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent
 
 logger = logging.getLogger(__name__)
 
-RING_SAMPLES = samples_in(1_000, LISTEN_RATE_HZ)
-"""Sound kept while nobody speaks. Of an utterance without a final, all is kept, up to `sound_ring.MAX_KEPT_SAMPLES`."""
+KEPT_SAMPLES = samples_in(1_000, LISTEN_RATE_HZ)
+"""Sound kept while every utterance is answered."""
+MAX_KEPT_SAMPLES = samples_in(60_000, LISTEN_RATE_HZ)
+"""Of utterances without a final, all sound is kept up to this."""
 LEAD_SAMPLES = samples_in(500, LISTEN_RATE_HZ)
 """Sound before the first unanswered utterance that a new stream gets, too: detectors are late for soft onsets."""
 TAIL_SAMPLES = samples_in(150, LISTEN_RATE_HZ)
 """Sound after an utterance that a new stream gets before it is told the end."""
-PIECE_SAMPLES = samples_in(100, LISTEN_RATE_HZ)
-"""Kept sound is sent in pieces of this size."""
 FAILOVER_S = 4.0
 """With another engine at hand, an utterance without an answer for so long is given to that one."""
 CLOSE_S = 2.0
@@ -79,7 +80,9 @@ class SupervisedRecognition:
         self._on_event = on_event
         self._language = language
         self._loop = asyncio.get_running_loop()
-        self._ring = SoundRing(RING_SAMPLES)
+        self._sound = RecentSound(KEPT_SAMPLES, MAX_KEPT_SAMPLES)
+        self._unanswered_from: int | None = None
+        """From where on sound may have to be sent again; None while every utterance is answered."""
         self._utterances: dict[int, _Utterance] = {}
         self._phrases: tuple[str, ...] | None = None
         self._stream: GuardedRecognition | None = None
@@ -96,18 +99,20 @@ class SupervisedRecognition:
     # -- from the call
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
-        self._ring.push(pcm, sample, keep_from=self._unanswered_from())
+        self._sound.push(pcm, sample, self._unanswered_from)
         if self._stream is not None:
             self._stream.push_audio(pcm, sample)
 
     def start_utterance(self, index: int, sample: int) -> None:
         self._utterances[index] = _Utterance(index, sample)
+        self._note_unanswered()
         if self._stream is not None:
             self._stream.start_utterance(index, sample)
 
     def end_utterance(self, index: int, sample: int) -> None:
         utterance = self._utterances.setdefault(index, _Utterance(index, sample))
         utterance.end_sample = sample
+        self._note_unanswered()
         if self._hopeless is not None:
             self._give_up(utterance, self._hopeless)
         elif self._stream is not None:
@@ -115,6 +120,7 @@ class SupervisedRecognition:
 
     def cancel_utterance(self, index: int) -> None:
         self._utterances.pop(index, None)
+        self._note_unanswered()
         if self._stream is not None:
             self._stream.cancel_utterance(index)
 
@@ -149,6 +155,7 @@ class SupervisedRecognition:
                 return
             if isinstance(event, Final) and utterance.end_sample is not None:
                 del self._utterances[event.index]
+                self._note_unanswered()
             elif isinstance(event, Final):  # the engine's own idea of an end: the caller may still speak
                 event = Partial(event.text, event.index, event.start_sample, event.end_sample, event.confidence, event.words)
         self._on_event(event)
@@ -229,35 +236,25 @@ class SupervisedRecognition:
         """Give a new stream the sound that has no answer yet, with the starts and ends of its utterances."""
         if self._phrases is not None:
             stream.expect_phrases(self._phrases)
-        unanswered_from = self._unanswered_from()
-        at = max(0, self._ring.end - LEAD_SAMPLES if unanswered_from is None else unanswered_from)
+        start = self._sound.end - LEAD_SAMPLES if self._unanswered_from is None else self._unanswered_from
+        pieces = deque(self._sound.since(start))
         utterances = sorted(self._utterances.values(), key=lambda utterance: utterance.index)
         for number, utterance in enumerate(utterances):
-            at = self._push_kept(stream, at, utterance.start_sample)
+            _push_until(stream, pieces, utterance.start_sample)
             stream.start_utterance(utterance.index, utterance.start_sample)
             if utterance.end_sample is not None:
                 until = utterance.end_sample + TAIL_SAMPLES
                 if number + 1 < len(utterances):
                     until = min(until, utterances[number + 1].start_sample)
-                at = self._push_kept(stream, at, until)
+                _push_until(stream, pieces, until)
                 self._end(stream, utterance, utterance.end_sample)
-        self._push_kept(stream, at, self._ring.end)
-
-    def _push_kept(self, stream: GuardedRecognition, start: int, end: int) -> int:
-        """Send the kept sound between two samples. Where the next sound begins."""
-        start = max(start, self._ring.start)
-        end = min(end, self._ring.end)
-        for sample in range(start, end, PIECE_SAMPLES):
-            stream.push_audio(self._ring.cut(sample, min(end, sample + PIECE_SAMPLES)), sample)
-        return max(start, end)
-
-    def _unanswered_from(self) -> int | None:
-        """From where on sound may have to be sent again; None while every utterance is answered."""
-        if not self._utterances:
-            return None
-        return max(0, min(utterance.start_sample for utterance in self._utterances.values()) - LEAD_SAMPLES)
+        _push_until(stream, pieces, self._sound.end)
 
     # -- utterances
+
+    def _note_unanswered(self) -> None:
+        starts = [utterance.start_sample for utterance in self._utterances.values()]
+        self._unanswered_from = max(0, min(starts) - LEAD_SAMPLES) if starts else None
 
     def _end(self, stream: GuardedRecognition, utterance: _Utterance, sample: int) -> None:
         utterance.n_streams += 1
@@ -287,6 +284,7 @@ class SupervisedRecognition:
 
     def _give_up(self, utterance: _Utterance, error: ActiveCallError) -> None:
         del self._utterances[utterance.index]
+        self._note_unanswered()
         self._loop.call_soon(self._tell, Failed(error, utterance.index))
 
     def _tell(self, event: RecognitionEvent) -> None:
@@ -297,6 +295,13 @@ class SupervisedRecognition:
         task = self._loop.create_task(_close(stream), name="lost recognition stream")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _push_until(stream: GuardedRecognition, pieces: deque[tuple[int, bytes]], end: int) -> None:
+    """Send the pieces that begin before the sample `end`."""
+    while pieces and pieces[0][0] < end:
+        sample, pcm = pieces.popleft()
+        stream.push_audio(pcm, sample)
 
 
 async def _close(stream: GuardedRecognition) -> None:
