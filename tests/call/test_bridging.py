@@ -18,10 +18,15 @@ from active_call.call.handle import CallDescription, CallHandle, describe
 from active_call.call.machine_types import Company, Input
 from active_call.call.messages import CallMessage
 from active_call.call.parties import WITH_AGENT
+from active_call.call.state import Phase
 from active_call.call.subscription import EventLog
 from active_call.contract import events
 from active_call.testing.fake_call import FakeStream, join_fakes
 from active_call.testing.virtual_time import run_virtually
+
+
+def no_request(_: object) -> Any:
+    raise AssertionError("calls send each other messages and no requests")
 
 
 class Side:
@@ -29,6 +34,7 @@ class Side:
 
     def __init__(self, name: str, others: dict[str, Side], join: Any) -> None:
         self.call, self.machine, self.others = FakeCall(name), FakeMachine(), others
+        self.call.state.facts.reach(Phase.ANSWERED, self.call.state.facts.started_at)
         self.call.leg.stream = FakeStream(lambda _: None)
         self.inbox: list[CallMessage] = []
         self.is_deaf = False
@@ -37,7 +43,7 @@ class Side:
 
     def find(self, session_id: str) -> CallHandle | None:
         side = self.others.get(session_id)
-        return CallHandle(session_id, side.inbox.append, EventLog().subscribe, side.describe) if side else None  # type: ignore[arg-type]
+        return CallHandle(session_id, side.inbox.append, no_request, EventLog().subscribe, side.describe) if side else None  # type: ignore[arg-type]
 
     def describe(self) -> CallDescription:
         return describe(self.call.state.facts, self.call.leg, WITH_AGENT, self.bridging.busy_because())

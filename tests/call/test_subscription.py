@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,3 +137,22 @@ def test_replay_and_what_is_missing_account_for_every_number(kinds: list[str], s
     assert all(seq >= from_seq + subscription.n_missed for seq in seqs)
     if from_seq <= len(kinds):
         assert seqs[-1:] == [len(kinds)]
+
+
+def test_reader_that_wants_to_be_notified_takes_each_event_at_once_and_hears_of_the_end() -> None:
+    log = EventLog()
+    press(log, "1")
+    subscription, seen = log.subscribe(from_seq=1), []  # type: ignore[var-annotated]
+    subscription.notify(lambda: seen.extend([*digits_of(subscription), subscription.closed]))
+    press(log, "2")
+    subscription.close()
+    assert seen == [(1, "1"), None, (2, "2"), None, CloseReason.CLOSED]
+
+
+def test_reader_whose_callback_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    log = EventLog()
+    broken, other = log.subscribe(), log.subscribe()
+    broken.notify(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+    press(log, "12")
+    assert len(other.take()) == 2
+    assert "reader of a call's events failed" in caplog.text

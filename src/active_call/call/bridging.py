@@ -22,6 +22,7 @@ from active_call.call.messages import BridgeAccepted, BridgeInvite, BridgeJoined
 from active_call.call.parties import BRIDGED, PARTNER, PEER, Join
 from active_call.call.ports import CallNetwork, CallPorts, MachinePort
 from active_call.call.shared_state import CallState
+from active_call.call.state import Phase
 from active_call.contract import events
 from active_call.media.pool.pool import MediaStream, Relay
 
@@ -85,7 +86,7 @@ class Bridging:
     def busy_because(self) -> str:
         """Why this call cannot be bridged now; empty where it can."""
         obstacle = self._machine.now.obstacle
-        if self._state.leg.stream is None or obstacle is Obstacle.NOT_ANSWERED:
+        if self._state.leg.stream is None or self._state.facts.phase is not Phase.ANSWERED or obstacle is Obstacle.NOT_ANSWERED:
             return f"the call {self._id!r} is not answered"
         if obstacle is Obstacle.BRIDGED or self.current is not None:
             return f"the call {self._id!r} is bridged already"
@@ -146,6 +147,12 @@ class Bridging:
             if bridge.relay is not None:
                 bridge.relay.close()
             bridge.partner.send(BridgeParted(bridge.id, self._id, "the other call has ended"))
+
+    def refuse(self, invite: BridgeInvite, why: str) -> None:
+        """Answer an invitation that this call does not handle any more; `why` says what the matter with it is."""
+        asking = self._network.find(invite.sender)
+        if asking is not None:
+            asking.send(BridgeRefused(invite.bridge_id, self._id, f"the call {self._id!r} {why}"))
 
     def _on_invite(self, invite: BridgeInvite) -> None:
         asking, stream = self._network.find(invite.sender), self._state.leg.stream

@@ -15,7 +15,7 @@ from typing import Any
 
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
-from active_call.base.errors import ActiveCallError
+from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.call.call_time import CallTime
 from active_call.call.closing import CallClosing
 from active_call.call.dependencies import CallDependencies
@@ -23,9 +23,8 @@ from active_call.call.dispatch import carry_out
 from active_call.call.event_output import EventOutput
 from active_call.call.faults import Faults
 from active_call.call.handle import CallDescription, CallHandle, describe
-from active_call.call.items import Fatal, ForAgent, Item, Later, RecogniserFailed, Routed, is_essential, sender_of
+from active_call.call.items import Fatal, ForAgent, Item, Later, RecogniserFailed, Requested, Routed, is_essential, sender_of
 from active_call.call.journal import Journal
-from active_call.call.leg import Leg
 from active_call.call.log import CallLog
 from active_call.call.machine_types import Company, Input
 from active_call.call.mailbox import Mailbox
@@ -40,6 +39,7 @@ from active_call.call.state import Phase, facts_of
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
+from active_call.legs.leg import Leg
 from active_call.legs.trunks.outbound_guard import Asker
 from active_call.media.link import messages as link
 from active_call.providers.base import Recognised
@@ -94,7 +94,7 @@ class Call:
             lambda command, asked_by: self.perform(command, asked_by=asked_by),
         )
         self.parts = make_parts(context)
-        self._closing = CallClosing(context, self.parts, self._mailbox.get)
+        self._closing = CallClosing(context, self.parts, self._mailbox)
         leg.attach(self.post)
 
     # -- from outside
@@ -109,11 +109,18 @@ class Call:
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.CallerAudio):
             self.parts.speech_input.audio(item.report)
             return
-        self._mailbox.put(item, always=isinstance(item, leg_events.LegEnded))
+        if self._closing.is_closed or not self._mailbox.put(item, always=isinstance(item, leg_events.LegEnded)):
+            self._closing.refuse(item)
+
+    def request(self, command: commands.Command) -> asyncio.Future[None]:
+        """Carry out a command in its turn. The future raises ActiveCallError when the call cannot, or is over."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.post(Requested(command, done))
+        return done
 
     def handle(self) -> CallHandle:
         """What others see of this call."""
-        return CallHandle(self.id, self.post, self._output.event_log.subscribe, self._describe)
+        return CallHandle(self.id, self.post, self.request, self._output.event_log.subscribe, self._describe)
 
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
         """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
@@ -238,6 +245,8 @@ class Call:
         match item:
             case commands.CommandBase():
                 self.perform(item)
+            case Requested(command, done):
+                self._carry_out_request(command, done)
             case CallMessage():
                 parts.bridging.handle(item)
             case Recognised():
@@ -266,6 +275,19 @@ class Call:
             self._output.emit(events.Error(sender=sender, error=str(error)))
         except Exception as error:  # noqa: BLE001 - the wall of the call: an unforeseen value
             self._faults.note(sender, error)
+
+    def _carry_out_request(self, command: commands.Command, done: asyncio.Future[None]) -> None:
+        if done.done():
+            return
+        try:
+            carry_out(self.parts.commanded, command)
+        except ActiveCallError as error:
+            done.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - the wall of the call: an unforeseen value
+            self._faults.note(sender_of(command), error)
+            done.set_exception(LocalProtocolError(f"unforeseen {type(error).__name__}: {error}"))
+        else:
+            done.set_result(None)
 
     def close_record(self) -> None:
         """Tell the end and close the record; harmless a second time."""

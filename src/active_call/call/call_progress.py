@@ -18,6 +18,7 @@ from active_call.call.shared_state import CallState
 from active_call.call.speech_output import SoundSource
 from active_call.contract import events
 from active_call.contract.options import AgcOption, AmbianceOption
+from active_call.legs.abilities import has_telephone_events
 from active_call.media.enhance.gain import GainSettings
 from active_call.media.link.messages import ToneReported
 from active_call.store.audio_cache import DATA_OFFSET
@@ -56,7 +57,7 @@ class CallProgressWatch:
         stream, leg, option = self._state.leg.stream, self._state.leg, self._state.option
         if stream is None:
             return
-        digits = self._state.facts.answered_at is not None and not leg.has_telephone_events
+        digits = self._state.facts.answered_at is not None and not has_telephone_events(leg)
         if digits or self._watches_tones:
             stream.hear_tones(digits=digits, tones=self._watches_tones)
         if option.denoise or option.agc is not None:

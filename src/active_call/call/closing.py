@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from active_call.call.items import Item
+from active_call.base.errors import LocalProtocolError
+from active_call.call.items import Item, Requested
 from active_call.call.log import CallLog
+from active_call.call.mailbox import Mailbox
+from active_call.call.messages import BridgeInvite
 from active_call.call.parts import CallContext, CallParts
 from active_call.call.state import Phase
 from active_call.legs import events as leg_events
@@ -20,13 +23,14 @@ Closers = tuple[tuple[str, Callable[[], Awaitable[object]]], ...]
 
 
 class CallClosing:
-    """Closes one call. `next_item` gives what still comes into its mailbox."""
+    """Closes one call. What still waits in its mailbox, or comes later, is refused where its sender waits for an answer."""
 
-    def __init__(self, context: CallContext, parts: CallParts, next_item: Callable[[], Awaitable[Item]]) -> None:
+    def __init__(self, context: CallContext, parts: CallParts, mailbox: Mailbox[Item]) -> None:
         self._context = context
         self._parts = parts
-        self._next_item = next_item
-        self._is_closed = False
+        self._mailbox = mailbox
+        self.is_closed = False
+        """Nothing in the mailbox is handled any more."""
 
     async def close(self) -> None:
         """Hang up where that has not happened, close all parts, then the record: cancelled, too slow or broken."""
@@ -59,7 +63,7 @@ class CallClosing:
 
     async def _next_report(self) -> None:
         """Take in what comes next, when the call is over and only the end of its recording still matters."""
-        item = await self._next_item()
+        item = await self._mailbox.get()
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
             self._parts.reports.handle_media(item.report)
 
@@ -75,9 +79,9 @@ class CallClosing:
 
     def close_record(self) -> None:
         """Tell the end and close the record; harmless a second time."""
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
+        self.is_closed = True
         context, journal, log = self._context, self._context.journal, self._context.ports.log
         facts = context.state.facts
         facts.reach(Phase.ENDED, context.time.utc_now())
@@ -90,6 +94,18 @@ class CallClosing:
                 log.warning("call ended with an error", extra={"error": facts.error})
             log.info("call ended", extra={**facts.who(), **journal.outcome()})
             context.dependencies.records.write(journal.record())
+            while not self._mailbox.is_empty():
+                self.refuse(self._mailbox.get_nowait())
+
+    def refuse(self, item: Item) -> None:
+        """Answer a sender that waits: the call is over, or cannot keep up. Any other item is dropped."""
+        match item:
+            case Requested(_, done) if not done.done():
+                done.set_exception(LocalProtocolError("the call is over" if self.is_closed else "the call cannot keep up"))
+            case BridgeInvite():
+                self._parts.bridging.refuse(item, "is over" if self.is_closed else "cannot keep up")
+            case _:
+                pass
 
 
 async def close_each(parts: Closers, log: CallLog) -> None:

@@ -19,6 +19,7 @@ from active_call.call.shared_state import CallState
 from active_call.call.speech_output import SpeechOutput
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.contract import commands, events, wire
+from active_call.legs.abilities import texting
 from active_call.legs.trunks.outbound_guard import Asker
 
 
@@ -104,7 +105,7 @@ def _message(call: Commanded, command: commands.Message) -> None:
     if command.refer:
         call.transfers.send_message(command)
         return
-    call.state.leg.send_message(command.body, command.content_type or "text/plain", command.headers)
+    texting(call.state.leg).send_message(command.body, command.content_type or "text/plain", command.headers)
 
 
 def _hangup(call: Commanded, command: commands.Hangup) -> None:

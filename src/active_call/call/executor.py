@@ -18,6 +18,7 @@ from active_call.call.setup import CallSetup
 from active_call.call.shared_state import CallState
 from active_call.contract import commands
 from active_call.contract.options import CallOption
+from active_call.legs.abilities import holdable
 
 REFUSALS = {480: "Temporarily Unavailable", 500: "Server Internal Error", 503: "Service Unavailable"}
 
@@ -158,7 +159,7 @@ class CallExecutor:
 
     def _hold_leg(self, on_hold: bool, *, inactive: bool) -> None:
         try:
-            self._state.leg.hold(on_hold, inactive=inactive)
+            holdable(self._state.leg).hold(on_hold, inactive=inactive)
         except ActiveCallError:
             self.feed(states.HoldNotAsked(on_hold))
             raise

@@ -5,17 +5,19 @@ A handle outlives its call. `send` to a call that is over changes nothing; `subs
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from active_call.call.leg import Leg
 from active_call.call.messages import CallMessage
 from active_call.call.parties import WITH_AGENT, Mix
 from active_call.call.state import CallFacts, Phase
 from active_call.call.subscription import Subscription
 from active_call.contract import commands
+from active_call.legs.abilities import attended_target
+from active_call.legs.leg import Leg
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ class CallDescription:
     """Why the call cannot be bridged now; empty where it can."""
 
     @property
+    def session_id(self) -> str:
+        """The same as `id`."""
+        return self.id
+
+    @property
     def is_over(self) -> bool:
         """The call has ended."""
         return self.phase is Phase.ENDED
@@ -69,12 +76,20 @@ class CallHandle:
 
     id: str
     _send: Callable[[commands.Command | CallMessage], None] = field(repr=False)
+    _request: Callable[[commands.Command], asyncio.Future[None]] = field(repr=False)
     _subscribe: Subscribe = field(repr=False)
     _describe: Callable[[], CallDescription] = field(repr=False)
 
     def send(self, command: commands.Command | CallMessage) -> None:
         """Put a command, or another call's message, into the call's mailbox. What cannot be carried out becomes an `error` event there."""
         self._send(command)
+
+    def request(self, command: commands.Command) -> asyncio.Future[None]:
+        """As `send`, for a command whose sender waits for it: done when it was carried out, not when it has been heard.
+
+        The future raises ActiveCallError when the call cannot carry it out, or is over; then there is no `error` event.
+        """
+        return self._request(command)
 
     def subscribe(self, *, from_seq: int | None = None) -> Subscription:
         """The call's events from number `from_seq` on, or from now on where it is None; of a call that is over, at least its hangup."""
@@ -107,7 +122,7 @@ def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str) -> CallDes
         trunk=facts.trunk,
         headers=dict(leg.headers),
         variables=dict(facts.variables),
-        attended_target=leg.attended_target,
+        attended_target=attended_target(leg),
         mix=mix,
         busy_because=busy_because,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,6 +38,14 @@ class Later:
 
 
 @dataclass(frozen=True, slots=True)
+class Requested:
+    """A command whose sender waits for what becomes of it: `done` gets None, or the ActiveCallError that refuses it."""
+
+    command: commands.Command
+    done: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
 class Routed:
     """A router has decided."""
 
@@ -52,7 +61,7 @@ class Fatal:
 
 
 Item = (
-    commands.Command | CallMessage | leg_events.LegEvent | Recognised | ForAgent | RecogniserFailed | Later | Routed | Fatal
+    commands.Command | Requested | CallMessage | leg_events.LegEvent | Recognised | ForAgent | RecogniserFailed | Later | Routed | Fatal
 )  # fmt: skip
 
 
@@ -61,6 +70,8 @@ def is_essential(item: Item) -> bool:
     match item:
         case leg_events.LegMedia(report):
             return isinstance(report, StreamLost | link.RecordingEnded)
+        case Requested(command):
+            return isinstance(command, commands.Hangup)
         case _:
             return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal | BridgeParted)
 
@@ -70,6 +81,8 @@ def sender_of(item: Item) -> str:
     match item:
         case commands.CommandBase():
             return type(item).__name__.lower()
+        case Requested(command):
+            return type(command).__name__.lower()
         case Recognised() | RecogniserFailed():
             return "asr"
         case ForAgent():

@@ -12,7 +12,6 @@ from typing import Protocol
 
 from active_call.call.call_progress import CallProgressWatch
 from active_call.call.journal import Journal
-from active_call.call.leg import Leg
 from active_call.call.machine_types import Input
 from active_call.call.ports import CallPorts, MachinePort
 from active_call.call.recording import Recording
@@ -20,6 +19,7 @@ from active_call.call.setup import CallSetup
 from active_call.call.shared_state import CallState
 from active_call.call.speech_output import SpeechOutput
 from active_call.legs import events as leg_events
+from active_call.legs.leg import Leg
 from active_call.media.link import messages as link
 
 

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from active_call.base.errors import MediaError
 from active_call.call.handle import CallHandle
 from active_call.call.items import Item, Later
-from active_call.call.leg import Leg
 from active_call.call.log import CallLog
 from active_call.call.machine_types import AnyInput, CallStates
 from active_call.contract import events
 from active_call.contract.options import CallOption
+from active_call.legs.leg import Leg
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
 
 Emit = Callable[[events.Event], object]

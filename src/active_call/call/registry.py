@@ -12,10 +12,11 @@ from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.call.call import Call
 from active_call.call.dependencies import CallDependencies
 from active_call.call.handle import CallHandle
-from active_call.call.leg import Leg
 from active_call.call.refused_calls import RefusedCalls
 from active_call.call.routing import Router
 from active_call.contract.options import CallOption
+from active_call.legs.abilities import replaced_by
+from active_call.legs.leg import Leg
 from active_call.legs.sip.refusals import RefusedCall
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
 
@@ -117,8 +118,9 @@ class CallRegistry:
 
     def handle_incoming(self, leg: Leg) -> None:
         """A new inbound call, or a leg that takes the place of one; refused with 503 where there is no room."""
-        if leg.replaces is not None:
-            self._replace(leg, leg.replaces)
+        replaced = replaced_by(leg)
+        if replaced is not None:
+            self._replace(leg, replaced)
             return
         if not self.is_accepting:
             why = "draining" if self.is_draining else "full"

@@ -17,18 +17,18 @@ from active_call.call.attention_executor import AttentionExecutor
 from active_call.call.call_progress import CallProgressWatch
 from active_call.call.dependencies import CallDependencies
 from active_call.call.items import Fatal, RecogniserFailed, Routed
-from active_call.call.leg import Leg
 from active_call.call.machine import CallMachine
 from active_call.call.machine_types import Stage
 from active_call.call.options import SpeechChoice, choose_speech, merged
 from active_call.call.ports import CallPorts
 from active_call.call.routing import IncomingCall, Router
 from active_call.call.shared_state import CallState
-from active_call.call.speech_input import SpeechInput, VadSettings
+from active_call.call.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.speech_output import SpeechOutput
 from active_call.call.state import Phase
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
+from active_call.legs.leg import Leg
 from active_call.providers.base import ChatModel
 
 RING_AFTER_S = 0.2
@@ -98,7 +98,7 @@ class CallSetup:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
         recogniser = self._dependencies.engines.get_recogniser(choice.asr)
-        recognition = recogniser.start(self._ports.post, self._recogniser_failed, language=choice.asr.language)
+        recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language)
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
@@ -208,7 +208,7 @@ class CallSetup:
         recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
         responder = engines.get_responder(choice.llm) if choice.llm is not None else None
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
-        parts.speech_input.use(recogniser.start(self._ports.post, self._recogniser_failed, language=choice.asr.language))
+        parts.speech_input.use(open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language))
         parts.speech_output.use(None, synthesiser)
         if state.playbook is not None:
             state.agent = parts.start_agent(state.playbook, responder)

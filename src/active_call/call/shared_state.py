@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.call.agent_runner import AgentRunner
-from active_call.call.leg import Leg
 from active_call.call.options import choose_speech
 from active_call.call.state import CallFacts
 from active_call.contract.options import CallOption
+from active_call.legs.leg import Leg
 
 
 @dataclass(slots=True)

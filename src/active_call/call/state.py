@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from active_call.call.leg import Leg
+from active_call.legs.leg import Leg
 
 
 class Phase(IntEnum):

@@ -14,6 +14,7 @@ pace. Server-sent events, sockets, the console, the command line and the Python 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from enum import StrEnum
 from typing import Final
 
 from active_call.contract import events
+
+log = logging.getLogger("active_call.call")
 
 QUEUE_SIZE: Final = 1000
 """Events that may wait for one reader: minutes of a busy call."""
@@ -55,11 +58,17 @@ class Subscription:
         self._on_close = on_close
         self._waiting: deque[NumberedEvent] = deque()
         self._has_news = asyncio.Event()
+        self._callback: Callable[[], None] = lambda: None
         self.closed: CloseReason | None = None
         self.n_missed = n_missed
         """Numbers that were asked for and that the log no longer held."""
         self.last_seq = 0
         """The number of the last event that was read; 0 before the first."""
+
+    def notify(self, callback: Callable[[], None]) -> None:
+        """Call `callback` now, after each event that comes, and at the end; it may `take` what waits. One that fails is logged."""
+        self._callback = callback
+        self._tell()
 
     def put(self, item: NumberedEvent) -> None:
         """Add an event; on overflow close the subscription. Harmless once it is closed."""
@@ -71,7 +80,7 @@ class Subscription:
                 self._end(CloseReason.OVERFLOW)
                 return
             self._waiting.append(item)
-        self._has_news.set()
+        self._tell()
 
     def finish(self) -> None:
         """No event follows: the subscription ends with `OVER` when what waits has been read. Harmless a second time."""
@@ -116,8 +125,15 @@ class Subscription:
     def _end(self, reason: CloseReason) -> None:
         if self.closed is None:
             self.closed = reason
-            self._has_news.set()
             self._on_close(self)
+            self._tell()
+
+    def _tell(self) -> None:
+        self._has_news.set()
+        try:
+            self._callback()
+        except Exception:  # a reader that fails does not end the call
+            log.exception("reader of a call's events failed")
 
 
 class EventLog:

@@ -211,7 +211,7 @@ def test_attended_transfer_bridges_by_the_handle_of_the_other_call() -> None:
     async def story(bench: Bench) -> None:
         other = FakeCall("s.desk")
         described = describe(other.state.facts, other.leg, WITH_AGENT, "")
-        bench.calls["s.desk"] = CallHandle("s.desk", lambda _: None, EventLog().subscribe, lambda: described)
+        bench.calls["s.desk"] = CallHandle("s.desk", lambda _: None, lambda _: asyncio.Future(), EventLog().subscribe, lambda: described)
         bench.refer(call_id="s.desk")
         bench.call.work_off()
         assert bench.bridging.listener is not None

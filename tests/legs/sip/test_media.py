@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from active_call.base.world import Randomness
-from active_call.legs.sip.leg import warning_header
-from active_call.legs.sip.media import LegMedia, MediaSettings
+from active_call.legs.sip.causes import warning_header
+from active_call.legs.sip.media import MediaSettings, SipMedia
 from active_call.media.link.messages import ConfigureRtp
 from active_call.sdp.negotiation import NegotiationError
 
@@ -35,10 +35,10 @@ class Pool:
         return Stream()
 
 
-def sound() -> LegMedia:
+def sound() -> SipMedia:
     randomness = SimpleNamespace(token=lambda size: "ab" * size, bytes=lambda size: b"k" * size, random_bytes=lambda size: b"k" * size)
     settings = MediaSettings("127.0.0.1", ("pcmu", "pcma"))
-    media = LegMedia(cast("Any", Pool()), settings, cast("Randomness", randomness), public_ip="127.0.0.1")
+    media = SipMedia(cast("Any", Pool()), settings, cast("Randomness", randomness), public_ip="127.0.0.1")
     asyncio.run(media.open(lambda _report: None))
     return media
 
@@ -106,7 +106,7 @@ class Listening(Stream):
         self.setting = msgspec.structs.asdict(order)
 
 
-def sound_of(stream: Listening, **settings: Any) -> LegMedia:
+def sound_of(stream: Listening, **settings: Any) -> SipMedia:
     class Opened(Pool):
         async def open_stream(self, _on_report: object, *, bind_ip: str, near: object = None) -> Stream:
             del bind_ip
@@ -115,7 +115,7 @@ def sound_of(stream: Listening, **settings: Any) -> LegMedia:
     keys = iter(range(1, 100))
     randomness = SimpleNamespace(token=lambda size: "ab" * size, random_bytes=lambda size: bytes([next(keys)]) * size)
     all_of_them = MediaSettings("127.0.0.1", ("pcmu", "g722", "opus"), **settings)
-    media = LegMedia(cast("Any", Opened()), all_of_them, cast("Randomness", randomness), public_ip="127.0.0.1")
+    media = SipMedia(cast("Any", Opened()), all_of_them, cast("Randomness", randomness), public_ip="127.0.0.1")
     asyncio.run(media.open(lambda _report: None))
     return media
 

@@ -14,7 +14,6 @@ from active_call.base.errors import ActiveCallError, LimitReached, LocalProtocol
 from active_call.call.attention import Music, Why
 from active_call.call.digits import send_digits, way_of
 from active_call.call.handle import CallHandle
-from active_call.call.leg import Leg
 from active_call.call.machine_types import Input as CallInput
 from active_call.call.machine_types import Obstacle, TransferBegins
 from active_call.call.options import merged
@@ -41,7 +40,9 @@ from active_call.call.transfer.target_call import TargetCall
 from active_call.call.transfer.target_leg import TargetLeg
 from active_call.contract import commands, events, wire
 from active_call.contract.options import ReferOption
+from active_call.legs.abilities import transferable
 from active_call.legs.events import LegTransferProgress, LegTransferRequested
+from active_call.legs.leg import Leg
 from active_call.legs.trunks.outbound_guard import ANYTHING, Asker, OutboundRequest
 
 
@@ -109,7 +110,7 @@ class TransferExecutor:
         except ActiveCallError as error:
             self._call.log.info("transfer of the peer declined", extra={"why": str(error)})
             is_welcome, request = False, ANYTHING
-        self._state.leg.answer_transfer(is_welcome)
+        transferable(self._state.leg).answer_transfer(is_welcome)
         if is_welcome:
             self._other = None
             command = commands.Refer(callee=event.refer_to)
@@ -293,7 +294,7 @@ class TransferExecutor:
 
     def _notify(self, told: Tell) -> None:
         """To the peer that has asked for it; its subscription ends when the target has answered, or cannot."""
-        leg = self._state.leg
+        leg = transferable(self._state.leg)
         if told.state == "progress":
             leg.notify_transfer(told.code, "Ringing" if told.code == 180 else "Session Progress", final=False)
         elif told.state == "connected":
@@ -345,7 +346,7 @@ class TransferExecutor:
         target, own_target = self._command.callee, self._other.describe().attended_target if self._other is not None else ""
         headers = self._option.sip.headers if self._option.sip is not None else {}
         try:
-            self._state.leg.refer(own_target or target, headers, is_own_call=bool(own_target))
+            transferable(self._state.leg).refer(own_target or target, headers, is_own_call=bool(own_target))
         except ActiveCallError as error:
             self._feed(ReferRefused(503 if isinstance(error, LimitReached) else 400, str(error)))
 

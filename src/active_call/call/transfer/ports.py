@@ -9,11 +9,11 @@ from active_call.call.attention_executor import AttentionExecutor
 from active_call.call.bridging import Bridging
 from active_call.call.call_time import CallTime
 from active_call.call.dependencies import JoinStreams
-from active_call.call.leg import Leg
 from active_call.call.music import Music
 from active_call.call.ports import CallNetwork, CallPorts, Emit, HangUp, MachinePort
 from active_call.call.shared_state import CallState
 from active_call.call.transfer.machine import Input
+from active_call.legs.leg import Leg
 from active_call.media.pool.pool import MediaStream
 from active_call.providers.registry import Engines
 

@@ -11,6 +11,7 @@ from active_call.call.transfer.allowed_targets import author_texts, been_at, is_
 from active_call.call.transfer.machine import DEFAULT_TIMEOUT_S, Mode
 from active_call.contract import commands
 from active_call.contract.options import CallOption, ReferOption
+from active_call.legs.abilities import can_refer
 from active_call.legs.trunks.outbound_guard import Asker, OutboundRequest
 
 MAX_ASKED_BY_PEER = 8
@@ -61,8 +62,7 @@ class TransferPreparation:
 
     def can_refer(self, attended: CallHandle | None) -> bool:
         """Whether the peer takes a REFER, to the party of `attended` where that is given."""
-        leg = self._state.leg
-        return leg.kind == "sip" and leg.allows("REFER") and (attended is None or bool(attended.describe().attended_target))
+        return can_refer(self._state.leg) and (attended is None or bool(attended.describe().attended_target))
 
     def option_for(self, command: commands.Refer, option: ReferOption) -> CallOption:
         """How the target is called."""

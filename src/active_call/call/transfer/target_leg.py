@@ -17,15 +17,16 @@ import msgspec
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.call_progress import gain_of
 from active_call.call.latency import TurnClock
-from active_call.call.leg import Leg
 from active_call.call.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, given
 from active_call.call.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
-from active_call.call.speech_input import SpeechInput, VadSettings
+from active_call.call.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.transfer.machine import FarAnswered, FarEnded, FarHeard, FarRinging, Joined, JoinFailed
 from active_call.call.transfer.ports import TargetListener, TransferPorts
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, ReferOption, VadOption
 from active_call.legs import events as leg_events
+from active_call.legs.abilities import has_telephone_events, texting, transferable
+from active_call.legs.leg import Leg
 from active_call.media.link import messages as link
 from active_call.media.pool.pool import MediaStream, Relay, StreamLost
 from active_call.providers.base import Recognised
@@ -93,7 +94,7 @@ class TargetLeg:
         )
         if self._option.asr is not None:
             recogniser = ports.engines.get_recogniser(self._option.asr)
-            hearing.use(recogniser.start(self._recognised, self._recogniser_failed, language=self._option.asr.language))
+            hearing.use(open_recognition(recogniser, self._recognised, self._recogniser_failed, language=self._option.asr.language))
         threshold, silence_ms = given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD), given(vad.silence_padding, DEFAULT_SILENCE_MS)
         hearing.listen_to(stream, VadSettings(threshold, silence_ms=silence_ms))
 
@@ -177,7 +178,7 @@ class TargetLeg:
                 self._feed(FarRinging(code))
             case leg_events.LegAnswered(sdp):
                 self._answered_at = now
-                if self.leg.stream is not None and not self.leg.has_telephone_events:
+                if self.leg.stream is not None and not has_telephone_events(self.leg):
                     self.leg.stream.hear_tones(digits=True, tones=False)
                 self._tell(events.Answer(sdp=sdp))
                 self._feed(FarAnswered())
@@ -191,7 +192,7 @@ class TargetLeg:
             case leg_events.LegRequestRefused(method, code, reason):
                 self._tell(events.Error(sender=method.lower(), error=f"{code} {reason}", code=code))
             case leg_events.LegTransferRequested():
-                self.leg.answer_transfer(False)
+                transferable(self.leg).answer_transfer(False)
             case leg_events.LegMedia(report):
                 self._handle_media(report)
             case leg_events.LegEnded():
@@ -239,7 +240,7 @@ class TargetLeg:
 
     def send_message(self, command: commands.Message) -> None:
         """A text to the target."""
-        self.leg.send_message(command.body, command.content_type or "text/plain", command.headers)
+        texting(self.leg).send_message(command.body, command.content_type or "text/plain", command.headers)
 
     def _over(self, ended: leg_events.LegEnded) -> None:
         """The leg is gone: tell it, free its stream, and let the transfer know."""

@@ -62,7 +62,7 @@ class MediaSettings:
     """Offered in this order, and no others answered. None: the two that every trunk knows are offered, all that we have are answered."""
 
 
-class LegMedia:
+class SipMedia:
     """A leg's stream, from opening to close."""
 
     def __init__(
