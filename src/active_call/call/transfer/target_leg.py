@@ -222,9 +222,11 @@ class TargetLeg:
         self._listener.digit(digit)
 
     def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called, in monotonic seconds."""
         return self._hearing.next_timeout() if self._hearing is not None else None
 
     def handle_timeout(self, now: float) -> None:
+        """What is due at `now`; harmless at any other time."""
         if self._hearing is not None:
             self._hearing.handle_timeout(now)
 
