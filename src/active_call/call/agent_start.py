@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from active_call.agent.conversation import Conversation
+from active_call.agent.kinds import make_conversation
 from active_call.agent.playbook.scenes import Playbook
-from active_call.call.agent_runner import AgentRunner, BrainPorts
+from active_call.call.agent_runner import AgentPorts, AgentRunner
 from active_call.call.dependencies import CallDependencies
 from active_call.call.latency import TurnClock
 from active_call.call.log import CallLog
@@ -20,7 +20,7 @@ def start_agent(
     state: CallState,
     dependencies: CallDependencies,
     turn: TurnClock,
-    ports: BrainPorts,
+    ports: AgentPorts,
     log: CallLog,
 ) -> AgentRunner:
     """The agent, with the variables that every playbook may use."""
@@ -36,5 +36,5 @@ def start_agent(
     if state.is_inbound:
         built_in |= identity_of(state.leg.headers)
     requests = WebRequests(access_of(playbook), dependencies.http, dependencies.guarded or dependencies.http)
-    agent = Conversation(playbook, {**built_in, **facts.variables}, state.leg.headers)
+    agent = make_conversation(playbook, {**built_in, **facts.variables}, state.leg.headers)
     return AgentRunner(agent, responder, requests, turn, ports, log)

@@ -8,7 +8,7 @@ from functools import partial
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, MediaError
-from active_call.call.agent_runner import AgentRunner, BrainPorts
+from active_call.call.agent_runner import AgentPorts, AgentRunner
 from active_call.call.agent_start import start_agent
 from active_call.call.attention import Music as WantedMusic
 from active_call.call.attention_executor import AttentionExecutor, AttentionPorts
@@ -204,7 +204,7 @@ class _Wiring:
 
     def _start_agent(self, speech_input: SpeechInput, playbook: Playbook, responder: ChatModel | None) -> AgentRunner:
         context = self._context
-        ports = BrainPorts(
+        ports = AgentPorts(
             perform=lambda command: context.perform(command, "agent"),
             attempt=context.faults.attempt,
             tell=context.output.tell,
