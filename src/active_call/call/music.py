@@ -40,6 +40,7 @@ class Music:
 
     @property
     def is_playing(self) -> bool:
+        """Whether there is a reason to play."""
         return bool(self._wanted)
 
     def start(self, why: str, source: str | None = None) -> None:

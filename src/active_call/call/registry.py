@@ -96,6 +96,7 @@ class CallRegistry:
 
     @property
     def is_accepting(self) -> bool:
+        """Whether a new call is taken now."""
         is_full = self._max_calls is not None and len(self._calls) >= self._max_calls
         return not self.is_draining and not is_full and self._has_room()
 

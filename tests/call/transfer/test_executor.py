@@ -157,6 +157,22 @@ def test_target_that_answers_is_joined_and_the_caller_returns_when_it_hangs_up()
     virtually(story)
 
 
+def test_relay_that_is_made_as_the_call_ends_is_closed() -> None:
+    async def story(bench: Bench) -> None:
+        bench.target.is_silent = True
+        bench.refer()
+        await bench.call.settle()
+        bench.from_target(LegAnswered(""))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert isinstance(bench.call.leg.stream, FakeStream)
+        assert bench.call.leg.stream.hears == {bench.target.stream}
+        await bench.transfers.close()  # what the mailbox holds is not handled any more
+        assert bench.call.leg.stream.hears == bench.target.stream.hears == set()  # type: ignore[union-attr]
+
+    virtually(story)
+
+
 def test_second_transfer_is_refused_while_one_is_under_way() -> None:
     async def story(bench: Bench) -> None:
         bench.target.is_silent = True

@@ -62,6 +62,7 @@ class TargetCall:
         return {"sessionId": self._other.id}
 
     def next_timeout(self) -> float | None:
+        """There is none."""
         return None
 
     def handle_timeout(self, now: float) -> None:

@@ -58,6 +58,8 @@ class TargetLeg:
         self._is_released = False
         self._is_adopted = False
         self._relay: Relay | None = None
+        self._made: Relay | None = None
+        """A relay of which the call has not heard yet: its mailbox may not come to that any more."""
         self._is_joining = False
         self._wants_both_ways = False
         self.music = ports.make_music(lambda: leg.stream)
@@ -128,11 +130,12 @@ class TargetLeg:
             reason = str(error)
             self._call.later(lambda: self._cannot_join(reason))
         else:
+            self._made = relay
             self._call.later(lambda: self._joined(relay))
 
     def _joined(self, relay: Relay) -> None:
         self._is_joining = False
-        self._relay = relay
+        self._relay, self._made = relay, None
         if self._ended is not None or self._is_told:
             relay.close()
         elif self._wants_both_ways:
@@ -223,9 +226,11 @@ class TargetLeg:
         self._listener.digit(digit)
 
     def next_timeout(self) -> float | None:
+        """When `handle_timeout` wants to be called, in monotonic seconds."""
         return self._hearing.next_timeout() if self._hearing is not None else None
 
     def handle_timeout(self, now: float) -> None:
+        """What is due at `now`; harmless at any other time."""
         if self._hearing is not None:
             self._hearing.handle_timeout(now)
 
@@ -281,6 +286,8 @@ class TargetLeg:
 
     def close(self) -> None:
         """The caller's own call is over: whatever this leg does now, its end is told here and not waited for."""
+        if self._made is not None:
+            self._made.close()
         if self._is_adopted:
             return
         self.hang_up()
