@@ -3,8 +3,8 @@
 A table has the arrays, and does what happens to nearly every packet: for all rows at once, or for one row, given as a number. The object of
 the row does what is rare. Both work on the same numbers, so neither has to tell the other.
 
-`choose`, `smaller` and `larger` do for numbers what numpy does for arrays, so that one function of a table serves both. On single numbers
-numpy's own would cost ten times as much.
+`choose`, `smaller`, `larger` and `is_any` do for numbers what numpy does for arrays, so that one function of a table serves both. On single
+numbers numpy's own would cost ten times as much.
 """
 
 from __future__ import annotations
@@ -60,3 +60,8 @@ def smaller(values: Any, limit: Any) -> Any:
 def larger(values: Any, limit: Any) -> Any:
     """The larger of both. A number, or an array if `values` is one."""
     return np.maximum(values, limit) if isinstance(values, np.ndarray) else max(values, limit)
+
+
+def is_any(condition: Any) -> bool:
+    """Whether `condition` holds, or anywhere in it if it is an array."""
+    return bool(condition.any() if isinstance(condition, np.ndarray) else condition)

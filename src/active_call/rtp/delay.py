@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import FRAME_MS
-from active_call.rtp.columns import Cell, choose, larger, smaller
+from active_call.rtp.columns import Cell, choose, is_any, larger, smaller
 
 MASK: Final = 0xFFFFFFFF
 HALF: Final = 1 << 31
@@ -114,11 +114,13 @@ class DelayTable:
         shortage = choose(depth < target, self.shortage[rows] + 1, 0)
         self.excess[rows] = excess
         self.shortage[rows] = shortage
+        is_wrong_for_long = larger(excess, shortage) > ADJUST_AFTER
+        if not is_any(is_wrong_for_long):
+            return cast("Numbers", is_wrong_for_long * Advice.KEEP.value)
         is_forced = (excess + shortage) * abs(depth - target) > FORCE_AFTER
         shorten = choose(is_forced, Advice.SHORTEN_ANY, Advice.SHORTEN_SILENCE)
         lengthen = choose(is_forced, Advice.LENGTHEN_ANY, Advice.LENGTHEN_SILENCE)
-        advice = choose(excess > ADJUST_AFTER, shorten, choose(shortage > ADJUST_AFTER, lengthen, Advice.KEEP))
-        return cast("Numbers", advice)
+        return cast("Numbers", choose(is_wrong_for_long, choose(excess > 0, shorten, lengthen), Advice.KEEP))
 
 
 class PlayoutDelay:

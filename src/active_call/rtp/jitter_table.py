@@ -22,6 +22,8 @@ CLOCK_HZ: Final = 8000
 FRAME_BYTES: Final = FRAME_MS * CLOCK_HZ // 1000
 RING: Final = 40
 """The deepest that a buffer becomes (400 ms) and the longest payload that a datagram can bring on top of that."""
+_KEEP: Final = int(Advice.KEEP)
+"""As a plain number: numpy would convert the member in every tick."""
 
 
 class RowBuffer(Protocol):
@@ -96,7 +98,7 @@ class JitterTable(DelayTable):
         head = self.head[rows]
         advice = self.advise(rows, self.depth[rows])
         frames = self.frames[rows, head]
-        is_there: NDArray[np.bool_] = self.present[rows, head] & (advice == Advice.KEEP)
+        is_there: NDArray[np.bool_] = self.present[rows, head] & (advice == _KEEP)
         if is_there.all():
             self._pass(rows, head)
             return frames, is_there

@@ -47,14 +47,13 @@ class ReceptionTable:
         return (self.received[rows] > 0) & ((sequence - self.max_sequence[rows]) & 0xFFFF < MAX_DROPOUT)
 
     def receive(self, rows: RowOrRows, sequence: NumberOrNumbers, timestamp: NumberOrNumbers, arrival: Seconds | float) -> None:
-        """Count one packet for each of `rows`, all different, which is believed. One that others have overtaken moves no number."""
-        received, highest, jitter = self.received[rows], self.max_sequence[rows], self.jitter[rows]
+        """Count one packet for each of `rows`, all different, which is believed and numbered like the last one or not far behind it."""
+        highest, jitter = self.max_sequence[rows], self.jitter[rows]
         ticks = (timestamp - self.timestamp[rows] + _HALF) % (2 * _HALF) - _HALF
         difference = (arrival - self.arrival[rows]) * self.clock_rate[rows] - ticks
-        self.jitter[rows] = choose(received > 0, jitter + (abs(difference) - jitter) * JITTER_GAIN, jitter)
-        is_next = (sequence - highest) & 0xFFFF < MAX_DROPOUT
-        self.cycles[rows] += choose(is_next & (sequence < highest), SEQUENCES, 0)
-        self.max_sequence[rows] = choose(is_next, sequence, highest)
-        self.received[rows] = received + 1
+        self.jitter[rows] = jitter + (abs(difference) - jitter) * JITTER_GAIN
+        self.cycles[rows] += choose(sequence < highest, SEQUENCES, 0)
+        self.max_sequence[rows] = sequence
+        self.received[rows] += 1
         self.timestamp[rows] = timestamp
         self.arrival[rows] = arrival

@@ -64,30 +64,27 @@ class ReceiveStream:
 
     def receive(self, sequence: int, timestamp: int, arrival: float) -> bool:
         """Count one packet that arrived at `arrival` (seconds). False: it jumped, and is not believed before the next one follows it."""
-        if not self._believes(sequence):
-            return False
+        step = (sequence - self._max_sequence) & 0xFFFF
+        if self._base_sequence < 0:
+            self._restart(sequence, timestamp, arrival)
+        elif step > SEQUENCES - MAX_MISORDER:
+            sequence = self._max_sequence  # others have overtaken it: it moves no number
+        elif step >= MAX_DROPOUT:
+            if sequence != self._bad_sequence:
+                self._bad_sequence = (sequence + 1) & 0xFFFF
+                return False
+            self._restart(sequence, timestamp, arrival)
         self.table.receive(self.row, sequence, timestamp, arrival)
         return True
 
-    def _believes(self, sequence: int) -> bool:
-        """Judge a number by RFC 3550 appendix A.1; where the peer has begun anew, the statistics do so too."""
-        if self._base_sequence < 0:
-            self._restart(sequence)
-            return True
-        step = (sequence - self._max_sequence) & 0xFFFF
-        if step < MAX_DROPOUT or step > SEQUENCES - MAX_MISORDER:
-            return True
-        if sequence != self._bad_sequence:
-            self._bad_sequence = (sequence + 1) & 0xFFFF
-            return False
-        self._restart(sequence)
-        return True
-
-    def _restart(self, sequence: int) -> None:
+    def _restart(self, sequence: int, timestamp: int, arrival: float) -> None:
+        """Begin the statistics with this packet, which is to be counted next: against itself, so that it has no jitter."""
         self._base_sequence = self._max_sequence = sequence
         self._bad_sequence = _NO_SEQUENCE
         self._cycles = self.received = self._received_prior = self._expected_prior = 0
         self._jitter = 0.0
+        self._timestamp = timestamp
+        self._arrival = arrival
 
     @property
     def highest_sequence(self) -> int:

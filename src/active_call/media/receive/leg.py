@@ -71,6 +71,7 @@ class Leg:
         "on_sending_changed",
         "port",
         "prior_lost",
+        "receiving",
         "reception",
         "refused",
         "rtcp_socket",
@@ -117,6 +118,8 @@ class Leg:
         self.heard_from: tuple[Any, ...] | None = None
         """The address whose packets are accepted at once, as the socket gives it: the latch's source, unless there is a candidate."""
         self.keys = SrtpKeys(intake)
+        self.receiving: Context | None = None
+        """What opens packets, when that is one key: the batch asks for it with every packet."""
         self.send_codec = PCMU
         self.sound = CodecInput(intake.jitter, slot)
         self._encoder: Encoder = new_encoder(PCMU.name)
@@ -142,11 +145,6 @@ class Leg:
     def srtp_out(self) -> SrtpSession | None:
         """What protects ours."""
         return self.keys.outgoing
-
-    @property
-    def receiving(self) -> Context | None:
-        """What opens packets, when that is one key."""
-        return self.keys.receiving
 
     @property
     def is_g711_out(self) -> bool:
@@ -256,6 +254,7 @@ class Leg:
     def _tell_intake(self) -> None:
         """Write down what the common case is for this leg."""
         intake, slot, config = self._intake, self.slot, self.config
+        self.receiving = self.keys.receiving
         intake.is_open[slot] = config is not None and self.keys.is_single
         intake.is_secured[slot] = self.srtp_in is not None
         intake.is_muxed[slot] = self._is_muxed
@@ -340,21 +339,6 @@ class Leg:
             self._note_proven(latch.destination)
         self._settle_sending()
         return accepted
-
-    def accepts_control_from(self, address: tuple[Any, ...], ssrc: int) -> bool:
-        """Whether plain RTCP from there is the peer's: it comes from a place that was signalled or belongs to the source that is heard.
-
-        A NAT may give RTCP any port: RTCP from the right host counts when it has the SSRC of the sound.
-        """
-        config, source = self.config, self.latch.source
-        if config is None:
-            return False
-        rtp = [(config.remote_ip, config.remote_port), *([source] if source is not None else [])]
-        known = {*rtp, *((ip, port + 1) for ip, port in rtp)}
-        known.add((config.remote_rtcp_ip or config.remote_ip, config.remote_rtcp_port or config.remote_port + 1))
-        if address[:2] in known:
-            return True
-        return self.reception is not None and ssrc == self.reception.ssrc and address[0] in {ip for ip, _ in known}
 
     def _begin_source(self, ssrc: int, address: tuple[Any, ...], now: float) -> ReceiveStream:
         """Another SSRC: another timeline, and statistics of its own (RFC 3550 section 8)."""

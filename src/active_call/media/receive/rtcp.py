@@ -99,7 +99,7 @@ class RtcpSession:
         except ParseError:
             leg.refused.malformed += 1
             return
-        if leg.srtp_in is None and not leg.accepts_control_from(address, int.from_bytes(compound[4:8], "big")):
+        if leg.srtp_in is None and not _is_from_peer(leg, address, int.from_bytes(compound[4:8], "big")):
             leg.refused.wrong_source += 1
             return
         leg.control_heard_at = now
@@ -130,3 +130,19 @@ def _destination(config: ConfigureRtp, rtp: tuple[str, int]) -> tuple[str, int]:
     if rtp != (config.remote_ip, config.remote_port):
         return rtp[0], rtp[1] + 1
     return config.remote_rtcp_ip or rtp[0], config.remote_rtcp_port or rtp[1] + 1
+
+
+def _is_from_peer(leg: Leg, address: tuple[Any, ...], ssrc: int) -> bool:
+    """Whether plain RTCP from there is the peer's: it comes from a place that was signalled or belongs to the source that is heard.
+
+    A NAT may give RTCP any port: RTCP from the right host counts when it has the SSRC of the sound.
+    """
+    config, source = leg.config, leg.latch.source
+    if config is None:
+        return False
+    rtp = [(config.remote_ip, config.remote_port), *([source] if source is not None else [])]
+    known = {*rtp, *((ip, port + 1) for ip, port in rtp)}
+    known.add((config.remote_rtcp_ip or config.remote_ip, config.remote_rtcp_port or config.remote_port + 1))
+    if address[:2] in known:
+        return True
+    return leg.reception is not None and ssrc == leg.reception.ssrc and address[0] in {ip for ip, _ in known}
