@@ -47,6 +47,18 @@ class AddressedInvitation:
     peer_address: str
 
 
+class RequestPort(Protocol):
+    """The gateway as it is seen by those who send requests outside of calls: registrations and the trunk watch."""
+
+    def run(self, operation: Callable[[Endpoint, float], T]) -> T:
+        """Do something with the endpoint now, and send what results from it."""
+        ...
+
+    def own_address_for(self, host: str) -> str:
+        """The address of ours that `host` sees."""
+        ...
+
+
 class GatewayPort(Protocol):
     """The gateway as one leg sees it."""
 
