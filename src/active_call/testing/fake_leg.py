@@ -156,7 +156,7 @@ class BareFakeLeg:
     def _learn_keys(self) -> None:
         """The keys are known: the stream that was opened without them is configured now."""
         if self.ended is None and self.stream is not None:
-            self.stream.configure()
+            self.stream.configure(link.ConfigureRtp(1, "127.0.0.1", 4000, "pcmu", 0, 0))
             self._become_ready()
 
     def _gives_up_without_keys(self) -> None:
