@@ -21,7 +21,7 @@ from calls_kit import Engines
 from active_call.api.app import ApiServices, create_app
 from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.base.world import World
-from active_call.call.call import CallServices
+from active_call.call.dependencies import CallDependencies
 from active_call.call.registry import CallRegistry
 from active_call.call.routing import Playbooks
 from active_call.contract.options import CallOption
@@ -72,7 +72,7 @@ async def an_api(
     placing, room = Placing(), [True]
     async with httpx.AsyncClient() as outside:
         playbooks = Playbooks(find, {})
-        services = CallServices(world=World(), engines=Engines(), http=outside, records=records, playbooks=playbooks)  # type: ignore[arg-type]
+        services = CallDependencies(world=World(), engines=Engines(), http=outside, records=records, playbooks=playbooks)  # type: ignore[arg-type]
         directory = CallRegistry(services, None, placing, lambda: room[0])  # type: ignore[arg-type]
         api = create_app(ApiServices(directory, playbooks, folder, records, lambda: {"status": "ok"}, "test", token, explain))
         transport = httpx.ASGITransport(api, client=(client, 1234))

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "calls"))
 from calls_kit import Engines, Records
 
 from active_call.base.world import World
-from active_call.call.call import CallServices
+from active_call.call.dependencies import CallDependencies
 from active_call.call.refused_calls import RefusedCalls
 from active_call.call.registry import CallRegistry, NoRoom
 from active_call.call.routing import Playbooks
@@ -29,7 +29,7 @@ from active_call.testing.virtual_time import run_virtually
 
 
 def a_directory(http: httpx.AsyncClient, records: Records, *, has_room: bool = True) -> CallRegistry:
-    services = CallServices(World(), Engines(), http, records, Playbooks(Path, {}))  # type: ignore[arg-type]
+    services = CallDependencies(World(), Engines(), http, records, Playbooks(Path, {}))  # type: ignore[arg-type]
     return CallRegistry(services, None, None, lambda: has_room)  # type: ignore[arg-type]
 
 
@@ -189,7 +189,7 @@ def test_clock_that_is_set_changes_no_duration_and_no_order(step_s: float) -> No
     async def story() -> None:
         records, leg, clock = Records(), FakeLeg(), SteppedClock()
         async with httpx.AsyncClient() as http:
-            services = CallServices(World(clock=clock), Engines(), http, records, Playbooks(Path, {}))  # type: ignore[arg-type]
+            services = CallDependencies(World(clock=clock), Engines(), http, records, Playbooks(Path, {}))  # type: ignore[arg-type]
             directory = CallRegistry(services, None, None, lambda: True)  # type: ignore[arg-type]
             directory.handle_incoming(leg)
             await asyncio.sleep(1)
