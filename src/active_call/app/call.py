@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal
 
 from active_call.app.errors import CallEnded, CommandRefused, NoInput
@@ -106,6 +106,11 @@ class Call:
         """Answer an inbound call; returns when the caller can hear us. `option` overrides the configuration for this call."""
         await self._exchange.do(commands.Accept(option=option or CallOption()), answered)
 
+    async def wait_answered(self) -> None:
+        """Wait until the call is answered. Raises CallRefused for a call of ours that is not, CallEnded for any other."""
+        if not self.is_answered:
+            await self._exchange.unless_over(self._exchange.waits.expect(answered).result())
+
     async def reject(self, code: int = 486, reason: str = "") -> None:
         """Refuse an inbound call with a SIP status of 300 to 699; returns when it is over."""
         await self._exchange.send(commands.Reject(code=code, reason=reason))
@@ -115,10 +120,8 @@ class Call:
         """End the call; returns when it is over. A call that is over already stays so. `headers` go into the BYE."""
         if self._exchange.ended is not None:
             return
-        try:
+        with suppress(CommandRefused, CallEnded):  # it is ending already
             await self._exchange.send(commands.Hangup(reason=reason or None, initiator="agent", headers=dict(headers or {})))
-        except (CommandRefused, CallEnded):
-            pass  # it is ending already
         await self._exchange.over.wait()
 
     async def wait_ended(self) -> CallEnded:

@@ -6,11 +6,14 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Protocol
 
 from rich.console import Console
 
-from active_call import __version__
+from active_call.base.version import __version__
+from active_call.call.routing import Router
 from active_call.contract.options import CallOption
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.server.composition import Running, running
@@ -31,6 +34,22 @@ COLLECT_EVERY_S = 30.0
 """As long as transactions linger: what they held is free by then. A pass looks at the live calls only."""
 
 
+class Program(Protocol):
+    """What takes calls in place of the configured handler, for as long as the server runs."""
+
+    def router(self, configured: Router | None) -> Router:
+        """The router to use; `configured` is the one of the configuration. Asked again when that is reloaded."""
+        ...
+
+    def begin(self, server: Running) -> None:
+        """The server is about to take calls."""
+        ...
+
+    async def close(self) -> None:
+        """All calls are over."""
+        ...
+
+
 async def serve_until_stopped(
     config: Config,
     environment: Mapping[str, str],
@@ -40,13 +59,20 @@ async def serve_until_stopped(
     *,
     source: ConfigSource | None = None,
     output: LogOutput | None = None,
+    program: Program | None = None,
 ) -> None:
     """Serve; with `call`, place that call once ready. With a `source`, SIGHUP reloads the configuration. A second stop signal, by
     `stopping`, ends the calls that are waited for.
     """
     for warning in config.warnings:
         log.warning("configuration", extra={"warning": warning})
-    async with running(config, environment) as server, asyncio.TaskGroup() as tasks:
+    async with (
+        closing(program),
+        running(config, environment, wrap_router=program.router if program is not None else None) as server,
+        asyncio.TaskGroup() as tasks,
+    ):
+        if program is not None:
+            program.begin(server)
         if stopping is not None:
             stopping.hurry = server.directory.hurry
         if source is not None:
@@ -58,6 +84,16 @@ async def serve_until_stopped(
         if call is not None:
             server.directory.place(CallOption(callee=call))
         await collect_now_and_then()
+
+
+@asynccontextmanager
+async def closing(program: Program | None) -> AsyncIterator[None]:
+    """Close `program` at the end."""
+    try:
+        yield
+    finally:
+        if program is not None:
+            await program.close()
 
 
 async def collect_now_and_then() -> None:
