@@ -24,17 +24,18 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from active_call.app.call import Call
 from active_call.app.port import OwnCallPort
 from active_call.app.programs import Handler, Programs
+from active_call.call.registry import CallRegistry
 from active_call.call.routing import Decision, IncomingCall, LeftOpen, Refused, Router
 from active_call.contract.options import CallOption, SipOption
 from active_call.server import launching
-from active_call.server.composition import Running, running
+from active_call.server.composition import running
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.reloading import ConfigSource
@@ -42,6 +43,15 @@ from active_call.server.reloading import ConfigSource
 H = TypeVar("H", bound=Handler)
 
 NOBODY = Refused(404, "No handler for this call")
+
+
+class CallServer(Protocol):
+    """What an application needs of the server that it runs in."""
+
+    @property
+    def directory(self) -> CallRegistry:
+        """The calls that are alive, and how new ones are placed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ class App:
         self._overrides = overrides
         self._routes: list[_Route] = []
         self._programs = Programs()
-        self._server: Running | None = None
+        self._server: CallServer | None = None
         self._stack: AsyncExitStack | None = None
         self.config = load_config(self._file, overrides, os.environ)
 
@@ -115,8 +125,8 @@ class App:
             await stack.aclose()
 
     @property
-    def server(self) -> Running:
-        """The server that runs: ports, registry, records. Raises RuntimeError before `run` or `async with`."""
+    def server(self) -> CallServer:
+        """The server that runs. Raises RuntimeError before `run` or `async with`."""
         if self._server is None:
             raise RuntimeError("the application does not run yet: use app.run() or 'async with app:'")
         return self._server
@@ -163,7 +173,7 @@ class App:
         """Gives calls to this application's functions, and those that none takes to `configured`."""
         return _AppRouter(self, configured)
 
-    def begin(self, server: Running) -> None:
+    def begin(self, server: CallServer) -> None:
         """The server is about to take calls."""
         self._server = server
 

@@ -157,10 +157,12 @@ class Call:
         play_id = command.play_id if isinstance(command, commands.Tts) else command.url
         look = Playback(play_id or "", text, str(command.__struct_config__.tag))
         try:
-            return await (exchange.do(command, look) if stop is None else exchange.do_until(stop, command, look))
+            heard = await (exchange.do(command, look) if stop is None else exchange.do_until(stop, command, look))
         except asyncio.CancelledError:
             exchange.send_soon(commands.Interrupt())
             raise
+        exchange.note_line("assistant", heard.text)
+        return heard
 
     # -- listening
 

@@ -36,6 +36,8 @@ class Exchange:
         self.speech: list[Speech] = []
         """What was said since the last play began, and not read."""
         self.over = asyncio.Event()
+        self.has_agent = False
+        """An agent holds the conversation, and writes it down."""
         self._readers: list[asyncio.Queue[Event | None]] = []
         port.watch(self._take)
 
@@ -57,6 +59,11 @@ class Exchange:
         """As `send`, without waiting and without a word when it cannot be done: for what is given up."""
         if self.ended is None:
             self._port.request(command).add_done_callback(_seen)
+
+    def note_line(self, speaker: str, text: str) -> None:
+        """Write down a line of the transcript; nothing while an agent does so itself."""
+        if text and not self.has_agent:
+            self.send_soon(commands.History(speaker=speaker, text=str(text)))
 
     async def do(self, command: commands.Command, look: Look[T]) -> T:
         """Have `command` carried out and wait for what `look` wants of the events."""
@@ -121,6 +128,7 @@ class Exchange:
         speech = speech_of(event)
         if speech is not None:
             self.speech.append(speech)
+            self.note_line("user", speech)
         self.waits.take(event)
         for queue in self._readers:
             _put(queue, event)

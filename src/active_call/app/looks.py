@@ -10,8 +10,8 @@ from active_call.contract import events
 
 
 def answered(event: events.Event) -> bool | None:
-    """The call has been answered."""
-    return True if isinstance(event, events.Answer) and not event.refer else None
+    """The call is answered and both sides have said so: sound and requests can go either way."""
+    return True if isinstance(event, events.MediaReady) and not event.refer else None
 
 
 def speech_of(event: events.Event) -> Speech | None:
