@@ -72,12 +72,14 @@ class _Route:
 
 
 class App:
-    """Answers and places calls. `config`: the path of a config file, None for defaults; `overrides`: its top-level keys, such as
-    `udp_port=5060`. Raises ConfigError when the configuration cannot be used.
+    """Answers and places calls.
+
+    `config`: the path of a config file; None: `active-call.toml` in the working directory where there is one, else the defaults.
+    `overrides`: its top-level keys, such as `udp_port=5060`. Raises ConfigError when the configuration cannot be used.
     """
 
     def __init__(self, config: str | os.PathLike[str] | None = None, **overrides: Any) -> None:
-        self._file = Path(config) if config is not None else None
+        self._file = Path(config) if config is not None else DEFAULT_FILE if DEFAULT_FILE.exists() else None
         self._overrides = overrides
         self._routes: list[_Route] = []
         self._programs = Programs()
