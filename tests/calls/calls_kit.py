@@ -44,7 +44,7 @@ class Voice:
         if self.fails:
             raise ProviderError("voice", "out of breath", retryable=True)
         self.said.append(text)
-        yield b"\1\0" * (len(text) * MS_PER_CHARACTER * 8)
+        yield b"\0\x20" * (len(text) * MS_PER_CHARACTER * 8)
 
     async def close(self) -> None:
         pass

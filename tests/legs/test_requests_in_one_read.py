@@ -283,6 +283,30 @@ def test_error_in_one_event_ends_its_call_and_leaves_the_others_of_the_read_alon
     assert len(errors) == 1
 
 
+def test_error_in_an_alarm_of_a_call_ends_it_and_no_other() -> None:
+    async def story() -> None:
+        stage = Stage(is_stream=False)
+        broken = await brought_to(stage, "up")
+        stage.is_held = False
+        other = await brought_to(stage, "up")
+        stage.is_held = False
+        core = stage._endpoint._core
+        call = core.calls[broken.leg.handle_name]
+        stage.run(lambda now: core.layer.timers.start(now + 1, lambda _: 1 / 0, call))
+        await asyncio.sleep(2)
+        assert (broken.end.by, broken.end.cause) == ("system", "error")
+        assert broken.seen.is_over
+        assert not other.seen.is_over
+        other.leg.hang_up(headers={}, by="agent", cause="goodbye", reason="")
+        await asyncio.sleep(AGES_S)
+        assert [type(fault.error) for fault in stage.faults] == [ZeroDivisionError]
+
+    errors: list[logging.LogRecord] = []
+    with pytest.raises(AssertionError, match="error in the SIP core"):
+        play(story, errors)
+    assert len(errors) == 1
+
+
 def test_incoming_call_that_cannot_be_taken_up_gets_500(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         stage = Stage(is_stream=False)

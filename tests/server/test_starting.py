@@ -191,3 +191,4 @@ def test_port_that_is_taken_names_its_owner(home: Path) -> None:
             assert done.returncode == 2, done.stderr
             assert f"{key}: cannot listen on" in done.stderr
             assert "(pid " in done.stderr
+            assert not (home / "config").exists()  # nothing was started yet: no media process, no engine, no database

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from active_call.agent.control_tokens import prompt_of, without_control_tokens
 from active_call.agent.effects import Prompt
 from active_call.agent.items import SYSTEM
 from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
@@ -95,7 +96,8 @@ class Stage:
         """Everything a model is to know: the instructions, the conversation, and a hint of this moment."""
         system = self._system or self._system_prompt()
         first = (Prompt(SYSTEM, system),) if system else ()
-        return (*first, *history, *((Prompt(SYSTEM, hint),) if hint else ()))
+        said = (Prompt(line.role, without_control_tokens(line.text)) for line in history)
+        return (*first, *said, *((Prompt(SYSTEM, without_control_tokens(hint)),) if hint else ()))
 
     # -- script --------------------------------------------------------------------------------------------------------------------------
 
@@ -155,5 +157,5 @@ class Stage:
     def _system_prompt(self) -> str:
         llm = self.playbook.llm
         tools = self.wording.tools if llm.tool_instructions is None else llm.tool_instructions
-        parts = [self.fill(text).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
+        parts = [prompt_of(self._render(text).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
         return "\n\n".join(part for part in (*parts, tools.strip()) if part)

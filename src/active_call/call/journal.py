@@ -129,6 +129,7 @@ class Journal:
             answer_time=facts.answered_at,
             playbook=facts.playbook,
             trunk=facts.trunk,
+            recording=next(iter(self._recordings), None),
         )
 
     def record(self) -> CallRecord:

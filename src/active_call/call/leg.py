@@ -101,8 +101,12 @@ class Leg(Protocol):
         """Send digits as signalling (SIP INFO) instead of in the media."""
         ...
 
-    def refer(self, target: str, headers: Mapping[str, str]) -> None:
-        """Ask the peer to call `target` instead of us; LegTransferProgress follows. Raises ActiveCallError when that cannot be asked."""
+    def refer(self, target: str, headers: Mapping[str, str], *, is_own_call: bool = False) -> None:
+        """Ask the peer to call `target` instead of us; LegTransferProgress follows. Raises ActiveCallError when that cannot be asked.
+
+        `is_own_call`: the target is the party of another call of ours, so that nobody is called anew. Else it counts as a call that we
+        place, and QuotaReached is raised where the hour's calls are used up.
+        """
         ...
 
     def answer_transfer(self, accepted: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +16,13 @@ from active_call.call.options import given
 from active_call.contract import events
 from active_call.media.link.messages import RecordingEnded
 from active_call.media.pool.pool import MediaStream
-from active_call.store.recordings import numbered, path_inside, recorded_rate_hz, with_ending
+from active_call.store.recordings import numbered, path_inside, recorded_rate_hz, why_not_written, with_ending
 
 if TYPE_CHECKING:
     from active_call.call.call import Call
 
 DEFAULT_RATE_HZ = 16_000
 DEFAULT_FLUSH_MS = 200
-
-
-TROUBLE_LASTS_S = 300.0
-"""A recording that failed is told in `/health` for so long, unless a later one succeeds before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +56,11 @@ class Recording:
             try:
                 name = with_ending(own.recorder_file.replace("{id}", self._session.id), own.format)
                 path = path_inside(self._session.services.recordings, name)
-            except (MediaError, OSError) as error:
+            except MediaError as error:
                 self._session.emit(events.Error(sender="recorder", error=str(error)))
+                return
+            except OSError as error:
+                self._failed(str(error), self._session.services.recordings)
                 return
             rate_hz = recorded_rate_hz(given(own.samplerate, DEFAULT_RATE_HZ))
             self._begin(_Target(path, rate_hz, given(own.ptime, DEFAULT_FLUSH_MS)))
@@ -70,8 +70,14 @@ class Recording:
     def begin(self) -> None:
         """Record from now on, where and how the server's policy says; nothing where it allows no recordings."""
         policy = self._session.services.recording
-        if policy is not None:
-            self._begin(_Target(policy.path_for(self._session.facts), policy.rate_hz, policy.flush_ms))
+        if policy is None:
+            return
+        try:
+            path = policy.path_for(self._session.facts)
+        except OSError as error:
+            self._failed(str(error), self._session.services.recordings)
+            return
+        self._begin(_Target(path, policy.rate_hz, policy.flush_ms))
 
     def _begin(self, target: _Target) -> None:
         stream = self._session.leg.stream
@@ -85,6 +91,7 @@ class Recording:
             stream.pause_recording(True)
         self._running.add(path)
         self._session.journal.recording_began(path)
+        self._session.services.records.update(self._session.journal.open_call())
 
     def stop(self) -> None:
         """End the recording that runs. Raises LocalProtocolError while the call has no sound."""
@@ -107,12 +114,15 @@ class Recording:
         if not self._running:
             self._target = None
         self._session.journal.recording_ended(report.path, report.duration_ms, report.error)
-        troubles = self._session.services.troubles
         if not report.error:
-            troubles.clear("recordings")
+            self._session.services.troubles.clear("recordings")
         else:
-            troubles.note("recordings", report.error, lasts_s=TROUBLE_LASTS_S)
-            self._session.emit(events.Error(sender="recorder", error=report.error))
+            self._failed(report.error, Path(report.path).parent)
+
+    def _failed(self, reason: str, folder: Path) -> None:
+        """Tell it in the call and in `/health`, there until a recording succeeds or could be written again."""
+        self._session.services.troubles.note("recordings", reason, probe=partial(why_not_written, folder))
+        self._session.emit(events.Error(sender="recorder", error=reason))
 
     def lost(self) -> None:
         """The media process is gone, and with it the news of every file."""

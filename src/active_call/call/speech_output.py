@@ -21,6 +21,7 @@ from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
 from active_call.call.latency import TurnClock
+from active_call.call.leading_silence import LeadingSilence
 from active_call.call.tts_command import checked
 from active_call.call.words_heard import Pace, heard_words
 from active_call.codec.resample import StreamResampler
@@ -85,6 +86,7 @@ class _Play:
     """The media process has told its end."""
     is_ended: bool = False
     """The media process has been told that nothing more comes."""
+    lead: LeadingSilence = field(default_factory=LeadingSilence)
     room_ms: float = AHEAD_MS
     """How much more of a file the media process takes at present."""
     started_at: float | None = None
@@ -369,7 +371,9 @@ class SpeechOutput:
         if not pcm or self._stream is None or job.play.stopped:
             return
         job.piece.duration_ms += len(pcm) / 2 * 1000 / self._stream.rate_hz
-        self._turn.mark("synthesised_at", self._clock.now())
+        audible_at = job.play.lead.take(pcm, self._stream.rate_hz, self._clock.now())
+        if audible_at is not None:
+            self._turn.mark("synthesised_at", audible_at)
         self._stream.queue_audio(job.play.id, pcm)
 
     async def _pcm_of(self, job: _Job) -> AsyncGenerator[tuple[bytes, int], None]:

@@ -286,5 +286,5 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     refer: ReferOption | None = None
     """How transfers of this call are made, where the command says nothing."""
     monitor: MonitorOption | None = None
-    rtp_timeout: int | None = None
-    """Seconds."""
+    rtp_timeout: bounds.WaitS | None = None
+    """Seconds without RTP and RTCP (not on hold), after which the call is ended; 0 never. None: `rtp_timeout` of the configuration."""

@@ -186,5 +186,5 @@ def _default_provider(kind: _Kind, environment: Mapping[str, str]) -> str:
     if kind.local:
         ways = f"install the engines of this machine ({LOCAL_EXTRA}) or {ways}"
     else:
-        ways = f"name one (llm.provider, llm.model, llm.base_url) or {ways}"
+        ways = f"name one (llm.provider, llm.model, llm.baseUrl) or {ways}"
     raise ConfigError(kind.key, f"nothing is chosen for {kind.word}: {ways}")

@@ -1,8 +1,8 @@
 """Wires the whole server by hand: the only place that knows everybody.
 
-A Config enters; `serve` runs until it is told to stop. Order of start: media processes, engines, records, SIP, HTTP. Order of stop: no new
-calls, calls drained, HTTP, SIP, records, engines, media. It is the same on every way out: a start that fails half-way drains the calls that
-have come meanwhile. A part that does not close in time is told and left behind.
+A Config enters; `serve` runs until it is told to stop. Order of start: a look at the ports, media processes, engines, records, SIP, HTTP.
+Order of stop: no new calls, calls drained, HTTP, SIP, records, engines, media. It is the same on every way out: a start that fails half-way
+drains the calls that have come meanwhile. A part that does not close in time is told and left behind.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
-from active_call.server.listening import taken_ports
+from active_call.server.listening import taken_http_port, taken_ports
 from active_call.server.live_settings import LiveSettings
+from active_call.server.logs import log_health
 from active_call.server.outside import on_playbook, outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, outbound_policy, trunk_warnings
@@ -73,6 +74,7 @@ log = logging.getLogger("active_call.server")
 
 CERTIFICATE_CHECK_S = 60.0
 ADMISSION_CHECK_S = 0.25
+MINUTES_CHECK_S = 1.0
 CLOSE_S = 20.0
 """What one part may take to close; records take up to 16 s when the database and the sink hang."""
 
@@ -110,6 +112,7 @@ async def running(
     environment = dict(os.environ if environment is None else environment)
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
     policy, folders = outgoing_policy(config, environment), sound_folders(config)
+    _refuse_taken_ports(config)
     pool = _media_pool(config, world)
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment, on_playbook(policy, folders))
@@ -141,7 +144,13 @@ async def running(
         listeners = await _reachable(stack, config, world, driver, resolver)
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
-        for work in (_watch_certificate(driver), _watch_admission(directory, gateway), watch.run()):
+        for work in (
+            _watch_certificate(driver),
+            _watch_admission(directory, gateway),
+            watch.run(),
+            _watch_minutes(gateway),
+            shared.troubles.watch(),
+        ):
             await stack.enter_async_context(_background(work))
         for warning in trunk_warnings(config, _own_addresses(config, listeners)):
             log.warning("trunks", extra={"warning": warning})
@@ -156,6 +165,7 @@ async def running(
                 | _health(directory, pool, gateway, registrations, watch, shared.troubles)
                 | _connections(driver)
                 | http_health(connections)
+                | log_health()
             ),
             version=__version__,
             explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
@@ -322,6 +332,13 @@ def _listen_specs(config: Config) -> list[ListenSpec]:
     return specs
 
 
+def _refuse_taken_ports(config: Config) -> None:
+    """Tell a port that another process has before anything is started. Whoever takes one later is told when it is opened."""
+    taken = taken_ports(_listen_specs(config)) or taken_http_port(config.http_addr, config.http_host, config.http_port)
+    if taken:
+        raise ConfigError(*taken[0])
+
+
 async def _listen(driver: SipDriver, config: Config) -> tuple[Listener, ...]:
     try:
         return await driver.listen(_listen_specs(config))
@@ -466,6 +483,7 @@ def _health(
         "outbound": _outbound(gateway),
         "refusals": dict(gateway.refusals.refused),
         "dropped": dict(gateway.refusals.dropped),
+        "ignored_headers": dict(gateway.refusals.ignored),
         "media": media,
     }
 
@@ -497,6 +515,13 @@ async def _watch_certificate(driver: SipDriver) -> None:
     while True:
         await asyncio.sleep(CERTIFICATE_CHECK_S)
         driver.reload_certificate()
+
+
+async def _watch_minutes(gateway: SipGateway) -> None:
+    """Calls that we have placed end when the minutes of an hour are used up."""
+    while True:
+        await asyncio.sleep(MINUTES_CHECK_S)
+        gateway.end_used_up()
 
 
 async def _watch_admission(directory: CallRegistry, gateway: SipGateway) -> None:

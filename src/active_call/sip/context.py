@@ -25,6 +25,7 @@ from active_call.sip.events import (
     SipEvent,
     TransactionToken,
 )
+from active_call.sip.faults import PartOfCall
 from active_call.sip.listeners import SECURED
 from active_call.sip.routing import is_sips
 from active_call.sip.syntax.grammar import split_list
@@ -98,6 +99,9 @@ class EndpointContext:
     is_accepting: bool = True
     retry_after_s: int = 30
 
+    def __post_init__(self) -> None:
+        self.layer.on_fault = self.handle_fault
+
     @property
     def allow(self) -> str:
         return ", ".join(self.config.allow)
@@ -152,6 +156,15 @@ class EndpointContext:
         self.n_calls_by_trunk[call.trunk] -= 1
         if not self.n_calls_by_trunk[call.trunk]:
             del self.n_calls_by_trunk[call.trunk]
+
+    def handle_fault(self, where: str, error: Exception, owner: PartOfCall | None, now: float) -> None:
+        """An error of ours has come up while something was done for `owner`: tell it, and end the call that it is part of, if any."""
+        identity = owner.identity if owner is not None else ("", "")
+        call = next((call for call in self.calls.values() if call.identity == identity), None) if all(identity) else None
+        if call is None:
+            self.layer.faults.note(where, error, call_id=identity[0])
+        else:
+            self.abort_call(where, error, call, now)
 
     def abort_call(self, where: str, error: Exception, call: Call | None, now: float) -> None:
         """An error of ours has come up while something of `call` was handled: tell it, and end that call."""

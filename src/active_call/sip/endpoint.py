@@ -412,6 +412,11 @@ class Endpoint:
         known = self._core.calls.get(call)
         return known.dialog.flow.remote.host if known is not None and known.dialog is not None else ""
 
+    def peer_transport(self, call: CallHandle) -> str:
+        """The transport that the peer's messages come by; empty before it has said anything."""
+        known = self._core.calls.get(call)
+        return known.dialog.flow.transport if known is not None and known.dialog is not None else ""
+
     def is_alive(self, call: CallHandle) -> bool:
         """Whether the call has not ended; of one that has, CallEnded is among the events."""
         return call in self._core.calls

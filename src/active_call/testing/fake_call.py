@@ -252,7 +252,7 @@ class FakeLeg:
         if self.refuses_requests is not None:
             asyncio.get_running_loop().call_later(ANSWER_S, self.sink, LegRequestRefused(method, *self.refuses_requests))
 
-    def refer(self, target: str, headers: Mapping[str, str]) -> None:
+    def refer(self, target: str, headers: Mapping[str, str], *, is_own_call: bool = False) -> None:
         self._require_up()
         self._require(re.fullmatch(r"[^\s<>]*[^\s<>:]", target) is not None, f"{target!r} is no address")
         self.referred_to.append(target)

@@ -54,6 +54,9 @@ def found(text: str) -> list[tuple[int, bool, str]]:
         ("a\n## Scene: x\nb", 5, "begins no scene"),
         ("# Scene: a\n<goto scene='bb'/>", 5, "no scene 'bb'"),
         ("# Scene: a\n<dtmf digit='1' action='goto' scene='bb'/>", 5, "no scene 'bb'"),
+        ("<dtmf digit='1' action='goto'/>", 4, "dtmf: the action goto needs a `scene`"),
+        ("# Scene: a\n<dtmf digit='1' action='goto' scene=''/>", 5, "dtmf: the action goto needs a `scene`"),
+        ("<goto scene=''/>", 4, "<goto>: 'scene' is missing"),
         ("# Scene: a\nx\n# Scene: a\ny", 6, "given twice"),
     ],
 )
@@ -71,6 +74,7 @@ def test_mistake_in_the_body_is_told_with_its_line(body: str, line: int, words: 
         ("---\ngreeting: 'Hi {{ name'\n---\nHi", 2, "template"),
         ("---\nambiance: {path: gone.wav}\n---\nHi", 2, "cannot be played"),
         ("---\nrefer: {moh: gone.wav}\n---\nHi", 2, "cannot be played"),
+        ("---\ndtmf:\n  '1': {action: goto}\n---\nHi", 3, "dtmf: the action goto needs a `scene`"),
     ],
 )
 def test_mistake_in_the_front_matter_is_told_with_its_line(text: str, line: int, words: str) -> None:

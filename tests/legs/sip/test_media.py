@@ -253,3 +253,22 @@ def test_rtcp_goes_by_the_family_of_the_socket(address: str) -> None:
 def test_warning_fits_into_a_packet_whatever_the_peer_has_named() -> None:
     name, value = warning_header("no media to " + "a\xff\r\n" * 5_000)
     assert name == "Warning" and len(value.encode()) < 1_300 and value.endswith('"')
+
+
+# -- the limit of silence ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("limit_s", "set_s"), [(None, 20.0), (0, 0.0), (45, 45.0)])
+@pytest.mark.parametrize("asks", ["peer", "we"])
+def test_limit_of_silence_of_one_call_comes_before_that_of_the_server(limit_s: int | None, set_s: float, asks: str) -> None:
+    stream = Listening()
+    media = sound_of(stream)
+    media.limit_silence(limit_s)
+    if asks == "peer":
+        media.answer(offer())
+    else:
+        media.offer(srtp=False)
+        media.accept(offer())
+    assert stream.setting["rtp_timeout_s"] == set_s
+    media.answer(offer(direction="inactive"))
+    assert stream.setting["rtp_timeout_s"] == 0.0, "on hold nothing is awaited"

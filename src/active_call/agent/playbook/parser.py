@@ -328,7 +328,8 @@ class _Parser:
             self._findings.error(line, reason)
             return None
         if action == "goto":
-            self._check_scene(attributes.get("scene", ""), line, scenes)
+            scene = attributes.get("scene", "")
+            self._check_scene(scene, "dtmf: the action goto needs a `scene`", line, scenes)
         if action == "transfer" and not target:
             self._findings.error(line, "dtmf: a transfer needs a `target`")
         return DtmfAction(action, attributes.get("scene", ""), target)
@@ -345,10 +346,12 @@ class _Parser:
         for match in _GOTO_TAG.finditer(text):
             scene = parse_attributes(match.group(1)).get("scene", "")
             if "{{" not in scene:
-                self._check_scene(scene, line_at(text, match.start(), first_line), scenes)
+                self._check_scene(scene, "<goto>: 'scene' is missing", line_at(text, match.start(), first_line), scenes)
 
-    def _check_scene(self, scene: str, line: int, scenes: list[str]) -> None:
-        if scene not in scenes:
+    def _check_scene(self, scene: str, if_missing: str, line: int, scenes: list[str]) -> None:
+        if not scene:
+            self._findings.error(line, if_missing)
+        elif scene not in scenes:
             self._findings.error(line, f"goto: there is no scene {scene!r}{nearest(scene, scenes)}")
 
 

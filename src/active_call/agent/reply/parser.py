@@ -109,7 +109,7 @@ class ReplyParser:
             self._read(self._tags.feed(without_code(without_reasoning(fields["text"]))), steps)
             self._read(self._tags.finish(), steps)
             self._flush(steps)
-        seconds = fields.get("waitInputTimeout")
+        seconds = self._values.number(fields.get("waitInputTimeout"))
         if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
             steps.append(WaitInput(float(min(seconds, MAX_WAIT_S))))
         tools = fields.get("tools")

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from active_call.agent.reply.values import quote_bare
 from active_call.base.repair import repaired
 
 MAX_FORM_CHARS = 32_768
@@ -215,6 +216,7 @@ class _Braces:
 
 
 def _form_of(text: str) -> Form | Dropped:
+    text = quote_bare(text)
     try:
         decoded = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

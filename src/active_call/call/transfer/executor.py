@@ -383,14 +383,12 @@ class TransferExecutor:
                 assert_never(action)
 
     def _refer(self) -> None:
-        target = self._command.callee
-        if self._other is not None:
-            target = self._other.leg.attended_target or target
+        target, own_target = self._command.callee, self._other.leg.attended_target if self._other is not None else ""
         headers = self._option.sip.headers if self._option.sip is not None else {}
         try:
-            self._session.leg.refer(target, headers)
+            self._session.leg.refer(own_target or target, headers, is_own_call=bool(own_target))
         except ActiveCallError as error:
-            self._feed(ReferRefused(400, str(error)))
+            self._feed(ReferRefused(503 if isinstance(error, LimitReached) else 400, str(error)))
 
     def _can_refer(self) -> bool:
         leg = self._session.leg
@@ -428,6 +426,7 @@ class TransferExecutor:
             caller=caller_for(own, command.caller),
             sip=credentials_for(self._option.sip, callee, own),
             handshake_timeout=(self._option.timeout or int(DEFAULT_TIMEOUT_S)) + 5,
+            rtp_timeout=self._session.option.rtp_timeout,
         )
 
     def _own_call(self) -> OwnCall:

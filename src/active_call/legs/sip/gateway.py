@@ -18,6 +18,7 @@ from active_call.legs.sip.leg import SipLeg, warning_header
 from active_call.legs.sip.media import LegMedia, MediaSettings
 from active_call.legs.sip.plain_text import plain
 from active_call.legs.sip.refusals import Refusals, RefusedCall
+from active_call.legs.sip.unreadable_headers import ignored_headers
 from active_call.legs.trunks.outbound_guard import (
     ANYTHING,
     EVERYTHING,
@@ -133,7 +134,12 @@ class SipGateway:
             case _:
                 leg = self._legs.get(event.call) if event.call is not None else None
                 if leg is not None:
+                    self._note_ignored(event, leg.peer_address or leg.trunk or "unknown", leg.call_id)
                     leg.handle(event)
+
+    def _note_ignored(self, event: sip.SipEvent, peer: str, call_id: str) -> None:
+        for name in ignored_headers(event):
+            self.refusals.note_ignored(name, peer, call_id=call_id)
 
     def _handle_failed(self, event: sip.SipEvent, error: Exception) -> None:
         """An event could not be handled: tell it, and end its call, with or without a leg."""
@@ -190,6 +196,7 @@ class SipGateway:
     # -- inbound
 
     def _incoming(self, event: sip.IncomingCall) -> None:
+        self._note_ignored(event, event.flow.remote.host, event.request.call_id)
         trunk = self.settings.dial_plan.trunks.named(event.trunk)
         refusal = protection_refusal(event.sdp, trunk.srtp) if trunk is not None and event.sdp is not None else ""
         if trunk is not None and refusal:
@@ -258,6 +265,29 @@ class SipGateway:
         """Who may be called, by the settings of now."""
         return OutboundGuard(self.settings.outbound, self.settings.dial_plan.trunks, self._is_ourselves)
 
+    def count_transfer(self, trunk_name: str) -> PlacedCall:
+        """Count a transfer that the peer, of that trunk, is to make for us. Raises QuotaReached."""
+        placed = self._count(self.settings.dial_plan.trunks.named(trunk_name), None)
+        placed.ended()
+        return placed
+
+    def end_used_up(self) -> None:
+        """End the calls that we have placed, on their trunk or all of them, once the minutes of an hour are used up."""
+        of_all, trunks = self.settings.outbound.limits, self.settings.dial_plan.trunks
+        why_by_trunk: dict[str, str] = {}
+        for leg in [leg for leg in self._legs.values() if leg.is_placed_by_us]:
+            if leg.trunk not in why_by_trunk:
+                trunk = trunks.named(leg.trunk)
+                why_by_trunk[leg.trunk] = self.usage.why_over(leg.trunk, of_all, trunk.hourly if trunk is not None else NO_LIMITS)
+            why = why_by_trunk[leg.trunk]
+            if not why:
+                continue
+            log.warning("call ended: the minutes of an hour are used up", extra={"call_id": leg.call_id, "trunk": leg.trunk, "why": why})
+            try:
+                leg.hang_up(headers={}, by="system", cause="outbound_minutes", reason=why)
+            except Exception as error:  # noqa: BLE001 (a wall: one call)
+                leg.fail(str(error) or type(error).__name__)
+
     def _count(self, trunk: TrunkPolicy | None, turn: Turn | None) -> PlacedCall:
         name, limits = (trunk.name, trunk.hourly) if trunk is not None else ("", NO_LIMITS)
         try:
@@ -295,7 +325,7 @@ class SipGateway:
         peer = await self._address_of(uri, plan.transport(uri, option) or "udp")
         local_host = self.own_address_for(peer)
         leg.speak_from(local_host, peer)
-        made = plan.invitation(leg.callee, leg.permit.option_for(option), local_host)
+        made = plan.invitation(leg.callee, leg.permit.option_for(option), local_host, has_secrets=leg.permit.takes_secrets)
         trunk = made.invite.trunk
         rules = replace(leg.permit.rules, large_by_tcp=made.invite.rules.large_by_tcp)
         redirects = partial(self._redirect, first=uri, trunk=trunk)

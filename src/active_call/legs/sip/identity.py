@@ -80,8 +80,8 @@ def _diversion(headers: Mapping[str, str]) -> tuple[str, str]:
     latest = _address(_first(headers, "diversion"))
     if latest is not None:
         return _user(latest), latest.parameters.get("reason") or ""
-    history = [_address(entry) for entry in split_list(_get(headers, "history-info"))]
-    return (_user(history[-2]), "") if len(history) > 1 else ("", "")
+    history = split_list(_get(headers, "history-info"))
+    return (_user(_address(history[-2])), "") if len(history) > 1 else ("", "")
 
 
 def _wants_privacy(headers: Mapping[str, str]) -> bool:

@@ -94,8 +94,12 @@ class SipLeg:
         self._ready = False
         self._is_early = False
         self._ended = False
+        self._awaited_ack: int | None = None
+        """The CSeq of the last re-INVITE with an offer, while our answer to it is not acknowledged; UDP only."""
         self._holding = Holding(sound, self._send_offer, self._tell)
         self._refer_token: sip.TransactionToken | None = None
+        self._referred: PlacedCall | None = None
+        """The last REFER, as it counts."""
         self._our_requests: dict[sip.TransactionToken, str] = {}
         self._transfer_request: sip.TransactionToken | None = None
         self._why_ended: tuple[str, str, str] | None = None
@@ -118,6 +122,11 @@ class SipLeg:
     @property
     def peer_address(self) -> str:
         return "" if self.handle_name is None else self._gateway.endpoint.peer_address(self.handle_name)
+
+    @property
+    def is_placed_by_us(self) -> bool:
+        """A call to somebody that is under way, and not about to end."""
+        return self._placed is not None and not self._ended and self._why_ended is None
 
     def attach(self, sink: Callable[[LegEvent], None]) -> None:
         self._sink = sink
@@ -189,6 +198,7 @@ class SipLeg:
         await self.open_media()
         if self._answered or self._ended:
             raise LocalProtocolError("the call is answered or over already")
+        self._sound.limit_silence(option.rtp_timeout)
         try:
             offers_srtp = self._offers_srtp(option, self._incoming.flow.transport)
             answer = self._sound.answer(self._incoming.sdp) if self._incoming.sdp else self._sound.offer(srtp=offers_srtp)
@@ -227,6 +237,7 @@ class SipLeg:
             raise LocalProtocolError("the call is placed already")
         self._plain_instead = invitation.invite if invitation.may_fall_back else None
         self._sound.start_over(invitation.takes)
+        self._sound.limit_silence(option.rtp_timeout)
         self._invite(replace(invitation.invite, call_id=call_id or None), srtp=invitation.srtp)
 
     def _invite(self, invite: sip.OutboundInvite, *, srtp: bool) -> None:
@@ -304,10 +315,21 @@ class SipLeg:
         for digit in digits:
             self._request("INFO", write_digit(digit, duration_ms), RELAY_TYPE, {})
 
-    def refer(self, target: str, headers: Mapping[str, str]) -> None:
-        self._refer_token = self._gateway.run(
-            lambda endpoint, now: endpoint.refer(self._call, _transfer_uri(target), now, headers=sendable(headers.items()))
-        )
+    def refer(self, target: str, headers: Mapping[str, str], *, is_own_call: bool = False) -> None:
+        self._referred = None if is_own_call else self._gateway.count_transfer(self.trunk)
+        try:
+            self._refer_token = self._gateway.run(
+                lambda endpoint, now: endpoint.refer(self._call, _transfer_uri(target), now, headers=sendable(headers.items()))
+            )
+        except ActiveCallError:
+            self._transfer_not_made()
+            raise
+
+    def _transfer_not_made(self) -> None:
+        """The peer does not call anybody for us."""
+        counted, self._referred = self._referred, None
+        if counted is not None:
+            self._gateway.usage.withdraw(counted)
 
     def answer_transfer(self, accepted: bool) -> None:
         token, self._transfer_request = self._transfer_request, None
@@ -358,8 +380,7 @@ class SipLeg:
 
     def handle(self, event: sip.SipEvent) -> None:
         """An event of this call."""
-        if isinstance(event, _PROOFS):
-            self._sound.prove()
+        self._take_proof(event)
         match event:
             case sip.CallProgress(response=response, sdp=sdp):
                 self._progress(response, sdp)
@@ -369,8 +390,8 @@ class SipLeg:
                 self._answered_by_peer(response, sdp)
             case sip.CallConfirmed(sdp=sdp):
                 self._confirmed(sdp)
-            case sip.OfferReceived(sdp=sdp):
-                self._offered(sdp)
+            case sip.OfferReceived(sdp=sdp, request=request):
+                self._offered(sdp, request)
             case sip.OfferAnswered(code=code, sdp=sdp):
                 if sdp is None or code >= 300 or self._agree(sdp):
                     self._holding.on_answer(code)
@@ -388,6 +409,16 @@ class SipLeg:
             case _:
                 pass
 
+    def _take_proof(self, event: sip.SipEvent) -> None:
+        """Let sound go to the address that was named last, if `event` shows that the peer has our answer.
+
+        After a re-INVITE that is its ACK; after an UPDATE, which has none, whatever the peer asks next.
+        """
+        if isinstance(event, sip.OfferAcknowledged) and event.cseq == self._awaited_ack:
+            self._awaited_ack = None
+        if isinstance(event, _PROOFS) and self._awaited_ack is None:
+            self._sound.prove()
+
     def _request_transfer(self, token: sip.TransactionToken, refer_to: str, referred_by: str | None) -> None:
         if self._transfer_request is not None:  # one at a time
             self._gateway.run(lambda endpoint, now: endpoint.respond(token, 491, "Request Pending", now))
@@ -402,6 +433,7 @@ class SipLeg:
         if event.code < 300 or is_cut_off:
             return
         if event.token == self._refer_token:
+            self._transfer_not_made()
             self._tell(LegTransferProgress(event.code, plain(event.reason), final=True, refused=True))
         elif method:
             self._tell(LegRequestRefused(method, event.code, plain(event.reason)))
@@ -450,15 +482,23 @@ class SipLeg:
             self._ready = True
             self._tell(LegReady())
 
-    def _offered(self, sdp: bytes | None) -> None:
+    def _offered(self, sdp: bytes | None, request: Request) -> None:
         """A re-INVITE or UPDATE: answered within the call's sound; a hold is told."""
+        waits = self._gateway.endpoint.peer_transport(self._call) == "udp"
+        is_invite = request.method == "INVITE"
+        may_send_to = None if is_invite else self._is_of_trunk  # nothing acknowledges the answer to an UPDATE
         try:
-            answer = self._sound.answer(sdp) if sdp is not None else self._sound.offer(srtp=self._is_secured)
+            if sdp is not None:
+                answer = self._sound.answer(sdp, may_send_to=may_send_to, waits=waits)
+            else:
+                answer = self._sound.offer(srtp=self._is_secured)
         except (NegotiationError, ParseError) as error:
             code = 488 if isinstance(error, NegotiationError) else 400
             self._gateway.run(lambda endpoint, now: endpoint.refuse_offer(self._call, code, "Not Acceptable Here", now))
             return
         is_taken = self._gateway.run(lambda endpoint, now: endpoint.answer_offer(self._call, answer, now))
+        if waits and is_invite and sdp is not None and is_taken:
+            self._awaited_ack = request.cseq.number
         if sdp is not None and is_taken:
             self._holding.on_agreement()
 
@@ -505,7 +545,14 @@ class SipLeg:
         self._sink(LegMedia(report))
 
 
-_PROOFS = (sip.CallConfirmed, sip.ProvisionalAcknowledged, sip.OfferReceived, sip.OfferAnswered, sip.RequestReceived)
+_PROOFS = (
+    sip.CallConfirmed,
+    sip.ProvisionalAcknowledged,
+    sip.OfferReceived,
+    sip.OfferAcknowledged,
+    sip.OfferAnswered,
+    sip.RequestReceived,
+)
 """What only a peer can send that has had our responses: their tag is in it."""
 PEER_CAUSES = frozenset({"remote_bye", "cancelled", "rejected"})
 

@@ -82,7 +82,9 @@ class LegMedia:
         self.peer = peer
         """The address that the peer signals from; empty where it is not known."""
         self.is_proven = True
-        """The peer has shown that our messages reach it. Until then no sound leaves, but by what its own packets show."""
+        """The peer has shown that our last description reaches it. Until then no sound goes to an address that is new in the call, but by
+        what the peer's own packets show.
+        """
         self._look_up = look_up
         self._looking_up: asyncio.Task[None] | None = None
         self._found: dict[str, str] = {}
@@ -129,10 +131,16 @@ class LegMedia:
             if self.stream is not None:
                 self.stream.start_sending()
 
-    def answer(self, offer: bytes, *, may_send_to: Callable[[str], bool] | None = None) -> bytes:
+    def limit_silence(self, rtp_timeout_s: float | None) -> None:
+        """Have the call end when nothing has come for so long; 0 never, None as the server's settings say. Before `answer` or `accept`."""
+        if rtp_timeout_s is not None:
+            self._settings = replace(self._settings, rtp_timeout_s=rtp_timeout_s)
+
+    def answer(self, offer: bytes, *, may_send_to: Callable[[str], bool] | None = None, waits: bool = False) -> bytes:
         """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed.
 
-        `may_send_to` says of the address agreed on whether it needs no proof.
+        `waits`: an address that is new in this call gets no sound before `prove`. `may_send_to` says of the address agreed on whether it
+        needs no proof.
         """
         self.take_back_offer()  # an offer of ours that is still open has met this one, and was refused
         keys = {key.suite: key.key for key in self._keys}
@@ -153,6 +161,8 @@ class LegMedia:
             self._take_description(answer)
         if agreement.crypto is not None:
             self._keys = (CryptoKey(agreement.crypto.tag, agreement.crypto.suite, agreement.crypto.send_key),)
+        if waits:
+            self.is_proven = False
         if may_send_to is not None and agreement.remote_ip and may_send_to(agreement.remote_ip):
             self.is_proven = True
         self._apply(agreement)
@@ -202,6 +212,7 @@ class LegMedia:
             return
         agreement = accept_answer(self._offer, answer, keys=self._keys, peer=self.peer)
         self._before_offer = None
+        self.is_proven = True  # who answers has our offer
         self._apply(agreement)
 
     async def close(self) -> dict[str, float]:

@@ -72,8 +72,8 @@ class ConfigureRtp(Link, frozen=True, array_like=True, tag="rtp"):
     send_parameters: str = ""
     """The `fmtp` by which the peer says what it wants of `codec`."""
     waits: bool = False
-    """Nothing is sent before StartSending, or packets of the peer, prove that somebody at that address takes the sound. Once proved, a
-    stream stays so.
+    """Nothing is sent before StartSending, or packets of the peer, prove that somebody at that address takes the sound. What was proved for
+    an address holds when it is named again, and for no other.
     """
     remote_rtcp_ip: str = ""
     """Where RTCP goes (RFC 3605); empty: where RTP goes."""

@@ -24,7 +24,7 @@ from active_call.codec.table import AUDIO_CODECS, CODECS, PCMU, TELEPHONE_EVENT,
 from active_call.media.link.messages import CodecChanged, ConfigureRtp, DigitReceived, Link, MediaStarted
 from active_call.media.receive.codec_input import G711, CodecInput
 from active_call.media.receive.columns import NOBODY, ReceiveColumns
-from active_call.media.receive.latch import Latch
+from active_call.media.receive.latch import Address, Latch
 from active_call.media.receive.one_way_audio import Refused
 from active_call.media.send.mixer import Samples
 from active_call.rtp.dtmf import DigitReceiver, DigitSender
@@ -41,6 +41,8 @@ NOWHERE: Final = ("", "0.0.0.0", "::")
 """Not known, or the old sign for hold (RFC 3264 section 8.4). The kernel would take these for this host."""
 OLD_KEY_S: Final = 2.0
 """Packets of the key before a re-key are still on their way."""
+MAX_PROVEN: Final = 8
+"""Addresses of one call that a hold or a transfer comes back to."""
 
 
 class Leg:
@@ -58,6 +60,7 @@ class Leg:
         "_known_types",
         "_old_srtp_in",
         "_old_until",
+        "_proven",
         "config",
         "control_heard_at",
         "destination",
@@ -65,7 +68,6 @@ class Leg:
         "digits_out",
         "emit",
         "heard_from",
-        "is_proven",
         "latch",
         "may_send",
         "on_control",
@@ -108,8 +110,8 @@ class Leg:
         self.config: ConfigureRtp | None = None
         self.latch = Latch(("", 0), latching=True)
         self.destination = ("", 0)
-        self.is_proven = False
-        """Somebody at the destination has shown that he takes our sound, or the signalling vouches for him."""
+        self._proven: list[Address] = []
+        """Where somebody has shown that he takes our sound, or the signalling vouches for him; the latest last."""
         self.may_send = False
         """Sound is to leave: that is agreed, the peer is proven, and there is a destination."""
         self.on_sending_changed: Callable[[], None] = _do_nothing
@@ -175,6 +177,11 @@ class Leg:
         return is_agreed or (self._comfort_noise_at > 0.0 and self._comfort_noise_at >= self.last_arrival)
 
     @property
+    def is_proven(self) -> bool:
+        """Sound and RTCP may go to the destination. A proof is worth something for the address only that it was given for."""
+        return self.destination in self._proven
+
+    @property
     def may_report(self) -> bool:
         """RTCP may leave. On hold at 0.0.0.0 there is nobody to take it, and nobody has asked for it while nothing flows."""
         config = self.config
@@ -203,7 +210,8 @@ class Leg:
         self.latch.signal((order.remote_ip, order.remote_port), latching=order.latching)
         self.destination = self.latch.destination
         self.config = order
-        self.is_proven = self.is_proven or not order.waits
+        if not order.waits:
+            self._note_proven(self.destination)
         self.may_send = order.send and self.is_proven and self._is_reachable
         self._intake.last_arrival[self.slot] = now  # the watchdog starts afresh
         self._formats = formats
@@ -224,8 +232,19 @@ class Leg:
 
     def prove(self) -> None:
         """The peer is there: what waited for that leaves from now on."""
-        self.is_proven = True
+        self._note_proven(self.destination)
         self._settle_sending()
+
+    def take_control_proof(self, address: tuple[Any, ...]) -> None:
+        """RTCP of the peer has come from `address`: next to where sound goes, it shows that somebody is there."""
+        ip, port = self.destination
+        if not self.is_proven and address[:2] in ((ip, port), (ip, port + 1)):
+            self.prove()
+
+    def _note_proven(self, address: Address) -> None:
+        if address[0] in NOWHERE or address in self._proven:
+            return
+        self._proven = [*self._proven[1 - MAX_PROVEN :], address]
 
     def _settle_sending(self) -> None:
         may_send = self.config is not None and self.config.send and self.is_proven and self._is_reachable
@@ -350,7 +369,7 @@ class Leg:
         self.destination = latch.destination
         self.heard_from = address if latch.source == address[:2] and latch.candidate is None else None
         if latch.proves_destination:
-            self.is_proven = True
+            self._note_proven(latch.destination)
         self._settle_sending()
         return accepted
 

@@ -101,6 +101,7 @@ class RtcpSession:
             leg.refused.wrong_source += 1
             return
         leg.control_heard_at = now
+        leg.take_control_proof(address)
         for packet in packets:
             if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
                 self._take(packet, now, rtcp.ntp_time(unix_now))

@@ -53,17 +53,17 @@ class Config(values.Section):
     """Certificate shown to servers that ask for one."""
     tls_client_key_file: str | None = None
     """Its private key; may be left out when it is in the same file."""
-    tls_verify: bool = True
+    tls_verify: values.Flag = True
     """Whether outbound TLS checks the server's certificate and name."""
     external_ip: Annotated[str | None, BeforeValidator(_without_placeholder)] = None
     """Public address put into Contact, Via and SDP, or `auto`: learnt by STUN."""
     stun_servers: tuple[values.StunServer, ...] = values.STUN_SERVERS
     """Asked for the public address where `external_ip` is `auto`; `host` or `host:port`."""
-    auto_learn_public_address: bool = False
+    auto_learn_public_address: values.Flag = False
     """Learn the public address from `received` and `rport` in the Via of responses."""
     useragent: values.NonEmpty = f"active-call/{__version__}"
     """User-Agent and Server header."""
-    enable_options_response: bool = True
+    enable_options_response: values.Flag = True
     """Answer OPTIONS with 200, with 503 while draining or full."""
     accept_timeout: values.Seconds = 60.0
     """Seconds a handler may take to accept or reject; then 408. A number, or a text such as `50s`."""
@@ -71,9 +71,9 @@ class Config(values.Section):
     """Accounts that are registered and answer challenges to outbound calls."""
     register_users: tuple[sections.RegisterUser, ...] = ()
     """The older form of the same; see `registrations`."""
-    sip_register_proxy: bool = False
+    sip_register_proxy: values.Flag = False
     """Kept for files of the Rust program."""
-    auto_refer: bool | None = None
+    auto_refer: values.Flag | None = None
     """Kept for files of the Rust program."""
     auto_refer_timeout: values.Seconds | None = None
     """Kept for files of the Rust program."""
@@ -103,21 +103,21 @@ class Config(values.Section):
     """Last port of the range."""
     rtp_bind_ip: values.BindIp | None = None
     """Address of this machine for RTP; without it `addr`."""
-    enable_rtp_latching: bool = True
+    enable_rtp_latching: values.Flag = True
     """Send to where RTP comes from, once it is authentic."""
     rtp_timeout: values.RtpTimeout = 20.0
     """Seconds without RTP and RTCP from the peer (not on hold), after which a call is ended; 0 never."""
-    enable_srtp: bool = False
+    enable_srtp: values.Flag = False
     """SDES-SRTP for outbound calls, unless the call's own `enableSrtp` says otherwise."""
     srtp_suites: values.SrtpSuites = ()
     """SRTP suites that are offered and answered, best first; without it two are offered that every trunk takes, and all are answered."""
     codecs: values.CodecNames = values.CODECS
     """Codecs offered, in order."""
-    enable_ice_lite: bool = False
+    enable_ice_lite: values.Flag = False
     """WebRTC: be an ICE-lite agent, for servers with a public address."""
     ice_servers: tuple[sections.IceServer, ...] = ()
     """STUN and TURN servers that WebRTC clients are told."""
-    media_workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = "auto"
+    media_workers: Annotated[values.Whole, Field(ge=1, le=256)] | Literal["auto"] = "auto"
     """Media processes; `auto`: one for each core but one."""
     media_cache_path: values.NonEmpty = "./config/mediacache"
     """Folder for synthesised and downloaded audio."""
@@ -141,7 +141,7 @@ class Config(values.Section):
     """Speech-to-speech model."""
     ringback_detection: values.RingbackDefaults | None = None
     """Recognition of tones before the answer."""
-    denoise: bool | None = None
+    denoise: values.Flag | None = None
     """Noise suppression."""
 
     # -- HTTP
@@ -151,11 +151,11 @@ class Config(values.Section):
     """Bearer token of the HTTP API; without one only clients on this machine may control calls."""
     http_hosts: tuple[values.HostName, ...] = ()
     """Further names by which web browsers may reach the HTTP API, without a token; `*.example.com` for all below a domain."""
-    http_max_connections: Annotated[int, Field(ge=8, le=10_000)] = 512
+    http_max_connections: Annotated[values.Whole, Field(ge=8, le=10_000)] = 512
     """HTTP connections at one time, from one address half as many; less where the process may open few descriptors."""
     http_access_skip_paths: tuple[str, ...] = ()
     """Paths that are not written to the access log; a `*` at the end matches the rest."""
-    http_gzip: bool = False
+    http_gzip: values.Flag = False
     """Compress HTTP responses."""
 
     # -- what is kept
@@ -173,11 +173,11 @@ class Config(values.Section):
     """File for the log; without it, standard error."""
     log_format: Literal["text", "json"] = "text"
     """`text`: lines for people. `json`: one object a line."""
-    log_personal: bool = True
+    log_personal: values.Flag = True
     """False: numbers, names, digits and words of people are left out of the log."""
 
     # -- life
-    graceful_shutdown: bool = True
+    graceful_shutdown: values.Flag = True
     """On a stop signal: accept no new call, de-register, wait for the running ones."""
     graceful_shutdown_timeout: values.Seconds = 30.0
     """Seconds to wait for them."""

@@ -70,6 +70,7 @@ class Call:
         self._our_requests: dict[TransactionToken, None] = {}
         self.handle = CallHandle(core.randomness.token(8))
         self.state = state
+        self._is_aborted = False
         self.trunk = trunk
         self.credentials = credentials
         self.dialog: Dialog | None = None
@@ -268,6 +269,7 @@ class Call:
     def abort(self, now: float) -> None:
         """End the call at once, whatever state it is in and whatever cannot be sent: an error of ours must not leave it behind."""
         faults = self._core.layer.faults
+        self._is_aborted = True
         faults.guard("hang_up", lambda: self.hang_up(now, ()))
         if self.state is CallState.ANSWERED:
             faults.guard("bye", lambda: self.say_bye(now))
@@ -278,6 +280,7 @@ class Call:
         if self.state is CallState.ENDED:
             return
         self.state = CallState.ENDED
+        cause = "error" if self._is_aborted else cause
         self.timer.stop()
         self.transfers.stop()
         self.renegotiation.stop(now)

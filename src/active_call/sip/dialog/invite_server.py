@@ -180,7 +180,7 @@ class ServerInvite:
     def _start_timer(self, at: float, action: Callable[[float], None]) -> None:
         timers = self._core.layer.timers
         timers.cancel(self._timer)
-        self._timer = timers.start(at, action)
+        self._timer = timers.start(at, action, self.transaction)
 
     def _on_minute(self, now: float) -> None:
         if not self.is_pending:

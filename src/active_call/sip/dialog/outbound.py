@@ -56,7 +56,7 @@ class OutboundCall(Call):
         except (LocalProtocolError, ParseError):
             self._core.remove_call(self)
             raise
-        self._ring_timer = self._core.layer.timers.start(now + self._spec.ring_timeout_s, self._on_ring_timeout)
+        self._ring_timer = self._core.layer.timers.start(now + self._spec.ring_timeout_s, self._on_ring_timeout, self)
 
     def make_invite(self) -> Attempt:
         spec = self._spec

@@ -136,7 +136,7 @@ class ReliableProvisionals:
 
     def _set_timer(self, at: float) -> None:
         self._core.layer.timers.cancel(self._timer)
-        self._timer = self._core.layer.timers.start(min(at, self._give_up_at), self._on_timer)
+        self._timer = self._core.layer.timers.start(min(at, self._give_up_at), self._on_timer, self._transaction)
 
     def _on_timer(self, now: float) -> None:
         if self._outstanding is None or self._is_closed:

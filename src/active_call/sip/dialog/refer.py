@@ -130,7 +130,7 @@ class Refers:
     def _wait(self, transfer: _Outgoing, seconds: float, now: float) -> None:
         timers = self._core.layer.timers
         timers.cancel(transfer.timer)
-        transfer.timer = timers.start(now + seconds, partial(self._on_silence, transfer))
+        transfer.timer = timers.start(now + seconds, partial(self._on_silence, transfer), self._call)
 
     def _on_silence(self, transfer: _Outgoing, now: float) -> None:
         if not transfer.is_done:

@@ -7,7 +7,8 @@ One offer at a time:
     theirs unanswered, another  500 with Retry-After of 0-10 s (§14.2)
     offer in a 2xx (delayed)    the ACK waits for `answer_offer`
 
-Enters: requests and responses of the dialog, the leg's offers and answers. Leaves: INVITE, ACK, responses, OfferReceived and OfferAnswered.
+Enters: requests and responses of the dialog, the leg's offers and answers. Leaves: INVITE, ACK, responses, OfferReceived,
+OfferAcknowledged and OfferAnswered.
 An UPDATE without a description is answered here: it refreshes target or session, and asks nothing of the leg. A refresh of ours by
 re-INVITE repeats our description unchanged; the leg hears of it only when the peer's answer is not the one it knows (RFC 4028 §7.4).
 """
@@ -23,7 +24,7 @@ from active_call.sip.dialog.invite_client import ClientInvite
 from active_call.sip.dialog.invite_server import ServerInvite, ServerInviteState
 from active_call.sip.dialog.provisional import OPTION_TAG, ProvisionalReceiver, rseq_of
 from active_call.sip.dialog.requests import Attempt, in_dialog
-from active_call.sip.events import Flow, HeaderList, OfferAnswered, OfferReceived
+from active_call.sip.events import Flow, HeaderList, OfferAcknowledged, OfferAnswered, OfferReceived
 from active_call.sip.syntax.message import Request, Response, session_description
 from active_call.sip.transaction.server import ServerTransaction
 from active_call.sip.transaction.timers import Timer
@@ -142,7 +143,7 @@ class OfferExchange:
         if code == 491 and self._n_glares < _MAX_GLARES:
             self._n_glares += 1
             low, high = (2.1, 4.0) if self._dialog.is_ours else (0.0, 2.0)
-            self._retry = self._core.layer.timers.start(now + self._core.randomness.uniform(low, high), self._on_retry)
+            self._retry = self._core.layer.timers.start(now + self._core.randomness.uniform(low, high), self._on_retry, self._call)
             return
         if code in (408, 481) or response is None:
             self._call.lose(code, reason, response, now)
@@ -159,7 +160,7 @@ class OfferExchange:
         if self._is_stopped:
             return
         if self._theirs is not None or self._ack_owed is not None:
-            self._retry = self._core.layer.timers.start(now + self._core.config.t1_s, self._on_retry)
+            self._retry = self._core.layer.timers.start(now + self._core.config.t1_s, self._on_retry, self._call)
             return
         if self._is_overtaken and not self._is_refresh:
             self._core.emit(OfferAnswered(self._call.handle, 491, None))
@@ -257,6 +258,8 @@ class OfferExchange:
         if invite.sdp is None:
             self._call.remote_sdp = sdp or self._call.remote_sdp
             self._core.emit(OfferAnswered(self._call.handle, 200, sdp))
+        else:
+            self._core.emit(OfferAcknowledged(self._call.handle, invite.cseq))
 
     def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
         self._unacknowledged.pop(invite.cseq, None)

@@ -201,7 +201,7 @@ class SessionTimer:
 
     def _set_alarm(self, at: float, action: Callable[[float], None]) -> None:
         self._core.layer.timers.cancel(self._alarm)
-        self._alarm = self._core.layer.timers.start(at, action)
+        self._alarm = self._core.layer.timers.start(at, action, self._call)
 
     def _expire(self, now: float) -> None:
         if self._interval_s and not self._call.expire(now):

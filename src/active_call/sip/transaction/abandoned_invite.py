@@ -52,7 +52,7 @@ class AbandonedInvite:
             self._expire_later(now)
 
     def _expire_later(self, now: float) -> None:
-        self._layer.timers.start(now + LIFETIME_T1S * self._layer.config.t1_s, self._expire)
+        self._layer.timers.start(now + LIFETIME_T1S * self._layer.config.t1_s, self._expire, self.transaction)
 
     def _expire(self, now: float) -> None:
         del now

@@ -104,6 +104,11 @@ class ClientTransaction:
         self._linger_input = self.give_up_input
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """Call-ID and our tag."""
+        return self.request.call_id, self.request.from_.tag or ""
+
+    @property
     def key(self) -> tuple[str, str]:
         """What a response is matched by (§17.1.3)."""
         return self.branch, self.request.method
@@ -133,7 +138,7 @@ class ClientTransaction:
         self._may_search = False
         self._layer.timers.cancel(self._hop_timer)
         if self._hops is not None and self._hops.is_looking_up:
-            self._layer.timers.start(now, self._on_withdrawn)
+            self._layer.timers.start(now, self._on_withdrawn, self)
         if self._hops is not None:
             self._hops.close()
 
@@ -151,10 +156,10 @@ class ClientTransaction:
         t1_s = self._layer.config.t1_s
         if not is_reliable(self.transport) and self.origin.is_heard:
             self._repeat_after_s = t1_s
-            self._repeat_timer = self._layer.timers.start(now + t1_s, self._on_repeat_timer)
-        self._deadline = self._layer.timers.start(now + LIFETIME_T1S * t1_s, self._on_give_up_timer)
+            self._repeat_timer = self._layer.timers.start(now + t1_s, self._on_repeat_timer, self)
+        self._deadline = self._layer.timers.start(now + LIFETIME_T1S * t1_s, self._on_give_up_timer, self)
         if self._may_move or fallback is not None:
-            self._hop_timer = self._layer.timers.start(now + self._layer.config.next_hop_after_s, self._on_hop_timer)
+            self._hop_timer = self._layer.timers.start(now + self._layer.config.next_hop_after_s, self._on_hop_timer, self)
         self._transmit()
 
     def wait_only(self, state: State, destination: Flow | Target) -> None:
@@ -332,7 +337,7 @@ class ClientTransaction:
             self._repeat_after_s = config.t2_s
         else:
             self._repeat_after_s = min(2 * self._repeat_after_s, config.t2_s)
-        self._repeat_timer = self._layer.timers.start(now + self._repeat_after_s, self._on_repeat_timer)
+        self._repeat_timer = self._layer.timers.start(now + self._repeat_after_s, self._on_repeat_timer, self)
 
     def _linger(self, event: Input, duration_s: float, now: float) -> None:
         self._stop_timers()
@@ -340,7 +345,7 @@ class ClientTransaction:
             self.handle(event, now)
             return
         self._linger_input = event
-        self._deadline = self._layer.timers.start(now + duration_s, self._on_linger_timer)
+        self._deadline = self._layer.timers.start(now + duration_s, self._on_linger_timer, self)
 
     def _on_linger_timer(self, now: float) -> None:
         self.handle(self._linger_input, now)

@@ -15,10 +15,12 @@ takes no TCP, so that large requests go there by UDP at once.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from active_call.base.addresses import reach_of
 from active_call.sip.events import HopRules, LookUp, Target
+from active_call.sip.faults import PartOfCall
 from active_call.sip.routing import DEFAULT_PORTS, is_address
 from active_call.sip.syntax.grammar import LWS
 from active_call.sip.syntax.message import Response
@@ -41,7 +43,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class HopUser(Protocol):
+class HopUser(PartOfCall, Protocol):
     """A request on its way."""
 
     def use_hop(self, hop: Target, now: float) -> None:
@@ -168,6 +170,9 @@ class NextHops:
     def handle_look_up(self, hops: tuple[Target, ...], reason: str, now: float) -> None:
         """The places that the resolver has found."""
         self._look_up_id = None
+        self._layer.guard("look_up", self._user, partial(self._take_places, hops, reason, now), now)
+
+    def _take_places(self, hops: tuple[Target, ...], reason: str, now: float) -> None:
         rules = self._target.rules
         allowed = tuple(replace(hop, rules=rules) for hop in hops if self._layer.is_allowed(hop, rules))
         self._left = [*self._layer.hops.arrange(self._call_id, allowed, now), *self._target.alternatives]
@@ -192,7 +197,7 @@ class NextHops:
             if self._left:
                 self._use(now)
             else:  # later: the transaction is still being made
-                self._layer.timers.start(now, lambda at: self._user.on_no_hop(_FORBIDDEN, at))
+                self._layer.timers.start(now, lambda at: self._user.on_no_hop(_FORBIDDEN, at), self._user)
             return
         choices = self._layer.listeners.choices(target.transport) if target.any_transport else (target.transport,)
         self._look_up_id = self._layer.hops.ask(self, target, choices)

@@ -6,6 +6,7 @@ chooses between UDP and TCP by size (§18.1.1) and writes Via and Contact accord
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -13,7 +14,7 @@ from typing import Protocol
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.base.world import Randomness
 from active_call.sip.events import EndpointConfig, Flow, HopRules, Target, Transmit
-from active_call.sip.faults import Faults
+from active_call.sip.faults import Faults, PartOfCall
 from active_call.sip.listeners import SECURED, Listeners, Reflections
 from active_call.sip.routing import is_sips
 from active_call.sip.syntax.headers import with_via_received
@@ -39,7 +40,7 @@ COOKIE = "z9hG4bK"
 """Starts every RFC 3261 branch (§8.1.1.7)."""
 
 
-class Sender(Protocol):
+class Sender(PartOfCall, Protocol):
     """Who is told when a transmit fails."""
 
     def handle_transport_error(self, reason: str, now: float) -> None: ...
@@ -52,7 +53,9 @@ class TransactionLayer:
         self.config = config
         self.randomness = randomness
         self.faults = Faults()
-        self.timers = Timers(partial(self.faults.note, "timer"))
+        self.on_fault: Callable[[str, Exception, PartOfCall | None, float], None] = self._note_fault
+        """Told of an error of ours by where it came up, for whom, and when; it ends the call."""
+        self.timers = Timers(lambda error, owner, now: self.on_fault("timer", error, owner, now))
         self.reflections = Reflections()
         self.listeners = Listeners(config.listeners, self.reflections)
         self.transmits: list[Transmit] = []
@@ -80,6 +83,17 @@ class TransactionLayer:
         """The hosts that requests of ours which are under way have gone to."""
         places = [client.destination for client in self._clients.values()]
         return {place.remote.host if isinstance(place, Flow) else place.host.strip("[]") for place in places}
+
+    def guard(self, where: str, owner: PartOfCall, action: Callable[[], object], now: float) -> None:
+        """Run `action`; an error in it ends the call that `owner` is part of, and nothing else."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 (a wall: one input)
+            self.on_fault(where, error, owner, now)
+
+    def _note_fault(self, where: str, error: Exception, owner: PartOfCall | None, now: float) -> None:
+        del now
+        self.faults.note(where, error, call_id=owner.identity[0] if owner is not None else "")
 
     # -- out --------------------------------------------------------------------------------------------------------------------------
 
@@ -202,20 +216,19 @@ class TransactionLayer:
         """A transmit could not be carried out."""
         sender = self._senders.pop(transmit_id, None)
         if sender is not None:
-            sender.handle_transport_error(reason, now)
+            self.guard("transport_error", sender, partial(sender.handle_transport_error, reason, now), now)
 
     def handle_unreachable(self, transmit_id: int, reason: str, now: float) -> None:
         """A transmit was turned back on its way."""
         sender = self._senders.get(transmit_id)
         if isinstance(sender, ClientTransaction):
-            sender.handle_unreachable(reason, now)
+            self.guard("unreachable", sender, partial(sender.handle_unreachable, reason, now), now)
 
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """A connection is gone: transactions that lean on it look for another way."""
-        for client in list(self._clients.values()):
-            self.faults.guard("connection_lost", partial(client.handle_connection_lost, flow, reason, now))
-        for server in self.servers.all():
-            self.faults.guard("connection_lost", partial(server.handle_connection_lost, flow, reason, now))
+        concerned: list[ClientTransaction | ServerTransaction] = [*self._clients.values(), *self.servers.all()]
+        for each in concerned:
+            self.guard("connection_lost", each, partial(each.handle_connection_lost, flow, reason, now), now)
 
     # -- for transactions -------------------------------------------------------------------------------------------------------------
 
