@@ -4,10 +4,11 @@ Run it: DESK=sip:you@your-phone python examples/callback_queue.py, then call.
 """
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 
-from active_call import App, Call, CallEnded, CallRefused, NoInput
+from active_call import App, Call, CallEnded, CallError, CallRefused, NoInput
 
 app = App()
 DESK = os.environ.get("DESK", "sip:desk@example.com")
@@ -34,16 +35,16 @@ async def call_back(number: str) -> bool:
         desk = await app.call(DESK, timeout=30)
     except CallRefused:
         return False
-    try:
-        await desk.say("A callback. Connecting you with the customer.")
-        customer = await app.call(number, timeout=30)
-        await customer.say("This is your callback.")
-        await customer.bridge(desk)
-        await customer.hangup()
-    except CallEnded:
-        return False
-    finally:
-        await desk.hangup()
+    async with desk:  # hangs up at the end
+        try:
+            await desk.say("A callback. Connecting you with the customer.")
+            customer = await app.call(number, timeout=30)
+        except CallEnded:  # the desk has hung up, or the customer does not answer
+            return False
+        async with customer:
+            with contextlib.suppress(CallError):  # one of the two has hung up
+                await customer.say("This is your callback.")
+                await customer.bridge(desk)
     return True
 
 

@@ -3,7 +3,7 @@
 Run it: python examples/ivr.py, then call sip:anything@THIS-MACHINE:25060.
 """
 
-from active_call import App, Call, NoInput
+from active_call import App, Call, NoInput, TransferFailed
 
 app = App()
 
@@ -23,14 +23,20 @@ async def take(call: Call) -> None:
         if key == "1":
             await call.say("We are open from seven to six, Monday to Saturday.")
         elif key == "2":
-            await call.say("Please say your order.")
-            order = await call.listen(timeout=20)
+            try:
+                order = await call.ask("Please say your order.", timeout=20)
+            except NoInput:
+                await call.say("I have not understood an order. Goodbye.")
+                return
             call.variables["order"] = order
             await call.say(f"You have ordered: {order}. Thank you, goodbye.")
             return
         else:
             await call.say("One moment, please.")
-            await call.transfer(DESK)
+            try:
+                await call.transfer(DESK)
+            except TransferFailed:
+                await call.say("Sorry, nobody is free now. Please call again later. Goodbye.")
             return
 
 

@@ -33,7 +33,8 @@ async def take(call: Call) -> None:
     for attempt in range(3):
         try:
             number = await call.collect(
-                max_digits=8, prompt="Please enter your customer number, followed by the hash key." if attempt == 0 else "Your number, please."
+                max_digits=8,
+                prompt="Please enter your customer number, followed by the hash key." if attempt == 0 else "Your number, please.",
             )
             pin = await call.collect(digits=4, prompt="And your PIN, please.")
         except NoInput:

@@ -6,10 +6,10 @@ Run it: SHOP=sip:you@your-phone python examples/web_form.py, then open http://12
 import asyncio
 import os
 import re
-from typing import Annotated
+from urllib.parse import parse_qs
 
 import uvicorn
-from fastapi import FastAPI, Form
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
 from active_call import App, Call, CallRefused, TransferFailed
@@ -36,7 +36,8 @@ async def form() -> str:
 
 
 @web.post("/", response_class=HTMLResponse)
-async def call_me(number: Annotated[str, Form()]) -> str:
+async def call_me(request: Request) -> str:
+    number = parse_qs((await request.body()).decode()).get("number", [""])[0]
     if not NUMBER.fullmatch(number):
         return f"{PAGE}<p>Please write the number as +15550100."
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -365,3 +366,71 @@ def test_dtmf_is_sent() -> None:
         assert caller.digits_heard == "42#"
 
     virtual_call(take, caller)
+
+
+def test_work_that_is_no_method_of_the_call_is_cancelled_when_the_caller_hangs_up() -> None:
+    seen = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            await asyncio.sleep(1)
+            seen.append("tidied up")
+            raise
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        try:
+            await call.unless_over(slow())
+        except CallEnded:
+            seen.append("ended")
+
+    async def caller(caller: Caller) -> None:
+        await caller.is_answered()
+        await caller.waits(2)
+        await caller.hangs_up()
+
+    virtual_call(take, caller)
+    assert seen == ["tidied up", "ended"]
+
+
+def test_call_as_a_context_hangs_up_at_its_end() -> None:
+    app = App()
+
+    async def desk(desk: Caller) -> None:
+        await desk.is_over(timeout_s=5)
+
+    @app.incoming()
+    async def take(call: Call) -> None:
+        await call.answer()
+        with pytest.raises(ValueError, match="wrong"):
+            async with await app.call("sip:desk@example.com"):
+                raise ValueError("wrong")
+        await call.say("Still here.")
+
+    assert virtual_call(app, silent, others={"sip:desk@example.com": desk}).said == "Still here."
+
+
+def test_work_in_a_thread_takes_no_virtual_time() -> None:
+    async def take(call: Call) -> None:
+        await call.answer()
+        began = asyncio.get_running_loop().time()
+        await asyncio.to_thread(time.sleep, 0.1)
+        assert asyncio.get_running_loop().time() == began
+        await call.say("Done.")
+
+    assert virtual_call(take, silent).said == "Done."
+
+
+def test_what_the_caller_said_is_kept_as_a_variable() -> None:
+    async def take(call: Call) -> None:
+        await call.answer()
+        call.variables["name"] = await call.ask("Your name?")
+
+    async def caller(caller: Caller) -> None:
+        await caller.hears("Your name?")
+        await caller.says("Ada")
+        await caller.is_over()
+
+    assert virtual_call(take, caller).record.variables["name"] == "Ada"

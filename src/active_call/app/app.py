@@ -114,6 +114,9 @@ class App:
             launching.serve(self.config, source, program=self)
 
     async def __aenter__(self) -> App:
+        """Start serving, beside other work of this loop; where the application runs already (in tests: virtually), it goes on."""
+        if self._server is not None:
+            return self
         stack = AsyncExitStack()
         environment = read_environment(self._file.parent if self._file else Path(), os.environ)
         stack.push_async_callback(self.close)

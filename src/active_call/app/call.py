@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, TypeVar
 
 from active_call.app.errors import CallEnded, CommandRefused, NoInput
 from active_call.app.exchange import Exchange
@@ -33,6 +34,8 @@ from active_call.call.state import Phase
 from active_call.contract import commands
 from active_call.contract.events import Event
 from active_call.contract.options import CallOption, ReferOption, SipOption, TtsOption
+
+T = TypeVar("T")
 
 DIGIT_GAP_MS = 40
 """Between two digits that we send."""
@@ -96,6 +99,13 @@ class Call:
     def _set_variable(self, key: str, value: Any) -> None:
         self._exchange.send_soon(commands.SetVar(key=key, value=value))
 
+    async def __aenter__(self) -> Call:
+        """`async with call:` hangs up at the end, whatever happens meanwhile."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.hangup()
+
     # -- beginning and end
 
     async def ring(self, *, ringtone: str | None = None, early_media: bool = False) -> None:
@@ -129,6 +139,10 @@ class Call:
         await self._exchange.over.wait()
         assert self._exchange.ended is not None  # noqa: S101 (set with the event)
         return self._exchange.ended
+
+    async def unless_over(self, work: Awaitable[T]) -> T:
+        """The result of `work` that is no method of this call; when the call ends before, `work` is cancelled and CallEnded raised."""
+        return await self._exchange.unless_over(work)
 
     # -- speaking
 
@@ -338,8 +352,9 @@ class Variables(MutableMapping[str, Any]):
         return self._own[key] if key in self._own else self._port.facts.variables[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._own[key] = value
-        self._set(key, value)
+        plain = str(value) if isinstance(value, str) else value  # templates and records know no Speech
+        self._own[key] = plain
+        self._set(key, plain)
 
     def __delitem__(self, key: str) -> None:
         self[key] = None

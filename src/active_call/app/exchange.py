@@ -104,8 +104,10 @@ class Exchange:
                 raise self.ended
             return task.result()
         finally:
-            task.cancel()
             over.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})  # what it has begun, it ends
 
     async def events(self) -> AsyncIterator[Event]:
         """Every event from now on, to the hangup."""
