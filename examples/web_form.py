@@ -17,7 +17,8 @@ from active_call import App, Call, CallRefused, TransferFailed
 app = App()
 web = FastAPI()
 SHOP = os.environ.get("SHOP", "sip:shop@example.com")
-PAGE = "<!doctype html><title>Call me</title><form method=post><input name=number placeholder=+15550100 required> <button>Call me</button></form>"
+PAGE = """<!doctype html><title>Call me</title>
+<form method=post><input name=number placeholder=+15550100 required> <button>Call me</button></form>"""
 NUMBER = re.compile(r"\+[0-9]{7,15}|sip:[^\s@]+@[^\s@]+")
 
 

@@ -63,6 +63,13 @@ class _Route:
     caller: re.Pattern[str] | None
     trunk: str | None
 
+    def __str__(self) -> str:
+        """`take(), when callee matches '1800'`."""
+        patterns = {"callee": self.callee, "caller": self.caller}
+        when = [f"{what} matches {pattern.pattern!r}" for what, pattern in patterns.items() if pattern is not None]
+        when += [f"trunk is {self.trunk}"] if self.trunk is not None else []
+        return f"{getattr(self.handler, '__name__', self.handler)}(){', when ' if when else ''}{' and '.join(when)}"
+
     def takes(self, call: IncomingCall) -> bool:
         return (
             (self.callee is None or self.callee.search(call.callee) is not None)
@@ -181,6 +188,10 @@ class App:
     def begin(self, server: CallServer) -> None:
         """The server is about to take calls."""
         self._server = server
+
+    def describe_routes(self) -> list[str]:
+        """Who takes which calls, in the order in which they are tried."""
+        return [str(route) for route in self._routes]
 
     async def close(self) -> None:
         """The server has stopped: wait for the functions that still run."""

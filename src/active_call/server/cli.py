@@ -117,6 +117,23 @@ def call(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project.")],
+    is_python: Annotated[bool, typer.Option("--python", help="With a Python bot in place of a playbook.")] = False,
+) -> None:
+    """Write a small project that works at once: configuration, playbook or bot, and a test. Never overwrites."""
+    from active_call.server import launching
+    from active_call.server.init_project import init_project, start_command
+
+    with launching.Explained():
+        for path in init_project(folder, is_python=is_python):
+            out.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+        out.print(
+            f"Next: cd {folder}; python -m pytest; {start_command(is_python=is_python)}", highlight=False, markup=False, soft_wrap=True
+        )
+
+
+@app.command()
 def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end and nothing else.")] = False,
     folder: Annotated[Path, typer.Option(help="Where recording and record go.")] = Path("demo-output"),

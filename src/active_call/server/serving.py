@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -49,6 +49,10 @@ class Program(Protocol):
         """All calls are over."""
         ...
 
+    def describe_routes(self) -> Sequence[str]:
+        """Who takes which calls, a line each, in the order in which they are tried."""
+        ...
+
 
 async def serve_until_stopped(
     config: Config,
@@ -80,7 +84,7 @@ async def serve_until_stopped(
             tasks.create_task(reloader.run(), name="reloading")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         make_collections_rare()
-        out.print(describe(server), highlight=False, markup=False, soft_wrap=True)
+        out.print(describe(server, program.describe_routes() if program is not None else ()), highlight=False, markup=False, soft_wrap=True)
         if call is not None:
             server.directory.place(CallOption(callee=call))
         await collect_now_and_then()
@@ -114,8 +118,8 @@ def make_collections_rare() -> None:
     gc.set_threshold(5_000, 20, 10)
 
 
-def describe(server: Running) -> str:
-    """What listens where, who takes calls, and what to enter at the carrier."""
+def describe(server: Running, routes: Sequence[str] = ()) -> str:
+    """What listens where, who takes calls, and what to enter at the carrier. `routes`: who takes calls before the configured handler."""
     config = server.config
     learnt = server.listeners[0].learnt
     own = learnt.host if learnt is not None else None
@@ -131,7 +135,7 @@ def describe(server: Running) -> str:
         f"  SIP    {sip}",
         f"  HTTP   http://{http_host}:{server.http_port}/  (console; API at /docs{access})",
         f"  media  udp {ports_text}, {len(server.pool.workers)} process(es), SRTP {srtp}",
-        f"  calls  {_handler_line(config)}",
+        *_call_lines(config, routes),
         f"  from   {_callers_line(config)}",
         "At the carrier (Twilio: Elastic SIP Trunking > your trunk > Origination; Telnyx: FQDN or IP connection) enter:",
     ]
@@ -152,6 +156,13 @@ def describe(server: Running) -> str:
 def _callers_line(config: Config) -> str:
     listed = [trunk.name for trunk in active_trunks(config) if trunk.allow]
     return f"trunks {', '.join(listed)}; nobody else" if listed else "anybody: no [[trunks]] entry says who may call"
+
+
+def _call_lines(config: Config, routes: Sequence[str]) -> list[str]:
+    lines = [f"go to {route}" for route in routes]
+    if not routes or config.handler is not None:
+        lines.append(f"else {_handler_line(config)}" if routes else _handler_line(config))
+    return [f"  {'calls' if index == 0 else '     '}  {line}" for index, line in enumerate(lines)]
 
 
 def _handler_line(config: Config) -> str:
