@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -129,7 +130,10 @@ def init(
         for path in init_project(folder, is_python=is_python):
             out.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
         out.print(
-            f"Next: cd {folder}; python -m pytest; {start_command(is_python=is_python)}", highlight=False, markup=False, soft_wrap=True
+            f"Next: cd {shlex.quote(str(folder))}; python -m pytest; {start_command(is_python=is_python)}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
 
 

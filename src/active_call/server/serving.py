@@ -135,7 +135,7 @@ def describe(server: Running, routes: Sequence[str] = ()) -> str:
         f"  SIP    {sip}",
         f"  HTTP   http://{http_host}:{server.http_port}/  (console; API at /docs{access})",
         f"  media  udp {ports_text}, {len(server.pool.workers)} process(es), SRTP {srtp}",
-        *_call_lines(config, routes),
+        *call_lines(config, routes),
         f"  from   {_callers_line(config)}",
         "At the carrier (Twilio: Elastic SIP Trunking > your trunk > Origination; Telnyx: FQDN or IP connection) enter:",
     ]
@@ -158,10 +158,11 @@ def _callers_line(config: Config) -> str:
     return f"trunks {', '.join(listed)}; nobody else" if listed else "anybody: no [[trunks]] entry says who may call"
 
 
-def _call_lines(config: Config, routes: Sequence[str]) -> list[str]:
+def call_lines(config: Config, routes: Sequence[str]) -> list[str]:
+    """Who takes inbound calls: the functions of a program, then the configured handler."""
     lines = [f"go to {route}" for route in routes]
     if not routes or config.handler is not None:
-        lines.append(f"else {_handler_line(config)}" if routes else _handler_line(config))
+        lines.append(f"others {_handler_line(config)}" if routes else _handler_line(config))
     return [f"  {'calls' if index == 0 else '     '}  {line}" for index, line in enumerate(lines)]
 
 
