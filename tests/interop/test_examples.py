@@ -101,7 +101,6 @@ class Line:
 
     def begins_anew(self) -> None:
         """Forget what was heard until now."""
-        time.sleep(0.3)
         self._epoch = time.monotonic()
 
     def heard(self, *sentences: str) -> list[str]:
@@ -124,7 +123,7 @@ def calling(server: Server) -> Iterator[tuple[Phone, Line]]:
 @contextmanager
 def desk() -> Iterator[tuple[Trunk, str]]:
     """Somebody who can be called, and its address."""
-    with Trunk(generic_pbx("udp")) as trunk:
+    with Trunk(generic_pbx("udp", supports_media=True)) as trunk:
         yield trunk, f"sip:+15550100@127.0.0.1:{trunk.hub.port}"
 
 
@@ -142,9 +141,9 @@ def example(name: str) -> str:
 
 def test_ivr(tmp_path: Path) -> None:
     with running(tmp_path, example("ivr")) as server, calling(server) as (phone, line):
-        time.sleep(2)
-        line.presses("1")
+        line.listens()
         line.begins_anew()
+        line.presses("1")
         line.listens()
         phone.hang_up()
         assert "go to take()" in server.log
@@ -158,8 +157,8 @@ def test_pin_database(tmp_path: Path) -> None:
         line.listens()
         line.presses("1001#")
         line.listens()
-        line.presses("4711")
         line.begins_anew()
+        line.presses("4711")
         assert phone.wait_ended(20) is not None
         (record,) = server.wait_records(1)
         assert '"1001"' in json.dumps(record)
@@ -173,8 +172,8 @@ def test_warm_transfer(tmp_path: Path) -> None:
         phone.say("I have a question about my invoice.")
         leg, colleague = answered(trunk)
         colleague.listens()
-        colleague.presses("1")
         colleague.begins_anew()
+        colleague.presses("1")
         line.listens()
         phone.say("Good morning to you.")
         colleague.listens()
@@ -191,9 +190,9 @@ def test_two_callers(tmp_path: Path) -> None:
             second_line.begins_anew()
             first.say("Good morning to you.")
             second_line.listens()
+            first_line.begins_anew()
             second.hang_up()
             assert second_line.heard("Good morning to you.") == ["Good morning to you."]
-            first_line.begins_anew()
         assert first.wait_ended(10) is not None
         said = ["The other side has left.", "Goodbye."]
         assert first_line.heard(*said) == said
@@ -205,8 +204,8 @@ def test_reminder(tmp_path: Path) -> None:
         try:
             _, line = answered(trunk)
             line.listens()
-            line.presses("1")
             line.begins_anew()
+            line.presses("1")
             assert process.communicate(timeout=30)[0].endswith(f"{address} confirmed\n")
         finally:
             process.kill()
@@ -251,9 +250,9 @@ def test_new_project(tmp_path: Path, is_python: bool) -> None:
     init_project(tmp_path, is_python=is_python)
     command = ["bot.py"] if is_python else ["-m", "active_call.server.cli", "serve"]
     with running(tmp_path, *command) as server, calling(server) as (phone, line):
-        time.sleep(6)
-        line.presses("1")
+        line.listens()
         line.begins_anew()
+        line.presses("1")
         line.listens()
         if not is_python:
             phone.hang_up()
