@@ -83,7 +83,7 @@ class Line:
 
     def __init__(self, ear: Any, mouth: Any) -> None:
         self.ear, self.mouth = ear, mouth
-        self._epoch = time.monotonic()
+        self._epoch = time.monotonic() - 3  # what has come before
         self._n_voiced = 0
 
     def listens(self, timeout_s: float = 25.0) -> None:
@@ -102,6 +102,7 @@ class Line:
     def begins_anew(self) -> None:
         """Forget what was heard until now."""
         self._epoch = time.monotonic()
+        self._n_voiced = len(self.ear.voiced_at)
 
     def heard(self, *sentences: str) -> list[str]:
         """Which of these sentences were heard, in order."""
@@ -215,18 +216,27 @@ def test_reminder(tmp_path: Path) -> None:
 
 
 def test_callback_queue(tmp_path: Path) -> None:
-    with desk() as (trunk, address), running(tmp_path, example("callback_queue"), DESK=address) as server:
-        with Phone(profile="plain") as phone:
-            phone.dial(f"sip:+15550199@127.0.0.1:{server.udp_port}", caller="+15550100")
-            assert phone.wait_answered(10)
-            line = Line(phone.ear, phone.mouth)
-            time.sleep(1)
-            line.presses("1")
-            line.listens()
-            assert phone.wait_ended(10) is not None
+    """The customer has an address of its own with SIP's port: the number of a caller carries none."""
+    elsewhere = Trunk(generic_pbx("udp", supports_media=True), local_ip="127.0.0.2", port=5060)
+    with elsewhere, desk() as (trunk, address), running(tmp_path, example("callback_queue"), DESK=address) as server:
+        call = elsewhere.call(f"sip:+15550199@127.0.0.1:{server.udp_port}", caller="+15550177")
+        assert call.wait_answered()
+        assert call.sound is not None
+        line = Line(call.sound.ear, call.sound.mouth)
+        time.sleep(1)
+        line.presses("1")
+        line.listens()
+        call.wait_ended(10)
         _, colleague = answered(trunk)
+        leg, customer = answered(elsewhere)
+        assert "+15550177" in leg.invite.uri
+        customer.listens()
+        colleague.begins_anew()
+        customer.mouth.say(voice.speak("Good morning to you."))
         colleague.listens()
-        assert "A callback." in colleague.heard("A callback.", "Connecting you with the customer.")
+        leg.hang_up()
+        assert customer.heard("This is your callback.") == ["This is your callback."]
+        assert colleague.heard("Good morning to you.") == ["Good morning to you."]
 
 
 def test_web_form(tmp_path: Path) -> None:
