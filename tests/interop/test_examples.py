@@ -144,13 +144,11 @@ def test_ivr(tmp_path: Path) -> None:
     with running(tmp_path, example("ivr")) as server, calling(server) as (phone, line):
         line.listens()
         line.begins_anew()
-        line.presses("1")
+        line.presses("2")
         line.listens()
         phone.hang_up()
         assert "go to take()" in server.log
-        said = ["We are open from seven to six, Monday to Saturday.", "Welcome to Harbour Street Bakery.", "For opening hours press 1."]
-        said += ["To order press 2.", "To speak with us press 0."]
-        assert line.heard(*said) == said
+        assert line.heard("Please say your order.") == ["Please say your order."]
 
 
 def test_pin_database(tmp_path: Path) -> None:
