@@ -266,6 +266,10 @@ class Call:
             case _:
                 self.parts.reports.handle(item)
 
+    def require(self, command: commands.Command) -> None:
+        """Carry out a command of a program now. Raises ActiveCallError when the call cannot."""
+        carry_out(self, command)
+
     def perform(self, command: commands.Command, *, asked_by: Asker = "api") -> None:
         """Carry out a command now. A command that cannot be carried out becomes an `error` event, never an exception."""
         sender = sender_of(command)

@@ -20,9 +20,9 @@ from typing import Any
 
 import httpx
 
-from active_call import __version__
 from active_call.api.app import ApiServices
 from active_call.base.errors import ConfigError, TransportError
+from active_call.base.version import __version__
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies, RecordingPolicy
 from active_call.call.options import choose_speech, merged
@@ -97,8 +97,17 @@ class Running:
 
 
 @asynccontextmanager
-async def running(config: Config, environment: Mapping[str, str] | None = None, world: World | None = None) -> AsyncIterator[Running]:
-    """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start."""
+async def running(
+    config: Config,
+    environment: Mapping[str, str] | None = None,
+    world: World | None = None,
+    *,
+    wrap_router: Callable[[Router | None], Router] | None = None,
+) -> AsyncIterator[Running]:
+    """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start.
+
+    `wrap_router` gets the configured router and gives the one to use.
+    """
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
@@ -110,8 +119,14 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, policy, folders)
         resolver = Resolver(world)
         endpoint, gateway, driver = _sip(config, world, pool, resolver)
-        router = _router(config, shared.http)
-        directory = CallRegistry(services_by(config, shared), router, gateway, pool.has_room, max_calls=config.admission.max_calls)
+
+        def make_router(config: Config) -> Router | None:
+            configured = _router(config, shared.http)
+            return configured if wrap_router is None else wrap_router(configured)
+
+        directory = CallRegistry(
+            services_by(config, shared), make_router(config), gateway, pool.has_room, max_calls=config.admission.max_calls
+        )
         registrations = Registrations(gateway, accounts(config))
         directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
         gateway.on_refused_call = directory.refused_calls.note
@@ -120,7 +135,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         settings = LiveSettings(
             config, directory, gateway, registrations, watch, driver, playbooks, environment,
             make_services=lambda config: services_by(config, shared),
-            make_router=lambda config: _router(config, shared.http),
+            make_router=make_router,
             warm=lambda config: _warm(config, playbooks, shared.engines),
         )  # fmt: skip
         await settings.warm(config)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from active_call import __version__
+from active_call.base.version import __version__
 from active_call.contract.options import CallOption
 from active_call.server.config import sections, values
 from active_call.server.config import trunk_sections as trunking
