@@ -13,6 +13,7 @@ from active_call.call.speech_output import SpeechOutput, _Piece
 from active_call.call.words_heard import heard_words
 from active_call.contract import commands, events
 from active_call.media.link import messages as link
+from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.testing.fake_call import FakeStream
 from active_call.testing.virtual_time import VirtualClock, VirtualLoop, run_virtually
 
@@ -157,7 +158,7 @@ def test_file_that_fails_is_told_as_an_error_and_its_play_ends() -> None:
 # -- graceful interruptions --------------------------------------------------------------------------------------------------------------
 
 
-class SlowVoice:
+class SlowVoice(WholeTextToSpeech):
     """Makes `ms_of` sound for each text, and takes that long for it times `pace`."""
 
     rate_hz = 8000

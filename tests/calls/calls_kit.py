@@ -20,7 +20,9 @@ from active_call.call.routing import Accepted, Decision, IncomingCall, Playbooks
 from active_call.contract import events
 from active_call.contract.options import CallOption
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
-from active_call.providers.base import Recognised, ReplyRequest
+from active_call.providers.base import Failed, Final, RecognitionEvent, ReplyRequest, SpeechToTextCapabilities
+from active_call.providers.llm.text_only import TextOnlyChatModel
+from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fake_call import FakeLeg, join_fakes
 from active_call.testing.virtual_time import CountingRandomness, VirtualClock
@@ -29,7 +31,7 @@ MS_PER_CHARACTER = 60
 """How long the test's voice takes for each letter."""
 
 
-class Voice:
+class Voice(WholeTextToSpeech):
     """A synthesiser whose sound is as long as its text; it takes 30 ms to begin."""
 
     name = "voice"
@@ -54,24 +56,23 @@ class Ear:
     """A recogniser that gives the texts it was told, one an utterance, 50 ms after its end."""
 
     name = "ear"
+    capabilities = SpeechToTextCapabilities()
 
     def __init__(self) -> None:
         self.will_hear: list[str | Exception] = []
         self.expected: tuple[str, ...] = ()
         self.closed = 0
 
-    def start(
-        self, on_result: Callable[[Recognised], None], on_error: Callable[[Exception], None], *, language: str | None = None
-    ) -> _Hearing:
-        return _Hearing(self, on_result, on_error)
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> _Hearing:
+        return _Hearing(self, on_event)
 
     async def close(self) -> None:
         pass
 
 
 class _Hearing:
-    def __init__(self, ear: Ear, on_result: Callable[[Recognised], None], on_error: Callable[[Exception], None]) -> None:
-        self._ear, self._on_result, self._on_error = ear, on_result, on_error
+    def __init__(self, ear: Ear, on_event: Callable[[RecognitionEvent], None]) -> None:
+        self._ear, self._on_event = ear, on_event
         self._starts: dict[int, int] = {}
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
@@ -84,9 +85,9 @@ class _Hearing:
         text = self._ear.will_hear.pop(0) if self._ear.will_hear else ""
         loop = asyncio.get_running_loop()
         if isinstance(text, Exception):
-            loop.call_later(0.05, self._on_error, text)
+            loop.call_later(0.05, self._on_event, Failed(text, index))  # type: ignore[arg-type]
         else:
-            loop.call_later(0.05, self._on_result, Recognised(text, True, index, self._starts[index], sample, 0.9))
+            loop.call_later(0.05, self._on_event, Final(text, index, self._starts[index], sample, 0.9))
 
     def cancel_utterance(self, index: int) -> None:
         pass
@@ -98,7 +99,7 @@ class _Hearing:
         self._ear.closed += 1
 
 
-class Model:
+class Model(TextOnlyChatModel):
     """A responder that gives the answers it was told, word by word, beginning after 200 ms."""
 
     name = "model"

@@ -225,7 +225,7 @@ def test_watcher_of_a_call_that_is_over_is_told_its_hangup(virtually: Any) -> No
 def test_engine_that_cannot_be_made_refuses_the_call_with_a_500(virtually: Any) -> None:
     async def story() -> None:
         async with a_call(None, router=Always(lambda _: LeftOpen())) as call:
-            call.engines.ear.start = None  # type: ignore[method-assign, assignment]
+            call.engines.ear.open = None  # type: ignore[method-assign, assignment]
             call.session.post(commands.Accept())
             record = await call.over()
             assert call.leg.rejected is not None and call.leg.rejected[0] == 500

@@ -11,7 +11,7 @@ import pytest
 from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.contract.options import AsrOption, TtsOption
-from active_call.providers import registry
+from active_call.providers import entry_points, registry
 from active_call.providers.base import Services
 from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines, LlmSettings, create_recogniser, create_responder, create_synthesiser
@@ -64,7 +64,7 @@ def test_unknown_provider_is_an_error_that_names_the_known_ones() -> None:
 
 def test_missing_package_is_an_error_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = EntryPoint("acme", "no_such_package_of_acme.tts:create", "active_call.tts")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
+    monkeypatch.setattr(entry_points, "entry_points", lambda group: [broken])
     with pytest.raises(ConfigError, match="pip install no_such_package_of_acme"):
         create_synthesiser(TtsOption(provider="acme"), services())
 

@@ -25,7 +25,7 @@ from active_call.call.log import CallLog
 from active_call.call.tool_execution import ToolExecution, ToolFunction
 from active_call.call.web_requests import WebRequests
 from active_call.contract import commands, events
-from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest
+from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, text_of_reply
 
 HTTP_DEADLINE_S = 10.0
 MAX_HTTP_ANSWER_CHARS = 8_000
@@ -183,7 +183,7 @@ class AgentRunner:
     async def _stream(self, responder: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber) -> None:
         error = ""
         try:
-            async with aclosing(responder.respond(request)) as pieces:  # type: ignore[type-var]
+            async with aclosing(text_of_reply(responder, request)) as pieces:
                 async for text in pieces:
                     self._ports.post(effects.ModelText(reply, text))
         except ActiveCallError as failure:

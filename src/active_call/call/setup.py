@@ -16,7 +16,7 @@ from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaEr
 from active_call.call.agent_runner import AgentPorts, AgentRunner
 from active_call.call.options import choose_speech, merged
 from active_call.call.routing import Accepted, Decision, IncomingCall, LeftOpen, Refused, Router
-from active_call.call.speech_input import VadSettings
+from active_call.call.speech_input import VadSettings, open_recognition
 from active_call.call.state import Phase
 from active_call.call.web_requests import WebRequests, access_of
 from active_call.contract import commands, events
@@ -145,7 +145,7 @@ class CallSetup:
         session, stream = self._session, leg.stream
         choice = choose_speech(session.option, session.playbook)
         recogniser = session.services.engines.get_recogniser(choice.asr)
-        recognition = recogniser.start(session.post, session.recogniser_failed, language=choice.asr.language)
+        recognition = open_recognition(recogniser, session.post, session.recogniser_failed, language=choice.asr.language)
         session.spawn(session.hearing.replace(recognition), "ear")
         if stream is not None:
             session.speaking.use(stream, None)
@@ -266,7 +266,7 @@ class CallSetup:
         recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
         responder = engines.get_responder(choice.llm) if choice.llm is not None else None
         session.hearing.set_end_of_turn(choice.end_of_turn_ms)
-        session.hearing.use(recogniser.start(session.post, session.recogniser_failed, language=choice.asr.language))
+        session.hearing.use(open_recognition(recogniser, session.post, session.recogniser_failed, language=choice.asr.language))
         session.speaking.use(None, synthesiser)
         if session.playbook is not None:
             session.brain = self._wake(session.playbook, responder)

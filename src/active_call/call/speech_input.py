@@ -17,12 +17,35 @@ from active_call.call.latency import TurnClock
 from active_call.contract import events
 from active_call.media.link.messages import CallerAudio, SpeechEnded, SpeechStarted
 from active_call.media.pool.pool import MediaStream
-from active_call.providers.base import Recognised, Recognition
+from active_call.providers.base import Failed, Final, Recognised, RecognitionEvent, RecognitionStream, SpeechToText, TurnEvent
 
 TAIL_S = 0.25
 """Sound beyond the last voiced packet that the recogniser gets too: a detector misses faint last syllables more often than a decoder."""
 MAX_UTTERANCE_S = 30.0
 """Speech that never pauses is cut here and goes on as the next utterance, so that music on a line does not grow without bound."""
+
+
+def open_recognition(
+    engine: SpeechToText,
+    on_result: Callable[[Recognised], None],
+    on_failure: Callable[[Exception], None],
+    *,
+    language: str | None,
+    on_turn: Callable[[TurnEvent], None] | None = None,
+) -> RecognitionStream:
+    """Recognise one caller: each kind of event goes to its own callback. Raises ActiveCallError."""
+
+    def tell(event: RecognitionEvent) -> None:
+        match event:
+            case Recognised():
+                on_result(event)
+            case Failed(error):
+                on_failure(error)
+            case TurnEvent():
+                if on_turn is not None:
+                    on_turn(event)
+
+    return engine.open(tell, language=language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +83,7 @@ class SpeechInput:
         self._to_epoch_ms = to_epoch_ms
         self._turn = turn
         self._end_of_turn_s = end_of_turn_ms / 1000
-        self._recognition: Recognition | None = None
+        self._recognition: RecognitionStream | None = None
         self._utterance: _Utterance | None = None
         self._n_utterances = 0
         self._awaiting: set[int] = set()
@@ -112,11 +135,11 @@ class SpeechInput:
     def set_end_of_turn(self, end_of_turn_ms: int) -> None:
         self._end_of_turn_s = end_of_turn_ms / 1000
 
-    def use(self, recognition: Recognition) -> None:
+    def use(self, recognition: RecognitionStream) -> None:
         """Recognise with this from now on."""
         self._recognition = recognition
 
-    async def replace(self, recognition: Recognition) -> None:
+    async def replace(self, recognition: RecognitionStream) -> None:
         """Recognise with this from now on, and close the one before; what it was asked has no result any more."""
         before, self._recognition = self._recognition, recognition
         self._utterance = None
@@ -203,10 +226,11 @@ class SpeechInput:
     # -- results of the recogniser
 
     def recognised(self, result: Recognised, now: float) -> None:
-        if result.final:
+        is_final = isinstance(result, Final)
+        if is_final:
             self._awaiting.discard(result.index)
             self._turn.mark("recognised_at", now)
-        cls = events.AsrFinal if result.final else events.AsrDelta
+        cls = events.AsrFinal if is_final else events.AsrDelta
         self._emit(
             cls(
                 index=result.index,
@@ -222,4 +246,4 @@ class SpeechInput:
         self._emit(events.Error(sender="asr", error=str(error)))
         if self._awaiting:
             index = min(self._awaiting)
-            self.recognised(Recognised("", True, index, 0, 0), now)
+            self.recognised(Final("", index, 0, 0), now)

@@ -28,8 +28,7 @@ from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
 from active_call.media.link.messages import PlayEnded, PlayLow, PlayStarted
 from active_call.media.pool.pool import MediaStream
-from active_call.providers.base import TextToSpeech
-from active_call.providers.speech_rendition import close_source
+from active_call.providers.base import TextToSpeech, speech_of
 
 logger = logging.getLogger(__name__)
 
@@ -444,9 +443,7 @@ class SpeechOutput:
 
 
 async def _synthesised(job: _Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
-    source = synthesiser.synthesise(text, speaker=job.speaker, speed=job.speed)
-    try:
-        async for pcm in source:
-            yield pcm, synthesiser.rate_hz
-    finally:
-        await close_source(source)
+    rate_hz = synthesiser.capabilities.rate_hz
+    async with aclosing(speech_of(synthesiser, text, speaker=job.speaker, speed=job.speed)) as chunks:
+        async for chunk in chunks:
+            yield chunk.pcm, rate_hz

@@ -183,7 +183,7 @@ async def _shared_services(
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
-    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), shelf=speech)
+    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), prepared=speech)
     stack.push_async_callback(_closed, "engines", engines.close)
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)

@@ -70,6 +70,13 @@ def test_mistake_in_the_body_is_told_with_its_line(body: str, line: int, words: 
     [
         ("---\nllm:\n  provider: opnai\n---\nHi", 3, "did you mean 'openai'"),
         ("---\nasr: {provider: aliyun}\n---\nHi", 2, "unknown provider 'aliyun'"),
+        (
+            "---\nllm: {provider: openai}\ntts:\n  fallback: [espaek]\n---\nHi",
+            4,
+            "tts.fallback: unknown provider 'espaek'; did you mean 'espeak'?",
+        ),
+        ("---\nllm: {provider: openai, fallback: [script]}\n---\nHi", 2, "llm.fallback: unknown provider 'script'"),
+        ("---\nasr: {fallback: [a, b, c, d, e]}\n---\nHi", 2, "asr.fallback"),
         ("---\ntts: {provider: supertonic}\n---\nHi", 2, "unknown provider"),
         ("---\ngreeting: 'Hi {{ name'\n---\nHi", 2, "template"),
         ("---\nambiance: {path: gone.wav}\n---\nHi", 2, "cannot be played"),

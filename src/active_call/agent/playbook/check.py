@@ -63,13 +63,31 @@ def _check_providers(reading: Reading, surroundings: Surroundings, findings: Fin
     option, llm = reading.playbook.option, reading.playbook.llm
     named = {"asr": option.asr.provider if option.asr else None, "tts": option.tts.provider if option.tts else None, "llm": llm.provider}
     for section, provider in named.items():
-        known = surroundings.providers.get(section)
-        if provider is None or known is None or provider.lower() in known or (section == "llm" and provider == "script"):
-            continue
-        every = sorted({*known, *(["script"] if section == "llm" else [])})
-        suggestion = nearest(provider.lower(), every)
-        line = reading.matter.line_of(f"{section}.provider")
-        findings.error(line, f"{section}.provider: unknown provider {provider!r}{suggestion} (known here: {', '.join(every) or 'none'})")
+        if provider is not None and not (section == "llm" and provider == "script"):
+            also = ("script",) if section == "llm" else ()
+            _check_provider(reading, surroundings, findings, f"{section}.provider", provider, also)
+    fallbacks = {
+        "asr": option.asr.fallback if option.asr else None,
+        "tts": option.tts.fallback if option.tts else None,
+        "llm": llm.fallback,
+    }
+    for section, names in fallbacks.items():
+        for name in names or ():
+            _check_provider(reading, surroundings, findings, f"{section}.fallback", name)
+
+
+def _check_provider(
+    reading: Reading, surroundings: Surroundings, findings: Findings, key: str, provider: str, also: tuple[str, ...] = ()
+) -> None:
+    """`also` are names that are known here without an adapter."""
+    known = surroundings.providers.get(key.partition(".")[0])
+    if known is None or provider.lower() in known:
+        return
+    every = sorted({*known, *also})
+    suggestion = nearest(provider.lower(), every)
+    findings.error(
+        reading.matter.line_of(key), f"{key}: unknown provider {provider!r}{suggestion} (known here: {', '.join(every) or 'none'})"
+    )
 
 
 def _configured_sounds(reading: Reading) -> Iterator[tuple[int, str]]:

@@ -19,7 +19,7 @@ from active_call.call.call_progress import gain_of
 from active_call.call.latency import TurnClock
 from active_call.call.music import Music
 from active_call.call.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, given
-from active_call.call.speech_input import SpeechInput, VadSettings
+from active_call.call.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.transfer.machine import FarAnswered, FarEnded, FarHeard, FarRinging, Input, Joined, JoinFailed
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, ReferOption, VadOption
@@ -93,7 +93,7 @@ class TargetLeg:
         )
         if self._option.asr is not None:
             recogniser = session.services.engines.get_recogniser(self._option.asr)
-            hearing.use(recogniser.start(self._recognised, self._recogniser_failed, language=self._option.asr.language))
+            hearing.use(open_recognition(recogniser, self._recognised, self._recogniser_failed, language=self._option.asr.language))
         threshold, silence_ms = given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD), given(vad.silence_padding, DEFAULT_SILENCE_MS)
         hearing.listen_to(stream, VadSettings(threshold, silence_ms=silence_ms))
 
