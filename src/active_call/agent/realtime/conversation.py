@@ -36,6 +36,7 @@ from active_call.agent.playbook.scenes import DtmfAction, Playbook
 from active_call.agent.realtime import events as realtime
 from active_call.agent.realtime.playback import PLAYBACK_SLACK_S, RealtimePlayback
 from active_call.agent.realtime.session import Session
+from active_call.agent.realtime.turns import ANSWER_PATIENCE_S, TALKING, RealtimeTurns
 from active_call.agent.tools.calls import ToolCalls
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.interruption import Interruptions
@@ -43,15 +44,8 @@ from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands, events
 
-ANSWER_PATIENCE_S = 10.0
-"""A session that does not open, or a model that gives no sound, has failed after so long."""
-CALLER_MAX_S = 30.0
-"""The caller's turn, of which the model says no end: after so long the agent waits no more for it."""
-QUIET_S = 60.0
-"""Where no follow-up is due, the agent looks after so long whether something is left to do."""
 _APOLOGY = "realtime-failed"
 """The play id of the error reply."""
-_TALKING = (State.LISTENING, State.THINKING, State.SPEAKING)
 
 
 class RealtimeConversation:
@@ -74,16 +68,9 @@ class RealtimeConversation:
         self._registry = tools or ToolRegistry()
         self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable))
         self._playback = RealtimePlayback(self._outbox, self._timers, self._session.order, self._rules.fade_out_ms)
-        self._is_answering = False
-        """The model works on an answer."""
-        self._is_cancelling = False
-        """An answer was cancelled and its ResponseDone has not come: sound that comes belongs to it."""
-        self._is_answer_due = False
-        """The model is to be asked for an answer when the caller is silent and nothing sounds."""
-        self._is_caller_speaking = False
+        self._turns = RealtimeTurns(self._context, self._phase, self._timers, self._outbox, self._session, self._playback, self._rules)
         self._is_on_hold = False
         self._has_greeted = False
-        self._n_followups = 0
 
     # -- what the call uses --------------------------------------------------------------------------------------------------------------
 
@@ -122,7 +109,7 @@ class RealtimeConversation:
             case Heard(event=heard):
                 self._hear(heard, now)
             case ToolFinished():
-                self._on_tool_finished(item, now)
+                self._turns.tool_finished(item, now)
             case ModelText() | ModelDone() | ToolCall() | HttpAnswered():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
@@ -155,21 +142,21 @@ class RealtimeConversation:
             case realtime.SessionOpened():
                 self._on_opened(now)
             case realtime.CallerBegan():
-                self._on_caller_began(now)
+                self._turns.caller_began(now)
             case realtime.CallerEnded():
-                self._on_caller_ended(now)
+                self._turns.caller_ended(now)
             case realtime.CallerText(text):
                 self._outbox.add(UserItem(text.strip()))
             case realtime.AgentSound(item, ms):
-                self._on_sound(item, ms, now)
+                self._turns.add_sound(item, ms, now)
             case realtime.AgentText(item, text):
                 self._playback.add_text(item, text)
             case realtime.ItemDone(item):
                 self._playback.complete(item)
             case realtime.FunctionCall():
-                self._on_function_call(event)
+                self._turns.call_tool(event)
             case realtime.ResponseDone(error):
-                self._on_response_done(error, now)
+                self._turns.response_done(error, now)
             case realtime.SessionFailed(error):
                 self._fail(error, now)
             case _:
@@ -178,47 +165,15 @@ class RealtimeConversation:
     def _on_opened(self, now: float) -> None:
         if self._session.opened():
             self._timers.clear(Timer.MODEL)
-            self._on_silence_of_ours(now)
+            self._turns.go_on(now)
             self._greet(now)
-
-    def _on_sound(self, item: str, ms: int, now: float) -> None:
-        if self._is_cancelling:
-            self._playback.drop(item)
-            return
-        self._is_answering = True
-        if self._playback.add_sound(item, ms) and self.state in _TALKING:
-            self._phase.fire(Signal.SAY)
-            self._timers.clear(Timer.MODEL, Timer.FOLLOWUP, Timer.QUIET)
-            self._playback.watch(now)
-
-    def _on_function_call(self, event: realtime.FunctionCall) -> None:
-        if not self._session.call_tool(event):
-            self._is_answer_due = True
-
-    def _on_response_done(self, error: str, now: float) -> None:
-        if self._is_cancelling:
-            self._is_cancelling = False
-            return
-        self._is_answering = False
-        if error:
-            self._outbox.note("model failed", error=error)
-            self._outbox.put(Tell(events.Error(sender="realtime", error=error)))
-        if not self._playback.is_sounding:
-            self._on_silence_of_ours(now)
-
-    def _on_tool_finished(self, item: ToolFinished, now: float) -> None:
-        if not self._session.tool_finished(item):
-            return
-        self._is_answer_due = True
-        if not self._session.waits_for_tools and not self._is_answering and not self._playback.is_sounding:
-            self._on_silence_of_ours(now)
 
     def _fail(self, error: str, now: float) -> None:
         """The session is gone: say so, and end the call."""
         self._outbox.note("realtime session failed", error=error)
         self._outbox.put(Tell(events.Error(sender="realtime", error=error)))
-        self._session.is_open = self._is_answering = False
-        self._stop(now)
+        self._session.is_open = False
+        self._turns.stop(now)
         if not self._phase.fire(Signal.LEAVE):
             return
         self._timers.clear_all()
@@ -227,47 +182,17 @@ class RealtimeConversation:
 
     # -- the caller ----------------------------------------------------------------------------------------------------------------------
 
-    def _on_caller_began(self, now: float) -> None:
-        if self.state not in _TALKING or (self._rules.is_off and self._playback.is_sounding):
-            return
-        self._is_caller_speaking = True
-        self._n_followups = 0
-        self._timers.clear(Timer.FOLLOWUP, Timer.QUIET, Timer.MODEL)
-        self._session.interrupt_tools()
-        self._stop(now)
-        self._phase.fire(Signal.CUT)
-        self._timers.set(Timer.FLOOR, now + CALLER_MAX_S)
-
-    def _on_caller_ended(self, now: float) -> None:
-        if not self._is_caller_speaking:
-            return
-        self._is_caller_speaking = self._is_answer_due = False
-        self._timers.clear(Timer.FLOOR)
-        if self.state in _TALKING:
-            self._is_answering = True
-            self._await_answer(now)
-
-    def _stop(self, now: float) -> None:
-        """Stop what sounds, and the answer under way."""
-        if self._is_answering:
-            self._session.order(realtime.CancelResponse())
-            self._is_cancelling = self._session.is_open
-        self._is_answering = False
-        self._playback.stop(now)
-
     def _on_digit(self, event: events.Dtmf, now: float) -> None:
-        if self.state not in _TALKING:
+        if self.state not in TALKING:
             self._outbox.note("digit dropped", reason=str(self.state))
             return
         digit = event.digit.upper()
         item, action = UserItem(pressed(digit)), self._context.digit_action(digit)
-        self._stop(now)
-        self._phase.fire(Signal.CUT)
-        self._session.interrupt_tools()
+        self._turns.interrupt(now)
         self._outbox.add(item, event.timestamp)
         self._session.order(realtime.AddItem(item))
         if action is None:
-            self._ask(now)
+            self._turns.ask(now)
         else:
             self._on_digit_action(action, now)
 
@@ -276,10 +201,10 @@ class RealtimeConversation:
         if scene is not None:
             self._context.enter(scene)
             self._session.order(realtime.SetInstructions(self._instructions()))
-            self._ask(now, self._context.wording.new_scene)
+            self._turns.ask(now, self._context.wording.new_scene)
         elif action.action == "goto":
             self._outbox.note("goto dropped", scene=action.scene, reason="there is no such scene")
-            self._await_caller(now)
+            self._turns.await_caller(now)
         elif action.action == "transfer":
             self._leave()
             self._outbox.perform(commands.Refer(callee=self._context.fill_address(action.target)))
@@ -296,7 +221,7 @@ class RealtimeConversation:
             case events.MediaReady():
                 if self.state is State.IDLE:
                     self._phase.fire(Signal.DONE)
-                    self._await_caller(now)
+                    self._turns.await_caller(now)
                     self._greet(now)
             case events.TrackStart():
                 self._playback.started(event.play_id, now)
@@ -326,63 +251,49 @@ class RealtimeConversation:
         """Speak first, as soon as there are a session and sound."""
         if self._session.is_open and self.state is State.LISTENING and self.playbook.greeting and not self._has_greeted:
             self._has_greeted = True
-            self._ask(now, f'[The call begins. Say: "{self._context.fill(self.playbook.greeting)}"]')
+            self._turns.ask(now, f'[The call begins. Say: "{self._context.fill(self.playbook.greeting)}"]')
 
     def _on_track_end(self, event: events.TrackEnd, now: float) -> None:
         if event.play_id == _APOLOGY:
             self._hang_up("error")
-        elif self._playback.ended(event.play_id, _stripped(event.subtitle)) and self.state in _TALKING:
-            if self._is_answering:
-                self._await_answer(now)
-            else:
-                self._on_silence_of_ours(now)
+        elif self._playback.ended(event.play_id, _stripped(event.subtitle)) and self.state in TALKING:
+            self._turns.playback_over(now)
 
     def _on_interruption(self, event: events.Interruption, now: float) -> None:
         if self._playback.cut(event.play_id, event.current, _stripped(event.subtitle)):
-            self._stop(now)
+            self._turns.stop(now)
             self._phase.fire(Signal.CUT)
-            self._await_caller(now)
+            self._turns.await_caller(now)
 
     def _on_hold(self, event: events.Hold, now: float) -> None:
         self._is_on_hold = event.on_hold
         if event.on_hold and self._phase.fire(Signal.HOLD):
-            self._timers.clear_all()
-            self._is_caller_speaking = False
+            self._turns.caller_left()
             by_us = event.initiator == "system"
             self._session.tell(SystemItem("[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"))
             if self._playback.is_sounding:
                 self._outbox.perform(commands.Pause())
         elif not event.on_hold and self._phase.fire(Signal.UNHOLD):
             self._session.tell(SystemItem("[The caller is back.]"))
-            self._go_on(now)
-
-    def _go_on(self, now: float) -> None:
-        """The hold is over: take up what was under way."""
-        self._playback.settle(0)
-        if self._playback.is_sounding:
-            self._outbox.perform(commands.Resume())
-            self._phase.fire(Signal.SAY)
-            self._playback.watch(now)
-        elif self._is_answering:
-            self._await_answer(now)
-        else:
-            self._on_silence_of_ours(now)
+            if self._playback.is_sounding:
+                self._outbox.perform(commands.Resume())
+            self._turns.resume(now)
 
     def _on_absence(self, decision: Goes | Returns | None, now: float) -> None:
         match decision:
             case Goes() if self.state is not State.AWAY:
-                self._stop(now)
-                self._timers.clear_all()
+                self._turns.stop(now)
+                self._turns.caller_left()
                 self._playback.settle(0)
-                self._is_caller_speaking = False
                 self._phase.fire(Signal.PART)
             case Returns(hint) if self._phase.fire(Signal.BACK) or self._phase.fire(Signal.STAY):
                 self._session.tell(SystemItem(hint))
-                self._is_answer_due = self._has_greeted = True
+                self._has_greeted = True
+                self._turns.ask_later()
                 if self._is_on_hold:
                     self._phase.fire(Signal.HOLD)
                 else:
-                    self._on_silence_of_ours(now)
+                    self._turns.go_on(now)
             case _:
                 pass
 
@@ -399,81 +310,30 @@ class RealtimeConversation:
         self._timers.clear_all()
         self._outbox.perform(commands.Hangup(reason=reason, initiator="agent", headers=self._context.hangup_headers()))
 
-    # -- asking and waiting --------------------------------------------------------------------------------------------------------------
-
-    def _ask(self, now: float, hint: str = "") -> None:
-        """Let the model speak."""
-        if hint:
-            self._session.tell(SystemItem(hint))
-        self._is_answer_due = not self._session.is_open
-        self._is_answering = self._session.is_open
-        self._session.order(realtime.CreateResponse())
-        self._await_answer(now)
-
-    def _await_answer(self, now: float) -> None:
-        self._phase.fire(Signal.ASK)
-        self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
-        self._timers.set(Timer.MODEL, now + max(ANSWER_PATIENCE_S, self._session.tool_patience_s))
-
-    def _on_silence_of_ours(self, now: float) -> None:
-        """Nothing of the agent's sounds and no answer comes: wait for tools, ask for the answer that is due, or listen."""
-        if self.state not in _TALKING or self._is_caller_speaking:
-            return
-        if self._session.waits_for_tools:
-            self._await_answer(now)
-        elif self._is_answer_due:
-            self._ask(now)
-        else:
-            self._timers.clear(Timer.MODEL)
-            self._phase.fire(Signal.DONE)
-            self._await_caller(now)
-
-    def _await_caller(self, now: float) -> None:
-        found = self._context.followup()
-        if found is not None and self._n_followups < found[1]:
-            self._timers.set(Timer.FOLLOWUP, now + found[0])
-        else:
-            self._timers.set(Timer.QUIET, now + QUIET_S)
-
     def _on_timer(self, timer: Timer, now: float) -> None:
         match timer:
             case Timer.MODEL:
-                self._on_late(now)
+                if self._session.is_open:
+                    self._turns.answer_late(now)
+                else:
+                    self._fail("the session did not open in time", now)
             case Timer.SETTLE:
                 self._playback.settle(0)
             case Timer.FLOOR:
-                self._is_caller_speaking = False
-                self._on_silence_of_ours(now)
+                self._turns.caller_timed_out(now)
             case Timer.PLAYBACK:
-                self._on_lost_playback(now)
+                if self.state is State.ENDING:
+                    self._hang_up("error")
+                else:
+                    self._turns.playback_lost(now)
             case Timer.FOLLOWUP:
-                self._n_followups += 1
-                self._ask(now, self._context.wording.silent)
+                self._turns.follow_up(now)
             case Timer.QUIET:
-                self._on_silence_of_ours(now)
+                self._turns.go_on(now)
             case Timer.CUT:
                 pass  # the model decides when the caller interrupts
             case _:
                 assert_never(timer)
-
-    def _on_late(self, now: float) -> None:
-        if not self._session.is_open:
-            self._fail("the session did not open in time", now)
-            return
-        self._outbox.note("model failed", error="no answer in time")
-        self._is_answering = False
-        if self._session.waits_for_tools:
-            self._session.give_up_tools()
-            self._is_answer_due = True
-        self._on_silence_of_ours(now)
-
-    def _on_lost_playback(self, now: float) -> None:
-        if self.state is State.ENDING:
-            self._hang_up("error")
-            return
-        self._playback.lose()
-        self._is_answering = False
-        self._on_silence_of_ours(now)
 
     def _instructions(self) -> str:
         return "\n\n".join(prompt.text for prompt in self._context.prompts(()))
