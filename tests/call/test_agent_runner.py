@@ -22,6 +22,8 @@ from active_call.call.latency import TurnClock
 from active_call.call.log import CallLog
 from active_call.call.web_requests import WebRequests, access_of
 from active_call.contract import commands, events
+from active_call.providers.base import ChatModel, ReplyRequest, TextDelta, ToolCallDelta
+from active_call.providers.chat import ChatModelCapabilities
 
 SCRIPT = "---\nllm: {provider: script}\ngreeting: Good day.\n---\n## hello\nHi.\n"
 REALTIME = "---\nllm: {provider: openai}\nrealtime: {provider: scripted}\n---\nYou sell flowers.\n"
@@ -30,7 +32,7 @@ REALTIME = "---\nllm: {provider: openai}\nrealtime: {provider: scripted}\n---\nY
 class Call:
     """A call around a runner, with fake ports."""
 
-    def __init__(self, conversation: Conversation, tasks: asyncio.TaskGroup, **given: Any) -> None:
+    def __init__(self, conversation: Conversation, tasks: asyncio.TaskGroup, model: ChatModel | None = None, **given: Any) -> None:
         self.performed: list[commands.Command] = []
         self.told: list[events.Event] = []
         self.phrases: list[tuple[str, ...]] = []
@@ -48,7 +50,7 @@ class Call:
         )
         http = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(500)))
         requests = WebRequests(access_of(parse_playbook(SCRIPT, file="p.md", environment={})), http, http)
-        self.runner = AgentRunner(conversation, None, requests, TurnClock(), ports, CallLog(logging.getLogger("test"), {}), **given)
+        self.runner = AgentRunner(conversation, model, requests, TurnClock(), ports, CallLog(logging.getLogger("test"), {}), **given)
 
     def _attempt(self, what: str, work: Any) -> bool:
         try:
@@ -217,3 +219,54 @@ def test_both_kinds_are_conversations(kind: type[Any]):
     assert conversation.hangup_headers() == {"X-Outcome": "done"}
     conversation.close(None)
     assert conversation.next_timeout() is None
+
+
+class ModelWithTools:
+    """Calls the tool `book` first, and speaks about its result then."""
+
+    name = "scripted"
+    capabilities = ChatModelCapabilities(tools=True)
+
+    def __init__(self) -> None:
+        self.requests: list[ReplyRequest] = []
+
+    def reply(self, request: ReplyRequest) -> Any:
+        self.requests.append(request)
+        return self._write(request)
+
+    async def _write(self, request: ReplyRequest) -> Any:
+        result = next((message.content for message in request.messages if message.role == "tool"), None)
+        if result is None:
+            yield ToolCallDelta(0, '{"day": "Monday"}', "c1", "book")
+        else:
+            yield TextDelta(f"You have {result}.")
+
+    async def close(self) -> None: ...
+
+
+def test_model_calls_a_tool_and_speaks_about_its_result():
+    async def work(tasks: asyncio.TaskGroup) -> None:
+        async def book(day: str) -> str:
+            return f"table 4 on {day}"
+
+        model = ModelWithTools()
+        playbook = parse_playbook("---\nllm: {provider: openai}\n---\nYou book tables.\n", file="p.md", environment={})
+        schema = {"type": "object", "properties": {"day": {"type": "string"}}, "required": ["day"]}
+        registry = ToolRegistry([Tool("book", "Book a table.", schema, say_meanwhile="One moment.")])
+        call = Call(make_conversation(playbook, {}, {}, registry), tasks, model, tools={"book": book})
+        call.hear(effects.Heard(events.MediaReady()))
+        call.hear(effects.Heard(events.AsrFinal(text="a table on Monday, please")))
+        said: list[str] = []
+        while "You have table 4 on Monday." not in said:
+            await call.posted.wait()
+            call.posted.clear()
+            call.runner.settle(0.0)
+            for command in call.performed:
+                if isinstance(command, commands.Tts) and command.end_of_stream:
+                    call.hear(effects.Heard(events.TrackEnd(play_id=command.play_id)))
+            said = [command.text for command in call.performed if isinstance(command, commands.Tts) and command.text]
+        assert said == ["One moment.", "You have table 4 on Monday."]
+        assert [tool.name for tool in model.requests[0].tools] == ["book"]
+        assert call.faults == []
+
+    run(work)

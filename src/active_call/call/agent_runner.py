@@ -22,10 +22,11 @@ from active_call.agent.realtime import events as realtime_events
 from active_call.base.errors import ActiveCallError
 from active_call.call.latency import TurnClock
 from active_call.call.log import CallLog
+from active_call.call.model_request import inputs_of, request_of
 from active_call.call.tool_execution import ToolExecution, ToolFunction
 from active_call.call.web_requests import WebRequests
 from active_call.contract import commands, events
-from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, text_of_reply
+from active_call.providers.base import ChatModel, ReplyRequest
 
 HTTP_DEADLINE_S = 10.0
 MAX_HTTP_ANSWER_CHARS = 8_000
@@ -172,20 +173,15 @@ class AgentRunner:
             return
         now = self._asked_at[effect.reply] = self._ports.now()
         self._turn.mark("model_asked_at", now)
-        request = ReplyRequest(
-            tuple(ChatMessage(prompt.role, prompt.text) for prompt in effect.prompts),
-            scene=effect.scene,
-            temperature=effect.temperature,
-            max_tokens=effect.max_tokens,
-        )
+        request = request_of(effect)
         self._model_tasks[effect.reply] = self._ports.spawn(self._stream(self._responder, request, effect.reply), f"model {effect.reply}")
 
     async def _stream(self, responder: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber) -> None:
         error = ""
         try:
-            async with aclosing(text_of_reply(responder, request)) as pieces:
-                async for text in pieces:
-                    self._ports.post(effects.ModelText(reply, text))
+            async with aclosing(inputs_of(responder, request, reply)) as inputs:
+                async for item in inputs:
+                    self._ports.post(item)
         except ActiveCallError as failure:
             error = str(failure)  # the agent tells it
         except Exception as failure:  # noqa: BLE001 - an adapter outside the provider wall
