@@ -29,7 +29,6 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from active_call.app.call import Call
-from active_call.app.port import OwnCallPort
 from active_call.app.programs import Handler, Programs
 from active_call.call.registry import CallRegistry
 from active_call.call.routing import Decision, IncomingCall, LeftOpen, Refused, Router
@@ -169,7 +168,7 @@ class App:
         sip = SipOption(headers=dict(headers)) if headers else given.sip
         wish = msgspec.structs.replace(given, callee=to, caller=caller or given.caller, sip=sip, handshake_timeout=round(timeout))
         live = self.server.directory.place(wish, variables=variables)
-        call = Call(OwnCallPort(live))
+        call = Call(live)
         try:
             await call.wait_answered()
         except asyncio.CancelledError:
@@ -204,7 +203,7 @@ class App:
         live = self.server.directory.find(incoming.session_id) if route is not None else None
         if route is None or live is None:
             return False
-        self._programs.start(route.handler, Call(OwnCallPort(live)))
+        self._programs.start(route.handler, Call(live))
         return True
 
 

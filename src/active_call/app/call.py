@@ -1,6 +1,6 @@
 """`Call`: one phone call in the hands of a program. Each method returns when the caller has heard it, or when it is done.
 
-Commands leave through a `CallPort`, events come back by it. A method raises `CallError`: `CommandRefused` when the call cannot do it now,
+Commands leave by a `CallHandle`, events come back by it. A method raises `CallError`: `CommandRefused` when the call cannot do it now,
 `CallEnded` when the call ends meanwhile or has ended. Cancelling a method (`asyncio.timeout`) stops what it plays and leaves the call as
 it is. Times are in seconds.
 """
@@ -27,9 +27,9 @@ from active_call.app.looks import (
     speech_of,
     transferred,
 )
-from active_call.app.port import CallPort
 from active_call.app.values import Heard, Speech, TransferResult
 from active_call.app.waiting import Look
+from active_call.call.handle import CallHandle
 from active_call.call.state import Phase
 from active_call.contract import commands
 from active_call.contract.events import Event
@@ -44,11 +44,11 @@ DIGIT_GAP_MS = 40
 class Call:
     """One phone call. Made by `App`; programs get it, they do not construct it."""
 
-    def __init__(self, port: CallPort) -> None:
-        self._port = port
-        self._exchange = Exchange(port)
+    def __init__(self, handle: CallHandle) -> None:
+        self._handle = handle
+        self._exchange = Exchange(handle)
         self._n_plays = itertools.count(1)
-        self.variables: MutableMapping[str, Any] = Variables(port, self._set_variable)
+        self.variables: MutableMapping[str, Any] = Variables(handle, self._set_variable)
         """Variables of the call: templates of playbooks know them, the record keeps them."""
 
     # -- what is known
@@ -56,37 +56,37 @@ class Call:
     @property
     def id(self) -> str:
         """The id of the call in records, logs and the HTTP API."""
-        return self._port.facts.session_id
+        return self._handle.id
 
     @property
     def caller(self) -> str:
         """Who calls: a SIP or tel URI."""
-        return self._port.facts.caller
+        return self._handle.describe().caller
 
     @property
     def callee(self) -> str:
         """Who is called: a SIP or tel URI."""
-        return self._port.facts.callee
+        return self._handle.describe().callee
 
     @property
     def direction(self) -> str:
         """`inbound` or `outbound`."""
-        return self._port.facts.direction
+        return self._handle.describe().direction
 
     @property
     def trunk(self) -> str:
         """The trunk that the call comes or goes by; empty where it is none of the configuration's."""
-        return self._port.facts.trunk
+        return self._handle.describe().trunk
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The SIP headers of the invitation; of a call that we placed, those of the answer."""
-        return self._port.headers
+        return self._handle.describe().headers
 
     @property
     def is_answered(self) -> bool:
         """Whether the two sides can talk."""
-        return self._port.facts.phase is Phase.ANSWERED
+        return self._handle.describe().phase is Phase.ANSWERED
 
     @property
     def is_over(self) -> bool:
@@ -94,7 +94,7 @@ class Call:
         return self._exchange.ended is not None
 
     def __repr__(self) -> str:
-        return f"<Call {self.id} {self.direction} {self.caller} -> {self.callee} {self._port.facts.phase.name.lower()}>"
+        return f"<Call {self.id} {self.direction} {self.caller} -> {self.callee} {self._handle.describe().phase.name.lower()}>"
 
     def _set_variable(self, key: str, value: Any) -> None:
         self._exchange.send_soon(commands.SetVar(key=key, value=value))
@@ -336,20 +336,20 @@ class Call:
         await self._exchange.send(command)
 
     def events(self) -> AsyncIterator[Event]:
-        """Every event of the call from now on, to its hangup. A reader that is 1000 events late loses the oldest."""
+        """Every event of the call from now on, to its hangup. A reader that is 1000 events late is ended."""
         return self._exchange.events()
 
 
 class Variables(MutableMapping[str, Any]):
     """The variables of a call. Reading sees them as they are now; writing takes effect in the call's own order."""
 
-    def __init__(self, port: CallPort, set_variable: Callable[[str, Any], None]) -> None:
-        self._port = port
+    def __init__(self, handle: CallHandle, set_variable: Callable[[str, Any], None]) -> None:
+        self._handle = handle
         self._set = set_variable
         self._own: dict[str, Any] = {}
 
     def __getitem__(self, key: str) -> Any:
-        return self._own[key] if key in self._own else self._port.facts.variables[key]
+        return self._own[key] if key in self._own else self._handle.describe().variables[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
         plain = str(value) if isinstance(value, str) else value  # templates and records know no Speech
@@ -360,7 +360,7 @@ class Variables(MutableMapping[str, Any]):
         self[key] = None
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**self._port.facts.variables, **self._own})
+        return iter({**self._handle.describe().variables, **self._own})
 
     def __len__(self) -> int:
-        return len({**self._port.facts.variables, **self._own})
+        return len({**self._handle.describe().variables, **self._own})

@@ -13,24 +13,22 @@ from typing import TypeVar
 from active_call.app.digits import DigitQueue
 from active_call.app.errors import CallEnded, CallRefused, CommandRefused
 from active_call.app.looks import speech_of
-from active_call.app.port import CallPort
 from active_call.app.values import Speech
 from active_call.app.waiting import EventWaits, Look
 from active_call.base.errors import ActiveCallError
+from active_call.call.handle import CallHandle
+from active_call.call.requests import Request
 from active_call.contract import commands
 from active_call.contract.events import Dtmf, Event, Hangup
 
 T = TypeVar("T")
 
-MAX_EVENTS = 1000
-"""That are kept for a reader that is slow; then the oldest are dropped."""
-
 
 class Exchange:
     """The conversation of a program with one live call."""
 
-    def __init__(self, port: CallPort) -> None:
-        self._port = port
+    def __init__(self, handle: CallHandle) -> None:
+        self._handle = handle
         self.waits = EventWaits()
         self.digits = DigitQueue()
         self.speech: list[Speech] = []
@@ -38,15 +36,15 @@ class Exchange:
         self.over = asyncio.Event()
         self.has_agent = False
         """An agent holds the conversation, and writes it down."""
-        self._readers: list[asyncio.Queue[Event | None]] = []
-        port.watch(self._take)
+        self._subscription = handle.subscribe()
+        self._subscription.notify(self._read)
 
     @property
     def ended(self) -> CallEnded | None:
         """Why the call is over; None while it lives."""
         return self.waits.ended
 
-    async def send(self, command: commands.Command) -> None:
+    async def send(self, command: Request) -> None:
         """Have `command` carried out. Raises CommandRefused, or CallEnded."""
         try:
             await self.unless_over(self._request(command))
@@ -55,17 +53,17 @@ class Exchange:
         except ActiveCallError as error:
             raise CommandRefused(str(error)) from error
 
-    def send_soon(self, command: commands.Command) -> None:
+    def send_soon(self, command: Request) -> None:
         """As `send`, without waiting and without a word when it cannot be done: for what is given up."""
         if self.ended is None:
-            self._port.request(command).add_done_callback(_seen)
+            self._handle.request(command).add_done_callback(_seen)
 
     def note_line(self, speaker: str, text: str) -> None:
         """Write down a line of the transcript; nothing while an agent does so itself."""
         if text and not self.has_agent:
             self.send_soon(commands.History(speaker=speaker, text=str(text)))
 
-    async def do(self, command: commands.Command, look: Look[T]) -> T:
+    async def do(self, command: Request, look: Look[T]) -> T:
         """Have `command` carried out and wait for what `look` wants of the events."""
         wait = self.waits.expect(look)
         try:
@@ -79,7 +77,7 @@ class Exchange:
         finally:
             wait.cancel()
 
-    async def do_until(self, stop: Look[bool], command: commands.Command, look: Look[T]) -> T:
+    async def do_until(self, stop: Look[bool], command: Request, look: Look[T]) -> T:
         """As `do`; what plays is cut short when `stop` finds its event."""
         stopping = self.waits.expect(stop)
         doing = asyncio.ensure_future(self.do(command, look))
@@ -113,16 +111,19 @@ class Exchange:
         """Every event from now on, to the hangup."""
         if self.ended is not None:
             return
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(MAX_EVENTS)
-        self._readers.append(queue)
+        subscription = self._handle.subscribe()
         try:
-            while (event := await queue.get()) is not None:
-                yield event
+            async for item in subscription:
+                yield item.event
         finally:
-            self._readers.remove(queue)
+            subscription.close()
 
-    async def _request(self, command: commands.Command) -> None:
-        await self._port.request(command)
+    async def _request(self, command: Request) -> None:
+        await self._handle.request(command)
+
+    def _read(self) -> None:
+        for item in self._subscription.take():
+            self._take(item.event)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Dtmf) and not event.refer:
@@ -132,26 +133,16 @@ class Exchange:
             self.speech.append(speech)
             self.note_line("user", speech)
         self.waits.take(event)
-        for queue in self._readers:
-            _put(queue, event)
         if isinstance(event, Hangup) and not event.refer:
             self._end(event)
 
     def _end(self, event: Hangup) -> None:
-        facts = self._port.facts
+        facts = self._handle.describe()
         kind = CallRefused if facts.direction == "outbound" and facts.answered_at is None else CallEnded
         ended = kind(event.initiator or "", event.reason or "", facts.sip_code)
         self.waits.end(ended)
         self.digits.end(ended)
         self.over.set()
-        for queue in self._readers:
-            _put(queue, None)
-
-
-def _put(queue: asyncio.Queue[Event | None], event: Event | None) -> None:
-    if queue.full():
-        queue.get_nowait()
-    queue.put_nowait(event)
 
 
 def _seen(future: asyncio.Future[None]) -> None:

@@ -8,6 +8,7 @@ from active_call.call.agent_runner import AgentPorts, AgentRunner
 from active_call.call.dependencies import CallDependencies
 from active_call.call.latency import TurnClock
 from active_call.call.log import CallLog
+from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
 from active_call.call.web_requests import WebRequests, access_of
 from active_call.legs.sip.identity import identity_of
@@ -17,13 +18,14 @@ from active_call.providers.base import ChatModel
 def start_agent(
     playbook: Playbook,
     responder: ChatModel | None,
+    begin: BeginAgent | None,
     state: CallState,
     dependencies: CallDependencies,
     turn: TurnClock,
     ports: AgentPorts,
     log: CallLog,
 ) -> AgentRunner:
-    """The agent, with the variables that every playbook may use."""
+    """The agent, with the variables that every playbook may use; `begin` where a program has asked for it."""
     facts = state.facts
     built_in = {
         "session_id": facts.session_id,
@@ -36,5 +38,5 @@ def start_agent(
     if state.is_inbound:
         built_in |= identity_of(state.leg.headers)
     requests = WebRequests(access_of(playbook), dependencies.http, dependencies.guarded or dependencies.http)
-    agent = make_conversation(playbook, {**built_in, **facts.variables}, state.leg.headers)
-    return AgentRunner(agent, responder, requests, turn, ports, log)
+    agent = make_conversation(playbook, {**built_in, **facts.variables}, state.leg.headers, begin.tools if begin is not None else None)
+    return AgentRunner(agent, responder, requests, turn, ports, log, begin.functions if begin is not None else None)

@@ -33,6 +33,7 @@ from active_call.call.options import merged
 from active_call.call.parties import BRIDGED, PEER, WITH_AGENT, Role
 from active_call.call.parts import CallContext, make_parts
 from active_call.call.ports import CallNetwork, CallPorts, NoNetwork
+from active_call.call.requests import BeginAgent, EndAgent, Request
 from active_call.call.routing import Router
 from active_call.call.shared_state import CallState
 from active_call.call.state import Phase, facts_of
@@ -112,8 +113,8 @@ class Call:
         if self._closing.is_closed or not self._mailbox.put(item, always=isinstance(item, leg_events.LegEnded)):
             self._closing.refuse(item)
 
-    def request(self, command: commands.Command) -> asyncio.Future[None]:
-        """Carry out a command in its turn. The future raises ActiveCallError when the call cannot, or is over."""
+    def request(self, command: Request) -> asyncio.Future[None]:
+        """Carry out a command, or begin or end an agent, in its turn. The future raises ActiveCallError when that cannot be."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.post(Requested(command, done))
         return done
@@ -266,10 +267,6 @@ class Call:
             case _:
                 self.parts.reports.handle(item)
 
-    def require(self, command: commands.Command) -> None:
-        """Carry out a command of a program now. Raises ActiveCallError when the call cannot."""
-        carry_out(self, command)
-
     def perform(self, command: commands.Command, *, asked_by: Asker = "api") -> None:
         """Carry out a command now. A command that cannot be carried out becomes an `error` event, never an exception."""
         sender = sender_of(command)
@@ -280,15 +277,21 @@ class Call:
         except Exception as error:  # noqa: BLE001 - the wall of the call: an unforeseen value
             self._faults.note(sender, error)
 
-    def _carry_out_request(self, command: commands.Command, done: asyncio.Future[None]) -> None:
+    def _carry_out_request(self, command: Request, done: asyncio.Future[None]) -> None:
         if done.done():
             return
         try:
-            carry_out(self.parts.commanded, command)
+            match command:
+                case BeginAgent():
+                    self.parts.setup.begin_agent(command)
+                case EndAgent():
+                    self.parts.setup.end_agent()
+                case _:
+                    carry_out(self.parts.commanded, command)
         except ActiveCallError as error:
             done.set_exception(error)
         except Exception as error:  # noqa: BLE001 - the wall of the call: an unforeseen value
-            self._faults.note(sender_of(command), error)
+            self._faults.note(type(command).__name__.lower(), error)
             done.set_exception(LocalProtocolError(f"unforeseen {type(error).__name__}: {error}"))
         else:
             done.set_result(None)

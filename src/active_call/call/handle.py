@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from active_call.call.messages import CallMessage
 from active_call.call.parties import WITH_AGENT, Mix
+from active_call.call.requests import Request
 from active_call.call.state import CallFacts, Phase
 from active_call.call.subscription import Subscription
 from active_call.contract import commands
@@ -76,7 +77,7 @@ class CallHandle:
 
     id: str
     _send: Callable[[commands.Command | CallMessage], None] = field(repr=False)
-    _request: Callable[[commands.Command], asyncio.Future[None]] = field(repr=False)
+    _request: Callable[[Request], asyncio.Future[None]] = field(repr=False)
     _subscribe: Subscribe = field(repr=False)
     _describe: Callable[[], CallDescription] = field(repr=False)
 
@@ -84,7 +85,7 @@ class CallHandle:
         """Put a command, or another call's message, into the call's mailbox. What cannot be carried out becomes an `error` event there."""
         self._send(command)
 
-    def request(self, command: commands.Command) -> asyncio.Future[None]:
+    def request(self, command: Request) -> asyncio.Future[None]:
         """As `send`, for a command whose sender waits for it: done when it was carried out, not when it has been heard.
 
         The future raises ActiveCallError when the call cannot carry it out, or is over; then there is no `error` event.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from active_call.agent import effects
 from active_call.call.messages import BridgeParted, CallMessage
+from active_call.call.requests import Request
 from active_call.call.routing import Decision
 from active_call.contract import commands
 from active_call.legs import events as leg_events
@@ -41,7 +42,7 @@ class Later:
 class Requested:
     """A command whose sender waits for what becomes of it: `done` gets None, or the ActiveCallError that refuses it."""
 
-    command: commands.Command
+    command: Request
     done: asyncio.Future[None]
 
 

@@ -31,6 +31,7 @@ from active_call.call.options import choose_speech
 from active_call.call.own_leg import OnLeg, OwnLeg
 from active_call.call.ports import CallNetwork, CallPorts
 from active_call.call.recording import Recording
+from active_call.call.requests import BeginAgent
 from active_call.call.routing import Router
 from active_call.call.setup import CallSetup, SetupParts
 from active_call.call.shared_state import CallState
@@ -80,6 +81,8 @@ class CallParts:
     transfers: TransferExecutor
     reports: LegReports
     commanded: Commanded
+    setup: CallSetup
+    """Also begins and ends agents while the call is under way."""
 
 
 def make_parts(context: CallContext) -> CallParts:
@@ -139,6 +142,7 @@ class _Wiring:
             transfers=self._transfers,
             reports=LegReports(state, ports, context.time, reported_to),
             commanded=Commanded(state, ports, executor, attention, speech_output, recording, bridging, self._transfers, hang_up),
+            setup=setup,
         )
 
     def _hang_up(self, *, by: str, cause: str, reason: str = "", headers: object = None) -> None:
@@ -202,7 +206,9 @@ class _Wiring:
             step_back=step_back,
         )
 
-    def _start_agent(self, speech_input: SpeechInput, playbook: Playbook, responder: ChatModel | None) -> AgentRunner:
+    def _start_agent(
+        self, speech_input: SpeechInput, playbook: Playbook, responder: ChatModel | None, begin: BeginAgent | None = None
+    ) -> AgentRunner:
         context = self._context
         ports = AgentPorts(
             perform=lambda command: context.perform(command, "agent"),
@@ -213,7 +219,7 @@ class _Wiring:
             spawn=context.ports.spawn,
             now=context.ports.now,
         )
-        return start_agent(playbook, responder, context.state, context.dependencies, self._turn, ports, context.ports.log)
+        return start_agent(playbook, responder, begin, context.state, context.dependencies, self._turn, ports, context.ports.log)
 
     def _transfer_ports(self, machine: CallExecutor, attention: AttentionExecutor, bridging: Bridging) -> TransferPorts:
         context = self._context

@@ -6,11 +6,12 @@ Decisions and preparations run as tasks of the call; what comes of them is poste
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
-from active_call.base.errors import ActiveCallError, MediaError
+from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
 from active_call.call.agent_runner import AgentRunner
 from active_call.call.attention import Music, Why
 from active_call.call.attention_executor import AttentionExecutor
@@ -21,6 +22,7 @@ from active_call.call.machine import CallMachine
 from active_call.call.machine_types import Stage
 from active_call.call.options import SpeechChoice, choose_speech, merged
 from active_call.call.ports import CallPorts
+from active_call.call.requests import BeginAgent
 from active_call.call.routing import IncomingCall, Router
 from active_call.call.shared_state import CallState
 from active_call.call.speech_input import SpeechInput, VadSettings, open_recognition
@@ -33,7 +35,11 @@ from active_call.providers.base import ChatModel
 
 RING_AFTER_S = 0.2
 
-StartAgent = Callable[[Playbook, ChatModel | None], AgentRunner]
+
+class StartAgent(Protocol):
+    """Makes the agent of the call; `begin` where a program has asked for it."""
+
+    def __call__(self, playbook: Playbook, responder: ChatModel | None, begin: BeginAgent | None = None) -> AgentRunner: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,39 @@ class CallSetup:
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
             self._parts.speech_input.listen_to(leg.stream, _vad_of(choice))
+
+    # -- an agent in a call that is under way
+
+    def begin_agent(self, begin: BeginAgent) -> None:
+        """Let an agent take over the conversation; it greets at once. Raises ActiveCallError, and changes nothing, where that cannot be."""
+        state, parts, engines = self._state, self._parts, self._dependencies.engines
+        if state.facts.phase is not Phase.ANSWERED:
+            raise LocalProtocolError("the call is not answered")
+        if state.agent is not None:
+            raise LocalProtocolError("an agent holds the conversation of this call already")
+        playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
+        before = choose_speech(state.option, state.playbook)
+        option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
+        choice = choose_speech(option, playbook)
+        recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
+        responder = begin.model or (engines.get_responder(choice.llm) if choice.llm is not None else None)
+        state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
+        parts.speech_output.use(None, synthesiser)
+        parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
+        if choice.asr != before.asr:
+            recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language)
+            self._ports.spawn(parts.speech_input.replace(recognition), "recogniser")
+        if state.leg.stream is not None:
+            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+        state.agent = parts.start_agent(playbook, responder, begin)
+        state.agent.hear(effects.Heard(events.MediaReady()))
+
+    def end_agent(self) -> None:
+        """Let the agent stop speaking and leave; harmless where there is none."""
+        agent, self._state.agent = self._state.agent, None
+        if agent is not None:
+            agent.close(self._parts.speech_output.heard_so_far(self._ports.now()))
+            self._parts.speech_output.interrupt()
 
     def _recogniser_failed(self, error: Exception) -> None:
         self._ports.post(RecogniserFailed(error))

@@ -15,6 +15,7 @@ from active_call.app.app import App
 from active_call.base.errors import LocalProtocolError
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies
+from active_call.call.handle import CallHandle
 from active_call.call.registry import CallRegistry
 from active_call.call.routing import PlaybookRouter, Playbooks, Router
 from active_call.contract import events
@@ -96,7 +97,8 @@ class VirtualServer:
         self._app = app
         self._others = dict(others or {})
         self._tasks: list[asyncio.Task[object]] = []
-        self._parties: dict[int, Caller] = {}
+        self._parties: dict[str, Caller] = {}
+        """By the Call-ID of the leg."""
         self._placed: list[str] = []
         self._engines = FakeEngines(responder=FakeResponder(model))
         self._records = _Records()
@@ -120,7 +122,7 @@ class VirtualServer:
         )
         router = app.router(_configured_router(app, playbook))
         self.directory = CallRegistry(services, router, self, lambda: True)  # type: ignore[arg-type]
-        self.directory.on_new_session = self._begin
+        self.directory.on_new_call = self._begin
 
     async def __aenter__(self) -> VirtualServer:
         self._app.begin(self)
@@ -169,7 +171,9 @@ class VirtualServer:
         """The other side of `leg`."""
         recogniser = self._engines.recogniser
         assert isinstance(recogniser, FakeRecogniser)
-        leg.party = self._parties.setdefault(id(leg), Caller(leg, recogniser))
+        if leg.party is None:
+            leg.call_id = f"virtual-{len(self._parties) + 1}"
+            leg.party = self._parties[leg.call_id] = Caller(leg, recogniser)
         return leg.party
 
     # -- what has happened
@@ -203,12 +207,18 @@ class VirtualServer:
             prompts=tuple(getattr(self._engines.responder, "requests", ())),
         )
 
-    def _begin(self, call: Any) -> None:
-        party = self._parties.get(id(call.leg))
+    def _begin(self, call: CallHandle) -> None:
+        party = self._parties.get(call.describe().call_id)
         if party is not None:
             self._began.append((call.id, party))
             party.begin()
-            call.watch(party.take)
+            events_of_call = call.subscribe()
+
+            def read() -> None:
+                for item in events_of_call.take():
+                    party.take(item.event)
+
+            events_of_call.notify(read)
 
     async def _follow(self, work: Awaitable[object]) -> None:
         try:
