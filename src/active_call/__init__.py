@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from active_call.base.version import __version__
 
 if TYPE_CHECKING:
+    from active_call.app.agent import Agent as Agent
     from active_call.app.app import App as App
     from active_call.app.call import Call as Call
     from active_call.app.errors import CallEnded as CallEnded
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from active_call.app.errors import NoInput as NoInput
     from active_call.app.errors import PlaybackFailed as PlaybackFailed
     from active_call.app.errors import TransferFailed as TransferFailed
+    from active_call.app.tools import tool as tool
     from active_call.app.values import Heard as Heard
     from active_call.app.values import Outcome as Outcome
     from active_call.app.values import Speech as Speech
     from active_call.app.values import TransferResult as TransferResult
 
 _NAMES = {
+    "Agent": "app.agent",
     "App": "app.app",
     "Call": "app.call",
     "CallEnded": "app.errors",
@@ -42,6 +45,7 @@ _NAMES = {
     "Speech": "app.values",
     "TransferFailed": "app.errors",
     "TransferResult": "app.values",
+    "tool": "app.tools",
 }
 """Loaded when first used: commands and processes of this package that need no application start faster without."""
 

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from active_call.app.errors import CallEnded, CommandRefused, NoInput
 from active_call.app.exchange import Exchange
@@ -27,9 +27,10 @@ from active_call.app.looks import (
     speech_of,
     transferred,
 )
-from active_call.app.values import Heard, Speech, TransferResult
+from active_call.app.values import Heard, Outcome, Speech, TransferResult
 from active_call.app.waiting import Look
 from active_call.call.handle import CallHandle
+from active_call.call.requests import BeginAgent
 from active_call.call.state import Phase
 from active_call.contract import commands
 from active_call.contract.events import Event
@@ -39,6 +40,14 @@ T = TypeVar("T")
 
 DIGIT_GAP_MS = 40
 """Between two digits that we send."""
+
+
+class Converses(Protocol):
+    """An agent, as `converse` takes it: see `active_call.Agent`."""
+
+    def begin(self, call: Call, *, interruptible: bool = True) -> tuple[BeginAgent, asyncio.Future[Any]]:
+        """What the call is asked for, and what is done when the agent is finished."""
+        ...
 
 
 class Call:
@@ -251,6 +260,30 @@ class Call:
                 break
             pressed += digit
         return pressed
+
+    # -- conversations
+
+    async def converse(self, agent: Converses, *, interruptible: bool = True) -> Outcome:
+        """Let `agent` hold the conversation until it is finished (`Agent.finish`); the call goes on afterwards.
+
+        Raises CallEnded when the call ends meanwhile, also by the agent's own hang-up or transfer. Cancelling ends the agent's part.
+        """
+        begin, finished = agent.begin(self, interruptible=interruptible)
+        conversation = await self._exchange.begin_agent(begin)
+        try:
+            result = await self._exchange.unless_over(finished)
+            await conversation.last_words()
+            return Outcome(result, conversation.transcript)
+        finally:
+            conversation.end()
+
+    async def run_playbook(self, playbook: str) -> None:
+        """Let a playbook take over, by the name of its file; returns when the call is over."""
+        conversation = await self._exchange.begin_agent(BeginAgent(playbook))
+        try:
+            await self._exchange.over.wait()
+        finally:
+            conversation.end()
 
     # -- the line
 

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
 from typing import TypeVar
 
 from active_call.app.digits import DigitQueue
 from active_call.app.errors import CallEnded, CallRefused, CommandRefused
-from active_call.app.looks import speech_of
+from active_call.app.looks import play_over, speech_of
 from active_call.app.values import Speech
-from active_call.app.waiting import EventWaits, Look
+from active_call.app.waiting import EventWaits, Look, Wait
 from active_call.base.errors import ActiveCallError
 from active_call.call.handle import CallHandle
-from active_call.call.requests import Request
+from active_call.call.journal import AGENT_SPEAKERS
+from active_call.call.requests import BeginAgent, EndAgent, Request
 from active_call.contract import commands
-from active_call.contract.events import Dtmf, Event, Hangup
+from active_call.contract.events import AddHistory, Dtmf, Event, Hangup
 
 T = TypeVar("T")
+
+LAST_WORDS_S = 15.0
+"""What an agent that is finished may take for what it is saying."""
 
 
 class Exchange:
@@ -92,6 +97,15 @@ class Exchange:
                 task.cancel()
             await asyncio.gather(doing, stopped, return_exceptions=True)
 
+    async def begin_agent(self, begin: BeginAgent) -> AgentConversation:
+        """Have an agent take over the conversation. Raises CommandRefused, or CallEnded."""
+        try:
+            await self.send(begin)
+        except asyncio.CancelledError:
+            self.send_soon(EndAgent())
+            raise
+        return AgentConversation(self)
+
     async def unless_over(self, work: Awaitable[T]) -> T:
         """The result of `work`; CallEnded when the call ends before it."""
         task, over = asyncio.ensure_future(work), asyncio.ensure_future(self.over.wait())
@@ -143,6 +157,38 @@ class Exchange:
         self.waits.end(ended)
         self.digits.end(ended)
         self.over.set()
+
+
+class AgentConversation:
+    """An agent's part in a call, from its beginning to `end`."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._lines: list[tuple[str, str]] = []
+        exchange.has_agent = True
+        self._listening: Wait[None] = exchange.waits.expect(self._note)
+
+    @property
+    def transcript(self) -> tuple[tuple[str, str], ...]:
+        """Who (`caller` or `agent`) said what, so far; of the agent only what was heard."""
+        return tuple(self._lines)
+
+    async def last_words(self) -> None:
+        """Wait until what the agent is saying has been heard, for `LAST_WORDS_S` at most. Raises CallEnded."""
+        wait = self._exchange.waits.expect(play_over)
+        with suppress(TimeoutError):
+            await wait.result(LAST_WORDS_S)
+
+    def end(self) -> None:
+        """The agent leaves; harmless a second time, and when the call is over."""
+        self._listening.cancel()
+        self._exchange.has_agent = False
+        self._exchange.speech.clear()
+        self._exchange.send_soon(EndAgent())
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, AddHistory) and not event.refer:
+            self._lines.append(("agent" if event.speaker in AGENT_SPEAKERS else "caller", event.text))
 
 
 def _seen(future: asyncio.Future[None]) -> None:

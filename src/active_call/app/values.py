@@ -43,8 +43,6 @@ class TransferResult:
 class Outcome:
     """How a conversation has ended."""
 
-    reason: str
-    """`finished`: the agent is done; `hangup`: it has hung up; `transfer`: it has transferred the caller."""
     result: Any = None
     """What the agent's `finish` was given."""
     transcript: tuple[tuple[str, str], ...] = ()

@@ -7,10 +7,11 @@ script's replies. All of them write down what they were asked.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,14 +28,25 @@ from active_call.providers.base import (
     SpeechToTextCapabilities,
     TextToSpeech,
 )
+from active_call.providers.chat import ChatEvent, Finished, ToolCallDelta
 from active_call.providers.llm.text_only import TextOnlyChatModel
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 
 TONE_HZ = 400
 TONE_LEVEL = 8_000
 
-Reply = str | Sequence[str] | Exception | Callable[[ReplyRequest], str | Sequence[str]]
-"""A reply's text (yielded word by word), its pieces, an error to raise at once, or a function of the request."""
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A reply in which the model calls a tool, after it has said `text`."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""
+
+
+Reply = str | Sequence[str] | Exception | ToolUse | Callable[[ReplyRequest], str | Sequence[str]]
+"""A reply's text (yielded word by word), its pieces, an error to raise at once, a tool to call, or a function of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +201,25 @@ class FakeResponder(TextOnlyChatModel):
         self.first_delay_s = first_delay_s
         self.delay_s = delay_s
         self.requests: list[ReplyRequest] = []
+        self.n_tools_used = 0
         self.n_abandoned = 0
         self.is_closed = False
+
+    async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
+        use = self.script[0] if self.script else None
+        if isinstance(use, ToolUse):
+            self.script[0] = use.text
+        async for event in super().reply(request):
+            yield event
+        if isinstance(use, ToolUse):
+            self.n_tools_used += 1
+            yield ToolCallDelta(0, json.dumps(dict(use.arguments)), f"call-{self.n_tools_used}", use.name)
+            yield Finished("tool_calls")
 
     async def respond(self, request: ReplyRequest) -> AsyncIterator[str]:
         self.requests.append(request)
         reply = self.script.popleft() if self.script else ""
+        assert not isinstance(reply, ToolUse)
         is_whole = False
         try:
             await asyncio.sleep(self.first_delay_s)

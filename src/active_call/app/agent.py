@@ -1,0 +1,105 @@
+"""`Agent`: who holds a conversation with a caller: instructions, voice, ears, model and tools.
+
+    class Reception(Agent):
+        instructions = "You answer for Harbour Street Bakery."
+        llm = "openai/gpt-4o-mini"
+
+        @tool(say_meanwhile="One moment.")
+        async def book(self, call: Call, day: str, people: int) -> str:
+            "Book a table."
+
+    outcome = await call.converse(Reception())
+
+What is not set comes from the call's own options and the configuration. An instance serves one conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from active_call.agent.playbook.scenes import FollowupOption, InterruptionOption, LlmOption, Playbook, Scene
+from active_call.agent.tools.registry import ToolRegistry
+from active_call.app.call import Call
+from active_call.app.tools import bind_tool, is_tool
+from active_call.call.requests import BeginAgent
+from active_call.contract.options import AsrOption, CallOption, TtsOption
+from active_call.providers.base import ChatModel
+
+
+class Agent:
+    """Subclass it, set what is to be set, add methods marked with `@tool`."""
+
+    instructions: ClassVar[str] = ""
+    """What the model is told of its task; a template that knows the call's variables (`{{ caller }}`)."""
+    greeting: ClassVar[str] = ""
+    """Said at the beginning; empty: the model begins."""
+    llm: ClassVar[str | LlmOption | ChatModel | None] = None
+    """`provider/model`, the options of a model, or a model of your own; None: the default provider's."""
+    stt: ClassVar[str | AsrOption | None] = None
+    """The recogniser: a provider's name or its options; None: the configuration's."""
+    tts: ClassVar[str | TtsOption | None] = None
+    """The voice: a provider's name or its options; None: the configuration's."""
+    language: ClassVar[str] = ""
+    """Of recogniser and voice, such as `de`; empty: the configuration's."""
+    tools: ClassVar[Sequence[Callable[..., Any]]] = ()
+    """Further functions marked with `@tool`."""
+    followup: ClassVar[FollowupOption | None] = None
+    """Speaking up when the caller stays silent."""
+
+    def __init__(self) -> None:
+        self._done: asyncio.Future[Any] | None = None
+
+    def finish(self, result: Any = None) -> None:
+        """End the conversation when what the agent is saying has been heard; `Call.converse` returns with `result`."""
+        if self._done is not None and not self._done.done():
+            self._done.set_result(result)
+
+    # -- for Call.converse
+
+    def begin(self, call: Call, *, interruptible: bool = True) -> tuple[BeginAgent, asyncio.Future[Any]]:
+        """What the call is asked for, and what is done when the agent is finished. Raises RuntimeError for an agent that is at work."""
+        if self._done is not None:
+            raise RuntimeError("this agent holds, or has held, a conversation: make a new one for each")
+        self._done = asyncio.get_running_loop().create_future()
+        registry, functions = ToolRegistry(), {}
+        for function in (*self._own_tools(), *self.tools):
+            described, run = bind_tool(function, call)
+            registry.register(described)
+            functions[described.name] = run
+        model = self.llm if self.llm is not None and not isinstance(self.llm, str | LlmOption) else None
+        return BeginAgent(self._playbook(interruptible=interruptible), registry, functions, model), self._done
+
+    def _own_tools(self) -> list[Callable[..., Any]]:
+        names = [name for kind in reversed(type(self).__mro__) for name in vars(kind) if is_tool(vars(kind)[name])]
+        return [getattr(self, name) for name in dict.fromkeys(names)]
+
+    def _playbook(self, *, interruptible: bool) -> Playbook:
+        return Playbook(
+            file=f"agent {type(self).__name__}",
+            scenes=(Scene(id="main", line=1, text=self.instructions),),
+            option=CallOption(asr=self._asr(), tts=self._tts()),
+            greeting=self.greeting,
+            llm=self._llm_option(),
+            interruption=InterruptionOption(strategy="vad" if interruptible else "none"),
+            followup=self.followup,
+        )
+
+    def _llm_option(self) -> LlmOption:
+        if isinstance(self.llm, LlmOption):
+            return self.llm
+        if not isinstance(self.llm, str):
+            return LlmOption()
+        provider, _, model = self.llm.rpartition("/")
+        return LlmOption(provider=provider or None, model=model or None)
+
+    def _asr(self) -> AsrOption | None:
+        if isinstance(self.stt, AsrOption):
+            return self.stt
+        return AsrOption(provider=self.stt, language=self.language or None) if self.stt or self.language else None
+
+    def _tts(self) -> TtsOption | None:
+        if isinstance(self.tts, TtsOption):
+            return self.tts
+        return TtsOption(provider=self.tts, language=self.language or None) if self.tts or self.language else None

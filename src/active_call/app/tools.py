@@ -1,0 +1,121 @@
+"""Tools: Python functions that a language model may call. `@tool` marks a method of an Agent or a function.
+
+The model sees the name, the docstring, and a JSON schema made from the parameters' annotations. What it passes is checked and converted by
+these annotations before the function runs. A parameter annotated with `Call` gets the call, and is not shown to the model.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from active_call.agent.tools.registry import TOOL_TIMEOUT_S, Tool
+from active_call.app.call import Call
+from active_call.call.tool_execution import ToolFunction
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MARK = "__active_call_tool__"
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How a tool is called; see `tool`."""
+
+    name: str
+    say_meanwhile: str
+    cancellable: bool
+    timeout: float
+
+
+@overload
+def tool(function: F, /) -> F: ...
+@overload
+def tool(*, name: str = "", say_meanwhile: str = "", cancellable: bool = True, timeout: float = TOOL_TIMEOUT_S) -> Callable[[F], F]: ...
+def tool(
+    function: F | None = None,
+    /,
+    *,
+    name: str = "",
+    say_meanwhile: str = "",
+    cancellable: bool = True,
+    timeout: float = TOOL_TIMEOUT_S,
+) -> F | Callable[[F], F]:
+    """Mark a function, or a method of an Agent, as a tool of the language model. Its docstring says what it is for.
+
+    `say_meanwhile`: what the agent says while it runs, when the model says nothing. `cancellable`: an interruption cancels it;
+    else it runs on, and the model gets its result later. `timeout`: seconds after which it has failed. What it returns is shown to the
+    model as text, anything else as JSON; an exception is told to the model.
+    """
+
+    def mark(marked: F) -> F:
+        setattr(marked, _MARK, Manners(name or marked.__name__, say_meanwhile, cancellable, timeout))
+        return marked
+
+    return mark if function is None else mark(function)
+
+
+def is_tool(value: object) -> bool:
+    """Whether `value` is marked by `@tool`."""
+    return hasattr(value, _MARK)
+
+
+def bind_tool(function: Callable[..., Any], call: Call) -> tuple[Tool, ToolFunction]:
+    """A marked function as the conversation and the tool's execution take it. Raises TypeError for parameters without annotation."""
+    manners: Manners = getattr(function, _MARK)
+    hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
+    fields: dict[str, Any] = {}
+    given: list[str] = []
+    for parameter in inspect.signature(function).parameters.values():
+        hint = hints.get(parameter.name)
+        if hint is Call:
+            given.append(parameter.name)
+        elif hint is None or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise TypeError(f"tool {manners.name}: the parameter {parameter.name!r} needs an annotation and a name")
+        else:
+            fields[parameter.name] = (hint, Field() if parameter.default is parameter.empty else parameter.default)
+    model = create_model(manners.name, __config__=ConfigDict(extra="forbid"), **fields)
+    described = Tool(
+        name=manners.name,
+        description=inspect.getdoc(function) or "",
+        parameters=_schema(model),
+        say_meanwhile=manners.say_meanwhile,
+        cancellable=manners.cancellable,
+        timeout_s=manners.timeout,
+    )
+    return described, _runner(function, model, dict.fromkeys(given, call))
+
+
+def _runner(function: Callable[..., Any], model: type[BaseModel], given: Mapping[str, Call]) -> ToolFunction:
+    def arguments_of(raw: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            checked = model.model_validate(raw)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise ValueError(f"wrong arguments: {problems}") from None
+        return {name: getattr(checked, name) for name in type(checked).model_fields} | dict(given)
+
+    if inspect.iscoroutinefunction(function):
+
+        async def run_async(**raw: Any) -> Any:
+            return await function(**arguments_of(raw))
+
+        return run_async
+
+    def run(**raw: Any) -> Any:
+        return function(**arguments_of(raw))
+
+    return run
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema()
+    schema.pop("title", None)
+    for described in schema.get("properties", {}).values():
+        described.pop("title", None)
+    return schema
