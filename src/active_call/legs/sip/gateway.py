@@ -111,7 +111,7 @@ class SipGateway:
         for event in events:
             try:
                 self._handle(event)
-            except Exception as error:  # noqa: BLE001 (a wall: one event)
+            except Exception as error:  # noqa: BLE001 (one event must not stop the others)
                 self._handle_failed(event, error)
 
     def _handle(self, event: sip.SipEvent) -> None:
@@ -293,7 +293,7 @@ class SipGateway:
             log.warning("call ended: the minutes of an hour are used up", extra={"call_id": leg.call_id, "trunk": leg.trunk, "why": why})
             try:
                 leg.hang_up(headers={}, by="system", cause="outbound_minutes", reason=why)
-            except Exception as error:  # noqa: BLE001 (a wall: one call)
+            except Exception as error:  # noqa: BLE001 (one call must not stop the others)
                 leg.fail(str(error) or type(error).__name__)
 
     def _count(self, trunk: TrunkPolicy | None, turn: Turn | None) -> PlacedCall:
