@@ -1,4 +1,4 @@
-"""What a leg tells the call that it belongs to, whatever kind of leg it is."""
+"""The events that every kind of leg tells its call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from active_call.media.pool.pool import StreamLost
 
 @dataclass(frozen=True, slots=True)
 class LegRinging:
-    """The far end is being alerted; `early_media`: its sound can be heard already."""
+    """The far end rings. `early_media`: its media can be heard already."""
 
     early_media: bool
     code: int = 180
@@ -19,19 +19,19 @@ class LegRinging:
 
 @dataclass(frozen=True, slots=True)
 class LegAnswered:
-    """The call is answered, by them or by us. `sdp` is the answer."""
+    """The peer or we have answered the call. `sdp` is the answer."""
 
     sdp: str
 
 
 @dataclass(frozen=True, slots=True)
 class LegReady:
-    """Sound flows: what is said now will be heard."""
+    """Media flows both ways: the peer hears what is said from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class LegHeld:
-    """The peer has put the call on hold, or taken it back. `is_silent`: it plays no music of its own."""
+    """The peer has put the call on hold, or resumed it. `is_silent`: the peer plays no music of its own."""
 
     on_hold: bool
     is_silent: bool = False
@@ -39,7 +39,7 @@ class LegHeld:
 
 @dataclass(frozen=True, slots=True)
 class LegHoldAnswered:
-    """What became of a hold of ours: the call is on hold by us now, or not. `code` of 300 or more: the peer has refused the change."""
+    """The answer to our hold or resume. `on_hold`: whether we hold the call now. `code` of 300 or more: the peer refused."""
 
     on_hold: bool
     code: int
@@ -71,7 +71,7 @@ class LegDigit:
 
 @dataclass(frozen=True, slots=True)
 class LegTransferRequested:
-    """The peer asks us to go elsewhere (REFER); `answer_transfer` comes next."""
+    """The peer asks us to call somebody else (REFER). The call answers with `answer_transfer`."""
 
     refer_to: str
     referred_by: str | None
@@ -79,9 +79,9 @@ class LegTransferRequested:
 
 @dataclass(frozen=True, slots=True)
 class LegTransferProgress:
-    """How the transfer that we asked for goes: a SIP status, `final` for the last word. A final 2xx: the target has taken the call.
+    """How the transfer that we asked for goes: a SIP status. `final`: no more follows. A final 2xx: the target has taken the call.
 
-    `refused`: the peer does not even try.
+    `refused`: the peer refused the REFER itself.
     """
 
     code: int
@@ -99,9 +99,9 @@ class LegMedia:
 
 @dataclass(frozen=True, slots=True)
 class LegEnded:
-    """The leg is gone; nothing follows. `by`: caller, callee or system; `cause` is a stable word, `code` a SIP status, if any.
+    """The call is over; only reports of the stream follow. `by`: caller, callee or system. `cause`: a stable word. `code`: a SIP status.
 
-    `q850` is the telephone network's cause value, where the peer tells it: 16 normal clearing, 17 busy, 19 no answer …
+    `q850` is the telephone network's cause value, if the peer sent it: 16 normal clearing, 17 busy, 19 no answer …
     """
 
     by: str

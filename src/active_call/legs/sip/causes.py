@@ -1,7 +1,6 @@
-"""Why a call ends, between our words and the telephone network's (RFC 3326, Q.850).
+"""Translates why a call ends between our causes and the telephone network's (RFC 3326, Q.850).
 
-Our word for the end of a call enters, and leaves as the Reason of a BYE or CANCEL; a message of the peer enters, and leaves as text and
-cause value for records.
+Our cause becomes the Reason header of a BYE or CANCEL. The Reason of the peer's message becomes text and cause value for records.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from active_call.sip.syntax.reason import Reason, q850_cause, reasons_of
 NORMAL = Reason("Q.850", 16, "Normal call clearing")
 FAILURE = Reason("Q.850", 41, "Temporary failure")
 _FAILURES = frozenset(("error", "overload", "media_lost", "rtp_timeout", "no_media", "failed", "shutdown"))
-"""Our words for an end that neither side has wanted."""
+"""Our causes for an end that neither side wanted."""
 
 
 def with_reason(headers: Mapping[str, str], cause: str) -> HeaderList:
-    """`headers` for a BYE or CANCEL, and why it is sent, unless they say so already."""
+    """`headers` for a BYE or CANCEL, with a Reason unless they have one."""
     own = tuple(headers.items())
     if any(name.lower() == "reason" for name, _ in own):
         return own
@@ -29,7 +28,7 @@ def with_reason(headers: Mapping[str, str], cause: str) -> HeaderList:
 
 
 def told_reason(message: Request | Response | None) -> tuple[str, int | None]:
-    """What the peer says of why it ends the call: text for people, and the cause value of Q.850, if any."""
+    """The peer's reason for ending the call: text for people, and the Q.850 cause value, if any."""
     if message is None:
         return "", None
     text = next((reason.text for reason in reasons_of(message) if reason.text), "")

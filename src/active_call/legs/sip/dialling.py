@@ -1,7 +1,7 @@
-"""What becomes of "call this address": the address rewritten, the trunk found, From, To, Contact, credentials, transport and encryption.
+"""Builds the INVITE of an outbound call: rewrites the callee, finds the trunk, sets From, To, Contact, credentials, transport and SRTP.
 
-Options of a call and the operator's rules enter, an INVITE without its session description leaves. Knows no sockets, resolves no names: our
-own address towards the callee is given. The order: `[[rewrites]]` on the callee; its trunk; the trunk's number format; the first of
+Options of a call and the operator's rules enter, an INVITE without SDP leaves. Knows no sockets and resolves no names: the caller passes
+our own address towards the callee. The order: `[[rewrites]]` on the callee; its trunk; the trunk's number format; the first of
 `[[trunk_rules]]` that matches.
 """
 
@@ -27,9 +27,9 @@ DEFAULT_USER = "active-call"
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """An INVITE to be, still without its session description. `srtp`: the sound is to be encrypted; `may_fall_back`: plain after a 488.
+    """An INVITE without its SDP. `srtp`: the offer uses SRTP; `may_fall_back`: after a 488 a second INVITE offers plain RTP.
 
-    `takes`: what offers of the peer are taken later on.
+    `takes`: which later offers of the peer are accepted.
     """
 
     invite: sip.OutboundInvite
@@ -42,7 +42,7 @@ class Invitation:
 class DialPlan:
     """The operator's choices about outbound calls. `accounts`: a registrar's host and the credentials for calls through it.
 
-    `display_names`: such a host, and the name of ours that callees there see where the caller has none of its own.
+    `display_names`: a registrar's host, and the display name that callees there see when the call gives none.
     """
 
     trunks: Trunks
@@ -54,7 +54,7 @@ class DialPlan:
     has_tls: bool = True
 
     def callee_uri(self, callee: str) -> Uri:
-        """The callee as it is to be dialled, numbers alone by the first trunk that has a server. Raises ActiveCallError."""
+        """The URI to dial. A number without a host goes to the first trunk that has a server. Raises ActiveCallError."""
         if not callee:
             raise ActiveCallError("callee: missing; expected a SIP address such as sip:+15551234567@example.com")
         text = rewritten(callee.strip(), self.rewrites)
@@ -79,7 +79,7 @@ class DialPlan:
     def invitation(self, callee: str, option: CallOption, local_host: str, *, has_secrets: bool = True) -> Invitation:
         """The INVITE for a call to `callee`, which `callee_uri` has given. `local_host`: our address towards it. Raises ActiveCallError.
 
-        Without `has_secrets` the place gets neither credentials nor headers of its trunk or of an account of ours.
+        Without `has_secrets` the INVITE has no credentials and headers of the trunk or of our accounts.
         """
         chosen = option.sip or SipOption()
         to_uri = parse_uri(callee)
@@ -127,7 +127,7 @@ class DialPlan:
         return trunk.address
 
     def _credentials(self, host: str, chosen: SipOption, trunk: TrunkPolicy | None, *, has_secrets: bool) -> tuple[sip.Credentials, ...]:
-        """The call's own before the trunk's before the accounts'."""
+        """The call's own credentials, then the trunk's, then those of accounts."""
         found: list[sip.Credentials] = []
         if chosen.username:
             found.append(sip.Credentials(chosen.username, chosen.password or "", chosen.realm))
@@ -157,7 +157,7 @@ class DialPlan:
         return self.enable_srtp, False
 
     def _large_by_tcp(self, to_uri: Uri, trunk: TrunkPolicy | None) -> bool:
-        """UDP that somebody has chosen by name is kept to: carriers that take no TCP drop the attempt without a word."""
+        """Whether large requests go by TCP. Not when UDP was chosen by name: carriers without TCP drop the attempt silently."""
         if trunk is not None and trunk.large_requests is not None:
             return trunk.large_requests == "tcp"
         return "udp" not in (to_uri.transport, trunk.transport if trunk is not None else None)
@@ -168,16 +168,16 @@ class DialPlan:
         return self._transport(to_uri, trunk, srtp=self._encryption(option.sip or SipOption(), trunk)[0])
 
     def _transport(self, to_uri: Uri, trunk: TrunkPolicy | None, *, srtp: bool) -> sip.TransportName | None:
-        """What the address says, else the trunk, else TLS where keys would else travel in the open."""
+        """The transport of the address, else of the trunk, else TLS where the SDP has SRTP keys."""
         named = to_uri.transport or ("tls" if to_uri.scheme == "sips" else None)
         return named or (trunk.transport if trunk is not None else None) or ("tls" if srtp and self.has_tls else None)  # type: ignore[return-value]
 
 
 def with_realms(credentials: sip.Credentials, host: str, realms: Sequence[str] = ()) -> tuple[sip.Credentials, ...]:
-    """`credentials`, and the same for the realms that the carrier really names.
+    """`credentials`, and the same for the realms in the carrier's challenges.
 
-    Guides have the carrier's host entered as realm, while its challenges name another: a realm that says no more than the host does answers
-    any realm of that host.
+    Guides tell users to enter the carrier's host as realm, but its challenges name another one. Therefore a realm that equals the host
+    answers any realm of that host.
     """
     if credentials.realm is None:
         return (credentials,)

@@ -1,6 +1,7 @@
 """Digits by SIP INFO, both ways: `application/dtmf-relay` (Cisco's `Signal=` lines) and `application/dtmf` (the bare digit).
 
-Bodies of the peer enter, digits leave; and the other way round. Knows no call. RFC 6086 gives no package for either; they are habit.
+Bodies of the peer enter, digits leave; and the other way round. Knows no call. Neither type is an Info Package of RFC 6086; both are common
+practice.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ PLAIN_TYPE: Final = "application/dtmf"
 _SIGNAL: Final = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#]{1,2})\s*$", re.IGNORECASE | re.MULTILINE)
 _BARE: Final = re.compile(r"\s*([0-9A-D*#]{1,2})\s*$", re.IGNORECASE)
 _BY_NUMBER: Final = {"10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15": "D"}
-"""Some write the event codes of RFC 4733."""
+"""Some peers send the event codes of RFC 4733."""
 
 
 def read_digit(content_type: str, body: str) -> str:

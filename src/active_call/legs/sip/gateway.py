@@ -1,4 +1,4 @@
-"""The SIP side of the house: hands incoming calls to the call room, makes legs for outgoing ones, brings each event to its leg."""
+"""All SIP legs: makes a leg for each incoming and outgoing call, and brings the events of the endpoint to their legs."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ from active_call.sip.syntax.uri import Uri, parse_uri
 log = logging.getLogger("active_call.sip")
 
 SOMEWHERE_PUBLIC = "192.0.2.1"
-"""RFC 5737 documentation address: only asked of the routing table, never sent to."""
+"""RFC 5737 documentation address: the routing table is asked for it, and no packet goes there."""
 
 T = TypeVar("T")
 
 
 class Driver(Protocol):
-    """Runs operations on the endpoint and carries out what follows from them."""
+    """Runs operations on the endpoint, then sends the messages and handles the events that result."""
 
     def run(self, operation: Callable[[float], T]) -> T: ...
 
@@ -80,19 +80,19 @@ class SipGateway:
         self.refusals = Refusals(world.clock)
         self.usage = OutboundUsage(world.clock)
         self._n_waiting: Counter[str] = Counter()
-        """By trunk: calls that are to be placed, and whose INVITE has not left."""
+        """By trunk: calls that wait for their turn, whose INVITE is not sent yet."""
         self._on_incoming: Callable[[SipLeg], object] = lambda leg: leg.reject(503, "Not ready")
         self._on_registration: Callable[[sip.RegistrationChanged], None] = lambda _: None
         self.on_outside_answer: Callable[[sip.RequestCompleted], object] = lambda _: None
         """Told of each answer to a request of ours outside of calls."""
         self.on_refused_call: Callable[[RefusedCall], object] = lambda _: None
-        """Told of each inbound call that was answered with a refusal before it became one."""
+        """Told of each INVITE that was refused before a leg was made for it."""
         self._legs: dict[sip.CallHandle, InviteUsage] = {}
 
     def connect(
         self, driver: Driver, on_incoming: Callable[[SipLeg], None], on_registration: Callable[[sip.RegistrationChanged], None]
     ) -> None:
-        """Join the driver, the call room and the registrations; before this, calls are refused with 503."""
+        """Connect the driver and the handlers of calls and registrations. Before this, calls are refused with 503."""
         self._driver = driver
         self._on_incoming = on_incoming
         self._on_registration = on_registration
@@ -102,16 +102,16 @@ class SipGateway:
         return len(self._legs)
 
     def run(self, operation: Callable[[Endpoint, float], T]) -> T:
-        """Do something with the endpoint now, and send what comes of it."""
+        """Do something with the endpoint now, and send what results from it."""
         assert self._driver is not None  # noqa: S101 (connect comes first)
         return self._driver.run(lambda now: operation(self.endpoint, now))
 
     def handle_events(self, events: list[sip.SipEvent]) -> None:
-        """What the endpoint has to tell, in order. Each event has a wall of its own: an error ends the call that it belongs to."""
+        """Handle the events of the endpoint, in order. An error while one is handled ends its own call only."""
         for event in events:
             try:
                 self._handle(event)
-            except Exception as error:  # noqa: BLE001 (a wall: one event)
+            except Exception as error:  # noqa: BLE001 (one event must not stop the others)
                 self._handle_failed(event, error)
 
     def _handle(self, event: sip.SipEvent) -> None:
@@ -144,7 +144,7 @@ class SipGateway:
             self.refusals.note_ignored(name, peer, call_id=call_id)
 
     def _handle_failed(self, event: sip.SipEvent, error: Exception) -> None:
-        """An event could not be handled: tell it, and end its call, with or without a leg."""
+        """Log the error, and end the call of the event, with or without a leg."""
         handle = getattr(event, "call", None)
         leg = self._legs.get(handle) if handle is not None else None
         fields = {"event": type(event).__name__, "call_id": leg.call_id if leg is not None else ""}
@@ -160,7 +160,7 @@ class SipGateway:
             self.forget(handle)
 
     def _request_refused(self, event: sip.RequestRefused) -> None:
-        """Counted and told; a call that was answered with a code gets a record too."""
+        """Count and log a refusal; an INVITE that was answered with a code is recorded too."""
         self._note_refused(
             event.flow,
             event.rule,
@@ -218,7 +218,7 @@ class SipGateway:
         self._on_incoming(leg)
 
     def _refuse_protection(self, event: sip.IncomingCall, trunk: TrunkPolicy, refusal: str) -> None:
-        """The trunk's choice about SRTP and the offer do not go together: nobody needs to be asked, and no port is taken."""
+        """Refuse an offer that contradicts the trunk's `srtp` with 488. The handler is not asked, and no port is opened."""
         rule = "srtp_off" if trunk.srtp is SrtpPolicy.OFF else "srtp_required"
         self._note_refused(event.flow, rule, code=488, trunk=trunk.name, call_id=event.request.call_id, detail=refusal)
         self.on_refused_call(
@@ -266,11 +266,11 @@ class SipGateway:
 
     @property
     def guard(self) -> OutboundGuard:
-        """Who may be called, by the settings of now."""
+        """The outbound guard with the current settings."""
         return OutboundGuard(self.settings.outbound, self.settings.dial_plan.trunks, self._is_ourselves)
 
     def count_transfer(self, trunk_name: str) -> PlacedCall:
-        """Count a transfer that the peer, of that trunk, is to make for us. Raises QuotaReached."""
+        """See `ports.GatewayPort`."""
         placed = self._count(self.settings.dial_plan.trunks.named(trunk_name), None)
         placed.ended()
         return placed
@@ -280,7 +280,7 @@ class SipGateway:
         self.usage.withdraw(counted)
 
     def end_used_up(self) -> None:
-        """End the calls that we have placed, on their trunk or all of them, once the minutes of an hour are used up."""
+        """End calls that we placed when the minutes of an hour are used up: those on the trunk, or all of them."""
         of_all, trunks = self.settings.outbound.limits, self.settings.dial_plan.trunks
         why_by_trunk: dict[str, str] = {}
         for leg in [leg for leg in self._legs.values() if leg.is_placed_by_us]:
@@ -293,7 +293,7 @@ class SipGateway:
             log.warning("call ended: the minutes of an hour are used up", extra={"call_id": leg.call_id, "trunk": leg.trunk, "why": why})
             try:
                 leg.hang_up(headers={}, by="system", cause="outbound_minutes", reason=why)
-            except Exception as error:  # noqa: BLE001 (a wall: one call)
+            except Exception as error:  # noqa: BLE001 (one call must not stop the others)
                 leg.fail(str(error) or type(error).__name__)
 
     def _count(self, trunk: TrunkPolicy | None, turn: Turn | None) -> PlacedCall:
@@ -348,13 +348,13 @@ class SipGateway:
         return self.guard.redirect(uri, first, trunk, peer)
 
     async def _address_of(self, uri: Uri, transport: str) -> str:
-        """Some address of the callee's host, to learn which of our own it will see."""
+        """One address of the callee's host, to find out which address of ours it will see."""
         if is_ip(uri.host):
             return uri.host
         return (await self._resolver.resolve(sip.LookUp(0, uri.host, uri.port, (transport,))))[0].host  # type: ignore[arg-type]
 
     def own_address_for(self, host: str) -> str:
-        """The address that `host` is told as ours; for a name that is not resolved here, the one that faces the world."""
+        """The address of ours that `host` sees; for a name, which is not resolved here, the public one."""
         external_ip = self.settings.external_ip
         towards = host.strip("[]") if is_ip(host) else ""
         if external_ip is not None and (not towards or (":" in external_ip) == (":" in towards)):
@@ -378,7 +378,7 @@ class SipGateway:
 
 
 def _address_to_face(event: sip.IncomingCall) -> str:
-    """The caller's address; that of its sound where it has the other family, since sound is answered in its own."""
+    """The caller's address; the address of its media where that has the other IP family, because we answer media in its own family."""
     caller = event.flow.remote.host
     try:
         description = parse_description(event.sdp or b"")

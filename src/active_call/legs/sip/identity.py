@@ -1,7 +1,7 @@
-"""What a call's headers say of who calls, as a playbook wants to know it (RFC 3323, 3325, 5806, 7044, 8224).
+"""Reads from a call's headers who calls, for playbooks (RFC 3323, 3325, 5806, 7044, 8224).
 
-A message enters; its headers by name, and a few plain facts read out of them, leave. Nothing is believed or refused here: whether a number
-is asserted, verified or withheld is told, and the playbook decides.
+A message enters; its headers by name, and a few facts read from them, leave. Nothing is verified or refused here: the playbook learns
+whether a number is asserted, verified or withheld, and decides.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from active_call.sip.syntax.message import Request, Response
 from active_call.sip.syntax.uri import format_host_port
 
 ANONYMOUS = "sip:anonymous@anonymous.invalid"
-"""RFC 3323 §4.1.1.3: what From says of a caller who is not to be known."""
+"""The From of an anonymous caller (RFC 3323 §4.1.1.3)."""
 _NOBODY = frozenset(("anonymous", "restricted", "unavailable", "unknown", "private", "blocked"))
 _SPELT = {"call-id": "Call-ID"}
 
 
 def header_map(message: Request | Response) -> dict[str, str]:
-    """All headers by name, compact names spelt out; the values of one that stands several times in one, parted by commas, in order."""
+    """All headers by name, compact names in their long form. The values of a repeated header are joined with commas, in order."""
     names: dict[str, str] = {}
     values: dict[str, list[str]] = {}
     for name, value in message.headers.items():
@@ -62,8 +62,8 @@ def identity_of(headers: Mapping[str, str]) -> dict[str, str]:
     """The facts that playbooks have as variables; what is not known is empty.
 
     `caller_number`, `caller_name`: of From. `callee_number`: of To. `asserted_number`: of P-Asserted-Identity. `diversion_number`,
-    `diversion_reason`: who sent the call on to us. `verstat`: what the carrier says of the caller's signature (STIR/SHAKEN). `anonymous`:
-    `yes` when the caller does not want to be known.
+    `diversion_reason`: who sent the call on to us. `verstat`: the carrier's verdict on the caller's signature (STIR/SHAKEN). `anonymous`:
+    `yes` when the caller withholds its identity.
     """
     sender, asserted = _address(_get(headers, "from")), _address(_first(headers, "p-asserted-identity"))
     is_anonymous = sender is None or _is_nobody(sender) or _wants_privacy(headers)
@@ -95,7 +95,7 @@ def _wants_privacy(headers: Mapping[str, str]) -> bool:
 
 
 def _verstat(address: NameAddr | None) -> str:
-    """Telnyx and IMS write it into the URI, others behind it."""
+    """`verstat` of an address: Telnyx and IMS write it as URI parameter, others as header parameter."""
     if address is None:
         return ""
     try:

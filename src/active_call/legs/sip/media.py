@@ -1,6 +1,6 @@
-"""The sound of a SIP leg: one media stream and the offer/answer that describes it (RFC 3264, RFC 4568).
+"""The media of a SIP leg: one stream and the offer/answer that describes it (RFC 3264, RFC 4568).
 
-Descriptions of the peer enter, descriptions of ours leave, and the stream is set accordingly. Knows SDP and the media plane, not SIP.
+The peer's SDP enters, ours leaves, and the stream is configured accordingly. Knows SDP and the media process, not SIP.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from active_call.sdp.negotiation import (
 log = logging.getLogger("active_call.sip")
 
 _NAMES = {TELEPHONE_EVENT: codecs.TELEPHONE_EVENT.name}
-"""Of SDP and of the media plane, where they differ."""
+"""Codec names in SDP, and in the media process where they differ."""
 
 LOOK_UP_TIMEOUT_S = 2.0
-"""For the host name in a description. Meanwhile the call goes on, and afterwards it has what the peer's packets show."""
+"""For a host name in SDP. The call goes on meanwhile; without an address it sends to where the peer's packets come from."""
 
 LookUpHost = Callable[[str], Awaitable[tuple[str, ...]]]
 """The addresses of a host name. Raises ActiveCallError."""
@@ -56,10 +56,10 @@ class MediaSettings:
     codecs: tuple[str, ...]
     latching: bool = True
     srtp: SrtpPolicy = SrtpPolicy.PREFERRED
-    """What offers are taken; whether ours is encrypted is said with each."""
+    """Which offers are accepted; `offer` says for each of ours whether it uses SRTP."""
     rtp_timeout_s: float = 20.0
     srtp_suites: tuple[str, ...] | None = None
-    """Offered in this order, and no others answered. None: the two that every trunk knows are offered, all that we have are answered."""
+    """Suites that are offered, in this order, and accepted. None: the two that every trunk knows are offered, and all of ours accepted."""
 
 
 class SipMedia:
@@ -82,29 +82,29 @@ class SipMedia:
         self.peer = peer
         """The address that the peer signals from; empty where it is not known."""
         self.is_proven = True
-        """The peer has shown that our last description reaches it. Until then no sound goes to an address that is new in the call, but by
-        what the peer's own packets show.
+        """The peer has proved that it received our last SDP. Until then media goes to an address that is new in the call only when the
+        peer's own packets come from there.
         """
         self._look_up = look_up
         self._looking_up: asyncio.Task[None] | None = None
         self._found: dict[str, str] = {}
-        """By host name: its address, empty where there is none for us."""
+        """By host name: its address, empty where there is none that we can use."""
         self._session_id = int(randomness.token(4), 16)
         self._version = 0
         self._described = b""
         self._keys: tuple[CryptoKey, ...] = ()
         self._offer: bytes | None = None
         self._before_offer: tuple[int, bytes] | None = None
-        """Version and description before an offer of ours that is open."""
+        """The version and SDP before our open offer."""
         self.direction: Direction = "sendrecv"
-        """What is agreed on; our answers grant no more."""
+        """The direction that is agreed on; our answers allow no more."""
         self.stream: MediaStream | None = None
         self._opening = asyncio.Lock()
         self._is_closed = False
         self.agreement: Agreement | None = None
 
     async def open(self, on_report: Callable[[Report | StreamLost], None], near: MediaStream | None = None) -> MediaStream:
-        """Reserve a stream and its port, once. Raises MediaError; also when `close` has come first, and then nothing stays open."""
+        """Reserve a stream and its port, once. Raises MediaError, also after `close`; then nothing stays open."""
         async with self._opening:
             if self.stream is None and not self._is_closed:
                 self._keep(await self._pool.open_stream(on_report, bind_ip=self._bind_ip, near=near))
@@ -125,21 +125,21 @@ class SipMedia:
         return "0.0.0.0" if bind_ip == "::" and ":" not in self.public_ip else bind_ip
 
     def prove(self) -> None:
-        """The peer has shown that our messages reach it: sound may leave. Again it changes nothing."""
+        """The peer has proved that it receives our messages: media may be sent. A second call does nothing."""
         if not self.is_proven:
             self.is_proven = True
             if self.stream is not None:
                 self.stream.start_sending()
 
     def limit_silence(self, rtp_timeout_s: float | None) -> None:
-        """Have the call end when nothing has come for so long; 0 never, None as the server's settings say. Before `answer` or `accept`."""
+        """End the call when no packet comes for so long; 0: never, None: as the server's settings say. Before `answer` or `accept`."""
         if rtp_timeout_s is not None:
             self._settings = replace(self._settings, rtp_timeout_s=rtp_timeout_s)
 
     def answer(self, offer: bytes, *, may_send_to: Callable[[str], bool] | None = None, waits: bool = False) -> bytes:
         """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed.
 
-        `waits`: an address that is new in this call gets no sound before `prove`. `may_send_to` says of the address agreed on whether it
+        `waits`: no media goes to an address that is new in this call before `prove`. `may_send_to` says whether the agreed address
         needs no proof.
         """
         self.take_back_offer()  # an offer of ours that is still open has met this one, and was refused
@@ -196,12 +196,12 @@ class SipMedia:
         return offer
 
     def take_back_offer(self) -> None:
-        """The peer has refused our last offer: what was described before it holds (RFC 3264 section 8). Without one nothing happens."""
+        """The peer has refused our last offer: the SDP before it is valid again (RFC 3264 section 8). Does nothing without one."""
         if self._before_offer is not None:
             (self._version, self._described), self._before_offer = self._before_offer, None
 
     def start_over(self, srtp: SrtpPolicy | None = None) -> None:
-        """Forget what was offered, for another call in place of one that was refused; `srtp` is what is taken from now on."""
+        """Forget what was offered, for a second INVITE after a refused one. `srtp`: which offers are accepted from now on."""
         self._described, self._offer, self._before_offer, self._keys, self.agreement = b"", None, None, (), None
         if srtp is not None:
             self._settings = replace(self._settings, srtp=srtp)
@@ -212,11 +212,11 @@ class SipMedia:
             return
         agreement = accept_answer(self._offer, answer, keys=self._keys, peer=self.peer)
         self._before_offer = None
-        self.is_proven = True  # who answers has our offer
+        self.is_proven = True  # the peer answers, so it has our offer
         self._apply(agreement)
 
     async def close(self) -> dict[str, float]:
-        """Free the stream, for good; gives what crossed the wire."""
+        """Close the stream for good, and return its statistics."""
         self._is_closed = True
         if self._looking_up is not None:
             self._looking_up.cancel()
@@ -243,17 +243,17 @@ class SipMedia:
         return LocalMedia(self.public_ip, self.stream.port, chosen.codecs, srtp=chosen.srtp, suites=suites, rtcp_mux=True, peer=self.peer)
 
     def _take_description(self, description: bytes) -> None:
-        """What we describe now; the version of o= counts changes only, and refused offers make none (RFC 3264 section 8)."""
+        """Take a changed SDP as ours. The version in o= counts changes only; a refused offer is none (RFC 3264 section 8)."""
         self._version += 1
         self._described = description
 
     def _destination(self, agreement: Agreement) -> str:
-        """Where sound goes; empty where only the peer's packets can show it: its name is not found yet, or it is behind a NAT."""
+        """Where media goes; empty where only the peer's packets can show it: its name is not resolved yet, or it is behind a NAT."""
         address = self._found.get(agreement.remote_host, "") if agreement.remote_host else agreement.remote_ip
         return "" if self._is_out_of_reach(address) else address
 
     def _is_out_of_reach(self, address: str) -> bool:
-        """On the peer's side of a NAT. On ours the same address is somebody else's."""
+        """Whether the address is private on the peer's side of a NAT; on our side it belongs to another host."""
         return self._settings.latching and bool(address) and is_behind_nat(address, self.peer)
 
     def _begin_look_up(self, agreement: Agreement) -> None:
@@ -262,7 +262,7 @@ class SipMedia:
         self._looking_up = asyncio.get_running_loop().create_task(self._find(agreement), name="media host")  # ended by `close`
 
     async def _find(self, agreement: Agreement) -> None:
-        """Find the host that the peer has named, and send there if nothing else has been agreed on meanwhile."""
+        """Resolve the host in the peer's SDP, and send there unless another SDP has been agreed on meanwhile."""
         name = agreement.remote_host
         try:
             async with asyncio.timeout(LOOK_UP_TIMEOUT_S):

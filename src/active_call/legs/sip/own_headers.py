@@ -1,7 +1,7 @@
 """Headers that commands, playbooks and variables add to our messages: what may go out, and in what form.
 
-Names and values of any kind enter; those that can stand in a SIP message leave. A value may hold what a caller has said, so a line break in
-it must not become a header of its own, and the headers that SIP itself lives by are not to be had this way.
+Names and values of any kind enter; those that can stand in a SIP message leave. A value may hold what a caller said, so a line break
+in it must not start another header. Headers that the SIP core writes itself cannot be set.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RESERVED: Final = frozenset(
 
 
 def sendable(headers: Iterable[tuple[str, str]]) -> HeaderList:
-    """Those that may go out; the others are left out, and told in the log."""
+    """The headers that may be sent. The others are left out and logged."""
     kept = []
     for name, value in headers:
         try:

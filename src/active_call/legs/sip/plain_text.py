@@ -1,8 +1,8 @@
-"""The door between SIP's text and everybody else's: bytes that were kept as they came become clean Unicode.
+"""Turns SIP text into clean Unicode for everything outside `sip`.
 
 Inside `sip` a byte that is no UTF-8 is kept as a lone surrogate, so that it can be sent back as it was. Records, events, logs, templates
-and webhooks cannot hold that. Here such bytes are read as Windows-1252, which is what phones and gateways send that know no UTF-8; any
-other lone surrogate, and control characters, become U+FFFD.
+and webhooks cannot hold that. Here such bytes are read as Windows-1252, which phones and gateways without UTF-8 send. Other lone surrogates
+and control characters become U+FFFD.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def plain_lines(text: str) -> str:
 
 
 def plain_body(body: bytes) -> str:
-    """A text body of a message: UTF-8, else Windows-1252 where it is none."""
+    """A text body of a message: read as UTF-8, and as Windows-1252 where it is no UTF-8."""
     return plain_lines(body.decode("utf-8", "surrogateescape"))
 
 

@@ -1,8 +1,8 @@
-"""Refusals counted by the rule that caused them, and told in the log without letting a flood fill it.
+"""Counts refusals by rule and logs them, within bounds that a flood cannot exceed.
 
-What was refused, dropped or ignored enters; counts and log lines leave. Of one address and rule the first is told at once, what follows
-within `QUIET_S` as one line with its number; never more than `MAX_LINES` lines in `BURST_S`, whoever it is. Of at most `MAX_ADDRESSES`
-addresses something is remembered.
+What was refused, dropped or ignored enters; counts and log lines leave. The first refusal of an address by a rule is logged at once;
+those that follow within `QUIET_S` become one line with their number. There are at most `MAX_LINES` lines in `BURST_S` from all addresses
+together, and at most `MAX_ADDRESSES` addresses are remembered.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_ADDRESSES = 2048
 
 @dataclass(frozen=True, slots=True)
 class RefusedCall:
-    """A call that was refused before anybody was asked. `caller` and `callee` may be whole From and To headers; `host` sent it."""
+    """A call that was refused before a handler was asked. `caller` and `callee` may be whole From and To headers; `host` sent it."""
 
     rule: str
     code: int
@@ -40,7 +40,7 @@ class RefusedCall:
 
 @dataclass(slots=True)
 class _Told:
-    """What has been said of one address and rule."""
+    """What was logged about one address and rule."""
 
     at: float
     level: int
@@ -69,17 +69,17 @@ class Refusals:
         self._tell(logging.WARNING, "refused", rule, peer, fields)
 
     def note_dropped(self, why: str, peer: str, **fields: Any) -> None:
-        """Something that arrived was passed over."""
+        """A message was dropped."""
         self.dropped[why] += 1
         self._tell(logging.INFO, "message dropped", why, peer, fields)
 
     def note_ignored(self, header: str, peer: str, **fields: Any) -> None:
-        """A header that only informs could not be read; its message was acted on as if it had none."""
+        """An informational header could not be parsed; the message was handled as if it had none."""
         self.ignored[header] += 1
         self._tell(logging.INFO, "header ignored", header, peer, fields)
 
     def flush(self) -> None:
-        """Tell what has been kept back for long enough; called now and then."""
+        """Log the refusals that were held back for `QUIET_S`. Call it from time to time."""
         now = self.clock.now()
         while self._told:
             key, told = next(iter(self._told.items()))

@@ -1,7 +1,7 @@
-"""Our accounts at registrars: registered at start, kept so, taken back at the end.
+"""Keeps our accounts registered (RFC 3261 section 10): REGISTER at start, refreshes, and removal at the end.
 
-Accounts enter; what becomes of them is logged in plain words and shown by `states`. How a registration is kept is the endpoint's
-business. An account that is refused costs nothing else: its credentials serve outbound calls all the same.
+Accounts enter; their states are logged and shown by `states`. The endpoint refreshes registrations by itself. When a registrar refuses an
+account, its credentials still serve outbound calls.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from active_call.sip import events as sip
 
 log = logging.getLogger("active_call.registration")
 
-FAREWELL_S = 2.0
-"""How long the end waits for registrars to confirm that we are gone."""
+REMOVAL_TIMEOUT_S = 2.0
+"""How long the end waits for registrars to confirm the removal."""
 
 _SERVER = re.compile(r"^(?:sips?:)?(?P<host>\[[^\]]+\]|[^:;]+)(?P<port>:\d+)?(?P<parameters>;.*)?$")
 
@@ -64,7 +64,7 @@ class Registrations:
         self._handles: dict[str, sip.RegistrationHandle] = {}
         self._ended = asyncio.Event()
         self._successors: dict[str, Account] = {}
-        """Accounts that register as soon as their former binding is taken back."""
+        """Changed accounts: they register when their former binding is removed."""
         self.states: dict[str, str] = {}
         """By account: `registering`, `registered`, `failed 403 Forbidden` or `unregistered`."""
 
@@ -74,25 +74,25 @@ class Registrations:
             self._register(account)
 
     def update(self, accounts: tuple[Account, ...]) -> None:
-        """Go by `accounts`: new ones register, those that are gone are taken back, changed ones both, in turn."""
+        """Use `accounts` from now on: new ones register, missing ones are removed, changed ones are removed and then register again."""
         before, self._accounts = self._accounts, {account.label: account for account in accounts if account.registers}
         self._successors = {}
         for label in before:
             if label not in self._accounts:
-                self._take_back(label)
+                self._remove(label)
         for label, account in self._accounts.items():
             if label not in before or label not in self._handles:
                 self._register(account)
             elif account != before[label]:
                 self._successors[label] = account
-                self._take_back(label)
+                self._remove(label)
 
     def _register(self, account: Account) -> None:
         spec = _spec_of(account, self._gateway.own_address_for(account.host))
         self.states[account.label] = "registering"
         self._handles[account.label] = self._gateway.run(lambda endpoint, now: endpoint.register(spec, now))
 
-    def _take_back(self, label: str) -> None:
+    def _remove(self, label: str) -> None:
         handle = self._handles.get(label)
         if handle is not None:
             self._gateway.run(lambda endpoint, now: endpoint.unregister(handle, now))
@@ -118,14 +118,14 @@ class Registrations:
                 self._ended.set()
 
     async def close(self) -> None:
-        """Take every registration back; bounded."""
+        """Remove every registration; waits at most `REMOVAL_TIMEOUT_S`."""
         self._successors.clear()
         self._ended.clear()
         for label in list(self._handles):
-            self._take_back(label)
+            self._remove(label)
         if self._handles:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FAREWELL_S):
+                async with asyncio.timeout(REMOVAL_TIMEOUT_S):
                     await self._ended.wait()
 
 

@@ -1,7 +1,7 @@
-"""What the operator's rules make of an outbound call: the callee before it is dialled, then From, To and Contact of its INVITE.
+"""Applies the operator's rules to an outbound call: to the callee before it is dialled, then to From, To and Contact of the INVITE.
 
-Addresses enter and leave; nothing is known of trunks or of the configuration's file. `Rewrites` apply in turn, each to what the one before
-has made. Of `HeaderRules` the first that matches is applied; all its patterns must be found, an absent one is.
+Addresses enter and leave. Knows no trunks and no configuration file. Each `Rewrite` applies to the result of the one before. Only the first
+`HeaderRule` that matches is applied; all its patterns must be found, and a missing pattern always matches.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Rewrite:
 
     @classmethod
     def of(cls, pattern: str, replacement: str) -> Rewrite:
-        """Compile both. Raises ValueError for a pattern that is none, or a reference to a group that it does not have."""
+        """Compile both. Raises ValueError for an invalid pattern, or a reference to a group that the pattern does not have."""
         try:
             compiled = re.compile(pattern)
         except re.error as error:
@@ -52,7 +52,7 @@ def _reference(match: re.Match[str], pattern: re.Pattern[str]) -> str:
 
 
 def rewritten(callee: str, rewrites: Sequence[Rewrite]) -> str:
-    """The callee as it is to be dialled."""
+    """The callee after all rewrites."""
     for rewrite in rewrites:
         callee = rewrite.apply(callee)
     return callee
@@ -76,7 +76,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class HeaderRule:
-    """One rule: patterns over From and To, and what becomes of From, To and Contact."""
+    """One rule: patterns for From and To, and the new From, To and Contact."""
 
     name: str = ""
     from_user: re.Pattern[str] | None = None

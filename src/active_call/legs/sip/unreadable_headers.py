@@ -1,7 +1,7 @@
-"""Headers that only inform, and whose values cannot be read: they change nothing in a call, and are counted.
+"""Finds informational headers whose values cannot be parsed. They change nothing in a call, and are counted.
 
-An event with its message enters, names of headers leave. Headers without which there is no call (From, To, Via, Contact of a request …)
-are judged by the SIP core.
+An event with its message enters, names of headers leave. The SIP core checks the headers that a call needs (From, To,
+Via, Contact of a request …).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from active_call.sip.syntax.reason import parse_reason
 from active_call.sip.syntax.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
 
 MAX_VALUES = 70
-"""Of each header. As many as a request may have hops."""
+"""Values that are read of each header: as many as a request may have hops (RFC 3261 §20.22)."""
 
 
 def _read_address(text: str) -> None:
@@ -40,7 +40,7 @@ _READERS: Mapping[str, Callable[[str], object]] = {
 
 
 def ignored_headers(event: SipEvent) -> list[str]:
-    """What an INVITE, its final response or the request that ends a call says, and nobody can read; of other events nothing."""
+    """The names of unreadable headers in an INVITE, its final response, or the request that ends a call; none for other events."""
     match event:
         case IncomingCall(request=request):
             return _unreadable(request)

@@ -1,4 +1,4 @@
-"""Which destinations a list of patterns names: numbers, addresses, hosts.
+"""Matches destinations (numbers, addresses, hosts) with lists of patterns.
 
 Patterns and addresses enter, yes or no leaves. Pure; knows no trunks and no configuration. `*` stands for any characters.
 
@@ -21,10 +21,10 @@ from active_call.sip.syntax.uri import Uri
 _NUMBER_PATTERN = re.compile(r"\+?[0-9*#?().\s-]*\Z")
 _NOT_DIALLED = re.compile(r"[^0-9+*#]")
 _SHORTEST_WORLDWIDE = 11
-"""A number without + counts as one with its country code from so many digits on."""
+"""A number without + counts as one with country code when it has at least this many digits."""
 _STARTS_OF_NUMBERS = tuple("+0123456789*#")
 _MARKS_BEFORE = re.compile(r"[^\w+*#]+")
-"""Before a number, a switch passes over them (RFC 3966 §5.1.1 has some as visual separators)."""
+"""Characters that a switch skips before a number (RFC 3966 §5.1.1 has some as visual separators)."""
 _PHONE_CONTEXT = re.compile(r"phone-context=(\+[0-9().-]+)", re.IGNORECASE)
 _SERVICE_CODES = (re.compile(r"[*#]+[0-9]{2}[*#]*"), re.compile(r"[*#]+[0-9]{3}[*#]*"))
 _ACCESS_CODES = re.compile(r"(?:00|011)+0*")
@@ -52,7 +52,7 @@ def number_forms(user: str, country_code: str | None = None) -> frozenset[str]:
 
 
 def possible_numbers(user: str, country_code: str | None = None) -> frozenset[str]:
-    """Every form of a number that some switch could read out of a user part; what is denied must name none. Empty for what is no number.
+    """Every form of a number that some switch could read from a user part; a denied pattern must match none. Empty for what is no number.
 
     More than `number_forms`: marks before the number, several `+`, service codes (`*67`, `#31#`), access codes after one another, digits of
     other scripts, a scheme or a phone-context within the user part.
@@ -90,7 +90,7 @@ def _behind_service_codes(digits: str) -> list[str]:
 
 
 def _behind_access_codes(digits: str) -> str:
-    """What is left of a number after 00 and 011, however often they stand there."""
+    """The number without its leading 00 and 011, repeated or not."""
     return _ACCESS_CODES.sub("", digits, count=1)
 
 
@@ -128,7 +128,7 @@ def is_written_in(text: str, uri: Uri, *, is_home: bool) -> bool:
 
 @lru_cache(maxsize=64)
 def _written_numbers(text: str) -> frozenset[str]:
-    """The numbers with + that stand in a text, with whatever stands between their digits."""
+    """The numbers with + in a text, separators between their digits removed."""
     return frozenset(_NOT_DIALLED.sub("", each) for each in re.findall(r"\+[0-9][0-9 ().-]{3,24}[0-9]", text))
 
 
@@ -149,7 +149,7 @@ def _names_user(pattern: str, uri: Uri) -> bool:
 
 
 def _names_place(pattern: str, uri: Uri) -> bool:
-    """`host` names every port of it, `host:port` that one."""
+    """`host` matches every port of it, `host:port` only that one."""
     return names_host((pattern,), uri.host) or names_host((pattern,), uri.host_port)
 
 

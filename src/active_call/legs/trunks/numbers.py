@@ -1,7 +1,6 @@
-"""Telephone numbers as a trunk wants them written (E.164). In: the user part of an address. Out: the same number in another spelling.
+"""Writes telephone numbers in a trunk's format (E.164). The user part of an address enters; the same number in that format leaves.
 
-What is no telephone number (a name, an extension, a short code) is left alone, and so is what cannot be known: nothing is guessed that
-would call somebody else.
+Names, extensions and short codes stay as they are, and so does any number that is ambiguous: a wrong guess would call somebody else.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ NumberFormat = Literal["as_given", "+e164", "e164", "national"]
 
 _INTERNATIONAL = re.compile(r"(?:\+|00)([1-9][0-9]{6,14})")
 _DIGITS = re.compile(r"[1-9][0-9]{10,14}")
-"""Without + or 00: eleven digits and more are taken for an international number, for no national one is that long with its area code."""
+"""Without + or 00, eleven digits or more count as an international number: no national number with area code is that long."""
 
 
 def written(user: str, number_format: NumberFormat, country_code: str | None = None) -> str:
-    """`user` in the trunk's spelling.
+    """`user` in the trunk's format.
 
     `national` takes the country code off, of numbers of that country only. With `country_code`, numbers written the national way (a leading
     0, or ten digits where the code is 1) are understood too.

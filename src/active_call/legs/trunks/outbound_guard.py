@@ -1,4 +1,4 @@
-"""Who may be called: every call that we place, every transfer that we ask for and every redirection passes here.
+"""Decides who may be called. Every call that we place, every transfer that we ask for and every redirection is checked here.
 
 An address and who wants it called enter; a `Permit` leaves, or NotAllowed with a stable rule. Three may ask:
 
@@ -6,8 +6,8 @@ An address and who wants it called enter; a `Permit` leaves, or NotAllowed with 
     agent   the agent: a target that the playbook or the configuration lists
     peer    a REFER or a 3xx of the other side: its trunk's own hosts, or a listed destination; no private place, none that leads back to us
 
-The numbers that may be called are the same for all. Knows trunks and addresses; what counts calls and minutes is `outbound_usage`, what
-compares patterns is `destinations`.
+The same numbers are allowed for all three. Knows trunks and addresses. `outbound_usage` counts calls and minutes; `destinations` compares
+patterns.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ NO_RULES = sip.HopRules()
 
 @dataclass(frozen=True, slots=True)
 class OutboundPolicy:
-    """What is configured about calls that we place."""
+    """The `[outbound]` settings."""
 
     domains: tuple[str, ...] = ()
     """Hosts beside the trunks' own to which a peer may send us."""
@@ -60,7 +60,7 @@ class OutboundPolicy:
     deny_numbers: tuple[str, ...] = COSTLY_NUMBERS
     """Patterns of numbers that may not."""
     transfer_targets: tuple[str, ...] = ()
-    """What agents and peers may have called, beside what a playbook lists."""
+    """Targets that agents and peers may have called, in addition to those that a playbook lists."""
     limits: HourlyLimits = NO_LIMITS
 
 
@@ -74,7 +74,7 @@ class OutboundRequest:
     by: Asker = "api"
     trunk: str = ""
     peer: str = ""
-    """The address that the peer of that call is seen at; empty where that is not known."""
+    """The source address of that call's peer; empty where it is not known."""
     is_listed: bool = False
     """The playbook or the configuration names the address."""
     been_at: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class Permit:
         return self.is_own and self.takes_secrets
 
     def option_for(self, option: CallOption) -> CallOption:
-        """The options of the call without credentials and headers where the place is not the one that they are meant for."""
+        """The options of the call, without its credentials and headers unless the destination may see them."""
         if self.keeps_secrets or option.sip is None:
             return option
         return msgspec.structs.replace(option, sip=SipOption(enable_srtp=option.sip.enable_srtp))
@@ -127,7 +127,7 @@ class OutboundGuard:
         return self._check_peer(uri, request, trunk)
 
     def redirect(self, uri: Uri, first: Uri, trunk: str, peer: str) -> sip.Redirection:
-        """What becomes of a Contact of a 3xx to a call that was made to `first`; `peer`: the address that has sent it."""
+        """Whether a Contact of a 3xx may be followed. `first`: the callee of the call; `peer`: the address that sent the 3xx."""
         is_same_host = uri.host.lower() == first.host.lower()
         is_same_place = is_same_host and uri.port == first.port
         is_known = is_same_place or (is_same_host and not (trunk and reach_of(uri.host) is Reach.LOOPBACK))
@@ -150,19 +150,19 @@ class OutboundGuard:
             raise NotAllowed(f"{uri.user}: [outbound] numbers does not name this number", rule="outbound_number")
 
     def _check_form(self, uri: Uri, request: OutboundRequest) -> None:
-        """What an address may not say that neither an author nor an operator has written."""
+        """Refuse `maddr` in an address that neither an author nor an operator wrote."""
         if "maddr" in uri.parameters and not (request.by == "agent" and request.is_listed):
             raise NotAllowed(f"{uri.host_port}: the address leads elsewhere by maddr", rule="outbound_address")
 
     def _check_target(self, uri: Uri, request: OutboundRequest, trunk: TrunkPolicy | None) -> None:
-        """What an agent wants to transfer to."""
+        """Refuse a transfer target of an agent that is not listed."""
         is_home = trunk is not None and request.trunk in ("", trunk.name)
         if not request.is_listed and not names_address(self.policy.transfer_targets, uri, is_home=is_home):
             reason = f"{uri.user or ''}@{uri.host_port}: neither the playbook nor [outbound] transfer_targets lists this target"
             raise NotAllowed(reason, rule="outbound_target")
 
     def _check_peer(self, uri: Uri, request: OutboundRequest, trunk: TrunkPolicy | None) -> Permit:
-        """What the other side wants called."""
+        """What the peer wants called: its own trunk's hosts and listed destinations only."""
         is_own = trunk is not None and trunk.name == request.trunk and _is_its_own(trunk, uri)
         is_listed = request.is_listed or names_address(self.policy.transfer_targets, uri, is_home=is_own)
         if not (is_own or is_listed or names_host(self.policy.domains, uri.host) or self._is_peer_itself(uri, request)):
@@ -175,7 +175,7 @@ class OutboundGuard:
         return Permit(_plain(uri), is_own, rules, takes_secrets=_takes_secrets(trunk, uri))
 
     def _is_peer_itself(self, uri: Uri, request: OutboundRequest) -> bool:
-        """A peer without a trunk has nothing of its own but the address that it is seen at."""
+        """For a peer without a trunk only its own source address belongs to it."""
         return not request.trunk and bool(request.peer) and uri.host.strip("[]") == request.peer
 
     def _least(self, request: OutboundRequest, trunk: TrunkPolicy | None) -> Reach:
@@ -188,7 +188,7 @@ class OutboundGuard:
         return max(Reach.LOOPBACK, min(reaches))
 
     def _check_place(self, uri: Uri, rules: sip.HopRules) -> None:
-        """An address literal; a name is judged when it is resolved."""
+        """Refuse an address literal that is private or our own. A name is checked when it is resolved."""
         reach = reach_of(uri.host)
         if reach is None:
             return
@@ -199,14 +199,14 @@ class OutboundGuard:
             raise NotAllowed(f"{uri.host_port} is this server itself", rule="outbound_loop")
 
     def _check_history(self, uri: Uri, request: OutboundRequest) -> None:
-        """A call that was diverted from there already is not sent there again (RFC 5806, RFC 7044)."""
+        """Refuse a destination from which the call was diverted (RFC 5806, RFC 7044)."""
         for value in request.been_at:
             if any(_is_same_party(uri, text) for text in _uris_in(value)):
                 raise NotAllowed(f"{uri.user or uri.host}: the call has come from there", rule="outbound_loop")
 
 
 def _is_its_own(trunk: TrunkPolicy, uri: Uri) -> bool:
-    """On this machine itself, other ports are other people's."""
+    """On the loopback address, another port is another service."""
     return reach_of(uri.host) is not Reach.LOOPBACK or not trunk.address or _port_of(trunk) == uri.port
 
 

@@ -1,7 +1,7 @@
-"""Calls and minutes of the last hour that we have placed, by trunk and in all.
+"""Counts the calls that we placed within the last hour, and their minutes, by trunk and in all.
 
 The beginning, answer and end of outbound calls enter; sums leave, and refusals where a limit is reached. A call counts when it is placed,
-its minutes from the answer on. A transfer that the carrier makes for us (REFER) counts as a call; nobody tells us its minutes. Time is
+its minutes from the answer on. A transfer that the carrier makes for us (REFER) counts as a call; its minutes are not known. Time is
 monotonic seconds, given by a clock.
 """
 
@@ -19,7 +19,7 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class HourlyLimits:
-    """What may be placed in any hour; None: as much as anybody asks for."""
+    """The limits for any hour; None: unlimited."""
 
     calls: int | None = None
     minutes: float | None = None
@@ -74,7 +74,7 @@ class OutboundUsage:
         return call
 
     def withdraw(self, call: PlacedCall) -> None:
-        """It was not placed after all."""
+        """Remove a call that was not placed after all."""
         with contextlib.suppress(ValueError):
             self._calls.remove(call)
 
@@ -100,7 +100,7 @@ class OutboundUsage:
             raise QuotaReached(reason, rule="outbound_minutes")
 
     def _why_used_up(self, limits: HourlyLimits, trunk: str | None, where: str) -> str:
-        """How many minutes have been used, where no more may be; empty where some are left."""
+        """The reason where the minutes are used up; empty where some are left."""
         if limits.minutes is None:
             return ""
         _, minutes = self.sums(trunk)

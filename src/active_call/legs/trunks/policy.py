@@ -1,7 +1,8 @@
-"""The trunks of this server as calls need them: which one a call belongs to, and what it wants of its INVITEs.
+"""The trunks: which one a call belongs to, and how its INVITEs must look.
 
-An inbound call's trunk is named by the door (`sip.admission`), an outbound one's is found here by the host of the callee: the trunk whose
-`server` it is, else the longest name of a carrier that fits, else the most specific range. Knows SIP addresses, no sockets, no calls.
+The SIP access list (`sip.access`) names the trunk of an inbound call. The trunk of an outbound call is found here by the callee's host: the
+trunk whose `server` it is, else the longest matching name in `domains`, else the most specific range. Knows SIP addresses, no sockets, no
+calls.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ from active_call.sip.access.rate import Rate
 
 LargeRequests = Literal["tcp", "udp"]
 MAX_WAIT_S = 10.0
-"""An outbound call that would have to wait longer for its turn is refused instead: whoever placed it may try another trunk."""
+"""An outbound call that would wait longer for its turn is refused instead, so that its client can try another trunk."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrunkPolicy:
-    """One trunk. What is None is decided by the general settings."""
+    """One trunk. None means: as the general settings say."""
 
     name: str
     address: str = ""
     """Where numbers are dialled: `host[:port][;parameters]`."""
     server: str = ""
-    """The host of it, lower case; callees of that host, or under it, are the trunk's."""
+    """Its host, lower case. Callees at that host, or at a subdomain of it, belong to the trunk."""
     domains: tuple[str, ...] = ()
-    """Names of the carrier; `*` stands for any part."""
+    """Host names of the carrier; `*` stands for any part."""
     networks: tuple[Network, ...] = ()
     credentials: tuple[sip.Credentials, ...] = ()
     realms: tuple[str, ...] = ()
-    """What the carrier's challenges name, whatever the credentials say."""
+    """The realms in the carrier's challenges, in addition to that of the credentials."""
     transport: sip.TransportName | None = None
     srtp: SrtpPolicy | None = None
     codecs: tuple[str, ...] = ()
@@ -70,7 +71,7 @@ class TrunkPolicy:
 
 
 class Turn:
-    """The turn of one call that we place: it counts as waiting until its INVITE has left, or it never will. `settle` says so, once."""
+    """The turn of one call that we place. The call counts as waiting until `settle`; a second `settle` does nothing."""
 
     def __init__(self, waiting: Counter[str], trunk: str, at: float, clock: Clock) -> None:
         self._waiting = waiting
@@ -81,11 +82,11 @@ class Turn:
         waiting[trunk] += 1
 
     def wait_s(self) -> float:
-        """How long the call has to wait yet."""
+        """How long the call still has to wait."""
         return max(0.0, self._at - self._clock.now())
 
     def settle(self) -> None:
-        """The INVITE has left, or the call is over without one."""
+        """The INVITE is sent, or the call is over without one."""
         if not self._is_settled:
             self._is_settled = True
             self._waiting[self._trunk] -= 1
@@ -112,7 +113,7 @@ class Trunks:
         return self._by_name.get(name)
 
     def of_callee(self, host: str) -> TrunkPolicy | None:
-        """The trunk that a callee at `host` is reached by."""
+        """The trunk by which calls reach `host`."""
         host = host.lower().rstrip(".")
         for trunk in self._trunks:
             if trunk.server and (host == trunk.server or host.endswith("." + trunk.server)):
@@ -126,7 +127,7 @@ class Trunks:
         return next((trunk for network, trunk in self._networks if address in network), None)
 
     def turn(self, trunk: TrunkPolicy, now: float, n_calls: int) -> float:
-        """When a new call may be placed on the trunk; its place is taken. Raises LimitReached."""
+        """Reserve the next turn on the trunk; returns when the call may start. Raises LimitReached."""
         if trunk.max_calls is not None and n_calls >= trunk.max_calls:
             reason = f"trunk {trunk.name} has {n_calls} calls, of at most {trunk.max_calls}"
             raise LimitReached(reason, rule="trunk_calls", retry_after_s=5)

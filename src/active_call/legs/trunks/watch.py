@@ -1,7 +1,7 @@
-"""Whether the trunks are there: OPTIONS to each that asks for it, at its own pace (RFC 3261 §11).
+"""Checks whether trunks answer: sends OPTIONS to each that has an interval for it (RFC 3261 §11).
 
-Trunks enter; what becomes of them is logged when it changes and shown by `states`. Any answer but 408 and 5xx means that somebody is there,
-a refusal too. Nothing is decided by it: calls are placed all the same. Some carriers send no calls before they see such OPTIONS.
+Trunks enter; changes of their state are logged and shown by `states`. Any answer but 408 and 5xx counts as reachable, refusals included.
+Calls are placed whatever the state. Some carriers send no calls before they see such OPTIONS.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger("active_call.trunks")
 
 
 class _Options(TypedDict, total=False):
-    """What `Endpoint.request_outside` is told of an OPTIONS."""
+    """The arguments of `Endpoint.request_outside` for an OPTIONS."""
 
     from_uri: str
     to_uri: str
@@ -41,12 +41,12 @@ class TrunkWatch:
         self._changed = asyncio.Event()
         self._waiting: dict[sip.TransactionToken, asyncio.Future[sip.RequestCompleted]] = {}
         self._early: dict[sip.TransactionToken, sip.RequestCompleted] = {}
-        """Outcomes that came while the request was being sent: it could not be."""
+        """Outcomes of requests that failed while they were being sent."""
         self.states: dict[str, str] = {}
         """By trunk: `reachable`, or `unreachable` with code and reason."""
 
     async def run(self) -> None:
-        """Ask them all, again and again."""
+        """Send OPTIONS to all of them at their intervals, until cancelled."""
         while True:
             self._changed.clear()
             async with asyncio.TaskGroup() as tasks:
