@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +269,56 @@ def test_new_project(tmp_path: Path, is_python: bool) -> None:
         assert phone.wait_ended(10) is not None
         hours = "We are open from seven to six, Monday to Saturday."
         assert line.heard(hours, "Goodbye.") == [hours, *(["Goodbye."] if is_python else [])]
+
+
+class _Model(BaseHTTPRequestHandler):
+    """A language model that speaks OpenAI's protocol: the hours at the first key, the end at the second."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        last = asked["messages"][-1]
+        if last["role"] == "tool":
+            text = "On Sunday we are open from nine to thirteen." if "9 to 13" in last["content"] else "Goodbye."
+            self._stream([{"content": text}], "stop")
+        elif not any(message["role"] == "tool" for message in asked["messages"]):
+            self._stream([_call_of("opening_hours", '{"weekday":', "call_1"), _more_of(' "Sunday"}')], "tool_calls")
+        else:
+            self._stream([_call_of("end_call", "{}", "call_2")], "tool_calls")
+
+    def _stream(self, deltas: list[dict[str, Any]], reason: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for delta, finish in [*((delta, None) for delta in deltas), ({}, reason)]:
+            chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+            chunk["choices"] = [{"index": 0, "delta": delta, "finish_reason": finish}]
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+def _call_of(name: str, arguments: str, call_id: str) -> dict[str, Any]:
+    return {"tool_calls": [{"index": 0, "id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}]}
+
+
+def _more_of(arguments: str) -> dict[str, Any]:
+    return {"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]}
+
+
+def test_agent_tools(tmp_path: Path) -> None:
+    hours = "On Sunday we are open from nine to thirteen."
+    greeting = "Harbour Street Bakery, good day. What can I do for you?"
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Model) as model:
+        threading.Thread(target=model.serve_forever, daemon=True).start()
+        environment = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"http://127.0.0.1:{model.server_port}/v1"}
+        with running(tmp_path, str(EXAMPLES / "agent_tools.py"), **environment) as server, calling(server) as (phone, line):
+            line.listens()
+            line.presses("1")
+            line.listens()
+            line.presses("2")
+            line.listens()
+            assert phone.wait_ended(15)
+            assert line.heard(greeting, hours, "Goodbye.") == [greeting, hours, "Goodbye."]
+        model.shutdown()
