@@ -21,17 +21,11 @@ from active_call.sip.dialog.inbound import InboundCall
 from active_call.sip.dialog.replaces import find_replaced
 from active_call.sip.events import CallHandle, Flow
 from active_call.sip.routing import response_flow
+from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.grammar import encode_text
 from active_call.sip.syntax.headers import parse_name_addr
-from active_call.sip.syntax.message import (
-    BadRequest,
-    Request,
-    Response,
-    parse_leniently,
-    parse_message,
-    validate_request,
-    validate_response,
-)
+from active_call.sip.syntax.message import Request, Response, parse_leniently, parse_message
+from active_call.sip.syntax.validation import validate_request, validate_response
 from active_call.sip.transaction.client import LIFETIME_T1S
 from active_call.sip.transaction.layer import server_key, via_lines
 from active_call.sip.transaction.server import ServerTransaction
