@@ -26,9 +26,9 @@ from active_call.sip.syntax.grammar import encode_text
 from active_call.sip.syntax.headers import parse_name_addr
 from active_call.sip.syntax.message import Request, Response, parse_leniently, parse_message
 from active_call.sip.syntax.validation import validate_request, validate_response
-from active_call.sip.transaction.client import LIFETIME_T1S
-from active_call.sip.transaction.layer import server_key, via_lines
+from active_call.sip.transaction.matching import server_key, via_lines
 from active_call.sip.transaction.server import ServerTransaction
+from active_call.sip.transaction.tables import LIFETIME_T1S
 
 MAX_REFUSED = 4096
 """Refused INVITEs whose repetitions are known: all of 32 s at 128 refusals a second."""

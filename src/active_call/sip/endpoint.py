@@ -46,15 +46,14 @@ from active_call.sip.events import (
     Transmit,
     TransportName,
 )
-from active_call.sip.listeners import Listeners
 from active_call.sip.registration import Registration
 from active_call.sip.routing import uri_of
 from active_call.sip.syntax.framing import PING_BYTES, PONG_BYTES, MessageTooLarge, Ping, StreamFramer
 from active_call.sip.syntax.grammar import is_token
 from active_call.sip.syntax.headers import Headers, format_name_addr
 from active_call.sip.syntax.message import Response
-from active_call.sip.transaction.client import Origin
 from active_call.sip.transaction.layer import TransactionLayer
+from active_call.sip.transaction.origin import Origin
 
 __all__ = ["DialogInfo", "Endpoint"]
 
@@ -201,7 +200,7 @@ class Endpoint:
 
     def set_listeners(self, listeners: tuple[Listener, ...]) -> None:
         """Take the sockets as they are now bound; messages made from here on carry their addresses."""
-        self._core.layer.listeners = Listeners(listeners, self._core.layer.reflections)
+        self._core.layer.set_listeners(listeners)
 
     def refresh_registrations(self, now: float) -> None:
         """Our address has changed: registrars hear of it now."""

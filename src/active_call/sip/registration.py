@@ -25,9 +25,9 @@ from active_call.sip.syntax.grammar import LWS
 from active_call.sip.syntax.headers import NameAddr, format_name_addr, parse_name_addr
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.syntax.uri import Uri
-from active_call.sip.transaction.client import Origin
-from active_call.sip.transaction.failover import retry_after_s
-from active_call.sip.transaction.layer import goes_by_sips
+from active_call.sip.transaction.hop_finder import retry_after_s
+from active_call.sip.transaction.origin import Origin
+from active_call.sip.transaction.request_writer import goes_by_sips
 from active_call.sip.transaction.timers import Timer
 
 _BACK_OFF_S = 30.0

@@ -19,7 +19,7 @@ from active_call.sip.events import (
     RequestCompleted,
     Target,
 )
-from active_call.sip.transaction.failover import MAX_PAUSE_S, OUTAGE_S
+from active_call.sip.transaction.hop_finder import MAX_PAUSE_S, OUTAGE_S
 
 NAME = "trunk.example"
 

@@ -21,8 +21,8 @@ from active_call.sip.dialog.provisional import ReliableProvisionals
 from active_call.sip.events import HeaderList
 from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request, session_description
-from active_call.sip.transaction.client import LIFETIME_T1S
 from active_call.sip.transaction.server import ServerTransaction
+from active_call.sip.transaction.tables import LIFETIME_T1S
 from active_call.sip.transaction.timers import Timer
 
 _PROVISIONAL_EVERY_S = 60.0

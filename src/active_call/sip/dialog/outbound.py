@@ -24,7 +24,7 @@ from active_call.sip.listeners import SECURED
 from active_call.sip.routing import uri_of
 from active_call.sip.syntax.headers import format_name_addr, parse_name_addr
 from active_call.sip.syntax.message import Request, Response, session_description
-from active_call.sip.transaction.client import Origin
+from active_call.sip.transaction.origin import Origin
 from active_call.sip.transaction.server import ServerTransaction
 from active_call.sip.transaction.timers import Timer
 

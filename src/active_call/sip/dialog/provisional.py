@@ -22,8 +22,8 @@ from active_call.sip.events import Credentials, EndpointConfig, Flow
 from active_call.sip.syntax.grammar import LWS
 from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request, Response
-from active_call.sip.transaction.client import LIFETIME_T1S
 from active_call.sip.transaction.server import ServerTransaction
+from active_call.sip.transaction.tables import LIFETIME_T1S
 from active_call.sip.transaction.timers import Timer
 
 OPTION_TAG = "100rel"

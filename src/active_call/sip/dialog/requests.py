@@ -18,7 +18,8 @@ from active_call.sip.routing import is_loose, target_of, transport_of, uri_of
 from active_call.sip.syntax.headers import Headers, format_name_addr
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.syntax.uri import Uri
-from active_call.sip.transaction.client import ClientTransaction, Origin
+from active_call.sip.transaction.failover import FailoverRequest
+from active_call.sip.transaction.origin import Origin
 
 Attempt = tuple[Request, Target, Origin]
 Outcome = Callable[[int, str, Response | None, Flow | None, float], None]
@@ -42,16 +43,16 @@ class OutgoingRequest:
             request.headers.add(name, value)
         self._core.layer.send_request(request, target, self, now, origin)
 
-    def on_response(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
-        del transaction
+    def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
+        del request
         if response.code < 200:
             return
         if response.code in (401, 407) and self._authenticator.take_challenge(response) and self._try_again(now):
             return
         self._on_outcome(response.code, response.reason, response, flow, now)
 
-    def on_no_response(self, transaction: ClientTransaction, code: int, reason: str, now: float) -> None:
-        del transaction
+    def on_no_response(self, request: FailoverRequest, code: int, reason: str, now: float) -> None:
+        del request
         self._on_outcome(code, reason, None, None, now)
 
     def _try_again(self, now: float) -> bool:
