@@ -14,7 +14,7 @@ from active_call.sdp.description import format_description, parse_description
 from active_call.sdp.negotiation import LocalMedia, NegotiationError, accept_answer, build_offer, negotiate_answer
 from active_call.sip.dialog.provisional import parse_rack, rseq_of
 from active_call.sip.dialog.refer import is_refer_notify, wants_no_notify
-from active_call.sip.dialog.session_timer import min_se_of, parse_session_expires, session_expires_of, supports_timer
+from active_call.sip.dialog.session_expires import min_se_of, parse_session_expires, session_expires_of, supports_timer
 from active_call.sip.syntax.body import split_multipart
 from active_call.sip.syntax.digest import parse_authorization, parse_challenge
 from active_call.sip.syntax.framing import StreamFramer

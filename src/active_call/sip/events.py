@@ -455,3 +455,13 @@ class EndpointConfig:
     """How long a place may stay silent before the next one of its name is tried; Twilio asks for 4 s. The last one has 64*T1."""
     max_message_bytes: int = 65_535
     extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def allow_header(self) -> str:
+        """The value of our Allow header."""
+        return ", ".join(self.allow)
+
+    @property
+    def supported_header(self) -> str:
+        """The value of our Supported header."""
+        return ", ".join(self.supported)

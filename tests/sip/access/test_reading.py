@@ -34,7 +34,7 @@ def invite(wire, n, **options):
 
 def silence(bench, wire, address):
     n = 0
-    while not bench.endpoint.door.is_silenced(address.host, bench.now):
+    while not bench.endpoint.admission.is_silenced(address.host, bench.now):
         n += 1
         bench.feed(invite(wire, f"s{n}"), flow_of(wire, address))
 

@@ -7,6 +7,7 @@ stranger are limited in both; a real INVITE has some 40 lines and 4 KB.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from active_call.sip.context import EndpointContext
@@ -23,10 +24,11 @@ Standing = Literal["known", "peer", "stranger", "silenced"]
 
 
 class Reader:
-    """See the module."""
+    """See the module. `registrars` gives the addresses that we are registered at."""
 
-    def __init__(self, core: EndpointContext) -> None:
+    def __init__(self, core: EndpointContext, registrars: Callable[[float], list[str]]) -> None:
         self._core = core
+        self._registrars = registrars
         self._peers: frozenset[str] = frozenset()
         self._peers_of = (-1, -1)
         self._peers_until = 0.0
@@ -37,10 +39,10 @@ class Reader:
 
     def standing_of(self, host: str, now: float) -> Standing:
         """How that address stands."""
-        door = self._core.door
-        if door.is_known(host, self._core.registrars(now) if self._core.registrations else ()):
+        admission = self._core.admission
+        if admission.is_known(host, self._registrars(now)):
             return "known"
-        if not door.is_silenced(host, now):
+        if not admission.is_silenced(host, now):
             return "stranger"
         return "peer" if host in self._current_peers(now) else "silenced"
 

@@ -6,8 +6,10 @@ settled before. Max-Forwards is not looked at: only a proxy refuses a request wh
 
 from __future__ import annotations
 
-from active_call.sip.context import SDP_TYPE, EndpointContext, Reply
-from active_call.sip.dialog.session_timer import too_small
+from active_call.sip.context import EndpointContext
+from active_call.sip.dialog.session_expires import too_small
+from active_call.sip.responses import Reply
+from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.message import Request, session_description
 
 _DIALOG_METHODS = frozenset(("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK"))
@@ -18,14 +20,19 @@ def options_reply(core: EndpointContext) -> Reply:
     """What an OPTIONS hears about us (§11.2); the same code as an INVITE would get."""
     if not core.is_accepting:
         return _unavailable(core)
-    headers = (("Allow", core.allow), ("Accept", SDP_TYPE), ("Accept-Encoding", "identity"), ("Supported", core.supported))
+    headers = (
+        ("Allow", core.config.allow_header),
+        ("Accept", SDP_TYPE),
+        ("Accept-Encoding", "identity"),
+        ("Supported", core.config.supported_header),
+    )
     return Reply(200, "OK", headers, contact_user="")
 
 
 def screen(core: EndpointContext, request: Request, *, is_in_dialog: bool) -> Reply | None:
     """The refusal or answer that `request` gets from the endpoint itself, in the order of §8.2."""
     if request.method not in core.config.allow or (request.method == "OPTIONS" and not core.config.answer_options):
-        return Reply(405, "Method Not Allowed", (("Allow", core.allow),), rule="method")
+        return Reply(405, "Method Not Allowed", (("Allow", core.config.allow_header),), rule="method")
     unsupported = _unsupported_extensions(core, request)
     if unsupported:
         return Reply(420, "Bad Extension", (("Unsupported", ", ".join(unsupported)),), rule="extension")

@@ -9,10 +9,11 @@ from __future__ import annotations
 from functools import partial
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext, Reply
+from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.dialog.requests import OutgoingRequest, in_dialog
 from active_call.sip.events import Credentials, Flow, HeaderList
+from active_call.sip.responses import Reply
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.transaction.server import ServerTransaction
 

@@ -2,19 +2,21 @@
 
 Enters: a way to make the INVITE anew for each attempt, responses, the wish to cancel. Leaves: INVITE, CANCEL and ACK, and calls of the
 `ClientInviteOwner`. A CANCEL waits for a provisional response. The ACK to each 2xx is kept and sent again for every repetition of that 2xx,
-which the transaction lets through for 64*T1. What a success or a failure means for the call is the owner's to decide.
+which the transaction lets through for 64*T1. The owner decides what a success or a failure means for the call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import SDP_TYPE, EndpointContext, add_body
+from active_call.sip.context import EndpointContext
 from active_call.sip.credentials import Authenticator
 from active_call.sip.dialog.dialog import Dialog
-from active_call.sip.dialog.requests import Attempt
+from active_call.sip.dialog.requests import Attempt, add_body
 from active_call.sip.events import Credentials, Flow, HeaderList, TransportName
+from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.transaction.ack import Ack
 from active_call.sip.transaction.failover import FailoverRequest
@@ -24,9 +26,6 @@ from active_call.sip.transaction.timers import Timer
 
 class ClientInviteOwner(Protocol):
     """The call that an INVITE belongs to."""
-
-    def make_invite(self) -> Attempt:
-        """The INVITE with the next sequence number, and where it goes."""
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
         """A provisional response, 100 included."""
@@ -39,11 +38,21 @@ class ClientInviteOwner(Protocol):
 
 
 class ClientInvite:
-    """See the module."""
+    """See the module. `make` gives the INVITE with the next sequence number, and where it goes."""
 
-    def __init__(self, core: EndpointContext, owner: ClientInviteOwner, credentials: tuple[Credentials, ...]) -> None:
+    def __init__(
+        self,
+        core: EndpointContext,
+        owner: ClientInviteOwner,
+        make: Callable[[], Attempt],
+        credentials: tuple[Credentials, ...],
+        *,
+        is_reinvite: bool = False,
+    ) -> None:
         self._core = core
         self._owner = owner
+        self._make = make
+        self.is_reinvite = is_reinvite
         self._authenticator = Authenticator(credentials, core.randomness)
         self._sent: FailoverRequest | None = None
         self._acks: dict[str, Ack | None] = {}
@@ -76,7 +85,7 @@ class ClientInvite:
 
     def send(self, now: float, give_up_s: float | None = None) -> None:
         """Make and send the next attempt; cancel it after `give_up_s` without a final response. Raises LocalProtocolError."""
-        request, target, origin = self._owner.make_invite()
+        request, target, origin = self._make()
         for name, value in self._authenticator.headers_for(request):
             request.headers.add(name, value)
         self._sent = self._core.layer.send_request(request, target, self, now, origin)

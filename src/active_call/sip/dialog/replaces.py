@@ -7,9 +7,11 @@ other, and hanging up the replaced one, is the leg's.
 from __future__ import annotations
 
 from active_call.base.errors import ParseError
-from active_call.sip.context import EndpointContext, Reply
-from active_call.sip.dialog.call import Call, CallState
+from active_call.sip.context import EndpointContext
+from active_call.sip.dialog.call import Call
+from active_call.sip.dialog.usage import CallState
 from active_call.sip.events import CallHandle
+from active_call.sip.responses import Reply
 from active_call.sip.syntax.grammar import LWS, parse_parameters
 from active_call.sip.syntax.message import Request
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext, add_body
+from active_call.sip.context import EndpointContext
 from active_call.sip.credentials import Authenticator
 from active_call.sip.dialog.dialog import MAX_FORWARDS, Dialog
 from active_call.sip.events import Credentials, Flow, HeaderList, HopRules, Target, TransportName
@@ -108,6 +108,15 @@ def outside(
     headers.add("User-Agent", core.config.user_agent)
     hop = _hop(core, hop_text, transport)
     return Request(method, uri, headers, b""), hop if rules is None else replace(hop, rules=rules)
+
+
+def add_body(request: Request, headers: HeaderList, body: bytes = b"", content_type: str = "") -> None:
+    """Append the caller's headers, and a body with its type. Raises LocalProtocolError for a header that would break the message."""
+    for name, value in headers:
+        request.headers.add(name, value)
+    request.body = body
+    if body and content_type and "Content-Type" not in request.headers:
+        request.headers.add("Content-Type", content_type)
 
 
 def _hop(core: EndpointContext, text: str, transport: TransportName | None) -> Target:
