@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from active_call.base.errors import ParseError
-from active_call.sip.access.reading import MAX_STRANGER_BODY_BYTES, MAX_STRANGER_HEADER_BYTES
+from active_call.sip.access.reading import MAX_UNKNOWN_BODY_BYTES, MAX_UNKNOWN_HEADER_BYTES
 from active_call.sip.syntax.framing import Ping, StreamFramer
 
 MAX_PINGS = 100
@@ -107,4 +107,4 @@ class Connections:
 
 
 def _small_framer() -> StreamFramer:
-    return StreamFramer(max_header_bytes=MAX_STRANGER_HEADER_BYTES, max_body_bytes=MAX_STRANGER_BODY_BYTES)
+    return StreamFramer(max_header_bytes=MAX_UNKNOWN_HEADER_BYTES, max_body_bytes=MAX_UNKNOWN_BODY_BYTES)

@@ -1,8 +1,8 @@
-"""From bytes to whoever they are for: transactions, dialogs, the door, screening, a new call (RFC 3261 §8.2, §17.2.3, §12.2.2).
+"""Finds what a message is for: a transaction, a dialog, the admission, the screening, a new call (RFC 3261 §8.2, §12.2.2, §17.2.3).
 
-Enters: raw messages with their flow. Leaves: inputs to transactions, dialogs and calls; refusals, and answers to
-OPTIONS, without a transaction (§8.2.7), so that they cost neither memory nor repetitions; MessageDropped for everything that is for nobody,
-RequestRefused for every request that is refused.
+Enters: raw messages with their flow. Leaves: inputs to transactions, dialogs and calls; refusals, and answers to OPTIONS, without a
+transaction (§8.2.7), so that they cost neither memory nor repetitions; MessageDropped for what matches nothing, RequestRefused for every
+request that is refused.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Dispatcher:
             self._receive_request(message, flow, now)
 
     def handle_fault(self, data: bytes, flow: Flow, error: Exception, now: float) -> None:
-        """An error of ours has come up while `data` was handled: tell it, end the call that it belongs to, answer a request with 500."""
+        """An error of ours has come up while `data` was handled: report it, end the call that it belongs to, answer a request with 500."""
         try:
             message = parse_message(data)
             local, remote = (message.from_, message.to) if isinstance(message, Response) else (message.to, message.from_)
@@ -127,7 +127,7 @@ class Dispatcher:
             return
         entry = self._core.dialogs.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
         if entry is None and request.to.tag == _stateless_tag(request):
-            return  # it acknowledges a refusal that nothing is remembered of
+            return  # it acknowledges a refusal without a transaction
         if entry is None:
             self._core.drop(flow, "stray_ack", f"no transaction and no dialog for CSeq {request.cseq.number}")
             return
@@ -189,7 +189,7 @@ class Dispatcher:
             entry.user.handle_request(transaction, request, flow, now)
 
     def _admit(self, request: Request, flow: Flow, now: float) -> Verdict | None:
-        """What lets in a request that belongs to no call of ours; None when it is refused, and whatever it was to hear has been sent."""
+        """Why a request that belongs to no call of ours is taken; None when it is refused: then its response, if any, has been sent."""
         verdict = self._core.admission.judge(request, flow, now, self._registrations.registrars(now))
         if verdict.answer == "admit":
             return verdict
@@ -204,7 +204,7 @@ class Dispatcher:
         self._reply_statelessly(request, flow, reply)
 
     def _refuse_for_now(self, request: Request, flow: Flow, reply: Reply, now: float) -> None:
-        """Refuse an INVITE that would be let in a moment later: its repetitions get the same answer, and are no new call."""
+        """Refuse an INVITE that a later moment would allow: its repetitions get the same answer, and are no new call."""
         self._refused[server_key(request)] = (now + LIFETIME_T1S * self._core.config.t1_s, reply)
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)
@@ -214,7 +214,8 @@ class Dispatcher:
         """A transaction for `request`; None, and it has its 503, where there are too many."""
         host = flow.remote.host
         admission = self._core.admission
-        is_known = admission.guests.is_open or admission.is_known(host, self._registrations.registrars(now))  # an open server knows all
+        is_open = admission.access_list.is_open  # then there are no unknown sources
+        is_known = is_open or admission.is_known(host, self._registrations.registrars(now))
         if self._core.layer.servers.make_room(host, is_known=is_known):
             return self._core.layer.start_server(request, flow)
         self._core.note_refusal(request, flow, "transactions", 503)
@@ -224,13 +225,13 @@ class Dispatcher:
     def _start_call(self, transaction: ServerTransaction, flow: Flow, replaces: CallHandle | None, trunk: str) -> None:
         request = transaction.request
         dialog = Dialog.of_server(request, self._core.new_tag(), flow)
-        access = self._core.admission.guests.trunks.get(trunk)
+        access = self._core.admission.access_list.trunks.get(trunk)
         dialog.contact_user = _user_in(request) + (f"@{access.contact_host}" if access is not None and access.contact_host else "")
         dialog.large_by_tcp = access is None or access.large_by_tcp
         InboundCall(self._core, self._calls, transaction, dialog, replaces, trunk=trunk)
 
     def _refuse_malformed(self, request: Request, flow: Flow, error: ParseError, now: float) -> None:
-        """Answer 400, or what the error says, to those whom the door answers."""
+        """Answer 400, or what the error says, where the admission allows an answer."""
         verdict = self._core.admission.judge_unreadable(flow, now, self._registrations.registrars(now))
         if verdict.answer == "silence":
             self._core.note_refusal(request, flow, verdict.rule, 0, detail=str(error))
@@ -252,7 +253,7 @@ class Dispatcher:
 
 
 def _stateless_tag(request: Request) -> str:
-    """The To tag of a refusal that nothing is remembered of; the same for repetitions of the request, and for the ACK."""
+    """The To tag of a refusal without a transaction; the same for repetitions of the request, and for the ACK."""
     via = request.top_via
     number = (request.headers.get("CSeq") or "").partition(" ")[0]
     seed = "\n".join((via.branch or "", via.sent_by, request.headers.get("Call-ID") or "", number))

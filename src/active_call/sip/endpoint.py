@@ -1,15 +1,17 @@
-"""The SIP endpoint: the one door to the core. Bytes and time in; transmits, events and alarms out (RFC 3261 as a user agent).
+"""The SIP endpoint, a user agent of RFC 3261. Bytes and time in; transmits, events and alarms out.
 
 The driver feeds `receive_*` and `handle_*`, then drains `take_transmits`, `take_look_ups`, `take_events` and `take_closes`, and calls
 `handle_timeout` at `next_timeout`. Legs call the operations and read the events. `now` is monotonic seconds and never goes back. Nothing
-here knows sockets, name resolution, media or session descriptions' contents: an SDP is bytes.
+here knows sockets, name resolution, media or the contents of session descriptions: an SDP is bytes.
 
-    endpoint ── dispatch ── screening                                      who is a message for; what is refused unheard
-        │          └─ inbound_call, outbound_call ── call                  the INVITE usage
-        │                 ├─ renegotiation, farewell                       offers inside the call; BYE
-        │                 ├─ invite_server, invite_client                  one INVITE with its 2xx and ACK
-        │                 └─ requests ── credentials                       other requests; digest
-        └── transaction_layer ── client_transaction, server_transaction    the tables of `transaction`
+    endpoint ── operations ── calls, registrations               what legs ask for; what is alive
+        ├─ connections                                           streams: whole messages, keep-alives
+        ├─ dispatch ── access/*                                  for which part a message is; what is refused before a call hears of it
+        │      └─ dialog/inbound, dialog/outbound ── dialog/call      the INVITE usage
+        │             ├─ dialog/session_timer, reinvite, refer        its parts, by `dialog/ports`
+        │             ├─ dialog/invite_server, invite_client          one INVITE with its 2xx and ACK
+        │             └─ dialog/requests ── credentials               other requests; digest
+        └─ transaction/layer ── failover ── client; server       the tables of `transaction/tables`, by `transaction/ports`
 """
 
 from __future__ import annotations
@@ -153,7 +155,7 @@ class Endpoint(Operations):
         self._core.layer.set_listeners(listeners)
 
     def refresh_registrations(self, now: float) -> None:
-        """Our address has changed: registrars hear of it now."""
+        """Our address has changed: register again now."""
         for registration in self._registrations:
             registration.refresh(now)
 

@@ -73,7 +73,7 @@ class Operations:
 
     def hang_up(self, call: CallHandle, now: float, *, headers: HeaderList = ()) -> bool:
         """End the call as its state asks: CANCEL, 603, or BYE. `headers` go into that message. False for a call that has ended."""
-        Headers(headers)  # may be sent later only, when nobody could be told that they are malformed
+        Headers(headers)  # may be sent later only: raise now where they are malformed
         known = self._calls.get(call)
         if known is None:
             return False
@@ -132,7 +132,7 @@ class Operations:
         if not 100 <= code <= 699:
             raise LocalProtocolError(f"{code} is no status code")
         if 100 < code < 200 or code == 408:
-            raise LocalProtocolError(f"a {code} is of no use to who sends anything but an INVITE")
+            raise LocalProtocolError(f"no {code} may answer a request other than INVITE (RFC 4320 §4)")
         reason = checked_reason(reason)
         pending = self._calls.pending(token)
         if pending is None:
@@ -158,7 +158,7 @@ class Operations:
     def notify_transfer(self, call: CallHandle, code: int, reason: str, now: float, *, final: bool) -> bool:
         """After TransferRequested was answered with 2xx: tell the peer what the target says; `final` ends the telling.
 
-        False when nobody waits for that: the end was told, the peer has unsubscribed, or the call has ended.
+        False when the end was told, the peer has unsubscribed, or the call has ended.
         """
         known = self._calls.get(call)
         return known is not None and known.notify_transfer(code, reason, now, is_final=final)

@@ -8,7 +8,7 @@
     close ──> REGISTER with Expires 0 ──any outcome──> unregistered
 
 Every REGISTER of one registration has the same Call-ID and the next CSeq (§10.2.4). Enters: the wish, responses, alarms, lost connections.
-Leaves: REGISTERs, and RegistrationChanged whenever the state or what it says has changed: a refusal that goes on is told once. Back-off
+Leaves: REGISTERs, and RegistrationChanged whenever the state or its details have changed: a refusal that goes on is reported once. Back-off
 doubles and is jittered so that many endpoints do not come back at once (RFC 5626 §4.5); a refusal waits ten times as long as silence.
 """
 
@@ -40,7 +40,7 @@ _MIN_REFRESH_S = 5.0
 """A registrar that grants next to nothing is not asked more often than this."""
 _LONGEST_S = 7 * 24 * 3600
 _MAX_MOVES = 2
-"""A NAT that shows another port every time is not followed any further."""
+"""A NAT that shows another port each time: our Contact follows it no further than this."""
 _AFTER_LOSS_S = 2.0
 """A lost connection is usually lost to many at once: each waits up to this long before it registers anew."""
 
@@ -130,7 +130,7 @@ class Registration:
         return request, target, Origin(self._contact_user, None, self._spec.local_host)
 
     def _take_back(self, contact: str, now: float) -> None:
-        """We have moved: nobody is to look for us at our old address until its binding expires. What becomes of that does not matter."""
+        """We have moved: remove the binding of the old address before it expires. The outcome changes nothing."""
 
         def make() -> Attempt:
             request, target = self._new_request()

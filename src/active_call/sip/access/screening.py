@@ -1,4 +1,4 @@
-"""What this endpoint refuses, or answers, before any call hears of it (RFC 3261 §8.2, §11).
+"""What this endpoint refuses or answers itself, before any call hears of it (RFC 3261 §8.2, §11).
 
 Enters: a valid request. Leaves: the Reply it gets, or None where a call is to decide. Whether the request belongs to a dialog has been
 settled before. Max-Forwards is not looked at: only a proxy refuses a request whose hops are used up (RFC 4475, "zeromf").
@@ -17,7 +17,7 @@ _DIALOG_METHODS = frozenset(("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK"))
 
 
 def options_reply(core: EndpointContext) -> Reply:
-    """What an OPTIONS hears about us (§11.2); the same code as an INVITE would get."""
+    """The response to an OPTIONS (§11.2); the same code as an INVITE would get."""
     if not core.is_accepting:
         return _unavailable(core)
     headers = (
@@ -58,7 +58,7 @@ def _outside_reply(core: EndpointContext, request: Request) -> Reply | None:
 
 
 def _contact_reply(request: Request) -> Reply | None:
-    """An INVITE without a Contact to send the ACK's successors to is no INVITE (§8.1.1.8)."""
+    """An INVITE needs a Contact: later requests of the dialog go there (§8.1.1.8)."""
     if request.method == "INVITE" and (request.headers.get("Contact") or "*").strip() == "*":
         return Reply(400, "Missing Contact", rule="contact")
     return None

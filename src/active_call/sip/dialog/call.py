@@ -127,7 +127,7 @@ class Call(Usage):
         return self.refers.refer(refer_to, referred_by, headers, now)
 
     def notify_transfer(self, code: int, reason: str, now: float, *, is_final: bool) -> bool:
-        """Tell the peer how the transfer goes that it has asked for; False when nobody waits for that."""
+        """Tell the peer how the transfer goes that it has asked for; False when it does not wait for that."""
         return self.is_answered and self.refers.notify(code, reason, now, is_final=is_final)
 
     def send_reported_request(
@@ -277,7 +277,7 @@ class Call(Usage):
             self.timer.on_refresh_refused(now)
 
     def abort(self, now: float) -> None:
-        """End the call at once, whatever state it is in and whatever cannot be sent: an error of ours must not leave it behind."""
+        """End the call at once, in any state, also where no BYE can be sent: an error of ours must not leave a call without an end."""
         faults = self._core.layer.faults
         faults.guard("hang_up", lambda: self.hang_up(now, ()))
         if self.state is CallState.ANSWERED:

@@ -1,4 +1,4 @@
-"""A call that came to us: ring, answer, reject, and what the caller may do meanwhile (RFC 3261 §13.3, §15).
+"""An incoming call: ring, answer, reject, and what the caller may do meanwhile (RFC 3261 §13.3, §15).
 
 The dialog exists from the first moment, early until the 2xx. A caller that requires it gets reliable provisional responses (RFC 3262): the
 2xx then waits for the PRACK of a description, and a response without a PRACK in 64*T1 has the call refused by 504. After the 2xx a BYE of
@@ -23,7 +23,7 @@ from active_call.sip.transaction.server import ServerTransaction
 
 
 class InboundCall(Call):
-    """See the module. Making one emits IncomingCall."""
+    """See the module. The constructor emits IncomingCall."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the outside may know of a call's dialog: a frozen snapshot, handed out by `Endpoint.dialog_info`."""
+"""What legs may know of a call's dialog: a frozen snapshot, given by `Endpoint.dialog_info`."""
 
 from __future__ import annotations
 

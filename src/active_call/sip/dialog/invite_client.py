@@ -34,7 +34,7 @@ class ClientInviteOwner(Protocol):
         """A 2xx with a To tag that was not acknowledged yet; `invite.acknowledge` comes next, now or later."""
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
-        """The final outcome is no 2xx. `response` None: 408 nobody answered, 503 it could not be sent."""
+        """The final outcome is no 2xx. `response` None: 408 no answer came, 503 it could not be sent."""
 
 
 class ClientInvite:

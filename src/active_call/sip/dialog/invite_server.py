@@ -123,7 +123,7 @@ class ServerInvite:
         if not self.is_pending:
             return False
         if self._reliable is not None and self._reliable.holds_back_success:
-            Headers(headers)  # sent later only, when nobody could be told that they are malformed
+            Headers(headers)  # sent later only: raise now where they are malformed
             self._waiting_success = (sdp, headers)
             return True
         if self.early_sdp is not None:

@@ -1,4 +1,4 @@
-"""A call that we place: progress, forks, answer, cancelling, ring timeout, a redirection (RFC 3261 §8.1.3.4, §13.2).
+"""An outgoing call: progress, forks, answer, cancelling, ring timeout, a redirection (RFC 3261 §8.1.3.4, §13.2).
 
 Each To tag in a response makes a dialog of its own. The first 2xx wins and becomes the call's; a 2xx of another branch is acknowledged and
 hung up at once (§13.2.2.4). Reliable provisional responses are acknowledged by PRACK, in order (RFC 3262); one with an offer, after an

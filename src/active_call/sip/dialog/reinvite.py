@@ -31,9 +31,9 @@ from active_call.sip.transaction.server import ServerTransaction
 from active_call.sip.transaction.timers import Timer
 
 _MAX_GLARES = 8
-"""Two sides that keep colliding for longer than this are not both well; the leg is told."""
+"""After so many collisions in a row one side is broken; the leg is told the 491."""
 _REINVITE_LIFETIME_S = 64.0
-"""A re-INVITE rings nobody: without a final response by then it is cancelled."""
+"""A re-INVITE waits for no person: without a final response by then it is cancelled."""
 
 
 class OfferExchange:

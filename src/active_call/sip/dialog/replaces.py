@@ -1,7 +1,7 @@
 """An INVITE that is to take the place of another call: the Replaces header (RFC 3891).
 
-Enters: an INVITE and the dialogs there are. Leaves: the call that it replaces, or the refusal it gets. Putting one call in the place of the
-other, and hanging up the replaced one, is the leg's.
+Enters: an INVITE and the dialogs there are. Leaves: the call that it replaces, or the refusal that it gets. The leg puts one call in the
+place of the other and hangs up the replaced one.
 """
 
 from __future__ import annotations

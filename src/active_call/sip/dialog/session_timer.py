@@ -106,7 +106,7 @@ class SessionTimer:
         return (*headers, ("Require", "timer")) if supports_timer(request) else headers
 
     def _chosen_refresher(self, request: Request, asked: SessionExpires | None) -> bool:
-        """Whether we are to refresh (§9, table 2): a peer without `timer` cannot, a named party shall, else whoever did."""
+        """Whether we are to refresh (§9, table 2): a peer without `timer` cannot, the named party does, else the one before."""
         if not supports_timer(request):
             return True
         if asked is not None and asked.refresher is not None:

@@ -202,8 +202,8 @@ def _unfold(lines: list[str]) -> list[str]:
 
 
 def _parse_fields(lines: list[str], *, skips: bool) -> list[tuple[str, str]]:
-    """Name and value of each line. A line that is no header is refused, or with `skips` passed over: nobody could be told about a response,
-    and the call that it belongs to must not wait for ever because of a line that nobody reads."""
+    """Name and value of each line. A line that is no header is refused, or with `skips` passed over: a response has no response, and its
+    call must not wait for ever because of a line that no part reads."""
     fields: list[tuple[str, str]] = []
     for line in _unfold(lines):
         name, colon, value = line.partition(":")

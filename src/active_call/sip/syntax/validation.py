@@ -24,7 +24,7 @@ MAX_ELEMENTS = 70
 MAX_TAKEN_APART_BYTES = 8192
 """Of all lines of one of these headers together."""
 _NO_CONTACT = frozenset(("ACK", "BYE", "CANCEL", "INFO", "MESSAGE", "PRACK"))
-"""Methods whose Contact and Record-Route nobody goes by: they are passed over."""
+"""Methods whose Contact and Record-Route are not used: they are not checked."""
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
 _SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type")

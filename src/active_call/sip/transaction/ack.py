@@ -1,4 +1,4 @@
-"""The ACK to a 2xx: a transaction of its own that nobody answers (RFC 3261 §13.2.2.4).
+"""The ACK to a 2xx: a transaction of its own without a response (RFC 3261 §13.2.2.4).
 
 Enters: a finished ACK and its next hop, failures. Leaves: transmits; the same bytes again for each repetition of the 2xx. Where a place
 cannot be reached, the ACK goes to the next one. Silence is not noticed, as an ACK has no answer.

@@ -19,13 +19,13 @@ from active_call.sip.syntax.grammar import LWS
 from active_call.sip.syntax.message import Response
 
 OUTAGE_S = 60.0
-"""How long a place that was silent or unreachable is tried last: one call in a minute pays for finding out."""
+"""For so long a place that was silent or unreachable is tried last: one call a minute waits for it in vain."""
 MAX_PAUSE_S = 600.0
-"""A Retry-After beyond this is not believed: carriers' edges come back sooner."""
+"""A longer Retry-After is cut to this: carriers' edges come back sooner."""
 SAME_PLACE_S = 32.0
 """64*T1: for so long a repetition goes to the place that answered, even where DNS names others by now."""
 NO_TCP_S = 600.0
-"""How long a place that has let TCP fail hears large requests by UDP at once: one call in ten minutes pays for finding out."""
+"""For so long a place where TCP has failed gets large requests by UDP at once: one call in ten minutes waits for TCP in vain."""
 MAX_REMEMBERED = 1024
 
 _Place = tuple[str, str, int | None]
@@ -59,7 +59,7 @@ class HopFinder:
         return self._n_asked
 
     def forget(self, look_up_id: int) -> None:
-        """Nobody waits for that answer any more."""
+        """That answer is not needed any more."""
         self._waiting.pop(look_up_id, None)
 
     def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None:

@@ -105,7 +105,7 @@ class TransactionLayer:
         self.begin(ClientRequestTransaction(self, request, request.to_bytes(), invite.branch, invite.way, NoUser()), now)
 
     def send_ack(self, request: Request, target: Target, origin: Origin, now: float) -> Ack:
-        """Send an ACK for a 2xx, a transaction of its own that nobody answers; it can be sent again."""
+        """Send an ACK for a 2xx, a transaction of its own without a response; it can be sent again."""
         ack = Ack(self, request, target, origin)
         ack.send(now)
         return ack
@@ -164,7 +164,7 @@ class TransactionLayer:
     # -- for the parts ----------------------------------------------------------------------------------------------------------------
 
     def forget_transmit(self, transmit_id: int) -> None:
-        """Nobody wants to hear of that transmit's failure any more."""
+        """A failure of that transmit is not reported any more."""
         self._senders.pop(transmit_id, None)
 
     def end(self, transaction: Transaction, transmit_id: int) -> None:

@@ -15,4 +15,4 @@ class Origin:
     local: Address | None = None
     local_host: str | None = None
     is_heard: bool = True
-    """The peer has shown that our messages reach it. A request to any other peer is sent once only: somebody else may own the address."""
+    """The peer has shown that our messages reach it. A request to any other peer is sent once only: its address may be forged."""

@@ -45,7 +45,7 @@ class TransactionPort(Protocol):
         """Queue `data` and give the transmit's id. `sender` hears of a failure of it, and no longer of `previous_id`."""
 
     def end(self, transaction: Transaction, transmit_id: int) -> None:
-        """`transaction` has terminated: forget it, and its last transmit."""
+        """`transaction` has terminated: forget it and its last transmit."""
 
 
 class RequestPort(TransactionPort, NextHopsPort, Protocol):
@@ -59,4 +59,4 @@ class RequestPort(TransactionPort, NextHopsPort, Protocol):
         """A branch unique over space and time."""
 
     def forget_transmit(self, transmit_id: int) -> None:
-        """Nobody wants to hear of that transmit's failure any more."""
+        """A failure of that transmit is not reported any more."""

@@ -1,7 +1,7 @@
 """Server transactions: what carries out the tables SERVER_INVITE and SERVER_REQUEST (RFC 3261 §17.2, RFC 6026 §7.1).
 
 Enters: a request and its repetitions, the ACK, responses to send, alarms, transport errors. Leaves: transmits through the layer, and an
-ACK for a 2xx to the `ServerUser`. Responses go back by the flow of the request; when that connection is gone, to where §18.2.2 says.
+ACK for a 2xx to the `ServerUser`. Responses go back by the flow of the request; when that connection is gone, to the place of §18.2.2.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from active_call.sip.transaction.tables import LIFETIME_T1S, SERVER_INVITE, SERV
 from active_call.sip.transaction.timers import Timer
 
 MAX_ECHO: Final = 10
-"""Over UDP anybody may have written the source address. To a peer that has not shown that it gets our responses, repetitions go as long as
-all that is sent is no more than so many times what it has sent.
+"""Over UDP the source address may be forged. To a peer that has not shown that it gets our responses, we repeat responses only while all
+bytes that we have sent are no more than so many times the bytes that it has sent.
 """
 
 
 class ServerUser(Protocol):
-    """Who serves an INVITE: hears of the peer's CANCEL and of an ACK that has the INVITE's branch."""
+    """What serves an INVITE: it hears of the peer's CANCEL and of an ACK that has the INVITE's branch."""
 
     def on_ack(self, request: Request, now: float) -> None:
         """The ACK for our 2xx."""
@@ -200,7 +200,7 @@ class ServerTransaction:
 
     @property
     def _can_move(self) -> bool:
-        """Whether there is another way than the connection. A browser cannot be called back: nobody listens at its end (RFC 7118 §5)."""
+        """Whether there is another way than the connection. A browser takes no connections (RFC 7118 §5)."""
         return not self._moved and self.flow.connection_id is not None and self.flow.transport not in ("ws", "wss")
 
     def _move(self) -> None:

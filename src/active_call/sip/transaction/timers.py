@@ -1,6 +1,6 @@
 """The endpoint's alarms: one heap, lazy deletion.
 
-Enters: moments and actions. Leaves: the actions that are due, earliest first. Knows nothing of SIP and never asks what time it is.
+Enters: times and actions. Leaves: the actions that are due, earliest first. Knows nothing of SIP and reads no clock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Timer:
 class Timers:
     """Alarms in order of time; those for the same moment run in the order they were set.
 
-    With `on_fault` an action that raises is told to it, and the others run all the same.
+    With `on_fault` an error that an action raises goes to it, and the other actions run.
     """
 
     def __init__(self, on_fault: Callable[[Exception], None] | None = None) -> None:
