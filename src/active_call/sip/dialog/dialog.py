@@ -97,6 +97,7 @@ class Dialog:
 
     @property
     def key(self) -> DialogKey:
+        """What the dialog is matched by (§12)."""
         return self.call_id, self.local_tag, self.remote_tag
 
     def learn(self, response: Response, flow: Flow) -> None:

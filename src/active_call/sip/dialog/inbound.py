@@ -47,12 +47,14 @@ class InboundCall(Call):
         self.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp, replaces, trunk))
 
     def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> bool:
+        """Send 180, or 183 with a description; False once the call is answered."""
         if self.state is not CallState.OFFERED:
             return False
         code, reason = (180, "Ringing") if sdp is None else (183, "Session Progress")
         return self._invite.progress(code, reason, now, headers=headers, sdp=sdp)
 
     def answer(self, sdp: bytes, now: float, headers: HeaderList) -> bool:
+        """Send the 200, which waits for the PRACK of an early description; False once the call is answered."""
         if self.state is not CallState.OFFERED:
             return False
         Headers(headers)
@@ -64,6 +66,7 @@ class InboundCall(Call):
         return True
 
     def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> bool:
+        """Send a final response of 300 or above; False once the call is answered."""
         if not 300 <= code <= 699:
             raise LocalProtocolError(f"a {code} rejects nothing")
         if self.state is not CallState.OFFERED:
@@ -73,6 +76,7 @@ class InboundCall(Call):
         return True
 
     def hang_up(self, now: float, headers: HeaderList) -> None:
+        """Refuse with 603, or send BYE; between our 200 and its ACK the BYE waits for the ACK (§15)."""
         if self.state is CallState.OFFERED:
             self.reject(603, "Decline", now, headers)
         elif self._invite.is_pending:
@@ -85,9 +89,11 @@ class InboundCall(Call):
 
     @property
     def is_first_invite_open(self) -> bool:
+        """Whether the INVITE has no final response yet; it may wait for a PRACK."""
         return self._invite.is_pending
 
     def handle_prack(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A PRACK: what it acknowledges, and what its description means (RFC 3262 §5)."""
         if not self._invite.take_prack(request):
             super().handle_prack(transaction, request, now)
             return
@@ -107,17 +113,20 @@ class InboundCall(Call):
         self._invite.resume(now)
 
     def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
+        """The ACK to the 200 of the first INVITE, or of a later one."""
         if self.state is CallState.ANSWERED and request.cseq.number == self._invite.cseq:
             self._invite.on_ack(request, now)
         elif request.cseq.number != self._invite.cseq:
             super().handle_ack(request, flow, now)
 
     def on_remote_bye(self, request: Request, now: float) -> None:
+        """The caller has hung up; an open INVITE gets 487."""
         if self._invite.is_pending:
             self._invite.refuse(487, "Request Terminated", now)
         super().on_remote_bye(request, now)
 
     def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
+        """The ACK has come: the call is up, or is hung up where that has waited for it."""
         self.state = CallState.ACTIVE
         self.descriptions.remote = sdp or self.descriptions.remote
         if self._bye_headers is not None:
@@ -126,6 +135,7 @@ class InboundCall(Call):
         self.emit(CallConfirmed(self.handle, sdp if invite.sdp is None else None))
 
     def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> Decision:
+        """No ACK in 64*T1: BYE (§13.3.1.4)."""
         del invite, now
         self.require_dialog().is_heard = self._invite.transaction.is_heard
         return EndCall("no_ack") if self._bye_headers is None else EndCall("local_bye", bye_headers=self._bye_headers)
@@ -137,9 +147,11 @@ class InboundCall(Call):
         return None
 
     def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
+        """CANCEL has come; the INVITE has its 487."""
         del invite
         self.end("cancelled", now, 487, "Request Terminated", request)
 
     def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
+        """Stop the INVITE, then as `Call.end`."""
         self._invite.stop()
         super().end(cause, now, code, reason, message)

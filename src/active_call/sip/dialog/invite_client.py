@@ -117,6 +117,7 @@ class ClientInvite:
     # -- for the transaction ------------------------------------------------------------------------------------------------------------
 
     def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
+        """A response to the INVITE or to one of its attempts."""
         if response.code < 200:
             self._on_provisional(request, response, flow, now)
         elif response.code < 300:
@@ -125,6 +126,7 @@ class ClientInvite:
             self._on_failure(response, now)
 
     def on_no_response(self, request: FailoverRequest, code: int, reason: str, now: float) -> None:
+        """The INVITE has got no final response, or could not be sent."""
         if request is self._sent:
             self._finish()
             self._owner.on_invite_failure(self, code, reason, None, now)

@@ -74,10 +74,12 @@ class ServerInvite:
 
     @property
     def cseq(self) -> int:
+        """The sequence number of the INVITE."""
         return self.request.cseq.number
 
     @property
     def is_pending(self) -> bool:
+        """Whether no final response has been sent."""
         return self.state is ServerInviteState.PENDING
 
     def progress(self, code: int, reason: str, now: float, *, headers: HeaderList = (), sdp: bytes | None = None) -> bool:

@@ -87,12 +87,14 @@ class OutboundCall(Call):
     # -- operations ---------------------------------------------------------------------------------------------------------------------
 
     def hang_up(self, now: float, headers: HeaderList) -> None:
+        """CANCEL while the call is not answered, else BYE."""
         if self.state is CallState.CALLING:
             self._withdraw("cancelled", now, headers)
         else:
             super().hang_up(now, headers)
 
     def answer_offer(self, sdp: bytes, now: float) -> bool:
+        """Answer the offer in a reliable provisional response by its PRACK, else as `Call.answer_offer`."""
         if self.state is not CallState.CALLING or self._prack_owed is None:
             return super().answer_offer(sdp, now)
         (dialog, response), self._prack_owed = self._prack_owed, None
@@ -102,6 +104,7 @@ class OutboundCall(Call):
         return True
 
     def dialog_info(self) -> DialogInfo:
+        """The dialog as it stands; before the answer the first early one."""
         if self.dialog is not None:
             return super().dialog_info()
         early = next(iter(self._early.values()), None)
@@ -118,11 +121,13 @@ class OutboundCall(Call):
 
     @property
     def identity(self) -> tuple[str, str]:
+        """Call-ID and local tag."""
         return self._call_id, self._local_tag
 
     # -- responses ----------------------------------------------------------------------------------------------------------------------
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        """A provisional response: an early dialog, perhaps its PRACK, and CallProgress."""
         if invite.is_reinvite:
             super().on_invite_progress(invite, response, flow, now)
             return
@@ -145,6 +150,7 @@ class OutboundCall(Call):
             self.emit(CallProgress(self.handle, response, sdp))
 
     def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        """A 2xx: the first makes the call, any other is acknowledged and hung up (§13.2.2.4)."""
         if invite.is_reinvite:
             super().on_invite_success(invite, response, flow, now)
             return
@@ -176,6 +182,7 @@ class OutboundCall(Call):
         self.emit(CallAnswered(self.handle, response, sdp, _unreadable_contact(response)))
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
+        """No 2xx: another attempt where a 3xx or 422 allows one, else the end."""
         if invite.is_reinvite:
             super().on_invite_failure(invite, code, reason, response, now)
             return
@@ -192,6 +199,7 @@ class OutboundCall(Call):
     # -- requests in early dialogs ------------------------------------------------------------------------------------------------------
 
     def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
+        """A request of the peer; in an early dialog BYE and UPDATE are answered at once."""
         if self.dialog is not None or request.method not in ("INVITE", "UPDATE", "BYE"):
             super().handle_request(transaction, request, flow, now)
         elif request.method == "BYE":
@@ -204,6 +212,7 @@ class OutboundCall(Call):
     # -- inside -------------------------------------------------------------------------------------------------------------------------
 
     def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
+        """Forget the early dialogs, then as `Call.end`."""
         self.cancel_timer(self._ring_timer)
         self._forget_early()
         super().end(cause, now, code, reason, message)

@@ -44,6 +44,7 @@ class OutgoingRequest:
         self._core.layer.send_request(request, target, self, now, origin)
 
     def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
+        """A final response is the outcome, unless it is a challenge that can be met."""
         del request
         if response.code < 200:
             return
@@ -52,6 +53,7 @@ class OutgoingRequest:
         self._on_outcome(response.code, response.reason, response, flow, now)
 
     def on_no_response(self, request: FailoverRequest, code: int, reason: str, now: float) -> None:
+        """No final response, or the request could not be sent."""
         del request
         self._on_outcome(code, reason, None, None, now)
 

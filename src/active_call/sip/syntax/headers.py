@@ -177,6 +177,7 @@ class NameAddr:
 
     @property
     def tag(self) -> str | None:
+        """The value of the `tag` parameter, None without one."""
         return self.parameters.get("tag")
 
     def __str__(self) -> str:
@@ -244,6 +245,7 @@ class Via:
 
     @property
     def branch(self) -> str | None:
+        """The value of the `branch` parameter, None without one."""
         return self.parameters.get("branch")
 
     @property
@@ -265,6 +267,7 @@ class Via:
 
     @property
     def sent_by(self) -> str:
+        """Host and port as the sender gives them (§18.1.1)."""
         return format_host_port(self.host, self.port)
 
 

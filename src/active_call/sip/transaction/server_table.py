@@ -34,12 +34,15 @@ class ServerTable:
         return len(self._by_key)
 
     def get(self, key: object) -> ServerTransaction | None:
+        """The transaction of that key."""
         return self._by_key.get(key)
 
     def all(self) -> list[ServerTransaction]:
+        """All transactions, oldest first."""
         return list(self._by_key.values())
 
     def add(self, transaction: ServerTransaction) -> None:
+        """Have `transaction` found by its key."""
         self._by_key[transaction.key] = transaction
         self._by_source.setdefault(address_key(transaction.flow.remote.host), OrderedDict())[transaction.key] = transaction
 
