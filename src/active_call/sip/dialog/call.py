@@ -15,12 +15,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Protocol, assert_never
 
-from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.base.errors import LocalProtocolError
 from active_call.sip.access.screening import options_reply
 from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.bye import Bye
 from active_call.sip.dialog.decisions import Decision, EndCall, RefreshByInvite
-from active_call.sip.dialog.info import DialogInfo
+from active_call.sip.dialog.info import DialogInfo, info_of
 from active_call.sip.dialog.invite_client import ClientInvite
 from active_call.sip.dialog.refer import Refers, is_refer_notify, wants_no_notify
 from active_call.sip.dialog.reinvite import OfferExchange
@@ -38,7 +38,6 @@ from active_call.sip.events import (
 )
 from active_call.sip.responses import Reply
 from active_call.sip.syntax.grammar import is_token
-from active_call.sip.syntax.headers import parse_name_addr
 from active_call.sip.syntax.message import Request, Response, session_description
 from active_call.sip.transaction.server import ServerTransaction
 
@@ -145,17 +144,7 @@ class Call(Usage):
 
     def dialog_info(self) -> DialogInfo:
         """The dialog as it stands."""
-        dialog = self.require_dialog()
-        return DialogInfo(
-            call_id=dialog.call_id,
-            local_tag=dialog.local_tag,
-            remote_tag=dialog.remote_tag,
-            local_uri=uri_text_of(dialog.local),
-            remote_uri=uri_text_of(dialog.remote),
-            remote_target=dialog.remote_target,
-            established=dialog.is_confirmed,
-            user_agent=dialog.user_agent,
-        )
+        return info_of(self.require_dialog())
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -328,14 +317,3 @@ class Call(Usage):
         if method == "REFER":
             self.refers.on_refer_outcome(token, response, now)
         return None
-
-
-def uri_text_of(value: str) -> str:
-    """The URI in a From or To value."""
-    try:
-        return parse_name_addr(value).uri_text
-    except ParseError:
-        pass
-    if "<" in value:
-        return value.partition("<")[2].partition(">")[0]
-    return value.partition(";")[0].strip()

@@ -12,10 +12,10 @@ from dataclasses import replace
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.bye import Bye
-from active_call.sip.dialog.call import Call, CallTable, uri_text_of
+from active_call.sip.dialog.call import Call, CallTable
 from active_call.sip.dialog.decisions import Decision
 from active_call.sip.dialog.dialog import Dialog
-from active_call.sip.dialog.info import DialogInfo
+from active_call.sip.dialog.info import DialogInfo, uri_text_of
 from active_call.sip.dialog.invite_client import ClientInvite
 from active_call.sip.dialog.provisional import ProvisionalReceiver, rseq_of
 from active_call.sip.dialog.redirection import Redirections
