@@ -14,15 +14,16 @@ from active_call.sdp.description import format_description, parse_description
 from active_call.sdp.negotiation import LocalMedia, NegotiationError, accept_answer, build_offer, negotiate_answer
 from active_call.sip.dialog.provisional import parse_rack, rseq_of
 from active_call.sip.dialog.refer import is_refer_notify, wants_no_notify
-from active_call.sip.dialog.session_timer import min_se_of, parse_session_expires, session_expires_of, supports_timer
+from active_call.sip.dialog.session_expires import min_se_of, parse_session_expires, session_expires_of, supports_timer
 from active_call.sip.syntax.body import split_multipart
 from active_call.sip.syntax.digest import parse_authorization, parse_challenge
 from active_call.sip.syntax.framing import StreamFramer
 from active_call.sip.syntax.grammar import parse_parameters, split_list, split_outside
 from active_call.sip.syntax.headers import parse_cseq, parse_name_addr, parse_via, with_via_received
-from active_call.sip.syntax.message import Request, parse_leniently, parse_message, session_description, validate_request, validate_response
+from active_call.sip.syntax.message import Request, parse_leniently, parse_message, session_description
 from active_call.sip.syntax.reason import parse_reason, reasons_of
 from active_call.sip.syntax.uri import is_equivalent, parse_uri
+from active_call.sip.syntax.validation import validate_request, validate_response
 
 BOUNDED = bounded()
 SIP_TEXT = st.text(st.sampled_from(list('sip:telvaoUDP/2.0 <>"\\;,=@[]%?&+-0123456789\t\r\né\udc80')), max_size=80)

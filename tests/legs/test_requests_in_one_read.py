@@ -50,7 +50,7 @@ class Stage(SipStage):
         self.held: list[bytes] = []
         trunk = TrunkPolicy("carrier", srtp=srtp, networks=(ip_network("192.0.2.0/24"),))
         door = RequestAdmission(AdmissionPolicy((TrunkAccess("carrier", networks=(ip_network("192.0.2.0/24"),)),)))
-        self._endpoint._core.door = door
+        self._endpoint._core.admission = door
         self._endpoint._core.config = EndpointConfig(listeners=(Listener("udp", US, US), Listener("tcp", US, US)), user_agent="active-call")
         self._endpoint.set_listeners(self._endpoint._core.config.listeners)
         object.__setattr__(self._gateway.settings, "dial_plan", DialPlan(Trunks((trunk,))))
@@ -291,7 +291,7 @@ def test_error_in_an_alarm_of_a_call_ends_it_and_no_other() -> None:
         other = await brought_to(stage, "up")
         stage.is_held = False
         core = stage._endpoint._core
-        call = core.calls[broken.leg.call_handle]
+        call = stage._endpoint._calls.require(broken.leg.call_handle)
         stage.run(lambda now: core.layer.timers.start(now + 1, lambda _: 1 / 0, call))
         await asyncio.sleep(2)
         assert (broken.end.by, broken.end.cause) == ("system", "error")

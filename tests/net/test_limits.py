@@ -258,8 +258,8 @@ def test_message_that_dribbles_is_cut_off_and_one_that_takes_its_time_between_me
 
 
 def _n_buffered(driver: SipDriver) -> int:
-    framers = driver._endpoint._framers.values()  # type: ignore[attr-defined]
-    return sum(len(framer._buffer) for framer in framers)
+    connections = driver._endpoint._connections._by_id.values()  # type: ignore[attr-defined]
+    return sum(len(connection.framer._buffer) for connection in connections)
 
 
 @pytest.mark.parametrize(

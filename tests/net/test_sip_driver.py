@@ -56,7 +56,7 @@ class FakeCore:
         self.in_use: set[int] = set()
 
     def standing_of(self, host: str, now: float) -> str:
-        return self.standings.get(host, "stranger")
+        return self.standings.get(host, "unknown")
 
     def idle_since(self, connection_id: int) -> float | None:
         return self.heard_at.get(connection_id)

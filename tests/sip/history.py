@@ -223,7 +223,7 @@ class Story:
         assert bench.counts == (0, 0, 0)
         assert bench.endpoint.next_timeout() is None
         core = bench.endpoint._core
-        assert not core.pending_requests
+        assert bench.endpoint._calls.n_pending == 0
         assert not core.layer._senders
         assert not core.layer._merged
         self.assert_numbered()

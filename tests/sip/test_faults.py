@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from active_call.sip.events import CallEnded, IncomingCall, InternalFault, OutboundInvite
+from active_call.sip.events import CallEnded, IncomingCall, InternalFault, OutboundInvite, Target
 
 RELIABLE = (("Require", "100rel"), ("Supported", "timer"), ("Session-Expires", "1800;refresher=uas"))
 
@@ -31,6 +31,17 @@ def calling(bench: Any, wire: Any) -> str:
     invite = OutboundInvite(to_uri="sip:+15550002@trunk.example", from_uri="sip:+15550001@us.example", sdp=wire.OFFER)
     bench.do(lambda now: handles.append(bench.endpoint.invite(invite, now)))
     return handles[0]
+
+
+def moved(bench: Any, wire: Any) -> str:
+    bench.resolves = False
+    call = calling(bench, wire)
+    (question,) = bench.endpoint.take_look_ups()
+    places = tuple(Target("udp", f"192.0.2.{n}", 5060, name="trunk.example") for n in (1, 2, 3))
+    bench.do(lambda now: bench.endpoint.handle_look_up(question.id, places, "", now))
+    bench.advance(bench.config.next_hop_after_s + 0.1)
+    assert {sent.transmit.destination.host for sent in bench.sent if sent.start.startswith("INVITE")} == {"192.0.2.1", "192.0.2.2"}
+    return call
 
 
 def cancelled(bench: Any, wire: Any) -> str:
@@ -66,7 +77,7 @@ def transferring(bench: Any, wire: Any) -> str:
     return call
 
 
-STATES = (ringing, answered, calling, cancelled, connected, offering, colliding, transferring)
+STATES = (ringing, answered, calling, moved, cancelled, connected, offering, colliding, transferring)
 
 
 def fails(*_: object, **__: object) -> None:
@@ -99,7 +110,7 @@ def test_error_in_any_alarm_ends_the_call_that_has_set_it(wire: Any, state: Call
 
 def test_error_in_an_answer_of_the_resolver_ends_its_call(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = wire.Bench(may_fault=True)
-    monkeypatch.setattr(bench.endpoint._core.layer, "place", fails)
+    monkeypatch.setattr(bench.endpoint._core.layer.writer, "place", fails)
     call = calling(bench, wire)
     assert [(fault.where, fault.call) for fault in bench.of(InternalFault)] == [("look_up", call)]
     bench.advance(100)
@@ -110,7 +121,7 @@ def test_error_after_a_failed_transmit_ends_its_call(wire: Any, monkeypatch: pyt
     bench = wire.Bench(may_fault=True)
     call = calling(bench, wire)
     transmit = bench.sent[-1].transmit
-    monkeypatch.setattr(type(bench.endpoint._core.calls[call]), "on_invite_failure", fails)
+    monkeypatch.setattr(type(bench.endpoint._calls.get(call)), "on_invite_failure", fails)
     bench.do(lambda now: bench.endpoint.handle_transport_error(transmit.id, "gone", now))
     assert next((fault.where, fault.call) for fault in bench.of(InternalFault)) == ("transport_error", call)
     bench.advance(100)

@@ -334,7 +334,7 @@ def run_through(wire, steps):
     bench.advance(100)
     assert bench.endpoint.next_timeout() is None
     assert bench.counts == (0, 0, 0)
-    assert not bench.endpoint._core.registrations
+    assert not bench.endpoint._registrations
     assert not bench.endpoint._core.layer._senders
     by_branch = {m.branch: int(m.get("CSeq").split()[0]) for m in bench.sent}
     numbers = list(by_branch.values())

@@ -310,7 +310,7 @@ def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> t
 
 
 def _explain(config: Config, question: dict[str, str], endpoint: Endpoint, now: float) -> dict[str, Any]:
-    return explain(config, Question(**question), endpoint.door, now, endpoint.registrars(now)).as_json()
+    return explain(config, Question(**question), endpoint.admission, now, endpoint.registrars(now)).as_json()
 
 
 def _own_addresses(config: Config, listeners: tuple[Listener, ...]) -> list[str]:

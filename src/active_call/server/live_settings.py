@@ -54,7 +54,7 @@ class LiveSettings:
         self.directory.reconfigure(self.services, self.make_router(config), config.admission.max_calls)
         plan = dial_plan(config)
         self.gateway.settings = replace(self.gateway.settings, dial_plan=plan, outbound=outbound_policy(config))
-        self.gateway.endpoint.door.go_by(admission_policy(config))
+        self.gateway.endpoint.admission.go_by(admission_policy(config))
         self.watch.update(list(plan.trunks))
         self.registrations.update(accounts(config))
         self.driver.reload_certificate()

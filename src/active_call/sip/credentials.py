@@ -18,7 +18,7 @@ _ANSWER_HEADERS = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Auth
 
 
 class Authenticator:
-    """The credentials of one request through all its attempts; what satisfied one realm goes along when another one asks."""
+    """The credentials of one request through all its attempts. An answer to one realm stays in the request when another realm asks."""
 
     def __init__(self, credentials: tuple[Credentials, ...], randomness: Randomness) -> None:
         self._credentials = credentials
@@ -29,7 +29,7 @@ class Authenticator:
         self._n_rounds = 0
 
     def take_challenge(self, response: Response) -> bool:
-        """Whether the request should be sent again with `headers_for`: False when the challenge cannot be met or was met in vain."""
+        """Whether to send the request again with `headers_for`: False when the challenge cannot be met, or an answer was refused."""
         names = _ANSWER_HEADERS.get(response.code)
         self._n_rounds += 1
         if names is None or not self._credentials or self._n_rounds > _MAX_ROUNDS:

@@ -1,8 +1,8 @@
-"""From bytes to whoever they are for: transactions, dialogs, the door, screening, a new call (RFC 3261 §8.2, §17.2.3, §12.2.2).
+"""Finds what a message is for: a transaction, a dialog, the admission, the screening, a new call (RFC 3261 §8.2, §12.2.2, §17.2.3).
 
-Enters: raw messages with their flow. Leaves: inputs to transactions, dialogs and calls; refusals, and answers to
-OPTIONS, without a transaction (§8.2.7), so that they cost neither memory nor repetitions; MessageDropped for everything that is for nobody,
-RequestRefused for every request that is refused.
+Enters: raw messages with their flow. Leaves: inputs to transactions, dialogs and calls; refusals, and answers to OPTIONS, without a
+transaction (§8.2.7), so that they cost neither memory nor repetitions; MessageDropped for what matches nothing, RequestRefused for every
+request that is refused.
 """
 
 from __future__ import annotations
@@ -14,27 +14,23 @@ from active_call.base.errors import ParseError
 from active_call.sip.access.access_list import Verdict
 from active_call.sip.access.request_admission import RETRY_AFTER_S
 from active_call.sip.access.screening import screen
-from active_call.sip.context import EndpointContext, Reply
-from active_call.sip.dialog.call import Call
+from active_call.sip.calls import Calls
+from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.dialog.inbound import InboundCall
 from active_call.sip.dialog.replaces import find_replaced
 from active_call.sip.events import CallHandle, Flow
+from active_call.sip.registrations import Registrations
+from active_call.sip.responses import Reply
 from active_call.sip.routing import response_flow
+from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.grammar import encode_text
 from active_call.sip.syntax.headers import parse_name_addr
-from active_call.sip.syntax.message import (
-    BadRequest,
-    Request,
-    Response,
-    parse_leniently,
-    parse_message,
-    validate_request,
-    validate_response,
-)
-from active_call.sip.transaction.client import LIFETIME_T1S
-from active_call.sip.transaction.layer import server_key, via_lines
+from active_call.sip.syntax.message import Request, Response, parse_leniently, parse_message
+from active_call.sip.syntax.validation import validate_request, validate_response
+from active_call.sip.transaction.matching import server_key, via_lines
 from active_call.sip.transaction.server import ServerTransaction
+from active_call.sip.transaction.tables import LIFETIME_T1S
 
 MAX_REFUSED = 4096
 """Refused INVITEs whose repetitions are known: all of 32 s at 128 refusals a second."""
@@ -45,8 +41,10 @@ _NO_CALL = Reply(481, "Call/Transaction Does Not Exist")
 class Dispatcher:
     """See the module."""
 
-    def __init__(self, core: EndpointContext) -> None:
+    def __init__(self, core: EndpointContext, calls: Calls, registrations: Registrations) -> None:
         self._core = core
+        self._calls = calls
+        self._registrations = registrations
         self._refused: OrderedDict[object, tuple[float, Reply]] = OrderedDict()
         """INVITEs that were refused for the moment, until when, and how."""
 
@@ -63,7 +61,7 @@ class Dispatcher:
             self._receive_request(message, flow, now)
 
     def handle_fault(self, data: bytes, flow: Flow, error: Exception, now: float) -> None:
-        """An error of ours has come up while `data` was handled: tell it, end the call that it belongs to, answer a request with 500."""
+        """An error of ours has come up while `data` was handled: report it, end the call that it belongs to, answer a request with 500."""
         try:
             message = parse_message(data)
             local, remote = (message.from_, message.to) if isinstance(message, Response) else (message.to, message.from_)
@@ -71,11 +69,11 @@ class Dispatcher:
         except ParseError:
             self._core.layer.faults.note("message", error)
             return
-        found = [call for call in self._core.calls.values() if _is_of(call, call_id, local.tag or "", remote.tag or "")]
+        found = self._calls.of_message(call_id, local.tag or "", remote.tag or "")
         if not found:
             self._core.layer.faults.note("message", error, call_id=call_id)
         for call in found:
-            self._core.abort_call("message", error, call, now)
+            self._calls.abort("message", error, call, now)
         known = self._core.layer.find_server(message) if isinstance(message, Request) and message.method != "ACK" else None
         if known is not None and not known.is_answered:
             self._core.layer.faults.guard("message", lambda: self._core.reply(known, Reply(500, "Server Internal Error"), now))
@@ -129,7 +127,7 @@ class Dispatcher:
             return
         entry = self._core.dialogs.get((request.call_id, request.to.tag or "", request.from_.tag or ""))
         if entry is None and request.to.tag == _stateless_tag(request):
-            return  # it acknowledges a refusal that nothing is remembered of
+            return  # it acknowledges a refusal without a transaction
         if entry is None:
             self._core.drop(flow, "stray_ack", f"no transaction and no dialog for CSeq {request.cseq.number}")
             return
@@ -165,7 +163,7 @@ class Dispatcher:
             self._answer_itself(request, flow, reply, admitted.trunk)
         elif isinstance(replaced := find_replaced(self._core, request), Reply):
             self._reply_statelessly(request, flow, replaced)
-        elif (verdict := self._core.door.judge_call(admitted, flow, now, self._core.n_calls_by_trunk)).answer != "admit":
+        elif (verdict := self._core.admission.judge_call(admitted, flow, now, self._calls.n_by_trunk)).answer != "admit":
             headers = (("Retry-After", str(verdict.retry_after_s)),)
             self._core.note_refusal(request, flow, verdict.rule, verdict.code, trunk=verdict.trunk, detail=verdict.detail)
             self._refuse_for_now(request, flow, Reply(verdict.code, verdict.reason, headers), now)
@@ -191,8 +189,8 @@ class Dispatcher:
             entry.user.handle_request(transaction, request, flow, now)
 
     def _admit(self, request: Request, flow: Flow, now: float) -> Verdict | None:
-        """What lets in a request that belongs to no call of ours; None when it is refused, and whatever it was to hear has been sent."""
-        verdict = self._core.door.judge(request, flow, now, self._core.registrars(now))
+        """Why a request that belongs to no call of ours is taken; None when it is refused: then its response, if any, has been sent."""
+        verdict = self._core.admission.judge(request, flow, now, self._registrations.registrars(now))
         if verdict.answer == "admit":
             return verdict
         self._core.note_refusal(request, flow, verdict.rule, verdict.code, detail=verdict.detail)
@@ -206,7 +204,7 @@ class Dispatcher:
         self._reply_statelessly(request, flow, reply)
 
     def _refuse_for_now(self, request: Request, flow: Flow, reply: Reply, now: float) -> None:
-        """Refuse an INVITE that would be let in a moment later: its repetitions get the same answer, and are no new call."""
+        """Refuse an INVITE that a later moment would allow: its repetitions get the same answer, and are no new call."""
         self._refused[server_key(request)] = (now + LIFETIME_T1S * self._core.config.t1_s, reply)
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)
@@ -215,8 +213,9 @@ class Dispatcher:
     def _start_server(self, request: Request, flow: Flow, now: float) -> ServerTransaction | None:
         """A transaction for `request`; None, and it has its 503, where there are too many."""
         host = flow.remote.host
-        door = self._core.door
-        is_known = door.guests.is_open or door.is_known(host, self._core.registrars(now))  # an open server has no strangers
+        admission = self._core.admission
+        is_open = admission.access_list.is_open  # then there are no unknown sources
+        is_known = is_open or admission.is_known(host, self._registrations.registrars(now))
         if self._core.layer.servers.make_room(host, is_known=is_known):
             return self._core.layer.start_server(request, flow)
         self._core.note_refusal(request, flow, "transactions", 503)
@@ -226,14 +225,14 @@ class Dispatcher:
     def _start_call(self, transaction: ServerTransaction, flow: Flow, replaces: CallHandle | None, trunk: str) -> None:
         request = transaction.request
         dialog = Dialog.of_server(request, self._core.new_tag(), flow)
-        door = self._core.door.guests.trunks.get(trunk)
-        dialog.contact_user = _user_in(request) + (f"@{door.contact_host}" if door is not None and door.contact_host else "")
-        dialog.large_by_tcp = door is None or door.large_by_tcp
-        InboundCall(self._core, transaction, dialog, replaces, trunk=trunk)
+        access = self._core.admission.access_list.trunks.get(trunk)
+        dialog.contact_user = _user_in(request) + (f"@{access.contact_host}" if access is not None and access.contact_host else "")
+        dialog.large_by_tcp = access is None or access.large_by_tcp
+        InboundCall(self._core, self._calls, transaction, dialog, replaces, trunk=trunk)
 
     def _refuse_malformed(self, request: Request, flow: Flow, error: ParseError, now: float) -> None:
-        """Answer 400, or what the error says, to those whom the door answers."""
-        verdict = self._core.door.judge_unreadable(flow, now, self._core.registrars(now))
+        """Answer 400, or what the error says, where the admission allows an answer."""
+        verdict = self._core.admission.judge_unreadable(flow, now, self._registrations.registrars(now))
         if verdict.answer == "silence":
             self._core.note_refusal(request, flow, verdict.rule, 0, detail=str(error))
             return
@@ -254,17 +253,11 @@ class Dispatcher:
 
 
 def _stateless_tag(request: Request) -> str:
-    """The To tag of a refusal that nothing is remembered of; the same for repetitions of the request, and for the ACK."""
+    """The To tag of a refusal without a transaction; the same for repetitions of the request, and for the ACK."""
     via = request.top_via
     number = (request.headers.get("CSeq") or "").partition(" ")[0]
     seed = "\n".join((via.branch or "", via.sent_by, request.headers.get("Call-ID") or "", number))
     return hashlib.blake2s(encode_text(seed), digest_size=8).hexdigest()
-
-
-def _is_of(call: Call, call_id: str, local_tag: str, remote_tag: str) -> bool:
-    if call.identity[0] != call_id:
-        return False
-    return call.identity[1] == local_tag or (call.dialog is not None and call.dialog.remote_tag == remote_tag)
 
 
 def _user_in(request: Request) -> str:

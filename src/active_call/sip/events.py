@@ -20,7 +20,7 @@ TransportName = Literal["udp", "tcp", "tls", "ws", "wss"]
 CallHandle = NewType("CallHandle", str)
 """Names one INVITE usage inside the endpoint; unrelated to the Call-ID header."""
 TransactionToken = NewType("TransactionToken", str)
-"""Names one out-of-call or in-dialog request that somebody waits for."""
+"""Names one request, outside or inside a dialog, that waits for its final response."""
 RegistrationHandle = NewType("RegistrationHandle", str)
 """Names one registration inside the endpoint."""
 RegistrationState = Literal["registered", "failed", "unregistered"]
@@ -49,7 +49,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class HopRules:
-    """What the places of a next hop have to be, whoever has named it."""
+    """What each place of a next hop has to be, whether a URI or the DNS has named it."""
 
     least: Reach = Reach.NOWHERE
     """No address of a smaller reach, whether the URI has it or DNS gives it."""
@@ -108,7 +108,7 @@ class Listener:
     """One listening socket as the outside sees it: what goes into Via and Contact for messages of that transport.
 
     A wildcard `public` host (`0.0.0.0`, `::`) stands for: the local address of the flow that the message belongs to. `learnt` is where
-    peers beyond private networks see this socket; it gives way to a `public` that is not the bound address, which somebody has configured.
+    peers beyond private networks see this socket; a `public` that is not the bound address is configured and comes first.
     """
 
     transport: TransportName
@@ -209,7 +209,7 @@ class IncomingCall:
     flow: Flow
     sdp: bytes | None
     replaces: CallHandle | None = None
-    """The live call that this one is to take the place of (RFC 3891); it is the leg's to join the two and hang up the other."""
+    """The live call that this one replaces (RFC 3891). The leg joins the two and hangs up the replaced one."""
     trunk: str = ""
     """Name of the trunk whose range it comes from; empty where none has it."""
 
@@ -253,12 +253,12 @@ class ProvisionalAcknowledged:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """The call is over, whoever ended it and in whatever state. Exactly one per call; nothing follows it.
+    """The call is over, by either side and in any state. Exactly one per call; nothing follows it.
 
     `cause`: `rejected` (final 3xx–6xx to our INVITE), `cancelled` (peer's CANCEL, or ours), `remote_bye`, `local_bye`, `no_ack`,
     `timeout` (no response to a request), `transport` (could not be sent), `local_reject`, `session_expired` (the peer did not refresh the
-    session in time, RFC 4028). `code`/`reason` are the final response's,
-    where there is one; `message` is the request or response that ended the call.
+    session in time, RFC 4028), `error` (an error of ours). `code` and `reason` are those of the final response, where there is one.
+    `message` is the request or response that ended the call.
     """
 
     call: CallHandle
@@ -335,7 +335,7 @@ class RedirectRefused:
 
 @dataclass(frozen=True, slots=True)
 class RequestRefused:
-    """A request that belongs to no call was refused before anything was woken by it. `rule` is a stable word; `code` 0: not answered."""
+    """A request that belongs to no call was refused before a leg heard of it. `rule` is a stable word; `code` 0: not answered."""
 
     flow: Flow
     method: str
@@ -355,7 +355,7 @@ class TransferProgress:
     """How the transfer goes that a REFER of ours has asked for. After `final` nothing follows, and the call may be hung up at once.
 
     `code` and `reason` are what the target answered, as far as the peer tells: 0 when its last word does not say, 202 when it has announced
-    not to tell anything, 408 when it stays silent. A REFER that is refused is told by RequestCompleted alone.
+    not to tell anything, 408 when it stays silent. RequestCompleted alone reports a REFER that is refused.
     """
 
     call: CallHandle
@@ -381,9 +381,9 @@ class TransferRequested:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationChanged:
-    """A registration has come about, failed, or been taken back. While it fails for the same reason it is not told again, but tried again.
+    """A registration has succeeded, failed, or been taken back. A failure for the same reason as before is not reported again.
 
-    `code` and `reason` are the registrar's; 408 nobody answered, 503 it could not be sent, 0 there was nothing to take back. `expires_s` is
+    `code` and `reason` are the registrar's; 408 no answer came, 503 it could not be sent, 0 there was nothing to take back. `expires_s` is
     what the registrar has granted; it is refreshed before that.
     """
 
@@ -396,7 +396,7 @@ class RegistrationChanged:
 
 @dataclass(frozen=True, slots=True)
 class PublicAddressSeen:
-    """A peer beyond private networks sees us at another address than the last one did; from now on it is what such peers are told."""
+    """A peer outside private networks sees us at another address than the last one did; messages to such peers name it from now on."""
 
     transport: TransportName
     address: Address
@@ -464,3 +464,13 @@ class EndpointConfig:
     """How long a place may stay silent before the next one of its name is tried; Twilio asks for 4 s. The last one has 64*T1."""
     max_message_bytes: int = 65_535
     extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def allow_header(self) -> str:
+        """The value of our Allow header."""
+        return ", ".join(self.allow)
+
+    @property
+    def supported_header(self) -> str:
+        """The value of our Supported header."""
+        return ", ".join(self.supported)

@@ -1,7 +1,7 @@
-"""Errors of our own while one input was handled: kept to that input, and told.
+"""Errors of our own while one input was handled: kept to that input, and reported.
 
-An exception that no part expected enters; an `InternalFault` leaves. Whoever loops over inputs (messages of one read, timers that are due,
-transactions of a lost connection) guards each of them by itself, so that the others are still handled.
+An exception that no part expected enters; an `InternalFault` leaves. Each loop over inputs (messages of one read, timers that are due,
+transactions of a lost connection) guards each input by itself, so that the others are still handled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PartOfCall(Protocol):
 
 
 class Faults:
-    """What has gone wrong and was not told yet."""
+    """The errors that were not reported yet."""
 
     def __init__(self) -> None:
         self._noted: list[InternalFault] = []

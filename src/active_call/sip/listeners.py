@@ -59,7 +59,7 @@ class Reflections:
     def note(self, transport: TransportName, peer: str, via: Via) -> Address | None:
         """Take in a response's top Via; the address, where the outside sees us at another one than before.
 
-        The port counts over UDP alone: over a stream it is that of one connection, and nobody listens there.
+        The port counts over UDP only: over a stream it is the port of one connection, on which nothing listens.
         """
         host = via.received
         if host is None or not is_address(host):
@@ -205,7 +205,7 @@ class Listeners:
 
 
 def _is_configured(listener: Listener) -> bool:
-    """Whether somebody has said what the public address is."""
+    """Whether the public address is configured."""
     return listener.public.host not in WILDCARDS and listener.public.host != listener.bound.host
 
 

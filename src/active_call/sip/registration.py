@@ -8,26 +8,27 @@
     close ──> REGISTER with Expires 0 ──any outcome──> unregistered
 
 Every REGISTER of one registration has the same Call-ID and the next CSeq (§10.2.4). Enters: the wish, responses, alarms, lost connections.
-Leaves: REGISTERs, and RegistrationChanged whenever the state or what it says has changed: a refusal that goes on is told once. Back-off
+Leaves: REGISTERs, and RegistrationChanged whenever the state or its details have changed: a refusal that goes on is reported once. Back-off
 doubles and is jittered so that many endpoints do not come back at once (RFC 5626 §4.5); a refusal waits ten times as long as silence.
 """
 
 from __future__ import annotations
 
 import contextlib
+from typing import Protocol
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext, add_body
-from active_call.sip.dialog.requests import Attempt, OutgoingRequest, outside
+from active_call.sip.context import EndpointContext
+from active_call.sip.dialog.requests import Attempt, OutgoingRequest, add_body, outside
 from active_call.sip.events import Flow, RegistrationChanged, RegistrationHandle, RegistrationSpec, RegistrationState, Target
 from active_call.sip.routing import uri_of
 from active_call.sip.syntax.grammar import LWS
 from active_call.sip.syntax.headers import NameAddr, format_name_addr, parse_name_addr
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.syntax.uri import Uri
-from active_call.sip.transaction.client import Origin
-from active_call.sip.transaction.failover import retry_after_s
-from active_call.sip.transaction.layer import goes_by_sips
+from active_call.sip.transaction.hop_finder import retry_after_s
+from active_call.sip.transaction.origin import Origin
+from active_call.sip.transaction.request_writer import goes_by_sips
 from active_call.sip.transaction.timers import Timer
 
 _BACK_OFF_S = 30.0
@@ -39,16 +40,27 @@ _MIN_REFRESH_S = 5.0
 """A registrar that grants next to nothing is not asked more often than this."""
 _LONGEST_S = 7 * 24 * 3600
 _MAX_MOVES = 2
-"""A NAT that shows another port every time is not followed any further."""
+"""A NAT that shows another port each time: our Contact follows it no further than this."""
 _AFTER_LOSS_S = 2.0
 """A lost connection is usually lost to many at once: each waits up to this long before it registers anew."""
+
+
+class RegistrationTable(Protocol):
+    """The table of registrations that one enters when it starts and leaves when it is over."""
+
+    def add(self, registration: Registration) -> None:
+        """`registration` has started."""
+
+    def remove(self, registration: Registration) -> None:
+        """`registration` is over; harmless for one that is gone."""
 
 
 class Registration:
     """See the module. `start` sends the first REGISTER."""
 
-    def __init__(self, core: EndpointContext, spec: RegistrationSpec) -> None:
+    def __init__(self, core: EndpointContext, table: RegistrationTable, spec: RegistrationSpec) -> None:
         self._core = core
+        self._table = table
         self._spec = spec
         self._call_id = core.randomness.uuid()
         self._tag = core.new_tag()
@@ -71,7 +83,7 @@ class Registration:
 
     def start(self, now: float) -> None:
         """Send the first REGISTER. Raises LocalProtocolError, and forgets the registration, when it cannot be made."""
-        self._core.registrations[self.handle] = self
+        self._table.add(self)
         try:
             self._send(now)
         except LocalProtocolError:
@@ -113,12 +125,12 @@ class Registration:
     def _make(self) -> Attempt:
         request, target = self._new_request()
         expires_s = 0 if self._has_left else self._asked_s
-        add_body(request, (("Expires", str(expires_s)), ("Allow", self._core.allow), *self._spec.headers))
+        add_body(request, (("Expires", str(expires_s)), ("Allow", self._core.config.allow_header), *self._spec.headers))
         self._request = request
         return request, target, Origin(self._contact_user, None, self._spec.local_host)
 
     def _take_back(self, contact: str, now: float) -> None:
-        """We have moved: nobody is to look for us at our old address until its binding expires. What becomes of that does not matter."""
+        """We have moved: remove the binding of the old address before it expires. The outcome changes nothing."""
 
         def make() -> Attempt:
             request, target = self._new_request()
@@ -252,7 +264,7 @@ class Registration:
 
     def _forget(self) -> None:
         self._core.layer.timers.cancel(self._timer)
-        self._core.registrations.pop(self.handle, None)
+        self._table.remove(self)
 
     def _granted_s(self, response: Response) -> int:
         """What the registrar grants our own contact (§10.2.4): its `expires`, else the Expires header, else what we have asked for.

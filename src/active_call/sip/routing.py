@@ -6,7 +6,6 @@ ourselves in messages is `listeners`'. RFC 3261 §8.1.2, §12.2.1.1, §18.1.1, �
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import get_args
@@ -93,19 +92,6 @@ def response_flow(via: Via, flow: Flow) -> Flow:
     if port == flow.remote.port:
         return flow
     return Flow(flow.transport, flow.local, Address(flow.remote.host, port))
-
-
-def after_response(destination: Flow | Target, flow: Flow) -> Flow | Target:
-    """Where the rest of a transaction goes once a response came by `flow`.
-
-    Over a stream: by that connection. Over UDP an address stays what it was, while a name, which may resolve to several, becomes the
-    address that answered: ACK and CANCEL must reach the server that has the transaction (RFC 3261 §9.1, §17.1.1.3).
-    """
-    if isinstance(destination, Flow) or destination.transport != flow.transport:
-        return destination
-    if flow.connection_id is not None:
-        return destination if destination.flow == flow else replace(destination, flow=flow)
-    return destination if is_address(destination.host) else flow
 
 
 @lru_cache(maxsize=4096)

@@ -35,7 +35,7 @@ def invite(wire, n, **options):
 
 def silence(bench, wire, address):
     n = 0
-    while not bench.endpoint.door.is_silenced(address.host, bench.now):
+    while not bench.endpoint.admission.is_silenced(address.host, bench.now):
         n += 1
         bench.feed(invite(wire, f"s{n}"), flow_of(wire, address))
 
@@ -194,7 +194,7 @@ def test_full_server_refuses_without_a_transaction(bench, wire):
 def test_transactions_of_one_stranger_are_bounded_and_the_oldest_answered_gives_way(wire):
     bench = guarded(wire)
     bench.flow = flow_of(wire, CARRIER)
-    bench.endpoint._core.layer.servers = ServerTable(max_all=100, max_of_stranger=5)
+    bench.endpoint._core.layer.servers = ServerTable(max_all=100, max_of_unknown=5)
     bench.feed(wire.request("INVITE", body=wire.OFFER))
     call = bench.of(IncomingCall)[-1].call
     (ok,) = bench.do(lambda now: bench.endpoint.answer(call, wire.ANSWER, now))
@@ -218,7 +218,7 @@ def test_where_no_transaction_can_give_way_the_request_is_refused_without_one(wi
 
 def test_strangers_give_way_to_trunks_where_all_are_too_many(wire):
     bench = guarded(wire)
-    table = bench.endpoint._core.layer.servers = ServerTable(max_all=4, max_of_stranger=10)
+    table = bench.endpoint._core.layer.servers = ServerTable(max_all=4, max_of_unknown=10)
     core = bench.endpoint._core
     for n in range(4):
         request = wire.request("OPTIONS", call_id=f"x{n}", branch=f"z9hG4bKx{n}")

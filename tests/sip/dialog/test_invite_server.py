@@ -536,8 +536,8 @@ def test_error_of_ours_in_one_message_ends_its_call_and_no_other(bench, wire, mo
     broken, ok = answered(bench, wire)
     other = bench.feed(wire.request("INVITE", call_id="other", branch="z9hG4bKother", body=wire.OFFER))
     assert other
-    known = bench.endpoint._core.calls[broken]
-    monkeypatch.setattr(known.renegotiation, "handle_invite", lambda *_, **__: 1 / 0)
+    known = bench.endpoint._calls.require(broken)
+    monkeypatch.setattr(known.offers, "handle_invite", lambda *_, **__: 1 / 0)
     sent = bench.feed(in_dialog(wire, ok, "INVITE", 101, body=wire.OFFER))
     assert [m.start.split()[:2] for m in sent] == [["BYE", "sip:caller@192.0.2.9:5060"], ["SIP/2.0", "500"]]
     (fault,) = bench.of(InternalFault)

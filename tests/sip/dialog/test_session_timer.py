@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from active_call.base.errors import ParseError
-from active_call.sip.dialog.session_timer import SessionExpires, parse_session_expires
+from active_call.sip.dialog.session_expires import SessionExpires, parse_session_expires
 from active_call.sip.events import CallEnded, IncomingCall, OfferAnswered, OfferReceived, OutboundInvite
 
 TIMER = ("Supported", "timer")

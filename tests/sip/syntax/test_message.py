@@ -7,17 +7,10 @@ from pathlib import Path
 import pytest
 
 from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.headers import Headers, parse_name_addr
-from active_call.sip.syntax.message import (
-    BadRequest,
-    Request,
-    Response,
-    parse_leniently,
-    parse_message,
-    session_description,
-    validate_request,
-    validate_response,
-)
+from active_call.sip.syntax.message import Request, Response, parse_leniently, parse_message, session_description
+from active_call.sip.syntax.validation import validate_request, validate_response
 
 CARRIERS = Path(__file__).parents[2] / "vectors" / "carriers"
 PLAIN = (

@@ -8,17 +8,11 @@ from pathlib import Path
 import pytest
 
 from active_call.base.errors import ParseError
+from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.framing import StreamFramer
 from active_call.sip.syntax.headers import parse_name_addr, parse_via
-from active_call.sip.syntax.message import (
-    BadRequest,
-    Request,
-    Response,
-    parse_leniently,
-    parse_message,
-    validate_request,
-    validate_response,
-)
+from active_call.sip.syntax.message import Request, Response, parse_leniently, parse_message
+from active_call.sip.syntax.validation import validate_request, validate_response
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "rfc4475"
 

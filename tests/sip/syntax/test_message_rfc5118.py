@@ -9,9 +9,11 @@ import pytest
 from active_call.base.errors import ParseError
 from active_call.sdp.description import parse_description
 from active_call.sdp.negotiation import LocalMedia, NegotiationError, negotiate_answer
+from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.headers import parse_name_addr, parse_via, with_via_received
-from active_call.sip.syntax.message import BadRequest, Request, parse_message, validate_request
+from active_call.sip.syntax.message import Request, parse_message
 from active_call.sip.syntax.uri import is_equivalent, parse_uri
+from active_call.sip.syntax.validation import validate_request
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "rfc5118"
 

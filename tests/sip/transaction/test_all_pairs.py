@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from history import BREAKS, CODES, LEG_STEPS, PEER_REQUESTS, WAITS, Story
 
-from active_call.sip.dialog.call import CallState
+from active_call.sip.dialog.usage import CallState
 
 Step = tuple[str, str | int | float, int | bool]
 ANSWERED: tuple[Step, ...] = (("leg", "answer", False),)
@@ -100,7 +100,7 @@ def story_in(wire: type, state: str, flow: object) -> Story:
 @pytest.mark.parametrize("state", STATES)
 def test_state_is_reached_by_its_steps(wire, state):  # type: ignore[no-untyped-def]
     story = story_in(wire, state, wire.UDP)
-    call = story.bench.endpoint._core.calls.get(story.call)
+    call = story.bench.endpoint._calls.get(story.call)
     assert (None if call is None else call.state) == STATES[state][4]
 
 

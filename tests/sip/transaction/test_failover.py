@@ -19,7 +19,7 @@ from active_call.sip.events import (
     RequestCompleted,
     Target,
 )
-from active_call.sip.transaction.failover import MAX_PAUSE_S, OUTAGE_S
+from active_call.sip.transaction.hop_finder import MAX_PAUSE_S, OUTAGE_S
 
 NAME = "trunk.example"
 
@@ -517,3 +517,18 @@ def test_outage_is_as_long_as_it_says(trunk):
     trunk.bench.advance(OUTAGE_S)
     (invite,) = trunk.invite()
     assert where(invite) == "192.0.2.1"
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_branch_belongs_to_one_place_for_life_3261_17_1_3263_4_3(wire, transport):
+    for steps in itertools.product(STEPS, repeat=3):
+        trunk = Trunk(wire, transport=transport)
+        (first,) = trunk.invite()
+        for step in steps:
+            _step(trunk, step, first)
+        places = {}
+        for message in trunk.bench.sent:
+            if message.method in ("INVITE", "CANCEL") and not message.code:
+                places.setdefault(message.branch, set()).add(where(message))
+        assert all(len(hosts) == 1 for hosts in places.values()), steps
+        assert len(places) == len({host for hosts in places.values() for host in hosts}), steps

@@ -8,8 +8,8 @@ import pytest
 
 from active_call.sip.events import EndpointConfig, Target
 from active_call.sip.syntax.message import parse_message
-from active_call.sip.transaction.client import Origin
 from active_call.sip.transaction.layer import TransactionLayer
+from active_call.sip.transaction.origin import Origin
 from active_call.sip.transaction.tables import CLIENT_INVITE, CLIENT_REQUEST, SERVER_INVITE, SERVER_REQUEST, Input, State
 
 # Written off RFC 3261 figures 5 to 8, the INVITE ones with the changes of RFC 6026 §7.1, §7.2 and §8.4: state, input, next state.
@@ -97,7 +97,8 @@ class Rig:
     def client(self, method):
         request = parse_message(self.wire.request(method, contact=None))
         request.headers.remove("Via")
-        self.transaction = self.layer.send_request(request, Target(self.transport, "192.0.2.9", 5060), self.user, self.now, Origin())
+        sent = self.layer.send_request(request, Target(self.transport, "192.0.2.9", 5060), self.user, self.now, Origin())
+        self.transaction = sent.transaction
         return self.transaction
 
     def server(self, method):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from active_call.base.errors import ParseError
-from active_call.sip.dialog.session_timer import parse_session_expires
+from active_call.sip.dialog.session_expires import parse_session_expires
 from active_call.sip.events import CallAnswered, CallEnded, IncomingCall, SipEvent
 from active_call.sip.syntax.grammar import split_list
 from active_call.sip.syntax.headers import parse_name_addr

@@ -1,15 +1,15 @@
-"""Who is let in: the decision about a request from its source address, before anything of ours is woken by it.
+"""The decision about a request from its source address, before any call hears of it: admitted, rejected, or not answered.
 
     listed       the address is in a range of a trunk                  admit, `trunk`
     registrar    we are registered at that address                     admit, `registrar`
     (no ranges)  no trunk has any: everybody may call                  admit, `open`
     scanner      no trunk allows it, and its User-Agent is that of a
-                 tool that looks for open doors                        silence, `scanner` (403 with `strangers = "reject"`)
-    stranger     there are ranges and none has it                      403, `unlisted` (silence with `strangers = "silence"`)
+                 tool that scans for open servers                      silence, `scanner` (403 with `strangers = "reject"`)
+    unknown      there are ranges and none has it                      403, `unlisted` (silence with `strangers = "silence"`)
 
-Pure: a policy and a visitor go in, a verdict comes out, the same in the server and in `doctor --explain`. What counts and remembers is
-`door`. Knows addresses and names, no transactions, no numbers of calls. The most specific range wins; among trunks that share it the one
-whose own host stands in From, else the first.
+Pure: a policy and a source go in, a verdict comes out, the same in the server and in `doctor --explain`. `request_admission` counts and
+remembers. Knows addresses and names, no transactions, no numbers of calls. The most specific range wins; among trunks that share it, the
+one whose own host stands in From, else the first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SCANNERS = (
     "friendly-scanner", "friendly-request", "sipvicious", "sundayddr", "sip-scan", "sipscan", "sipcli", "iwar", "smap",
     "vaxsipuseragent", "pplsip",
 )  # fmt: skip
-"""How the User-Agent of tools begins that only ever look for open doors; lower case. Public block lists name the same."""
+"""How the User-Agent of tools begins that only scan for open servers; lower case. Public block lists name the same."""
 
 
 _MAX_LISTED = 4096
@@ -61,12 +61,12 @@ RULES = {
     "content": "a body that is no session description, or that is encoded",
     "session_interval": "the session interval is too short",
 }
-"""Every rule that lets a request in or refuses it, by its stable word, in plain words."""
+"""Every rule that admits or refuses a request, by its stable word, in plain words."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrunkAccess:
-    """A trunk as the door sees it."""
+    """What the decision needs to know of a trunk."""
 
     name: str
     networks: tuple[Network, ...] = ()
@@ -82,7 +82,7 @@ class TrunkAccess:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionPolicy:
-    """What is configured."""
+    """What is configured; `strangers` is `admission.strangers` of the config: how unknown sources are answered."""
 
     trunks: tuple[TrunkAccess, ...] = ()
     strangers: Strangers = "auto"
@@ -109,7 +109,7 @@ class Verdict:
     rule: str
     trunk: str = ""
     network: str = ""
-    """The range that let it in."""
+    """The range that admits it."""
     code: int = 0
     reason: str = ""
     retry_after_s: int = 0
@@ -142,17 +142,17 @@ class AccessList:
             self._listed[host] = known
         return known
 
-    def decide(self, visitor: RequestSource, registrars: Collection[str] = ()) -> Verdict:
-        """Whether a request of `visitor` is let in. `registrars`: addresses that we are registered at."""
-        address = parse_address(visitor.host)
-        found = None if address is None else self._find(address, visitor.from_host.lower())
+    def decide(self, source: RequestSource, registrars: Collection[str] = ()) -> Verdict:
+        """Whether a request of `source` is admitted. `registrars`: addresses that we are registered at."""
+        address = parse_address(source.host)
+        found = None if address is None else self._find(address, source.from_host.lower())
         if found is not None:
             trunk, network = found
             return Verdict("admit", "trunk", trunk.name, str(network))
-        if visitor.host in registrars:
+        if source.host in registrars:
             return Verdict("admit", "registrar")
-        if is_scanner(visitor.user_agent):
-            return self._refusal("scanner", is_hostile=True, detail=visitor.user_agent[:60])
+        if is_scanner(source.user_agent):
+            return self._refusal("scanner", is_hostile=True, detail=source.user_agent[:60])
         if self.is_open:
             return Verdict("admit", "open")
         return self._refusal("unlisted", is_hostile=False)
@@ -175,7 +175,7 @@ class AccessList:
 
 
 def is_scanner(user_agent: str) -> bool:
-    """Whether a User-Agent is that of a tool that only looks for open doors."""
+    """Whether a User-Agent is that of a tool that only scans for open servers."""
     return user_agent.strip().lower().startswith(SCANNERS)
 
 

@@ -1,4 +1,4 @@
-"""So many a second and no more: over any stretch of time, not only on the average.
+"""A limit on how many a second, over any stretch of time and not only on the average.
 
 `take` is for what comes and may be refused, `reserve` for what we begin and can let wait. Times are monotonic seconds and do not go back.
 """

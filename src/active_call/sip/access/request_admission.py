@@ -1,9 +1,9 @@
-"""The door: judges every request that belongs to no call, remembers who was refused, counts calls a second (RFC 3261 §8.2 leaves it to us).
+"""Admission: decides about every request that belongs to no call, counts refusals and calls a second (RFC 3261 §8.2 leaves it to us).
 
-`judge` says who may come in at all, `judge_call` whether there is room for one more call now, `judge_unreadable` whether something that is
-no request is worth an answer. What it remembers of an address is a few numbers, of at most `MAX_ADDRESSES` addresses: the one that has been
-quiet longest is forgotten first, so that a flood of forged addresses costs nothing but this memory. Trunks' addresses, our registrars and
-this machine itself are never silenced: what comes through them comes from elsewhere.
+`judge` decides whether a request is admitted, `judge_call` whether one more call may begin now, `judge_unreadable` whether a message that
+is no request gets an answer. It keeps a few numbers of an address, for at most `MAX_ADDRESSES` addresses. The one without requests for
+longest is forgotten first, so a flood of forged addresses costs this memory only. The addresses of trunks, of our registrars and of this
+machine are never silenced: they send on what others have sent.
 
     quiet ──`silence_after` refusals within WINDOW_S──> silenced for `silence_s` ──> quiet
 """
@@ -24,12 +24,12 @@ from active_call.sip.syntax.message import Request
 WINDOW_S = 60.0
 MAX_ADDRESSES = 4096
 RETRY_AFTER_S = 5
-"""What a carrier is told that finds the trunk busy: calls end all the time."""
+"""Retry-After for a carrier that finds the trunk busy: calls end all the time."""
 
 
 @dataclass(slots=True)
 class _Record:
-    """What is remembered of one address."""
+    """What is kept of one address."""
 
     n_refused: int = 0
     window_ends_at: float = 0.0
@@ -42,7 +42,7 @@ class RequestAdmission:
     """See the module. `guests` is what it goes by."""
 
     policy: AdmissionPolicy = field(default_factory=AdmissionPolicy)
-    guests: AccessList = field(init=False)
+    access_list: AccessList = field(init=False)
     _records: OrderedDict[str, _Record] = field(init=False, default_factory=OrderedDict)
     _rates: dict[str, Rate] = field(init=False, default_factory=dict)
 
@@ -50,19 +50,19 @@ class RequestAdmission:
         self.go_by(self.policy)
 
     def go_by(self, policy: AdmissionPolicy) -> None:
-        """Judge by `policy` from now on; what is remembered of addresses stays."""
+        """Decide by `policy` from now on; what is kept of addresses stays."""
         self.policy = policy
-        self.guests = AccessList(self.policy)
+        self.access_list = AccessList(self.policy)
         self._rates = {trunk.name: Rate(trunk.max_cps) for trunk in self.policy.trunks if trunk.max_cps is not None}
 
     @property
     def n_addresses(self) -> int:
-        """Addresses that something is remembered of."""
+        """Addresses of which something is kept."""
         return len(self._records)
 
     def is_known(self, host: str, registrars: Collection[str] = ()) -> bool:
         """Whether the address is in a trunk's range, or that of a registrar of ours."""
-        return self.guests.is_listed(host) or host in registrars
+        return self.access_list.is_listed(host) or host in registrars
 
     def is_silenced(self, host: str, now: float) -> bool:
         """Whether the address was refused so often that it is not answered any more."""
@@ -70,10 +70,10 @@ class RequestAdmission:
         return record is not None and record.silenced_until > now
 
     def judge(self, request: Request, flow: Flow, now: float, registrars: Collection[str] = ()) -> Verdict:
-        """Whether a request that belongs to no call of ours may come in."""
+        """Whether a request that belongs to no call of ours is admitted."""
         host = flow.remote.host
-        visitor = RequestSource(host, request.headers.get("User-Agent") or "", _from_host(request))
-        verdict = self.guests.decide(visitor, registrars)
+        source = RequestSource(host, request.headers.get("User-Agent") or "", _from_host(request))
+        verdict = self.access_list.decide(source, registrars)
         if verdict.rule in ("trunk", "registrar"):
             return verdict
         if self.is_silenced(host, now):
@@ -83,9 +83,9 @@ class RequestAdmission:
         return verdict
 
     def judge_unreadable(self, flow: Flow, now: float, registrars: Collection[str] = ()) -> Verdict:
-        """Whether somebody who sends what is no SIP request is told so by a 400."""
+        """Whether the sender of what is no SIP request gets a 400."""
         host = flow.remote.host
-        verdict = self.guests.decide(RequestSource(host), registrars)
+        verdict = self.access_list.decide(RequestSource(host), registrars)
         if verdict.rule in ("trunk", "registrar"):
             return verdict
         if self.is_silenced(host, now):
@@ -96,8 +96,8 @@ class RequestAdmission:
         return verdict
 
     def judge_call(self, verdict: Verdict, flow: Flow, now: float, n_calls: Mapping[str, int]) -> Verdict:
-        """Whether the INVITE that `verdict` let in may become a call now. `n_calls`: calls that are alive, by trunk."""
-        trunk, per_address = self.guests.trunks.get(verdict.trunk), self.policy.max_cps_per_address
+        """Whether the INVITE that `verdict` admits may become a call now. `n_calls`: calls that are alive, by trunk."""
+        trunk, per_address = self.access_list.trunks.get(verdict.trunk), self.policy.max_cps_per_address
         if per_address is not None and not self._rate_of(flow.remote.host, per_address).take(now):
             return _busy(verdict, "address_rate", f"over {per_address:g} calls a second from one address")
         if trunk is not None and trunk.max_calls is not None and n_calls.get(trunk.name, 0) >= trunk.max_calls:

@@ -1,4 +1,4 @@
-"""What this endpoint refuses, or answers, before any call hears of it (RFC 3261 §8.2, §11).
+"""What this endpoint refuses or answers itself, before any call hears of it (RFC 3261 §8.2, §11).
 
 Enters: a valid request. Leaves: the Reply it gets, or None where a call is to decide. Whether the request belongs to a dialog has been
 settled before. Max-Forwards is not looked at: only a proxy refuses a request whose hops are used up (RFC 4475, "zeromf").
@@ -6,8 +6,10 @@ settled before. Max-Forwards is not looked at: only a proxy refuses a request wh
 
 from __future__ import annotations
 
-from active_call.sip.context import SDP_TYPE, EndpointContext, Reply
-from active_call.sip.dialog.session_timer import too_small
+from active_call.sip.context import EndpointContext
+from active_call.sip.dialog.session_expires import too_small
+from active_call.sip.responses import Reply
+from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.message import Request, session_description
 
 _DIALOG_METHODS = frozenset(("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK"))
@@ -15,17 +17,22 @@ _DIALOG_METHODS = frozenset(("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK"))
 
 
 def options_reply(core: EndpointContext) -> Reply:
-    """What an OPTIONS hears about us (§11.2); the same code as an INVITE would get."""
+    """The response to an OPTIONS (§11.2); the same code as an INVITE would get."""
     if not core.is_accepting:
         return _unavailable(core)
-    headers = (("Allow", core.allow), ("Accept", SDP_TYPE), ("Accept-Encoding", "identity"), ("Supported", core.supported))
+    headers = (
+        ("Allow", core.config.allow_header),
+        ("Accept", SDP_TYPE),
+        ("Accept-Encoding", "identity"),
+        ("Supported", core.config.supported_header),
+    )
     return Reply(200, "OK", headers, contact_user="")
 
 
 def screen(core: EndpointContext, request: Request, *, is_in_dialog: bool) -> Reply | None:
     """The refusal or answer that `request` gets from the endpoint itself, in the order of §8.2."""
     if request.method not in core.config.allow or (request.method == "OPTIONS" and not core.config.answer_options):
-        return Reply(405, "Method Not Allowed", (("Allow", core.allow),), rule="method")
+        return Reply(405, "Method Not Allowed", (("Allow", core.config.allow_header),), rule="method")
     unsupported = _unsupported_extensions(core, request)
     if unsupported:
         return Reply(420, "Bad Extension", (("Unsupported", ", ".join(unsupported)),), rule="extension")
@@ -51,7 +58,7 @@ def _outside_reply(core: EndpointContext, request: Request) -> Reply | None:
 
 
 def _contact_reply(request: Request) -> Reply | None:
-    """An INVITE without a Contact to send the ACK's successors to is no INVITE (§8.1.1.8)."""
+    """An INVITE needs a Contact: later requests of the dialog go there (§8.1.1.8)."""
     if request.method == "INVITE" and (request.headers.get("Contact") or "*").strip() == "*":
         return Reply(400, "Missing Contact", rule="contact")
     return None

@@ -1,4 +1,4 @@
-"""Ending a dialog with BYE (RFC 3261 §15.1.1), whatever became of its call; also for the surplus 2xx of a forked INVITE (§13.2.2.4).
+"""Ending a dialog with BYE (RFC 3261 §15.1.1), after its call has ended; also for a further 2xx of a forked INVITE (§13.2.2.4).
 
 Enters: a confirmed dialog. Leaves: a BYE, with credentials if challenged, and answers to what the peer still sends: 200 to a BYE that
 crosses ours, 481 to the rest. The dialog is forgotten when the BYE has its outcome.
@@ -9,16 +9,17 @@ from __future__ import annotations
 from functools import partial
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext, Reply
+from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.dialog.requests import OutgoingRequest, in_dialog
 from active_call.sip.events import Credentials, Flow, HeaderList
+from active_call.sip.responses import Reply
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.transaction.server import ServerTransaction
 
 
 class Bye:
-    """See the module. Making one sends the BYE and takes the dialog over; a BYE that cannot be sent is told, and the dialog forgotten."""
+    """See the module. The constructor sends the BYE and takes the dialog over. A BYE that cannot be sent is reported as a fault."""
 
     def __init__(
         self, core: EndpointContext, dialog: Dialog, credentials: tuple[Credentials, ...], now: float, headers: HeaderList = ()

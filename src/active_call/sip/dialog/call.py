@@ -4,82 +4,85 @@
     CALLING ──2xx──────────────────────> ACTIVE ──┤
     CALLING ──hang_up, ring timeout──> CANCELLING ─┴──> ENDED
 
-`InboundCall` and `OutboundCall` are the ways in; this is what they share: requests inside the dialog, BYE, the end. Whoever ends a call,
-all that waits for it is settled first: the peer's open requests get 487, ours are reported as 487, and CallEnded is the last event.
+`InboundCall` and `OutboundCall` are the two kinds. This is what they share: requests inside the dialog, BYE, the end. Whichever side ends a
+call, what is open is settled first: the peer's open requests get 487, ours are reported as 487, and CallEnded is the last event.
+
+The parts (session timer, re-INVITE, REFER) see the call by `DialogPort` only and return decisions; the call acts on them.
 """
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from functools import partial
+from typing import Protocol, assert_never
 
-from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.base.errors import LocalProtocolError
 from active_call.sip.access.screening import options_reply
-from active_call.sip.context import EndpointContext, PendingRequest, Reply
+from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.bye import Bye
-from active_call.sip.dialog.dialog import Dialog
-from active_call.sip.dialog.info import DialogInfo
+from active_call.sip.dialog.decisions import Decision, EndCall, RefreshByInvite
+from active_call.sip.dialog.info import DialogInfo, info_of
+from active_call.sip.dialog.invite_client import ClientInvite
 from active_call.sip.dialog.refer import Refers, is_refer_notify, wants_no_notify
 from active_call.sip.dialog.reinvite import OfferExchange
-from active_call.sip.dialog.requests import OutgoingRequest, in_dialog
 from active_call.sip.dialog.session_timer import SessionTimer
+from active_call.sip.dialog.usage import CallState, Usage
 from active_call.sip.events import (
     CallEnded,
-    CallHandle,
     Credentials,
     Flow,
     HeaderList,
     RequestCompleted,
     RequestReceived,
     TransactionToken,
+    TransferRequested,
 )
+from active_call.sip.responses import Reply
 from active_call.sip.syntax.grammar import is_token
-from active_call.sip.syntax.headers import parse_name_addr
 from active_call.sip.syntax.message import Request, Response, session_description
-from active_call.sip.syntax.reason import Reason, format_reason
 from active_call.sip.transaction.server import ServerTransaction
 
 _NOT_BY_REQUEST = frozenset(("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "REFER"))
 
 
-class CallState(Enum):
-    """See the module."""
+class CallTable(Protocol):
+    """The table of calls that a call enters when it begins and leaves when it ends."""
 
-    OFFERED = auto()
-    ANSWERED = auto()
-    CALLING = auto()
-    CANCELLING = auto()
-    ACTIVE = auto()
-    ENDED = auto()
+    def add(self, call: Call) -> None:
+        """`call` is alive from now on."""
+
+    def remove(self, call: Call) -> None:
+        """`call` is over."""
+
+    def add_pending(self, call: Call, transaction: ServerTransaction) -> TransactionToken:
+        """Have a request of the peer wait for `Endpoint.respond`; the token names it."""
+
+    def take_pending(self, token: TransactionToken) -> ServerTransaction:
+        """The request of that token waits no longer."""
 
 
-class Call:
+class Call(Usage):
     """What inbound and outbound calls share."""
 
     def __init__(
         self,
         core: EndpointContext,
+        calls: CallTable,
         state: CallState,
         credentials: tuple[Credentials, ...] = (),
         *,
         trunk: str = "",
         session_expires_s: int | None = None,
     ) -> None:
-        self._core = core
+        super().__init__(core, state, credentials)
+        self._calls = calls
         self._pending_tokens: set[TransactionToken] = set()
         self._our_requests: dict[TransactionToken, None] = {}
-        self.handle = CallHandle(core.randomness.token(8))
-        self.state = state
         self._is_aborted = False
         self.trunk = trunk
-        self.credentials = credentials
-        self.dialog: Dialog | None = None
-        self.local_sdp: bytes | None = None
-        self.remote_sdp: bytes | None = None
-        self.timer = SessionTimer(core, self, session_expires_s)
-        self.renegotiation = OfferExchange(core, self)
-        self.transfers = Refers(core, self)
-        core.add_call(self)
+        self.timer = SessionTimer(self, session_expires_s)
+        self.offers = OfferExchange(self, self.timer)
+        self.refers = Refers(self)
+        calls.add(self)
 
     # -- operations ---------------------------------------------------------------------------------------------------------------------
 
@@ -103,55 +106,46 @@ class Call:
 
     def offer(self, sdp: bytes | None, now: float, headers: HeaderList) -> bool:
         """Send a re-INVITE; False while the call is not answered, or another offer is open."""
-        return self.state is CallState.ACTIVE and self.renegotiation.offer(sdp, headers, now)
+        return self.state is CallState.ACTIVE and self.offers.offer(sdp, headers, now)
 
     def answer_offer(self, sdp: bytes, now: float) -> bool:
         """Answer the peer's open offer; False when none is open."""
-        return self._may_have_offer and self.renegotiation.answer_offer(sdp, now)
+        return self._may_have_offer and self.offers.answer_offer(sdp, now)
 
     def refuse_offer(self, code: int, reason: str, now: float) -> bool:
         """Refuse the peer's open offer; False when none is open."""
-        return self._may_have_offer and self.renegotiation.refuse_offer(code, reason, now)
+        return self._may_have_offer and self.offers.refuse_offer(code, reason, now)
 
     def request(self, method: str, now: float, headers: HeaderList, body: bytes, content_type: str) -> TransactionToken:
         """Send another request inside the dialog."""
         if method in _NOT_BY_REQUEST or not is_token(method):
             raise LocalProtocolError(f"{method!r} is no method for this, or has its own operation")
-        return self.send_request(method, now, headers, body, content_type)
+        return self.send_reported_request(method, now, headers, body, content_type)
 
     def refer(self, refer_to: str, referred_by: str | None, now: float, headers: HeaderList) -> TransactionToken:
         """Send REFER."""
-        return self.transfers.refer(refer_to, referred_by, headers, now)
+        return self.refers.refer(refer_to, referred_by, headers, now)
 
     def notify_transfer(self, code: int, reason: str, now: float, *, is_final: bool) -> bool:
-        """Tell the peer how the transfer goes that it has asked for; False when nobody waits for that."""
-        return self.is_answered and self.transfers.notify(code, reason, now, is_final=is_final)
+        """Tell the peer how the transfer goes that it has asked for; False when it does not wait for that."""
+        return self.is_answered and self.refers.notify(code, reason, now, is_final=is_final)
 
-    def send_request(self, method: str, now: float, headers: HeaderList, body: bytes = b"", content_type: str = "") -> TransactionToken:
-        """Send a request of any method inside the dialog and report its outcome by RequestCompleted."""
+    def send_reported_request(
+        self, method: str, now: float, headers: HeaderList, body: bytes = b"", content_type: str = ""
+    ) -> TransactionToken:
+        """Send a request of any method inside the dialog; RequestCompleted reports its outcome."""
         self._require(CallState.ACTIVE, CallState.ANSWERED)
-        dialog = self._require_dialog()
         token = self._core.new_token()
         if method == "UPDATE":
-            headers = (*headers, ("Supported", self._core.supported), *self.timer.request_headers())
-        make = partial(in_dialog, self._core, dialog, method, headers, body, content_type)
-        OutgoingRequest(self._core, make, self.credentials, partial(self._on_request_outcome, token, method, body)).send(now)
+            headers = (*headers, ("Supported", self.config.supported_header), *self.timer.request_headers())
+        outcome = partial(self._on_request_outcome, token, method, body)
+        self.send_request(method, headers, now, body=body, content_type=content_type, on_outcome=outcome)
         self._our_requests[token] = None
         return token
 
     def dialog_info(self) -> DialogInfo:
         """The dialog as it stands."""
-        dialog = self._require_dialog()
-        return DialogInfo(
-            call_id=dialog.call_id,
-            local_tag=dialog.local_tag,
-            remote_tag=dialog.remote_tag,
-            local_uri=uri_text_of(dialog.local),
-            remote_uri=uri_text_of(dialog.remote),
-            remote_target=dialog.remote_target,
-            established=dialog.is_confirmed,
-            user_agent=dialog.user_agent,
-        )
+        return info_of(self.require_dialog())
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -160,64 +154,56 @@ class Call:
 
     # -- requests of the peer -----------------------------------------------------------------------------------------------------------
 
-    @property
-    def contact_user(self) -> str:
-        """The user part of our Contact in this call."""
-        return self.dialog.contact_user if self.dialog is not None else ""
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the call is answered and acknowledged."""
-        return self.state is CallState.ACTIVE
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether a 2xx has been sent or received, and nobody has hung up."""
-        return self.state in (CallState.ACTIVE, CallState.ANSWERED)
-
-    @property
-    def is_first_invite_open(self) -> bool:
-        """Whether the INVITE that made this call has no final response of ours yet."""
-        return self.state is CallState.OFFERED
-
     def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
         """A request inside the dialog; its CSeq has been judged."""
         if self.dialog is not None:
             self.dialog.move(flow)
         match request.method:
             case "INVITE":
-                self.renegotiation.handle_invite(transaction, request, now, is_busy=self.is_first_invite_open)
+                reply = self.offers.handle_invite(transaction, request, now, is_busy=self.is_first_invite_open)
             case "UPDATE":
-                self.renegotiation.handle_update(transaction, request, now, is_busy=self.is_first_invite_open)
+                reply = self.offers.handle_update(transaction, request, now, is_busy=self.is_first_invite_open)
             case "BYE":
-                self._core.reply(transaction, Reply(200, "OK"), now)
+                self.respond(transaction, Reply(200, "OK"), now)
                 self.on_remote_bye(request, now)
+                return
             case "OPTIONS":
-                self._core.reply(transaction, options_reply(self._core), now)
+                reply = options_reply(self._core)
             case "PRACK":
                 self.handle_prack(transaction, request, now)
+                return
             case "REFER":
-                self.transfers.handle_refer(transaction, request, now)
+                reply = self._handle_refer(transaction, request)
             case "NOTIFY" if is_refer_notify(request):
-                self.transfers.handle_notify(transaction, request, now)
+                reply = self.refers.handle_notify(request, now)
             case _:
-                self._core.emit(RequestReceived(self.handle, self.add_pending(transaction), request))
+                self.emit(RequestReceived(self.handle, self._add_pending(transaction), request))
+                return
+        if reply is not None:
+            self.respond(transaction, reply, now)
 
-    def add_pending(self, transaction: ServerTransaction) -> TransactionToken:
+    def _handle_refer(self, transaction: ServerTransaction, request: Request) -> Reply | None:
+        wanted = self.refers.judge_refer(request)
+        if isinstance(wanted, Reply):
+            return wanted
+        token = self._add_pending(transaction)
+        self.emit(TransferRequested(self.handle, token, wanted.refer_to, wanted.referred_by, wanted.replaces))
+        return None
+
+    def _add_pending(self, transaction: ServerTransaction) -> TransactionToken:
         """Have a request wait for `Endpoint.respond`, or for the end of the call."""
-        token = self._core.new_token()
-        self._core.pending_requests[token] = PendingRequest(self, transaction)
+        token = self._calls.add_pending(self, transaction)
         self._pending_tokens.add(token)
         return token
 
     def handle_prack(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A PRACK; here it acknowledges nothing (RFC 3262 §3)."""
         del request
-        self._core.reply(transaction, Reply(481, "Call/Transaction Does Not Exist"), now)
+        self.respond(transaction, Reply(481, "Call/Transaction Does Not Exist"), now)
 
     def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
         """An ACK that belongs to no transaction, so to a 2xx of ours."""
-        if not self.renegotiation.handle_ack(request, now):
+        if not self.offers.handle_ack(request, now):
             self._core.drop(flow, "stray_ack", f"CSeq {request.cseq.number} acknowledges nothing")
 
     def reply_headers(self, request: Request, code: int) -> HeaderList:
@@ -229,45 +215,59 @@ class Call:
         """A request of the peer has had its final response."""
         self._pending_tokens.discard(token)
         if request.method == "REFER" and code < 300:
-            self.transfers.accept(request, now)
+            self.refers.accept(request, now)
 
     def on_remote_bye(self, request: Request, now: float) -> None:
         """The peer has hung up."""
         self.end("remote_bye", now, message=request)
 
+    # -- our re-INVITEs -----------------------------------------------------------------------------------------------------------------
+
+    def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        """A provisional response to a re-INVITE of ours."""
+        del flow
+        self.offers.on_invite_progress(invite, response, now)
+
+    def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        """A 2xx to a re-INVITE of ours."""
+        del flow
+        self.offers.on_invite_success(invite, response, now)
+
+    def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
+        """A re-INVITE of ours was refused, or has got no response."""
+        self.act(self.offers.on_invite_failure(invite, code, reason, response, now), now)
+
     # -- ends ---------------------------------------------------------------------------------------------------------------------------
 
     def say_bye(self, now: float, headers: HeaderList = ()) -> None:
         """Send BYE; the dialog is no longer ours to serve."""
-        dialog = self._require_dialog()
-        self.renegotiation.stop(now)
+        dialog = self.require_dialog()
+        self.offers.stop(now)
         Bye(self._core, dialog, self.credentials, now, headers)
 
-    def on_no_ack(self, now: float) -> None:
-        """A 2xx of ours was not acknowledged in 64*T1: hang up (§13.3.1.4, §14.2)."""
-        if self.state is not CallState.ENDED:
-            self.say_bye(now)
-            self.end("no_ack", now)
+    def act(self, decision: Decision, now: float) -> None:
+        """Do what a part has decided."""
+        match decision:
+            case None:
+                return
+            case EndCall():
+                if self.state is not CallState.ENDED:
+                    self.say_bye(now, decision.bye_headers)
+                    self.end(decision.cause, now, decision.code, decision.reason, decision.message)
+            case RefreshByInvite():
+                self._refresh_by_invite(now)
+            case _:
+                assert_never(decision)
 
-    def expire(self, now: float) -> bool:
-        """Nobody has refreshed the session: hang up (RFC 4028 §10). False while the call's state forbids a BYE."""
-        if not self.is_active:
-            return False
-        reason = format_reason(Reason("SIP", 408, "Session expired"))
-        self.say_bye(now, (("Reason", reason),))
-        self.end("session_expired", now, reason="Session expired")
-        return True
-
-    def lose(self, code: int, reason: str, response: Response | None, now: float) -> None:
-        """A re-INVITE or a refresh found the peer gone: 408, 481, or not to be sent (§12.2.1.2, §14.1)."""
-        if self.state is CallState.ENDED:
-            return
-        cause = {481: "remote_bye", 503: "transport"}.get(code, "timeout")
-        self.say_bye(now)
-        self.end(cause, now, code, reason, response)
+    def _refresh_by_invite(self, now: float) -> None:
+        try:
+            if self.offers.refresh(now):
+                self.timer.on_refresh_sent()
+        except LocalProtocolError:
+            self.timer.on_refresh_refused(now)
 
     def abort(self, now: float) -> None:
-        """End the call at once, whatever state it is in and whatever cannot be sent: an error of ours must not leave it behind."""
+        """End the call at once, in any state, also where no BYE can be sent: an error of ours must not leave a call without an end."""
         faults = self._core.layer.faults
         self._is_aborted = True
         faults.guard("hang_up", lambda: self.hang_up(now, ()))
@@ -282,19 +282,18 @@ class Call:
         self.state = CallState.ENDED
         cause = "error" if self._is_aborted else cause
         self.timer.stop()
-        self.transfers.stop()
-        self.renegotiation.stop(now)
+        self.refers.stop()
+        self.offers.stop(now)
         for token in self._pending_tokens:
-            pending = self._core.pending_requests.pop(token)
-            self._core.reply(pending.transaction, Reply(487, "Request Terminated"), now)
+            self.respond(self._calls.take_pending(token), Reply(487, "Request Terminated"), now)
         self._pending_tokens.clear()
         for token in self._our_requests:
-            self._core.emit(RequestCompleted(token, 487, "Request Terminated", None, self.handle))
+            self.emit(RequestCompleted(token, 487, "Request Terminated", None, self.handle))
         self._our_requests.clear()
         if self.dialog is not None:
             self._core.remove_dialog(self.dialog, self)
-        self._core.remove_call(self)
-        self._core.emit(CallEnded(self.handle, cause, code, reason, message))
+        self._calls.remove(self)
+        self.emit(CallEnded(self.handle, cause, code, reason, message))
 
     # -- inside -------------------------------------------------------------------------------------------------------------------------
 
@@ -306,42 +305,18 @@ class Call:
         if self.state not in states:
             raise LocalProtocolError(f"the call is {self.state.name.lower()}")
 
-    def _require_dialog(self) -> Dialog:
-        if self.dialog is None:
-            raise LocalProtocolError("the call has no dialog yet")
-        return self.dialog
-
     def _on_request_outcome(
-        self,
-        token: TransactionToken,
-        method: str,
-        body: bytes,
-        code: int,
-        reason: str,
-        response: Response | None,
-        flow: Flow | None,
-        now: float,
-    ) -> None:
-        del flow
+        self, token: TransactionToken, method: str, body: bytes, code: int, reason: str, response: Response | None, now: float
+    ) -> Decision:
         if token not in self._our_requests:
-            return
+            return None
         del self._our_requests[token]
         if method == "UPDATE" and response is not None and code < 300 and self.dialog is not None:
             self.dialog.refresh_target(response)
             self.timer.take_response(response, now)
-            self.local_sdp = body or self.local_sdp
-            self.remote_sdp = session_description(response) or self.remote_sdp
-        self._core.emit(RequestCompleted(token, code, reason, response, self.handle))
+            self.descriptions.local = body or self.descriptions.local
+            self.descriptions.remote = session_description(response) or self.descriptions.remote
+        self.emit(RequestCompleted(token, code, reason, response, self.handle))
         if method == "REFER":
-            self.transfers.on_refer_outcome(token, response, now)
-
-
-def uri_text_of(value: str) -> str:
-    """The URI in a From or To value."""
-    try:
-        return parse_name_addr(value).uri_text
-    except ParseError:
-        pass
-    if "<" in value:
-        return value.partition("<")[2].partition(">")[0]
-    return value.partition(";")[0].strip()
+            self.refers.on_refer_outcome(token, response, now)
+        return None

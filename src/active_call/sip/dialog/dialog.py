@@ -19,7 +19,7 @@ from active_call.sip.listeners import SECURED
 from active_call.sip.routing import is_loose
 from active_call.sip.syntax.headers import Headers, parse_name_addr
 from active_call.sip.syntax.message import Request, Response
-from active_call.sip.transaction.client import Origin
+from active_call.sip.transaction.origin import Origin
 
 MAX_FORWARDS = "70"
 DialogKey = tuple[str, str, str]
@@ -97,6 +97,7 @@ class Dialog:
 
     @property
     def key(self) -> DialogKey:
+        """What the dialog is matched by (§12)."""
         return self.call_id, self.local_tag, self.remote_tag
 
     def learn(self, response: Response, flow: Flow) -> None:

@@ -1,4 +1,4 @@
-"""A call that came to us: ring, answer, reject, and what the caller may do meanwhile (RFC 3261 §13.3, §15).
+"""An incoming call: ring, answer, reject, and what the caller may do meanwhile (RFC 3261 §13.3, §15).
 
 The dialog exists from the first moment, early until the 2xx. A caller that requires it gets reliable provisional responses (RFC 3262): the
 2xx then waits for the PRACK of a description, and a response without a PRACK in 64*T1 has the call refused by 504. After the 2xx a BYE of
@@ -8,52 +8,65 @@ ours waits for the ACK (§15); without one in 64*T1 the call is hung up.
 from __future__ import annotations
 
 from active_call.base.errors import LocalProtocolError
-from active_call.sip.context import EndpointContext, Reply
-from active_call.sip.dialog.call import Call, CallState
+from active_call.sip.context import EndpointContext
+from active_call.sip.dialog.call import Call, CallTable
+from active_call.sip.dialog.decisions import Decision, EndCall
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.dialog.invite_server import ServerInvite
 from active_call.sip.dialog.provisional import wants_reliable
+from active_call.sip.dialog.usage import CallState
 from active_call.sip.events import CallConfirmed, CallHandle, Flow, HeaderList, IncomingCall, OfferAnswered, ProvisionalAcknowledged
+from active_call.sip.responses import Reply
 from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request, Response, session_description
 from active_call.sip.transaction.server import ServerTransaction
 
 
 class InboundCall(Call):
-    """See the module. Making one emits IncomingCall."""
+    """See the module. The constructor emits IncomingCall."""
 
     def __init__(
-        self, core: EndpointContext, transaction: ServerTransaction, dialog: Dialog, replaces: CallHandle | None = None, *, trunk: str = ""
+        self,
+        core: EndpointContext,
+        calls: CallTable,
+        transaction: ServerTransaction,
+        dialog: Dialog,
+        replaces: CallHandle | None = None,
+        *,
+        trunk: str = "",
     ) -> None:
-        super().__init__(core, CallState.OFFERED, trunk=trunk)
+        super().__init__(core, calls, CallState.OFFERED, trunk=trunk)
         transaction.to_tag = dialog.local_tag
         self.dialog = dialog
         self._bye_headers: HeaderList | None = None
         self._is_early_answered = False
-        self._invite = ServerInvite(core, transaction, self, dialog.contact_user)
+        self._invite = ServerInvite(self, transaction, self, dialog.contact_user)
         if wants_reliable(core.config, transaction.request):
             self._invite.make_reliable(self._on_prack_missing)
         core.add_dialog(dialog, self)
-        core.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp, replaces, trunk))
+        self.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp, replaces, trunk))
 
     def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> bool:
+        """Send 180, or 183 with a description; False once the call is answered."""
         if self.state is not CallState.OFFERED:
             return False
         code, reason = (180, "Ringing") if sdp is None else (183, "Session Progress")
         return self._invite.progress(code, reason, now, headers=headers, sdp=sdp)
 
     def answer(self, sdp: bytes, now: float, headers: HeaderList) -> bool:
+        """Send the 200, which waits for the PRACK of an early description; False once the call is answered."""
         if self.state is not CallState.OFFERED:
             return False
         Headers(headers)
         self._invite.accept(sdp, now, (*headers, *self.timer.answer(self._invite.request, now)))
         self.state = CallState.ANSWERED
-        self.local_sdp = self._invite.early_sdp or sdp
-        self.remote_sdp = self._invite.sdp or self.remote_sdp
-        self._require_dialog().is_confirmed = True
+        self.descriptions.local = self._invite.early_sdp or sdp
+        self.descriptions.remote = self._invite.sdp or self.descriptions.remote
+        self.require_dialog().is_confirmed = True
         return True
 
     def reject(self, code: int, reason: str, now: float, headers: HeaderList) -> bool:
+        """Send a final response of 300 or above; False once the call is answered."""
         if not 300 <= code <= 699:
             raise LocalProtocolError(f"a {code} rejects nothing")
         if self.state is not CallState.OFFERED:
@@ -63,6 +76,7 @@ class InboundCall(Call):
         return True
 
     def hang_up(self, now: float, headers: HeaderList) -> None:
+        """Refuse with 603, or send BYE; between our 200 and its ACK the BYE waits for the ACK (§15)."""
         if self.state is CallState.OFFERED:
             self.reject(603, "Decline", now, headers)
         elif self._invite.is_pending:
@@ -75,62 +89,69 @@ class InboundCall(Call):
 
     @property
     def is_first_invite_open(self) -> bool:
+        """Whether the INVITE has no final response yet; it may wait for a PRACK."""
         return self._invite.is_pending
 
     def handle_prack(self, transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A PRACK: what it acknowledges, and what its description means (RFC 3262 §5)."""
         if not self._invite.take_prack(request):
             super().handle_prack(transaction, request, now)
             return
-        self._core.emit(ProvisionalAcknowledged(self.handle))
+        self.emit(ProvisionalAcknowledged(self.handle))
         sdp = session_description(request)
-        self.local_sdp = self._invite.early_sdp or self.local_sdp
+        self.descriptions.local = self._invite.early_sdp or self.descriptions.local
         if sdp is not None and (self._invite.sdp is not None or self._is_early_answered):
-            self.renegotiation.handle_prack_offer(transaction, request, now)
+            refusal = self.offers.handle_prack_offer(transaction, request)
+            if refusal is not None:
+                self.respond(transaction, refusal, now)
         else:
-            self._core.reply(transaction, Reply(200, "OK"), now)
+            self.respond(transaction, Reply(200, "OK"), now)
             if sdp is not None:
                 self._is_early_answered = True
-                self.remote_sdp = sdp
-                self._core.emit(OfferAnswered(self.handle, 200, sdp))
+                self.descriptions.remote = sdp
+                self.emit(OfferAnswered(self.handle, 200, sdp))
         self._invite.resume(now)
 
     def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
+        """The ACK to the 200 of the first INVITE, or of a later one."""
         if self.state is CallState.ANSWERED and request.cseq.number == self._invite.cseq:
             self._invite.on_ack(request, now)
         elif request.cseq.number != self._invite.cseq:
             super().handle_ack(request, flow, now)
 
     def on_remote_bye(self, request: Request, now: float) -> None:
+        """The caller has hung up; an open INVITE gets 487."""
         if self._invite.is_pending:
             self._invite.refuse(487, "Request Terminated", now)
         super().on_remote_bye(request, now)
 
     def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
+        """The ACK has come: the call is up, or is hung up where that has waited for it."""
         self.state = CallState.ACTIVE
-        self.remote_sdp = sdp or self.remote_sdp
+        self.descriptions.remote = sdp or self.descriptions.remote
         if self._bye_headers is not None:
             self.hang_up(now, self._bye_headers)
             return
-        self._core.emit(CallConfirmed(self.handle, sdp if invite.sdp is None else None))
+        self.emit(CallConfirmed(self.handle, sdp if invite.sdp is None else None))
 
-    def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
-        del invite
-        self._require_dialog().is_heard = self._invite.transaction.is_heard
-        if self._bye_headers is None:
-            self.on_no_ack(now)
-            return
-        self.say_bye(now, self._bye_headers)
-        self.end("local_bye", now)
+    def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> Decision:
+        """No ACK in 64*T1: BYE (§13.3.1.4)."""
+        del invite, now
+        self.require_dialog().is_heard = self._invite.transaction.is_heard
+        return EndCall("no_ack") if self._bye_headers is None else EndCall("local_bye", bye_headers=self._bye_headers)
 
-    def _on_prack_missing(self, now: float) -> None:
+    def _on_prack_missing(self, now: float) -> Decision:
         """RFC 3262 §3: a provisional response that stays unacknowledged ends the INVITE by a 5xx."""
         self._invite.refuse(504, "Server Time-out", now)
         self.end("timeout", now, 504, "Server Time-out")
+        return None
 
     def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
+        """CANCEL has come; the INVITE has its 487."""
         del invite
         self.end("cancelled", now, 487, "Request Terminated", request)
 
     def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
+        """Stop the INVITE, then as `Call.end`."""
         self._invite.stop()
         super().end(cause, now, code, reason, message)

@@ -1,8 +1,12 @@
-"""What the outside may know of a call's dialog: a frozen snapshot, handed out by `Endpoint.dialog_info`."""
+"""What legs may know of a call's dialog: a frozen snapshot, given by `Endpoint.dialog_info`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from active_call.base.errors import ParseError
+from active_call.sip.dialog.dialog import Dialog
+from active_call.sip.syntax.headers import parse_name_addr
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +24,28 @@ class DialogInfo:
     remote_target: str
     established: bool
     user_agent: str
+
+
+def info_of(dialog: Dialog) -> DialogInfo:
+    """The snapshot of `dialog`."""
+    return DialogInfo(
+        call_id=dialog.call_id,
+        local_tag=dialog.local_tag,
+        remote_tag=dialog.remote_tag,
+        local_uri=uri_text_of(dialog.local),
+        remote_uri=uri_text_of(dialog.remote),
+        remote_target=dialog.remote_target,
+        established=dialog.is_confirmed,
+        user_agent=dialog.user_agent,
+    )
+
+
+def uri_text_of(value: str) -> str:
+    """The URI in a From or To value."""
+    try:
+        return parse_name_addr(value).uri_text
+    except ParseError:
+        pass
+    if "<" in value:
+        return value.partition("<")[2].partition(">")[0]
+    return value.partition(";")[0].strip()

@@ -2,31 +2,30 @@
 
 Enters: a way to make the INVITE anew for each attempt, responses, the wish to cancel. Leaves: INVITE, CANCEL and ACK, and calls of the
 `ClientInviteOwner`. A CANCEL waits for a provisional response. The ACK to each 2xx is kept and sent again for every repetition of that 2xx,
-which the transaction lets through for 64*T1. What a success or a failure means for the call is the owner's to decide.
+which the transaction lets through for 64*T1. The owner decides what a success or a failure means for the call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import SDP_TYPE, EndpointContext, add_body
+from active_call.sip.context import EndpointContext
 from active_call.sip.credentials import Authenticator
 from active_call.sip.dialog.dialog import Dialog
-from active_call.sip.dialog.requests import Attempt
-from active_call.sip.events import Credentials, Flow, HeaderList, Target, TransportName
+from active_call.sip.dialog.requests import Attempt, add_body
+from active_call.sip.events import Credentials, Flow, HeaderList, TransportName
+from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.transaction.ack import Ack
-from active_call.sip.transaction.client import LIFETIME_T1S, ClientTransaction
-from active_call.sip.transaction.tables import State
+from active_call.sip.transaction.failover import FailoverRequest
+from active_call.sip.transaction.tables import LIFETIME_T1S
 from active_call.sip.transaction.timers import Timer
 
 
 class ClientInviteOwner(Protocol):
     """The call that an INVITE belongs to."""
-
-    def make_invite(self) -> Attempt:
-        """The INVITE with the next sequence number, and where it goes."""
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
         """A provisional response, 100 included."""
@@ -35,17 +34,27 @@ class ClientInviteOwner(Protocol):
         """A 2xx with a To tag that was not acknowledged yet; `invite.acknowledge` comes next, now or later."""
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
-        """The final outcome is no 2xx. `response` None: 408 nobody answered, 503 it could not be sent."""
+        """The final outcome is no 2xx. `response` None: 408 no answer came, 503 it could not be sent."""
 
 
 class ClientInvite:
-    """See the module."""
+    """See the module. `make` gives the INVITE with the next sequence number, and where it goes."""
 
-    def __init__(self, core: EndpointContext, owner: ClientInviteOwner, credentials: tuple[Credentials, ...]) -> None:
+    def __init__(
+        self,
+        core: EndpointContext,
+        owner: ClientInviteOwner,
+        make: Callable[[], Attempt],
+        credentials: tuple[Credentials, ...],
+        *,
+        is_reinvite: bool = False,
+    ) -> None:
         self._core = core
         self._owner = owner
+        self._make = make
+        self.is_reinvite = is_reinvite
         self._authenticator = Authenticator(credentials, core.randomness)
-        self._transaction: ClientTransaction | None = None
+        self._sent: FailoverRequest | None = None
         self._acks: dict[str, Ack | None] = {}
         self._cancel_headers: HeaderList | None = None
         self._is_cancel_sent = False
@@ -55,21 +64,19 @@ class ClientInvite:
     @property
     def request(self) -> Request:
         """The INVITE as last sent."""
-        if self._transaction is None:
+        if self._sent is None:
             raise LocalProtocolError("the INVITE has not been sent yet")
-        return self._transaction.request
+        return self._sent.request
 
     @property
     def peer_host(self) -> str:
         """The address that the INVITE was last sent to; empty before that."""
-        destination = self._transaction.destination if self._transaction is not None else None
-        flow = destination if isinstance(destination, Flow) else destination.flow if destination is not None else None
-        return flow.remote.host if flow is not None else destination.host if isinstance(destination, Target) else ""
+        return self._sent.peer_host if self._sent is not None else ""
 
     @property
     def transport(self) -> TransportName:
         """The transport that it went by."""
-        return self._transaction.transport if self._transaction is not None else "udp"
+        return self._sent.transport if self._sent is not None else "udp"
 
     @property
     def is_cancelled(self) -> bool:
@@ -78,24 +85,24 @@ class ClientInvite:
 
     def send(self, now: float, give_up_s: float | None = None) -> None:
         """Make and send the next attempt; cancel it after `give_up_s` without a final response. Raises LocalProtocolError."""
-        request, target, origin = self._owner.make_invite()
+        request, target, origin = self._make()
         for name, value in self._authenticator.headers_for(request):
             request.headers.add(name, value)
-        self._transaction = self._core.layer.send_request(request, target, self, now, origin)
+        self._sent = self._core.layer.send_request(request, target, self, now, origin)
         if give_up_s is not None:
-            self._timer = self._core.layer.timers.start(now + give_up_s, self.cancel, self._transaction)
+            self._timer = self._core.layer.timers.start(now + give_up_s, self.cancel, self._sent)
 
     def cancel(self, now: float, headers: HeaderList = ()) -> None:
         """Withdraw the INVITE, at once or when the first provisional response comes. The outcome still arrives, possibly a 2xx."""
         if self.is_done or self.is_cancelled:
             return
         self._cancel_headers = headers
-        if self._transaction is None:
+        if self._sent is None:
             return
-        if self._transaction.state is State.PROCEEDING:
-            self._send_cancel(self._transaction, now)
+        if self._sent.is_proceeding:
+            self._send_cancel(self._sent, now)
         else:
-            self._transaction.stay(now)
+            self._sent.withdraw(now)
 
     def acknowledge(self, dialog: Dialog, now: float, sdp: bytes | None = None) -> None:
         """Send the ACK to the 2xx that made or refreshed `dialog`, and keep it for repetitions (§13.2.2.4)."""
@@ -109,24 +116,26 @@ class ClientInvite:
 
     # -- for the transaction ------------------------------------------------------------------------------------------------------------
 
-    def on_response(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
+    def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
+        """A response to the INVITE or to one of its attempts."""
         if response.code < 200:
-            self._on_provisional(transaction, response, flow, now)
+            self._on_provisional(request, response, flow, now)
         elif response.code < 300:
             self._on_success(response, flow, now)
-        elif transaction is self._transaction:
+        elif request is self._sent:
             self._on_failure(response, now)
 
-    def on_no_response(self, transaction: ClientTransaction, code: int, reason: str, now: float) -> None:
-        if transaction is self._transaction:
+    def on_no_response(self, request: FailoverRequest, code: int, reason: str, now: float) -> None:
+        """The INVITE has got no final response, or could not be sent."""
+        if request is self._sent:
             self._finish()
             self._owner.on_invite_failure(self, code, reason, None, now)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------------
 
-    def _on_provisional(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
+    def _on_provisional(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
         if self.is_cancelled and not self._is_cancel_sent:
-            self._send_cancel(transaction, now)
+            self._send_cancel(request, now)
         self._owner.on_invite_progress(self, response, flow, now)
 
     def _on_success(self, response: Response, flow: Flow, now: float) -> None:
@@ -155,30 +164,20 @@ class ClientInvite:
             return False
         return True
 
-    def _send_cancel(self, transaction: ClientTransaction, now: float) -> None:
+    def _send_cancel(self, request: FailoverRequest, now: float) -> None:
         self._is_cancel_sent = True
-        self._core.layer.send_cancel(transaction, _Indifferent(), now, self._cancel_headers or ())
+        request.cancel(now, self._cancel_headers or ())
         self._core.layer.timers.cancel(self._timer)
-        self._timer = self._core.layer.timers.start(now + LIFETIME_T1S * self._core.config.t1_s, self._on_cancel_unanswered, transaction)
+        self._timer = self._core.layer.timers.start(now + LIFETIME_T1S * self._core.config.t1_s, self._on_cancel_unanswered, request)
 
     def _on_cancel_unanswered(self, now: float) -> None:
         """§9.1: without a final response 64*T1 after the CANCEL, the INVITE counts as cancelled."""
-        if self.is_done or self._transaction is None:
+        if self.is_done or self._sent is None:
             return
-        self._transaction.terminate()
+        self._sent.terminate()
         self._finish()
         self._owner.on_invite_failure(self, 408, "Request Timeout", None, now)
 
     def _finish(self) -> None:
         self.is_done = True
         self._core.layer.timers.cancel(self._timer)
-
-
-class _Indifferent:
-    """Nobody needs to know how a CANCEL was answered: the INVITE's own final response tells."""
-
-    def on_response(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
-        pass
-
-    def on_no_response(self, transaction: ClientTransaction, code: int, reason: str, now: float) -> None:
-        pass

@@ -6,8 +6,7 @@
 While pending, a provisional response is repeated every minute so that proxies keep the transaction (§13.3.1.1). Provisional responses may
 be made reliable (RFC 3262); a 2xx then waits for the PRACK of one with a description, and the INVITE stays pending meanwhile. While
 answered, the 2xx is repeated from T1 up to every T2, over any transport, until the ACK or for 64*T1 (§13.3.1.4). Enters: what the call
-decides, the ACK, the PRACK, the CANCEL. Leaves: responses, and calls of the `ServerInviteOwner`. What a missing ACK means is the owner's to
-decide.
+decides, the ACK, the PRACK, the CANCEL. Leaves: responses, and calls of the `ServerInviteOwner`, which decides what a missing ACK means.
 """
 
 from __future__ import annotations
@@ -16,13 +15,16 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
-from active_call.sip.context import SDP_TYPE, EndpointContext, Reply
+from active_call.sip.dialog.decisions import Decision
+from active_call.sip.dialog.ports import AnsweringPort
 from active_call.sip.dialog.provisional import ReliableProvisionals
 from active_call.sip.events import HeaderList
+from active_call.sip.responses import Reply
+from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request, session_description
-from active_call.sip.transaction.client import LIFETIME_T1S
 from active_call.sip.transaction.server import ServerTransaction
+from active_call.sip.transaction.tables import LIFETIME_T1S
 from active_call.sip.transaction.timers import Timer
 
 _PROVISIONAL_EVERY_S = 60.0
@@ -42,8 +44,8 @@ class ServerInviteOwner(Protocol):
     def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
         """The ACK for our 2xx has come."""
 
-    def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
-        """No ACK came in 64*T1."""
+    def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> Decision:
+        """No ACK came in 64*T1: what becomes of the call."""
 
     def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
         """The peer has cancelled; 487 has been sent."""
@@ -52,8 +54,8 @@ class ServerInviteOwner(Protocol):
 class ServerInvite:
     """See the module."""
 
-    def __init__(self, core: EndpointContext, transaction: ServerTransaction, owner: ServerInviteOwner, contact_user: str) -> None:
-        self._core = core
+    def __init__(self, port: AnsweringPort, transaction: ServerTransaction, owner: ServerInviteOwner, contact_user: str) -> None:
+        self._port = port
         self._owner = owner
         self._contact_user = contact_user
         self._timer: Timer | None = None
@@ -72,10 +74,12 @@ class ServerInvite:
 
     @property
     def cseq(self) -> int:
+        """The sequence number of the INVITE."""
         return self.request.cseq.number
 
     @property
     def is_pending(self) -> bool:
+        """Whether no final response has been sent."""
         return self.state is ServerInviteState.PENDING
 
     def progress(self, code: int, reason: str, now: float, *, headers: HeaderList = (), sdp: bytes | None = None) -> bool:
@@ -87,13 +91,13 @@ class ServerInvite:
         if self._reliable is not None:
             self._reliable.send(reply, now)
         else:
-            self._core.reply(self.transaction, reply, now)
+            self._port.respond(self.transaction, reply, now)
         self._start_timer(now + _PROVISIONAL_EVERY_S, self._on_minute)
         return True
 
-    def make_reliable(self, on_unacknowledged: Callable[[float], None]) -> None:
+    def make_reliable(self, on_unacknowledged: Callable[[float], Decision]) -> None:
         """Send provisional responses reliably from now on; `on_unacknowledged(now)` is called, once, when one gets no PRACK in 64*T1."""
-        self._reliable = ReliableProvisionals(self._core, self.transaction, on_unacknowledged)
+        self._reliable = ReliableProvisionals(self._port, self.transaction, on_unacknowledged)
 
     def take_prack(self, request: Request) -> bool:
         """Whether `request` acknowledges the provisional response that is outstanding; if so `resume` comes next."""
@@ -121,15 +125,15 @@ class ServerInvite:
         if not self.is_pending:
             return False
         if self._reliable is not None and self._reliable.holds_back_success:
-            Headers(headers)  # sent later only, when nobody could be told that they are malformed
+            Headers(headers)  # sent later only: raise now where they are malformed
             self._waiting_success = (sdp, headers)
             return True
         if self.early_sdp is not None:
             sdp = self.early_sdp if self.sdp is not None else b""
         if self._reliable is not None:
             self._reliable.close()
-        config = self._core.config
-        self._core.reply(self.transaction, self._reply(200, "OK", headers, sdp), now)
+        config = self._port.config
+        self._port.respond(self.transaction, self._reply(200, "OK", headers, sdp), now)
         self.state = ServerInviteState.ANSWERED
         self._give_up_at = now + LIFETIME_T1S * config.t1_s
         self._repeat_after_s = config.t1_s
@@ -140,7 +144,7 @@ class ServerInvite:
         """Send a final response of 300 or above; False when one is out."""
         if not self.is_pending:
             return False
-        self._core.reply(self.transaction, Reply(code, reason, headers), now)
+        self._port.respond(self.transaction, Reply(code, reason, headers), now)
         self.stop()
         return True
 
@@ -150,7 +154,7 @@ class ServerInvite:
         self.transaction.user = None
         if self._reliable is not None:
             self._reliable.close()
-        self._core.layer.timers.cancel(self._timer)
+        self._port.cancel_timer(self._timer)
 
     # -- for the transaction ------------------------------------------------------------------------------------------------------------
 
@@ -172,32 +176,32 @@ class ServerInvite:
 
     def _reply(self, code: int, reason: str, headers: HeaderList, sdp: bytes | None) -> Reply:
         if not any(name.lower() == "allow" for name, _ in headers):
-            headers = (*headers, ("Allow", self._core.allow))
-        if self._core.config.supported and code >= 200:
-            headers = (*headers, ("Supported", self._core.supported))
+            headers = (*headers, ("Allow", self._port.config.allow_header))
+        if self._port.config.supported and code >= 200:
+            headers = (*headers, ("Supported", self._port.config.supported_header))
         return Reply(code, reason, headers, sdp or b"", SDP_TYPE, self._contact_user, makes_dialog=True)
 
-    def _start_timer(self, at: float, action: Callable[[float], None]) -> None:
-        timers = self._core.layer.timers
-        timers.cancel(self._timer)
-        self._timer = timers.start(at, action, self.transaction)
+    def _start_timer(self, at: float, decide: Callable[[float], Decision]) -> None:
+        self._port.cancel_timer(self._timer)
+        self._timer = self._port.set_timer(at, decide)
 
-    def _on_minute(self, now: float) -> None:
+    def _on_minute(self, now: float) -> Decision:
         if not self.is_pending:
-            return
+            return None
         if self._reliable is None:
             self.transaction.repeat()
         elif not self._reliable.is_waiting:
             self._reliable.send(self._reply(*self._last_progress, (), None), now)
         self._start_timer(now + _PROVISIONAL_EVERY_S, self._on_minute)
+        return None
 
-    def _on_repeat(self, now: float) -> None:
+    def _on_repeat(self, now: float) -> Decision:
         if self.state is not ServerInviteState.ANSWERED:
-            return
+            return None
         if now >= self._give_up_at:
             self.stop()
-            self._owner.on_invite_unacknowledged(self, now)
-            return
+            return self._owner.on_invite_unacknowledged(self, now)
         self.transaction.repeat()
-        self._repeat_after_s = min(2 * self._repeat_after_s, self._core.config.t2_s)
+        self._repeat_after_s = min(2 * self._repeat_after_s, self._port.config.t2_s)
         self._start_timer(min(now + self._repeat_after_s, self._give_up_at), self._on_repeat)
+        return None

@@ -1,4 +1,4 @@
-"""A call that we place: progress, forks, answer, cancelling, ring timeout, a redirection (RFC 3261 §8.1.3.4, §13.2).
+"""An outgoing call: progress, forks, answer, cancelling, ring timeout, a redirection (RFC 3261 §8.1.3.4, §13.2).
 
 Each To tag in a response makes a dialog of its own. The first 2xx wins and becomes the call's; a 2xx of another branch is acknowledged and
 hung up at once (§13.2.2.4). Reliable provisional responses are acknowledged by PRACK, in order (RFC 3262); one with an offer, after an
@@ -10,21 +10,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import SDP_TYPE, EndpointContext, Reply, add_body
+from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.bye import Bye
-from active_call.sip.dialog.call import Call, CallState, uri_text_of
+from active_call.sip.dialog.call import Call, CallTable
+from active_call.sip.dialog.decisions import Decision
 from active_call.sip.dialog.dialog import Dialog
-from active_call.sip.dialog.info import DialogInfo
+from active_call.sip.dialog.info import DialogInfo, uri_text_of
 from active_call.sip.dialog.invite_client import ClientInvite
 from active_call.sip.dialog.provisional import ProvisionalReceiver, rseq_of
 from active_call.sip.dialog.redirection import Redirections
-from active_call.sip.dialog.requests import Attempt, outside
+from active_call.sip.dialog.requests import Attempt, add_body, outside
+from active_call.sip.dialog.usage import CallState
 from active_call.sip.events import CallAnswered, CallProgress, Flow, HeaderList, OutboundInvite, RedirectRefused
 from active_call.sip.listeners import SECURED
+from active_call.sip.responses import Reply
 from active_call.sip.routing import uri_of
+from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.headers import format_name_addr, parse_name_addr
 from active_call.sip.syntax.message import Request, Response, session_description
-from active_call.sip.transaction.client import Origin
+from active_call.sip.transaction.origin import Origin
 from active_call.sip.transaction.server import ServerTransaction
 from active_call.sip.transaction.timers import Timer
 
@@ -32,7 +36,7 @@ from active_call.sip.transaction.timers import Timer
 class OutboundCall(Call):
     """See the module. `start` sends the INVITE."""
 
-    def __init__(self, core: EndpointContext, spec: OutboundInvite) -> None:
+    def __init__(self, core: EndpointContext, calls: CallTable, spec: OutboundInvite) -> None:
         self._spec = spec
         self._request_uri = spec.to_uri
         self._local_tag = core.new_tag()
@@ -43,22 +47,22 @@ class OutboundCall(Call):
         self._end_cause = "cancelled"
         self._redirections = Redirections(self._on_redirect_refused)
         self._ring_timer: Timer | None = None
-        super().__init__(core, CallState.CALLING, spec.credentials, trunk=spec.trunk, session_expires_s=spec.session_expires_s)
-        self._reliable = ProvisionalReceiver(core, spec.credentials)
+        super().__init__(core, calls, CallState.CALLING, spec.credentials, trunk=spec.trunk, session_expires_s=spec.session_expires_s)
+        self._reliable = ProvisionalReceiver(self)
         self._prack_owed: tuple[Dialog, Response] | None = None
         self._early_answered: set[str] = set()
-        self._invite = ClientInvite(core, self, spec.credentials)
+        self._invite = ClientInvite(core, self, self._make_invite, spec.credentials)
 
     def start(self, now: float) -> None:
         """Send the INVITE. Raises LocalProtocolError, and forgets the call, when it cannot be made."""
         try:
             self._invite.send(now)
         except (LocalProtocolError, ParseError):
-            self._core.remove_call(self)
+            self._calls.remove(self)
             raise
-        self._ring_timer = self._core.layer.timers.start(now + self._spec.ring_timeout_s, self._on_ring_timeout, self)
+        self._ring_timer = self.set_timer(now + self._spec.ring_timeout_s, self._on_ring_timeout)
 
-    def make_invite(self) -> Attempt:
+    def _make_invite(self) -> Attempt:
         spec = self._spec
         self._cseq += 1
         request, target = outside(
@@ -73,8 +77,8 @@ class OutboundCall(Call):
             transport=spec.transport,
             rules=spec.rules,
         )
-        request.headers.add("Allow", self._core.allow)
-        supported = ", ".join(tag for tag in self._core.config.supported if tag not in spec.unsupported)
+        request.headers.add("Allow", self.config.allow_header)
+        supported = ", ".join(tag for tag in self.config.supported if tag not in spec.unsupported)
         if supported:
             request.headers.add("Supported", supported)
         add_body(request, (*self.timer.request_headers(), *spec.headers), spec.sdp or b"", SDP_TYPE)
@@ -83,21 +87,24 @@ class OutboundCall(Call):
     # -- operations ---------------------------------------------------------------------------------------------------------------------
 
     def hang_up(self, now: float, headers: HeaderList) -> None:
+        """CANCEL while the call is not answered, else BYE."""
         if self.state is CallState.CALLING:
             self._withdraw("cancelled", now, headers)
         else:
             super().hang_up(now, headers)
 
     def answer_offer(self, sdp: bytes, now: float) -> bool:
+        """Answer the offer in a reliable provisional response by its PRACK, else as `Call.answer_offer`."""
         if self.state is not CallState.CALLING or self._prack_owed is None:
             return super().answer_offer(sdp, now)
         (dialog, response), self._prack_owed = self._prack_owed, None
-        self.local_sdp = sdp
+        self.descriptions.local = sdp
         self._early_answered.add(dialog.remote_tag)
         self._send_prack(dialog, response, now, sdp)
         return True
 
     def dialog_info(self) -> DialogInfo:
+        """The dialog as it stands; before the answer the first early one."""
         if self.dialog is not None:
             return super().dialog_info()
         early = next(iter(self._early.values()), None)
@@ -114,11 +121,16 @@ class OutboundCall(Call):
 
     @property
     def identity(self) -> tuple[str, str]:
+        """Call-ID and local tag."""
         return self._call_id, self._local_tag
 
     # -- responses ----------------------------------------------------------------------------------------------------------------------
 
     def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        """A provisional response: an early dialog, perhaps its PRACK, and CallProgress."""
+        if invite.is_reinvite:
+            super().on_invite_progress(invite, response, flow, now)
+            return
         if self.state not in (CallState.CALLING, CallState.CANCELLING) or response.code == 100 or not self._reliable.is_news(response):
             return
         tag = response.to.tag
@@ -134,10 +146,14 @@ class OutboundCall(Call):
             else:
                 self._send_prack(self._early[tag or ""], response, now)
         if self.state is CallState.CALLING:
-            self.remote_sdp = sdp or self.remote_sdp
-            self._core.emit(CallProgress(self.handle, response, sdp))
+            self.descriptions.remote = sdp or self.descriptions.remote
+            self.emit(CallProgress(self.handle, response, sdp))
 
     def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+        """A 2xx: the first makes the call, any other is acknowledged and hung up (§13.2.2.4)."""
+        if invite.is_reinvite:
+            super().on_invite_success(invite, response, flow, now)
+            return
         dialog = self._early.pop(response.to.tag or "", None)
         if dialog is None:
             dialog = self._new_dialog(invite, response, flow)
@@ -152,21 +168,24 @@ class OutboundCall(Call):
         self.state = CallState.ACTIVE
         self._core.add_dialog(dialog, self)
         self._forget_early()
-        self._core.layer.timers.cancel(self._ring_timer)
+        self.cancel_timer(self._ring_timer)
         sdp = session_description(response)
         if dialog.remote_tag in self._early_answered:
             sdp = None
-        self.local_sdp = self._spec.sdp or self.local_sdp
-        self.remote_sdp = sdp or self.remote_sdp
+        self.descriptions.local = self._spec.sdp or self.descriptions.local
+        self.descriptions.remote = sdp or self.descriptions.remote
         self.timer.take_response(response, now)
         if self._spec.sdp is None and sdp is not None:
-            self.renegotiation.owe_ack(invite)
+            self.offers.owe_ack(invite)
         else:
             invite.acknowledge(dialog, now)
-        self._core.emit(CallAnswered(self.handle, response, sdp, _unreadable_contact(response)))
+        self.emit(CallAnswered(self.handle, response, sdp, _unreadable_contact(response)))
 
     def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
-        del invite
+        """No 2xx: another attempt where a 3xx or 422 allows one, else the end."""
+        if invite.is_reinvite:
+            super().on_invite_failure(invite, code, reason, response, now)
+            return
         if self.state is CallState.CALLING and response is not None and self._try_again(response, now):
             return
         if self.state is CallState.CANCELLING:
@@ -180,25 +199,28 @@ class OutboundCall(Call):
     # -- requests in early dialogs ------------------------------------------------------------------------------------------------------
 
     def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
+        """A request of the peer; in an early dialog BYE and UPDATE are answered at once."""
         if self.dialog is not None or request.method not in ("INVITE", "UPDATE", "BYE"):
             super().handle_request(transaction, request, flow, now)
         elif request.method == "BYE":
-            self._core.reply(transaction, Reply(200, "OK"), now)
+            self.respond(transaction, Reply(200, "OK"), now)
         elif request.method == "UPDATE" and session_description(request) is None:
-            self._core.reply(transaction, Reply(200, "OK", (("Allow", self._core.allow),), contact_user=self._contact_user), now)
+            self.respond(transaction, Reply(200, "OK", (("Allow", self.config.allow_header),), contact_user=self._contact_user), now)
         else:
-            self._core.reply(transaction, Reply(491, "Request Pending"), now)
+            self.respond(transaction, Reply(491, "Request Pending"), now)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------------
 
     def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
-        self._core.layer.timers.cancel(self._ring_timer)
+        """Forget the early dialogs, then as `Call.end`."""
+        self.cancel_timer(self._ring_timer)
         self._forget_early()
         super().end(cause, now, code, reason, message)
 
-    def _on_ring_timeout(self, now: float) -> None:
+    def _on_ring_timeout(self, now: float) -> Decision:
         if self.state is CallState.CALLING:
             self._withdraw("timeout", now, ())
+        return None
 
     def _withdraw(self, cause: str, now: float, headers: HeaderList) -> None:
         self._end_cause = cause
@@ -221,7 +243,7 @@ class OutboundCall(Call):
     def _send_anew(self, now: float) -> None:
         """The same Call-ID and From with the next CSeq (§8.1.3.4, §8.1.3.5); dialogs of the refused INVITE are gone."""
         self._forget_early()
-        self._invite = ClientInvite(self._core, self, self.credentials)
+        self._invite = ClientInvite(self._core, self, self._make_invite, self.credentials)
         self._invite.send(now)
 
     def _redirect(self, response: Response, now: float) -> bool:
@@ -236,12 +258,12 @@ class OutboundCall(Call):
         elif uri_of(self._request_uri).transport:
             self._spec = replace(self._spec, transport=None)
         self.credentials = self._spec.credentials
-        self._reliable = ProvisionalReceiver(self._core, self.credentials)
+        self._reliable = ProvisionalReceiver(self)
         self._send_anew(now)
         return True
 
     def _on_redirect_refused(self, uri: str, rule: str, why: str) -> None:
-        self._core.emit(RedirectRefused(self.handle, uri, rule, why))
+        self.emit(RedirectRefused(self.handle, uri, rule, why))
 
     def _new_dialog(self, invite: ClientInvite, response: Response, flow: Flow) -> Dialog:
         dialog = Dialog.of_client(invite.request, response, flow, self._local_tag)

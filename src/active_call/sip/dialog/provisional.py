@@ -3,8 +3,8 @@
     we serve the INVITE     `ReliableProvisionals`: one at a time, repeated from T1 at doubling distances until its PRACK or for 64*T1 (§3)
     we sent the INVITE      `ProvisionalReceiver`: which ones are news, and the PRACK for each (§4)
 
-Enters: replies to send and PRACKs; responses. Leaves: provisional responses, PRACKs, one alarm when no PRACK comes. What a description in
-them means for the call is decided by whoever uses this.
+Enters: replies to send and PRACKs; responses. Leaves: provisional responses, PRACKs, one report when no PRACK comes. The call decides what
+a description in them means.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 from active_call.base.errors import ParseError
-from active_call.sip.context import SDP_TYPE, EndpointContext, Reply
+from active_call.sip.dialog.decisions import Decision
 from active_call.sip.dialog.dialog import Dialog
-from active_call.sip.dialog.requests import OutgoingRequest, in_dialog
-from active_call.sip.events import Credentials, EndpointConfig, Flow
+from active_call.sip.dialog.ports import AnsweringPort, DialogPort
+from active_call.sip.events import EndpointConfig
+from active_call.sip.responses import Reply
+from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.grammar import LWS
 from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request, Response
-from active_call.sip.transaction.client import LIFETIME_T1S
 from active_call.sip.transaction.server import ServerTransaction
+from active_call.sip.transaction.tables import LIFETIME_T1S
 from active_call.sip.transaction.timers import Timer
 
 OPTION_TAG = "100rel"
@@ -72,11 +73,11 @@ def _has_tag(message: Request | Response, header: str) -> bool:
 class ReliableProvisionals:
     """The reliable provisional responses to one INVITE. `on_unacknowledged(now)` is called when one gets no PRACK in 64*T1."""
 
-    def __init__(self, core: EndpointContext, transaction: ServerTransaction, on_unacknowledged: Callable[[float], None]) -> None:
-        self._core = core
+    def __init__(self, port: AnsweringPort, transaction: ServerTransaction, on_unacknowledged: Callable[[float], Decision]) -> None:
+        self._port = port
         self._transaction = transaction
         self._on_unacknowledged = on_unacknowledged
-        self._rseq = int(core.randomness.uniform(1, _MAX_FIRST_RSEQ - 2**16))
+        self._rseq = int(port.randomness.uniform(1, _MAX_FIRST_RSEQ - 2**16))
         self._outstanding: Reply | None = None
         self._queue: list[Reply] = []
         self._is_closed = False
@@ -106,12 +107,12 @@ class ReliableProvisionals:
         """Send the next response that waits, if it is its turn."""
         if self._outstanding is not None or self._is_closed or not self._queue:
             return
-        config = self._core.config
+        config = self._port.config
         self._rseq += 1
         reply = self._queue.pop(0)
         numbered = (*reply.headers, ("Require", OPTION_TAG), ("RSeq", str(self._rseq)))
         self._outstanding = replace(reply, headers=numbered)
-        self._core.reply(self._transaction, self._outstanding, now)
+        self._port.respond(self._transaction, self._outstanding, now)
         self._give_up_at = now + LIFETIME_T1S * config.t1_s
         self._repeat_after_s = config.t1_s
         self._set_timer(now + self._repeat_after_s)
@@ -125,38 +126,37 @@ class ReliableProvisionals:
         if self._outstanding is None or rack != RAck(self._rseq, self._transaction.request.cseq.number, "INVITE"):
             return None
         acknowledged, self._outstanding = self._outstanding, None
-        self._core.layer.timers.cancel(self._timer)
+        self._port.cancel_timer(self._timer)
         return acknowledged
 
     def close(self) -> None:
         """The final response is out: nothing is repeated any more, but a PRACK under way is still expected (§3)."""
         self._is_closed = True
         self._queue.clear()
-        self._core.layer.timers.cancel(self._timer)
+        self._port.cancel_timer(self._timer)
 
     def _set_timer(self, at: float) -> None:
-        self._core.layer.timers.cancel(self._timer)
-        self._timer = self._core.layer.timers.start(min(at, self._give_up_at), self._on_timer, self._transaction)
+        self._port.cancel_timer(self._timer)
+        self._timer = self._port.set_timer(min(at, self._give_up_at), self._on_timer)
 
-    def _on_timer(self, now: float) -> None:
+    def _on_timer(self, now: float) -> Decision:
         if self._outstanding is None or self._is_closed:
-            return
+            return None
         if now >= self._give_up_at:
             self._outstanding = None
             self.close()
-            self._on_unacknowledged(now)
-            return
+            return self._on_unacknowledged(now)
         self._transaction.repeat()
         self._repeat_after_s *= 2
         self._set_timer(now + self._repeat_after_s)
+        return None
 
 
 class ProvisionalReceiver:
     """The reliable provisional responses to the INVITEs of one call."""
 
-    def __init__(self, core: EndpointContext, credentials: tuple[Credentials, ...]) -> None:
-        self._core = core
-        self._credentials = credentials
+    def __init__(self, port: DialogPort) -> None:
+        self._port = port
         self._last: dict[tuple[str, int], int] = {}
 
     def is_news(self, response: Response) -> bool:
@@ -171,11 +171,9 @@ class ProvisionalReceiver:
         return True
 
     def acknowledge(self, dialog: Dialog, response: Response, now: float, sdp: bytes | None = None) -> None:
-        """Send the PRACK for a response that was news, with `sdp` where the response held an offer (§5)."""
+        """Send the PRACK for a response that was news, with `sdp` where the response held an offer (§5).
+
+        How the peer answers it changes nothing: the INVITE's own outcome tells.
+        """
         rack = f"{rseq_of(response)} {response.cseq.number} {response.cseq.method}"
-        make = partial(in_dialog, self._core, dialog, "PRACK", (("RAck", rack),), sdp or b"", SDP_TYPE)
-        OutgoingRequest(self._core, make, self._credentials, _ignore).send(now)
-
-
-def _ignore(code: int, reason: str, response: Response | None, flow: Flow | None, now: float) -> None:
-    """How a PRACK was answered changes nothing: the INVITE's own outcome tells."""
+        self._port.send_request("PRACK", (("RAck", rack),), now, body=sdp or b"", content_type=SDP_TYPE, dialog=dialog)

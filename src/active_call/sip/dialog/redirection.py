@@ -1,7 +1,7 @@
 """Following a 3xx: which Contact, how often, and what goes along (RFC 3261 §8.1.3.4, §21.3).
 
 Enters: the OutboundInvite, then 3xx responses with the address that they came from. Leaves: the OutboundInvite as it goes on, or None, and
-RedirectRefused for each Contact that is not followed. Sends nothing. Who may be called in the end is for the invite's `redirects` to say.
+RedirectRefused for each Contact that is not followed. Sends nothing. The invite's `redirects` decides which place may be called.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MAX_REDIRECTS = 1
 """Carriers redirect once, to one of their edges; a second time is a loop or worse."""
 MAX_CONTACTS = 8
 """Of one 3xx."""
-FOR_ANYBODY = frozenset(("privacy", "priority", "subject", "accept-language"))
-"""Headers of a call that any peer may see; all others may be meant for the first one only."""
+FOR_ANY_PEER = frozenset(("privacy", "priority", "subject", "accept-language"))
+"""Headers of a call that any peer may see. All others may be for the first peer only."""
 
 Refused = Callable[[str, str, str], None]
 
@@ -63,7 +63,7 @@ class Redirections:
 
 
 def _read(text: str) -> Uri | None:
-    """A Contact that a call can be made to. What it wants beside that (headers, another method) makes it unusable."""
+    """A Contact that a call can be made to. One that asks for headers or another method is unusable."""
     try:
         address = parse_name_addr(text).uri_text
         if scheme_of(address) not in ("sip", "sips"):
@@ -78,11 +78,11 @@ def _read(text: str) -> Uri | None:
 
 
 def _as_sent_on(spec: OutboundInvite, verdict: Redirection) -> OutboundInvite:
-    """The same call to another place: what was meant for the first one alone stays behind."""
+    """The same call to another place, without what only the first place may see."""
     rules = replace(verdict.rules, large_by_tcp=spec.rules.large_by_tcp)
     if verdict.keeps_secrets:
         return replace(spec, rules=rules)
-    headers = tuple((name, value) for name, value in spec.headers if name.lower() in FOR_ANYBODY)
+    headers = tuple((name, value) for name, value in spec.headers if name.lower() in FOR_ANY_PEER)
     return replace(spec, rules=rules, headers=headers, credentials=(), proxy=None)
 
 

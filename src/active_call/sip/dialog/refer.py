@@ -5,8 +5,9 @@
                     2xx and no NOTIFY for `refer_timeout_s`                    TransferProgress(408, final)
     their REFER     TransferRequested; a 2xx starts the implicit subscription with NOTIFY 100, `notify` goes on, `final` ends it
 
-A subscription shares the dialog of its call and ends with it at the latest. Enters: REFER and NOTIFY of the peer, outcomes of ours, the
-leg's wishes. Leaves: REFER, NOTIFY, responses, events. It places no calls.
+A subscription shares the dialog of its call and ends with it at the latest. Enters: REFER and NOTIFY of the peer, outcomes of ours, what
+the leg asks for. Leaves: REFER, NOTIFY, TransferProgress; and, as a returned decision, the `Reply` that a request of the peer gets or the
+transfer that it asks for. It places no calls.
 """
 
 from __future__ import annotations
@@ -14,20 +15,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext, Reply, checked_reason
-from active_call.sip.dialog.requests import OutgoingRequest, in_dialog
-from active_call.sip.events import Flow, HeaderList, TransactionToken, TransferProgress, TransferRequested
+from active_call.sip.dialog.decisions import Decision
+from active_call.sip.dialog.ports import DialogPort
+from active_call.sip.events import HeaderList, TransactionToken, TransferProgress
+from active_call.sip.responses import Reply, checked_reason
 from active_call.sip.syntax.grammar import LWS, parse_parameters, unescape
 from active_call.sip.syntax.headers import format_name_addr, parse_name_addr
 from active_call.sip.syntax.message import Request, Response
-from active_call.sip.transaction.server import ServerTransaction
 from active_call.sip.transaction.timers import Timer
-
-if TYPE_CHECKING:
-    from active_call.sip.dialog.call import Call
 
 SIPFRAG_TYPE = "message/sipfrag;version=2.0"
 _SUBSCRIPTION_S = 180
@@ -55,12 +52,20 @@ class _Incoming:
     event: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class WantedTransfer:
+    """What a REFER asks for; the fields are those of TransferRequested."""
+
+    refer_to: str
+    referred_by: str | None
+    replaces: str | None
+
+
 class Refers:
     """See the module."""
 
-    def __init__(self, core: EndpointContext, call: Call) -> None:
-        self._core = core
-        self._call = call
+    def __init__(self, port: DialogPort) -> None:
+        self._port = port
         self._ours: dict[TransactionToken, _Outgoing] = {}
         self._theirs: _Incoming | None = None
         self._has_accepted = False
@@ -72,8 +77,8 @@ class Refers:
         own = [("Refer-To", _as_name_addr(refer_to))]
         if referred_by is not None:
             own.append(("Referred-By", _as_name_addr(referred_by)))
-        token = self._call.send_request("REFER", now, (*own, *headers))
-        dialog = self._call.dialog
+        token = self._port.send_reported_request("REFER", now, (*own, *headers))
+        dialog = self._port.dialog
         self._ours[token] = _Outgoing(dialog.local_cseq if dialog is not None else 0)
         return token
 
@@ -90,27 +95,27 @@ class Refers:
         if (response.headers.get("Refer-Sub") or "").strip(LWS).lower().startswith("false"):
             self._report(transfer, 202, "Accepted", now, is_final=True)
         elif not transfer.is_done and transfer.timer is None:
-            self._wait(transfer, self._core.config.refer_timeout_s, now)
+            self._wait(transfer, self._port.config.refer_timeout_s, now)
 
-    def handle_notify(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A NOTIFY of event `refer`: 200 and TransferProgress, or 481 when no REFER of ours has such a subscription."""
+    def handle_notify(self, request: Request, now: float) -> Reply:
+        """The response to a NOTIFY of event `refer`: 200, and TransferProgress; 481 when no REFER of ours has such a subscription."""
         found = self._find(request)
         if found is None:
-            self._core.reply(transaction, Reply(481, "Subscription Does Not Exist"), now)
-            return
+            return Reply(481, "Subscription Does Not Exist")
         token, transfer = found
-        self._core.reply(transaction, Reply(200, "OK", contact_user=self._call.contact_user), now)
         state, parameters = _subscription_state(request)
         is_terminated = state == "terminated"
         code, reason = _sipfrag_status(request) or (0, parameters.get("reason") or "")
         if not transfer.is_done:
             left_s = parameters.get("expires") or ""
             asked_s = float(left_s) if left_s.isascii() and left_s.isdigit() and len(left_s) < 10 else 0.0
-            self._wait(transfer, max(self._core.config.refer_timeout_s, min(asked_s, _LONGEST_S)), now)
+            self._wait(transfer, max(self._port.config.refer_timeout_s, min(asked_s, _LONGEST_S)), now)
             if code or is_terminated:
                 self._report(transfer, code, reason, now, is_final=is_terminated or code >= 200)
         if is_terminated:
             self._forget(token)
+        dialog = self._port.dialog
+        return Reply(200, "OK", contact_user=dialog.contact_user if dialog is not None else "")
 
     def _find(self, request: Request) -> tuple[TransactionToken, _Outgoing] | None:
         """The REFER that a NOTIFY is about. Without an id: the oldest. Before the 2xx the id may be that of a later attempt."""
@@ -124,47 +129,41 @@ class Refers:
         del now
         if is_final:
             transfer.is_done = True
-            self._core.layer.timers.cancel(transfer.timer)
-        self._core.emit(TransferProgress(self._call.handle, code, reason, is_final))
+            self._port.cancel_timer(transfer.timer)
+        self._port.emit(TransferProgress(self._port.handle, code, reason, is_final))
 
     def _wait(self, transfer: _Outgoing, seconds: float, now: float) -> None:
-        timers = self._core.layer.timers
-        timers.cancel(transfer.timer)
-        transfer.timer = timers.start(now + seconds, partial(self._on_silence, transfer), self._call)
+        self._port.cancel_timer(transfer.timer)
+        transfer.timer = self._port.set_timer(now + seconds, partial(self._on_silence, transfer))
 
-    def _on_silence(self, transfer: _Outgoing, now: float) -> None:
+    def _on_silence(self, transfer: _Outgoing, now: float) -> Decision:
         if not transfer.is_done:
             self._report(transfer, 408, "Request Timeout", now, is_final=True)
+        return None
 
     def _forget(self, token: TransactionToken) -> None:
         transfer = self._ours.pop(token, None)
         if transfer is not None:
-            self._core.layer.timers.cancel(transfer.timer)
+            self._port.cancel_timer(transfer.timer)
 
     # -- their REFER --------------------------------------------------------------------------------------------------------------------
 
-    def handle_refer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A REFER: TransferRequested, to be answered with `respond`."""
+    def judge_refer(self, request: Request) -> Reply | WantedTransfer:
+        """A REFER of the peer: the refusal that it gets, or the transfer that the leg is asked for."""
         try:
             (refer_to,) = request.headers.split("Refer-To")
             uri, _, embedded = parse_name_addr(refer_to).uri_text.partition("?")
             uri, method = _without_method(uri)
         except (ParseError, ValueError):
-            self._core.reply(transaction, Reply(400, "Missing Or Malformed Refer-To"), now)
-            return
-        if not self._call.is_answered:
-            self._core.reply(transaction, Reply(403, "Only Inside An Answered Call"), now)
-            return
+            return Reply(400, "Missing Or Malformed Refer-To")
+        if not self._port.is_answered:
+            return Reply(403, "Only Inside An Answered Call")
         if method != "INVITE":
-            self._core.reply(transaction, Reply(403, "Only Calls Are Made On Request"), now)
-            return
+            return Reply(403, "Only Calls Are Made On Request")
         if len(embedded) > _MAX_EMBEDDED_CHARS:
-            self._core.reply(transaction, Reply(400, "Too Many Headers In Refer-To"), now)
-            return
-        token = self._call.add_pending(transaction)
+            return Reply(400, "Too Many Headers In Refer-To")
         replaces = next((value for name, value in _embedded_headers(embedded) if name == "replaces"), None)
-        referred_by = request.headers.get("Referred-By")
-        self._core.emit(TransferRequested(self._call.handle, token, uri, referred_by, replaces))
+        return WantedTransfer(uri, request.headers.get("Referred-By"), replaces)
 
     def accept(self, request: Request, now: float) -> None:
         """The leg has answered a REFER with 2xx: the subscription begins, with a NOTIFY at once (RFC 3515 §2.4.4)."""
@@ -177,8 +176,8 @@ class Refers:
         """Tell how the transfer goes; False when none has been accepted, or its end was told."""
         if not 100 <= code <= 699:
             raise LocalProtocolError(f"{code} is no status code")
-        theirs, dialog = self._theirs, self._call.dialog
-        if theirs is None or dialog is None:
+        theirs = self._theirs
+        if theirs is None:
             return False
         body = f"SIP/2.0 {code} {checked_reason(reason)}\r\n".encode()
         if is_final:
@@ -187,17 +186,16 @@ class Refers:
             return True
         state = "terminated;reason=noresource" if is_final else f"active;expires={_SUBSCRIPTION_S}"
         headers = (("Event", theirs.event), ("Subscription-State", state))
-        make = partial(in_dialog, self._core, dialog, "NOTIFY", headers, body, SIPFRAG_TYPE)
-        OutgoingRequest(self._core, make, self._call.credentials, partial(self._on_notify_outcome, theirs)).send(now)
+        outcome = partial(self._on_notify_outcome, theirs)
+        self._port.send_request("NOTIFY", headers, now, body=body, content_type=SIPFRAG_TYPE, on_outcome=outcome)
         return True
 
-    def _on_notify_outcome(
-        self, theirs: _Incoming, code: int, reason: str, response: Response | None, flow: Flow | None, now: float
-    ) -> None:
+    def _on_notify_outcome(self, theirs: _Incoming, code: int, reason: str, response: Response | None, now: float) -> Decision:
         """A NOTIFY that is refused for good, or not answered, ends the subscription (RFC 6665 §4.2.2)."""
-        del reason, response, flow, now
+        del reason, response, now
         if code in (408, 481, 489, 503):
             theirs.event = None
+        return None
 
     def stop(self) -> None:
         """The call ends, and with it all that was to be told."""

@@ -7,49 +7,47 @@ One offer at a time:
     theirs unanswered, another  500 with Retry-After of 0-10 s (§14.2)
     offer in a 2xx (delayed)    the ACK waits for `answer_offer`
 
-Enters: requests and responses of the dialog, the leg's offers and answers. Leaves: INVITE, ACK, responses, OfferReceived,
-OfferAcknowledged and OfferAnswered.
-An UPDATE without a description is answered here: it refreshes target or session, and asks nothing of the leg. A refresh of ours by
-re-INVITE repeats our description unchanged; the leg hears of it only when the peer's answer is not the one it knows (RFC 4028 §7.4).
+Enters: requests and responses of the dialog, the leg's offers and answers. Leaves: re-INVITE, ACK, OfferReceived, OfferAcknowledged
+and OfferAnswered; the `Reply` that a request gets; a `Decision` where the peer is gone. An UPDATE without a description gets its 200 here:
+it refreshes target or session, and the leg does not hear of it. A refresh of ours by re-INVITE repeats our description unchanged; the leg
+hears of it only when the peer's answer is not the one it knows (RFC 4028 §7.4).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from active_call.base.errors import LocalProtocolError
-from active_call.sip.context import SDP_TYPE, EndpointContext, Reply
+from active_call.sip.dialog.decisions import Decision, EndCall, peer_is_gone
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.dialog.invite_client import ClientInvite
 from active_call.sip.dialog.invite_server import ServerInvite, ServerInviteState
+from active_call.sip.dialog.ports import DialogPort
 from active_call.sip.dialog.provisional import OPTION_TAG, ProvisionalReceiver, rseq_of
-from active_call.sip.dialog.requests import Attempt, in_dialog
-from active_call.sip.events import Flow, HeaderList, OfferAcknowledged, OfferAnswered, OfferReceived
+from active_call.sip.dialog.session_timer import SessionTimer
+from active_call.sip.events import HeaderList, OfferAcknowledged, OfferAnswered, OfferReceived
+from active_call.sip.responses import Reply
+from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.message import Request, Response, session_description
 from active_call.sip.transaction.server import ServerTransaction
 from active_call.sip.transaction.timers import Timer
 
-if TYPE_CHECKING:
-    from active_call.sip.dialog.call import Call
-
 _MAX_GLARES = 8
-"""Two sides that keep colliding for longer than this are not both well; the leg is told."""
+"""After so many collisions in a row one side is broken; the leg is told the 491."""
 _REINVITE_LIFETIME_S = 64.0
-"""A re-INVITE rings nobody: without a final response by then it is cancelled."""
+"""A re-INVITE waits for no person: without a final response by then it is cancelled."""
 
 
 class OfferExchange:
     """See the module."""
 
-    def __init__(self, core: EndpointContext, call: Call) -> None:
-        self._core = core
-        self._call = call
+    def __init__(self, port: DialogPort, timer: SessionTimer) -> None:
+        self._port = port
+        self._timer = timer
         self._ours: ClientInvite | None = None
         self._our_sdp: bytes | None = None
         self._our_headers: HeaderList = ()
         self._is_refresh = False
         self._early_answer: bytes | None = None
-        self._reliable = ProvisionalReceiver(core, call.credentials)
+        self._reliable = ProvisionalReceiver(port)
         self._n_glares = 0
         self._is_overtaken = False
         """An offer of the peer was answered while ours waits to be tried again."""
@@ -72,7 +70,7 @@ class OfferExchange:
         """Send a re-INVITE that changes nothing; False while another offer is open."""
         if self._is_taken:
             return False
-        self._start(self._call.local_sdp, (), now, is_refresh=True)
+        self._start(self._port.descriptions.local, (), now, is_refresh=True)
         return True
 
     @property
@@ -99,24 +97,23 @@ class OfferExchange:
         """`invite` had no description, its 2xx has: the ACK waits for `answer_offer`."""
         self._ack_owed = invite
 
-    def make_invite(self) -> Attempt:
-        sdp = self._our_sdp
-        tags = [tag for tag in self._core.config.supported if sdp is not None or tag != OPTION_TAG]
-        own = (("Allow", self._core.allow), ("Supported", ", ".join(tags)), *self._call.timer.request_headers())
-        headers = (*self._our_headers, *own)
-        return in_dialog(self._core, self._dialog, "INVITE", headers, sdp or b"", SDP_TYPE)
+    def _headers(self) -> HeaderList:
+        """The header fields of the next attempt of our re-INVITE."""
+        config = self._port.config
+        tags = [tag for tag in config.supported if self._our_sdp is not None or tag != OPTION_TAG]
+        own = (("Allow", config.allow_header), ("Supported", ", ".join(tags)), *self._timer.request_headers())
+        return (*self._our_headers, *own)
 
-    def on_invite_progress(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
+    def on_invite_progress(self, invite: ClientInvite, response: Response, now: float) -> None:
         """A reliable one is acknowledged, and its description is the answer (RFC 3262 §5); the 2xx need not repeat it."""
-        del flow
         if rseq_of(response) is None or self._is_stopped or invite is not self._ours or response.to.tag != self._dialog.remote_tag:
             return
         if self._reliable.is_news(response):
             self._early_answer = session_description(response) or self._early_answer
             self._reliable.acknowledge(self._dialog, response, now)
 
-    def on_invite_success(self, invite: ClientInvite, response: Response, flow: Flow, now: float) -> None:
-        del flow
+    def on_invite_success(self, invite: ClientInvite, response: Response, now: float) -> None:
+        """A 2xx to our re-INVITE: its ACK, and the leg hears of the answer."""
         dialog = self._dialog
         dialog.refresh_target(response)
         if response.to.tag != dialog.remote_tag:
@@ -125,108 +122,106 @@ class OfferExchange:
             invite.acknowledge(dialog, now)
             return
         self._ours = None
-        self._call.timer.take_response(response, now)
+        self._timer.take_response(response, now)
         sdp = session_description(response) or self._early_answer
         if self._our_sdp is None and sdp is not None:
             self.owe_ack(invite)
         else:
             invite.acknowledge(dialog, now)
-            self._call.local_sdp = self._our_sdp or self._call.local_sdp
-        if not self._is_refresh or (sdp is not None and sdp != self._call.remote_sdp):
-            self._core.emit(OfferAnswered(self._call.handle, response.code, sdp))
-        self._call.remote_sdp = sdp or self._call.remote_sdp
+            self._port.descriptions.local = self._our_sdp or self._port.descriptions.local
+        if not self._is_refresh or (sdp is not None and sdp != self._port.descriptions.remote):
+            self._port.emit(OfferAnswered(self._port.handle, response.code, sdp))
+        self._port.descriptions.remote = sdp or self._port.descriptions.remote
 
-    def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> None:
+    def on_invite_failure(self, invite: ClientInvite, code: int, reason: str, response: Response | None, now: float) -> Decision:
+        """No 2xx: try again, tell the leg, or end the call where the peer is gone."""
         if self._is_stopped or invite is not self._ours:
-            return
+            return None
         self._ours = None
         if code == 491 and self._n_glares < _MAX_GLARES:
             self._n_glares += 1
             low, high = (2.1, 4.0) if self._dialog.is_ours else (0.0, 2.0)
-            self._retry = self._core.layer.timers.start(now + self._core.randomness.uniform(low, high), self._on_retry, self._call)
-            return
-        if code in (408, 481) or response is None:
-            self._call.lose(code, reason, response, now)
-            return
-        if code == 422 and self._call.timer.take_422(response):
+            self._retry = self._port.set_timer(now + self._port.randomness.uniform(low, high), self._on_retry)
+        elif code in (408, 481) or response is None:
+            return peer_is_gone(code, reason, response)
+        elif code == 422 and self._timer.take_422(response):
             self._send(now)
-            return
-        if self._is_refresh:
-            self._call.timer.on_refresh_refused(now)
-            return
-        self._core.emit(OfferAnswered(self._call.handle, code, None))
+        elif self._is_refresh:
+            self._timer.on_refresh_refused(now)
+        else:
+            self._port.emit(OfferAnswered(self._port.handle, code, None))
+        return None
 
-    def _on_retry(self, now: float) -> None:
+    def _on_retry(self, now: float) -> Decision:
         if self._is_stopped:
-            return
+            return None
         if self._theirs is not None or self._ack_owed is not None:
-            self._retry = self._core.layer.timers.start(now + self._core.config.t1_s, self._on_retry, self._call)
-            return
-        if self._is_overtaken and not self._is_refresh:
-            self._core.emit(OfferAnswered(self._call.handle, 491, None))
-            return
-        self._send(now)
+            self._retry = self._port.set_timer(now + self._port.config.t1_s, self._on_retry)
+        elif self._is_overtaken and not self._is_refresh:
+            self._port.emit(OfferAnswered(self._port.handle, 491, None))
+        else:
+            self._send(now)
+        return None
 
     def _send(self, now: float) -> None:
         self._early_answer = None
         if self._is_refresh:
-            self._our_sdp = self._call.local_sdp  # the peer may have had an offer of its own answered since the first attempt
-        self._ours = ClientInvite(self._core, self, self._call.credentials)
-        try:
-            self._ours.send(now, _REINVITE_LIFETIME_S)
-        except LocalProtocolError:
-            self._ours = None
-            raise
+            self._our_sdp = self._port.descriptions.local  # the peer may have had an offer of its own answered since the first attempt
+        self._ours = self._port.send_invite(self._headers, self._our_sdp, _REINVITE_LIFETIME_S, now)
 
     # -- theirs -------------------------------------------------------------------------------------------------------------------------
 
-    def handle_invite(self, transaction: ServerTransaction, request: Request, now: float, *, is_busy: bool) -> None:
-        """A re-INVITE. `is_busy`: the call's first INVITE has had no final response yet."""
-        if self._refuse_collision(transaction, now, is_busy=is_busy):
-            return
-        self._core.reply(transaction, Reply(100, "Trying"), now)
+    def handle_invite(self, transaction: ServerTransaction, request: Request, now: float, *, is_busy: bool) -> Reply | None:
+        """A re-INVITE: the refusal that it gets, or None where the leg is asked. `is_busy`: the call's first INVITE is not answered yet."""
+        refusal = self._collision(is_busy=is_busy)
+        if refusal is not None:
+            return refusal
+        self._port.respond(transaction, Reply(100, "Trying"), now)
         self._dialog.refresh_target(request)
-        invite = ServerInvite(self._core, transaction, self, self._dialog.contact_user)
+        invite = ServerInvite(self._port, transaction, self, self._dialog.contact_user)
         self._theirs = invite
-        self._core.emit(OfferReceived(self._call.handle, invite.sdp, request))
+        self._port.emit(OfferReceived(self._port.handle, invite.sdp, request))
+        return None
 
-    def handle_update(self, transaction: ServerTransaction, request: Request, now: float, *, is_busy: bool) -> None:
-        """An UPDATE; with a description it is an offer like any other."""
+    def handle_update(self, transaction: ServerTransaction, request: Request, now: float, *, is_busy: bool) -> Reply | None:
+        """An UPDATE; with a description it is an offer like any other: its response, or None where the leg is asked."""
         sdp = session_description(request)
         if sdp is None:
             self._dialog.refresh_target(request)
-            self._reply_update(transaction, b"", now)
-            return
-        if self._refuse_collision(transaction, now, is_busy=is_busy):
-            return
+            return self._update_reply(request, b"", now)
+        refusal = self._collision(is_busy=is_busy)
+        if refusal is not None:
+            return refusal
         self._dialog.refresh_target(request)
         self._theirs = transaction
-        self._core.emit(OfferReceived(self._call.handle, sdp, request))
+        self._port.emit(OfferReceived(self._port.handle, sdp, request))
+        return None
 
-    def handle_prack_offer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A PRACK with a new offer (RFC 3262 §5); the answer goes into its 200."""
-        if self._refuse_collision(transaction, now, is_busy=False):
-            return
-        self._theirs = transaction
-        self._core.emit(OfferReceived(self._call.handle, session_description(request), request))
+    def handle_prack_offer(self, transaction: ServerTransaction, request: Request) -> Reply | None:
+        """A PRACK with a new offer (RFC 3262 §5): its refusal, or None where the leg is asked; the answer goes into its 200."""
+        refusal = self._collision(is_busy=False)
+        if refusal is None:
+            self._theirs = transaction
+            self._port.emit(OfferReceived(self._port.handle, session_description(request), request))
+        return refusal
 
     def answer_offer(self, sdp: bytes, now: float) -> bool:
         """Answer the peer's open offer, or give it ours where it asked for one; False when none is open."""
         if self._ack_owed is not None:
             invite, self._ack_owed = self._ack_owed, None
             invite.acknowledge(self._dialog, now, sdp)
-            self._call.local_sdp = sdp
+            self._port.descriptions.local = sdp
             return True
         theirs, self._theirs = self._theirs, None
         if theirs is None:
             return False
         self._is_overtaken = True
-        self._call.local_sdp = sdp
-        self._call.remote_sdp = session_description(theirs.request) or self._call.remote_sdp
+        self._port.descriptions.local = sdp
+        self._port.descriptions.remote = session_description(theirs.request) or self._port.descriptions.remote
         if isinstance(theirs, ServerTransaction):
-            self._reply_update(theirs, sdp, now)
+            self._port.respond(theirs, self._update_reply(theirs.request, sdp, now), now)
             return True
-        theirs.accept(sdp, now, self._call.timer.answer(theirs.request, now))
+        theirs.accept(sdp, now, self._timer.answer(theirs.request, now))
         self._unacknowledged[theirs.cseq] = theirs
         return True
 
@@ -239,7 +234,7 @@ class OfferExchange:
             return False
         self._theirs = None
         if isinstance(theirs, ServerTransaction):
-            self._core.reply(theirs, Reply(code, reason), now)
+            self._port.respond(theirs, Reply(code, reason), now)
         else:
             theirs.refuse(code, reason, now)
         return True
@@ -253,19 +248,23 @@ class OfferExchange:
         return True
 
     def on_invite_acknowledged(self, invite: ServerInvite, sdp: bytes | None, now: float) -> None:
+        """The ACK has come; `sdp` is the answer where we had offered in the 2xx."""
         del now
         self._unacknowledged.pop(invite.cseq, None)
         if invite.sdp is None:
-            self._call.remote_sdp = sdp or self._call.remote_sdp
-            self._core.emit(OfferAnswered(self._call.handle, 200, sdp))
+            self._port.descriptions.remote = sdp or self._port.descriptions.remote
+            self._port.emit(OfferAnswered(self._port.handle, 200, sdp))
         else:
-            self._core.emit(OfferAcknowledged(self._call.handle, invite.cseq))
+            self._port.emit(OfferAcknowledged(self._port.handle, invite.cseq))
 
-    def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> None:
+    def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> Decision:
+        """No ACK came in 64*T1: the call ends (RFC 3261 §14.2)."""
+        del now
         self._unacknowledged.pop(invite.cseq, None)
-        self._call.on_no_ack(now)
+        return EndCall("no_ack")
 
     def on_invite_cancelled(self, invite: ServerInvite, request: Request, now: float) -> None:
+        """The peer has taken its offer back."""
         del request, now
         if self._theirs is invite:
             self._theirs = None
@@ -280,7 +279,7 @@ class OfferExchange:
             invite, self._ack_owed = self._ack_owed, None
             invite.acknowledge(self._dialog, now)
         self._is_stopped = True
-        self._core.layer.timers.cancel(self._retry)
+        self._port.cancel_timer(self._retry)
         if self._ours is not None:
             self._ours.cancel(now)
         for unacknowledged in self._unacknowledged.values():
@@ -291,26 +290,25 @@ class OfferExchange:
 
     @property
     def _dialog(self) -> Dialog:
-        dialog = self._call.dialog
+        dialog = self._port.dialog
         if dialog is None:
             raise LocalProtocolError("the call has no dialog yet")
         return dialog
 
-    def _refuse_collision(self, transaction: ServerTransaction, now: float, *, is_busy: bool) -> bool:
+    def _collision(self, *, is_busy: bool) -> Reply | None:
+        """The refusal of an offer while another one is open (RFC 3261 §14.2); None where none is."""
         if is_busy or self._theirs is not None:
-            seconds = int(self._core.randomness.uniform(0, 11))
-            self._core.reply(transaction, Reply(500, "Server Internal Error", (("Retry-After", str(seconds)),)), now)
-        elif self._ours is not None or self._ack_owed is not None:
-            self._core.reply(transaction, Reply(491, "Request Pending"), now)
-        else:
-            return False
-        return True
+            seconds = int(self._port.randomness.uniform(0, 11))
+            return Reply(500, "Server Internal Error", (("Retry-After", str(seconds)),))
+        if self._ours is not None or self._ack_owed is not None:
+            return Reply(491, "Request Pending")
+        return None
 
-    def _reply_update(self, transaction: ServerTransaction, sdp: bytes, now: float) -> None:
+    def _update_reply(self, request: Request, sdp: bytes, now: float) -> Reply:
         """The 200 to an UPDATE, or to a PRACK that had an offer; only the former refreshes target and session."""
-        headers: HeaderList = (("Allow", self._core.allow), ("Supported", self._core.supported))
-        is_update = transaction.request.method == "UPDATE"
-        if is_update and not self._call.is_first_invite_open:
-            headers = (*headers, *self._call.timer.answer(transaction.request, now))
-        contact_user = self._dialog.contact_user if is_update else None
-        self._core.reply(transaction, Reply(200, "OK", headers, sdp, SDP_TYPE, contact_user), now)
+        config = self._port.config
+        headers: HeaderList = (("Allow", config.allow_header), ("Supported", config.supported_header))
+        is_update = request.method == "UPDATE"
+        if is_update and not self._port.is_first_invite_open:
+            headers = (*headers, *self._timer.answer(request, now))
+        return Reply(200, "OK", headers, sdp, SDP_TYPE, self._dialog.contact_user if is_update else None)

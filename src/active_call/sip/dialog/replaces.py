@@ -1,15 +1,17 @@
 """An INVITE that is to take the place of another call: the Replaces header (RFC 3891).
 
-Enters: an INVITE and the dialogs there are. Leaves: the call that it replaces, or the refusal it gets. Putting one call in the place of the
-other, and hanging up the replaced one, is the leg's.
+Enters: an INVITE and the dialogs there are. Leaves: the call that it replaces, or the refusal that it gets. The leg puts one call in the
+place of the other and hangs up the replaced one.
 """
 
 from __future__ import annotations
 
 from active_call.base.errors import ParseError
-from active_call.sip.context import EndpointContext, Reply
-from active_call.sip.dialog.call import Call, CallState
+from active_call.sip.context import EndpointContext
+from active_call.sip.dialog.call import Call
+from active_call.sip.dialog.usage import CallState
 from active_call.sip.events import CallHandle
+from active_call.sip.responses import Reply
 from active_call.sip.syntax.grammar import LWS, parse_parameters
 from active_call.sip.syntax.message import Request
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext, add_body
+from active_call.sip.context import EndpointContext
 from active_call.sip.credentials import Authenticator
 from active_call.sip.dialog.dialog import MAX_FORWARDS, Dialog
 from active_call.sip.events import Credentials, Flow, HeaderList, HopRules, Target, TransportName
@@ -18,7 +18,8 @@ from active_call.sip.routing import is_loose, target_of, transport_of, uri_of
 from active_call.sip.syntax.headers import Headers, format_name_addr
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.syntax.uri import Uri
-from active_call.sip.transaction.client import ClientTransaction, Origin
+from active_call.sip.transaction.failover import FailoverRequest
+from active_call.sip.transaction.origin import Origin
 
 Attempt = tuple[Request, Target, Origin]
 Outcome = Callable[[int, str, Response | None, Flow | None, float], None]
@@ -42,16 +43,18 @@ class OutgoingRequest:
             request.headers.add(name, value)
         self._core.layer.send_request(request, target, self, now, origin)
 
-    def on_response(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
-        del transaction
+    def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
+        """A final response is the outcome, unless it is a challenge that can be met."""
+        del request
         if response.code < 200:
             return
         if response.code in (401, 407) and self._authenticator.take_challenge(response) and self._try_again(now):
             return
         self._on_outcome(response.code, response.reason, response, flow, now)
 
-    def on_no_response(self, transaction: ClientTransaction, code: int, reason: str, now: float) -> None:
-        del transaction
+    def on_no_response(self, request: FailoverRequest, code: int, reason: str, now: float) -> None:
+        """No final response, or the request could not be sent."""
+        del request
         self._on_outcome(code, reason, None, None, now)
 
     def _try_again(self, now: float) -> bool:
@@ -107,6 +110,15 @@ def outside(
     headers.add("User-Agent", core.config.user_agent)
     hop = _hop(core, hop_text, transport)
     return Request(method, uri, headers, b""), hop if rules is None else replace(hop, rules=rules)
+
+
+def add_body(request: Request, headers: HeaderList, body: bytes = b"", content_type: str = "") -> None:
+    """Append the caller's headers, and a body with its type. Raises LocalProtocolError for a header that would break the message."""
+    for name, value in headers:
+        request.headers.add(name, value)
+    request.body = body
+    if body and content_type and "Content-Type" not in request.headers:
+        request.headers.add("Content-Type", content_type)
 
 
 def _hop(core: EndpointContext, text: str, transport: TransportName | None) -> Target:

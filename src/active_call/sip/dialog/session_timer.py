@@ -1,36 +1,31 @@
-"""Session timers of one call: a session that nobody refreshes in time is over (RFC 4028).
+"""Session timers of one call: a session that neither side refreshes in time is over (RFC 4028).
 
     our INVITE, UPDATE      `request_headers` asks; `take_response` reads what was agreed; `take_422` raises what we ask for (§7)
     theirs                  `too_small` refuses an interval below 90 s; `answer` agrees and gives the headers of the 2xx (§9)
     agreed, we refresh      at half the interval, by UPDATE where the peer allows it, else by re-INVITE with the description as it was
     agreed, they refresh    BYE at interval - min(32 s, interval / 3) after the last refresh (§10)
 
-Who refreshes is said anew in each message as `uac` or `uas`; here it is kept as a party, us or them, and stays the same party unless the
-peer says otherwise. A refresh that is answered by 408 or 481, or not at all, ends the call (§10). Any other refusal comes from a peer that
-is alive: the refresh is tried again later, and it is the peer's to decide whether the session has expired. A peer that does not list
-`timer` is never refused for its interval and never told `Require: timer`: it may be a proxy that asks (§9).
+Each message names the refresher anew, as `uac` or `uas`. Here it is kept as a party, us or them, and stays the same party unless the peer
+names the other one. A refresh that gets 408 or 481, or no response, ends the call (§10). Any other refusal comes from a peer that is alive:
+the refresh is tried again later, and the peer decides whether the session has expired. A peer that does not list `timer` is never refused
+for its interval and never told `Require: timer`: a proxy may have asked (§9).
+
+Enters: requests, responses, alarms. Leaves: header fields, UPDATEs, and a `Decision`: end the call, or refresh it by re-INVITE.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Literal
 
-from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext, Reply
-from active_call.sip.dialog.requests import OutgoingRequest, in_dialog
-from active_call.sip.events import EndpointConfig, Flow, HeaderList
-from active_call.sip.syntax.grammar import LWS, parse_parameters
+from active_call.base.errors import LocalProtocolError
+from active_call.sip.dialog.decisions import Decision, EndCall, RefreshByInvite, peer_is_gone
+from active_call.sip.dialog.ports import DialogPort
+from active_call.sip.dialog.session_expires import MIN_INTERVAL_S, SessionExpires, min_se_of, session_expires_of, supports_timer
+from active_call.sip.events import HeaderList
 from active_call.sip.syntax.message import Request, Response
+from active_call.sip.syntax.reason import Reason, format_reason
 from active_call.sip.transaction.timers import Timer
 
-if TYPE_CHECKING:
-    from active_call.sip.dialog.call import Call
-
-MIN_INTERVAL_S = 90
-"""RFC 4028 §4: no Min-SE may be lower, and ours is not higher."""
 _SHORTEST_S = 20
 """What a stated interval that is even shorter counts as: without this a peer could have us refresh without pause."""
 _LONGEST_S = 7 * 24 * 3600
@@ -40,63 +35,13 @@ _NO_UPDATE_CODES = frozenset((403, 405, 415, 420, 488, 501, 606))
 """Refusals of an UPDATE that a re-INVITE may escape."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionExpires:
-    """A Session-Expires value in seconds, and who is to refresh as the request or response at hand says it."""
-
-    interval_s: int
-    refresher: Literal["uac", "uas"] | None = None
-
-    def __str__(self) -> str:
-        return f"{self.interval_s};refresher={self.refresher}" if self.refresher else str(self.interval_s)
-
-
-def parse_session_expires(text: str) -> SessionExpires:
-    """A Session-Expires value. Raises ParseError. An unknown refresher counts as none."""
-    seconds, semicolon, rest = text.partition(";")
-    refresher = (parse_parameters(semicolon + rest).get("refresher") or "").lower()
-    return SessionExpires(_parse_seconds(seconds), "uac" if refresher == "uac" else "uas" if refresher == "uas" else None)
-
-
-def session_expires_of(message: Request | Response) -> SessionExpires | None:
-    """What a message says about the session's interval; a malformed value says nothing."""
-    text = message.headers.get("Session-Expires")
-    try:
-        return None if text is None else parse_session_expires(text)
-    except ParseError:
-        return None
-
-
-def min_se_of(message: Request | Response) -> int:
-    """The Min-SE of a message in seconds, 0 without a usable one."""
-    try:
-        return _parse_seconds((message.headers.get("Min-SE") or "0").partition(";")[0])
-    except ParseError:
-        return 0
-
-
-def supports_timer(message: Request | Response) -> bool:
-    """Whether the sender of `message` knows session timers."""
-    tags = (*message.headers.split("Supported"), *message.headers.split("Require"))
-    return any(tag.lower() == "timer" for tag in tags)
-
-
-def too_small(config: EndpointConfig, request: Request) -> Reply | None:
-    """The 422 for an INVITE or UPDATE that asks for too short an interval and can take a 422 (§9)."""
-    asked = session_expires_of(request)
-    if "timer" not in config.supported or asked is None or asked.interval_s >= MIN_INTERVAL_S or not supports_timer(request):
-        return None
-    return Reply(422, "Session Interval Too Small", (("Min-SE", str(MIN_INTERVAL_S)),), rule="session_interval")
-
-
 class SessionTimer:
     """See the module."""
 
-    def __init__(self, core: EndpointContext, call: Call, session_expires_s: int | None = None) -> None:
-        self._core = core
-        self._call = call
-        self._is_enabled = "timer" in core.config.supported
-        wanted_s = core.config.session_expires_s if session_expires_s is None else session_expires_s
+    def __init__(self, port: DialogPort, session_expires_s: int | None = None) -> None:
+        self._port = port
+        self._is_enabled = "timer" in port.config.supported
+        wanted_s = port.config.session_expires_s if session_expires_s is None else session_expires_s
         self._asked_s = max(wanted_s, MIN_INTERVAL_S) if wanted_s > 0 and self._is_enabled else 0
         self._min_se_s = 0
         self._interval_s = 0
@@ -112,7 +57,7 @@ class SessionTimer:
         """What an INVITE or UPDATE of ours says: the wish of the first one, later what is agreed, by the same refresher (§7.1, §7.4)."""
         if self._interval_s:
             expires = SessionExpires(self._interval_s, "uac" if self._is_refresher else "uas")
-        elif self._asked_s and self._call.dialog is None:
+        elif self._asked_s and self._port.dialog is None:
             expires = SessionExpires(self._asked_s)
         else:
             return ()
@@ -161,7 +106,7 @@ class SessionTimer:
         return (*headers, ("Require", "timer")) if supports_timer(request) else headers
 
     def _chosen_refresher(self, request: Request, asked: SessionExpires | None) -> bool:
-        """Whether we are to refresh (§9, table 2): a peer without `timer` cannot, a named party shall, else whoever did."""
+        """Whether we are to refresh (§9, table 2): a peer without `timer` cannot, the named party does, else the one before."""
         if not supports_timer(request):
             return True
         if asked is not None and asked.refresher is not None:
@@ -175,8 +120,12 @@ class SessionTimer:
         self._switch_off()
         self._is_enabled = False
 
+    def on_refresh_sent(self) -> None:
+        """A refresh by re-INVITE is under way; its outcome sets the next alarm."""
+        self._port.cancel_timer(self._alarm)
+
     def on_refresh_refused(self, now: float) -> None:
-        """A refresh by re-INVITE was refused by a peer that is still there."""
+        """A refresh by re-INVITE was refused by a peer that is still there, or could not be made."""
         if self._interval_s:
             self._try_later(now)
 
@@ -197,65 +146,60 @@ class SessionTimer:
 
     def _switch_off(self) -> None:
         self._interval_s = 0
-        self._core.layer.timers.cancel(self._alarm)
+        self._port.cancel_timer(self._alarm)
 
-    def _set_alarm(self, at: float, action: Callable[[float], None]) -> None:
-        self._core.layer.timers.cancel(self._alarm)
-        self._alarm = self._core.layer.timers.start(at, action, self._call)
+    def _set_alarm(self, at: float, action: Callable[[float], Decision]) -> None:
+        self._port.cancel_timer(self._alarm)
+        self._alarm = self._port.set_timer(at, action)
 
-    def _expire(self, now: float) -> None:
-        if self._interval_s and not self._call.expire(now):
-            self._set_alarm(now + _NOT_NOW_S, self._expire)
-
-    def _refresh(self, now: float) -> None:
+    def _expire(self, now: float) -> Decision:
+        """The peer has not refreshed in time (§10). A BYE waits until the call's state allows one."""
         if not self._interval_s:
-            return
+            return None
+        if not self._port.is_active:
+            self._set_alarm(now + _NOT_NOW_S, self._expire)
+            return None
+        reason = format_reason(Reason("SIP", 408, "Session expired"))
+        return EndCall("session_expired", reason="Session expired", bye_headers=(("Reason", reason),))
+
+    def _refresh(self, now: float) -> Decision:
+        if not self._interval_s:
+            return None
         self._set_alarm(now + _NOT_NOW_S, self._refresh)
-        if not self._call.is_active:
-            return
+        if not self._port.is_active:
+            return None
+        if not self._peer_allows_update and self._port.descriptions.local is not None:
+            return RefreshByInvite()
+        self._port.cancel_timer(self._alarm)
         try:
-            if self._peer_allows_update or self._call.local_sdp is None:
-                self._core.layer.timers.cancel(self._alarm)
-                self._send_update(now)
-            elif self._call.renegotiation.refresh(now):
-                self._core.layer.timers.cancel(self._alarm)
+            self._send_update(now)
         except LocalProtocolError:
             self._try_later(now)
+        return None
 
     def _send_update(self, now: float) -> None:
-        dialog = self._call.dialog
-        if dialog is None:
-            return
-        headers = (("Supported", self._core.supported), *self.request_headers())
-        make = partial(in_dialog, self._core, dialog, "UPDATE", headers)
-        OutgoingRequest(self._core, make, self._call.credentials, self._on_update_outcome).send(now)
+        headers = (("Supported", self._port.config.supported_header), *self.request_headers())
+        self._port.send_request("UPDATE", headers, now, on_outcome=self._on_update_outcome)
 
-    def _on_update_outcome(self, code: int, reason: str, response: Response | None, flow: Flow | None, now: float) -> None:
-        del flow
+    def _on_update_outcome(self, code: int, reason: str, response: Response | None, now: float) -> Decision:
         if not self._is_enabled:
-            return
+            return None
         if response is not None and code < 300:
-            if self._call.dialog is not None:
-                self._call.dialog.refresh_target(response)
+            if self._port.dialog is not None:
+                self._port.dialog.refresh_target(response)
             self.take_response(response, now)
         elif code in (408, 481) or response is None:
-            self._call.lose(code, reason, response, now)
+            return peer_is_gone(code, reason, response)
         elif code == 422 and self.take_422(response):
-            self._refresh(now)
+            return self._refresh(now)
         elif code in _NO_UPDATE_CODES and self._peer_allows_update:
             self._peer_allows_update = False
-            self._refresh(now)
+            return self._refresh(now)
         elif self._interval_s:
             self._try_later(now)
+        return None
 
     def _learn(self, message: Request | Response) -> None:
         methods = message.headers.split("Allow")
         if methods:
             self._peer_allows_update = "UPDATE" in methods
-
-
-def _parse_seconds(text: str) -> int:
-    digits = text.strip(LWS)
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 10 and int(digits) > 0):
-        raise ParseError("seconds", expected="a positive number", found=text)
-    return int(digits)

@@ -1,8 +1,8 @@
-"""The lexical floor of SIP: tokens, quoted strings, lists and parameters (RFC 3261 §25.1).
+"""The lexical elements of SIP: tokens, quoted strings, lists and parameters (RFC 3261 §25.1).
 
 Text enters with folds already removed, pieces of text leave; nothing here knows a header by name. Bytes become text as UTF-8 with
 surrogate escapes, so that whatever a peer sent can be sent back byte for byte. Every function is linear in its input: no pattern here
-backtracks over text that a stranger chose.
+backtracks over text that an unknown source chose.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def end_of_quoted(text: str, start: int) -> int:
 def split_outside(text: str, separator: str) -> list[str]:
     """The pieces of `text` between separators (`,` or `;`) that stand outside quotes and angle brackets, verbatim.
 
-    An unclosed quote or bracket swallows the rest: whoever reads that piece will find it malformed.
+    An unclosed quote or bracket takes in the rest; the parser of that piece then finds it malformed.
     """
     if separator not in text:
         return [text]

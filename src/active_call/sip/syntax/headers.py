@@ -1,7 +1,7 @@
 """Header fields: an ordered, case-insensitive list of them, and the values that SIP itself reads (RFC 3261 §7.3, §20, RFC 3581).
 
 Values are kept as they arrived, trimmed, with every fold replaced by one space, so that Via and Record-Route can be copied unchanged; what
-is parsed out of them are frozen views. Nothing here knows which headers a message needs: that is `message`'s.
+is parsed out of them are frozen views. Nothing here knows which headers a message needs: `validation` does.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.syntax.grammar import (
@@ -59,8 +60,9 @@ _NOT_IN_URI = re.compile(r'[\x00-\x20\x7f"<]')
 _AROUND_COLON = re.compile(r"[ \t]*:[ \t]*")
 
 
+@lru_cache(maxsize=512)
 def header_key(name: str) -> str:
-    """What a header name is compared by: lower case, compact forms spelled out."""
+    """What a header name is compared by: lower case, compact forms spelled out. The cache holds the names that peers use over and over."""
     key = name.lower()
     return COMPACT_FORMS.get(key, key) if len(key) == 1 else key
 
@@ -175,6 +177,7 @@ class NameAddr:
 
     @property
     def tag(self) -> str | None:
+        """The value of the `tag` parameter, None without one."""
         return self.parameters.get("tag")
 
     def __str__(self) -> str:
@@ -242,6 +245,7 @@ class Via:
 
     @property
     def branch(self) -> str | None:
+        """The value of the `branch` parameter, None without one."""
         return self.parameters.get("branch")
 
     @property
@@ -263,6 +267,7 @@ class Via:
 
     @property
     def sent_by(self) -> str:
+        """Host and port as the sender gives them (§18.1.1)."""
         return format_host_port(self.host, self.port)
 
 

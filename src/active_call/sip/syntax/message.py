@@ -1,29 +1,17 @@
 """SIP messages: bytes in, `Request` or `Response` out, and back (RFC 3261 §7, §18.3; tolerance and strictness per RFC 4475).
 
-`parse_message` reads one complete message: a datagram, or what `framing` cut out of a stream. `validate_request` says whether a request
-that parses may be acted on, and if not, with which code to refuse it (its rules stand in `validation`). Nothing here knows transactions,
-dialogs or who the peer is.
+`parse_message` reads one complete message: a datagram, or what `framing` cut out of a stream. `validation` then checks whether a request
+that parses may be acted on. This module knows no transactions, no dialogs and no peers.
 """
 
 from __future__ import annotations
 
 from active_call.base.errors import ParseError
+from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.body import find_session_description
 from active_call.sip.syntax.grammar import LWS, decode_text, encode_text, is_token, split_list
 from active_call.sip.syntax.headers import CSeq, Headers, NameAddr, Via, parse_cseq, parse_name_addr, parse_via
 from active_call.sip.syntax.uri import Uri, parse_uri
-from active_call.sip.syntax.validation import BadRequest, validate_request, validate_response
-
-__all__ = [
-    "BadRequest",
-    "Request",
-    "Response",
-    "parse_leniently",
-    "parse_message",
-    "session_description",
-    "validate_request",
-    "validate_response",
-]
 
 SIP_VERSION = "SIP/2.0"
 MIN_CODE, MAX_CODE = 100, 699
@@ -214,8 +202,8 @@ def _unfold(lines: list[str]) -> list[str]:
 
 
 def _parse_fields(lines: list[str], *, skips: bool) -> list[tuple[str, str]]:
-    """Name and value of each line. A line that is no header is refused, or with `skips` passed over: nobody could be told about a response,
-    and the call that it belongs to must not wait for ever because of a line that nobody reads."""
+    """Name and value of each line. A line that is no header is refused, or with `skips` passed over: a response has no response, and its
+    call must not wait for ever because of a line that no part reads."""
     fields: list[tuple[str, str]] = []
     for line in _unfold(lines):
         name, colon, value = line.partition(":")

@@ -1,7 +1,7 @@
 """Whether a request that parses may be acted on, and the code to refuse it with (RFC 3261 §8.1.1, §8.2, §16.3; RFC 4475).
 
-A `Request` enters; nothing leaves, or `BadRequest` does. It judges form only: methods, extensions, sessions and permissions are judged by
-those who know them.
+Enters: a parsed `Request` or `Response`. Leaves: nothing, or `BadRequest`. It checks the form only. `access/screening` checks methods and
+extensions; `access/request_admission` checks the source address.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from active_call.base.errors import ParseError
+from active_call.sip.syntax.bad_request import BadRequest
 from active_call.sip.syntax.grammar import find_bracket
 from active_call.sip.syntax.headers import NameAddr, parse_name_addr, parse_via
+from active_call.sip.syntax.message import Request, Response
 from active_call.sip.syntax.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
-
-if TYPE_CHECKING:
-    from active_call.sip.syntax.message import Request, Response
 
 MAX_BODY_BYTES = 65_535
 _TAKEN_APART = ("Via", "From", "To", "Contact", "Route", "Record-Route")
@@ -30,21 +28,10 @@ MAX_DELIMITERS = 1000
 again in Record-Route.
 """
 _NO_CONTACT = frozenset(("ACK", "BYE", "CANCEL", "INFO", "MESSAGE", "PRACK"))
-"""Methods whose Contact and Record-Route nobody goes by: they are passed over."""
+"""Methods whose Contact and Record-Route are not used: they are not checked."""
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
 _SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Type")
-
-
-class BadRequest(ParseError):
-    """A request that must be refused: with `code`, the SIP status, and `reason`, the plain text for its status line."""
-
-    code: int  # type: ignore[assignment]
-
-    def __init__(self, code: int, reason: str, *, found: str = "") -> None:
-        super().__init__(reason, found=found)
-        self.code = code
-        self.reason = reason
 
 
 def validate_request(request: Request, *, max_body_bytes: int = MAX_BODY_BYTES) -> None:

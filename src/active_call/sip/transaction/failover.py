@@ -1,244 +1,277 @@
-"""The places that one request may go to, in order, and how places have fared (RFC 3263 §4.2, §4.3; RFC 3261 §21.5.4).
+"""One request to its user, one transaction for each place that it goes to (RFC 3263 §4.3).
 
-Enters: a next hop as a URI names it; then what the resolver has found; what became of requests. Leaves: one place after the other to a
-`HopUser`, and questions to the resolver as `LookUp`. Resolves nothing itself, sends nothing, has no timers.
+    place 1 ──silence, transport error, 503──> place 2 ── … ──> the last place: its outcome is the request's
 
-    a connection of the dialog ──gone──> the address, or the name's places ──failed──> the next place ── … ──> the alternatives
+Enters: a request, its next hop, the responses and errors of its transactions. Leaves: transactions, CANCELs of left ones, and calls of the
+`RequestUser`. Each place gets a fresh transaction with a new branch. A transaction itself never changes its branch or its destination.
 
-A place that breaks the target's rules is passed over, whether the URI names its address or DNS does.
+Inside a dialog only a transport error moves a request on. Before an error counts, the same place is tried another way. That keeps the
+branch, so a server that has the request already sees a repetition: by UDP where TCP was chosen for the size (RFC 3261 §18.1.1); by the
+places of the URI's name where the dialog's connection is gone (RFC 5923 §5). Each of these, too, is a transaction of its own.
 
-What is remembered lasts for a while only: which place answered a Call-ID, so that a repetition with credentials goes there and not to
-another node of a farm; which place was silent, unreachable or asked for a pause, so that the calls of that while try it last; which place
-takes no TCP, so that large requests go there by UDP at once.
+A place that may still answer an INVITE keeps its transaction for 64*T1. A provisional response from there is followed by CANCEL. A 2xx from
+there goes to the user: an answered call is a call, and an answer without ACK and BYE would hang for long.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol
 
-from active_call.base.addresses import reach_of
-from active_call.sip.events import HopRules, LookUp, Target
-from active_call.sip.faults import PartOfCall
-from active_call.sip.routing import DEFAULT_PORTS, is_address
-from active_call.sip.syntax.grammar import LWS
-from active_call.sip.syntax.message import Response
-
-if TYPE_CHECKING:
-    from active_call.sip.transaction.layer import TransactionLayer
-
-OUTAGE_S = 60.0
-"""How long a place that was silent or unreachable is tried last: one call in a minute pays for finding out."""
-MAX_PAUSE_S = 600.0
-"""A Retry-After beyond this is not believed: carriers' edges come back sooner."""
-SAME_PLACE_S = 32.0
-"""64*T1: for so long a repetition goes to the place that answered, even where DNS names others by now."""
-NO_TCP_S = 600.0
-"""How long a place that has let TCP fail hears large requests by UDP at once: one call in ten minutes pays for finding out."""
-MAX_REMEMBERED = 1024
-
-_Place = tuple[str, str, int | None]
-K = TypeVar("K")
-V = TypeVar("V")
+from active_call.sip.events import Flow, HeaderList, Target, TransportName
+from active_call.sip.routing import is_address
+from active_call.sip.syntax.message import Request, Response
+from active_call.sip.transaction.client import ClientInviteTransaction, ClientRequestTransaction, ClientTransaction
+from active_call.sip.transaction.next_hops import NextHops
+from active_call.sip.transaction.origin import Origin
+from active_call.sip.transaction.ports import RequestPort
+from active_call.sip.transaction.tables import Input, State
+from active_call.sip.transaction.timers import Timer
 
 
-class HopUser(PartOfCall, Protocol):
-    """A request on its way."""
+class RequestUser(Protocol):
+    """What has sent a request."""
 
-    def use_hop(self, hop: Target, now: float) -> None:
-        """Go there."""
+    def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
+        """A response of the place that counts: each provisional, the final one, each 2xx to an INVITE."""
 
-    def on_no_hop(self, reason: str, now: float) -> None:
-        """The resolver has found no place at all."""
-
-
-class HopFinder:
-    """Questions to the resolver, and the memory of places."""
-
-    def __init__(self) -> None:
-        self.look_ups: list[LookUp] = []
-        self._waiting: dict[int, NextHops] = {}
-        self._n_asked = 0
-        self._avoided: dict[_Place, float] = {}
-        self._answered: dict[str, tuple[Target, float]] = {}
-        self._no_tcp: dict[tuple[str, int], float] = {}
-
-    def ask(self, asker: NextHops, target: Target, transports: tuple[str, ...]) -> int:
-        """Queue a question; the answer goes to `asker`."""
-        self._n_asked += 1
-        self.look_ups.append(LookUp(self._n_asked, target.host, target.port, transports))  # type: ignore[arg-type]
-        self._waiting[self._n_asked] = asker
-        return self._n_asked
-
-    def forget(self, look_up_id: int) -> None:
-        """Nobody waits for that answer any more."""
-        self._waiting.pop(look_up_id, None)
-
-    def handle_look_up(self, look_up_id: int, hops: tuple[Target, ...], reason: str, now: float) -> None:
-        """The resolver's answer; without `hops` there is a `reason`."""
-        asker = self._waiting.pop(look_up_id, None)
-        if asker is not None:
-            asker.handle_look_up(hops, reason, now)
-
-    # -- memory
-
-    def note_response(self, call_id: str, hop: Target, response: Response, now: float) -> None:
-        """A response has come from that place."""
-        if hop.name is not None:
-            _put(self._answered, call_id, (_without_flow(hop), now))
-        wait_s = retry_after_s(response) if response.code == 503 else 0
-        if wait_s:
-            _put(self._avoided, _place(hop), now + min(wait_s, MAX_PAUSE_S))
-        elif response.code != 503:
-            self._avoided.pop(_place(hop), None)
-
-    def note_failure(self, hop: Target, now: float) -> None:
-        """That place is silent or cannot be reached."""
-        if hop.name is not None:
-            _put(self._avoided, _place(hop), now + OUTAGE_S)
-
-    def note_no_tcp(self, hop: Target, now: float) -> None:
-        """TCP, chosen for the size of a request, has failed at that place."""
-        _put(self._no_tcp, _address(hop), now + NO_TCP_S)
-
-    def takes_tcp(self, hop: Target, now: float) -> bool:
-        """Whether a large request may try TCP at that place."""
-        return now >= self._no_tcp.get(_address(hop), 0.0)
-
-    def arrange(self, call_id: str, hops: tuple[Target, ...], now: float) -> list[Target]:
-        """The places in the order for this request: the one that has answered it before first, those that are to be avoided last."""
-        ordered = list(hops)
-        last = self._answered.get(call_id)
-        if last is not None:
-            hop, answered_at = last
-            is_recent = now - answered_at < SAME_PLACE_S and any(entry.name == hop.name for entry in hops)
-            same = next((entry for entry in hops if _place(entry) == _place(hop)), hop if is_recent else None)
-            if same is not None:
-                ordered = [same, *(entry for entry in hops if _place(entry) != _place(same))]
-        return sorted(ordered, key=lambda entry: now < self._avoided.get(_place(entry), 0.0))
+    def on_no_response(self, request: FailoverRequest, code: int, reason: str, now: float) -> None:
+        """No place has given a final response: 408 silence, 503 the request could not be sent (RFC 3261 §8.1.3.1)."""
 
 
-class NextHops:
-    """The way of one request; see the module. `current` is the place that it was last sent to."""
+class FailoverPort(RequestPort, Protocol):
+    """What a request needs of the transaction layer."""
 
-    __slots__ = ("_call_id", "_is_asked", "_layer", "_left", "_look_up_id", "_target", "_user", "current")
+    def begin(self, transaction: ClientTransaction, now: float) -> None:
+        """Have responses find `transaction`, and start it."""
 
-    def __init__(self, layer: TransactionLayer, target: Target, call_id: str, user: HopUser) -> None:
-        self._layer = layer
-        self._target = target
-        self._call_id = call_id
+    def send_cancel(self, invite: ClientTransaction, headers: HeaderList, now: float) -> None:
+        """Send the CANCEL of an INVITE that has had a provisional response (RFC 3261 §9.1)."""
+
+
+class FailoverRequest:
+    """See the module. `transaction` is the one that counts now, None before the first place is known."""
+
+    __slots__ = (
+        "_branch",
+        "_cancelled",
+        "_fallback",
+        "_has_final",
+        "_hops",
+        "_is_closed",
+        "_may_search",
+        "_origin",
+        "_port",
+        "_timer",
+        "_user",
+        "request",
+        "transaction",
+    )
+
+    def __init__(self, port: FailoverPort, request: Request, target: Target, origin: Origin, user: RequestUser) -> None:
+        self._port = port
         self._user = user
-        self._left: list[Target] = []
-        self._is_asked = False
-        self._look_up_id: int | None = None
-        self.current = target
+        self._origin = origin
+        self._branch = port.new_branch()
+        self._hops = NextHops(port, target, request.call_id, self)
+        self._may_search = not request.to.tag
+        self._fallback: Target | None = None
+        self._timer: Timer | None = None
+        self._cancelled: tuple[ClientTransaction, ...] = ()
+        self._has_final = False
+        self._is_closed = False
+        self.request = request
+        """As last sent: Via and Contact are those of the place that it has gone to."""
+        self.transaction: ClientTransaction | None = None
 
     @property
-    def has_more(self) -> bool:
-        """Whether further places are known."""
-        return bool(self._left)
+    def identity(self) -> tuple[str, str]:
+        """Call-ID and our tag."""
+        return self.request.call_id, self.request.from_.tag or ""
 
     @property
-    def is_looking_up(self) -> bool:
-        """Whether the resolver has still to answer."""
-        return self._look_up_id is not None
+    def transport(self) -> TransportName:
+        """The transport that it was last sent by."""
+        return self.transaction.transport if self.transaction is not None else "udp"
+
+    @property
+    def peer_host(self) -> str:
+        """The address that it was last sent to; empty before that."""
+        if self.transaction is None:
+            return ""
+        way = self.transaction.way
+        return way.flow.remote.host if way.flow is not None else way.host
+
+    @property
+    def is_proceeding(self) -> bool:
+        """Whether a provisional response has come and no final one."""
+        return self.transaction is not None and self.transaction.state is State.PROCEEDING
 
     def start(self, now: float) -> None:
-        """Give the first place: at once where no question is needed, else when the resolver has answered."""
-        if self._target.flow is not None:
-            self._user.use_hop(self._target, now)
-        else:
-            self._expand(now)
+        """Send it, at once or when the resolver has answered. Raises LocalProtocolError when it cannot be written."""
+        self._hops.start(now)
 
-    def pass_own(self) -> None:
-        """The address that the target names has been tried without its connection: only the alternatives are left."""
-        if not self._is_asked:
-            self._is_asked = True
-            self._left = list(self._target.alternatives)
+    def withdraw(self, now: float) -> None:
+        """The user does not want it any more: it goes to no further place. The outcome still arrives."""
+        self._may_search = False
+        self._port.timers.cancel(self._timer)
+        if self.transaction is not None:
+            self.transaction.is_patient = True
+        if self._hops.is_looking_up:
+            self._port.timers.start(now, self._on_withdrawn, self)
+        self._hops.close()
 
-    def advance(self, now: float) -> bool:
-        """Go on to the next place; False where there is none."""
-        if self._left:
-            self._use(now)
-            return True
-        if self._is_asked:
-            return False
-        self._expand(now)
-        return True
+    def cancel(self, now: float, headers: HeaderList = ()) -> None:
+        """Send CANCEL to where the INVITE went (RFC 3261 §9.1); a provisional response has come."""
+        if self.transaction is not None:
+            self._port.send_cancel(self.transaction, headers, now)
 
-    def handle_look_up(self, hops: tuple[Target, ...], reason: str, now: float) -> None:
-        """The places that the resolver has found."""
-        self._look_up_id = None
-        self._layer.guard("look_up", self._user, partial(self._take_places, hops, reason, now), now)
+    def terminate(self) -> None:
+        """Stop and forget; the user hears nothing more, but of a late 2xx of a place that was left."""
+        self._close()
+        if self.transaction is not None:
+            self.transaction.terminate()
 
-    def _take_places(self, hops: tuple[Target, ...], reason: str, now: float) -> None:
-        rules = self._target.rules
-        allowed = tuple(replace(hop, rules=rules) for hop in hops if self._layer.is_allowed(hop, rules))
-        self._left = [*self._layer.hops.arrange(self._call_id, allowed, now), *self._target.alternatives]
-        if self._left:
-            self._use(now)
-        else:
-            self._user.on_no_hop(reason if not hops else _FORBIDDEN, now)
+    # -- places -----------------------------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """No further place is wanted."""
-        self._left = []
-        self._is_asked = True
-        if self._look_up_id is not None:
-            self._layer.hops.forget(self._look_up_id)
-            self._look_up_id = None
+    def use_hop(self, hop: Target, now: float) -> None:
+        """Send the request to that place."""
+        self._prepare_copy()
+        data, destination, fallback = self._port.writer.place(self.request, hop, self._branch, self._origin, now)
+        self._begin(data, destination, fallback, now)
 
-    def _expand(self, now: float) -> None:
-        target = _without_flow(self._target)
-        self._is_asked = True
-        if is_address(target.host):
-            self._left = [*([target] if self._layer.is_allowed(target, target.rules) else []), *target.alternatives]
-            if self._left:
-                self._use(now)
-            else:  # later: the transaction is still being made
-                self._layer.timers.start(now, lambda at: self._user.on_no_hop(_FORBIDDEN, at), self._user)
+    def on_no_hop(self, reason: str, now: float) -> None:
+        """The name leads nowhere."""
+        if self.transaction is not None:
+            self.transaction.handle(Input.TRANSPORT_ERROR, now, reason=reason)
+        elif not self._is_closed:
+            self._close()
+            self._user.on_no_response(self, 503, reason, now)
+
+    def _prepare_copy(self) -> None:
+        """The headers of the last place stay with its transaction, which still writes ACK and CANCEL from them."""
+        if self.transaction is not None:
+            sent = self.request
+            self.request = Request(sent.method, sent.uri, sent.headers.copy(), sent.body)
+
+    def _begin(self, data: bytes, destination: Target, fallback: Target | None, now: float) -> None:
+        before = self.transaction
+        if before is not None and before.branch == self._branch:
+            before.terminate()
+        kind = ClientInviteTransaction if self.request.method == "INVITE" else ClientRequestTransaction
+        is_heard, is_patient = self._origin.is_heard, not self._may_search
+        self.transaction = kind(self._port, self.request, data, self._branch, destination, self, repeats=is_heard, is_patient=is_patient)
+        self._fallback = fallback
+        self._port.timers.cancel(self._timer)
+        if fallback is not None or self._may_move:
+            self._timer = self._port.timers.start(now + self._port.config.next_hop_after_s, self._on_hop_timer, self)
+        self._port.begin(self.transaction, now)
+
+    @property
+    def _may_move(self) -> bool:
+        """Whether silence or a 503 sends the request elsewhere."""
+        return self._may_search and self._has_more
+
+    @property
+    def _has_more(self) -> bool:
+        if self.transaction is not None and self.transaction.has_reconnected:
+            self._hops.pass_own()
+        return self._hops.has_more
+
+    def _move_on(self, now: float) -> None:
+        """The same request to the next place."""
+        self._leave(now)
+        self._branch = self._port.new_branch()
+        self._hops.advance(now)
+
+    def _fall_back(self, target: Target, now: float) -> None:
+        """TCP, chosen for the size, leads nowhere: the same request by UDP, as will the next ones to that place."""
+        self._port.hops.note_no_tcp(target, now)
+        self._prepare_copy()
+        self._begin(self._port.writer.write(self.request, target, self._branch, self._origin), target, None, now)
+
+    def _on_hop_timer(self, now: float) -> None:
+        if self.transaction is None or not self.transaction.is_unanswered:
             return
-        choices = self._layer.listeners.choices(target.transport) if target.any_transport else (target.transport,)
-        self._look_up_id = self._layer.hops.ask(self, target, choices)
+        if self._fallback is not None:
+            self._fall_back(self._fallback, now)
+        elif self._has_more:
+            self._port.hops.note_failure(self._hops.current, now)
+            self._move_on(now)
 
-    def _use(self, now: float) -> None:
-        self.current = self._left.pop(0)
-        self._user.use_hop(self.current, now)
+    def _on_withdrawn(self, now: float) -> None:
+        self.on_no_hop("withdrawn before it was sent", now)
 
+    # -- places that were left --------------------------------------------------------------------------------------------------------
 
-def retry_after_s(response: Response | None) -> int:
-    """A response's Retry-After in seconds, 0 without one; comments and parameters aside (RFC 3261 §20.33)."""
-    if response is None:
-        return 0
-    text = (response.headers.get("Retry-After") or "").partition(";")[0].partition("(")[0].strip(LWS)
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0
+    def _leave(self, now: float) -> None:
+        """An INVITE may still be answered where it was; any other request is forgotten there."""
+        left = self.transaction
+        if left is None or not left.is_waiting:
+            return
+        if self.request.method != "INVITE":
+            left.terminate()
+            return
+        left.leave(now)
+        if left.state is State.PROCEEDING:
+            self._cancel_left(left, now)
 
+    def _cancel_left(self, left: ClientTransaction, now: float) -> None:
+        if left not in self._cancelled:
+            self._cancelled = (*self._cancelled, left)
+            self._port.send_cancel(left, (), now)
+            left.leave(now)
 
-_FORBIDDEN = "the address may not be sent to from here"
+    def _take_late(self, left: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
+        """A place that was left has answered. A 2xx makes it the one that counts, and the place that is being asked is left."""
+        if response.code < 200:
+            self._cancel_left(left, now)
+        elif response.code < 300:
+            if not self._has_final:
+                self._leave(now)
+                self.transaction, self._has_final = left, True
+                self._close()
+            self._user.on_response(self, response, flow, now)
 
+    # -- for the transactions ---------------------------------------------------------------------------------------------------------
 
-def is_within(hop: Target, rules: HopRules) -> bool:
-    """Whether the address of `hop` reaches far enough."""
-    reach = reach_of(hop.host)
-    return reach is None or reach >= rules.least
+    def on_response(self, transaction: ClientTransaction, response: Response, flow: Flow, now: float) -> None:
+        """A response; a 503 moves the request on where there is another place."""
+        if transaction is not self.transaction:
+            self._take_late(transaction, response, flow, now)
+            return
+        if not self._has_final:
+            self._port.timers.cancel(self._timer)
+            self._port.hops.note_response(self.request.call_id, self._hops.current, response, now)
+            if response.code == 503 and self._may_move:
+                self._move_on(now)
+                return
+            self._has_final = response.code >= 200
+        self._user.on_response(self, response, flow, now)
 
+    def on_no_response(self, transaction: ClientTransaction, code: int, reason: str, now: float) -> None:
+        """The transaction has ended without a final response."""
+        if transaction is self.transaction:
+            self._close()
+            self._user.on_no_response(self, code, reason, now)
 
-def _address(hop: Target) -> tuple[str, int]:
-    return hop.host, hop.port or DEFAULT_PORTS[hop.transport]
+    def on_transport_error(self, transaction: ClientTransaction, reason: str, now: float) -> bool:
+        """The place cannot be reached: the same place another way, else the next place."""
+        del reason
+        if transaction is not self.transaction:
+            return False
+        if transaction.is_unanswered and self._fallback is not None:
+            self._fall_back(self._fallback, now)
+            return True
+        way = transaction.way
+        if way.flow is not None and not is_address(way.host) and transaction.is_waiting and self._hops.advance(now):
+            return True
+        if transaction.is_unanswered and self._has_more:
+            self._port.hops.note_failure(self._hops.current, now)
+            self._move_on(now)
+            return True
+        return False
 
-
-def _place(hop: Target) -> _Place:
-    return hop.transport, hop.host, hop.port
-
-
-def _without_flow(hop: Target) -> Target:
-    return hop if hop.flow is None else replace(hop, flow=None)
-
-
-def _put(memory: dict[K, V], key: K, value: V) -> None:
-    """Keep `value` as the newest; the oldest goes where there are too many."""
-    memory.pop(key, None)
-    while len(memory) >= MAX_REMEMBERED:
-        del memory[next(iter(memory))]
-    memory[key] = value
+    def _close(self) -> None:
+        self._is_closed = True
+        self._port.timers.cancel(self._timer)
+        self._hops.close()

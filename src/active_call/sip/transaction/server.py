@@ -1,32 +1,29 @@
 """Server transactions: what carries out the tables SERVER_INVITE and SERVER_REQUEST (RFC 3261 §17.2, RFC 6026 §7.1).
 
 Enters: a request and its repetitions, the ACK, responses to send, alarms, transport errors. Leaves: transmits through the layer, and an
-ACK for a 2xx to the `ServerUser`. Responses go back by the flow of the request; when that connection is gone, to where §18.2.2 says.
+ACK for a 2xx to the `ServerUser`. Responses go back by the flow of the request; when that connection is gone, to the place of §18.2.2.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from collections.abc import Hashable
+from typing import ClassVar, Final, Protocol
 
 from active_call.sip.events import Flow, Target
 from active_call.sip.routing import is_reliable, response_flow, response_target
 from active_call.sip.syntax.message import Request
-from active_call.sip.transaction.client import LIFETIME_T1S
-from active_call.sip.transaction.tables import SERVER_INVITE, SERVER_REQUEST, Action, Input, State, Table, sending_input
+from active_call.sip.transaction.ports import TransactionPort
+from active_call.sip.transaction.tables import LIFETIME_T1S, SERVER_INVITE, SERVER_REQUEST, Action, Input, State, Table, sending_input
 from active_call.sip.transaction.timers import Timer
 
-if TYPE_CHECKING:
-    from active_call.sip.transaction.layer import TransactionLayer
-
-
 MAX_ECHO: Final = 10
-"""Over UDP anybody may have written the source address. To a peer that has not shown that it gets our responses, repetitions go as long as
-all that is sent is no more than so many times what it has sent.
+"""Over UDP the source address may be forged. To a peer that has not shown that it gets our responses, we repeat responses only while all
+bytes that we have sent are no more than so many times the bytes that it has sent.
 """
 
 
 class ServerUser(Protocol):
-    """Who serves an INVITE: hears of the peer's CANCEL and of an ACK that has the INVITE's branch."""
+    """What serves an INVITE: it hears of the peer's CANCEL and of an ACK that has the INVITE's branch."""
 
     def on_ack(self, request: Request, now: float) -> None:
         """The ACK for our 2xx."""
@@ -45,11 +42,11 @@ class ServerTransaction:
     __slots__ = (
         "_deadline",
         "_last",
-        "_layer",
         "_linger_input",
         "_moved",
         "_n_bytes_sent",
         "_n_received",
+        "_port",
         "_repeat_after_s",
         "_repeat_timer",
         "_transmit_id",
@@ -66,9 +63,9 @@ class ServerTransaction:
     )
 
     def __init__(
-        self, layer: TransactionLayer, request: Request, flow: Flow, key: object, via_lines: tuple[str, ...], merge_key: object | None
+        self, port: TransactionPort, request: Request, flow: Flow, key: Hashable, via_lines: tuple[str, ...], merge_key: Hashable | None
     ) -> None:
-        self._layer = layer
+        self._port = port
         self.request = request
         self.flow = flow
         self.key = key
@@ -137,9 +134,9 @@ class ServerTransaction:
     def terminate(self) -> None:
         """Stop and forget."""
         self.state = State.TERMINATED
-        self._layer.timers.cancel(self._repeat_timer)
-        self._layer.timers.cancel(self._deadline)
-        self._layer.forget_server(self, self._transmit_id)
+        self._port.timers.cancel(self._repeat_timer)
+        self._port.timers.cancel(self._deadline)
+        self._port.end(self, self._transmit_id)
 
     # -- the machine ------------------------------------------------------------------------------------------------------------------
 
@@ -155,7 +152,7 @@ class ServerTransaction:
         return True
 
     def _perform(self, action: Action, now: float, data: bytes, request: Request | None) -> None:
-        t1_s = self._layer.config.t1_s
+        t1_s = self._port.config.t1_s
         match action:
             case Action.SEND:
                 self._last = data
@@ -171,10 +168,10 @@ class ServerTransaction:
             case Action.START_H:
                 self._start(Input.TIMER_H, LIFETIME_T1S * t1_s, now)
             case Action.STOP_G_H:
-                self._layer.timers.cancel(self._repeat_timer)
-                self._layer.timers.cancel(self._deadline)
+                self._port.timers.cancel(self._repeat_timer)
+                self._port.timers.cancel(self._deadline)
             case Action.LINGER_I:
-                self._linger(Input.TIMER_I, self._layer.config.t4_s, now)
+                self._linger(Input.TIMER_I, self._port.config.t4_s, now)
             case Action.LINGER_J:
                 self._linger(Input.TIMER_J, LIFETIME_T1S * t1_s, now)
             case Action.LINGER_L:
@@ -185,9 +182,9 @@ class ServerTransaction:
     def _start_g(self, now: float) -> None:
         if is_reliable(self.flow.transport):
             return
-        config = self._layer.config
+        config = self._port.config
         self._repeat_after_s = min(2 * self._repeat_after_s, config.t2_s) or config.t1_s
-        self._repeat_timer = self._layer.timers.start(now + self._repeat_after_s, self._on_timer_g, self)
+        self._repeat_timer = self._port.timers.start(now + self._repeat_after_s, self._on_timer_g, self)
 
     def _linger(self, event: Input, unreliable_s: float, now: float) -> None:
         if is_reliable(self.flow.transport):
@@ -196,9 +193,9 @@ class ServerTransaction:
             self._start(event, unreliable_s, now)
 
     def _start(self, event: Input, duration_s: float, now: float) -> None:
-        self._layer.timers.cancel(self._deadline)
+        self._port.timers.cancel(self._deadline)
         self._linger_input = event
-        self._deadline = self._layer.timers.start(now + duration_s, self._on_deadline, self)
+        self._deadline = self._port.timers.start(now + duration_s, self._on_deadline, self)
 
     def _on_timer_g(self, now: float) -> None:
         self._handle(Input.TIMER_G, now)
@@ -208,7 +205,7 @@ class ServerTransaction:
 
     @property
     def _can_move(self) -> bool:
-        """Whether there is another way than the connection. A browser cannot be called back: nobody listens at its end (RFC 7118 §5)."""
+        """Whether there is another way than the connection. A browser takes no connections (RFC 7118 §5)."""
         return not self._moved and self.flow.connection_id is not None and self.flow.transport not in ("ws", "wss")
 
     def _move(self) -> None:
@@ -217,7 +214,7 @@ class ServerTransaction:
 
     def _transmit(self) -> None:
         self._n_bytes_sent += len(self._last)
-        self._transmit_id = self._layer.transmit(self._last, self.destination, self, self._transmit_id)
+        self._transmit_id = self._port.transmit(self._last, self.destination, self, self._transmit_id)
 
 
 class ServerInviteTransaction(ServerTransaction):

@@ -1,8 +1,8 @@
 """The server transactions that are alive, found by key and bounded in number (RFC 3261 §17.2.3).
 
-Transactions enter and leave; room for one more is asked for before. A transaction that has its final response only waits for repetitions of
-its request, for 32 s over UDP: when there are too many, the oldest such one gives way, of the same source first, then of strangers, then of
-all. Where none can give way there is no room, and the request is answered without a transaction.
+Transactions enter and leave; `make_room` comes before each. A transaction that has its final response only waits for repetitions of its
+request, for 32 s over UDP. When there are too many, the oldest such one is terminated: of the same source first, then of unknown sources,
+then of all. Where none can be terminated there is no room, and the request is answered without a transaction.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from active_call.sip.transaction.server import ServerTransaction
 
 MAX_TRANSACTIONS = 30_000
 """Of all sources together: 400 calls a second over UDP, each with an INVITE and a BYE that wait for 32 s."""
-MAX_OF_STRANGER = 500
+MAX_OF_UNKNOWN = 500
 """Of one address that no trunk allows (of IPv6, of one /64)."""
 
 
 class ServerTable:
     """See the module. `add` and `remove` keep it; `make_room` comes before `add`."""
 
-    def __init__(self, max_all: int = MAX_TRANSACTIONS, max_of_stranger: int = MAX_OF_STRANGER) -> None:
+    def __init__(self, max_all: int = MAX_TRANSACTIONS, max_of_unknown: int = MAX_OF_UNKNOWN) -> None:
         self._max_all = max_all
-        self._max_of_stranger = max_of_stranger
+        self._max_of_unknown = max_of_unknown
         self._by_key: dict[object, ServerTransaction] = {}
         self._by_source: dict[str, OrderedDict[object, ServerTransaction]] = {}
         self._known_sources: set[str] = set()
@@ -34,12 +34,15 @@ class ServerTable:
         return len(self._by_key)
 
     def get(self, key: object) -> ServerTransaction | None:
+        """The transaction of that key."""
         return self._by_key.get(key)
 
     def all(self) -> list[ServerTransaction]:
+        """All transactions, oldest first."""
         return list(self._by_key.values())
 
     def add(self, transaction: ServerTransaction) -> None:
+        """Have `transaction` found by its key."""
         self._by_key[transaction.key] = transaction
         self._by_source.setdefault(address_key(transaction.flow.remote.host), OrderedDict())[transaction.key] = transaction
 
@@ -62,12 +65,12 @@ class ServerTable:
         own = self._by_source.get(source) or OrderedDict[object, ServerTransaction]()
         if is_known:
             self._known_sources.add(source)
-        elif len(own) >= self._max_of_stranger and not _give_way(own.values()):
+        elif len(own) >= self._max_of_unknown and not _give_way(own.values()):
             return False
         if len(self._by_key) < self._max_all:
             return True
-        strangers = (one for key, owned in self._by_source.items() if key not in self._known_sources for one in owned.values())
-        return _give_way(strangers) or (is_known and _give_way(self._by_key.values()))
+        of_unknown = (one for key, owned in self._by_source.items() if key not in self._known_sources for one in owned.values())
+        return _give_way(of_unknown) or (is_known and _give_way(self._by_key.values()))
 
 
 LOOKED_AT = 64

@@ -3,15 +3,18 @@
 A transaction is one request and its responses. The client side repeats the request over an unreliable transport until something comes
 back; the server side repeats its response to a repeated request. For an INVITE the ACK to a non-2xx belongs to the transaction, and a
 2xx passes through it: the Accepted state exists so that every retransmitted 2xx (client) and every ACK for it (server) still finds
-somebody for 64*T1, while a repeated INVITE is absorbed.
+a transaction for 64*T1, while a repeated INVITE is absorbed.
 
-A table maps (state, input) to (next state, actions). A pair that is not in it is not acted on. `client_transaction` and
-`server_transaction` carry out the actions.
+A table maps (state, input) to (next state, actions). A pair that is not in it changes nothing. `client` and `server` carry
+out the actions.
 """
 
 from __future__ import annotations
 
 from enum import Enum, auto
+
+LIFETIME_T1S = 64
+"""Timers B, F, H, J, L and M in units of T1."""
 
 
 class State(Enum):

@@ -1,7 +1,6 @@
 """The endpoint's alarms: one heap, lazy deletion.
 
-Enters: moments, actions, and whose they are. Leaves: the actions that are due, earliest first. Knows no message and never asks what time it
-is.
+Enters: times, actions and their owners. Leaves: the actions that are due, earliest first. Knows no message and reads no clock.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Timer:
 class Timers:
     """Alarms in order of time; those for the same moment run in the order they were set.
 
-    With `on_fault` an action that raises is told to it, with its owner and the time, and the others run all the same.
+    With `on_fault` an error that an action raises goes to it, with the owner and the time, and the other actions run.
     """
 
     def __init__(self, on_fault: Callable[[Exception, PartOfCall | None, float], None] | None = None) -> None:

@@ -1,0 +1,116 @@
+"""The calls of one endpoint that have not ended, and the requests of their peers that wait for an answer.
+
+Calls enter and leave by themselves (`CallTable`). The endpoint finds them by handle or token, the dispatcher by Call-ID and tags.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from active_call.base.errors import LocalProtocolError
+from active_call.base.world import Randomness
+from active_call.sip.dialog.call import Call
+from active_call.sip.events import CallHandle, TransactionToken
+from active_call.sip.faults import Faults, PartOfCall
+from active_call.sip.transaction.server import ServerTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRequest:
+    """A request that waits for `Endpoint.respond`."""
+
+    call: Call
+    transaction: ServerTransaction
+
+
+class Calls:
+    """See the module."""
+
+    def __init__(self, randomness: Randomness, faults: Faults) -> None:
+        self._randomness = randomness
+        self._faults = faults
+        self._by_handle: dict[CallHandle, Call] = {}
+        self._pending: dict[TransactionToken, PendingRequest] = {}
+        self.n_by_trunk: Counter[str] = Counter()
+        """Calls of no trunk are under the empty name."""
+
+    def __len__(self) -> int:
+        return len(self._by_handle)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._by_handle.values())
+
+    def __contains__(self, handle: object) -> bool:
+        return handle in self._by_handle
+
+    def get(self, handle: CallHandle) -> Call | None:
+        """The call of that handle, None where it has ended."""
+        return self._by_handle.get(handle)
+
+    def require(self, handle: CallHandle) -> Call:
+        """The call of that handle. Raises LocalProtocolError where it has ended."""
+        call = self._by_handle.get(handle)
+        if call is None:
+            raise LocalProtocolError("the call has ended, or there never was one of this handle")
+        return call
+
+    def of_message(self, call_id: str, local_tag: str, remote_tag: str) -> list[Call]:
+        """The calls that a message with that Call-ID and those tags may belong to."""
+        return [call for call in self if _is_of(call, call_id, local_tag, remote_tag)]
+
+    def handle_fault(self, where: str, error: Exception, owner: PartOfCall | None, now: float) -> None:
+        """An error of ours has come up while something was done for `owner`: report it, and end the call that it is part of, if any."""
+        identity = owner.identity if owner is not None else ("", "")
+        call = next((call for call in self if call.identity == identity), None) if all(identity) else None
+        if call is None:
+            self._faults.note(where, error, call_id=identity[0])
+        else:
+            self.abort(where, error, call, now)
+
+    def abort(self, where: str, error: Exception, call: Call, now: float) -> None:
+        """An error of ours has come up while something of `call` was handled: report it, and end that call."""
+        self._faults.note(where, error, call=call.handle, call_id=call.identity[0])
+        call.abort(now)
+
+    # -- for the calls ----------------------------------------------------------------------------------------------------------------
+
+    def add(self, call: Call) -> None:
+        """`call` is alive from now on."""
+        self._by_handle[call.handle] = call
+        self.n_by_trunk[call.trunk] += 1
+
+    def remove(self, call: Call) -> None:
+        """`call` is over."""
+        del self._by_handle[call.handle]
+        self.n_by_trunk[call.trunk] -= 1
+        if not self.n_by_trunk[call.trunk]:
+            del self.n_by_trunk[call.trunk]
+
+    # -- requests that wait -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def n_pending(self) -> int:
+        """Requests that wait for an answer."""
+        return len(self._pending)
+
+    def add_pending(self, call: Call, transaction: ServerTransaction) -> TransactionToken:
+        """Have a request of the peer wait for `Endpoint.respond`; the token names it."""
+        token = TransactionToken(self._randomness.token(8))
+        self._pending[token] = PendingRequest(call, transaction)
+        return token
+
+    def pending(self, token: TransactionToken) -> PendingRequest | None:
+        """The request of that token, None where it has had its final response."""
+        return self._pending.get(token)
+
+    def take_pending(self, token: TransactionToken) -> ServerTransaction:
+        """The request of that token waits no longer."""
+        return self._pending.pop(token).transaction
+
+
+def _is_of(call: Call, call_id: str, local_tag: str, remote_tag: str) -> bool:
+    if call.identity[0] != call_id:
+        return False
+    return call.identity[1] == local_tag or (call.dialog is not None and call.dialog.remote_tag == remote_tag)

@@ -1,0 +1,32 @@
+"""What a part of a call decides and the call then does: hang up, or refresh the session. A part returns it; it acts on nothing itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from active_call.sip.events import HeaderList
+from active_call.sip.syntax.message import Response
+
+
+@dataclass(frozen=True, slots=True)
+class EndCall:
+    """Send BYE with `bye_headers` and end the call; the other fields are those of CallEnded."""
+
+    cause: str
+    code: int | None = None
+    reason: str = ""
+    message: Response | None = None
+    bye_headers: HeaderList = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshByInvite:
+    """Refresh the session by a re-INVITE that changes nothing (RFC 4028 §7.4)."""
+
+
+Decision = EndCall | RefreshByInvite | None
+
+
+def peer_is_gone(code: int, reason: str, response: Response | None) -> EndCall:
+    """A re-INVITE or a refresh got 408 or 481, or could not be sent: the call is over (RFC 3261 §12.2.1.2, §14.1)."""
+    return EndCall({481: "remote_bye", 503: "transport"}.get(code, "timeout"), code, reason, response)

@@ -1,0 +1,71 @@
+"""The header fields of RFC 4028: Session-Expires, Min-SE and the option tag `timer`. Values in, numbers out; nothing here keeps state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from active_call.base.errors import ParseError
+from active_call.sip.events import EndpointConfig
+from active_call.sip.responses import Reply
+from active_call.sip.syntax.grammar import LWS, parse_parameters
+from active_call.sip.syntax.message import Request, Response
+
+MIN_INTERVAL_S = 90
+"""RFC 4028 §4: no Min-SE may be lower, and ours is not higher."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExpires:
+    """A Session-Expires value in seconds, and who is to refresh as the request or response at hand says it."""
+
+    interval_s: int
+    refresher: Literal["uac", "uas"] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.interval_s};refresher={self.refresher}" if self.refresher else str(self.interval_s)
+
+
+def parse_session_expires(text: str) -> SessionExpires:
+    """A Session-Expires value. Raises ParseError. An unknown refresher counts as none."""
+    seconds, semicolon, rest = text.partition(";")
+    refresher = (parse_parameters(semicolon + rest).get("refresher") or "").lower()
+    return SessionExpires(_parse_seconds(seconds), "uac" if refresher == "uac" else "uas" if refresher == "uas" else None)
+
+
+def session_expires_of(message: Request | Response) -> SessionExpires | None:
+    """What a message says about the session's interval; a malformed value says nothing."""
+    text = message.headers.get("Session-Expires")
+    try:
+        return None if text is None else parse_session_expires(text)
+    except ParseError:
+        return None
+
+
+def min_se_of(message: Request | Response) -> int:
+    """The Min-SE of a message in seconds, 0 without a usable one."""
+    try:
+        return _parse_seconds((message.headers.get("Min-SE") or "0").partition(";")[0])
+    except ParseError:
+        return 0
+
+
+def supports_timer(message: Request | Response) -> bool:
+    """Whether the sender of `message` knows session timers."""
+    tags = (*message.headers.split("Supported"), *message.headers.split("Require"))
+    return any(tag.lower() == "timer" for tag in tags)
+
+
+def too_small(config: EndpointConfig, request: Request) -> Reply | None:
+    """The 422 for an INVITE or UPDATE that asks for too short an interval and can take a 422 (§9)."""
+    asked = session_expires_of(request)
+    if "timer" not in config.supported or asked is None or asked.interval_s >= MIN_INTERVAL_S or not supports_timer(request):
+        return None
+    return Reply(422, "Session Interval Too Small", (("Min-SE", str(MIN_INTERVAL_S)),), rule="session_interval")
+
+
+def _parse_seconds(text: str) -> int:
+    digits = text.strip(LWS)
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 10 and int(digits) > 0):
+        raise ParseError("seconds", expected="a positive number", found=text)
+    return int(digits)

@@ -1,0 +1,87 @@
+"""Responses of ours: what the parts decide as a `Reply`, and its bytes (RFC 3261 §8.2.6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.sip.events import EndpointConfig, Flow, HeaderList
+from active_call.sip.listeners import SECURED, Listeners
+from active_call.sip.routing import is_sips
+from active_call.sip.syntax.grammar import split_list
+from active_call.sip.syntax.headers import Headers, parse_name_addr
+from active_call.sip.syntax.message import Request, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response before it is sent: everything but what is copied from the request."""
+
+    code: int
+    reason: str
+    headers: HeaderList = ()
+    body: bytes = b""
+    content_type: str = ""
+    contact_user: str | None = None
+    """The user part of our Contact; None: the response has no Contact."""
+    makes_dialog: bool = False
+    """Record-Route is copied from the request (§12.1.1)."""
+    rule: str = ""
+    """The stable word for why a request is refused; empty where it is not."""
+
+
+def response_bytes(
+    config: EndpointConfig, listeners: Listeners, request: Request, via_lines: tuple[str, ...], to_tag: str, reply: Reply, flow: Flow
+) -> bytes:
+    """A response to `request`, which has come by `flow`: Via, From, To, Call-ID and CSeq copied as they came.
+
+    `to_tag` goes into To where the request has none. Raises LocalProtocolError for headers that would break the message.
+    """
+    source = request.headers
+    fields = [("Via", value) for value in via_lines]
+    if reply.makes_dialog:
+        fields += [("Record-Route", value) for value in source.get_all("Record-Route")]
+    fields.append(("From", source.get("From") or ""))
+    fields.append(("To", _with_tag(source.get("To") or "", to_tag if reply.code > 100 else "")))
+    fields.append(("Call-ID", source.get("Call-ID") or ""))
+    fields.append(("CSeq", source.get("CSeq") or ""))
+    if reply.contact_user is not None:
+        by_sips = flow.transport in SECURED and _came_by_sips(request)
+        contact = listeners.contact(flow.transport, reply.contact_user, flow.local, towards=flow.remote.host, by_sips=by_sips)
+        fields.append(("Contact", contact))
+    headers = Headers.from_wire(fields)
+    for name, value in reply.headers:
+        headers.add(name, value)
+    if config.user_agent and "Server" not in headers:
+        headers.add("Server", config.user_agent)
+    if reply.body and reply.content_type:
+        headers.add("Content-Type", reply.content_type)
+    return Response(reply.code, reply.reason, headers, reply.body).to_bytes()
+
+
+def checked_reason(reason: str) -> str:
+    """`reason` as it may stand in a status line. Raises LocalProtocolError when it would break out of it."""
+    if "\r" in reason or "\n" in reason:
+        raise LocalProtocolError("a reason phrase is one line")
+    return reason
+
+
+def _came_by_sips(request: Request) -> bool:
+    """Whether our Contact has to be a SIPS URI (RFC 3261 §12.1.1): by Request-URI, top Record-Route, or Contact where there is none."""
+    routes = request.headers.get_all("Record-Route")[:1] or request.headers.get_all("Contact")[:1]
+    return is_sips(request.uri) or any(is_sips(next(iter(split_list(value)), "")) for value in routes)
+
+
+def _with_tag(to: str, tag: str) -> str:
+    if not tag or _has_tag(to):
+        return to
+    return f"{to};tag={tag}"
+
+
+def _has_tag(to: str) -> bool:
+    try:
+        return parse_name_addr(to).tag is not None
+    except ParseError:
+        pass  # echoed in the refusal of a request that cannot be read
+    parameters = to.rpartition(">")[2] if ">" in to else to.partition(";")[2]
+    return any(part.partition("=")[0].strip().lower() == "tag" for part in parameters.split(";"))
