@@ -12,6 +12,7 @@ import math
 import struct
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -209,8 +210,9 @@ class FakeResponder(TextOnlyChatModel):
         use = self.script[0] if self.script else None
         if isinstance(use, ToolUse):
             self.script[0] = use.text
-        async for event in super().reply(request):
-            yield event
+        async with aclosing(super().reply(request)) as text:
+            async for event in text:
+                yield event
         if isinstance(use, ToolUse):
             self.n_tools_used += 1
             yield ToolCallDelta(0, json.dumps(dict(use.arguments)), f"call-{self.n_tools_used}", use.name)
