@@ -26,6 +26,7 @@ check: $(DEV_READY)
 	$(BIN)/ruff format --check src tests benchmarks tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/import_cycles.py
 
 bench: $(DEV_READY)
 	@$(BIN)/python benchmarks/media.py $(ARGS)

@@ -1,3 +1,60 @@
-"""active-call: answers and places phone calls over SIP trunks and holds the conversation."""
+"""active-call: answers and places phone calls over SIP trunks and holds the conversation.
 
-__version__ = "0.1.0"
+    from active_call import Agent, App, Call, tool
+
+`App` is a server whose calls are taken by Python functions, `Call` one phone call in the hands of such a function. docs/python.md teaches
+them in ten minutes. Everything else in this package is internal, except `active_call.testing.virtual_call`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from active_call.base.version import __version__
+
+if TYPE_CHECKING:
+    from active_call.app.app import App as App
+    from active_call.app.call import Call as Call
+    from active_call.app.errors import CallEnded as CallEnded
+    from active_call.app.errors import CallError as CallError
+    from active_call.app.errors import CallRefused as CallRefused
+    from active_call.app.errors import CommandRefused as CommandRefused
+    from active_call.app.errors import NoInput as NoInput
+    from active_call.app.errors import PlaybackFailed as PlaybackFailed
+    from active_call.app.errors import TransferFailed as TransferFailed
+    from active_call.app.values import Heard as Heard
+    from active_call.app.values import Outcome as Outcome
+    from active_call.app.values import Speech as Speech
+    from active_call.app.values import TransferResult as TransferResult
+
+_NAMES = {
+    "App": "app.app",
+    "Call": "app.call",
+    "CallEnded": "app.errors",
+    "CallError": "app.errors",
+    "CallRefused": "app.errors",
+    "CommandRefused": "app.errors",
+    "Heard": "app.values",
+    "NoInput": "app.errors",
+    "Outcome": "app.values",
+    "PlaybackFailed": "app.errors",
+    "Speech": "app.values",
+    "TransferFailed": "app.errors",
+    "TransferResult": "app.values",
+}
+"""Loaded when first used: commands and processes of this package that need no application start faster without."""
+
+__all__ = ["__version__", *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'active_call' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"active_call.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

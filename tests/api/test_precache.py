@@ -20,8 +20,8 @@ from active_call.call.dependencies import CallDependencies
 from active_call.call.precaching import MAX_KEY_CHARS, MAX_TEXT_CHARS, precache
 from active_call.call.routing import Playbooks
 from active_call.contract.options import CallOption, TtsOption
-from active_call.providers import registry
-from active_call.providers.base import Services
+from active_call.providers import entry_points
+from active_call.providers.base import Services, speech_of
 from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
 from active_call.store.audio_cache import AudioCache
@@ -57,7 +57,7 @@ class Point:
 @pytest.fixture
 def vendors(monkeypatch: pytest.MonkeyPatch) -> Vendors:
     made = Vendors(FakeSynthesiser(), [])
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Point("fake", made.create), Point("other", made.create)])
+    monkeypatch.setattr(entry_points, "entry_points", lambda group: [Point("fake", made.create), Point("other", made.create)])
     return made
 
 
@@ -77,7 +77,7 @@ async def a_server(
 ) -> AsyncIterator[Server]:
     local, speech = EngineProcesses(), SpeechLibrary(AudioCache(folder))
     async with httpx.AsyncClient() as outside:
-        engines = Engines(Services(World(), outside, local, {}), shelf=speech)
+        engines = Engines(Services(World(), outside, local, {}), prepared=speech)
         services = CallDependencies(
             world=World(),
             engines=engines,
@@ -131,10 +131,10 @@ def test_key_without_a_name_is_found_by_any_command_of_the_same_text_and_voice(t
             assert len(key) == 40 and set(key) <= set("0123456789abcdef")
         async with a_server(tmp_path) as server:  # nothing is in memory any more
             same = server.engines.get_synthesiser(TtsOption(provider="fake", speaker="nova"))
-            assert b"".join([pcm async for pcm in same.synthesise("Good morning.", speed=1.5)])
+            assert b"".join([chunk.pcm async for chunk in speech_of(same, "Good morning.", speed=1.5)])
             assert [piece async for piece in server.speech.pieces(key, vendors.voice, "?")]
             assert len(vendors.voice.spoken) == 1
-            assert b"".join([pcm async for pcm in same.synthesise("Good morning.", speed=1.0)])
+            assert b"".join([chunk.pcm async for chunk in speech_of(same, "Good morning.", speed=1.0)])
             assert len(vendors.voice.spoken) == 2
 
     asyncio.run(story())

@@ -56,6 +56,9 @@ class Peer:
     def allows(self, method: str) -> bool:
         return method in self.methods
 
+    def send_digits_by_signalling(self, digits: str, duration_ms: int) -> None:
+        raise AssertionError("only asked for the way")
+
 
 def test_digits_go_the_best_way_that_the_peer_knows() -> None:
     assert way_of(Peer(True), None) == "rfc4733"  # type: ignore[arg-type]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from active_call.call.latency import TurnClock
+from active_call.call.leading_silence import LeadingSilence
 
 
 def a_turn() -> TurnClock:
@@ -80,3 +83,38 @@ def test_waits_that_overlap_count_once_and_web_servers_are_others() -> None:
     trace = clock.agent_voiced(12.32, "Hello.")
     assert trace is not None
     assert trace.added == 20.0
+
+
+def silence(ms: int, rate_hz: int = 16_000) -> bytes:
+    return bytes(rate_hz * ms // 1000 * 2)
+
+
+def tone(ms: int, rate_hz: int = 16_000) -> bytes:
+    return b"\0\x20\0\xe0" * (rate_hz * ms // 2000)
+
+
+@pytest.mark.parametrize("piece_ms", [7, 20, 100, 1000])
+@pytest.mark.parametrize("rate_hz", [8000, 16_000])
+def test_silence_before_the_first_sound_is_measured_in_pieces_of_any_length(piece_ms: int, rate_hz: int) -> None:
+    sound, lead = silence(300, rate_hz) + tone(700, rate_hz), LeadingSilence()
+    step = rate_hz * piece_ms // 1000 * 2
+    found = [lead.take(sound[start : start + step], rate_hz, 5.0) for start in range(0, len(sound), step)]
+    assert next(at for at in found if at is not None) == pytest.approx(5.3)
+
+
+def test_sound_that_comes_later_than_its_silence_lasts_is_audible_when_it_comes() -> None:
+    lead = LeadingSilence()
+    assert lead.take(silence(100), 16_000, 5.0) is None
+    assert lead.take(tone(100), 16_000, 7.0) == 7.0
+    assert lead.take(tone(100), 16_000, 7.5) == 7.5
+
+
+def test_leading_silence_of_an_engine_is_not_ours() -> None:
+    clock = a_turn()
+    clock.synthesised_at = None
+    audible_at = LeadingSilence().take(silence(400) + tone(100), 16_000, 11.0)
+    assert audible_at is not None
+    clock.mark("synthesised_at", audible_at)
+    trace = clock.agent_voiced(11.44, "Hello.")
+    assert trace is not None
+    assert (trace.latency, trace.synthesis, trace.added) == (1440.0, 480.0, 60.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from active_call.agent.playbook.parser import parse_playbook
 from active_call.call.call_progress import gain_of
 from active_call.call.options import DEFAULT_END_OF_TURN_MS, choose_speech, merged
 from active_call.contract import options, wire
@@ -45,6 +46,19 @@ def test_every_value_that_was_said_wins_whatever_it_is(name: str) -> None:
                 under = kind(**{field.name: below})
                 assert getattr(merged(over, under), field.name) == value, (name, field.name, said, below)
                 assert getattr(merged(kind(), under), field.name) == below
+
+
+def test_fallback_is_a_list_of_few_names_and_goes_to_each_engine() -> None:
+    option = wire.convert({"asr": {"fallback": ["pocketsphinx"]}, "tts": {"fallback": []}}, CallOption, strict=True).value
+    defaults = CallOption(asr=AsrOption(provider="openai", fallback=["x"]), tts=TtsOption(fallback=["espeak"]))
+    choice = choose_speech(
+        merged(option, defaults), parse_playbook("---\nllm: {model: m, fallback: [a, b]}\n---\nHi", file="x.md", environment={})
+    )
+    assert (choice.asr.fallback, choice.tts.fallback) == (["pocketsphinx"], [])
+    assert choice.llm is not None and choice.llm.fallback == ("a", "b")
+    for bad in ("openai", ["a"] * 5, ["x" * 65], [7], {}):
+        with pytest.raises(wire.ContractError):
+            wire.convert({"asr": {"fallback": bad}}, CallOption)
 
 
 def test_value_that_equals_the_default_overrides_a_lower_level() -> None:

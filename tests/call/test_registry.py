@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "calls"))
 from calls_kit import Engines, Records
 
 from active_call.base.world import World
-from active_call.call.call import CallServices
+from active_call.call.dependencies import CallDependencies
 from active_call.call.refused_calls import RefusedCalls
 from active_call.call.registry import CallRegistry, NoRoom
 from active_call.call.routing import Playbooks
@@ -29,7 +29,7 @@ from active_call.testing.virtual_time import run_virtually
 
 
 def a_directory(http: httpx.AsyncClient, records: Records, *, has_room: bool = True) -> CallRegistry:
-    services = CallServices(World(), Engines(), http, records, Playbooks(Path, {}))  # type: ignore[arg-type]
+    services = CallDependencies(World(), Engines(), http, records, Playbooks(Path, {}))  # type: ignore[arg-type]
     return CallRegistry(services, None, None, lambda: has_room)  # type: ignore[arg-type]
 
 
@@ -47,7 +47,7 @@ def test_call_while_draining_is_a_503_and_running_calls_are_ended_with_a_record(
             with pytest.raises(NoRoom):
                 directory.place(CallOption(callee="sip:x@example.com"))
             await draining
-        assert directory.sessions == {}
+        assert directory.calls == {}
         assert [record.session_id for record in records.written if record.hangup_reason == "shutdown"] == [records.begun[0].session_id]
         refused = [(record.direction, record.sip_code, record.error) for record in records.written if record.hangup_reason == "rejected"]
         assert refused == [("inbound", 503, "draining"), ("outbound", 503, "draining")]
@@ -64,7 +64,7 @@ def test_call_while_full_is_a_503_and_starts_nothing() -> None:
             directory.handle_incoming(leg)
             assert leg.rejected is not None
             assert leg.rejected[0] == 503
-            assert directory.sessions == {}
+            assert directory.calls == {}
 
     asyncio.run(story())
 
@@ -189,7 +189,7 @@ def test_clock_that_is_set_changes_no_duration_and_no_order(step_s: float) -> No
     async def story() -> None:
         records, leg, clock = Records(), FakeLeg(), SteppedClock()
         async with httpx.AsyncClient() as http:
-            services = CallServices(World(clock=clock), Engines(), http, records, Playbooks(Path, {}))  # type: ignore[arg-type]
+            services = CallDependencies(World(clock=clock), Engines(), http, records, Playbooks(Path, {}))  # type: ignore[arg-type]
             directory = CallRegistry(services, None, None, lambda: True)  # type: ignore[arg-type]
             directory.handle_incoming(leg)
             await asyncio.sleep(1)

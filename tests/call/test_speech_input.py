@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from active_call.base.errors import ProviderError
 from active_call.call.latency import TurnClock
-from active_call.call.speech_input import MAX_UTTERANCE_S, SpeechInput
+from active_call.call.speech_input import MAX_UTTERANCE_S, SpeechInput, open_recognition
 from active_call.contract import events
 from active_call.media.link.messages import CallerAudio, SpeechEnded, SpeechStarted
-from active_call.providers.base import Recognised
+from active_call.providers.base import Failed, Final, Partial, RecognitionEvent, SpeechToTextCapabilities, TurnChange, TurnEvent
 
 
 class Recorder:
@@ -62,7 +63,7 @@ def test_utterance_ends_when_silence_has_lasted_long_enough() -> None:
     hearing.handle_timeout(2.0)
     assert recorder.asked[-1] == ("end", 1, 24_000 + 4_000)
     assert [type(event).__name__ for event in told] == ["Speaking", "Silence", "Eou"]
-    hearing.recognised(Recognised("hello", True, 1, 16_000, 24_000, 0.8), 2.05)
+    hearing.recognised(Final("hello", 1, 16_000, 24_000, 0.8), 2.05)
     assert told[-1] == events.AsrFinal(index=1, text="hello", start_time=1000, end_time=1500, confidence=0.8)
     assert not hearing.is_busy
 
@@ -116,3 +117,30 @@ def test_sound_goes_straight_to_the_recogniser() -> None:
     hearing, recorder, _ = a_hearing()
     hearing.audio(CallerAudio(1, 320, b"\0" * 640))
     assert recorder.asked == [("audio", 640, 320)]
+
+
+def test_each_kind_of_event_of_a_recognition_goes_to_its_own_callback() -> None:
+    class Engine:
+        name = "engine"
+        capabilities = SpeechToTextCapabilities()
+
+        def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> Recorder:
+            self.tell, self.language = on_event, language
+            return Recorder()
+
+        async def close(self) -> None:
+            pass
+
+    engine = Engine()
+    results: list[object] = []
+    failures: list[object] = []
+    turns: list[object] = []
+    open_recognition(engine, results.append, failures.append, language="en", on_turn=turns.append)
+    error = ProviderError("engine", "down")
+    for event in (Partial("he", 1, 0, 1), Final("hello", 1, 0, 2), Failed(error, 2), TurnEvent(TurnChange.EAGER_END, 2)):
+        engine.tell(event)
+    assert results == [Partial("he", 1, 0, 1), Final("hello", 1, 0, 2)]
+    assert failures == [error] and turns == [TurnEvent(TurnChange.EAGER_END, 2)] and engine.language == "en"
+    open_recognition(engine, results.append, failures.append, language=None)
+    engine.tell(TurnEvent(TurnChange.ENDED, 2))
+    assert len(turns) == 1

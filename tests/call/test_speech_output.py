@@ -9,14 +9,15 @@ import pytest
 
 from active_call.base.errors import MediaError
 from active_call.call.latency import TurnClock
-from active_call.call.speech_output import SpeechOutput, _Piece
+from active_call.call.speech_output import Piece, SpeechOutput
 from active_call.call.words_heard import heard_words
 from active_call.contract import commands, events
 from active_call.media.link import messages as link
+from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.testing.fake_call import FakeStream
 from active_call.testing.virtual_time import VirtualClock, VirtualLoop, run_virtually
 
-PIECES = [_Piece("Good morning.", 1000.0, is_whole=True), _Piece("We are open from nine to five.", 2000.0, is_whole=True)]
+PIECES = [Piece("Good morning.", 1000.0, is_whole=True), Piece("We are open from nine to five.", 2000.0, is_whole=True)]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_heard_words_follow_the_samples(heard_ms: float, words: str) -> None:
 
 
 def test_heard_words_of_a_piece_without_sound_yet_are_none() -> None:
-    assert heard_words([_Piece("Not made yet.")], 100.0) == ("", 0)
+    assert heard_words([Piece("Not made yet.")], 100.0) == ("", 0)
 
 
 class Files:
@@ -157,7 +158,7 @@ def test_file_that_fails_is_told_as_an_error_and_its_play_ends() -> None:
 # -- graceful interruptions --------------------------------------------------------------------------------------------------------------
 
 
-class SlowVoice:
+class SlowVoice(WholeTextToSpeech):
     """Makes `ms_of` sound for each text, and takes that long for it times `pace`."""
 
     rate_hz = 8000

@@ -16,11 +16,14 @@ from active_call.base.errors import NotAllowed, ProviderError
 from active_call.base.world import World
 from active_call.call import call as calls
 from active_call.call.dependencies import CallDependencies
+from active_call.call.handle import CallHandle
 from active_call.call.routing import Accepted, Decision, IncomingCall, Playbooks, Router
 from active_call.contract import events
 from active_call.contract.options import CallOption
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
-from active_call.providers.base import Recognised, ReplyRequest
+from active_call.providers.base import Failed, Final, RecognitionEvent, ReplyRequest, SpeechToTextCapabilities
+from active_call.providers.llm.text_only import TextOnlyChatModel
+from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fake_call import FakeLeg, join_fakes
 from active_call.testing.virtual_time import CountingRandomness, VirtualClock
@@ -29,7 +32,7 @@ MS_PER_CHARACTER = 60
 """How long the test's voice takes for each letter."""
 
 
-class Voice:
+class Voice(WholeTextToSpeech):
     """A synthesiser whose sound is as long as its text; it takes 30 ms to begin."""
 
     name = "voice"
@@ -44,7 +47,7 @@ class Voice:
         if self.fails:
             raise ProviderError("voice", "out of breath", retryable=True)
         self.said.append(text)
-        yield b"\1\0" * (len(text) * MS_PER_CHARACTER * 8)
+        yield b"\0\x20" * (len(text) * MS_PER_CHARACTER * 8)
 
     async def close(self) -> None:
         pass
@@ -54,24 +57,23 @@ class Ear:
     """A recogniser that gives the texts it was told, one an utterance, 50 ms after its end."""
 
     name = "ear"
+    capabilities = SpeechToTextCapabilities()
 
     def __init__(self) -> None:
         self.will_hear: list[str | Exception] = []
         self.expected: tuple[str, ...] = ()
         self.closed = 0
 
-    def start(
-        self, on_result: Callable[[Recognised], None], on_error: Callable[[Exception], None], *, language: str | None = None
-    ) -> _Hearing:
-        return _Hearing(self, on_result, on_error)
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> _Hearing:
+        return _Hearing(self, on_event)
 
     async def close(self) -> None:
         pass
 
 
 class _Hearing:
-    def __init__(self, ear: Ear, on_result: Callable[[Recognised], None], on_error: Callable[[Exception], None]) -> None:
-        self._ear, self._on_result, self._on_error = ear, on_result, on_error
+    def __init__(self, ear: Ear, on_event: Callable[[RecognitionEvent], None]) -> None:
+        self._ear, self._on_event = ear, on_event
         self._starts: dict[int, int] = {}
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
@@ -84,9 +86,9 @@ class _Hearing:
         text = self._ear.will_hear.pop(0) if self._ear.will_hear else ""
         loop = asyncio.get_running_loop()
         if isinstance(text, Exception):
-            loop.call_later(0.05, self._on_error, text)
+            loop.call_later(0.05, self._on_event, Failed(text, index))  # type: ignore[arg-type]
         else:
-            loop.call_later(0.05, self._on_result, Recognised(text, True, index, self._starts[index], sample, 0.9))
+            loop.call_later(0.05, self._on_event, Final(text, index, self._starts[index], sample, 0.9))
 
     def cancel_utterance(self, index: int) -> None:
         pass
@@ -98,7 +100,7 @@ class _Hearing:
         self._ear.closed += 1
 
 
-class Model:
+class Model(TextOnlyChatModel):
     """A responder that gives the answers it was told, word by word, beginning after 200 ms."""
 
     name = "model"
@@ -186,8 +188,9 @@ class House:
     def way_out(self, trunk: str) -> str:
         return self.trunk_address
 
-    def find(self, session_id: str) -> calls.Call | None:
-        return self.sessions.get(session_id)
+    def find(self, session_id: str) -> CallHandle | None:
+        found = self.sessions.get(session_id)
+        return found.handle() if found is not None else None
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> None:
         self.asked.append((callee, request))
@@ -210,6 +213,7 @@ class Call:
     task: asyncio.Task[None]
     events: list[events.Event]
     house: House
+    dependencies: CallDependencies
 
     @property
     def ear(self) -> Ear:
@@ -233,7 +237,7 @@ class Call:
 
     async def quiet(self) -> None:
         """Until the agent has said all it has to say."""
-        await self.until(lambda: not self.session.speaking.is_speaking)
+        await self.until(lambda: not self.session.parts.speech_output.is_speaking)
         await asyncio.sleep(0.05)
 
     async def over(self) -> CallRecord:
@@ -293,14 +297,14 @@ async def a_call(
             playbook=book if direction == "outbound" else None,
             variables=variables,
             option=option,
-            house=house,  # type: ignore[arg-type]
+            network=house,
         )
         house.sessions[session_id] = session
         seen: list[events.Event] = []
         session.watch(seen.append)
         task = loop.create_task(session.run())
         try:
-            yield Call(session, leg, engines, records, task, seen, house)
+            yield Call(session, leg, engines, records, task, seen, house, services)
         finally:
             leg.end("test", "over")
             async with asyncio.timeout(60):

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from calls_kit import MS_PER_CHARACTER, Call, Model, Voice, a_call
 
-from active_call.agent.reply.replies import MODEL_PATIENCE_S, PLAYBACK_START_S
+from active_call.agent.reply.model_stream import MODEL_PATIENCE_S
+from active_call.agent.reply.reply import PLAYBACK_START_S
 from active_call.agent.wording import ENGLISH
 from active_call.base.errors import ProviderError
 from active_call.base.world import World
 from active_call.contract import commands, events
 from active_call.providers.base import ReplyRequest
-from active_call.providers.guard import GuardedChatModel, Limits
+from active_call.providers.guard import Limits
+from active_call.providers.guarded_chat import GuardedChatModel
 from active_call.providers.llm.openai import OpenAiChatModel
 from active_call.providers.tts.openai import OpenAiTextToSpeech
 from active_call.testing.virtual_time import VirtualClock

@@ -17,7 +17,7 @@ from peers.sipp import SCENARIOS, Sipp
 from running_server import Server, running_server
 
 from active_call.testing import audio, listening
-from active_call.testing.phone import Phone
+from active_call.testing.phone_user_agent import Phone
 
 ANNOUNCEMENT = (
     "Here is the news of the week. On Monday we bake rye bread with honey and walnuts. On Tuesday there are cinnamon rolls,"

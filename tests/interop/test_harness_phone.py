@@ -15,7 +15,7 @@ from peers.sipp import SCENARIOS, Sipp
 from active_call.testing import audio, voice
 from active_call.testing.audio import Pcm
 from active_call.testing.listening import Recogniser, recognise_wav, utterances
-from active_call.testing.phone import Phone, Profile
+from active_call.testing.phone_user_agent import Phone, Profile
 
 AGENT_SAYS = "Please hold while I connect you."
 PHONE_SAYS = "Press one for sales, or two for support."

@@ -14,7 +14,8 @@ from typing import Any
 from running_server import running_server
 
 from active_call.testing import audio, voice
-from active_call.testing.story import Story, play
+from active_call.testing.phone import play
+from active_call.testing.story import Story
 
 GREETING = "Hello, this is the flower shop."
 ANSWER = "Our roses are fresh from the garden, and they cost twelve pounds."

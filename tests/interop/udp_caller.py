@@ -68,23 +68,35 @@ class UdpCaller:
 
     port: int
     sock: socket.socket
+    user: str = "1"
+    """Whom it calls."""
     call_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     n_sent: int = 0
     n_received: int = 0
     to: str = ""
     contact: str = ""
+    cseq: int = 1
+    invite_cseq: int = 1
     responses: list[str] = field(default_factory=list)
 
     def invite(self, sdp: str, headers: str = "") -> None:
         kind = f"Content-Type: application/sdp\r\n{headers}" if sdp else headers
-        self._send("INVITE", f"sip:1@{HOST}:{self.port}", 1, f"<sip:1@{HOST}>", kind, sdp)
+        self._send("INVITE", f"sip:{self.user}@{HOST}:{self.port}", 1, f"<sip:{self.user}@{HOST}>", kind, sdp)
 
     def ack(self, sdp: str = "") -> None:
+        """Acknowledge the last INVITE."""
         kind = "Content-Type: application/sdp\r\n" if sdp else ""
-        self._send("ACK", self.contact, 1, self.to, kind, sdp)
+        self._send("ACK", self.contact, self.invite_cseq, self.to, kind, sdp)
+
+    def request(self, method: str, sdp: str = "") -> None:
+        """A request inside the call; with a description it is an offer."""
+        self.cseq += 1
+        if method == "INVITE":
+            self.invite_cseq = self.cseq
+        self._send(method, self.contact, self.cseq, self.to, "Content-Type: application/sdp\r\n" if sdp else "", sdp)
 
     def bye(self) -> None:
-        self._send("BYE", self.contact, 2, self.to, "", "")
+        self.request("BYE")
 
     def _send(self, method: str, uri: str, cseq: int, to: str, headers: str, body: str) -> None:
         own = int(self.sock.getsockname()[1])

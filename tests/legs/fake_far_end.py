@@ -1,19 +1,25 @@
-"""The kit of `testing.fake_call.FakeLeg`: its far end is its own methods and fields."""
+"""The kits of the legs that exist only in virtual time: their far end is their own methods and fields."""
 
 from __future__ import annotations
+
+import asyncio
+from typing import Any
 
 from far_end import Habits, Party, Seen
 
 from active_call.legs.events import LegRinging
-from active_call.testing.fake_call import FakeLeg, FakeStream
+from active_call.legs.pending import PendingLeg
+from active_call.testing.fake_call import FakeLeg
+from active_call.testing.fake_leg import BareFakeLeg
+from active_call.testing.fake_stream import FakeStream
 
 NEVER_S = 1e9
 
 
-class FakeFarEnd:
-    """See `far_end.FarEnd`."""
+class BareFarEnd:
+    """See `far_end.FarEnd`. What the leg has no ability for does nothing."""
 
-    def __init__(self, leg: FakeLeg) -> None:
+    def __init__(self, leg: BareFakeLeg) -> None:
         self._leg = leg
 
     @property
@@ -26,12 +32,6 @@ class FakeFarEnd:
             refused_with=refusal or 0,
             is_over=leg.ended is not None,
             farewell=leg.hangup_headers,
-            texts=[text for text in leg.messages if not text.startswith("INFO ")],
-            digits="".join(text.removeprefix("INFO ") for text in leg.messages if text.startswith("INFO ")),
-            held_as=leg.holds,
-            referred_to=leg.referred_to,
-            transfer_answers=leg.transfers_answered,
-            transfer_told=leg.transfers_told,
         )
 
     @property
@@ -59,6 +59,32 @@ class FakeFarEnd:
     def confirms(self) -> None:
         self._leg.confirm()
 
+    def holds(self, form: str = "sendonly") -> None: ...
+    def unholds(self) -> None: ...
+    def presses(self, digit: str) -> None: ...
+    def writes(self, text: str) -> None: ...
+    def asks_for_transfer(self, target: str) -> None: ...
+    def tells_transfer(self, code: int, *, final: bool) -> None: ...
+
+
+class FakeFarEnd(BareFarEnd):
+    """With a far end for every ability."""
+
+    def __init__(self, leg: FakeLeg) -> None:
+        super().__init__(leg)
+        self._leg: FakeLeg = leg
+
+    @property
+    def seen(self) -> Seen:
+        leg, seen = self._leg, super().seen
+        seen.texts = [text for text in leg.messages if not text.startswith("INFO ")]
+        seen.digits = "".join(text.removeprefix("INFO ") for text in leg.messages if text.startswith("INFO "))
+        seen.held_as = leg.holds
+        seen.referred_to = leg.referred_to
+        seen.transfer_answers = leg.transfers_answered
+        seen.transfer_told = leg.transfers_told
+        return seen
+
     def holds(self, form: str = "sendonly") -> None:
         self._leg.put_on_hold(True, is_silent=form == "inactive")
 
@@ -78,11 +104,11 @@ class FakeFarEnd:
         self._leg.told(code, final=final)
 
 
-class FakeStage:
-    """See `far_end.Stage`."""
+class BareStage:
+    """See `far_end.Stage`: legs without optional abilities."""
 
     def __init__(self) -> None:
-        self._legs: list[FakeLeg] = []
+        self._legs: list[BareFakeLeg] = []
         self._opens_after_s = 0.0
 
     @property
@@ -96,38 +122,39 @@ class FakeStage:
             leg.opens_after_s = seconds
 
     async def incoming(self, habits: Habits) -> Party:
-        return self._party(FakeLeg(direction="inbound", **self._common(habits)))
+        return Party(*self.make_incoming(habits))
 
     async def outgoing(self, habits: Habits) -> Party:
-        leg = FakeLeg(
-            direction="outbound",
-            call_id="",
-            offer="",
+        return Party(*self.make_outgoing(habits))
+
+    def make_incoming(self, habits: Habits) -> tuple[BareFakeLeg, BareFarEnd]:
+        """A leg that nobody listens to, and its far end."""
+        return self._make(habits, direction="inbound")
+
+    def make_outgoing(self, habits: Habits) -> tuple[BareFakeLeg, BareFarEnd]:
+        """The same for a call of ours."""
+        return self._make(habits, direction="outbound", call_id="", offer="")
+
+    def _make(self, habits: Habits, **how: Any) -> tuple[BareFakeLeg, BareFarEnd]:
+        leg = self._leg(
+            habits,
+            opens_after_s=self._opens_after_s,
             answers=habits.refuses is None,
             answers_after_s=NEVER_S if habits.never_answers else habits.answers_after_s,
             refuses=habits.refuses or (0, ""),
             is_silent=habits.is_silent,
             has_early_media=habits.has_early_media,
             headers_of_answer={"X-Desk": "7"},
-            **self._common(habits),
+            confirms_after_s=0.05 if habits.confirms else NEVER_S,
+            has_usable_sound=habits.has_usable_sound,
+            keys_after_s=habits.keys_after_s,
+            **how,
         )
-        return self._party(leg)
-
-    def _common(self, habits: Habits) -> dict[str, object]:
-        return {
-            "opens_after_s": self._opens_after_s,
-            "contact": "sip:peer@192.0.2.9:5060",
-            "confirms_after_s": 0.05 if habits.confirms else NEVER_S,
-            "has_usable_sound": habits.has_usable_sound,
-            "agrees_to_hold": habits.refuses_hold or 200,
-            "refuses_requests": habits.refuses_requests,
-            "refuses_transfer": habits.refuses_transfer,
-            "allowed": frozenset(habits.methods or ()),
-        }
-
-    def _party(self, leg: FakeLeg) -> Party:
         self._legs.append(leg)
-        return Party(leg, FakeFarEnd(leg))
+        return leg, FakeFarEnd(leg) if isinstance(leg, FakeLeg) else BareFarEnd(leg)
+
+    def _leg(self, habits: Habits, **how: Any) -> BareFakeLeg:
+        return BareFakeLeg(**how)
 
     @property
     def streams(self) -> list[FakeStream]:
@@ -135,3 +162,61 @@ class FakeStage:
 
     def leftovers(self) -> list[str]:
         return []
+
+
+class FakeStage(BareStage):
+    """Legs with all abilities."""
+
+    def _leg(self, habits: Habits, **how: Any) -> FakeLeg:
+        return FakeLeg(
+            contact="sip:peer@192.0.2.9:5060",
+            agrees_to_hold=habits.refuses_hold or 200,
+            refuses_requests=habits.refuses_requests,
+            refuses_transfer=habits.refuses_transfer,
+            allowed=frozenset(habits.methods or ()),
+            **how,
+        )
+
+
+class PendingStage:
+    """Legs of another stage behind a PendingLeg, which is filled after `fills_after_s`; None: before the story begins."""
+
+    def __init__(self, of: type[BareStage] = FakeStage, fills_after_s: float | None = None) -> None:
+        self._of = of()
+        self._fills_after_s = fills_after_s
+
+    @property
+    def opens_after_s(self) -> float:
+        return self._of.opens_after_s
+
+    @opens_after_s.setter
+    def opens_after_s(self, seconds: float) -> None:
+        self._of.opens_after_s = seconds
+
+    async def incoming(self, habits: Habits) -> Party:
+        return self._before(*self._of.make_incoming(habits))
+
+    async def outgoing(self, habits: Habits) -> Party:
+        return self._before(*self._of.make_outgoing(habits))
+
+    def _before(self, real: BareFakeLeg, far: BareFarEnd) -> Party:
+        leg = PendingLeg("websocket")
+        if self._fills_after_s is None:
+            assert leg.fill(real)
+        else:
+            asyncio.get_running_loop().call_later(self._fills_after_s, leg.fill, real)
+        return Party(leg, far)
+
+    @property
+    def streams(self) -> list[FakeStream]:
+        return self._of.streams
+
+    def leftovers(self) -> list[str]:
+        return self._of.leftovers()
+
+
+class LateStage(PendingStage):
+    """The real leg comes while the story is under way."""
+
+    def __init__(self) -> None:
+        super().__init__(fills_after_s=2.0)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from active_call.call.leg import Leg
 from active_call.legs.events import LegEnded, LegEvent, LegMedia
+from active_call.legs.leg import Leg
 from active_call.testing.fake_stream import FakeStream
 
 AGES_S = 120.0
@@ -32,6 +32,8 @@ class Habits:
     confirms: bool = True
     """It acknowledges our answer."""
     has_usable_sound: bool = True
+    keys_after_s: float | None = None
+    """How long after the answer the keys of the media are known; None: with the answer."""
     leaves_the_offer_to_us: bool = False
     """It calls without a description of its sound, and gives that when it confirms."""
     forgets_to_answer: bool = False

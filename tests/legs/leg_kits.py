@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
-from fake_far_end import FakeStage
+from fake_far_end import BareStage, FakeStage, LateStage, PendingStage
 from far_end import Stage
 from sip_far_end import SipStage
 
 from active_call.testing.virtual_time import run_virtually
 
-TELEPHONY = frozenset({"early media", "confirmation", "hold", "digits", "text", "transfer", "q850", "hang-up headers"})
+LIFE = frozenset({"early media", "confirmation", "q850", "hang-up headers"})
+TELEPHONY = LIFE | {"hold", "digits", "text", "transfer"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,15 @@ SIP = Kit(
     TELEPHONY | {"delayed offer", "header syntax"},
     (("sendonly", False), ("inactive", True), ("zero", False), ("update", False)),
 )
-FAKE = Kit("fake", FakeStage, TELEPHONY, (("sendonly", False), ("inactive", True)))
-KITS = (SIP, FAKE)
+FAKE = Kit("fake", FakeStage, TELEPHONY | {"late keys"}, (("sendonly", False), ("inactive", True)))
+BARE = Kit("bare", BareStage, LIFE | {"late keys"})
+"""A leg without optional abilities."""
+PENDING = Kit("pending", PendingStage, FAKE.can, FAKE.hold_forms)
+"""A leg that was made before its real one, which has come."""
+PENDING_BARE = Kit("pending bare", partial(PendingStage, BareStage), BARE.can)
+KITS = (SIP, FAKE, BARE, PENDING, PENDING_BARE)
+LATE = Kit("late", LateStage, frozenset())
+"""A leg whose real one comes in the middle of the story; only what holds in any story is asked of it."""
 
 
 def every_kit(*can: str) -> pytest.MarkDecorator:

@@ -10,6 +10,7 @@ from far_end import AGES_S, Habits, Party, Stage
 
 from active_call.base.errors import ActiveCallError
 from active_call.contract.options import CallOption
+from active_call.legs.abilities import Transferable, dtmf, holdable, texting, transferable
 from active_call.legs.events import LegReady
 
 OPTION = CallOption()
@@ -62,14 +63,15 @@ def call_in_vain(party: Party) -> None:
     """Each operation that needs a call raises ActiveCallError where there is none."""
     leg = party.leg
     for operation in (
-        lambda: leg.send_message("hello", "text/plain", {}),
-        lambda: leg.send_digits_by_signalling("1", 160),
-        lambda: leg.refer(TARGET, {}),
-        lambda: leg.hold(True),
-        lambda: leg.hold(False),
+        lambda: texting(leg).send_message("hello", "text/plain", {}),
+        lambda: dtmf(leg).send_digits_by_signalling("1", 160),
+        lambda: transferable(leg).refer(TARGET, {}),
+        lambda: holdable(leg).hold(True),
+        lambda: holdable(leg).hold(False),
     ):
         with pytest.raises(ActiveCallError):
             operation()
-    leg.answer_transfer(True)
-    leg.notify_transfer(180, "Ringing", final=False)
-    leg.notify_transfer(200, "OK", final=True)
+    if isinstance(leg, Transferable):
+        leg.answer_transfer(True)
+        leg.notify_transfer(180, "Ringing", final=False)
+        leg.notify_transfer(200, "OK", final=True)

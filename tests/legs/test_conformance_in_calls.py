@@ -12,6 +12,7 @@ from leg_stories import OPTION, TARGET, UP, answered, buried, call_in_vain, plac
 
 from active_call.base.errors import ActiveCallError
 from active_call.legs.events import (
+    LegAnswered,
     LegDigit,
     LegEnded,
     LegHeld,
@@ -120,6 +121,48 @@ def test_events_go_to_whom_the_leg_was_attached_last(kit: Kit) -> None:
     play(kit, story)
 
 
+# -- keys that come late ----------------------------------------------------------------------------------------------------------------
+
+
+@every_kit("late keys")
+@UP
+def test_call_whose_keys_come_after_the_answer_is_ready_then_and_what_was_queued_is_heard_from_its_beginning(kit: Kit, make: Any) -> None:
+    async def story(stage: Stage) -> None:
+        party = await stage.incoming(Habits(keys_after_s=3.0)) if make is answered else await placed(stage, keys_after_s=3.0)
+        stream = await party.leg.open_media()
+        assert stream is not None
+        stream.queue_audio("greeting", bytes(3200), end=True)
+        if make is answered:
+            await party.leg.accept(OPTION)
+        await party.until_told(LegAnswered)
+        await asyncio.sleep(2.5)
+        assert party.of(LegReady) == []
+        assert party.of(LegMedia) == []
+        await party.until_told(LegReady)
+        assert party.leg.stream is stream
+        await asyncio.sleep(1)
+        started, ended = (event.report for event in party.of(LegMedia))
+        assert (type(started), type(ended)) == (link.PlayStarted, link.PlayEnded)
+        assert (ended.completed, ended.heard_ms) == (True, 200.0)
+
+    play(kit, story)
+
+
+@every_kit("late keys")
+@UP
+def test_call_whose_keys_never_come_ends_and_is_never_ready(kit: Kit, make: Any) -> None:
+    async def story(stage: Stage) -> None:
+        party = await stage.incoming(Habits(keys_after_s=AGES_S)) if make is answered else await placed(stage, keys_after_s=AGES_S)
+        if make is answered:
+            await party.leg.accept(OPTION)
+        await party.until_told(LegEnded)
+        assert (party.end.by, party.end.cause) == ("system", "no_media")
+        assert party.of(LegReady) == []
+        await buried(party)
+
+    play(kit, story)
+
+
 # -- what needs a call ----------------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +188,7 @@ def test_operations_that_need_a_call_raise_before_there_is_one_and_after_its_end
     play(kit, story)
 
 
-@every_kit()
+@every_kit("transfer")
 @UP
 def test_place_in_the_call_can_be_taken_while_it_is_up(kit: Kit, make: Any) -> None:
     async def story(stage: Stage) -> None:
@@ -160,7 +203,7 @@ def test_place_in_the_call_can_be_taken_while_it_is_up(kit: Kit, make: Any) -> N
     play(kit, story)
 
 
-@every_kit()
+@every_kit("transfer")
 @UP
 def test_methods_are_allowed_that_the_peer_names_and_all_where_it_names_none(kit: Kit, make: Any) -> None:
     async def story(stage: Stage) -> None:

@@ -244,7 +244,7 @@ def test_end_that_was_lost_is_told_by_the_next_attempt_to_end_it(operation: str)
         stage = Stage(is_stream=False)
         party = await brought_to(stage, "offered")
         stage.is_held = False
-        stage._endpoint.hang_up(party.leg.handle_name, 0.0)  # type: ignore[attr-defined]
+        stage._endpoint.hang_up(party.leg.call_handle, 0.0)  # type: ignore[attr-defined]
         stage._endpoint.take_events()
         if operation == "hang_up":
             party.hang_up()
@@ -264,7 +264,7 @@ def test_error_in_one_event_ends_its_call_and_leaves_the_others_of_the_read_alon
         broken = await brought_to(stage, "up")
         stage.is_held = False
         other = await brought_to(stage, "up")
-        monkeypatch.setattr(broken.leg, "_requested", lambda *_: 1 / 0)
+        monkeypatch.setattr(broken.leg._requests, "received", lambda *_: 1 / 0)  # type: ignore[attr-defined]
         move(broken.far, "INFO")
         move(other.far, "MESSAGE")
         move(other.far, "BYE")
@@ -279,6 +279,30 @@ def test_error_in_one_event_ends_its_call_and_leaves_the_others_of_the_read_alon
 
     errors: list[logging.LogRecord] = []
     with pytest.raises(AssertionError, match="could not be handled"):
+        play(story, errors)
+    assert len(errors) == 1
+
+
+def test_error_in_an_alarm_of_a_call_ends_it_and_no_other() -> None:
+    async def story() -> None:
+        stage = Stage(is_stream=False)
+        broken = await brought_to(stage, "up")
+        stage.is_held = False
+        other = await brought_to(stage, "up")
+        stage.is_held = False
+        core = stage._endpoint._core
+        call = stage._endpoint._calls.require(broken.leg.call_handle)
+        stage.run(lambda now: core.layer.timers.start(now + 1, lambda _: 1 / 0, call))
+        await asyncio.sleep(2)
+        assert (broken.end.by, broken.end.cause) == ("system", "error")
+        assert broken.seen.is_over
+        assert not other.seen.is_over
+        other.leg.hang_up(headers={}, by="agent", cause="goodbye", reason="")
+        await asyncio.sleep(AGES_S)
+        assert [type(fault.error) for fault in stage.faults] == [ZeroDivisionError]
+
+    errors: list[logging.LogRecord] = []
+    with pytest.raises(AssertionError, match="error in the SIP core"):
         play(story, errors)
     assert len(errors) == 1
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import email
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +17,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from active_call.base.world import World
 from active_call.providers.base import Services

@@ -11,7 +11,7 @@ import pytest
 from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.contract.options import AsrOption, TtsOption
-from active_call.providers import registry
+from active_call.providers import entry_points, registry
 from active_call.providers.base import Services
 from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines, LlmSettings, create_recogniser, create_responder, create_synthesiser
@@ -53,7 +53,7 @@ def test_nothing_to_choose_from_is_an_error_with_both_ways_out(without: Callable
 
 
 def test_llm_without_any_setting_is_an_error_that_names_the_keys() -> None:
-    with pytest.raises(ConfigError, match=r"llm\.base_url.*OPENAI_API_KEY"):
+    with pytest.raises(ConfigError, match=r"llm\.baseUrl.*OPENAI_API_KEY"):
         create_responder(LlmSettings(), services())
 
 
@@ -64,7 +64,7 @@ def test_unknown_provider_is_an_error_that_names_the_known_ones() -> None:
 
 def test_missing_package_is_an_error_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = EntryPoint("acme", "no_such_package_of_acme.tts:create", "active_call.tts")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [broken])
+    monkeypatch.setattr(entry_points, "entry_points", lambda group: [broken])
     with pytest.raises(ConfigError, match="pip install no_such_package_of_acme"):
         create_synthesiser(TtsOption(provider="acme"), services())
 
@@ -74,6 +74,33 @@ def test_key_for_openai_is_required_and_never_sent_to_another_server() -> None:
         create_recogniser(AsrOption(provider="openai"), services())
     local: Any = create_recogniser(AsrOption(provider="openai", endpoint="http://127.0.0.1:9/v1"), services(OPENAI_API_KEY="secret"))
     assert local._server.headers == {}
+
+
+@pytest.mark.parametrize("environment", [{}, {"OPENAI_API_KEY": ""}, {"OPENAI_BASE_URL": "https://api.openai.com/v1/"}])
+@pytest.mark.parametrize("key", [None, ""])
+def test_missing_key_is_named_as_the_documentation_names_it(environment: dict[str, str], key: str | None) -> None:
+    makers: dict[str, Callable[[], object]] = {
+        "asr.secretKey": lambda: create_recogniser(AsrOption(provider="openai", secret_key=key), services(**environment)),
+        "tts.secretKey": lambda: create_synthesiser(TtsOption(provider="openai", secret_key=key), services(**environment)),
+        "llm.apiKey": lambda: create_responder(LlmSettings(provider="openai", api_key=key), services(**environment)),
+    }
+    for name, make in makers.items():
+        with pytest.raises(ConfigError, match="OPENAI_API_KEY in the environment") as caught:
+            make()
+        assert caught.value.key == name
+
+
+def test_url_that_is_none_is_told_by_the_name_it_came_from() -> None:
+    for option, environment, name in (
+        (LlmSettings(provider="openai", base_url="localhost:1"), {}, "llm.baseUrl"),
+        (LlmSettings(provider="openai"), {"OPENAI_BASE_URL": "localhost:1"}, "OPENAI_BASE_URL"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            create_responder(option, services(**environment))
+        assert caught.value.key == name
+    with pytest.raises(ConfigError) as caught:
+        create_recogniser(AsrOption(provider="openai", endpoint="localhost:1"), services())
+    assert caught.value.key == "asr.endpoint"
 
 
 def test_engines_share_instances_of_equal_options_and_close_them() -> None:

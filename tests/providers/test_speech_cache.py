@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from active_call.base.errors import ProviderError
+from active_call.providers.base import speech_of
 from active_call.providers.speech_cache import CachedTextToSpeech
 from active_call.testing.fake_providers import FakeSynthesiser
 from active_call.testing.virtual_time import run_virtually
 
 
 async def sound_of(synthesiser: CachedTextToSpeech, text: str, **options: object) -> bytes:
-    return b"".join([chunk async for chunk in synthesiser.synthesise(text, **options)])  # type: ignore[arg-type]
+    return b"".join([chunk.pcm async for chunk in speech_of(synthesiser, text, **options)])  # type: ignore[arg-type]
 
 
 def test_greeting_of_forty_calls_at_once_is_made_once() -> None:
@@ -44,7 +45,7 @@ def test_listener_who_leaves_does_not_take_the_sound_from_the_others() -> None:
     async def run() -> None:
         inner = FakeSynthesiser()
         cache = CachedTextToSpeech(inner)
-        leaver = cache.synthesise("a longer sentence")
+        leaver = speech_of(cache, "a longer sentence")
         await anext(leaver)
         stayer = asyncio.create_task(sound_of(cache, "a longer sentence"))
         await asyncio.sleep(0)
@@ -59,7 +60,7 @@ def test_rendition_without_listeners_is_abandoned_and_made_anew() -> None:
     async def run() -> None:
         inner = FakeSynthesiser()
         cache = CachedTextToSpeech(inner)
-        leaver = cache.synthesise("a longer sentence")
+        leaver = speech_of(cache, "a longer sentence")
         await anext(leaver)
         await leaver.aclose()  # type: ignore[attr-defined]
         assert len(await sound_of(cache, "a longer sentence")) == 2 * 16 * 50 * 17
@@ -115,7 +116,7 @@ class Shelf:
 def test_prepared_sentence_is_taken_from_the_shelf_once_and_then_from_memory() -> None:
     async def run() -> None:
         inner, shelf = FakeSynthesiser(), Shelf()
-        cache = CachedTextToSpeech(inner, shelf=shelf)
+        cache = CachedTextToSpeech(inner, prepared=shelf)
         key = cache.voice.key_of("Welcome!", "nova")
         shelf.sounds[key] = [b"ab", b"cd"]
         assert await sound_of(cache, "Welcome!", speaker="nova") == b"abcd"
@@ -128,7 +129,7 @@ def test_prepared_sentence_is_taken_from_the_shelf_once_and_then_from_memory() -
 def test_sentence_that_was_not_prepared_is_made() -> None:
     async def run() -> None:
         inner, shelf = FakeSynthesiser(), Shelf()
-        cache = CachedTextToSpeech(inner, shelf=shelf)
+        cache = CachedTextToSpeech(inner, prepared=shelf)
         assert len(await sound_of(cache, "Hi")) == 2 * 16 * 100
         assert (len(inner.spoken), len(shelf.asked)) == (1, 1)
 

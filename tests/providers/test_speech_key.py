@@ -27,6 +27,7 @@ NOT_SHAPING = {
     "subtitle": True,
     "max_concurrent_tasks": 3,
     "cache_key": "greeting",
+    "fallback": ["espeak"],
     "session_id": "s",
 }
 

@@ -18,11 +18,25 @@ from active_call.base.errors import ProviderError
 from active_call.base.repair import valid_unicode
 from active_call.base.world import World
 from active_call.contract.options import AsrOption, TtsOption
-from active_call.providers.base import ChatMessage, Recognised, ReplyRequest
-from active_call.providers.guard import GuardedChatModel, GuardedTextToSpeech
-from active_call.providers.guarded_speech_to_text import GuardedSpeechToText, checked_result
+from active_call.providers.base import (
+    ChatMessage,
+    Failed,
+    Final,
+    Partial,
+    Recognised,
+    ReplyRequest,
+    SpeechToTextCapabilities,
+    Word,
+    speech_of,
+    text_of_reply,
+)
+from active_call.providers.guarded_chat import GuardedChatModel
+from active_call.providers.guarded_speech_to_text import GuardedSpeechToText, checked_event
+from active_call.providers.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.kept_engines import KeptEngines
+from active_call.providers.llm.text_only import TextOnlyChatModel
 from active_call.providers.registry import Engines, LlmSettings
+from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.providers.vendor_values import SoundCheck, TextRepair, text_of
 from active_call.testing.virtual_time import VirtualClock, run_virtually
 
@@ -88,7 +102,7 @@ def a_world() -> World:
     return World(clock=VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
 
 
-class Adapter:
+class Adapter(WholeTextToSpeech, TextOnlyChatModel):
     """Yields what it is told, as any of the three kinds."""
 
     name = "vendor"
@@ -107,7 +121,7 @@ class Adapter:
             yield item
 
     async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[Any]:
-        async for item in self.respond(REQUEST):
+        async for item in text_of_reply(self, REQUEST):
             yield item
 
     async def close(self) -> None:
@@ -118,7 +132,7 @@ def test_responder_gives_text_whatever_its_adapter_yields() -> None:
     async def run() -> None:
         adapter = Adapter([{"type": "text", "text": "One "}], None, 2, {"type": "thinking", "thinking": "x"}, " three\ud83d")
         responder = GuardedChatModel(adapter, a_world())  # type: ignore[arg-type]
-        assert [piece async for piece in responder.respond(REQUEST)] == ["One ", "2", " three", "\ufffd"]
+        assert [piece async for piece in text_of_reply(responder, REQUEST)] == ["One ", "2", " three", "\ufffd"]
         assert adapter.asked[0].messages[0].content == "Half \ufffd of it"
 
     run_virtually(run())
@@ -142,7 +156,7 @@ def test_synthesiser_that_sends_no_sound_is_one_provider_error(items: tuple[Any,
     async def run() -> None:
         synthesiser = GuardedTextToSpeech(Adapter(*items), a_world())  # type: ignore[arg-type]
         with pytest.raises(ProviderError):
-            _ = [piece async for piece in synthesiser.synthesise("Hello.")]
+            _ = [piece async for piece in speech_of(synthesiser, "Hello.")]
 
     run_virtually(run())
 
@@ -151,10 +165,10 @@ def test_sound_without_an_end_and_a_reply_without_an_end_are_provider_errors() -
     async def run() -> None:
         synthesiser = GuardedTextToSpeech(Adapter(*[bytes(1_000_000)] * 30), a_world())  # type: ignore[arg-type]
         with pytest.raises(ProviderError, match="no end"):
-            _ = [piece async for piece in synthesiser.synthesise("Hello.")]
+            _ = [piece async for piece in speech_of(synthesiser, "Hello.")]
         responder = GuardedChatModel(Adapter(*["word " * 10_000] * 10), a_world())  # type: ignore[arg-type]
         with pytest.raises(ProviderError, match="no end"):
-            _ = [piece async for piece in responder.respond(REQUEST)]
+            _ = [piece async for piece in text_of_reply(responder, REQUEST)]
 
     run_virtually(run())
 
@@ -162,21 +176,27 @@ def test_sound_without_an_end_and_a_reply_without_an_end_are_provider_errors() -
 @pytest.mark.parametrize(
     ("result", "checked"),
     [
-        (Recognised(None, True, 1, 0, 9, "high"), Recognised("", True, 1, 0, 9)),  # type: ignore[arg-type]
-        (Recognised(["yes", 2], 1, 1, 3.0, -4, 7.5), Recognised("yes2", True, 1, 3, 0, 1.0)),  # type: ignore[arg-type]
-        (Recognised("a\ud83d", False, 2, float("nan"), 1, float("nan")), Recognised("a\ufffd", False, 2, 0, 1)),  # type: ignore[arg-type]
+        (Final(None, 1, 0, 9, "high"), Final("", 1, 0, 9)),  # type: ignore[arg-type]
+        (Final(["yes", 2], 1, 3.0, -4, 7.5), Final("yes2", 1, 3, 0, 1.0)),  # type: ignore[arg-type]
+        (Partial("a\ud83d", 2, float("nan"), 1, float("nan")), Partial("a\ufffd", 2, 0, 1)),  # type: ignore[arg-type]
+        (
+            Final("x", 1, 0, 9, 1, ["no word", Word(None, -1, 5, 2)]),  # type: ignore[arg-type]
+            Final("x", 1, 0, 9, 1.0, (Word("", 0, 5, 1.0),)),
+        ),
     ],
 )
 def test_result_of_a_recogniser_is_made_usable(result: Recognised, checked: Recognised) -> None:
-    assert checked_result("vendor", result) == checked
+    assert checked_event("vendor", result) == checked
 
 
 def test_recogniser_that_raises_is_told_once_and_for_each_utterance_that_waits() -> None:
     class Broken:
         name = "broken"
+        limits = None
+        capabilities = SpeechToTextCapabilities()
 
-        def start(self, on_result: Any, on_error: Any, *, language: str | None = None) -> Any:
-            on_result({"text": "no result"})
+        def open(self, on_event: Any, *, language: str | None = None) -> Any:
+            on_event({"text": "no result"})
             return self
 
         def __getattr__(self, name: str) -> Any:
@@ -189,8 +209,8 @@ def test_recogniser_that_raises_is_told_once_and_for_each_utterance_that_waits()
             raise OSError("gone")
 
     async def run() -> None:
-        errors: list[Exception] = []
-        recognition = GuardedSpeechToText(Broken()).start(errors.append, errors.append)  # type: ignore[arg-type]
+        failures: list[Any] = []
+        recognition = GuardedSpeechToText(Broken(), a_world()).open(failures.append)
         for sample in range(100):
             recognition.push_audio(b"\0\0", sample)
         recognition.start_utterance(1, 0)
@@ -198,7 +218,10 @@ def test_recogniser_that_raises_is_told_once_and_for_each_utterance_that_waits()
         recognition.end_utterance(2, 9)
         recognition.expect_phrases(["x\ud83d"])
         await recognition.close()
-        assert [type(error) for error in errors] == [ProviderError] * 4  # the result, the sound, two ends
+        # of the result, the sound, and two ends
+        assert [(type(failed), type(failed.error)) for failed in failures] == [
+            (Failed, ProviderError)
+        ] * 4  # the result, the sound, two ends
 
     run_virtually(run())
 
@@ -241,7 +264,7 @@ def test_chat_server_that_sends_anything_ends_in_text_or_a_provider_error(
             fake.refusal = lambda: Response(body, media_type=kind)
             engines = Engines(services)
             responder = engines.get_responder(LlmSettings("openai", model="m", base_url=fake.base_url))
-            pieces = responder.respond(REQUEST)
+            pieces = text_of_reply(responder, REQUEST)
             if reply is None:
                 with pytest.raises(ProviderError):
                     _ = [piece async for piece in pieces]
@@ -272,7 +295,7 @@ def test_speech_server_that_sends_no_sound_is_a_provider_error(
             engines = Engines(services)
             with pytest.raises(ProviderError):
                 _ = [
-                    piece async for piece in engines.get_synthesiser(TtsOption(provider="openai", endpoint=fake.base_url)).synthesise("Hi.")
+                    piece async for piece in speech_of(engines.get_synthesiser(TtsOption(provider="openai", endpoint=fake.base_url)), "Hi.")
                 ]
             await engines.close()
 
@@ -304,12 +327,12 @@ def test_transcription_of_any_shape_is_a_text_or_a_provider_error(
             engines = Engines(services)
             results: asyncio.Queue[Any] = asyncio.Queue()
             recogniser = engines.get_recogniser(AsrOption(provider="openai", endpoint=fake.base_url))
-            recognition = recogniser.start(results.put_nowait, results.put_nowait)
+            recognition = recogniser.open(results.put_nowait)
             recognition.push_audio(b"\1\0" * 16_000, 0)
             recognition.start_utterance(1, 0)
             recognition.end_utterance(1, 16_000)
             result = await results.get()
-            assert isinstance(result, ProviderError) if text is None else result.text == text
+            assert isinstance(result.error, ProviderError) if text is None else result.text == text
             assert results.empty()
             await recognition.close()
             await engines.close()
@@ -355,7 +378,7 @@ def test_engines_of_a_thousand_options_are_bounded(services_with: Callable[..., 
     async def run() -> None:
         async with services_with({"OPENAI_API_KEY": "k"}) as services:
             engines = Engines(services)
-            used = engines.get_recogniser(AsrOption(provider="openai", model_type="first")).start(lambda _: None, lambda _: None)
+            used = engines.get_recogniser(AsrOption(provider="openai", model_type="first")).open(lambda _: None)
             for i in range(200):
                 engines.get_recogniser(AsrOption(provider="openai", model_type=str(i)))
                 engines.get_synthesiser(TtsOption(provider="openai", speaker=str(i)))

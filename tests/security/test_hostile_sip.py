@@ -71,6 +71,22 @@ def test_bytes_that_are_no_utf8_lose_neither_call_nor_record(server: Server, tra
     wire.close()
 
 
+def test_headers_that_only_inform_and_cannot_be_read_are_counted_and_the_call_is_taken(server: Server) -> None:
+    wire = Wire("udp", server.udp_port)
+    call = Call(wire)
+    before = server.health()["ignored_headers"]
+    wire.send(call.invite(extra="Diversion: <sip:a b@c>\r\nP-Asserted-Identity: nobody\r\nHistory-Info: <sip:a@b>;index=1"))
+    call.learn(wire.wait(200))
+    wire.send(call.ack())
+    wire.send(call.request("BYE", extra="Reason: ;cause=16"))
+    wire.wait(200, cseq=f"CSeq: {call.cseq} BYE")
+    server.wait(lambda: server.health()["calls"] == 0, 5, "the end of the call")
+    after = server.health()["ignored_headers"]
+    news = {name: n - before.get(name, 0) for name, n in after.items() if n > before.get(name, 0)}
+    assert news == {"Diversion": 1, "P-Asserted-Identity": 1, "Reason": 1}
+    assert "header ignored" in server.log
+
+
 def test_idle_connection_of_a_stranger_ends_and_that_of_a_trunk_stays(server: Server) -> None:
     stranger, trunk = Wire("tcp", server.udp_port, "127.0.0.2"), Wire("tcp", server.udp_port)
     deadline = time.monotonic() + 15

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,19 @@ def test_injected_packets_never_take_a_call_over_and_its_own_address_wins_back(s
         caller.listen(0.5)
 
 
+@contextmanager
+def pair() -> Iterator[tuple[Sink, Sink]]:
+    """Two ports in a row."""
+    while True:
+        with sink() as lower, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as upper:
+            try:
+                upper.bind((HOST, lower.port + 1))
+            except OSError:
+                continue
+            yield lower, Sink(upper)
+            return
+
+
 def rtcp(ssrc: int) -> bytes:
     report = b"\x80\xc8\x00\x06" + ssrc.to_bytes(4, "big") + bytes(12) + (25).to_bytes(4, "big") + (4000).to_bytes(4, "big")
     return report + b"\x81\xca\x00\x03" + ssrc.to_bytes(4, "big") + b"\x01\x02ab\0\0\0\0"
@@ -191,4 +206,99 @@ def test_rtcp_on_hold_goes_nowhere(server: Server) -> None:
         assert loopback_rtcp.count(8.0) == 0
         caller.bye()
         assert loopback_rtcp.count(1.0) == 0
+        caller.listen(0.5)
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_media_is_moved_by_nothing_but_a_proof_of_the_new_address(server: Server, method: str) -> None:
+    """A re-INVITE is proved by its ACK, an UPDATE by the next request; no repetition of the 200 changes that."""
+    with udp_caller(server.udp_port) as caller, sink() as phone, sink() as victim:
+        call_up(server, caller, phone)
+        caller.request(method, description(victim.port))
+        caller.answered()
+        phone.count(0.2)
+        heard_before = phone.n_bytes
+        assert victim.count(2.5) == 0
+        assert phone.count() == heard_before, "and no more goes where nobody waits for it"
+        caller.listen(0.1)
+        if method == "INVITE":
+            caller.ack()
+        else:
+            caller.request("INFO")
+        victim.count(1.0)
+        assert 40 <= victim.n_packets <= 60
+        caller.bye()
+        caller.listen(0.5)
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+@pytest.mark.parametrize("sender", ["new address", "new address, RTCP", "old address", "stranger"])
+def test_packets_prove_the_address_that_they_come_from(server: Server, method: str, sender: str) -> None:
+    with udp_caller(server.udp_port) as caller, sink() as phone, pair() as (moved, control), sink() as stranger:
+        port = call_up(server, caller, phone)
+        caller.request(method, description(moved.port))
+        caller.answered()
+        source, to = {
+            "new address": (moved, port),
+            "new address, RTCP": (control, port + 1),
+            "old address": (phone, port),
+            "stranger": (stranger, port),
+        }[sender]
+        source.sock.sendto(rtp(1) if to == port else rtcp(0x1111), (HOST, to))
+        moved.count(0.5)
+        assert (moved.n_packets > 15) is sender.startswith("new address")
+        if method == "INVITE":
+            caller.ack()
+        caller.bye()
+        caller.listen(0.5)
+
+
+def test_call_that_comes_back_to_an_address_of_before_needs_no_second_proof(server: Server) -> None:
+    with udp_caller(server.udp_port) as caller, sink() as phone, sink() as victim:
+        call_up(server, caller, phone)
+        caller.request("INVITE", description(phone.port, "0.0.0.0"))
+        caller.answered()
+        caller.ack()
+        caller.request("UPDATE", description(victim.port))
+        caller.answered()
+        assert victim.count(0.3) == 0
+        phone.count()
+        before = phone.n_packets
+        caller.request("UPDATE", description(phone.port))
+        caller.answered()
+        phone.count(0.6)
+        assert phone.n_packets > before + 15
+        caller.bye()
+        caller.listen(0.5)
+
+
+def test_requests_before_the_ack_of_a_re_invite_prove_nothing(server: Server) -> None:
+    with udp_caller(server.udp_port) as caller, sink() as phone, sink() as victim:
+        call_up(server, caller, phone)
+        caller.request("INVITE", description(victim.port))
+        caller.answered()
+        for _ in range(3):
+            caller.request("INFO")
+        assert victim.count(0.5) == 0
+        caller.ack()
+        caller.bye()
+        caller.listen(0.5)
+
+
+def test_ack_of_an_older_re_invite_proves_nothing_for_the_address_of_the_newer_one(server: Server) -> None:
+    with udp_caller(server.udp_port) as caller, sink() as phone, sink() as victim:
+        call_up(server, caller, phone)
+        caller.request("INVITE", description(phone.port))
+        caller.answered()
+        older = caller.invite_cseq
+        caller.request("INVITE", description(victim.port))
+        newer = caller.invite_cseq
+        caller.listen(0.3)
+        caller.invite_cseq = older
+        caller.ack()
+        assert victim.count(0.5) == 0
+        caller.invite_cseq = newer
+        caller.ack()
+        assert victim.count(0.5) > 0
+        caller.bye()
         caller.listen(0.5)

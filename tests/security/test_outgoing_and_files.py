@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from running_server import Server, running_server
 
-from active_call.testing.phone import Phone
+from active_call.testing.phone_user_agent import Phone
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello.\n---\n# Scene: main\n## goodbye\nBye. <hangup/>\n"
 

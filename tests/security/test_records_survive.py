@@ -271,6 +271,35 @@ def test_full_disk_is_told_and_records_are_written_when_there_is_room_again(tmp_
         subprocess.run(["umount", "-l", disk], check=False)
 
 
+def test_health_tells_a_full_disk_of_recordings_for_as_long_as_it_is_full(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("no file system of one megabyte can be mounted here")
+    try:
+        (tmp_path / "server").mkdir()
+        (tmp_path / "server" / "recordings").symlink_to(disk)
+        with running_server(tmp_path / "server", PLAYBOOK) as server:
+            ballast = disk / "ballast"
+            with contextlib.suppress(OSError), ballast.open("wb") as file:
+                while True:
+                    file.write(b"x" * 4096)
+                    file.flush()
+            with callers(server, 1) as (caller,):
+                server.wait(lambda: server.health()["status"] == "degraded", 10, "a health that says degraded")
+                caller.send("BYE", 2, to=_to(caller))
+                server.wait(lambda: not server.get("/list")["active_calls"], 5, "the end of the call")
+            (problem,) = server.health()["problems"]
+            assert problem["part"] == "recordings" and "No space" in problem["reason"]
+            time.sleep(7)  # a probe has been made
+            assert server.health()["status"] == "degraded"
+            ballast.unlink()
+            server.wait(lambda: server.health()["status"] == "ok", 15, "a health that says ok, without a further call")
+            assert not [path for path in disk.iterdir() if path.suffix != ".wav"]
+    finally:
+        subprocess.run(["umount", "-l", disk], check=False)
+
+
 def test_record_that_ends_when_descriptors_are_short_is_written_later(tmp_path: Path) -> None:
     with running_server(tmp_path / "server", PLAYBOOK) as server, callers(server, 1) as (caller,):
         usual = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)

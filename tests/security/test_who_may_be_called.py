@@ -229,6 +229,24 @@ def test_refer_within_the_trunk_is_carried_out_without_what_was_added(both: tupl
     assert uris[:1] == [f"sip:+4930123456@127.0.0.1:{carrier.port}"]
 
 
+@pytest.mark.parametrize("outbound", ['domains = ["127.0.0.1"]', 'transfer_targets = ["sip:*@127.0.0.1:*"]'])
+def test_refer_to_a_listed_loopback_host_by_another_port_gets_no_secrets_of_the_trunk(tmp_path: Path, outbound: str) -> None:
+    with (
+        behind_a_trunk(tmp_path, outbound=outbound, trunk='headers = {X-Token = "secret"}') as (server, carrier),
+        RawPeer("udp") as other,
+    ):
+        uri, contact = f"sip:agent@127.0.0.1:{server.udp_port}", f"<sip:carrier@127.0.0.1:{carrier.port}>"
+        tag = tag_of(carrier.call(uri, contact, "other-port").get("To"))
+        refer_to = f"Refer-To: <sip:+4930123456@127.0.0.1:{other.port}>"
+        carrier.request("REFER", uri, contact, refer_to, call_id="other-port", cseq=2, to_tag=tag)
+        invite = other.expect("INVITE")
+        assert not invite.get("X-Token")
+        assert "us@" not in invite.get("From")
+        other.respond(invite, 407, CHALLENGE)
+        other.expect("ACK")
+        assert other.wait("INVITE", 0.7) is None
+
+
 # -- the API, and how much
 
 
@@ -254,6 +272,61 @@ def test_calls_beyond_those_of_an_hour_are_429(tmp_path: Path) -> None:
         outbound = server.health()["outbound"]
         assert (outbound["calls_last_hour"], outbound["trunks"]["carrier"]["calls_last_hour"]) == (3, 2)
         assert refused(server) == {"outbound_calls": 2}
+
+
+def answered(server: Server, carrier: RawPeer, **options: Any) -> str:
+    """A call of ours that the carrier has answered."""
+    session_id = call(server, carrier, **options)
+    carrier.respond(invited(carrier), 200, contact=f"<sip:x@127.0.0.1:{carrier.port}>", sdp=SDP)
+    carrier.expect("ACK")
+    return session_id
+
+
+@pytest.mark.parametrize("limits", [{"outbound": "max_minutes_per_hour = 0.05"}, {"trunk": "max_minutes_per_hour = 0.05"}])
+def test_running_calls_end_when_the_minutes_of_an_hour_are_used_up(tmp_path: Path, limits: dict[str, str]) -> None:
+    with behind_a_trunk(tmp_path, **limits) as (server, carrier):
+        first, second = answered(server, carrier), answered(server, carrier)
+        carrier.call(f"sip:agent@127.0.0.1:{server.udp_port}", f"<sip:c@127.0.0.1:{carrier.port}>")  # their minutes are not ours
+        for _ in range(2):
+            carrier.respond(carrier.expect("BYE"), 200)
+        records = {record["sessionId"]: record for record in server.wait_records(2)}
+        assert set(records) == {first, second}
+        for record in records.values():
+            assert (record["hangupReason"], record["hangupBy"]) == ("outbound_minutes", "system")
+        assert len(server.get("/list")["active_calls"]) == 1
+        status, answer = status_of(server, {"callee": f"sip:+4930123456@127.0.0.1:{carrier.port}", "playbook": "main.md"})
+        assert (status, answer["code"]) == (429, "outbound_minutes")
+
+
+def test_transfer_that_the_carrier_makes_for_us_counts_as_a_call(tmp_path: Path) -> None:
+    with behind_a_trunk(tmp_path, outbound="max_calls_per_hour = 2") as (server, carrier):
+        session_id = answered(server, carrier)
+        refer = {"command": "refer", "callee": f"sip:+4930123457@127.0.0.1:{carrier.port}", "options": {"mode": "refer"}}
+        for _ in range(2):  # one that is refused was none
+            server.post(f"/command/{session_id}", refer)
+            carrier.respond(carrier.expect("REFER"), 603)
+            server.wait(lambda: server.health()["outbound"]["calls_last_hour"] == 1, 5, "the transfer to be taken back")
+        server.post(f"/command/{session_id}", refer)
+        carrier.respond(carrier.expect("REFER"), 202)
+        assert server.health()["outbound"]["trunks"]["carrier"]["calls_last_hour"] == 2
+        status, answer = status_of(server, {"callee": f"sip:+4930123456@127.0.0.1:{carrier.port}", "playbook": "main.md"})
+        assert (status, answer["code"]) == (429, "outbound_calls")
+        server.get(f"/kill/{session_id}")
+        carrier.respond(carrier.expect("BYE"), 200)
+
+
+def test_transfer_beyond_the_calls_of_an_hour_is_not_asked_for(tmp_path: Path) -> None:
+    with behind_a_trunk(tmp_path, outbound="max_calls_per_hour = 1") as (server, carrier):
+        session_id = answered(server, carrier)
+        for mode in ("refer", "auto"):
+            refer = {"command": "refer", "callee": f"sip:+4930123457@127.0.0.1:{carrier.port}", "options": {"mode": mode}}
+            server.post(f"/command/{session_id}", refer)
+            assert carrier.wait("REFER", 0.5) is None
+            assert carrier.wait("INVITE", 0.2) is None
+        server.get(f"/kill/{session_id}")
+        carrier.respond(carrier.expect("BYE"), 200)
+        (record,) = server.wait_records(1)
+        assert [transfer["code"] for transfer in record["transfers"]] == [503, 503]
 
 
 # -- what a conversation may have called

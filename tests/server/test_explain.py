@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from active_call.base.world import Randomness
 from active_call.server.cli import app
-from active_call.server.config.config import Config, load_config
+from active_call.server.config.config import Config
+from active_call.server.config.loading import load_config
 from active_call.server.explain import Question, explain
 from active_call.server.trunk_setup import admission_policy
 from active_call.sip.access.access_list import RULES

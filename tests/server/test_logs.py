@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,3 +60,18 @@ def test_log_file_that_cannot_be_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="log_file"):
         LogOutput(LogSettings(file=file))
+
+
+def test_health_counts_the_lines_that_were_dropped(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")  # nobody reads: the writer's thread waits for ever
+    program = (
+        "import logging, os\n"
+        "from active_call.server.logs import LogOutput, LogSettings, log_health\n"
+        f"output = LogOutput(LogSettings(file={str(tmp_path / 'log')!r}))\n"
+        "print(log_health())\n"
+        "[logging.getLogger('active_call.sip').warning('refused') for _ in range(10_500)]\n"
+        "print(log_health() == {'log': {'dropped_lines': output.n_dropped}}, output.n_dropped > 300, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["{'log': {'dropped_lines': 0}}", "True True"]

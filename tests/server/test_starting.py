@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.server.cli import app
-from active_call.server.config.config import load_config, overrides_from_flags
+from active_call.server.config.loading import load_config, overrides_from_flags
 from active_call.server.demo import what_next
 from active_call.server.starter_files import prepare_start
 
@@ -191,3 +191,4 @@ def test_port_that_is_taken_names_its_owner(home: Path) -> None:
             assert done.returncode == 2, done.stderr
             assert f"{key}: cannot listen on" in done.stderr
             assert "(pid " in done.stderr
+            assert not (home / "config").exists()  # nothing was started yet: no media process, no engine, no database

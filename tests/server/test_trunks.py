@@ -11,7 +11,8 @@ import pytest
 
 from active_call.base.errors import ConfigError
 from active_call.sdp.negotiation import SrtpPolicy
-from active_call.server.config.config import Config, load_config
+from active_call.server.config.config import Config
+from active_call.server.config.loading import load_config
 from active_call.server.config.trunk_sections import host_of
 from active_call.server.trunk_profiles import Profile, TrunkKeys, load_profile, profile_names
 from active_call.server.trunk_setup import accounts, active_trunks, admission_policy, dial_plan

@@ -49,6 +49,33 @@ def test_calls_of_a_server_that_died_are_closed_as_crashed_by_the_next_start(url
     run(story)
 
 
+@pytest.mark.parametrize("is_flushed", [True, False])
+def test_record_of_a_crashed_call_has_what_was_known_last(url: str, tmp_path: Path, is_flushed: bool) -> None:
+    """Without a flush the last news is in shared memory only."""
+    answer, path, name = START + timedelta(seconds=2), "/rec/s.1.wav", "x" * 1500
+
+    async def story() -> None:
+        store = a_store(url, tmp_path)
+        await store.start()
+        store.begin(alive("s.1"))
+        await store.flush()
+        store.update(alive("s.1", ring_time=START))
+        store.update(alive("s.1", ring_time=START, answer_time=answer, callee=name if is_flushed else "b"))
+        store.update(alive("s.1", ring_time=START, answer_time=answer, recording=path, callee=name if is_flushed else "b"))
+        if is_flushed:
+            await store.flush()
+        await die(store)
+        async with opened(url, tmp_path) as store:
+            assert await statuses(store) == [("s.1", "crashed")]
+            whole = await store.get("s.1")
+            assert whole is not None
+            assert (whole["answerTime"], whole["recording"]) == (answer.isoformat().replace("+00:00", "Z"), path)
+            assert whole["callee"] == (name if is_flushed else "b")
+            assert "'answered'" in whole["error"]
+
+    run(story)
+
+
 def test_call_that_begins_in_the_moment_of_the_kill_is_closed_once_too(url: str, tmp_path: Path) -> None:
     async def story() -> None:
         store = a_store(url, tmp_path, LocalRecords(tmp_path))

@@ -66,6 +66,10 @@ def test_safe_names_of_different_ids_differ(first: str, second: str) -> None:
         ("/tmp/a.wav", "pcmu", "/tmp/a.pcmu.wav"),
         ("/tmp/a.pcmu.wav", "pcma", "/tmp/a.pcma.wav"),
         ("/tmp/a", "mp3", "/tmp/a.mp3"),
+        ("/tmp/a.wav", "pcm", "/tmp/a.pcm"),
+        ("/tmp/a.wav", "g722", "/tmp/a.g722"),
+        ("/tmp/a.pcm", None, "/tmp/a.pcm"),
+        ("/tmp/a.g722", "pcmu", "/tmp/a.pcmu.wav"),
     ],
 )
 def test_ending_follows_the_format(path: str, format_name: str | None, expected: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from active_call.base.errors import MediaError, ProviderError
+from active_call.providers.failover import FailoverTextToSpeech
 from active_call.store.audio_cache import AudioCache
 from active_call.store.speech import LOOK_UP_S, REST_S, SpeechLibrary
 from active_call.testing.fake_providers import FakeSynthesiser
@@ -132,6 +133,18 @@ def test_failure_reaches_the_listener_and_keeps_nothing(tmp_path: Path) -> None:
         voice.failures.clear()
         assert (await sound_of(speech, "greeting", voice, "Hi"))[0]
         assert len(files_in(tmp_path)) == 1
+
+    run_virtually(story())
+
+
+def test_sound_that_a_fallback_made_is_heard_and_not_kept(tmp_path: Path) -> None:
+    async def story() -> None:
+        first, second = FakeSynthesiser(), FakeSynthesiser()
+        first.failures["Good morning."] = ProviderError("fake", "down", retryable=True)
+        voice: Any = FailoverTextToSpeech([first, second])
+        pcm, rate_hz = await sound_of(library(tmp_path), "greeting", voice, "Good morning.")
+        assert len(pcm) == 2 * 16 * second.duration_ms("Good morning.") and rate_hz == 16_000
+        assert files_in(tmp_path) == []
 
     run_virtually(story())
 

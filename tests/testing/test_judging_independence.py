@@ -5,7 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 
-JUDGES = ["phone", "phone_sip", "phone_rtp", "phone_ear", "phone_wire", "listening", "voice", "audio", "story", "caller", "certificate"]
+JUDGES = [
+    "phone",
+    "phone_user_agent",
+    "phone_sip",
+    "phone_rtp",
+    "phone_ear",
+    "phone_wire",
+    "listening",
+    "voice",
+    "audio",
+    "story",
+    "caller",
+    "certificate",
+]
 JUDGES += ["trunk", "trunk.admission", "trunk.called", "trunk.calling", "trunk.leg", "trunk.media", "trunk.trunk"]
 JUDGED = ["agent", "api", "call", "codec", "legs", "media", "net", "providers", "rtp", "sdp", "sip", "server", "store"]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from active_call.testing.story import Story, main
+from active_call.testing.phone import main
+from active_call.testing.story import Story
 
 
 def test_story_reads_named_lines_and_success() -> None:

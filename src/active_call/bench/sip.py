@@ -30,7 +30,7 @@ from active_call.bench.sip_sender import Load, Task
 from active_call.media.worker.load import percentile
 from active_call.server.certificate import write_development_certificate
 from active_call.server.composition import Running, running
-from active_call.server.config.config import load_config
+from active_call.server.config.loading import load_config
 from active_call.server.logs import set_up_logging
 from active_call.server.serving import make_collections_rare
 
@@ -224,7 +224,7 @@ class Bench:
 
     async def _quiet(self) -> None:
         deadline = time.monotonic() + QUIET_DEADLINE_S
-        while self._server.directory.sessions and time.monotonic() < deadline:
+        while self._server.directory.n_calls and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.2)
 

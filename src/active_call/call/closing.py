@@ -1,19 +1,114 @@
-"""Closes the parts of a call that is over, each within its own time."""
+"""The end of a call: its parts are closed, each within its own time, then its record, which is closed whatever else happens."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from active_call.base.errors import LocalProtocolError
+from active_call.call.items import Item, Requested
 from active_call.call.log import CallLog
+from active_call.call.mailbox import Mailbox
+from active_call.call.messages import BridgeInvite
+from active_call.call.parts import CallContext, CallParts
+from active_call.call.state import Phase
+from active_call.legs import events as leg_events
+from active_call.media.link import messages as link
+from active_call.media.pool.pool import StreamLost
 
 RELEASE_DEADLINE_S = 3.0
 
-Parts = tuple[tuple[str, Callable[[], Awaitable[object]]], ...]
-"""Names, and what closes them."""
+Closers = tuple[tuple[str, Callable[[], Awaitable[object]]], ...]
+"""Names of parts, and what closes them."""
 
 
-async def close_each(parts: Parts, log: CallLog) -> None:
+class CallClosing:
+    """Closes one call. What still waits in its mailbox, or comes later, is refused where its sender waits for an answer."""
+
+    def __init__(self, context: CallContext, parts: CallParts, mailbox: Mailbox[Item]) -> None:
+        self._context = context
+        self._parts = parts
+        self._mailbox = mailbox
+        self.is_closed = False
+        """Nothing in the mailbox is handled any more."""
+
+    async def close(self) -> None:
+        """Hang up where that has not happened, close all parts, then the record: cancelled, too slow or broken."""
+        context, log = self._context, self._context.ports.log
+        try:
+            if self._parts.own_leg.ended is None:
+                self._parts.own_leg.hang_up(by="system", cause="error")
+            context.state.facts.reach(Phase.ENDED, context.time.utc_now())
+            self._write_down_last_words()
+            await close_each(self._closers(), log)
+        except Exception:
+            log.exception("call could not be closed in order")
+        finally:
+            self.close_record()
+
+    def _closers(self) -> Closers:
+        return (
+            ("transfers", self._close_transfers),
+            ("recording", lambda: self._parts.recording.complete(self._next_report)),
+            ("leg", self._release_leg),
+            ("hearing", self._parts.speech_input.close),
+        )
+
+    async def _close_transfers(self) -> None:
+        self._parts.bridging.end()
+        await self._parts.transfers.close()
+
+    async def _release_leg(self) -> None:
+        self._context.journal.media |= await self._context.state.leg.release()
+
+    async def _next_report(self) -> None:
+        """Take in what comes next, when the call is over and only the end of its recording still matters."""
+        item = await self._mailbox.get()
+        if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
+            self._parts.reports.handle_media(item.report)
+
+    def _write_down_last_words(self) -> None:
+        """The turn that the end of the call has cut short."""
+        agent, context = self._context.state.agent, self._context
+        if agent is None:
+            return
+        heard = self._parts.speech_output.heard_so_far(context.time.now())
+        if heard is not None:
+            context.journal.cut_short()
+        agent.close(heard)
+
+    def close_record(self) -> None:
+        """Tell the end and close the record; harmless a second time."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        context, journal, log = self._context, self._context.journal, self._context.ports.log
+        facts = context.state.facts
+        facts.reach(Phase.ENDED, context.time.utc_now())
+        journal.transfers = self._parts.transfers.records()
+        facts.call_id = facts.call_id or context.state.leg.call_id
+        try:
+            context.output.tell(journal.hangup_event(self._parts.own_leg.ended))
+        finally:
+            if facts.error:
+                log.warning("call ended with an error", extra={"error": facts.error})
+            log.info("call ended", extra={**facts.who(), **journal.outcome()})
+            context.dependencies.records.write(journal.record())
+            while not self._mailbox.is_empty():
+                self.refuse(self._mailbox.get_nowait())
+
+    def refuse(self, item: Item) -> None:
+        """Answer a sender that waits: the call is over, or cannot keep up. Any other item is dropped."""
+        match item:
+            case Requested(_, done) if not done.done():
+                done.set_exception(LocalProtocolError("the call is over" if self.is_closed else "the call cannot keep up"))
+            case BridgeInvite():
+                self._parts.bridging.refuse(item, "is over" if self.is_closed else "cannot keep up")
+            case _:
+                pass
+
+
+async def close_each(parts: Closers, log: CallLog) -> None:
     """Close one after the other; an error in one part, or one that takes too long, does not keep the others from closing."""
     for name, close in parts:
         try:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from active_call.base.errors import LocalProtocolError
+from active_call.legs.abilities import Dtmf, dtmf, has_telephone_events
 from active_call.media.sounds import tones
 
 if TYPE_CHECKING:
-    from active_call.call.leg import Leg
+    from active_call.legs.leg import Leg
 
 SAME_PRESS_S: Final = 1.0
 """How far the two reports of one press may lie apart: an event is told at its end, an INFO at its beginning or end."""
@@ -47,10 +48,10 @@ class DigitFilter:
 def way_of(leg: Leg, method: str | None) -> str:
     """How digits are sent to the peer of `leg`: as asked, else by the best way that it knows. Raises LocalProtocolError."""
     if method is None:
-        return "rfc4733" if leg.has_telephone_events else "info" if leg.allows("INFO") else "inband"
+        return "rfc4733" if has_telephone_events(leg) else "info" if isinstance(leg, Dtmf) and leg.allows("INFO") else "inband"
     if method not in METHODS:
         raise LocalProtocolError(f"digits cannot be sent by {method!r}; expected {', '.join(METHODS)}")
-    if method == "rfc4733" and not leg.has_telephone_events:
+    if method == "rfc4733" and not dtmf(leg).has_telephone_events:
         raise LocalProtocolError("telephone events were not agreed on with the peer; use 'info' or 'inband'")
     return method
 
@@ -58,7 +59,7 @@ def way_of(leg: Leg, method: str | None) -> str:
 def send_digits(leg: Leg, digits: str, way: str, duration_ms: int = 160) -> None:
     """Send digits to the peer of `leg` by `way`. Raises ActiveCallError; sound of digits joins what plays."""
     if way == "info":
-        leg.send_digits_by_signalling(digits, duration_ms)
+        dtmf(leg).send_digits_by_signalling(digits, duration_ms)
     elif leg.stream is None:
         raise LocalProtocolError("the call has no media stream yet")
     elif way == "rfc4733":

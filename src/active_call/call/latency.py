@@ -2,11 +2,11 @@
 
 All marks are CLOCK_MONOTONIC seconds; those at the sockets come from the media process.
 
-    last voiced packet in -> turn closed -> recognised -> model's first sentence -> first sound made -> first voiced packet out
+    last voiced packet in -> turn closed -> recognised -> model's first sentence -> audible sound made -> first voiced packet out
                        wait           recognition     model                 synthesis           (the rest: ours)
 
-What a model, a web server or an engine took is theirs, also where two of them work at the same time; the wait for the end of the turn is a
-setting. Only what is left counts as added by us.
+What a model, a web server or an engine took is theirs, also where two of them work at the same time; so is the silence that an engine's
+sound begins with (`leading_silence`). The wait for the end of the turn is a setting. Only what is left counts as added by us.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class TurnClock:
     model_spoke_at: float | None = None
     synthesis_asked_at: float | None = None
     synthesised_at: float | None = None
+    """When the first audible sound could have left; may lie ahead, while the silence before it is played."""
     _waits: list[tuple[float, float]] = field(default_factory=list)
     """When others worked beside those: web servers, and models that were asked again."""
 
@@ -68,13 +69,14 @@ class TurnClock:
         wait = _between(self.last_voiced_at, self.closed_at)
         recognition = _between(self.closed_at, self.recognised_at)
         model = _between(self.model_asked_at, self.model_spoke_at)
-        synthesis = _between(self.synthesis_asked_at, self.synthesised_at)
+        synthesised_at = None if self.synthesised_at is None else min(self.synthesised_at, at)
+        synthesis = _between(self.synthesis_asked_at, synthesised_at)
         theirs = _covered(
             [
                 (self.last_voiced_at, self.closed_at),
                 (self.closed_at, self.recognised_at),
                 (self.model_asked_at, self.model_spoke_at),
-                (self.synthesis_asked_at, self.synthesised_at),
+                (self.synthesis_asked_at, synthesised_at),
                 *self._waits,
             ],
             self.last_voiced_at,

@@ -11,5 +11,6 @@ class CallLog(logging.LoggerAdapter[logging.Logger]):
     """A logger that adds the session's and the protocol's id to the fields of each line."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the ids to the fields of one line."""
         kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         return msg, kwargs

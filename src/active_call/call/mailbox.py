@@ -45,6 +45,7 @@ class Mailbox(Generic[T]):
         return self.n_refused > 0
 
     def is_empty(self) -> bool:
+        """Whether nothing waits."""
         return self._items.empty()
 
     def get_nowait(self) -> T:

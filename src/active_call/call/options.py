@@ -87,4 +87,5 @@ def _llm_settings(llm: LlmOption) -> LlmSettings:
         temperature=llm.temperature,
         max_tokens=llm.max_tokens,
         extra=llm.extra,
+        fallback=tuple(llm.fallback or ()),
     )

@@ -16,6 +16,7 @@ from active_call.call.options import merged
 from active_call.contract.options import TtsOption
 from active_call.contract.requests import PrecacheSpeech
 from active_call.contract.wire import ContractError
+from active_call.providers.base import speech_of
 from active_call.providers.registry import Engines
 from active_call.providers.speech_cache import CachedTextToSpeech
 
@@ -38,10 +39,10 @@ async def precache(request: PrecacheSpeech, services: CallDependencies) -> str:
     made_of = synthesiser.voice.key_of(text, request.speaker)
     key = named or made_of
     if not await services.speech.holds(key, made_of):
-        chunks = [pcm async for pcm in synthesiser.synthesise(text, speaker=request.speaker or None)]
+        chunks = [chunk.pcm async for chunk in speech_of(synthesiser, text, speaker=request.speaker or None)]
         if not any(chunks):
             raise ProviderError(synthesiser.name, "made no sound of this text")
-        await services.speech.keep(key, chunks, synthesiser.rate_hz, made_of)
+        await services.speech.keep(key, chunks, synthesiser.capabilities.rate_hz, made_of)
     return key
 
 
@@ -80,7 +81,7 @@ def _check_is_unicode(path: str, text: str) -> None:
 def _synthesiser_of(asked: TtsOption, option: TtsOption, engines: Engines) -> CachedTextToSpeech:
     """As a call would choose it. A mistake is named by its place in the request, where it comes from there."""
     try:
-        return engines.get_synthesiser(option)
+        return engines.get_voice(option)
     except ConfigError as error:
         for field in msgspec.structs.fields(TtsOption):
             if error.key == f"tts.{field.name}" and getattr(asked, field.name) is not None:

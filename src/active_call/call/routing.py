@@ -92,7 +92,9 @@ class IncomingCall:
 class Router(Protocol):
     """Decides about inbound calls. Raises ActiveCallError when it cannot; the call is then refused with 480 or 503."""
 
-    async def route(self, call: IncomingCall) -> Decision: ...
+    async def route(self, call: IncomingCall) -> Decision:
+        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
+        ...
 
 
 class Playbooks:
@@ -158,6 +160,7 @@ class Rule:
     callee: re.Pattern[str] | None = None
 
     def matches(self, caller: str, callee: str) -> bool:
+        """Whether the rule takes `call`."""
         return (self.caller is None or self.caller.search(caller) is not None) and (
             self.callee is None or self.callee.search(callee) is not None
         )
@@ -178,6 +181,7 @@ class PlaybookRouter:
         return self.default, None
 
     async def route(self, call: IncomingCall) -> Decision:
+        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
         name, _ = self.choose(call.caller, call.callee)
         return Accepted(call.playbooks.load_usable(name), variables=dict(call.variables)) if name else NO_PLAYBOOK
 
@@ -192,6 +196,7 @@ class WebhookRouter:
     http: httpx.AsyncClient
 
     async def route(self, call: IncomingCall) -> Decision:
+        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
         refusal = Refused(503, "No webhook answered")
         for url in self.urls:
             try:
@@ -278,6 +283,7 @@ class PythonRouter:
         self._target = target
 
     async def route(self, call: IncomingCall) -> Decision:
+        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
         answer = await self._function(call)
         if isinstance(answer, str):
             return call.accept(answer)

@@ -1,10 +1,10 @@
-"""The caller's side of the conversation: from voice detection and sound to events `speaking`, `silence`, `eou`, `asrDelta`, `asrFinal`.
+"""The caller's side of the conversation: voice detection and sound enter, `speaking`, `silence`, `eou`, `asrDelta`, `asrFinal` leave.
 
-An utterance begins with detected speech and ends when silence has lasted `end_of_turn_ms` beyond the last voiced packet; speech that
-resumes within that time goes on with the same utterance. Sample numbers count the caller's 16 kHz sound from the start of the stream.
+An utterance begins with detected speech. It ends when silence has lasted `end_of_turn_ms` beyond the last voiced packet; speech that
+resumes within that time continues the utterance. Sample numbers count the caller's 16 kHz sound from the start of the stream.
 
-While somebody else has the caller's ear (a hold, a transfer, a bridge) hearing is suspended: the media process neither detects nor
-forwards, and what was being said is dropped. Several may ask for that; it ends with the last of them.
+During a hold, a transfer or a bridge speech input is suspended: the media process neither detects voice nor forwards sound, and the
+utterance of that moment is dropped. Several reasons may hold at once; speech input resumes when the last one ends.
 """
 
 from __future__ import annotations
@@ -17,17 +17,40 @@ from active_call.call.latency import TurnClock
 from active_call.contract import events
 from active_call.media.link.messages import CallerAudio, SpeechEnded, SpeechStarted
 from active_call.media.pool.pool import MediaStream
-from active_call.providers.base import Recognised, Recognition
+from active_call.providers.base import Failed, Final, Recognised, RecognitionEvent, RecognitionStream, SpeechToText, TurnEvent
 
 TAIL_S = 0.25
-"""Sound beyond the last voiced packet that the recogniser gets too: a detector misses faint last syllables more often than a decoder."""
+"""The recogniser gets this much sound beyond the last voiced packet: a detector misses faint last syllables more often than a decoder."""
 MAX_UTTERANCE_S = 30.0
-"""Speech that never pauses is cut here and goes on as the next utterance, so that music on a line does not grow without bound."""
+"""Speech without a pause is cut here and continues as the next utterance: music on a line must not make an utterance without an end."""
+
+
+def open_recognition(
+    engine: SpeechToText,
+    on_result: Callable[[Recognised], None],
+    on_failure: Callable[[Exception], None],
+    *,
+    language: str | None,
+    on_turn: Callable[[TurnEvent], None] | None = None,
+) -> RecognitionStream:
+    """Recognise one caller: each kind of event goes to its own callback. Raises ActiveCallError."""
+
+    def tell(event: RecognitionEvent) -> None:
+        match event:
+            case Recognised():
+                on_result(event)
+            case Failed(error):
+                on_failure(error)
+            case TurnEvent():
+                if on_turn is not None:
+                    on_turn(event)
+
+    return engine.open(tell, language=language)
 
 
 @dataclass(frozen=True, slots=True)
 class VadSettings:
-    """How the media process listens: what counts as speech, and for how long."""
+    """Voice activity detection in the media process: which probability counts as speech, and how long speech and silence must last."""
 
     threshold: float = 0.5
     min_speech_ms: int = 64
@@ -60,22 +83,23 @@ class SpeechInput:
         self._to_epoch_ms = to_epoch_ms
         self._turn = turn
         self._end_of_turn_s = end_of_turn_ms / 1000
-        self._recognition: Recognition | None = None
+        self._recognition: RecognitionStream | None = None
         self._utterance: _Utterance | None = None
         self._n_utterances = 0
         self._awaiting: set[int] = set()
         self._phrases: tuple[str, ...] = ()
         self._stream: MediaStream | None = None
-        self._ear = VadSettings()
+        self._vad = VadSettings()
         self._suspended_by: set[str] = set()
 
     @property
     def is_suspended(self) -> bool:
+        """Whether there is a reason to hear nothing."""
         return bool(self._suspended_by)
 
-    def listen_to(self, stream: MediaStream, ear: VadSettings) -> None:
+    def listen_to(self, stream: MediaStream, vad: VadSettings) -> None:
         """Listen to the caller on `stream` from now on."""
-        self._stream, self._ear = stream, ear
+        self._stream, self._vad = stream, vad
         self._order()
 
     def suspend(self, why: str) -> None:
@@ -91,7 +115,7 @@ class SpeechInput:
         self._order()
 
     def resume(self, why: str) -> None:
-        """That reason is gone."""
+        """End that reason; speech input resumes when it was the last one."""
         if why in self._suspended_by:
             self._suspended_by.discard(why)
             if not self._suspended_by:
@@ -99,9 +123,9 @@ class SpeechInput:
 
     def _order(self) -> None:
         if self._stream is not None:
-            ear, is_on = self._ear, not self._suspended_by
+            vad, is_on = self._vad, not self._suspended_by
             self._stream.listen(
-                detect=is_on, forward_audio=is_on, threshold=ear.threshold, min_speech_ms=ear.min_speech_ms, silence_ms=ear.silence_ms
+                detect=is_on, forward_audio=is_on, threshold=vad.threshold, min_speech_ms=vad.min_speech_ms, silence_ms=vad.silence_ms
             )
 
     @property
@@ -110,14 +134,15 @@ class SpeechInput:
         return self._utterance is not None or bool(self._awaiting)
 
     def set_end_of_turn(self, end_of_turn_ms: int) -> None:
+        """End utterances after this much silence from now on."""
         self._end_of_turn_s = end_of_turn_ms / 1000
 
-    def use(self, recognition: Recognition) -> None:
+    def use(self, recognition: RecognitionStream) -> None:
         """Recognise with this from now on."""
         self._recognition = recognition
 
-    async def replace(self, recognition: Recognition) -> None:
-        """Recognise with this from now on, and close the one before; what it was asked has no result any more."""
+    async def replace(self, recognition: RecognitionStream) -> None:
+        """Recognise with this from now on, and close the stream before it. Utterances that the old stream did not answer get no result."""
         before, self._recognition = self._recognition, recognition
         self._utterance = None
         self._awaiting.clear()
@@ -126,22 +151,25 @@ class SpeechInput:
             await before.close()
 
     def expect_phrases(self, phrases: tuple[str, ...]) -> None:
+        """The caller may well say one of these from now on; a later recogniser is told, too."""
         self._phrases = phrases
         if self._recognition is not None:
             self._recognition.expect_phrases(phrases)
 
     async def close(self) -> None:
+        """Close the recogniser's stream."""
         if self._recognition is not None:
             await self._recognition.close()
 
     # -- reports of the media stream
 
     def audio(self, report: CallerAudio) -> None:
-        """More of the caller's sound. Cheap: called many times a second for every call."""
+        """More of the caller's sound. Must be cheap: it is called many times a second for each call."""
         if self._recognition is not None and not self._suspended_by:
             self._recognition.push_audio(report.pcm, report.sample)
 
     def speech_started(self, report: SpeechStarted) -> None:
+        """The voice detector heard speech: an utterance begins, or continues."""
         if self._suspended_by:
             return
         self._emit(events.Speaking(start_time=self._to_epoch_ms(report.at), confidence=round(report.confidence, 3)))
@@ -151,6 +179,7 @@ class SpeechInput:
         self._begin(report.sample, report.at)
 
     def speech_ended(self, report: SpeechEnded) -> None:
+        """The voice detector hears silence: the utterance ends when that lasts."""
         if self._suspended_by:
             return
         self._emit(events.Silence(start_time=self._to_epoch_ms(report.at), duration=report.duration_ms))
@@ -163,6 +192,7 @@ class SpeechInput:
     # -- time
 
     def next_timeout(self) -> float | None:
+        """When `handle_timeout` is due, in monotonic seconds; None outside an utterance."""
         if self._utterance is None:
             return None
         if self._utterance.closing_at is None:
@@ -170,6 +200,7 @@ class SpeechInput:
         return self._utterance.closing_at
 
     def handle_timeout(self, now: float) -> None:
+        """End the utterance if its silence has lasted long enough, or cut one that is too long."""
         due = self.next_timeout()
         if due is None or now < due or self._utterance is None:
             return
@@ -183,7 +214,7 @@ class SpeechInput:
         self._end(utterance)
 
     def _roll_over(self, utterance: _Utterance, now: float) -> None:
-        """The caller goes on speaking: one utterance ends where the next one begins."""
+        """The caller still speaks: one utterance ends here, and the next one begins at the same sample."""
         utterance.end_sample = utterance.start_sample + int((now - utterance.started_at) * LISTEN_RATE_HZ)
         self._emit(events.Eou(completed=False))
         self._end(utterance)
@@ -203,10 +234,12 @@ class SpeechInput:
     # -- results of the recogniser
 
     def recognised(self, result: Recognised, now: float) -> None:
-        if result.final:
+        """The recogniser's partial or final text becomes `asrDelta` or `asrFinal`."""
+        is_final = isinstance(result, Final)
+        if is_final:
             self._awaiting.discard(result.index)
             self._turn.mark("recognised_at", now)
-        cls = events.AsrFinal if result.final else events.AsrDelta
+        cls = events.AsrFinal if is_final else events.AsrDelta
         self._emit(
             cls(
                 index=result.index,
@@ -218,8 +251,8 @@ class SpeechInput:
         )
 
     def failed(self, error: Exception, now: float) -> None:
-        """The recogniser could not: the turn is over all the same, and nothing was understood."""
+        """The recogniser failed: the oldest utterance that awaits a result ends with an empty text."""
         self._emit(events.Error(sender="asr", error=str(error)))
         if self._awaiting:
             index = min(self._awaiting)
-            self.recognised(Recognised("", True, index, 0, 0), now)
+            self.recognised(Final("", index, 0, 0), now)

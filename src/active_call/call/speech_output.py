@@ -1,19 +1,17 @@
-"""The agent's side of the conversation: from `tts` and `play` commands to queued sound, and from the playout's reports to events.
+"""The agent's side of the conversation: `tts` and `play` commands enter, queued sound and the events of plays leave.
 
-Commands become jobs that one task works off in order, so that sentences are synthesised ahead of what plays. A play (playId) is made of
-pieces; its text and the samples of each piece are kept, so that an interruption can say which words were heard. A play that is stopped
-takes its unfinished jobs with it, and the one under way is given up at once. A play whose sound cannot be made ends with what was made:
-an `error` event tells that, and the `trackEnd` what was heard (`subtitle`). Of a file only some seconds are sent ahead of what is heard.
+Commands become jobs. One task works them off in order, so that sentences are synthesised ahead of what plays. A play (playId) consists of
+pieces; the text and the samples of each piece are kept, so that an interruption can say which words were heard. A play that is stopped
+drops its unfinished jobs, and the job of that moment is abandoned at once. A play whose sound cannot be made ends with what was made: an
+`error` event says so, and `trackEnd` says what was heard (`subtitle`). Of a file, only some seconds are sent ahead of what is heard.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -21,21 +19,18 @@ from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
 from active_call.call.latency import TurnClock
+from active_call.call.play import AHEAD_MS, Job, Piece, Play
 from active_call.call.tts_command import checked
 from active_call.call.words_heard import Pace, heard_words
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
 from active_call.media.link.messages import PlayEnded, PlayLow, PlayStarted
 from active_call.media.pool.pool import MediaStream
-from active_call.providers.base import TextToSpeech
-from active_call.providers.speech_rendition import close_source
+from active_call.providers.base import TextToSpeech, speech_of
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_FADE_MS = 40
-INLINE_AUDIO_RATE_HZ = 16_000
-AHEAD_MS = 4000.0
-"""So much of a file may wait in the media process; `PlayLow` asks for more when two seconds are left."""
 
 
 class SoundSource(Protocol):
@@ -60,80 +55,6 @@ class KeptSpeech(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Piece:
-    """One stretch of a play: its words and how long it sounds."""
-
-    text: str
-    duration_ms: float = 0.0
-    is_whole: bool = False
-    """All of its sound has been sent to the media process."""
-
-
-@dataclass(slots=True)
-class _Play:
-    id: str
-    pieces: list[_Piece] = field(default_factory=list)
-    auto_hangup: bool = False
-    closed: bool = False
-    stopped: bool = False
-    failed: bool = False
-    """Sound of it could not be made; what comes behind that is left out."""
-    finishing: bool = False
-    """It ends with the command under way; what has not begun by then is left out."""
-    is_over: bool = False
-    """The media process has told its end."""
-    is_ended: bool = False
-    """The media process has been told that nothing more comes."""
-    room_ms: float = AHEAD_MS
-    """How much more of a file the media process takes at present."""
-    started_at: float | None = None
-    """When its first packet left, in monotonic seconds."""
-    has_news: asyncio.Event = field(default_factory=asyncio.Event)
-    """There is room, or the play was stopped."""
-
-    @property
-    def text(self) -> str:
-        return " ".join(piece.text for piece in self.pieces if piece.text)
-
-    @property
-    def takes_sound(self) -> bool:
-        """What is still made for it can be heard."""
-        return not (self.stopped or self.is_over)
-
-    @property
-    def ends_early(self) -> bool:
-        """No further command of it is begun."""
-        return self.finishing or self.failed
-
-    @property
-    def is_heard_to_its_end(self) -> bool:
-        """Nothing of it was left out, once the media process has played all that it was given."""
-        return all(piece.is_whole for piece in self.pieces)
-
-    def boundaries(self, rate_hz: int) -> list[int]:
-        """Where its commands end, in samples; as far as their sound is known."""
-        ends = itertools.accumulate(piece.duration_ms for piece in itertools.takewhile(lambda piece: piece.is_whole, self.pieces))
-        return [round(end_ms * rate_hz / 1000) for end_ms in ends]
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """Something to make sound of: `pcm` at `rate_hz`, a file or URL, or text."""
-
-    play: _Play
-    piece: _Piece
-    text: str = ""
-    source: str = ""
-    pcm: bytes = b""
-    rate_hz: int = INLINE_AUDIO_RATE_HZ
-    speaker: str | None = None
-    speed: float | None = None
-    cache_key: str = ""
-    closes: bool = False
-    repeats: bool = False
-
-
 class SpeechOutput:
     """Makes the call's sound. `emit` takes contract events, `on_auto_hangup` is called when a play that asks for it has been heard."""
 
@@ -153,22 +74,22 @@ class SpeechOutput:
         self._on_auto_hangup = on_auto_hangup
         self._sounds = sounds
         self._speech = speech
-        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
-        self._plays: dict[str, _Play] = {}
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
+        self._plays: dict[str, Play] = {}
         self._stream: MediaStream | None = None
         self._synthesiser: TextToSpeech | None = None
         self._n_unnamed = 0
-        self._at_work: _Play | None = None
+        self._at_work: Play | None = None
         self._given_up: asyncio.Future[None] | None = None
-        """Resolved when nobody waits any more for what is made now."""
+        """Resolved when the sound that is made now is abandoned."""
         self._ending: set[asyncio.Task[None]] = set()
-        """Work that has not ended yet, though it may have been given up."""
+        """Tasks that have not ended yet; some may be abandoned."""
         self._pace = Pace()
         self._paused_by: set[str] = set()
         self._paused_at: float | None = None
 
     def use(self, stream: MediaStream | None, synthesiser: TextToSpeech | None) -> None:
-        """Where the sound goes and who makes it; either may come later than the first command."""
+        """Send sound to `stream`, and speak with `synthesiser`, from now on; None leaves either as it is. Commands may come before."""
         if stream is not None:
             self._stream = stream
             if self._paused_by:
@@ -177,6 +98,7 @@ class SpeechOutput:
 
     @property
     def is_speaking(self) -> bool:
+        """Whether something is said or played, or will be."""
         return any(not play.stopped for play in self._plays.values())
 
     # -- commands
@@ -187,11 +109,11 @@ class SpeechOutput:
         play = self._play_for(said.play_id, auto_hangup=command.auto_hangup)
         if play.closed:
             play = self._replace(play)
-        piece = _Piece(said.text)
+        piece = Piece(said.text)
         play.pieces.append(piece)
         play.closed = command.end_of_stream or not command.streaming
         self._jobs.put_nowait(
-            _Job(
+            Job(
                 play,
                 piece,
                 text=piece.text,
@@ -211,9 +133,9 @@ class SpeechOutput:
         if play.closed:
             play = self._replace(play)
         play.closed = True
-        piece = _Piece("")
+        piece = Piece("")
         play.pieces.append(piece)
-        self._jobs.put_nowait(_Job(play, piece, source=command.url, closes=True, repeats=repeat))
+        self._jobs.put_nowait(Job(play, piece, source=command.url, closes=True, repeats=repeat))
 
     def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
         """Stop all plays; with `graceful`, let the command that is heard now finish, and drop what comes behind it."""
@@ -224,7 +146,7 @@ class SpeechOutput:
             self._stop(play, DEFAULT_FADE_MS if fade_ms is None else fade_ms)
 
     def pause(self, paused: bool, why: str = "command") -> None:
-        """Freeze what plays at its sample, or let it go on once nobody wants it frozen any more."""
+        """Stop playing at this sample, or continue from it once the last reason for the pause is gone."""
         was_paused = bool(self._paused_by)
         (self._paused_by.add if paused else self._paused_by.discard)(why)
         if was_paused == bool(self._paused_by):
@@ -234,7 +156,7 @@ class SpeechOutput:
             self._stream.pause(not was_paused)
 
     def _note_pause(self, is_over: bool) -> None:
-        """Time that stands still is not heard."""
+        """The time of a pause does not count as heard."""
         now = self._clock.now()
         if is_over and self._paused_at is not None:
             for play in self._plays.values():
@@ -242,7 +164,7 @@ class SpeechOutput:
                     play.started_at += now - max(self._paused_at, play.started_at)
         self._paused_at = None if is_over else now
 
-    def _play_for(self, play_id: str | None, *, auto_hangup: bool) -> _Play:
+    def _play_for(self, play_id: str | None, *, auto_hangup: bool) -> Play:
         """The play that goes on under this id, or a new one, which replaces all others."""
         if play_id is None:
             self._n_unnamed += 1
@@ -250,17 +172,17 @@ class SpeechOutput:
         play = self._plays.get(play_id)
         if play is None or play.stopped or play.finishing:
             self.interrupt()
-            play = self._plays[play_id] = _Play(play_id)
+            play = self._plays[play_id] = Play(play_id)
         play.auto_hangup = play.auto_hangup or auto_hangup
         return play
 
-    def _replace(self, play: _Play) -> _Play:
-        """A closed play is spoken to again under its own id: it starts anew."""
+    def _replace(self, play: Play) -> Play:
+        """A command comes for a play that is closed: it is stopped, and a new one begins under the same id."""
         self._stop(play, DEFAULT_FADE_MS)
-        fresh = self._plays[play.id] = _Play(play.id, auto_hangup=play.auto_hangup)
+        fresh = self._plays[play.id] = Play(play.id, auto_hangup=play.auto_hangup)
         return fresh
 
-    def _stop(self, play: _Play, fade_ms: int) -> None:
+    def _stop(self, play: Play, fade_ms: int) -> None:
         if not play.stopped:
             play.stopped = True
             play.has_news.set()
@@ -268,15 +190,15 @@ class SpeechOutput:
             if self._stream is not None:
                 self._stream.stop(play.id, fade_ms)
 
-    def _finish(self, play: _Play) -> None:
-        """The media process knows which command is heard; the end of one whose sound is still being made it is told when it is there."""
+    def _finish(self, play: Play) -> None:
+        """Let the media process finish the command that it plays. It is told where a command ends once all its sound is made."""
         play.finishing = True
         if self._stream is not None:
             self._stream.finish(play.id, play.boundaries(self._stream.rate_hz))
             if self._at_work is not play:
                 self._end(play)
 
-    def _end(self, play: _Play) -> None:
+    def _end(self, play: Play) -> None:
         """Nothing more comes for this play."""
         if self._stream is not None and not (play.stopped or play.is_ended):
             play.is_ended = True
@@ -289,8 +211,8 @@ class SpeechOutput:
         while True:
             await self._work_off(await self._jobs.get())
 
-    async def _work_off(self, job: _Job) -> None:
-        """Make the sound of `job`. Returns at once when its play is stopped, even if a synthesiser does not let go."""
+    async def _work_off(self, job: Job) -> None:
+        """Make the sound of `job`. Returns at once when its play is stopped, even if the synthesiser has not ended by then."""
         play = job.play
         if play.stopped or play.ends_early:
             return
@@ -307,12 +229,12 @@ class SpeechOutput:
         if job.closes or play.ends_early:
             self._end(play)
 
-    def _abandon(self, play: _Play) -> None:
-        """Nobody waits any more for the sound that is being made for `play`."""
+    def _abandon(self, play: Play) -> None:
+        """Do not wait any longer for the sound that is made for `play`."""
         if self._at_work is play and self._given_up is not None and not self._given_up.done():
             self._given_up.set_result(None)
 
-    async def _make(self, job: _Job) -> None:
+    async def _make(self, job: Job) -> None:
         try:
             await self._sound(job)
             if job.play.takes_sound:
@@ -324,13 +246,13 @@ class SpeechOutput:
             logger.exception("sound could not be made")
             self._fail(job, f"unforeseen {type(error).__name__}: {error}")
 
-    def _fail(self, job: _Job, reason: str) -> None:
-        """Its sound cannot be made: what was made of the play is heard, and what would come behind is left out."""
+    def _fail(self, job: Job, reason: str) -> None:
+        """Its sound cannot be made: the sound made so far is played, and the later pieces of the play are left out."""
         if job.play.takes_sound:
             job.play.failed = True
             self._emit(events.Error(sender="tts" if job.text else "play", error=reason))
 
-    async def _sound(self, job: _Job) -> None:
+    async def _sound(self, job: Job) -> None:
         if self._stream is None:
             raise MediaError("the call has no media stream yet")
         if job.source:
@@ -350,7 +272,7 @@ class SpeechOutput:
         if job.piece.duration_ms == 0 and job.play.takes_sound and any(char.isalnum() for char in job.text):
             raise ProviderError(getattr(self._synthesiser, "name", "tts"), "the synthesiser made no sound")
 
-    async def _sound_file(self, job: _Job, rate_hz: int) -> None:
+    async def _sound_file(self, job: Job, rate_hz: int) -> None:
         """Send a file as fast as it is heard, some seconds ahead."""
         if self._sounds is None:
             raise MediaError(f"{job.source}: there is no library of sounds to play it from")
@@ -365,14 +287,16 @@ class SpeechOutput:
                     play.has_news.clear()
                     await play.has_news.wait()
 
-    def _queue(self, job: _Job, pcm: bytes) -> None:
+    def _queue(self, job: Job, pcm: bytes) -> None:
         if not pcm or self._stream is None or job.play.stopped:
             return
         job.piece.duration_ms += len(pcm) / 2 * 1000 / self._stream.rate_hz
-        self._turn.mark("synthesised_at", self._clock.now())
+        audible_at = job.play.lead.take(pcm, self._stream.rate_hz, self._clock.now())
+        if audible_at is not None:
+            self._turn.mark("synthesised_at", audible_at)
         self._stream.queue_audio(job.play.id, pcm)
 
-    async def _pcm_of(self, job: _Job) -> AsyncGenerator[tuple[bytes, int], None]:
+    async def _pcm_of(self, job: Job) -> AsyncGenerator[tuple[bytes, int], None]:
         if job.pcm:
             yield job.pcm, job.rate_hz
         elif text := as_pronounced(job.text):
@@ -382,7 +306,7 @@ class SpeechOutput:
                 async for piece in speech:
                     yield piece
 
-    def _speech_of(self, job: _Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
+    def _speech_of(self, job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
         if job.cache_key and self._speech is not None:
             return self._speech.pieces(job.cache_key, synthesiser, text, speaker=job.speaker, speed=job.speed)
         return _synthesised(job, text, synthesiser)
@@ -399,7 +323,7 @@ class SpeechOutput:
         return play.text
 
     def heard_so_far(self, now: float) -> tuple[str, str] | None:
-        """The id and the words heard of what sounds now; None where nothing does."""
+        """The playId of what sounds now, and its words heard until `now`; None while nothing sounds."""
         now = now if self._paused_at is None else self._paused_at
         for play in self._plays.values():
             if play.started_at is not None and not play.is_over:
@@ -414,6 +338,7 @@ class SpeechOutput:
             play.has_news.set()
 
     def play_ended(self, report: PlayEnded) -> None:
+        """A play is over, whole or cut: its end is told, with the words that were heard."""
         play = self._plays.get(report.play)
         heard, position = heard_words(play.pieces, report.heard_ms, self._pace) if play is not None else ("", 0)
         completed = report.completed and (play is None or play.failed or play.is_heard_to_its_end)
@@ -439,10 +364,8 @@ class SpeechOutput:
                 self._on_auto_hangup()
 
 
-async def _synthesised(job: _Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
-    source = synthesiser.synthesise(text, speaker=job.speaker, speed=job.speed)
-    try:
-        async for pcm in source:
-            yield pcm, synthesiser.rate_hz
-    finally:
-        await close_source(source)
+async def _synthesised(job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
+    rate_hz = synthesiser.capabilities.rate_hz
+    async with aclosing(speech_of(synthesiser, text, speaker=job.speaker, speed=job.speed)) as chunks:
+        async for chunk in chunks:
+            yield chunk.pcm, rate_hz

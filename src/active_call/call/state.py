@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from active_call.call.leg import Leg
+from active_call.legs.leg import Leg
 
 
 class Phase(IntEnum):
@@ -63,6 +63,10 @@ class CallFacts:
         elif phase is Phase.ENDED:
             self.ended_at = at
         return True
+
+    def who(self) -> dict[str, Any]:
+        """Who talks with whom, for the log."""
+        return {"direction": self.direction, "caller": self.caller, "callee": self.callee, "trunk": self.trunk}
 
     @property
     def status(self) -> str:

@@ -18,11 +18,19 @@ class SpokenPiece(Protocol):
     """One stretch of a play. `is_whole`: all of its sound was sent."""
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """Its words."""
+        ...
+
     @property
-    def duration_ms(self) -> float: ...
+    def duration_ms(self) -> float:
+        """How long its sound lasts, as far as that is known."""
+        ...
+
     @property
-    def is_whole(self) -> bool: ...
+    def is_whole(self) -> bool:
+        """All of its sound was sent."""
+        ...
 
 
 class Pace:

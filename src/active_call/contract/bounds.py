@@ -48,6 +48,8 @@ Count = Annotated[int, Meta(ge=0, le=10_000)]
 # -- texts
 
 Word = Annotated[str, Meta(max_length=64)]
+Fallback = Annotated[list[Word], Meta(max_length=4)]
+"""Names of providers, in the order in which they are asked."""
 Name = Annotated[str, Meta(max_length=256)]
 Address = Annotated[str, Meta(max_length=1_024)]
 Source = Annotated[str, Meta(max_length=4_096)]

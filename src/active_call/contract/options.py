@@ -111,6 +111,8 @@ class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     samplerate: bounds.RateHz | None = None
     endpoint: bounds.Source | None = None
     extra: dict[str, Any] = {}
+    fallback: bounds.Fallback | None = None
+    """Providers that take over, in turn, when this one fails; each with its own defaults."""
     start_when_answer: bool | None = None
 
 
@@ -135,6 +137,8 @@ class TtsOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     language: bounds.Word | None = None
     endpoint: bounds.Source | None = None
     extra: dict[str, Any] = {}
+    fallback: bounds.Fallback | None = None
+    """Providers that speak, in turn, when this one fails; each with a voice of its own."""
     max_concurrent_tasks: bounds.Tasks | None = None
     cache_key: str | None = None
     session_id: str | None = None
@@ -286,5 +290,5 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     refer: ReferOption | None = None
     """How transfers of this call are made, where the command says nothing."""
     monitor: MonitorOption | None = None
-    rtp_timeout: int | None = None
-    """Seconds."""
+    rtp_timeout: bounds.WaitS | None = None
+    """Seconds without RTP and RTCP (not on hold), after which the call is ended; 0 never. None: `rtp_timeout` of the configuration."""

@@ -63,6 +63,5 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "realtime": "",
         "media_pass": "",
         "monitor": "",
-        "rtp_timeout": "",
     },
 }

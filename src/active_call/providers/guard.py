@@ -11,27 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 
 from active_call.base.errors import ConfigError, ProviderError
-from active_call.base.pcm import BYTES_PER_SAMPLE
-from active_call.base.repair import valid_unicode
 from active_call.base.world import World
-from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, TextToSpeech
-from active_call.providers.vendor_values import SoundCheck, TextRepair, text_of
+from active_call.providers.sources import close_source
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-MAX_REPLY_CHARS = 200_000
-"""Hours of speech: a model that says more has lost its way."""
-MAX_SOUND_S = 1200
-"""Of one text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +39,41 @@ class Limits:
     open_s: float = 5.0
 
 
-class SignsOfLife:
-    """What one stream tells of a vendor who is at work and has no result yet (a model that thinks)."""
+def limits_of(engine: object, attempts: int | None = None) -> Limits:
+    """What `engine` is allowed: its own limits or the defaults, with another number of attempts where one is given."""
+    limits: Limits = getattr(engine, "limits", None) or Limits()
+    return limits if attempts is None else replace(limits, attempts=attempts)
 
-    def __init__(self, more_s: float) -> None:
-        self.limit: asyncio.Timeout | None = None
-        """The deadline of the result that is waited for now."""
+
+class SignsOfLife:
+    """What one stream tells of a vendor who is at work and has no result yet (a model that thinks), or who has nothing to do at present.
+
+    `is_due` says whether a result is due; while it is not, no deadline counts.
+    """
+
+    def __init__(self, more_s: float, is_due: Callable[[], bool] = lambda: True) -> None:
+        self.is_due = is_due
+        self._limit: asyncio.Timeout | None = None
+        self._limit_s: float | None = None
         self._more_s = more_s
 
+    def wait(self, limit: asyncio.Timeout, limit_s: float) -> None:
+        """A result is waited for within `limit`, which is `limit_s` long where one is due."""
+        self._limit, self._limit_s = limit, limit_s
+
     def tell(self) -> None:
-        """Move the deadline."""
-        if self.limit is not None and not self.limit.expired():
+        """The vendor is at work: the deadline moves."""
+        self._reschedule(self._more_s)
+
+    def ask(self) -> None:
+        """A result is due from now on: the deadline begins, where none counts yet."""
+        if self._limit is not None and self._limit.when() is None and self._limit_s is not None:
+            self._reschedule(self._limit_s)
+
+    def _reschedule(self, limit_s: float) -> None:
+        if self._limit is not None and not self._limit.expired():
             with contextlib.suppress(RuntimeError):  # nothing is waited for at the moment
-                self.limit.reschedule(asyncio.get_running_loop().time() + self._more_s)
+                self._limit.reschedule(asyncio.get_running_loop().time() + limit_s)
 
 
 class Guard:
@@ -78,7 +92,7 @@ class Guard:
         """The result of `attempt()`, retried as the limits allow. Raises ProviderError (or ConfigError, as it came)."""
         number = 0
         while True:
-            self._admit()
+            self.admit()
             number += 1
             try:
                 async with asyncio.timeout(self.limits.first_result_s):
@@ -86,26 +100,27 @@ class Guard:
             except Exception as error:  # noqa: BLE001 - the provider wall
                 await self._handle_failure(error, number, may_retry=True, waited_s=self.limits.first_result_s)
             else:
-                self._failures_in_row = 0
+                self.note_success()
                 return result
 
-    async def stream(self, attempt: Callable[[], AsyncIterator[T]], life: SignsOfLife | None = None) -> AsyncIterator[T]:
+    async def stream(self, attempt: Callable[[], AsyncIterator[T]], life: SignsOfLife | None = None) -> AsyncGenerator[T, None]:
         """Yield what `attempt()` yields, retried while nothing has come. Closing this closes that. Raises ProviderError.
 
         With `life`, an attempt that gives a sign of life has until the deadline for a further result.
         """
         number = 0
         while True:
-            self._admit()
+            self.admit()
             number += 1
             begun = False
             source = attempt()
             limit_s = self.limits.first_result_s
             try:
                 while True:
-                    async with asyncio.timeout(limit_s) as limit:
+                    is_due = life is None or life.is_due()
+                    async with asyncio.timeout(limit_s if is_due else None) as limit:
                         if life is not None:
-                            life.limit = limit
+                            life.wait(limit, limit_s)
                         try:
                             item = await anext(source)
                         except StopAsyncIteration:
@@ -113,16 +128,21 @@ class Guard:
                     begun = True
                     limit_s = self.limits.next_result_s
                     yield item
-                self._failures_in_row = 0
+                self.note_success()
                 return
             except Exception as error:  # noqa: BLE001 - the provider wall
                 await self._handle_failure(error, number, may_retry=not begun, waited_s=limit_s)
             finally:
-                await _close(source)
+                await close_source(source)
 
-    def _admit(self) -> None:
-        """Raise at once while the circuit is open."""
-        if self._clock.now() < self._open_until:
+    @property
+    def is_refusing(self) -> bool:
+        """The circuit is open: the provider is not asked at present."""
+        return self._clock.now() < self._open_until
+
+    def admit(self) -> None:
+        """Raise ProviderError at once while the circuit is open."""
+        if self.is_refusing:
             self.refused += 1
             raise ProviderError(self.provider, "not asked: it failed several times in a row a moment ago", retryable=True)
 
@@ -137,12 +157,17 @@ class Guard:
         fields = {"provider": self.provider, "reason": failure.reason, "attempt": number, "will_retry": again}
         logger.warning("provider failed", extra=fields, exc_info=error if unforeseen else None)
         if failure.retryable:
-            self._note_outage()
+            self.note_outage()
         if not again:
             raise failure
         await asyncio.sleep(self.limits.retry_delay_s)
 
-    def _note_outage(self) -> None:
+    def note_success(self) -> None:
+        """The provider works: the failures before do not count any more."""
+        self._failures_in_row = 0
+
+    def note_outage(self) -> None:
+        """One more retryable failure in a row; after enough of them the circuit opens."""
         self._failures_in_row += 1
         if self._failures_in_row >= self.limits.failures_until_open:
             self._open_until = self._clock.now() + self.limits.open_s
@@ -164,93 +189,3 @@ def as_provider_error(provider: str, error: Exception, waited_s: float) -> Provi
             failure = ProviderError(provider, f"unforeseen {type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
-
-
-async def _close(source: AsyncIterator[Any]) -> None:
-    aclose = getattr(source, "aclose", None)
-    if aclose is not None:
-        await aclose()
-
-
-class GuardedTextToSpeech:
-    """A synthesiser behind the wall: whole samples leave it, and some for every text with words in it."""
-
-    def __init__(self, inner: TextToSpeech, world: World) -> None:
-        self.name = inner.name
-        self.rate_hz = inner.rate_hz
-        self.endpoint: str | None = getattr(inner, "endpoint", None)
-        """The server that is really asked, where there is one."""
-        self.guard = Guard(inner.name, world, getattr(inner, "limits", None))
-        self._inner = inner
-
-    def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
-        return self.guard.stream(lambda: self._checked(valid_unicode(text), speaker, speed))
-
-    async def _checked(self, text: str, speaker: str | None, speed: float | None) -> AsyncIterator[bytes]:
-        check = SoundCheck(self.name, self.rate_hz * BYTES_PER_SAMPLE * MAX_SOUND_S)
-        source = self._inner.synthesise(text, speaker=speaker, speed=speed)
-        try:
-            async for piece in source:
-                if sound := check.feed(piece):
-                    yield sound
-        finally:
-            await _close(source)
-        if sound := check.finish():
-            yield sound
-        if not check.n_bytes and any(char.isalnum() for char in text):
-            raise ProviderError(self.name, "made no sound", retryable=True)
-
-    async def warm(self) -> None:
-        """Load what the engine loads at first use."""
-        await _warm(self._inner)
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-class GuardedChatModel:
-    """A responder behind the wall: valid Unicode leaves it, whatever the adapter yields."""
-
-    def __init__(self, inner: ChatModel, world: World) -> None:
-        self.name = inner.name
-        self.guard = Guard(inner.name, world, getattr(inner, "limits", None))
-        self.inner = inner
-
-    def respond(self, request: ReplyRequest) -> AsyncIterator[str]:
-        life = SignsOfLife(self.guard.limits.next_result_s)
-        request = replace(_valid(request), on_progress=life.tell)
-        return self.guard.stream(lambda: self._checked(request), life)
-
-    async def _checked(self, request: ReplyRequest) -> AsyncIterator[str]:
-        repair, n_chars = TextRepair(), 0
-        source = self.inner.respond(request)
-        try:
-            async for piece in source:
-                text = repair.feed(text_of(piece))
-                n_chars += len(text)
-                if n_chars > MAX_REPLY_CHARS:
-                    raise ProviderError(self.name, "the reply has no end")
-                if text:
-                    yield text
-        finally:
-            await _close(source)
-        if rest := repair.finish():
-            yield rest
-
-    async def warm(self) -> None:
-        """Load what the engine loads at first use."""
-        await _warm(self.inner)
-
-    async def close(self) -> None:
-        await self.inner.close()
-
-
-def _valid(request: ReplyRequest) -> ReplyRequest:
-    """`request` with valid Unicode in its messages: no vendor takes anything else."""
-    return replace(request, messages=tuple(ChatMessage(message.role, valid_unicode(message.content)) for message in request.messages))
-
-
-async def _warm(engine: object) -> None:
-    warm = getattr(engine, "warm", None)
-    if warm is not None:
-        await warm()

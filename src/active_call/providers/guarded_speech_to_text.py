@@ -1,7 +1,7 @@
-"""The provider wall of a recogniser: what it reports is checked before the call believes it, and no method of it raises.
+"""The provider wall of a recognition engine: what it reports is checked before the call believes it, and no method of a stream raises.
 
-Results of any shape enter; `Recognised` with valid Unicode, known numbers and a confidence of 0 to 1 leaves. A recogniser that fails while
-it is fed is told once, as a ProviderError, and its call goes on without a result.
+Events of any shape enter; events with valid Unicode, known numbers and a confidence of 0 to 1 leave. A stream that fails while it is fed is
+told once, as a ProviderError, and its call goes on without a result.
 """
 
 from __future__ import annotations
@@ -13,58 +13,74 @@ from typing import Any
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.repair import valid_unicode
-from active_call.providers.base import Recognised, Recognition, SpeechToText
+from active_call.base.world import World
+from active_call.providers.guard import Guard, limits_of
+from active_call.providers.sources import warm
+from active_call.providers.speech_to_text import (
+    Failed,
+    Final,
+    Partial,
+    RecognitionEvent,
+    RecognitionStream,
+    SpeechToText,
+    TurnChange,
+    TurnEvent,
+    Word,
+)
 from active_call.providers.vendor_values import text_of
 
 logger = logging.getLogger(__name__)
 
 MAX_TEXT_CHARS = 20_000
 """Of one utterance: twenty minutes of fast speech."""
+MAX_WORDS = 4_000
+"""Of one utterance."""
 
 
 class GuardedSpeechToText:
-    """A recogniser behind the wall."""
+    """A recognition engine behind the wall. `guard` holds its limits, and refuses new streams while the engine is out of order."""
 
-    def __init__(self, inner: SpeechToText) -> None:
+    def __init__(self, inner: SpeechToText, world: World) -> None:
         self.name = inner.name
+        self.capabilities = inner.capabilities
+        self.guard = Guard(inner.name, world, limits_of(inner))
         self.inner = inner
 
-    def start(
-        self,
-        on_result: Callable[[Recognised], None],
-        on_error: Callable[[Exception], None],
-        *,
-        language: str | None = None,
-    ) -> GuardedRecognition:
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> GuardedRecognition:
         """Raises ActiveCallError."""
 
-        def tell(result: Any) -> None:
+        def tell(event: Any) -> None:
             try:
-                checked = checked_result(self.name, result)
+                checked = checked_event(self.name, event)
             except ProviderError as error:
-                on_error(error)
+                on_event(Failed(error, _index_of(event)))
             else:
-                on_result(checked)
+                on_event(checked)
 
-        return GuardedRecognition(self, self.inner.start(tell, on_error, language=language), on_error)
+        try:
+            stream = self.inner.open(tell, language=language)
+        except ActiveCallError:
+            raise
+        except Exception as error:  # the provider wall
+            logger.warning("provider failed", extra={"provider": self.name, "reason": str(error)}, exc_info=error)
+            raise ProviderError(self.name, f"unforeseen {type(error).__name__}: {error}") from error
+        return GuardedRecognition(self, stream, on_event)
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
-        warm = getattr(self.inner, "warm", None)
-        if warm is not None:
-            await warm()
+        await warm(self.inner)
 
     async def close(self) -> None:
         await self.inner.close()
 
 
 class GuardedRecognition:
-    """One caller. It keeps its recogniser in use."""
+    """One caller. It keeps its engine in use."""
 
-    def __init__(self, recogniser: GuardedSpeechToText, inner: Recognition, on_error: Callable[[Exception], None]) -> None:
-        self._recogniser = recogniser
+    def __init__(self, engine: GuardedSpeechToText, inner: RecognitionStream, on_event: Callable[[RecognitionEvent], None]) -> None:
+        self._engine = engine
         self._inner = inner
-        self._on_error = on_error
+        self._on_event = on_event
         self._has_failed = False
         self._push = inner.push_audio
 
@@ -78,7 +94,7 @@ class GuardedRecognition:
         self._do(lambda: self._inner.start_utterance(index, sample))
 
     def end_utterance(self, index: int, sample: int) -> None:
-        self._do(lambda: self._inner.end_utterance(index, sample), is_awaited=True)
+        self._do(lambda: self._inner.end_utterance(index, sample), awaited_index=index)
 
     def cancel_utterance(self, index: int) -> None:
         self._do(lambda: self._inner.cancel_utterance(index))
@@ -92,33 +108,57 @@ class GuardedRecognition:
         except Exception as error:  # noqa: BLE001 - the provider wall
             self._fail(error)
 
-    def _do(self, work: Callable[[], None], *, is_awaited: bool = False) -> None:
+    def _do(self, work: Callable[[], None], *, awaited_index: int | None = None) -> None:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - the provider wall
-            self._fail(error, always=is_awaited)
+            self._fail(error, awaited_index)
 
-    def _fail(self, error: Exception, *, always: bool = False) -> None:
-        """Tell it once; of an utterance whose result is waited for, each time."""
-        if self._has_failed and not always:
+    def _fail(self, error: Exception, awaited_index: int | None = None) -> None:
+        """Tell it once; of an utterance whose result is awaited, each time."""
+        if self._has_failed and awaited_index is None:
             return
         self._has_failed = True
-        logger.warning("provider failed", extra={"provider": self._recogniser.name, "reason": str(error)}, exc_info=error)
-        is_ours = isinstance(error, ActiveCallError)
-        self._on_error(error if is_ours else ProviderError(self._recogniser.name, f"unforeseen {type(error).__name__}: {error}"))
+        name = self._engine.name
+        logger.warning("provider failed", extra={"provider": name, "reason": str(error)}, exc_info=error)
+        if not isinstance(error, ActiveCallError):
+            error = ProviderError(name, f"unforeseen {type(error).__name__}: {error}")
+        self._on_event(Failed(error, awaited_index))
 
 
-def checked_result(provider: str, result: Any) -> Recognised:
-    """`result` with values that everybody can use. Raises ProviderError for one that says nothing usable."""
-    if not isinstance(result, Recognised) or not isinstance(result.index, int):
-        raise ProviderError(provider, f"a result is no result: {type(result).__name__}")
-    return Recognised(
-        text=valid_unicode(text_of(result.text))[:MAX_TEXT_CHARS],
-        final=bool(result.final),
-        index=result.index,
-        start_sample=_sample(result.start_sample),
-        end_sample=_sample(result.end_sample),
-        confidence=_share(result.confidence),
+def checked_event(provider: str, event: Any) -> RecognitionEvent:
+    """`event` with values that everybody can use. Raises ProviderError for one that says nothing usable."""
+    match event:
+        case Partial() | Final() if isinstance(event.index, int):
+            return type(event)(
+                text=valid_unicode(text_of(event.text))[:MAX_TEXT_CHARS],
+                index=event.index,
+                start_sample=_sample(event.start_sample),
+                end_sample=_sample(event.end_sample),
+                confidence=_share(event.confidence),
+                words=_words(event.words),
+            )
+        case TurnEvent() if isinstance(event.change, TurnChange):
+            text = valid_unicode(text_of(event.text))[:MAX_TEXT_CHARS]
+            return TurnEvent(event.change, _sample(event.sample), text, _share(event.confidence))
+        case Failed() if isinstance(event.error, ActiveCallError):
+            return event
+        case _:
+            raise ProviderError(provider, f"a result is no result: {type(event).__name__}")
+
+
+def _index_of(event: Any) -> int | None:
+    index = getattr(event, "index", None)
+    return index if isinstance(index, int) else None
+
+
+def _words(words: Any) -> tuple[Word, ...]:
+    if not isinstance(words, Sequence):
+        return ()
+    known = (word for word in words[:MAX_WORDS] if isinstance(word, Word))
+    return tuple(
+        Word(valid_unicode(text_of(word.text)), _sample(word.start_sample), _sample(word.end_sample), _share(word.confidence))
+        for word in known
     )
 
 

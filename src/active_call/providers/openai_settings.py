@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from active_call.base.errors import ConfigError
 
 OPENAI_URL = "https://api.openai.com/v1"
+URL_VARIABLE = "OPENAI_BASE_URL"
+KEY_VARIABLE = "OPENAI_API_KEY"
+_KEYS = {"llm": ("llm.baseUrl", "llm.apiKey")}
+"""How the documentation calls URL and key of a section; the others have `endpoint` and `secretKey`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,13 @@ def find_server(section: str, base_url: str | None, api_key: str | None, environ
 
     The environment's key goes to the environment's server (or OpenAI's) only, never to another one that an option names.
     """
-    named = base_url or environment.get("OPENAI_BASE_URL") or OPENAI_URL
+    url_name, key_name = _KEYS.get(section, (f"{section}.endpoint", f"{section}.secretKey"))
+    named = base_url or environment.get(URL_VARIABLE) or OPENAI_URL
     if not named.startswith(("http://", "https://")):
-        raise ConfigError(f"{section}.endpoint", f"an http(s) URL, not {named!r}")
+        raise ConfigError(url_name if base_url else URL_VARIABLE, f"an http(s) URL, not {named!r}")
     url = named.rstrip("/")
-    if api_key is None and url in (OPENAI_URL, (environment.get("OPENAI_BASE_URL") or "").rstrip("/")):
-        api_key = environment.get("OPENAI_API_KEY")
-    if api_key is None and url == OPENAI_URL:
-        raise ConfigError(f"{section}.api_key", "missing: set it, or OPENAI_API_KEY in the environment")
-    return Server(url, api_key)
+    if not api_key and url in (OPENAI_URL, (environment.get(URL_VARIABLE) or "").rstrip("/")):
+        api_key = environment.get(KEY_VARIABLE)
+    if not api_key and url == OPENAI_URL:
+        raise ConfigError(key_name, f"missing or empty: set it, or {KEY_VARIABLE} in the environment or in .env next to the config file")
+    return Server(url, api_key or None)

@@ -1,4 +1,4 @@
-"""What a language model is chosen by: the contract's keys under `llm`. Recognisers and synthesisers take the contract's own options."""
+"""What a language model is chosen by: the keys under `llm`. Recognition and synthesis engines take the contract's own options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LlmSettings:
-    """A responder's settings; `None` leaves the choice to the adapter."""
+    """A language model's settings; `None` leaves the choice to the adapter."""
 
     provider: str | None = None
     model: str | None = None
@@ -19,3 +19,5 @@ class LlmSettings:
     max_tokens: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further parameters of the request, sent as they are."""
+    fallback: tuple[str, ...] = ()
+    """Names of the providers that are asked in turn when this one fails."""

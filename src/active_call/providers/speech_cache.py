@@ -1,22 +1,25 @@
 """Sentences already spoken, kept in memory, so that a greeting costs nothing after its first time.
 
-Text, speaker and speed enter; sound leaves: from memory, from the shelf of what was prepared, or from the synthesiser behind. Callers who
-ask for the same sentence while it is being made all hear the one rendition. Bounded by bytes, least recently used first out. Knows no
-vendor and no file.
+Text, speaker and speed enter; sound leaves: from memory, from the speech that was prepared, or from the engine behind. Callers who ask for
+the same sentence while it is being made all hear the one rendition. Bounded by bytes, least recently used first out. Knows no vendor and no
+file. What lies between two flushes of a stream is a sentence here: it is looked up, and made, as a whole.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
 from active_call.contract.options import TtsOption
-from active_call.providers.base import TextToSpeech
+from active_call.providers.sources import warm
 from active_call.providers.speech_key import Voice
-from active_call.providers.speech_rendition import SpeechRendition, close_source
+from active_call.providers.speech_rendition import SpeechRendition
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech, speech_of
+from active_call.providers.tts.whole_text import WholeTextStream
 
 DEFAULT_LIMIT_BYTES = 32 * 1024 * 1024
 """12 minutes at 22 050 Hz."""
@@ -33,29 +36,32 @@ class CachedSpeech(Protocol):
 
 
 class CachedTextToSpeech:
-    """A synthesiser whose sentences are remembered. `hits` and `misses` count for metrics; `voice` names what it says."""
+    """A synthesis engine whose sentences are remembered. `hits` and `misses` count for metrics; `voice` names what it says."""
 
     def __init__(
         self,
         inner: TextToSpeech,
         *,
         voice: Voice | None = None,
-        shelf: CachedSpeech | None = None,
+        prepared: CachedSpeech | None = None,
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
     ) -> None:
         self.name = inner.name
-        self.rate_hz = inner.rate_hz
+        self.capabilities = replace(inner.capabilities, streaming_text=False)
         self.voice = voice or Voice(inner.name, TtsOption())
         self.hits = 0
         self.misses = 0
         self.size_bytes = 0
         self.inner = inner
-        self._shelf = shelf
+        self._prepared_speech = prepared
         self._limit_bytes = limit_bytes
-        self._done: OrderedDict[Key, tuple[bytes, ...]] = OrderedDict()
+        self._done: OrderedDict[Key, tuple[SpeechChunk, ...]] = OrderedDict()
         self._making: dict[Key, SpeechRendition] = {}
 
-    async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
+    def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
+        return WholeTextStream(lambda text: self._speak(text, speaker, speed), self.capabilities.rate_hz)
+
+    async def _speak(self, text: str, speaker: str | None, speed: float | None) -> AsyncGenerator[SpeechChunk, None]:
         key = (text, speaker, speed)
         kept = self._done.get(key)
         if kept is not None:
@@ -81,9 +87,7 @@ class CachedTextToSpeech:
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
-        warm = getattr(self.inner, "warm", None)
-        if warm is not None:
-            await warm()
+        await warm(self.inner)
 
     async def close(self) -> None:
         """Stop what is being made, forget everything and close the engine behind."""
@@ -95,31 +99,33 @@ class CachedTextToSpeech:
         self.size_bytes = 0
         await self.inner.close()
 
-    async def _prepared_or_made(self, text: str, speaker: str | None, speed: float | None) -> AsyncIterator[bytes]:
-        if self._shelf is not None:
+    async def _prepared_or_made(self, text: str, speaker: str | None, speed: float | None) -> AsyncGenerator[SpeechChunk, None]:
+        if self._prepared_speech is not None:
             is_prepared = False
-            async with aclosing(self._shelf.prepared(self.voice.key_of(text, speaker, speed), self.rate_hz)) as pieces:
+            key, rate_hz = self.voice.key_of(text, speaker, speed), self.capabilities.rate_hz
+            async with aclosing(self._prepared_speech.prepared(key, rate_hz)) as pieces:
                 async for pcm in pieces:
                     is_prepared = True
-                    yield pcm
+                    yield SpeechChunk(pcm)
             if is_prepared:
                 return
-        source = self.inner.synthesise(text, speaker=speaker, speed=speed)
-        try:
-            async for pcm in source:
-                yield pcm
-        finally:
-            await close_source(source)
+        async with aclosing(speech_of(self.inner, text, speaker=speaker, speed=speed)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     def _keep(self, key: Key, rendition: SpeechRendition) -> None:
         """A rendition has ended: keep it if it is whole and fits."""
         if self._making.get(key) is rendition:
             del self._making[key]
-        size = sum(map(len, rendition.chunks))
-        if not (rendition.is_whole and size) or size > self._limit_bytes // 4 or key in self._done:
+        size = _size_bytes(rendition.chunks)
+        if not rendition.may_be_kept or size > self._limit_bytes // 4 or key in self._done:
             return
         self._done[key] = tuple(rendition.chunks)
         self.size_bytes += size
         while self.size_bytes > self._limit_bytes:
             _, oldest = self._done.popitem(last=False)
-            self.size_bytes -= sum(map(len, oldest))
+            self.size_bytes -= _size_bytes(oldest)
+
+
+def _size_bytes(chunks: Iterable[SpeechChunk]) -> int:
+    return sum(len(chunk.pcm) for chunk in chunks)

@@ -41,6 +41,7 @@ class Voice:
             max_concurrent_tasks=None,
             cache_key=None,
             session_id=None,
+            fallback=None,
         )
         said = json.dumps([_FORMAT, msgspec.to_builtins(shape), text], sort_keys=True, default=str)  # any text: a model's may be no Unicode
         return hashlib.sha256(said.encode()).hexdigest()[:KEY_CHARS]

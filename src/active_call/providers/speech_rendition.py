@@ -1,6 +1,6 @@
 """One stretch of speech in the making, which any number of listeners follow from its beginning.
 
-Chunks of sound enter from a synthesiser, the same chunks leave to every listener. Who keeps what is whole is not known here.
+Chunks enter from a synthesis engine, the same chunks leave to every listener. Who keeps what is whole is not known here.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from active_call.base.errors import ProviderError
+from active_call.providers.sources import close_source
+from active_call.providers.text_to_speech import SpeechChunk
 
 
 class SpeechRendition:
-    """A task fills `chunks`, listeners follow. `is_whole` once the synthesiser has come to its end; without listeners it is abandoned."""
+    """A task fills `chunks`, listeners follow. `is_whole` once the engine came to its end; without listeners it is abandoned."""
 
-    def __init__(self, source: AsyncIterator[bytes]) -> None:
-        self.chunks: list[bytes] = []
+    def __init__(self, source: AsyncIterator[SpeechChunk]) -> None:
+        self.chunks: list[SpeechChunk] = []
         self.is_whole = False
         self.is_abandoned = False
         self._listeners = 0
@@ -23,8 +25,13 @@ class SpeechRendition:
         self.task = asyncio.create_task(self._make(source), name="speech rendition")
         self.task.add_done_callback(lambda _: self._progress.set())
 
-    async def listen(self, provider: str) -> AsyncGenerator[bytes, None]:
-        """Yield all chunks from the first. Raises what the synthesiser raised, and ProviderError when it was closed meanwhile."""
+    @property
+    def may_be_kept(self) -> bool:
+        """It is whole, has sound, and the engine that was asked made all of it."""
+        return self.is_whole and any(chunk.pcm for chunk in self.chunks) and not any(chunk.is_substitute for chunk in self.chunks)
+
+    async def listen(self, provider: str) -> AsyncGenerator[SpeechChunk, None]:
+        """Yield all chunks from the first. Raises what the engine raised, and ProviderError when it was closed meanwhile."""
         self._listeners += 1
         position = 0
         try:
@@ -45,7 +52,7 @@ class SpeechRendition:
                 self.is_abandoned = True
                 self.task.cancel()
 
-    async def _make(self, source: AsyncIterator[bytes]) -> None:
+    async def _make(self, source: AsyncIterator[SpeechChunk]) -> None:
         try:
             async for chunk in source:
                 self.chunks.append(chunk)
@@ -53,10 +60,3 @@ class SpeechRendition:
             self.is_whole = True
         finally:
             await close_source(source)
-
-
-async def close_source(source: AsyncIterator[bytes]) -> None:
-    """Abandon the rest of what a synthesiser makes, now and not when its iterator happens to be collected."""
-    aclose = getattr(source, "aclose", None)
-    if aclose is not None:
-        await aclose()

@@ -13,7 +13,7 @@ from typing import Final
 from active_call.base.world import Randomness
 from active_call.rtp.columns import Cell
 from active_call.rtp.packet import pack_header
-from active_call.rtp.reception_table import JITTER_GAIN, MAX_DROPOUT, SEQUENCES, ReceptionTable
+from active_call.rtp.reception_table import MAX_DROPOUT, SEQUENCES, ReceptionTable
 from active_call.rtp.rtcp import ReportBlock
 
 MAX_MISORDER: Final = 100
@@ -66,32 +66,25 @@ class ReceiveStream:
         """Count one packet that arrived at `arrival` (seconds). False: it jumped, and is not believed before the next one follows it."""
         step = (sequence - self._max_sequence) & 0xFFFF
         if self._base_sequence < 0:
-            self._restart(sequence)
-        elif step < MAX_DROPOUT:
-            if sequence < self._max_sequence:
-                self._cycles += SEQUENCES
-            self._max_sequence = sequence
-        elif step <= SEQUENCES - MAX_MISORDER:
+            self._restart(sequence, timestamp, arrival)
+        elif step > SEQUENCES - MAX_MISORDER:
+            sequence = self._max_sequence  # others have overtaken it: it moves no number
+        elif step >= MAX_DROPOUT:
             if sequence != self._bad_sequence:
                 self._bad_sequence = (sequence + 1) & 0xFFFF
                 return False
-            self._restart(sequence)
-        if self.received:
-            ticks = (timestamp - self._timestamp) & 0xFFFFFFFF
-            if ticks >= 1 << 31:
-                ticks -= 1 << 32
-            difference = (arrival - self._arrival) * self.clock_rate - ticks
-            self._jitter += ((difference if difference > 0 else -difference) - self._jitter) * JITTER_GAIN
-        self.received += 1
-        self._timestamp = timestamp
-        self._arrival = arrival
+            self._restart(sequence, timestamp, arrival)
+        self.table.receive(self.row, sequence, timestamp, arrival)
         return True
 
-    def _restart(self, sequence: int) -> None:
+    def _restart(self, sequence: int, timestamp: int, arrival: float) -> None:
+        """Begin the statistics with this packet, which is to be counted next: against itself, so that it has no jitter."""
         self._base_sequence = self._max_sequence = sequence
         self._bad_sequence = _NO_SEQUENCE
         self._cycles = self.received = self._received_prior = self._expected_prior = 0
         self._jitter = 0.0
+        self._timestamp = timestamp
+        self._arrival = arrival
 
     @property
     def highest_sequence(self) -> int:

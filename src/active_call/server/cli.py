@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import signal
+import shlex
 import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from active_call import __version__
-from active_call.base.errors import ActiveCallError
-from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedText
-from active_call.server.config.config import DEFAULT_FILE, Config, load_config, overrides_from_flags
+from active_call.base.version import __version__
 from active_call.server.config.document import read_environment
+from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
 from active_call.server.doctor.report import doctor, trunk_app
 from active_call.server.playbook_command import playbook_app
-from active_call.server.stopping import Stopping
-
-if TYPE_CHECKING:
-    from active_call.server.logs import LogOutput
 
 app = typer.Typer(
     name="active-call",
@@ -80,22 +71,17 @@ def serve(
     codecs: CodecsFlag = None,
 ) -> None:
     """Answer and place calls until stopped."""
+    from active_call.server import launching
     from active_call.server.reloading import ConfigSource
-    from active_call.server.serving import serve_until_stopped
     from active_call.server.starter_files import prepare_start
 
-    with _explained():
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server reloads on it; children go on ignoring it
+    with launching.Explained():
         flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)
         config, written = prepare_start(conf, flags, os.environ, callee=call)
         for path in written:
             err.print(f"wrote {path}", highlight=False)
         file = conf or DEFAULT_FILE
-        source = ConfigSource(file, flags, os.environ, had_file=file.exists())
-        stopping = Stopping()
-        with _logged(config) as output:
-            console = _unhurried_console()
-            _run(serve_until_stopped(config, source.environment(), console, call, stopping, source=source, output=output), stopping)
+        launching.serve(config, ConfigSource(file, flags, os.environ, had_file=file.exists()), call=call)
 
 
 @app.command()
@@ -111,12 +97,13 @@ def call(
 ) -> None:
     """Call somebody and let a playbook talk; prints the conversation. Exit code 0 when the call was answered."""
     from active_call.call.routing import Playbooks
+    from active_call.server import launching
     from active_call.server.placing import CallWish, place_one_call
     from active_call.server.playbook_files import find_playbook
     from active_call.server.starter_files import write_starter_playbook
     from active_call.server.trunk_setup import dial_plan
 
-    with _explained():
+    with launching.Explained():
         file = conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
         config = load_config(file, overrides_from_flags(external_ip=external_ip), os.environ, starter_playbook=True)
         environment = read_environment(file.parent if file else Path(), os.environ)
@@ -124,10 +111,30 @@ def call(
         for path in write_starter_playbook(config, playbook):
             err.print(f"wrote {path}", highlight=False)
         Playbooks(lambda name: find_playbook(name, config), environment).load(playbook)
-        with _logged(config, level="warn"):
+        with launching.logged(config, level="warn"):
             wish = CallWish(uri, playbook, caller=caller, username=username, password=password, srtp=srtp)
-            answered = _run(place_one_call(config, environment, _unhurried_console(), wish))
+            answered = launching.run_loop(place_one_call(config, environment, launching.queued_console(), wish))
     raise typer.Exit(0 if answered else 1)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the new project.")],
+    is_python: Annotated[bool, typer.Option("--python", help="With a Python bot in place of a playbook.")] = False,
+) -> None:
+    """Write a small project that works at once: configuration, playbook or bot, and a test. Never overwrites."""
+    from active_call.server import launching
+    from active_call.server.init_project import init_project, start_command
+
+    with launching.Explained():
+        for path in init_project(folder, is_python=is_python):
+            out.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+        out.print(
+            f"Next: cd {shlex.quote(str(folder))}; python -m pytest; {start_command(is_python=is_python)}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -137,12 +144,13 @@ def demo(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the server's log.")] = False,
 ) -> None:
     """A whole call on this machine, over TLS and SRTP: a simulated caller dials in, and the two talk."""
+    from active_call.server import launching
     from active_call.server.demo import run_demo
     from active_call.server.logs import set_up_logging
 
     set_up_logging("info" if verbose else "error")
-    with _explained():
-        result = _run(run_demo(folder, Console(quiet=as_json)))
+    with launching.Explained():
+        result = launching.run_loop(run_demo(folder, Console(quiet=as_json)))
         if result is None:
             raise typer.Exit(130)
         if as_json:
@@ -157,53 +165,6 @@ def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="medi
         err.print(f"there is no benchmark {what!r}; known: media, sip", style="red")
         raise typer.Exit(2)
     os.execv(sys.executable, [sys.executable, "-m", f"active_call.bench.{what}", *context.args])  # noqa: S606
-
-
-@contextmanager
-def _logged(config: Config, level: str | None = None) -> Iterator[LogOutput]:
-    """The log of a server that runs; what is left of it is written at the end, for a bounded time."""
-    from active_call.server.logs import LogOutput, settings_of
-
-    output = LogOutput(settings_of(config, level))
-    try:
-        yield output
-    finally:
-        output.close()
-
-
-def _unhurried_console() -> Console:
-    """Standard output for what is printed while calls go on: nobody waits for its reader."""
-    return Console(file=QueuedText(LogWriter(DescriptorSink(1), name="stdout"), sys.stdout), width=out.width)  # type: ignore[arg-type]
-
-
-class _explained:  # noqa: N801 (reads as a word)
-    """Errors that are the user's to act on end the program with one clear line."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ActiveCallError):
-            err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
-            raise typer.Exit(2) from None
-
-
-def _run(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -> Any:
-    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order. What further ones do, `Stopping` says."""
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        loop = runner.get_loop()
-        task = loop.create_task(work)
-        (stopping or Stopping()).attach(loop, task.cancel)
-
-        async def wait() -> Any:
-            return await task
-
-        try:
-            return runner.run(wait())
-        except (asyncio.CancelledError, KeyboardInterrupt):
-            return None
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Wires the whole server by hand: the only place that knows everybody.
 
-A Config enters; `serve` runs until it is told to stop. Order of start: media processes, engines, records, SIP, HTTP. Order of stop: no new
-calls, calls drained, HTTP, SIP, records, engines, media. It is the same on every way out: a start that fails half-way drains the calls that
-have come meanwhile. A part that does not close in time is told and left behind.
+A Config enters; `serve` runs until it is told to stop. Order of start: a look at the ports, media processes, engines, records, SIP, HTTP.
+Order of stop: no new calls, calls drained, HTTP, SIP, records, engines, media. It is the same on every way out: a start that fails half-way
+drains the calls that have come meanwhile. A part that does not close in time is told and left behind.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 
 import httpx
 
-from active_call import __version__
 from active_call.api.app import ApiServices
 from active_call.base.errors import ConfigError, TransportError
+from active_call.base.version import __version__
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies, RecordingPolicy
 from active_call.call.options import choose_speech, merged
@@ -48,13 +48,15 @@ from active_call.net.sip_driver import ListenSpec, SipDriver
 from active_call.providers.base import Services
 from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
-from active_call.server.config.config import Config, default_option, find_playbook
+from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
-from active_call.server.listening import taken_ports
+from active_call.server.listening import taken_http_port, taken_ports
 from active_call.server.live_settings import LiveSettings
+from active_call.server.logs import log_health
 from active_call.server.outside import on_playbook, outgoing_policy, sound_folders
+from active_call.server.playbook_files import find_playbook
 from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, outbound_policy, trunk_warnings
 from active_call.sip.access.request_admission import RequestAdmission
 from active_call.sip.endpoint import Endpoint
@@ -72,6 +74,7 @@ log = logging.getLogger("active_call.server")
 
 CERTIFICATE_CHECK_S = 60.0
 ADMISSION_CHECK_S = 0.25
+MINUTES_CHECK_S = 1.0
 CLOSE_S = 20.0
 """What one part may take to close; records take up to 16 s when the database and the sink hang."""
 
@@ -94,20 +97,36 @@ class Running:
 
 
 @asynccontextmanager
-async def running(config: Config, environment: Mapping[str, str] | None = None, world: World | None = None) -> AsyncIterator[Running]:
-    """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start."""
+async def running(
+    config: Config,
+    environment: Mapping[str, str] | None = None,
+    world: World | None = None,
+    *,
+    wrap_router: Callable[[Router | None], Router] | None = None,
+) -> AsyncIterator[Running]:
+    """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start.
+
+    `wrap_router` gets the configured router and gives the one to use.
+    """
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
     policy, folders = outgoing_policy(config, environment), sound_folders(config)
+    _refuse_taken_ports(config)
     pool = _media_pool(config, world)
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment, on_playbook(policy, folders))
         records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, policy, folders)
         resolver = Resolver(world)
         endpoint, gateway, driver = _sip(config, world, pool, resolver)
-        router = _router(config, shared.http)
-        directory = CallRegistry(services_by(config, shared), router, gateway, pool.has_room, max_calls=config.admission.max_calls)
+
+        def make_router(config: Config) -> Router | None:
+            configured = _router(config, shared.http)
+            return configured if wrap_router is None else wrap_router(configured)
+
+        directory = CallRegistry(
+            services_by(config, shared), make_router(config), gateway, pool.has_room, max_calls=config.admission.max_calls
+        )
         registrations = Registrations(gateway, accounts(config))
         directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
         gateway.on_refused_call = directory.refused_calls.note
@@ -116,7 +135,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         settings = LiveSettings(
             config, directory, gateway, registrations, watch, driver, playbooks, environment,
             make_services=lambda config: services_by(config, shared),
-            make_router=lambda config: _router(config, shared.http),
+            make_router=make_router,
             warm=lambda config: _warm(config, playbooks, shared.engines),
         )  # fmt: skip
         await settings.warm(config)
@@ -125,7 +144,13 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
         listeners = await _reachable(stack, config, world, driver, resolver)
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
-        for work in (_watch_certificate(driver), _watch_admission(directory, gateway), watch.run()):
+        for work in (
+            _watch_certificate(driver),
+            _watch_admission(directory, gateway),
+            watch.run(),
+            _watch_minutes(gateway),
+            shared.troubles.watch(),
+        ):
             await stack.enter_async_context(_background(work))
         for warning in trunk_warnings(config, _own_addresses(config, listeners)):
             log.warning("trunks", extra={"warning": warning})
@@ -140,6 +165,7 @@ async def running(config: Config, environment: Mapping[str, str] | None = None, 
                 | _health(directory, pool, gateway, registrations, watch, shared.troubles)
                 | _connections(driver)
                 | http_health(connections)
+                | log_health()
             ),
             version=__version__,
             explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
@@ -172,7 +198,7 @@ async def _shared_services(
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
-    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), shelf=speech)
+    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), prepared=speech)
     stack.push_async_callback(_closed, "engines", engines.close)
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
@@ -304,6 +330,13 @@ def _listen_specs(config: Config) -> list[ListenSpec]:
     if config.wss_port is not None:
         specs.append(ListenSpec("wss", config.addr, config.wss_port, public_ip))
     return specs
+
+
+def _refuse_taken_ports(config: Config) -> None:
+    """Tell a port that another process has before anything is started. Whoever takes one later is told when it is opened."""
+    taken = taken_ports(_listen_specs(config)) or taken_http_port(config.http_addr, config.http_host, config.http_port)
+    if taken:
+        raise ConfigError(*taken[0])
 
 
 async def _listen(driver: SipDriver, config: Config) -> tuple[Listener, ...]:
@@ -439,7 +472,7 @@ def _health(
         "status": "draining" if directory.is_draining else "ok" if healthy else "degraded",
         "problems": problems,
         "version": __version__,
-        "calls": len(directory.sessions),
+        "calls": directory.n_calls,
         "calls_total": directory.n_calls_total,
         "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
         "registrations": registrations.states,
@@ -450,6 +483,7 @@ def _health(
         "outbound": _outbound(gateway),
         "refusals": dict(gateway.refusals.refused),
         "dropped": dict(gateway.refusals.dropped),
+        "ignored_headers": dict(gateway.refusals.ignored),
         "media": media,
     }
 
@@ -481,6 +515,13 @@ async def _watch_certificate(driver: SipDriver) -> None:
     while True:
         await asyncio.sleep(CERTIFICATE_CHECK_S)
         driver.reload_certificate()
+
+
+async def _watch_minutes(gateway: SipGateway) -> None:
+    """Calls that we have placed end when the minutes of an hour are used up."""
+    while True:
+        await asyncio.sleep(MINUTES_CHECK_S)
+        gateway.end_used_up()
 
 
 async def _watch_admission(directory: CallRegistry, gateway: SipGateway) -> None:

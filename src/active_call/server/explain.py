@@ -1,7 +1,7 @@
 """What would happen to a call: which rule applies to its source address, what it is answered, who takes it; in plain words.
 
-A Config and a question enter, an `Explanation` leaves. The decision itself is made by the code that the server makes it by: `AccessList` for
-the address, the router for the playbook. Given the door of a running server, what that remembers counts too.
+A Config and a question enter, an `Explanation` leaves. The same code decides as in the server: `AccessList` for the address,
+the router for the playbook. Given the request admission of a running server, what that remembers counts too.
 """
 
 from __future__ import annotations

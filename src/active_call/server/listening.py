@@ -46,6 +46,12 @@ def taken_ports(specs: Sequence[ListenSpec]) -> list[tuple[str, str]]:
     return found
 
 
+def taken_http_port(address: str, host: str, port: int) -> list[tuple[str, str]]:
+    """The same of the HTTP port; `address` is what the config file says."""
+    why = why_not_free("tcp", host, port)
+    return [("http_addr", f"cannot listen on {address}: {why}")] if why else []
+
+
 def holder_of(kind: Literal["udp", "tcp"], port: int) -> str:
     """`name (pid 123)` of the process that has the port, as far as this user may see it; empty where it cannot be told."""
     inodes = _inodes(kind, port)

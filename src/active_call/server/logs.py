@@ -118,6 +118,12 @@ class LogOutput:
         self._handler.close()
 
 
+def log_health() -> dict[str, object]:
+    """The part of `/health` about the log: lines that were lost since the start because they could not be written in time."""
+    writers = [handler.writer for handler in logging.getLogger().handlers if isinstance(handler, QueuedHandler)]
+    return {"log": {"dropped_lines": sum(writer.n_dropped for writer in writers)}}
+
+
 class _StderrPump:
     """Puts a pipe in the place of standard error and turns its lines into log records, until it is closed."""
 

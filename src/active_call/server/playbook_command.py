@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from active_call.agent.playbook.check import Surroundings, check_playbook
 from active_call.agent.playbook.findings import Finding
+from active_call.agent.playbook.parser import Reading
 from active_call.base.errors import ActiveCallError, PlaybookError
 from active_call.server.config.document import read_environment
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS
@@ -56,16 +58,12 @@ def _check_one(name: Path, *, strict: bool) -> tuple[dict[str, object], list[tup
         places = ", ".join(str(folder) for folder in PLAYBOOK_FOLDERS)
         return _unreadable(name, f"there is no such file, neither here nor in {places}")
     try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        return _unreadable(file, error.strerror or str(error))
-    except UnicodeDecodeError as error:
-        return _unreadable(file, f"it is not UTF-8: {error.reason} at byte {error.start}")
-    try:
         environment = read_environment(Path(), os.environ)
     except ActiveCallError:
         environment = dict(os.environ)
-    reading = check_playbook(text, file=str(file), surroundings=Surroundings(environment, known_by_section(), missing_sound))
+    reading = examine(file, environment)
+    if isinstance(reading, str):
+        return _unreadable(file, reading)
     found = reading.findings.in_order
     n_mistakes = sum(finding.is_error or strict for finding in found)
     lines = [(_sentence(file, finding), "red" if finding.is_error or strict else "yellow") for finding in found]
@@ -76,6 +74,17 @@ def _check_one(name: Path, *, strict: bool) -> tuple[dict[str, object], list[tup
         lines.append((f"{file}: a playbook with {len(reading.playbook.scenes)} scene(s): {scenes}", ""))
     findings = [{"line": each.line, "level": "error" if each.is_error or strict else "warning", "text": each.text} for each in found]
     return {"file": str(file), "ok": n_mistakes == 0, "findings": findings}, lines
+
+
+def examine(file: Path, environment: Mapping[str, str]) -> Reading | str:
+    """The playbook with everything that is found in it; or why its file cannot be read."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        return error.strerror or str(error)
+    except UnicodeDecodeError as error:
+        return f"it is not UTF-8: {error.reason} at byte {error.start}"
+    return check_playbook(text, file=str(file), surroundings=Surroundings(environment, known_by_section(), missing_sound))
 
 
 def _unreadable(file: Path, why: str) -> tuple[dict[str, object], list[tuple[str, str]]]:

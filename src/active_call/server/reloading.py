@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from active_call.base.errors import ActiveCallError
-from active_call.server.config.config import Config, load_config
+from active_call.server.config.config import Config
 from active_call.server.config.document import read_environment
+from active_call.server.config.loading import load_config
 from active_call.server.logs import LogOutput, settings_of
 
 log = logging.getLogger("active_call.server")

@@ -6,11 +6,14 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
 
 from rich.console import Console
 
-from active_call import __version__
+from active_call.base.version import __version__
+from active_call.call.routing import Router
 from active_call.contract.options import CallOption
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.server.composition import Running, running
@@ -31,6 +34,26 @@ COLLECT_EVERY_S = 30.0
 """As long as transactions linger: what they held is free by then. A pass looks at the live calls only."""
 
 
+class Program(Protocol):
+    """What takes calls in place of the configured handler, for as long as the server runs."""
+
+    def router(self, configured: Router | None) -> Router:
+        """The router to use; `configured` is the one of the configuration. Asked again when that is reloaded."""
+        ...
+
+    def begin(self, server: Running) -> None:
+        """The server is about to take calls."""
+        ...
+
+    async def close(self) -> None:
+        """All calls are over."""
+        ...
+
+    def describe_routes(self) -> Sequence[str]:
+        """Who takes which calls, a line each, in the order in which they are tried."""
+        ...
+
+
 async def serve_until_stopped(
     config: Config,
     environment: Mapping[str, str],
@@ -40,13 +63,20 @@ async def serve_until_stopped(
     *,
     source: ConfigSource | None = None,
     output: LogOutput | None = None,
+    program: Program | None = None,
 ) -> None:
     """Serve; with `call`, place that call once ready. With a `source`, SIGHUP reloads the configuration. A second stop signal, by
     `stopping`, ends the calls that are waited for.
     """
     for warning in config.warnings:
         log.warning("configuration", extra={"warning": warning})
-    async with running(config, environment) as server, asyncio.TaskGroup() as tasks:
+    async with (
+        closing(program),
+        running(config, environment, wrap_router=program.router if program is not None else None) as server,
+        asyncio.TaskGroup() as tasks,
+    ):
+        if program is not None:
+            program.begin(server)
         if stopping is not None:
             stopping.hurry = server.directory.hurry
         if source is not None:
@@ -54,10 +84,20 @@ async def serve_until_stopped(
             tasks.create_task(reloader.run(), name="reloading")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         make_collections_rare()
-        out.print(describe(server), highlight=False, markup=False, soft_wrap=True)
+        out.print(describe(server, program.describe_routes() if program is not None else ()), highlight=False, markup=False, soft_wrap=True)
         if call is not None:
             server.directory.place(CallOption(callee=call))
         await collect_now_and_then()
+
+
+@asynccontextmanager
+async def closing(program: Program | None) -> AsyncIterator[None]:
+    """Close `program` at the end."""
+    try:
+        yield
+    finally:
+        if program is not None:
+            await program.close()
 
 
 async def collect_now_and_then() -> None:
@@ -78,8 +118,8 @@ def make_collections_rare() -> None:
     gc.set_threshold(5_000, 20, 10)
 
 
-def describe(server: Running) -> str:
-    """What listens where, who takes calls, and what to enter at the carrier."""
+def describe(server: Running, routes: Sequence[str] = ()) -> str:
+    """What listens where, who takes calls, and what to enter at the carrier. `routes`: who takes calls before the configured handler."""
     config = server.config
     learnt = server.listeners[0].learnt
     own = learnt.host if learnt is not None else None
@@ -95,7 +135,7 @@ def describe(server: Running) -> str:
         f"  SIP    {sip}",
         f"  HTTP   http://{http_host}:{server.http_port}/  (console; API at /docs{access})",
         f"  media  udp {ports_text}, {len(server.pool.workers)} process(es), SRTP {srtp}",
-        f"  calls  {_handler_line(config)}",
+        *call_lines(config, routes),
         f"  from   {_callers_line(config)}",
         "At the carrier (Twilio: Elastic SIP Trunking > your trunk > Origination; Telnyx: FQDN or IP connection) enter:",
     ]
@@ -116,6 +156,14 @@ def describe(server: Running) -> str:
 def _callers_line(config: Config) -> str:
     listed = [trunk.name for trunk in active_trunks(config) if trunk.allow]
     return f"trunks {', '.join(listed)}; nobody else" if listed else "anybody: no [[trunks]] entry says who may call"
+
+
+def call_lines(config: Config, routes: Sequence[str]) -> list[str]:
+    """Who takes inbound calls: the functions of a program, then the configured handler."""
+    lines = [f"go to {route}" for route in routes]
+    if not routes or config.handler is not None:
+        lines.append(f"others {_handler_line(config)}" if routes else _handler_line(config))
+    return [f"  {'calls' if index == 0 else '     '}  {line}" for index, line in enumerate(lines)]
 
 
 def _handler_line(config: Config) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from active_call.base.errors import ConfigError, PlaybookError
 from active_call.server.certificate import write_development_certificate
-from active_call.server.config.config import DEFAULT_FILE, Config, load_config
+from active_call.server.config.config import Config
+from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.config.sections import PlaybookHandler
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS, STARTER_PLAYBOOK, find_playbook
 from active_call.server.trunk_setup import dial_plan

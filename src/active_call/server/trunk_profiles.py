@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from active_call.contract.durations import in_unit
-from active_call.server.config.values import Cidr, CodecNames, HostPort, NonEmpty, Section, SipTransport
+from active_call.server.config.values import Cidr, CodecNames, Flag, HostPort, NonEmpty, Number, Section, SipTransport
 
 NumberFormat = Literal["as_given", "+e164", "e164", "national"]
 SrtpChoice = Literal["required", "preferred", "off"]
@@ -30,7 +30,7 @@ class TrunkKeys(Section):
     """Hosts of callees and registrars that are the carrier's; `*` stands for any part of a name."""
     realms: tuple[NonEmpty, ...] = ()
     """Digest realms of the carrier, answered whatever `realm` says."""
-    register_: bool | None = Field(default=None, alias="register")
+    register_: Flag | None = Field(default=None, alias="register")
     """Whether REGISTER makes sense there; false keeps `[[sip_registrations]]` of that host from registering unless they say so."""
     transport: SipTransport | None = None
     """Transport of outbound calls whose address names none."""
@@ -39,11 +39,11 @@ class TrunkKeys(Section):
     taken, `enable_srtp` decides about offers. The call's own `sip.enableSrtp` wins over it for outbound calls."""
     codecs: CodecNames | None = None
     """Offered and taken on this trunk instead of the general `codecs`."""
-    session_timers: bool | None = None
+    session_timers: Flag | None = None
     """False: outbound calls do not ask for a session timer (RFC 4028)."""
-    prack: bool | None = None
+    prack: Flag | None = None
     """False: outbound calls do not offer reliable provisional responses (RFC 3262)."""
-    early_media: bool | None = None
+    early_media: Flag | None = None
     """The carrier sends sound before the answer. For information."""
     number_format: NumberFormat | None = None
     """How numbers are written on the trunk: `+e164`, `e164` (without +), `national`, `as_given`."""
@@ -54,9 +54,9 @@ class TrunkKeys(Section):
     large_requests: Literal["tcp", "udp"] | None = None
     """How requests beyond 1300 bytes go where the transport is UDP. None: by UDP where `transport` or the address names it, else by TCP
     (RFC 3261 §18.1.1), and by UDP for ten minutes where TCP has failed."""
-    outbound_cps: Annotated[float, Field(gt=0)] | None = None
+    outbound_cps: Annotated[Number, Field(gt=0)] | None = None
     """New calls a second that the carrier takes from us; more of them wait."""
-    options_interval: Annotated[float, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=0)] | None = None
+    options_interval: Annotated[Number, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=0)] | None = None
     """Seconds between OPTIONS to `server`, by which the trunk is watched; 0 or None sends none."""
 
 
@@ -67,7 +67,7 @@ class Profile(TrunkKeys):
     """Its name for people."""
     media: tuple[Cidr, ...] = ()
     """Ranges its media come from. For information, and for firewalls."""
-    options_min_interval: Annotated[float, Field(gt=0)] | None = None
+    options_min_interval: Annotated[Number, Field(gt=0)] | None = None
     """OPTIONS more often than this are held against us, in seconds."""
     notes: tuple[NonEmpty, ...] = ()
     """What an operator should know."""

@@ -13,7 +13,7 @@ from active_call.base.errors import LocalProtocolError
 from active_call.base.world import Randomness
 from active_call.sip.dialog.call import Call
 from active_call.sip.events import CallHandle, TransactionToken
-from active_call.sip.faults import Faults
+from active_call.sip.faults import Faults, PartOfCall
 from active_call.sip.transaction.server import ServerTransaction
 
 
@@ -59,6 +59,15 @@ class Calls:
     def of_message(self, call_id: str, local_tag: str, remote_tag: str) -> list[Call]:
         """The calls that a message with that Call-ID and those tags may belong to."""
         return [call for call in self if _is_of(call, call_id, local_tag, remote_tag)]
+
+    def handle_fault(self, where: str, error: Exception, owner: PartOfCall | None, now: float) -> None:
+        """An error of ours has come up while something was done for `owner`: report it, and end the call that it is part of, if any."""
+        identity = owner.identity if owner is not None else ("", "")
+        call = next((call for call in self if call.identity == identity), None) if all(identity) else None
+        if call is None:
+            self._faults.note(where, error, call_id=identity[0])
+        else:
+            self.abort(where, error, call, now)
 
     def abort(self, where: str, error: Exception, call: Call, now: float) -> None:
         """An error of ours has come up while something of `call` was handled: report it, and end that call."""

@@ -278,6 +278,14 @@ class OfferReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class OfferAcknowledged:
+    """The ACK for our 2xx to the re-INVITE `cseq`, which had an offer, has arrived: the peer has our answer."""
+
+    call: CallHandle
+    cseq: int
+
+
+@dataclass(frozen=True, slots=True)
 class OfferAnswered:
     """The peer has answered our re-INVITE (`code` 2xx, with `sdp`) or refused it."""
 
@@ -416,6 +424,7 @@ SipEvent = (
     | ProvisionalAcknowledged
     | CallEnded
     | OfferReceived
+    | OfferAcknowledged
     | OfferAnswered
     | RequestReceived
     | RequestCompleted

@@ -7,8 +7,17 @@ transactions of a lost connection) guards each input by itself, so that the othe
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from active_call.sip.events import CallHandle, InternalFault
+
+
+class PartOfCall(Protocol):
+    """Who sets an alarm, or is handed an input, on behalf of a call."""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Call-ID and our tag of that call, which an error of ours ends."""
 
 
 class Faults:
@@ -18,7 +27,7 @@ class Faults:
         self._noted: list[InternalFault] = []
 
     def note(self, where: str, error: Exception, *, call: CallHandle | None = None, call_id: str = "") -> None:
-        """`where` is a stable word: `message`, `timer`, `connection_lost`, `hang_up`, `bye`."""
+        """`where` is one of `message`, `timer`, `look_up`, `connection_lost`, `transport_error`, `unreachable`, `hang_up`, `bye`."""
         self._noted.append(InternalFault(where, error, call, call_id))
 
     def guard(self, where: str, action: Callable[[], object]) -> None:

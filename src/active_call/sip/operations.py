@@ -42,6 +42,7 @@ class Operations:
     def __init__(self, core: EndpointContext) -> None:
         self._core = core
         self._calls = Calls(core.randomness, core.layer.faults)
+        core.layer.on_fault = self._calls.handle_fault
         self._registrations = Registrations()
 
     # -- operations ---------------------------------------------------------------------------------------------------------------------
@@ -234,6 +235,11 @@ class Operations:
         """The address that the peer of a call is seen at; empty before it has said anything."""
         known = self._calls.get(call)
         return known.dialog.flow.remote.host if known is not None and known.dialog is not None else ""
+
+    def peer_transport(self, call: CallHandle) -> str:
+        """The transport that the peer's messages come by; empty before it has said anything."""
+        known = self._calls.get(call)
+        return known.dialog.flow.transport if known is not None and known.dialog is not None else ""
 
     def is_alive(self, call: CallHandle) -> bool:
         """Whether the call has not ended; of one that has, CallEnded is among the events."""

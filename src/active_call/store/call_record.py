@@ -50,6 +50,8 @@ class OpenCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     answer_time: datetime | None = None
     playbook: str = ""
     trunk: str = ""
+    recording: str | None = None
+    """Path of the recording that is being written."""
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

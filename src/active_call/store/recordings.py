@@ -6,7 +6,9 @@ process writes them.
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,10 +19,10 @@ from active_call.store.private_files import private_folder
 
 FIELDS = ("id", "date", "time", "caller", "callee")
 
-WRITTEN_AS = {"pcm": "wav", "g722": "wav"}
-"""Formats of other programs' files, and what is written in their place: the same sound, in the format that most can play."""
+PROBE_BYTES = 64 * 1024
+"""One second of stereo at 16 kHz."""
 
-_KNOWN_ENDINGS = (".pcmu.wav", ".pcma.wav", ".wav", ".ogg", ".opus", ".mp3")
+_KNOWN_ENDINGS = (".pcmu.wav", ".pcma.wav", ".wav", ".ogg", ".opus", ".mp3", ".pcm", ".g722")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
@@ -37,7 +39,6 @@ def with_ending(path: str, format_name: str | None) -> str:
     ending = _ending_of(path)
     if format_name is None:
         return path if ending else f"{path}.wav"
-    format_name = WRITTEN_AS.get(format_name, format_name)
     if format_name not in ENDINGS:
         raise MediaError(f"recordings cannot be written as {format_name!r}; expected {', '.join(ENDINGS)}")
     return path[: len(path) - len(ending)] + ENDINGS[format_name]
@@ -69,6 +70,18 @@ def path_inside(root: Path, name: str) -> Path:
     return path
 
 
+def why_not_written(folder: Path) -> str:
+    """Why a recording cannot be written in `folder` now; empty when one can. Writes a little, and leaves nothing behind. Blocks."""
+    try:
+        private_folder(folder)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            n_written = file.write(bytes(PROBE_BYTES))
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror or str(error)
+    return "" if n_written == PROBE_BYTES else "the disk is full"
+
+
 def recorded_rate_hz(wanted_hz: int) -> int:
     """The rate at which a recording is made when `wanted_hz` is asked for: a line has no more than 16 kHz."""
     return 8000 if wanted_hz <= 8000 else 16_000
@@ -89,7 +102,6 @@ def recording_path(root: Path, pattern: str, *, session_id: str, caller: str, ca
         "caller": safe_part(caller),
         "callee": safe_part(callee),
     }
-    format_name = WRITTEN_AS.get(format_name, format_name)
     ending = ENDINGS[format_name]
     named = with_ending(pattern, format_name).removesuffix(ending)
     named = named if "{id}" in named else f"{named}-{{id}}"

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from active_call.base.errors import MediaError
 from active_call.base.pcm import BYTES_PER_SAMPLE, samples_in
-from active_call.providers.base import TextToSpeech
+from active_call.providers.base import TextToSpeech, speech_of
 from active_call.providers.speech_rendition import SpeechRendition
 from active_call.store.audio_cache import AudioCache
 
@@ -75,11 +75,12 @@ class SpeechLibrary:
                 return
         making = self._making.get(key)
         if making is None:
-            making = self._make(key, SpeechRendition(synthesiser.synthesise(text, speaker=speaker, speed=speed)), synthesiser.rate_hz)
+            rendition = SpeechRendition(speech_of(synthesiser, text, speaker=speaker, speed=speed))
+            making = self._make(key, rendition, synthesiser.capabilities.rate_hz)
         try:
             async with aclosing(making.rendition.listen(synthesiser.name)) as chunks:
-                async for pcm in chunks:
-                    yield pcm, making.rate_hz
+                async for chunk in chunks:
+                    yield chunk.pcm, making.rate_hz
         finally:
             if making.rendition.is_abandoned:
                 self._forget(key, making)
@@ -140,7 +141,7 @@ class SpeechLibrary:
         """It is made, or never will be. Until it lies on disk it is found here."""
         if self._making.get(key) is not making:
             return
-        if not (making.rendition.is_whole and any(making.rendition.chunks)):
+        if not making.rendition.may_be_kept:
             self._forget(key, making)
             return
         task = asyncio.create_task(self._keep_made(key, making), name="speech keeping")
@@ -149,7 +150,8 @@ class SpeechLibrary:
 
     async def _keep_made(self, key: str, making: _Making) -> None:
         try:
-            await self._run(self._write, key, making.rendition.chunks, {"rate_hz": making.rate_hz})
+            chunks = [chunk.pcm for chunk in making.rendition.chunks]
+            await self._run(self._write, key, chunks, {"rate_hz": making.rate_hz})
         except OSError as error:
             logger.warning("speech could not be kept", extra={"reason": str(error)})
         finally:

@@ -19,9 +19,9 @@ import numpy as np
 from active_call.testing import audio, listening, voice
 from active_call.testing.audio import Pcm
 from active_call.testing.listening import Judge, Recognition
-from active_call.testing.phone import Phone
 from active_call.testing.phone_ear import Ear
 from active_call.testing.phone_rtp import Mouth
+from active_call.testing.phone_user_agent import Phone
 from active_call.testing.story import DEFAULT_SILENCE_MS, Event, Story
 
 _MIN_SPEECH_PACKETS = 3

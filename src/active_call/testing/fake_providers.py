@@ -14,8 +14,21 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from active_call.base.errors import ActiveCallError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
-from active_call.providers.base import ChatModel, Recognised, ReplyRequest, SpeechToText, TextToSpeech
+from active_call.providers.base import (
+    ChatModel,
+    Failed,
+    Final,
+    Partial,
+    RecognitionEvent,
+    ReplyRequest,
+    SpeechToText,
+    SpeechToTextCapabilities,
+    TextToSpeech,
+)
+from active_call.providers.llm.text_only import TextOnlyChatModel
+from active_call.providers.tts.whole_text import WholeTextToSpeech
 
 TONE_HZ = 400
 TONE_LEVEL = 8_000
@@ -33,7 +46,7 @@ class Spoken:
     speed: float | None
 
 
-class FakeSynthesiser:
+class FakeSynthesiser(WholeTextToSpeech):
     """Tones of `ms_per_char` for each character, in pieces of `piece_ms`. `failures` maps texts to errors to raise.
 
     `spoken` holds the requests, `n_abandoned` counts those whose iterator was closed before its end.
@@ -78,24 +91,19 @@ class FakeSynthesiser:
 class FakeRecogniser:
     """Answers the utterances of all its recognitions with the texts of `script`, in turn; empty when the script has run out.
 
-    An Exception in the script goes to `on_error`. `recognitions` holds every recognition started, the newest last.
+    An error in the script becomes `Failed`. `recognitions` holds every recognition started, the newest last.
     """
 
     name = "fake"
+    capabilities = SpeechToTextCapabilities(partials=True, phrases=True)
 
-    def __init__(self, script: Iterable[str | Exception] = ()) -> None:
-        self.script: deque[str | Exception] = deque(script)
+    def __init__(self, script: Iterable[str | ActiveCallError] = ()) -> None:
+        self.script: deque[str | ActiveCallError] = deque(script)
         self.recognitions: list[FakeRecognition] = []
         self.is_closed = False
 
-    def start(
-        self,
-        on_result: Callable[[Recognised], None],
-        on_error: Callable[[Exception], None],
-        *,
-        language: str | None = None,
-    ) -> FakeRecognition:
-        recognition = FakeRecognition(self.script, on_result, on_error, language)
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> FakeRecognition:
+        recognition = FakeRecognition(self.script, on_event, language)
         self.recognitions.append(recognition)
         return recognition
 
@@ -111,9 +119,8 @@ class FakeRecognition:
 
     def __init__(
         self,
-        script: deque[str | Exception],
-        on_result: Callable[[Recognised], None],
-        on_error: Callable[[Exception], None],
+        script: deque[str | ActiveCallError],
+        on_event: Callable[[RecognitionEvent], None],
         language: str | None,
     ) -> None:
         self.language = language
@@ -124,8 +131,7 @@ class FakeRecognition:
         self.is_closed = False
         self.is_held = False
         self._script = script
-        self._on_result = on_result
-        self._on_error = on_error
+        self._on_event = on_event
         self._started: dict[int, int] = {}
         self._ends: dict[int, tuple[int, int]] = {}
 
@@ -152,24 +158,24 @@ class FakeRecognition:
     def say_partial(self, text: str, index: int) -> None:
         """An interim result of the utterance `index`, which must be open."""
         start = self._started[index]
-        self._on_result(Recognised(text, final=False, index=index, start_sample=start, end_sample=start))
+        self._on_event(Partial(text, index, start, start))
 
-    def answer(self, index: int, text: str | Exception | None = None) -> None:
+    def answer(self, index: int, text: str | ActiveCallError | None = None) -> None:
         """End the utterance `index` with `text`, or with what the script has next. Nothing happens for one cancelled or answered."""
         span = self._ends.pop(index, None)
         if span is None or self.is_closed:
             return
         result = text if text is not None else self._script.popleft() if self._script else ""
         if isinstance(result, Exception):
-            self._on_error(result)
+            self._on_event(Failed(result, index))
         else:
-            self._on_result(Recognised(result, final=True, index=index, start_sample=span[0], end_sample=span[1], confidence=0.9))
+            self._on_event(Final(result, index, span[0], span[1], 0.9))
 
     async def close(self) -> None:
         self.is_closed = True
 
 
-class FakeResponder:
+class FakeResponder(TextOnlyChatModel):
     """Answers with the replies of `script`, in turn; a request too many gets an empty reply.
 
     `requests` holds what was asked; `n_abandoned` counts iterators closed before their end. `first_delay_s` and `delay_s` are waited

@@ -34,8 +34,10 @@ class FakeStream:
     ip = "127.0.0.1"
     rate_hz = RATE_HZ
 
-    def __init__(self, report: Callable[[link.Report], None]) -> None:
+    def __init__(self, report: Callable[[link.Report], None], *, is_configured: bool = True) -> None:
         self._report = report
+        self.is_configured = is_configured
+        """Until `configure` a stream takes orders but plays nothing: there is nowhere to send to."""
         self._plays: list[_Play] = []
         self._dismissed: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -77,8 +79,9 @@ class FakeStream:
     def stop_music(self, fade_ms: int = 200) -> None:
         self.music = b""
 
-    def configure(self, **_: object) -> None:
-        pass
+    def configure(self, order: link.ConfigureRtp) -> None:
+        self.is_configured = True
+        self._arm()
 
     def start_sending(self) -> None:
         pass
@@ -150,7 +153,7 @@ class FakeStream:
 
     def _arm(self) -> None:
         """Tick on the stream's own grid while there is something to play."""
-        if self._timer is None and self._plays and not (self._paused or self.closed):
+        if self._timer is None and self._plays and self.is_configured and not (self._paused or self.closed):
             loop = asyncio.get_running_loop()
             n_ticks = math.floor((loop.time() - self._opened_at) / TICK_S + 1e-6) + 1
             self._timer = loop.call_at(self._opened_at + n_ticks * TICK_S, self._tick)

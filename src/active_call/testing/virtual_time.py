@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -14,17 +14,30 @@ TOO_LONG_S = 24 * 3600.0
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Time stands still while anything can run, and then jumps to the next timer. Nothing in it may wait for a thread or a socket."""
+    """Time stands still while anything can run, and then jumps to the next timer. Nothing in it may wait for a socket.
+
+    While work runs in a thread (`asyncio.to_thread`) time stands still too.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._virtual_s = 0.0
+        self._n_in_threads = 0
 
     def time(self) -> float:
         return self._virtual_s
 
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        self._n_in_threads += 1
+        running = super().run_in_executor(executor, func, *args)
+        running.add_done_callback(self._back_from_thread)
+        return running
+
+    def _back_from_thread(self, _: object) -> None:
+        self._n_in_threads -= 1
+
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+        if not self._ready and self._scheduled and not self._n_in_threads:  # type: ignore[attr-defined]
             self._virtual_s = max(self._virtual_s, self._scheduled[0]._when)  # type: ignore[attr-defined]
             self.call_soon(_do_nothing)  # that timer may be a cancelled one; asyncio would really wait for the one behind it
         if self._virtual_s > TOO_LONG_S:

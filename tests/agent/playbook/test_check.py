@@ -54,6 +54,9 @@ def found(text: str) -> list[tuple[int, bool, str]]:
         ("a\n## Scene: x\nb", 5, "begins no scene"),
         ("# Scene: a\n<goto scene='bb'/>", 5, "no scene 'bb'"),
         ("# Scene: a\n<dtmf digit='1' action='goto' scene='bb'/>", 5, "no scene 'bb'"),
+        ("<dtmf digit='1' action='goto'/>", 4, "dtmf: the action goto needs a `scene`"),
+        ("# Scene: a\n<dtmf digit='1' action='goto' scene=''/>", 5, "dtmf: the action goto needs a `scene`"),
+        ("<goto scene=''/>", 4, "<goto>: 'scene' is missing"),
         ("# Scene: a\nx\n# Scene: a\ny", 6, "given twice"),
     ],
 )
@@ -67,10 +70,18 @@ def test_mistake_in_the_body_is_told_with_its_line(body: str, line: int, words: 
     [
         ("---\nllm:\n  provider: opnai\n---\nHi", 3, "did you mean 'openai'"),
         ("---\nasr: {provider: aliyun}\n---\nHi", 2, "unknown provider 'aliyun'"),
+        (
+            "---\nllm: {provider: openai}\ntts:\n  fallback: [espaek]\n---\nHi",
+            4,
+            "tts.fallback: unknown provider 'espaek'; did you mean 'espeak'?",
+        ),
+        ("---\nllm: {provider: openai, fallback: [script]}\n---\nHi", 2, "llm.fallback: unknown provider 'script'"),
+        ("---\nasr: {fallback: [a, b, c, d, e]}\n---\nHi", 2, "asr.fallback"),
         ("---\ntts: {provider: supertonic}\n---\nHi", 2, "unknown provider"),
         ("---\ngreeting: 'Hi {{ name'\n---\nHi", 2, "template"),
         ("---\nambiance: {path: gone.wav}\n---\nHi", 2, "cannot be played"),
         ("---\nrefer: {moh: gone.wav}\n---\nHi", 2, "cannot be played"),
+        ("---\ndtmf:\n  '1': {action: goto}\n---\nHi", 3, "dtmf: the action goto needs a `scene`"),
     ],
 )
 def test_mistake_in_the_front_matter_is_told_with_its_line(text: str, line: int, words: str) -> None:

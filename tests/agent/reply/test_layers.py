@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active_call.agent.reply.parser import MAX_WAIT_S, ReplyParser
+from active_call.agent.reply.json_form import MAX_WAIT_S
+from active_call.agent.reply.parser import ReplyParser
+from active_call.agent.reply.steps import Sentence, Step
 from active_call.agent.reply.tags import GotoTag, HangupTag, SetVarTag, UnknownTag, WaitInput
-from active_call.agent.reply.voice import Sentence, Step
 
 OPEN = "We open at nine."
 
@@ -214,3 +215,25 @@ def test_long_forms_cost_each_character_once(opening):
     began = time.process_time()
     read(opening + "ab.<" * 5000, 1)
     assert time.process_time() - began < 3
+
+
+def test_flush_completes_the_text_so_far_and_more_may_follow():
+    reader = ReplyParser()
+    assert reader.feed("Let me see") == []
+    assert reader.flush() == [Sentence("Let me see")]
+    assert reader.feed('<set_var key="a" value="1"/> Done') == [SetVarTag("a", "1")]
+    assert reader.flush() == [Sentence("Done")]
+    assert reader.finish() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("<think><hangup/></think>Hello.", [Sentence("Hello.")]),
+        ('<think>{"text": "No."}</think>Hello.', [Sentence("Hello.")]),
+        ('{"text": "Hello. <hangup/>"}', [Sentence("Hello."), HangupTag()]),
+    ],
+)
+def test_no_layer_sees_what_an_earlier_one_has_taken(text, steps):
+    reader = ReplyParser()
+    assert [*reader.feed(text), *reader.finish()] == steps

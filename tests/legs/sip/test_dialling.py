@@ -283,3 +283,12 @@ def test_display_name_of_an_account_elsewhere_is_not_told() -> None:
 def test_caller_with_a_broken_display_name_is_refused_with_what_is_wrong() -> None:
     with pytest.raises(ActiveCallError, match="caller"):
         invite(plan(TWILIO), caller='"Bob <sip:x@y>')
+
+
+def test_place_that_may_not_have_secrets_gets_neither_credentials_nor_headers() -> None:
+    trunk = TrunkPolicy("t", server="127.0.0.1", credentials=(Credentials("user", "pass"),), headers={"X-Token": "secret"})
+    made = plan(trunk, accounts=(("127.0.0.1", Credentials("account", "pass")),))
+    for has_secrets, users in ((True, ["user", "account"]), (False, [])):
+        invite = made.invitation("sip:1@127.0.0.1:5071", CallOption(), "127.0.0.1", has_secrets=has_secrets).invite
+        assert [one.username for one in invite.credentials] == users
+        assert bool(invite.headers) is has_secrets

@@ -8,20 +8,23 @@ import re
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from active_call.base.world import Randomness
-from active_call.legs.sip.leg import warning_header
-from active_call.legs.sip.media import LegMedia, MediaSettings
+from active_call.legs.sip.causes import warning_header
+from active_call.legs.sip.media import MediaSettings, SipMedia
+from active_call.media.link.messages import ConfigureRtp
 from active_call.sdp.negotiation import NegotiationError
 
 
 class Stream:
     """A media stream that takes every setting."""
 
+    stream = 1
     port = 20_000
 
-    def configure(self, **_settings: Any) -> None: ...
+    def configure(self, order: ConfigureRtp) -> None: ...
 
 
 class Pool:
@@ -32,10 +35,10 @@ class Pool:
         return Stream()
 
 
-def sound() -> LegMedia:
+def sound() -> SipMedia:
     randomness = SimpleNamespace(token=lambda size: "ab" * size, bytes=lambda size: b"k" * size, random_bytes=lambda size: b"k" * size)
     settings = MediaSettings("127.0.0.1", ("pcmu", "pcma"))
-    media = LegMedia(cast("Any", Pool()), settings, cast("Randomness", randomness), public_ip="127.0.0.1")
+    media = SipMedia(cast("Any", Pool()), settings, cast("Randomness", randomness), public_ip="127.0.0.1")
     asyncio.run(media.open(lambda _report: None))
     return media
 
@@ -99,11 +102,11 @@ class Listening(Stream):
     def __init__(self) -> None:
         self.setting: dict[str, Any] = {}
 
-    def configure(self, **settings: Any) -> None:
-        self.setting = settings
+    def configure(self, order: ConfigureRtp) -> None:
+        self.setting = msgspec.structs.asdict(order)
 
 
-def sound_of(stream: Listening, **settings: Any) -> LegMedia:
+def sound_of(stream: Listening, **settings: Any) -> SipMedia:
     class Opened(Pool):
         async def open_stream(self, _on_report: object, *, bind_ip: str, near: object = None) -> Stream:
             del bind_ip
@@ -112,7 +115,7 @@ def sound_of(stream: Listening, **settings: Any) -> LegMedia:
     keys = iter(range(1, 100))
     randomness = SimpleNamespace(token=lambda size: "ab" * size, random_bytes=lambda size: bytes([next(keys)]) * size)
     all_of_them = MediaSettings("127.0.0.1", ("pcmu", "g722", "opus"), **settings)
-    media = LegMedia(cast("Any", Opened()), all_of_them, cast("Randomness", randomness), public_ip="127.0.0.1")
+    media = SipMedia(cast("Any", Opened()), all_of_them, cast("Randomness", randomness), public_ip="127.0.0.1")
     asyncio.run(media.open(lambda _report: None))
     return media
 
@@ -238,7 +241,7 @@ def test_rtcp_of_a_public_peer_does_not_go_to_a_private_address(peer: str) -> No
     media.peer = peer
     media.answer(public_offer("198.51.100.7", "a=rtcp:5060 IN IP4 10.0.0.5"))
     expected = "10.0.0.5" if peer.startswith("10.") else "198.51.100.7"
-    assert stream.setting["remote_rtcp"] == (expected, 5060)
+    assert (stream.setting["remote_rtcp_ip"], stream.setting["remote_rtcp_port"]) == (expected, 5060)
 
 
 @pytest.mark.parametrize("address", ["2001:db8::7", "::ffff:198.51.100.7"])
@@ -247,9 +250,28 @@ def test_rtcp_goes_by_the_family_of_the_socket(address: str) -> None:
     media = sound_of(stream)
     media.peer = "198.51.100.7"
     media.answer(public_offer("198.51.100.7", f"a=rtcp:5060 IN IP6 {address}"))
-    assert stream.setting["remote_rtcp"] == ("198.51.100.7", 5060)
+    assert (stream.setting["remote_rtcp_ip"], stream.setting["remote_rtcp_port"]) == ("198.51.100.7", 5060)
 
 
 def test_warning_fits_into_a_packet_whatever_the_peer_has_named() -> None:
     name, value = warning_header("no media to " + "a\xff\r\n" * 5_000)
     assert name == "Warning" and len(value.encode()) < 1_300 and value.endswith('"')
+
+
+# -- the limit of silence ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("limit_s", "set_s"), [(None, 20.0), (0, 0.0), (45, 45.0)])
+@pytest.mark.parametrize("asks", ["peer", "we"])
+def test_limit_of_silence_of_one_call_comes_before_that_of_the_server(limit_s: int | None, set_s: float, asks: str) -> None:
+    stream = Listening()
+    media = sound_of(stream)
+    media.limit_silence(limit_s)
+    if asks == "peer":
+        media.answer(offer())
+    else:
+        media.offer(srtp=False)
+        media.accept(offer())
+    assert stream.setting["rtp_timeout_s"] == set_s
+    media.answer(offer(direction="inactive"))
+    assert stream.setting["rtp_timeout_s"] == 0.0, "on hold nothing is awaited"

@@ -268,6 +268,27 @@ def test_calls_of_an_hour_are_counted_by_trunk_and_in_all() -> None:
     usage.begin("a", of_all, of_a)
 
 
+def test_calls_may_go_on_until_the_minutes_are_used_up() -> None:
+    clock = VirtualClock()
+    usage, limits = OutboundUsage(clock), HourlyLimits(minutes=10)
+    for _ in range(2):
+        usage.begin("a", limits).answered()
+    clock.advance(299)
+    assert usage.why_over("a", limits) == usage.why_over("a", of_trunk=limits) == ""
+    clock.advance(1)
+    assert "in all took 10 minutes" in usage.why_over("b", limits)
+    assert "on trunk a took 10 minutes" in usage.why_over("a", of_trunk=limits)
+    assert usage.why_over("b", of_trunk=limits) == usage.why_over("a") == ""
+
+
+def test_call_that_was_not_placed_after_all_does_not_count() -> None:
+    usage = OutboundUsage(VirtualClock())
+    call = usage.begin("a", HourlyLimits(calls=1))
+    usage.withdraw(call)
+    usage.withdraw(call)
+    usage.begin("a", HourlyLimits(calls=1))
+
+
 def test_minutes_of_an_hour_count_from_the_answer_and_age() -> None:
     clock = VirtualClock()
     usage, limits = OutboundUsage(clock), HourlyLimits(minutes=30)
@@ -285,3 +306,44 @@ def test_minutes_of_an_hour_count_from_the_answer_and_age() -> None:
     clock.advance(3600)
     assert usage.sums() == (0, 0.0)
     usage.begin("a", limits)
+
+
+# -- credentials -------------------------------------------------------------------------------------------------------------------------
+
+LOCAL = TrunkPolicy("local", address="127.0.0.1:5070", server="127.0.0.1")
+ODD_PORT = TrunkPolicy("odd", address="sip.odd.example:5080;transport=tcp", server="sip.odd.example", domains=("*.odd-edges.example",))
+
+
+@pytest.mark.parametrize(
+    ("uri", "trunk", "takes"),
+    [
+        ("sip:1@127.0.0.1:5070", "local", True),
+        ("sip:1@127.0.0.1:5071", "local", False),
+        ("sip:1@127.0.0.1", "local", False),
+        ("sip:1@127.0.0.2:5070", "local", False),
+        ("sip:1@[::1]:5070", "local", False),
+        ("sip:1@[::ffff:127.0.0.1]:5071", "local", False),
+        ("sip:1@127.0.0.1:5071", "", False),
+        ("sip:1@sip.carrier.example", "carrier", True),
+        ("sips:1@SIP.carrier.example.:5061", "carrier", True),
+        ("sip:1@sip.carrier.example:7000", "carrier", False),
+        ("sip:1@a.edge.example:7000", "carrier", True),
+        ("sip:1@sip.odd.example:5080", "odd", True),
+        ("sip:1@sip.odd.example:5060", "odd", False),
+        ("sip:1@sip.odd.example", "odd", False),
+        ("sip:1@sip.odd.example:5080", "carrier", True),
+        ("sip:1@listed.example:7000", "carrier", True),
+    ],
+)
+def test_credentials_of_a_trunk_go_to_its_own_host_and_port_where_a_peer_asks(uri: str, trunk: str, takes: bool) -> None:
+    policy = OutboundPolicy(domains=("127.*", "[::1]", "::1", "*.example", "[::ffff:127.0.0.1]"))
+    address = "127.0.0.1" if "127." in uri or "::1" in uri else "203.0.113.9"
+    permit = guard(policy, PUBLIC, LOCAL, ODD_PORT).check(parse_uri(uri), peer(trunk, address, is_listed=True))
+    assert permit.takes_secrets is takes
+    assert permit.keeps_secrets is (takes and permit.is_own)
+
+
+def test_credentials_go_where_an_author_sends_the_call() -> None:
+    for by in ("api", "agent"):
+        request = OutboundRequest(by, "local", is_listed=True)  # type: ignore[arg-type]
+        assert guard(OutboundPolicy(), LOCAL).check(parse_uri("sip:1@127.0.0.1:5071"), request).keeps_secrets

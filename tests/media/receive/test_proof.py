@@ -76,3 +76,40 @@ def test_rtcp_goes_where_it_was_signalled_and_nowhere_on_hold(changes: dict[str,
         silent_call(made, **({"waits": False, "remote_rtcp_port": port} | changes))
         made.run(600)
         assert bool(received(control)) is goes
+
+
+def moved(far_end: FarEnd, port: int, **changes: Any) -> link.ConfigureRtp:
+    """Another offer/answer in the call of `far_end`, that nothing has proved yet."""
+    return msgspec.structs.replace(BASE, stream=far_end.stream, remote_port=port, waits=True, **changes)
+
+
+def test_proof_holds_for_the_address_that_it_was_given_for() -> None:
+    with box(32_000) as made, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        far_end = silent_call(made, waits=False)
+        speak(made, far_end)
+        first, second = far_end.rtp.getsockname()[1], other.getsockname()[1]
+        made.run(50)
+        assert received(far_end.rtp)
+        made.engine.handle(moved(far_end, second), made.clock.at)
+        made.run(400)  # long enough for RTCP, too
+        assert received(other) == received(far_end.rtp) == []
+        made.engine.handle(link.StartSending(far_end.stream), made.clock.at)
+        made.run(50)
+        assert received(other)
+        assert received(far_end.rtp) == []
+        made.engine.handle(moved(far_end, first), made.clock.at)
+        made.run(50)
+        assert received(far_end.rtp)
+
+
+def test_leg_remembers_a_few_proofs_and_forgets_the_oldest() -> None:
+    with box(32_000) as made:
+        far_end = silent_call(made, waits=False)
+        speak(made, far_end)
+        for port in range(20_000, 20_100):
+            made.engine.handle(moved(far_end, port, send=False), made.clock.at)
+            made.engine.handle(link.StartSending(far_end.stream), made.clock.at)
+        made.engine.handle(moved(far_end, far_end.rtp.getsockname()[1]), made.clock.at)
+        made.run(50)
+        assert received(far_end.rtp) == []

@@ -288,3 +288,54 @@ def test_format_follows_the_ending_whatever_its_letters(tmp_path: Path) -> None:
         file.close()
         with av.open(str(tmp_path / name)) as written:
             assert written.streams.audio[0].codec_context.name.removeprefix("lib") == codec
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16_000])
+def test_pcm_is_both_voices_as_they_are_without_a_header(tmp_path: Path, rate_hz: int) -> None:
+    recorder, path, sound = Recorder(), tmp_path / "a.pcm", voices(2, rate_hz)
+    number = recorder.begin(1, str(path), rate_hz)
+    recorder.end(number, record(recorder, number, sound, rate_hz))
+    (ended,) = finish(recorder)
+    assert (ended.duration_ms, ended.error) == (2000, "")
+    assert path.read_bytes() == sound.tobytes()
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16_000])
+def test_g722_is_both_voices_in_one_at_64_kbit_per_second(tmp_path: Path, rate_hz: int) -> None:
+    recorder, path, sound = Recorder(), tmp_path / "a.g722", voices(4, rate_hz)
+    number = recorder.begin(1, str(path), rate_hz)
+    recorder.end(number, record(recorder, number, sound, rate_hz))
+    (ended,) = finish(recorder)
+    assert ended.error == ""
+    assert ended.duration_ms == pytest.approx(4000, abs=5)
+    assert path.stat().st_size == pytest.approx(4 * 8000, abs=40)
+    with av.open(str(path), format="g722") as file:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)]).astype(float)
+    for second, tone_hz in enumerate((500, 800, 500, 800)):
+        part = heard[second * 16_000 + 1600 : (second + 1) * 16_000 - 1600]
+        spectrum = np.abs(np.fft.rfft(part * np.hanning(len(part))))
+        assert np.argmax(spectrum) * 16_000 / len(part) == pytest.approx(tone_hz, abs=5)
+        assert np.sqrt((part**2).mean()) == pytest.approx(7071 / 2, rel=0.15)
+
+
+def test_g722_in_pieces_of_any_length_loses_no_sample(tmp_path: Path) -> None:
+    data, whole, pieces = voices(1).tobytes(), open_file(str(tmp_path / "a.g722"), 16_000), open_file(str(tmp_path / "b.g722"), 16_000)
+    whole.append(data)
+    for start in range(0, len(data), 4 * 333):
+        pieces.append(data[start : start + 4 * 333])
+    whole.close()
+    pieces.close()
+    assert (tmp_path / "a.g722").read_bytes() == (tmp_path / "b.g722").read_bytes()
+    assert whole.duration_ms == pieces.duration_ms == 1000
+
+
+@pytest.mark.parametrize("ending", ["pcm", "g722"])
+def test_headerless_file_on_a_full_disk_ends_with_its_reason(tmp_path: Path, ending: str) -> None:
+    recorder = Recorder()
+    full = recorder.begin(1, str(tmp_path / f"full.{ending}"), 16_000)
+    synchronised(recorder, tmp_path)
+    resource.prlimit(process_of(recorder), resource.RLIMIT_FSIZE, (10_000, 10_000))
+    recorder.end(full, record(recorder, full, voices(4)))
+    (ended,) = finish(recorder)
+    assert "File too large" in ended.error
+    assert (tmp_path / f"full.{ending}").stat().st_size == 10_000

@@ -11,6 +11,7 @@ import pytest
 from active_call.base.errors import ProviderError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr.openai import MAX_PROMPT_CHARS, create, prompt_of
+from active_call.providers.base import Final
 
 
 def test_utterance_is_posted_as_wav_with_language_and_hint(serving: Callable[..., Any], services_with: Callable[..., Any]) -> None:
@@ -18,14 +19,14 @@ def test_utterance_is_posted_as_wav_with_language_and_hint(serving: Callable[...
         async with serving() as fake, services_with() as services:
             option = AsrOption(endpoint=fake.base_url, secret_key="k", language="en-US", extra={"temperature": 0})
             results: asyncio.Queue[Any] = asyncio.Queue()
-            recognition = create(option, services).start(results.put_nowait, results.put_nowait)
+            recognition = create(option, services).open(results.put_nowait)
             recognition.expect_phrases(["sales", "support"])
             sound = b"\x10\x20" * 16_000
             recognition.push_audio(sound, 0)
             recognition.start_utterance(7, 4_000)
             recognition.end_utterance(7, 16_000)
             result = await results.get()
-            assert (result.text, result.index, result.final) == ("I want to speak to sales", 7, True)
+            assert (result.text, result.index, type(result)) == ("I want to speak to sales", 7, Final)
             (request,) = fake.received
             assert request["authorization"] == "Bearer k"
             assert (request["model"], request["language"], request["prompt"], request["temperature"]) == (

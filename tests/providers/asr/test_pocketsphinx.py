@@ -102,7 +102,7 @@ def test_new_phrases_count_from_the_next_utterance_on(services_with: Callable[..
     async def run() -> None:
         async with services_with() as services:
             results: asyncio.Queue[Any] = asyncio.Queue()
-            recognition = create(AsrOption(), services).start(results.put_nowait, results.put_nowait)
+            recognition = create(AsrOption(), services).open(results.put_nowait)
             sound = telephone("Cancel my appointment", "en-us")
             n = len(sound) // 2
             for index, phrases in enumerate((["Billing question"], ["cancel my appointment"])):
@@ -120,7 +120,7 @@ def test_without_phrases_it_takes_dictation_and_says_so(services_with: Callable[
     async def run() -> None:
         async with services_with() as services:
             results: asyncio.Queue[Any] = asyncio.Queue()
-            recognition = create(AsrOption(), services).start(results.put_nowait, results.put_nowait)
+            recognition = create(AsrOption(), services).open(results.put_nowait)
             recognition.push_audio(telephone("I forgot my password", "en-us"), 0)
             recognition.start_utterance(0, 4_000)
             recognition.end_utterance(0, 26_000)

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.base.errors import ProviderError
-from active_call.providers.asr.utterances import SoundRing, Transcript, Utterance, UtteranceRecognition
+from active_call.providers.asr.sound_ring import SoundRing
+from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
+from active_call.providers.base import Final
 from active_call.testing.virtual_time import run_virtually
 
 
@@ -24,7 +26,7 @@ class Listening:
         self.utterances: list[Utterance] = []
         self.results: list[Any] = []
         self._transcribe_one = transcribe or (lambda utterance: Transcript(f"text {utterance.index}"))
-        self.recognition = UtteranceRecognition(self._transcribe, self.results.append, self.results.append)
+        self.recognition = UtteranceRecognition(self._transcribe, self.results.append)
 
     async def _transcribe(self, utterance: Utterance) -> Transcript:
         self.utterances.append(utterance)
@@ -47,8 +49,8 @@ def test_utterance_is_cut_from_250_ms_before_to_150_ms_after() -> None:
         listening.recognition.end_utterance(1, 40_000)
         await asyncio.sleep(1)
         assert listening.utterances[0].pcm == samples(20_000 - 4_000, 4_000 + 20_000 + 2_400)
-        assert [(r.text, r.final, r.index, r.start_sample, r.end_sample) for r in listening.results] == [
-            ("text 1", True, 1, 20_000, 40_000)
+        assert [(r.text, type(r), r.index, r.start_sample, r.end_sample) for r in listening.results] == [
+            ("text 1", Final, 1, 20_000, 40_000)
         ]
         await listening.recognition.close()
 
@@ -93,7 +95,7 @@ def test_finals_come_in_order_and_one_for_each_end_also_for_errors_and_short_noi
         await asyncio.sleep(2)
         first, second, third, fourth, fifth = listening.results
         assert (first.text, third.text, fourth.text, fifth.text) == ("text 1", "", "text 4", "")
-        assert isinstance(second, ProviderError)
+        assert isinstance(second.error, ProviderError)
         assert [u.index for u in listening.utterances] == [1, 2, 4]  # 62 ms is no word
         await listening.recognition.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from active_call.base.errors import ConfigError, ProviderError
-from active_call.providers.base import ChatMessage, ReplyRequest
+from active_call.providers.base import ChatMessage, ReplyRequest, text_of_reply
 from active_call.providers.llm.openai import create
 from active_call.providers.settings import LlmSettings
 
@@ -21,7 +21,7 @@ def test_reply_streams_word_by_word_with_the_settings_of_the_request(
         async with serving() as fake, services_with({"OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": "k"}) as services:
             fake.gate = asyncio.Event()
             responder = create(LlmSettings(model="m", temperature=0.9, max_tokens=50, extra={"top_k": 3}), services)
-            words = responder.respond(REQUEST)
+            words = text_of_reply(responder, REQUEST)
             assert await anext(words) == "Hello"
             fake.gate.set()
             assert [word async for word in words] == [" there", "."]
@@ -38,7 +38,7 @@ def test_local_server_needs_no_key_and_gets_none_of_the_environment(serving: Cal
     async def run() -> None:
         async with serving() as fake, services_with({"OPENAI_API_KEY": "secret"}) as services:
             responder = create(LlmSettings(model="m", base_url=fake.base_url), services)
-            assert "".join([word async for word in responder.respond(REQUEST)]) == "Hello there."
+            assert "".join([word async for word in text_of_reply(responder, REQUEST)]) == "Hello there."
             assert "secret" not in fake.received[0]["authorization"]
             await responder.close()
 
@@ -54,7 +54,7 @@ def test_refusal_says_whether_it_may_pass(
             fake.answers = [status]
             responder = create(LlmSettings(model="m", base_url=fake.base_url), services)
             with pytest.raises(ProviderError, match=f"told to say {status}") as caught:
-                await anext(responder.respond(REQUEST))
+                await anext(text_of_reply(responder, REQUEST))
             assert caught.value.retryable is retryable and len(fake.received) == 1
             await responder.close()
 
@@ -66,7 +66,7 @@ def test_stream_that_breaks_is_a_retryable_provider_error(serving: Callable[...,
         async with serving() as fake, services_with() as services:
             fake.stream_breaks = True
             responder = create(LlmSettings(model="m", base_url=fake.base_url), services)
-            words = responder.respond(REQUEST)
+            words = text_of_reply(responder, REQUEST)
             assert await anext(words) == "Hello"
             with pytest.raises(ProviderError, match="connection") as caught:
                 await anext(words)
@@ -81,7 +81,7 @@ def test_server_that_is_not_there_is_a_retryable_provider_error(services_with: C
         async with services_with() as services:
             responder = create(LlmSettings(model="m", base_url="http://127.0.0.1:9/v1"), services)
             with pytest.raises(ProviderError, match="connection failed") as caught:
-                await anext(responder.respond(REQUEST))
+                await anext(text_of_reply(responder, REQUEST))
             assert caught.value.retryable
             await responder.close()
 

@@ -10,8 +10,10 @@ import pytest
 
 from active_call.base.errors import ConfigError, PlaybookError
 from active_call.server.certificate import write_development_certificate
-from active_call.server.config.config import Config, find_playbook, load_config, overrides_from_flags
+from active_call.server.config.config import Config
+from active_call.server.config.loading import load_config, overrides_from_flags
 from active_call.server.config.sections import HttpCallRecord, LocalCallRecord, PlaybookHandler, PythonHandler, WebhookHandler
+from active_call.server.playbook_files import find_playbook
 from active_call.server.trunk_setup import accounts
 
 EXAMPLE = Path(__file__).parents[3] / "src/active_call/server/starter/active-call.toml"
@@ -208,6 +210,14 @@ def test_every_documented_group_is_accepted_and_kept(home: Path) -> None:
         ('udp_port = "abc"', "udp_port", 1, "a whole number, found 'abc'"),
         ("\nudp_port = 70000", "udp_port", 2, "at most 65535"),
         ('enable_srtp = "perhaps"', "enable_srtp", 1, "true or false"),
+        ('enable_srtp = "yes"', "enable_srtp", 1, "expected true or false, found 'yes'"),
+        ("enable_srtp = 1", "enable_srtp", 1, "expected true or false, found 1"),
+        ('denoise = "on"', "denoise", 1, "expected true or false, found 'on'"),
+        ('[recording]\nenabled = "1"', "recording.enabled", 2, "expected true or false, found '1'"),
+        ("udp_port = true", "udp_port", 1, "expected a number, found true"),
+        ("graceful_shutdown_timeout = true", "graceful_shutdown_timeout", 1, "expected a number, found true"),
+        ('[callrecord]\nroot = "cdr"\nurl = "http://h/"', "callrecord.type", 1, "is missing"),
+        ('[callrecord]\nrot = "cdr"', "callrecord.rot", 2, "did you mean 'root'"),
         ("useragent = 5", "useragent", 1, "text in quotes"),
         ('log_level = "loud"', "log_level", 1, "'info'"),
         ('codecs = ["pcmu", "speex"]', "codecs", 1, "found 'speex'"),
@@ -382,3 +392,15 @@ def test_config_is_frozen() -> None:
     config = load_config(None, {}, {})
     with pytest.raises(Exception, match="frozen"):
         config.udp_port = 1  # type: ignore[misc]
+
+
+def test_true_and_false_may_come_from_the_environment(home: Path) -> None:
+    (home / "active-call.toml").write_text('enable_srtp = "${SRTP}"', encoding="utf-8")
+    assert load_config(home / "active-call.toml", {}, {"SRTP": "true"}).enable_srtp is True
+    assert load_config(home / "active-call.toml", {}, {"SRTP": "False"}).enable_srtp is False
+
+
+def test_records_without_a_type_are_local(home: Path) -> None:
+    config = load(home, '[callrecord]\nroot = "cdr"\ndatabase = "sqlite:///cdr/r.db"')
+    assert config.callrecord == LocalCallRecord(root="cdr", database="sqlite:///cdr/r.db")
+    assert load(home, "[callrecord]").callrecord == LocalCallRecord()

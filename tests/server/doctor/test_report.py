@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 
 from active_call.base.errors import TransportError
 from active_call.server.cli import app
-from active_call.server.config.config import load_config
+from active_call.server.config.loading import load_config
 from active_call.server.doctor import checks as doctor_checks
 from active_call.server.doctor.checks import Finding, findings
 from active_call.server.listening import holder_of, why_not_free
+from active_call.server.playbook_command import playbook_app
 from active_call.sip.events import Address, LookUp
 
 PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hi.\n---\n## hello\nYes.\n"
@@ -201,7 +202,21 @@ def test_playbook_that_can_be_used_and_is_doubtful_is_told(home: Path, names: di
     (home / "playbooks" / "main.md").write_text("---\nllm: {provider: script}\ngreting: Hi\n---\n## a\n<hang-up/>", encoding="utf-8")
     found = told(examine(home, HANDLER), "playbooks")
     assert any(level == "warn" and "main.md:3: unknown key 'greting'" in text for level, text in found), found
-    assert any(level == "warn" and "main.md:6: <hang-up> is no tag" in text for level, text in found), found
+    assert any(level == "fail" and "main.md:6: <hang-up> is no tag" in text for level, text in found), found
+    assert not any(level == "ok" and "1 playbook(s)" in text for level, text in found), found
+
+
+def test_every_mistake_of_a_playbook_is_told_as_playbook_check_tells_it(home: Path, names: dict[str, list[Address]]) -> None:
+    text = "---\nllm: {provider: script}\ninterruption: {strategy: vat}\n---\n## a\n<hang-up/>\n{{ broken"
+    (home / "playbooks" / "main.md").write_text(text, encoding="utf-8")
+    (home / "playbooks" / "other.md").write_text(text, encoding="utf-8")
+    checked = CliRunner().invoke(playbook_app, ["check", "--json", "playbooks/main.md"])
+    mistakes = [f"main.md:{each['line']}: {each['text']}" for each in json.loads(checked.output)[0]["findings"] if each["level"] == "error"]
+    assert len(mistakes) >= 3
+    found = told(examine(home, HANDLER), "playbooks")
+    for mistake in mistakes:
+        assert any(level == "fail" and mistake in words for level, words in found), (mistake, found)
+        assert any(level == "warn" and mistake.replace("main.md", "other.md") in words for level, words in found), (mistake, found)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from ipaddress import ip_network
 
 import pytest
@@ -84,6 +85,76 @@ def test_headers_that_are_taken_apart_are_bounded_for_everybody(wire, name):
     bench.feed(invite(wire, 1, extra=((name, ",".join([value] * 200)),)), flow_of(wire, CARRIER))
     assert bench.of(IncomingCall) == []
     assert bench.of(MessageDropped)[-1].why == "bad_request"
+
+
+PLAIN_CALLS = 2000
+"""Function calls that a plain INVITE of a stranger costs at most, the built-in functions' own included; a step of a scan is one or more."""
+
+
+def n_calls_for(feed, data, flow):
+    """Function calls that one datagram costs: a measure that no other program on the machine disturbs."""
+    count = 0
+
+    def note(_frame, event, _argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        feed(data, flow)
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize("before", ["", '"', '""', "<sip:a@b>", '"x" <sip:a@b>', "<sip:a@b;"])
+@pytest.mark.parametrize(
+    "crafted",
+    [
+        '"',
+        '\\"',
+        "\\",
+        '"a"',
+        '";',
+        '";";',
+        "<",
+        "<>",
+        "<a:>",
+        '"<',
+        '"<sip:a@b>',
+        ";",
+        ";a",
+        ";a=",
+        ';a="',
+        ';a=""',
+        ",",
+        ",a",
+        ',"',
+        "< ",
+    ],
+)
+@pytest.mark.parametrize("name", ["From", "To", "Contact", "Via", "Route", "Call-ID", "X-Other"])
+def test_crafted_headers_of_a_stranger_cost_no_step_for_each_character(wire, name, crafted, before):
+    bench = guarded(wire)
+    value = before + crafted * (7900 // len(crafted)) + ("<sip:a@b>;tag=x" if name in ("From", "To") else "")
+    head, _, body = invite(wire, 1).decode().partition("\r\n\r\n")
+    kept = [line for line in head.split("\r\n") if name == "Via" or not line.startswith(f"{name}:")]
+    data = "\r\n".join([*kept, f"{name}: {value}", "", body]).encode()
+    assert n_calls_for(bench.feed, data, flow_of(wire, STRANGER)) < 4 * PLAIN_CALLS
+
+
+def test_plain_invite_of_a_stranger_costs_few_steps(wire):
+    bench = guarded(wire)
+    assert n_calls_for(bench.feed, invite(wire, 1), flow_of(wire, STRANGER)) < PLAIN_CALLS
+
+
+def test_as_many_hops_as_there_may_be_are_read_with_all_their_parameters(wire):
+    bench = guarded(wire)
+    vias = tuple(("Via", f"SIP/2.0/UDP h{n};branch=z9hG4bK{n};received=192.0.2.1;rport=5060;x=y") for n in range(69))
+    routes = tuple(("Record-Route", f'"Edge" <sip:e{n}@h;lr;ftag=x;did=1>;y=z') for n in range(70))
+    bench.feed(invite(wire, 1, extra=(*vias, *routes)), flow_of(wire, CARRIER))
+    assert len(bench.of(IncomingCall)) == 1, bench.of(MessageDropped)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pytest
 
 from active_call.base.errors import ParseError
@@ -183,3 +186,11 @@ def test_parse_cseq_reads_leading_zeros_and_keeps_case() -> None:
 def test_parse_cseq_malformed_raises(text: str) -> None:
     with pytest.raises(ParseError):
         parse_cseq(text)
+
+
+def test_quoted_pairs_are_resolved_from_the_left_whatever_stands_in_them() -> None:
+    pair = re.compile(r"\\(.)", re.DOTALL)
+    for n in range(7):
+        for characters in itertools.product('\\"a', repeat=n):
+            inner = "".join(characters)
+            assert unquote(f'"{inner}"') == pair.sub(r"\1", inner)

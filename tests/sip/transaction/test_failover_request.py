@@ -54,6 +54,9 @@ class FakePort:
     def send_cancel(self, invite, headers, now):
         self.cancelled.append(invite)
 
+    def guard(self, where, owner, action, now):
+        action()
+
 
 class FakeUser:
     def __init__(self):

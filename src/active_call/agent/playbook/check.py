@@ -1,4 +1,4 @@
-"""Looks at a playbook as its author would, had they the time: tags, templates, scenes, providers, sounds. For `playbook check`.
+"""Checks a playbook for `playbook check`: tags, templates, scenes, providers, sounds.
 
 In: the text, and what this server has (`Surroundings`). Out: everything that was found, by line: mistakes, and warnings about what is
 allowed but probably not meant. Opens no file itself.
@@ -28,9 +28,9 @@ class Surroundings:
 
     environment: Mapping[str, str]
     providers: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """The known providers of `asr`, `tts` and `llm`; a section that is not there is not looked at."""
+    """The known providers of `asr`, `tts` and `llm`; a section that is absent is not checked."""
     missing_sound: Callable[[str], str] = lambda _: ""
-    """Why the sound of that file or URL cannot be played; empty when it can, as far as is known."""
+    """Gives the reason why the sound of a file or URL cannot be played; empty when no reason is known."""
 
 
 def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Reading:
@@ -63,13 +63,31 @@ def _check_providers(reading: Reading, surroundings: Surroundings, findings: Fin
     option, llm = reading.playbook.option, reading.playbook.llm
     named = {"asr": option.asr.provider if option.asr else None, "tts": option.tts.provider if option.tts else None, "llm": llm.provider}
     for section, provider in named.items():
-        known = surroundings.providers.get(section)
-        if provider is None or known is None or provider.lower() in known or (section == "llm" and provider == "script"):
-            continue
-        every = sorted({*known, *(["script"] if section == "llm" else [])})
-        suggestion = nearest(provider.lower(), every)
-        line = reading.matter.line_of(f"{section}.provider")
-        findings.error(line, f"{section}.provider: unknown provider {provider!r}{suggestion} (known here: {', '.join(every) or 'none'})")
+        if provider is not None and not (section == "llm" and provider == "script"):
+            also = ("script",) if section == "llm" else ()
+            _check_provider(reading, surroundings, findings, f"{section}.provider", provider, also)
+    fallbacks = {
+        "asr": option.asr.fallback if option.asr else None,
+        "tts": option.tts.fallback if option.tts else None,
+        "llm": llm.fallback,
+    }
+    for section, names in fallbacks.items():
+        for name in names or ():
+            _check_provider(reading, surroundings, findings, f"{section}.fallback", name)
+
+
+def _check_provider(
+    reading: Reading, surroundings: Surroundings, findings: Findings, key: str, provider: str, also: tuple[str, ...] = ()
+) -> None:
+    """`also` are names that are known here without an adapter."""
+    known = surroundings.providers.get(key.partition(".")[0])
+    if known is None or provider.lower() in known:
+        return
+    every = sorted({*known, *also})
+    suggestion = nearest(provider.lower(), every)
+    findings.error(
+        reading.matter.line_of(key), f"{key}: unknown provider {provider!r}{suggestion} (known here: {', '.join(every) or 'none'})"
+    )
 
 
 def _configured_sounds(reading: Reading) -> Iterator[tuple[int, str]]:
@@ -88,7 +106,7 @@ def _check_template(text: str, first_line: int, findings: Findings) -> None:
 
 
 def _check_headings(raw: RawText, findings: Findings) -> None:
-    """What looks like the beginning of a scene and is none."""
+    """Report lines that look like the heading of a scene and are none."""
     in_fence = False
     for offset, line in enumerate(raw.text.split("\n")):
         in_fence ^= bool(_FENCE.match(line))
@@ -123,14 +141,14 @@ def _check_gotos(reading: Reading, tags: list[tuple[str, Tag]], findings: Findin
 
 
 def _check_reachable(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:
-    """Scenes that nothing leads to: no tag, no digit, and no word of them in what a model reads."""
+    """Report scenes that cannot be reached: no tag and no digit leads to them, and the model's texts do not name them."""
     book = reading.playbook
     leads: dict[str, set[str]] = {scene.id: {action.scene for action in scene.dtmf.values() if action.scene} for scene in book.scenes}
     everywhere = {action.scene for action in book.dtmf.values() if action.scene}
     for scene_id, tag in tags:
         target = tag.attributes.get("scene", "") if tag.name == "goto" else ""
         if "{{" in target:
-            return  # where it leads is decided in the call
+            return  # the call decides where it leads
         (leads.setdefault(scene_id, set()) if scene_id else everywhere).add(target)
     if book.script is None:
         _add_mentions(reading, leads, everywhere)
@@ -141,7 +159,7 @@ def _check_reachable(reading: Reading, tags: list[tuple[str, Tag]], findings: Fi
 
 
 def _add_mentions(reading: Reading, leads: dict[str, set[str]], everywhere: set[str]) -> None:
-    """A model may go to any scene whose name it reads."""
+    """Whether a model reads the name of the scene, so that it may go there."""
     general = f"{reading.playbook.llm.prompt}\n{reading.playbook.llm.tool_instructions or ''}"
     names = [scene.id for scene in reading.playbook.scenes if scene.id]
     everywhere |= {name for name in names if _mentions(general, name)}

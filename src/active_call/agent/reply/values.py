@@ -2,13 +2,15 @@
 
 In: the parts of a rendered template. Out: a text to parse, in which each value stands as one private character, and `Values`, which puts
 the values back where the parser has found words or attributes. A value is therefore never read as a tag, a mood, JSON or a fence. In an
-attribute that is an address, a value behind a literal beginning cannot change the address's structure; in a JSON body it stays a string.
+attribute that is an address, a value behind a literal beginning cannot change the address's structure; in a JSON body it stays a string. A
+value that stands in a JSON form without quotes (`{"text": {{ v | tojson }}}`) is one JSON value there, never more of the form.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -16,8 +18,13 @@ import msgspec
 from active_call.agent.playbook.template_sandbox import Value
 
 _FIRST, _LAST = 0xF0000, 0xFFFFD
-"""Unicode's supplementary private use area A: no language writes these."""
-_TOKEN = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
+"""Unicode's supplementary private use area A: no language uses these characters."""
+_BARE = chr(0x100000)
+"""In front of a value that stands in JSON without quotes."""
+_TOKEN = re.compile(f"{_BARE}?[{chr(_FIRST)}-{chr(_LAST)}]")
+_PRIVATE = re.compile(f"[{_BARE}{chr(_FIRST)}-{chr(_LAST)}]")
+_STRING_OR_TOKEN = re.compile(rf'"(?:[^"\\]|\\.)*"|[{chr(_FIRST)}-{chr(_LAST)}]', re.DOTALL)
+_BARE_STRING = re.compile(f'"({_BARE}[{chr(_FIRST)}-{chr(_LAST)}])"')
 _FENCE = re.compile(r"`{3,}|~{3,}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _CLIMBING = re.compile(r"(?<![^/\\])\.\.(?=[/\\]|$)")
@@ -55,15 +62,31 @@ class Values:
         elif name in ("to", "caller", "target"):
             filled = self._put(text, lambda value, place: _in_address(value, text, place))
         elif name == "body" and _TOKEN.search(text) and _is_json(text):
-            filled = self._put(text, lambda value, _: msgspec.json.encode(value).decode()[1:-1])
+            whole = _BARE_STRING.sub(lambda match: self._json_of(match.group(1)), text)
+            filled = self._put(whole, lambda value, _: msgspec.json.encode(value).decode()[1:-1])
         else:
             filled = self.plain(text)
         return filled if name in _FREE_TEXT else _CONTROL.sub(" ", filled)
 
+    def number(self, value: object) -> object:
+        """A number that was written as an expression without quotes; any other value of a JSON form as it is."""
+        if not isinstance(value, str) or not value.startswith(_BARE):
+            return value
+        found = _decoded(self.plain(value))
+        return found if isinstance(found, (int, float)) else None
+
+    def _json_of(self, token: str) -> str:
+        """The JSON of a value that stands without quotes."""
+        written = self._texts[ord(token[-1]) - _FIRST]
+        found = _decoded(written)
+        return msgspec.json.encode(written if found is None and written != "null" else found).decode()
+
     def _put(self, text: str, write: Callable[[str, int], str]) -> str:
         def value(match: re.Match[str]) -> str:
-            index = ord(match.group()) - _FIRST
-            return write(self._texts[index], match.start()) if index < len(self._texts) else ""
+            token = match.group()
+            index = ord(token[-1]) - _FIRST
+            text = self._texts[index] if index < len(self._texts) else ""
+            return write(_as_words(text) if token.startswith(_BARE) else text, match.start())
 
         return _TOKEN.sub(value, text)
 
@@ -77,11 +100,30 @@ def keep_apart(parts: Iterable[str]) -> tuple[str, Values]:
     texts: list[str] = []
     for part in parts:
         if not isinstance(part, Value):
-            written.append(_TOKEN.sub("", part))
+            written.append(_PRIVATE.sub("", part))
         elif len(texts) <= _LAST - _FIRST:
             written.append(chr(_FIRST + len(texts)))
             texts.append(str.__str__(part))
     return "".join(written), Values(texts)
+
+
+def quote_bare(text: str) -> str:
+    """JSON in which each value that stands without quotes has become a string of its own."""
+    return _STRING_OR_TOKEN.sub(lambda match: f'"{_BARE}{match.group()}"' if match.group()[0] != '"' else match.group(), text)
+
+
+def _as_words(text: str) -> str:
+    """A JSON string as the text that it stands for; anything else as it is."""
+    found = _decoded(text)
+    return found if isinstance(found, str) else text
+
+
+def _decoded(text: str) -> Any:
+    """The JSON value; None where it is none."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
 
 
 def one_line(text: str) -> str:

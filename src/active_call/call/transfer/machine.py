@@ -214,6 +214,7 @@ class Transfer:
 
     @property
     def is_over(self) -> bool:
+        """The transfer has had its last word."""
         return self.state is State.OVER
 
     @property

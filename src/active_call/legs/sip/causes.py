@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from active_call.legs.sip.own_headers import one_line
 from active_call.legs.sip.plain_text import plain
 from active_call.sip.events import HeaderList
 from active_call.sip.syntax.message import Request, Response
@@ -33,3 +34,13 @@ def told_reason(message: Request | Response | None) -> tuple[str, int | None]:
         return "", None
     text = next((reason.text for reason in reasons_of(message) if reason.text), "")
     return plain(text or message.headers.get("Reason") or ""), q850_cause(message)
+
+
+MAX_WARNING = 400
+"""Characters of a Warning: it may quote what the peer has named, and the response must fit into one packet."""
+_UNQUOTED = str.maketrans({"\\": None, '"': "'"})
+
+
+def warning_header(text: str) -> tuple[str, str]:
+    """The Warning that tells people why a call is refused (RFC 3261 §20.43)."""
+    return "Warning", f'399 active-call "{one_line(plain(text))[:MAX_WARNING].translate(_UNQUOTED)}"'

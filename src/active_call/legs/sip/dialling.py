@@ -76,12 +76,15 @@ class DialPlan:
         """The trunk that leads to `uri`."""
         return self.trunks.of_callee(uri.host)
 
-    def invitation(self, callee: str, option: CallOption, local_host: str) -> Invitation:
-        """The INVITE for a call to `callee`, which `callee_uri` has given. `local_host`: our address towards it. Raises ActiveCallError."""
+    def invitation(self, callee: str, option: CallOption, local_host: str, *, has_secrets: bool = True) -> Invitation:
+        """The INVITE for a call to `callee`, which `callee_uri` has given. `local_host`: our address towards it. Raises ActiveCallError.
+
+        Without `has_secrets` the place gets neither credentials nor headers of its trunk or of an account of ours.
+        """
         chosen = option.sip or SipOption()
         to_uri = parse_uri(callee)
         trunk = self.trunk_for(to_uri)
-        credentials = self._credentials(to_uri.host, chosen, trunk)
+        credentials = self._credentials(to_uri.host, chosen, trunk, has_secrets=has_secrets)
         caller, display = split_caller(option.caller or (trunk.caller if trunk is not None else ""))
         display = display or next((name for host, name in self.display_names if _is_under(to_uri.host, host)), "")
         from_uri = self._from_uri(caller, credentials, to_uri, local_host)
@@ -94,7 +97,8 @@ class DialPlan:
         from_uri, to_uri = rule.new_from.apply(from_uri), rule.new_to.apply(to_uri)
         srtp, may_fall_back = self._encryption(chosen, trunk)
         own_headers = {name.lower() for name in chosen.headers}
-        general = () if trunk is None else tuple((name, text) for name, text in trunk.headers.items() if name.lower() not in own_headers)
+        shown = trunk.headers if trunk is not None and has_secrets else {}
+        general = tuple((name, text) for name, text in shown.items() if name.lower() not in own_headers)
         invite = sip.OutboundInvite(
             to_uri=str(to_uri),
             from_uri=str(from_uri),
@@ -122,14 +126,15 @@ class DialPlan:
             raise ActiveCallError(f"callee: {callee!r} is a number; without a [[trunks]] entry that has `server` an address needs a host")
         return trunk.address
 
-    def _credentials(self, host: str, chosen: SipOption, trunk: TrunkPolicy | None) -> tuple[sip.Credentials, ...]:
+    def _credentials(self, host: str, chosen: SipOption, trunk: TrunkPolicy | None, *, has_secrets: bool) -> tuple[sip.Credentials, ...]:
         """The call's own before the trunk's before the accounts'."""
         found: list[sip.Credentials] = []
         if chosen.username:
             found.append(sip.Credentials(chosen.username, chosen.password or "", chosen.realm))
-        if trunk is not None:
+        if trunk is not None and has_secrets:
             found += trunk.credentials
-        found += [credentials for account, credentials in self.accounts if _is_under(host, account)]
+        if has_secrets:
+            found += [credentials for account, credentials in self.accounts if _is_under(host, account)]
         realms = trunk.realms if trunk is not None else ()
         return tuple(entry for one in found for entry in with_realms(one, host, realms))
 

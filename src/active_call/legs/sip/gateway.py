@@ -12,12 +12,15 @@ from typing import Protocol, TypeVar
 from active_call.base.errors import LimitReached, NotAllowed, ParseError, QuotaReached
 from active_call.base.world import World
 from active_call.contract.options import CallOption
-from active_call.legs.sip.dialling import DialPlan, Invitation, split_caller
+from active_call.legs.sip.causes import warning_header
+from active_call.legs.sip.dialling import DialPlan, split_caller
 from active_call.legs.sip.identity import caller_of, plain_uri
-from active_call.legs.sip.leg import SipLeg, warning_header
-from active_call.legs.sip.media import LegMedia, MediaSettings
+from active_call.legs.sip.leg import SipLeg
+from active_call.legs.sip.media import MediaSettings, SipMedia
 from active_call.legs.sip.plain_text import plain
+from active_call.legs.sip.ports import AddressedInvitation, InviteUsage
 from active_call.legs.sip.refusals import Refusals, RefusedCall
+from active_call.legs.sip.unreadable_headers import ignored_headers
 from active_call.legs.trunks.outbound_guard import (
     ANYTHING,
     EVERYTHING,
@@ -84,7 +87,7 @@ class SipGateway:
         """Told of each answer to a request of ours outside of calls."""
         self.on_refused_call: Callable[[RefusedCall], object] = lambda _: None
         """Told of each inbound call that was answered with a refusal before it became one."""
-        self._legs: dict[sip.CallHandle, SipLeg] = {}
+        self._legs: dict[sip.CallHandle, InviteUsage] = {}
 
     def connect(
         self, driver: Driver, on_incoming: Callable[[SipLeg], None], on_registration: Callable[[sip.RegistrationChanged], None]
@@ -133,7 +136,12 @@ class SipGateway:
             case _:
                 leg = self._legs.get(event.call) if event.call is not None else None
                 if leg is not None:
+                    self._note_ignored(event, leg.peer_address or leg.trunk or "unknown", leg.call_id)
                     leg.handle(event)
+
+    def _note_ignored(self, event: sip.SipEvent, peer: str, call_id: str) -> None:
+        for name in ignored_headers(event):
+            self.refusals.note_ignored(name, peer, call_id=call_id)
 
     def _handle_failed(self, event: sip.SipEvent, error: Exception) -> None:
         """An event could not be handled: tell it, and end its call, with or without a leg."""
@@ -177,19 +185,22 @@ class SipGateway:
                 )
             )
 
-    def adopt(self, handle: sip.CallHandle, leg: SipLeg) -> None:
+    def adopt(self, handle: sip.CallHandle, leg: InviteUsage) -> None:
+        """See `ports.GatewayPort`."""
         self._legs[handle] = leg
 
-    def leg_of(self, handle: sip.CallHandle) -> SipLeg | None:
-        """The leg of that call, as long as it lives."""
+    def leg_of(self, handle: sip.CallHandle) -> InviteUsage | None:
+        """See `ports.GatewayPort`."""
         return self._legs.get(handle)
 
     def forget(self, handle: sip.CallHandle) -> None:
+        """See `ports.GatewayPort`."""
         self._legs.pop(handle, None)
 
     # -- inbound
 
     def _incoming(self, event: sip.IncomingCall) -> None:
+        self._note_ignored(event, event.flow.remote.host, event.request.call_id)
         trunk = self.settings.dial_plan.trunks.named(event.trunk)
         refusal = protection_refusal(event.sdp, trunk.srtp) if trunk is not None and event.sdp is not None else ""
         if trunk is not None and refusal:
@@ -197,7 +208,7 @@ class SipGateway:
             return
         leg = SipLeg(
             self,
-            self._sound(self.own_address_for(_address_to_face(event)), trunk, peer=event.flow.remote.host),
+            self._media(self.own_address_for(_address_to_face(event)), trunk, peer=event.flow.remote.host),
             caller=caller_of(event.request),
             callee=plain_uri(event.request.headers.get("To") or ""),
             incoming=event,
@@ -242,8 +253,8 @@ class SipGateway:
         caller, _ = split_caller(option.caller or (trunk.caller if trunk is not None else ""))
         turn = None if trunk is None else self._take_turn(trunk)
         placed = self._count(trunk, turn)
-        sound = self._sound(self.own_address_for(uri.host), trunk)
-        return SipLeg(self, sound, caller=caller, callee=str(uri), trunk=trunk, turn=turn, permit=permit, placed=placed)
+        media = self._media(self.own_address_for(uri.host), trunk)
+        return SipLeg(self, media, caller=caller, callee=str(uri), trunk=trunk, turn=turn, permit=permit, placed=placed)
 
     def check_outbound(self, callee: str, request: OutboundRequest = ANYTHING) -> Permit:
         """Whether `callee` may be called. Raises NotAllowed, ActiveCallError when it is no SIP address."""
@@ -257,6 +268,33 @@ class SipGateway:
     def guard(self) -> OutboundGuard:
         """Who may be called, by the settings of now."""
         return OutboundGuard(self.settings.outbound, self.settings.dial_plan.trunks, self._is_ourselves)
+
+    def count_transfer(self, trunk_name: str) -> PlacedCall:
+        """Count a transfer that the peer, of that trunk, is to make for us. Raises QuotaReached."""
+        placed = self._count(self.settings.dial_plan.trunks.named(trunk_name), None)
+        placed.ended()
+        return placed
+
+    def withdraw_transfer(self, counted: PlacedCall) -> None:
+        """See `ports.GatewayPort`."""
+        self.usage.withdraw(counted)
+
+    def end_used_up(self) -> None:
+        """End the calls that we have placed, on their trunk or all of them, once the minutes of an hour are used up."""
+        of_all, trunks = self.settings.outbound.limits, self.settings.dial_plan.trunks
+        why_by_trunk: dict[str, str] = {}
+        for leg in [leg for leg in self._legs.values() if leg.is_placed_by_us]:
+            if leg.trunk not in why_by_trunk:
+                trunk = trunks.named(leg.trunk)
+                why_by_trunk[leg.trunk] = self.usage.why_over(leg.trunk, of_all, trunk.hourly if trunk is not None else NO_LIMITS)
+            why = why_by_trunk[leg.trunk]
+            if not why:
+                continue
+            log.warning("call ended: the minutes of an hour are used up", extra={"call_id": leg.call_id, "trunk": leg.trunk, "why": why})
+            try:
+                leg.hang_up(headers={}, by="system", cause="outbound_minutes", reason=why)
+            except Exception as error:  # noqa: BLE001 (a wall: one call)
+                leg.fail(str(error) or type(error).__name__)
 
     def _count(self, trunk: TrunkPolicy | None, turn: Turn | None) -> PlacedCall:
         name, limits = (trunk.name, trunk.hourly) if trunk is not None else ("", NO_LIMITS)
@@ -289,17 +327,21 @@ class SipGateway:
             raise
         return Turn(self._n_waiting, trunk.name, at, self._world.clock)
 
-    async def invitation(self, leg: SipLeg, option: CallOption) -> Invitation:
-        """The INVITE for the call of `leg`, still without its session description, and whether the sound is to be encrypted."""
-        uri, plan = parse_uri(leg.callee), self.settings.dial_plan
+    @property
+    def offers_srtp(self) -> bool:
+        """See `ports.GatewayPort`."""
+        return self.settings.dial_plan.enable_srtp
+
+    async def invitation(self, callee: str, permit: Permit, option: CallOption) -> AddressedInvitation:
+        """See `ports.GatewayPort`."""
+        uri, plan = parse_uri(callee), self.settings.dial_plan
         peer = await self._address_of(uri, plan.transport(uri, option) or "udp")
         local_host = self.own_address_for(peer)
-        leg.speak_from(local_host, peer)
-        made = plan.invitation(leg.callee, leg.permit.option_for(option), local_host)
+        made = plan.invitation(callee, permit.option_for(option), local_host, has_secrets=permit.takes_secrets)
         trunk = made.invite.trunk
-        rules = replace(leg.permit.rules, large_by_tcp=made.invite.rules.large_by_tcp)
+        rules = replace(permit.rules, large_by_tcp=made.invite.rules.large_by_tcp)
         redirects = partial(self._redirect, first=uri, trunk=trunk)
-        return replace(made, invite=replace(made.invite, rules=rules, redirects=redirects))
+        return AddressedInvitation(replace(made, invite=replace(made.invite, rules=rules, redirects=redirects)), local_host, peer)
 
     def _redirect(self, uri: Uri, peer: str, *, first: Uri, trunk: str) -> sip.Redirection:
         """Whether a 3xx from `peer` may send our call to `uri`."""
@@ -328,11 +370,11 @@ class SipGateway:
         places = await self._resolver.resolve(sip.LookUp(0, name, 9, ("udp",)))  # a port keeps SRV out of it
         return tuple(place.host for place in places)
 
-    def _sound(self, public_ip: str, trunk: TrunkPolicy | None, peer: str = "") -> LegMedia:
+    def _media(self, public_ip: str, trunk: TrunkPolicy | None, peer: str = "") -> SipMedia:
         media = self.settings.media
         if trunk is not None:
             media = replace(media, codecs=trunk.codecs or media.codecs, srtp=trunk.srtp or media.srtp)
-        return LegMedia(self._pool, media, self._world.randomness, public_ip=public_ip, peer=peer, look_up=self._addresses_of)
+        return SipMedia(self._pool, media, self._world.randomness, public_ip=public_ip, peer=peer, look_up=self._addresses_of)
 
 
 def _address_to_face(event: sip.IncomingCall) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 
 from active_call.base.errors import LocalProtocolError
 from active_call.legs.events import LegHeld, LegHoldAnswered
-from active_call.legs.sip.media import LegMedia
+from active_call.legs.sip.media import SipMedia
 from active_call.sdp.negotiation import Direction
 
 RETRY_S: Final = 0.5
@@ -24,10 +24,10 @@ MAX_TRIES: Final = 20
 
 
 class Holding:
-    """Hold in one call. `send_offer` sends our description as `sound` has it; raises LocalProtocolError while another offer is open."""
+    """Hold in one call. `send_offer` sends our description as `media` has it; raises LocalProtocolError while another offer is open."""
 
-    def __init__(self, sound: LegMedia, send_offer: Callable[[Direction], None], tell: Callable[[LegHeld | LegHoldAnswered], None]) -> None:
-        self._sound = sound
+    def __init__(self, media: SipMedia, send_offer: Callable[[Direction], None], tell: Callable[[LegHeld | LegHoldAnswered], None]) -> None:
+        self._media = media
         self._send_offer = send_offer
         self._tell = tell
         self._wanted: Direction = "sendrecv"
@@ -44,26 +44,26 @@ class Holding:
             self._offer()
 
     def on_answer(self, code: int) -> None:
-        """An offer of ours has its final response; where it is 2xx, `sound` has taken the answer."""
+        """An offer of ours has its final response; where it is 2xx, `media` has taken the answer."""
         offered, self._offered = self._offered, None
         if offered is None:  # an offer of another kind: one that the peer has asked for
             self.on_agreement()
         elif code < 300:
-            self._sound.direction = offered
+            self._media.direction = offered
             self.on_agreement()
             self._go_on(code)
         elif code == 491:
-            self._sound.take_back_offer()
+            self._media.take_back_offer()
             self._try_again()
         else:
-            self._sound.take_back_offer()
+            self._media.take_back_offer()
             if self._wanted == offered:
-                self._wanted = self._sound.direction
+                self._wanted = self._media.direction
             self._go_on(code)
 
     def on_agreement(self) -> None:
         """A description of the peer was taken: tell whether it takes our sound, where that has changed."""
-        agreement = self._sound.agreement
+        agreement = self._media.agreement
         is_held = agreement is not None and agreement.on_hold
         if is_held != self._is_held:
             self._is_held = is_held
@@ -71,26 +71,26 @@ class Holding:
 
     def _go_on(self, code: int) -> None:
         """Tell what is true now, or carry out a wish that has come meanwhile."""
-        if self._wanted == self._sound.direction:
-            self._tell(LegHoldAnswered(self._sound.direction != "sendrecv", code))
+        if self._wanted == self._media.direction:
+            self._tell(LegHoldAnswered(self._media.direction != "sendrecv", code))
         else:
             self._offer()
 
     def _offer(self) -> None:
-        if self._wanted == self._sound.direction:
+        if self._wanted == self._media.direction:
             self._go_on(200)
             return
         try:
             self._send_offer(self._wanted)
             self._offered = self._wanted
         except LocalProtocolError:
-            self._sound.take_back_offer()
+            self._media.take_back_offer()
             self._try_again()
 
     def _try_again(self) -> None:
         self._n_tries += 1
         if self._n_tries > MAX_TRIES:
-            self._wanted = self._sound.direction
+            self._wanted = self._media.direction
             self._go_on(491)
         else:
             self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._on_retry)

@@ -32,6 +32,11 @@ def header_map(message: Request | Response) -> dict[str, str]:
     return {names[key]: plain(", ".join(found)) for key, found in values.items()}
 
 
+def allowed_methods(message: Request | Response) -> frozenset[str]:
+    """The methods that the sender accepts (Allow, RFC 3261 §20.5); empty where it does not say."""
+    return frozenset(method.strip().upper() for method in message.headers.split("Allow"))
+
+
 def caller_of(request: Request) -> str:
     """The caller's address without tags and parameters; the anonymous one where From names nobody."""
     text = request.headers.get("From") or ""
@@ -80,8 +85,8 @@ def _diversion(headers: Mapping[str, str]) -> tuple[str, str]:
     latest = _address(_first(headers, "diversion"))
     if latest is not None:
         return _user(latest), latest.parameters.get("reason") or ""
-    history = [_address(entry) for entry in split_list(_get(headers, "history-info"))]
-    return (_user(history[-2]), "") if len(history) > 1 else ("", "")
+    history = split_list(_get(headers, "history-info"))
+    return (_user(_address(history[-2])), "") if len(history) > 1 else ("", "")
 
 
 def _wants_privacy(headers: Mapping[str, str]) -> bool:

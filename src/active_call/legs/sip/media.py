@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import Randomness
 from active_call.codec import table as codecs
-from active_call.media.link.messages import Report
+from active_call.media.link.messages import ConfigureRtp, Report
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 from active_call.rtp.srtp import new_key
 from active_call.sdp.codecs import TELEPHONE_EVENT
@@ -62,7 +62,7 @@ class MediaSettings:
     """Offered in this order, and no others answered. None: the two that every trunk knows are offered, all that we have are answered."""
 
 
-class LegMedia:
+class SipMedia:
     """A leg's stream, from opening to close."""
 
     def __init__(
@@ -82,7 +82,9 @@ class LegMedia:
         self.peer = peer
         """The address that the peer signals from; empty where it is not known."""
         self.is_proven = True
-        """The peer has shown that our messages reach it. Until then no sound leaves, but by what its own packets show."""
+        """The peer has shown that our last description reaches it. Until then no sound goes to an address that is new in the call, but by
+        what the peer's own packets show.
+        """
         self._look_up = look_up
         self._looking_up: asyncio.Task[None] | None = None
         self._found: dict[str, str] = {}
@@ -129,10 +131,16 @@ class LegMedia:
             if self.stream is not None:
                 self.stream.start_sending()
 
-    def answer(self, offer: bytes, *, may_send_to: Callable[[str], bool] | None = None) -> bytes:
+    def limit_silence(self, rtp_timeout_s: float | None) -> None:
+        """Have the call end when nothing has come for so long; 0 never, None as the server's settings say. Before `answer` or `accept`."""
+        if rtp_timeout_s is not None:
+            self._settings = replace(self._settings, rtp_timeout_s=rtp_timeout_s)
+
+    def answer(self, offer: bytes, *, may_send_to: Callable[[str], bool] | None = None, waits: bool = False) -> bytes:
         """Answer the peer's offer and set the stream. Raises NegotiationError (488) or ParseError; then nothing has changed.
 
-        `may_send_to` says of the address agreed on whether it needs no proof.
+        `waits`: an address that is new in this call gets no sound before `prove`. `may_send_to` says of the address agreed on whether it
+        needs no proof.
         """
         self.take_back_offer()  # an offer of ours that is still open has met this one, and was refused
         keys = {key.suite: key.key for key in self._keys}
@@ -153,6 +161,8 @@ class LegMedia:
             self._take_description(answer)
         if agreement.crypto is not None:
             self._keys = (CryptoKey(agreement.crypto.tag, agreement.crypto.suite, agreement.crypto.send_key),)
+        if waits:
+            self.is_proven = False
         if may_send_to is not None and agreement.remote_ip and may_send_to(agreement.remote_ip):
             self.is_proven = True
         self._apply(agreement)
@@ -202,6 +212,7 @@ class LegMedia:
             return
         agreement = accept_answer(self._offer, answer, keys=self._keys, peer=self.peer)
         self._before_offer = None
+        self.is_proven = True  # who answers has our offer
         self._apply(agreement)
 
     async def close(self) -> dict[str, float]:
@@ -277,26 +288,30 @@ class LegMedia:
         if stream is None:
             return
         stream.configure(
-            remote_ip=remote_ip,
-            remote_port=agreement.remote_port,
-            codec=agreement.codec,
-            send_payload_type=agreement.send_payload_type,
-            receive_payload_type=agreement.receive_payload_type,
-            send_event_type=-1 if agreement.send_event_type is None else agreement.send_event_type,
-            receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
-            ptime_ms=agreement.ptime_ms,
-            send_parameters=agreement.send_parameters,
-            receive_formats=tuple((each.payload_type, _NAMES.get(each.name, each.name)) for each in agreement.formats),
-            event_clock_hz=agreement.event_clock_hz,
-            rtcp_mux=agreement.rtcp_mux,
-            suite=crypto.suite if crypto else "",
-            send_key=crypto.send_key if crypto else b"",
-            receive_key=crypto.receive_key if crypto else b"",
-            send=agreement.send,
-            receive=agreement.receive,
-            latching=self._settings.latching,
-            rtp_timeout_s=0.0 if agreement.on_hold else self._settings.rtp_timeout_s,
-            waits=not self.is_proven,
-            remote_rtcp=(rtcp_ip if remote_ip else "", rtcp_port),
-            may_be_silent=agreement.may_be_silent,
+            ConfigureRtp(
+                stream=stream.stream,
+                remote_ip=remote_ip,
+                remote_port=agreement.remote_port,
+                codec=agreement.codec,
+                send_payload_type=agreement.send_payload_type,
+                receive_payload_type=agreement.receive_payload_type,
+                send_event_type=-1 if agreement.send_event_type is None else agreement.send_event_type,
+                receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
+                ptime_ms=agreement.ptime_ms,
+                send_parameters=agreement.send_parameters,
+                receive_formats=tuple((each.payload_type, _NAMES.get(each.name, each.name)) for each in agreement.formats),
+                event_clock_hz=agreement.event_clock_hz,
+                rtcp_mux=agreement.rtcp_mux,
+                suite=crypto.suite if crypto else "",
+                send_key=crypto.send_key if crypto else b"",
+                receive_key=crypto.receive_key if crypto else b"",
+                send=agreement.send,
+                receive=agreement.receive,
+                latching=self._settings.latching,
+                rtp_timeout_s=0.0 if agreement.on_hold else self._settings.rtp_timeout_s,
+                waits=not self.is_proven,
+                remote_rtcp_ip=rtcp_ip if remote_ip else "",
+                remote_rtcp_port=rtcp_port,
+                may_be_silent=agreement.may_be_silent,
+            )
         )

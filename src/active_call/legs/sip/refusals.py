@@ -1,8 +1,8 @@
 """Refusals counted by the rule that caused them, and told in the log without letting a flood fill it.
 
-What was refused or dropped enters; counts and log lines leave. Of one address and rule the first is told at once, what follows within
-`QUIET_S` as one line with its number; never more than `MAX_LINES` lines in `BURST_S`, whoever it is. Of at most `MAX_ADDRESSES` addresses
-something is remembered.
+What was refused, dropped or ignored enters; counts and log lines leave. Of one address and rule the first is told at once, what follows
+within `QUIET_S` as one line with its number; never more than `MAX_LINES` lines in `BURST_S`, whoever it is. Of at most `MAX_ADDRESSES`
+addresses something is remembered.
 """
 
 from __future__ import annotations
@@ -50,12 +50,13 @@ class _Told:
 
 @dataclass(slots=True)
 class Refusals:
-    """See the module. `refused` counts requests by rule, `dropped` what was passed over, by reason."""
+    """See the module. Counted are: `refused` requests by rule, `dropped` messages by reason, `ignored` headers by name."""
 
     clock: Clock
     logger: logging.Logger = log
     refused: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
     n_unsaid: int = 0
     """Lines left out because there were too many at once."""
     _told: OrderedDict[tuple[str, str], _Told] = field(default_factory=OrderedDict)
@@ -71,6 +72,11 @@ class Refusals:
         """Something that arrived was passed over."""
         self.dropped[why] += 1
         self._tell(logging.INFO, "message dropped", why, peer, fields)
+
+    def note_ignored(self, header: str, peer: str, **fields: Any) -> None:
+        """A header that only informs could not be read; its message was acted on as if it had none."""
+        self.ignored[header] += 1
+        self._tell(logging.INFO, "header ignored", header, peer, fields)
 
     def flush(self) -> None:
         """Tell what has been kept back for long enough; called now and then."""

@@ -11,14 +11,11 @@ import contextlib
 import logging
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from active_call.legs.sip.dialling import with_realms
 from active_call.legs.sip.plain_text import plain
+from active_call.legs.sip.ports import RequestPort
 from active_call.sip import events as sip
-
-if TYPE_CHECKING:
-    from active_call.legs.sip.gateway import SipGateway
 
 log = logging.getLogger("active_call.registration")
 
@@ -61,7 +58,7 @@ class Account:
 class Registrations:
     """All accounts that register."""
 
-    def __init__(self, gateway: SipGateway, accounts: tuple[Account, ...]) -> None:
+    def __init__(self, gateway: RequestPort, accounts: tuple[Account, ...]) -> None:
         self._gateway = gateway
         self._accounts = {account.label: account for account in accounts if account.registers}
         self._handles: dict[str, sip.RegistrationHandle] = {}

@@ -83,15 +83,22 @@ class OutboundRequest:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """What may be called, and how. `is_own`: the place is the trunk's own, so credentials and private headers may go there."""
+    """What may be called, and how. `is_own`: the place belongs to the trunk of the call in which it is asked for."""
 
     uri: Uri
     is_own: bool = True
     rules: sip.HopRules = NO_RULES
+    takes_secrets: bool = True
+    """The place is the own host and port of the trunk that leads there, so that trunk's credentials and headers may go there."""
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """The credentials and headers of the call itself may go there."""
+        return self.is_own and self.takes_secrets
 
     def option_for(self, option: CallOption) -> CallOption:
         """The options of the call without credentials and headers where the place is not the one that they are meant for."""
-        if self.is_own or option.sip is None:
+        if self.keeps_secrets or option.sip is None:
             return option
         return msgspec.structs.replace(option, sip=SipOption(enable_srtp=option.sip.enable_srtp))
 
@@ -128,7 +135,7 @@ class OutboundGuard:
             permit = self.check(uri, OutboundRequest("peer", trunk, peer, is_listed=is_known))
         except NotAllowed as error:
             return sip.Redirection("", refused_by=error.rule, why=str(error))
-        return sip.Redirection(str(permit.uri), keeps_secrets=permit.is_own or is_same_place, rules=permit.rules)
+        return sip.Redirection(str(permit.uri), keeps_secrets=permit.keeps_secrets or is_same_place, rules=permit.rules)
 
     # -- the parts
 
@@ -165,7 +172,7 @@ class OutboundGuard:
         rules = sip.HopRules(least, not_ourselves=True)
         self._check_place(uri, rules)
         self._check_history(uri, request)
-        return Permit(_plain(uri), is_own, rules)
+        return Permit(_plain(uri), is_own, rules, takes_secrets=_takes_secrets(trunk, uri))
 
     def _is_peer_itself(self, uri: Uri, request: OutboundRequest) -> bool:
         """A peer without a trunk has nothing of its own but the address that it is seen at."""
@@ -200,12 +207,24 @@ class OutboundGuard:
 
 def _is_its_own(trunk: TrunkPolicy, uri: Uri) -> bool:
     """On this machine itself, other ports are other people's."""
-    if reach_of(uri.host) is not Reach.LOOPBACK or not trunk.address:
+    return reach_of(uri.host) is not Reach.LOOPBACK or not trunk.address or _port_of(trunk) == uri.port
+
+
+def _takes_secrets(trunk: TrunkPolicy | None, uri: Uri) -> bool:
+    """Whether a peer may have us show credentials at `uri`: at the trunk's server by its port, at other hosts of the carrier by any."""
+    if reach_of(uri.host) is Reach.LOOPBACK:
+        return trunk is not None and _port_of(trunk) == uri.port
+    if trunk is None or uri.host.lower().rstrip(".") != trunk.server:
         return True
+    own = _port_of(trunk)
+    return uri.port == own if own is not None else uri.port in (None, *DEFAULT_PORTS.values())
+
+
+def _port_of(trunk: TrunkPolicy) -> int | None:
     try:
-        return parse_uri(f"sip:{trunk.address}").port == uri.port
+        return parse_uri(f"sip:{trunk.address}").port
     except ParseError:
-        return False
+        return None
 
 
 def _plain(uri: Uri) -> Uri:

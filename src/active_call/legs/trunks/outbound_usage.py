@@ -1,11 +1,13 @@
 """Calls and minutes of the last hour that we have placed, by trunk and in all.
 
 The beginning, answer and end of outbound calls enter; sums leave, and refusals where a limit is reached. A call counts when it is placed,
-its minutes from the answer on. Time is monotonic seconds, given by a clock.
+its minutes from the answer on. A transfer that the carrier makes for us (REFER) counts as a call; nobody tells us its minutes. Time is
+monotonic seconds, given by a clock.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from dataclasses import dataclass
 
@@ -71,6 +73,15 @@ class OutboundUsage:
         self._calls.append(call)
         return call
 
+    def withdraw(self, call: PlacedCall) -> None:
+        """It was not placed after all."""
+        with contextlib.suppress(ValueError):
+            self._calls.remove(call)
+
+    def why_over(self, trunk: str, of_all: HourlyLimits = NO_LIMITS, of_trunk: HourlyLimits = NO_LIMITS) -> str:
+        """Why calls on `trunk` may not go on: the minutes of an hour are used up, in all or on the trunk. Empty while they may."""
+        return self._why_used_up(of_all, None, "in all") or self._why_used_up(of_trunk, trunk, f"on trunk {trunk}")
+
     def sums(self, trunk: str | None = None) -> tuple[int, float]:
         """Calls and minutes of the last hour; of one trunk, or of all for None."""
         now = self._clock.now()
@@ -81,12 +92,22 @@ class OutboundUsage:
     def _check(self, limits: HourlyLimits, trunk: str | None, where: str) -> None:
         if limits == NO_LIMITS:
             return
-        n_calls, minutes = self.sums(trunk)
+        n_calls, _ = self.sums(trunk)
         if limits.calls is not None and n_calls >= limits.calls:
             raise QuotaReached(f"{n_calls} calls were placed {where} within an hour, of at most {limits.calls}", rule="outbound_calls")
-        if limits.minutes is not None and minutes >= limits.minutes:
-            reason = f"calls that we placed {where} took {minutes:.0f} minutes within an hour, of at most {limits.minutes:g}"
+        reason = self._why_used_up(limits, trunk, where)
+        if reason:
             raise QuotaReached(reason, rule="outbound_minutes")
+
+    def _why_used_up(self, limits: HourlyLimits, trunk: str | None, where: str) -> str:
+        """How many minutes have been used, where no more may be; empty where some are left."""
+        if limits.minutes is None:
+            return ""
+        _, minutes = self.sums(trunk)
+        is_used_up = minutes >= limits.minutes
+        return (
+            f"calls that we placed {where} took {minutes:.0f} minutes within an hour, of at most {limits.minutes:g}" if is_used_up else ""
+        )
 
     def _forget_old(self) -> None:
         since = self._clock.now() - HOUR_S

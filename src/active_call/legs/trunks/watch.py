@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from active_call.base.errors import ActiveCallError
 from active_call.legs.sip.plain_text import plain
+from active_call.legs.sip.ports import RequestPort
 from active_call.legs.trunks.policy import TrunkPolicy
 from active_call.sdp.negotiation import SrtpPolicy
 from active_call.sip import events as sip
 from active_call.sip.syntax.uri import Uri, parse_uri
-
-if TYPE_CHECKING:
-    from active_call.legs.sip.gateway import SipGateway
 
 log = logging.getLogger("active_call.trunks")
 
@@ -37,7 +35,7 @@ class _Options(TypedDict, total=False):
 class TrunkWatch:
     """All trunks that are watched. `run` goes on until it is cancelled."""
 
-    def __init__(self, gateway: SipGateway, trunks: Sequence[TrunkPolicy]) -> None:
+    def __init__(self, gateway: RequestPort, trunks: Sequence[TrunkPolicy]) -> None:
         self._gateway = gateway
         self._trunks = _watched(trunks)
         self._changed = asyncio.Event()

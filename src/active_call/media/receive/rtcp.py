@@ -40,7 +40,7 @@ class RtcpSession:
         self._clock = clock
         self._random = randomness
         self._cname = randomness.token(12)
-        """Short-term persistent, random (RFC 7022 section 4.2): it names this stream and nobody."""
+        """Short-term persistent, random (RFC 7022 section 4.2): it says nothing about the user."""
         self.round_trip_ms = -1.0
         self.fraction_lost = -1
         """Of 256, what the peer's latest report says of our packets; -1 when there is none since it was last taken."""
@@ -51,8 +51,8 @@ class RtcpSession:
         self.due_at = now + self._random.uniform(0.5, 1.5) * INTERVAL_S
         self._send(self._build(sent, now))
 
-    def send_goodbye(self, sent: Sent, now: float) -> None:
-        """Tell the peer that this SSRC ends."""
+    def send_bye(self, sent: Sent, now: float) -> None:
+        """Send a last report with a BYE: this SSRC ends."""
         self._send(self._build(sent, now) + rtcp.build_goodbye((self._ssrc,)))
 
     def _build(self, sent: Sent, now: float) -> bytes:
@@ -86,9 +86,11 @@ class RtcpSession:
         self.take(datagram, address, now, unix_now)
 
     def take(self, datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
-        """Take a datagram. What is not authentic, of somebody else or no RTCP is counted and dropped."""
+        """Take a datagram. What is not authentic, not the peer's or no RTCP is counted and dropped."""
         leg = self._leg
         compound = datagram if leg.srtp_in is None else leg.srtp_in.unprotect_rtcp(datagram)
+        if leg.keys.are_awaited:
+            compound = None
         if compound is None or leg.config is None:
             leg.refused.unauthentic += compound is None
             return
@@ -97,10 +99,11 @@ class RtcpSession:
         except ParseError:
             leg.refused.malformed += 1
             return
-        if leg.srtp_in is None and not leg.accepts_control_from(address, int.from_bytes(compound[4:8], "big")):
+        if leg.srtp_in is None and not _is_from_peer(leg, address, int.from_bytes(compound[4:8], "big")):
             leg.refused.wrong_source += 1
             return
         leg.control_heard_at = now
+        leg.take_control_proof(address)
         for packet in packets:
             if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
                 self._take(packet, now, rtcp.ntp_time(unix_now))
@@ -127,3 +130,19 @@ def _destination(config: ConfigureRtp, rtp: tuple[str, int]) -> tuple[str, int]:
     if rtp != (config.remote_ip, config.remote_port):
         return rtp[0], rtp[1] + 1
     return config.remote_rtcp_ip or rtp[0], config.remote_rtcp_port or rtp[1] + 1
+
+
+def _is_from_peer(leg: Leg, address: tuple[Any, ...], ssrc: int) -> bool:
+    """Whether plain RTCP from there is the peer's: it comes from a place that was signalled or belongs to the source that is heard.
+
+    A NAT may give RTCP any port: RTCP from the right host counts when it has the SSRC of the sound.
+    """
+    config, source = leg.config, leg.latch.source
+    if config is None:
+        return False
+    rtp = [(config.remote_ip, config.remote_port), *([source] if source is not None else [])]
+    known = {*rtp, *((ip, port + 1) for ip, port in rtp)}
+    known.add((config.remote_rtcp_ip or config.remote_ip, config.remote_rtcp_port or config.remote_port + 1))
+    if address[:2] in known:
+        return True
+    return leg.reception is not None and ssrc == leg.reception.ssrc and address[0] in {ip for ip, _ in known}

@@ -16,7 +16,15 @@ from active_call.media.record.wav import StereoWav
 
 FRAME_BYTES: Final = 4
 """Two channels of 16 bits."""
-ENDINGS: Final = {"wav": ".wav", "ogg": ".ogg", "mp3": ".mp3", "pcmu": ".pcmu.wav", "pcma": ".pcma.wav"}
+ENDINGS: Final = {
+    "wav": ".wav",
+    "ogg": ".ogg",
+    "mp3": ".mp3",
+    "pcmu": ".pcmu.wav",
+    "pcma": ".pcma.wav",
+    "pcm": ".pcm",
+    "g722": ".g722",
+}
 """By format."""
 
 
@@ -24,11 +32,17 @@ class SoundFile(Protocol):
     """A file that is playable as far as it was written. Raises OSError from every method."""
 
     @property
-    def duration_ms(self) -> int: ...
+    def duration_ms(self) -> int:
+        """How much sound the file holds."""
+        ...
 
-    def append(self, data: bytes | bytearray) -> None: ...
+    def append(self, data: bytes | bytearray) -> None:
+        """Write interleaved samples."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Finish the file."""
+        ...
 
 
 def open_file(path: str, rate_hz: int) -> SoundFile:
@@ -42,6 +56,10 @@ def open_file(path: str, rate_hz: int) -> SoundFile:
         from active_call.media.record.compressed import StereoCompressed  # FFmpeg, which plain WAV does without
 
         return StereoCompressed(path, rate_hz, "mp3" if lower.endswith(".mp3") else "ogg")
+    if lower.endswith((".pcm", ".g722")):
+        from active_call.media.record.headerless import MixedG722, StereoPcm
+
+        return StereoPcm(path, rate_hz) if lower.endswith(".pcm") else MixedG722(path, rate_hz)
     return StereoWav(path, rate_hz)
 
 

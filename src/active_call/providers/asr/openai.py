@@ -16,10 +16,11 @@ from active_call.base.errors import ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ
 from active_call.contract.options import AsrOption
 from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
-from active_call.providers.base import Recognised, Services
 from active_call.providers.guard import Guard, Limits
 from active_call.providers.http import EXCERPT_CHARS, check_status
 from active_call.providers.openai_settings import Server, find_server
+from active_call.providers.services import Services
+from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
 
 NAME = "openai"
 DEFAULT_MODEL = "whisper-1"
@@ -34,9 +35,10 @@ def create(option: AsrOption, services: Services) -> OpenAiSpeechToText:
 
 
 class OpenAiSpeechToText:
-    """A transcription API as a Recogniser."""
+    """A transcription API as a `SpeechToText`."""
 
     name = NAME
+    capabilities = SpeechToTextCapabilities(phrases=True)
 
     def __init__(self, option: AsrOption, server: Server, services: Services) -> None:
         self._http = services.http
@@ -45,21 +47,15 @@ class OpenAiSpeechToText:
         self._fields = {"model": option.model_type or DEFAULT_MODEL, **{key: str(value) for key, value in option.extra.items()}}
         self._guard = Guard(NAME, services.world, LIMITS)
 
-    def start(
-        self,
-        on_result: Callable[[Recognised], None],
-        on_error: Callable[[Exception], None],
-        *,
-        language: str | None = None,
-    ) -> OpenAiRecognition:
-        return OpenAiRecognition(self, on_result, on_error, language or self._language)
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> OpenAiRecognition:
+        return OpenAiRecognition(self, on_event, language or self._language)
 
     async def transcribe(self, pcm: bytes, language: str | None, phrases: Sequence[str]) -> str:
         """The text of `pcm` (s16le, 16 kHz). Raises ProviderError."""
         return await self._guard.call(lambda: self._ask(pcm, language, phrases))
 
     async def close(self) -> None:
-        """Nothing is held: the HTTP client is the house's."""
+        """Nothing is held: the HTTP client belongs to the server."""
 
     async def _ask(self, pcm: bytes, language: str | None, phrases: Sequence[str]) -> str:
         fields = dict(self._fields, response_format="json")
@@ -81,15 +77,9 @@ class OpenAiSpeechToText:
 class OpenAiRecognition(UtteranceRecognition):
     """One caller."""
 
-    def __init__(
-        self,
-        recogniser: OpenAiSpeechToText,
-        on_result: Callable[[Recognised], None],
-        on_error: Callable[[Exception], None],
-        language: str | None,
-    ) -> None:
-        super().__init__(self._transcribe_one, on_result, on_error)
-        self._recogniser = recogniser
+    def __init__(self, engine: OpenAiSpeechToText, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
+        super().__init__(self._transcribe_one, on_event)
+        self._engine = engine
         self._language = language
         self._phrases: tuple[str, ...] = ()
 
@@ -98,7 +88,7 @@ class OpenAiRecognition(UtteranceRecognition):
         self._phrases = tuple(phrases)
 
     async def _transcribe_one(self, utterance: Utterance) -> Transcript:
-        return Transcript(await self._recogniser.transcribe(utterance.pcm, self._language, self._phrases))
+        return Transcript(await self._engine.transcribe(utterance.pcm, self._language, self._phrases))
 
 
 def _transcript_in(response: httpx.Response) -> str:

@@ -15,8 +15,9 @@ from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr import pocketsphinx_dictation, pocketsphinx_engine
 from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
-from active_call.providers.base import LocalEngines, Recognised, Services
 from active_call.providers.guard import Guard, Limits
+from active_call.providers.services import LocalEngines, Services
+from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +43,10 @@ def check_language(language: str | None) -> None:
 
 
 class PocketsphinxSpeechToText:
-    """PocketSphinx as a Recogniser."""
+    """PocketSphinx as a `SpeechToText`."""
 
     name = NAME
-    serves_open_speech = False
+    capabilities = SpeechToTextCapabilities(languages=("en",), free_speech=False, phrases=True)
     """It knows the phrases that a playbook expects; what is said freely is understood badly."""
 
     def __init__(self, phrases: Sequence[str], services: Services) -> None:
@@ -53,15 +54,9 @@ class PocketsphinxSpeechToText:
         self._local = services.local
         self._guard = Guard(NAME, services.world, LIMITS)
 
-    def start(
-        self,
-        on_result: Callable[[Recognised], None],
-        on_error: Callable[[Exception], None],
-        *,
-        language: str | None = None,
-    ) -> PocketsphinxRecognition:
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PocketsphinxRecognition:
         check_language(language)
-        recognition = PocketsphinxRecognition(self._local, self._guard, on_result, on_error)
+        recognition = PocketsphinxRecognition(self._local, self._guard, on_event)
         if self._phrases:
             recognition.expect_phrases(self._phrases)
         return recognition
@@ -77,14 +72,8 @@ class PocketsphinxSpeechToText:
 class PocketsphinxRecognition(UtteranceRecognition):
     """One caller. Each utterance is decoded under the phrases that were expected when it ended."""
 
-    def __init__(
-        self,
-        local: LocalEngines,
-        guard: Guard,
-        on_result: Callable[[Recognised], None],
-        on_error: Callable[[Exception], None],
-    ) -> None:
-        super().__init__(self._decode, on_result, on_error)
+    def __init__(self, local: LocalEngines, guard: Guard, on_event: Callable[[RecognitionEvent], None]) -> None:
+        super().__init__(self._decode, on_event)
         self._local = local
         self._guard = guard
         self._phrases: tuple[str, ...] = ()

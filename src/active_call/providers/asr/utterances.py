@@ -1,8 +1,8 @@
 """Recognition utterance by utterance: what engines share that cannot listen by themselves.
 
-Sound (16 kHz) and the voice detector's beginnings and ends enter; each end starts one transcription of the cut-out sound, and its result
-leaves by the callback, in the order of the utterances. Keeps a ring of past sound, since a beginning lies back in time when it is reported.
-Knows no engine: what transcribes is given.
+Sound (16 kHz) and the starts and ends of the voice detector enter; each end starts one transcription of the cut-out sound, and its result
+leaves by the callback, in the order of the utterances. Past sound is kept in a ring, since a start lies back in time when it is reported.
+Knows no engine: the function that transcribes is given.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from active_call.base.errors import ActiveCallError, ProviderError
-from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
-from active_call.providers.base import Recognised
+from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
+from active_call.providers.asr.sound_ring import SoundRing
+from active_call.providers.speech_to_text import Failed, Final, RecognitionEvent
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,6 @@ TAIL_SAMPLES = samples_in(150, LISTEN_RATE_HZ)
 """Sound kept after the end, as far as it has arrived; nobody waits for it."""
 RING_SAMPLES = samples_in(3_000, LISTEN_RATE_HZ)
 """Sound kept while nobody speaks."""
-MAX_UTTERANCE_SAMPLES = samples_in(60_000, LISTEN_RATE_HZ)
-"""Of a longer utterance only the end is kept."""
 MIN_UTTERANCE_SAMPLES = samples_in(120, LISTEN_RATE_HZ)
 """Shorter speech holds no word; models invent one."""
 
@@ -52,61 +51,12 @@ class Transcript:
 Transcribe = Callable[[Utterance], Awaitable[Transcript]]
 
 
-class SoundRing:
-    """The recent sound of a call, addressed by sample number. Gaps are filled with silence, overlaps ignored."""
-
-    def __init__(self, keep_samples: int) -> None:
-        self._keep_samples = keep_samples
-        self._data = bytearray()
-        self._first = 0
-
-    @property
-    def end(self) -> int:
-        """The number of the sample that comes next."""
-        return self._first + len(self._data) // BYTES_PER_SAMPLE
-
-    def push(self, pcm: bytes, sample: int, *, keep_from: int | None = None) -> None:
-        """Append `pcm`, which begins at `sample`. What lies before the ring's length is forgotten, but nothing from `keep_from` on."""
-        n_new = len(pcm) // BYTES_PER_SAMPLE
-        gap = sample - self.end
-        if not self._data or gap > self._keep_samples or gap < -self._keep_samples:
-            self._data.clear()
-            self._first = sample
-        elif gap > 0:
-            self._data += bytes(gap * BYTES_PER_SAMPLE)
-        elif gap < 0:
-            pcm = pcm[-gap * BYTES_PER_SAMPLE :]
-        self._data += pcm[: n_new * BYTES_PER_SAMPLE]
-        self._forget(keep_from)
-
-    def cut(self, start: int, end: int) -> bytes:
-        """The sound from `start` to `end`, as far as it is there."""
-        first = max(0, start - self._first)
-        last = max(first, end - self._first)
-        return bytes(self._data[first * BYTES_PER_SAMPLE : last * BYTES_PER_SAMPLE])
-
-    def _forget(self, keep_from: int | None) -> None:
-        """Drop the past, in steps of a second so that the copying stays cheap."""
-        oldest = self.end - self._keep_samples
-        if keep_from is not None:
-            oldest = max(min(oldest, keep_from), self.end - MAX_UTTERANCE_SAMPLES)
-        if oldest - self._first >= LISTEN_RATE_HZ:
-            del self._data[: (oldest - self._first) * BYTES_PER_SAMPLE]
-            self._first = oldest
-
-
 class UtteranceRecognition:
-    """`base.Recognition` over a function that transcribes one utterance."""
+    """`base.RecognitionStream` over a function that transcribes one utterance."""
 
-    def __init__(
-        self,
-        transcribe: Transcribe,
-        on_result: Callable[[Recognised], None],
-        on_error: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, transcribe: Transcribe, on_event: Callable[[RecognitionEvent], None]) -> None:
         self._transcribe = transcribe
-        self._on_result = on_result
-        self._on_error = on_error
+        self._on_event = on_event
         self._ring = SoundRing(RING_SAMPLES)
         self._open: dict[int, int] = {}
         self._ended: deque[Utterance] = deque()
@@ -155,12 +105,13 @@ class UtteranceRecognition:
             try:
                 transcript = await self._recognise(utterance)
             except ActiveCallError as error:
-                self._deliver(utterance, self._on_error, error)
+                self._deliver(utterance, Failed(error, utterance.index))
             except Exception as error:  # an engine outside the provider wall; the next utterance is another chance
                 logger.exception("utterance could not be transcribed")
-                self._deliver(utterance, self._on_error, ProviderError("asr", f"unforeseen {type(error).__name__}: {error}"))
+                unforeseen = ProviderError("asr", f"unforeseen {type(error).__name__}: {error}")
+                self._deliver(utterance, Failed(unforeseen, utterance.index))
             else:
-                self._deliver(utterance, self._on_result, _recognised(utterance, transcript))
+                self._deliver(utterance, _final(utterance, transcript))
             self._current = None
 
     async def _recognise(self, utterance: Utterance) -> Transcript:
@@ -168,21 +119,14 @@ class UtteranceRecognition:
             return Transcript("")
         return await self._transcribe(utterance)
 
-    def _deliver(self, utterance: Utterance, callback: Callable[..., None], value: object) -> None:
+    def _deliver(self, utterance: Utterance, event: RecognitionEvent) -> None:
         if self._current is utterance:
-            self._loop.call_soon(self._call, callback, value)
+            self._loop.call_soon(self._tell, event)
 
-    def _call(self, callback: Callable[..., None], value: object) -> None:
+    def _tell(self, event: RecognitionEvent) -> None:
         if not self._closed:
-            callback(value)
+            self._on_event(event)
 
 
-def _recognised(utterance: Utterance, transcript: Transcript) -> Recognised:
-    return Recognised(
-        text=transcript.text,
-        final=True,
-        index=utterance.index,
-        start_sample=utterance.start_sample,
-        end_sample=utterance.end_sample,
-        confidence=transcript.confidence,
-    )
+def _final(utterance: Utterance, transcript: Transcript) -> Final:
+    return Final(transcript.text, utterance.index, utterance.start_sample, utterance.end_sample, transcript.confidence)

@@ -1,26 +1,28 @@
 """Replies by OpenAI's chat completions API, or any server that speaks it (Azure, Groq, DashScope, Ollama, vLLM …), streamed.
 
-Messages enter, the reply's text leaves as it comes. Settings: `model` (gpt-4o-mini), `base_url`, `api_key`, `temperature`, `max_tokens`;
-`extra` is sent as further fields of the request. The SDK retries nothing here: deadlines and retries belong to the provider wall.
+Messages and tools enter; text, tool calls and usage leave as they come. Settings: `model` (gpt-4o-mini), `base_url`, `api_key`,
+`temperature`, `max_tokens`; `extra` is sent as further fields of the request. The SDK retries nothing here: deadlines and retries belong to
+the provider wall.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
 import openai
 
 from active_call.base.errors import ConfigError, ProviderError
-from active_call.providers.base import ReplyRequest, Services
+from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
 from active_call.providers.guard import Limits
-from active_call.providers.http import EXCERPT_CHARS, status_error
-from active_call.providers.openai_settings import Server, find_server
+from active_call.providers.http import status_error
+from active_call.providers.llm.openai_messages import fields_of
+from active_call.providers.llm.openai_stream import ChunkReader, events_of_whole_reply
+from active_call.providers.openai_settings import OPENAI_URL, Server, find_server
+from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
-from active_call.providers.vendor_values import text_of
 
 NAME = "openai"
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -37,34 +39,38 @@ def create(settings: LlmSettings, services: Services) -> OpenAiChatModel:
 
 
 class OpenAiChatModel:
-    """A chat completions API as a Responder."""
+    """A chat completions API as a `ChatModel`."""
 
     name = NAME
     limits = Limits()
+    capabilities = ChatModelCapabilities(tools=True, json=True, usage=True)
 
     def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
         self._model = settings.model or DEFAULT_MODEL
+        self._asks_for_usage = server.base_url == OPENAI_URL
+        """Other servers send it unasked, or refuse the field that asks for it; `extra` may hold the field for those that need it."""
         # The SDK's own timeout bounds a single read; it lies above the wall's deadlines, which decide.
         client: Any = http  # SDK 3 has a type of its own for it, and takes httpx's too
         self._client = openai.AsyncOpenAI(
             api_key=server.api_key or NO_KEY, base_url=server.base_url, max_retries=0, timeout=30.0, http_client=client
         )
-
         self._transport_errors = _transport_errors()
 
-    async def respond(self, request: ReplyRequest) -> AsyncIterator[str]:
+    async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
+        reader = ChunkReader()
         try:
             async with await self._client.chat.completions.create(**self._parameters(request)) as stream:
-                if await self._is_no_stream(stream.response):
-                    yield _whole_reply(await stream.response.aread())
+                if self._is_no_stream(stream.response):
+                    for event in events_of_whole_reply(NAME, await stream.response.aread()):
+                        yield event
                     return
                 async for chunk in stream:
-                    text = _text_in(chunk)
-                    if text:
-                        yield text
-                    else:
+                    events = reader.events_in(chunk)
+                    if not events:
                         request.on_progress()
+                    for event in events:
+                        yield event
         except openai.OpenAIError as error:
             raise _provider_error(error) from error
         except self._transport_errors as error:
@@ -72,7 +78,7 @@ class OpenAiChatModel:
         except (ValueError, TypeError, AttributeError, RecursionError) as error:  # from the SDK, over what it cannot read
             raise ProviderError(NAME, f"the answer cannot be read: {error}", retryable=True) from error
 
-    async def _is_no_stream(self, response: Any) -> bool:
+    def _is_no_stream(self, response: Any) -> bool:
         """Whether the server has answered with JSON or a page instead of a stream of events."""
         kind = str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
         return kind in ("application/json", "text/html")
@@ -81,45 +87,19 @@ class OpenAiChatModel:
         await self._client.close()
 
     def _parameters(self, request: ReplyRequest) -> dict[str, Any]:
-        parameters: dict[str, Any] = {
-            "model": self._model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-            "stream": True,
-        }
+        parameters: dict[str, Any] = {"model": self._model, "stream": True, **fields_of(request)}
         temperature = request.temperature if request.temperature is not None else self._settings.temperature
         max_tokens = request.max_tokens if request.max_tokens is not None else self._settings.max_tokens
         if temperature is not None:
             parameters["temperature"] = temperature
         if max_tokens is not None:
             parameters["max_tokens"] = max_tokens
+        if self._asks_for_usage:
+            parameters["stream_options"] = {"include_usage": True}
         extra = {**self._settings.extra, **request.extra}
         if extra:
             parameters["extra_body"] = extra
         return parameters
-
-
-def _text_in(chunk: Any) -> str:
-    """What one chunk says to the user. The SDK hands through what the server sends, whatever its types."""
-    choices = _field(chunk, "choices")
-    first = choices[0] if isinstance(choices, Sequence) and not isinstance(choices, str) and choices else None
-    return text_of(_field(_field(first, "delta"), "content") or _field(_field(first, "message"), "content"))
-
-
-def _field(value: Any, name: str) -> Any:
-    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-
-
-def _whole_reply(body: bytes) -> str:
-    """The reply in an answer that is no stream. Raises ProviderError for an error, or a page, with status 200."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = None
-    text = _text_in(answer)
-    if not text:
-        excerpt = " ".join(body[: 4 * EXCERPT_CHARS].decode(errors="replace").split())[:EXCERPT_CHARS]
-        raise ProviderError(NAME, f"no reply, but: {excerpt or 'nothing'}", retryable=True)
-    return text
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:

@@ -17,8 +17,9 @@ from importlib.util import find_spec
 from active_call.base.errors import ConfigError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.contract.options import TtsOption
-from active_call.providers.base import LocalEngines, Services
+from active_call.providers.services import LocalEngines, Services
 from active_call.providers.tts import espeak_engine
+from active_call.providers.tts.whole_text import WholeTextToSpeech
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ def create(option: TtsOption, services: Services) -> EspeakTextToSpeech:
     return EspeakTextToSpeech(option, services.local)
 
 
-class EspeakTextToSpeech:
-    """espeak-ng as a Synthesiser."""
+class EspeakTextToSpeech(WholeTextToSpeech):
+    """espeak-ng as a `TextToSpeech`."""
 
     name = NAME
     rate_hz = espeak_engine.RATE_HZ

@@ -14,10 +14,12 @@ import httpx
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import TtsOption
-from active_call.providers.base import Services
 from active_call.providers.guard import Limits
 from active_call.providers.http import check_status
 from active_call.providers.openai_settings import Server, find_server
+from active_call.providers.services import Services
+from active_call.providers.text_to_speech import TextToSpeechCapabilities
+from active_call.providers.tts.whole_text import WholeTextToSpeech
 
 NAME = "openai"
 DEFAULT_MODEL = "gpt-4o-mini-tts"
@@ -38,8 +40,8 @@ def create(option: TtsOption, services: Services) -> OpenAiTextToSpeech:
     return OpenAiTextToSpeech(option, find_server("tts", option.endpoint, option.secret_key, services.environment), services.http)
 
 
-class OpenAiTextToSpeech:
-    """A speech API as a Synthesiser."""
+class OpenAiTextToSpeech(WholeTextToSpeech):
+    """A speech API as a `TextToSpeech`."""
 
     name = NAME
     limits = Limits(next_result_s=5.0)
@@ -56,6 +58,10 @@ class OpenAiTextToSpeech:
         self._body: dict[str, Any] = {"model": model, "response_format": "pcm", **extra}
         if option.emotion:
             self._body.setdefault("instructions", f"Speak in a {option.emotion} tone.")
+
+    @property
+    def capabilities(self) -> TextToSpeechCapabilities:
+        return TextToSpeechCapabilities(self.rate_hz, speakers=tuple(sorted(OPENAI_VOICES)))
 
     async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
         if not text.strip():
@@ -78,7 +84,7 @@ class OpenAiTextToSpeech:
                     yield sound[:n_even]
 
     async def close(self) -> None:
-        """Nothing is held: the HTTP client is the house's."""
+        """Nothing is held: the HTTP client belongs to the server."""
 
 
 def _model_and_voice(option: TtsOption) -> tuple[str, str]:

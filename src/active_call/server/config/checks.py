@@ -9,28 +9,16 @@ import ipaddress
 import ssl
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from active_call.base.errors import ConfigError, PlaybookError
 from active_call.server.config import sections
+from active_call.server.config.config import Config
 from active_call.server.config.document import Document, KeyPath
+from active_call.server.config.values import parse_host_port
 from active_call.server.playbook_files import STARTER_PLAYBOOK, find_playbook
 from active_call.store.recordings import check_pattern
 
-if TYPE_CHECKING:
-    from active_call.server.config.config import Config
-
 WILDCARDS = ("0.0.0.0", "::")
-
-
-def parse_host_port(text: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port`; the host comes without brackets. Raises ValueError."""
-    host, colon, port = text.strip().rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    fits = colon and host and port.isascii() and port.isdigit() and int(port) <= 65535 and (bracketed or ":" not in host)
-    if not fits:
-        raise ValueError(f"expected host:port, such as 0.0.0.0:8080, found {text!r}")
-    return (host[1:-1] if bracketed else host), int(port)
 
 
 def check(config: Config, document: Document, *, starter_playbook: bool = False) -> None:

@@ -1,30 +1,21 @@
-"""The config file `active-call.toml`: every key, its default and its meaning; reading it, and what the command line adds.
+"""The config file `active-call.toml`: every key at its top level, with its default and its meaning.
 
-In: a path, overrides from the command line, the environment. Out: a frozen `Config`. Raises ConfigError with file, line and dotted key.
-Relative paths are relative to the working directory, as in the Rust program. Tables are in `config_sections`, what only shows when
-several keys are seen together in `config_checks`.
+The tables are in `sections`, checks of several keys together in `checks`; `loading` reads the file. Relative paths are relative to the
+working directory, as in the Rust program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
+from pydantic import BeforeValidator, Field, PrivateAttr
 
-from active_call import __version__
-from active_call.base.errors import ConfigError
+from active_call.base.version import __version__
 from active_call.contract.options import CallOption
 from active_call.server.config import sections, values
 from active_call.server.config import trunk_sections as trunking
-from active_call.server.config.checks import check, parse_host_port
-from active_call.server.config.document import Document, expand_variables, read_document, read_environment
-from active_call.server.config.errors import to_config_error
-from active_call.server.config.warnings import config_warnings
-from active_call.server.playbook_files import find_playbook as find_playbook
+from active_call.server.config.values import parse_host_port
 
-DEFAULT_FILE = Path("active-call.toml")
 PLACEHOLDER_IPS = ("YOUR_PUBLIC_IP", "YOUR_SERVER_PUBLIC_IP")
 LogLevel = Literal["trace", "debug", "info", "warn", "warning", "error"]
 
@@ -62,17 +53,17 @@ class Config(values.Section):
     """Certificate shown to servers that ask for one."""
     tls_client_key_file: str | None = None
     """Its private key; may be left out when it is in the same file."""
-    tls_verify: bool = True
+    tls_verify: values.Flag = True
     """Whether outbound TLS checks the server's certificate and name."""
     external_ip: Annotated[str | None, BeforeValidator(_without_placeholder)] = None
     """Public address put into Contact, Via and SDP, or `auto`: learnt by STUN."""
     stun_servers: tuple[values.StunServer, ...] = values.STUN_SERVERS
     """Asked for the public address where `external_ip` is `auto`; `host` or `host:port`."""
-    auto_learn_public_address: bool = False
+    auto_learn_public_address: values.Flag = False
     """Learn the public address from `received` and `rport` in the Via of responses."""
     useragent: values.NonEmpty = f"active-call/{__version__}"
     """User-Agent and Server header."""
-    enable_options_response: bool = True
+    enable_options_response: values.Flag = True
     """Answer OPTIONS with 200, with 503 while draining or full."""
     accept_timeout: values.Seconds = 60.0
     """Seconds a handler may take to accept or reject; then 408. A number, or a text such as `50s`."""
@@ -80,9 +71,9 @@ class Config(values.Section):
     """Accounts that are registered and answer challenges to outbound calls."""
     register_users: tuple[sections.RegisterUser, ...] = ()
     """The older form of the same; see `registrations`."""
-    sip_register_proxy: bool = False
+    sip_register_proxy: values.Flag = False
     """Kept for files of the Rust program."""
-    auto_refer: bool | None = None
+    auto_refer: values.Flag | None = None
     """Kept for files of the Rust program."""
     auto_refer_timeout: values.Seconds | None = None
     """Kept for files of the Rust program."""
@@ -112,21 +103,21 @@ class Config(values.Section):
     """Last port of the range."""
     rtp_bind_ip: values.BindIp | None = None
     """Address of this machine for RTP; without it `addr`."""
-    enable_rtp_latching: bool = True
+    enable_rtp_latching: values.Flag = True
     """Send to where RTP comes from, once it is authentic."""
     rtp_timeout: values.RtpTimeout = 20.0
     """Seconds without RTP and RTCP from the peer (not on hold), after which a call is ended; 0 never."""
-    enable_srtp: bool = False
+    enable_srtp: values.Flag = False
     """SDES-SRTP for outbound calls, unless the call's own `enableSrtp` says otherwise."""
     srtp_suites: values.SrtpSuites = ()
     """SRTP suites that are offered and answered, best first; without it two are offered that every trunk takes, and all are answered."""
     codecs: values.CodecNames = values.CODECS
     """Codecs offered, in order."""
-    enable_ice_lite: bool = False
+    enable_ice_lite: values.Flag = False
     """WebRTC: be an ICE-lite agent, for servers with a public address."""
     ice_servers: tuple[sections.IceServer, ...] = ()
     """STUN and TURN servers that WebRTC clients are told."""
-    media_workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = "auto"
+    media_workers: Annotated[values.Whole, Field(ge=1, le=256)] | Literal["auto"] = "auto"
     """Media processes; `auto`: one for each core but one."""
     media_cache_path: values.NonEmpty = "./config/mediacache"
     """Folder for synthesised and downloaded audio."""
@@ -150,7 +141,7 @@ class Config(values.Section):
     """Speech-to-speech model."""
     ringback_detection: values.RingbackDefaults | None = None
     """Recognition of tones before the answer."""
-    denoise: bool | None = None
+    denoise: values.Flag | None = None
     """Noise suppression."""
 
     # -- HTTP
@@ -160,11 +151,11 @@ class Config(values.Section):
     """Bearer token of the HTTP API; without one only clients on this machine may control calls."""
     http_hosts: tuple[values.HostName, ...] = ()
     """Further names by which web browsers may reach the HTTP API, without a token; `*.example.com` for all below a domain."""
-    http_max_connections: Annotated[int, Field(ge=8, le=10_000)] = 512
+    http_max_connections: Annotated[values.Whole, Field(ge=8, le=10_000)] = 512
     """HTTP connections at one time, from one address half as many; less where the process may open few descriptors."""
     http_access_skip_paths: tuple[str, ...] = ()
     """Paths that are not written to the access log; a `*` at the end matches the rest."""
-    http_gzip: bool = False
+    http_gzip: values.Flag = False
     """Compress HTTP responses."""
 
     # -- what is kept
@@ -182,11 +173,11 @@ class Config(values.Section):
     """File for the log; without it, standard error."""
     log_format: Literal["text", "json"] = "text"
     """`text`: lines for people. `json`: one object a line."""
-    log_personal: bool = True
+    log_personal: values.Flag = True
     """False: numbers, names, digits and words of people are left out of the log."""
 
     # -- life
-    graceful_shutdown: bool = True
+    graceful_shutdown: values.Flag = True
     """On a stop signal: accept no new call, de-register, wait for the running ones."""
     graceful_shutdown_timeout: values.Seconds = 30.0
     """Seconds to wait for them."""
@@ -229,35 +220,6 @@ class Config(values.Section):
         return tuple(account for account in accounts if not account.disabled)
 
 
-def load_config(
-    path: Path | None,
-    overrides: Mapping[str, Any] | None = None,
-    environment: Mapping[str, str] | None = None,
-    *,
-    starter_playbook: bool = False,
-) -> Config:
-    """Read and check the configuration. Raises ConfigError.
-
-    `path` None: no file, defaults only. `overrides` are top-level keys that replace those of the file; None values are skipped.
-    `environment` serves `${VAR}`, together with a `.env` file next to the config file (or in the working directory without one).
-    `starter_playbook`: a missing `greeting.md` is no mistake, it will be written.
-    """
-    variables = read_environment(path.parent if path else Path(), environment or {})
-    document = read_document(path) if path else Document("", {})
-    given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    kept = {key: value for key, value in document.values.items() if key not in given}
-    lines = {place: line for place, line in document.lines.items() if place[0] not in given}
-    document = expand_variables(Document(document.file, kept, lines), variables)
-    document = Document(document.file, document.values | given, lines)
-    try:
-        config = Config.model_validate(document.values)
-    except ValidationError as error:
-        raise to_config_error(error, document, Config) from error
-    check(config, document, starter_playbook=starter_playbook)
-    config._warnings = config_warnings(document)
-    return config
-
-
 def default_option(config: Config) -> CallOption:
     """What the config file says for calls that say nothing themselves."""
     return CallOption(
@@ -271,35 +233,3 @@ def default_option(config: Config) -> CallOption:
         realtime=config.realtime,
         ringback_detection=config.ringback_detection,
     )
-
-
-def overrides_from_flags(
-    *,
-    http: str | None = None,
-    sip: str | None = None,
-    handler: str | None = None,
-    external_ip: str | None = None,
-    codecs: str | None = None,
-) -> dict[str, Any]:
-    """The command line's flags as overrides for `load_config`. Raises ConfigError naming the flag."""
-    overrides: dict[str, Any] = {"http_addr": http, "external_ip": external_ip}
-    if sip is not None:
-        try:
-            overrides["addr"], overrides["udp_port"] = parse_host_port(sip)
-        except ValueError as error:
-            raise ConfigError("--sip", str(error)) from error
-    if codecs is not None:
-        overrides["codecs"] = [name.strip() for name in codecs.split(",") if name.strip()]
-    if handler is not None:
-        overrides["handler"] = _handler_table(handler)
-    return {key: value for key, value in overrides.items() if value is not None}
-
-
-def _handler_table(text: str) -> dict[str, Any]:
-    if text.startswith(("http://", "https://")):
-        return {"type": "webhook", "url": text}
-    if text.endswith(".md"):
-        return {"type": "playbook", "default": text}
-    if ":" in text:
-        return {"type": "python", "target": text}
-    raise ConfigError("--handler", f"expected a URL, a playbook file (.md) or 'module:function', found {text!r}")

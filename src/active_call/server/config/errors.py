@@ -101,7 +101,7 @@ def _shown(place: KeyPath, found: object) -> str:
     name = str(place[-1]) if place else ""
     if any(word in name for word in ("password", "secret", "credential", "token", "key")):
         return f"a {type(found).__name__}"
-    return repr(found)
+    return str(found).lower() if isinstance(found, bool) else repr(found)
 
 
 def _limit(kind: str, context: Mapping[str, Any]) -> str | None:

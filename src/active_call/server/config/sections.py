@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from active_call.contract.durations import in_unit
 from active_call.server.config.values import (
+    Flag,
     Headers,
     HttpUrl,
     NonEmpty,
@@ -23,6 +24,7 @@ from active_call.server.config.values import (
     Regex,
     Secret,
     Section,
+    Whole,
     as_list,
 )
 
@@ -70,16 +72,16 @@ class SipRegistration(Section):
     """Host of the registrar and of outbound calls, with an optional port and `;transport=udp|tcp|tls`."""
     realm: str | None = None
     """Digest realm that the password belongs to; without it, any realm the server names."""
-    register_: bool | None = Field(default=None, alias="register")
+    register_: Flag | None = Field(default=None, alias="register")
     """False: no REGISTER is sent, the credentials serve outbound calls only (what Twilio trunks want). Left out: as the profile of the
     trunk that `server` belongs to has it, else true."""
-    expires: Annotated[int, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=60, le=86400)] = 3600
+    expires: Annotated[Whole, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=60, le=86400)] = 3600
     """Seconds a registration is asked for."""
     proxy: str | None = None
     """Outbound proxy, as a SIP URI or host, where it is not the server itself."""
     display_name: str = ""
     """Display name in From."""
-    disabled: bool = False
+    disabled: Flag = False
     """True: kept in the file and not used."""
 
 
@@ -103,7 +105,7 @@ class RegisterUser(Section):
     """User part of the address that is registered."""
     display_name: str | None = None
     """Display name in From."""
-    disabled: bool = False
+    disabled: Flag = False
     """True: kept in the file and not used."""
     auth_username: str | None = None
     """Digest user name, where `credential` gives none and it is not `username`."""
@@ -200,9 +202,9 @@ Handler = Annotated[PlaybookHandler | WebhookHandler | PythonHandler, Field(disc
 class Recording(Section):
     """Recordings of calls."""
 
-    enabled: bool = False
+    enabled: Flag = False
     """Whether calls may be recorded."""
-    auto_start: bool = True
+    auto_start: Flag = True
     """Recording starts when the call is answered; else a `record` command starts it."""
     filename_pattern: NonEmpty = "{id}"
     """File name without ending; `{id}`, `{date}`, `{time}`, `{caller}`, `{callee}` are filled in."""
@@ -210,11 +212,11 @@ class Recording(Section):
     """Folder."""
     samplerate: Literal[8000, 16000, 24000, 48000] = 16000
     """Hz."""
-    ptime: Annotated[int, BeforeValidator(lambda value: in_unit(value, "ms")), Field(ge=20, le=60000)] = 200
+    ptime: Annotated[Whole, BeforeValidator(lambda value: in_unit(value, "ms")), Field(ge=20, le=60000)] = 200
     """How often the file is written, in ms."""
     format: Literal["wav", "ogg", "mp3", "pcmu", "pcma", "pcm", "g722"] = "wav"
-    """File format; `pcm` and `g722` of other programs' files are written as `wav`."""
-    native_samplerate: bool | None = None
+    """File format. `pcm` (stereo s16le) and `g722` (both voices mixed) are files without a header."""
+    native_samplerate: Flag | None = None
     """Kept for files of the Rust program."""
 
 
@@ -242,9 +244,9 @@ class HttpCallRecord(Section):
     """Folder for records that were refused, and for the database."""
     database: Secret = ""
     """URL of the database, as `url` of type `database`; without it the SQLite file `records.db` in `root`."""
-    with_media: bool = False
+    with_media: Flag = False
     """Send the recording too."""
-    keep_media_copy: bool = False
+    keep_media_copy: Flag = False
     """Keep the recording after it was sent."""
 
 
@@ -267,9 +269,9 @@ class S3CallRecord(Section):
     """URL of the store, where it is not the vendor's usual one."""
     root: str = ""
     """Prefix of the object names."""
-    with_media: bool = False
+    with_media: Flag = False
     """Store the recording too."""
-    keep_media_copy: bool = False
+    keep_media_copy: Flag = False
     """Keep the local recording after it was stored."""
 
 
@@ -284,4 +286,16 @@ class DatabaseCallRecord(Section):
     """Folder for what the database does not take while it is down."""
 
 
-CallRecordSettings = Annotated[LocalCallRecord | HttpCallRecord | S3CallRecord | DatabaseCallRecord, Field(discriminator="type")]
+def _local_without_type(value: object) -> object:
+    """A table without `type` is of type `local`, except where it holds a key that only other types know."""
+    if not isinstance(value, dict) or "type" in value:
+        return value
+    others = {key for cls in (HttpCallRecord, S3CallRecord, DatabaseCallRecord) for key in cls.model_fields}
+    return value if value.keys() & (others - LocalCallRecord.model_fields.keys()) else {"type": "local", **value}
+
+
+CallRecordSettings = Annotated[
+    LocalCallRecord | HttpCallRecord | S3CallRecord | DatabaseCallRecord,
+    Field(discriminator="type"),
+    BeforeValidator(_local_without_type),
+]

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from active_call.legs.sip import rewriting
 from active_call.legs.trunks.destinations import is_number_pattern
 from active_call.legs.trunks.outbound_guard import COSTLY_NUMBERS
-from active_call.server.config.values import Headers, HostPort, NonEmpty, OptionalSecret, Regex, Seconds, Section
+from active_call.server.config.values import Flag, Headers, HostPort, NonEmpty, Number, OptionalSecret, Regex, Seconds, Section, Whole
 from active_call.server.trunk_profiles import Profile, TrunkKeys, load_profile
 
 
@@ -56,15 +56,15 @@ class Trunk(TrunkKeys):
     """Our number on this trunk: From of calls that name no caller."""
     headers: Headers = Field(default={}, repr=False)
     """Headers of every outbound INVITE, such as X-Telnyx-Token."""
-    max_calls: Annotated[int, Field(ge=1)] | None = None
+    max_calls: Annotated[Whole, Field(ge=1)] | None = None
     """Calls at one time, both directions together."""
-    max_cps: Annotated[float, Field(gt=0)] | None = None
+    max_cps: Annotated[Number, Field(gt=0)] | None = None
     """New calls a second, inbound and outbound each."""
-    max_calls_per_hour: Annotated[int, Field(ge=1)] | None = None
+    max_calls_per_hour: Annotated[Whole, Field(ge=1)] | None = None
     """Calls placed on it within any hour; more are refused."""
-    max_minutes_per_hour: Annotated[float, Field(gt=0)] | None = None
+    max_minutes_per_hour: Annotated[Number, Field(gt=0)] | None = None
     """Minutes that calls placed on it may take within any hour; then new ones are refused."""
-    disabled: bool = False
+    disabled: Flag = False
     """True: kept in the file and not used."""
 
     @property
@@ -126,17 +126,17 @@ class Admission(Section):
     strangers: Literal["auto", "reject", "silence"] = "auto"
     """How those meet us whom no trunk allows: `reject` answers 403, `silence` nothing at all, `auto` 403 to those who look honest and
     nothing to scanners, to unreadable messages and to addresses that go on trying."""
-    silence_after: Annotated[int, Field(ge=1)] = 20
+    silence_after: Annotated[Whole, Field(ge=1)] = 20
     """Refusals within a minute after which an address is not answered any more, with `auto`."""
     silence_for: Seconds = 600.0
     """For how long that lasts. Seconds, or a text such as `10m`."""
-    max_cps_per_address: Annotated[float, Field(gt=0)] | None = None
+    max_cps_per_address: Annotated[Number, Field(gt=0)] | None = None
     """New inbound calls a second from one source address."""
-    max_calls: Annotated[int, Field(ge=1)] | None = None
+    max_calls: Annotated[Whole, Field(ge=1)] | None = None
     """Calls at one time, all together."""
     stranger_idle: Seconds = 300.0
     """How long a connection that no trunk allows stays open without a call and without a SIP message."""
-    max_connections: Annotated[int, Field(ge=8)] = 2000
+    max_connections: Annotated[Whole, Field(ge=8)] = 2000
     """SIP connections at one time, all together; a quarter of them is kept for trunks and registrars."""
 
 
@@ -151,9 +151,9 @@ class Outbound(Section):
     """Numbers that are never called; premium-rate and satellite ones by default."""
     transfer_targets: tuple[NonEmpty, ...] = ()
     """Whom agents may transfer to beside what their playbook says: numbers (`+49*`), addresses (`desk@example.com`), hosts."""
-    max_calls_per_hour: Annotated[int, Field(ge=1)] | None = None
+    max_calls_per_hour: Annotated[Whole, Field(ge=1)] | None = None
     """Calls placed within any hour, all trunks together."""
-    max_minutes_per_hour: Annotated[float, Field(gt=0)] | None = None
+    max_minutes_per_hour: Annotated[Number, Field(gt=0)] | None = None
     """Minutes that calls placed may take within any hour, all together."""
 
 

@@ -10,7 +10,7 @@ import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from active_call.base.errors import ParseError
 from active_call.contract import options, wire
@@ -39,6 +39,23 @@ class Section(BaseModel):
     """The base of all tables: frozen, and a key that nobody knows is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+
+def _true_or_false(value: object) -> object:
+    """`"true"` and `"false"` come from environment variables, which are texts. Nothing else is read as one of them, as pydantic would."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word in ("true", "false"):
+        return word == "true"
+    if not isinstance(value, bool):
+        raise PydanticKnownError("bool_type")
+    return value
+
+
+def _not_true_or_false(value: object) -> object:
+    """pydantic would read true as 1."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("float_type")
+    return value
 
 
 def _regex(text: str) -> str:
@@ -159,6 +176,9 @@ def _option_group(cls: type[T]) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
+Flag = Annotated[bool, BeforeValidator(_true_or_false)]
+Whole = Annotated[int, BeforeValidator(_not_true_or_false)]
+Number = Annotated[float, BeforeValidator(_not_true_or_false)]
 Regex = Annotated[str, AfterValidator(_regex)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
 BindIp = Annotated[str, AfterValidator(_bind_ip)]
@@ -167,13 +187,13 @@ Place = Annotated[str, AfterValidator(_place)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Headers = Annotated[dict[str, str], BeforeValidator(_header_map)]
-Seconds = Annotated[float, BeforeValidator(_duration_s), Field(gt=0)]
-RtpTimeout = Annotated[float, BeforeValidator(_duration_s), Field(ge=0, le=86_400)]
+Seconds = Annotated[Number, BeforeValidator(_duration_s), Field(gt=0)]
+RtpTimeout = Annotated[Number, BeforeValidator(_duration_s), Field(ge=0, le=86_400)]
 PythonTarget = Annotated[str, AfterValidator(_python_target)]
 SrtpSuites = Annotated[tuple[str, ...], AfterValidator(_suites)]
 CodecNames = Annotated[tuple[str, ...], AfterValidator(_codecs)]
 OneOrMore = Annotated[tuple[HttpUrl, ...], BeforeValidator(as_list)]
-Port = Annotated[int, Field(ge=0, le=65535)]
+Port = Annotated[Whole, Field(ge=0, le=65535)]
 Secret = Annotated[str, Field(repr=False)]
 OptionalSecret = Annotated[str | None, Field(repr=False)]
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -191,3 +211,13 @@ RingbackDefaults = Annotated[options.RingbackDetectionOption, _option_group(opti
 
 FreeTable = dict[str, Any]
 """A table that is kept as it is."""
+
+
+def parse_host_port(text: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port`; the host comes without brackets. Raises ValueError."""
+    host, colon, port = text.strip().rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    fits = colon and host and port.isascii() and port.isdigit() and int(port) <= 65535 and (bracketed or ":" not in host)
+    if not fits:
+        raise ValueError(f"expected host:port, such as 0.0.0.0:8080, found {text!r}")
+    return (host[1:-1] if bracketed else host), int(port)

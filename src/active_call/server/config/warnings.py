@@ -14,7 +14,6 @@ import msgspec
 from active_call.contract import options
 from active_call.contract.unused import WITHOUT_EFFECT
 from active_call.server.config.document import Document, KeyPath, dotted
-from active_call.store.recordings import WRITTEN_AS
 
 UNUSED = {
     "sip_register_proxy": "use proxy in [[sip_registrations]]",
@@ -49,7 +48,7 @@ PLACEHOLDER = re.compile(r"<?\$?\{?YOUR_[A-Z_]+\}?>?")
 
 def config_warnings(document: Document) -> tuple[str, ...]:
     """Every warning, in the order of the file."""
-    found = [*_unused(document), *_unused_options(document), *_placeholders(document.values, ()), *_formats(document.values)]
+    found = [*_unused(document), *_unused_options(document), *_placeholders(document.values, ())]
     found.sort(key=lambda entry: document.line_of(entry[0]))
     return tuple(_sentence(document, place, text) for place, text in found)
 
@@ -83,12 +82,6 @@ def _placeholders(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _placeholders(item, (*path, index))
-
-
-def _formats(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    wanted = _value_at(values, ("recording", "format"))
-    if wanted in WRITTEN_AS:
-        yield ("recording", "format"), f"{wanted!r} is not written here: recordings are {WRITTEN_AS[wanted]} files"
 
 
 def _value_at(values: Any, path: tuple[str, ...]) -> Any:

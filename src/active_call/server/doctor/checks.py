@@ -20,7 +20,7 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from active_call.agent.playbook.check import Surroundings, check_playbook
+from active_call.agent.playbook import findings as entries
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import ActiveCallError, PlaybookError
 from active_call.base.world import World
@@ -35,10 +35,10 @@ from active_call.server.config.config import default_option
 from active_call.server.config.sections import PlaybookHandler
 from active_call.server.config.trunk_sections import host_of
 from active_call.server.doctor.engines import engine_findings
-from active_call.server.doctor.findings import Finding
+from active_call.server.doctor.findings import Finding, Level
 from active_call.server.doctor.names import certificate_findings, certificate_names
 from active_call.server.listening import why_not_free
-from active_call.server.playbook_command import known_by_section, missing_sound
+from active_call.server.playbook_command import examine
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS, find_playbook
 from active_call.server.trunk_setup import accounts, active_trunks, trunk_warnings
 from active_call.sip.events import LookUp
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from active_call.server.config.config import Config
 
 EXPIRES_SOON_DAYS = 21
-MAX_DOUBTS = 10
-"""Of one playbook."""
 PORTS_A_CALL = 2
 FILES_A_CALL = 3
 """Sockets of RTP and RTCP, and a recording."""
@@ -157,6 +155,7 @@ def _rtp_range(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _playbooks(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """What `playbook check` tells; a mistake in a playbook that takes no calls prevents nothing."""
     handler = config.handler
     named: list[str] = []
     if isinstance(handler, PlaybookHandler):
@@ -165,24 +164,16 @@ def _playbooks(config: Config, environment: Mapping[str, str]) -> Iterator[Findi
     others = {str(path): path for folder in PLAYBOOK_FOLDERS for path in sorted(folder.glob("*.md"))}
     n_good = 0
     for name, path in {**paths, **{key: path for key, path in others.items() if path not in paths.values()}}.items():
-        try:
-            text = path.read_text(encoding="utf-8")
-            parse_playbook(text, file=str(path), environment=environment)
-        except (ActiveCallError, OSError, UnicodeDecodeError) as error:
-            yield Finding("playbooks", "fail" if name in paths else "warn", f"{error}")
-        else:
-            n_good += 1
-            yield from _doubts(text, str(path), environment)
+        reading = examine(path, environment)
+        mistake: Level = "fail" if name in paths else "warn"
+        found = [entries.Finding(0, reading)] if isinstance(reading, str) else reading.findings.in_order
+        for entry in found:
+            yield Finding("playbooks", mistake if entry.is_error else "warn", str(PlaybookError(str(path), entry.line, entry.text)))
+        n_good += not any(entry.is_error for entry in found)
     if handler is None:
         yield Finding("playbooks", "warn", "nobody takes inbound calls: set [handler]")
-    yield Finding("playbooks", "ok", f"{n_good} playbook(s) can be read")
-
-
-def _doubts(text: str, file: str, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """What `playbook check` tells of a playbook that can be used."""
-    findings = check_playbook(text, file=file, surroundings=Surroundings(environment, known_by_section(), missing_sound)).findings
-    for found in findings.in_order[:MAX_DOUBTS]:
-        yield Finding("playbooks", "warn", str(PlaybookError(file, found.line, found.text)))
+    if n_good:
+        yield Finding("playbooks", "ok", f"{n_good} playbook(s) without a mistake")
 
 
 def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:

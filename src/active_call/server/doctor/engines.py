@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -39,9 +40,9 @@ def engine_findings(name: str, choice: SpeechChoice, language: str, services: Se
 
 def _open_speech(name: str, made: dict[str, object]) -> Iterator[Finding]:
     """A model talks about anything; its caller must be understood whatever is said."""
-    recogniser = made.get("speech recognition")
-    if made.get("language model") is not None and not getattr(recogniser, "serves_open_speech", True):
-        known = getattr(recogniser, "name", "the recogniser")
+    recogniser: Any = made.get("speech recognition")
+    if made.get("language model") is not None and recogniser is not None and not recogniser.capabilities.free_speech:
+        known = recogniser.name
         reason = f"{known} understands listed phrases only, and a language model needs open speech: choose another asr.provider"
         yield Finding("engines", "fail", f"{name}: speech recognition: {reason}")
 

@@ -16,8 +16,9 @@ import typer
 from rich.console import Console
 
 from active_call.base.errors import ActiveCallError, ConfigError
-from active_call.server.config.config import DEFAULT_FILE, Config, load_config
+from active_call.server.config.config import Config
 from active_call.server.config.document import read_environment
+from active_call.server.config.loading import DEFAULT_FILE, load_config
 from active_call.server.trunk_profiles import load_profile, profile_names
 
 out = Console()

@@ -77,6 +77,7 @@ class Call(Usage):
         self._calls = calls
         self._pending_tokens: set[TransactionToken] = set()
         self._our_requests: dict[TransactionToken, None] = {}
+        self._is_aborted = False
         self.trunk = trunk
         self.timer = SessionTimer(self, session_expires_s)
         self.offers = OfferExchange(self, self.timer)
@@ -268,6 +269,7 @@ class Call(Usage):
     def abort(self, now: float) -> None:
         """End the call at once, in any state, also where no BYE can be sent: an error of ours must not leave a call without an end."""
         faults = self._core.layer.faults
+        self._is_aborted = True
         faults.guard("hang_up", lambda: self.hang_up(now, ()))
         if self.state is CallState.ANSWERED:
             faults.guard("bye", lambda: self.say_bye(now))
@@ -278,6 +280,7 @@ class Call(Usage):
         if self.state is CallState.ENDED:
             return
         self.state = CallState.ENDED
+        cause = "error" if self._is_aborted else cause
         self.timer.stop()
         self.refers.stop()
         self.offers.stop(now)

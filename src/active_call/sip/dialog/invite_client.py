@@ -90,7 +90,7 @@ class ClientInvite:
             request.headers.add(name, value)
         self._sent = self._core.layer.send_request(request, target, self, now, origin)
         if give_up_s is not None:
-            self._timer = self._core.layer.timers.start(now + give_up_s, self.cancel)
+            self._timer = self._core.layer.timers.start(now + give_up_s, self.cancel, self._sent)
 
     def cancel(self, now: float, headers: HeaderList = ()) -> None:
         """Withdraw the INVITE, at once or when the first provisional response comes. The outcome still arrives, possibly a 2xx."""
@@ -168,7 +168,7 @@ class ClientInvite:
         self._is_cancel_sent = True
         request.cancel(now, self._cancel_headers or ())
         self._core.layer.timers.cancel(self._timer)
-        self._timer = self._core.layer.timers.start(now + LIFETIME_T1S * self._core.config.t1_s, self._on_cancel_unanswered)
+        self._timer = self._core.layer.timers.start(now + LIFETIME_T1S * self._core.config.t1_s, self._on_cancel_unanswered, request)
 
     def _on_cancel_unanswered(self, now: float) -> None:
         """§9.1: without a final response 64*T1 after the CANCEL, the INVITE counts as cancelled."""

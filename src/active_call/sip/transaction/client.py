@@ -128,6 +128,11 @@ class ClientTransaction:
         self._linger_input = self.give_up_input
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """Call-ID and our tag."""
+        return self.request.call_id, self.request.from_.tag or ""
+
+    @property
     def transport(self) -> TransportName:
         """The transport of the destination."""
         return self.destination.transport
@@ -147,15 +152,15 @@ class ClientTransaction:
         t1_s = self._port.config.t1_s
         if self._repeats and not is_reliable(self.transport):
             self._repeat_after_s = t1_s
-            self._repeat_timer = self._port.timers.start(now + t1_s, self._on_repeat_timer)
-        self._deadline = self._port.timers.start(now + LIFETIME_T1S * t1_s, self._on_give_up_timer)
+            self._repeat_timer = self._port.timers.start(now + t1_s, self._on_repeat_timer, self)
+        self._deadline = self._port.timers.start(now + LIFETIME_T1S * t1_s, self._on_give_up_timer, self)
         self._transmit()
 
     def leave(self, now: float) -> None:
         """The request is tried elsewhere: send it no more, and for 64*T1 take what the destination still says."""
         self._is_left = True
         self._stop_timers()
-        self._deadline = self._port.timers.start(now + LIFETIME_T1S * self._port.config.t1_s, self._on_left_for_long)
+        self._deadline = self._port.timers.start(now + LIFETIME_T1S * self._port.config.t1_s, self._on_left_for_long, self)
 
     def receive(self, response: Response, flow: Flow, now: float) -> bool:
         """Take a response that matches; False when the state does not want it."""
@@ -271,7 +276,7 @@ class ClientTransaction:
             self._repeat_after_s = config.t2_s
         else:
             self._repeat_after_s = min(2 * self._repeat_after_s, config.t2_s)
-        self._repeat_timer = self._port.timers.start(now + self._repeat_after_s, self._on_repeat_timer)
+        self._repeat_timer = self._port.timers.start(now + self._repeat_after_s, self._on_repeat_timer, self)
 
     def _linger(self, event: Input, duration_s: float, now: float) -> None:
         self._stop_timers()
@@ -279,7 +284,7 @@ class ClientTransaction:
             self.handle(event, now)
             return
         self._linger_input = event
-        self._deadline = self._port.timers.start(now + duration_s, self._on_linger_timer)
+        self._deadline = self._port.timers.start(now + duration_s, self._on_linger_timer, self)
 
     def _on_linger_timer(self, now: float) -> None:
         self.handle(self._linger_input, now)

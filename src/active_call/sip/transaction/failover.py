@@ -84,6 +84,11 @@ class FailoverRequest:
         self.transaction: ClientTransaction | None = None
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """Call-ID and our tag."""
+        return self.request.call_id, self.request.from_.tag or ""
+
+    @property
     def transport(self) -> TransportName:
         """The transport that it was last sent by."""
         return self.transaction.transport if self.transaction is not None else "udp"
@@ -112,7 +117,7 @@ class FailoverRequest:
         if self.transaction is not None:
             self.transaction.is_patient = True
         if self._hops.is_looking_up:
-            self._port.timers.start(now, self._on_withdrawn)
+            self._port.timers.start(now, self._on_withdrawn, self)
         self._hops.close()
 
     def cancel(self, now: float, headers: HeaderList = ()) -> None:
@@ -158,7 +163,7 @@ class FailoverRequest:
         self._fallback = fallback
         self._port.timers.cancel(self._timer)
         if fallback is not None or self._may_move:
-            self._timer = self._port.timers.start(now + self._port.config.next_hop_after_s, self._on_hop_timer)
+            self._timer = self._port.timers.start(now + self._port.config.next_hop_after_s, self._on_hop_timer, self)
         self._port.begin(self.transaction, now)
 
     @property

@@ -6,11 +6,12 @@ dialogs nor calls. Its parts (`client`, `server`, `failover`, `ack`) see it by t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from active_call.base.world import Randomness
 from active_call.sip.events import EndpointConfig, Flow, HeaderList, HopRules, Listener, Target, Transmit
-from active_call.sip.faults import Faults
+from active_call.sip.faults import Faults, PartOfCall
 from active_call.sip.listeners import Listeners, Reflections
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.transaction.ack import Ack
@@ -35,7 +36,9 @@ class TransactionLayer:
         self.config = config
         self.randomness = randomness
         self.faults = Faults()
-        self.timers = Timers(partial(self.faults.note, "timer"))
+        self.on_fault: Callable[[str, Exception, PartOfCall | None, float], None] = self._note_fault
+        """Hears of an error of ours: where it came up, for whom, and when. The owner of the calls sets it, to end the call."""
+        self.timers = Timers(lambda error, owner, now: self.on_fault("timer", error, owner, now))
         self.reflections = Reflections()
         self.transmits: list[Transmit] = []
         self.hops = HopFinder()
@@ -70,6 +73,17 @@ class TransactionLayer:
     def client_hosts(self) -> set[str]:
         """The hosts that requests of ours which are under way have gone to."""
         return {client.destination.host.strip("[]") for client in self._clients.values()}
+
+    def guard(self, where: str, owner: PartOfCall, action: Callable[[], object], now: float) -> None:
+        """Run `action`; an error in it ends the call that `owner` is part of, and nothing else."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 (a wall: one input)
+            self.on_fault(where, error, owner, now)
+
+    def _note_fault(self, where: str, error: Exception, owner: PartOfCall | None, now: float) -> None:
+        del now
+        self.faults.note(where, error, call_id=owner.identity[0] if owner is not None else "")
 
     # -- out --------------------------------------------------------------------------------------------------------------------------
 
@@ -146,20 +160,19 @@ class TransactionLayer:
         """A transmit could not be carried out."""
         sender = self._senders.pop(transmit_id, None)
         if sender is not None:
-            sender.handle_transport_error(reason, now)
+            self.guard("transport_error", sender, partial(sender.handle_transport_error, reason, now), now)
 
     def handle_unreachable(self, transmit_id: int, reason: str, now: float) -> None:
         """A transmit was turned back on its way."""
         sender = self._senders.get(transmit_id)
         if isinstance(sender, ClientTransaction):
-            sender.handle_unreachable(reason, now)
+            self.guard("unreachable", sender, partial(sender.handle_unreachable, reason, now), now)
 
     def handle_connection_lost(self, flow: Flow, reason: str, now: float) -> None:
         """A connection is gone: transactions that use it look for another way."""
-        for client in list(self._clients.values()):
-            self.faults.guard("connection_lost", partial(client.handle_connection_lost, flow, reason, now))
-        for server in self.servers.all():
-            self.faults.guard("connection_lost", partial(server.handle_connection_lost, flow, reason, now))
+        concerned: list[ClientTransaction | ServerTransaction] = [*self._clients.values(), *self.servers.all()]
+        for each in concerned:
+            self.guard("connection_lost", each, partial(each.handle_connection_lost, flow, reason, now), now)
 
     # -- for the parts ----------------------------------------------------------------------------------------------------------------
 

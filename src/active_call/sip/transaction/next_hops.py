@@ -8,11 +8,14 @@ target's rules is passed over, whether the URI names its address or the DNS does
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from active_call.base.addresses import reach_of
 from active_call.sip.events import HopRules, Target
+from active_call.sip.faults import PartOfCall
 from active_call.sip.listeners import Listeners
 from active_call.sip.routing import is_address
 from active_call.sip.transaction.hop_finder import HopFinder, without_flow
@@ -21,7 +24,7 @@ from active_call.sip.transaction.timers import Timers
 _FORBIDDEN = "the address may not be sent to from here"
 
 
-class HopUser(Protocol):
+class HopUser(PartOfCall, Protocol):
     """A request on its way."""
 
     def use_hop(self, hop: Target, now: float) -> None:
@@ -48,6 +51,9 @@ class NextHopsPort(Protocol):
 
     def is_allowed(self, hop: Target, rules: HopRules) -> bool:
         """Whether a request under `rules` may go to `hop`, an address."""
+
+    def guard(self, where: str, owner: PartOfCall, action: Callable[[], object], now: float) -> None:
+        """Run `action`; an error in it ends the call that `owner` is part of, and nothing else."""
 
 
 class NextHops:
@@ -101,6 +107,9 @@ class NextHops:
     def handle_look_up(self, hops: tuple[Target, ...], reason: str, now: float) -> None:
         """The places that the resolver has found."""
         self._look_up_id = None
+        self._port.guard("look_up", self._user, partial(self._take_places, hops, reason, now), now)
+
+    def _take_places(self, hops: tuple[Target, ...], reason: str, now: float) -> None:
         rules = self._target.rules
         allowed = tuple(replace(hop, rules=rules) for hop in hops if self._port.is_allowed(hop, rules))
         self._left = [*self._port.hops.arrange(self._call_id, allowed, now), *self._target.alternatives]
@@ -125,7 +134,7 @@ class NextHops:
             if self._left:
                 self._use(now)
             else:  # later: the transaction is still being made
-                self._port.timers.start(now, lambda at: self._user.on_no_hop(_FORBIDDEN, at))
+                self._port.timers.start(now, lambda at: self._user.on_no_hop(_FORBIDDEN, at), self._user)
             return
         choices = self._port.listeners.choices(target.transport) if target.any_transport else (target.transport,)
         self._look_up_id = self._port.hops.ask(self, target, choices)

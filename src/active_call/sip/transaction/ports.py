@@ -10,12 +10,13 @@ from collections.abc import Hashable
 from typing import Protocol
 
 from active_call.sip.events import EndpointConfig, Flow, Target
+from active_call.sip.faults import PartOfCall
 from active_call.sip.transaction.next_hops import NextHopsPort
 from active_call.sip.transaction.request_writer import RequestWriter
 from active_call.sip.transaction.timers import Timers
 
 
-class Sender(Protocol):
+class Sender(PartOfCall, Protocol):
     """The part that has queued a transmit."""
 
     def handle_transport_error(self, reason: str, now: float) -> None:

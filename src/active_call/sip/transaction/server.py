@@ -88,6 +88,11 @@ class ServerTransaction:
         self._linger_input = Input.TIMER_J
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """Call-ID and our tag."""
+        return self.request.call_id, self.request.to.tag or self.to_tag
+
+    @property
     def is_answered(self) -> bool:
         """Whether a final response has been sent."""
         return self.state not in (State.TRYING, State.PROCEEDING)
@@ -179,7 +184,7 @@ class ServerTransaction:
             return
         config = self._port.config
         self._repeat_after_s = min(2 * self._repeat_after_s, config.t2_s) or config.t1_s
-        self._repeat_timer = self._port.timers.start(now + self._repeat_after_s, self._on_timer_g)
+        self._repeat_timer = self._port.timers.start(now + self._repeat_after_s, self._on_timer_g, self)
 
     def _linger(self, event: Input, unreliable_s: float, now: float) -> None:
         if is_reliable(self.flow.transport):
@@ -190,7 +195,7 @@ class ServerTransaction:
     def _start(self, event: Input, duration_s: float, now: float) -> None:
         self._port.timers.cancel(self._deadline)
         self._linger_input = event
-        self._deadline = self._port.timers.start(now + duration_s, self._on_deadline)
+        self._deadline = self._port.timers.start(now + duration_s, self._on_deadline, self)
 
     def _on_timer_g(self, now: float) -> None:
         self._handle(Input.TIMER_G, now)

@@ -1,6 +1,6 @@
 """The endpoint's alarms: one heap, lazy deletion.
 
-Enters: times and actions. Leaves: the actions that are due, earliest first. Knows nothing of SIP and reads no clock.
+Enters: times, actions and their owners. Leaves: the actions that are due, earliest first. Knows no message and reads no clock.
 """
 
 from __future__ import annotations
@@ -8,35 +8,38 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
+from active_call.sip.faults import PartOfCall
+
 _COMPACT_ABOVE = 256
 """Below this many dead entries the heap is left alone: sweeping it would cost more than it frees."""
 
 
 class Timer:
-    """One alarm. `action` is None once it has run or was cancelled."""
+    """One alarm. `action` is None once it has run or was cancelled. `owner` is None where no call is concerned."""
 
-    __slots__ = ("action", "at")
+    __slots__ = ("action", "at", "owner")
 
-    def __init__(self, at: float, action: Callable[[float], None]) -> None:
+    def __init__(self, at: float, action: Callable[[float], None], owner: PartOfCall | None) -> None:
         self.at = at
         self.action: Callable[[float], None] | None = action
+        self.owner = owner
 
 
 class Timers:
     """Alarms in order of time; those for the same moment run in the order they were set.
 
-    With `on_fault` an error that an action raises goes to it, and the other actions run.
+    With `on_fault` an error that an action raises goes to it, with the owner and the time, and the other actions run.
     """
 
-    def __init__(self, on_fault: Callable[[Exception], None] | None = None) -> None:
+    def __init__(self, on_fault: Callable[[Exception, PartOfCall | None, float], None] | None = None) -> None:
         self._on_fault = on_fault
         self._heap: list[tuple[float, int, Timer]] = []
         self._n_set = 0
         self._n_dead = 0
 
-    def start(self, at: float, action: Callable[[float], None]) -> Timer:
+    def start(self, at: float, action: Callable[[float], None], owner: PartOfCall | None = None) -> Timer:
         """Have `action(now)` called once `run_due` is given a time that is not before `at` (monotonic seconds)."""
-        timer = Timer(at, action)
+        timer = Timer(at, action, owner)
         self._n_set += 1
         heapq.heappush(self._heap, (at, self._n_set, timer))
         return timer
@@ -69,15 +72,15 @@ class Timers:
             timer = heapq.heappop(self._heap)[2]
             action, timer.action = timer.action, None
             if action is not None:
-                self._run(action, now)
+                self._run(action, timer.owner, now)
 
-    def _run(self, action: Callable[[float], None], now: float) -> None:
+    def _run(self, action: Callable[[float], None], owner: PartOfCall | None, now: float) -> None:
         try:
             action(now)
         except Exception as error:
             if self._on_fault is None:
                 raise
-            self._on_fault(error)
+            self._on_fault(error, owner, now)
 
     def __len__(self) -> int:
         return len(self._heap) - self._n_dead

@@ -152,7 +152,7 @@ class Database:
 
 
 class _SqliteBatches:
-    """A connection for batches, in a thread of its own: through aiosqlite each statement is two trips to a thread, and here a batch is one."""
+    """Runs batches on a connection in a thread of its own: one hand-over a batch, where aiosqlite needs two a statement."""
 
     def __init__(self, url: URL) -> None:
         self._engine = sa.create_engine(url.set(drivername="sqlite"), connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})

@@ -224,6 +224,7 @@ class DatabaseRecords:
             alive, records = await asyncio.to_thread(read_spool, path, self._log)
             now = self._world.clock.utc_now()
             await self._writer.write_now(records)
+            await self._writer.refresh(alive)
             await self._writer.write_missing([crashed_record(call, record_id="", end_time=now) for call in alive])
             await asyncio.to_thread(path.unlink, missing_ok=True)
             self._log.warning("records of a server that died were taken over from its spool", extra={"n_records": len(records)})
@@ -241,6 +242,7 @@ class DatabaseRecords:
     async def _take_over_journals(self) -> None:
         """Calls that no database and no spool knows: their server died within milliseconds of their beginning."""
         now = self._world.clock.utc_now()
+        await self._writer.refresh(self._left)
         n_calls = await self._writer.write_missing([crashed_record(call, record_id="", end_time=now) for call in self._left])
         self._left = ()
         if n_calls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from datetime import datetime
 from typing import Any, Final
@@ -9,9 +10,11 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from active_call.base.repair import clean_text
+from active_call.base.repair import clean_text, encode_json
 from active_call.store.call_record import CallRecord, OpenCall
 from active_call.store.database.tables import calls, outbox
+
+_open_decoder = msgspec.json.Decoder(OpenCall)
 
 MAX_TEXT: Final = 1024
 """Characters of a summary column; the record itself has all of them."""
@@ -34,7 +37,11 @@ INSERT_OUTBOX: Final = sa.insert(outbox)
 _OPEN_COLUMNS: Final = (
     "session_id", "direction", "call_type", "caller", "callee", "call_id", "trunk", "playbook", "started_at", "ringing_at", "answered_at",
 )  # fmt: skip
-UPDATE_OPEN: Final = sa.update(calls).where(calls.c.id == sa.bindparam("key")).values({name: sa.bindparam(name) for name in _OPEN_COLUMNS})
+UPDATE_OPEN: Final = (
+    sa.update(calls)
+    .where(calls.c.id == sa.bindparam("key"), calls.c.state == "open")
+    .values({name: sa.bindparam(name) for name in (*_OPEN_COLUMNS, "body")})
+)
 CLOSE_CALL: Final = (
     sa.update(calls)
     .where(calls.c.id == sa.bindparam("key"))
@@ -59,6 +66,11 @@ def open_columns(call: OpenCall | CallRecord) -> dict[str, Any]:
     }
 
 
+def alive_columns(call: OpenCall) -> dict[str, Any]:
+    """The columns of a call that lives. The body has what no column has, and every text whole."""
+    return {**open_columns(call), "body": encode_json(call).decode()}
+
+
 def closed_columns(record: CallRecord) -> dict[str, Any]:
     """All columns of a call that is over, with its whole record."""
     return {
@@ -81,7 +93,10 @@ def outbox_columns(record_id: str, node: str, now: datetime) -> dict[str, Any]:
 
 
 def open_call_of(row: sa.Row[Any]) -> OpenCall:
-    """What a row of `calls` says of a call that is alive."""
+    """What a row of `calls` says of a call that is alive; rows of earlier versions have no body."""
+    if row.body is not None:
+        with contextlib.suppress(msgspec.MsgspecError):
+            return _open_decoder.decode(row.body)
     return OpenCall(
         session_id=row.session_id,
         call_id=row.call_id,

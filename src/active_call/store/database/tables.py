@@ -59,7 +59,7 @@ calls = Table(
     Column("hangup_by", Text, nullable=False),
     Column("sip_code", Integer),
     Column("error", Text),
-    Column("body", Text),  # the whole record as JSON, from its closing on
+    Column("body", Text),  # as JSON: what is known of a call that lives, then its whole record
     Index("calls_by_start", "started_at", "seq"),
     Index("calls_by_state", "state", "node"),
     Index("calls_by_session", "session_id"),

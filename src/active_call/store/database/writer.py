@@ -53,6 +53,8 @@ class Entry:
     is_written: bool = False
     cell: int | None = None
     """Where the journal has it until the database does."""
+    noted: OpenCall | None = None
+    """What is in that cell."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,15 +118,26 @@ class RecordWriter:
 
     def begin(self, call: OpenCall) -> None:
         """A call has begun."""
-        entry = Entry(rows.row_id(call.session_id), call.session_id, call.start_time, cell=self.journal.note(call))
+        entry = Entry(rows.row_id(call.session_id), call.session_id, call.start_time)
         self._entries[call.session_id] = entry
+        self._note(entry, call)
         self._put(Change(entry, call))
 
     def update(self, call: OpenCall) -> None:
         """Something of a call that lives has changed; nothing happens for one that has not begun, or is over."""
         entry = self._entries.get(call.session_id)
         if entry is not None:
+            self._note(entry, call)
             self._put(Change(entry, call))
+
+    def _note(self, entry: Entry, call: OpenCall) -> None:
+        """Into the journal; what it has of the call stays until the new state is there."""
+        cell = self.journal.note(call)
+        if cell is None:
+            return
+        if entry.cell is not None:
+            self.journal.give_back(entry.cell)
+        entry.cell, entry.noted = cell, call
 
     def write(self, record: CallRecord) -> None:
         """A call is over."""
@@ -193,6 +206,19 @@ class RecordWriter:
             await self.write_now(missing)
             n_written += len(missing)
         return n_written
+
+    async def refresh(self, left: Sequence[OpenCall]) -> None:
+        """What a process that is dead knew of its calls, and could not write; calls that are closed stay as they are."""
+        known = {(call.session_id, call.start_time): call for call in left}
+        for first in range(0, len(left), MAX_BATCH):
+            ids = [call.session_id for call in left[first:][:MAX_BATCH]]
+            query = sa.select(calls.c.id, calls.c.session_id, calls.c.started_at).where(calls.c.session_id.in_(ids))
+            async with self._database.transaction() as connection:
+                rows_found = (await connection.execute(query.where(calls.c.state == "open"))).all()
+                found = [(row.id, known.get((row.session_id, row.started_at))) for row in rows_found]
+                values = [{"key": key, **rows.alive_columns(call)} for key, call in found if call is not None]
+                if values:
+                    await connection.execute(rows.UPDATE_OPEN, values)
 
     async def flush(self, timeout_s: float) -> bool:
         """Wait until everything that was said so far is in the database; False when the time is over first."""
@@ -282,9 +308,9 @@ class RecordWriter:
             (rows.INSERT_OUTBOX, to_send),
         )
         await self._database.execute_all([(statement, values) for statement, values in statements if values])
-        for entry in latest:
+        for entry, change in latest.items():
             entry.is_written = True
-            self._give_back(entry)
+            self._give_back(change)
             self._delivered.discard(entry)
         if to_send:
             self._on_closed()
@@ -324,17 +350,19 @@ class RecordWriter:
         queued = list(self._queue)
         if await self._spool.keep([change.what for change in queued]):
             for change in queued:
-                self._give_back(change.entry)
+                self._give_back(change)
         for change in queued:
             if isinstance(change.what, CallRecord) and change.entry not in self._delivered:
                 if not await self._deliver(rows.with_id(change.what, change.entry.record_id)):
                     return
                 self._delivered.add(change.entry)
 
-    def _give_back(self, entry: Entry) -> None:
-        if entry.cell is not None:
+    def _give_back(self, change: Change) -> None:
+        """The change is safe; so is the call, unless the journal has something newer of it."""
+        entry = change.entry
+        if entry.cell is not None and (entry.noted is change.what or isinstance(change.what, CallRecord)):
             self.journal.give_back(entry.cell)
-            entry.cell = None
+            entry.cell = entry.noted = None
 
     def _lose(self, record: CallRecord, reason: str) -> None:
         self.n_lost += 1
@@ -345,7 +373,7 @@ class RecordWriter:
 def _columns(change: Change) -> dict[str, Any]:
     if isinstance(change.what, CallRecord):
         return rows.closed_columns(rows.with_id(change.what, change.entry.record_id))
-    return rows.open_columns(change.what)
+    return rows.alive_columns(change.what)
 
 
 def _is_about_values(error: Exception) -> bool:

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
 
 from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
 from active_call.testing.phone_wire import Peer
 from active_call.testing.trunk.digest import Challenger, Issued, parameters
-
-if TYPE_CHECKING:
-    from active_call.testing.trunk.trunk import Trunk
+from active_call.testing.trunk.ports import TrunkPort
 
 _BAN_WINDOW_S = 10.0
 
@@ -22,7 +19,7 @@ _BAN_WINDOW_S = 10.0
 class Admission:
     """The door of a trunk."""
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: TrunkPort) -> None:
         self._trunk, self._switches, self._judge = trunk, trunk.switches, trunk.judge
         self.challenger = Challenger(trunk.switches)
         self.n_challenges = 0

@@ -9,18 +9,15 @@ import re
 import secrets
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
 from active_call.testing.phone_wire import Peer
 from active_call.testing.trunk import descriptions, identity
 from active_call.testing.trunk.descriptions import Session
 from active_call.testing.trunk.leg import Leg
+from active_call.testing.trunk.ports import TrunkPort
 from active_call.testing.trunk.switches import Refusal
 from active_call.testing.trunk.transactions import T1_S, T2_S, Timer
-
-if TYPE_CHECKING:
-    from active_call.testing.trunk.trunk import Trunk
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 
@@ -28,7 +25,7 @@ _E164 = re.compile(r"\+[1-9]\d{6,14}")
 class CalledLeg(Leg):
     """One call to the trunk, from its accepted INVITE on. `invite` is the one that passed the challenge."""
 
-    def __init__(self, trunk: Trunk, invite: Message, peer: Peer) -> None:
+    def __init__(self, trunk: TrunkPort, invite: Message, peer: Peer) -> None:
         super().__init__(trunk, invite.get("call-id"))
         self.invite, self.peer = invite, peer
         self.started_at = time.monotonic()

@@ -9,23 +9,20 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from active_call.testing.phone_sip import Message, host_port, tag_of, uri_of
 from active_call.testing.phone_wire import Peer
 from active_call.testing.trunk import descriptions, identity
 from active_call.testing.trunk.leg import Headers, Leg
+from active_call.testing.trunk.ports import TrunkPort
 from active_call.testing.trunk.switches import NO_FAILOVER, TELNYX_FAILOVER
 from active_call.testing.trunk.transactions import Exchange, Timer, branch_of
-
-if TYPE_CHECKING:
-    from active_call.testing.trunk.trunk import Trunk
 
 
 class CallingLeg(Leg):
     """One call from the trunk. `uris` are tried in turn, as the carrier's failover has it."""
 
-    def __init__(self, trunk: Trunk, uris: Sequence[str], *, caller: str, headers: Headers = (), over: Peer | None = None) -> None:
+    def __init__(self, trunk: TrunkPort, uris: Sequence[str], *, caller: str, headers: Headers = (), over: Peer | None = None) -> None:
         host = trunk.switches.call_id_host
         super().__init__(trunk, secrets.token_hex(16) + (f"@{host}" if host else ""))
         self.caller = caller if trunk.switches.number_plus else caller.lstrip("+")

@@ -6,15 +6,12 @@ Enters: the trunk's switches and edge. Leaves: header values. RFC 3261 sections 
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
 
+from active_call.testing.trunk.ports import CarrierPort
 from active_call.testing.trunk.switches import Switches
 
-if TYPE_CHECKING:
-    from active_call.testing.trunk.trunk import Trunk
 
-
-def vias(trunk: Trunk, branch: str = "") -> list[str]:
+def vias(trunk: CarrierPort, branch: str = "") -> list[str]:
     """The Via of the edge, and behind it those of the inner hops."""
     switches, branch = trunk.switches, branch or f"z9hG4bK{secrets.token_hex(8)}"
     transport = switches.transport.upper()
@@ -26,7 +23,7 @@ def vias(trunk: Trunk, branch: str = "") -> list[str]:
     return [f"SIP/2.0/{transport} {trunk.edge};branch={branch}", *inner]
 
 
-def record_routes(trunk: Trunk) -> list[str]:
+def record_routes(trunk: CarrierPort) -> list[str]:
     """Record-Route of our requests, the edge first; double where the edge changes the transport (RFC 5658)."""
     switches, transport = trunk.switches, trunk.switches.transport
     if switches.n_hops == 0:
@@ -43,7 +40,7 @@ def record_routes(trunk: Trunk) -> list[str]:
     return [f"<sip:{trunk.edge};transport={transport};r2=on;lr>", f"<sip:{trunk.ip};r2=on;lr>"]
 
 
-def contact(trunk: Trunk, user: str) -> str:
+def contact(trunk: CarrierPort, user: str) -> str:
     """The URI of our Contact."""
     switches = trunk.switches
     user = switches.contact_user or user
@@ -55,7 +52,7 @@ def contact(trunk: Trunk, user: str) -> str:
     return f"sip:{who}{switches.contact_host}:5060;transport=udp"
 
 
-def caller(trunk: Trunk, number: str) -> str:
+def caller(trunk: CarrierPort, number: str) -> str:
     """The From value, tag included."""
     switches = trunk.switches
     tag = f"{secrets.randbelow(10**8):08d}_{secrets.token_hex(4)}_{secrets.token_hex(8)}"

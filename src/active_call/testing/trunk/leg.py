@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from active_call.testing.phone_rtp import bind_pair
 from active_call.testing.phone_sip import Message, tag_of, uri_of
@@ -18,12 +18,10 @@ from active_call.testing.phone_wire import Peer
 from active_call.testing.trunk import descriptions, identity
 from active_call.testing.trunk.descriptions import Place, Session
 from active_call.testing.trunk.media import Sound
+from active_call.testing.trunk.ports import TrunkPort
 from active_call.testing.trunk.session_timer import SessionTimer
 from active_call.testing.trunk.transactions import T1_S, T2_S, Exchange, Timer
 from active_call.testing.trunk.transfer import Transfer
-
-if TYPE_CHECKING:
-    from active_call.testing.trunk.trunk import Trunk
 
 State = Literal["calling", "ringing", "answered", "ended"]
 Headers = Sequence[tuple[str, str]]
@@ -32,7 +30,7 @@ Headers = Sequence[tuple[str, str]]
 class Leg:
     """One call of the trunk. The trunk's lock is held whenever a method of it runs."""
 
-    def __init__(self, trunk: Trunk, call_id: str) -> None:
+    def __init__(self, trunk: TrunkPort, call_id: str) -> None:
         self.trunk, self.switches, self.judge = trunk, trunk.switches, trunk.judge
         self.state: State = "calling"
         self.ended = ""

@@ -9,9 +9,9 @@ import re
 from typing import TYPE_CHECKING
 
 from active_call.testing.phone_sip import Message
+from active_call.testing.trunk.ports import CallPort
 
 if TYPE_CHECKING:
-    from active_call.testing.trunk.leg import Leg
     from active_call.testing.trunk.transactions import Timer
 
 
@@ -26,7 +26,7 @@ def read_expires(message: Message) -> tuple[int, str]:
 class SessionTimer:
     """One call's timer. `agreed_s` is 0 while none runs."""
 
-    def __init__(self, leg: Leg) -> None:
+    def __init__(self, leg: CallPort) -> None:
         self._leg = leg
         self._timer: Timer | None = None
         self.agreed_s = 0

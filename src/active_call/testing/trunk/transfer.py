@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from active_call.testing.phone_sip import Message, uri_of
 from active_call.testing.phone_wire import Peer
+from active_call.testing.trunk.ports import CallPort
 
 if TYPE_CHECKING:
-    from active_call.testing.trunk.leg import Leg
     from active_call.testing.trunk.transactions import Exchange, Timer
 
 _SETUP_S = 0.1
@@ -22,7 +22,7 @@ _OUTCOMES = {200: b"SIP/2.0 200 OK\r\n", 486: b"SIP/2.0 486 Busy Here\r\n"}
 class Transfer:
     """One call's transfer."""
 
-    def __init__(self, leg: Leg) -> None:
+    def __init__(self, leg: CallPort) -> None:
         self._leg = leg
         self._limit: Timer | None = None
         self.target = ""

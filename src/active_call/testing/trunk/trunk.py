@@ -23,6 +23,7 @@ from active_call.testing.trunk.called import CalledLeg, same_call
 from active_call.testing.trunk.calling import CallingLeg
 from active_call.testing.trunk.judging import Judge
 from active_call.testing.trunk.leg import Headers, Leg
+from active_call.testing.trunk.ports import CallPort
 from active_call.testing.trunk.switches import Switches
 from active_call.testing.trunk.transactions import T1_S, T2_S, TIMEOUT_S, Exchange, Timer, Timers, branch_of
 from active_call.testing.trunk.writing import encode
@@ -158,7 +159,7 @@ class Trunk:
         *,
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
-        leg: Leg | None = None,
+        leg: CallPort | None = None,
         to_tag: str = "",
     ) -> bytes:
         """Answer a request; the octets are kept for its repetitions."""

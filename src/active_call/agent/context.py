@@ -1,0 +1,177 @@
+"""The playbook in one call: the current scene, the variables, and every text of the playbook filled in with them.
+
+In: what was understood. Out: templates and texts for a reply, prompts for a model. It must not know of turns, timers or playback.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from active_call.agent.control_tokens import prompt_of, without_control_tokens
+from active_call.agent.items import SYSTEM, Prompt, ToolCallItem
+from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
+from active_call.agent.playbook.templates import Rendered, render, visible_headers
+from active_call.agent.reply.scripted import read_rendered
+from active_call.agent.reply.steps import Step
+from active_call.agent.reply.values import keep_apart, one_line
+from active_call.agent.script import Entry
+from active_call.agent.wording import Wording, wording_for
+
+_HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]+")
+
+Note = Callable[..., None]
+"""`note(message, **fields)`: something for the log."""
+
+
+class PlaybookContext:
+    """The current scene and the variables of one call."""
+
+    def __init__(self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note) -> None:
+        self.playbook = playbook
+        self.variables: dict[str, Any] = dict(variables)
+        self.bye_headers: dict[str, str] = {}
+        """Headers set by `<set_var key="X-…"/>`, in addition to the playbook's."""
+        self.scene: Scene = playbook.start
+        self.wording: Wording = wording_for(playbook.llm.language)
+        self._sip = visible_headers(sip_headers, (playbook.option.sip.extract_headers or []) if playbook.option.sip else [])
+        self._note = note
+        self._turns: dict[str, int] = {}
+        """How often each list of entries that are used in turn has been asked."""
+        self._system = ""
+
+    @property
+    def has_model(self) -> bool:
+        """A model answers, not a script."""
+        return self.playbook.script is None
+
+    @property
+    def error_reply(self) -> str:
+        """What is said when the model fails: a template."""
+        return self.playbook.llm.error_reply or self.wording.failed
+
+    def fill(self, template: str) -> str:
+        """`template` with the variables of this moment, as text that nobody parses; an error is noted and the call goes on."""
+        return self._render(template).text
+
+    def fill_address(self, template: str) -> str:
+        """An address, filled in; a value stays within the part in which it stands."""
+        text, values = keep_apart(self._render(template).parts)
+        return values.attribute("to", text)
+
+    def read(self, template: str) -> list[Step]:
+        """What `template` says and does; its values are words, whatever they hold."""
+        return read_rendered(self._render(template))
+
+    def _render(self, template: str) -> Rendered:
+        rendered = render(template, self.variables, self._sip)
+        if rendered.error:
+            self._note("template failed", scene=self.scene.id, error=rendered.error)
+        return rendered
+
+    def enter(self, scene: Scene) -> None:
+        """Make `scene` the current one; its prompt is filled in now."""
+        self.scene = scene
+        self._turns.clear()
+        if self.has_model:
+            self._system = self._system_prompt()
+
+    def set_variable(self, key: str, value: Any) -> None:
+        """Set a variable; one named `X-*` also becomes a header of the BYE."""
+        self.variables[key] = value
+        if _HEADER.fullmatch(key):
+            self.bye_headers[key] = str(value)
+
+    def digit_action(self, digit: str) -> DtmfAction | None:
+        """What the digit does in this scene, or everywhere."""
+        return self.scene.dtmf.get(digit) or self.playbook.dtmf.get(digit)
+
+    def hangup_headers(self) -> dict[str, str]:
+        """The headers of our BYE, filled in; one set by the dialogue replaces the playbook's of the same name."""
+        headers = {name: one_line(self.fill(value)) for name, value in self._templates_of_bye()}
+        headers.update({name: one_line(" ".join(value.split())) for name, value in self.bye_headers.items()})
+        return {name: value for name, value in headers.items() if value}
+
+    def prompts(self, history: Sequence[Prompt], hint: str = "") -> tuple[Prompt, ...]:
+        """Everything a model is to know: the instructions, the conversation, and a hint of this moment."""
+        system = self._system or self._system_prompt()
+        first = (Prompt(SYSTEM, system),) if system else ()
+        said = (replace(prompt, text=without_control_tokens(prompt.text), tool_calls=_cleaned(prompt.tool_calls)) for prompt in history)
+        return (*first, *said, *((Prompt(SYSTEM, without_control_tokens(hint)),) if hint else ()))
+
+    # -- script --------------------------------------------------------------------------------------------------------------------------
+
+    def phrases(self) -> tuple[str, ...]:
+        """What the caller may say in this scene; empty when a model answers."""
+        script = self.playbook.script
+        return script.phrases(self.scene.id) if script else ()
+
+    def answer(self, said: Sequence[str]) -> str:
+        """The script's answer to the last of `said`, or to all of it together, or a fallback."""
+        script = self.playbook.script
+        if script is None:
+            return ""
+        entry = script.match(self.scene.id, said[-1]) or script.match(self.scene.id, " ".join(said)) if said else None
+        if entry is None:
+            return self.fallback()
+        self._turns.pop("fallback", None)
+        return entry.reply
+
+    def fallback(self) -> str:
+        """The script's next `## *` entry."""
+        script = self.playbook.script
+        return self._in_turn("fallback", script.fallbacks(self.scene.id) if script else ()) or self.wording.not_understood
+
+    def silence(self) -> str:
+        """The script's next `## (silence)` entry."""
+        script = self.playbook.script
+        return self._in_turn("silence", script.silence(self.scene.id) if script else ()) or self.wording.still_there
+
+    def caller_took_part(self) -> None:
+        """The caller is there: the `## (silence)` entries begin anew."""
+        self._turns.pop("silence", None)
+
+    def digit_answer(self, digit: str) -> str:
+        """The script's `## press …` entry, or nothing."""
+        entry = self.playbook.script.digit(self.scene.id, digit) if self.playbook.script else None
+        return entry.reply if entry else ""
+
+    def followup(self) -> tuple[float, int] | None:
+        """After how many seconds of silence the agent speaks up, and how often; None when it does not."""
+        option = self.scene.followup or self.playbook.followup
+        if option is not None:
+            return max(option.timeout, 1) / 1000, option.max
+        entries = self.playbook.script.silence(self.scene.id) if self.playbook.script else ()
+        return (10.0, len(entries)) if entries else None
+
+    def _in_turn(self, kind: str, entries: Sequence[Entry]) -> str:
+        if not entries:
+            return ""
+        count = self._turns.get(kind, 0)
+        self._turns[kind] = count + 1
+        return entries[count % len(entries)].reply
+
+    def _templates_of_bye(self) -> list[tuple[str, str]]:
+        replaced = {name.lower() for name in self.bye_headers}
+        return [(name, value) for name, value in self.playbook.hangup_headers.items() if name.lower() not in replaced]
+
+    def _system_prompt(self) -> str:
+        llm = self.playbook.llm
+        tools = self.wording.tools if llm.tool_instructions is None else llm.tool_instructions
+        parts = [prompt_of(self._render(text).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
+        return "\n\n".join(part for part in (*parts, tools.strip()) if part)
+
+
+def _cleaned(calls: Sequence[ToolCallItem]) -> tuple[ToolCallItem, ...]:
+    """The calls with arguments that hold no control tokens: the model may have taken them from the caller's words."""
+    return tuple(replace(call, arguments={key: _clean(value) for key, value in call.arguments.items()}) for call in calls)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_control_tokens(value)
+    if isinstance(value, Mapping):
+        return {key: _clean(inner) for key, inner in value.items()}
+    return [_clean(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,66 @@
+"""Keeps text from outside from speaking with the voice of a model's own control tokens (`<|im_start|>system`, `[INST]`, `</s>`).
+
+In: a filled-in template, or a line of the conversation. Out: the same for a model's prompt, with a space in each token that a value makes
+or has a part in, so that no tokeniser takes it for one. What the author has written into the template himself stays as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from active_call.agent.playbook.template_sandbox import Value
+
+_NAMES = (
+    "s|bos|eos|pad|unk|mask|cls|sep|bot|eot|eod|eom|sop|eop|gmask|start_of_turn|end_of_turn|start_of_image|end_of_image|start|end"
+    r"|tool_calls?|tool_responses?|tools?|think|thinking|thought|reasoning|system|user|assistant|human|unused\d{1,4}|extra_id_\d{1,4}"
+)
+_IN_SQUARES = (
+    "INST|SYSTEM_PROMPT|SYS|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|THINK|IMG|PREFIX|SUFFIX|MIDDLE|BOS|EOS"
+    "|PAD|UNK|CLS|SEP|MASK|gMASK|sMASK"
+)
+_LESS, _BAR, _MORE = "<\uff1c", "|\uff5c", ">\uff1e"
+"""DeepSeek writes its tokens with full-width bars."""
+_TOKEN = re.compile(
+    rf"""[{_LESS}]\s*[{_BAR}][^{_LESS}{_BAR}{_MORE}\[\]\n]{{0,64}}[{_BAR}]?\s*[{_MORE}]?
+    |[{_LESS}]?[^\s{_LESS}{_BAR}{_MORE}\[\]]{{0,64}}[{_BAR}]\s*[{_MORE}]
+    |<</?SYS>>
+    |</?(?:{_NAMES})>
+    |\[/?(?:{_IN_SQUARES})\]""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_JOINT = re.compile(rf"[{_LESS}](?=\s*[{_BAR}])|[{_BAR}](?=\s*[{_MORE}])")
+
+
+def without_control_tokens(text: str) -> str:
+    """A text that is from outside as a whole."""
+    return _TOKEN.sub(lambda match: _spaced(match.group()), text)
+
+
+def prompt_of(parts: Iterable[str]) -> str:
+    """A filled-in template: tokens that stand in its own text stay, those that values make or complete do not."""
+    pieces = list(parts)
+    spans = _value_spans(pieces)
+
+    def changed(match: re.Match[str]) -> str:
+        is_from_outside = any(first < match.end() and match.start() < last for first, last in spans)
+        return _spaced(match.group()) if is_from_outside else match.group()
+
+    return _TOKEN.sub(changed, "".join(pieces))
+
+
+def _spaced(token: str) -> str:
+    """No token any more, and still to be read."""
+    joined = _JOINT.sub(lambda match: f"{match.group()} ", token)
+    return joined if joined != token else f"{token[0]} {token[1:]}"
+
+
+def _value_spans(pieces: list[str]) -> list[tuple[int, int]]:
+    """Where the values stand in the whole text."""
+    spans: list[tuple[int, int]] = []
+    place = 0
+    for piece in pieces:
+        if isinstance(piece, Value) and piece:
+            spans.append((place, place + len(piece)))
+        place += len(piece)
+    return spans

@@ -1,0 +1,227 @@
+"""Who speaks in a realtime conversation: the caller's turn, the model's answer, the tools that an answer waits for, and silence.
+
+In: what the model's session says of turns and answers. Out: orders to the session, the phase of the conversation, the timers MODEL, FLOOR,
+FOLLOWUP and QUIET. The model decides when the caller's turn is over, and then answers of its own accord.
+"""
+
+from __future__ import annotations
+
+from active_call.agent.context import PlaybookContext
+from active_call.agent.effects import Tell, ToolFinished
+from active_call.agent.items import SystemItem
+from active_call.agent.outbox import Outbox
+from active_call.agent.realtime.events import CancelResponse, CreateResponse, FunctionCall
+from active_call.agent.realtime.playback import RealtimePlayback
+from active_call.agent.realtime.session import Session
+from active_call.agent.turn.interruption import Interruptions
+from active_call.agent.turn.phase import Phase, Signal, State
+from active_call.agent.turn.timers import Timer, Timers
+from active_call.contract import events
+
+ANSWER_PATIENCE_S = 10.0
+"""A session that does not open, or a model that gives no sound, has failed after so long."""
+CALLER_MAX_S = 30.0
+"""A caller's turn whose end the model does not report is over after so long."""
+QUIET_S = 60.0
+"""Where no follow-up is due, the agent looks after so long whether something is left to do."""
+TALKING = (State.LISTENING, State.THINKING, State.SPEAKING)
+"""States in which the caller and the agent talk."""
+
+
+class RealtimeTurns:
+    """The turns of one conversation."""
+
+    def __init__(
+        self,
+        context: PlaybookContext,
+        phase: Phase,
+        timers: Timers,
+        outbox: Outbox,
+        session: Session,
+        playback: RealtimePlayback,
+        rules: Interruptions,
+    ) -> None:
+        self._is_answering = False
+        """The model works on an answer."""
+        self._is_cancelling = False
+        """An answer was cancelled and its ResponseDone has not come: sound that comes belongs to it."""
+        self._is_answer_due = False
+        """The model is to be asked for an answer when the caller is silent and nothing sounds."""
+        self._is_caller_speaking = False
+        self._n_followups = 0
+        self._context = context
+        self._phase = phase
+        self._timers = timers
+        self._outbox = outbox
+        self._session = session
+        self._playback = playback
+        self._rules = rules
+
+    @property
+    def _is_talking(self) -> bool:
+        return self._phase.state in TALKING
+
+    # -- the caller
+
+    def caller_began(self, now: float) -> None:
+        """The caller speaks: what sounds is stopped, unless nothing may interrupt it."""
+        if not self._is_talking or (self._rules.is_off and self._playback.is_sounding):
+            return
+        self._is_caller_speaking = True
+        self._n_followups = 0
+        self._timers.clear(Timer.FOLLOWUP, Timer.QUIET, Timer.MODEL)
+        self.interrupt(now)
+        self._timers.set(Timer.FLOOR, now + CALLER_MAX_S)
+
+    def caller_ended(self, now: float) -> None:
+        """The caller's turn is over: the model answers, with all results that have come."""
+        if not self._is_caller_speaking:
+            return
+        self._is_caller_speaking = self._is_answer_due = False
+        self._timers.clear(Timer.FLOOR)
+        if self._is_talking:
+            self._is_answering = True
+            self._await_answer(now)
+
+    def caller_timed_out(self, now: float) -> None:
+        """The model has reported no end of the caller's turn."""
+        self._is_caller_speaking = False
+        self.go_on(now)
+
+    def interrupt(self, now: float) -> None:
+        """The caller takes the turn, by voice or by a key."""
+        self._session.interrupt_tools()
+        self.stop(now)
+        self._phase.fire(Signal.CUT)
+
+    def stop(self, now: float) -> None:
+        """Stop what sounds, and the answer under way."""
+        if self._is_answering:
+            self._session.order(CancelResponse())
+            self._is_cancelling = self._session.is_open
+        self._is_answering = False
+        self._playback.stop(now)
+
+    def caller_left(self) -> None:
+        """The caller is on hold, or with somebody else."""
+        self._timers.clear_all()
+        self._is_caller_speaking = False
+
+    # -- the model's answer
+
+    def add_sound(self, item: str, ms: int, now: float) -> None:
+        """More sound of an item."""
+        if self._is_cancelling:
+            self._playback.drop(item)
+            return
+        self._is_answering = True
+        if self._playback.add_sound(item, ms) and self._is_talking:
+            self._phase.fire(Signal.SAY)
+            self._timers.clear(Timer.MODEL, Timer.FOLLOWUP, Timer.QUIET)
+            self._playback.watch(now)
+
+    def response_done(self, error: str, now: float) -> None:
+        """The answer is complete, was cancelled, or failed."""
+        if self._is_cancelling:
+            self._is_cancelling = False
+            return
+        self._is_answering = False
+        if error:
+            self._outbox.note("model failed", error=error)
+            self._outbox.put(Tell(events.Error(sender="realtime", error=error)))
+        if not self._playback.is_sounding:
+            self.go_on(now)
+
+    def playback_over(self, now: float) -> None:
+        """The item that sounded was heard to its end."""
+        if self._is_talking and self._is_answering:
+            self._await_answer(now)
+        else:
+            self.go_on(now)
+
+    def playback_lost(self, now: float) -> None:
+        """The item that should be over was not heard of."""
+        self._playback.lose()
+        self._is_answering = False
+        self.go_on(now)
+
+    def answer_late(self, now: float) -> None:
+        """No sound and no result has come in time."""
+        self._outbox.note("model failed", error="no answer in time")
+        self._is_answering = self._is_cancelling = False
+        if self._session.waits_for_tools:
+            self._session.give_up_tools()
+            self._is_answer_due = True
+        self.go_on(now)
+
+    # -- tools
+
+    def call_tool(self, event: FunctionCall) -> None:
+        """The model calls a tool."""
+        if not self._session.call_tool(event):
+            self._is_answer_due = True
+
+    def tool_finished(self, item: ToolFinished, now: float) -> None:
+        """The result of a tool: the model speaks about it when nothing sounds and the caller is silent."""
+        if not self._session.tool_finished(item):
+            return
+        self._is_answer_due = True
+        if not self._session.waits_for_tools and not self._is_answering and not self._playback.is_sounding:
+            self.go_on(now)
+
+    # -- asking and waiting
+
+    def ask(self, now: float, hint: str = "") -> None:
+        """Let the model speak."""
+        if hint:
+            self._session.tell(SystemItem(hint))
+        self._is_answer_due = not self._session.is_open
+        self._is_answering = self._session.is_open
+        self._session.order(CreateResponse())
+        self._await_answer(now)
+
+    def ask_later(self) -> None:
+        """The model is to speak as soon as it may."""
+        self._is_answer_due = True
+
+    def resume(self, now: float) -> None:
+        """The hold is over: take up what was under way."""
+        self._playback.settle(0)
+        if self._playback.is_sounding:
+            self._phase.fire(Signal.SAY)
+            self._playback.watch(now)
+        elif self._is_answering:
+            self._await_answer(now)
+        else:
+            self.go_on(now)
+
+    def go_on(self, now: float) -> None:
+        """Nothing of the agent's sounds and no answer comes: wait for tools, ask for the answer that is due, or listen."""
+        if not self._is_talking or self._is_caller_speaking:
+            return
+        if self._session.waits_for_tools:
+            self._await_answer(now)
+        elif self._is_answer_due:
+            self.ask(now)
+        else:
+            self._timers.clear(Timer.MODEL)
+            self._phase.fire(Signal.DONE)
+            self.await_caller(now)
+
+    def await_caller(self, now: float) -> None:
+        """From here the caller's silence counts."""
+        found = self._context.followup()
+        if found is not None and self._n_followups < found[1]:
+            self._timers.set(Timer.FOLLOWUP, now + found[0])
+        else:
+            self._timers.set(Timer.QUIET, now + QUIET_S)
+
+    def follow_up(self, now: float) -> None:
+        """The caller has been silent for too long: speak up."""
+        self._n_followups += 1
+        self.ask(now, self._context.wording.silent)
+
+    def _await_answer(self, now: float) -> None:
+        self._phase.fire(Signal.ASK)
+        self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
+        self._timers.set(Timer.MODEL, now + max(ANSWER_PATIENCE_S, self._session.tool_patience_s))

@@ -1,0 +1,189 @@
+"""The queue of the current reply: sentences, files, and between them the actions that wait until the caller has heard what stands before.
+
+In: steps (as they become known) and the playback events of the call. Out: `tts` and `play` commands, and, when their turn has come, the
+actions, which `Replies` carries out. Theory: sentences go into one open playback (`play_id` `r7`, `r7.1` …). A step that must wait closes
+the playback; the queue stands still until the caller has heard the playback.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from active_call.agent.reply.steps import Remainder, Sentence, Step, count_words
+from active_call.agent.reply.tags import GotoTag, HangupTag, PlayTag, ReferTag, Tag
+from active_call.contract.commands import Command, Play, Tts
+from active_call.contract.options import TtsOption
+
+_WAITING = (HangupTag, ReferTag, GotoTag, PlayTag)
+"""These act only when what stands before them has been heard."""
+
+
+@dataclass(slots=True)
+class Playback:
+    """What was given out under one play id. `is_closed`: nothing is added any more."""
+
+    play_id: str
+    sentences: list[Sentence] = field(default_factory=list)
+    is_file: bool = False
+    is_closed: bool = False
+    has_started: bool = False
+
+    @property
+    def text(self) -> str:
+        """All sentences of it."""
+        return " ".join(sentence.text for sentence in self.sentences)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A reply that was cut short: what was playing, what had not been given out yet, and whether the whole reply was known."""
+
+    playback: Playback | None
+    rest: tuple[Step, ...]
+    is_complete: bool
+
+    def unheard(self, heard_words: int) -> tuple[Step, ...]:
+        """What to say again after `heard_words` words: everything from the sentence that was interrupted."""
+        if self.playback is None:
+            return self.rest
+        if self.playback.is_file:
+            return (PlayTag(self.playback.play_id), *self.rest)
+        for index, sentence in enumerate(self.playback.sentences):
+            heard_words -= count_words(sentence.text)
+            if heard_words < 0:
+                return (*self.playback.sentences[index:], *self.rest)
+        return self.rest
+
+
+class ReplyQueue:
+    """The current reply. `perform` carries out commands."""
+
+    def __init__(self, perform: Callable[[Command], None]) -> None:
+        self.number = 0
+        self.playback: Playback | None = None
+        self.has_spoken = False
+        """Something of the current reply has been given out."""
+        self.is_leaving = False
+        """The reply holds a goodbye or a transfer."""
+        self._perform = perform
+        self._steps: deque[Step] = deque()
+        self._is_complete = True
+        self._n_playbacks = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing of the reply is left to say, and nothing sounds."""
+        return self._is_complete and not self._steps and self.playback is None
+
+    @property
+    def is_complete(self) -> bool:
+        """No more steps follow."""
+        return self._is_complete
+
+    def begin(self, steps: tuple[Step, ...] = (), *, is_complete: bool) -> None:
+        """A new reply under the next number; whatever the last one had left is forgotten. More steps follow unless `is_complete`."""
+        self.number += 1
+        self.playback = None
+        self.has_spoken = False
+        self.is_leaving = False
+        self._steps = deque()
+        self._is_complete = is_complete
+        self._n_playbacks = 0
+        self.add(steps)
+
+    def add(self, steps: tuple[Step, ...] | list[Step]) -> None:
+        """More of the current reply."""
+        self._steps.extend(steps)
+        self.is_leaving = self.is_leaving or any(isinstance(step, (HangupTag, ReferTag)) for step in steps)
+
+    def put_first(self, steps: tuple[Step, ...] | list[Step]) -> None:
+        """Steps that come before all that is left."""
+        rest = tuple(self._steps)
+        self._steps.clear()
+        self.add(steps)
+        self._steps.extend(rest)
+
+    def complete(self) -> None:
+        """All of the current reply is known."""
+        self._is_complete = True
+
+    def drop(self) -> Cut:
+        """Stop here: the number is raised, and what was not heard is handed back."""
+        cut = Cut(self.playback, tuple(self._steps), self._is_complete)
+        self.begin(is_complete=True)
+        return cut
+
+    def retract(self) -> Playback | None:
+        """Forget what is known of the current reply, which goes on under its number. Returns what was given out, for it to be stopped."""
+        playback, self.playback = self.playback, None
+        self._steps.clear()
+        self.has_spoken = self.is_leaving = False
+        return playback
+
+    def pull(self) -> Tag | Remainder | None:
+        """Give out what can be said now. Returns the action whose turn has come, or None; to be called again after it."""
+        while True:
+            if self.playback is not None and self.playback.is_closed:
+                return None
+            if not self._steps:
+                if self._is_complete:
+                    self._close()
+                return None
+            step = self._steps[0]
+            if isinstance(step, Sentence):
+                self._steps.popleft()
+                self._say(step)
+            elif isinstance(step, _WAITING) and self.playback is not None:
+                self._close()
+            elif isinstance(step, PlayTag):
+                self._steps.popleft()
+                self._play(step)
+            else:
+                self._steps.popleft()
+                return step
+
+    def started(self, play_id: str | None) -> bool:
+        """The playback has begun to sound; False when it is not the current one."""
+        if self.playback is None or self.playback.play_id != play_id:
+            return False
+        self.playback.has_started = True
+        return True
+
+    def ended(self, play_id: str | None) -> Playback | None:
+        """The playback has sounded to its end; None when it is not the current one."""
+        playback = self.playback
+        if playback is None or playback.play_id != play_id:
+            return None
+        self.playback = None
+        return playback
+
+    def _say(self, sentence: Sentence) -> None:
+        if self.playback is None:
+            suffix = f".{self._n_playbacks}" if self._n_playbacks else ""
+            self._open(Playback(f"r{self.number}{suffix}"))
+        assert self.playback is not None  # noqa: S101  opened above
+        self.playback.sentences.append(sentence)
+        self.playback.is_closed = self._nothing_follows()
+        option = TtsOption(emotion=sentence.emotion) if sentence.emotion else None
+        play_id, is_last = self.playback.play_id, self.playback.is_closed
+        self._perform(Tts(text=sentence.text, play_id=play_id, streaming=True, end_of_stream=is_last, option=option))
+
+    def _nothing_follows(self) -> bool:
+        """No more sentence can come into this playback, as far as is known now."""
+        return isinstance(self._steps[0], _WAITING) if self._steps else self._is_complete
+
+    def _close(self) -> None:
+        if self.playback is not None:
+            self.playback.is_closed = True
+            self._perform(Tts(text="", play_id=self.playback.play_id, streaming=True, end_of_stream=True))
+
+    def _play(self, tag: PlayTag) -> None:
+        self._open(Playback(tag.file, is_file=True, is_closed=True))
+        self._perform(Play(url=tag.file))
+
+    def _open(self, playback: Playback) -> None:
+        self.playback = playback
+        self.has_spoken = True
+        self._n_playbacks += 1

@@ -1,0 +1,221 @@
+"""`App`: a server whose calls are taken by Python functions.
+
+    app = App("active-call.toml")
+
+    @app.incoming(callee=r"\\+1800")
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.say("Hello.")
+
+    app.run()
+
+The configuration is the one of `active-call serve`; calls that no function takes go to its handler. `run` serves until stopped;
+`async with app:` serves beside other work of the same loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from active_call.app.call import Call
+from active_call.app.port import OwnCallPort
+from active_call.app.programs import Handler, Programs
+from active_call.call.registry import CallRegistry
+from active_call.call.routing import Decision, IncomingCall, LeftOpen, Refused, Router
+from active_call.contract.options import CallOption, SipOption
+from active_call.server import launching
+from active_call.server.composition import running
+from active_call.server.config.document import read_environment
+from active_call.server.config.loading import DEFAULT_FILE, load_config
+from active_call.server.reloading import ConfigSource
+
+H = TypeVar("H", bound=Handler)
+
+NOBODY = Refused(404, "No handler for this call")
+
+
+class CallServer(Protocol):
+    """What an application needs of the server that it runs in."""
+
+    @property
+    def directory(self) -> CallRegistry:
+        """The calls that are alive, and how new ones are placed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """A function and the calls that it takes; None takes any."""
+
+    handler: Handler
+    callee: re.Pattern[str] | None
+    caller: re.Pattern[str] | None
+    trunk: str | None
+
+    def __str__(self) -> str:
+        """`take(), when callee matches '1800'`."""
+        patterns = {"callee": self.callee, "caller": self.caller}
+        when = [f"{what} matches {pattern.pattern!r}" for what, pattern in patterns.items() if pattern is not None]
+        when += [f"trunk is {self.trunk}"] if self.trunk is not None else []
+        return f"{getattr(self.handler, '__name__', self.handler)}(){', when ' if when else ''}{' and '.join(when)}"
+
+    def takes(self, call: IncomingCall) -> bool:
+        return (
+            (self.callee is None or self.callee.search(call.callee) is not None)
+            and (self.caller is None or self.caller.search(call.caller) is not None)
+            and (self.trunk is None or self.trunk == call.trunk)
+        )
+
+
+class App:
+    """Answers and places calls.
+
+    `config`: the path of a config file; None: `active-call.toml` in the working directory where there is one, else the defaults.
+    `overrides`: its top-level keys, such as `udp_port=5060`. Raises ConfigError when the configuration cannot be used.
+    """
+
+    def __init__(self, config: str | os.PathLike[str] | None = None, **overrides: Any) -> None:
+        self._file = Path(config) if config is not None else DEFAULT_FILE if DEFAULT_FILE.exists() else None
+        self._overrides = overrides
+        self._routes: list[_Route] = []
+        self._programs = Programs()
+        self._server: CallServer | None = None
+        self._stack: AsyncExitStack | None = None
+        self.config = load_config(self._file, overrides, os.environ)
+
+    # -- who takes calls
+
+    def incoming(self, *, callee: str | None = None, caller: str | None = None, trunk: str | None = None) -> Callable[[H], H]:
+        """Decorator: the function takes inbound calls whose callee and caller match these regular expressions (searched, not anchored).
+
+        Functions are tried in the order of their definition. The call rings until the function answers, rejects or returns.
+        """
+
+        def register(handler: H) -> H:
+            is_async = inspect.iscoroutinefunction(handler)
+            if not is_async:
+                raise TypeError(f"{getattr(handler, '__name__', handler)} is not an async function")
+            self._routes.append(_Route(handler, re.compile(callee) if callee else None, re.compile(caller) if caller else None, trunk))
+            return handler
+
+        return register
+
+    # -- life
+
+    def run(self) -> None:
+        """Serve until a stop signal; what is wrong with the configuration is told in one line, and the process ends with 2."""
+        file = self._file or DEFAULT_FILE
+        source = ConfigSource(file, self._overrides, os.environ, had_file=self._file is not None)
+        with launching.Explained():
+            launching.serve(self.config, source, program=self)
+
+    async def __aenter__(self) -> App:
+        """Start serving, beside other work of this loop; where the application runs already (in tests: virtually), it goes on."""
+        if self._server is not None:
+            return self
+        stack = AsyncExitStack()
+        environment = read_environment(self._file.parent if self._file else Path(), os.environ)
+        stack.push_async_callback(self.close)
+        self.begin(await stack.enter_async_context(running(self.config, environment, wrap_router=self.router)))
+        self._stack = stack
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            await stack.aclose()
+
+    @property
+    def server(self) -> CallServer:
+        """The server that runs. Raises RuntimeError before `run` or `async with`."""
+        if self._server is None:
+            raise RuntimeError("the application does not run yet: use app.run() or 'async with app:'")
+        return self._server
+
+    def calls(self) -> list[Call]:
+        """The calls that functions of this application hold."""
+        return self._programs.calls
+
+    # -- placing calls
+
+    async def call(
+        self,
+        to: str,
+        handler: Handler | None = None,
+        *,
+        caller: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        timeout: float = 60.0,
+        option: CallOption | None = None,
+    ) -> Call:
+        """Call a SIP or tel URI, or a number for the trunk; returns when it is answered.
+
+        `handler` is then run for it, and the call ends when it returns; without one the call is the caller's of this method to end.
+        Raises CallRefused when it is not answered, ActiveCallError when it cannot even be placed.
+        """
+        given = option or CallOption()
+        sip = SipOption(headers=dict(headers)) if headers else given.sip
+        wish = msgspec.structs.replace(given, callee=to, caller=caller or given.caller, sip=sip, handshake_timeout=round(timeout))
+        live = self.server.directory.place(wish, variables=variables)
+        call = Call(OwnCallPort(live))
+        try:
+            await call.wait_answered()
+        except asyncio.CancelledError:
+            await asyncio.shield(call.hangup("cancelled"))
+            raise
+        if handler is not None:
+            self._programs.start(handler, call)
+        return call
+
+    # -- for the server
+
+    def router(self, configured: Router | None) -> Router:
+        """Gives calls to this application's functions, and those that none takes to `configured`."""
+        return _AppRouter(self, configured)
+
+    def begin(self, server: CallServer) -> None:
+        """The server is about to take calls."""
+        self._server = server
+
+    def describe_routes(self) -> list[str]:
+        """Who takes which calls, in the order in which they are tried."""
+        return [str(route) for route in self._routes]
+
+    async def close(self) -> None:
+        """The server has stopped: wait for the functions that still run."""
+        self._server = None
+        await self._programs.close()
+
+    def take(self, incoming: IncomingCall) -> bool:
+        """Start the function that takes `incoming`; False when none does."""
+        route = next((route for route in self._routes if route.takes(incoming)), None)
+        live = self.server.directory.find(incoming.session_id) if route is not None else None
+        if route is None or live is None:
+            return False
+        self._programs.start(route.handler, Call(OwnCallPort(live)))
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _AppRouter:
+    """Gives a call to the application's function, else to the configured handler."""
+
+    app: App
+    otherwise: Router | None
+
+    async def route(self, call: IncomingCall) -> Decision:
+        if self.app.take(call):
+            return LeftOpen()
+        return await self.otherwise.route(call) if self.otherwise is not None else NOBODY

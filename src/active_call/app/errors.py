@@ -1,0 +1,67 @@
+"""What the methods of a `Call` raise. One family: `CallError`; every error has a stable `code`."""
+
+from __future__ import annotations
+
+from active_call.base.errors import ActiveCallError
+
+
+class CallError(ActiveCallError):
+    """The root of what a call's methods raise."""
+
+    code = "call_error"
+
+
+class CallEnded(CallError):
+    """The call is over, so that nothing more can be done in it.
+
+    `by` is `caller`, `callee`, `agent` or `system`, `cause` a stable word (`remote_bye`, `cancelled`, …), `sip_code` the status of a
+    refusal. A handler need not catch it: it then ends with its call.
+    """
+
+    code = "call_ended"
+
+    def __init__(self, by: str = "", cause: str = "", sip_code: int | None = None) -> None:
+        self.by, self.cause, self.sip_code = by, cause, sip_code
+        super().__init__(f"the call is over: {cause or 'ended'}{f', by the {by}' if by else ''}{f' ({sip_code})' if sip_code else ''}")
+
+
+class CallRefused(CallEnded):
+    """A call that we placed was not answered: refused, busy, timed out. `sip_code` says it in numbers."""
+
+    code = "call_refused"
+
+
+class CommandRefused(CallError):
+    """The call cannot do this now; the message says why. It goes on."""
+
+    code = "command_refused"
+
+
+class PlaybackFailed(CallError):
+    """Speech could not be synthesised, or a file not be played. `heard` is what was heard of it."""
+
+    code = "playback_failed"
+
+    def __init__(self, reason: str, heard: str = "") -> None:
+        self.heard = heard
+        super().__init__(reason)
+
+
+class TransferFailed(CallError):
+    """The target was not reached; the caller is still here. `sip_code` is its refusal, `reason` the same in words."""
+
+    code = "transfer_failed"
+
+    def __init__(self, target: str, sip_code: int | None, reason: str) -> None:
+        self.target, self.sip_code, self.reason = target, sip_code, reason
+        super().__init__(f"transfer to {target} failed: {reason}{f' ({sip_code})' if sip_code else ''}")
+
+
+class NoInput(CallError):
+    """The caller neither spoke nor pressed what was asked for, after every retry. `digits` holds what was pressed last."""
+
+    code = "no_input"
+
+    def __init__(self, reason: str, digits: str = "") -> None:
+        self.digits = digits
+        super().__init__(reason)

@@ -1,0 +1,89 @@
+"""Runs the handlers of an application: one task a call, from its beginning to a little after its end.
+
+A handler that returns leaves its call to be ended; one that fails ends it, and the log says why. A handler that goes on after its call is
+over has `GRACE_S` for what is left to do, and is then cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from active_call.app.call import Call
+from active_call.app.errors import CallEnded, CallError
+
+log = logging.getLogger("active_call.app")
+
+Handler = Callable[[Call], Awaitable[object]]
+
+GRACE_S: Final = 10.0
+"""What a handler may take after the end of its call, for instance to write down what was said."""
+
+
+class Programs:
+    """The handlers that run. `close` waits for them, for `GRACE_S` at most."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[asyncio.Task[None], Call] = {}
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls whose handlers run."""
+        return list(self._tasks.values())
+
+    def start(self, handler: Handler, call: Call) -> asyncio.Task[None]:
+        """Run `handler` for `call`; the task never raises."""
+        task = asyncio.get_running_loop().create_task(_drive(handler, call), name=f"handler of {call.id}")
+        self._tasks[task] = call
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
+        return task
+
+    async def close(self) -> None:
+        """Wait for all handlers, and cancel those that do not end in time."""
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(list(self._tasks), timeout=GRACE_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+async def _drive(handler: Handler, call: Call) -> None:
+    running = asyncio.ensure_future(_run(handler, call))
+    ended = asyncio.ensure_future(call.wait_ended())
+    try:
+        await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await asyncio.wait({running}, timeout=GRACE_S)
+        if not running.done():
+            log.warning("handler goes on after its call is over; it is cancelled", extra={"session_id": call.id, "waited_s": GRACE_S})
+    finally:
+        running.cancel()
+        ended.cancel()
+        await asyncio.gather(running, ended, return_exceptions=True)
+
+
+async def _run(handler: Handler, call: Call) -> None:
+    code, reason = 480, "Temporarily Unavailable"
+    try:
+        await handler(call)
+    except CallEnded:
+        if not call.is_over:
+            log.exception("handler failed: another call of its has ended", extra={"session_id": call.id})
+    except Exception:  # a user's handler may raise anything
+        log.exception("handler failed", extra={"session_id": call.id})
+        code, reason = 500, "Server Internal Error"
+    if not call.is_over:
+        await _end(call, code, reason)
+
+
+async def _end(call: Call, code: int, reason: str) -> None:
+    """End a call that its handler has left."""
+    with contextlib.suppress(CallError):
+        if call.direction == "inbound" and not call.is_answered:
+            await call.reject(code, reason)
+        else:
+            await call.hangup()

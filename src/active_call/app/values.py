@@ -1,0 +1,51 @@
+"""What the methods of a `Call` give back. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class Speech(str):
+    """What the caller said: a text, with `confidence` (0 to 1, None where the recogniser gives none) and its times (ms since 1970)."""
+
+    confidence: float | None
+    started_ms: int | None
+    ended_ms: int | None
+
+    def __new__(cls, text: str, confidence: float | None = None, started_ms: int | None = None, ended_ms: int | None = None) -> Speech:
+        speech = super().__new__(cls, text)
+        speech.confidence, speech.started_ms, speech.ended_ms = confidence, started_ms, ended_ms
+        return speech
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the caller heard of a text or a file."""
+
+    text: str
+    """The words that were heard; of a file: empty."""
+    is_complete: bool
+    """False: it was cut short, by the caller or by what was said next."""
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferResult:
+    """How a transfer has ended that reached its target."""
+
+    target: str
+    has_returned: bool
+    """The target has hung up and the caller is back in this call; False: the caller is with the target, this call is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a conversation has ended."""
+
+    reason: str
+    """`finished`: the agent is done; `hangup`: it has hung up; `transfer`: it has transferred the caller."""
+    result: Any = None
+    """What the agent's `finish` was given."""
+    transcript: tuple[tuple[str, str], ...] = ()
+    """Who (`caller` or `agent`) said what; of the agent only what was heard."""

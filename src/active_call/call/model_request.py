@@ -1,0 +1,57 @@
+"""A request to a language model, as the conversation asks for it and as a provider takes it; and what comes back of it.
+
+In: an AskModel effect; a provider's stream of events. Out: a provider's request; inputs of the conversation (text as it comes, tool calls
+when all of them are complete).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+
+from active_call.agent import effects
+from active_call.agent.items import Prompt, ToolCallItem
+from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, TextDelta, ToolCallDelta, ToolDefinition
+from active_call.providers.chat import ToolCall, tool_calls_in
+
+
+def request_of(effect: effects.AskModel) -> ReplyRequest:
+    """The provider's request for `effect`."""
+    return ReplyRequest(
+        tuple(_message(prompt) for prompt in effect.prompts),
+        scene=effect.scene,
+        temperature=effect.temperature,
+        max_tokens=effect.max_tokens,
+        tools=tuple(ToolDefinition(schema.name, schema.description, schema.parameters) for schema in effect.tools),
+    )
+
+
+async def inputs_of(
+    model: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber
+) -> AsyncGenerator[effects.ModelText | effects.ToolCall, None]:
+    """The reply as inputs of the conversation. Closing the generator abandons the rest. Raises ProviderError."""
+    deltas: list[ToolCallDelta] = []
+    stream = model.reply(request)
+    try:
+        async for event in stream:
+            match event:
+                case TextDelta(text):
+                    yield effects.ModelText(reply, text)
+                case ToolCallDelta():
+                    deltas.append(event)
+                case _:
+                    pass  # usage, and why the model ended
+        for call in tool_calls_in(deltas):
+            yield effects.ToolCall(reply, call.id, call.name, call.arguments)
+    finally:
+        await stream.aclose()
+
+
+def _message(prompt: Prompt) -> ChatMessage:
+    calls = tuple(_tool_call(call) for call in prompt.tool_calls)
+    return ChatMessage(prompt.role, prompt.text, calls, prompt.tool_call_id or None)
+
+
+def _tool_call(call: ToolCallItem) -> ToolCall:
+    return ToolCall(call.id, call.name, msgspec.json.encode(call.arguments).decode())

@@ -1,0 +1,63 @@
+"""MESSAGE (RFC 3428) and INFO (RFC 6086) inside a SIP call, both ways.
+
+Texts and digits enter and leave. A request of ours that the peer refuses is told; one that the end of the call cuts off is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from active_call.legs.events import LegDigit, LegMessage, LegRequestRefused
+from active_call.legs.sip.digits import RELAY_TYPE, read_digit, write_digit
+from active_call.legs.sip.own_headers import sendable
+from active_call.legs.sip.plain_text import plain, plain_body
+from active_call.legs.sip.ports import LegPort
+from active_call.sip import events as sip
+from active_call.sip.syntax.message import Request
+
+
+class DialogRequests:
+    """The texts and digits of one call."""
+
+    def __init__(self, port: LegPort) -> None:
+        self._port = port
+        self._ours: dict[sip.TransactionToken, str] = {}
+        """Our requests that wait for a final response, and their methods."""
+
+    def send_message(self, body: str, content_type: str, headers: Mapping[str, str]) -> None:
+        """Send a MESSAGE. Raises LocalProtocolError where there is no call."""
+        self._send("MESSAGE", body.encode(), content_type, headers)
+
+    def send_digits(self, digits: str, duration_ms: int) -> None:
+        """Send an INFO for each digit. Raises LocalProtocolError where there is no call."""
+        for digit in digits:
+            self._send("INFO", write_digit(digit, duration_ms), RELAY_TYPE, {})
+
+    def _send(self, method: str, body: bytes, content_type: str, headers: Mapping[str, str]) -> None:
+        port = self._port
+        token = port.gateway.run(
+            lambda endpoint, now: endpoint.request(
+                port.call, method, now, headers=sendable(headers.items()), body=body, content_type=content_type
+            )
+        )
+        self._ours[token] = method
+
+    def completed(self, event: sip.RequestCompleted) -> str:
+        """A request has its final response, or none will come: it waits no longer. Gives its method, empty for one that is not ours."""
+        return self._ours.pop(event.token, "")
+
+    def refused(self, method: str, event: sip.RequestCompleted) -> None:
+        """The peer has refused our request of that method."""
+        self._port.tell(LegRequestRefused(method, event.code, plain(event.reason)))
+
+    def received(self, token: sip.TransactionToken, request: Request) -> None:
+        """Take a text or digit of the peer. The request is answered with 200 in any case."""
+        content_type = plain((request.headers.get("Content-Type") or "").partition(";")[0].strip().lower())
+        body = plain_body(request.body)
+        if request.method == "INFO":
+            digit = read_digit(content_type, body)
+            if digit:
+                self._port.tell(LegDigit(digit))
+        elif request.method == "MESSAGE":
+            self._port.tell(LegMessage(body, content_type or "text/plain"))
+        self._port.gateway.run(lambda endpoint, now: endpoint.respond(token, 200, "OK", now))

@@ -1,0 +1,105 @@
+"""REFER inside a SIP call, both ways (RFC 3515): ours, and how it goes; the peer's, our answer, and what we tell of it.
+
+REFER and NOTIFY leave; LegTransferProgress and LegTransferRequested are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from active_call.base.errors import ActiveCallError, LocalProtocolError
+from active_call.legs.events import LegTransferProgress, LegTransferRequested
+from active_call.legs.sip.own_headers import one_line, sendable
+from active_call.legs.sip.plain_text import plain
+from active_call.legs.sip.ports import LegPort
+from active_call.legs.trunks.outbound_usage import PlacedCall
+from active_call.sip import events as sip
+from active_call.sip.syntax.grammar import encode_text
+
+
+class DialogTransfers:
+    """The transfers of one call. One request of the peer waits for its answer at a time; a second one is refused with 491."""
+
+    def __init__(self, port: LegPort) -> None:
+        self._port = port
+        self._refer: sip.TransactionToken | None = None
+        """Our last REFER."""
+        self._counted: PlacedCall | None = None
+        """The same, as it counts among the calls that we place."""
+        self._request: sip.TransactionToken | None = None
+        """The peer's REFER that waits for its answer."""
+
+    def refer(self, target: str, headers: Mapping[str, str], *, counts_for: str | None) -> None:
+        """Ask the peer to call `target`. `counts_for`: the trunk for which it counts as a call of ours; None: it does not count.
+
+        Raises ActiveCallError where it cannot be asked, QuotaReached where the hour's calls are used up.
+        """
+        port = self._port
+        self._counted = None if counts_for is None else port.gateway.count_transfer(counts_for)
+        try:
+            self._refer = port.gateway.run(
+                lambda endpoint, now: endpoint.refer(port.call, _transfer_uri(target), now, headers=sendable(headers.items()))
+            )
+        except ActiveCallError:
+            self._withdraw()
+            raise
+
+    def attended_target(self) -> str:
+        """The address at which a third party takes our place: the peer's Contact with Replaces (RFC 3891); empty without a call."""
+        handle = self._port.handle()
+        if handle is None:
+            return ""
+        try:
+            info = self._port.gateway.endpoint.dialog_info(handle)
+        except LocalProtocolError:
+            return ""  # it has ended; the event is on its way
+        replaces = quote(encode_text(f"{info.call_id};to-tag={info.remote_tag};from-tag={info.local_tag}"), safe="")
+        return f"{info.remote_target}?Replaces={replaces}&Require=replaces"
+
+    def progress(self, event: sip.TransferProgress) -> None:
+        """A NOTIFY of the peer about our REFER."""
+        self._port.tell(LegTransferProgress(event.code, plain(event.reason), event.final))
+
+    def is_refused_by(self, event: sip.RequestCompleted) -> bool:
+        """Whether `event` refuses our last REFER; that is told then."""
+        if event.token != self._refer:
+            return False
+        self._withdraw()
+        self._port.tell(LegTransferProgress(event.code, plain(event.reason), final=True, refused=True))
+        return True
+
+    def _withdraw(self) -> None:
+        """The peer calls nobody for us."""
+        counted, self._counted = self._counted, None
+        if counted is not None:
+            self._port.gateway.withdraw_transfer(counted)
+
+    def requested(self, event: sip.TransferRequested) -> None:
+        """The peer sends a REFER; `answer` comes next."""
+        if self._request is not None:
+            self._port.gateway.run(lambda endpoint, now: endpoint.respond(event.token, 491, "Request Pending", now))
+            return
+        self._request = event.token
+        referred_by = None if event.referred_by is None else plain(event.referred_by)
+        self._port.tell(LegTransferRequested(plain(event.refer_to), referred_by))
+
+    def answer(self, accepted: bool) -> None:
+        """Answer the peer's REFER. Does nothing where none waits, or when the call is over."""
+        token, self._request = self._request, None
+        if token is not None and not self._port.is_over():
+            code, reason = (202, "Accepted") if accepted else (603, "Decline")
+            self._port.gateway.run(lambda endpoint, now: endpoint.respond(token, code, reason, now))
+
+    def notify(self, code: int, reason: str, *, final: bool) -> None:
+        """Tell the peer how its transfer goes. Does nothing when the call is over."""
+        handle, line = self._port.handle(), one_line(reason)
+        if not self._port.is_over() and handle is not None:
+            self._port.gateway.run(lambda endpoint, now: endpoint.notify_transfer(handle, code, line, now, final=final))
+
+
+def _transfer_uri(target: str) -> str:
+    """A transfer's target as a URI: a bare number as `tel:`, an address as `sip:`."""
+    if ":" in target:
+        return target
+    return f"sip:{target}" if "@" in target else f"tel:{target}"

@@ -1,0 +1,65 @@
+"""Headers that only inform, and whose values cannot be read: they change nothing in a call, and are counted.
+
+An event with its message enters, names of headers leave. Headers without which there is no call (From, To, Via, Contact of a request …)
+are judged by the SIP core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from active_call.base.errors import ParseError
+from active_call.sip.dialog.session_expires import parse_session_expires
+from active_call.sip.events import CallAnswered, CallEnded, IncomingCall, SipEvent
+from active_call.sip.syntax.grammar import split_list
+from active_call.sip.syntax.headers import parse_name_addr
+from active_call.sip.syntax.message import Request, Response
+from active_call.sip.syntax.reason import parse_reason
+from active_call.sip.syntax.uri import SUPPORTED_SCHEMES, parse_uri, scheme_of
+
+MAX_VALUES = 70
+"""Of each header. As many as a request may have hops."""
+
+
+def _read_address(text: str) -> None:
+    address = parse_name_addr(text)
+    if scheme_of(address.uri_text) in SUPPORTED_SCHEMES:
+        parse_uri(address.uri_text)
+
+
+_READERS: Mapping[str, Callable[[str], object]] = {
+    "P-Asserted-Identity": _read_address,
+    "P-Preferred-Identity": _read_address,
+    "Remote-Party-ID": _read_address,
+    "Diversion": _read_address,
+    "History-Info": _read_address,
+    "Referred-By": _read_address,
+    "Reason": parse_reason,
+    "Session-Expires": parse_session_expires,
+}
+
+
+def ignored_headers(event: SipEvent) -> list[str]:
+    """What an INVITE, its final response or the request that ends a call says, and nobody can read; of other events nothing."""
+    match event:
+        case IncomingCall(request=request):
+            return _unreadable(request)
+        case CallAnswered(response=response, unreadable_contact=contact):
+            return [*(["Contact"] if contact else []), *_unreadable(response)]
+        case CallEnded(message=message) if message is not None:
+            return _unreadable(message)
+        case _:
+            return []
+
+
+def _unreadable(message: Request | Response) -> list[str]:
+    return [name for name, read in _READERS.items() if not _is_readable(message.headers.get_all(name), read)]
+
+
+def _is_readable(lines: list[str], read: Callable[[str], object]) -> bool:
+    try:
+        for text in [element for line in lines[:MAX_VALUES] for element in split_list(line)][:MAX_VALUES]:
+            read(text)
+    except ParseError:
+        return False
+    return True

@@ -1,0 +1,163 @@
+"""The interface of language models: messages and tools enter; text, tool calls and usage leave as the model writes them.
+
+An adapter raises ConfigError for settings that it cannot use, ProviderError from the iteration for everything that goes wrong later, and
+never blocks the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool by the model. `arguments` is JSON as the model wrote it, which may be no valid JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message to a model: `role` is system, user, assistant or tool.
+
+    An assistant's message may hold `tool_calls`. A tool's message answers the call `tool_call_id`.
+    """
+
+    role: str
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDefinition:
+    """A tool that the model may call. `parameters` is a JSON schema of type object."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRequest:
+    """What a model answers. `scene` is the name of the current scene, for logs."""
+
+    messages: tuple[ChatMessage, ...]
+    scene: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    on_progress: Callable[[], None] = lambda: None
+    """An adapter calls it when the model is at work and has written nothing yet (a model that thinks): the deadline moves."""
+    tools: tuple[ToolDefinition, ...] = ()
+    tool_choice: str | None = None
+    """`auto`, `none`, `required`, or the name of a tool; None leaves it to the vendor."""
+    json: bool = False
+    """The reply is one JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More of the reply's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of the tool call number `index` of this reply. `id` and `name` come with its first delta, and are empty later."""
+
+    index: int
+    arguments: str = ""
+    id: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the reply cost, in tokens."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    """Of the input, those that the vendor had in its cache."""
+    reasoning_tokens: int = 0
+    """Of the output, those that the model thought with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Why the model ended, in the vendor's word: `stop`, `length`, `tool_calls`, `content_filter`. Usage may follow."""
+
+    reason: str
+
+
+ChatEvent = TextDelta | ToolCallDelta | Usage | Finished
+
+
+class ChatStream(Protocol):
+    """A reply in the making. An async generator of events is one."""
+
+    def __aiter__(self) -> AsyncIterator[ChatEvent]: ...
+
+    async def __anext__(self) -> ChatEvent: ...
+
+    async def aclose(self) -> None:
+        """Abandon the rest: the request is ended. The task that iterates calls it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChatModelCapabilities:
+    """What a model can do."""
+
+    tools: bool = False
+    json: bool = False
+    """It heeds `ReplyRequest.json`."""
+    usage: bool = False
+    """It reports `Usage`."""
+
+
+class ChatModel(Protocol):
+    """A configured language model."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> ChatModelCapabilities: ...
+
+    def reply(self, request: ReplyRequest) -> ChatStream:
+        """The reply as the model writes it."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+async def text_of_reply(model: ChatModel, request: ReplyRequest) -> AsyncGenerator[str, None]:
+    """The text of a reply alone, as it comes. Closing the generator abandons the rest. Raises ProviderError."""
+    stream = model.reply(request)
+    try:
+        async for event in stream:
+            if isinstance(event, TextDelta):
+                yield event.text
+    finally:
+        await stream.aclose()
+
+
+def tool_calls_in(deltas: list[ToolCallDelta]) -> tuple[ToolCall, ...]:
+    """The tool calls that `deltas` make up, by their index. A call without a name is left out."""
+    parts: dict[int, list[ToolCallDelta]] = {}
+    for delta in deltas:
+        parts.setdefault(delta.index, []).append(delta)
+    calls = []
+    for index, of_one in sorted(parts.items()):
+        name = "".join(delta.name for delta in of_one)
+        if name:
+            call_id = next((delta.id for delta in of_one if delta.id), f"call_{index}")
+            calls.append(ToolCall(call_id, name, "".join(delta.arguments for delta in of_one)))
+    return tuple(calls)

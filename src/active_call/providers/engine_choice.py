@@ -1,0 +1,78 @@
+"""Which of several engines a stream uses next, and after how long, when the one in use has failed. Pure.
+
+| the stream … | next |
+|---|---|
+| failed after it had worked for `STABLE_S` | the same engine, at once |
+| failed earlier, for the first time | the same engine, after the first delay |
+| failed again, or gave no result | the next engine that is usable, at once; after the last one the first again, after a growing delay |
+| failed for good (not retryable) | the next engine that is usable; this one is not used again; with none left, no engine |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from active_call.base.errors import ActiveCallError, ProviderError
+
+STABLE_S = 10.0
+"""A stream that lived this long worked: what failed before does not count any more."""
+ATTEMPTS = 2
+"""Streams of one engine in a row before the next engine's turn."""
+FIRST_DELAY_S = 0.2
+MAX_DELAY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine number `position`, to be opened after `delay_s`."""
+
+    position: int
+    delay_s: float
+
+
+class EngineChoice:
+    """The choice for one stream among `n_engines`, the first of which is preferred."""
+
+    def __init__(self, n_engines: int, position: int = 0) -> None:
+        self.position = position
+        self._usable = set(range(n_engines))
+        self._n_engines = n_engines
+        self._failures_of_engine = 0
+        self._failures = 0
+        """In a row, of all engines."""
+
+    @property
+    def has_other(self) -> bool:
+        """Another engine could take over."""
+        return bool(self._usable - {self.position})
+
+    def note_result(self) -> None:
+        """The engine in use gave a result."""
+        self._failures_of_engine = self._failures = 0
+
+    def fail(self, error: ActiveCallError, *, lived_s: float = 0.0, leave: bool = False) -> Choice | None:
+        """The stream failed after `lived_s`. `leave`: the engine is left at once if there is another one. None: no engine is usable."""
+        if lived_s >= STABLE_S:
+            self.note_result()
+        was_stable = self._failures == 0 and lived_s >= STABLE_S
+        self._failures_of_engine += 1
+        self._failures += 1
+        if not (isinstance(error, ProviderError) and error.retryable) and not leave:
+            self._usable.discard(self.position)
+        if not self._usable:
+            return None
+        if self.position in self._usable and not (self.has_other and (leave or self._failures_of_engine >= ATTEMPTS)):
+            return Choice(self.position, 0.0 if was_stable else self._delay_s())
+        is_new_round = self._advance()
+        return Choice(self.position, self._delay_s() if is_new_round else 0.0)
+
+    def _advance(self) -> bool:
+        """Take the next usable engine. Whether that begins at the first one again."""
+        before = self.position
+        following = [(before + step) % self._n_engines for step in range(1, self._n_engines + 1)]
+        self.position = next(position for position in following if position in self._usable)
+        self._failures_of_engine = 0
+        return self.position <= before
+
+    def _delay_s(self) -> float:
+        return min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(self._failures - 1, 10))

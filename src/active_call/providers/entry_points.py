@@ -1,0 +1,105 @@
+"""Adapters and tools by entry point: which names are known on this installation, and what stands behind a name.
+
+Groups: `active_call.asr`, `.tts`, `.llm`, `.realtime` for adapters (the object is `create(option, services)`), and `active_call.tools` for
+tools. Nothing is imported before it is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from active_call.base.errors import ConfigError
+from active_call.providers.services import Services
+
+LOCAL_EXTRA = "pip install 'active-call[local]'"
+PIP_COMMANDS = {"pocketsphinx": LOCAL_EXTRA, "espeakng_loader": LOCAL_EXTRA}
+"""How a missing module is installed, where it is not simply `pip install` and its name."""
+
+Create = Callable[[Any, Services], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of provider: its section in config, its engine without a key, and the module that this engine needs."""
+
+    section: str
+    word: str
+    local: str | None = None
+    local_module: str | None = None
+
+    @property
+    def group(self) -> str:
+        return f"active_call.{self.section}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.section}.provider"
+
+
+ASR = Kind("asr", "speech recognition", "pocketsphinx", "pocketsphinx")
+TTS = Kind("tts", "speech synthesis", "espeak", "espeakng_loader")
+LLM = Kind("llm", "a language model")
+REALTIME = Kind("realtime", "a speech-to-speech model")
+KINDS = {kind.section: kind for kind in (ASR, TTS, LLM, REALTIME)}
+
+TOOLS_GROUP = "active_call.tools"
+MAX_TOOLS = 128
+"""Of one entry point. Models refuse requests with more."""
+
+
+def known_providers(section: str) -> list[str]:
+    """The names that `asr.provider`, `tts.provider`, `llm.provider` or `realtime.provider` may take on this installation, sorted."""
+    return sorted(_found(KINDS[section].group))
+
+
+def load_adapter(kind: Kind, provider: str) -> Create:
+    """The adapter's `create`, imported now. Raises ConfigError for an unknown name, and for a package that is not installed."""
+    adapters = _found(kind.group)
+    point = adapters.get(provider.lower())
+    if point is None:
+        raise ConfigError(kind.key, f"unknown provider {provider!r}; known here: {', '.join(sorted(adapters)) or 'none'}")
+    create: Create = _load(point, kind.key, provider)
+    return create
+
+
+def known_tools() -> list[str]:
+    """The names under which installed packages offer tools, sorted."""
+    return sorted(_found(TOOLS_GROUP))
+
+
+def load_tools(name: str) -> tuple[Callable[..., Any], ...]:
+    """The tools that an installed package offers as `name`: one callable, or a list of them.
+
+    Raises ConfigError for an unknown name, for a package that is not installed, and for what is neither.
+    """
+    points = _found(TOOLS_GROUP)
+    point = points.get(name)
+    if point is None:
+        raise ConfigError("tools", f"unknown tools {name!r}; known here: {', '.join(sorted(points)) or 'none'}")
+    loaded = _load(point, "tools", name)
+    tools = tuple(loaded) if isinstance(loaded, list | tuple) else (loaded,)
+    if not tools or len(tools) > MAX_TOOLS or not all(callable(tool) for tool in tools):
+        raise ConfigError("tools", f"{name!r} ({point.value}) is no callable and no list of 1 to {MAX_TOOLS} callables")
+    return tools
+
+
+def missing_package(key: str, provider: str, module: str) -> ConfigError:
+    """The error for a provider whose Python package is not installed, with the command that installs it."""
+    command = PIP_COMMANDS.get(module.partition(".")[0], f"pip install {module.partition('.')[0]}")
+    return ConfigError(key, f"{provider!r} needs the Python package {module!r}, which is not installed: {command}")
+
+
+def _found(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def _load(point: EntryPoint, key: str, name: str) -> Any:
+    try:
+        return point.load()
+    except ModuleNotFoundError as error:
+        raise missing_package(key, name, error.name or "") from error
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(key, f"{name!r} cannot be loaded: {error}") from error

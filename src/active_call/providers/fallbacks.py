@@ -1,0 +1,60 @@
+"""The options of fallback engines: an option with `fallback` names enters, one option for each engine leaves, in order.
+
+A fallback is chosen by its name alone. It keeps what means the same everywhere (language, rates, speed, volume, temperature) and loses what
+belongs to the first vendor (server, credentials, model, voice, extra), for which its own defaults and the environment are used. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+import msgspec
+
+from active_call.contract.options import AsrOption, TtsOption
+from active_call.providers.settings import LlmSettings
+
+_Option = TypeVar("_Option", AsrOption, TtsOption)
+
+
+def asr_chain(option: AsrOption) -> list[AsrOption]:
+    """The engines of `option`, in order."""
+    names = option.fallback or []
+    fallbacks = [
+        AsrOption(
+            provider=name,
+            language=option.language,
+            samplerate=option.samplerate,
+            buffer_size=option.buffer_size,
+            start_when_answer=option.start_when_answer,
+        )
+        for name in names
+    ]
+    return [_without_fallback(option), *fallbacks]
+
+
+def tts_chain(option: TtsOption) -> list[TtsOption]:
+    """The engines of `option`, in order."""
+    names = option.fallback or []
+    fallbacks = [
+        TtsOption(
+            provider=name,
+            language=option.language,
+            samplerate=option.samplerate,
+            speed=option.speed,
+            volume=option.volume,
+            emotion=option.emotion,
+        )
+        for name in names
+    ]
+    return [_without_fallback(option), *fallbacks]
+
+
+def llm_chain(settings: LlmSettings) -> list[LlmSettings]:
+    """The models of `settings`, in order."""
+    fallbacks = [LlmSettings(name, temperature=settings.temperature, max_tokens=settings.max_tokens) for name in settings.fallback]
+    return [replace(settings, fallback=()), *fallbacks]
+
+
+def _without_fallback(option: _Option) -> _Option:
+    return msgspec.structs.replace(option, fallback=None)

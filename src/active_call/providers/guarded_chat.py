@@ -1,0 +1,132 @@
+"""The provider wall of a language model: whatever the adapter yields, valid events leave it, or one ProviderError in time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
+from typing import Any
+
+from active_call.base.errors import ProviderError
+from active_call.base.repair import valid_unicode
+from active_call.base.world import World
+from active_call.providers.chat import (
+    ChatEvent,
+    ChatMessage,
+    ChatModel,
+    Finished,
+    ReplyRequest,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+from active_call.providers.guard import Guard, SignsOfLife, limits_of
+from active_call.providers.sources import close_source, warm
+from active_call.providers.vendor_values import TextRepair, text_of
+
+MAX_REPLY_CHARS = 200_000
+"""Of text and of tool calls. Hours of speech: a model that says more has lost its way."""
+MAX_TOOL_CALLS = 64
+"""In one reply."""
+MAX_TOKENS = 10**9
+
+
+class GuardedChatModel:
+    """A language model behind the wall."""
+
+    def __init__(self, inner: ChatModel, world: World, *, attempts: int | None = None) -> None:
+        self.name = inner.name
+        self.capabilities = inner.capabilities
+        self.guard = Guard(inner.name, world, limits_of(inner, attempts))
+        self.inner = inner
+
+    def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
+        life = SignsOfLife(self.guard.limits.next_result_s)
+        request = replace(_valid(request), on_progress=life.tell)
+        return self.guard.stream(lambda: self._checked(request), life)
+
+    async def _checked(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
+        check = ReplyCheck(self.name)
+        source = self.inner.reply(request)
+        try:
+            async for event in source:
+                for checked in check.feed(event):
+                    yield checked
+        finally:
+            await close_source(source)
+        for checked in check.finish():
+            yield checked
+
+    async def warm(self) -> None:
+        """Load what the engine loads at first use."""
+        await warm(self.inner)
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+class ReplyCheck:
+    """Makes the events of one reply usable. Raises ProviderError for a reply without an end, and for what is no event."""
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._text = TextRepair()
+        self._arguments: dict[int, TextRepair] = {}
+        self._n_chars = 0
+
+    def feed(self, event: Any) -> Iterator[ChatEvent]:
+        match event:
+            case TextDelta():
+                text = self._text.feed(text_of(event.text))
+                self._count(text)
+                if text:
+                    yield TextDelta(text)
+            case ToolCallDelta():
+                yield from self._tool_call(event)
+            case Usage():
+                tokens = (event.input_tokens, event.output_tokens, event.cached_tokens, event.reasoning_tokens)
+                yield Usage(*(_tokens(value) for value in tokens))
+            case Finished():
+                yield Finished(valid_unicode(text_of(event.reason))[:64])
+            case _:
+                raise ProviderError(self._provider, f"an event is no event: {type(event).__name__}")
+
+    def finish(self) -> Iterator[ChatEvent]:
+        if rest := self._text.finish():
+            yield TextDelta(rest)
+        for index, repair in self._arguments.items():
+            if rest := repair.finish():
+                yield ToolCallDelta(index, rest)
+
+    def _tool_call(self, event: ToolCallDelta) -> Iterator[ChatEvent]:
+        index: Any = event.index
+        if not isinstance(index, int) or index < 0:
+            raise ProviderError(self._provider, f"a tool call has no number: {index!r}")
+        repair = self._arguments.setdefault(index, TextRepair())
+        if len(self._arguments) > MAX_TOOL_CALLS:
+            raise ProviderError(self._provider, f"more than {MAX_TOOL_CALLS} tool calls in one reply")
+        arguments = repair.feed(text_of(event.arguments))
+        call_id, name = (valid_unicode(text_of(value))[:256] for value in (event.id, event.name))
+        self._count(arguments)
+        if arguments or call_id or name:
+            yield ToolCallDelta(index, arguments, call_id, name)
+
+    def _count(self, text: str) -> None:
+        self._n_chars += len(text)
+        if self._n_chars > MAX_REPLY_CHARS:
+            raise ProviderError(self._provider, "the reply has no end")
+
+
+def _tokens(value: Any) -> int:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(min(value, MAX_TOKENS)) if is_number and value >= 0 else 0
+
+
+def _valid(request: ReplyRequest) -> ReplyRequest:
+    """`request` with valid Unicode in its messages: no vendor takes anything else."""
+    return replace(request, messages=tuple(map(_valid_message, request.messages)))
+
+
+def _valid_message(message: ChatMessage) -> ChatMessage:
+    calls = tuple(ToolCall(valid_unicode(call.id), valid_unicode(call.name), valid_unicode(call.arguments)) for call in message.tool_calls)
+    return ChatMessage(message.role, valid_unicode(message.content), calls, message.tool_call_id)

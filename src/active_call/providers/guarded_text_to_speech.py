@@ -1,0 +1,142 @@
+"""The provider wall of a synthesis engine: whole samples leave it, some for every text with words in it, or one ProviderError in time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from active_call.base.errors import ProviderError
+from active_call.base.pcm import BYTES_PER_SAMPLE
+from active_call.base.repair import valid_unicode
+from active_call.base.world import World
+from active_call.providers.guard import Guard, SignsOfLife, limits_of
+from active_call.providers.recorded_text import RecordedText
+from active_call.providers.sources import warm
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech, WordTime
+from active_call.providers.vendor_values import SoundCheck, text_of
+
+MAX_SOUND_S = 1200
+"""Of one stream."""
+MAX_WORDS = 20_000
+"""Of one stream."""
+
+
+class GuardedTextToSpeech:
+    """A synthesis engine behind the wall."""
+
+    def __init__(self, inner: TextToSpeech, world: World, *, attempts: int | None = None) -> None:
+        self.name = inner.name
+        self.capabilities = inner.capabilities
+        self.endpoint: str | None = getattr(inner, "endpoint", None)
+        """The server that is really asked, where there is one."""
+        self.guard = Guard(inner.name, world, limits_of(inner, attempts))
+        self.inner = inner
+
+    def open(self, *, speaker: str | None = None, speed: float | None = None) -> GuardedSynthesis:
+        return GuardedSynthesis(self, speaker, speed)
+
+    async def warm(self) -> None:
+        """Load what the engine loads at first use."""
+        await warm(self.inner)
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+class GuardedSynthesis:
+    """One stream. An attempt that fails before its first chunk is repeated with the same text, as the limits allow.
+
+    Deadlines count from `flush` or `end_text` to the first chunk, and from chunk to chunk once the text has ended.
+    """
+
+    def __init__(self, engine: GuardedTextToSpeech, speaker: str | None, speed: float | None) -> None:
+        self._engine = engine
+        self._speaker = speaker
+        self._speed = speed
+        self._text = RecordedText()
+        self._has_begun = False
+        self._life = SignsOfLife(engine.guard.limits.next_result_s, self._is_due)
+        self._chunks = engine.guard.stream(self._attempt, self._life)
+
+    def push_text(self, text: str) -> None:
+        self._text.push_text(valid_unicode(text))
+
+    def flush(self) -> None:
+        self._text.flush()
+        self._ask()
+
+    def end_text(self) -> None:
+        self._text.end_text()
+        self._ask()
+
+    def __aiter__(self) -> GuardedSynthesis:
+        return self
+
+    async def __anext__(self) -> SpeechChunk:
+        return await anext(self._chunks)
+
+    async def cancel(self) -> None:
+        await self._chunks.aclose()
+
+    def _is_due(self) -> bool:
+        return self._text.is_ended or (self._text.is_flushed and not self._has_begun)
+
+    def _ask(self) -> None:
+        if self._is_due():
+            self._life.ask()
+
+    async def _attempt(self) -> AsyncGenerator[SpeechChunk, None]:
+        engine = self._engine
+        check = ChunkCheck(engine.name, engine.capabilities.rate_hz)
+        stream = engine.inner.open(speaker=self._speaker, speed=self._speed)
+        try:
+            self._text.attach(stream)
+            async for chunk in stream:
+                if (checked := check.feed(chunk)) is not None:
+                    self._has_begun = True
+                    yield checked
+        finally:
+            self._text.detach(stream)
+            await stream.cancel()
+        if rest := check.finish():
+            yield SpeechChunk(rest)
+        if not check.n_bytes and self._text.has_words:
+            raise ProviderError(engine.name, "made no sound", retryable=True)
+
+
+class ChunkCheck:
+    """Makes chunks usable: whole samples, words with finite times in order."""
+
+    def __init__(self, provider: str, rate_hz: int) -> None:
+        self._provider = provider
+        self._sound = SoundCheck(provider, rate_hz * BYTES_PER_SAMPLE * MAX_SOUND_S)
+        self._n_words = 0
+
+    @property
+    def n_bytes(self) -> int:
+        return self._sound.n_bytes
+
+    def feed(self, chunk: Any) -> SpeechChunk | None:
+        """What of `chunk` is sure, or None. Raises ProviderError for what is no sound."""
+        if not isinstance(chunk, SpeechChunk):
+            raise ProviderError(self._provider, f"sent {type(chunk).__name__} instead of sound")
+        words = tuple(word for word in map(_word, chunk.words) if word is not None)[: MAX_WORDS - self._n_words]
+        self._n_words += len(words)
+        pcm = self._sound.feed(chunk.pcm)
+        return SpeechChunk(pcm, words, chunk.is_substitute) if pcm or words else None
+
+    def finish(self) -> bytes:
+        """What is left."""
+        return self._sound.finish()
+
+
+def _word(word: Any) -> WordTime | None:
+    """`word` with values that everybody can use; None where its times are none."""
+    if not isinstance(word, WordTime):
+        return None
+    times: tuple[Any, Any] = (word.start_ms, word.end_ms)
+    text = valid_unicode(text_of(word.text)).strip()
+    if not text or not all(isinstance(ms, int | float) and math.isfinite(ms) and ms >= 0 for ms in times):
+        return None
+    return WordTime(text, float(word.start_ms), float(max(times)))

@@ -1,0 +1,93 @@
+"""What a chunk of OpenAI's chat completions API says: text, tool calls, usage, the reason of the end.
+
+A chunk enters as the SDK gives it or as parsed JSON; events leave. Servers that speak this API send other types than OpenAI does, so that
+nothing is taken for granted here. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from active_call.base.errors import ProviderError
+from active_call.providers.chat import ChatEvent, Finished, TextDelta, ToolCallDelta, Usage
+from active_call.providers.http import EXCERPT_CHARS
+from active_call.providers.vendor_values import text_of
+
+
+class ChunkReader:
+    """Reads the chunks of one reply. It numbers the tool calls, since some servers give all calls the same index, or none."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, tuple[int, str]] = {}
+        """The server's index of a call, to our number and the call's id."""
+        self._n_calls = 0
+
+    def events_in(self, chunk: Any) -> list[ChatEvent]:
+        """The events of one chunk, in order; none for a chunk that says nothing (a model that thinks, a keep-alive)."""
+        first = next(iter(_list(_field(chunk, "choices"))), None)
+        delta, message = _field(first, "delta"), _field(first, "message")
+        events: list[ChatEvent] = []
+        if text := text_of(_field(delta, "content") or _field(message, "content")):
+            events.append(TextDelta(text))
+        calls = _list(_field(delta, "tool_calls")) or _list(_field(message, "tool_calls"))
+        events += [event for position, call in enumerate(calls) if (event := self._tool_call(call, position)) is not None]
+        if reason := text_of(_field(first, "finish_reason")):
+            events.append(Finished(reason))
+        if (usage := _usage(_field(chunk, "usage"))) is not None:
+            events.append(usage)
+        return events
+
+    def _tool_call(self, call: Any, position: int) -> ToolCallDelta | None:
+        """One delta. Some servers send whole calls in one chunk, and arguments as an object."""
+        function = _field(call, "function")
+        arguments = _field(function, "arguments")
+        call_id, name = text_of(_field(call, "id")), text_of(_field(function, "name"))
+        text = json.dumps(arguments) if isinstance(arguments, Mapping) else text_of(arguments)
+        if not (text or call_id or name):
+            return None
+        index = _field(call, "index")
+        is_known = isinstance(index, int) and not isinstance(index, bool)
+        return ToolCallDelta(self._number(index if is_known else position, call_id, name), text, call_id, name)
+
+    def _number(self, index: int, call_id: str, name: str) -> int:
+        known = self._calls.get(index)
+        if known is None or (name and call_id and call_id != known[1]):
+            known = self._calls[index] = (self._n_calls, call_id)
+            self._n_calls += 1
+        return known[0]
+
+
+def events_of_whole_reply(provider: str, body: bytes) -> list[ChatEvent]:
+    """The events of an answer that is no stream. Raises ProviderError for an error, or a page, with status 200."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    events = ChunkReader().events_in(answer)
+    if not any(isinstance(event, TextDelta | ToolCallDelta) for event in events):
+        excerpt = " ".join(body[: 4 * EXCERPT_CHARS].decode(errors="replace").split())[:EXCERPT_CHARS]
+        raise ProviderError(provider, f"no reply, but: {excerpt or 'nothing'}", retryable=True)
+    return events
+
+
+def _usage(usage: Any) -> Usage | None:
+    if usage is None:
+        return None
+    cached = _field(_field(usage, "prompt_tokens_details"), "cached_tokens")
+    reasoning = _field(_field(usage, "completion_tokens_details"), "reasoning_tokens")
+    counted = [_count(value) for value in (_field(usage, "prompt_tokens"), _field(usage, "completion_tokens"), cached, reasoning)]
+    return Usage(*counted) if any(counted) else None
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else ()

@@ -1,0 +1,146 @@
+"""The interface of recognition engines: sound enters, partial and final texts, turn events and failures leave.
+
+A stream belongs to one caller. The voice detector of the call marks utterances (`start_utterance` … `end_utterance`); an engine that
+segments by itself listens to all sound, and answers each `end_utterance` with what it heard of that utterance. Sample numbers count the
+caller's 16 kHz sound from the start of the call. An adapter raises ConfigError for settings that it cannot use, reports everything that
+goes wrong later as `Failed`, and never blocks the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from active_call.base.errors import ActiveCallError
+from active_call.base.pcm import LISTEN_RATE_HZ
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A recognised word and where it lies. `confidence` is 0 to 1, None where the engine does not tell it."""
+
+    text: str
+    start_sample: int
+    end_sample: int
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """What an engine makes of utterance `index`: a `Partial` or a `Final`. `words` is empty where the engine does not tell them."""
+
+    text: str
+    index: int
+    start_sample: int
+    end_sample: int
+    confidence: float | None = None
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Partial(Recognised):
+    """The whole text of the utterance so far. A later event replaces it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Final(Recognised):
+    """The answer to `end_utterance(index)`. An empty text means that nothing could be made of the speech."""
+
+
+class TurnChange(Enum):
+    """What an engine with a turn detector of its own says about the caller's turn."""
+
+    STARTED = "started"
+    EAGER_END = "eager end"
+    """The turn is probably over: a reply may be prepared, and must not be spoken."""
+    RESUMED = "resumed"
+    """The caller goes on after an eager end."""
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEvent:
+    """A change of the caller's turn at `sample`. `text` is what the engine heard of the turn so far, empty where it does not tell."""
+
+    change: TurnChange
+    sample: int
+    text: str = ""
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """With an `index`: there is no text of that utterance, and the stream goes on. Without one: the stream has ended and tells no more."""
+
+    error: ActiveCallError
+    index: int | None = None
+
+
+RecognitionEvent = Partial | Final | TurnEvent | Failed
+
+
+class RecognitionStream(Protocol):
+    """Recognition of one caller. All methods return at once; events come by the callback of `open`, never from within a method.
+
+    Every `end_utterance` is followed by exactly one `Final` or `Failed` of its index, unless the stream fails before.
+    """
+
+    def push_audio(self, pcm: bytes, sample: int) -> None:
+        """s16le mono, 16 kHz, beginning at `sample`. Called all the time, in speech and between."""
+        ...
+
+    def start_utterance(self, index: int, sample: int) -> None:
+        """Speech began at `sample`, which lies a little back in what was pushed."""
+        ...
+
+    def end_utterance(self, index: int, sample: int) -> None:
+        """The utterance ended at `sample`. The engine finishes it now, without waiting for more silence."""
+        ...
+
+    def cancel_utterance(self, index: int) -> None:
+        """No result of this utterance is wanted."""
+        ...
+
+    def expect_phrases(self, phrases: Sequence[str]) -> None:
+        """What the caller may well say from now on: a grammar for some engines, a hint for others. Called again when a scene changes."""
+        ...
+
+    async def close(self) -> None:
+        """Free everything. No event comes after this returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechToTextCapabilities:
+    """What an engine can do. `languages` holds BCP 47 tags; empty: the vendor's list is not known here."""
+
+    languages: tuple[str, ...] = ()
+    partials: bool = False
+    """It listens while the caller speaks, and sends `Partial`."""
+    words: bool = False
+    """`Final.words` holds the words with their times."""
+    turn_events: bool = False
+    sample_rates: tuple[int, ...] = (LISTEN_RATE_HZ,)
+    """Rates in Hz that the engine takes. An adapter that lacks 16 kHz resamples."""
+    free_speech: bool = True
+    """It understands any sentence. False: only the phrases given by `expect_phrases`."""
+    phrases: bool = False
+    """`expect_phrases` has an effect."""
+
+
+class SpeechToText(Protocol):
+    """A configured recognition engine."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> SpeechToTextCapabilities: ...
+
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> RecognitionStream:
+        """Begin to recognise one caller; a connection is made in the background. Raises ConfigError for a language that is not served."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,310 @@
+"""Recognition that outlives its connections: a stream that fails is opened again, or another engine's, and hears what was not answered.
+
+Sound and utterances of one caller enter, events leave, as with any `SpeechToText`. The recent sound is kept. A new stream gets
+the utterances that have no final yet, with their sound; what was final is not sent again. `engine_choice` says which engine is next, and
+when. A caller of this sees `Failed` only for an utterance that no engine could answer. Knows no vendor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from active_call.base.errors import ActiveCallError, ProviderError
+from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
+from active_call.providers.asr.recent_sound import RecentSound
+from active_call.providers.engine_choice import EngineChoice
+from active_call.providers.guarded_speech_to_text import GuardedRecognition, GuardedSpeechToText
+from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent
+
+logger = logging.getLogger(__name__)
+
+KEPT_SAMPLES = samples_in(1_000, LISTEN_RATE_HZ)
+"""Sound kept while every utterance is answered."""
+MAX_KEPT_SAMPLES = samples_in(60_000, LISTEN_RATE_HZ)
+"""Of utterances without a final, all sound is kept up to this."""
+LEAD_SAMPLES = samples_in(500, LISTEN_RATE_HZ)
+"""Sound before the first unanswered utterance that a new stream gets, too: detectors are late for soft onsets."""
+TAIL_SAMPLES = samples_in(150, LISTEN_RATE_HZ)
+"""Sound after an utterance that a new stream gets before it is told the end."""
+FAILOVER_S = 4.0
+"""With another engine at hand, an utterance without an answer for so long is given to that one."""
+CLOSE_S = 2.0
+
+
+class SupervisedSpeechToText:
+    """A recognition engine whose streams do not fail while it, or one of its `fallbacks`, works."""
+
+    def __init__(self, inner: GuardedSpeechToText, fallbacks: Sequence[SupervisedSpeechToText] = ()) -> None:
+        self.name = inner.name
+        self.capabilities = inner.capabilities
+        self.inner = inner
+        self.engines = (inner, *(fallback.inner for fallback in fallbacks))
+        self._fallbacks = tuple(fallbacks)
+        """Held: what is held by nobody is closed."""
+
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> SupervisedRecognition:
+        """Raises ActiveCallError when no engine can be opened: the reason of the first one."""
+        return SupervisedRecognition(self, on_event, language)
+
+    async def warm(self) -> None:
+        """Load what the engine loads at first use."""
+        await self.inner.warm()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
+@dataclass(slots=True)
+class _Utterance:
+    """An utterance without a final. `end_sample` is None while the caller speaks."""
+
+    index: int
+    start_sample: int
+    end_sample: int | None = None
+    n_streams: int = 0
+    """How many streams were told its end."""
+
+
+class SupervisedRecognition:
+    """One caller. Must be made on the loop."""
+
+    def __init__(self, owner: SupervisedSpeechToText, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
+        self._owner = owner
+        self._engines = owner.engines
+        self._on_event = on_event
+        self._language = language
+        self._loop = asyncio.get_running_loop()
+        self._sound = RecentSound(KEPT_SAMPLES, MAX_KEPT_SAMPLES)
+        self._unanswered_from: int | None = None
+        """From where on sound may have to be sent again; None while every utterance is answered."""
+        self._utterances: dict[int, _Utterance] = {}
+        self._phrases: tuple[str, ...] | None = None
+        self._stream: GuardedRecognition | None = None
+        self._n_streams = 0
+        self._opened_at = 0.0
+        self._reopening: asyncio.TimerHandle | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+        self._hopeless: ActiveCallError | None = None
+        """Why no engine is usable any more."""
+        self._choice = EngineChoice(len(self._engines))
+        self._open_first()
+
+    # -- from the call
+
+    def push_audio(self, pcm: bytes, sample: int) -> None:
+        self._sound.push(pcm, sample, self._unanswered_from)
+        if self._stream is not None:
+            self._stream.push_audio(pcm, sample)
+
+    def start_utterance(self, index: int, sample: int) -> None:
+        self._utterances[index] = _Utterance(index, sample)
+        self._note_unanswered()
+        if self._stream is not None:
+            self._stream.start_utterance(index, sample)
+
+    def end_utterance(self, index: int, sample: int) -> None:
+        utterance = self._utterances.setdefault(index, _Utterance(index, sample))
+        utterance.end_sample = sample
+        self._note_unanswered()
+        if self._hopeless is not None:
+            self._give_up(utterance, self._hopeless)
+        elif self._stream is not None:
+            self._end(self._stream, utterance, sample)
+
+    def cancel_utterance(self, index: int) -> None:
+        self._utterances.pop(index, None)
+        self._note_unanswered()
+        if self._stream is not None:
+            self._stream.cancel_utterance(index)
+
+    def expect_phrases(self, phrases: Sequence[str]) -> None:
+        self._phrases = tuple(phrases)
+        if self._stream is not None:
+            self._stream.expect_phrases(self._phrases)
+
+    async def close(self) -> None:
+        self._is_closed = True
+        self._utterances.clear()
+        if self._reopening is not None:
+            self._reopening.cancel()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    # -- from the engine
+
+    def _handle(self, n_stream: int, event: RecognitionEvent) -> None:
+        if n_stream != self._n_streams or self._is_closed:
+            return  # the stream was given up
+        if isinstance(event, Failed):
+            self._handle_failure(event)
+            return
+        self._choice.note_result()
+        self._engine.guard.note_success()
+        if isinstance(event, Partial | Final):
+            utterance = self._utterances.get(event.index)
+            if utterance is None:
+                return
+            if isinstance(event, Final) and utterance.end_sample is not None:
+                del self._utterances[event.index]
+                self._note_unanswered()
+            elif isinstance(event, Final):  # the engine's own idea of an end: the caller may still speak
+                event = Partial(event.text, event.index, event.start_sample, event.end_sample, event.confidence, event.words)
+        self._on_event(event)
+
+    def _handle_failure(self, event: Failed) -> None:
+        if event.index is None:
+            self._lose(event.error)
+            return
+        utterance = self._utterances.get(event.index)
+        if utterance is None:
+            return
+        if self._choice.has_other and utterance.n_streams < len(self._engines):
+            self._lose(event.error, leave=True)
+        else:
+            self._give_up(utterance, event.error)
+
+    # -- streams
+
+    @property
+    def _engine(self) -> GuardedSpeechToText:
+        return self._engines[self._choice.position]
+
+    def _open_first(self) -> None:
+        """Open the first engine that can be: one that is out of order at present only if no other can. Raises ActiveCallError."""
+        order = sorted(range(len(self._engines)), key=lambda position: self._engines[position].guard.is_refusing)
+        errors: list[ActiveCallError] = []
+        for position in order:
+            self._choice.position = position
+            try:
+                self._open(self._engine)
+            except ActiveCallError as error:
+                errors.append(error)
+            else:
+                return
+        raise errors[0]
+
+    def _open(self, engine: GuardedSpeechToText) -> None:
+        self._n_streams += 1
+        n_stream = self._n_streams
+        stream = engine.open(partial(self._handle, n_stream), language=self._language)
+        if n_stream == self._n_streams:
+            self._stream = stream
+            self._opened_at = self._loop.time()
+        else:  # it failed while it was opened
+            self._close_later(stream)
+
+    def _reopen(self) -> None:
+        self._reopening = None
+        try:
+            self._open(self._engine)
+        except ActiveCallError as error:
+            self._lose(error)
+            return
+        if self._stream is not None:
+            self._replay(self._stream)
+
+    def _lose(self, error: ActiveCallError, *, leave: bool = False) -> None:
+        """The stream in use is of no use any more. `leave`: neither is its engine, for this call, if there is another one."""
+        self._n_streams += 1
+        failed, lived_s = self._engine, self._loop.time() - self._opened_at if self._stream is not None else 0.0
+        if self._stream is not None:
+            self._close_later(self._stream)
+            self._stream = None
+        if isinstance(error, ProviderError) and error.retryable:
+            failed.guard.note_outage()
+        choice = self._choice.fail(error, lived_s=lived_s, leave=leave)
+        fields = {"provider": failed.name, "reason": str(error), "n_unanswered": len(self._utterances)}
+        if choice is None:
+            logger.error("recognition is over, no provider is usable", extra=fields)
+            self._hopeless = error
+            self._give_up_ended(error, 0)
+            return
+        logger.warning("recognition stream lost", extra={**fields, "next": self._engine.name, "delay_s": choice.delay_s})
+        self._give_up_ended(error, len(self._engines) + 1)
+        self._reopening = self._loop.call_later(choice.delay_s, self._reopen)
+
+    def _replay(self, stream: GuardedRecognition) -> None:
+        """Give a new stream the sound that has no answer yet, with the starts and ends of its utterances."""
+        if self._phrases is not None:
+            stream.expect_phrases(self._phrases)
+        start = self._sound.end - LEAD_SAMPLES if self._unanswered_from is None else self._unanswered_from
+        pieces = deque(self._sound.since(start))
+        utterances = sorted(self._utterances.values(), key=lambda utterance: utterance.index)
+        for number, utterance in enumerate(utterances):
+            _push_until(stream, pieces, utterance.start_sample)
+            stream.start_utterance(utterance.index, utterance.start_sample)
+            if utterance.end_sample is not None:
+                until = utterance.end_sample + TAIL_SAMPLES
+                if number + 1 < len(utterances):
+                    until = min(until, utterances[number + 1].start_sample)
+                _push_until(stream, pieces, until)
+                self._end(stream, utterance, utterance.end_sample)
+        _push_until(stream, pieces, self._sound.end)
+
+    # -- utterances
+
+    def _note_unanswered(self) -> None:
+        starts = [utterance.start_sample for utterance in self._utterances.values()]
+        self._unanswered_from = max(0, min(starts) - LEAD_SAMPLES) if starts else None
+
+    def _end(self, stream: GuardedRecognition, utterance: _Utterance, sample: int) -> None:
+        utterance.n_streams += 1
+        patience_s = self._patience_s()
+        if patience_s is not None:
+            self._loop.call_later(patience_s, self._check_answered, self._n_streams, utterance, patience_s)
+        stream.end_utterance(utterance.index, sample)
+
+    def _patience_s(self) -> float | None:
+        """How long an answer may take. An engine that takes whole utterances has deadlines of its own, which may be longer."""
+        if self._choice.has_other:
+            return FAILOVER_S
+        return self._engine.guard.limits.first_result_s if self._engine.capabilities.partials else None
+
+    def _check_answered(self, n_stream: int, utterance: _Utterance, patience_s: float) -> None:
+        is_awaited = self._utterances.get(utterance.index) is utterance
+        if not is_awaited or n_stream != self._n_streams or self._is_closed:
+            return
+        error = ProviderError(self._engine.name, f"no result within {patience_s:g} s", retryable=True)
+        self._handle_failure(Failed(error, utterance.index if self._choice.has_other else None))
+
+    def _give_up_ended(self, error: ActiveCallError, n_streams: int) -> None:
+        """Give up the utterances whose end was told to that many streams."""
+        for utterance in list(self._utterances.values()):
+            if utterance.end_sample is not None and utterance.n_streams >= n_streams:
+                self._give_up(utterance, error)
+
+    def _give_up(self, utterance: _Utterance, error: ActiveCallError) -> None:
+        del self._utterances[utterance.index]
+        self._note_unanswered()
+        self._loop.call_soon(self._tell, Failed(error, utterance.index))
+
+    def _tell(self, event: RecognitionEvent) -> None:
+        if not self._is_closed:
+            self._on_event(event)
+
+    def _close_later(self, stream: GuardedRecognition) -> None:
+        task = self._loop.create_task(_close(stream), name="lost recognition stream")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _push_until(stream: GuardedRecognition, pieces: deque[tuple[int, bytes]], end: int) -> None:
+    """Send the pieces that begin before the sample `end`."""
+    while pieces and pieces[0][0] < end:
+        sample, pcm = pieces.popleft()
+        stream.push_audio(pcm, sample)
+
+
+async def _close(stream: GuardedRecognition) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await stream.close()

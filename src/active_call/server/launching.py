@@ -1,0 +1,80 @@
+"""Starts a server from the command line or from a program: logging, the event loop, stop signals, and one clear line for what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+
+from active_call.base.errors import ActiveCallError
+from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedText
+from active_call.server.config.config import Config
+from active_call.server.logs import LogOutput, settings_of
+from active_call.server.reloading import ConfigSource
+from active_call.server.serving import Program, serve_until_stopped
+from active_call.server.stopping import Stopping
+
+err = Console(stderr=True)
+out = Console()
+
+
+class Explained:
+    """Errors that are the user's to act on end the program with one clear line and exit code 2."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, ActiveCallError):
+            err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
+            raise SystemExit(2) from None
+
+
+@contextmanager
+def logged(config: Config, level: str | None = None) -> Iterator[LogOutput]:
+    """The log of a server that runs; what is left of it is written at the end, for a bounded time."""
+    output = LogOutput(settings_of(config, level))
+    try:
+        yield output
+    finally:
+        output.close()
+
+
+def queued_console() -> Console:
+    """Standard output for what is printed while calls go on: a slow reader of it holds up no call."""
+    return Console(file=QueuedText(LogWriter(DescriptorSink(1), name="stdout"), sys.stdout), width=out.width)  # type: ignore[arg-type]
+
+
+def run_loop(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -> Any:
+    """Run on uvloop; the first interrupt or termination cancels, and everything closes in order. What further ones do, `Stopping` says."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(work)
+        (stopping or Stopping()).attach(loop, task.cancel)
+
+        async def wait() -> Any:
+            return await task
+
+        try:
+            return runner.run(wait())
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            return None
+
+
+def serve(config: Config, source: ConfigSource, *, call: str | None = None, program: Program | None = None) -> None:
+    """Serve until a stop signal; with `call`, place that call once ready. `program` takes calls in place of the configured handler."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server reloads on it; children go on ignoring it
+    stopping = Stopping()
+    with logged(config) as output:
+        serving = serve_until_stopped(
+            config, source.environment(), queued_console(), call, stopping, source=source, output=output, program=program
+        )
+        run_loop(serving, stopping)

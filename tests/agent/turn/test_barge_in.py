@@ -1,0 +1,140 @@
+"""An interruption from the cut to its outcome, with a fake in the place of the replies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from active_call.agent.effects import Perform
+from active_call.agent.items import AgentItem
+from active_call.agent.outbox import Outbox
+from active_call.agent.playbook.scenes import InterruptionOption
+from active_call.agent.reply.queue import Cut, Playback
+from active_call.agent.reply.steps import Sentence
+from active_call.agent.turn.barge_in import MAX_RESUMES, SETTLE_S, BargeIn
+from active_call.agent.turn.floor import Floor, Holder
+from active_call.agent.turn.interruption import Interruptions
+from active_call.agent.turn.phase import Phase, Signal, State
+from active_call.agent.turn.timers import Timer, Timers
+from active_call.agent.turn.turn_detector import RecogniserTurnDetector
+from active_call.contract import commands
+
+
+class FakeReplies:
+    """One reply of two sentences, which sounds."""
+
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+        self.sounding_since: float | None = 0.0
+        self.resumed: list[tuple[Cut, int]] = []
+
+    def cut(self) -> Cut:
+        self.phase.fire(Signal.CUT)
+        return Cut(Playback("r1", [Sentence("One two."), Sentence("Three four.")]), (), True)
+
+    def resume(self, cut: Cut, heard_words: int, now: float) -> None:
+        self.resumed.append((cut, heard_words))
+        self.phase.fire(Signal.SAY)
+
+
+class Parts:
+    def __init__(self, **options: Any) -> None:
+        self.phase, self.timers, self.outbox = Phase(), Timers(), Outbox()
+        self.floor = Floor(self.phase, self.timers, RecogniserTurnDetector())
+        self.replies = FakeReplies(self.phase)
+        rules = Interruptions(InterruptionOption(**options))
+        self.barge_in = BargeIn(rules, self.phase, self.timers, self.floor, self.replies, self.outbox)  # type: ignore[arg-type]
+        self.phase.fire(Signal.SAY)
+
+    def voice(self, now: float, *, is_filler: bool = False) -> None:
+        self.floor.voice_began(now, may_claim=False)
+        self.barge_in.on_voice(now, is_filler=is_filler)
+
+    @property
+    def stops(self) -> list[Any]:
+        return [effect.command for effect in self.outbox.take() if isinstance(effect, Perform)]
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return Parts()
+
+
+def test_voice_stops_the_reply_and_leaves_it_undecided(parts):
+    parts.voice(5.0)
+    assert parts.stops == [commands.Interrupt(fade_out_ms=None)]
+    assert parts.barge_in.is_undecided and parts.barge_in.settling is not None
+    assert parts.floor.holder is Holder.UNDECIDED
+    assert parts.timers.next_at() == 5.0 + SETTLE_S
+
+
+def test_noise_resumes_when_it_is_known_how_much_was_heard(parts):
+    parts.voice(5.0)
+    parts.barge_in.want_resume(5.1)
+    assert parts.replies.resumed == []
+    parts.barge_in.settle("One two. Three")
+    parts.barge_in.resume_if_due(5.2)
+    assert [heard for _, heard in parts.replies.resumed] == [3]
+    assert parts.outbox.history.items == [AgentItem("One two. Three", is_interrupted=True)]
+    assert not parts.floor.is_claimed
+    assert parts.phase.state is State.SPEAKING
+
+
+def test_words_that_take_the_turn_give_the_reply_up(parts):
+    parts.voice(5.0)
+    parts.barge_in.forget()
+    parts.barge_in.settle("One")
+    parts.barge_in.resume_if_due(5.2)
+    assert parts.replies.resumed == []
+
+
+def test_noises_that_stop_the_agent_in_vain_stop_it_no_more(parts):
+    for n in range(MAX_RESUMES):
+        parts.voice(5.0 + n)
+        parts.barge_in.settle("")
+        parts.barge_in.want_resume(5.5 + n)
+    parts.stops.clear()
+    parts.voice(9.0)
+    assert parts.stops == []
+    parts.barge_in.caller_took_part()
+    parts.voice(10.0)
+    assert parts.stops
+
+
+def test_short_speech_does_not_interrupt():
+    parts = Parts(min_speech_ms=300)
+    parts.voice(5.0)
+    assert parts.timers.is_set(Timer.CUT) and parts.stops == []
+    parts.floor.voice_ended(5.2)
+    parts.barge_in.on_silence()
+    assert not parts.timers.is_set(Timer.CUT)
+    assert not parts.barge_in.may_cut_by_words(5.3)
+
+
+def test_speech_that_is_long_enough_interrupts():
+    parts = Parts(min_speech_ms=300)
+    parts.voice(5.0)
+    parts.barge_in.on_cut_due(5.3)
+    assert parts.stops
+
+
+@pytest.mark.parametrize(("is_greeting", "now", "stops"), [(True, 0.5, False), (True, 1.5, True), (False, 0.5, True)])
+def test_first_second_of_the_greeting_is_protected(parts, is_greeting, now, stops):
+    parts.barge_in.is_greeting = is_greeting
+    parts.voice(now)
+    assert bool(parts.stops) is stops
+
+
+@pytest.mark.parametrize(("strategy", "stops"), [("none", False), ("vad", False), ("asr", True), ("both", True)])
+def test_partial_words_interrupt_by_the_strategy(strategy, stops):
+    parts = Parts(strategy=strategy)
+    parts.barge_in.on_partial_words(5.0)
+    assert bool(parts.stops) is stops
+
+
+def test_filler_is_ignored_where_the_playbook_says_so():
+    parts = Parts(filler_word_filter=True)
+    parts.voice(5.0, is_filler=True)
+    assert parts.stops == []
+    assert not parts.barge_in.may_cut_by_words(5.1)

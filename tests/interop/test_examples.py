@@ -1,0 +1,269 @@
+"""The programs of `examples/`, and a new project, over real SIP: each once, in a process of its own, judged by what was heard."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running_server import Server
+
+from active_call.server.init_project import init_project
+from active_call.testing import voice
+from active_call.testing.listening import Recogniser, utterances
+from active_call.testing.phone_user_agent import Phone
+from active_call.testing.trunk.switches import generic_pbx
+from active_call.testing.trunk.trunk import Trunk
+from ports import RTP_OF_SERVERS, free_port
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+RECORDS = """
+[callrecord]
+type = "local"
+root = "cdr"
+"""
+DECOYS = ["Your balance is forty two dollars.", "Please leave a message after the tone."]
+
+
+@contextmanager
+def running(folder: Path, *command: str, **environment: str) -> Iterator[Server]:
+    """Start a program in `folder`, whose config file gets ports of this test."""
+    udp_port, http_port = free_port(), free_port()
+    file = folder / "active-call.toml"
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    own = f"""addr = "127.0.0.1"
+udp_port = {udp_port}
+http_addr = "127.0.0.1:{http_port}"
+rtp_start_port = {RTP_OF_SERVERS[0]}
+rtp_end_port = {RTP_OF_SERVERS[1]}
+media_workers = 1
+graceful_shutdown_timeout = 1
+"""
+    keys = "|".join(line.split(" ")[0] for line in own.splitlines())
+    file.write_text(own + re.sub(rf"(?m)^({keys}) =.*\n", "", text) + RECORDS, encoding="utf-8")
+    log_file = folder / "server.log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+        )
+    server = Server(folder, udp_port, 0, http_port, process, log_file)
+    try:
+        server.wait(lambda: is_healthy(server), 30, "the program to be ready")
+        yield server
+        assert "Traceback" not in server.log
+        server.stop()
+    finally:
+        server.stop()
+
+
+def is_healthy(server: Server) -> bool:
+    try:
+        return bool(server.health()["status"] == "ok")
+    except OSError:
+        return False
+
+
+class Line:
+    """One end of a call that the program is in: a phone that has called it, or a leg of a trunk that it has called."""
+
+    def __init__(self, ear: Any, mouth: Any) -> None:
+        self.ear, self.mouth = ear, mouth
+        self._epoch = time.monotonic() - 3  # what has come before
+        self._n_voiced = 0
+
+    def listens(self, timeout_s: float = 25.0) -> None:
+        """Wait until something was said, and a second of silence."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.ear.voiced_at) <= self._n_voiced or time.monotonic() - self.ear.voiced_at[-1] < 1.0:
+            assert time.monotonic() < deadline, "nothing was said, or it does not end"
+            time.sleep(0.05)
+        self._n_voiced = len(self.ear.voiced_at)
+
+    def presses(self, digits: str) -> None:
+        for digit in digits:
+            self.mouth.press(digit)
+        assert self.mouth.wait_idle(10)
+
+    def begins_anew(self) -> None:
+        """Forget what was heard until now."""
+        self._epoch = time.monotonic()
+        self._n_voiced = len(self.ear.voiced_at)
+
+    def heard(self, *sentences: str) -> list[str]:
+        """Which of these sentences were heard, in order."""
+        timeline = self.ear.timeline(self._epoch)
+        recogniser = Recogniser(sentences, DECOYS)
+        return [one for span in utterances(timeline) for one in recogniser.recognise(timeline[span.start : span.end]).sentences]
+
+
+@contextmanager
+def calling(server: Server) -> Iterator[tuple[Phone, Line]]:
+    """A phone that has called the program and is answered."""
+    with Phone(profile="plain") as phone:
+        phone.dial(f"sip:+15550199@127.0.0.1:{server.udp_port}")
+        assert phone.wait_answered(10), phone.responses
+        yield phone, Line(phone.ear, phone.mouth)
+        assert phone.violations == []
+
+
+@contextmanager
+def desk() -> Iterator[tuple[Trunk, str]]:
+    """Somebody who can be called, and its address."""
+    with Trunk(generic_pbx("udp", supports_media=True)) as trunk:
+        yield trunk, f"sip:+15550100@127.0.0.1:{trunk.hub.port}"
+
+
+def answered(trunk: Trunk, count: int = 1) -> tuple[Any, Line]:
+    """The call that the program has placed, when it is answered."""
+    leg = trunk.wait_call(30, count=count)
+    assert leg.wait_answered()
+    assert leg.sound is not None
+    return leg, Line(leg.sound.ear, leg.sound.mouth)
+
+
+def example(name: str) -> str:
+    return str(EXAMPLES / f"{name}.py")
+
+
+def test_ivr(tmp_path: Path) -> None:
+    with running(tmp_path, example("ivr")) as server, calling(server) as (phone, line):
+        line.listens()
+        line.begins_anew()
+        line.presses("2")
+        line.listens()
+        phone.hang_up()
+        assert "go to take()" in server.log
+        assert line.heard("Please say your order.") == ["Please say your order."]
+
+
+def test_pin_database(tmp_path: Path) -> None:
+    with running(tmp_path, example("pin_database")) as server, calling(server) as (phone, line):
+        line.listens()
+        line.presses("1001#")
+        line.listens()
+        line.begins_anew()
+        line.presses("4711")
+        assert phone.wait_ended(20) is not None
+        (record,) = server.wait_records(1)
+        assert '"1001"' in json.dumps(record)
+        said = ["Hello Ada.", "Your balance is twelve point five zero euros.", "Goodbye."]
+        assert line.heard(*said) == said
+
+
+def test_warm_transfer(tmp_path: Path) -> None:
+    with desk() as (trunk, address), running(tmp_path, example("warm_transfer"), DESK=address) as server, calling(server) as (phone, line):
+        line.listens()
+        phone.say("I have a question about my invoice.")
+        leg, colleague = answered(trunk)
+        colleague.listens()
+        colleague.begins_anew()
+        colleague.presses("1")
+        line.listens()
+        phone.say("Good morning to you.")
+        colleague.listens()
+        leg.hang_up()
+        assert phone.wait_ended(10) is not None
+        assert colleague.heard("Good morning to you.") == ["Good morning to you."]
+
+
+def test_two_callers(tmp_path: Path) -> None:
+    with running(tmp_path, example("two_callers")) as server, calling(server) as (first, first_line):
+        time.sleep(6)  # until the music plays
+        with calling(server) as (second, second_line):
+            second_line.listens()
+            second_line.begins_anew()
+            first.say("Good morning to you.")
+            second_line.listens()
+            first_line.begins_anew()
+            second.hang_up()
+            assert second_line.heard("Good morning to you.") == ["Good morning to you."]
+        assert first.wait_ended(10) is not None
+        said = ["The other side has left.", "Goodbye."]
+        assert first_line.heard(*said) == said
+
+
+def test_reminder(tmp_path: Path) -> None:
+    with desk() as (trunk, address):
+        process = subprocess.Popen([sys.executable, example("reminder"), address], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        try:
+            _, line = answered(trunk)
+            line.listens()
+            line.begins_anew()
+            line.presses("1")
+            assert process.communicate(timeout=30)[0].endswith(f"{address} confirmed\n")
+        finally:
+            process.kill()
+            process.wait()
+        said = ["Your appointment is confirmed.", "Thank you, goodbye."]
+        assert line.heard(*said) == said
+
+
+def test_callback_queue(tmp_path: Path) -> None:
+    """The customer has an address of its own with SIP's port: the number of a caller carries none."""
+    elsewhere = Trunk(generic_pbx("udp", supports_media=True), local_ip="127.0.0.2", port=5060)
+    with elsewhere, desk() as (trunk, address), running(tmp_path, example("callback_queue"), DESK=address) as server:
+        call = elsewhere.call(f"sip:+15550199@127.0.0.1:{server.udp_port}", caller="+15550177")
+        assert call.wait_answered()
+        assert call.sound is not None
+        line = Line(call.sound.ear, call.sound.mouth)
+        time.sleep(1)
+        line.presses("1")
+        line.listens()
+        call.wait_ended(10)
+        _, colleague = answered(trunk)
+        leg, customer = answered(elsewhere)
+        assert "+15550177" in leg.invite.uri
+        customer.listens()
+        colleague.begins_anew()
+        customer.mouth.say(voice.speak("Good morning to you."))
+        colleague.listens()
+        leg.hang_up()
+        assert customer.heard("This is your callback.") == ["This is your callback."]
+        assert colleague.heard("Good morning to you.") == ["Good morning to you."]
+
+
+def test_web_form(tmp_path: Path) -> None:
+    with desk() as (trunk, address), running(tmp_path, example("web_form"), SHOP=address):
+        form = urllib.parse.urlencode({"number": address}).encode()
+        with urllib.request.urlopen("http://127.0.0.1:8088/", form, timeout=30) as page:
+            assert "You are being connected" in page.read().decode()
+        _, customer = answered(trunk)
+        customer.listens()
+        leg, shop = answered(trunk, 2)
+        customer.mouth.say(voice.speak("Good morning to you."))
+        shop.listens()
+        leg.hang_up()
+        said = ["Thank you for your interest.", "I am connecting you with the shop."]
+        assert customer.heard(*said)[:2] == said
+        assert "Good morning to you." in shop.heard("Good morning to you.")
+
+
+@pytest.mark.parametrize("is_python", [False, True])
+def test_new_project(tmp_path: Path, is_python: bool) -> None:
+    init_project(tmp_path, is_python=is_python)
+    command = ["bot.py"] if is_python else ["-m", "active_call.server.cli", "serve"]
+    with running(tmp_path, *command) as server, calling(server) as (phone, line):
+        line.listens()
+        line.begins_anew()
+        line.presses("1")
+        line.listens()
+        if not is_python:
+            phone.hang_up()
+        assert phone.wait_ended(10) is not None
+        hours = "We are open from seven to six, Monday to Saturday."
+        assert line.heard(hours, "Goodbye.") == [hours, *(["Goodbye."] if is_python else [])]
