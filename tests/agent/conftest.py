@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from active_call.agent.conversation import Conversation
-from active_call.agent.effects import AgentEffect, AskModel, ExpectPhrases, Heard, ModelDone, ModelText, Note, Perform, SendHttp, Tell
+from active_call.agent.cascade import CascadeConversation
+from active_call.agent.effects import (
+    AgentEffect,
+    AgentInput,
+    AskModel,
+    ExpectPhrases,
+    Heard,
+    ModelDone,
+    ModelText,
+    Note,
+    Perform,
+    SendHttp,
+    Tell,
+)
 from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.tools.registry import Tool, ToolRegistry
 from active_call.contract import commands, events
 
 WORD_S = 1 / 3
@@ -34,7 +48,7 @@ class Track:
 class VirtualCall:
     """What stands between a dialogue and a caller."""
 
-    def __init__(self, dialogue: Conversation, *, settles: bool = True) -> None:
+    def __init__(self, dialogue: CascadeConversation, *, settles: bool = True) -> None:
         self.dialogue = dialogue
         self.now = 100.0
         self.settles = settles
@@ -44,13 +58,17 @@ class VirtualCall:
         self.effects: list[AgentEffect] = []
         self.heard: list[str] = []
         """What the caller has heard: texts of finished tracks, cut ones with a dash at the end."""
-        self._drain()
+        self._todo: deque[AgentEffect] = deque()
+        self._is_busy = False
+        self._do(dialogue.start(self.now))
 
     # -- what the caller and the model do
 
     def hear(self, event: events.Event) -> None:
-        self.dialogue.receive(Heard(event), self.now)
-        self._drain()
+        self.give(Heard(event))
+
+    def give(self, item: AgentInput) -> None:
+        self._do(self.dialogue.handle(item, self.now))
 
     def ready(self) -> None:
         self.hear(events.MediaReady())
@@ -70,11 +88,9 @@ class VirtualCall:
         """The model answers the latest question."""
         reply = self.asked[-1].reply
         for piece in pieces:
-            self.dialogue.receive(ModelText(reply, piece), self.now)
-            self._drain()
+            self.give(ModelText(reply, piece))
         if done:
-            self.dialogue.receive(ModelDone(reply, error), self.now)
-            self._drain()
+            self.give(ModelDone(reply, error))
 
     def wait(self, seconds: float) -> None:
         """Let time pass, with everything that happens in it, in order."""
@@ -88,8 +104,7 @@ class VirtualCall:
             if self._track_end() == min(times):
                 self._end_track()
             else:
-                self.dialogue.handle_timeout(self.now)
-                self._drain()
+                self._do(self.dialogue.handle_timeout(self.now))
         raise AssertionError("time does not pass: a timer is set again and again")
 
     # -- what can be looked at
@@ -132,12 +147,17 @@ class VirtualCall:
 
     # -- the media plane
 
-    def _drain(self) -> None:
-        while effects := self.dialogue.take_effects():
-            for effect in effects:
-                self.effects.append(effect)
-                if isinstance(effect, Perform):
-                    self._perform(effect.command)
+    def _do(self, effects: list[AgentEffect]) -> None:
+        self._todo.extend(effects)
+        if self._is_busy:
+            return
+        self._is_busy = True
+        while self._todo:
+            effect = self._todo.popleft()
+            self.effects.append(effect)
+            if isinstance(effect, Perform):
+                self._perform(effect.command)
+        self._is_busy = False
 
     def _perform(self, command: commands.Command) -> None:
         match command:
@@ -162,7 +182,7 @@ class VirtualCall:
         self.track.is_closed = self.track.is_closed or closes
         if self.track.started_at is None and (words or is_file) and not self.is_slow:
             self.track.started_at = self.now
-            self.dialogue.receive(Heard(events.TrackStart(play_id=play_id)), self.now)
+            self.hear(events.TrackStart(play_id=play_id))
 
     def _interrupt(self) -> None:
         track, self.track = self.track, None
@@ -172,7 +192,7 @@ class VirtualCall:
         subtitle = " ".join(track.words[:n_words])
         self.heard.append(f"{subtitle} -")
         if self.settles:
-            self.dialogue.receive(Heard(events.Interruption(play_id=track.play_id, subtitle=subtitle, position=n_words)), self.now)
+            self.hear(events.Interruption(play_id=track.play_id, subtitle=subtitle, position=n_words))
 
     def _track_end(self) -> float | None:
         return None if self.track is None or self.is_paused else self.track.ends_at()
@@ -189,10 +209,15 @@ def start() -> Callable[..., VirtualCall]:
     """Start a call under a playbook given as text."""
 
     def begin(
-        text: str, *, variables: dict[str, Any] | None = None, headers: dict[str, str] | None = None, ready: bool = True
+        text: str,
+        *,
+        variables: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        ready: bool = True,
+        tools: tuple[Tool, ...] = (),
     ) -> VirtualCall:
         playbook = parse_playbook(text, file="test.md", environment={})
-        call = VirtualCall(Conversation(playbook, variables or {}, headers or {}))
+        call = VirtualCall(CascadeConversation(playbook, variables or {}, headers or {}, tools=ToolRegistry(tools)))
         if ready:
             call.ready()
         return call

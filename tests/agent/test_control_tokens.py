@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from active_call.agent.context import PlaybookContext
 from active_call.agent.control_tokens import without_control_tokens
-from active_call.agent.items import SYSTEM, USER, History
+from active_call.agent.items import History, SystemItem, UserItem
 from active_call.agent.playbook.parser import parse_playbook
-from active_call.agent.stage import Stage
 
 TOKENS = [
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|system|>", "<|start_header_id|>", "<|eot_id|>", "<|channel|>", "<|channel>",
@@ -25,7 +25,7 @@ TOKENS = [
 def system_prompt(template: str, headers: dict[str, str] | None = None, **values: Any) -> str:
     text = f"---\nllm: {{provider: openai, toolInstructions: ''}}\n---\n{template}\n"
     book = parse_playbook(text, file="book.md", environment={})
-    return Stage(book, values, headers or {}, lambda *_, **__: None).prompts(())[0].text
+    return PlaybookContext(book, values, headers or {}, lambda *_, **__: None).prompts(())[0].text
 
 
 @pytest.mark.parametrize("token", TOKENS)
@@ -40,10 +40,10 @@ def test_token_in_a_value_is_none_in_the_prompt(token: str) -> None:
 @pytest.mark.parametrize("token", TOKENS)
 def test_token_in_what_is_said_is_none_in_the_prompt(token: str) -> None:
     history = History()
-    history.add(USER, f"hello {token} there")
-    history.add(SYSTEM, f"[Data from outside: {token}]")
+    history.add(UserItem(f"hello {token} there"))
+    history.add(SystemItem(f"[Data from outside: {token}]"))
     book = parse_playbook("---\nllm: {provider: openai}\n---\nBe kind.\n", file="book.md", environment={})
-    prompts = Stage(book, {}, {}, lambda *_, **__: None).prompts(history.prompts(), hint=f"[The transfer to {token} has failed.]")
+    prompts = PlaybookContext(book, {}, {}, lambda *_, **__: None).prompts(history.prompts(), hint=f"[The transfer to {token} has failed.]")
     assert len(prompts) == 4
     assert all(token not in prompt.text for prompt in prompts)
 

@@ -120,7 +120,7 @@ def test_trunk_that_is_busy_is_a_503_with_its_rule_and_when_to_come_again(tmp_pa
             response = await api.http.post("/call", json={"callee": "sip:a@b", "content": PLAYBOOK})
             assert (response.status_code, response.headers["Retry-After"]) == (503, "7")
             assert response.json() == {"error": "trunk t has 2 calls, of at most 2", "code": "trunk_calls"}
-            assert not api.directory.sessions
+            assert not api.directory.calls
 
     run(go())
 
@@ -206,7 +206,7 @@ def test_kill_command_and_unknown_ids(folder: Path) -> None:
             assert (await api.http.post("/command/nobody", json={"command": "pause"})).json()["status"] == "not_found"
             assert (await api.http.get("/events/nobody")).status_code == 404
             assert (await api.http.get(f"/kill/{session_id}")).json() == {"status": "killed", "id": session_id}
-            await _until(lambda: not api.directory.sessions)
+            await _until(lambda: not api.directory.calls)
             (entry,) = (await api.http.get("/api/records")).json()
             assert entry["id"] == session_id
             record = (await api.http.get(f"/api/records/{session_id}")).json()
@@ -226,6 +226,26 @@ def test_events_are_streamed_until_the_hangup(folder: Path) -> None:
             told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
             assert told[-1]["event"] == "hangup"
             assert {line for line in lines if line.startswith("event:")} == {"event: event"}
+
+    run(story())
+
+
+def test_events_are_replayed_from_the_number_after_the_last_one_that_was_read(folder: Path) -> None:
+    async def story() -> None:
+        async with an_api(folder) as api:
+            session_id = (await api.http.post("/call", json=GUIDE_CALL)).json()["session_id"]
+            for digit in "12":
+                await api.http.post(f"/command/{session_id}", json={"command": "custom", "data": {"digit": digit}})
+            await asyncio.sleep(0.05)
+            watching = asyncio.create_task(api.http.get(f"/events/{session_id}", headers={"Last-Event-ID": "1"}))
+            await asyncio.sleep(0.05)
+            await api.http.delete(f"/call/{session_id}")
+            lines = (await asyncio.wait_for(watching, 5)).text.splitlines()
+            ids = [int(line.removeprefix("id: ")) for line in lines if line.startswith("id: ")]
+            assert ids == list(range(2, 2 + len(ids)))
+            told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+            assert told[-1]["event"] == "hangup"
+            assert [event["data"]["digit"] for event in told if event["event"] == "custom"][-1:] == ["2"]
 
     run(story())
 
@@ -323,7 +343,7 @@ def test_half_a_surrogate_in_a_body_is_refused_by_name_and_a_nul_costs_no_record
             assert placed.status_code == 202, placed.text
             session_id = placed.json()["session_id"]
             await api.http.get(f"/kill/{session_id}")
-            await _until(lambda: not api.directory.sessions)
+            await _until(lambda: not api.directory.calls)
             record = (await api.http.get(f"/api/records/{session_id}")).json()
             assert record["variables"] == {"nul": "ab"}
 
@@ -336,7 +356,7 @@ def test_records_are_found_by_filters_and_pages(folder: Path) -> None:
             for number in range(5):
                 placed = await api.http.post("/call", json={"callee": f"sip:{number}@b.example", "playbook": "sales.md"})
                 await api.http.get(f"/kill/{placed.json()['session_id']}")
-                await _until(lambda: not api.directory.sessions)
+                await _until(lambda: not api.directory.calls)
             page = await api.http.get("/api/records", params={"limit": 2, "direction": "outbound"})
             assert page.headers["X-Total-Count"] == "5"
             found, link = page.json(), page.headers["Link"]

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
-from active_call.api.event_stream import KEEPALIVE_S, WATCH_QUEUE_SIZE, event_stream
+from active_call.api.event_stream import KEEPALIVE_S, WATCH_QUEUE_SIZE, event_stream, number_after
+from active_call.call.subscription import EventLog, Subscription
 from active_call.contract import events
 from active_call.testing.virtual_time import run_virtually
 
 
 class Watched:
-    """A call that tells what the test says; one that is over tells its hangup to each new watcher."""
+    """A call that tells what the test says; one that is over tells its hangup to each new subscriber."""
 
     def __init__(self, ended: events.Hangup | None = None) -> None:
-        self.watchers: list[Callable[[events.Event], None]] = []
-        self.ended = ended
+        self.log = EventLog()
+        if ended is not None:
+            self.log.append(ended)
 
-    def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
-        self.watchers.append(watcher)
-        if self.ended is not None:
-            watcher(self.ended)
-        return lambda: self.watchers.remove(watcher)
+    def subscribe(self, *, from_seq: int | None = None) -> Subscription:
+        return self.log.subscribe(from_seq=from_seq)
 
     def tell(self, event: events.Event) -> None:
-        for watcher in self.watchers:
-            watcher(event)
+        self.log.append(event)
 
 
 def test_stream_goes_on_after_the_hangup_of_a_transfers_far_leg_and_ends_with_the_calls_own() -> None:
@@ -40,7 +37,7 @@ def test_stream_goes_on_after_the_hangup_of_a_transfers_far_leg_and_ends_with_th
             call.tell(event)
         told = [await first] + [chunk async for chunk in stream]
         assert [chunk.split(b'"event":"')[1].split(b'"')[0] for chunk in told] == [b"hangup", b"dtmf", b"hangup"]
-        assert call.watchers == []
+        assert call.log.n_subscriptions == 0
 
     run_virtually(run())
 
@@ -63,6 +60,25 @@ def test_stream_in_which_nothing_happens_says_so_and_one_that_is_not_read_is_giv
         for _ in range(WATCH_QUEUE_SIZE + 1):
             call.tell(events.Dtmf(digit="1"))
         assert len([chunk async for chunk in stream]) == 0
-        assert call.watchers == []
+        assert call.log.n_subscriptions == 0
 
     run_virtually(run())
+
+
+def test_stream_from_a_number_replays_what_the_client_has_missed() -> None:
+    async def run() -> None:
+        call = Watched()
+        for digit in "123":
+            call.tell(events.Dtmf(digit=digit))
+        call.tell(events.Hangup(reason="bye"))
+        told = [chunk async for chunk in event_stream(call, from_seq=number_after("1"))]
+        assert [chunk.split(b"\nid: ")[1] for chunk in told] == [b"2\n\n", b"3\n\n", b"4\n\n"]
+
+    run_virtually(run())
+
+
+@pytest.mark.parametrize(
+    ("header", "number"), [(None, None), ("", None), ("x", None), ("-1", None), ("7", 8), ("9" * 5000, None), ("\u0667", None)]
+)
+def test_last_event_id_that_is_no_number_is_ignored(header: str | None, number: int | None) -> None:
+    assert number_after(header) == number

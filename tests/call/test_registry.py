@@ -47,7 +47,7 @@ def test_call_while_draining_is_a_503_and_running_calls_are_ended_with_a_record(
             with pytest.raises(NoRoom):
                 directory.place(CallOption(callee="sip:x@example.com"))
             await draining
-        assert directory.sessions == {}
+        assert directory.calls == {}
         assert [record.session_id for record in records.written if record.hangup_reason == "shutdown"] == [records.begun[0].session_id]
         refused = [(record.direction, record.sip_code, record.error) for record in records.written if record.hangup_reason == "rejected"]
         assert refused == [("inbound", 503, "draining"), ("outbound", 503, "draining")]
@@ -64,7 +64,7 @@ def test_call_while_full_is_a_503_and_starts_nothing() -> None:
             directory.handle_incoming(leg)
             assert leg.rejected is not None
             assert leg.rejected[0] == 503
-            assert directory.sessions == {}
+            assert directory.calls == {}
 
     asyncio.run(story())
 

@@ -16,6 +16,7 @@ from active_call.base.errors import NotAllowed, ProviderError
 from active_call.base.world import World
 from active_call.call import call as calls
 from active_call.call.dependencies import CallDependencies
+from active_call.call.handle import CallHandle
 from active_call.call.routing import Accepted, Decision, IncomingCall, Playbooks, Router
 from active_call.contract import events
 from active_call.contract.options import CallOption
@@ -187,8 +188,9 @@ class House:
     def way_out(self, trunk: str) -> str:
         return self.trunk_address
 
-    def find(self, session_id: str) -> calls.Call | None:
-        return self.sessions.get(session_id)
+    def find(self, session_id: str) -> CallHandle | None:
+        found = self.sessions.get(session_id)
+        return found.handle() if found is not None else None
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> None:
         self.asked.append((callee, request))
@@ -211,6 +213,7 @@ class Call:
     task: asyncio.Task[None]
     events: list[events.Event]
     house: House
+    dependencies: CallDependencies
 
     @property
     def ear(self) -> Ear:
@@ -234,7 +237,7 @@ class Call:
 
     async def quiet(self) -> None:
         """Until the agent has said all it has to say."""
-        await self.until(lambda: not self.session.speaking.is_speaking)
+        await self.until(lambda: not self.session.parts.speech_output.is_speaking)
         await asyncio.sleep(0.05)
 
     async def over(self) -> CallRecord:
@@ -294,14 +297,14 @@ async def a_call(
             playbook=book if direction == "outbound" else None,
             variables=variables,
             option=option,
-            house=house,  # type: ignore[arg-type]
+            network=house,
         )
         house.sessions[session_id] = session
         seen: list[events.Event] = []
         session.watch(seen.append)
         task = loop.create_task(session.run())
         try:
-            yield Call(session, leg, engines, records, task, seen, house)
+            yield Call(session, leg, engines, records, task, seen, house, services)
         finally:
             leg.end("test", "over")
             async with asyncio.timeout(60):

@@ -185,7 +185,7 @@ def test_recording_that_a_full_disk_cuts_short_is_told_in_event_record_and_healt
             full = "/tmp/s.test.wav: No space left on device"
             call.leg.sink(LegMedia(link.RecordingEnded(1, "/tmp/s.test.wav", 1500, full)))
             await call.until(lambda: any(error.sender == "recorder" for error in call.of(events.Error)))
-            (trouble,) = call.session.services.troubles.current()
+            (trouble,) = call.dependencies.troubles.current()
             assert (trouble["part"], trouble["reason"]) == ("recordings", full)
             call.session.post(commands.Hangup())
             record = await call.over()

@@ -7,6 +7,7 @@ from typing import Any
 
 from calls_kit import a_call
 
+from active_call.call.items import Later
 from active_call.contract import events
 from active_call.legs.events import LegMedia
 from active_call.media.link.messages import MediaProblem, StreamDead
@@ -43,17 +44,17 @@ def test_silence_while_it_rings_is_told_only_if_it_lasts_beyond_the_answer(virtu
             async with a_call(PLAYBOOK) as call:
                 session = call.session
                 await call.until(lambda: bool(call.of(events.TrackEnd)))
-                answered_at, session.facts.answered_at = session.facts.answered_at, None
+                answered_at, session.state.facts.answered_at = session.state.facts.answered_at, None
                 call.leg.sink(NOTHING)
                 call.leg.sink(LegMedia(StreamDead(1, 20.0)))
                 await asyncio.sleep(1)
-                session.facts.answered_at = answered_at
-                session.post_later(session.direction.answered)
+                session.state.facts.answered_at = answered_at
+                session.post(Later(session.parts.media_watchdog.answered))
                 if sound_comes:
                     call.leg.sink(OVER)
                 await asyncio.sleep(5)
                 assert told(call) == ([] if sound_comes else [("nothing_received", False)])
                 await asyncio.sleep(20)
-                assert (session.facts.error or "") == ("" if sound_comes else "no media from the peer for 40 s")
+                assert (session.state.facts.error or "") == ("" if sound_comes else "no media from the peer for 40 s")
 
     virtually(story())

@@ -127,10 +127,10 @@ def test_first_sound_is_heard_while_the_rest_is_made(virtually: Any, tmp_path: P
     async def story() -> None:
         async with a_call(PLAYBOOK, speech=library(tmp_path), voice=SlowVoice()) as call:
             await call.until(lambda: bool(call.of(events.Answer)))
-            asked_at = call.session.now()
+            asked_at = asyncio.get_running_loop().time()
             call.session.post(commands.Tts(text=GREETING, cache_key="greeting"))
             await call.until(lambda: bool(call.of(events.TrackStart)))
-            assert call.session.now() - asked_at < 0.6  # the whole takes two seconds
+            assert asyncio.get_running_loop().time() - asked_at < 0.6  # the whole takes two seconds
 
     virtually(story())
 

@@ -35,12 +35,12 @@ def test_call_wins_over_playbook_over_server(virtually: Any) -> None:
     async def story() -> None:
         async with a_call(PLAYBOOK, defaults=CallOption(vad=VadOption(voice_threshold=0.7, silence_padding=200))) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
-            assert call.session.option.vad == VadOption(voice_threshold=0.3, silence_padding=200)
+            assert call.session.state.option.vad == VadOption(voice_threshold=0.3, silence_padding=200)
         own = CallOption(vad=VadOption(voice_threshold=0.9))
         async with a_call(PLAYBOOK, option=own, defaults=CallOption(vad=VadOption(voice_threshold=0.7))) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
-            assert call.session.option.vad is not None
-            assert call.session.option.vad.voice_threshold == 0.9
+            assert call.session.state.option.vad is not None
+            assert call.session.state.option.vad.voice_threshold == 0.9
 
     virtually(story())
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from calls_kit import MS_PER_CHARACTER, Call, Model, Voice, a_call
 
-from active_call.agent.reply.replies import MODEL_PATIENCE_S, PLAYBACK_START_S
+from active_call.agent.reply.model_stream import MODEL_PATIENCE_S
+from active_call.agent.reply.reply import PLAYBACK_START_S
 from active_call.agent.wording import ENGLISH
 from active_call.base.errors import ProviderError
 from active_call.base.world import World

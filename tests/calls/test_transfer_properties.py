@@ -66,7 +66,7 @@ class Story:
             case "hang up far":
                 post(commands.Hangup(refer=True))
             case "hold":
-                self.call.session.leg.sink(LegHeld(value, is_silent=flag))
+                self.call.session.state.leg.sink(LegHeld(value, is_silent=flag))
             case "bridge":
                 post(commands.Bridge(target_session_id="s.other"))
             case "unbridge":
@@ -98,14 +98,14 @@ def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any])
             await asyncio.sleep(120)  # every patience has run out
             if not call.task.done():
                 # Whoever is there is with the agent, or with one other party and nobody else.
-                session, stream = call.session, call.session.leg.stream
+                session, stream = call.session, call.session.state.leg.stream
                 assert stream is not None
-                far = play.far() if session.leg is not play.far() else None
-                company = {far.stream} if session.transfers.is_under_way and far is not None else set()
-                company |= {other.leg.stream} if session.bridging.current is not None else set()
+                far = play.far() if session.state.leg is not play.far() else None
+                company = {far.stream} if session.parts.transfers.is_under_way and far is not None else set()
+                company |= {other.leg.stream} if session.parts.bridging.current is not None else set()
                 assert stream.hears == company
-                assert session.presence.is_aside == bool(company or session.holding.is_on_hold)
-                assert bool(stream.music) == (bool(company) and session.music.is_playing)
+                assert session.parts.attention.state.is_aside == bool(company or session.parts.machine.now.is_on_hold)
+                assert bool(stream.music) == (bool(company) and session.parts.music.is_playing)
                 session.post(commands.Hangup())
             record = await call.over()
             transfers = [event for event in call.events if isinstance(event, events.Transfer)]
@@ -129,7 +129,7 @@ def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any])
             assert len(call.records.written) == 1
             # The other call is not harmed.
             assert other.leg.ended is None
-            assert other.session.bridging.current is None
+            assert other.session.parts.bridging.current is None
             assert other.leg.stream is not None
             assert other.leg.stream.hears == set()
 

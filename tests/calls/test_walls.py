@@ -13,6 +13,7 @@ from test_scripted_calls import PLAYBOOK
 
 from active_call.base.errors import LocalProtocolError, ProviderError
 from active_call.call.faults import MAX_FAULTS
+from active_call.call.items import Later
 from active_call.call.mailbox import MAILBOX_SIZE, Mailbox
 from active_call.call.routing import Accepted, LeftOpen
 from active_call.contract import commands, events
@@ -155,7 +156,7 @@ def test_item_that_fails_is_told_once_and_the_call_goes_on(virtually: Any, error
     async def story() -> None:
         async with a_call(PLAYBOOK) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
-            call.session.post_later(fail)
+            call.session.post(Later(fail))
             await call.says("opening hours")
             await call.until(lambda: len(call.of(events.TrackEnd)) == 2)
             ((sender, text),) = errors_of(call)
@@ -174,11 +175,11 @@ def test_faults_without_end_end_the_call_with_a_reason(virtually: Any) -> None:
     async def story() -> None:
         async with a_call(PLAYBOOK) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
-            call.session.hearing.handle_timeout = fail  # type: ignore[method-assign]
-            call.session.post_later(lambda: None)
+            call.session.parts.speech_input.handle_timeout = fail  # type: ignore[method-assign]
+            call.session.post(Later(lambda: None))
             for _ in range(MAX_FAULTS):
                 await asyncio.sleep(0.1)
-                call.session.post_later(lambda: None)
+                call.session.post(Later(lambda: None))
             record = await call.over()
             assert (record.status, record.hangup_by) == ("failed", "system")
             assert f"{MAX_FAULTS} faults" in (record.error or "") and "broken" in (record.error or "")
@@ -242,7 +243,7 @@ def test_end_of_the_leg_gets_through_a_mailbox_that_is_full(virtually: Any) -> N
         async with a_call(PLAYBOOK) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             for _ in range(MAILBOX_SIZE + 100):
-                call.session.post_later(lambda: None)
+                call.session.post(Later(lambda: None))
             call.leg.end("caller", "remote_bye")
             record = await call.over()
             assert (record.hangup_by, record.hangup_reason) == ("caller", "remote_bye")
@@ -255,7 +256,7 @@ def test_mailbox_that_overflows_ends_the_call_with_a_reason(virtually: Any) -> N
         async with a_call(PLAYBOOK) as call:
             await call.until(lambda: bool(call.of(events.TrackEnd)))
             for _ in range(MAILBOX_SIZE + 100):
-                call.session.post_later(lambda: None)
+                call.session.post(Later(lambda: None))
             record = await call.over()
             assert (record.status, record.hangup_reason) == ("failed", "overload")
             assert "100 items dropped" in (record.error or "")

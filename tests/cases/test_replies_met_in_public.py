@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from active_call.agent.reply.parser import ReplyParser
+from active_call.agent.reply.steps import Sentence, Step
 from active_call.agent.reply.tags import UnknownTag, WaitInput
-from active_call.agent.reply.voice import Sentence, Step
 
 HERE = Path(__file__).parent
 JSON = HERE / "07-json-reply-behind-think-is-read-aloud"

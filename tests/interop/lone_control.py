@@ -10,6 +10,7 @@ import json
 import sys
 
 from active_call.base.world import SystemClock
+from active_call.media.link.messages import ConfigureRtp
 from active_call.media.pool.pool import MediaPool
 
 
@@ -20,11 +21,14 @@ async def main(folder: str) -> None:
     for index, remote_port in enumerate(json.loads(sys.stdin.readline())):
         stream = await pool.open_stream(lambda report: None)
         stream.configure(
-            remote_ip="127.0.0.1",
-            remote_port=remote_port,
-            codec="pcmu",
-            send_payload_type=0,
-            receive_payload_type=0,
+            ConfigureRtp(
+                stream=stream.stream,
+                remote_ip="127.0.0.1",
+                remote_port=remote_port,
+                codec="pcmu",
+                send_payload_type=0,
+                receive_payload_type=0,
+            )
         )
         stream.start_recording(f"{folder}/{index}.wav", 8000)
         ports.append(stream.port)

@@ -24,7 +24,7 @@ import pytest
 from far_ends import EVENT_TYPE, FRAME_S, FarEnd, FarEnds, speech
 
 from active_call.base.world import SystemClock
-from active_call.media.link.messages import RecordingEnded, SpeechStarted
+from active_call.media.link.messages import ConfigureRtp, RecordingEnded, SpeechStarted
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 from ports import RTP_OF_POOLS
 
@@ -57,16 +57,19 @@ async def call_up(pool: MediaPool, far_ends: FarEnds, seed: int, *, secured: boo
     reports: list[Any] = []
     stream = await pool.open_stream(reports.append)
     stream.configure(
-        remote_ip="127.0.0.1",
-        remote_port=far.port,
-        codec="pcmu",
-        send_payload_type=0,
-        receive_payload_type=0,
-        send_event_type=EVENT_TYPE,
-        receive_event_type=EVENT_TYPE,
-        suite=far.suite,
-        send_key=far.receive_key if secured else b"",
-        receive_key=far.send_key if secured else b"",
+        ConfigureRtp(
+            stream=stream.stream,
+            remote_ip="127.0.0.1",
+            remote_port=far.port,
+            codec="pcmu",
+            send_payload_type=0,
+            receive_payload_type=0,
+            send_event_type=EVENT_TYPE,
+            receive_event_type=EVENT_TYPE,
+            suite=far.suite,
+            send_key=far.receive_key if secured else b"",
+            receive_key=far.send_key if secured else b"",
+        )
     )
     stream.listen(detect=True, forward_audio=True)
     stream.queue_audio("news", speech().tobytes() * 4)

@@ -21,7 +21,7 @@ from far_ends import DIGITS, EVENT_TYPE, PROFILES, FarEnd, FarEnds, speech
 from growth import Growth
 
 from active_call.base.world import SystemClock
-from active_call.media.link.messages import DigitReceived, PlayEnded, RecordingEnded, SpeechStarted, StreamClosed
+from active_call.media.link.messages import ConfigureRtp, DigitReceived, PlayEnded, RecordingEnded, SpeechStarted, StreamClosed
 from active_call.media.pool.pool import MediaPool, MediaStream
 from ports import RTP_OF_SERVERS
 
@@ -73,17 +73,20 @@ class Life:
     def _configure(self, *, send: bool = True) -> None:
         far = self._far
         self._stream.configure(
-            remote_ip="127.0.0.1",
-            remote_port=far.port,
-            codec="pcma" if far.payload_type else "pcmu",
-            send_payload_type=far.payload_type,
-            receive_payload_type=far.payload_type,
-            send_event_type=EVENT_TYPE,
-            receive_event_type=EVENT_TYPE,
-            suite=far.suite,
-            send_key=far.receive_key if far.suite else b"",
-            receive_key=far.send_key if far.suite else b"",
-            send=send,
+            ConfigureRtp(
+                stream=self._stream.stream,
+                remote_ip="127.0.0.1",
+                remote_port=far.port,
+                codec="pcma" if far.payload_type else "pcmu",
+                send_payload_type=far.payload_type,
+                receive_payload_type=far.payload_type,
+                send_event_type=EVENT_TYPE,
+                receive_event_type=EVENT_TYPE,
+                suite=far.suite,
+                send_key=far.receive_key if far.suite else b"",
+                receive_key=far.send_key if far.suite else b"",
+                send=send,
+            )
         )
 
     def _queue(self) -> str:

@@ -24,6 +24,7 @@ from ports import RTP_OF_POOLS
 sys.path.insert(0, str(Path(__file__).parent))  # `talk`, the sounds that detectors must keep silent about
 
 from active_call.base.world import SystemClock
+from active_call.media.link.messages import ConfigureRtp
 from active_call.media.pool.pool import MediaPool, MediaStream
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
@@ -179,7 +180,7 @@ class Call:
         }
         if self.peer.send_key:
             settings |= {"suite": SUITE, "send_key": self.peer.receive_key, "receive_key": self.peer.send_key}
-        self.stream.configure(**(settings | changes))
+        self.stream.configure(ConfigureRtp(self.stream.stream, **(settings | changes)))
 
     def _note(self, report: Any) -> None:
         self.reports.append(report)

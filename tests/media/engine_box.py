@@ -127,6 +127,8 @@ class Box:
         self._fds: dict[int, int] = {}
         self._opened: dict[int, int] = {}
         self.far_ends: dict[int, FarEnd] = {}
+        self.reports: list[Any] = []
+        """Of all streams."""
         self._tick = 0
         self.engine = Engine(
             capacity=32,
@@ -147,6 +149,7 @@ class Box:
         del self._on_readable[fd]
 
     def _take(self, report: Any) -> None:
+        self.reports.append(report)
         if isinstance(report, link.Opened):
             self._opened[report.stream] = report.port
         elif report.stream in self.far_ends:

@@ -1,4 +1,7 @@
-"""Many jitter buffers as one table: whatever the network does to each, it plays what a buffer by itself would play."""
+"""Many jitter buffers as one table: whatever the network does to each, it plays what a buffer by itself would play.
+
+A buffer by itself is a table of one row; `ScalarJitterBuffer` is written without arrays.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scalar_buffers import ScalarJitterBuffer
 
 from active_call.rtp.jitter import JitterBuffer
 from active_call.rtp.jitter_table import FRAME_BYTES, RING, JitterTable
@@ -54,19 +58,21 @@ def packets_of(line: Line, chance: random.Random) -> list[Packet]:
 
 
 class Side:
-    """The same packets for a table with its buffers, and for buffers by themselves."""
+    """The same packets for a table with its buffers, for buffers by themselves, and for buffers that are written without arrays."""
 
     def __init__(self, n_lines: int) -> None:
         self.table = JitterTable(n_lines + 2)
         self.rows = np.arange(n_lines, dtype=np.intp)[::-1] + 1
         self.together = [JitterBuffer(self.table, int(row), quiet=QUIET) for row in self.rows]
         self.alone = [JitterBuffer(quiet=QUIET) for _ in self.rows]
+        self.plain = [ScalarJitterBuffer(quiet=QUIET) for _ in self.rows]
         self.n_simple = 0
 
     def push(self, packets: dict[int, Packet]) -> None:
         """One packet for some lines, by line."""
         for line, (arrival, sequence, timestamp, payload) in packets.items():
             self.alone[line].push(sequence, timestamp, payload, arrival)
+            self.plain[line].push(sequence, timestamp, payload, arrival)
         lines = list(packets)
         rows = self.rows[lines]
         arrivals, sequences, timestamps, payloads = zip(*packets.values(), strict=True)
@@ -84,10 +90,10 @@ class Side:
             self.together[line].push(number, stamp, payload, arrival)
         self.n_simple += int(simple.sum())
 
-    def pop(self) -> tuple[list[bytes | None], list[bytes | None]]:
+    def pop(self) -> tuple[list[bytes | None], list[bytes | None], list[bytes | None]]:
         frames, is_there = self.table.pop(self.rows)
         found = [frame.tobytes() if is_one else None for frame, is_one in zip(frames, is_there, strict=True)]
-        return found, [buffer.pop() for buffer in self.alone]
+        return found, [buffer.pop() for buffer in self.alone], [buffer.pop() for buffer in self.plain]
 
 
 def play(lines: list[Line], seed: int) -> Side:
@@ -97,10 +103,12 @@ def play(lines: list[Line], seed: int) -> Side:
     for tick in range(TICKS + 20):
         while due := {line: queue.pop(0) for line, queue in enumerate(waiting) if queue and queue[0][0] <= tick * 0.02}:
             side.push(due)
-        together, alone = side.pop()
+        together, alone, plain = side.pop()
         assert together == alone
-        for one, other in zip(side.together, side.alone, strict=True):
+        assert together == plain
+        for one, other, third in zip(side.together, side.alone, side.plain, strict=True):
             assert [getattr(one, name) for name in COUNTERS] == [getattr(other, name) for name in COUNTERS]
+            assert [getattr(one, name) for name in COUNTERS] == [getattr(third, name) for name in COUNTERS]
     return side
 
 

@@ -1,10 +1,14 @@
-"""Statistics of many sources as one table: whatever numbers come, it counts what each by itself would count. RFC 3550 appendix A."""
+"""Statistics of many sources as one table: whatever numbers come, it counts what each by itself would count. RFC 3550 appendix A.
+
+Each by itself is a table of one row; `ScalarReceiveStream` is written without arrays.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scalar_buffers import ScalarReceiveStream
 
 from active_call.rtp.reception_table import ReceptionTable
 from active_call.rtp.stream import ReceiveStream
@@ -24,6 +28,7 @@ def test_table_on_any_packets_counts_what_each_stream_would(steps: list[tuple[in
     table = ReceptionTable(N_ROWS)
     together = [ReceiveStream(7, clock_hz, table=table, row=row) for row in range(N_ROWS)]
     alone = [ReceiveStream(7, clock_hz) for _ in range(N_ROWS)]
+    plain = [ScalarReceiveStream(7, clock_hz) for _ in range(N_ROWS)]
     sequence, timestamp, now = first, 0, 50.0
     for row, step, ticks, wait_s in steps:
         sequence, timestamp, now = (sequence + step) & 0xFFFF, (timestamp + ticks) & 0xFFFFFFFF, now + wait_s
@@ -35,6 +40,9 @@ def test_table_on_any_packets_counts_what_each_stream_would(steps: list[tuple[in
         else:
             is_believed = together[row].receive(sequence, timestamp, now)
         assert is_believed == alone[row].receive(sequence, timestamp, now)
-    for one, other in zip(together, alone, strict=True):
-        assert (one.lost, one.jitter_ms, one.highest_sequence) == (other.lost, other.jitter_ms, other.highest_sequence)
-        assert one.take_report(now) == other.take_report(now)
+        assert is_believed == plain[row].receive(sequence, timestamp, now)
+    for one, *others in zip(together, alone, plain, strict=True):
+        report = one.take_report(now)
+        for other in others:
+            assert (one.lost, one.jitter_ms, one.highest_sequence) == (other.lost, other.jitter_ms, other.highest_sequence)
+            assert report == other.take_report(now)

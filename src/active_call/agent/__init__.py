@@ -1,1 +1,1 @@
-"""The brain of a call, pure: playbooks, templates, scripts, turn-taking. In: events and a model's text. Out: effects."""
+"""The agent of a call, pure: playbooks, templates, scripts, turn-taking, tools. In: events and a model's text. Out: effects."""

@@ -1,7 +1,8 @@
-"""What goes into and comes out of the agent.
+"""What goes into and comes out of a conversation.
 
-The agent is like any client of a call: it hears contract events and asks for contract commands. Beside these it talks to a model and to
-the web, which the session does for it. Replies are numbered; what arrives for a number that is no longer current is dropped.
+A conversation is like any client of a call: it hears contract events and asks for contract commands. Beside these it asks a model, runs
+tools and sends HTTP requests; the agent runner does that for it. Replies are numbered; a model's text for a number that is no longer
+current is dropped. Tool calls have ids of their own: their results are taken also when the reply that started them is over.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NewType
 
+from active_call.agent.items import Prompt
+from active_call.agent.realtime.events import RealtimeEvent, RealtimeOrder
+from active_call.agent.tools.registry import ToolSchema
 from active_call.contract.commands import Command
 from active_call.contract.events import Event
 
@@ -43,6 +47,28 @@ class ModelDone:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model calls a tool in reply `reply`. `id` is the vendor's, unique in the call; `arguments` is JSON as the model wrote it.
+
+    It comes before the ModelDone of its reply, one for each call, as soon as the arguments are complete.
+    """
+
+    reply: ReplyNumber
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """The tool call `id` is over: `result` as text for the model, or `error` in words (then there is no result)."""
+
+    id: str
+    result: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HttpAnswered:
     """An `<http>` request of reply `reply` has come back; `text` is `HTTP Response: …`'s rest."""
 
@@ -51,7 +77,14 @@ class HttpAnswered:
     text: str
 
 
-AgentInput = Heard | ModelText | ModelDone | HttpAnswered
+@dataclass(frozen=True, slots=True)
+class FromRealtime:
+    """An event of the realtime model's session; only a realtime conversation takes it."""
+
+    event: RealtimeEvent
+
+
+AgentInput = Heard | ModelText | ModelDone | ToolCall | ToolFinished | HttpAnswered | FromRealtime
 
 
 # -- effects -----------------------------------------------------------------------------------------------------------------------------
@@ -65,22 +98,18 @@ class Perform:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """One message for the model: role and text."""
-
-    role: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class AskModel:
-    """Ask the model for reply `reply`; its text comes back as ModelText and ModelDone. Any earlier request is abandoned."""
+    """Ask the model for reply `reply`; what it writes comes back as ModelText, ToolCall and ModelDone. Any earlier request is abandoned.
+
+    `tools`: what it may call.
+    """
 
     reply: ReplyNumber
     prompts: tuple[Prompt, ...]
     scene: str
     temperature: float | None = None
     max_tokens: int | None = None
+    tools: tuple[ToolSchema, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +117,23 @@ class AbandonModel:
     """Nobody waits for reply `reply` any more."""
 
     reply: ReplyNumber
+
+
+@dataclass(frozen=True, slots=True)
+class RunTool:
+    """Run a registered tool and bring its result back as ToolFinished, within `timeout_s` seconds, with an error if need be."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTool:
+    """Nobody waits for the tool call `id` any more: stop it. A ToolFinished that comes all the same is dropped."""
+
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +146,13 @@ class SendHttp:
     method: str = "GET"
     body: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToRealtime:
+    """An order to the realtime model's session."""
+
+    order: RealtimeOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +177,4 @@ class Note:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-AgentEffect = Perform | AskModel | AbandonModel | SendHttp | ExpectPhrases | Tell | Note
+AgentEffect = Perform | AskModel | AbandonModel | RunTool | CancelTool | SendHttp | ToRealtime | ExpectPhrases | Tell | Note

@@ -1,57 +1,196 @@
-"""The conversation so far: what the caller said, and of what we said only the part that was heard.
+"""The conversation so far, as a list of typed items. All that is known of it is derived from this list.
 
-In: lines. Out: the lines as a window of prompts for a model. It must not know how a line was spoken or recognised.
+In: items, in the order in which they happened. Out: the messages for a model (`History.prompts`) and the turns of the record (`turn_of`).
+An item of the agent holds only what the caller has heard. This file must not know how an item was spoken or recognised.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, assert_never
 
-from active_call.agent.effects import Prompt
-
-WINDOW_LINES = 60
-"""How many lines a model is shown: some ten minutes of talk."""
+WINDOW_ITEMS = 60
+"""How many items a model is shown: some ten minutes of talk."""
 
 USER = "user"
 AGENT = "assistant"
 SYSTEM = "system"
+TOOL = "tool"
+
+RUNNING = "(still running; the result follows)"
+CANCELLED = "(cancelled: the caller interrupted)"
 
 _PRESSED = "[pressed "
 
 
 def pressed(digit: str) -> str:
-    """The caller's line for a key."""
+    """The caller's text for a key."""
     return f"{_PRESSED}{digit}]"
 
 
 def is_pressed(text: str) -> bool:
-    """Whether a line of the caller is a key and not words."""
+    """Whether a text of the caller is a key and not words."""
     return text.startswith(_PRESSED)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One thing said: `role` is user, assistant or, for what the model alone needs to know, system."""
+# -- items -------------------------------------------------------------------------------------------------------------------------------
 
-    role: str
+
+@dataclass(frozen=True, slots=True)
+class UserItem:
+    """What the caller said, or the key that the caller pressed (see `pressed`)."""
+
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class AgentItem:
+    """What the caller has heard of the agent. `is_interrupted`: there was more to say."""
+
+    text: str
+    is_interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SystemItem:
+    """What the model alone needs to know: an event of the call, a text from outside."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallItem:
+    """The model has called a tool. `arguments` are checked by the tool's schema, or empty when they did not fit it."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResultItem:
+    """The call `id` of a tool is over. `text` is its result, or its error in words; both are empty when it was cancelled."""
+
+    id: str
+    text: str = ""
+    is_error: bool = False
+    is_cancelled: bool = False
+
+
+Item = UserItem | AgentItem | SystemItem | ToolCallItem | ToolResultItem
+
+
+def item_of(role: str, text: str) -> Item:
+    """The item for a text that `role` (user, assistant, anything else: system) has said."""
+    if role == USER:
+        return UserItem(text)
+    return AgentItem(text) if role == AGENT else SystemItem(text)
+
+
+def turn_of(item: Item) -> tuple[str, str] | None:
+    """Role and text of `item` as a turn of the record; None when it is no turn, or has no words."""
+    match item:
+        case UserItem(text):
+            return (USER, text) if text else None
+        case AgentItem(text):
+            return (AGENT, text) if text else None
+        case SystemItem() | ToolCallItem() | ToolResultItem():
+            return None
+        case _:
+            assert_never(item)
+
+
+# -- a model's view ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One message for the model. `tool_calls`: the assistant called these; `tool_call_id`: `text` is the result of that call."""
+
+    role: str
+    text: str
+    tool_calls: tuple[ToolCallItem, ...] = ()
+    tool_call_id: str = ""
+
+
 class History:
-    """All lines of a call."""
+    """All items of a call."""
 
     def __init__(self) -> None:
-        self.lines: list[Line] = []
+        self.items: list[Item] = []
 
-    def add(self, role: str, text: str) -> None:
-        self.lines.append(Line(role, text))
+    def add(self, item: Item) -> None:
+        """Append `item`."""
+        self.items.append(item)
 
     def prompts(self) -> tuple[Prompt, ...]:
-        """The last lines; what one side said in a row is one message."""
+        """The last items as messages; consecutive texts of one side are one message.
+
+        Every tool call is followed at once by one result, as vendors demand. A result that came before the caller spoke again stands there.
+        A later one stands where it came, as a system message, so that the model sees it as news.
+        """
+        window = self.items[-WINDOW_ITEMS:]
+        prompt_results = _prompt_results(window)
         merged: list[Prompt] = []
-        for line in self.lines[-WINDOW_LINES:]:
-            if merged and merged[-1].role == line.role != SYSTEM:
-                merged[-1] = Prompt(line.role, f"{merged[-1].text} {line.text}")
-            else:
-                merged.append(Prompt(line.role, line.text))
+        for item in window:
+            for prompt in _prompts_of(item, prompt_results, window):
+                _append(merged, prompt)
         return tuple(merged)
+
+
+def _prompt_results(items: Sequence[Item]) -> dict[str, ToolResultItem]:
+    """The results that came before the caller spoke again, by the id of the call."""
+    open_calls: set[str] = set()
+    found: dict[str, ToolResultItem] = {}
+    for item in items:
+        match item:
+            case ToolCallItem():
+                open_calls.add(item.id)
+            case ToolResultItem() if item.id in open_calls:
+                found[item.id] = item
+            case UserItem():
+                open_calls.clear()
+            case _:
+                pass
+    return found
+
+
+def _prompts_of(item: Item, prompt_results: Mapping[str, ToolResultItem], window: Sequence[Item]) -> list[Prompt]:
+    match item:
+        case UserItem(text):
+            return [Prompt(USER, text)]
+        case AgentItem(text):
+            return [Prompt(AGENT, text)]
+        case SystemItem(text):
+            return [Prompt(SYSTEM, text)]
+        case ToolCallItem():
+            result = prompt_results.get(item.id)
+            text = RUNNING if result is None else _result_text(result)
+            return [Prompt(AGENT, "", tool_calls=(item,)), Prompt(TOOL, text, tool_call_id=item.id)]
+        case ToolResultItem():
+            return [] if item.id in prompt_results else [Prompt(SYSTEM, _late_text(item, window))]
+        case _:
+            assert_never(item)
+
+
+def _append(merged: list[Prompt], prompt: Prompt) -> None:
+    last = merged[-1] if merged else None
+    is_text = prompt.role in (USER, AGENT) and not prompt.tool_calls
+    if last is not None and is_text and last.role == prompt.role and not last.tool_calls:
+        merged[-1] = Prompt(prompt.role, f"{last.text} {prompt.text}")
+    else:
+        merged.append(prompt)
+
+
+def _result_text(result: ToolResultItem) -> str:
+    if result.is_cancelled:
+        return CANCELLED
+    return f"Error: {result.text}" if result.is_error else result.text
+
+
+def _late_text(result: ToolResultItem, window: Sequence[Item]) -> str:
+    call = next((item for item in window if isinstance(item, ToolCallItem) and item.id == result.id), None)
+    what = f"{call.name}({json.dumps(dict(call.arguments), ensure_ascii=False, default=str)})" if call else "an earlier tool call"
+    return f"[Result of {what}: {_result_text(result)}]"

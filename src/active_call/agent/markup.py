@@ -1,4 +1,4 @@
-"""The little tags of playbooks and replies: `<name key="value" other='value'/>`.
+"""Parses the tags of playbooks and replies: `<name key="value" other='value'/>`.
 
 In: text. Out: names, attributes and line numbers. Used by the playbook parser (directives) and by the reply parser (actions).
 """
@@ -9,7 +9,7 @@ import html
 import re
 
 TAG_BODY = r"""(?:"[^"]*"|'[^']*'|[^>"'])*"""
-"""What may stand between a tag's name and its `>`: quoted values hide a `>`."""
+"""Matches what may stand between a tag's name and its `>`. A `>` inside quotes does not end the tag."""
 
 _ATTRIBUTE = re.compile(r"""([A-Za-z_][\w-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'/>]+))""")
 

@@ -1,11 +1,11 @@
-"""Where the agent's effects are collected, and with them the lines of the conversation that the watchers of the call are told."""
+"""Collects a conversation's effects in order, and tells the watchers of the call each new turn of its history."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from active_call.agent.effects import AgentEffect, Note, Perform, Tell
-from active_call.agent.items import History
+from active_call.agent.items import History, Item, turn_of
 from active_call.contract import commands, events
 
 
@@ -17,20 +17,34 @@ class Outbox:
         self._effects: list[AgentEffect] = []
 
     def put(self, effect: AgentEffect) -> None:
+        """Append `effect`."""
         self._effects.append(effect)
 
     def take(self) -> list[AgentEffect]:
+        """All effects since the last `take`."""
         effects, self._effects = self._effects, []
         return effects
 
     def perform(self, command: commands.Command) -> None:
+        """Ask for a contract command."""
         self.put(Perform(command))
 
     def note(self, message: str, **fields: Any) -> None:
+        """Write something to the log."""
         self.put(Note(message, fields))
 
-    def add_line(self, role: str, text: str, at_ms: int = 0) -> None:
-        """A line of the conversation: kept, and told; nothing for an empty text. `at_ms`: when it was said, where that is not now."""
-        if text:
-            self.history.add(role, text)
-            self.put(Tell(events.AddHistory(timestamp=at_ms, speaker=role, text=text, sender="dialogue")))
+    def add(self, item: Item, at_ms: int = 0) -> None:
+        """Add `item` to the history and tell it, when it is a turn; an item without words is neither.
+
+        `at_ms`: when it happened (Unix ms), where that is not now.
+        """
+        turn = turn_of(item)
+        if turn is None:
+            return
+        self.history.add(item)
+        role, text = turn
+        self.put(Tell(events.AddHistory(timestamp=at_ms, speaker=role, text=text, sender="dialogue")))
+
+    def remember(self, item: Item) -> None:
+        """Add `item` to the history without telling it: the model alone needs it, or the watchers know it already."""
+        self.history.add(item)

@@ -1,4 +1,4 @@
-"""The scripted responder: a playbook that needs no model. What the caller may say is a heading, what is answered stands under it.
+"""The scripted responder: a playbook that needs no model. A heading is what the caller may say; the text under it is the answer.
 
 In: the text of scenes, and later what was recognised. Out: the entry that answers. A heading holds one or more phrases
 (`## opening hours | when are you open`); `## *` is the fallback, `## (silence)` what is said to a silent caller, `## press 5` a digit.
@@ -31,7 +31,7 @@ _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One answer: the phrases it answers (as written) and its text, a template that may hold tags."""
+    """One answer: the phrases that it answers, as written, and its text, a template that may hold tags."""
 
     line: int
     phrases: tuple[str, ...]
@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """What a scene (or the part before the first scene) answers."""
+    """The answers of a scene, or of the part before the first scene."""
 
     answers: tuple[Entry, ...] = ()
     fallbacks: tuple[Entry, ...] = ()
@@ -106,7 +106,7 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def split_script(text: str, *, first_line: int, findings: Findings) -> tuple[str, Entries]:
-    """Part a scene's text at its `##` headings: what stands before the first, and the entries. Mistakes go to `findings`."""
+    """Split a scene's text at its `##` headings: the text before the first heading, and the entries. Mistakes go to `findings`."""
     before: list[str] = []
     blocks: list[tuple[int, str, list[str]]] = []
     for offset, line in enumerate(text.split("\n")):
@@ -162,7 +162,7 @@ def _best(answers: Sequence[Entry], said: tuple[str, ...], closeness: Closeness)
     for entry in answers:
         for words in entry.words:
             score = closeness(words, said)
-            if score > best_score:  # strictly: of equals the first stays
+            if score > best_score:  # strictly greater: among equals the first wins
                 best, best_score = entry, score
     return best
 

@@ -1,4 +1,4 @@
-"""What the agent says of its own accord, and what it tells a model about itself, in English and, where they are known, other languages.
+"""The agent's own sentences and its hints for a model, in English and Chinese.
 
 A playbook's own words always win: `llm.errorReply`, `llm.toolInstructions`, the `## *` and `## (silence)` entries of a script.
 """
@@ -25,7 +25,7 @@ class Wording:
     has_returned: str
     """To the model: the caller is back. `{target}` is filled in."""
     is_transferred: str
-    """To the model: the peer has transferred us to `{target}`."""
+    """To the model: the peer has transferred the call to `{target}`."""
     silent: str
     """To the model: the caller says nothing."""
     continue_: str

@@ -21,12 +21,12 @@ from active_call.api.access import access_check
 from active_call.api.answers import add_error_answers
 from active_call.api.console_page import console_routes
 from active_call.api.docs_page import add_docs_page
-from active_call.api.event_stream import event_stream
+from active_call.api.event_stream import event_stream, number_after
 from active_call.api.origins import OriginRules
 from active_call.api.records import record_routes
 from active_call.api.walls import Walls, asked_by
 from active_call.base.errors import PlaybookError
-from active_call.call.call import Call
+from active_call.call.handle import CallHandle
 from active_call.call.options import merged
 from active_call.call.registry import CallRegistry
 from active_call.call.routing import Playbooks
@@ -108,15 +108,15 @@ def _call_routes(services: ApiServices) -> APIRouter:
 
     @router.get("/list", summary="Calls that are alive")
     async def list_calls() -> dict[str, Any]:
-        return {"active_calls": [_describe(session) for session in services.directory.sessions.values()]}
+        return {"active_calls": [_describe(call) for call in services.directory.calls.values()]}
 
     @router.get("/kill/{session_id}", summary="Hang up")
     @router.delete("/call/{session_id}", summary="Hang up")
     async def kill(session_id: str) -> dict[str, str]:
-        session = services.directory.find(session_id)
-        if session is None:
+        call = services.directory.find(session_id)
+        if call is None:
             return {"status": "not_found", "id": session_id}
-        session.post(commands.Hangup(reason="killed", initiator="api"))
+        call.send(commands.Hangup(reason="killed", initiator="api"))
         return {"status": "killed", "id": session_id}
 
     @router.post("/command/{session_id}", summary="Send a command to a call", openapi_extra=_body_schema(commands.Command))
@@ -124,10 +124,10 @@ def _call_routes(services: ApiServices) -> APIRouter:
         decoded = wire.decode_command(await request.body())
         if decoded.unknown:
             log.warning("unknown keys ignored", extra={"keys": decoded.unknown, "session_id": session_id})
-        session = services.directory.find(session_id)
-        if session is None:
+        call = services.directory.find(session_id)
+        if call is None:
             return {"status": "not_found", "id": session_id}
-        session.post(decoded.value)
+        call.send(decoded.value)
         return {"status": "sent", "id": session_id}
 
     @router.get("/api/explain", summary="What would happen to a call from an address: the rule, the trunk, the answer")
@@ -141,11 +141,12 @@ def _call_routes(services: ApiServices) -> APIRouter:
             raise HTTPException(400, str(error)) from error
 
     @router.get("/events/{session_id}", summary="A call's events as they happen (server-sent events)")
-    async def watch(session_id: str) -> StreamingResponse:
-        session = services.directory.find(session_id)
-        if session is None:
+    async def watch(session_id: str, request: Request) -> StreamingResponse:
+        call = services.directory.find(session_id)
+        if call is None:
             raise HTTPException(404, f"no call {session_id!r}")
-        return StreamingResponse(event_stream(session), media_type="text/event-stream")
+        from_seq = number_after(request.headers.get("last-event-id"))
+        return StreamingResponse(event_stream(call, from_seq), media_type="text/event-stream")
 
     return router
 
@@ -194,7 +195,7 @@ def _library_routes(services: ApiServices) -> APIRouter:
     return router
 
 
-def _place(services: ApiServices, wanted: PlaceCall) -> Call:
+def _place(services: ApiServices, wanted: PlaceCall) -> CallHandle:
     if wanted.content is not None:
         playbook = services.playbooks.parse(wanted.content)
     elif wanted.playbook is not None:
@@ -208,10 +209,10 @@ def _place(services: ApiServices, wanted: PlaceCall) -> Call:
     return services.directory.place(option, playbook=playbook, variables=wanted.vars, session_id=wanted.id)
 
 
-def _describe(session: Call) -> dict[str, Any]:
-    facts = session.facts
+def _describe(call: CallHandle) -> dict[str, Any]:
+    facts = call.describe()
     return {
-        "id": session.id,
+        "id": call.id,
         "callType": facts.call_type,
         "cs.option": {"caller": facts.caller, "callee": facts.callee},
         "startTime": facts.started_at.isoformat(),

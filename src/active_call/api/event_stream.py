@@ -1,53 +1,52 @@
-"""A call's events as server-sent events, from now until the call is over.
+"""A call's events as server-sent events, from now on or from a number, until the call is over.
 
-In: a session. Out: `event: event` with the event's JSON, and a comment when nothing happens for a while. It ends after the call's own
-`hangup` (not that of a transfer's far leg), at once for a call that is over already, and when a client is too slow: the client loses its
-place then, not the call its time.
+In: a call's handle. Out: `event: event` with the event's JSON and its number as `id`, and a comment when nothing happens for a while. The
+stream ends after the call's own `hangup` (not that of a transfer's far leg), at once for a call that is over already, and when a client is
+too slow. The client may ask again from the number that follows the last one it has read.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Protocol
 
-from active_call.contract import events, wire
+from active_call.call.subscription import QUEUE_SIZE, Subscription
+from active_call.contract import wire
 
-WATCH_QUEUE_SIZE = 1000
+WATCH_QUEUE_SIZE = QUEUE_SIZE
 KEEPALIVE_S = 15.0
+MAX_DIGITS = 18
+"""Of an event's number: more than any call has."""
 
 
 class Watched(Protocol):
-    """A call that can be watched."""
+    """A call whose events can be followed."""
 
-    def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
-        """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
+    def subscribe(self, *, from_seq: int | None = None) -> Subscription:
+        """Its events from number `from_seq` on, or from now on where it is None; of a call that is over, at least its hangup."""
         ...
 
 
-async def event_stream(call: Watched) -> AsyncIterator[bytes]:
+async def event_stream(call: Watched, from_seq: int | None = None) -> AsyncIterator[bytes]:
     """The stream's bytes."""
-    queue: asyncio.Queue[events.Event] = asyncio.Queue(WATCH_QUEUE_SIZE)
-    is_too_slow = False
-
-    def watcher(event: events.Event) -> None:
-        nonlocal is_too_slow
-        try:
-            queue.put_nowait(event)
-        except asyncio.QueueFull:
-            is_too_slow = True
-
-    unwatch = call.watch(watcher)
+    subscription = call.subscribe(from_seq=from_seq)
     try:
-        while not is_too_slow:
+        while True:
             try:
                 async with asyncio.timeout(KEEPALIVE_S):
-                    event = await queue.get()
+                    item = await subscription.next()
             except TimeoutError:
                 yield b": keep-alive\n\n"
                 continue
-            yield b"event: event\ndata: " + wire.encode_event(event) + b"\n\n"
-            if isinstance(event, events.Hangup) and not event.refer:
+            if item is None:
                 return
+            yield b"event: event\ndata: " + wire.encode_event(item.event) + b"\nid: %d\n\n" % item.seq
     finally:
-        unwatch()
+        subscription.close()
+
+
+def number_after(last_event_id: str | None) -> int | None:
+    """The number that follows a client's `Last-Event-ID`; None where it names none."""
+    is_number = last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= MAX_DIGITS
+    return int(last_event_id) + 1 if is_number and last_event_id is not None else None

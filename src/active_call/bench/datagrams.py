@@ -108,6 +108,7 @@ class Incoming:
 
     @property
     def is_full(self) -> bool:
+        """No row is left."""
         return self.n_taken >= len(self._messages)
 
     def take(self, fd: int) -> None:

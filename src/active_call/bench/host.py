@@ -1,4 +1,4 @@
-"""The machine under the bench: which core belongs to whom, what a process has used, and what others took meanwhile.
+"""The machine under the bench: which core each process runs on, what a process has used, and what others took meanwhile.
 
 All of it is read from /proc. Where the kernel does not say or does not permit, the figures are 0 and nothing is pinned.
 """
@@ -18,19 +18,19 @@ _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Who runs where. `media` is None when nothing can be pinned (one core, or not permitted)."""
+    """Which process runs where. `media` is None when nothing can be pinned (one core, or not permitted)."""
 
     media: int | None
     peers: tuple[int, ...]
 
     @property
     def all(self) -> tuple[int, ...]:
-        """Where everybody ran before, and this process is to run afterwards."""
+        """All cores: where the processes ran before, and where this one runs afterwards."""
         return self.peers if self.media is None else (*self.peers, self.media)
 
 
 def choose_cores() -> Cores:
-    """The last core for the media process, the others for everybody else: interrupts are at home on the first."""
+    """The last core for the media process, the others for all other processes: most interrupts are handled on the first."""
     try:
         available = sorted(os.sched_getaffinity(0))
     except (AttributeError, OSError):

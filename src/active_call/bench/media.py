@@ -11,7 +11,7 @@ media process is pinned to one core, this one and the callers to the others.
 | `cpu_ms_per_call_second` | user and system time of the media process, all threads, over the measured seconds and calls               |
 | `tick_late_ms`           | how late ticks began, as the media process reports it                                                     |
 | `skipped_ticks`          | given up after a stall                                                                                    |
-| `packet_offset_ms`       | each of our packets against its stream's 20 ms grid, by the receiver's kernel stamps (see `bench_judge`)  |
+| `packet_offset_ms`       | each of our packets against its stream's 20 ms grid, by the receiver's kernel stamps (see `media_judge`)  |
 | `lost`                   | packets of both directions that left one end and did not come to the other                                |
 | `wrong`, `refused`       | packets of ours that are repeated or not right; packets to us that were not let in                        |
 | `rss_mb`                 | the media process's memory                                                                                |
@@ -50,7 +50,7 @@ from active_call.bench.media_judge import Judgement
 from active_call.bench.media_sender import SUITE, TICKS_PER_S, Task, first_frame, key_of
 from active_call.bench.programs import Talking, talking
 from active_call.bench.speech import RATE_HZ, speech
-from active_call.media.link.messages import Load, PlayStarved, Report, SpeechStarted
+from active_call.media.link.messages import ConfigureRtp, Load, PlayStarved, Report, SpeechStarted
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 
 WARM_UP_S: Final = 2.0
@@ -166,15 +166,18 @@ class _Measurement:
     def _begin(self, index: int, stream: MediaStream, peer_port: int) -> None:
         workload = self._workload
         stream.configure(
-            remote_ip="127.0.0.1",
-            remote_port=peer_port,
-            codec="pcmu",
-            send_payload_type=0,
-            receive_payload_type=0,
-            suite=SUITE if workload.srtp else "",
-            send_key=key_of(self._task.seed, index, "media"),
-            receive_key=key_of(self._task.seed, index, "peer"),
-            ssrc=index + 1,
+            ConfigureRtp(
+                stream=stream.stream,
+                remote_ip="127.0.0.1",
+                remote_port=peer_port,
+                codec="pcmu",
+                send_payload_type=0,
+                receive_payload_type=0,
+                suite=SUITE if workload.srtp else "",
+                send_key=key_of(self._task.seed, index, "media"),
+                receive_key=key_of(self._task.seed, index, "peer"),
+                ssrc=index + 1,
+            )
         )
         stream.listen(detect=workload.vad, forward_audio=workload.vad)
         for number in range(PIECES_AHEAD):

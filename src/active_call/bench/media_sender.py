@@ -107,6 +107,7 @@ class Peers:
 
     @property
     def ports(self) -> list[int]:
+        """The callers' ports."""
         ports = [sock.getsockname()[1] for sock in self._sockets]
         return [ports[index // PEERS_PER_SOCKET] for index in range(self._task.n_peers)]
 
@@ -153,6 +154,7 @@ class Peers:
         return line
 
     def close(self) -> None:
+        """Close the sockets."""
         for sock in self._sockets:
             sock.close()
 

@@ -76,6 +76,7 @@ class Seen:
     took_s: float = 0.0
 
     def fail(self, why: str) -> None:
+        """Count a failed call by its reason."""
         self.n_failed += 1
         self.failures[why] = self.failures.get(why, 0) + 1
 
@@ -208,6 +209,7 @@ class Caller:
             self._end(call, f"no answer to {call.pending}")
 
     def close(self) -> None:
+        """Close the sockets."""
         self._sink.close()
         self._lines.close()
 

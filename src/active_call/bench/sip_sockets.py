@@ -59,11 +59,13 @@ class UdpLine:
         self.local = f"{host}:{self._socket.getsockname()[1]}"
 
     def send(self, data: bytes, call: int) -> None:
+        """Send one message of a call."""
         del call
         with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
             self._socket.send(data)
 
     def wait(self, timeout_s: float) -> Iterator[Arrival]:
+        """What has arrived, waiting for the first of it up to `timeout_s`."""
         if not select.select([self._socket], [], [], max(0.0, timeout_s))[0]:
             return
         for _ in range(_DATAGRAMS_A_WAKE):
@@ -75,6 +77,7 @@ class UdpLine:
             yield data, seconds + nanoseconds * 1e-9
 
     def close(self) -> None:
+        """Close every socket."""
         self._socket.close()
 
 
@@ -92,6 +95,7 @@ class StreamLines:
         self.local = f"{host}:{self._connections[0].getsockname()[1]}"
 
     def send(self, data: bytes, call: int) -> None:
+        """Send one message of a call."""
         sock = self._connections[call % len(self._connections)]
         try:
             if sock.send(data) != len(data):
@@ -100,10 +104,12 @@ class StreamLines:
             raise TransportError("the server does not read") from error
 
     def wait(self, timeout_s: float) -> Iterator[Arrival]:
+        """What has arrived, waiting for the first of it up to `timeout_s`."""
         for fd, _ in self._poll.poll(max(0.0, timeout_s)):
             yield from self._read(fd)
 
     def close(self) -> None:
+        """Close every socket."""
         self._poll.close()
         for sock in self._connections:
             sock.close()

@@ -1,13 +1,14 @@
-"""Runs the agent for a call: feeds it events, carries out its effects, streams the model's words back to it.
+"""Runs the conversation of a call: feeds it inputs, carries out its effects, streams the model's words and the tools' results back to it.
 
-Nothing here waits: requests to models and to the web run as tasks, and their results come back through the call's mailbox.
+The runner knows a conversation by its Protocol only, not by its kind. Nothing here waits: requests to models and to the web, and tools, run
+as tasks, and their results come back through the call's mailbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,12 @@ from typing import Any, Protocol, assert_never
 import httpx
 
 from active_call.agent import effects
+from active_call.agent.conversation import Conversation
+from active_call.agent.realtime import events as realtime_events
 from active_call.base.errors import ActiveCallError
 from active_call.call.latency import TurnClock
 from active_call.call.log import CallLog
+from active_call.call.tool_execution import ToolExecution, ToolFunction
 from active_call.call.web_requests import WebRequests
 from active_call.contract import commands, events
 from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, text_of_reply
@@ -27,46 +31,56 @@ HTTP_DEADLINE_S = 10.0
 MAX_HTTP_ANSWER_CHARS = 8_000
 
 
-class Agent(Protocol):
-    """The pure agent, as the call sees it."""
-
-    def receive(self, item: effects.AgentInput, now: float) -> None: ...
-    def handle_timeout(self, now: float) -> None: ...
-    def next_timeout(self) -> float | None: ...
-    def take_effects(self) -> list[effects.AgentEffect]: ...
-    def set_variable(self, key: str, value: Any) -> None: ...
-    def hangup_headers(self) -> dict[str, str]: ...
-    def close(self, heard: tuple[str, str] | None) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
-class BrainPorts:
-    """What the brain may do to its call."""
+class AgentPorts:
+    """What the agent runner may do to its call."""
 
     perform: Callable[[commands.Command], None]
     attempt: Callable[[str, Callable[[], object]], bool]
-    """Do something that may fail, behind the call's wall: one effect that fails takes no other with it."""
+    """Do something that may fail, behind the call's wall: an effect that fails does not stop the others."""
     tell: Callable[[events.Event], object]
     post: Callable[[effects.AgentInput], None]
-    """Bring something to the brain later, through the mailbox."""
+    """Bring an input to the runner later, through the mailbox."""
     expect_phrases: Callable[[tuple[str, ...]], None]
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     now: Callable[[], float]
 
 
+class RealtimeSession(Protocol):
+    """The session of a realtime model. Its events come to the runner through the mailbox, as FromRealtime."""
+
+    def order(self, order: realtime_events.RealtimeOrder) -> None:
+        """Carry out `order`; returns at once. What fails comes back as SessionFailed."""
+        ...
+
+
 class AgentRunner:
-    """One call's agent at work."""
+    """One call's conversation at work.
+
+    `tools`: the functions behind the registered tools, by name. `realtime`: the model's session, for a realtime conversation.
+    """
 
     def __init__(
-        self, agent: Agent, responder: ChatModel | None, http: WebRequests, turn: TurnClock, ports: BrainPorts, log: CallLog
+        self,
+        conversation: Conversation,
+        responder: ChatModel | None,
+        http: WebRequests,
+        turn: TurnClock,
+        ports: AgentPorts,
+        log: CallLog,
+        tools: Mapping[str, ToolFunction] | None = None,
+        realtime: RealtimeSession | None = None,
     ) -> None:
-        self._agent = agent
+        self._conversation = conversation
         self._responder = responder
         self._http = http
         self._turn = turn
         self._ports = ports
         self._log = log
+        self._realtime = realtime
+        self._tools = ToolExecution(tools or {}, ports.spawn, ports.post, log)
         self._inbox: deque[effects.AgentInput] = deque()
+        self._has_started = False
         self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
         self._asked_at: dict[effects.ReplyNumber, float] = {}
 
@@ -82,33 +96,46 @@ class AgentRunner:
         self._inbox.append(item)
 
     def next_timeout(self) -> float | None:
-        return self._agent.next_timeout()
+        """When the conversation wants to be woken, in monotonic seconds."""
+        return self._conversation.next_timeout()
 
     def set_variable(self, key: str, value: Any) -> None:
-        self._agent.set_variable(key, value)
+        """Set a variable of the conversation."""
+        self._conversation.set_variable(key, value)
 
     def hangup_headers(self) -> dict[str, str]:
-        """What the playbook wants in a BYE of ours, filled in with the variables of now."""
-        return self._agent.hangup_headers()
+        """What the playbook wants in the BYE, filled in with the variables of now."""
+        return self._conversation.hangup_headers()
 
     def close(self, heard: tuple[str, str] | None) -> None:
         """The call is over: what was said and heard until now is told, and nothing is done any more. `heard`: the play, and its text."""
-        self._agent.close(heard)
-        for effect in self._agent.take_effects():
+        for effect in self._conversation.close(heard):
             if isinstance(effect, effects.Tell):
                 self._ports.tell(effect.event)
 
     def settle(self, now: float) -> None:
-        """Let the agent think until it has nothing more to do. Commands that it gives may bring new events at once."""
-        due = self._agent.next_timeout()
+        """Let the conversation act until it has nothing more to do. Commands that it gives may bring new events at once."""
+        if not self._has_started:
+            self._has_started = True
+            self._ports.attempt("agent", partial(self._start, now))
+        due = self._conversation.next_timeout()
         if due is not None and due <= now:
-            self._agent.handle_timeout(now)
-        while True:
-            for effect in self._agent.take_effects():
-                self._ports.attempt("agent", partial(self._carry_out, effect))
-            if not self._inbox:
-                return
-            self._ports.attempt("agent", partial(self._agent.receive, self._inbox.popleft(), now))
+            self._ports.attempt("agent", partial(self._wake, now))
+        while self._inbox:
+            self._ports.attempt("agent", partial(self._feed, self._inbox.popleft(), now))
+
+    def _start(self, now: float) -> None:
+        self._carry_out_all(self._conversation.start(now))
+
+    def _wake(self, now: float) -> None:
+        self._carry_out_all(self._conversation.handle_timeout(now))
+
+    def _feed(self, item: effects.AgentInput, now: float) -> None:
+        self._carry_out_all(self._conversation.handle(item, now))
+
+    def _carry_out_all(self, todo: list[effects.AgentEffect]) -> None:
+        for effect in todo:
+            self._ports.attempt("agent", partial(self._carry_out, effect))
 
     def _carry_out(self, effect: effects.AgentEffect) -> None:
         match effect:
@@ -118,6 +145,12 @@ class AgentRunner:
                 self._ask(effect)
             case effects.AbandonModel(reply):
                 self._abandon(reply)
+            case effects.RunTool():
+                self._tools.run(effect)
+            case effects.CancelTool(run_id):
+                self._tools.cancel(run_id)
+            case effects.ToRealtime(order):
+                self._to_realtime(order)
             case effects.SendHttp():
                 self._ports.spawn(self._send_http(effect), f"http {effect.request}")
             case effects.ExpectPhrases(phrases):
@@ -165,6 +198,14 @@ class AgentRunner:
         task = self._model_tasks.pop(reply, None)
         if task is not None:
             task.cancel()
+
+    # -- the realtime model
+
+    def _to_realtime(self, order: realtime_events.RealtimeOrder) -> None:
+        if self._realtime is not None:
+            self._realtime.order(order)
+        elif isinstance(order, realtime_events.OpenSession):
+            self.hear(effects.FromRealtime(realtime_events.SessionFailed("no realtime model is configured")))
 
     # -- the web
 

@@ -1,42 +1,157 @@
-"""Whether the agent is with the caller: not during a hold, a transfer or a bridge.
+"""Who has the caller's attention, and why: one state, from which everything else follows. Pure.
 
-Reasons to step aside enter and leave, each by its name; while there is any, nothing is heard, nothing sounds in the background, and nobody
-counts the caller's silence.
+Claims enter and leave, each under its name (`Why`). What follows from those that stand is derived, never kept a second time:
+
+| derived           | while                                                                                    |
+|-------------------|------------------------------------------------------------------------------------------|
+| `is_aside`        | a claim takes the caller from the agent: hold, bridge, transfer, takeover                 |
+| `hears`           | no such claim stands, but for a transfer that lets the agent hear (`pauseParentAsr: false`) |
+| `is_frozen`       | what plays stands still at its sample: hold, before the answer of a call of ours, `pause`  |
+| `music`           | the last claim that wants music                                                          |
+| `holder`          | the first of hold, bridge, transfer, ringback, nobody (before the answer); else the agent |
+
+Background sound plays, and the caller's silence is counted, while the agent is not aside. `changes` says what has to be done between two
+states; `attention_executor` does it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
-if TYPE_CHECKING:
-    from active_call.call.call import Call
+
+class Why(StrEnum):
+    """The name of a claim on the caller's attention."""
+
+    UNANSWERED = "unanswered"
+    """A call of ours is not answered: the first words would be lost on the ringing."""
+    RINGBACK = "ringback"
+    """A ringing tone before the answer."""
+    PAUSED = "paused"
+    """The `pause` command."""
+    HOLD = "hold"
+    HOLD_MUSIC = "hold music"
+    BRIDGE = "bridge"
+    TRANSFER = "transfer"
+    TRANSFER_MUSIC = "transfer music"
+    TAKEOVER = "takeover"
+    """A leg with Replaces takes the place of ours."""
+    PARTNER_HOLD = "partner hold"
+    """The target of a transfer has put the caller on hold: music."""
 
 
-class CallerSilence:
-    """The agent's, in one call."""
+class Holder(StrEnum):
+    """Who has the caller's attention."""
 
-    def __init__(self, session: Call) -> None:
-        self._session = session
-        self._reasons: set[str] = set()
+    AGENT = "agent"
+    HOLD = "hold"
+    BRIDGE = "bridge"
+    TRANSFER = "transfer"
+    RINGBACK = "ringback"
+    NOBODY = "nobody"
+
+
+ASIDE: Final = frozenset({Why.HOLD, Why.BRIDGE, Why.TRANSFER, Why.TAKEOVER})
+"""Claims that take the caller from the agent."""
+FREEZING: Final = frozenset({Why.UNANSWERED, Why.PAUSED, Why.HOLD})
+"""Claims under which what plays stands still."""
+MUSICAL: Final = frozenset({Why.RINGBACK, Why.HOLD_MUSIC, Why.TRANSFER_MUSIC, Why.PARTNER_HOLD})
+"""Claims that are music."""
+_HOLDERS: Final = (
+    (Why.HOLD, Holder.HOLD),
+    (Why.BRIDGE, Holder.BRIDGE),
+    (Why.TRANSFER, Holder.TRANSFER),
+    (Why.TAKEOVER, Holder.TRANSFER),
+    (Why.RINGBACK, Holder.RINGBACK),
+    (Why.UNANSWERED, Holder.NOBODY),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Music:
+    """Music to be heard. `source`: a file, a URL or a tone; None: the built-in melody."""
+
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claim. `hears`: the agent goes on hearing the caller. `music` belongs to the musical ones."""
+
+    why: Why
+    hears: bool = False
+    music: Music | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """The claims that stand, the oldest first."""
+
+    claims: tuple[Claim, ...] = ()
+
+    def with_claim(self, claim: Claim) -> Attention:
+        """As this, and `claim` stands as the latest; it takes the place of one of its name. One that is the same stays where it is."""
+        return self if claim in self.claims else Attention((*self.without(claim.why).claims, claim))
+
+    def without(self, why: Why) -> Attention:
+        """As this, without that claim; the same where it does not stand."""
+        return Attention(tuple(claim for claim in self.claims if claim.why is not why))
+
+    def has(self, why: Why) -> bool:
+        """Whether that claim stands."""
+        return any(claim.why is why for claim in self.claims)
+
+    @property
+    def holder(self) -> Holder:
+        """Who has the caller's attention."""
+        return next((holder for why, holder in _HOLDERS if self.has(why)), Holder.AGENT)
 
     @property
     def is_aside(self) -> bool:
-        """Somebody else has the caller's ear."""
-        return bool(self._reasons)
+        """The agent is not with the caller."""
+        return any(claim.why in ASIDE for claim in self.claims)
 
-    def step_aside(self, why: str, *, hears: bool = False) -> None:
-        """Leave the caller to somebody else, or to music; nothing is heard meanwhile unless `hears`."""
-        if not self._reasons:
-            self._session.surroundings.end_ambience()
-        self._reasons.add(why)
-        if not hears:
-            self._session.hearing.suspend(why)
+    @property
+    def hears(self) -> bool:
+        """The agent hears the caller."""
+        return all(claim.hears for claim in self.claims if claim.why in ASIDE)
 
-    def step_back(self, why: str) -> None:
-        """That reason is gone; with the last of them the agent is back. Harmless where it was none."""
-        was_aside = self.is_aside
-        self._reasons.discard(why)
-        self._session.hearing.resume(why)
-        if was_aside and not self._reasons:
-            self._session.touch()
-            self._session.surroundings.begin_ambience()
+    @property
+    def is_frozen(self) -> bool:
+        """What plays stands still."""
+        return any(claim.why in FREEZING for claim in self.claims)
+
+    @property
+    def music(self) -> Music | None:
+        """The music that the caller hears; None: none."""
+        return next((claim.music for claim in reversed(self.claims) if claim.music is not None), None)
+
+
+class Change(StrEnum):
+    """What has to be done when the state changes, in this order."""
+
+    MUSIC = "music"
+    FREEZE = "freeze"
+    UNFREEZE = "unfreeze"
+    STEP_ASIDE = "step aside"
+    """End the background sound."""
+    SUSPEND = "suspend"
+    """Stop hearing."""
+    RESUME = "resume"
+    STEP_BACK = "step back"
+    """Begin the background sound, and count the caller's silence from now."""
+
+
+def changes(before: Attention, after: Attention) -> list[Change]:
+    """What has to be done between two states."""
+    wanted = (
+        (Change.MUSIC, before.music != after.music),
+        (Change.FREEZE, after.is_frozen and not before.is_frozen),
+        (Change.UNFREEZE, before.is_frozen and not after.is_frozen),
+        (Change.STEP_ASIDE, after.is_aside and not before.is_aside),
+        (Change.SUSPEND, before.hears and not after.hears),
+        (Change.RESUME, after.hears and not before.hears),
+        (Change.STEP_BACK, before.is_aside and not after.is_aside),
+    )
+    return [change for change, is_due in wanted if is_due]

@@ -1,19 +1,98 @@
-"""Closes the parts of a call that is over, each within its own time."""
+"""The end of a call: its parts are closed, each within its own time, then its record, which is closed whatever else happens."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from active_call.call.items import Item
 from active_call.call.log import CallLog
+from active_call.call.parts import CallContext, CallParts
+from active_call.call.state import Phase
+from active_call.legs import events as leg_events
+from active_call.media.link import messages as link
+from active_call.media.pool.pool import StreamLost
 
 RELEASE_DEADLINE_S = 3.0
 
-Parts = tuple[tuple[str, Callable[[], Awaitable[object]]], ...]
-"""Names, and what closes them."""
+Closers = tuple[tuple[str, Callable[[], Awaitable[object]]], ...]
+"""Names of parts, and what closes them."""
 
 
-async def close_each(parts: Parts, log: CallLog) -> None:
+class CallClosing:
+    """Closes one call. `next_item` gives what still comes into its mailbox."""
+
+    def __init__(self, context: CallContext, parts: CallParts, next_item: Callable[[], Awaitable[Item]]) -> None:
+        self._context = context
+        self._parts = parts
+        self._next_item = next_item
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """Hang up where that has not happened, close all parts, then the record: cancelled, too slow or broken."""
+        context, log = self._context, self._context.ports.log
+        try:
+            if self._parts.own_leg.ended is None:
+                self._parts.own_leg.hang_up(by="system", cause="error")
+            context.state.facts.reach(Phase.ENDED, context.time.utc_now())
+            self._write_down_last_words()
+            await close_each(self._closers(), log)
+        except Exception:
+            log.exception("call could not be closed in order")
+        finally:
+            self.close_record()
+
+    def _closers(self) -> Closers:
+        return (
+            ("transfers", self._close_transfers),
+            ("recording", lambda: self._parts.recording.complete(self._next_report)),
+            ("leg", self._release_leg),
+            ("hearing", self._parts.speech_input.close),
+        )
+
+    async def _close_transfers(self) -> None:
+        self._parts.bridging.end()
+        await self._parts.transfers.close()
+
+    async def _release_leg(self) -> None:
+        self._context.journal.media |= await self._context.state.leg.release()
+
+    async def _next_report(self) -> None:
+        """Take in what comes next, when the call is over and only the end of its recording still matters."""
+        item = await self._next_item()
+        if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
+            self._parts.reports.handle_media(item.report)
+
+    def _write_down_last_words(self) -> None:
+        """The turn that the end of the call has cut short."""
+        agent, context = self._context.state.agent, self._context
+        if agent is None:
+            return
+        heard = self._parts.speech_output.heard_so_far(context.time.now())
+        if heard is not None:
+            context.journal.cut_short()
+        agent.close(heard)
+
+    def close_record(self) -> None:
+        """Tell the end and close the record; harmless a second time."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        context, journal, log = self._context, self._context.journal, self._context.ports.log
+        facts = context.state.facts
+        facts.reach(Phase.ENDED, context.time.utc_now())
+        journal.transfers = self._parts.transfers.records()
+        facts.call_id = facts.call_id or context.state.leg.call_id
+        try:
+            context.output.tell(journal.hangup_event(self._parts.own_leg.ended))
+        finally:
+            if facts.error:
+                log.warning("call ended with an error", extra={"error": facts.error})
+            log.info("call ended", extra={**facts.who(), **journal.outcome()})
+            context.dependencies.records.write(journal.record())
+
+
+async def close_each(parts: Closers, log: CallLog) -> None:
     """Close one after the other; an error in one part, or one that takes too long, does not keep the others from closing."""
     for name, close in parts:
         try:

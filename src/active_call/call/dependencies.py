@@ -1,4 +1,4 @@
-"""What every call uses of the house: engines, records, playbooks, sounds, and what joins streams. Wired by `server/compose`."""
+"""What every call uses of the server: engines, records, playbooks, sounds, and what joins streams. Wired by `server/composition`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def _join_nothing(stream: MediaStream, partner: MediaStream, *, one_way: b
 
 @dataclass(frozen=True, slots=True)
 class CallDependencies:
-    """What every call uses of the house."""
+    """What every call uses of the server."""
 
     world: World
     engines: Engines
@@ -63,6 +63,6 @@ class CallDependencies:
     troubles: Troubles = field(default_factory=Troubles)
     """Where a disk that is full is told."""
     guarded: httpx.AsyncClient | None = None
-    """As `http`, for hosts that somebody outside has named; None: `http` serves these too."""
+    """As `http`, for hosts that are named from outside; None: `http` serves these too."""
     recordings: Path = Path("config/recorders")
     """The folder in which recordings lie that a call's own option asks for."""

@@ -2,73 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from active_call.base.errors import LocalProtocolError
+from active_call.call.attention import Why
+from active_call.call.attention_executor import AttentionExecutor
+from active_call.call.bridging import Bridging
 from active_call.call.digits import send_digits, way_of
+from active_call.call.executor import CallExecutor
+from active_call.call.machine_types import Hold, Input, Reject
+from active_call.call.ports import CallPorts, HangUp
+from active_call.call.recording import Recording
+from active_call.call.shared_state import CallState
+from active_call.call.speech_output import SpeechOutput
+from active_call.call.transfer.executor import TransferExecutor
 from active_call.contract import commands, events, wire
 from active_call.legs.trunks.outbound_guard import Asker
 
-if TYPE_CHECKING:
-    from active_call.call.call import Call
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """The parts that commands concern, and what ends the call."""
+
+    state: CallState
+    ports: CallPorts
+    machine: CallExecutor
+    attention: AttentionExecutor
+    speech_output: SpeechOutput
+    recording: Recording
+    bridging: Bridging
+    transfers: TransferExecutor
+    hang_up: HangUp
 
 
-def carry_out(session: Call, command: commands.Command, *, asked_by: Asker = "api") -> None:
+def carry_out(call: Commanded, command: commands.Command, *, asked_by: Asker = "api") -> None:
     """Do what `command` asks. Raises ActiveCallError when the call cannot do it."""
     if isinstance(command, commands.Refer):
-        session.transfers.start(command, asked_by=asked_by)
+        call.transfers.start(command, asked_by=asked_by)
         return
     wire.check_command(command)
     handler = COMMANDS.get(type(command))
     if handler is None:
         name = command.__struct_config__.tag
-        raise LocalProtocolError(f"a {session.leg.kind} call cannot carry out the command {name!r}")
-    handler(session, command)
+        raise LocalProtocolError(f"a {call.state.leg.kind} call cannot carry out the command {name!r}")
+    handler(call, command)
 
 
-def _accept(session: Call, command: commands.Accept) -> None:
-    session.accept(command.option)
+def _accept(call: Commanded, command: commands.Accept) -> None:
+    call.machine.accept(command.option)
 
 
-def _ringing(session: Call, command: commands.Ringing) -> None:
-    session.ring(command)
+def _ringing(call: Commanded, command: commands.Ringing) -> None:
+    call.machine.ring(command)
 
 
-def _reject(session: Call, command: commands.Reject) -> None:
-    session.reject(command.code, command.reason)
+def _reject(call: Commanded, command: commands.Reject) -> None:
+    call.machine.feed(Reject(command.code, command.reason))
 
 
-def _tts(session: Call, command: commands.Tts) -> None:
-    session.speaking.tts(command)
+def _tts(call: Commanded, command: commands.Tts) -> None:
+    call.speech_output.tts(command)
 
 
-def _play(session: Call, command: commands.Play) -> None:
-    session.speaking.play(command)
+def _play(call: Commanded, command: commands.Play) -> None:
+    call.speech_output.play(command)
 
 
-def _interrupt(session: Call, command: commands.Interrupt) -> None:
-    session.speaking.interrupt(fade_ms=command.fade_out_ms, graceful=command.graceful)
+def _interrupt(call: Commanded, command: commands.Interrupt) -> None:
+    call.speech_output.interrupt(fade_ms=command.fade_out_ms, graceful=command.graceful)
 
 
-def _pause(session: Call, _: commands.Pause) -> None:
-    session.speaking.pause(True)
+def _pause(call: Commanded, _: commands.Pause) -> None:
+    call.attention.claim(Why.PAUSED)
 
 
-def _resume(session: Call, _: commands.Resume) -> None:
-    session.speaking.pause(False)
+def _resume(call: Commanded, _: commands.Resume) -> None:
+    call.attention.release(Why.PAUSED)
 
 
 TRACKS = {"agent": "plays", "server-side-track": "plays", "partner": "partner", "refer": "partner", "caller": "caller"}
 """Names of tracks, and what the media plane calls them."""
 
 
-def _mute(session: Call, command: commands.Mute) -> None:
-    _stream_of(session).mute(True, _track(command.track_id))
+def _mute(call: Commanded, command: commands.Mute) -> None:
+    _stream_of(call).mute(True, _track(command.track_id))
 
 
-def _unmute(session: Call, command: commands.Unmute) -> None:
-    _stream_of(session).mute(False, _track(command.track_id))
+def _unmute(call: Commanded, command: commands.Unmute) -> None:
+    _stream_of(call).mute(False, _track(command.track_id))
 
 
 def _track(track_id: str | None) -> str:
@@ -77,81 +100,81 @@ def _track(track_id: str | None) -> str:
     return TRACKS[track_id] if track_id else ""
 
 
-def _message(session: Call, command: commands.Message) -> None:
+def _message(call: Commanded, command: commands.Message) -> None:
     if command.refer:
-        session.transfers.send_message(command)
+        call.transfers.send_message(command)
         return
-    session.leg.send_message(command.body, command.content_type or "text/plain", command.headers)
+    call.state.leg.send_message(command.body, command.content_type or "text/plain", command.headers)
 
 
-def _hangup(session: Call, command: commands.Hangup) -> None:
+def _hangup(call: Commanded, command: commands.Hangup) -> None:
     if command.refer:
-        session.transfers.withdraw()
+        call.transfers.withdraw()
         return
-    was_ending = session.is_ending
-    session.hang_up(
-        by=command.initiator or "client", cause=command.reason or "hangup", reason=command.reason or "", headers=command.headers
-    )
+    was_ending = call.machine.now.is_ending
+    call.hang_up(by=command.initiator or "client", cause=command.reason or "hangup", reason=command.reason or "", headers=command.headers)
     if was_ending:
         raise LocalProtocolError("the call is being ended already")
 
 
-def _history(session: Call, command: commands.History) -> None:
-    session.emit(events.AddHistory(speaker=command.speaker, text=command.text, sender="client"))
+def _history(call: Commanded, command: commands.History) -> None:
+    call.ports.emit(events.AddHistory(speaker=command.speaker, text=command.text, sender="client"))
 
 
-def _custom(session: Call, command: commands.Custom) -> None:
-    session.emit(events.Custom(data=command.data, sender=command.sender))
+def _custom(call: Commanded, command: commands.Custom) -> None:
+    call.ports.emit(events.Custom(data=command.data, sender=command.sender))
 
 
-def _dtmf(session: Call, command: commands.Dtmf) -> None:
-    send_digits(session.leg, command.digits, way_of(session.leg, command.method), command.duration)
+def _dtmf(call: Commanded, command: commands.Dtmf) -> None:
+    send_digits(call.state.leg, command.digits, way_of(call.state.leg, command.method), command.duration)
 
 
-def _hold(session: Call, command: commands.Hold) -> None:
-    session.holding.hold(command)
+def _hold(call: Commanded, command: commands.Hold) -> None:
+    call.machine.feed(Hold(command.mode, command.moh))
 
 
-def _unhold(session: Call, _: commands.Unhold) -> None:
-    session.holding.unhold()
+def _unhold(call: Commanded, _: commands.Unhold) -> None:
+    call.machine.feed(Input.UNHOLD)
 
 
-def _bridge(session: Call, command: commands.Bridge) -> None:
-    session.bridging.join(command.target_session_id)
+def _bridge(call: Commanded, command: commands.Bridge) -> None:
+    call.bridging.bridge(command.target_session_id)
 
 
-def _unbridge(session: Call, command: commands.Unbridge) -> None:
-    session.bridging.unbridge(command.target_session_id)
+def _unbridge(call: Commanded, command: commands.Unbridge) -> None:
+    call.bridging.unbridge(command.target_session_id)
 
 
-def _add_ice_candidate(session: Call, _: commands.AddIceCandidate) -> None:
+def _add_ice_candidate(call: Commanded, _: commands.AddIceCandidate) -> None:
     """A call by SIP has no use for it; clients that serve browsers too send it all the same."""
-    session.log.info("ICE candidate passed over", extra={"leg": session.leg.kind})
+    call.ports.log.info("ICE candidate passed over", extra={"leg": call.state.leg.kind})
 
 
-def _record(session: Call, command: commands.Record) -> None:
+def _record(call: Commanded, command: commands.Record) -> None:
     match command.action:
         case "start":
-            session.recording.begin()
+            call.recording.begin()
         case "stop":
-            session.recording.stop()
+            call.recording.stop()
         case "pause" | "resume":
-            session.recording.pause(command.action == "pause")
+            call.recording.pause(command.action == "pause")
         case _:
             raise LocalProtocolError(f"a recording cannot be told to {command.action!r}; expected 'start', 'stop', 'pause' or 'resume'")
 
 
-def _set_var(session: Call, command: commands.SetVar) -> None:
-    session.set_variable(command.key, command.value)
+def _set_var(call: Commanded, command: commands.SetVar) -> None:
+    call.state.facts.variables[command.key] = command.value
+    if call.state.agent is not None:
+        call.state.agent.set_variable(command.key, command.value)
 
 
-def _stream_of(session: Call) -> Any:
-    if session.leg.stream is None:
+def _stream_of(call: Commanded) -> Any:
+    if call.state.leg.stream is None:
         raise LocalProtocolError("the call has no media stream yet")
-    return session.leg.stream
+    return call.state.leg.stream
 
 
-COMMANDS: dict[type, Callable[[Call, Any], None]] = {
+COMMANDS: Mapping[type, Callable[[Commanded, Any], None]] = {
     commands.Accept: _accept,
     commands.Ringing: _ringing,
     commands.Reject: _reject,

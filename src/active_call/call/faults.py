@@ -29,7 +29,7 @@ class Faults:
         """Do `work`; False when it failed. `sender` names in the `error` event what could not be done."""
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - the session's wall
+        except Exception as error:  # noqa: BLE001 - the wall of the call
             self.note(sender, error)
             return False
         return True
@@ -38,7 +38,7 @@ class Faults:
         """Await `work`, a task of the call; its failure does not end the call."""
         try:
             await work
-        except Exception as error:  # noqa: BLE001 - the session's wall
+        except Exception as error:  # noqa: BLE001 - the wall of the call
             self.note(sender, error)
 
     def note(self, sender: str, error: Exception) -> None:

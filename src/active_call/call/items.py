@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from active_call.agent import effects
-from active_call.call.setup import Fatal, Routed
+from active_call.call.messages import BridgeParted, CallMessage
+from active_call.call.routing import Decision
 from active_call.contract import commands
 from active_call.legs import events as leg_events
 from active_call.media.link import messages as link
@@ -16,33 +17,52 @@ from active_call.providers.base import Recognised
 
 @dataclass(frozen=True, slots=True)
 class ForAgent:
+    """Something for the agent."""
+
     item: effects.AgentInput
 
 
 @dataclass(frozen=True, slots=True)
 class RecogniserFailed:
+    """The recogniser could not; what it was asked has no other result."""
+
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Something to be done in its turn: the result of a task, or news of another leg or call."""
+    """Something to be done in its turn: the result of a task, or news of another leg."""
 
     do: Callable[[], object]
 
 
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A router has decided."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """Something that the call needs cannot be had; the call ends with `code`."""
+
+    error: Exception
+    code: int
+
+
 Item = (
-    commands.Command | leg_events.LegEvent | Recognised | ForAgent | RecogniserFailed | Later | Routed | Fatal
+    commands.Command | CallMessage | leg_events.LegEvent | Recognised | ForAgent | RecogniserFailed | Later | Routed | Fatal
 )  # fmt: skip
 
 
 def is_essential(item: Item) -> bool:
-    """What ends a call or completes its record: it is taken from a call that cannot keep up, too."""
+    """What ends a call or a bridge, or completes a record: it is taken from a call that cannot keep up, too."""
     match item:
         case leg_events.LegMedia(report):
             return isinstance(report, StreamLost | link.RecordingEnded)
         case _:
-            return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal)
+            return isinstance(item, leg_events.LegEnded | commands.Hangup | Fatal | BridgeParted)
 
 
 def sender_of(item: Item) -> str:
@@ -56,5 +76,7 @@ def sender_of(item: Item) -> str:
             return "agent"
         case leg_events.LegMedia():
             return "media"
+        case CallMessage():
+            return "bridge"
         case _:
             return "call"

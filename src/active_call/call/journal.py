@@ -96,11 +96,6 @@ class Journal:
             extra=_told(ended),
         )
 
-    def who(self) -> dict[str, Any]:
-        """Who talks with whom, for the log."""
-        facts = self._facts
-        return {"direction": facts.direction, "caller": facts.caller, "callee": facts.callee, "trunk": facts.trunk}
-
     def outcome(self) -> dict[str, Any]:
         """How the call has ended, for the log."""
         facts = self._facts

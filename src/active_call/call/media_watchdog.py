@@ -7,27 +7,27 @@ describe early media and send none. What is still wrong when the answer has been
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from active_call.call.ports import CallPorts, HangUp
+from active_call.call.state import CallFacts
 from active_call.contract import events
 from active_call.media.link.messages import MediaProblem, StreamDead
 from active_call.media.receive.one_way_audio import NOTHING_S
-
-if TYPE_CHECKING:
-    from active_call.call.call import Call
 
 
 class MediaWatchdog:
     """Of one call."""
 
-    def __init__(self, session: Call) -> None:
-        self._session = session
+    def __init__(self, facts: CallFacts, ports: CallPorts, hang_up: HangUp) -> None:
+        self._facts = facts
+        self._ports = ports
+        self._end_call = hang_up
         self._early: dict[str, MediaProblem] = {}
         self._early_dead: StreamDead | None = None
 
     @property
     def _is_answered(self) -> bool:
-        return self._session.facts.answered_at is not None
+        return self._facts.answered_at is not None
 
     def problem(self, report: MediaProblem) -> None:
         """A problem has begun or is over."""
@@ -49,14 +49,14 @@ class MediaWatchdog:
     def answered(self) -> None:
         """From now on sound has to come."""
         if self._early or self._early_dead is not None:
-            self._session.spawn(self._look_again(), "sound after the answer")
+            self._ports.spawn(self._look_again(), "sound after the answer")
 
     async def _look_again(self) -> None:
         await asyncio.sleep(NOTHING_S)
-        self._session.post_later(self._tell_what_is_left)
+        self._ports.later(self._tell_what_is_left)
         waited_s = self._early_dead.silent_s if self._early_dead is not None else 0.0
         await asyncio.sleep(max(waited_s - NOTHING_S, 0.0))
-        self._session.post_later(self._end_if_dead)
+        self._ports.later(self._end_if_dead)
 
     def _tell_what_is_left(self) -> None:
         left, self._early = self._early, {}
@@ -68,14 +68,12 @@ class MediaWatchdog:
             self._hang_up(2 * self._early_dead.silent_s)
 
     def _tell(self, report: MediaProblem) -> None:
-        session = self._session
         if report.over:
             self._early_dead = None
         else:
-            session.log.warning("one-way audio", extra={"problem": report.name, "detail": report.detail})
-        session.emit(events.MediaProblem(problem=report.name, detail=report.detail, over=report.over))
+            self._ports.log.warning("one-way audio", extra={"problem": report.name, "detail": report.detail})
+        self._ports.emit(events.MediaProblem(problem=report.name, detail=report.detail, over=report.over))
 
     def _hang_up(self, silent_s: float) -> None:
-        session = self._session
-        session.facts.error = f"no media from the peer for {silent_s:.0f} s"
-        session.hang_up(by="system", cause="rtp_timeout", reason=session.facts.error)
+        self._facts.error = f"no media from the peer for {silent_s:.0f} s"
+        self._end_call(by="system", cause="rtp_timeout", reason=self._facts.error)

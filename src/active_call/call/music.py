@@ -1,4 +1,4 @@
-"""Music for whoever waits: a file, a URL, or the built-in melody, again and again on one stream.
+"""Music for a party that waits: a file, a URL, or the built-in melody, again and again on one stream.
 
 Reasons to play enter (`hold`, `transfer` …) and leave again; the music plays as long as there is any, and is what the last of them wants.
 The media process repeats it by itself, so nothing of a busy control process is heard.
@@ -117,7 +117,7 @@ class Music:
             stream.queue_music(b"", end=True)
         except ActiveCallError as error:
             self._on_error(error)
-            if n_left == MAX_MUSIC_S * stream.rate_hz * 2:  # nobody is left in silence over a file that is missing
+            if n_left == MAX_MUSIC_S * stream.rate_hz * 2:  # a missing file does not leave the party in silence
                 stream.queue_music(hold_melody(stream.rate_hz), end=True)
             else:
                 stream.queue_music(b"", end=True)

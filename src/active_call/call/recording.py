@@ -9,17 +9,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from active_call.base.errors import LocalProtocolError, MediaError
+from active_call.call.dependencies import CallDependencies
+from active_call.call.journal import Journal
 from active_call.call.options import given
+from active_call.call.ports import Emit
+from active_call.call.shared_state import CallState
 from active_call.contract import events
 from active_call.media.link.messages import RecordingEnded
 from active_call.media.pool.pool import MediaStream
 from active_call.store.recordings import numbered, path_inside, recorded_rate_hz, why_not_written, with_ending
-
-if TYPE_CHECKING:
-    from active_call.call.call import Call
 
 DEFAULT_RATE_HZ = 16_000
 DEFAULT_FLUSH_MS = 200
@@ -35,10 +35,16 @@ class _Target:
 
 
 class Recording:
-    """Begins, pauses and ends what is recorded of `session`."""
+    """Begins, pauses and ends what is recorded of one call."""
 
-    def __init__(self, session: Call) -> None:
-        self._session = session
+    def __init__(self, state: CallState, emit: Emit, journal: Journal, dependencies: CallDependencies) -> None:
+        self._state = state
+        self._emit = emit
+        self._journal = journal
+        self._policy = dependencies.recording
+        self._folder = dependencies.recordings
+        self._troubles = dependencies.troubles
+        self._records = dependencies.records
         self._n_begun = 0
         self._target: _Target | None = None
         self._is_paused = False
@@ -51,16 +57,16 @@ class Recording:
 
     def begin_as_configured(self) -> None:
         """The call has been answered: record it where the call's own option or the server's policy asks for it."""
-        policy, own = self._session.services.recording, self._session.option.recorder
+        policy, own = self._policy, self._state.option.recorder
         if own is not None and own.recorder_file:
             try:
-                name = with_ending(own.recorder_file.replace("{id}", self._session.id), own.format)
-                path = path_inside(self._session.services.recordings, name)
+                name = with_ending(own.recorder_file.replace("{id}", self._state.facts.session_id), own.format)
+                path = path_inside(self._folder, name)
             except MediaError as error:
-                self._session.emit(events.Error(sender="recorder", error=str(error)))
+                self._emit(events.Error(sender="recorder", error=str(error)))
                 return
             except OSError as error:
-                self._failed(str(error), self._session.services.recordings)
+                self._failed(str(error), self._folder)
                 return
             rate_hz = recorded_rate_hz(given(own.samplerate, DEFAULT_RATE_HZ))
             self._begin(_Target(path, rate_hz, given(own.ptime, DEFAULT_FLUSH_MS)))
@@ -69,18 +75,18 @@ class Recording:
 
     def begin(self) -> None:
         """Record from now on, where and how the server's policy says; nothing where it allows no recordings."""
-        policy = self._session.services.recording
+        policy = self._policy
         if policy is None:
             return
         try:
-            path = policy.path_for(self._session.facts)
+            path = policy.path_for(self._state.facts)
         except OSError as error:
-            self._failed(str(error), self._session.services.recordings)
+            self._failed(str(error), self._folder)
             return
         self._begin(_Target(path, policy.rate_hz, policy.flush_ms))
 
     def _begin(self, target: _Target) -> None:
-        stream = self._session.leg.stream
+        stream = self._state.leg.stream
         if stream is None:
             return
         self._n_begun += 1
@@ -90,8 +96,8 @@ class Recording:
         if self._is_paused:
             stream.pause_recording(True)
         self._running.add(path)
-        self._session.journal.recording_began(path)
-        self._session.services.records.update(self._session.journal.open_call())
+        self._journal.recording_began(path)
+        self._records.update(self._journal.open_call())
 
     def stop(self) -> None:
         """End the recording that runs. Raises LocalProtocolError while the call has no sound."""
@@ -113,16 +119,16 @@ class Recording:
         self._running.discard(report.path)
         if not self._running:
             self._target = None
-        self._session.journal.recording_ended(report.path, report.duration_ms, report.error)
+        self._journal.recording_ended(report.path, report.duration_ms, report.error)
         if not report.error:
-            self._session.services.troubles.clear("recordings")
+            self._troubles.clear("recordings")
         else:
             self._failed(report.error, Path(report.path).parent)
 
     def _failed(self, reason: str, folder: Path) -> None:
         """Tell it in the call and in `/health`, there until a recording succeeds or could be written again."""
-        self._session.services.troubles.note("recordings", reason, probe=partial(why_not_written, folder))
-        self._session.emit(events.Error(sender="recorder", error=reason))
+        self._troubles.note("recordings", reason, probe=partial(why_not_written, folder))
+        self._emit(events.Error(sender="recorder", error=reason))
 
     def lost(self) -> None:
         """The media process is gone, and with it the news of every file."""
@@ -131,13 +137,13 @@ class Recording:
 
     async def complete(self, next_report: Callable[[], Awaitable[None]]) -> None:
         """End what runs and have `next_report` take reports in until all files are complete; only then are their lengths known."""
-        if self._session.leg.stream is None or not self._running:
+        if self._state.leg.stream is None or not self._running:
             return
-        self._session.leg.stream.stop_recording()
+        self._state.leg.stream.stop_recording()
         while self._running:
             await next_report()
 
     def _stream(self) -> MediaStream:
-        if self._session.leg.stream is None:
+        if self._state.leg.stream is None:
             raise LocalProtocolError("the call has no sound yet that could be recorded")
-        return self._session.leg.stream
+        return self._state.leg.stream

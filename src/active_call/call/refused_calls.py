@@ -1,7 +1,7 @@
-"""Records of calls that are refused before they become one: no room, an SRTP rule, a stranger, a trunk's limit.
+"""Records of calls that are refused before they become one: no room, an SRTP rule, an unknown source, a trunk's limit.
 
-In: RefusedCall. Out: one closed record each, as long as they do not come too fast: a flood of strangers costs counts and no rows. At most
-`PER_HOST` at once of one address and `IN_ALL` of all, and then `PER_HOST_PER_S` and `IN_ALL_PER_S`.
+In: RefusedCall. Out: one closed record each, as long as they do not come too fast: a flood from unknown sources costs counts and no rows.
+At most `PER_HOST` at once of one address and `IN_ALL` of all, and then `PER_HOST_PER_S` and `IN_ALL_PER_S`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.call.call import Call
 from active_call.call.dependencies import CallDependencies
+from active_call.call.handle import CallHandle
 from active_call.call.leg import Leg
 from active_call.call.refused_calls import RefusedCalls
 from active_call.call.routing import Router
@@ -20,7 +21,7 @@ from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
 
 log = logging.getLogger("active_call.directory")
 
-FAREWELL_S = 3.0
+BYE_S = 3.0
 """What a BYE and its answer take."""
 CLOSING_S = 15.0
 """What the parts of a call may take to close, each at its own limit."""
@@ -66,10 +67,10 @@ class CallRegistry:
         self._placing = placing
         self._has_room = has_room
         self._max_calls = max_calls
-        self._sessions: dict[str, Call] = {}
+        self._calls: dict[str, Call] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.on_new_session: Callable[[Call], object] = lambda _: None
-        """Told of each session before it runs."""
+        self.on_new_call: Callable[[CallHandle], object] = lambda _: None
+        """Told of each call before it runs."""
         self.on_refused: Callable[[str], object] = lambda _: None
         """Told of each inbound call that is refused, by `full` or `draining`."""
         self.refused_calls = RefusedCalls(services.world, services.records)
@@ -83,18 +84,24 @@ class CallRegistry:
         self._services, self._router, self._max_calls = services, router, max_calls
 
     @property
-    def sessions(self) -> Mapping[str, Call]:
-        return self._sessions
+    def calls(self) -> Mapping[str, CallHandle]:
+        """Handles of all live calls, by session id."""
+        return {session_id: call.handle() for session_id, call in self._calls.items()}
+
+    @property
+    def n_calls(self) -> int:
+        """How many calls are alive."""
+        return len(self._calls)
 
     @property
     def is_accepting(self) -> bool:
-        is_full = self._max_calls is not None and len(self._sessions) >= self._max_calls
+        is_full = self._max_calls is not None and len(self._calls) >= self._max_calls
         return not self.is_draining and not is_full and self._has_room()
 
-    def find(self, session_id: str) -> Call | None:
-        """The live call of that session id or, failing that, of that protocol's own id (SIP Call-ID)."""
-        found = self._sessions.get(session_id)
-        return found or next((session for session in self._sessions.values() if session.leg.call_id == session_id), None)
+    def find(self, session_id: str) -> CallHandle | None:
+        """The handle of the live call of that session id or, failing that, of that protocol's own id (SIP Call-ID)."""
+        found = self._calls.get(session_id) or next((call for call in self._calls.values() if call.state.leg.call_id == session_id), None)
+        return found.handle() if found is not None else None
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
         """A further leg of a live call. Raises ActiveCallError when the address cannot be used."""
@@ -122,12 +129,12 @@ class CallRegistry:
             leg.reject(503, "Draining" if self.is_draining else "No room for more calls")
             return
         session_id = f"s.{self._services.world.randomness.uuid()}"
-        self._start(Call(session_id, leg, self._services, direction="inbound", router=self._router, house=self))
+        self._start(Call(session_id, leg, self._services, direction="inbound", router=self._router, network=self))
 
     def _replace(self, leg: Leg, replaced: Leg) -> None:
-        session = next((one for one in self._sessions.values() if one.leg is replaced), None)
-        if session is not None:
-            session.take_over(leg)
+        call = next((one for one in self._calls.values() if one.state.leg is replaced), None)
+        if call is not None:
+            call.take_over(leg)
         else:  # the far leg of a transfer, say
             leg.attach(lambda _: None)
             leg.reject(603, "Decline")
@@ -139,24 +146,24 @@ class CallRegistry:
         playbook: Playbook | None = None,
         variables: Mapping[str, Any] | None = None,
         session_id: str | None = None,
-    ) -> Call:
+    ) -> CallHandle:
         """Place a call; it rings in the background. Raises NoRoom, or ActiveCallError for an address that cannot be dialled."""
         if not self.is_accepting:
             self._note_unplaced(option, "draining" if self.is_draining else "full")
             raise NoRoom("the server is draining" if self.is_draining else "no room for more calls")
         session_id = session_id or f"c.{self._services.world.randomness.uuid()}"
-        if session_id in self._sessions:
+        if session_id in self._calls:
             raise ActiveCallError(f"a call with the id {session_id!r} exists already")
         try:
             leg = self._placing.new_leg(option)
         except LimitReached as busy:
             self._note_unplaced(option, busy.rule, str(busy))
             raise
-        session = Call(
-            session_id, leg, self._services, direction="outbound", option=option, playbook=playbook, variables=variables, house=self
+        call = Call(
+            session_id, leg, self._services, direction="outbound", option=option, playbook=playbook, variables=variables, network=self
         )
-        self._start(session)
-        return session
+        self._start(call)
+        return call.handle()
 
     def hurry(self) -> None:
         """A drain that waits for calls, now or later, waits no longer: they are ended at once, each with BYE and record."""
@@ -189,21 +196,21 @@ class CallRegistry:
             await self._wait_for_calls(timeout_s)
         if self._tasks:
             log.info("stopping: calls that are left are ended", extra={"n_calls": len(self._tasks)})
-        for session in list(self._sessions.values()):
+        for call in list(self._calls.values()):
             try:
-                session.hang_up(by="system", cause="shutdown", reason="server is shutting down")
+                call.hang_up(by="system", cause="shutdown", reason="server is shutting down")
             except Exception:  # one call that cannot be ended keeps no other from it
-                log.exception("call could not be ended", extra={"session_id": session.id})
-        await self._wait(FAREWELL_S)
+                log.exception("call could not be ended", extra={"session_id": call.id})
+        await self._wait(BYE_S)
         for task in self._tasks.values():
             task.cancel()
         await self._wait(CLOSING_S)
-        for session in list(self._sessions.values()):
-            log.error("call does not end; its record is closed without it", extra={"session_id": session.id})
-            session.close_record()
+        for call in list(self._calls.values()):
+            log.error("call does not end; its record is closed without it", extra={"session_id": call.id})
+            call.close_record()
 
     async def _wait_for_calls(self, timeout_s: float) -> None:
-        """Until the last call is over, the time is over, or somebody is in a hurry; what is left is told now and then."""
+        """Until the last call is over, the time is over, or `hurry` is called; what is left is logged now and then."""
         clock = self._services.world.clock
         hurrying = asyncio.get_running_loop().create_task(self._is_hurrying.wait())
         deadline = clock.now() + timeout_s
@@ -222,14 +229,14 @@ class CallRegistry:
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=timeout_s)
 
-    def _start(self, session: Call) -> None:
-        self._sessions[session.id] = session
+    def _start(self, call: Call) -> None:
+        self._calls[call.id] = call
         self.n_calls_total += 1
-        self._services.records.begin(session.journal.open_call())
-        self.on_new_session(session)
-        task = asyncio.get_running_loop().create_task(session.run(), name=f"call {session.id}")
-        self._tasks[session.id] = task
-        task.add_done_callback(lambda done: self._ended(session.id, done))
+        self._services.records.begin(call.open_record())
+        self.on_new_call(call.handle())
+        task = asyncio.get_running_loop().create_task(call.run(), name=f"call {call.id}")
+        self._tasks[call.id] = task
+        task.add_done_callback(lambda done: self._ended(call.id, done))
 
     def _note_unplaced(self, option: CallOption, rule: str, detail: str = "") -> None:
         """A call that a client wants cannot be placed now."""
@@ -237,9 +244,9 @@ class CallRegistry:
         self.refused_calls.note(refused)
 
     def _ended(self, session_id: str, task: asyncio.Task[None]) -> None:
-        session = self._sessions.pop(session_id, None)
+        call = self._calls.pop(session_id, None)
         self._tasks.pop(session_id, None)
-        if session is not None:
-            session.close_record()  # a call that was cancelled before its first step has not closed it
+        if call is not None:
+            call.close_record()  # a call that was cancelled before its first step has not closed it
         if not task.cancelled() and task.exception() is not None:
-            log.error("call's own wall was broken", exc_info=task.exception(), extra={"session_id": session_id})
+            log.error("call failed outside its own wall", exc_info=task.exception(), extra={"session_id": session_id})

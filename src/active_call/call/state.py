@@ -64,6 +64,10 @@ class CallFacts:
             self.ended_at = at
         return True
 
+    def who(self) -> dict[str, Any]:
+        """Who talks with whom, for the log."""
+        return {"direction": self.direction, "caller": self.caller, "callee": self.callee, "trunk": self.trunk}
+
     @property
     def status(self) -> str:
         """`active`, `answered` (and over), `rejected` or `failed`."""

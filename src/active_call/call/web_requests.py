@@ -1,4 +1,4 @@
-"""The `<http>` requests of one call's agent: whom they may reach, and how much of an answer is taken.
+"""The `<http>` requests of one call's agent: which hosts they may reach, and how much of an answer is read.
 
 What a playbook's author has written down may be asked: hosts in `http.allow`, and hosts of URLs that stand in the playbook. A model may not
 add to them, whatever a caller has talked it into. Of those, what the author of a *file* names by host and port may lie in a private

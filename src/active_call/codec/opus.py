@@ -1,7 +1,7 @@
 """Opus for one stream, over libopus (RFC 6716, RFC 7587): FEC, DTX and concealment included.
 
 Samples enter and payloads leave, and the other way round, at any of the five rates of Opus: the codec resamples by itself, so that 16 kHz
-costs neither a resampler nor the work on a band that nobody hears. A stream is encoded as mono; stereo is decoded to mono.
+costs neither a resampler nor the work on a band above the 8 kHz that are used. A stream is encoded as mono; stereo is decoded to mono.
 """
 
 from __future__ import annotations

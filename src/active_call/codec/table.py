@@ -36,7 +36,7 @@ G722: Final = Codec("g722", "G722", 9, 8000, 16000, 160)
 OPUS: Final = Codec("opus", "opus", -1, 48000, 16000, 0, 2)
 L16_8000: Final = Codec("l16_8000", "L16", -1, 8000, 8000, 320)
 L16_16000: Final = Codec("l16_16000", "L16", -1, 16000, 16000, 640)
-"""Linear samples, between machines of one house. RFC 3551's static types 10 and 11 (44.1 kHz) are not spoken."""
+"""Linear samples, between our own processes and on local networks. RFC 3551's static types 10 and 11 (44.1 kHz) are not spoken."""
 TELEPHONE_EVENT: Final = Codec("telephone_event", "telephone-event", -1, 8000, 8000, 4)
 
 AUDIO_CODECS: Final = (PCMU, PCMA, G722, OPUS, L16_8000, L16_16000)

@@ -3,7 +3,8 @@
 It serves formats with one payload byte per timestamp tick (G.711, G.722): a frame is 160 bytes and packets of any duration are cut and
 joined on the frame grid. It knows no keys, no codec arithmetic and no clock; arrival times are handed in.
 
-Its numbers lie in a row of a `jitter_table.JitterTable`, which does the common case for many streams at once; what is rare comes here.
+Its numbers lie in a row of a `jitter_table.JitterTable`, which does what is common, for many streams at once or for this one alone. What
+is rare is done here.
 
 Theory. The cursor is the timestamp of the frame to play next. Frames wait in a ring of cells that begins at the cursor.
 
@@ -23,7 +24,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from active_call.base.pcm import FRAME_MS
+import numpy as np
+
 from active_call.rtp.columns import Cell
 from active_call.rtp.delay import (
     HALF,
@@ -32,10 +34,11 @@ from active_call.rtp.delay import (
     MAX_AHEAD_MS,
     MAX_DEPTH_MS,
     MAX_SEQUENCE_STEP,
+    MAX_TARGET,
     Advice,
     PlayoutDelay,
 )
-from active_call.rtp.jitter_table import CLOCK_HZ, FRAME_BYTES, RING, JitterTable, RowFrames
+from active_call.rtp.jitter_table import CLOCK_HZ, FRAME_BYTES, JitterTable, RowFrames
 
 _MAX_AHEAD: Final = MAX_AHEAD_MS * CLOCK_HZ // 1000
 _MAX_DEPTH: Final = MAX_DEPTH_MS * CLOCK_HZ // 1000
@@ -48,43 +51,21 @@ class JitterBuffer(PlayoutDelay):
     `concealed` ticks in which sound was due and missing; `dropped` frames given up, and `stretched` ticks inserted, to mend the delay.
     """
 
-    __slots__ = (
-        "_frames",
-        "_partial",
-        "_quiet",
-        "_silence",
-        "_stalled",
-        "concealed",
-        "dropped",
-        "duplicate",
-        "late",
-        "row",
-        "stretched",
-        "table",
-    )
+    __slots__ = ("_frames", "_partial", "_quiet", "_silence", "_stalled", "concealed", "dropped", "duplicate", "late", "stretched")
 
+    table: JitterTable
     received = Cell[int]()
-    target_frames = Cell[int]()
     _cursor = Cell[int]()
-    _head = Cell[int]()
     _fast_limit = Cell[int]()
     _sequence = Cell[int]()
     _playing = Cell[bool]()
     _waited = Cell[int]()
-    _excess = Cell[int]()
-    _shortage = Cell[int]()
-    _timestamp = Cell[int]()
-    _arrival = Cell[float]()
-    _lateness = Cell[float]()
-    _peak = Cell[float]()
-    _packet_frames = Cell[int]()
 
     def __init__(self, table: JitterTable | None = None, row: int = 0, *, silence: int = 0xFF, quiet: bytes = b"") -> None:
-        self.table = table or JitterTable(1)
-        self.row = row
-        self.table.buffers[row] = self
-        super().__init__(CLOCK_HZ, FRAME_MS)
-        self._frames = RowFrames(self.table, row)
+        table = table or JitterTable(1)
+        table.buffers[row] = self
+        super().__init__(CLOCK_HZ, table, row)
+        self._frames = RowFrames(table, row)
         self._partial: dict[int, dict[int, bytes]] = {}
         self.use_codec(silence, quiet)
         self.received = self.late = self.duplicate = 0
@@ -93,11 +74,12 @@ class JitterBuffer(PlayoutDelay):
 
     def leave_table(self) -> None:
         """Take a table of its own, for another buffer is about to have its row."""
-        before, self.table = self.table, JitterTable(1)
-        for name, column in vars(self.table).items():
-            column[0] = getattr(before, name)[self.row]
-        self.row = 0
-        self._frames = RowFrames(self.table, 0)
+        before, row = self.table, self.row
+        table = JitterTable(1)
+        for name, column in vars(table).items():
+            column[0] = getattr(before, name)[row]
+        self.table, self.row = table, 0
+        self._frames = RowFrames(table, 0)
 
     def use_codec(self, silence: int, quiet: bytes) -> None:
         """Say which byte is silence and which bytes are quiet, when the payload format changes."""
@@ -117,18 +99,18 @@ class JitterBuffer(PlayoutDelay):
 
     def push(self, sequence: int, timestamp: int, payload: bytes, arrival: float) -> None:
         """Take one packet that arrived at `arrival` (seconds)."""
-        self.received += 1
-        ahead = (timestamp - self._cursor) & MASK
-        if (sequence - self._sequence) & 0xFFFF != 1 or ahead >= self._fast_limit:
+        table, row = self.table, self.row
+        ahead = int(table.ahead(row, sequence, timestamp))
+        if ahead < 0:
             if not self._admit(sequence, timestamp, payload, arrival):
+                self.received += 1
                 return
             ahead = (timestamp - self._cursor) & MASK
-        self._sequence = sequence
-        self.note_packet(timestamp, arrival)
+        table.push(row, sequence, timestamp, arrival)
         if ahead % FRAME_BYTES or len(payload) != FRAME_BYTES:
             self.lay(timestamp, payload)
         else:
-            self._frames[timestamp] = payload
+            table.keep(row, ahead, np.frombuffer(payload, np.uint8))
 
     def pass_over(self, sequence: int) -> None:
         """Note a packet of this source that is not sound (an event, comfort noise), so that its number does not count as lost."""
@@ -139,14 +121,17 @@ class JitterBuffer(PlayoutDelay):
 
     def pop(self) -> bytes | None:
         """Return the frame of this tick, None when there is none to play: lost, late or silent. Call it once in 20 ms."""
-        if not self._playing and not self._may_start():
-            return None
-        match self.advise(self.depth):
+        frames, is_there = self.table.pop(np.array([self.row]))
+        return frames[0].tobytes() if is_there[0] else None
+
+    def pop_rare(self, advice: Advice) -> bytes | None:
+        """The frame of a tick in which the delay is to be corrected, or nothing waits at the cursor. For the table."""
+        match advice:
             case Advice.KEEP:
                 pass
-            case Advice.SHORTEN_SILENCE | Advice.SHORTEN_ANY as advice:
+            case Advice.SHORTEN_SILENCE | Advice.SHORTEN_ANY:
                 self._shorten(is_forced=advice is Advice.SHORTEN_ANY)
-            case Advice.LENGTHEN_SILENCE | Advice.LENGTHEN_ANY as advice:
+            case Advice.LENGTHEN_SILENCE | Advice.LENGTHEN_ANY:
                 due = self._frames.get(self._cursor)
                 is_silent = due is not None and not due.strip(self._quiet)
                 if is_silent or (due is not None and advice is Advice.LENGTHEN_ANY):
@@ -206,7 +191,7 @@ class JitterBuffer(PlayoutDelay):
         if behind >= HALF and (1 << 32) - behind >= _MAX_DEPTH:
             self.late += 1  # an old number with a stamp from nowhere
             return
-        if not self._playing and self._waited >= 0 and 0 < behind <= self._max_target * FRAME_BYTES:
+        if not self._playing and self._waited >= 0 and 0 < behind <= MAX_TARGET * FRAME_BYTES:
             self._move_cursor(-((behind + FRAME_BYTES - 1) // FRAME_BYTES))
         elif self._waited < 0 or len(payload) <= behind < HALF:
             self.late += 1
@@ -241,8 +226,7 @@ class JitterBuffer(PlayoutDelay):
     # -- the cursor ------------------------------------------------------------------------------------------------------------------------
 
     def _move_cursor(self, n_frames: int) -> None:
-        self._cursor = (self._cursor + n_frames * FRAME_BYTES) & MASK
-        self._head = (self._head + n_frames) % RING
+        self.table.move_cursor(self.row, n_frames)
 
     def _give_up_frame(self) -> None:
         """Pass what is at the cursor without playing it."""
@@ -267,13 +251,6 @@ class JitterBuffer(PlayoutDelay):
         self._waited = 0
         self._cursor = timestamp
         self._fast_limit = _MAX_DEPTH
-
-    def _may_start(self) -> bool:
-        if self._waited < 0:
-            return False
-        self._playing = self.depth >= self.target_frames or self._waited > self.target_frames - self._packet_frames
-        self._waited += 1
-        return self._playing
 
     def _conceal(self) -> bytes | None:
         """Nothing whole is at the cursor: play a piece, pass a lost frame, or stand still."""

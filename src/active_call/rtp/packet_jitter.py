@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from active_call.base.pcm import FRAME_MS
-from active_call.rtp.delay import HALF, IDLE_AFTER, MASK, MAX_AHEAD_MS, MAX_DEPTH_MS, MAX_SEQUENCE_STEP, PlayoutDelay
+from active_call.rtp.delay import HALF, IDLE_AFTER, MASK, MAX_AHEAD_MS, MAX_DEPTH_MS, MAX_SEQUENCE_STEP, MAX_TARGET, PlayoutDelay
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class PacketJitterBuffer(PlayoutDelay):
     )
 
     def __init__(self, clock_hz: int) -> None:
-        super().__init__(clock_hz, FRAME_MS)
+        super().__init__(clock_hz)
         self._frame_ticks = clock_hz * FRAME_MS // 1000
         self._max_ahead = MAX_AHEAD_MS * clock_hz // 1000
         self._max_depth = MAX_DEPTH_MS * clock_hz // 1000
@@ -183,7 +183,7 @@ class PacketJitterBuffer(PlayoutDelay):
         self._note_overtaken(timestamp, arrival)
         behind = (self._cursor - timestamp) & MASK
         is_ahead = behind == 0 or (behind >= HALF and (1 << 32) - behind < self._max_depth)
-        is_before_the_start = not self._playing and behind <= self._max_target * self._frame_ticks
+        is_before_the_start = not self._playing and behind <= MAX_TARGET * self._frame_ticks
         if self._waited < 0 or not (is_ahead or is_before_the_start):
             self.late += 1
             return

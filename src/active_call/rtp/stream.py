@@ -13,7 +13,7 @@ from typing import Final
 from active_call.base.world import Randomness
 from active_call.rtp.columns import Cell
 from active_call.rtp.packet import pack_header
-from active_call.rtp.reception_table import JITTER_GAIN, MAX_DROPOUT, SEQUENCES, ReceptionTable
+from active_call.rtp.reception_table import MAX_DROPOUT, SEQUENCES, ReceptionTable
 from active_call.rtp.rtcp import ReportBlock
 
 MAX_MISORDER: Final = 100
@@ -64,27 +64,23 @@ class ReceiveStream:
 
     def receive(self, sequence: int, timestamp: int, arrival: float) -> bool:
         """Count one packet that arrived at `arrival` (seconds). False: it jumped, and is not believed before the next one follows it."""
-        step = (sequence - self._max_sequence) & 0xFFFF
+        if not self._believes(sequence):
+            return False
+        self.table.receive(self.row, sequence, timestamp, arrival)
+        return True
+
+    def _believes(self, sequence: int) -> bool:
+        """Judge a number by RFC 3550 appendix A.1; where the peer has begun anew, the statistics do so too."""
         if self._base_sequence < 0:
             self._restart(sequence)
-        elif step < MAX_DROPOUT:
-            if sequence < self._max_sequence:
-                self._cycles += SEQUENCES
-            self._max_sequence = sequence
-        elif step <= SEQUENCES - MAX_MISORDER:
-            if sequence != self._bad_sequence:
-                self._bad_sequence = (sequence + 1) & 0xFFFF
-                return False
-            self._restart(sequence)
-        if self.received:
-            ticks = (timestamp - self._timestamp) & 0xFFFFFFFF
-            if ticks >= 1 << 31:
-                ticks -= 1 << 32
-            difference = (arrival - self._arrival) * self.clock_rate - ticks
-            self._jitter += ((difference if difference > 0 else -difference) - self._jitter) * JITTER_GAIN
-        self.received += 1
-        self._timestamp = timestamp
-        self._arrival = arrival
+            return True
+        step = (sequence - self._max_sequence) & 0xFFFF
+        if step < MAX_DROPOUT or step > SEQUENCES - MAX_MISORDER:
+            return True
+        if sequence != self._bad_sequence:
+            self._bad_sequence = (sequence + 1) & 0xFFFF
+            return False
+        self._restart(sequence)
         return True
 
     def _restart(self, sequence: int) -> None:

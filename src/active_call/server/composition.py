@@ -457,7 +457,7 @@ def _health(
         "status": "draining" if directory.is_draining else "ok" if healthy else "degraded",
         "problems": problems,
         "version": __version__,
-        "calls": len(directory.sessions),
+        "calls": directory.n_calls,
         "calls_total": directory.n_calls_total,
         "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
         "registrations": registrations.states,

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from active_call.base.errors import ActiveCallError
+from active_call.call.handle import CallHandle
 from active_call.contract import events
 from active_call.server.certificate import write_development_certificate
 from active_call.server.composition import Running, running
@@ -138,11 +139,14 @@ def _watch_calls(server: Running) -> list[str]:
     """What the agent recognised, in order; filled while the call goes on."""
     heard: list[str] = []
 
-    def watch(event: events.Event) -> None:
-        if isinstance(event, events.AsrFinal):
-            heard.append(event.text)
+    async def follow(call: CallHandle) -> None:
+        async for item in call.subscribe():
+            match item.event:
+                case events.AsrFinal(text=text):
+                    heard.append(text)
 
-    server.directory.on_new_session = lambda session: session.watch(watch)
+    following: set[asyncio.Task[None]] = set()
+    server.directory.on_new_call = lambda call: following.add(asyncio.create_task(follow(call), name="demo follows a call"))
     return heard
 
 
@@ -206,7 +210,7 @@ async def _wait_record(server: Running, result: DemoResult) -> dict[str, Any]:
     root = Path(server.config.callrecord.root)
     try:
         async with asyncio.timeout(RECORD_DEADLINE_S):
-            while server.directory.sessions or server.directory.n_calls_total == 0:
+            while server.directory.n_calls or server.directory.n_calls_total == 0:
                 await asyncio.sleep(0.05)
     except TimeoutError:
         result.failures.append("the server did not end the call")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,18 +32,19 @@ async def place_one_call(config: Config, environment: Mapping[str, str], out: Co
         book = server.playbooks.load(wish.playbook)
         login = SipOption(username=wish.username, password=wish.password, enable_srtp=wish.srtp)
         option = CallOption(callee=wish.uri, caller=wish.caller, sip=login)
-        session = server.directory.place(option, playbook=book)
-        over = asyncio.Event()
-        session.watch(lambda event: _show(event, out, over))
+        call = server.directory.place(option, playbook=book)
+        events_of_call = call.subscribe()
         out.print(f"calling {wish.uri} …", highlight=False, markup=False)
-        await over.wait()
-        if session.facts.answered_at is None:
-            why = session.facts.error or f"{session.facts.sip_code or ''} {session.facts.end_reason}".strip()
+        async for item in events_of_call:
+            _show(item.event, out)
+        described = call.describe()
+        if described.answered_at is None:
+            why = described.error or f"{described.sip_code or ''} {described.end_reason}".strip()
             out.print(f"not answered: {why}", style="red", highlight=False, markup=False, soft_wrap=True)
-        return session.facts.answered_at is not None
+        return described.answered_at is not None
 
 
-def _show(event: events.Event, out: Console, over: asyncio.Event) -> None:
+def _show(event: events.Event, out: Console) -> None:
     match event:
         case events.Ringing():
             out.print("it rings", style="dim")
@@ -59,6 +59,5 @@ def _show(event: events.Event, out: Console, over: asyncio.Event) -> None:
             out.print(f"{sender}: {error}", style="red", highlight=False, markup=False)
         case events.Hangup(reason=reason, initiator=initiator):
             out.print(f"over: {reason} (by {initiator})", style="dim", highlight=False, markup=False)
-            over.set()
         case _:
             pass

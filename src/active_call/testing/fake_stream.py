@@ -77,7 +77,7 @@ class FakeStream:
     def stop_music(self, fade_ms: int = 200) -> None:
         self.music = b""
 
-    def configure(self, **_: object) -> None:
+    def configure(self, order: link.ConfigureRtp) -> None:
         pass
 
     def start_sending(self) -> None:

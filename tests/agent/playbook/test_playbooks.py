@@ -67,6 +67,5 @@ def test_ivr_waits_for_the_web_and_speaks_of_the_answer(start):
     call.say("my bill")
     sent = call.http[-1]
     assert sent.url == "https://example.com/balance?customer=c7"
-    call.dialogue.receive(HttpAnswered(sent.reply, sent.request, "ten dollars"), call.now)
-    call._drain()
+    call.give(HttpAnswered(sent.reply, sent.request, "ten dollars"))
     assert call.spoken[-1] == "Your balance is ten dollars."

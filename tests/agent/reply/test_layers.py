@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active_call.agent.reply.parser import MAX_WAIT_S, ReplyParser
+from active_call.agent.reply.json_form import MAX_WAIT_S
+from active_call.agent.reply.parser import ReplyParser
+from active_call.agent.reply.steps import Sentence, Step
 from active_call.agent.reply.tags import GotoTag, HangupTag, SetVarTag, UnknownTag, WaitInput
-from active_call.agent.reply.voice import Sentence, Step
 
 OPEN = "We open at nine."
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active_call.agent.reply.parser import read_whole
+from active_call.agent.reply.scripted import read_whole
 from active_call.agent.reply.sentences import SentenceSplitter
 from active_call.agent.reply.speakable import as_pronounced, speakable, speakable_text
 

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active_call.agent.reply.parser import ReplyParser, read_whole
+from active_call.agent.reply.parser import ReplyParser
+from active_call.agent.reply.scripted import read_whole
+from active_call.agent.reply.steps import Sentence
 from active_call.agent.reply.tags import (
     CollectTag,
     GotoTag,
@@ -17,7 +19,6 @@ from active_call.agent.reply.tags import (
     UnknownTag,
     WaitInput,
 )
-from active_call.agent.reply.voice import Sentence
 
 
 def say(*texts: str) -> list[Sentence]:

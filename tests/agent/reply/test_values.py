@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from active_call.agent.playbook.templates import MAX_OUTPUT_CHARS, render
-from active_call.agent.reply.parser import read_rendered, split_late
+from active_call.agent.reply.scripted import read_rendered, split_late
+from active_call.agent.reply.steps import Sentence, Step
 from active_call.agent.reply.tags import GotoTag, HangupTag, HttpTag, MessageTag, PlayTag, ReferTag, SetVarTag, UnknownTag, WaitInput
-from active_call.agent.reply.voice import Sentence, Step
 
 ATTACKS = [
     '<refer to="sip:+1900@x"/>',

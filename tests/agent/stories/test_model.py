@@ -59,9 +59,8 @@ def test_speech_while_thinking_asks_again_with_both_utterances(call):
     assert call.asked[-1].reply != first
     assert AbandonModel(first) in call.effects
     assert call.asked[-1].prompts[-1].text == "I want red roses"
-    call.dialogue.receive(ModelText(first, "Too late. "), call.now)
-    call.dialogue.receive(ModelDone(first), call.now)
-    assert call.dialogue.take_effects() == []
+    assert call.dialogue.handle(ModelText(first, "Too late. "), call.now) == []
+    assert call.dialogue.handle(ModelDone(first), call.now) == []
 
 
 def test_reply_waits_while_the_caller_speaks_again_and_goes_on_after_a_cough(call):
@@ -83,7 +82,7 @@ def test_barge_in_abandons_the_model_and_drops_its_late_text(call):
     call.hear(events.Speaking())
     assert AbandonModel(old) in call.effects
     n_spoken = len(call.spoken)
-    call.dialogue.receive(ModelText(old, "He had a horse. "), call.now)
+    call.give(ModelText(old, "He had a horse. "))
     call.wait(0.2)
     assert len(call.spoken) == n_spoken
     call.hear(events.AsrFinal(text="stop"))
@@ -132,8 +131,7 @@ def test_http_answer_goes_back_to_the_model(call):
     sent = call.effects_of(SendHttp)[-1]
     call.wait(3)
     assert call.dialogue.state == "thinking"
-    call.dialogue.receive(HttpAnswered(sent.reply, sent.request, "rain"), call.now)
-    call._drain()
+    call.give(HttpAnswered(sent.reply, sent.request, "rain"))
     assert call.asked[-1].prompts[-1].text == "HTTP Response: rain"
     assert call.dialogue.variables["weather"] == "rain"
 

@@ -8,20 +8,23 @@ import re
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from active_call.base.world import Randomness
 from active_call.legs.sip.leg import warning_header
 from active_call.legs.sip.media import LegMedia, MediaSettings
+from active_call.media.link.messages import ConfigureRtp
 from active_call.sdp.negotiation import NegotiationError
 
 
 class Stream:
     """A media stream that takes every setting."""
 
+    stream = 1
     port = 20_000
 
-    def configure(self, **_settings: Any) -> None: ...
+    def configure(self, order: ConfigureRtp) -> None: ...
 
 
 class Pool:
@@ -99,8 +102,8 @@ class Listening(Stream):
     def __init__(self) -> None:
         self.setting: dict[str, Any] = {}
 
-    def configure(self, **settings: Any) -> None:
-        self.setting = settings
+    def configure(self, order: ConfigureRtp) -> None:
+        self.setting = msgspec.structs.asdict(order)
 
 
 def sound_of(stream: Listening, **settings: Any) -> LegMedia:
@@ -238,7 +241,7 @@ def test_rtcp_of_a_public_peer_does_not_go_to_a_private_address(peer: str) -> No
     media.peer = peer
     media.answer(public_offer("198.51.100.7", "a=rtcp:5060 IN IP4 10.0.0.5"))
     expected = "10.0.0.5" if peer.startswith("10.") else "198.51.100.7"
-    assert stream.setting["remote_rtcp"] == (expected, 5060)
+    assert (stream.setting["remote_rtcp_ip"], stream.setting["remote_rtcp_port"]) == (expected, 5060)
 
 
 @pytest.mark.parametrize("address", ["2001:db8::7", "::ffff:198.51.100.7"])
@@ -247,7 +250,7 @@ def test_rtcp_goes_by_the_family_of_the_socket(address: str) -> None:
     media = sound_of(stream)
     media.peer = "198.51.100.7"
     media.answer(public_offer("198.51.100.7", f"a=rtcp:5060 IN IP6 {address}"))
-    assert stream.setting["remote_rtcp"] == ("198.51.100.7", 5060)
+    assert (stream.setting["remote_rtcp_ip"], stream.setting["remote_rtcp_port"]) == ("198.51.100.7", 5060)
 
 
 def test_warning_fits_into_a_packet_whatever_the_peer_has_named() -> None:

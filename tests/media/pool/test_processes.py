@@ -211,13 +211,14 @@ def test_stream_without_rtp_plays_on_the_clock(media: Any) -> None:
 CONTROL = textwrap.dedent("""
     import asyncio, json, sys
     from active_call.base.world import SystemClock
+    from active_call.media.link.messages import ConfigureRtp
     from active_call.media.pool.pool import MediaPool
 
     async def main():
         pool = MediaPool(n_workers=1, bind_ip="127.0.0.1", port_range=(int(sys.argv[2]), int(sys.argv[3])), clock=SystemClock())
         await pool.start()
         stream = await pool.open_stream(lambda report: None)
-        stream.configure(remote_ip="127.0.0.1", remote_port=int(sys.argv[1]), codec="pcmu", send_payload_type=0, receive_payload_type=0)
+        stream.configure(ConfigureRtp(stream.stream, "127.0.0.1", int(sys.argv[1]), "pcmu", 0, 0))
         stream.listen(detect=True, forward_audio=True)
         stream.queue_audio("a", bytes(160_000))
         if len(sys.argv) > 4:

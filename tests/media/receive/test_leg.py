@@ -16,9 +16,10 @@ from active_call.codec.table import OPUS
 from active_call.media.link.messages import ConfigureRtp
 from active_call.media.receive import codec_input as incoming
 from active_call.media.receive.columns import ReceiveColumns
-from active_call.media.receive.leg import OLD_KEY_S, Leg
+from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
 from active_call.media.receive.sockets import open_pair
+from active_call.media.receive.srtp_keys import OLD_KEY_S
 from active_call.rtp.srtp import SUITES, SrtpSession
 from ports import RTP_OF_SERVERS
 

@@ -1,4 +1,4 @@
-"""Looks at a playbook as its author would, had they the time: tags, templates, scenes, providers, sounds. For `playbook check`.
+"""Checks a playbook for `playbook check`: tags, templates, scenes, providers, sounds.
 
 In: the text, and what this server has (`Surroundings`). Out: everything that was found, by line: mistakes, and warnings about what is
 allowed but probably not meant. Opens no file itself.
@@ -28,9 +28,9 @@ class Surroundings:
 
     environment: Mapping[str, str]
     providers: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """The known providers of `asr`, `tts` and `llm`; a section that is not there is not looked at."""
+    """The known providers of `asr`, `tts` and `llm`; a section that is absent is not checked."""
     missing_sound: Callable[[str], str] = lambda _: ""
-    """Why the sound of that file or URL cannot be played; empty when it can, as far as is known."""
+    """Gives the reason why the sound of a file or URL cannot be played; empty when no reason is known."""
 
 
 def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Reading:
@@ -106,7 +106,7 @@ def _check_template(text: str, first_line: int, findings: Findings) -> None:
 
 
 def _check_headings(raw: RawText, findings: Findings) -> None:
-    """What looks like the beginning of a scene and is none."""
+    """Report lines that look like the heading of a scene and are none."""
     in_fence = False
     for offset, line in enumerate(raw.text.split("\n")):
         in_fence ^= bool(_FENCE.match(line))
@@ -141,14 +141,14 @@ def _check_gotos(reading: Reading, tags: list[tuple[str, Tag]], findings: Findin
 
 
 def _check_reachable(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:
-    """Scenes that nothing leads to: no tag, no digit, and no word of them in what a model reads."""
+    """Report scenes that cannot be reached: no tag and no digit leads to them, and the model's texts do not name them."""
     book = reading.playbook
     leads: dict[str, set[str]] = {scene.id: {action.scene for action in scene.dtmf.values() if action.scene} for scene in book.scenes}
     everywhere = {action.scene for action in book.dtmf.values() if action.scene}
     for scene_id, tag in tags:
         target = tag.attributes.get("scene", "") if tag.name == "goto" else ""
         if "{{" in target:
-            return  # where it leads is decided in the call
+            return  # the call decides where it leads
         (leads.setdefault(scene_id, set()) if scene_id else everywhere).add(target)
     if book.script is None:
         _add_mentions(reading, leads, everywhere)
@@ -159,7 +159,7 @@ def _check_reachable(reading: Reading, tags: list[tuple[str, Tag]], findings: Fi
 
 
 def _add_mentions(reading: Reading, leads: dict[str, set[str]], everywhere: set[str]) -> None:
-    """A model may go to any scene whose name it reads."""
+    """Whether a model reads the name of the scene, so that it may go there."""
     general = f"{reading.playbook.llm.prompt}\n{reading.playbook.llm.tool_instructions or ''}"
     names = [scene.id for scene in reading.playbook.scenes if scene.id]
     everywhere |= {name for name in names if _mentions(general, name)}

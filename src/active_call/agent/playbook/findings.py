@@ -1,4 +1,4 @@
-"""What is found wrong with a playbook while it is read: all of it, each with its line. Mistakes prevent its use, warnings do not."""
+"""Collects the mistakes and warnings of a playbook while it is read, each with its line. Mistakes prevent its use, warnings do not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Findings:
 
     @property
     def in_order(self) -> list[Finding]:
-        """By line; of one line in the order in which they were found."""
+        """All findings by line; within a line in the order in which they were found."""
         return sorted(self.entries, key=lambda finding: finding.line)
 
     @property

@@ -1,4 +1,4 @@
-"""The YAML at the head of a playbook: environment variables filled in, and the line of every key kept for error messages.
+"""Reads the YAML at the head of a playbook, fills in environment variables, and keeps the line of every key for error messages.
 
 In: the text between the two `---` lines. Out: plain dicts and a `LineOf` that finds the line of a dotted path. Raises nothing.
 It must not know what any key means.
@@ -34,7 +34,7 @@ class FrontMatter:
 
 
 def snake(name: str) -> str:
-    """`volumeFadeMs` and `volume_fade_ms` are one name; this is its second form."""
+    """`volumeFadeMs` as `volume_fade_ms`; both forms are one name."""
     return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda match: "_" + match.group(1), name).lower().replace("-", "_")
 
 
@@ -73,6 +73,7 @@ class _Reader:
         self._seen: set[int] = set()
 
     def visit(self, node: yaml.Node, path: tuple[str, ...]) -> None:
+        """Build the plain value of `node`; its line and the lines of its keys are kept."""
         if id(node) in self._seen:
             return  # an alias: its anchor has been visited
         self._seen.add(id(node))

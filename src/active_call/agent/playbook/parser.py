@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from active_call.agent.markup import TAG_BODY, line_at, parse_attributes
-from active_call.agent.places import urls_in
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.front_matter import FrontMatter, read_front_matter, snake
 from active_call.agent.playbook.option_reading import nearest, read_group
@@ -29,6 +28,7 @@ from active_call.agent.playbook.scenes import (
     PosthookOption,
     Scene,
 )
+from active_call.agent.playbook.urls import urls_in
 from active_call.agent.script import Entries, Script, split_script
 from active_call.contract.options import CallOption
 
@@ -59,7 +59,7 @@ def parse_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> P
 
 
 def read_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> Reading:
-    """Read the playbook `text` past every mistake in it; raises nothing."""
+    """Read the playbook `text`; mistakes are collected and reading continues. Raises nothing."""
     findings = Findings(file)
     head, body, body_line = _part(text.removeprefix("\ufeff").replace("\r\n", "\n"), findings)
     matter = read_front_matter(head, first_line=2, environment=environment, findings=findings)
@@ -92,18 +92,18 @@ class Reading:
 
 @dataclass(slots=True)
 class RawText:
-    """A scene as it stands in the file (or what stands before the first, with an empty `id`)."""
+    """A scene as it stands in the file; the text before the first scene has an empty `id`."""
 
     id: str
     line: int
-    """Of its heading."""
+    """The line of its heading."""
     text_line: int
-    """Of the first line under it."""
+    """The number of the first line under the heading."""
     text: str
 
 
 class _Parser:
-    """One reading of one file."""
+    """Reads one file once."""
 
     def __init__(self, file: str, matter: FrontMatter, findings: Findings) -> None:
         self._file = file
@@ -112,6 +112,7 @@ class _Parser:
         self._data = self._known_keys()
 
     def read(self, body: str, body_line: int) -> Reading:
+        """Read the whole file."""
         prompt, raw_scenes = self._split_scenes(_blank_comments(body), body_line)
         known = [scene.id for scene in raw_scenes]
         llm = self._llm()
@@ -356,7 +357,7 @@ class _Parser:
 
 
 def _blank_comments(body: str) -> str:
-    """HTML comments are for the author; the lines they took are kept so that numbers stay right."""
+    """The text without HTML comments; their lines are kept empty, so that line numbers stay right."""
     return _COMMENT.sub(_keep_newlines, body)
 
 

@@ -49,7 +49,7 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 
 
 class InterruptionOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """When the caller may cut the agent short."""
+    """When the caller may interrupt the agent."""
 
     durations: ClassVar[Mapping[str, Unit]] = {"min_speech_ms": "ms", "volume_fade_ms": "ms", "ignore_first_ms": "ms"}
 
@@ -66,7 +66,7 @@ class InterruptionOption(Options, frozen=True, kw_only=True, rename="camel", omi
 
 
 class FollowupOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Speaking up when the caller stays silent."""
+    """What the agent does when the caller stays silent: it speaks up."""
 
     aliases: ClassVar[dict[str, str]] = {"max_count": "max"}
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "ms"}
@@ -74,7 +74,7 @@ class FollowupOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
     timeout: bounds.LongMs = 10_000
     """ms of silence after the agent's last word."""
     max: bounds.Count = 1
-    """How often in a row."""
+    """How often in a row it speaks up."""
 
 
 class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -88,7 +88,7 @@ class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
     max_digits: bounds.DigitCount | None = None
     finish_key: str | None = None
     timeout: bounds.TimeoutS = 20
-    """Seconds for the whole."""
+    """Seconds for the whole string of digits."""
     inter_digit_timeout: bounds.TimeoutS = 5
     """Seconds between two digits."""
     validation: dict[str, Any] | None = None
@@ -97,7 +97,7 @@ class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
 
 
 class HttpOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Whom the agent's `<http>` requests may reach, beside the hosts of URLs that stand in the playbook."""
+    """Which hosts the agent's `<http>` requests may reach, beside the hosts of URLs that stand in the playbook."""
 
     allow: list[str] = msgspec.field(default_factory=list)
     """Host names, `*.example.com` for all below one, `host:port`; `*` for the whole public internet."""
@@ -136,7 +136,7 @@ class Scene:
     dtmf: Mapping[str, DtmfAction] = field(default_factory=dict)
     play: tuple[str, ...] = ()
     followup: FollowupOption | None = None
-    """Speaking up in this scene, where it is not as in the whole playbook."""
+    """The follow-up of this scene; None: that of the whole playbook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Playbook:
     urls: tuple[str, ...] = ()
     """Web addresses that stand in its texts."""
     hangup_headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers of our BYE; the values are templates."""
+    """Headers of the BYE that this server sends; the values are templates."""
     warnings: tuple[str, ...] = ()
     """What is probably not meant as it is written, with file and line."""
     script: Script | None = None
@@ -168,6 +168,7 @@ class Playbook:
 
     @property
     def start(self) -> Scene:
+        """The scene that a call begins in."""
         return self.scenes[0]
 
     def scene(self, scene_id: str) -> Scene | None:

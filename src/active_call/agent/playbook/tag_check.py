@@ -1,4 +1,4 @@
-"""The tags in a playbook's text, looked at one by one: unknown names, attributes that nobody reads, ends that are missing.
+"""Checks the tags in a playbook's text: unknown names, attributes that nothing reads, missing ends.
 
 In: text, and the line it begins in. Out: findings, and the tags that are ours. A name that is far from all of ours is no tag: a prompt may
 hold markup of its own.
@@ -26,7 +26,7 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "dtmf": ("digit", "action", "scene", "target", "to"),
     "followup": ("timeout", "max", "maxCount"),
 }
-"""What each tag may say, as it is written."""
+"""The attributes of each tag, as they are written."""
 
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "refer": ("to",),
@@ -55,14 +55,14 @@ MEANT: Mapping[str, str] = {
     "sms": "message",
     "press": "dtmf",
 }
-"""Names that people give to our tags."""
+"""Names that authors write in place of the tags' own."""
 
 _OPENING = re.compile(r"<(/?)([A-Za-z][\w-]*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tag of ours in the text. Attribute names are in lower case."""
+    """A known tag in the text. Attribute names are in lower case."""
 
     name: str
     line: int

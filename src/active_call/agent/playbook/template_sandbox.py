@@ -18,17 +18,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MAX_TEXT_CHARS = 64 * 1024
-"""Of any text while it is made."""
+"""The longest text, in characters, that an expression may make."""
 MAX_ITEMS = 10_000
-"""Of a list or mapping, those inside it counted too."""
+"""The largest list or mapping, in items, with the items of lists inside it."""
 MAX_LOOP = 1000
-"""Of `range()`."""
+"""The longest `range()`."""
 MAX_LOOP_DEPTH = 2
 MAX_NUMBER_DIGITS = 100
 MAX_WORK = 1_000_000
-"""Of one rendering: about a tenth of a second."""
+"""The cost limit of one rendering: about a tenth of a second."""
 STEP_COST = 20
-"""Work of one operation beside the characters that it handles."""
+"""The cost of one operation beside the characters that it handles."""
 
 METER = "_meter"
 """The variable in which a rendering finds its meter."""
@@ -36,7 +36,7 @@ METER = "_meter"
 _UNWANTED_FILTERS = (
     "center", "format", "indent", "batch", "slice", "pprint", "xmlattr", "wordwrap", "urlize", "random",
 )  # fmt: skip
-"""They make text grow at will, write HTML, or do not give the same twice."""
+"""Filters that make text grow without bound, write HTML, or give another result each time."""
 _SAFE_METHODS: Mapping[type, frozenset[str]] = {
     str: frozenset(
         (
@@ -65,7 +65,7 @@ class Value(str):
 
 
 class Meter:
-    """What one rendering has cost so far."""
+    """Counts what one rendering has cost so far."""
 
     def __init__(self) -> None:
         self.work = 0
@@ -211,22 +211,27 @@ class _Measured(NodeTransformer):
     """Puts the meter into a template: into `~`, lists, and loops. A filter block becomes a captured text, which is a value."""
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+        """Meter `a ~ b`."""
         self.generic_visit(node)
         return _filter("_concatenated", nodes.List(node.nodes, lineno=node.lineno))
 
     def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+        """Meter a list."""
         self.generic_visit(node)
         return _filter("_sized", node)
 
     def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        """Meter a mapping."""
         self.generic_visit(node)
         return _filter("_sized", node)
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+        """Meter a tuple."""
         self.generic_visit(node)
         return _filter("_sized", node) if node.ctx == "load" else node
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+        """Meter a loop."""
         literal = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
         operations = sum(1 for body in node.body for _ in body.find_all(nodes.Expr))
         self.generic_visit(node)
@@ -234,6 +239,7 @@ class _Measured(NodeTransformer):
         return node
 
     def visit_FilterBlock(self, node: nodes.FilterBlock) -> list[nodes.Node]:  # noqa: N802
+        """Turn a filter block into a captured text with the filter applied."""
         self.generic_visit(node)
         line = node.lineno
         captured = nodes.AssignBlock(nodes.Name("_captured", "store", lineno=line), node.filter, node.body, lineno=line)
@@ -273,6 +279,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return tree
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Apply an operator at its cost."""
         meter = _meter(context)
         both_numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
         if operator == "+" and not both_numbers:
@@ -288,6 +295,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Whether a template may use the attribute: only methods that cannot make a value grow."""
         if isinstance(obj, Meter):
             return False
         for kind, methods in _SAFE_METHODS.items():
@@ -296,6 +304,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """None: `str.format` is not a safe method."""
         return None  # `.format` is no safe method: its widths make text grow
 
 

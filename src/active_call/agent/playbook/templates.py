@@ -19,7 +19,7 @@ import jinja2
 from active_call.agent.playbook.template_sandbox import METER, Meter, Value, compile_template
 
 MAX_OUTPUT_CHARS = 64 * 1024
-"""Of the template's own text, and again of all values together."""
+"""The longest own text of a template, in characters; the same limit holds for all values together."""
 
 _HEADERS = "_sip_headers"
 _WHO_CALLS = frozenset(
@@ -47,6 +47,7 @@ class Rendered:
 
     @property
     def text(self) -> str:
+        """The whole text."""
         return "".join(self.parts)
 
 
@@ -106,7 +107,7 @@ def render(template: str, variables: Mapping[str, Any], sip: Mapping[str, str] |
 
 
 def _bounded(pieces: Iterator[str]) -> Rendered:
-    """The pieces, as far as there is room. Values have a room of their own: a long one pushes nothing of the template out."""
+    """The pieces up to the limits. Values have a limit of their own: a long value displaces nothing of the template."""
     parts: list[str] = []
     room = {True: MAX_OUTPUT_CHARS, False: MAX_OUTPUT_CHARS}
     error = ""
@@ -170,7 +171,7 @@ def _map_expressions(source: str, change: Callable[[str], str]) -> str:
 
 
 def _end_of_expression(source: str, opening: re.Match[str]) -> int | None:
-    """Where the expression or comment ends that begins with `opening`; None when it never does."""
+    """The index at which the expression or comment that begins with `opening` ends; None when it has no end."""
     closer, position = _CLOSERS[opening.group()], opening.end()
     if closer == "#}":
         end = source.find(closer, position)

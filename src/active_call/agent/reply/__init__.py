@@ -1,1 +1,1 @@
-"""From a text to the steps of a reply, in layers: values kept apart, reasoning, structured forms, (tags), words for the ear."""
+"""The agent's replies: a text becomes steps (`parser` has the order of the layers), and the steps are said and carried out."""

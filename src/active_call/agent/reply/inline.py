@@ -1,4 +1,4 @@
-"""Makes whole what a stream cuts in two inside a line: HTML entities and Markdown links, before sentences are cut.
+"""Joins HTML entities and Markdown links that a stream cuts in two, before sentences are cut.
 
 In: words, cut anywhere. Out: the same with entities decoded and links as their text; what may yet become one is held back for a little.
 """
@@ -22,12 +22,14 @@ class InlineReader:
         self._held = ""
 
     def feed(self, text: str) -> str:
+        """The words that are certain after `piece`."""
         self._held += text
         begun = self._begun()
         ready, self._held = self._held[:begun], self._held[begun:]
         return _read(ready)
 
     def flush(self) -> str:
+        """What is held back."""
         ready, self._held = self._held, ""
         return _read(ready)
 

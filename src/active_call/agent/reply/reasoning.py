@@ -12,7 +12,7 @@ import re
 from enum import Enum
 
 MAX_MARK_CHARS = 96
-"""A mark that is longer is no mark."""
+"""A longer text is not a mark."""
 
 _NAMES = (
     r"(?:\w{1,20}:)?(?:[a-z0-9]{1,12}_)?(?:ant)?(?:think(?:ing)?(?:_\w{1,60})?|thoughts?|reason|reasoning(?:_\w{1,20})?|reflect|reflection"
@@ -38,7 +38,7 @@ _BEGUN = re.compile(
 _SAID_CHANNELS = ("final", "response", "answer", "reply", "message", "say")
 _OURS = ("assistant", "model", "bot", "ai")
 _OTHERS = ("user", "human", "system", "observation", "tool", "environment")
-"""Whose turns a model sometimes goes on to write."""
+"""Roles whose turns a model sometimes writes itself."""
 _LEAKED = re.compile(r"\s*analysis(?=[A-Z])")
 _LEAKED_END = re.compile(r"assistant\s?final")
 """Harmony, of which the server has taken the tokens out and left the words between them."""
@@ -53,7 +53,7 @@ class _Inside(Enum):
     HEADER = "header"
     """Between a token and the name of role or channel, until `<|message|>` or the line's end."""
     MACHINE = "machine"
-    """A tool call, a turn that is not ours."""
+    """In a tool call, or in a turn of another role."""
 
 
 class ReasoningFilter:
@@ -71,11 +71,12 @@ class ReasoningFilter:
         self._has_retraction = False
 
     def feed(self, piece: str) -> str:
-        """What is for the caller of all that is sure now. After a retraction it is what came behind it."""
+        """The text for the caller that is certain now. After a retraction it is the text that follows the retraction."""
         self._buffer += piece
         return self._read(at_end=False)
 
     def finish(self) -> str:
+        """The text for the caller that is left at the end."""
         return self._read(at_end=True)
 
     def take_retraction(self) -> bool:
@@ -191,7 +192,7 @@ def _inside_of(header: str) -> _Inside:
 
 
 def without_reasoning(text: str) -> str:
-    """What of a whole text is for the caller."""
+    """The part of a whole text that is for the caller."""
     reading = ReasoningFilter()
     said = reading.feed(text)
     is_taken_back = reading.take_retraction()

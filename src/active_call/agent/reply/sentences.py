@@ -1,4 +1,4 @@
-"""Cuts the words of a reply into pieces that a synthesiser can speak, as early as possible, and makes them fit for the ear.
+"""Cuts the words of a reply into pieces that a synthesiser can speak, as early as possible, and turns them into spoken text.
 
 In: text in pieces. Out: sentences. A sentence ends at `.` `!` `?` `;` before white space, at a line's end, and at once at the marks of
 other scripts (`。` `।` `؟` `۔` `։` `။` …); a dot in a number, an address, a date or after an abbreviation ends nothing. The first piece of
@@ -27,7 +27,7 @@ FIRST_CUT_WORDS = 6
 MAX_CHARS = 400
 """A sentence that is longer is cut at a comma or a space."""
 MAX_SENTENCE_CHARS = 2 * MAX_CHARS
-"""One that has come at once is kept whole up to this."""
+"""A sentence that arrives in one piece stays whole up to this length."""
 
 _AT_ONCE = "。！？；…｡।॥؟۔؛։፧።፨᠃\u104a\u104b\u17d4\u17d5‼⁇⁈⁉"
 _END = re.compile(rf"[{_AT_ONCE}]|(?<![.!?;])[.!?;]++[\"'”’)\]*_]{{0,4}}(?=\s)|\n")
@@ -40,7 +40,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 class SentenceSplitter:
-    """The words of one reply, from the first piece to `flush`."""
+    """Splits the words of one reply, from the first piece to `flush`."""
 
     def __init__(self, *, first_cut_words: int = FIRST_CUT_WORDS) -> None:
         self._buffer = ""
@@ -53,7 +53,7 @@ class SentenceSplitter:
         return self._cut(self._inline.feed(text))
 
     def flush(self) -> list[str]:
-        """What is left, complete or not. The splitter can be used on."""
+        """What is left, complete or not. The splitter can be used again."""
         sentences = self._cut(self._inline.flush() + "\n")
         self._buffer = ""
         return sentences
@@ -158,7 +158,7 @@ def _unless_named(name: str, *, is_whole: bool, names: frozenset[str]) -> bool |
 
 
 def _next_word(rest: str) -> tuple[str | None, bool]:
-    """The word that follows, and whether all of it is there."""
+    """The word that follows, and whether it is complete."""
     match = _WORD.match(rest.lstrip())
     if match is None:
         return None, False

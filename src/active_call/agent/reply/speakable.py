@@ -1,4 +1,4 @@
-"""The last layer before a synthesiser: written text made fit for the ear.
+"""The last step before a synthesiser: turns written text into text to be spoken.
 
 In: text as written. Out: the same words without HTML entities and tags, emoji, Markdown marks and code. `speakable` takes a sentence,
 `speakable_text` a whole text, `as_pronounced` is what goes to the voice. Ordinary text stays as it is: `2 * 3`, `snake_case`, `C#`,
@@ -15,7 +15,7 @@ from active_call.agent.reply.structured import OWN_TAGS
 
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _MAX_ENCODED = 3
-"""How often text may have been encoded over again."""
+"""How many times text may have been encoded."""
 
 INLINE_TAGS = frozenset(
     (
@@ -88,7 +88,7 @@ def link_text(match: re.Match[str]) -> str:
 
 
 def speakable(text: str) -> str:
-    """One sentence or line, fit to be said; empty when nothing remains that could be."""
+    """One sentence or line as it is spoken; empty when nothing of it can be spoken."""
     text = decode_entities(text)
     if "-->" in text:
         text = _COMMENT.sub(" ", text)
@@ -114,7 +114,7 @@ def speakable_text(text: str) -> str:
 
 
 def as_pronounced(text: str) -> str:
-    """What a synthesiser is given for `text`: addresses without what nobody says. SSML is left to those who wrote it."""
+    """What a synthesiser gets for `text`: addresses without the parts that nobody says. SSML stays as it is."""
     if text.lstrip().lower().startswith(("<speak", "<?xml")):
         return text
     return _URL.sub(_spoken_address, speakable_text(text))
@@ -135,7 +135,7 @@ def _what_tag_leaves(match: re.Match[str]) -> str:
 
 
 def _without_emoji(text: str) -> str:
-    """Emoji go; the space before a full stop goes with them."""
+    """Remove emoji, and the space that they leave before a full stop."""
 
     def gap(match: re.Match[str]) -> str:
         after = text[match.end() : match.end() + 1]

@@ -2,7 +2,7 @@
 
 In: text without reasoning, cut anywhere. Out: `Plain` text, `Form` (a JSON object, decoded) and `Dropped`. Machine forms are JSON objects,
 bare or in a fence; fences of code; tool calls written as text; HTML comments. A JSON form that was cut gives its `text` as far as that
-came. What a form means is the reader's business. Attributes of our own tags may hold JSON and are passed on as they are.
+came. What a form means is the matter of `json_form`. Attributes of the playbook tags may hold JSON and are passed on as they are.
 """
 
 from __future__ import annotations
@@ -86,17 +86,19 @@ class StructuredForms:
         self._end = ""
         self._json = _Braces()
         self._searched = 0
-        """So much at the front of the form under way does not hold its end."""
+        """This many characters at the front of the current form do not contain its end."""
         self._passed = 0
-        """So much at the front of the buffer is no start of a form."""
+        """This many characters at the front of the buffer do not start a form."""
         self._is_line_start = True
         """The front of the buffer is the beginning of a line."""
 
     def feed(self, piece: str) -> list[Found]:
+        """What is certain after `piece`."""
         self._buffer += piece
         return self._read(at_end=False)
 
     def finish(self) -> list[Found]:
+        """What is left at the end; a form without its end gives what came of its text."""
         found = self._read(at_end=True)
         kind, rest = self._kind, self._buffer
         self._buffer = self._kind = ""
@@ -198,6 +200,7 @@ class _Braces:
         self._place = 0
 
     def find_end(self, text: str) -> tuple[int, int] | None:
+        """The end of the value in `text`, twice (inside, behind); None when it has not come."""
         while self._place < len(text):
             char = text[self._place]
             self._place += 1

@@ -3,7 +3,7 @@
 In: pieces of any size, cut anywhere. Out: `Words` and tags, in their order. A tag is never spoken, neither when it is cut in two nor when
 its end never comes; a `<` that begins no tag is. Unknown tags are dropped and reported as `UnknownTag`, those of HTML silently.
 `[happy]…[/happy]` marks the words between with an emotion. Values stand as tokens in what is read (see `reply.values`): they are put into
-attributes here, when a tag has been recognised. What a tag does, and when, is the dialogue's business.
+attributes here, when a tag has been recognised. `reply.replies` decides what a tag does, and when.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from active_call.contract.options import ReferOption
 MAX_TAG_CHARS = 8192
 """A `<http … body="…"/>` may be long; one that is longer than this is dropped."""
 MAX_UNKNOWN_CHARS = 120
-"""`<` and letters that are no tag of ours become text after so many characters without `>`."""
+"""`<` and letters that are no known tag become text after this many characters without `>`."""
 
 EMOTIONS = frozenset(
     {
@@ -43,6 +43,8 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class HangupTag:
+    """End the call."""
+
     reason: str = ""
 
 
@@ -57,16 +59,22 @@ class ReferTag:
 
 @dataclass(frozen=True, slots=True)
 class GotoTag:
+    """Enter another scene."""
+
     scene: str
 
 
 @dataclass(frozen=True, slots=True)
 class PlayTag:
+    """Play a file or URL."""
+
     file: str
 
 
 @dataclass(frozen=True, slots=True)
 class SetVarTag:
+    """Set a variable of the call."""
+
     key: str
     value: str
 
@@ -83,6 +91,8 @@ class HttpTag:
 
 @dataclass(frozen=True, slots=True)
 class MessageTag:
+    """Send a text message to the caller, or to the transfer target when `refer`."""
+
     body: str
     content_type: str | None = None
     refer: bool = False
@@ -90,6 +100,8 @@ class MessageTag:
 
 @dataclass(frozen=True, slots=True)
 class CollectTag:
+    """Collect input from the caller; only its prompt is used."""
+
     type: str
     var: str = ""
     prompt: str = ""
@@ -140,7 +152,7 @@ _MADE: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, str]], Tag]]] 
     "message": (("body",), lambda a: MessageTag(a["body"], a.get("contenttype"), a.get("refer", "").lower() in _TRUE)),
     "collect": (("type",), lambda a: CollectTag(a["type"], a.get("var", ""), a.get("prompt", ""))),
 }
-"""Name -> the attributes it cannot do without, and how it is made."""
+"""Name → required attributes, and the function that makes the tag."""
 _OURS = frozenset(_MADE)
 _MAX_HTML_CHARS = 2000
 _HTML_ATTRIBUTE = re.compile(r"\s+[\w-]+\s*=")
@@ -169,7 +181,7 @@ class TagParser:
         self._values = values
 
     def feed(self, piece: str) -> list[Part]:
-        """What has become clear with `piece`."""
+        """The parts that `piece` completes."""
         self._buffer += piece
         return self._read(at_end=False)
 

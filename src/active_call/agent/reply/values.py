@@ -18,7 +18,7 @@ import msgspec
 from active_call.agent.playbook.template_sandbox import Value
 
 _FIRST, _LAST = 0xF0000, 0xFFFFD
-"""Unicode's supplementary private use area A: no language writes these."""
+"""Unicode's supplementary private use area A: no language uses these characters."""
 _BARE = chr(0x100000)
 """In front of a value that stands in JSON without quotes."""
 _TOKEN = re.compile(f"{_BARE}?[{chr(_FIRST)}-{chr(_LAST)}]")

@@ -1,1 +1,1 @@
-"""Whose turn it is: the floor, interruptions, timers."""
+"""Who has the turn: the floor, the turn detector, interruptions, timers."""

@@ -1,132 +1,186 @@
-"""Whose turn it is: the states of a conversation and the table of their changes.
+"""Who has the turn. Someone always has it, with a deadline.
 
-    idle       the call has no sound yet
-    listening  the caller's turn; nothing of ours is asked for or sounding
-    thinking   a reply has been asked for and nothing of it sounds yet
-    speaking   a reply is being said, or its files played
-    paused     the call is on hold, by the caller or by us
-    away       the caller is with somebody else: being transferred, or bridged with another call
-    ending     a goodbye or a transfer is under way: it is neither interrupted nor answered
-    ended      the call is over; nothing leaves the agent any more
+In: what the voice detector and the recogniser say of the caller, and interruptions. Out: the holder of the turn, and the timer FLOOR, which
+runs as long as the caller claims the turn. What the agent says is `reply`'s matter.
 
-Exactly one reply is current. Every reply has a number; a new reply, and every interruption, raises it, and what arrives for an older
-number is dropped. In `listening` no reply is current that still has something to say; `thinking` and `speaking` always have a timer
-running that ends them, so that nobody's turn does not exist.
+    holder     means                                                                 until
+    caller     the caller speaks, or has spoken and its text is awaited              the turn detector's time
+    undecided  a sound has stopped the agent's reply, which is kept: it is resumed   the turn detector's time
+               when the sound was no words, else the caller takes the turn
+    agent      a reply is asked for, sounds, or is about to be asked for             the model's, the playback's, the tool's time
+    nobody     either may begin                                                      the follow-up, or a minute
+    elsewhere  no sound yet, on hold, transferred, ending or over                    the call's own limits
+
+The caller's claim (none, caller, undecided) is kept here, by `TABLE`; the other holders follow from the phase of the conversation.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
-
-class State(StrEnum):
-    """Whose turn it is."""
-
-    IDLE = "idle"
-    LISTENING = "listening"
-    THINKING = "thinking"
-    SPEAKING = "speaking"
-    PAUSED = "paused"
-    AWAY = "away"
-    ENDING = "ending"
-    ENDED = "ended"
+from active_call.agent.turn.phase import Phase, State
+from active_call.agent.turn.timers import Timer, Timers
+from active_call.agent.turn.turn_detector import EndOfTurn, TurnDetector, TurnFacts
 
 
-class Signal(StrEnum):
-    """What changes it."""
+class Holder(StrEnum):
+    """Who has the turn."""
 
-    ASK = "ask"
-    """A reply has been asked for."""
-    SAY = "say"
-    """A reply begins to be said."""
-    DONE = "done"
-    """The reply has been heard to its end, or there was nothing to say."""
-    CUT = "cut"
-    """The reply was cut short."""
-    HOLD = "hold"
-    UNHOLD = "unhold"
-    LEAVE = "leave"
-    """A goodbye has begun, or a transfer."""
-    STAY = "stay"
-    """Nothing comes of the goodbye: the caller is still ours."""
-    PART = "part"
-    """The caller is handed over to somebody else."""
-    BACK = "back"
-    """The caller is back with us."""
-    OVER = "over"
+    CALLER = "caller"
+    UNDECIDED = "undecided"
+    AGENT = "agent"
+    NOBODY = "nobody"
+    ELSEWHERE = "elsewhere"
 
 
-TABLE: dict[State, dict[Signal, State]] = {
-    State.IDLE: {
-        Signal.ASK: State.THINKING,
-        Signal.SAY: State.SPEAKING,
-        Signal.DONE: State.LISTENING,
-        Signal.LEAVE: State.ENDING,
-        Signal.PART: State.AWAY,
-        Signal.OVER: State.ENDED,
+class Claim(StrEnum):
+    """Whether the caller claims the turn."""
+
+    NONE = "none"
+    CALLER = "caller"
+    UNDECIDED = "undecided"
+
+
+class Happening(StrEnum):
+    """What changes the claim."""
+
+    VOICE = "voice"
+    """The caller's voice begins while nothing of the agent sounds."""
+    BARGE_IN = "barge_in"
+    """The caller has interrupted the agent's reply."""
+    WORDS = "words"
+    """The recogniser's final text is there."""
+    RELEASE = "release"
+    """The caller's turn is over."""
+
+
+TABLE: dict[Claim, dict[Happening, Claim]] = {
+    Claim.NONE: {
+        Happening.VOICE: Claim.CALLER,
+        Happening.BARGE_IN: Claim.UNDECIDED,
+        Happening.WORDS: Claim.CALLER,
+        Happening.RELEASE: Claim.NONE,
     },
-    State.LISTENING: {
-        Signal.ASK: State.THINKING,
-        Signal.SAY: State.SPEAKING,
-        Signal.DONE: State.LISTENING,
-        Signal.HOLD: State.PAUSED,
-        Signal.LEAVE: State.ENDING,
-        Signal.PART: State.AWAY,
-        Signal.OVER: State.ENDED,
+    Claim.CALLER: {
+        Happening.VOICE: Claim.CALLER,
+        Happening.BARGE_IN: Claim.UNDECIDED,
+        Happening.WORDS: Claim.CALLER,
+        Happening.RELEASE: Claim.NONE,
     },
-    State.THINKING: {
-        Signal.ASK: State.THINKING,
-        Signal.SAY: State.SPEAKING,
-        Signal.DONE: State.LISTENING,
-        Signal.CUT: State.LISTENING,
-        Signal.HOLD: State.PAUSED,
-        Signal.LEAVE: State.ENDING,
-        Signal.PART: State.AWAY,
-        Signal.OVER: State.ENDED,
+    Claim.UNDECIDED: {
+        Happening.VOICE: Claim.UNDECIDED,
+        Happening.BARGE_IN: Claim.UNDECIDED,
+        Happening.WORDS: Claim.CALLER,
+        Happening.RELEASE: Claim.NONE,
     },
-    State.SPEAKING: {
-        Signal.ASK: State.THINKING,
-        Signal.SAY: State.SPEAKING,
-        Signal.DONE: State.LISTENING,
-        Signal.CUT: State.LISTENING,
-        Signal.HOLD: State.PAUSED,
-        Signal.LEAVE: State.ENDING,
-        Signal.PART: State.AWAY,
-        Signal.OVER: State.ENDED,
-    },
-    State.PAUSED: {
-        Signal.UNHOLD: State.LISTENING,
-        Signal.CUT: State.PAUSED,
-        Signal.LEAVE: State.ENDING,
-        Signal.PART: State.AWAY,
-        Signal.OVER: State.ENDED,
-    },
-    State.AWAY: {
-        Signal.BACK: State.LISTENING,
-        Signal.LEAVE: State.ENDING,
-        Signal.OVER: State.ENDED,
-    },
-    State.ENDING: {
-        Signal.SAY: State.ENDING,
-        Signal.STAY: State.LISTENING,
-        Signal.PART: State.AWAY,
-        Signal.OVER: State.ENDED,
-    },
-    State.ENDED: {},
 }
-"""A signal that a state does not list leaves it as it is."""
+
+_AGENT_HAS_IT = (State.THINKING, State.SPEAKING)
 
 
 class Floor:
-    """The current state."""
+    """Keeps the caller's claim to the turn and its deadline, and the facts of the caller's utterance."""
 
-    def __init__(self) -> None:
-        self.state = State.IDLE
+    def __init__(self, phase: Phase, timers: Timers, detector: TurnDetector) -> None:
+        self._phase = phase
+        self._timers = timers
+        self._detector = detector
+        self._claim = Claim.NONE
+        self._facts = TurnFacts()
 
-    def fire(self, signal: Signal) -> bool:
-        """Change the state by `signal`; False when the state does not know it and nothing has changed."""
-        following = TABLE[self.state].get(signal)
-        if following is None:
+    @property
+    def holder(self) -> Holder:
+        """Who has the turn."""
+        state = self._phase.state
+        if state not in (State.LISTENING, *_AGENT_HAS_IT):
+            return Holder.ELSEWHERE
+        if self._claim is not Claim.NONE:
+            return Holder(self._claim.value)
+        is_settling = self._timers.is_set(Timer.SETTLE)
+        return Holder.AGENT if state in _AGENT_HAS_IT or is_settling else Holder.NOBODY
+
+    @property
+    def is_claimed(self) -> bool:
+        """The caller has the turn, or it is undecided: a new reply must wait."""
+        return self._claim is not Claim.NONE
+
+    @property
+    def is_caller_speaking(self) -> bool:
+        """The voice detector hears the caller."""
+        return self._facts.is_speaking
+
+    @property
+    def facts(self) -> TurnFacts:
+        """What is known of the caller's utterance."""
+        return self._facts
+
+    # -- facts
+
+    def voice_began(self, now: float, *, may_claim: bool) -> None:
+        """The caller's voice begins. `may_claim`: nothing of the agent sounds, so that the caller gets the turn."""
+        self._facts = TurnFacts(since=now, is_speaking=True)
+        if may_claim:
+            self._change(Happening.VOICE, now)
+
+    def voice_ended(self, now: float) -> None:
+        """The caller's voice ends; `is_over` tells what that means."""
+        self._facts = replace(self._facts, is_speaking=False, voice_ended_at=now)
+
+    def partial(self, text: str, now: float) -> None:
+        """A partial text with words in it. One that comes in silence moves the deadline of a claim."""
+        self._facts = replace(self._facts, partial=text, partial_at=now)
+        if self.is_claimed and not self.is_caller_speaking:
+            self._ask(now)
+
+    def final(self, text: str, now: float) -> None:
+        """A final text, with or without words."""
+        self._facts = replace(self._facts, final=text, final_at=now)
+
+    # -- the turn
+
+    def barge_in(self, now: float) -> None:
+        """The caller has interrupted the agent's reply: from here it is undecided who has the turn."""
+        facts = replace(self._facts, since=now)
+        is_old = not facts.is_speaking and facts.final_at is not None and facts.final_at < now
+        self._facts = replace(facts, final="", final_at=None) if is_old else facts
+        self._change(Happening.BARGE_IN, now)
+
+    def yield_after_words(self, now: float) -> None:
+        """The final text is there: the turn is over, unless the detector waits for more."""
+        self._claim = TABLE[self._claim][Happening.WORDS]
+        if self._ask(now):
+            self.release()
+
+    def is_over(self, now: float) -> bool:
+        """Ask the detector whether the caller's turn is over, and set the deadline when it is not. The caller releases the turn then."""
+        return self._ask(now)
+
+    def lapse(self, now: float) -> bool:
+        """The deadline has come. True when the turn is over: then the caller counts as silent."""
+        if not self._ask(now):
             return False
-        self.state = following
+        self._facts = replace(self._facts, is_speaking=False)
         return True
+
+    def release(self) -> None:
+        """The caller's claim is over."""
+        self._claim = TABLE[self._claim][Happening.RELEASE]
+        self._timers.clear(Timer.FLOOR)
+
+    def reset(self) -> None:
+        """On hold, or with somebody else: nothing is known of the caller any more."""
+        self.release()
+        self._facts = TurnFacts()
+
+    def _change(self, happening: Happening, now: float) -> None:
+        self._claim = TABLE[self._claim][happening]
+        if self._ask(now):
+            self._timers.set(Timer.FLOOR, now)
+
+    def _ask(self, now: float) -> bool:
+        verdict = self._detector.decide(self._facts, now)
+        if isinstance(verdict, EndOfTurn):
+            return True
+        self._timers.set(Timer.FLOOR, max(now, verdict.at))
+        return False

@@ -1,4 +1,4 @@
-"""When the caller may cut the agent short, and which sounds are no words.
+"""When the caller may interrupt the agent, and which sounds are no words.
 
 `none`: nothing interrupts but a digit with a meaning. `vad`: voice does, at once or after `minSpeechMs`. `asr`: recognised words do,
 partial fillers never. `both`: voice or words, whichever comes first (the reading of the existing program). In every strategy but `none` a
@@ -42,22 +42,27 @@ class Interruptions:
 
     @property
     def by_voice(self) -> bool:
+        """Voice interrupts."""
         return self.option.strategy in ("vad", "both")
 
     @property
     def by_partial_words(self) -> bool:
+        """Partial texts interrupt."""
         return self.option.strategy in ("asr", "both")
 
     @property
     def is_off(self) -> bool:
+        """Nothing interrupts but a digit with a meaning."""
         return self.option.strategy == "none"
 
     @property
     def min_speech_s(self) -> float:
+        """How long the caller must speak before voice interrupts, in seconds."""
         return max(0, self.option.min_speech_ms) / 1000
 
     @property
     def fade_out_ms(self) -> int | None:
+        """How long the agent's voice fades when it is cut; None leaves it to the media process."""
         return self.option.volume_fade_ms or None
 
     def ignored_s(self, *, is_greeting: bool) -> float:

@@ -1,4 +1,4 @@
-"""Named points in time at which the dialogue wants to be woken; setting one again moves it. Times are monotonic seconds."""
+"""Named points in time at which a conversation wants to be woken; setting one again moves it. Times are monotonic seconds."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ class Timer(StrEnum):
     SETTLE = "settle"
     """How much was heard of an interrupted reply should be known by now."""
     FLOOR = "floor"
-    """The caller spoke and nothing came of it: the floor is ours again."""
+    """The turn detector is to be asked again whether the caller's turn is over."""
     MODEL = "model"
-    """The model has been silent for too long."""
+    """The model, or a tool, has been silent for too long."""
     PLAYBACK = "playback"
     """What was given out to be played should have been heard by now."""
     FOLLOWUP = "followup"
     """The caller has been silent for too long."""
+    QUIET = "quiet"
+    """Nobody has spoken for a minute, and no follow-up is due."""
 
 
 class Timers:
@@ -29,16 +31,20 @@ class Timers:
         self._due: dict[Timer, float] = {}
 
     def set(self, timer: Timer, at: float) -> None:
+        """Run `timer` until `at`; one that runs already is moved."""
         self._due[timer] = at
 
     def clear(self, *timers: Timer) -> None:
+        """Stop these timers."""
         for timer in timers:
             self._due.pop(timer, None)
 
     def clear_all(self) -> None:
+        """Stop all timers."""
         self._due.clear()
 
     def is_set(self, timer: Timer) -> bool:
+        """Whether `timer` runs."""
         return timer in self._due
 
     def next_at(self) -> float | None:

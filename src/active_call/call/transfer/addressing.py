@@ -1,4 +1,4 @@
-"""Whom a transfer calls, and as whom: a target of any form becomes an address, with the number and the credentials that its trunk expects.
+"""The address that a transfer calls, and the number and credentials that it calls with, as the trunk expects them.
 
 Targets, the call's own parties and options enter; values leave. Pure.
 """

@@ -6,59 +6,56 @@ transfer that the peer has made: `transfer` events with `initiator`. What cannot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from active_call.base.errors import ActiveCallError
+from active_call.call.leg import Leg
+from active_call.call.machine_types import Input
 from active_call.call.transfer.machine import in_words
+from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import events
 from active_call.legs import events as leg_events
 
-if TYPE_CHECKING:
-    from active_call.call.call import Call
-    from active_call.call.leg import Leg
-
-SUSPENSION = "takeover"
-
 
 class ReplacesExecutor:
-    """One of them. `begin` it in the call's turn."""
+    """One of them. `begin` it in the call's turn; `over` is called when it has come about, or not."""
 
-    def __init__(self, session: Call, leg: Leg, record: dict[str, Any]) -> None:
-        self._session = session
+    def __init__(self, ports: TransferPorts, leg: Leg, record: dict[str, Any], over: Callable[[], None]) -> None:
+        self._ports = ports
+        self._over = over
         self._leg = leg
         self._record = record
         self._is_over = False
-        record |= {"target": leg.caller, "startTime": session.utc_now().isoformat()}
         leg.attach(self._receive)
 
     def begin(self) -> None:
         """Answer the new leg."""
-        session = self._session
-        session.presence.step_aside(SUSPENSION)
+        self._ports.machine.feed(Input.TAKEOVER_BEGINS)
         self._tell("progress")
-        session.spawn(self._answer(), "takeover")
+        self._ports.call.spawn(self._answer(), "takeover")
 
     async def _answer(self) -> None:
         try:
-            await self._leg.open_media(self._session.leg.stream)
-            await self._leg.accept(self._session.option)
+            await self._leg.open_media(self._ports.state.leg.stream)
+            await self._leg.accept(self._ports.state.option)
         except ActiveCallError as error:
             self._leg.reject(503, "Service Unavailable")  # nothing happens where it was refused with a better code
-            self._session.log.warning("call not taken over", extra={"why": str(error)})
+            self._ports.call.log.warning("call not taken over", extra={"why": str(error)})
 
     def _receive(self, event: leg_events.LegEvent) -> None:
         """Until it is ours: whether it is answered, or gone."""
         if isinstance(event, leg_events.LegAnswered):
-            self._session.post_later(self._complete)
+            self._ports.call.later(self._complete)
         elif isinstance(event, leg_events.LegEnded):
-            self._session.post_later(lambda: self._fail(event))
+            self._ports.call.later(lambda: self._fail(event))
 
     def _complete(self) -> None:
         if self._is_over:
             return
         self._is_over = True
-        session, before = self._session, self._session.leg
-        session.adopt(self._leg)
+        before = self._ports.state.leg
+        self._ports.adopt(self._leg)
         before.hang_up(headers={}, by="system", cause="replaced", reason="another leg has taken its place")
         self._close("completed", 200)
 
@@ -66,29 +63,28 @@ class ReplacesExecutor:
         if self._is_over:
             return
         self._is_over = True
-        self._session.spawn(self.release(), "takeover's end")
+        self._ports.call.spawn(self.release(), "takeover's end")
         self._close("failed", ended.code or 487)
 
     async def release(self) -> None:
         """Free the leg that has come to nothing; harmless a second time, and where it became the call's own."""
-        if self._session.leg is not self._leg:
+        if self._ports.state.leg is not self._leg:
             await self._leg.release()
 
     def _close(self, state: str, code: int) -> None:
-        session = self._session
-        session.transfers.end_takeover()
-        session.presence.step_back(SUSPENSION)
-        self._record |= {"state": state, "code": code, "endTime": session.utc_now().isoformat()}
+        self._over()
+        self._ports.machine.feed(Input.TAKEOVER_OVER)
+        self._record |= {"state": state, "code": code, "endTime": self._ports.time.utc_now().isoformat()}
         self._tell(state, code, returned=True)
 
     def _tell(self, state: str, code: int | None = None, *, returned: bool | None = None) -> None:
-        self._session.emit(
+        self._ports.call.emit(
             events.Transfer(
                 state=state,
                 target=self._leg.caller,
                 code=code,
                 reason=in_words(code) if code is not None and code >= 300 else None,
-                initiator=self._session.peer_role,
+                initiator=self._ports.state.peer_role,
                 returned=returned,
             )
         )

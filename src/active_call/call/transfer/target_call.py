@@ -6,60 +6,53 @@ The other call keeps its signalling, its record and its agent, which is quiet me
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from active_call.base.errors import ActiveCallError
-from active_call.call.bridging import CallBridge, Party, check_free
+from active_call.call.bridging import BridgeListener, Bridging
+from active_call.call.handle import CallHandle
+from active_call.call.ports import CallPorts
 from active_call.call.transfer.machine import FarAnswered, FarEnded, Input, Joined, JoinFailed
-
-if TYPE_CHECKING:
-    from active_call.call.call import Call
 
 
 class TargetCall:
-    """See the module; offers what `far_leg.FarLeg` does."""
+    """See the module; offers what `TargetLeg` does."""
 
-    def __init__(self, session: Call, other: Call, feed: Callable[[Input], None]) -> None:
-        self._session = session
+    def __init__(self, ports: CallPorts, bridging: Bridging, other: CallHandle, feed: Callable[[Input], None]) -> None:
+        self._ports = ports
+        self._bridging = bridging
         self._other = other
         self._feed = feed
-        self._bridge: CallBridge | None = None
+        self._bridge_id = ""
 
     def call(self) -> None:
-        """There is nobody to be called: the party is there."""
-        self._session.post_later(lambda: self._feed(FarAnswered()))
+        """The party is there already: FarAnswered follows."""
+        self._ports.later(lambda: self._feed(FarAnswered()))
 
     def listen(self) -> None:
         """Nothing is heard before `join`."""
 
     def join(self) -> None:
         """Bridge the two; Joined or JoinFailed follows."""
-        try:
-            check_free(self._other)
-        except ActiveCallError as error:
-            reason = str(error)
-            self._session.post_later(lambda: self._feed(JoinFailed(reason)))
+        busy_because = self._other.describe().busy_because
+        if busy_because:
+            self._ports.later(lambda: self._feed(JoinFailed(busy_because)))
             return
-        self._bridge = CallBridge(Party(self._session, self._joined, self._parted), self._other.bridging.as_party())
-        self._bridge.start()
-
-    def _joined(self, bridge: CallBridge) -> None:
-        del bridge
-        self._feed(Joined())
-
-    def _parted(self, bridge: CallBridge, reason: str) -> None:
-        del bridge
-        self._feed(FarEnded(0, reason))
+        listener = BridgeListener(
+            joined=lambda: self._feed(Joined()),
+            refused=lambda reason: self._feed(JoinFailed(reason)),
+            parted=lambda reason: self._feed(FarEnded(0, reason)),
+        )
+        self._bridge_id = self._bridging.invite(self._other, listener)
 
     def hang_up(self, *, cause: str = "hangup") -> None:
         """Part the two; the other call goes on with its agent."""
-        if self._bridge is not None:
-            self._bridge.part(cause)
+        if self._bridging.is_in(self._bridge_id):
+            self._bridging.part(cause)
 
     def close(self) -> None:
         """The caller's call is over."""
-        if self._bridge is not None:
-            self._bridge.part("the other call has ended", but=self._session)
+        if self._bridging.is_in(self._bridge_id):
+            self._bridging.end()
 
     async def release(self) -> None:
         """Nothing is held."""

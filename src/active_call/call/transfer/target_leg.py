@@ -1,36 +1,34 @@
-"""The far leg of a transfer: a call of our own to the target, and what is told of it, marked `refer: true`.
+"""The far leg of a transfer: our own call to the target. Its events carry `refer: true`.
 
-Leg events enter, contract events leave, and to the transfer go its inputs (`transfer.Input`). It has an ear of its own where the transfer's
-options ask for one. Whatever happens, one `hangup` is told and the leg's stream is released.
+Leg events enter, contract events leave, and to the transfer go its inputs (`transfer.machine`). The target's speech is recognised where the
+transfer's options ask for it. Whatever happens, one `hangup` is told and the leg's stream is released.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.call_progress import gain_of
 from active_call.call.latency import TurnClock
-from active_call.call.music import Music
+from active_call.call.leg import Leg
 from active_call.call.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, given
+from active_call.call.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
 from active_call.call.speech_input import SpeechInput, VadSettings, open_recognition
-from active_call.call.transfer.machine import FarAnswered, FarEnded, FarHeard, FarRinging, Input, Joined, JoinFailed
+from active_call.call.transfer.machine import FarAnswered, FarEnded, FarHeard, FarRinging, Joined, JoinFailed
+from active_call.call.transfer.ports import TargetListener, TransferPorts
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, ReferOption, VadOption
 from active_call.legs import events as leg_events
 from active_call.media.link import messages as link
 from active_call.media.pool.pool import MediaStream, Relay, StreamLost
 from active_call.providers.base import Recognised
-
-if TYPE_CHECKING:
-    from active_call.call.call import Call
-    from active_call.call.leg import Leg
 
 RELEASE_DEADLINE_S = 3.0
 _CODES = {"timeout": 408, "transport": 503, "no_media": 488, "no_ack": 408}
@@ -39,60 +37,62 @@ _TAKEN_BACK = leg_events.LegEnded(by="system", cause="cancelled")
 
 
 class TargetLeg:
-    """One far leg. `feed` takes what the transfer is to know, and may be called at any time after `call`."""
+    """One far leg. `listener` may be called at any time after `call`."""
 
-    def __init__(self, session: Call, leg: Leg, option: ReferOption, feed: Callable[[Input], None]) -> None:
+    def __init__(self, ports: TransferPorts, leg: Leg, option: ReferOption, listener: TargetListener) -> None:
         self.leg = leg
         self.media: dict[str, Any] = {}
-        self._session = session
+        self._ports = ports
+        self._call = ports.call
         self._option = option
-        self._feed = feed
+        self._listener = listener
+        self._feed = listener.feed
         self._hearing: SpeechInput | None = None
         self._has_early_media = False
         self._answered_at: datetime | None = None
         self._ringing_at: datetime | None = None
-        self._started_at: datetime = session.utc_now()
+        self._started_at: datetime = ports.time.utc_now()
         self._ended: leg_events.LegEnded | None = None
         self._is_told = False
         self._is_released = False
         self._is_adopted = False
-        self._joint: Relay | None = None
+        self._relay: Relay | None = None
         self._is_joining = False
         self._wants_both_ways = False
-        self.music = Music(lambda: leg.stream, session.spawn, session.pieces_of, session.music_failed)
+        self.music = ports.make_music(lambda: leg.stream)
         """What the target hears while the caller has put us on hold."""
         leg.attach(self._receive)
 
     def call(self, option: CallOption, call_id: str) -> None:
         """Call the target; its stream lies near that of the caller, if there is room."""
-        self._session.spawn(self._dial(option, call_id), "far leg")
+        self._call.spawn(self._dial(option, call_id), "far leg")
 
     async def _dial(self, option: CallOption, call_id: str) -> None:
         try:
-            stream = await self.leg.open_media(self._session.leg.stream)
+            stream = await self.leg.open_media(self._ports.state.leg.stream)
             if stream is not None:
                 self._listen(stream)
             await self.leg.dial(option, call_id=call_id)
         except ActiveCallError as error:
-            self._session.post_later(partial(self._cannot_be_placed, str(error)))
+            self._call.later(partial(self._cannot_be_placed, str(error)))
 
     def _cannot_be_placed(self, reason: str) -> None:
         if self._ended is None:
-            self._session.tell(events.Error(sender="refer", error=reason, refer=True))
+            self._ports.tell(events.Error(sender="refer", error=reason, refer=True))
             self._over(leg_events.LegEnded(by="system", cause="failed", code=503, reason=reason))
 
     def _listen(self, stream: MediaStream) -> None:
-        """Give the leg an ear, and the target a better voice, where the options ask for it."""
+        """Recognise the target's speech, and improve its sound, where the options ask for it."""
         if self._option.denoise or self._option.agc is not None:
             stream.improve(denoise=bool(self._option.denoise), gain=None if self._option.agc is None else gain_of(self._option.agc))
         if self._option.asr is None and self._option.vad is None:
             return
-        session, vad = self._session, self._option.vad or VadOption()
+        ports, vad = self._ports, self._option.vad or VadOption()
         hearing = self._hearing = SpeechInput(
-            emit=self._tell, to_epoch_ms=session.to_epoch_ms, turn=TurnClock(), end_of_turn_ms=session.end_of_turn_ms
+            emit=self._tell, to_epoch_ms=ports.time.to_epoch_ms, turn=TurnClock(), end_of_turn_ms=ports.state.end_of_turn_ms
         )
         if self._option.asr is not None:
-            recogniser = session.services.engines.get_recogniser(self._option.asr)
+            recogniser = ports.engines.get_recogniser(self._option.asr)
             hearing.use(open_recognition(recogniser, self._recognised, self._recogniser_failed, language=self._option.asr.language))
         threshold, silence_ms = given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD), given(vad.silence_padding, DEFAULT_SILENCE_MS)
         hearing.listen_to(stream, VadSettings(threshold, silence_ms=silence_ms))
@@ -101,41 +101,41 @@ class TargetLeg:
 
     def listen(self) -> None:
         """Let the caller hear the target before its answer."""
-        self._make_joint(one_way=True)
+        self._make_relay(EARLY_MEDIA)
 
     def join(self) -> None:
         """Let the two hear each other; Joined or JoinFailed follows."""
         self._wants_both_ways = True
-        if self._joint is not None:
-            self._joint.open_both_ways()
+        if self._relay is not None:
+            self._relay.open_both_ways()
             self._feed(Joined())
         else:
-            self._make_joint(one_way=False)
+            self._make_relay(CONNECTED)
 
-    def _make_joint(self, *, one_way: bool) -> None:
-        if not self._is_joining and self._joint is None:
+    def _make_relay(self, mix: Mix) -> None:
+        if not self._is_joining and self._relay is None:
             self._is_joining = True
-            self._session.spawn(self._join(one_way), "join")
+            self._call.spawn(self._join(mix), "join")
 
-    async def _join(self, one_way: bool) -> None:
-        caller, target = self._session.leg.stream, self.leg.stream
+    async def _join(self, mix: Mix) -> None:
+        caller, target = self._ports.state.leg.stream, self.leg.stream
         try:
             if caller is None or target is None:
                 raise MediaError("one of the two has no media stream")
-            joint = await self._session.services.join(caller, target, one_way=one_way)
+            relay = await self._ports.join(caller, target, one_way=mix.join(PEER, TARGET) is Join.FIRST_HEARS)
         except ActiveCallError as error:
             reason = str(error)
-            self._session.post_later(lambda: self._cannot_join(reason))
+            self._call.later(lambda: self._cannot_join(reason))
         else:
-            self._session.post_later(lambda: self._joined(joint))
+            self._call.later(lambda: self._joined(relay))
 
-    def _joined(self, joint: Relay) -> None:
+    def _joined(self, relay: Relay) -> None:
         self._is_joining = False
-        self._joint = joint
+        self._relay = relay
         if self._ended is not None or self._is_told:
-            joint.close()
+            relay.close()
         elif self._wants_both_ways:
-            joint.open_both_ways()
+            relay.open_both_ways()
             self._feed(Joined())
 
     def _cannot_join(self, reason: str) -> None:
@@ -146,29 +146,29 @@ class TargetLeg:
     # -- what happens
 
     def _receive(self, event: leg_events.LegEvent) -> None:
-        """From the leg, at any moment: sound goes to the ear at once, the rest through the call's mailbox."""
+        """From the leg, at any moment: sound goes to the recogniser at once, the rest through the call's mailbox."""
         if isinstance(event, leg_events.LegEnded):
             self._ended = self._ended or event
         if isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.CallerAudio):
             if self._hearing is not None:
                 self._hearing.audio(event.report)
             return
-        self._session.post_later(lambda: self._handle(event))
+        self._call.later(lambda: self._handle(event))
 
     def _recognised(self, result: Recognised) -> None:
         if self._hearing is not None:
-            self._session.post_later(partial(self._hearing.recognised, result, self._session.now()))
+            self._call.later(partial(self._hearing.recognised, result, self._call.now()))
 
     def _recogniser_failed(self, error: Exception) -> None:
         if self._hearing is not None:
-            self._session.post_later(partial(self._hearing.failed, error, self._session.now()))
+            self._call.later(partial(self._hearing.failed, error, self._call.now()))
 
     def _tell(self, event: events.Event) -> None:
         """An event of this leg."""
-        self._session.emit(msgspec.structs.replace(event, refer=True))
+        self._call.emit(msgspec.structs.replace(event, refer=True))
 
     def _handle(self, event: leg_events.LegEvent) -> None:
-        now = self._session.utc_now()
+        now = self._ports.time.utc_now()
         match event:
             case leg_events.LegRinging(early_media=early_media, code=code):
                 self._ringing_at = self._ringing_at or now
@@ -183,7 +183,7 @@ class TargetLeg:
                 self._feed(FarAnswered())
             case leg_events.LegHeld(on_hold):
                 self._tell(events.Hold(on_hold=on_hold, initiator="callee"))
-                self._session.transfers.far_held(on_hold, is_silent=event.is_silent)
+                self._listener.held(on_hold, event.is_silent)
             case leg_events.LegMessage(body, content_type):
                 self._tell(events.Message(body=body, content_type=content_type))
             case leg_events.LegDigit(digit):
@@ -219,7 +219,7 @@ class TargetLeg:
 
     def _digit(self, digit: str) -> None:
         self._tell(events.Dtmf(digit=digit))
-        self._session.transfers.forward_digit(digit, from_far=True)
+        self._listener.digit(digit)
 
     def next_timeout(self) -> float | None:
         return self._hearing.next_timeout() if self._hearing is not None else None
@@ -232,8 +232,8 @@ class TargetLeg:
 
     def hang_up(self, *, cause: str = "hangup", headers: Mapping[str, str] | None = None) -> None:
         """Withdraw the call, or hang up; its end is told as any other."""
-        if self._joint is not None:
-            self._joint.close()
+        if self._relay is not None:
+            self._relay.close()
         if self._ended is None:
             self.leg.hang_up(headers=headers or {}, by="system", cause=cause, reason="")
 
@@ -244,7 +244,7 @@ class TargetLeg:
     def _over(self, ended: leg_events.LegEnded) -> None:
         """The leg is gone: tell it, free its stream, and let the transfer know."""
         if self._tell_end(ended):
-            self._session.spawn(self.release(), "far leg's end")
+            self._call.spawn(self.release(), "far leg's end")
             code = ended.code or _CODES.get(ended.cause, 0)
             self._feed(FarEnded(code, ended.reason))
 
@@ -254,14 +254,14 @@ class TargetLeg:
         if self._is_told:
             return False
         self._is_told = True
-        if self._joint is not None:
-            self._joint.close()
+        if self._relay is not None:
+            self._relay.close()
         self._tell(
             events.Hangup(
                 reason=ended.cause,
                 initiator=ended.by,
                 start_time=self._started_at.isoformat(),
-                hangup_time=self._session.utc_now().isoformat(),
+                hangup_time=self._ports.time.utc_now().isoformat(),
                 answer_time=self._answered_at.isoformat() if self._answered_at else None,
                 ringing_time=self._ringing_at.isoformat() if self._ringing_at else None,
                 extra={key: value for key, value in (("code", ended.code), ("reasonText", ended.reason)) if value} or None,
@@ -272,10 +272,10 @@ class TargetLeg:
     def give_away(self) -> Leg:
         """The leg becomes the call's own; from here on nothing of it is told as that of a far leg."""
         self._is_told = self._is_released = self._is_adopted = True
-        if self._joint is not None:
-            self._joint.close()
+        if self._relay is not None:
+            self._relay.close()
         if self._ended is not None:
-            self._session.post(self._ended)  # it is over already, and the call with it
+            self._call.post(self._ended)  # it is over already, and the call with it
         return self.leg
 
     def close(self) -> None:
@@ -295,7 +295,7 @@ class TargetLeg:
                 if self._hearing is not None:
                     await self._hearing.close()
         except TimeoutError:
-            self._session.log.warning("far leg was slow to close")
+            self._call.log.warning("far leg was slow to close")
         self._is_released = True
 
     def facts(self) -> dict[str, Any]:

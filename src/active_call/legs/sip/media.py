@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import Randomness
 from active_call.codec import table as codecs
-from active_call.media.link.messages import Report
+from active_call.media.link.messages import ConfigureRtp, Report
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 from active_call.rtp.srtp import new_key
 from active_call.sdp.codecs import TELEPHONE_EVENT
@@ -288,26 +288,30 @@ class LegMedia:
         if stream is None:
             return
         stream.configure(
-            remote_ip=remote_ip,
-            remote_port=agreement.remote_port,
-            codec=agreement.codec,
-            send_payload_type=agreement.send_payload_type,
-            receive_payload_type=agreement.receive_payload_type,
-            send_event_type=-1 if agreement.send_event_type is None else agreement.send_event_type,
-            receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
-            ptime_ms=agreement.ptime_ms,
-            send_parameters=agreement.send_parameters,
-            receive_formats=tuple((each.payload_type, _NAMES.get(each.name, each.name)) for each in agreement.formats),
-            event_clock_hz=agreement.event_clock_hz,
-            rtcp_mux=agreement.rtcp_mux,
-            suite=crypto.suite if crypto else "",
-            send_key=crypto.send_key if crypto else b"",
-            receive_key=crypto.receive_key if crypto else b"",
-            send=agreement.send,
-            receive=agreement.receive,
-            latching=self._settings.latching,
-            rtp_timeout_s=0.0 if agreement.on_hold else self._settings.rtp_timeout_s,
-            waits=not self.is_proven,
-            remote_rtcp=(rtcp_ip if remote_ip else "", rtcp_port),
-            may_be_silent=agreement.may_be_silent,
+            ConfigureRtp(
+                stream=stream.stream,
+                remote_ip=remote_ip,
+                remote_port=agreement.remote_port,
+                codec=agreement.codec,
+                send_payload_type=agreement.send_payload_type,
+                receive_payload_type=agreement.receive_payload_type,
+                send_event_type=-1 if agreement.send_event_type is None else agreement.send_event_type,
+                receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
+                ptime_ms=agreement.ptime_ms,
+                send_parameters=agreement.send_parameters,
+                receive_formats=tuple((each.payload_type, _NAMES.get(each.name, each.name)) for each in agreement.formats),
+                event_clock_hz=agreement.event_clock_hz,
+                rtcp_mux=agreement.rtcp_mux,
+                suite=crypto.suite if crypto else "",
+                send_key=crypto.send_key if crypto else b"",
+                receive_key=crypto.receive_key if crypto else b"",
+                send=agreement.send,
+                receive=agreement.receive,
+                latching=self._settings.latching,
+                rtp_timeout_s=0.0 if agreement.on_hold else self._settings.rtp_timeout_s,
+                waits=not self.is_proven,
+                remote_rtcp_ip=rtcp_ip if remote_ip else "",
+                remote_rtcp_port=rtcp_port,
+                may_be_silent=agreement.may_be_silent,
+            )
         )

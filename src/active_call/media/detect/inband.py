@@ -31,7 +31,7 @@ class InbandDetectors:
         self._wants_digits: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self._wants_tones: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self.is_idle = True
-        """Nobody asks."""
+        """No stream asks for it."""
 
     def use(self, slot: int, order: HearTones) -> None:
         """What to listen for in `slot` from now on. Raises MediaError for an unknown country."""

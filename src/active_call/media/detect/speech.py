@@ -1,4 +1,4 @@
-"""When somebody speaks: the voice detector's probabilities turned into beginnings and ends of speech, for all streams at once.
+"""When the caller speaks: the voice detector's probabilities turned into beginnings and ends of speech, for all streams at once.
 
 Frames of 8 or 16 kHz with their slots and arrival times enter, Detections leave. It knows no calls and no clock. RFCs: none.
 

@@ -3,7 +3,7 @@
 20 ms frames with their slots enter, frames leave, without delay. State is in arrays by slot. It knows no calls and no clock. The options
 are those of the contract's `agc`.
 
-Theory. While somebody speaks, the level of the peaks is followed; the gain wanted brings them to `headroom_db` below full scale, at most
+Theory. While the caller speaks, the level of the peaks is followed; the gain wanted brings them to `headroom_db` below full scale, at most
 `max_gain_db`, and not so far that the noise between the words comes above `max_output_noise_level_dbfs`. The gain moves towards it by no
 more than `max_gain_change_db_per_second`; it rises only after `adjacent_speech_frames_threshold` frames of 10 ms of speech in a row, and
 never in pauses. It never makes anything softer. What would still exceed full scale is held by a limiter, which looks 5 ms ahead within the

@@ -26,7 +26,7 @@ class EnhancePipeline:
         self._denoises: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self._levels: NDArray[np.bool_] = np.zeros(n_slots, np.bool_)
         self.is_idle = True
-        """Nobody asks."""
+        """No stream asks for it."""
 
     def use(self, slot: int, *, denoise: bool, gain: GainSettings | None) -> None:
         """What is to be done in `slot` from now on."""

@@ -74,6 +74,7 @@ class OrderReader:
         self._decoder: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 
     def feed(self, data: bytes) -> list[Order | Unreadable]:
+        """Take a portion of bytes; return the messages that it completes. Raises ParseError."""
         return [_read(self._decoder, body) for body in self._frames.split(data)]
 
 
@@ -85,6 +86,7 @@ class ReportReader:
         self._decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
     def feed(self, data: bytes) -> list[Report | Unreadable]:
+        """Take a portion of bytes; return the messages that it completes. Raises ParseError."""
         return [_read(self._decoder, body) for body in self._frames.split(data)]
 
 

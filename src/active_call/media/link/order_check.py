@@ -1,7 +1,7 @@
 """Whether an order can be carried out: every number in it, before anything is changed by it.
 
-Orders enter, ValueError says which field is wrong. The contract bounds what clients may ask for; this is the media process's own door, so
-that no order, whoever has let it through, makes it wait, grow or fail. Pure.
+Orders enter, ValueError says which field is wrong. The contract bounds what clients may ask for. This is the media process's own check, so
+that no order makes it wait, grow or fail. Pure.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from active_call.base.pcm import BYTES_PER_SAMPLE, FRAME_MS
 from active_call.media.enhance.gain import GainSettings
 from active_call.media.link import messages as link
 from active_call.media.link.messages import Order
@@ -20,7 +21,7 @@ RATES_HZ: Final = (8000, 16_000, 48_000)
 RECORDING_RATES_HZ: Final = (8000, 16_000)
 MAX_FADE_MS: Final = 10_000
 MAX_DIGITS: Final = 128
-"""In one order; nobody keys in more at once."""
+"""In one order; more than any sequence of digits that is dialled."""
 MAX_DIGIT_MS: Final = 60_000
 MAX_BOUNDARIES: Final = 10_000
 MAX_TEXT: Final = 4096
@@ -49,6 +50,7 @@ _BOUNDS: Final[dict[type, _Bounds]] = {
     link.StopMusic: (("fade_ms", 0, MAX_FADE_MS),),
     link.SendDigits: (("duration_ms", 1, MAX_DIGIT_MS),),
     link.StartRecording: (("flush_ms", 20, 60_000),),
+    link.ForwardSent: (("piece_ms", FRAME_MS, 1000),),
     GainSettings: (
         ("headroom_db", 0, 60),
         ("max_gain_db", 0, 90),
@@ -70,6 +72,10 @@ def check_order(order: Order) -> None:
             _check(not order.bind_ip or _is_address(order.bind_ip), "bind_ip", order.bind_ip)
         case link.ConfigureRtp():
             _check_rtp(order)
+        case link.FeedAudio():
+            _check(len(order.pcm) % BYTES_PER_SAMPLE == 0, "pcm", f"{len(order.pcm)} bytes")
+        case link.ForwardSent():
+            _check(order.piece_ms % FRAME_MS == 0, "piece_ms", order.piece_ms)
         case link.QueueAudio():
             _check(len(order.play) <= MAX_TEXT, "play", f"{len(order.play)} characters")
         case link.FinishPlay():
@@ -90,6 +96,7 @@ def _check_rtp(order: link.ConfigureRtp) -> None:
     """The kernel must never be asked to look up a name, and never be given a number that it has no room for."""
     for name, address in (("remote_ip", order.remote_ip), ("remote_rtcp_ip", order.remote_rtcp_ip)):
         _check(not address or _is_address(address), name, address[:80])
+    _check(not (order.awaits_keys and order.suite), "awaits_keys", "with a suite")
     _check(len(order.receive_formats) <= MAX_FORMATS, "receive_formats", f"{len(order.receive_formats)} of them")
     _check(all(0 <= number <= 127 for number, _ in order.receive_formats), "receive_formats", order.receive_formats)
 

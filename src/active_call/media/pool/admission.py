@@ -1,4 +1,4 @@
-"""Whether a media process may take more streams: decided by how its ticks do, not by a number that somebody guessed.
+"""Whether a media process may take more streams: decided by how late and how long its ticks are, not by a fixed number.
 
 `Load` reports enter, once a second; `is_open` and `expected_share` leave. Pure.
 

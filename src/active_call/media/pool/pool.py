@@ -1,4 +1,4 @@
-"""The control plane's door to the media plane: a pool of media processes, and the streams opened in them.
+"""The media processes as the control process sees them: a pool of media processes, and the streams opened in them.
 
 Method calls enter, orders go out on the link; reports come back to the callback of the stream they are about. A process that dies costs
 its own streams (each is told by StreamLost) and is replaced; the others go on. Knows no SIP, no call and no playbook.
@@ -82,14 +82,21 @@ class MediaPool:
         return any(worker.has_room() for worker in self._workers)
 
     async def open_stream(
-        self, on_report: ReportCallback, *, bind_ip: str | None = None, rtp: bool = True, near: MediaStream | None = None
+        self,
+        on_report: ReportCallback,
+        *,
+        bind_ip: str | None = None,
+        rtp: bool = True,
+        rate_hz: int = 8000,
+        near: MediaStream | None = None,
     ) -> MediaStream:
         """Open a stream in the least loaded live process; in the next one when that does not answer at once, or refuses.
 
         `on_report` is called on the event loop and must not block or raise.
 
-        `near`: in the process of that stream, as long as it has room, because the two are to hear each other. `rtp` false: a slot without
-        sockets. Raises MediaRefused (a MediaError) whose `reason` is `full` or `unavailable`.
+        `near`: in the process of that stream, as long as it has room, because the two are to hear each other. `rtp` false: a stream without
+        sockets, whose caller's sound comes by `feed_audio`, and which plays at `rate_hz` (8000, 16000 or 48000). Raises MediaRefused (a
+        MediaError) whose `reason` is `full` or `unavailable`.
         """
         stream = self._next_stream
         self._next_stream += 1
@@ -98,14 +105,16 @@ class MediaPool:
         for place, worker in enumerate(candidates):
             is_last = place == len(candidates) - 1
             try:
-                return await worker.open_stream(stream, ip, on_report, timeout_s=OPEN_TIMEOUT_S if is_last else TRY_TIMEOUT_S)
+                timeout_s = OPEN_TIMEOUT_S if is_last else TRY_TIMEOUT_S
+                return await worker.open_stream(stream, ip, on_report, timeout_s=timeout_s, rate_hz=rate_hz)
             except MediaRefused:
                 if is_last:
                     raise
         raise AssertionError("there is a last one")
 
     def _candidates(self, near: MediaStream | None) -> list[SupervisedWorker]:
-        """The processes with room, best first: those that answer, then the home of `near`, then the least loaded. Raises MediaRefused."""
+        """The processes with room, best first: those that answer, then the process of `near`, then the least loaded. Raises
+        MediaRefused."""
         alive = [worker for worker in self._workers if worker.status.alive]
         if not alive:
             raise MediaRefused("unavailable", "no media process is running")
@@ -116,7 +125,7 @@ class MediaPool:
             free,
             key=lambda candidate: (
                 candidate.is_quiet,
-                not _is_home_of(near, candidate),
+                not _has_stream(near, candidate),
                 int(candidate.expected_share() / LOAD_STEP),
                 candidate.status.n_streams,
             ),
@@ -127,7 +136,7 @@ class MediaPool:
         return await join_streams(self.open_stream, stream, partner, one_way=one_way)
 
 
-def _is_home_of(stream: MediaStream | None, worker: SupervisedWorker) -> bool:
+def _has_stream(stream: MediaStream | None, worker: SupervisedWorker) -> bool:
     return stream is not None and stream.pid == worker.status.pid
 
 

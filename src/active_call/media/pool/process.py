@@ -1,6 +1,6 @@
-"""One media process as the control process sees it: spawned, spoken to over its socket, found dead, killed.
+"""One media process as the control process sees it: started, sent orders over its socket, found dead or hung, killed.
 
-Orders enter and reports leave. Knows no pool and no stream; what a report means is its owner's business.
+Orders enter and reports leave. Knows no pool and no stream, and not what a report means.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ CHECK_S: Final = ALIVE_EVERY_S
 QUIET_CHECKS: Final = 2
 """Checks in a row without a report after which no new stream goes there, if another process has room."""
 HUNG_CHECKS: Final = 8
-"""After so many it is taken for hung. Checks are counted, not seconds: a control process that has stood still itself blames nobody."""
+"""After so many it is taken for hung. Checks are counted, not seconds: when the control process itself stood still, it kills no media
+process."""
 LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Room in the kernel for a few hundred streams' sound while either side is busy; the kernel may give less."""
 
@@ -46,7 +47,7 @@ class WorkerOptions:
 
 
 class _LinkProtocol(asyncio.Protocol):
-    """Turns the socket's bytes into reports; `lost` is set when the other end is gone or speaks nonsense."""
+    """Turns the socket's bytes into reports; `lost` is set when the other end is gone or sends what is no message."""
 
     def __init__(self, on_report: Callable[[Report], None]) -> None:
         self._reader = ReportReader()
@@ -91,14 +92,16 @@ class MediaProcess:
 
     @property
     def pid(self) -> int:
+        """Its process id."""
         return self._process.pid
 
     @property
     def return_code(self) -> int | None:
+        """How it ended; None while it runs."""
         return self._process.returncode
 
     def send(self, *orders: Link) -> None:
-        """Queue orders on the link; those to a process that is gone vanish, since its end is reported otherwise."""
+        """Queue orders on the link. Orders to a process that is gone are dropped, since its end is reported otherwise."""
         if not self._transport.is_closing():
             self._transport.write(b"".join([frame(order) for order in orders]))
 
@@ -135,7 +138,7 @@ class MediaProcess:
             await self._process.wait()
 
     def kill(self) -> None:
-        """Kill it now, stopped or not: it does no more harm, whatever wakes it up."""
+        """Kill it now, also when it is stopped (SIGSTOP): it must not send again when it is continued."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from active_call.base.errors import MediaError
 from active_call.codec.table import L16_8000, L16_16000, Codec
-from active_call.media.link.messages import Report
+from active_call.media.link.messages import ConfigureRtp, Report
 from active_call.media.pool.stream import MediaStream, StreamLost
 
 RELAY_IP: Final = "127.0.0.1"
@@ -83,10 +83,10 @@ async def join_streams(open_stream: OpenStream, stream: MediaStream, partner: Me
     _speak_to(far_relay, relay, codec)
     stream.bridge(relay, one_way=True)
     far_relay.bridge(partner, one_way=True)
-    joint = Relay(stream, partner, (relay, far_relay), one_way=True)
+    joined = Relay(stream, partner, (relay, far_relay), one_way=True)
     if not one_way:
-        joint.open_both_ways()
-    return joint
+        joined.open_both_ways()
+    return joined
 
 
 async def _open_near(open_stream: OpenStream, stream: MediaStream) -> MediaStream:
@@ -99,15 +99,18 @@ async def _open_near(open_stream: OpenStream, stream: MediaStream) -> MediaStrea
 
 def _speak_to(relay: MediaStream, other: MediaStream, codec: Codec) -> None:
     relay.configure(
-        remote_ip=RELAY_IP,
-        remote_port=other.port,
-        codec=codec.name,
-        send_payload_type=RELAY_PAYLOAD_TYPE,
-        receive_payload_type=RELAY_PAYLOAD_TYPE,
-        rtp_timeout_s=0.0,
-        latching=False,
+        ConfigureRtp(
+            stream=relay.stream,
+            remote_ip=RELAY_IP,
+            remote_port=other.port,
+            codec=codec.name,
+            send_payload_type=RELAY_PAYLOAD_TYPE,
+            receive_payload_type=RELAY_PAYLOAD_TYPE,
+            rtp_timeout_s=0.0,
+            latching=False,
+        )
     )
 
 
 def _ignore(report: Report | StreamLost) -> None:
-    """A relay lives and dies with the streams that it joins; they are told."""
+    """A relay ends with the streams that it joins, and their reports say so."""

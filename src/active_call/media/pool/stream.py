@@ -42,82 +42,38 @@ class MediaStream:
     process that is gone is told by StreamLost. `ip` and `port` go into the SDP (`port` 0: the stream has no RTP).
     """
 
-    def __init__(self, stream: int, worker: int, process: MediaProcess, ip: str, port: int, closer: StreamCloser) -> None:
+    def __init__(
+        self, stream: int, worker: int, process: MediaProcess, ip: str, port: int, closer: StreamCloser, rate_hz: int = 8000
+    ) -> None:
         self.stream = stream
         self.worker = worker
         self.pid = process.pid
         self.ip = ip
         self.port = port
-        self.rate_hz = 8000
-        """The rate of what `queue_audio` takes: that of the first codec."""
+        self.rate_hz = rate_hz
+        """The rate of what `queue_audio` and `feed_audio` take: that of the first codec, or without RTP that of the opening."""
         self._is_configured = False
         self._process = process
         self._closer = closer
 
-    def configure(
-        self,
-        *,
-        remote_ip: str,
-        remote_port: int,
-        codec: str,
-        send_payload_type: int,
-        receive_payload_type: int,
-        send_event_type: int = -1,
-        receive_event_type: int = -1,
-        ptime_ms: int = 20,
-        suite: str = "",
-        send_key: bytes = b"",
-        receive_key: bytes = b"",
-        send: bool = True,
-        receive: bool = True,
-        latching: bool = True,
-        rtp_timeout_s: float = 20.0,
-        ssrc: int = 0,
-        receive_formats: tuple[tuple[int, str], ...] = (),
-        event_clock_hz: int = 8000,
-        rtcp_mux: bool = False,
-        send_parameters: str = "",
-        waits: bool = False,
-        remote_rtcp: tuple[str, int] = ("", 0),
-        may_be_silent: bool = False,
-    ) -> None:
-        """See `link.ConfigureRtp`. May come again: SSRC, sequence numbers, timestamps and unchanged SRTP keys carry on."""
+    def configure(self, order: link.ConfigureRtp) -> None:
+        """Apply an offer/answer. May come again: SSRC, sequence numbers, timestamps and unchanged SRTP keys carry on."""
         if not self._is_configured:
-            self.rate_hz = CODECS[codec].sample_rate_hz
+            self.rate_hz = CODECS[order.codec].sample_rate_hz
             self._is_configured = True
-        self._process.send(
-            link.ConfigureRtp(
-                stream=self.stream,
-                remote_ip=remote_ip,
-                remote_port=remote_port,
-                codec=codec,
-                send_payload_type=send_payload_type,
-                receive_payload_type=receive_payload_type,
-                send_event_type=send_event_type,
-                receive_event_type=receive_event_type,
-                ptime_ms=ptime_ms,
-                suite=suite,
-                send_key=send_key,
-                receive_key=receive_key,
-                send=send,
-                receive=receive,
-                latching=latching,
-                rtp_timeout_s=rtp_timeout_s,
-                ssrc=ssrc,
-                receive_formats=receive_formats,
-                event_clock_hz=event_clock_hz,
-                rtcp_mux=rtcp_mux,
-                send_parameters=send_parameters,
-                waits=waits,
-                remote_rtcp_ip=remote_rtcp[0],
-                remote_rtcp_port=remote_rtcp[1],
-                may_be_silent=may_be_silent,
-            )
-        )
+        self._process.send(order)
 
     def start_sending(self) -> None:
         """The peer has proved that it is there; see `link.StartSending`."""
         self._process.send(link.StartSending(self.stream))
+
+    def feed_audio(self, pcm: bytes) -> None:
+        """Bring more of the caller's sound, s16le mono at `rate_hz`, to a stream without RTP; see `link.FeedAudio`."""
+        self._process.send(link.FeedAudio(self.stream, pcm))
+
+    def forward_sent(self, enabled: bool, *, piece_ms: int = 20) -> None:
+        """Let what the stream sends come back as `SentAudio`, or no longer."""
+        self._process.send(link.ForwardSent(self.stream, enabled, piece_ms))
 
     def listen(self, *, detect: bool, forward_audio: bool, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100) -> None:
         """Turn detection and the forwarding of the caller's sound on or off."""

@@ -1,6 +1,7 @@
-"""A place in the pool: one media process at a time, its successor when it dies, and the streams in it.
+"""One place in the pool: a media process, the next one when it dies, and the streams in it.
 
-Reports enter from the process and go to the callback of the stream they are about; answers to opening and closing go to whoever waits.
+Reports enter from the process and go to the callback of the stream they are about; answers to opening and closing go to the waiting call of
+`open_stream` or `close_stream`.
 
 | the process       | its streams                                          | then                                                    |
 |-------------------|------------------------------------------------------|---------------------------------------------------------|
@@ -30,7 +31,7 @@ from active_call.media.pool.stream import MediaStream, StreamLost
 OPEN_TIMEOUT_S: Final = 2.0
 """When there is no other process to ask."""
 TRY_TIMEOUT_S: Final = 0.25
-"""When there is: a tick is 20 ms, so a process that has not answered by then is in trouble."""
+"""When there is: a tick is 20 ms, so a process that has not answered by then is overloaded or hung."""
 CLOSE_TIMEOUT_S: Final = 2.0
 FIRST_BACK_OFF_S: Final = 0.25
 LAST_BACK_OFF_S: Final = 10.0
@@ -63,7 +64,7 @@ class WorkerStatus:
 
 
 class SupervisedWorker:
-    """One place in the pool: a media process, its successor when it dies, and the streams in it."""
+    """One place in the pool: a media process, the next one when it dies, and the streams in it."""
 
     def __init__(self, options: WorkerOptions, clock: Clock, logger: logging.Logger) -> None:
         self.status = WorkerStatus(options.index)
@@ -77,13 +78,13 @@ class SupervisedWorker:
         self._opening: dict[int, asyncio.Future[Opened]] = {}
         self._closing: dict[int, asyncio.Future[StreamClosed | None]] = {}
         self._discarded: set[int] = set()
-        """Streams that are being closed, and nobody waits to hear of it."""
+        """Streams that are being closed without a waiting `close_stream`."""
         self._stopping = False
         self._admission = Admission()
         self._is_unanswered = False
 
     def has_room(self) -> bool:
-        """Whether a stream more is welcome: there is a slot, and the ticks have time for it."""
+        """Whether one more stream can be opened: there is a slot, and the ticks have time for it."""
         status = self.status
         return status.alive and status.n_streams < self.capacity and self._admission.has_room(status.n_streams)
 
@@ -156,8 +157,10 @@ class SupervisedWorker:
             if stream not in self._opening and stream not in self._closing:
                 self._tell(on_report, StreamLost(stream, reason))
 
-    async def open_stream(self, stream: int, bind_ip: str, on_report: ReportCallback, *, timeout_s: float = OPEN_TIMEOUT_S) -> MediaStream:
-        """Open a stream here. Raises MediaRefused, also when there is no answer within `timeout_s`."""
+    async def open_stream(
+        self, stream: int, bind_ip: str, on_report: ReportCallback, *, timeout_s: float = OPEN_TIMEOUT_S, rate_hz: int = 8000
+    ) -> MediaStream:
+        """Open a stream here, without RTP where `bind_ip` is empty. Raises MediaRefused, also without an answer within `timeout_s`."""
         process = self._process
         if process is None:
             raise MediaRefused("unavailable")
@@ -165,7 +168,7 @@ class SupervisedWorker:
         self._opening[stream] = opening
         self._callbacks[stream] = on_report
         self.status.n_streams += 1
-        process.send(OpenStream(stream, bind_ip))
+        process.send(OpenStream(stream, bind_ip, rate_hz))
         opened = False
         try:
             async with asyncio.timeout(timeout_s):
@@ -179,9 +182,10 @@ class SupervisedWorker:
             if not opened:
                 process.send(link.CloseStream(stream))
                 self._forget(stream)
-        return MediaStream(stream, self._options.index, process, bind_ip, port, self)
+        return MediaStream(stream, self._options.index, process, bind_ip, port, self, rate_hz)
 
     async def close_stream(self, stream: int, process: MediaProcess) -> StreamClosed | None:
+        """Close `stream` in `process`; None when that is gone or does not answer in time."""
         if stream not in self._callbacks or process is not self._process:
             return None
         closing = self._closing.get(stream)
@@ -198,6 +202,7 @@ class SupervisedWorker:
             self._forget(stream)
 
     def discard_stream(self, stream: int, process: MediaProcess) -> None:
+        """Close `stream` in `process` without waiting for the answer."""
         if stream in self._callbacks and process is self._process:
             self._discarded.add(stream)
             process.send(link.CloseStream(stream))
@@ -240,7 +245,7 @@ class SupervisedWorker:
             self._tell(on_report, report)
 
     def _tell(self, on_report: ReportCallback, report: Report | StreamLost) -> None:
-        """One callback that fails keeps the other streams from nothing."""
+        """Call one callback; an error in it is logged, and the other streams get their reports."""
         try:
             on_report(report)
         except Exception:

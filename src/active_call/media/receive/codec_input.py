@@ -66,6 +66,11 @@ class CodecInput:
         """`jitter` gives G.711 frames that many streams' share a table look-up for."""
         return self._draining is None and self.codec in G711
 
+    @property
+    def rate_hz(self) -> int:
+        """Of the frames."""
+        return self.codec.sample_rate_hz
+
     def use(self, codec: Codec) -> None:
         """Take packets of `codec` from now on. Raises OpusError when its library is missing; nothing is changed then."""
         if codec is self.codec:
@@ -107,7 +112,7 @@ class CodecInput:
         return self._before + _losses_of(self.jitter)
 
     def skip(self) -> None:
-        """Let a tick pass that nobody listens to."""
+        """Let a tick pass in which the frame is not needed."""
         self._draining = None
         self.jitter.pop()
 

@@ -1,7 +1,7 @@
-"""Where the datagrams of all streams lie while they are taken in, and what has to be known of each stream for it, as arrays by slot.
+"""The memory for the datagrams of all streams while they are received, and what has to be known of each stream for that, as arrays by slot.
 
 The memory has a row for each datagram of one pass over the sockets. The columns are written by the legs, which own the facts, and read for
-all streams at once by `arrivals`.
+all streams at once by `packet_batch`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DATAGRAM: Final = np.dtype(
 
 
 class ReceiveColumns:
-    """Of `capacity` streams, in one process. Owned by the tick."""
+    """The memory and columns of `capacity` streams in one process. Owned by the tick."""
 
     def __init__(self, capacity: int) -> None:
         self.memory = PacketMemory(capacity, _ROW_BYTES)
@@ -68,6 +68,11 @@ class ReceiveColumns:
         self.batched_type[slot] = self.ssrc[slot] = NOBODY
         self.n_received[slot] = self.last_timestamp[slot] = 0
         self.last_arrival[slot] = self.heard_at[slot] = 0.0
+
+    def note_accepted(self, slots: NDArray[np.intp], arrived: NDArray[np.float64]) -> None:
+        """A packet of each of these streams, which differ, has been let in."""
+        self.n_received[slots] += 1
+        self.last_arrival[slots] = arrived
 
     def datagram(self, row: int, n_bytes: int = DATAGRAM_BYTES) -> memoryview:
         """The first bytes of `row`, writable."""

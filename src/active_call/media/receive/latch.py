@@ -1,10 +1,10 @@
-"""Whom a stream listens to and where it sends: the address that was signalled, or the one its packets come from.
+"""Which source a stream accepts and where it sends: the address that was signalled, or the one that packets come from.
 
-Accepted or refused is every packet; the destination follows. Pure: it is told `now`. RFC 4961 (symmetric RTP).
+Every packet is accepted or refused; the destination follows. Pure: it is told `now`. RFC 4961 (symmetric RTP).
 
-Theory. Behind a NAT the signalled address is wrong and only the source of what arrives is right; but whoever can guess a port can send to
-it, so a source must earn trust. `source` is the address that is heard at present, and in the plain case its `ssrc`; `candidate` is another
-address that would be heard.
+Theory. Behind a NAT the signalled address is wrong and only the source of what arrives is right. But anyone can guess a port and send to
+it, so an unknown source must first meet the conditions of the table. `source` is the address that is heard at present, and in the plain
+case its `ssrc`; `candidate` is another address that would be heard.
 
 | at present                   | packet from            | secured                             | plain                               |
 |------------------------------|------------------------|-------------------------------------|-------------------------------------|
@@ -29,7 +29,7 @@ FIRST_PACKETS: Final = 3
 MOVE_PACKETS: Final = 5
 SECURED_SILENT_S: Final = 0.5
 PLAIN_SILENT_S: Final = 2.0
-"""A NAT that changes its port in mid-call costs so much sound; a pause of the peer's does not let a stranger in."""
+"""A NAT that changes its port in mid-call costs so much sound; a pause of the peer does not let an unknown source in."""
 SSRC_SILENT_S: Final = 0.1
 """Five packets."""
 
@@ -67,7 +67,7 @@ class Latch:
 
     @property
     def proves_destination(self) -> bool:
-        """Whether what has been heard shows that somebody takes sound at the destination: it came from there."""
+        """Whether the accepted packets prove the destination: they came from there."""
         return self.source is not None and self.source == self.destination
 
     def signal(self, address: Address, *, latching: bool) -> None:
@@ -85,7 +85,7 @@ class Latch:
         """Whether the packet is to be heard. Call it for packets only that are authentic (`secured`) or of an agreed type."""
         if address == self.source:
             return self._accept_source(ssrc, now, secured=secured)
-        if self._has_earned(address, ssrc, sequence, now, secured=secured):
+        if self._is_acceptable(address, ssrc, sequence, now, secured=secured):
             self._move(address, ssrc, now)
             return True
         return secured
@@ -100,7 +100,7 @@ class Latch:
             self._forget_candidate()
         return True
 
-    def _has_earned(self, address: Address, ssrc: int, sequence: int, now: float, *, secured: bool) -> bool:
+    def _is_acceptable(self, address: Address, ssrc: int, sequence: int, now: float, *, secured: bool) -> bool:
         if self.source is None and (secured or address == self._signalled):
             return True
         if address == self._signalled and not secured:

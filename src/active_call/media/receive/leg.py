@@ -1,7 +1,7 @@
-"""The wire side of one stream: its sockets, keys, jitter buffer and statistics, and the decision what is let in.
+"""The RTP side of one stream: its sockets, keys, jitter buffer and statistics, and the decision which packets are accepted.
 
 Datagrams enter through `packet_batch`, frames leave the jitter buffer in `pop`. Packets leave through `srtp_out`, `sendto` and
-`destination`, which the tick's loop uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
+`destination`, which the sending half of the tick uses directly. Knows nothing of what is played or detected. RFC 3550, 3711, 4733, 4961.
 
 Packets that are simply the next ones are read for all streams at once (`packet_batch`); the leg says in the columns of `ReceiveColumns`
 which those are, and judges every other one.
@@ -16,16 +16,19 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
+
 from active_call.base.errors import ParseError
 from active_call.base.pcm import FRAME_MS
-from active_call.codec.opus import OpusEncoder, settings_for
 from active_call.codec.stream import Encoder, new_encoder
-from active_call.codec.table import AUDIO_CODECS, CODECS, PCMU, TELEPHONE_EVENT, Codec
+from active_call.codec.table import PCMU
 from active_call.media.link.messages import CodecChanged, ConfigureRtp, DigitReceived, Link, MediaStarted
 from active_call.media.receive.codec_input import G711, CodecInput
 from active_call.media.receive.columns import NOBODY, ReceiveColumns
 from active_call.media.receive.latch import Address, Latch
 from active_call.media.receive.one_way_audio import Refused
+from active_call.media.receive.payload_types import COMFORT_NOISE, NOTHING_AGREED, agreed_types, encoder_for
+from active_call.media.receive.srtp_keys import SrtpKeys
 from active_call.media.send.mixer import Samples
 from active_call.rtp.dtmf import DigitReceiver, DigitSender
 from active_call.rtp.packet import HEADER_BYTES, PLAIN_HEADER, is_rtcp, payload_bounds, unpack_header
@@ -35,32 +38,25 @@ from active_call.rtp.stream import ReceiveStream
 
 CLOCK_HZ: Final = 8000
 TICK_S: Final = FRAME_MS / 1000
-COMFORT_NOISE: Final = 13
-"""RFC 3551 section 6; never sound to us, whatever was agreed."""
 NOWHERE: Final = ("", "0.0.0.0", "::")
 """Not known, or the old sign for hold (RFC 3264 section 8.4). The kernel would take these for this host."""
-OLD_KEY_S: Final = 2.0
-"""Packets of the key before a re-key are still on their way."""
 MAX_PROVEN: Final = 8
 """Addresses of one call that a hold or a transfer comes back to."""
 
 
 class Leg:
-    """One stream's sockets and what is kept for them. `configure` must come before anything flows."""
+    """One stream's sockets and what is kept for them. `configure` must come first: before it every packet is dropped."""
 
     __slots__ = (
         "_audio_type",
         "_comfort_noise_at",
         "_encoder",
         "_event_clocks_hz",
-        "_event_types",
-        "_formats",
         "_intake",
         "_is_muxed",
-        "_known_types",
-        "_old_srtp_in",
-        "_old_until",
         "_proven",
+        "_slots",
+        "_types",
         "config",
         "control_heard_at",
         "destination",
@@ -68,13 +64,13 @@ class Leg:
         "digits_out",
         "emit",
         "heard_from",
+        "keys",
         "latch",
         "may_send",
         "on_control",
         "on_sending_changed",
         "port",
         "prior_lost",
-        "receiving",
         "reception",
         "refused",
         "rtcp_socket",
@@ -84,8 +80,6 @@ class Leg:
         "sendto",
         "slot",
         "sound",
-        "srtp_in",
-        "srtp_out",
         "started",
         "stream",
     )
@@ -101,6 +95,7 @@ class Leg:
     ) -> None:
         self.stream = stream
         self.slot = slot
+        self._slots = np.array([slot], np.intp)
         self.port = port
         self.rtp_socket, self.rtcp_socket = sockets
         self._intake = intake
@@ -111,7 +106,7 @@ class Leg:
         self.latch = Latch(("", 0), latching=True)
         self.destination = ("", 0)
         self._proven: list[Address] = []
-        """Where somebody has shown that he takes our sound, or the signalling vouches for him; the latest last."""
+        """Addresses at which packets, or the signalling, have proved that the peer takes our sound; the latest last."""
         self.may_send = False
         """Sound is to leave: that is agreed, the peer is proven, and there is a destination."""
         self.on_sending_changed: Callable[[], None] = _do_nothing
@@ -120,17 +115,12 @@ class Leg:
         """When the peer's last RTCP came."""
         self._comfort_noise_at = 0.0
         self.heard_from: tuple[Any, ...] | None = None
-        """Whose packets are accepted without a further look, as the socket says it: the latch's source, unless there is a candidate."""
-        self.srtp_out: SrtpSession | None = None
-        self.srtp_in: SrtpSession | None = None
-        self._old_srtp_in: SrtpSession | None = None
-        self._old_until = 0.0
+        """The address whose packets are accepted at once, as the socket gives it: the latch's source, unless there is a candidate."""
+        self.keys = SrtpKeys(intake)
         self.send_codec = PCMU
-        self.receiving: Context | None = None
-        """What opens packets, when that is one key."""
         self.sound = CodecInput(intake.jitter, slot)
         self._encoder: Encoder = new_encoder(PCMU.name)
-        self._formats: dict[int, Codec] = {}
+        self._types = NOTHING_AGREED
         self.digits_in = DigitReceiver(CLOCK_HZ)
         self.digits_out = DigitSender(CLOCK_HZ)
         self.reception: ReceiveStream | None = None
@@ -142,8 +132,21 @@ class Leg:
         self._is_muxed = False
         self.on_control: Callable[[bytes, tuple[Any, ...], float, float], None] = _ignore
         """Takes RTCP that comes on the RTP port, where both sides have agreed on it (RFC 5761)."""
-        self._event_types: frozenset[int] = frozenset()
-        self._known_types: frozenset[int] = frozenset()
+
+    @property
+    def srtp_in(self) -> SrtpSession | None:
+        """What opens the peer's packets; None for plain RTP, and while keys are awaited."""
+        return self.keys.incoming
+
+    @property
+    def srtp_out(self) -> SrtpSession | None:
+        """What protects ours."""
+        return self.keys.outgoing
+
+    @property
+    def receiving(self) -> Context | None:
+        """What opens packets, when that is one key."""
+        return self.keys.receiving
 
     @property
     def is_g711_out(self) -> bool:
@@ -183,9 +186,14 @@ class Leg:
 
     @property
     def may_report(self) -> bool:
-        """RTCP may leave. On hold at 0.0.0.0 there is nobody to take it, and nobody has asked for it while nothing flows."""
+        """RTCP may leave. On hold at 0.0.0.0 there is no destination, and with `inactive` no sound to report on."""
         config = self.config
-        return config is not None and self.is_proven and self._is_reachable and (config.send or config.receive)
+        return config is not None and self._is_ready and (config.send or config.receive)
+
+    @property
+    def _is_ready(self) -> bool:
+        """A packet may leave, if one is to: the peer is proven and reachable, and the keys are there."""
+        return self.is_proven and self._is_reachable and not self.keys.are_awaited
 
     @property
     def _is_reachable(self) -> bool:
@@ -201,31 +209,24 @@ class Leg:
 
         Raises ValueError for a suite, key or codec that is unknown; nothing is changed then.
         """
-        send_codec = _codec_named(order.codec)
-        formats = {number: _codec_named(name) for number, name in order.receive_formats if name != TELEPHONE_EVENT.name}
-        formats.setdefault(order.receive_payload_type, send_codec)
-        encoder = _new_encoder(order)
+        types = agreed_types(order)
+        encoder = encoder_for(order)
         before = self.config
-        self._take_keys(before, order, now)
+        self.keys.use(before, order, now)
         self.latch.signal((order.remote_ip, order.remote_port), latching=order.latching)
         self.destination = self.latch.destination
         self.config = order
         if not order.waits:
             self._note_proven(self.destination)
-        self.may_send = order.send and self.is_proven and self._is_reachable
+        self.may_send = order.send and self._is_ready
         self._intake.last_arrival[self.slot] = now  # the watchdog starts afresh
-        self._formats = formats
+        self._types = types
         self._take_type(order.receive_payload_type)
-        events = {order.receive_event_type, order.send_event_type} - {-1, COMFORT_NOISE}
-        events |= {number for number, name in order.receive_formats if name == TELEPHONE_EVENT.name}
-        events -= formats.keys()
-        self._event_types = frozenset(events)
-        self._known_types = self._event_types | formats.keys() | {COMFORT_NOISE}
         self._is_muxed = order.rtcp_mux
         if before is None or (before.codec, before.send_parameters) != (order.codec, order.send_parameters):
-            self.send_codec = send_codec
+            self.send_codec = types.send_codec
             self._encoder = encoder
-        self._use_event_clock(order.event_clock_hz, send_codec.rtp_clock_hz)
+        self._use_event_clock(order.event_clock_hz, types.send_codec.rtp_clock_hz)
         if self.latch.source is None:
             self.heard_from = None
         self._tell_intake()
@@ -247,7 +248,7 @@ class Leg:
         self._proven = [*self._proven[1 - MAX_PROVEN :], address]
 
     def _settle_sending(self) -> None:
-        may_send = self.config is not None and self.config.send and self.is_proven and self._is_reachable
+        may_send = self.config is not None and self.config.send and self._is_ready
         if may_send != self.may_send:
             self.may_send = may_send
             self.on_sending_changed()
@@ -255,9 +256,7 @@ class Leg:
     def _tell_intake(self) -> None:
         """Write down what the common case is for this leg."""
         intake, slot, config = self._intake, self.slot, self.config
-        is_single_key = self._old_srtp_in is None
-        self.receiving = self.srtp_in.receiving if self.srtp_in is not None and is_single_key else None
-        intake.is_open[slot] = config is not None and is_single_key
+        intake.is_open[slot] = config is not None and self.keys.is_single
         intake.is_secured[slot] = self.srtp_in is not None
         intake.is_muxed[slot] = self._is_muxed
         is_batched = config is not None and config.receive and self.sound.codec in G711
@@ -270,19 +269,6 @@ class Leg:
             self.srtp_in.refuse(status)
         self.refused.unauthentic += 1
 
-    def _take_keys(self, before: ConfigureRtp | None, order: ConfigureRtp, now: float) -> None:
-        """New contexts for the directions whose key has changed. Each direction has its own, because each keeps its roll-over counter."""
-        if not order.suite:
-            self.srtp_in = self.srtp_out = self._old_srtp_in = None
-            return
-        is_new = before is None or before.suite != order.suite
-        keys = (order.suite, order.send_key, order.receive_key)
-        srtp_out = SrtpSession(*keys) if is_new or before is None or before.send_key != order.send_key else self.srtp_out
-        srtp_in = SrtpSession(*keys) if is_new or before is None or before.receive_key != order.receive_key else self.srtp_in
-        if srtp_in is not self.srtp_in and self.srtp_in is not None:
-            self._old_srtp_in, self._old_until = self.srtp_in, now + OLD_KEY_S
-        self.srtp_out, self.srtp_in = srtp_out, srtp_in
-
     def take_datagram(self, row: int, size: int, address: tuple[Any, ...], now: float, unix_now: float) -> None:
         """Take the datagram of `size` bytes in `row` of the intake, as it came at `now` from `address`."""
         intake = self._intake
@@ -290,12 +276,9 @@ class Leg:
         if self._is_muxed and is_rtcp(datagram):
             self.on_control(datagram.tobytes(), address, now, unix_now)
             return
-        srtp = self.srtp_in
-        if srtp is not None:
-            if self._old_srtp_in is None:
-                size = srtp.unprotect_in(intake.memory.places[row], size)
-            else:
-                size = self._unprotect_either(row, srtp, self._old_srtp_in, size, now)
+        if self.keys.forget_old(now):
+            self._tell_intake()
+        size = self.keys.unprotect(row, size)
         if size < 0:
             self.refused.unauthentic += 1
         else:
@@ -317,7 +300,7 @@ class Leg:
                 self.refused.malformed += 1
                 return
         payload_type = kind & 0x7F
-        if payload_type not in self._known_types:
+        if payload_type not in self._types.known:
             self.refused.unknown_type += 1
             return
         if address == self.heard_from and (ssrc == self.latch.ssrc or self.srtp_in is not None):
@@ -331,11 +314,10 @@ class Leg:
         if not reception.receive(sequence, timestamp, now):
             self.refused.malformed += 1
             return
-        intake.n_received[slot] += 1
-        intake.last_arrival[slot] = now
+        intake.note_accepted(self._slots, np.array([now]))
         if not config.receive:
             return
-        if payload_type != self._audio_type and payload_type in self._formats:
+        if payload_type != self._audio_type and payload_type in self._types.audio:
             self._take_type(payload_type)
         if payload_type == self._audio_type:
             intake.last_timestamp[slot] = timestamp
@@ -346,20 +328,6 @@ class Leg:
             self._comfort_noise_at = now
         else:
             self._receive_event(packet[start:end].tobytes(), timestamp, sequence, now, marker=kind > 0x7F)
-
-    def _unprotect_either(self, row: int, srtp: SrtpSession, old: SrtpSession, n_bytes: int, now: float) -> int:
-        """Try the key before the last one too, while it counts. A suite with AEAD deciphers in place before it refuses."""
-        place, datagram = self._intake.memory.places[row], self._intake.datagram(row, n_bytes)
-        sealed = datagram.tobytes()
-        if now > self._old_until:
-            self._old_srtp_in = None
-            self._tell_intake()
-            return srtp.unprotect_in(place, n_bytes)
-        size = srtp.unprotect_in(place, n_bytes)
-        if size >= 0:
-            return size
-        datagram[:] = sealed
-        return old.unprotect_in(place, n_bytes)
 
     def _accept(self, address: tuple[Any, ...], ssrc: int, sequence: int, now: float) -> bool:
         latch, heard_at, slot = self.latch, self._intake.heard_at, self.slot
@@ -376,7 +344,7 @@ class Leg:
     def accepts_control_from(self, address: tuple[Any, ...], ssrc: int) -> bool:
         """Whether plain RTCP from there is the peer's: it comes from a place that was signalled or belongs to the source that is heard.
 
-        A NAT may give RTCP any port: from the right host, the SSRC of the sound vouches for it.
+        A NAT may give RTCP any port: RTCP from the right host counts when it has the SSRC of the sound.
         """
         config, source = self.config, self.latch.source
         if config is None:
@@ -417,7 +385,7 @@ class Leg:
 
     def _take_type(self, payload_type: int) -> None:
         """Sound comes under this number from now on: a peer may send any format of the answer at any time (RFC 3264 section 6.1)."""
-        codec = self._formats[payload_type]
+        codec = self._types.audio[payload_type]
         if codec is not self.sound.codec:
             self.sound.use(codec)
             if self.reception is not None:
@@ -459,27 +427,14 @@ class Leg:
             self.send_errors += 1
 
     def close(self) -> None:
+        """Close both sockets."""
         self.rtp_socket.close()
         self.rtcp_socket.close()
 
 
 def _ignore(datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
-    """Nobody listens."""
+    """Until `on_control` is set."""
 
 
 def _do_nothing() -> None:
-    """Nobody is told."""
-
-
-def _codec_named(name: str) -> Codec:
-    codec = CODECS.get(name)
-    if codec not in AUDIO_CODECS:
-        raise ValueError(f"unknown codec {name!r}")
-    return codec
-
-
-def _new_encoder(order: ConfigureRtp) -> Encoder:
-    encoder = new_encoder(order.codec)
-    if isinstance(encoder, OpusEncoder):
-        encoder.configure(settings_for(order.send_parameters))
-    return encoder
+    """Until `on_sending_changed` is set."""

@@ -8,7 +8,7 @@ Facts of one stream enter, some times a second; problems leave when they begin a
 | `receiving_stopped`| it has come, and then nothing for STOPPED_S, and the peer is not silent by agreement       |
 | `not_heard`        | the peer's own reports (RTCP) say, twice, that next to nothing of ours arrives             |
 
-Hold ends all of them: who does not want to receive misses nothing.
+Hold ends all of them: a side that does not want to receive misses nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REPORTS: Final = 2
 
 @dataclass(slots=True)
 class Refused:
-    """How many packets were not let in, and why."""
+    """How many packets were dropped, and why."""
 
     unauthentic: int = 0
     """The SRTP key does not fit, or it is no SRTP."""
@@ -38,10 +38,11 @@ class Refused:
     """From another address than the one heard, or signalled."""
     malformed: int = 0
     unjudged: int = 0
-    """Our own fault: something went wrong while they were looked at."""
+    """The code failed on them: an error of ours."""
 
     @property
     def total(self) -> int:
+        """All of them."""
         return self.unauthentic + self.unknown_type + self.wrong_source + self.malformed + self.unjudged
 
 

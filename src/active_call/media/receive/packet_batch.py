@@ -1,8 +1,8 @@
-"""Datagrams of all streams are taken in: one of each socket that has one, opened and judged all at once.
+"""Receives the datagrams of all streams: one of each socket that has one, unprotected and judged all at once.
 
-Sockets that have something enter, with the time; what is simple (the next packet of G.711 from the source that is heard) goes into jitter
-buffers and statistics in one piece for all streams, and every other datagram to its leg, which judges it by itself. Equal to handing each
-datagram to its leg: a property test shows that. A datagram that cannot be judged without an error is dropped alone.
+Sockets that have something enter, with the time. What is simple (the next packet of G.711 from the accepted source) goes into the jitter
+buffers and statistics of all streams at once, and every other datagram to its leg, which judges it by itself and takes it with the same
+tables. A property test shows that both ways have the same effect. A datagram on which the code fails is dropped alone.
 
 What a packet costs here is paid for every call in every tick, so what cannot be done with arrays (the system call, libsrtp) is called by
 `map`, with nothing of the interpreter between one call and the next.
@@ -33,7 +33,7 @@ _NOTHING: Final[_Datagram] = (0, [], 0, None)
 
 
 class PacketBatchReader:
-    """The way in for the legs of one process, which share an `ReceiveColumns`."""
+    """Receives for the legs of one process, which share a `ReceiveColumns`."""
 
     def __init__(self, intake: ReceiveColumns, on_failed: Callable[[Leg, Exception], None]) -> None:
         """`on_failed` is told of each datagram on which something went wrong here, with its leg."""
@@ -57,7 +57,7 @@ class PacketBatchReader:
         try:
             is_simple = self._take_together(legs, slots, is_opened, addresses, arrived)
         except Exception as error:  # noqa: BLE001 (a wall)
-            self._on_failed(legs[0], error)  # whose fault it was, shows when each is taken alone
+            self._on_failed(legs[0], error)  # which one it was shows when each is taken alone
             is_simple = np.zeros(n_rows, np.bool_)
         if is_simple.all():
             return
@@ -142,8 +142,7 @@ class PacketBatchReader:
         intake, jitter = self._intake, self._intake.jitter
         intake.reception.receive(slots, sequence, timestamp, arrived)
         jitter.push(slots, sequence, timestamp, arrived)
-        intake.n_received[slots] += 1
-        intake.last_arrival[slots] = arrived
+        intake.note_accepted(slots, arrived)
         intake.heard_at[slots] = arrived
         intake.last_timestamp[slots] = timestamp
         lengths = intake.memory.lengths[rows]

@@ -1,14 +1,14 @@
-"""The second half of a tick: one frame out of every jitter buffer, decoded, resampled and judged all at once.
+"""The second half of a tick: one frame of every stream's caller, decoded, resampled and judged all at once.
 
-Frames enter from the legs; speech events and the caller's sound leave as reports. What was heard stays readable until the next tick, for
-the recorder. Samples are counted at 16 kHz from the first frame after the peer's first packet, one frame per tick, whether or not anything
-came: what is missing is silence, so that samples count time.
+Frames enter from the jitter buffers and from what is fed. Speech events and the caller's sound leave as reports. The recorder and bridges
+can read the frames of a tick until the next one. Samples are counted at 16 kHz from the first frame after the peer's first packet, one
+frame per tick, whether or not anything came: what is missing is silence, so that samples count time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from active_call.media.enhance.pipeline import EnhancePipeline
 from active_call.media.link.messages import CallerAudio, Link, Listen, SpeechEnded, SpeechStarted
 from active_call.media.receive.columns import ReceiveColumns
 from active_call.media.receive.leg import Leg
-from active_call.media.send.conversion import Conversion
 from active_call.media.send.mixer import Samples
 from active_call.media.send.packet_batch import FRAME_SAMPLES, Slots
 from active_call.media.worker.slots import Stream
@@ -43,41 +42,49 @@ _SILENCE: Final = np.array([silence[0] for silence in g711.SILENCE], np.uint8)
 Seconds = NDArray[np.float64]
 
 
-class _Single:
-    """A stream whose codec is decoded by itself: its frame, at 16 kHz and, for who asks, at 8."""
+class FrameSource(Protocol):
+    """A stream's frames, one for each tick."""
 
-    __slots__ = ("_narrow", "_to_narrow", "_to_wide", "leg")
+    @property
+    def rate_hz(self) -> int:
+        """Of the frames: 8000 or 16000. It changes only before a `regroup`."""
+        ...
 
-    def __init__(self, leg: Leg) -> None:
-        self.leg = leg
-        self._to_wide: Conversion | None = None
-        self._to_narrow: Conversion | None = None
-        self._narrow: Samples | None = None
+    @property
+    def is_batched(self) -> bool:
+        """The frames are G.711, and lie in the jitter table."""
+        ...
 
-    def take(self) -> Samples | None:
-        """The frame of this tick at 16 kHz, None when there is none."""
-        self._narrow = None
-        samples = self.leg.sound.pop()
-        rate_hz = self.leg.sound.codec.sample_rate_hz
-        if samples is None or rate_hz == LISTEN_RATE_HZ:
-            return samples
-        if self._to_wide is None or self._to_wide.rates[0] != rate_hz:
-            self._to_wide = Conversion(rate_hz, LISTEN_RATE_HZ)
-        return self._to_wide.process(samples)
+    def pop(self) -> Samples | None:
+        """The frame of this tick, None when there is none."""
+        ...
 
-    def narrow(self, wide: Samples) -> Samples:
-        """`wide`, the frame of this tick, at 8 kHz."""
-        if self._to_narrow is None:
-            self._to_narrow = Conversion(LISTEN_RATE_HZ, 8000)
-        if self._narrow is None:
-            self._narrow = self._to_narrow.process(wide)
-        return self._narrow
+    def skip(self) -> None:
+        """Let a tick pass in which the frame is not needed."""
+        ...
+
+
+class StreamInput(Protocol):
+    """The sound of one stream's caller as it comes in: `leg.Leg`, or `fed_audio.FedAudio` without RTP."""
+
+    @property
+    def sound(self) -> FrameSource:
+        """Where the frames come from."""
+        ...
+
+    def arrival_of_frame(self, now: float) -> float:
+        """When the frame arrived that was popped last."""
+        ...
+
+
+_Sources = list[tuple[Stream, StreamInput]]
 
 
 class ReceivePipeline:
-    """All streams that are listened to. `regroup` after any change of who is; `run` once per tick.
+    """All streams whose caller is heard. `regroup` after any change of which they are; `run` once per tick.
 
-    Rows of streams with G.711 come first: they are decoded and resampled in one batch. The others follow.
+    The rows of a tick: first the streams with G.711, which are decoded in one batch; then those whose frames come one by one at 8 kHz; then
+    those at 16 kHz. All rows at 8 kHz are brought to 16 kHz in one batch.
     """
 
     def __init__(self, intake: ReceiveColumns, capacity: int, emit: Callable[[Link], None], emit_audio: Callable[[Link], None]) -> None:
@@ -90,13 +97,15 @@ class ReceivePipeline:
         """Told of each stream whose sound cannot be had; the others go on."""
         self._concealer = Concealer(capacity, 8000)
         self.improving = EnhancePipeline(capacity)
-        """What is made better for detection and recognition; recordings and bridges hear what came."""
+        """What is improved for detection and recognition; recordings and bridges get what came."""
         self.attention = InbandDetectors(capacity, emit)
         """Digits and tones in the sound."""
         self._upsampler = Upsampler8to16(capacity)
         self._detector = SpeechDetector(capacity)
         self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ)
         self._downsampler = Downsampler16to8(capacity)
+        """Of what is judged. What is heard at 8 kHz has one of its own, as it is not improved:"""
+        self._narrower = Downsampler16to8(capacity)
         self._n_heard: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._detect_from: NDArray[np.int64] = np.zeros(capacity, np.int64)
         self._bulk: NDArray[np.int16] = np.zeros((capacity, BULK_TICKS, WIDE_SAMPLES), np.int16)
@@ -104,10 +113,12 @@ class ReceivePipeline:
         self._stream_of: dict[int, Stream] = {}
         self._together: Slots = np.zeros(0, np.intp)
         """Those whose G.711 comes from the batch: the first rows."""
-        self._singles: dict[int, _Single] = {}
-        """By stream number, in the order of their rows."""
+        self._narrow_sources: _Sources = []
+        self._wide_sources: _Sources = []
+        """Those whose frames come one by one, in the order of their rows."""
         self._is_alaw: NDArray[np.bool_] = np.zeros(0, np.bool_)
-        self._unheard: list[Leg] = []
+        self._unheard: list[StreamInput] = []
+        self._unheard_together: Slots = np.zeros(0, np.intp)
         self._slots: Slots = np.zeros(0, np.intp)
         self._started: Slots = np.zeros(0, np.intp)
         self._judged_wide: Slots = np.zeros(0, np.intp)
@@ -116,7 +127,11 @@ class ReceivePipeline:
         self._forwarding: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self._row_of: dict[int, int] = {}
         self._narrow: Samples = np.zeros((0, FRAME_SAMPLES), np.int16)
+        """The frames of this tick that came at 8 kHz: the first rows."""
         self._wide: Samples = np.zeros((0, WIDE_SAMPLES), np.int16)
+        """The frames of all rows at 16 kHz."""
+        self._narrowed: Samples | None = None
+        """The frames of all rows at 8 kHz, once they were asked for in this tick."""
         self._better: NDArray[np.float32] | None = None
         """The same in [-1, 1) where it was improved for any stream: that is what is judged and forwarded."""
 
@@ -140,6 +155,7 @@ class ReceivePipeline:
         self.attention.forget(slot)
         self._upsampler.reset(slot)
         self._downsampler.reset(slot)
+        self._narrower.reset(slot)
         self._n_heard[slot] = 0
         self._bulk_ticks[slot] = 0
 
@@ -161,19 +177,30 @@ class ReceivePipeline:
         stream.listen = order
 
     def regroup(self, streams: list[Stream]) -> None:
-        """Take over who is listened to now. `streams` is in the order of the slots."""
-        started = [stream for stream in streams if stream.leg is not None and stream.leg.started]
+        """Take over which callers are heard now. `streams` is in the order of the slots."""
         together: list[tuple[Stream, Leg]] = []
-        singles: list[tuple[Stream, Leg]] = []
+        alone: _Sources = []
+        self._unheard, unheard_together = [], []
+        started = [stream for stream in streams if stream.has_started]
         for stream in started:
-            if stream.leg is not None and stream.is_heard:
-                (together if stream.leg.is_g711_in else singles).append((stream, stream.leg))
-        heard = [stream for stream, _ in together + singles]
+            leg, fed = stream.leg, stream.fed
+            if leg is not None and leg.is_g711_in:
+                if stream.is_heard:
+                    together.append((stream, leg))
+                else:
+                    unheard_together.append(stream.slot)
+            elif (source := leg or fed) is not None:
+                if stream.is_heard:
+                    alone.append((stream, source))
+                else:
+                    self._unheard.append(source)
+        self._narrow_sources = [each for each in alone if each[1].sound.rate_hz != LISTEN_RATE_HZ]
+        self._wide_sources = [each for each in alone if each[1].sound.rate_hz == LISTEN_RATE_HZ]
+        self._unheard_together = np.array(unheard_together, np.intp)
+        heard = [stream for stream, _ in together] + [stream for stream, _ in self._narrow_sources + self._wide_sources]
         self._stream_of = {stream.slot: stream for stream in heard}
         self._together = np.array([stream.slot for stream, _ in together], np.intp)
         self._is_alaw = np.array([leg.sound.codec is PCMA for _, leg in together], np.bool_)
-        self._singles = {stream.number: self._singles.get(stream.number) or _Single(leg) for stream, leg in singles}
-        self._unheard = [stream.leg for stream in started if stream.leg is not None and not stream.is_heard]
         self._slots = np.array([stream.slot for stream in heard], np.intp)
         self._started = np.array([stream.slot for stream in started], np.intp)
         self._regroup_judged(heard)
@@ -182,12 +209,13 @@ class ReceivePipeline:
         self.is_stale = False
 
     def _regroup_judged(self, heard: list[Stream]) -> None:
-        """At which rate each stream is judged: by the codec of its first packet, for as long as it is listened to. What comes at 8 kHz is
+        """At which rate each stream is judged: by what comes first, for as long as it is listened to. What comes at 8 kHz is
         judged there: that costs a third less.
         """
         for stream in heard:
-            if stream.is_judged_narrow is None and stream.leg is not None:
-                stream.is_judged_narrow = stream.leg.is_g711_in
+            if stream.is_judged_narrow is None and stream.input is not None:
+                sound = stream.input.sound
+                stream.is_judged_narrow = sound.is_batched or (stream.fed is not None and sound.rate_hz == _NARROW_RATE_HZ)
         judged = [(row, stream.is_judged_narrow) for row, stream in enumerate(heard) if stream.listen.detect]
         self._judged_narrow = np.array([row for row, is_narrow in judged if is_narrow], np.intp)
         self._judged_wide = np.array([row for row, is_narrow in judged if not is_narrow], np.intp)
@@ -197,17 +225,14 @@ class ReceivePipeline:
         row = self._row_of.get(number)
         if row is None or row >= len(self._wide):
             return None
-        wide: Samples = self._wide[row]
-        if rate_hz == LISTEN_RATE_HZ:
-            return wide
-        single = self._singles.get(number)
-        frame: Samples = self._narrow[row] if single is None else single.narrow(wide)
+        frames = self._wide if rate_hz == LISTEN_RATE_HZ else self._all_narrow()
+        frame: Samples = frames[row]
         return frame
 
     def run(self, tick: int, now: float) -> None:
         """Take the frame of `tick` from every stream that has started."""
-        for leg in self._unheard:
-            leg.sound.skip()
+        self._skip_unheard()
+        self._narrowed = None
         if len(self._slots):
             arrivals = self._take_frames(now)
             if not self.attention.is_idle:
@@ -219,32 +244,48 @@ class ReceivePipeline:
     def _take_frames(self, now: float) -> Seconds:
         """Fill `_wide` with the frames that are due. Returns when each arrived."""
         arrivals = self._decode(now)
-        arrived: list[float] = []
-        wide = self._upsampler.process_pcm(self._narrow, self._together)
-        if self._singles:
-            more = np.zeros((len(self._singles), WIDE_SAMPLES), np.int16)
-            for row, (number, single) in enumerate(self._singles.items()):
-                try:
-                    frame = single.take()
-                except Exception as error:  # noqa: BLE001 (a wall)
-                    frame = None
-                    self.on_failed(number, error)
-                if frame is not None:
-                    more[row] = frame
-                arrived.append(single.leg.arrival_of_frame(now))
-                self.is_stale = self.is_stale or single.leg.is_g711_in
-            wide = np.concatenate((wide, more))
+        if self._narrow_sources:
+            frames, arrived = self._pop_each(self._narrow_sources, FRAME_SAMPLES, now)
+            self._narrow = np.concatenate((self._narrow, frames))
             arrivals = np.concatenate((arrivals, arrived))
-        self._wide = wide
+        self._wide = self._upsampler.process_pcm(self._narrow, self._slots[: len(self._narrow)])
+        if self._wide_sources:
+            frames, arrived = self._pop_each(self._wide_sources, WIDE_SAMPLES, now)
+            self._wide = np.concatenate((self._wide, frames))
+            arrivals = np.concatenate((arrivals, arrived))
         return arrivals
+
+    def _pop_each(self, sources: _Sources, n_samples: int, now: float) -> tuple[Samples, Seconds]:
+        """The frames of streams whose codec is decoded by itself, and when each arrived. What is missing is silence."""
+        frames = np.zeros((len(sources), n_samples), np.int16)
+        arrived = np.full(len(sources), now)
+        for row, (stream, source) in enumerate(sources):
+            try:
+                frame = source.sound.pop()
+                if frame is not None:
+                    frames[row] = frame
+            except Exception as error:  # noqa: BLE001 (a wall)
+                self.on_failed(stream.number, error)
+            arrived[row] = source.arrival_of_frame(now)
+            self.is_stale = self.is_stale or source.sound.is_batched
+        return frames, arrived
+
+    def _skip_unheard(self) -> None:
+        """Let the tick pass for the streams whose frame is not needed."""
+        if len(self._unheard_together):
+            self._intake.jitter.pop(self._unheard_together)
+        for source in self._unheard:
+            source.sound.skip()
 
     def _all_narrow(self) -> Samples:
         """The frames of this tick at 8 kHz, rows as in `_slots`."""
-        if not self._singles:
-            return self._narrow
-        first = len(self._together)
-        more = [single.narrow(self._wide[first + row]) for row, single in enumerate(self._singles.values())]
-        return np.concatenate((self._narrow, np.stack(more)))
+        if self._narrowed is None:
+            first = len(self._narrow)
+            self._narrowed = self._narrow
+            if first < len(self._wide):
+                more = self._narrower.process(self._wide[first:], self._slots[first:])
+                self._narrowed = np.concatenate((self._narrow, np.asarray(more * _FULL_SCALE, np.int16)))
+        return self._narrowed
 
     def _number_in(self, slot: int) -> int:
         return self._stream_of[slot].number
@@ -331,6 +372,6 @@ def _as_float(samples: Samples) -> NDArray[np.float32]:
 
 
 def _raise(number: int, error: Exception) -> None:
-    """Nobody deals with it."""
+    """Until `on_failed` is set."""
     del number
     raise error

@@ -1,7 +1,7 @@
 """Which RTP port a stream gets: even, in turn, not in use, and not one that a call had a moment ago.
 
 A port that is given back rests, because packets of its last call are still on their way and must not enter the next one. Pure: it is told
-`now`, and binding is the caller's (`udp.open_pair`). RFC 3550 section 11: RTP on an even port, RTCP on the next.
+`now`, and the caller binds (`sockets.open_pair`). RFC 3550 section 11: RTP on an even port, RTCP on the next.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class RtcpSession:
         self._clock = clock
         self._random = randomness
         self._cname = randomness.token(12)
-        """Short-term persistent, random (RFC 7022 section 4.2): it names this stream and nobody."""
+        """Short-term persistent, random (RFC 7022 section 4.2): it says nothing about the user."""
         self.round_trip_ms = -1.0
         self.fraction_lost = -1
         """Of 256, what the peer's latest report says of our packets; -1 when there is none since it was last taken."""
@@ -51,8 +51,8 @@ class RtcpSession:
         self.due_at = now + self._random.uniform(0.5, 1.5) * INTERVAL_S
         self._send(self._build(sent, now))
 
-    def send_goodbye(self, sent: Sent, now: float) -> None:
-        """Tell the peer that this SSRC ends."""
+    def send_bye(self, sent: Sent, now: float) -> None:
+        """Send a last report with a BYE: this SSRC ends."""
         self._send(self._build(sent, now) + rtcp.build_goodbye((self._ssrc,)))
 
     def _build(self, sent: Sent, now: float) -> bytes:
@@ -86,9 +86,11 @@ class RtcpSession:
         self.take(datagram, address, now, unix_now)
 
     def take(self, datagram: bytes, address: tuple[Any, ...], now: float, unix_now: float) -> None:
-        """Take a datagram. What is not authentic, of somebody else or no RTCP is counted and dropped."""
+        """Take a datagram. What is not authentic, not the peer's or no RTCP is counted and dropped."""
         leg = self._leg
         compound = datagram if leg.srtp_in is None else leg.srtp_in.unprotect_rtcp(datagram)
+        if leg.keys.are_awaited:
+            compound = None
         if compound is None or leg.config is None:
             leg.refused.unauthentic += compound is None
             return

@@ -23,7 +23,7 @@ _SO_TIMESTAMPNS: Final = 35
 _NO_STAMP: Final = bytes(16)
 """A timespec of long ago."""
 MAX_WAIT_S: Final = 5.0
-"""A longer wait in the socket means that somebody has set the clock."""
+"""A longer wait in the socket means that the system clock was set."""
 _EXPEDITED: Final = 0xB8
 """DSCP EF in the traffic class (RFC 3246, RFC 7657)."""
 

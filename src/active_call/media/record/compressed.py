@@ -121,6 +121,7 @@ class StereoG711:
         self._wav.append(b"".join([bytes(packet) for packet in self._encoder.encode(_frame(data, self._rate_hz, 0))]))
 
     def close(self) -> None:
+        """Close the file."""
         self._wav.close()
 
 

@@ -32,11 +32,17 @@ class SoundFile(Protocol):
     """A file that is playable as far as it was written. Raises OSError from every method."""
 
     @property
-    def duration_ms(self) -> int: ...
+    def duration_ms(self) -> int:
+        """How much sound the file holds."""
+        ...
 
-    def append(self, data: bytes | bytearray) -> None: ...
+    def append(self, data: bytes | bytearray) -> None:
+        """Write interleaved samples."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Finish the file."""
+        ...
 
 
 def open_file(path: str, rate_hz: int) -> SoundFile:

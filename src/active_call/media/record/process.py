@@ -1,7 +1,7 @@
 """The process that writes recordings: `python -m active_call.media.record.process FD`, one beside each media process that records.
 
-Orders enter on the socket FD, reports about finished files leave on it. Encoding and the disk take their time here, where no tick waits
-for them. It outlives its media process by as long as it takes to finish the files, whatever that one died of, and ends with the socket.
+Orders enter on the socket FD, reports about finished files leave on it. Encoding and the disk take time here, where no tick waits
+for them. After the end of its media process, for whatever reason, it finishes the files and ends too.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Writer:
         """Tell of a recording that is over, once."""
         if recording.report is not None:
             del self._recordings[number]
-            with contextlib.suppress(OSError):  # nobody may be left to be told
+            with contextlib.suppress(OSError):  # the media process may be gone
                 self._connection.sendall(framed(Ended(number, recording.report)))
 
 

@@ -58,7 +58,7 @@ class _Process:
 
 
 class Recorder:
-    """The door to the recorder process. All methods are for the thread of the tick, and none of them blocks but `close`."""
+    """The recorder process as the tick sees it. All methods are for the thread of the tick, and none of them blocks but `close`."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Link | None] = SimpleQueue()

@@ -1,7 +1,7 @@
 """The recorder's tap in the tick: the frames heard and sent of all recorded streams, side by side, in one piece per rate.
 
-Frames enter from `ReceivePipeline` and `SendPipeline`; stereo pieces leave to the `Recorder`.
-The caller is left, our sound right, the frames of one tick together.
+Frames enter from `ReceivePipeline` and `SendPipeline`. Stereo pieces leave to the `Recorder`: caller left, ours right, the frames of one
+tick together.
 """
 
 from __future__ import annotations

@@ -68,4 +68,5 @@ class StereoWav:
         os.pwrite(self._file.fileno(), header(self._rate_hz, self._data_bytes, self._kind), 0)
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()

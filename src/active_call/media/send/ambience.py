@@ -53,6 +53,7 @@ class AmbienceFiles:
         return [self._read.get_nowait() for _ in range(self._read.qsize())]
 
     def close(self) -> None:
+        """Stop the thread that reads files."""
         if self._thread is not None:
             self._asked.put(None)
 

@@ -1,8 +1,8 @@
-"""Streams that hear one another, and music: what else leaves in a tick beside the plays.
+"""Streams that hear one another, and music: what leaves in a tick besides the plays.
 
 Frames heard enter once a tick through `take`; `mix` adds them, and the music, to what the plays have put into the frames about to leave.
 So what is heard of one stream in a tick is sent to the other in the next. Everything is samples at the rate of the listener's plays: codec,
-keys and packet sizes of the two sides have nothing to do with each other. Sums are clipped, never wrapped. Knows no packet, no clock and
+keys and packet sizes of the two sides are independent. Sums are clipped, never wrapped. Knows no packet, no clock and
 no call.
 
 | track that may be muted | what is silent then                                      |
@@ -100,7 +100,7 @@ class Bridges:
         """By listener: whom it hears."""
         self._listeners: dict[int, Stream] = {}
         self._frames: dict[tuple[int, int], Samples] = {}
-        """What was heard in the last tick of each stream that somebody listens to, by its number and the rate."""
+        """The frame of the last tick of each stream that has listeners, by its number and the rate."""
         self._music: dict[int, _Music] = {}
         self._muted: dict[str, set[int]] = {track: set() for track in TRACKS}
 
@@ -167,7 +167,7 @@ class Bridges:
     # -- the tick ----------------------------------------------------------------------------------------------------------------------
 
     def take(self, hearing: Heard) -> None:
-        """After the hearing half: keep what was heard of those that somebody listens to."""
+        """After the receiving half: keep the frames of the streams that have listeners."""
         self._frames = {}
         for listener, sources in self._sources.items():
             rate_hz = self._listeners[listener].rate_hz
@@ -190,10 +190,10 @@ class Bridges:
     def _heard_by(self, frames: Mapping[int, Samples]) -> list[list[tuple[Samples, Samples]]]:
         """For each listener that is sent anything: its frame, with each frame that is to be added to it."""
         found: list[list[tuple[Samples, Samples]]] = []
-        silent, deaf = self._muted["caller"], self._muted["partner"]
+        silent, partner_muted = self._muted["caller"], self._muted["partner"]
         for listener, sources in self._sources.items():
             frame = frames.get(listener)
-            if frame is None or listener in deaf:
+            if frame is None or listener in partner_muted:
                 continue
             rate_hz = len(frame) * 1000 // FRAME_MS
             heard = [self._frames.get((number, rate_hz)) for number in sources if number not in silent]

@@ -165,10 +165,10 @@ class SendPipeline:
         narrow = self._ambience.get(_BATCH_RATE_HZ)
         if narrow is not None:
             narrow.mix(self._pcm, self._slots)
-        for single in self._singles.values():
-            ambience = self._ambience.get(single.stream.rate_hz)
+        for stream, frame in [(single.stream, single.frame) for single in self._singles.values()] + self._unsent:
+            ambience = self._ambience.get(stream.rate_hz)
             if ambience is not None:
-                ambience.mix(single.frame[None], np.array([single.stream.slot], np.intp))
+                ambience.mix(frame[None], np.array([stream.slot], np.intp))
 
     def forget(self, stream: Stream) -> None:
         """The stream is closed."""
@@ -270,7 +270,7 @@ class SendPipeline:
 
 
 def _raise(stream: Stream, error: Exception) -> None:
-    """Nobody deals with it."""
+    """Until `on_failed` is set."""
     del stream
     raise error
 

@@ -6,10 +6,10 @@ reader stamps the marks with the time the packet left. Knows no packet and no cl
 A play is *waiting* (behind others, or without sound yet), *current* (the head of the queue: the only one that is read), then gone. It goes
 when it is closed and its last sample was read, or when it is stopped: what it was about to say then falls to silence within the fade and is
 mixed into the frames that follow, under whatever plays next. A current play that runs out of sound before it is closed is *dry*: silence,
-told once, until more comes. Before that it *runs low*, which is told once too, so that whoever reads a long file need not send it at once.
+told once, until more comes. Before that it *runs low*, which is told once too, so that the reader of a long file need not send it at once.
 
 A play may be asked to *finish* at the next of some boundaries (ends of sentences, of commands) that it has not passed yet. What its owner,
-who learns of that later, still appends to it is dropped, up to and with the word that closes it.
+who learns of that later, still appends to it is dropped, up to and with the order that closes it.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ class PlayQueue:
         """Let the play `name` end at the first of `boundaries` (ascending, in samples of the play) that it has not passed.
 
         What lies behind is dropped, and the play then counts as stopped, not completed. Nothing changes when that boundary lies beyond what
-        was appended (whoever appends must end the play there) or when all are passed.
+        was appended (the owner must end the play there) or when all are passed.
         """
         play = next((play for play in self._plays if play.name == name), None)
         if play is None:

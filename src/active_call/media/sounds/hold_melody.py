@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 BAR_S: Final = 2.0
 _NOTES_A_BAR: Final = 8
 _LEVEL: Final = 0.25
-"""Of full scale at the loudest: under a voice, and no fright to whoever holds the receiver close."""
+"""Of full scale at the loudest: softer than a voice, so that its beginning startles no caller."""
 
 _CHORDS: Final = {
     "C": (48, 60, 64, 67, 72),

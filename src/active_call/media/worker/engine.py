@@ -1,7 +1,7 @@
 """The media process without its loop: orders enter, ticks are run, reports leave.
 
 It opens and closes streams in slots, applies orders to them, and holds the halves of the tick together: send, take in what has arrived,
-hear, record, keep house. Knows streams and sockets; no call, and no epoll (it is told which sockets to watch through `Watch`).
+receive, record, housekeeping. Knows streams and sockets; no call, and no epoll (`Watch` is told which sockets to watch).
 
 Walls. Each order, each datagram that is judged by itself and each stream's housekeeping has one. What is done for all streams at once has
 one for all: when it fails, it is done once more stream by stream (`_isolate`), and those that fail alone are given up (`StreamFailed`).
@@ -14,38 +14,34 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from active_call.base.errors import ActiveCallError, MediaError
-from active_call.base.pcm import FRAME_MS
 from active_call.base.world import World
 from active_call.media.link import messages as link
 from active_call.media.link.messages import Link, Order
 from active_call.media.link.order_check import check_order
 from active_call.media.receive import sockets as udp
 from active_call.media.receive.columns import ReceiveColumns
+from active_call.media.receive.fed_audio import FedAudio
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.packet_batch import PacketBatchReader
 from active_call.media.receive.pipeline import ReceivePipeline
 from active_call.media.receive.ports import PortPool
-from active_call.media.receive.rtcp import RtcpSession, Sent
+from active_call.media.receive.rtcp import RtcpSession
 from active_call.media.record.recorder import Recorder
 from active_call.media.record.tap import RecordingTap
 from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.pipeline import SendPipeline
 from active_call.media.send.play_reports import PlayReports
+from active_call.media.send.sent_audio import SentAudioTap
+from active_call.media.worker.housekeeping import Housekeeping
 from active_call.media.worker.slots import SlotTable, Stream
 from active_call.media.worker.stream_orders import StreamOrders
-from active_call.rtp.quality import estimate_mos, one_way_delay_ms
 from active_call.rtp.stream import new_send_stream
 
 HOUSEKEEPING_TICKS: Final = 25
 """Each stream's watchdog and RTCP timer are looked at twice a second, a share of the streams in every tick."""
 
-AGREED_SILENCE_S: Final = 600.0
-"""How long a peer that is silent by agreement may send nothing at all, RTCP included. It may listen for long; but it may also be gone."""
 MAX_UNEXPLAINED: Final = 50
-"""Ticks in a row that fail for no stream in particular. A process in that state serves nobody: it ends, and is replaced."""
-MIN_JUDGED_PACKETS: Final = 50
-"""A second of sound."""
-
+"""Ticks in a row that fail for no stream in particular. No stream can be given up for it: the process ends, and is replaced."""
 logger = logging.getLogger(__name__)
 
 
@@ -94,7 +90,9 @@ class Engine:
         self._sending.on_failed = lambda stream, error: self._give_up(stream, "sending", error)
         self._hearing.on_failed = self._hearing_failed
         self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
-        self._orders = StreamOrders(self._slots, self._batch, self._sending, self._hearing, self._recording, emit)
+        self._sent_audio = SentAudioTap(self._sending, emit_audio)
+        self._orders = StreamOrders(self._slots, self._batch, self._sending, self._hearing, self._recording, self._sent_audio, emit)
+        self._housekeeping = Housekeeping(self._batch, emit)
         self._order_of_slots: list[Stream] = []
         self._open_files = self._orders.open_files
         self._closed_but_for_files: dict[int, link.StreamClosed] = {}
@@ -105,6 +103,7 @@ class Engine:
 
     @property
     def n_streams(self) -> int:
+        """Streams that are open."""
         return len(self._slots)
 
     def warm_up(self) -> None:
@@ -127,6 +126,7 @@ class Engine:
             self._sending.run(tick)
         except Exception as error:  # noqa: BLE001 (a wall)
             self._isolate("sending", error, self._sending.regroup, lambda: self._sending.run(tick))
+        self._sent_audio.run()
 
     def take_in(self, fds: list[int], now: float, unix_now: float) -> None:
         """Take one datagram of each of these RTP sockets, which have one."""
@@ -135,7 +135,7 @@ class Engine:
             self._arrivals.take(legs, now, unix_now)
 
     def run_hear(self, now: float) -> None:
-        """Second half, after the sockets were emptied: what has arrived is heard; then records and housekeeping."""
+        """Second half, after the sockets were emptied: decode and detect what has arrived, then record, then housekeeping."""
         try:
             if self._is_stale:
                 self._regroup()
@@ -149,7 +149,7 @@ class Engine:
         self.report_recordings()
         for stream in self._order_of_slots[self._tick % HOUSEKEEPING_TICKS :: HOUSEKEEPING_TICKS]:
             try:
-                self._keep_house(stream, now)
+                self._housekeeping.run(stream, self._tick, now)
             except Exception as error:  # noqa: BLE001 (a wall)
                 self._give_up(stream, "housekeeping", error)
 
@@ -158,7 +158,7 @@ class Engine:
         self._sending.bridges.take(self._hearing)
 
     def _isolate(self, phase: str, error: Exception, regroup: Callable[[list[Stream]], None], run: Callable[[], None]) -> None:
-        """Half a tick has failed: do it again stream by stream, and give up those for which it fails alone."""
+        """Half a tick has failed: do it again stream by stream, and give up the streams for which it fails."""
         logger.error("tick failed, each stream is tried alone", exc_info=error, extra={"phase": phase})
         self._is_stale = True
         n_given_up = 0
@@ -166,9 +166,9 @@ class Engine:
             try:
                 regroup([stream])
                 run()
-            except Exception as culprit:  # noqa: BLE001 (a wall)
+            except Exception as its_error:  # noqa: BLE001 (a wall)
                 n_given_up += 1
-                self._give_up(stream, phase, culprit)
+                self._give_up(stream, phase, its_error)
         self._n_unexplained = 0 if n_given_up else self._n_unexplained + 1
         if self._n_unexplained > MAX_UNEXPLAINED:
             raise error
@@ -181,13 +181,13 @@ class Engine:
             try:
                 self._recording.regroup([stream])
                 self._recording.run(self._tick)
-            except Exception as culprit:
+            except Exception as its_error:
                 logger.exception("recording given up", extra={"stream": stream.number})
                 self._recording.end(stream)
-                self._emit(link.OrderRefused(stream.number, link.StartRecording.__name__, f"recording ended: {culprit!r}"))
+                self._emit(link.OrderRefused(stream.number, link.StartRecording.__name__, f"recording ended: {its_error!r}"))
 
     def _give_up(self, stream: Stream, phase: str, error: Exception) -> None:
-        """Something is wrong with this stream alone: it falls silent and deaf, and waits to be closed."""
+        """Something is wrong with this stream alone: it sends and receives no more, and waits to be closed."""
         if stream.is_failed:
             return
         logger.error("stream given up", exc_info=error, extra={"stream": stream.number, "phase": phase})
@@ -201,7 +201,7 @@ class Engine:
             self._give_up(stream, "hearing", error)
 
     def _datagram_failed(self, leg: Leg, error: Exception) -> None:
-        """A datagram that could not be judged is dropped; the first of a stream is logged."""
+        """Drop a datagram on which the code failed; log the first of a stream."""
         if not leg.refused.unjudged:
             logger.error("datagram dropped", exc_info=error, extra={"stream": leg.stream})
         leg.refused.unjudged += 1
@@ -229,47 +229,6 @@ class Engine:
         self._hearing.regroup(self._order_of_slots)
         self._recording.regroup(self._order_of_slots)
         self._is_stale = False
-
-    def _keep_house(self, stream: Stream, now: float) -> None:
-        leg, control = stream.leg, stream.control
-        if leg is None or control is None or leg.config is None:
-            return
-        if now >= control.due_at:
-            control.send_report(self._sent(stream), now)
-        leg.flush_digits(now)
-        self._watch_direction(stream, leg, control, now)
-        silent_s = now - leg.last_sign_of_life
-        limit_s = leg.config.rtp_timeout_s
-        if limit_s and leg.is_silent_by_agreement:
-            limit_s = max(limit_s, AGREED_SILENCE_S)
-        if leg.config.receive and 0 < limit_s <= silent_s:
-            if not stream.dead_reported:
-                stream.dead_reported = True
-                self._emit(link.StreamDead(stream.number, silent_s))
-        else:
-            stream.dead_reported = False
-
-    def _watch_direction(self, stream: Stream, leg: Leg, control: RtcpSession, now: float) -> None:
-        if leg.config is None:
-            return
-        problems = stream.one_way.look(
-            now,
-            wanted=leg.config.receive,
-            is_silent=leg.is_silent_by_agreement,
-            n_received=leg.n_received,
-            last_arrival=leg.last_arrival,
-            refused=leg.refused,
-        )
-        fraction_lost = control.take_fraction_lost()
-        if fraction_lost >= 0:
-            problems += stream.one_way.take_report(fraction_lost, int(self._batch.n_packets[stream.slot]))
-        for problem in problems:
-            self._emit(link.MediaProblem(stream.number, problem.name, problem.detail, problem.over))
-
-    def _sent(self, stream: Stream) -> Sent:
-        slot, batch = stream.slot, self._batch
-        timestamp = batch.timestamp(slot, self._tick)
-        return Sent(int(batch.ssrc[slot]), int(batch.n_packets[slot]), int(batch.n_octets[slot]), timestamp)
 
     # -- orders ------------------------------------------------------------------------------------------------------------------------
 
@@ -308,12 +267,12 @@ class Engine:
         self._emit(link.OpenFailed(stream, "bind") if isinstance(order, link.OpenStream) else link.OrderRefused(stream, name, reason))
 
     def refuse_unreadable(self, stream: int, tag: str, reason: str) -> None:
-        """An order that is none: its stream is told."""
+        """Report a message that is no order to its stream."""
         logger.error("order unreadable", extra={"stream": stream, "order": tag, "reason": reason})
         self._emit(link.OrderRefused(stream, tag, reason))
 
     def _sending_changed(self, stream: Stream) -> None:
-        """What the peer sends has shown that it is there, and where."""
+        """The peer's packets have shown that it is there, or where it is."""
         self._batch.marker[stream.slot] = True
         self._is_stale = True
 
@@ -340,7 +299,8 @@ class Engine:
             self._leg_of[leg.rtp_socket.fileno()] = leg
             self._watch.watch_rtp(leg.rtp_socket.fileno())
             self._watch.watch(leg.rtcp_socket.fileno(), self._walled(leg, control.receive))
-        stream = Stream(order.stream, slot, leg, control, order.rate_hz)
+        fed = FedAudio(order.stream, order.rate_hz, self._emit_from_input) if leg is None else None
+        stream = Stream(order.stream, slot, leg, control, order.rate_hz, fed)
         if leg is not None:
             leg.on_sending_changed = lambda: self._sending_changed(stream)
         self._slots.add(stream)
@@ -361,15 +321,15 @@ class Engine:
         if taken is None:
             raise MediaError("full")
         port, sockets = taken
-        return Leg(order.stream, port, sockets, self._intake, slot, self._emit_from_leg)
+        return Leg(order.stream, port, sockets, self._intake, slot, self._emit_from_input)
 
-    def _emit_from_leg(self, report: Link) -> None:
+    def _emit_from_input(self, report: Link) -> None:
         if isinstance(report, link.MediaStarted | link.CodecChanged):
             self._is_stale = True
         self._emit(report)
 
     def _close(self, stream: Stream, now: float) -> None:
-        """End everything that belongs to the stream. What goes wrong with one part of it keeps none of the others."""
+        """End everything that belongs to the stream. An error in one part does not keep the others from ending."""
         self._slots.remove(stream)
         self._is_stale = True
         for part in (self._close_sound, self._close_wire):
@@ -382,7 +342,7 @@ class Engine:
             self._unwatch(stream)
             leg.close()
             self._ports.release(leg.port, now)
-        closed = self._closed(stream)
+        closed = self._housekeeping.closed(stream)
         if stream.number in self._open_files:
             self._closed_but_for_files[stream.number] = closed  # StreamClosed is the last word about a stream
         else:
@@ -390,6 +350,7 @@ class Engine:
 
     def _close_sound(self, stream: Stream, now: float) -> None:
         self._recording.end(stream)
+        self._sent_audio.end(stream)
         self._sending.end_ambience(stream)
         self._sending.bridges.forget(stream.number)
         self._sending.before_change(stream)
@@ -402,7 +363,7 @@ class Engine:
         if leg is None or control is None or stream.is_failed:
             return
         self._arrivals.take_last(leg, now, self._world.clock.utc_now().timestamp())
-        control.send_goodbye(self._sent(stream), now)
+        control.send_bye(self._housekeeping.sent(stream, self._tick), now)
 
     def _unwatch(self, stream: Stream) -> None:
         leg = stream.leg
@@ -410,38 +371,11 @@ class Engine:
             self._watch.unwatch(leg.rtp_socket.fileno())
             self._watch.unwatch(leg.rtcp_socket.fileno())
 
-    def _closed(self, stream: Stream) -> link.StreamClosed:
-        leg, control = stream.leg, stream.control
-        if leg is None or control is None:
-            return link.StreamClosed(stream.number, 0, 0, 0, 0, 0, 0.0)
-        return link.StreamClosed(
-            stream.number,
-            packets_sent=int(self._batch.n_packets[stream.slot]),
-            packets_received=leg.n_received,
-            packets_lost=leg.n_lost,
-            packets_late=leg.sound.jitter.late,
-            packets_dropped=leg.refused.total,
-            jitter_ms=leg.reception.jitter_ms if leg.reception else 0.0,
-            round_trip_ms=control.round_trip_ms,
-            mos=_mos(leg, control),
-        )
-
     def shut_down(self, now: float) -> None:
-        """Say goodbye on every stream, finish the recordings and close everything. Blocks for the disk, bounded."""
+        """Send BYE on every stream, finish the recordings and close everything. Blocks for the disk, for a bounded time."""
         for stream in list(self._slots):
             self._close(stream, now)
         self._regroup()
         self._recorder.close()
         self.report_recordings()
         self.is_shut_down = True
-
-
-def _mos(leg: Leg, control: RtcpSession) -> float:
-    """The E-model's estimate of how the peer was heard; -1 when there was nothing to judge by."""
-    losses = leg.losses
-    if leg.config is None or losses.received < MIN_JUDGED_PACKETS:
-        return -1.0
-    delay_ms = one_way_delay_ms(
-        round_trip_ms=max(control.round_trip_ms, 0.0), buffered_ms=FRAME_MS * leg.sound.jitter.depth, packet_ms=leg.config.ptime_ms
-    )
-    return estimate_mos(leg.sound.codec.name, losses, delay_ms)

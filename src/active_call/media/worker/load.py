@@ -22,10 +22,12 @@ class LoadMeter:
         self._skipped = 0
 
     def note_tick(self, late_s: float, skipped: int) -> None:
+        """A tick has begun `late_s` late, after `skipped` ticks that were given up."""
         self._late_ms.append(late_s * 1000)
         self._skipped += skipped
 
     def is_due(self, now: float) -> bool:
+        """Whether a second has passed since the last report."""
         return now - self._since >= REPORT_EVERY_S
 
     def take(self, now: float, cpu_s: float, *, n_streams: int, dropped_audio: int) -> Load:

@@ -2,8 +2,9 @@
 
 Datagrams wait for the tick: they carry the kernel's time of their arrival, and taking them in together costs least.
 Its own loop around the 20 ms grid, without asyncio: sleep to the next moment, send, empty the sockets, hear, write to the control process.
-The link is a Unix stream socket inherited as descriptor N. When it ends, so does the process: goodbyes, files, exit. Signals that a
-terminal or a service manager sends to everybody are ignored, because the control process decides when calls are over.
+The link is a Unix stream socket inherited as descriptor N. When it ends, the process ends too: it sends RTCP BYE, finishes
+the recordings and exits. It ignores the signals that a terminal or a service manager sends to a whole group, because the control process
+decides when calls are over.
 
 | moment            | what happens                                                                          |
 |-------------------|---------------------------------------------------------------------------------------|
@@ -40,8 +41,8 @@ from active_call.media.worker.outbox import Outbox
 from active_call.media.worker.tick_clock import TICK_S, TickClock
 
 LOOK_S: Final = 0.0025
-"""How often orders are looked for: a call that is being answered waits for its stream. To be woken by each of them would be dear, as the
-sound of all calls comes in orders too.
+"""How often the loop looks for orders: a call that is being answered waits for its stream. Waking up for every order would cost too much,
+since the sound of all calls comes in orders.
 """
 IDLE_S: Final = ALIVE_EVERY_S
 MAX_PASSES: Final = 8
@@ -52,7 +53,7 @@ GARBAGE_SLACK_S: Final = 0.008
 NICENESS: Final = -15
 SWITCH_INTERVAL_S: Final = 0.0005
 """How long the recorder's thread may keep the tick from running."""
-FAREWELL_S: Final = 1.0
+LAST_WRITE_S: Final = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class Readiness:
 
 
 def _ignore(fds: list[int], now: float, unix_now: float) -> None:
-    """Nobody takes them in yet."""
+    """Until `on_rtp` is set."""
 
 
 class ControlLink:
@@ -116,9 +117,11 @@ class ControlLink:
         self.is_lost = False
 
     def emit(self, report: Link) -> None:
+        """Queue a report."""
         self.outbox.put(frame(report))
 
     def emit_audio(self, report: Link) -> None:
+        """Queue a report with sound, which is dropped first when the control process does not read."""
         self.outbox.put_audio(frame(report))
 
     def has_orders(self) -> bool:
@@ -159,10 +162,10 @@ class ControlLink:
             self.is_lost = True
 
     def flush_last(self) -> None:
-        """Write the rest, waiting at most `FAREWELL_S` for the other side."""
-        deadline = time.monotonic() + FAREWELL_S
+        """Write the rest, waiting at most `LAST_WRITE_S` for the other side."""
+        deadline = time.monotonic() + LAST_WRITE_S
         while not (self.outbox.is_empty or self.is_lost) and time.monotonic() < deadline:
-            select.select([], [self._socket], [], FAREWELL_S)
+            select.select([], [self._socket], [], LAST_WRITE_S)
             self.flush()
 
 

@@ -38,6 +38,7 @@ class Outbox:
 
     @property
     def is_empty(self) -> bool:
+        """Nothing waits to be written."""
         return not (self._parts or self._torn)
 
     def peek(self) -> bytes:

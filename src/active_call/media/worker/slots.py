@@ -1,4 +1,4 @@
-"""The streams of a media process: who lies in which slot, and everything kept per stream that is no array."""
+"""The streams of a media process: which stream has which slot, and everything kept per stream that is no array."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterator
 
 from active_call.media.link.messages import Listen
+from active_call.media.receive.fed_audio import FedAudio
 from active_call.media.receive.leg import Leg
 from active_call.media.receive.one_way_audio import OneWayWatch
 from active_call.media.receive.rtcp import RtcpSession
@@ -13,11 +14,14 @@ from active_call.media.send.play_queue import PlayQueue
 
 
 class Stream:
-    """One stream. `leg` and `control` are None when it was opened without RTP; its plays then run on the clock alone."""
+    """One stream. `leg` and `control` are None when it was opened without RTP; its plays then run on the clock alone, and the sound of its
+    caller is `fed`.
+    """
 
     __slots__ = (
         "control",
         "dead_reported",
+        "fed",
         "is_failed",
         "is_judged_narrow",
         "leg",
@@ -32,11 +36,20 @@ class Stream:
         "slot",
     )
 
-    def __init__(self, number: int, slot: int, leg: Leg | None, control: RtcpSession | None, rate_hz: int = 8000) -> None:
+    def __init__(
+        self,
+        number: int,
+        slot: int,
+        leg: Leg | None,
+        control: RtcpSession | None,
+        rate_hz: int = 8000,
+        fed: FedAudio | None = None,
+    ) -> None:
         self.number = number
         self.slot = slot
         self.leg = leg
         self.control = control
+        self.fed = fed
         self.rate_hz = rate_hz
         """Of its plays: that of its first codec. Another codec in mid-call does not change it, so that what is queued keeps its place."""
         self.plays = PlayQueue(rate_hz)
@@ -45,7 +58,7 @@ class Stream:
         """Speech is detected at 8 kHz rather than 16; None until something is heard."""
         self.one_way = OneWayWatch()
         self.is_failed = False
-        """Given up: no part of the tick touches it any more, and no order but that to close it."""
+        """Given up after an error: the tick leaves it out, and only the order to close it is carried out."""
         self.n_listeners = 0
         """Streams that are joined to this one and hear its caller."""
         self.recording = 0
@@ -58,10 +71,20 @@ class Stream:
         return self.leg is None or self.leg.may_send
 
     @property
+    def input(self) -> Leg | FedAudio | None:
+        """Where the sound of the caller comes from."""
+        return self.leg if self.leg is not None else self.fed
+
+    @property
+    def has_started(self) -> bool:
+        """Something of the caller's sound has come."""
+        return self.input is not None and self.input.started
+
+    @property
     def is_heard(self) -> bool:
-        """Somebody wants the sound of the caller, and there is a caller."""
+        """The caller's sound is needed (detection, recognition, recording, a bridge), and some of it has come."""
         is_wanted = self.listen.detect or self.listen.forward_audio or self.recording > 0 or self.n_listeners > 0
-        return self.leg is not None and self.leg.started and is_wanted
+        return self.has_started and is_wanted
 
 
 class SlotTable:
@@ -79,6 +102,7 @@ class SlotTable:
         return iter(self._by_number.values())
 
     def get(self, number: int) -> Stream | None:
+        """The stream with that number, if it is open."""
         return self._by_number.get(number)
 
     def take_slot(self) -> int | None:
@@ -86,12 +110,15 @@ class SlotTable:
         return heapq.heappop(self._free) if self._free else None
 
     def give_back(self, slot: int) -> None:
+        """The slot is free again."""
         heapq.heappush(self._free, slot)
 
     def add(self, stream: Stream) -> None:
+        """A stream lies in its slot from now on."""
         self._by_number[stream.number] = stream
 
     def remove(self, stream: Stream) -> None:
+        """The stream is closed, and its slot free."""
         del self._by_number[stream.number]
         self.give_back(stream.slot)
 

@@ -1,7 +1,7 @@
 """Orders about one stream, carried out: what it plays, hears, records, and what the offer/answer agreed on for it.
 
-Orders enter that `order_check` has passed; changes of the stream and of the parts of the tick leave. Opening and closing streams is the
-engine's. Limits that depend on what a stream already has are here: sound and digits that would wait, plays.
+Orders enter after `order_check`. Changes of the stream and of the parts of the tick leave. The engine opens and closes streams. Limits that
+depend on what a stream already has are here: sound and digits that would wait, plays.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from active_call.media.record.tap import RecordingTap
 from active_call.media.send.packet_batch import SendBatch
 from active_call.media.send.pipeline import SendPipeline
 from active_call.media.send.play_queue import PlayQueue
+from active_call.media.send.sent_audio import SentAudioTap
 from active_call.media.worker.slots import SlotTable, Stream
 
 MAX_QUEUED_S: Final = 600
@@ -36,6 +37,7 @@ class StreamOrders:
         sending: SendPipeline,
         hearing: ReceivePipeline,
         recording: RecordingTap,
+        sent_audio: SentAudioTap,
         emit: Callable[[Link], None],
     ) -> None:
         self._slots = slots
@@ -43,6 +45,7 @@ class StreamOrders:
         self._sending = sending
         self._hearing = hearing
         self._recording = recording
+        self._sent_audio = sent_audio
         self._emit = emit
         self.open_files: dict[int, int] = {}
         """By stream: files whose recording has begun, and whose end has not been told."""
@@ -50,23 +53,13 @@ class StreamOrders:
     def apply(self, stream: Stream, order: Order, now: float, tick: int) -> bool:
         """Apply `order`; True when the tick must group its streams anew. Raises ValueError, OpusError or MediaError when it cannot."""
         match order:
-            case link.QueueAudio():
-                self._require_room(stream, order)
-                if order.replace:
-                    self._sending.before_change(stream)
-                stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
-                self._sending.wake(stream)
-            case link.StopPlay():
-                self._sending.before_change(stream)
-                stream.plays.stop(samples_in(order.fade_ms, stream.rate_hz), name=order.play)
-                self._sending.report_stopped(stream, now)
-                self._sending.wake(stream)
-            case link.FinishPlay():
-                self._sending.before_change(stream)
-                stream.plays.finish(order.play, order.boundaries)
-            case link.PausePlay():
-                self._sending.before_change(stream)
-                stream.plays.paused = order.paused
+            case link.FeedAudio():
+                return self._feed(stream, order, now)
+            case link.ForwardSent():
+                self._sent_audio.use(stream, order)
+            case link.QueueAudio() | link.StopPlay() | link.FinishPlay() | link.PausePlay():
+                self._change_plays(stream, order, now)
+                return False
             case link.MuteStream(track=track) if track:
                 self._sending.bridges.mute(stream.number, track, muted=order.muted)
             case link.MuteStream():
@@ -105,7 +98,26 @@ class StreamOrders:
                 return False
             case _:
                 assert_never(order)
-        return not isinstance(order, link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay | link.MuteStream)
+        return not isinstance(order, link.ForwardSent | link.MuteStream)
+
+    def _change_plays(self, stream: Stream, order: link.QueueAudio | link.StopPlay | link.FinishPlay | link.PausePlay, now: float) -> None:
+        if isinstance(order, link.QueueAudio):
+            self._require_room(stream, order)
+            if order.replace:
+                self._sending.before_change(stream)
+            stream.plays.append(order.play, order.pcm, end=order.end, replace=order.replace)
+            self._sending.wake(stream)
+            return
+        self._sending.before_change(stream)
+        match order:
+            case link.StopPlay():
+                stream.plays.stop(samples_in(order.fade_ms, stream.rate_hz), name=order.play)
+                self._sending.report_stopped(stream, now)
+                self._sending.wake(stream)
+            case link.FinishPlay():
+                stream.plays.finish(order.play, order.boundaries)
+            case link.PausePlay():
+                stream.plays.paused = order.paused
 
     def _configure(self, stream: Stream, order: link.ConfigureRtp, now: float, tick: int) -> None:
         leg = stream.leg
@@ -125,8 +137,16 @@ class StreamOrders:
         if not was_sending:
             batch.marker[slot] = True
 
+    def _feed(self, stream: Stream, order: link.FeedAudio, now: float) -> bool:
+        """Take a piece of the caller's sound; True when it is the first one."""
+        if stream.fed is None:
+            raise ValueError("the caller's sound comes over RTP")
+        was_started = stream.fed.started
+        stream.fed.feed(order.pcm, now)
+        return stream.fed.started != was_started
+
     def _require_room(self, stream: Stream, order: link.QueueAudio) -> None:
-        """Sound that nobody will ever hear must not fill the memory. A play whose last sound is refused ends with what it has."""
+        """Refuse sound beyond the limits of what may wait. A play whose last sound is refused ends with what it has."""
         plays = stream.plays
         n_bytes = len(order.pcm) + (0 if order.replace and not plays.holds(order.play) else 2 * plays.n_waiting)
         has_place = plays.n_plays < MAX_PLAYS or plays.holds(order.play)

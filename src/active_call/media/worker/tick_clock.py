@@ -39,5 +39,5 @@ class TickClock:
         return index, max(late_s, 0.0), skipped
 
     def resume(self, now: float) -> None:
-        """Nobody was listening: go on with the first tick that lies ahead, and count nothing as given up."""
+        """There were no streams: go on with the first tick that lies ahead, and count none as skipped."""
         self.index = max(self.index, int((now - self._start) / TICK_S) + 1)

@@ -1,22 +1,22 @@
-"""What the agent says, apart from when: the current scene, the variables, and every text of the playbook filled in with them.
+"""The playbook in one call: the current scene, the variables, and every text of the playbook filled in with them.
 
-In: what was understood. Out: templates and texts for `voice`, prompts for a model. It must not know of turns, timers or playback.
+In: what was understood. Out: templates and texts for a reply, prompts for a model. It must not know of turns, timers or playback.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from active_call.agent.control_tokens import prompt_of, without_control_tokens
-from active_call.agent.effects import Prompt
-from active_call.agent.items import SYSTEM
+from active_call.agent.items import SYSTEM, Prompt, ToolCallItem
 from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
 from active_call.agent.playbook.templates import Rendered, render, visible_headers
-from active_call.agent.reply.parser import read_rendered
+from active_call.agent.reply.scripted import read_rendered
+from active_call.agent.reply.steps import Step
 from active_call.agent.reply.values import keep_apart, one_line
-from active_call.agent.reply.voice import Step
 from active_call.agent.script import Entry
 from active_call.agent.wording import Wording, wording_for
 
@@ -26,8 +26,8 @@ Note = Callable[..., None]
 """`note(message, **fields)`: something for the log."""
 
 
-class Stage:
-    """The playbook in performance."""
+class PlaybookContext:
+    """The current scene and the variables of one call."""
 
     def __init__(self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note) -> None:
         self.playbook = playbook
@@ -44,6 +44,7 @@ class Stage:
 
     @property
     def has_model(self) -> bool:
+        """A model answers, not a script."""
         return self.playbook.script is None
 
     @property
@@ -78,6 +79,7 @@ class Stage:
             self._system = self._system_prompt()
 
     def set_variable(self, key: str, value: Any) -> None:
+        """Set a variable; one named `X-*` also becomes a header of the BYE."""
         self.variables[key] = value
         if _HEADER.fullmatch(key):
             self.bye_headers[key] = str(value)
@@ -96,12 +98,13 @@ class Stage:
         """Everything a model is to know: the instructions, the conversation, and a hint of this moment."""
         system = self._system or self._system_prompt()
         first = (Prompt(SYSTEM, system),) if system else ()
-        said = (Prompt(line.role, without_control_tokens(line.text)) for line in history)
+        said = (replace(prompt, text=without_control_tokens(prompt.text), tool_calls=_cleaned(prompt.tool_calls)) for prompt in history)
         return (*first, *said, *((Prompt(SYSTEM, without_control_tokens(hint)),) if hint else ()))
 
     # -- script --------------------------------------------------------------------------------------------------------------------------
 
     def phrases(self) -> tuple[str, ...]:
+        """What the caller may say in this scene; empty when a model answers."""
         script = self.playbook.script
         return script.phrases(self.scene.id) if script else ()
 
@@ -159,3 +162,16 @@ class Stage:
         tools = self.wording.tools if llm.tool_instructions is None else llm.tool_instructions
         parts = [prompt_of(self._render(text).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
         return "\n\n".join(part for part in (*parts, tools.strip()) if part)
+
+
+def _cleaned(calls: Sequence[ToolCallItem]) -> tuple[ToolCallItem, ...]:
+    """The calls with arguments that hold no control tokens: the model may have taken them from the caller's words."""
+    return tuple(replace(call, arguments={key: _clean(value) for key, value in call.arguments.items()}) for call in calls)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_control_tokens(value)
+    if isinstance(value, Mapping):
+        return {key: _clean(inner) for key, inner in value.items()}
+    return [_clean(inner) for inner in value] if isinstance(value, list) else value

@@ -8,10 +8,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from active_call.agent.conversation import Conversation
-from active_call.agent.effects import AskModel, Heard, HttpAnswered, ModelDone, ModelText, Note, Perform, ReplyNumber, SendHttp
+from active_call.agent.cascade import CascadeConversation
+from active_call.agent.effects import (
+    AgentEffect,
+    AskModel,
+    Heard,
+    HttpAnswered,
+    ModelDone,
+    ModelText,
+    Note,
+    Perform,
+    ReplyNumber,
+    RunTool,
+    SendHttp,
+    ToolCall,
+    ToolFinished,
+)
 from active_call.agent.playbook.parser import parse_playbook
-from active_call.agent.turn.floor import TABLE, Signal, State
+from active_call.agent.tools.registry import Tool, ToolRegistry
+from active_call.agent.turn.floor import Holder
+from active_call.agent.turn.phase import TABLE, Signal, State
 from active_call.contract import commands, events
 
 BODY = """
@@ -74,33 +90,59 @@ STEPS = st.one_of(
     st.builds(lambda late, text: ("text", late, text), st.booleans(), st.sampled_from(MODEL_TEXTS)),
     st.builds(lambda late, error: ("done", late, error), st.booleans(), st.sampled_from(["", "503"])),
     st.builds(lambda late: ("http", late, "x"), st.booleans()),
+    st.builds(lambda late, name: ("call", late, name), st.booleans(), st.sampled_from(["look_up", "book", "unknown"])),
+    st.builds(lambda n, error: ("finish", error, n), st.integers(0, 3), st.booleans()),
     st.builds(lambda s: ("wait", False, s), st.sampled_from([0.1, 1.0, 4.0, 20.0])),
 )
+
+TOOLS = ToolRegistry([Tool("look_up", timeout_s=5), Tool("book", say_meanwhile="One moment.", cancellable=False, timeout_s=5)])
 
 
 class Watch:
     """Follows the effects and objects to what must not be."""
 
-    def __init__(self, dialogue: Conversation) -> None:
+    def __init__(self, dialogue: CascadeConversation) -> None:
         self.dialogue = dialogue
         self.now = 0.0
         self.sounding: str | None = None
         self.n_requests = 0
+        self.tool_ids: list[str] = []
         self.left_by: str | None = None
         self.has_referred = False
-        self.look()
+        self.look(dialogue.start(0.0))
 
-    def look(self) -> None:
-        for effect in self.dialogue.take_effects():
+    def look(self, effects: list[AgentEffect]) -> None:
+        for effect in effects:
             assert self.dialogue.state is not State.ENDED or not isinstance(effect, Perform)
             if isinstance(effect, AskModel):
                 assert effect.reply <= self.dialogue.reply
+                self.look_at_prompts(effect.prompts)
+            if isinstance(effect, RunTool):
+                assert effect.id not in self.tool_ids, "one id for two calls"
+                self.tool_ids.append(effect.id)
             if isinstance(effect, Note) and effect.message == "playback lost":
                 self.sounding = None
             if isinstance(effect, SendHttp):
                 self.n_requests = effect.request
             if isinstance(effect, Perform):
                 self.perform(effect.command)
+
+    def look_at_prompts(self, prompts) -> None:
+        for index, prompt in enumerate(prompts):
+            if prompt.tool_calls:
+                assert prompts[index + 1].tool_call_id == prompt.tool_calls[0].id, "a tool call without a result"
+            elif prompt.role == "tool":
+                assert prompts[index - 1].tool_calls, "a result without a tool call"
+
+    def look_at_turn(self) -> None:
+        state, turn = self.dialogue.state, self.dialogue.turn
+        if state in (State.LISTENING, State.THINKING, State.SPEAKING):
+            assert self.dialogue.next_timeout() is not None, "a turn without a deadline"
+            assert turn is not Holder.ELSEWHERE
+        else:
+            assert turn is Holder.ELSEWHERE
+        if state is State.SPEAKING and self.sounding is not None:
+            assert turn is not Holder.NOBODY
 
     def perform(self, command: commands.Command) -> None:
         assert self.left_by is None, "something is done after the hang-up"
@@ -130,14 +172,18 @@ class Watch:
         kind, late, value = step
         reply = ReplyNumber(self.dialogue.reply - late)
         if kind == "text":
-            self.dialogue.receive(ModelText(reply, value), self.now)
+            self.look(self.dialogue.handle(ModelText(reply, value), self.now))
         elif kind == "done":
-            self.dialogue.receive(ModelDone(reply, value), self.now)
+            self.look(self.dialogue.handle(ModelDone(reply, value), self.now))
         elif kind == "http":
-            self.dialogue.receive(HttpAnswered(reply, self.n_requests, value), self.now)
+            self.look(self.dialogue.handle(HttpAnswered(reply, self.n_requests, value), self.now))
+        elif kind == "call":
+            self.look(self.dialogue.handle(ToolCall(reply, "c", value, "{}"), self.now))
+        elif kind == "finish":
+            run_id = self.tool_ids[value % len(self.tool_ids)] if self.tool_ids else "c"
+            self.look(self.dialogue.handle(ToolFinished(run_id, "done", "failed" if late else None), self.now))
         else:
             self.wait(value)
-        self.look()
 
     def hear(self, event: events.Event) -> None:
         if isinstance(event, (events.TrackStart, events.TrackEnd, events.Interruption)):
@@ -145,8 +191,7 @@ class Watch:
                 event = type(event)(play_id=self.sounding)
             if not isinstance(event, events.TrackStart) and event.play_id == self.sounding:
                 self.sounding = None
-        self.dialogue.receive(Heard(event), self.now)
-        self.look()
+        self.look(self.dialogue.handle(Heard(event), self.now))
 
     def wait(self, seconds: float) -> None:
         end = self.now + seconds
@@ -155,8 +200,7 @@ class Watch:
             if due is None or due > end:
                 break
             self.now = max(self.now, due)
-            self.dialogue.handle_timeout(self.now)
-            self.look()
+            self.look(self.dialogue.handle_timeout(self.now))
         else:
             raise AssertionError("the timers never come to rest")
         self.now = end
@@ -176,14 +220,16 @@ class Watch:
 @settings(max_examples=150, deadline=None)
 def test_any_story_keeps_the_invariants(provider, interruption, steps):
     text = HEAD.format(provider=provider, interruption=interruption) + BODY
-    watch = Watch(Conversation(parse_playbook(text, file="p.md", environment={}), {}, {}))
+    watch = Watch(CascadeConversation(parse_playbook(text, file="p.md", environment={}), {}, {}, tools=TOOLS))
     watch.step(Heard(events.MediaReady()))
     for step in steps:
         watch.step(step)
+        watch.look_at_turn()
         state = watch.dialogue.state
         if state is State.THINKING:
             assert watch.dialogue.next_timeout() is not None, "thinking without a watch"
     watch.wait(300)
+    watch.look_at_turn()
     assert watch.dialogue.state not in (State.IDLE, State.THINKING)
     if watch.dialogue.state is State.SPEAKING:
         assert watch.sounding == "a.wav", "speaking without an end"

@@ -1,8 +1,8 @@
-"""Says one reply at a time, in order: sentences, files, and between them the actions that must wait until what stands before was heard.
+"""The queue of the current reply: sentences, files, and between them the actions that wait until the caller has heard what stands before.
 
 In: steps (as they become known) and the playback events of the call. Out: `tts` and `play` commands, and, when their turn has come, the
-actions, which the dialogue carries out. Theory: a reply is a queue. Sentences go into one open playback (`play_id` `r7`, `r7.1` …). A step
-that must wait closes the playback; the queue stands still until the playback has been heard.
+actions, which `Replies` carries out. Theory: sentences go into one open playback (`play_id` `r7`, `r7.1` …). A step that must wait closes
+the playback; the queue stands still until the caller has heard the playback.
 """
 
 from __future__ import annotations
@@ -11,27 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from active_call.agent.reply.steps import Remainder, Sentence, Step, count_words
 from active_call.agent.reply.tags import GotoTag, HangupTag, PlayTag, ReferTag, Tag
 from active_call.contract.commands import Command, Play, Tts
 from active_call.contract.options import TtsOption
 
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """Something to say."""
-
-    text: str
-    emotion: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Remainder:
-    """The rest of a scripted reply, still a template: it is filled in when its turn comes, with the variables of that moment."""
-
-    source: str
-
-
-Step = Sentence | Tag | Remainder
 _WAITING = (HangupTag, ReferTag, GotoTag, PlayTag)
 """These act only when what stands before them has been heard."""
 
@@ -48,6 +32,7 @@ class Playback:
 
     @property
     def text(self) -> str:
+        """All sentences of it."""
         return " ".join(sentence.text for sentence in self.sentences)
 
 
@@ -72,11 +57,6 @@ class Cut:
         return self.rest
 
 
-def count_words(text: str) -> int:
-    """The number of words, separated by white space, as `interruption.position` counts them."""
-    return len(text.split())
-
-
 class ReplyQueue:
     """The current reply. `perform` carries out commands."""
 
@@ -99,6 +79,7 @@ class ReplyQueue:
 
     @property
     def is_complete(self) -> bool:
+        """No more steps follow."""
         return self._is_complete
 
     def begin(self, steps: tuple[Step, ...] = (), *, is_complete: bool) -> None:

@@ -1,0 +1,48 @@
+"""What a transfer or a bridge means for the conversation: the caller goes to somebody else, or is back.
+
+In: events of the call. Out: a decision, on which the conversation acts. When the caller is back, a model is told `hint` and a script says
+`text`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from active_call.agent.wording import Wording
+from active_call.contract import events
+
+_LAST_OF_TRANSFER = frozenset({"completed", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Goes:
+    """The caller is with somebody else from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returns:
+    """The caller is back."""
+
+    hint: str
+    text: str
+
+
+def absence_by_transfer(event: events.Transfer, wording: Wording, greeting: str) -> Goes | Returns | None:
+    """How a transfer goes on; the last event of a transfer tells how it ended. None: the call is over, or hung up next."""
+    if event.state not in _LAST_OF_TRANSFER:
+        return Goes()
+    if not (event.state == "failed" if event.returned is None else event.returned):
+        return None
+    if event.initiator is not None and event.state == "completed":
+        return Returns(wording.is_transferred.format(target=event.target), greeting or wording.back)
+    if event.initiator is not None or event.state == "completed":
+        return Returns(wording.has_returned.format(target=event.target), wording.back)
+    hint = wording.has_failed.format(target=event.target, code=event.code or 0, reason=event.reason or event.state)
+    return Returns(hint, wording.not_connected)
+
+
+def absence_by_bridge(event: events.Bridge, wording: Wording) -> Goes | Returns:
+    """The caller is joined with another call, or parted from it."""
+    if event.state == "joined":
+        return Goes()
+    return Returns(wording.has_returned.format(target="another caller"), wording.back)

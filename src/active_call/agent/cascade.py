@@ -1,0 +1,319 @@
+"""A conversation as a cascade: speech is recognised, a model or a script answers in text, the text is synthesised.
+
+In: call events, a model's text and tool calls, results of tools, each with `now`. Out: effects (see `effects`). This file joins the parts
+and carries inputs to them:
+
+- `turn.phase` says what the conversation is doing, `turn.floor` who has the turn; `turn.turn_detector` decides when the caller's is over;
+- `turn.caller_turn` listens and answers; `turn.barge_in` stops and resumes the agent's reply;
+- `reply.replies` makes the replies; `tools.calls` runs tools for them.
+
+Worth knowing:
+
+- A reply is numbered. Interrupting raises the number; text and playback events that belong to an older one are dropped.
+- The history holds of the agent's words only what was heard. So after an interruption the caller's words wait up to 0.3 s, until the call
+  has told how much that was.
+- Someone always holds the turn, with a deadline. At a deadline the agent continues without what it waited for.
+- A goodbye or a transfer that has begun is said to its end and acted on when it was heard: it cannot be interrupted.
+- A tool that was started runs on when the reply is interrupted, unless it is cancellable; the model is told its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from active_call.agent.context import PlaybookContext
+from active_call.agent.effects import (
+    AgentEffect,
+    AgentInput,
+    FromRealtime,
+    Heard,
+    HttpAnswered,
+    ModelDone,
+    ModelText,
+    ReplyNumber,
+    ToolCall,
+    ToolFinished,
+)
+from active_call.agent.external_items import data_item, said_item
+from active_call.agent.items import AgentItem, Item, pressed
+from active_call.agent.outbox import Outbox
+from active_call.agent.playbook.scenes import DtmfAction, Playbook
+from active_call.agent.presence import Presence
+from active_call.agent.reply.heard import heard_text
+from active_call.agent.reply.replies import Replies
+from active_call.agent.reply.steps import Step
+from active_call.agent.reply.tags import GotoTag, HangupTag, ReferTag
+from active_call.agent.tools.registry import ToolRegistry
+from active_call.agent.turn.barge_in import BargeIn
+from active_call.agent.turn.caller_turn import CallerTurn
+from active_call.agent.turn.floor import Floor, Holder
+from active_call.agent.turn.interruption import Interruptions
+from active_call.agent.turn.phase import Phase, Signal, State
+from active_call.agent.turn.timers import Timer, Timers
+from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnDetector
+from active_call.contract import events
+
+
+class CascadeConversation:
+    """One conversation under one playbook.
+
+    `variables` holds the built-ins (`session_id, call_type, caller, callee, start_time`) and, over them, what was passed in for the call.
+    `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call.
+    """
+
+    def __init__(
+        self,
+        playbook: Playbook,
+        variables: Mapping[str, Any],
+        sip_headers: Mapping[str, str] | None = None,
+        *,
+        tools: ToolRegistry | None = None,
+        detector: TurnDetector | None = None,
+    ) -> None:
+        self.playbook = playbook
+        self._outbox = Outbox()
+        self._phase = Phase()
+        self._timers = Timers()
+        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
+        self._floor = Floor(self._phase, self._timers, detector or RecogniserTurnDetector())
+        self._replies = Replies(
+            self._context,
+            self._phase,
+            self._timers,
+            self._floor,
+            self._outbox,
+            tools or ToolRegistry(),
+            lambda now: self._caller.await_caller(now),
+        )
+        self._barge_in = BargeIn(Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox)
+        self._caller = CallerTurn(self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._outbox)
+        self._presence = Presence(
+            self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._caller, self._outbox
+        )
+
+    # -- what the call uses --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def scene(self) -> str:
+        """The name of the current scene."""
+        return self._context.scene.id
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables of the call."""
+        return self._context.variables
+
+    @property
+    def history(self) -> list[Item]:
+        """What was said, heard and done so far."""
+        return self._outbox.history.items
+
+    @property
+    def state(self) -> State:
+        """What the conversation is doing."""
+        return self._phase.state
+
+    @property
+    def turn(self) -> Holder:
+        """Who has the turn."""
+        return self._floor.holder
+
+    @property
+    def reply(self) -> ReplyNumber:
+        """The number of the current reply."""
+        return self._replies.number
+
+    def set_variable(self, key: str, value: Any) -> None:
+        """Set a variable from outside; keys `X-*` become headers of the BYE."""
+        self._context.set_variable(key, value)
+
+    def hangup_headers(self) -> dict[str, str]:
+        """The headers of the BYE, as they are now."""
+        return self._context.hangup_headers()
+
+    def start(self, now: float) -> list[AgentEffect]:
+        """Enter the first scene. The greeting waits for sound."""
+        self._context.enter(self.playbook.start)
+        self._replies.actions.expect_phrases()
+        return self._outbox.take()
+
+    def handle(self, item: AgentInput, now: float) -> list[AgentEffect]:
+        """Take one input."""
+        if self.state is State.ENDED:
+            return []
+        match item:
+            case Heard():
+                self._hear(item.event, now)
+            case ModelText():
+                self._replies.model.on_text(item, now)
+            case ModelDone():
+                self._replies.model.on_done(item, now)
+            case ToolCall():
+                self._replies.model.on_tool_call(item, now)
+            case ToolFinished():
+                self._replies.model.on_tool_finished(item, now)
+            case HttpAnswered():
+                self._replies.model.on_http_answered(item, now)
+            case FromRealtime():
+                self._outbox.note("realtime event dropped", reason="this conversation is a cascade")
+            case _:
+                assert_never(item)
+        return self._outbox.take()
+
+    def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
+        """The call is over. What was heard of the reply under way (`heard`: its play id and text), and what the caller had said by then,
+        become the last items."""
+        if self.state is State.ENDED:
+            return []
+        playback = self._barge_in.settling or self._replies.playback
+        if heard is not None and playback is not None and heard[0] == playback.play_id:
+            self._outbox.add(AgentItem(heard[1], is_interrupted=True))
+        self._caller.write_down()
+        self._on_hangup()
+        return self._outbox.take()
+
+    def handle_timeout(self, now: float) -> list[AgentEffect]:
+        """Do what is due at `now`; to be called when `next_timeout` is reached, harmless at any other time."""
+        while (timer := self._timers.take_due(now)) is not None:
+            self._on_timer(timer, now)
+        return self._outbox.take()
+
+    def next_timeout(self) -> float | None:
+        """When to call `handle_timeout`, in monotonic seconds; None when only an input can change anything."""
+        return self._timers.next_at()
+
+    def _hear(self, event: events.Event, now: float) -> None:
+        if event.refer:
+            return  # the far leg of a transfer is not the caller
+        match event:
+            case events.MediaReady():
+                self._greet(now)
+            case events.Speaking():
+                self._caller.on_voice(now, is_filler=bool(event.is_filler))
+            case events.Silence():
+                self._caller.on_silence(now)
+            case events.AsrDelta():
+                self._caller.on_partial(event.text, now)
+            case events.AsrFinal():
+                self._caller.on_final(event.text.strip(), now)
+            case events.TrackStart():
+                if self._replies.on_track_start(event.play_id, now):
+                    self._caller.was_answered()
+            case events.TrackEnd():
+                self._on_track_end(event, now)
+            case events.Interruption():
+                self._on_interruption(event, now)
+            case events.Dtmf():
+                self._on_digit(event, now)
+            case events.Hold():
+                self._presence.on_hold(event, now)
+            case events.Transfer():
+                self._presence.on_transfer(event, now)
+            case events.Bridge():
+                self._presence.on_bridge(event, now)
+            case events.AddHistory():
+                self._outbox.remember(said_item(event.speaker, event.text))
+            case events.Custom():
+                self._outbox.remember(data_item(event.data, event.sender))
+            case events.Hangup():
+                self._on_hangup()
+            case _:
+                pass  # nothing that a conversation would answer
+
+    # -- digits --------------------------------------------------------------------------------------------------------------------------
+
+    def _on_digit(self, event: events.Dtmf, now: float) -> None:
+        digit = event.digit.upper()
+        if self.state in (State.IDLE, State.PAUSED, State.AWAY, State.ENDING):
+            self._outbox.note("digit dropped", reason=str(self.state))
+            return
+        action = self._context.digit_action(digit)
+        answer = self._context.digit_answer(digit)
+        may_ask = self._context.has_model and not (self.state is State.SPEAKING and self._barge_in.rules.is_off)
+        if action is None and not answer and not may_ask:
+            self._outbox.note("digit without a meaning", scene=self.scene)
+            return
+        self._barge_in.cut(now)
+        self._barge_in.forget()
+        self._floor.release()
+        self._caller.add_key(pressed(digit), event.timestamp)
+        if action is None and not answer:
+            if self._barge_in.settling is None:
+                self._caller.take_turn(now)
+            return
+        self._caller.write_down()
+        self._barge_in.is_greeting = False
+        self._replies.interrupt_tools()
+        if action is None:
+            self._replies.say(answer, now)
+        else:
+            self._replies.begin([self._digit_step(action)], now)
+
+    def _digit_step(self, action: DtmfAction) -> Step:
+        if action.action == "goto":
+            return GotoTag(action.scene)
+        return ReferTag(self._context.fill_address(action.target)) if action.action == "transfer" else HangupTag()
+
+    # -- the end, the agent's own voice --------------------------------------------------------------------------------------------------
+
+    def _on_hangup(self) -> None:
+        self._replies.close()
+        self._phase.fire(Signal.OVER)
+        self._timers.clear_all()
+
+    def _greet(self, now: float) -> None:
+        if self.state is not State.IDLE:
+            return  # a re-INVITE
+        steps = self._context.read(self.playbook.greeting)
+        self._barge_in.is_greeting = bool(steps)
+        self._replies.begin([*steps, *self._replies.actions.entering(self._context.scene)], now)
+
+    def _on_track_end(self, event: events.TrackEnd, now: float) -> None:
+        settling = self._barge_in.settling
+        if settling is not None and settling.play_id == event.play_id:
+            # it ended before the order to stop arrived
+            self._caller.settled(settling.text if event.subtitle is None else event.subtitle.strip(), now)
+        elif event.subtitle is not None:
+            self._replies.on_voice_failed(event.play_id, event.subtitle.strip(), now)
+        elif self._replies.on_track_end(event.play_id, now):
+            self._caller.was_answered()
+
+    def _on_interruption(self, event: events.Interruption, now: float) -> None:
+        settling = self._barge_in.settling
+        if settling is not None and settling.play_id == event.play_id:
+            self._caller.settled(heard_text(event, settling), now)
+            return
+        playback = self._replies.playback
+        if playback is None or playback.play_id != event.play_id:
+            return
+        # a client of the call has stopped the agent
+        heard = heard_text(event, playback)
+        if self.state is State.ENDING:
+            self._replies.on_track_end(event.play_id, now, heard)  # the goodbye was stopped, not the wish to end
+        else:
+            self._replies.cut()
+            self._replies.interrupt_tools()
+            self._outbox.add(AgentItem(heard, is_interrupted=True))
+            self._caller.await_caller(now)
+
+    # -- timers --------------------------------------------------------------------------------------------------------------------------
+
+    def _on_timer(self, timer: Timer, now: float) -> None:
+        match timer:
+            case Timer.CUT:
+                self._barge_in.on_cut_due(now)
+            case Timer.SETTLE:
+                self._caller.settled("", now)
+            case Timer.FLOOR:
+                self._caller.on_deadline(now)
+            case Timer.MODEL:
+                self._replies.model.on_late(now)
+            case Timer.PLAYBACK:
+                self._replies.on_lost_playback(now)
+            case Timer.FOLLOWUP:
+                self._caller.follow_up(now)
+            case Timer.QUIET:
+                self._caller.on_quiet(now)
+            case _:
+                assert_never(timer)

@@ -1,0 +1,121 @@
+"""Whether the caller is with the agent: on hold, transferred or bridged, and back.
+
+In: hold, transfer and bridge events of the call. Out: while the caller is away the agent stops and keeps what was said; when the caller is
+back it takes up what was under way (after a hold) or speaks first (after a transfer or a bridge). The first event of a transfer takes the
+caller away, whoever asked for it; the last one, with `returned`, brings the caller back.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from active_call.agent.absence import Goes, Returns, absence_by_bridge, absence_by_transfer
+from active_call.agent.context import PlaybookContext
+from active_call.agent.items import SystemItem
+from active_call.agent.outbox import Outbox
+from active_call.agent.reply.replies import Replies
+from active_call.agent.turn.barge_in import BargeIn
+from active_call.agent.turn.caller_turn import CallerTurn
+from active_call.agent.turn.floor import Floor
+from active_call.agent.turn.phase import Phase, Signal, State
+from active_call.agent.turn.timers import Timers
+from active_call.contract import commands, events
+
+
+class Presence:
+    """The caller's presence in a cascade conversation."""
+
+    def __init__(
+        self,
+        context: PlaybookContext,
+        phase: Phase,
+        timers: Timers,
+        floor: Floor,
+        replies: Replies,
+        barge_in: BargeIn,
+        caller: CallerTurn,
+        outbox: Outbox,
+    ) -> None:
+        self._is_on_hold = False
+        self._context = context
+        self._phase = phase
+        self._timers = timers
+        self._floor = floor
+        self._replies = replies
+        self._barge_in = barge_in
+        self._caller = caller
+        self._outbox = outbox
+
+    def on_hold(self, event: events.Hold, now: float) -> None:
+        """The call is put on hold, or is so no more."""
+        self._is_on_hold = event.on_hold
+        by_us = event.initiator == "system"
+        if event.on_hold and self._phase.fire(Signal.HOLD):
+            self._timers.clear_all()
+            self._floor.reset()
+            text = "[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"
+            self._outbox.remember(SystemItem(text))
+            if self._replies.playback is not None:
+                self._outbox.perform(commands.Pause())
+        elif not event.on_hold and self._phase.fire(Signal.UNHOLD):
+            self._outbox.remember(SystemItem("[The caller is back.]"))
+            self._return_from_hold(now)
+
+    def _return_from_hold(self, now: float) -> None:
+        if self._replies.playback is not None:
+            self._outbox.perform(commands.Resume())
+        if self._barge_in.settling is not None:
+            self._barge_in.want_resume(now)
+            self._caller.settled("", now)
+        elif self._barge_in.is_undecided:
+            self._barge_in.resume(now)
+        self._replies.go_on(now)
+
+    def on_transfer(self, event: events.Transfer, now: float) -> None:
+        """A transfer goes on, or is over."""
+        self._on_absence(absence_by_transfer(event, self._context.wording, self._context.playbook.greeting), now)
+
+    def on_bridge(self, event: events.Bridge, now: float) -> None:
+        """The caller is joined with another call, or parted from it."""
+        if event.state == "joined" or self._phase.state is State.AWAY:
+            self._on_absence(absence_by_bridge(event, self._context.wording), now)
+
+    def _on_absence(self, decision: Goes | Returns | None, now: float) -> None:
+        match decision:
+            case Goes():
+                self._part(now)
+            case Returns(hint, text):
+                self._come_back(hint, text, now)
+            case None:
+                pass
+            case _:
+                assert_never(decision)
+
+    def _part(self, now: float) -> None:
+        """The caller is with somebody else from now on: stop, keep what was said, and wait."""
+        if self._phase.state in (State.AWAY, State.ENDED) or self._replies.actions.has_hung_up:
+            return
+        self._barge_in.cut(now)
+        self._replies.stop()
+        self._timers.clear_all()
+        self._barge_in.await_settling(now)
+        self._barge_in.forget()
+        self._barge_in.is_greeting = False
+        self._caller.forget()
+        self._floor.reset()
+        self._phase.fire(Signal.PART)
+
+    def _come_back(self, hint: str, text: str, now: float) -> None:
+        """The caller is back: a model is told why and speaks; a script says `text`. On hold, it waits until that is over."""
+        if self._replies.actions.has_hung_up or not (self._phase.fire(Signal.BACK) or self._phase.fire(Signal.STAY)):
+            return
+        if self._barge_in.settling is not None:
+            self._caller.settled("", now)
+        self._caller.took_part()
+        if self._is_on_hold:
+            self._phase.fire(Signal.HOLD)
+        self._outbox.remember(SystemItem(hint))
+        if self._context.has_model:
+            self._replies.ask(now)
+        else:
+            self._replies.say(text, now)

@@ -1,0 +1,1 @@
+"""A conversation with a realtime model: sound in, items out."""

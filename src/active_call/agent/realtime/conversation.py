@@ -1,0 +1,483 @@
+"""A conversation with a realtime model: it hears the caller's sound and answers with sound.
+
+In: events of the model's session (`realtime.events`), contract events of the call, results of tools. Out: orders to the session and
+contract commands. The sound does not pass here: it is played under the id of its item, and the call's events tell what of it was heard. The
+model decides when the caller's turn is over. This machine decides what the caller's voice interrupts, and keeps the model's conversation
+true: an interruption stops the playback and cancels the answer; when the call has told how much was heard, the item is truncated there, in
+the model's conversation (`TruncateItem`) and in the history, by words.
+
+The states are those of `turn.phase`. In listening, thinking and speaking a timer always runs; at its end the agent continues without what
+it waited for. A session that fails ends the call with the playbook's error reply, spoken by the call's own synthesiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from active_call.agent.absence import Goes, Returns, absence_by_bridge, absence_by_transfer
+from active_call.agent.context import PlaybookContext
+from active_call.agent.effects import (
+    AgentEffect,
+    AgentInput,
+    FromRealtime,
+    Heard,
+    HttpAnswered,
+    ModelDone,
+    ModelText,
+    Tell,
+    ToolCall,
+    ToolFinished,
+)
+from active_call.agent.external_items import data_item, said_item
+from active_call.agent.items import AgentItem, Item, SystemItem, UserItem, pressed
+from active_call.agent.outbox import Outbox
+from active_call.agent.playbook.scenes import DtmfAction, Playbook
+from active_call.agent.realtime import events as realtime
+from active_call.agent.realtime.playback import PLAYBACK_SLACK_S, RealtimePlayback
+from active_call.agent.realtime.session import Session
+from active_call.agent.tools.calls import ToolCalls
+from active_call.agent.tools.registry import ToolRegistry
+from active_call.agent.turn.interruption import Interruptions
+from active_call.agent.turn.phase import Phase, Signal, State
+from active_call.agent.turn.timers import Timer, Timers
+from active_call.contract import commands, events
+
+ANSWER_PATIENCE_S = 10.0
+"""A session that does not open, or a model that gives no sound, has failed after so long."""
+CALLER_MAX_S = 30.0
+"""The caller's turn, of which the model says no end: after so long the agent waits no more for it."""
+QUIET_S = 60.0
+"""Where no follow-up is due, the agent looks after so long whether something is left to do."""
+_APOLOGY = "realtime-failed"
+"""The play id of the error reply."""
+_TALKING = (State.LISTENING, State.THINKING, State.SPEAKING)
+
+
+class RealtimeConversation:
+    """One conversation under one playbook, held by a realtime model. Arguments as those of the cascade."""
+
+    def __init__(
+        self,
+        playbook: Playbook,
+        variables: Mapping[str, Any],
+        sip_headers: Mapping[str, str] | None = None,
+        *,
+        tools: ToolRegistry | None = None,
+    ) -> None:
+        self.playbook = playbook
+        self._outbox = Outbox()
+        self._phase = Phase()
+        self._timers = Timers()
+        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
+        self._rules = Interruptions(playbook.interruption)
+        self._registry = tools or ToolRegistry()
+        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable))
+        self._playback = RealtimePlayback(self._outbox, self._timers, self._session.order, self._rules.fade_out_ms)
+        self._is_answering = False
+        """The model works on an answer."""
+        self._is_cancelling = False
+        """An answer was cancelled and its ResponseDone has not come: sound that comes belongs to it."""
+        self._is_answer_due = False
+        """The model is to be asked for an answer when the caller is silent and nothing sounds."""
+        self._is_caller_speaking = False
+        self._is_on_hold = False
+        self._has_greeted = False
+        self._n_followups = 0
+
+    # -- what the call uses --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """What the conversation is doing."""
+        return self._phase.state
+
+    @property
+    def history(self) -> list[Item]:
+        """What was said, heard and done so far."""
+        return self._outbox.history.items
+
+    def set_variable(self, key: str, value: Any) -> None:
+        """Set a variable from outside; keys `X-*` become headers of the BYE."""
+        self._context.set_variable(key, value)
+
+    def hangup_headers(self) -> dict[str, str]:
+        """The headers of the BYE, as they are now."""
+        return self._context.hangup_headers()
+
+    def start(self, now: float) -> list[AgentEffect]:
+        """Open the session."""
+        self._context.enter(self.playbook.start)
+        self._session.order(realtime.OpenSession(self._instructions(), self._registry.schemas()))
+        self._timers.set(Timer.MODEL, now + ANSWER_PATIENCE_S)
+        return self._outbox.take()
+
+    def handle(self, item: AgentInput, now: float) -> list[AgentEffect]:
+        """Take one input."""
+        if self.state is State.ENDED:
+            return []
+        match item:
+            case FromRealtime(event):
+                self._on_session(event, now)
+            case Heard(event=heard):
+                self._hear(heard, now)
+            case ToolFinished():
+                self._on_tool_finished(item, now)
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered():
+                self._outbox.note("input dropped", reason="this conversation is a realtime one")
+            case _:
+                assert_never(item)
+        return self._outbox.take()
+
+    def next_timeout(self) -> float | None:
+        """When to call `handle_timeout`, in monotonic seconds."""
+        return self._timers.next_at()
+
+    def handle_timeout(self, now: float) -> list[AgentEffect]:
+        """Do what is due at `now`."""
+        while (timer := self._timers.take_due(now)) is not None:
+            self._on_timer(timer, now)
+        return self._outbox.take()
+
+    def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
+        """The call is over; `heard`: the play id of what sounded, and its text as far as it was heard."""
+        if self.state is State.ENDED:
+            return []
+        if heard is not None and heard[0] == self._playback.sounding():
+            self._outbox.add(AgentItem(heard[1], is_interrupted=True))
+        self._on_hangup()
+        return self._outbox.take()
+
+    # -- the model's session -------------------------------------------------------------------------------------------------------------
+
+    def _on_session(self, event: realtime.RealtimeEvent, now: float) -> None:
+        match event:
+            case realtime.SessionOpened():
+                self._on_opened(now)
+            case realtime.CallerBegan():
+                self._on_caller_began(now)
+            case realtime.CallerEnded():
+                self._on_caller_ended(now)
+            case realtime.CallerText(text):
+                self._outbox.add(UserItem(text.strip()))
+            case realtime.AgentSound(item, ms):
+                self._on_sound(item, ms, now)
+            case realtime.AgentText(item, text):
+                self._playback.add_text(item, text)
+            case realtime.ItemDone(item):
+                self._playback.complete(item)
+            case realtime.FunctionCall():
+                self._on_function_call(event)
+            case realtime.ResponseDone(error):
+                self._on_response_done(error, now)
+            case realtime.SessionFailed(error):
+                self._fail(error, now)
+            case _:
+                assert_never(event)
+
+    def _on_opened(self, now: float) -> None:
+        if self._session.opened():
+            self._timers.clear(Timer.MODEL)
+            self._on_silence_of_ours(now)
+            self._greet(now)
+
+    def _on_sound(self, item: str, ms: int, now: float) -> None:
+        if self._is_cancelling:
+            self._playback.drop(item)
+            return
+        self._is_answering = True
+        if self._playback.add_sound(item, ms) and self.state in _TALKING:
+            self._phase.fire(Signal.SAY)
+            self._timers.clear(Timer.MODEL, Timer.FOLLOWUP, Timer.QUIET)
+            self._playback.watch(now)
+
+    def _on_function_call(self, event: realtime.FunctionCall) -> None:
+        if not self._session.call_tool(event):
+            self._is_answer_due = True
+
+    def _on_response_done(self, error: str, now: float) -> None:
+        if self._is_cancelling:
+            self._is_cancelling = False
+            return
+        self._is_answering = False
+        if error:
+            self._outbox.note("model failed", error=error)
+            self._outbox.put(Tell(events.Error(sender="realtime", error=error)))
+        if not self._playback.is_sounding:
+            self._on_silence_of_ours(now)
+
+    def _on_tool_finished(self, item: ToolFinished, now: float) -> None:
+        if not self._session.tool_finished(item):
+            return
+        self._is_answer_due = True
+        if not self._session.waits_for_tools and not self._is_answering and not self._playback.is_sounding:
+            self._on_silence_of_ours(now)
+
+    def _fail(self, error: str, now: float) -> None:
+        """The session is gone: say so, and end the call."""
+        self._outbox.note("realtime session failed", error=error)
+        self._outbox.put(Tell(events.Error(sender="realtime", error=error)))
+        self._session.is_open = self._is_answering = False
+        self._stop(now)
+        if not self._phase.fire(Signal.LEAVE):
+            return
+        self._timers.clear_all()
+        self._outbox.perform(commands.Tts(text=self._context.fill(self._context.error_reply), play_id=_APOLOGY))
+        self._timers.set(Timer.PLAYBACK, now + PLAYBACK_SLACK_S)
+
+    # -- the caller ----------------------------------------------------------------------------------------------------------------------
+
+    def _on_caller_began(self, now: float) -> None:
+        if self.state not in _TALKING or (self._rules.is_off and self._playback.is_sounding):
+            return
+        self._is_caller_speaking = True
+        self._n_followups = 0
+        self._timers.clear(Timer.FOLLOWUP, Timer.QUIET, Timer.MODEL)
+        self._session.interrupt_tools()
+        self._stop(now)
+        self._phase.fire(Signal.CUT)
+        self._timers.set(Timer.FLOOR, now + CALLER_MAX_S)
+
+    def _on_caller_ended(self, now: float) -> None:
+        if not self._is_caller_speaking:
+            return
+        self._is_caller_speaking = self._is_answer_due = False
+        self._timers.clear(Timer.FLOOR)
+        if self.state in _TALKING:
+            self._is_answering = True
+            self._await_answer(now)
+
+    def _stop(self, now: float) -> None:
+        """Stop what sounds, and the answer under way."""
+        if self._is_answering:
+            self._session.order(realtime.CancelResponse())
+            self._is_cancelling = self._session.is_open
+        self._is_answering = False
+        self._playback.stop(now)
+
+    def _on_digit(self, event: events.Dtmf, now: float) -> None:
+        if self.state not in _TALKING:
+            self._outbox.note("digit dropped", reason=str(self.state))
+            return
+        digit = event.digit.upper()
+        item, action = UserItem(pressed(digit)), self._context.digit_action(digit)
+        self._stop(now)
+        self._phase.fire(Signal.CUT)
+        self._session.interrupt_tools()
+        self._outbox.add(item, event.timestamp)
+        self._session.order(realtime.AddItem(item))
+        if action is None:
+            self._ask(now)
+        else:
+            self._on_digit_action(action, now)
+
+    def _on_digit_action(self, action: DtmfAction, now: float) -> None:
+        scene = self.playbook.scene(action.scene) if action.action == "goto" else None
+        if scene is not None:
+            self._context.enter(scene)
+            self._session.order(realtime.SetInstructions(self._instructions()))
+            self._ask(now, self._context.wording.new_scene)
+        elif action.action == "goto":
+            self._outbox.note("goto dropped", scene=action.scene, reason="there is no such scene")
+            self._await_caller(now)
+        elif action.action == "transfer":
+            self._leave()
+            self._outbox.perform(commands.Refer(callee=self._context.fill_address(action.target)))
+        else:
+            self._leave()
+            self._hang_up("goodbye")
+
+    # -- the call ------------------------------------------------------------------------------------------------------------------------
+
+    def _hear(self, event: events.Event, now: float) -> None:
+        if event.refer:
+            return  # the far leg of a transfer is not the caller
+        match event:
+            case events.MediaReady():
+                if self.state is State.IDLE:
+                    self._phase.fire(Signal.DONE)
+                    self._await_caller(now)
+                    self._greet(now)
+            case events.TrackStart():
+                self._playback.started(event.play_id, now)
+            case events.TrackEnd():
+                self._on_track_end(event, now)
+            case events.Interruption():
+                self._on_interruption(event, now)
+            case events.Dtmf():
+                self._on_digit(event, now)
+            case events.Hold():
+                self._on_hold(event, now)
+            case events.Transfer():
+                self._on_absence(absence_by_transfer(event, self._context.wording, self.playbook.greeting), now)
+            case events.Bridge():
+                if event.state == "joined" or self.state is State.AWAY:
+                    self._on_absence(absence_by_bridge(event, self._context.wording), now)
+            case events.AddHistory():
+                self._session.tell(said_item(event.speaker, event.text))
+            case events.Custom():
+                self._session.tell(data_item(event.data, event.sender))
+            case events.Hangup():
+                self._on_hangup()
+            case _:
+                pass  # nothing that a conversation would answer
+
+    def _greet(self, now: float) -> None:
+        """Speak first, as soon as there are a session and sound."""
+        if self._session.is_open and self.state is State.LISTENING and self.playbook.greeting and not self._has_greeted:
+            self._has_greeted = True
+            self._ask(now, f'[The call begins. Say: "{self._context.fill(self.playbook.greeting)}"]')
+
+    def _on_track_end(self, event: events.TrackEnd, now: float) -> None:
+        if event.play_id == _APOLOGY:
+            self._hang_up("error")
+        elif self._playback.ended(event.play_id, _stripped(event.subtitle)) and self.state in _TALKING:
+            if self._is_answering:
+                self._await_answer(now)
+            else:
+                self._on_silence_of_ours(now)
+
+    def _on_interruption(self, event: events.Interruption, now: float) -> None:
+        if self._playback.cut(event.play_id, event.current, _stripped(event.subtitle)):
+            self._stop(now)
+            self._phase.fire(Signal.CUT)
+            self._await_caller(now)
+
+    def _on_hold(self, event: events.Hold, now: float) -> None:
+        self._is_on_hold = event.on_hold
+        if event.on_hold and self._phase.fire(Signal.HOLD):
+            self._timers.clear_all()
+            self._is_caller_speaking = False
+            by_us = event.initiator == "system"
+            self._session.tell(SystemItem("[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"))
+            if self._playback.is_sounding:
+                self._outbox.perform(commands.Pause())
+        elif not event.on_hold and self._phase.fire(Signal.UNHOLD):
+            self._session.tell(SystemItem("[The caller is back.]"))
+            self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        """The hold is over: take up what was under way."""
+        self._playback.settle(0)
+        if self._playback.is_sounding:
+            self._outbox.perform(commands.Resume())
+            self._phase.fire(Signal.SAY)
+            self._playback.watch(now)
+        elif self._is_answering:
+            self._await_answer(now)
+        else:
+            self._on_silence_of_ours(now)
+
+    def _on_absence(self, decision: Goes | Returns | None, now: float) -> None:
+        match decision:
+            case Goes() if self.state is not State.AWAY:
+                self._stop(now)
+                self._timers.clear_all()
+                self._playback.settle(0)
+                self._is_caller_speaking = False
+                self._phase.fire(Signal.PART)
+            case Returns(hint) if self._phase.fire(Signal.BACK) or self._phase.fire(Signal.STAY):
+                self._session.tell(SystemItem(hint))
+                self._is_answer_due = self._has_greeted = True
+                if self._is_on_hold:
+                    self._phase.fire(Signal.HOLD)
+                else:
+                    self._on_silence_of_ours(now)
+            case _:
+                pass
+
+    def _on_hangup(self) -> None:
+        self._session.close()
+        self._phase.fire(Signal.OVER)
+        self._timers.clear_all()
+
+    def _leave(self) -> None:
+        self._phase.fire(Signal.LEAVE)
+        self._timers.clear_all()
+
+    def _hang_up(self, reason: str) -> None:
+        self._timers.clear_all()
+        self._outbox.perform(commands.Hangup(reason=reason, initiator="agent", headers=self._context.hangup_headers()))
+
+    # -- asking and waiting --------------------------------------------------------------------------------------------------------------
+
+    def _ask(self, now: float, hint: str = "") -> None:
+        """Let the model speak."""
+        if hint:
+            self._session.tell(SystemItem(hint))
+        self._is_answer_due = not self._session.is_open
+        self._is_answering = self._session.is_open
+        self._session.order(realtime.CreateResponse())
+        self._await_answer(now)
+
+    def _await_answer(self, now: float) -> None:
+        self._phase.fire(Signal.ASK)
+        self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
+        self._timers.set(Timer.MODEL, now + max(ANSWER_PATIENCE_S, self._session.tool_patience_s))
+
+    def _on_silence_of_ours(self, now: float) -> None:
+        """Nothing of the agent's sounds and no answer comes: wait for tools, ask for the answer that is due, or listen."""
+        if self.state not in _TALKING or self._is_caller_speaking:
+            return
+        if self._session.waits_for_tools:
+            self._await_answer(now)
+        elif self._is_answer_due:
+            self._ask(now)
+        else:
+            self._timers.clear(Timer.MODEL)
+            self._phase.fire(Signal.DONE)
+            self._await_caller(now)
+
+    def _await_caller(self, now: float) -> None:
+        found = self._context.followup()
+        if found is not None and self._n_followups < found[1]:
+            self._timers.set(Timer.FOLLOWUP, now + found[0])
+        else:
+            self._timers.set(Timer.QUIET, now + QUIET_S)
+
+    def _on_timer(self, timer: Timer, now: float) -> None:
+        match timer:
+            case Timer.MODEL:
+                self._on_late(now)
+            case Timer.SETTLE:
+                self._playback.settle(0)
+            case Timer.FLOOR:
+                self._is_caller_speaking = False
+                self._on_silence_of_ours(now)
+            case Timer.PLAYBACK:
+                self._on_lost_playback(now)
+            case Timer.FOLLOWUP:
+                self._n_followups += 1
+                self._ask(now, self._context.wording.silent)
+            case Timer.QUIET:
+                self._on_silence_of_ours(now)
+            case Timer.CUT:
+                pass  # the model decides when the caller interrupts
+            case _:
+                assert_never(timer)
+
+    def _on_late(self, now: float) -> None:
+        if not self._session.is_open:
+            self._fail("the session did not open in time", now)
+            return
+        self._outbox.note("model failed", error="no answer in time")
+        self._is_answering = False
+        if self._session.waits_for_tools:
+            self._session.give_up_tools()
+            self._is_answer_due = True
+        self._on_silence_of_ours(now)
+
+    def _on_lost_playback(self, now: float) -> None:
+        if self.state is State.ENDING:
+            self._hang_up("error")
+            return
+        self._playback.lose()
+        self._is_answering = False
+        self._on_silence_of_ours(now)
+
+    def _instructions(self) -> str:
+        return "\n\n".join(prompt.text for prompt in self._context.prompts(()))
+
+
+def _stripped(text: str | None) -> str | None:
+    return None if text is None else text.strip()

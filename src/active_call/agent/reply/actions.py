@@ -1,0 +1,82 @@
+"""Carries out those actions of a reply that change the call or the playbook, not the reply itself.
+
+In: tags, in the order in which their turn comes. Out: effects. A part of `reply.replies`, which keeps the order.
+"""
+
+from __future__ import annotations
+
+from active_call.agent.context import PlaybookContext
+from active_call.agent.effects import ExpectPhrases
+from active_call.agent.outbox import Outbox
+from active_call.agent.playbook.scenes import Scene
+from active_call.agent.reply.steps import Remainder, Step
+from active_call.agent.reply.tags import HangupTag, MessageTag, PlayTag, ReferTag, UnknownTag
+from active_call.contract import commands
+
+MAX_SCENE_CHANGES = 5
+"""Without a word from the caller; more is a loop."""
+
+
+class Actions:
+    """The actions of one conversation."""
+
+    def __init__(self, context: PlaybookContext, outbox: Outbox) -> None:
+        self.has_hung_up = False
+        self._context = context
+        self._outbox = outbox
+        self._n_scene_changes = 0
+        """Since the caller last took part."""
+
+    def caller_took_part(self) -> None:
+        """The caller has said something: scene changes are counted anew."""
+        self._n_scene_changes = 0
+
+    def hang_up(self, tag: HangupTag) -> None:
+        """End the call."""
+        self.has_hung_up = True
+        headers = self._context.hangup_headers()
+        self._outbox.perform(commands.Hangup(reason=tag.reason or "goodbye", initiator="agent", headers=headers))
+
+    def refer(self, tag: ReferTag) -> None:
+        """Transfer the call."""
+        self._outbox.perform(commands.Refer(callee=tag.to, caller=tag.caller, options=tag.options))
+
+    def message(self, tag: MessageTag) -> None:
+        """Send a SIP MESSAGE, or what the leg has in its place."""
+        self._outbox.perform(commands.Message(body=tag.body, content_type=tag.content_type, refer=tag.refer))
+
+    def set_variable(self, key: str, value: str) -> None:
+        """Set a variable of the call."""
+        self._context.set_variable(key, value)
+        self._outbox.perform(commands.SetVar(key=key, value=value))
+
+    def report(self, tag: UnknownTag) -> None:
+        """Log a tag that cannot be acted on."""
+        self._outbox.note("tag dropped", tag=tag.text, reason=tag.reason)
+
+    def find_scene(self, scene_id: str) -> Scene | None:
+        """The scene to enter; None, with a note, when there is no such scene."""
+        scene = self._context.playbook.scene(scene_id)
+        if scene is None:
+            self._outbox.note("goto dropped", scene=scene_id, reason="there is no such scene")
+        return scene
+
+    def may_change_scene(self, scene: Scene) -> bool:
+        """Count a change to `scene`; False, with a note, when the scenes lead into one another without end."""
+        self._n_scene_changes += 1
+        if self._n_scene_changes > MAX_SCENE_CHANGES:
+            self._outbox.note("goto dropped", scene=scene.id, reason="the scenes lead into one another without end")
+            return False
+        return True
+
+    def entering(self, scene: Scene) -> list[Step]:
+        """What is said or played on entering `scene`."""
+        steps: list[Step] = [PlayTag(file) for file in scene.play]
+        if not self._context.has_model and scene.text:
+            steps.append(Remainder(scene.text))
+        return steps
+
+    def expect_phrases(self) -> None:
+        """Tell the recogniser what the caller may say in this scene; only a script knows."""
+        if not self._context.has_model:
+            self._outbox.put(ExpectPhrases(self._context.phrases()))

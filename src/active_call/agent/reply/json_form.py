@@ -1,0 +1,56 @@
+"""The JSON form of a reply: `{"text", "waitInputTimeout", "tools": [{"name", …}]}`.
+
+In: the fields of a form. Out: its text, and the steps that follow the text. `text` is read as a reply's text again, without the two layers
+before tags: a form in a form and reasoning in a form are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from active_call.agent.reply.reasoning import without_reasoning
+from active_call.agent.reply.steps import Step
+from active_call.agent.reply.structured import without_code
+from active_call.agent.reply.tags import UnknownTag, WaitInput, make_tag
+from active_call.agent.reply.values import Values
+
+MAX_WAIT_S = 3600
+"""A model may not wait longer for the caller."""
+
+
+def text_of_form(fields: Mapping[str, Any]) -> str | None:
+    """What the form says, as text with tags; None when it says nothing."""
+    text = fields.get("text")
+    return without_code(without_reasoning(text)) if isinstance(text, str) else None
+
+
+def actions_of_form(fields: Mapping[str, Any], values: Values) -> list[Step]:
+    """What the form does after its text: how long it waits for the caller, and its tools, which are the tags under other names."""
+    steps: list[Step] = []
+    seconds = values.number(fields.get("waitInputTimeout"))
+    if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and seconds > 0:
+        steps.append(WaitInput(float(min(seconds, MAX_WAIT_S))))
+    tools = fields.get("tools")
+    steps.extend(_json_tool(tool, values) for tool in (tools if isinstance(tools, list) else ()))
+    return steps
+
+
+def _json_tool(tool: Any, values: Values) -> Step:
+    if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
+        return UnknownTag(str(tool)[:80], "a tool without a name")
+    given: dict[str, Any] = {**tool}
+    for key in ("arguments", "params", "parameters"):
+        inner = given.pop(key, None)
+        if isinstance(inner, Mapping):
+            given.update(inner)
+    attributes = {str(key).lower(): _as_text(value) for key, value in given.items() if value is not None and key != "name"}
+    return make_tag(tool["name"].lower(), values.attributes(attributes), values.plain(str(tool)))
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,164 @@
+"""Asks the model, and takes what it answers: text, tool calls, its end, its failure, and the results of its tools.
+
+In: inputs of the model and of tools. Out: steps for the current reply; effects that ask the model and run tools. A model's text for another
+reply than the current one is dropped; the result of a tool is taken in any case, and the model is told it with the next request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from active_call.agent.context import PlaybookContext
+from active_call.agent.effects import AskModel, HttpAnswered, ModelDone, ModelText, Tell, ToolCall, ToolFinished
+from active_call.agent.outbox import Outbox
+from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
+from active_call.agent.reply.reply import Reply
+from active_call.agent.reply.steps import Sentence
+from active_call.agent.tools.calls import LATE, ToolCalls
+from active_call.agent.turn.phase import Phase, Signal
+from active_call.agent.turn.timers import Timer, Timers
+from active_call.contract import events
+
+MAX_TOOL_ROUNDS = 8
+"""How often in a row, without a word of the caller, the model may answer with tool calls; then it is asked without tools."""
+
+At = Callable[[float], None]
+"""Something to be done, with the time of now."""
+
+
+class ModelAnswers:
+    """The model's part in the current reply. `pump` goes on with the reply; `apologise` says the error reply in its place."""
+
+    def __init__(
+        self,
+        context: PlaybookContext,
+        phase: Phase,
+        timers: Timers,
+        outbox: Outbox,
+        reply: Reply,
+        tools: ToolCalls,
+        pump: At,
+        apologise: At,
+    ) -> None:
+        self.has_results = False
+        """Results have come that no request to the model has contained."""
+        self._n_rounds = 0
+        self._context = context
+        self._phase = phase
+        self._timers = timers
+        self._outbox = outbox
+        self._reply = reply
+        self._tools = tools
+        self._pump = pump
+        self._apologise = apologise
+
+    def caller_took_part(self) -> None:
+        """The caller has said something: rounds of tool calls are counted anew."""
+        self._n_rounds = 0
+
+    # -- asking
+
+    def ask(self, now: float, hint: str = "") -> None:
+        """Ask the model for a new reply to the conversation as it stands."""
+        self._tools.detach()
+        self._reply.start([], is_complete=False)
+        llm = self._context.playbook.llm
+        self._reply.stream = ModelStream(now, is_prefilled=llm.thinking == "prefilled")
+        self._reply.is_from_model = True
+        self.has_results = False
+        prompts = self._context.prompts(self._outbox.history.prompts(), hint)
+        tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
+        self._outbox.put(AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools))
+        self._phase.fire(Signal.ASK)
+        self._timers.set(Timer.MODEL, now + MODEL_PATIENCE_S)
+
+    def ask_about_results(self, now: float) -> None:
+        """Ask the model to speak about the results that have come."""
+        self._n_rounds += 1
+        self.ask(now)
+
+    # -- what the model writes
+
+    def on_text(self, item: ModelText, now: float) -> None:
+        """More text of the model."""
+        stream = self._reply.stream
+        if item.reply != self._reply.number or stream is None:
+            return
+        steps = stream.feed(item.text, now)
+        self._reply.retract_reasoning(stream)
+        self._timers.set(Timer.MODEL, stream.deadline)
+        self._reply.queue.add(steps)
+        self._pump(now)
+
+    def on_tool_call(self, item: ToolCall, now: float) -> None:
+        """The model calls a tool: it starts now. The agent says what the tool says meanwhile, unless the model has said something."""
+        stream = self._reply.stream
+        if item.reply != self._reply.number or stream is None:
+            self._outbox.note("tool call dropped", tool=item.name, reason="it belongs to an older reply")
+            return
+        steps = stream.flush(now)
+        self._reply.retract_reasoning(stream)
+        self._timers.set(Timer.MODEL, stream.deadline)
+        self._reply.queue.add(steps)
+        self._reply.has_acted = True
+        tool = self._tools.call(item)
+        if tool is None:
+            self.has_results = True
+        elif tool.say_meanwhile and not stream.has_written:
+            stream.has_written = True
+            self._reply.queue.add([Sentence(tool.say_meanwhile)])
+        self._pump(now)
+
+    def on_done(self, item: ModelDone, now: float) -> None:
+        """The model has said everything, or failed."""
+        stream = self._reply.stream
+        if item.reply != self._reply.number or stream is None:
+            return
+        self._reply.stream = None
+        self._timers.clear(Timer.MODEL)
+        if item.error:
+            self._on_failed(item.error, now)
+            return
+        steps = stream.finish()
+        self._reply.retract_reasoning(stream)
+        self._reply.queue.add(steps)
+        self._reply.queue.complete()
+        self._pump(now)
+
+    def on_late(self, now: float) -> None:
+        """The model, or a tool, has taken too long."""
+        if self._reply.stream is not None:
+            self._reply.abandon_model()
+            self._on_failed(LATE, now)
+        elif self._tools.is_waited_for:
+            self._tools.give_up()
+            self._take_result(now)
+
+    def _on_failed(self, error: str, now: float) -> None:
+        """Finish what was begun; when nothing was, apologise: the caller must not be left in silence."""
+        self._outbox.note("model failed", reply=self._reply.number, error=error)
+        self._outbox.put(Tell(events.Error(sender="llm", error=error)))
+        if self._reply.queue.has_spoken:
+            self._reply.queue.complete()
+            self._pump(now)
+        else:
+            self._apologise(now)
+
+    # -- the results of tools
+
+    def on_http_answered(self, item: HttpAnswered, now: float) -> None:
+        """The answer to an `<http>` request, of this reply or of an older one."""
+        if self._tools.answered(item):
+            self._take_result(now)
+
+    def on_tool_finished(self, item: ToolFinished, now: float) -> None:
+        """The result of a tool, called by this reply or by an older one."""
+        if self._tools.finished(item):
+            self._take_result(now)
+
+    def _take_result(self, now: float) -> None:
+        """The model is to speak about the result, when nothing else is to be said."""
+        self.has_results = self._context.has_model
+        if not self._tools.is_waited_for and self._reply.stream is None:
+            self._timers.clear(Timer.MODEL)
+        self._pump(now)

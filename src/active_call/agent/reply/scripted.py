@@ -1,0 +1,46 @@
+"""Reads texts that are known to their end: a playbook's own, filled in. They go through the layers of `reply.parser` in one piece."""
+
+from __future__ import annotations
+
+import re
+
+from active_call.agent.playbook.templates import Rendered, mask_expressions
+from active_call.agent.reply.parser import ReplyParser
+from active_call.agent.reply.sentences import SentenceSplitter
+from active_call.agent.reply.steps import Remainder, Sentence, Step
+from active_call.agent.reply.values import keep_apart
+
+_LATE_TAG = re.compile(r"""<(?:set_var|http|collect)\b(?:"[^"]*"|'[^']*'|[^>"'])*>""", re.IGNORECASE)
+_JSON_FORM = re.compile(r"(?<!\{)\{\s*[\"'](?:text|tools|waitInputTimeout)\b")
+
+
+def read_whole(text: str) -> list[Step]:
+    """The steps of a text that is known to its end and has no values in it."""
+    return read_rendered(Rendered((text,)))
+
+
+def read_rendered(rendered: Rendered) -> list[Step]:
+    """The steps of a filled-in template: its own tags are acted on, its values are words or stand in attributes, whatever they hold."""
+    text, values = keep_apart(rendered.parts)
+    reader = ReplyParser(first_cut_words=0, values=values)
+    steps = reader.feed(text)
+    rest = reader.finish()
+    return rest if reader.take_retraction() and not steps else [*steps, *rest]
+
+
+def plain_words(text: str) -> list[Step]:
+    """`text` as sentences, nothing in it acted on."""
+    splitter = SentenceSplitter(first_cut_words=0)
+    return [Sentence(sentence) for sentence in (*splitter.feed(text), *splitter.flush())]
+
+
+def split_late(source: str) -> tuple[str, Remainder | None]:
+    """Part a template behind the first tag that may set a variable, so that what follows is filled in afterwards.
+
+    A template with blocks (`{% if … %}`) stays whole, and so does one with a JSON form: neither can be cut in two.
+    """
+    masked = mask_expressions(source)
+    match = None if "{%" in source or _JSON_FORM.search(masked) else _LATE_TAG.search(masked)
+    if match is None or not source[match.end() :].strip():
+        return source, None
+    return source[: match.end()], Remainder(source[match.end() :])

@@ -1,0 +1,35 @@
+"""The steps of a reply: sentences, actions, and what is still a template. A reply is a list of these, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from active_call.agent.reply.tags import Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Something to say."""
+
+    text: str
+    emotion: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """The rest of a scripted reply, still a template: it is filled in when its turn comes, with the variables of that moment."""
+
+    source: str
+
+
+Step = Sentence | Tag | Remainder
+
+
+def count_words(text: str) -> int:
+    """The number of words, separated by white space, as `interruption.position` counts them."""
+    return len(text.split())
+
+
+def spoken_s(text: str) -> float:
+    """About how long `text` takes to be spoken, slowly: a CJK character is a syllable, a Latin one a tenth of a second."""
+    return sum(0.1 if char.isascii() else 0.35 for char in text)

@@ -1,0 +1,142 @@
+"""The tools that a model may call: their names, JSON schemas and manners. Pure: how a tool is run is the caller's matter.
+
+In: tools, at the start of a call; arguments as a model wrote them. Out: schemas for the model, arguments that fit a schema or the reason
+why they do not, in words that a model can act on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from active_call.base.errors import ConfigError
+
+TOOL_TIMEOUT_S = 30.0
+"""A tool that has given no result for so long has failed."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+"""What every vendor takes as the name of a function."""
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+    "null": (type(None),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSchema:
+    """What a model is told of a tool. `parameters` is a JSON schema of type object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    say_meanwhile: str = ""
+    """What the agent says when the tool is started and the model has said nothing."""
+    cancellable: bool = True
+    """An interruption by the caller cancels it; otherwise it runs on, and its result is told to the model when it comes."""
+    timeout_s: float = TOOL_TIMEOUT_S
+
+    @property
+    def schema(self) -> ToolSchema:
+        """What a model is told of it."""
+        return ToolSchema(self.name, self.description, self.parameters)
+
+
+class ArgumentsError(Exception):
+    """Arguments do not fit the schema; the text says which, for the model."""
+
+
+class ToolRegistry:
+    """The tools of one call, by name."""
+
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        self._tools: dict[str, Tool] = {}
+        for tool in tools:
+            self.register(tool)
+
+    def register(self, tool: Tool) -> None:
+        """Add `tool`. Raises ConfigError for a name that no vendor takes, or that is taken."""
+        if not _NAME.fullmatch(tool.name):
+            raise ConfigError("tools", f"{tool.name!r} cannot be the name of a tool")
+        if tool.name in self._tools:
+            raise ConfigError("tools", f"there are two tools named {tool.name!r}")
+        self._tools[tool.name] = tool
+
+    def get(self, name: str) -> Tool | None:
+        """The tool of that name."""
+        return self._tools.get(name)
+
+    def schemas(self) -> tuple[ToolSchema, ...]:
+        """All tools as a model is told of them, in the order in which they were registered."""
+        return tuple(tool.schema for tool in self._tools.values())
+
+    def names(self) -> tuple[str, ...]:
+        """All names."""
+        return tuple(self._tools)
+
+
+def read_arguments(tool: Tool, text: str) -> dict[str, Any]:
+    """The arguments of a call as the model wrote them (JSON; empty: none), checked by the tool's schema. Raises ArgumentsError."""
+    try:
+        decoded = msgspec.json.decode(text) if text.strip() else {}
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise ArgumentsError("the arguments are not JSON") from None
+    if not isinstance(decoded, dict):
+        raise ArgumentsError("the arguments are not a JSON object")
+    _check_object(decoded, tool.parameters, "")
+    return decoded
+
+
+def _check_object(value: Mapping[str, Any], schema: Mapping[str, Any], path: str) -> None:
+    properties = schema.get("properties") or {}
+    missing = [key for key in schema.get("required") or () if key not in value]
+    if missing:
+        raise ArgumentsError(f"missing: {', '.join(path + key for key in missing)}")
+    if schema.get("additionalProperties") is False:
+        unknown = [key for key in value if key not in properties]
+        if unknown:
+            raise ArgumentsError(f"unknown: {', '.join(path + key for key in unknown)}")
+    for key, inner in value.items():
+        if isinstance(properties.get(key), Mapping):
+            _check(inner, properties[key], path + key)
+
+
+def _check(value: Any, schema: Mapping[str, Any], path: str) -> None:
+    """Type, enum, and what is inside. What a schema says beyond this (patterns, ranges) the tool itself checks."""
+    kinds = schema.get("type")
+    names = [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
+    if names and not any(_is_type(value, str(name)) for name in names):
+        raise ArgumentsError(f"{path} must be {' or '.join(map(str, names))}")
+    if "enum" in schema and value not in schema["enum"]:
+        raise ArgumentsError(f"{path} must be one of {', '.join(map(str, schema['enum']))}")
+    if isinstance(value, dict):
+        _check_object(value, schema, f"{path}.")
+    elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        for index, inner in enumerate(value):
+            _check(inner, schema["items"], f"{path}[{index}]")
+
+
+def _is_type(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
+        return name == "boolean"
+    if name == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _TYPES.get(name, (object,)))

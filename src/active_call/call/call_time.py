@@ -1,0 +1,33 @@
+"""The time of one call: monotonic seconds, and the time of day as the call's beginning and what has passed since.
+
+A clock that is set while the call goes on changes no duration and no order.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from active_call.base.world import Clock
+
+
+class CallTime:
+    """Begins when it is made."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._began_at = clock.now()
+        self.started_at = clock.utc_now()
+        """When the call began, aware UTC."""
+        self._epoch_offset_s = self.started_at.timestamp() - self._began_at
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.clock.now()
+
+    def utc_now(self) -> datetime:
+        """The time of day, aware UTC."""
+        return self.started_at + timedelta(seconds=self.clock.now() - self._began_at)
+
+    def to_epoch_ms(self, monotonic_s: float) -> int:
+        """Monotonic seconds as milliseconds since the Unix epoch."""
+        return int((monotonic_s + self._epoch_offset_s) * 1000)

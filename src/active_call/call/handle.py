@@ -1,0 +1,113 @@
+"""What others see of a call: the API, the command line, other calls, other nodes. Nobody but the call registry holds the call itself.
+
+A handle outlives its call. `send` to a call that is over changes nothing; `subscribe` gives its hangup; `describe` says how it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from active_call.call.leg import Leg
+from active_call.call.messages import CallMessage
+from active_call.call.parties import WITH_AGENT, Mix
+from active_call.call.state import CallFacts, Phase
+from active_call.call.subscription import Subscription
+from active_call.contract import commands
+
+
+@dataclass(frozen=True, slots=True)
+class CallDescription:
+    """A call at one moment. Times are aware UTC; None: has not happened."""
+
+    id: str
+    call_id: str
+    """The protocol's own id of the call (SIP Call-ID)."""
+    direction: str
+    """`inbound` or `outbound`."""
+    call_type: str
+    caller: str
+    callee: str
+    phase: Phase
+    started_at: datetime
+    ringing_at: datetime | None = None
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: str = ""
+    ended_by: str = ""
+    sip_code: int | None = None
+    error: str = ""
+    playbook: str = ""
+    trunk: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What came with the invitation; of a call that we place, with its answer."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    attended_target: str = ""
+    """Where a third party can take our place in this call (RFC 3891); empty where nobody can."""
+    mix: Mix = WITH_AGENT
+    """The parties of the call, and who hears whom."""
+    busy_because: str = ""
+    """Why the call cannot be bridged now; empty where it can."""
+
+    @property
+    def is_over(self) -> bool:
+        """The call has ended."""
+        return self.phase is Phase.ENDED
+
+
+class Subscribe(Protocol):
+    """As `EventLog.subscribe`."""
+
+    def __call__(self, *, from_seq: int | None = None) -> Subscription: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallHandle:
+    """One call, by its id. Made by the call registry, or for a call on another node."""
+
+    id: str
+    _send: Callable[[commands.Command | CallMessage], None] = field(repr=False)
+    _subscribe: Subscribe = field(repr=False)
+    _describe: Callable[[], CallDescription] = field(repr=False)
+
+    def send(self, command: commands.Command | CallMessage) -> None:
+        """Put a command, or another call's message, into the call's mailbox. What cannot be carried out becomes an `error` event there."""
+        self._send(command)
+
+    def subscribe(self, *, from_seq: int | None = None) -> Subscription:
+        """The call's events from number `from_seq` on, or from now on where it is None; of a call that is over, at least its hangup."""
+        return self._subscribe(from_seq=from_seq)
+
+    def describe(self) -> CallDescription:
+        """The call as it is now."""
+        return self._describe()
+
+
+def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str) -> CallDescription:
+    """A call by its facts and its leg."""
+    return CallDescription(
+        id=facts.session_id,
+        call_id=facts.call_id or leg.call_id,
+        direction=facts.direction,
+        call_type=facts.call_type,
+        caller=facts.caller,
+        callee=facts.callee,
+        phase=facts.phase,
+        started_at=facts.started_at,
+        ringing_at=facts.ringing_at,
+        answered_at=facts.answered_at,
+        ended_at=facts.ended_at,
+        end_reason=facts.end_reason,
+        ended_by=facts.ended_by,
+        sip_code=facts.sip_code,
+        error=facts.error,
+        playbook=facts.playbook,
+        trunk=facts.trunk,
+        headers=dict(leg.headers),
+        variables=dict(facts.variables),
+        attended_target=leg.attended_target,
+        mix=mix,
+        busy_because=busy_because,
+    )

@@ -1,0 +1,104 @@
+"""Who takes part in a call, and who hears whom. Pure.
+
+A call is a list of parties in a mix. Each party has a role:
+
+| role      | is heard by                       | hears                |
+|-----------|-----------------------------------|----------------------|
+| `TALK`    | every other party                 | every other party    |
+| `LISTEN`  | nobody                            | every other party    |
+| `WHISPER` | the one party in `whispers_to`    | every other party    |
+| `AWAY`    | nobody                            | nobody               |
+
+A whisper passes by the party that must not hear it: a supervisor who whispers to the agent is not heard by the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+
+class Role(StrEnum):
+    """What a party may do."""
+
+    TALK = "talk"
+    LISTEN = "listen"
+    WHISPER = "whisper"
+    AWAY = "away"
+    """On hold, or the agent that has stepped aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One party of a mix. `whispers_to` names the party that hears a whisper."""
+
+    name: str
+    role: Role = Role.TALK
+    whispers_to: str = ""
+
+
+class Join(StrEnum):
+    """How the streams of two parties are joined."""
+
+    NOT = "not"
+    FIRST_HEARS = "first hears"
+    """The first hears the second, which does not hear the first."""
+    SECOND_HEARS = "second hears"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """The parties of one call. Names are unique. Raises ValueError where one is not."""
+
+    parties: tuple[Party, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [party.name for party in self.parties]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two parties of a mix have one name: {names}")
+
+    def hears(self, listener: str, talker: str) -> bool:
+        """Whether `listener` hears `talker`; False where either takes no part."""
+        hearing, talking = self._find(listener), self._find(talker)
+        if hearing is None or talking is None or hearing is talking or hearing.role is Role.AWAY:
+            return False
+        return talking.role is Role.TALK or (talking.role is Role.WHISPER and talking.whispers_to == listener)
+
+    def join(self, first: str, second: str) -> Join:
+        """How the streams of two parties are to be joined."""
+        return _JOINS[self.hears(first, second), self.hears(second, first)]
+
+    def with_role(self, name: str, role: Role) -> Mix:
+        """As this, and that party has `role`."""
+        return Mix(tuple(replace(party, role=role) if party.name == name else party for party in self.parties))
+
+    def _find(self, name: str) -> Party | None:
+        return next((party for party in self.parties if party.name == name), None)
+
+
+_JOINS: Final = {
+    (False, False): Join.NOT,
+    (True, False): Join.FIRST_HEARS,
+    (False, True): Join.SECOND_HEARS,
+    (True, True): Join.BOTH,
+}
+
+PEER: Final = "peer"
+"""The party at the other end of the call's own leg."""
+AGENT: Final = "agent"
+TARGET: Final = "target"
+"""The party that a transfer has called."""
+PARTNER: Final = "partner"
+"""The peer of the call that this one is bridged with."""
+
+WITH_AGENT: Final = Mix((Party(PEER), Party(AGENT)))
+BRIDGED: Final = Mix((Party(PEER), Party(AGENT, Role.AWAY), Party(PARTNER)))
+WAITING: Final = Mix((Party(PEER), Party(AGENT, Role.AWAY)))
+"""A transfer or a takeover is under way: nobody is with the peer."""
+EARLY_MEDIA: Final = Mix((Party(PEER, Role.LISTEN), Party(AGENT, Role.AWAY), Party(TARGET)))
+"""The target rings or announces something: the peer hears it, and is not heard."""
+CONNECTED: Final = Mix((Party(PEER), Party(AGENT, Role.AWAY), Party(TARGET)))
+CONNECTED_HEARD: Final = Mix((Party(PEER), Party(AGENT, Role.LISTEN), Party(TARGET)))
+"""As `CONNECTED`, and the agent goes on hearing the peer (`pauseParentAsr: false`)."""

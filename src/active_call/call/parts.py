@@ -1,0 +1,235 @@
+"""Makes the parts of one call and connects them. This is the one place of the room that knows every part."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from active_call.agent.playbook.scenes import Playbook
+from active_call.base.errors import ActiveCallError, MediaError
+from active_call.call.agent_runner import AgentPorts, AgentRunner
+from active_call.call.agent_start import start_agent
+from active_call.call.attention import Music as WantedMusic
+from active_call.call.attention_executor import AttentionExecutor, AttentionPorts
+from active_call.call.bridging import Bridging
+from active_call.call.call_progress import CallProgressWatch
+from active_call.call.call_time import CallTime
+from active_call.call.dependencies import CallDependencies
+from active_call.call.dispatch import Commanded
+from active_call.call.event_output import EventOutput
+from active_call.call.executor import CallExecutor
+from active_call.call.faults import Faults
+from active_call.call.items import ForAgent
+from active_call.call.journal import Journal
+from active_call.call.latency import TurnClock
+from active_call.call.leg_reports import LegReports, ReportedTo
+from active_call.call.machine import CallMachine
+from active_call.call.media_watchdog import MediaWatchdog
+from active_call.call.music import Music
+from active_call.call.options import choose_speech
+from active_call.call.own_leg import OnLeg, OwnLeg
+from active_call.call.ports import CallNetwork, CallPorts
+from active_call.call.recording import Recording
+from active_call.call.routing import Router
+from active_call.call.setup import CallSetup, SetupParts
+from active_call.call.shared_state import CallState
+from active_call.call.speech_input import SpeechInput
+from active_call.call.speech_output import SpeechOutput
+from active_call.call.transfer.executor import TransferExecutor
+from active_call.call.transfer.ports import TransferPorts
+from active_call.contract import commands, events
+from active_call.legs.trunks.outbound_guard import Asker
+from active_call.media.pool.pool import MediaStream
+from active_call.providers.base import ChatModel
+
+ATTENTION = "attention"
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What the parts are made of."""
+
+    state: CallState
+    ports: CallPorts
+    time: CallTime
+    output: EventOutput
+    journal: Journal
+    faults: Faults
+    dependencies: CallDependencies
+    network: CallNetwork
+    router: Router | None
+    perform: Callable[[commands.Command, Asker], None]
+    """Carry out a command now, on behalf of the `Asker`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallParts:
+    """The parts of one call."""
+
+    speech_input: SpeechInput
+    speech_output: SpeechOutput
+    music: Music
+    attention: AttentionExecutor
+    call_progress: CallProgressWatch
+    media_watchdog: MediaWatchdog
+    recording: Recording
+    machine: CallExecutor
+    own_leg: OwnLeg
+    bridging: Bridging
+    transfers: TransferExecutor
+    reports: LegReports
+    commanded: Commanded
+
+
+def make_parts(context: CallContext) -> CallParts:
+    """All parts of a call, connected."""
+    return _Wiring(context).parts()
+
+
+class _Wiring:
+    """Makes the parts of one call. Parts that need each other meet in callables, which are called when all of them are there."""
+
+    def __init__(self, context: CallContext) -> None:
+        self._context = context
+        self._turn = TurnClock()
+        self._own_leg: OwnLeg
+        self._transfers: TransferExecutor
+
+    def parts(self) -> CallParts:
+        context = self._context
+        state, ports, dependencies = context.state, context.ports, context.dependencies
+        machine = CallMachine(is_inbound=state.is_inbound, accept_timeout_s=dependencies.accept_timeout_s)
+        speech_input, speech_output = self._speech_input(), self._speech_output()
+        music = self._make_music(lambda: state.leg.stream)
+        progress = CallProgressWatch(state, ports, context.time, dependencies.sounds, context.output.tell, lambda: attention.state.is_aside)
+        attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
+        recording = Recording(state, ports.emit, context.journal, dependencies)
+        setup_parts = SetupParts(speech_input, speech_output, progress, attention, partial(self._start_agent, speech_input))
+        setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
+        executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
+        on_leg = OnLeg(executor, setup, speech_output, recording, progress, lambda: self._transfers)
+        self._own_leg = OwnLeg(state, ports, context.journal, on_leg)
+        bridging = Bridging(state, ports, context.network, executor, dependencies.join)
+        self._transfers = TransferExecutor(self._transfer_ports(executor, attention, bridging))
+        hang_up, watchdog = self._own_leg.hang_up, MediaWatchdog(state.facts, ports, self._own_leg.hang_up)
+        reported_to = ReportedTo(
+            executor,
+            speech_input,
+            speech_output,
+            progress,
+            watchdog,
+            recording,
+            self._transfers,
+            self._turn,
+            hang_up,
+            self._own_leg.is_over,
+        )
+        return CallParts(
+            speech_input=speech_input,
+            speech_output=speech_output,
+            music=music,
+            attention=attention,
+            call_progress=progress,
+            media_watchdog=watchdog,
+            recording=recording,
+            machine=executor,
+            own_leg=self._own_leg,
+            bridging=bridging,
+            transfers=self._transfers,
+            reports=LegReports(state, ports, context.time, reported_to),
+            commanded=Commanded(state, ports, executor, attention, speech_output, recording, bridging, self._transfers, hang_up),
+        )
+
+    def _hang_up(self, *, by: str, cause: str, reason: str = "", headers: object = None) -> None:
+        del headers
+        self._own_leg.hang_up(by=by, cause=cause, reason=reason)
+
+    def _speech_input(self) -> SpeechInput:
+        context = self._context
+        return SpeechInput(
+            emit=context.output.emit,
+            to_epoch_ms=context.time.to_epoch_ms,
+            turn=self._turn,
+            end_of_turn_ms=choose_speech(context.state.option, None).end_of_turn_ms,
+        )
+
+    def _speech_output(self) -> SpeechOutput:
+        context = self._context
+        return SpeechOutput(
+            emit=context.output.emit,
+            clock=context.time.clock,
+            turn=self._turn,
+            on_auto_hangup=lambda: self._own_leg.hang_up(by="agent", cause="autohangup"),
+            sounds=context.dependencies.sounds,
+            speech=context.dependencies.speech,
+        )
+
+    def _make_music(self, stream_of: Callable[[], MediaStream | None]) -> Music:
+        return Music(stream_of, self._context.ports.spawn, self._pieces_of, self._music_failed)
+
+    def _pieces_of(self, source: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
+        """The sound of a file or URL at `rate_hz`. Raises MediaError."""
+        sounds = self._context.dependencies.sounds
+        if sounds is None:
+            raise MediaError(f"{source}: there is no library of sounds to play it from")
+        return sounds.pieces(source, rate_hz)
+
+    def _music_failed(self, error: ActiveCallError) -> None:
+        self._context.output.emit(events.Error(sender="play", error=str(error)))
+
+    def _attention_ports(
+        self, music: Music, speech_input: SpeechInput, speech_output: SpeechOutput, progress: CallProgressWatch
+    ) -> AttentionPorts:
+        state, ports = self._context.state, self._context.ports
+
+        def play_music(wanted: WantedMusic | None) -> None:
+            if wanted is None:
+                music.stop(ATTENTION)
+            else:
+                music.start(ATTENTION, wanted.source)
+
+        def step_back() -> None:
+            state.last_activity_at = ports.now()
+            progress.begin_ambience()
+
+        return AttentionPorts(
+            play_music=play_music,
+            freeze=speech_output.pause,
+            suspend=speech_input.suspend,
+            resume=speech_input.resume,
+            step_aside=progress.end_ambience,
+            step_back=step_back,
+        )
+
+    def _start_agent(self, speech_input: SpeechInput, playbook: Playbook, responder: ChatModel | None) -> AgentRunner:
+        context = self._context
+        ports = AgentPorts(
+            perform=lambda command: context.perform(command, "agent"),
+            attempt=context.faults.attempt,
+            tell=context.output.tell,
+            post=lambda item: context.ports.post(ForAgent(item)),
+            expect_phrases=speech_input.expect_phrases,
+            spawn=context.ports.spawn,
+            now=context.ports.now,
+        )
+        return start_agent(playbook, responder, context.state, context.dependencies, self._turn, ports, context.ports.log)
+
+    def _transfer_ports(self, machine: CallExecutor, attention: AttentionExecutor, bridging: Bridging) -> TransferPorts:
+        context = self._context
+        return TransferPorts(
+            state=context.state,
+            call=context.ports,
+            time=context.time,
+            tell=context.output.tell,
+            hang_up=self._own_leg.hang_up,
+            network=context.network,
+            machine=machine,
+            attention=attention,
+            bridging=bridging,
+            engines=context.dependencies.engines,
+            join=context.dependencies.join,
+            make_music=self._make_music,
+            adopt=self._own_leg.adopt,
+            end_if_gone=self._own_leg.end_if_gone,
+        )

@@ -1,0 +1,46 @@
+"""What the parts of one call share: its facts, its leg, its options, its playbook and its agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from active_call.agent.playbook.scenes import Playbook
+from active_call.call.agent_runner import AgentRunner
+from active_call.call.leg import Leg
+from active_call.call.options import choose_speech
+from active_call.call.state import CallFacts
+from active_call.contract.options import CallOption
+
+
+@dataclass(slots=True)
+class CallState:
+    """What the parts of one call share. The call owns it; `leg` changes when the call goes on with another one."""
+
+    facts: CallFacts
+    leg: Leg
+    option: CallOption
+    """As it holds: the call's own over the playbook's over the server's."""
+    own_option: CallOption
+    """What was chosen for this call alone, by its client or its handler."""
+    playbook: Playbook | None = None
+    given_texts: list[str] = field(default_factory=list)
+    """Variables from the side that has placed or accepted the call; what the caller or a model sets later is not among them."""
+    agent: AgentRunner | None = None
+    """None until the call is prepared, and in a call without a playbook."""
+    last_activity_at: float = 0.0
+    """Monotonic seconds; the inactivity of the call counts from here."""
+
+    @property
+    def is_inbound(self) -> bool:
+        """Somebody has called us."""
+        return self.facts.direction == "inbound"
+
+    @property
+    def peer_role(self) -> str:
+        """Who the peer of our leg is: `caller` or `callee`."""
+        return "caller" if self.is_inbound else "callee"
+
+    @property
+    def end_of_turn_ms(self) -> int:
+        """Silence that ends a turn."""
+        return choose_speech(self.option, self.playbook).end_of_turn_ms

@@ -1,0 +1,198 @@
+"""The events of one call for those who follow it: numbered, kept for replay, and handed out to bounded subscriptions.
+
+`EventLog.append` enters events; each gets the next number. `EventLog.subscribe` gives a `Subscription`, which its reader empties at its own
+pace. Server-sent events, sockets, the console, the command line and the Python API all read the same type.
+
+- **Bounded.** A reader that falls behind by more than its bound loses what waits: its subscription is closed with `OVERFLOW`. The reader
+  knows the last number that it has read, and may subscribe again from the next one. The call never waits for a reader.
+- **Merged.** Consecutive `asrDelta` events of one utterance that nobody has read yet become the latest one of them, with its number.
+- **Replayed.** The log keeps the last `LOG_SIZE` events. A subscription from a number that the log no longer holds says how many are
+  missing.
+- **Closed with a reason.** After the call's own `hangup` a subscription ends with `OVER`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from active_call.contract import events
+
+QUEUE_SIZE: Final = 1000
+"""Events that may wait for one reader: minutes of a busy call."""
+LOG_SIZE: Final = 512
+"""Events that are kept for replay."""
+
+
+class CloseReason(StrEnum):
+    """Why a subscription has ended."""
+
+    OVER = "over"
+    """The call is over, and its hangup was the last event."""
+    OVERFLOW = "overflow"
+    """The reader was too slow; what waited for it is lost."""
+    CLOSED = "closed"
+    """The reader has closed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedEvent:
+    """An event and its number in its call. Numbers begin at 1 and rise; merged events leave gaps."""
+
+    seq: int
+    event: events.Event
+
+
+class Subscription:
+    """One reader's events of one call. Iterate over it, or use `next` or `take`; `close` it at the end. `closed` says why it has ended."""
+
+    def __init__(self, *, size: int = QUEUE_SIZE, n_missed: int = 0, on_close: Callable[[Subscription], None] = lambda _: None) -> None:
+        self._size = size
+        self._on_close = on_close
+        self._waiting: deque[NumberedEvent] = deque()
+        self._has_news = asyncio.Event()
+        self.closed: CloseReason | None = None
+        self.n_missed = n_missed
+        """Numbers that were asked for and that the log no longer held."""
+        self.last_seq = 0
+        """The number of the last event that was read; 0 before the first."""
+
+    def put(self, item: NumberedEvent) -> None:
+        """Add an event; on overflow close the subscription. Harmless once it is closed."""
+        if self.closed is not None:
+            return
+        if not merge_into(self._waiting, item):
+            if len(self._waiting) >= self._size:
+                self._waiting.clear()
+                self._end(CloseReason.OVERFLOW)
+                return
+            self._waiting.append(item)
+        self._has_news.set()
+
+    def finish(self) -> None:
+        """No event follows: the subscription ends with `OVER` when what waits has been read. Harmless a second time."""
+        self._end(CloseReason.OVER)
+
+    def close(self) -> None:
+        """The reader wants no more events; what waits is dropped. Harmless a second time."""
+        self._waiting.clear()
+        self._end(CloseReason.CLOSED)
+
+    def take(self) -> list[NumberedEvent]:
+        """All events that wait, without waiting for one."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        self._note(taken)
+        return taken
+
+    async def next(self) -> NumberedEvent | None:
+        """The next event, when there is one; None once the subscription has ended and everything was read."""
+        while not self._waiting:
+            if self.closed is not None:
+                return None
+            self._has_news.clear()
+            await self._has_news.wait()
+        item = self._waiting.popleft()
+        self._note([item])
+        return item
+
+    def __aiter__(self) -> Subscription:
+        return self
+
+    async def __anext__(self) -> NumberedEvent:
+        item = await self.next()
+        if item is None:
+            raise StopAsyncIteration
+        return item
+
+    def _note(self, read: list[NumberedEvent]) -> None:
+        if read:
+            self.last_seq = read[-1].seq
+
+    def _end(self, reason: CloseReason) -> None:
+        if self.closed is None:
+            self.closed = reason
+            self._has_news.set()
+            self._on_close(self)
+
+
+class EventLog:
+    """The events of one call: numbers them, keeps the last ones, and passes each on to every subscription."""
+
+    def __init__(self, *, size: int = LOG_SIZE) -> None:
+        self._size = size
+        self._kept: deque[NumberedEvent] = deque()
+        self._subscriptions: dict[Subscription, None] = {}
+        self._last_seq = 0
+        self._n_forgotten = 0
+        """Numbers up to this one are no longer kept."""
+        self._hangup: NumberedEvent | None = None
+
+    @property
+    def n_subscriptions(self) -> int:
+        """How many readers there are."""
+        return len(self._subscriptions)
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the latest event; 0 before the first."""
+        return self._last_seq
+
+    def append(self, event: events.Event) -> NumberedEvent:
+        """Number an event, keep it and pass it on. The call's own hangup ends every subscription."""
+        self._last_seq += 1
+        item = NumberedEvent(self._last_seq, event)
+        if not merge_into(self._kept, item):
+            self._kept.append(item)
+        if len(self._kept) > self._size:
+            self._n_forgotten = self._kept.popleft().seq
+        for subscription in list(self._subscriptions):
+            subscription.put(item)
+        if is_own_hangup(event):
+            self._hangup = item
+            for subscription in list(self._subscriptions):
+                subscription.finish()
+        return item
+
+    def subscribe(self, *, from_seq: int | None = None, size: int = QUEUE_SIZE) -> Subscription:
+        """Events from number `from_seq` on, or from now on where it is None. A call that is over gives its hangup at least, and the end."""
+        missed = 0 if from_seq is None else max(0, self._n_forgotten - max(from_seq, 1) + 1)
+        subscription = Subscription(size=max(size, len(self._kept) + 1), n_missed=missed, on_close=self._forget)
+        self._subscriptions[subscription] = None
+        if from_seq is not None:
+            for item in self._kept:
+                if item.seq >= from_seq:
+                    subscription.put(item)
+        elif self._hangup is not None:
+            subscription.put(self._hangup)
+        if self._hangup is not None:
+            subscription.finish()
+        return subscription
+
+    def _forget(self, subscription: Subscription) -> None:
+        self._subscriptions.pop(subscription, None)
+
+
+def is_own_hangup(event: events.Event) -> bool:
+    """Whether `event` ends the call itself, and not only the far leg of a transfer."""
+    return isinstance(event, events.Hangup) and not event.refer
+
+
+def merge_into(waiting: deque[NumberedEvent], item: NumberedEvent) -> bool:
+    """Put an `asrDelta` in the place of the one of the same utterance that waits last; False where there is none."""
+    event = item.event
+    if not waiting or not isinstance(event, events.AsrDelta):
+        return False
+    before = waiting[-1].event
+    if not isinstance(before, events.AsrDelta) or _utterance(before) != _utterance(event):
+        return False
+    waiting[-1] = item
+    return True
+
+
+def _utterance(delta: events.AsrDelta) -> tuple[int, str | None, bool]:
+    return delta.index, delta.track_id, delta.refer

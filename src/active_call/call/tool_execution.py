@@ -1,0 +1,86 @@
+"""Runs the tools that a conversation starts: registered Python callables, each with a time limit.
+
+In: name and arguments, checked already. Out: exactly one result or error for each call, by `finish`. A coroutine function runs on the
+loop as a task of the call; a plain function runs in a thread, which cannot be stopped: a cancelled one runs to its end unheard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import msgspec
+
+from active_call.agent import effects
+from active_call.call.log import CallLog
+
+MAX_RESULT_CHARS = 8_000
+"""What a model is shown of one result."""
+
+ToolFunction = Callable[..., Any]
+"""A coroutine function or a plain function; it takes the arguments by name."""
+
+
+class ToolExecution:
+    """The tools of one call at work. `functions`: by the name of the tool."""
+
+    def __init__(
+        self,
+        functions: Mapping[str, ToolFunction],
+        spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
+        finish: Callable[[effects.ToolFinished], None],
+        log: CallLog,
+    ) -> None:
+        self._functions = functions
+        self._spawn = spawn
+        self._finish = finish
+        self._log = log
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def run(self, effect: effects.RunTool) -> None:
+        """Start one call."""
+        function = self._functions.get(effect.name)
+        if function is None:
+            self._finish(effects.ToolFinished(effect.id, error=f"the tool {effect.name} cannot be run here"))
+            return
+        self._tasks[effect.id] = self._spawn(self._run(function, effect), f"tool {effect.name} {effect.id}")
+
+    def cancel(self, run_id: str) -> None:
+        """Stop one call, whose result nobody waits for."""
+        task = self._tasks.pop(run_id, None)
+        if task is not None:
+            task.cancel()
+
+    async def _run(self, function: ToolFunction, effect: effects.RunTool) -> None:
+        limit = asyncio.timeout(effect.timeout_s)
+        try:
+            async with limit:
+                result = await _call(function, effect.arguments)
+            finished = effects.ToolFinished(effect.id, _as_text(result)[:MAX_RESULT_CHARS])
+        except Exception as error:  # noqa: BLE001 - a user's function may raise anything, which the model is told
+            self._log.warning("tool failed", exc_info=error, extra={"fields": {"tool": effect.name}})
+            text = f"no answer within {effect.timeout_s:g} s" if limit.expired() else str(error) or type(error).__name__
+            finished = effects.ToolFinished(effect.id, error=text[:MAX_RESULT_CHARS])
+        self._tasks.pop(effect.id, None)
+        self._finish(finished)
+
+
+async def _call(function: ToolFunction, arguments: Mapping[str, Any]) -> Any:
+    if inspect.iscoroutinefunction(function):
+        return await function(**arguments)
+    result = await asyncio.to_thread(function, **arguments)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _as_text(result: Any) -> str:
+    """A result as text for a model: a string as it is, nothing as "done", all else as JSON where it can be."""
+    if isinstance(result, str):
+        return result
+    if result is None:
+        return "done"
+    try:
+        return msgspec.json.encode(result).decode()
+    except (TypeError, ValueError, UnicodeError):
+        return str(result)

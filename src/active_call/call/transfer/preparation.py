@@ -1,0 +1,90 @@
+"""Before a transfer begins: how it is made, who may be called, and with which option. Options enter, checked values leave."""
+
+from __future__ import annotations
+
+from active_call.base.errors import ActiveCallError, LocalProtocolError, NotAllowed
+from active_call.call.handle import CallHandle
+from active_call.call.ports import CallNetwork
+from active_call.call.shared_state import CallState
+from active_call.call.transfer.addressing import OwnCall, caller_for, credentials_for, dialable
+from active_call.call.transfer.allowed_targets import author_texts, been_at, is_listed
+from active_call.call.transfer.machine import DEFAULT_TIMEOUT_S, Mode
+from active_call.contract import commands
+from active_call.contract.options import CallOption, ReferOption
+from active_call.legs.trunks.outbound_guard import Asker, OutboundRequest
+
+MAX_ASKED_BY_PEER = 8
+"""REFERs that are carried out for the peers of one call: a peer that asks more often goes in circles."""
+
+
+class TransferPreparation:
+    """The checks of one call's transfers."""
+
+    def __init__(self, state: CallState, network: CallNetwork) -> None:
+        self._state = state
+        self._network = network
+        self._n_asked_by_peer = 0
+
+    def check_target(self, target: str, asked_by: Asker) -> OutboundRequest:
+        """Who wants `target` called, once it is clear that they may. Raises NotAllowed."""
+        state, own = self._state, self._own_call()
+        if asked_by == "peer":
+            self._n_asked_by_peer += 1
+            if self._n_asked_by_peer > MAX_ASKED_BY_PEER:
+                raise NotAllowed(f"the peer has asked for {self._n_asked_by_peer} transfers in one call", rule="outbound_loop")
+        allowed = (state.option.refer or ReferOption()).allow or ()
+        request = OutboundRequest(
+            asked_by,
+            trunk=state.leg.trunk,
+            peer=state.leg.peer_address,
+            is_listed=is_listed(target, own, allowed, author_texts(state.playbook, state.given_texts) if asked_by == "agent" else ""),
+            been_at=been_at(state.leg.headers) if asked_by == "peer" else (),
+        )
+        try:
+            self._network.check_outbound(dialable(target, own), request)
+        except NotAllowed:
+            raise
+        except ActiveCallError:
+            if asked_by == "peer":
+                raise  # no address; any other transfer finds out when it is made
+        return request
+
+    def find_attended(self, option: ReferOption) -> CallHandle | None:
+        """The call of ours that `callId` names; None where it names none. Raises LocalProtocolError when it cannot be bridged."""
+        other = self._network.find(option.call_id) if option.call_id else None
+        if other is None or other.id == self._state.facts.session_id:
+            return None
+        busy_because = other.describe().busy_because
+        if busy_because:
+            raise LocalProtocolError(busy_because)
+        return other
+
+    def can_refer(self, attended: CallHandle | None) -> bool:
+        """Whether the peer takes a REFER, to the party of `attended` where that is given."""
+        leg = self._state.leg
+        return leg.kind == "sip" and leg.allows("REFER") and (attended is None or bool(attended.describe().attended_target))
+
+    def option_for(self, command: commands.Refer, option: ReferOption) -> CallOption:
+        """How the target is called."""
+        own = self._own_call()
+        callee = dialable(command.callee, own)
+        return CallOption(
+            callee=callee,
+            caller=caller_for(own, command.caller),
+            sip=credentials_for(option.sip, callee, own),
+            handshake_timeout=(option.timeout or int(DEFAULT_TIMEOUT_S)) + 5,
+            rtp_timeout=self._state.option.rtp_timeout,
+        )
+
+    def _own_call(self) -> OwnCall:
+        state = self._state
+        way_out = self._network.way_out(state.leg.trunk)
+        return OwnCall(state.facts.direction, state.leg.caller, state.leg.callee, state.option.sip, way_out)
+
+
+def mode_of(option: ReferOption) -> Mode:
+    """How the transfer is made. Raises LocalProtocolError for a mode that does not exist."""
+    try:
+        return Mode(option.mode or Mode.AUTO)
+    except ValueError:
+        raise LocalProtocolError(f"a transfer cannot be made by {option.mode!r}; expected {', '.join(Mode)}") from None

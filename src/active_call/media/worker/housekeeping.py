@@ -1,0 +1,102 @@
+"""What is done for each stream twice a second, and what is counted when it ends: RTCP, the watchdog, sound that goes one way only.
+
+A stream enters, with the tick and the time. RTCP leaves through its leg, reports leave through `emit`. Knows no tick of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from active_call.base.pcm import FRAME_MS
+from active_call.media.link import messages as link
+from active_call.media.link.messages import Link
+from active_call.media.receive.leg import Leg
+from active_call.media.receive.rtcp import RtcpSession, Sent
+from active_call.media.send.packet_batch import SendBatch
+from active_call.media.worker.slots import Stream
+from active_call.rtp.quality import estimate_mos, one_way_delay_ms
+
+AGREED_SILENCE_S: Final = 600.0
+"""How long a peer that is silent by agreement may send nothing at all, RTCP included. It may listen for long; but it may also be gone."""
+MIN_JUDGED_PACKETS: Final = 50
+"""A second of sound."""
+
+
+class Housekeeping:
+    """See the module. Owned by the engine."""
+
+    def __init__(self, batch: SendBatch, emit: Callable[[Link], None]) -> None:
+        self._batch = batch
+        self._emit = emit
+
+    def run(self, stream: Stream, tick: int, now: float) -> None:
+        """Look after one stream: RTCP, digits whose end was lost, the watchdog."""
+        leg, control = stream.leg, stream.control
+        if leg is None or control is None or leg.config is None:
+            return
+        if now >= control.due_at:
+            control.send_report(self.sent(stream, tick), now)
+        leg.flush_digits(now)
+        self._watch_direction(stream, leg, control, now)
+        silent_s = now - leg.last_sign_of_life
+        limit_s = leg.config.rtp_timeout_s
+        if limit_s and leg.is_silent_by_agreement:
+            limit_s = max(limit_s, AGREED_SILENCE_S)
+        if leg.config.receive and 0 < limit_s <= silent_s:
+            if not stream.dead_reported:
+                stream.dead_reported = True
+                self._emit(link.StreamDead(stream.number, silent_s))
+        else:
+            stream.dead_reported = False
+
+    def _watch_direction(self, stream: Stream, leg: Leg, control: RtcpSession, now: float) -> None:
+        if leg.config is None:
+            return
+        problems = stream.one_way.look(
+            now,
+            wanted=leg.config.receive,
+            is_silent=leg.is_silent_by_agreement,
+            n_received=leg.n_received,
+            last_arrival=leg.last_arrival,
+            refused=leg.refused,
+        )
+        fraction_lost = control.take_fraction_lost()
+        if fraction_lost >= 0:
+            problems += stream.one_way.take_report(fraction_lost, int(self._batch.n_packets[stream.slot]))
+        for problem in problems:
+            self._emit(link.MediaProblem(stream.number, problem.name, problem.detail, problem.over))
+
+    def sent(self, stream: Stream, tick: int) -> Sent:
+        """What the stream has sent up to `tick`, for RTCP."""
+        slot, batch = stream.slot, self._batch
+        timestamp = batch.timestamp(slot, tick)
+        return Sent(int(batch.ssrc[slot]), int(batch.n_packets[slot]), int(batch.n_octets[slot]), timestamp)
+
+    def closed(self, stream: Stream) -> link.StreamClosed:
+        """The last report about a stream: what crossed the wire."""
+        leg, control = stream.leg, stream.control
+        if leg is None or control is None:
+            return link.StreamClosed(stream.number, 0, 0, 0, 0, 0, 0.0)
+        return link.StreamClosed(
+            stream.number,
+            packets_sent=int(self._batch.n_packets[stream.slot]),
+            packets_received=leg.n_received,
+            packets_lost=leg.n_lost,
+            packets_late=leg.sound.jitter.late,
+            packets_dropped=leg.refused.total,
+            jitter_ms=leg.reception.jitter_ms if leg.reception else 0.0,
+            round_trip_ms=control.round_trip_ms,
+            mos=_mos(leg, control),
+        )
+
+
+def _mos(leg: Leg, control: RtcpSession) -> float:
+    """The E-model's estimate of how the peer was heard; -1 when there was nothing to judge by."""
+    losses = leg.losses
+    if leg.config is None or losses.received < MIN_JUDGED_PACKETS:
+        return -1.0
+    delay_ms = one_way_delay_ms(
+        round_trip_ms=max(control.round_trip_ms, 0.0), buffered_ms=FRAME_MS * leg.sound.jitter.depth, packet_ms=leg.config.ptime_ms
+    )
+    return estimate_mos(leg.sound.codec.name, losses, delay_ms)

@@ -1,0 +1,230 @@
+"""Streams without RTP: what is fed goes the way of a caller's packets, and what is sent comes back as reports."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_box import Box, box
+
+from active_call.bench.speech import speech
+from active_call.media.link import messages as link
+from active_call.media.link.messages import CallerAudio, OrderRefused, RecordingEnded, SentAudio, SpeechEnded, SpeechStarted, StreamClosed
+from active_call.testing.fake_net import Conditions
+
+PORTS = 32_400
+Samples = np.ndarray[Any, Any]
+
+
+def tone(hz: float, seconds: float, rate_hz: int) -> Samples:
+    return np.asarray(8000 * np.sin(2 * np.pi * hz * np.arange(int(seconds * rate_hz)) / rate_hz)).astype("<i2")
+
+
+def pitch(sound: Samples, rate_hz: int) -> float:
+    """Its loudest frequency."""
+    return float(np.abs(np.fft.rfft(sound)).argmax() * rate_hz / len(sound))
+
+
+class Fed:
+    """A stream without RTP in the box."""
+
+    def __init__(self, made: Box, number: int, rate_hz: int = 16_000) -> None:
+        self.made, self.number, self.rate_hz = made, number, rate_hz
+        self.order(link.OpenStream(number, "", rate_hz))
+        assert link.Opened(number, 0) in made.reports
+
+    def order(self, order: link.Order) -> None:
+        self.made.engine.handle(order, self.made.clock.at)
+
+    def told(self, kind: type) -> list[Any]:
+        return [report for report in self.made.reports if isinstance(report, kind) and report.stream == self.number]
+
+    def sound(self, kind: type) -> Samples:
+        return np.frombuffer(b"".join(report.pcm for report in self.told(kind)), "<i2")
+
+
+def talk(sounds: dict[Fed, Samples], n_ticks: int) -> None:
+    """Feed each stream its sound, 20 ms a tick as in real time."""
+    (made,) = {stream.made for stream in sounds}
+    for tick in range(n_ticks):
+        for stream, sound in sounds.items():
+            n = stream.rate_hz // 50
+            piece = sound[tick * n : (tick + 1) * n]
+            if len(piece):
+                stream.order(link.FeedAudio(stream.number, piece.astype("<i2").tobytes()))
+        made.run(1)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16_000, 48_000])
+def test_fed_sound_is_forwarded_at_16_khz(rate_hz: int) -> None:
+    with box(PORTS) as made:
+        stream = Fed(made, 1, rate_hz)
+        stream.order(link.Listen(1, False, True))
+        talk({stream: tone(1000, 1.0, rate_hz)}, 60)
+        assert [(report.from_ip, report.from_port) for report in stream.told(link.MediaStarted)] == [("", 0)]
+        pieces = stream.told(CallerAudio)
+        assert [piece.sample for piece in pieces] == list(np.cumsum([0, *(len(piece.pcm) // 2 for piece in pieces)])[:-1])
+        heard = stream.sound(CallerAudio)
+        assert len(heard) >= 55 * 320
+        assert pitch(heard[1600:13_600], 16_000) == pytest.approx(1000, abs=2)
+
+
+def test_fed_sound_at_16_khz_is_forwarded_bit_by_bit() -> None:
+    with box(PORTS) as made:
+        stream = Fed(made, 1)
+        stream.order(link.Listen(1, False, True))
+        sound = tone(700, 1.0, 16_000)
+        talk({stream: sound}, 60)
+        heard = stream.sound(CallerAudio)
+        (begin,) = np.flatnonzero(heard)[:1]
+        assert heard[begin - 1 : begin - 1 + len(sound)].tolist() == sound.tolist()  # the first sample of a sine is 0
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16_000])
+def test_speech_in_fed_sound_is_detected(rate_hz: int) -> None:
+    spoken_of = speech()
+    first = max(int(np.flatnonzero(spoken_of.is_phrase)[0]) - 25, 0)
+    narrow = spoken_of.frames[first : first + 200].reshape(-1)
+    spoken = narrow if rate_hz == 8000 else np.repeat(narrow, 2)
+    sound = np.concatenate((np.zeros(rate_hz // 2, np.int16), spoken, np.zeros(rate_hz, np.int16)))
+    with box(PORTS) as made:
+        stream = Fed(made, 1, rate_hz)
+        stream.order(link.Listen(1, True, False))
+        talk({stream: sound}, len(sound) * 50 // rate_hz)
+        started, ended = stream.told(SpeechStarted), stream.told(SpeechEnded)
+        assert len(started) >= 1
+        assert len(ended) in (len(started), len(started) - 1)
+        assert 0.4 < started[0].at - 1000.0 < 2.0
+        assert started[0].sample == pytest.approx((started[0].at - 1000.0) * 16_000, abs=3200)
+
+
+def test_fed_sound_is_recorded_left_and_what_is_sent_right(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    with box(PORTS) as made:
+        stream = Fed(made, 1)
+        stream.order(link.StartRecording(1, str(path), 16_000))
+        stream.order(link.QueueAudio(1, "a", tone(500, 1.0, 16_000).tobytes(), end=True))
+        talk({stream: tone(1200, 1.0, 16_000)}, 55)
+        stream.order(link.CloseStream(1))
+    with wave.open(str(path)) as recorded:
+        both = np.frombuffer(recorded.readframes(recorded.getnframes()), "<i2").reshape(-1, 2)
+    assert pitch(both[3200:14_400, 0], 16_000) == pytest.approx(1200, abs=2)
+    assert pitch(both[3200:14_400, 1], 16_000) == pytest.approx(500, abs=2)
+    assert [report.error for report in stream.told(RecordingEnded)] == [""]
+
+
+def test_what_is_sent_comes_back_sample_by_sample() -> None:
+    with box(PORTS) as made:
+        stream = Fed(made, 1)
+        sound = tone(440, 0.5, 16_000)
+        stream.order(link.ForwardSent(1, True))
+        stream.order(link.QueueAudio(1, "a", sound.tobytes(), end=True))
+        made.run(30)
+        reports = stream.told(SentAudio)
+        assert [report.sample for report in reports] == [320 * n for n in range(30)]
+        sent = stream.sound(SentAudio)
+        assert sent[: len(sound)].tolist() == sound.tolist()
+        assert not sent[len(sound) :].any()
+        stream.order(link.ForwardSent(1, False))
+        made.run(5)
+        assert len(stream.told(SentAudio)) == 30
+
+
+def test_ambience_is_in_what_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "office.pcm"
+    path.write_bytes(tone(300, 1.0, 16_000).tobytes())
+    with box(PORTS) as made:
+        stream = Fed(made, 1)
+        stream.order(link.ForwardSent(1, True))
+        stream.order(link.StartAmbience(1, str(path), normal_level=0.5, duck_level=0.5))
+        for _ in range(200):
+            made.run(1)
+            if len(stream.sound(SentAudio)) > 16_000 and stream.sound(SentAudio)[-8000:].any():
+                break
+            time.sleep(0.005)  # a thread reads the file
+        made.run(50)
+        assert pitch(stream.sound(SentAudio)[-16_000:], 16_000) == pytest.approx(300, abs=2)
+
+
+def test_two_streams_without_rtp_hear_each_other() -> None:
+    with box(PORTS) as made:
+        one, two = Fed(made, 1), Fed(made, 2, 8000)
+        for stream in (one, two):
+            stream.order(link.ForwardSent(stream.number, True, 100))
+        one.order(link.BridgeStreams(1, 2))
+        talk({one: tone(600, 1.5, 16_000), two: tone(900, 1.5, 8000)}, 75)
+        assert pitch(one.sound(SentAudio)[8000:16_000], 16_000) == pytest.approx(900, abs=3)
+        assert pitch(two.sound(SentAudio)[4000:8000], 8000) == pytest.approx(600, abs=3)
+
+
+def test_fed_stream_and_a_call_hear_each_other() -> None:
+    with box(PORTS) as made:
+        far_end = made.call(Conditions(), 1)
+        fed = Fed(made, 9)
+        fed.order(link.ForwardSent(9, True))
+        fed.order(link.BridgeStreams(9, far_end.stream))
+        made.run(75)
+        assert np.abs(fed.sound(SentAudio)[16_000:].astype(float)).max() > 5000
+
+
+def test_sound_for_a_stream_with_rtp_is_refused() -> None:
+    with box(PORTS) as made:
+        far_end = made.call(Conditions(), 1)
+        made.engine.handle(link.FeedAudio(far_end.stream, bytes(640)), made.clock.at)
+        assert [report.order for report in far_end.reports if isinstance(report, OrderRefused)] == ["FeedAudio"]
+
+
+def test_half_a_sample_is_refused_and_the_stream_goes_on() -> None:
+    with box(PORTS) as made:
+        stream = Fed(made, 1)
+        stream.order(link.Listen(1, False, True))
+        stream.order(link.FeedAudio(1, bytes(641)))
+        assert [report.order for report in stream.told(OrderRefused)] == ["FeedAudio"]
+        talk({stream: tone(1000, 0.4, 16_000)}, 30)
+        assert stream.sound(CallerAudio).any()
+
+
+def test_stream_that_is_closed_reports_no_more_sound() -> None:
+    with box(PORTS) as made:
+        stream = Fed(made, 1)
+        stream.order(link.ForwardSent(1, True, 1000))
+        made.run(10)
+        stream.order(link.CloseStream(1))
+        made.run(10)
+        (report,) = stream.told(SentAudio)
+        assert len(report.pcm) == 10 * 640
+        assert made.reports.index(report) < made.reports.index(stream.told(StreamClosed)[0])
+
+
+def test_fed_stream_in_a_media_process_is_heard_by_a_call_and_hears_it(media: Any) -> None:
+    """Through the pool, the link and a process of its own."""
+
+    async def story() -> None:
+        async with media.pool() as pool, media.call(pool=pool) as call:
+            reports: list[Any] = []
+            stream = await pool.open_stream(reports.append, rtp=False, rate_hz=16_000)
+            assert (stream.port, stream.rate_hz, stream.pid) == (0, 16_000, call.stream.pid)
+            stream.forward_sent(True)
+            stream.listen(detect=False, forward_audio=True)
+            stream.bridge(call.stream)
+            sound = tone(1000, 0.02, 16_000).tobytes()
+            loudest = 0
+            for number in range(75):
+                stream.feed_audio(sound)
+                packet = await call.peer.receive()
+                call.peer.send(bytes([0x80 + number % 0x40]) * 160, call.stream.port)
+                loudest = max(loudest, *(0x7F - (code & 0x7F) for code in packet.payload))
+            assert loudest > 0x40
+            closed = await stream.close()
+            assert closed is not None
+            heard = np.frombuffer(b"".join(each.pcm for each in reports if isinstance(each, CallerAudio)), "<i2")
+            assert np.abs(heard.astype(int)).max() == pytest.approx(8000, abs=100)
+            sent = np.frombuffer(b"".join(each.pcm for each in reports if isinstance(each, SentAudio)), "<i2")
+            assert np.abs(sent.astype(int)).max() > 1000
+
+    asyncio.run(asyncio.wait_for(story(), 20))
