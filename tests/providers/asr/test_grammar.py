@@ -49,6 +49,7 @@ def test_what_was_heard_becomes_the_phrase_as_written(heard: str, phrase: str | 
 
 def test_phrases_without_words_make_no_grammar() -> None:
     assert compile_grammar(["...", ""]) is None
+    assert compile_grammar(["\U000108a7", "\U00010a40"]) is None, "numerals that are neither letters nor decimal digits"
 
 
 @given(st.lists(st.text(max_size=40), max_size=8))

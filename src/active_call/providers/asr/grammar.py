@@ -72,10 +72,11 @@ def spoken_words(phrase: str) -> list[str]:
     plain = unicodedata.normalize("NFKD", phrase.replace("’", "'")).encode("ascii", "ignore").decode() or phrase
     words: list[str] = []
     for token in _TOKEN.findall(plain.lower()):
-        if token.isdigit():
+        word = _SYMBOLS.get(token, token)
+        if token.isdecimal():
             words += number_words(token)
-        else:
-            words.append(_SYMBOLS.get(token, token))
+        elif word.replace("'", "").isalpha():  # not one of the numerals that have no digits (U+108A7)
+            words.append(word)
     return words
 
 

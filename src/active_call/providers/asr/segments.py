@@ -181,9 +181,18 @@ class SegmentedRecognition:
     # -- utterances
 
     def _settle(self, index: int) -> None:
-        """Answer that utterance with what is known of it."""
-        utterance = self._find(index)
-        if utterance is None or self._is_over:
+        """Answer that utterance, and before it those that ended earlier: finals come in order."""
+        if self._find(index) is None:
+            return
+        for utterance in list(self._utterances):
+            if utterance.end_sample is not None:
+                self._answer(utterance)
+            if utterance.index == index:
+                return
+
+    def _answer(self, utterance: _Utterance) -> None:
+        """End `utterance` with what is known of it."""
+        if self._is_over:
             return
         segments = self._take_segments(utterance)
         if self._interim is not None and utterance.holds(self._interim):
