@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from typing import Any
 import httpx
 
 from active_call.api.app import ApiServices
-from active_call.base.errors import ConfigError, TransportError
+from active_call.base.errors import ConfigError
 from active_call.base.version import __version__
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies, RecordingPolicy
@@ -31,36 +30,33 @@ from active_call.call.registry import CallRegistry
 from active_call.call.routing import Playbooks, PythonRouter, Router, WebhookRouter
 from active_call.call.state import CallFacts
 from active_call.contract.options import AsrOption, TtsOption
-from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC, SipGateway, SipSettings
-from active_call.legs.sip.media import MediaSettings
+from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC, SipGateway
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
 from active_call.media.pool.pool import MediaPool
 from active_call.media.sounds.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
-from active_call.net.certificates import CertificateFiles, client_context, server_context
 from active_call.net.descriptors import raise_descriptor_limit
-from active_call.net.limits import ConnectionLimits
 from active_call.net.outgoing import OutgoingPolicy, guarded_client
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
-from active_call.net.sip_driver import ListenSpec, SipDriver
+from active_call.net.sip_driver import SipDriver
 from active_call.providers.base import Services
 from active_call.providers.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
+from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
-from active_call.server.listening import taken_http_port, taken_ports
 from active_call.server.live_settings import LiveSettings
 from active_call.server.logs import log_health
 from active_call.server.outside import on_playbook, outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
-from active_call.server.trunk_setup import SUPPORTED_CODECS, accounts, admission_policy, dial_plan, outbound_policy, trunk_warnings
-from active_call.sip.access.request_admission import RequestAdmission
+from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
+from active_call.server.trunk_setup import accounts, trunk_warnings
 from active_call.sip.endpoint import Endpoint
-from active_call.sip.events import EndpointConfig, Listener
+from active_call.sip.events import Listener
 from active_call.store.audio_cache import AudioCache
 from active_call.store.create_records import create_records
 from active_call.store.database.records import DatabaseRecords
@@ -112,13 +108,13 @@ async def running(
     environment = dict(os.environ if environment is None else environment)
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
     policy, folders = outgoing_policy(config, environment), sound_folders(config)
-    _refuse_taken_ports(config)
+    refuse_taken_ports(config)
     pool = _media_pool(config, world)
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment, on_playbook(policy, folders))
         records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, policy, folders)
         resolver = Resolver(world)
-        endpoint, gateway, driver = _sip(config, world, pool, resolver)
+        endpoint, gateway, driver = make_sip(config, world, pool, resolver)
 
         def make_router(config: Config) -> Router | None:
             configured = _router(config, shared.http)
@@ -144,13 +140,8 @@ async def running(
         listeners = await _reachable(stack, config, world, driver, resolver)
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
-        for work in (
-            _watch_certificate(driver),
-            _watch_admission(directory, gateway),
-            watch.run(),
-            _watch_minutes(gateway),
-            shared.troubles.watch(),
-        ):
+        watching = (_watch_certificate(driver), _watch_admission(directory, gateway), watch.run(), _watch_minutes(gateway))
+        for work in (*watching, shared.troubles.watch()):
             await stack.enter_async_context(_background(work))
         for warning in trunk_warnings(config, _own_addresses(config, listeners)):
             log.warning("trunks", extra={"warning": warning})
@@ -161,9 +152,9 @@ async def running(
             playbook_folder=_playbook_folder(),
             records=records,
             health=lambda: (
-                _kept(directory, records)
-                | _health(directory, pool, gateway, registrations, watch, shared.troubles)
-                | _connections(driver)
+                kept(directory, records)
+                | media_and_calls(directory, pool, gateway, registrations, watch, shared.troubles)
+                | sip_connections(driver)
                 | http_health(connections)
                 | log_health()
             ),
@@ -223,7 +214,7 @@ async def _shared_services(
 
 async def _reachable(stack: AsyncExitStack, config: Config, world: World, driver: SipDriver, resolver: Resolver) -> tuple[Listener, ...]:
     """Listen for SIP, and learn the public address where that is wanted."""
-    listeners = await _listen(driver, config)
+    listeners = await listen(driver, config)
     if config.external_ip != "auto":
         return listeners
     public = PublicAddress(driver, resolver, world.randomness, config.stun_servers, driver.set_learnt_address)
@@ -266,49 +257,6 @@ def _trunk_watch(gateway: SipGateway) -> TrunkWatch:
     return watch
 
 
-def _sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> tuple[Endpoint, SipGateway, SipDriver]:
-    endpoint = Endpoint(
-        EndpointConfig(
-            listeners=(),
-            user_agent=config.useragent,
-            answer_options=config.enable_options_response,
-            learns_public_address=config.auto_learn_public_address,
-        ),
-        world.randomness,
-        RequestAdmission(admission_policy(config)),
-    )
-    settings = SipSettings(
-        external_ip=config.public_ip,
-        media=MediaSettings(
-            bind_ip=config.rtp_address,
-            codecs=tuple(name for name in config.codecs if name in SUPPORTED_CODECS) or ("pcmu", "pcma"),
-            srtp_suites=config.srtp_suites,
-            latching=config.enable_rtp_latching,
-            rtp_timeout_s=config.rtp_timeout,
-        ),
-        dial_plan=dial_plan(config),
-        outbound=outbound_policy(config),
-    )
-    gateway = SipGateway(endpoint, pool, settings, world, resolver)
-    driver = SipDriver(
-        endpoint,
-        world.clock,
-        resolver,
-        server_tls=_server_tls(config),
-        client_tls=_client_tls(config),
-        client_tls_by_uri=_client_tls(config, checks_name=False),
-        on_events=gateway.handle_events,
-        certificate=_certificate(config),
-        limits=ConnectionLimits(
-            total=config.admission.max_connections,
-            reserved=config.admission.max_connections // 4,
-            stranger_idle_s=config.admission.stranger_idle,
-        ),
-        logger=logging.getLogger("active_call.sip"),
-    )
-    return endpoint, gateway, driver
-
-
 def _explain(config: Config, question: dict[str, str], endpoint: Endpoint, now: float) -> dict[str, Any]:
     return explain(config, Question(**question), endpoint.admission, now, endpoint.registrars(now)).as_json()
 
@@ -318,59 +266,6 @@ def _own_addresses(config: Config, listeners: tuple[Listener, ...]) -> list[str]
     bound = [entry.bound.host for entry in listeners]
     own = [local_address_towards(SOMEWHERE_PUBLIC) if is_wildcard(host) else host for host in bound]
     return [*([config.public_ip] if config.public_ip else []), *own]
-
-
-def _listen_specs(config: Config) -> list[ListenSpec]:
-    public_ip = config.public_ip
-    specs = [ListenSpec("udp", config.addr, config.udp_port, public_ip), ListenSpec("tcp", config.addr, config.udp_port, public_ip)]
-    if config.tls_port is not None:
-        specs.append(ListenSpec("tls", config.addr, config.tls_port, public_ip))
-    if config.ws_port is not None:
-        specs.append(ListenSpec("ws", config.addr, config.ws_port, public_ip))
-    if config.wss_port is not None:
-        specs.append(ListenSpec("wss", config.addr, config.wss_port, public_ip))
-    return specs
-
-
-def _refuse_taken_ports(config: Config) -> None:
-    """Tell a port that another process has before anything is started. Whoever takes one later is told when it is opened."""
-    taken = taken_ports(_listen_specs(config)) or taken_http_port(config.http_addr, config.http_host, config.http_port)
-    if taken:
-        raise ConfigError(*taken[0])
-
-
-async def _listen(driver: SipDriver, config: Config) -> tuple[Listener, ...]:
-    try:
-        return await driver.listen(_listen_specs(config))
-    except TransportError as error:
-        taken = taken_ports(_listen_specs(config))
-        raise ConfigError(*taken[0]) if taken else error from error
-
-
-def _certificate(config: Config) -> CertificateFiles | None:
-    if config.tls_cert_file is None or config.tls_key_file is None:
-        return None
-    return CertificateFiles(Path(config.tls_cert_file), Path(config.tls_key_file))
-
-
-def _server_tls(config: Config) -> ssl.SSLContext | None:
-    files = _certificate(config)
-    if (config.tls_port is None and config.wss_port is None) or files is None:
-        return None
-    try:
-        return server_context(files)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError("tls_cert_file", f"{config.tls_cert_file}: {error}") from error
-
-
-def _client_tls(config: Config, *, checks_name: bool = True) -> ssl.SSLContext:
-    return client_context(
-        ca_file=config.tls_ca_file,
-        certificate=config.tls_client_cert_file,
-        key=config.tls_client_key_file,
-        verify=config.tls_verify,
-        checks_name=checks_name,
-    )
 
 
 def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
@@ -439,65 +334,6 @@ def _n_workers(config: Config) -> int:
 def _playbook_folder() -> Path:
     folder = Path("config/playbook")
     return folder if folder.is_dir() else Path("playbooks")
-
-
-def _kept(directory: CallRegistry, records: DatabaseRecords) -> dict[str, Any]:
-    return {"records": {**records.health(), "refused_unrecorded": directory.refused_calls.n_unrecorded}}
-
-
-def _health(
-    directory: CallRegistry,
-    pool: MediaPool,
-    gateway: SipGateway,
-    registrations: Registrations,
-    watch: TrunkWatch,
-    troubles: Troubles,
-) -> dict[str, Any]:
-    endpoint = gateway.endpoint
-    media = [
-        {
-            "index": worker.index,
-            "pid": worker.pid,
-            "alive": worker.alive,
-            "streams": worker.n_streams,
-            "restarts": worker.restarts,
-            "tick_late_ms_p99": worker.last_load.tick_late_ms_p99 if worker.last_load else None,
-            "skipped_ticks": worker.last_load.skipped_ticks if worker.last_load else None,
-        }
-        for worker in pool.workers
-    ]
-    problems = troubles.current()
-    healthy = all(worker.alive for worker in pool.workers) and not problems
-    return {
-        "status": "draining" if directory.is_draining else "ok" if healthy else "degraded",
-        "problems": problems,
-        "version": __version__,
-        "calls": directory.n_calls,
-        "calls_total": directory.n_calls_total,
-        "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
-        "registrations": registrations.states,
-        "trunks": {
-            trunk.name: {"calls": endpoint.n_calls_by_trunk.get(trunk.name, 0), "state": watch.states.get(trunk.name, "not watched")}
-            for trunk in gateway.settings.dial_plan.trunks
-        },
-        "outbound": _outbound(gateway),
-        "refusals": dict(gateway.refusals.refused),
-        "dropped": dict(gateway.refusals.dropped),
-        "ignored_headers": dict(gateway.refusals.ignored),
-        "media": media,
-    }
-
-
-def _outbound(gateway: SipGateway) -> dict[str, Any]:
-    """Calls and minutes that were placed within the last hour."""
-    n_calls, minutes = gateway.usage.sums()
-    by_trunk = {trunk.name: gateway.usage.sums(trunk.name) for trunk in gateway.settings.dial_plan.trunks}
-    trunks = {name: {"calls_last_hour": n, "minutes_last_hour": round(spent, 1)} for name, (n, spent) in by_trunk.items()}
-    return {"calls_last_hour": n_calls, "minutes_last_hour": round(minutes, 1), "trunks": trunks}
-
-
-def _connections(driver: SipDriver) -> dict[str, Any]:
-    return {"connections": driver.n_connections, "connections_refused": dict(driver.refusals)}
 
 
 @asynccontextmanager
