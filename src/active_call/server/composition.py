@@ -120,12 +120,8 @@ async def running(
             configured = _router(config, shared.http)
             return configured if wrap_router is None else wrap_router(configured)
 
-        directory = CallRegistry(
-            services_by(config, shared), make_router(config), gateway, pool.has_room, max_calls=config.admission.max_calls
-        )
+        directory = _registry(config, shared, make_router(config), gateway, pool)
         registrations = Registrations(gateway, accounts(config))
-        directory.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
-        gateway.on_refused_call = directory.refused_calls.note
         gateway.connect(driver, directory.handle_incoming, registrations.handle)
         watch = _trunk_watch(gateway)
         settings = LiveSettings(
@@ -141,29 +137,18 @@ async def running(
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
         watching = (_watch_certificate(driver), _watch_admission(directory, gateway), watch.run(), _watch_minutes(gateway))
-        for work in (*watching, shared.troubles.watch()):
-            await stack.enter_async_context(_background(work))
-        for warning in trunk_warnings(config, _own_addresses(config, listeners)):
-            log.warning("trunks", extra={"warning": warning})
+        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch()))
 
-        services = ApiServices(
-            directory=directory,
-            playbooks=playbooks,
-            playbook_folder=_playbook_folder(),
-            records=records,
-            health=lambda: (
+        def health() -> dict[str, Any]:
+            return (
                 kept(directory, records)
                 | media_and_calls(directory, pool, gateway, registrations, watch, shared.troubles)
                 | sip_connections(driver)
                 | http_health(connections)
                 | log_health()
-            ),
-            version=__version__,
-            explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
-            token=config.http_token,
-            precache=lambda request: precache(request, settings.services),
-            origins=origin_rules(config),
-        )
+            )
+
+        services = _api_services(settings, directory, records, endpoint, world, health)
         serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
@@ -210,6 +195,44 @@ async def _shared_services(
         join=pool.join,
         troubles=troubles,
     )
+
+
+def _api_services(
+    settings: LiveSettings,
+    directory: CallRegistry,
+    records: DatabaseRecords,
+    endpoint: Endpoint,
+    world: World,
+    health: Callable[[], dict[str, Any]],
+) -> ApiServices:
+    return ApiServices(
+        directory=directory,
+        playbooks=settings.playbooks,
+        playbook_folder=_playbook_folder(),
+        records=records,
+        health=health,
+        version=__version__,
+        explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
+        token=settings.config.http_token,
+        precache=lambda request: precache(request, settings.services),
+        origins=origin_rules(settings.config),
+    )
+
+
+def _registry(config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool) -> CallRegistry:
+    """The registry of calls; refused calls get a record, and the gateway counts them."""
+    registry = CallRegistry(services_by(config, shared), router, gateway, pool.has_room, max_calls=config.admission.max_calls)
+    registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
+    gateway.on_refused_call = registry.refused_calls.note
+    return registry
+
+
+async def _keep_watch(stack: AsyncExitStack, config: Config, listeners: tuple[Listener, ...], works: tuple[Any, ...]) -> None:
+    """Start what runs beside the calls, and tell what looks doubtful in the trunks."""
+    for work in works:
+        await stack.enter_async_context(_background(work))
+    for warning in trunk_warnings(config, _own_addresses(config, listeners)):
+        log.warning("trunks", extra={"warning": warning})
 
 
 async def _reachable(stack: AsyncExitStack, config: Config, world: World, driver: SipDriver, resolver: Resolver) -> tuple[Listener, ...]:
