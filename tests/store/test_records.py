@@ -202,9 +202,13 @@ def test_clock_that_was_set_back_delays_no_delivery_for_long(tmp_path: Path) -> 
             store.write(record("a"))
             await until(lambda: not busy.failures)
             await store.flush()
-            with sqlite3.connect(tmp_path / "records.db", timeout=5) as raw:
-                raw.execute("UPDATE outbox SET due_at = '2100-01-01 00:00:00.000000'")
-            raw.close()
+
+            def set_later() -> None:
+                with sqlite3.connect(tmp_path / "records.db", timeout=5) as raw:
+                    raw.execute("UPDATE outbox SET due_at = '2100-01-01 00:00:00.000000'")
+                raw.close()
+
+            await asyncio.to_thread(set_later)  # the store's own transaction needs the loop to end
             store._outbox.wake()
             await until(lambda: busy.taken == ["a"])
 

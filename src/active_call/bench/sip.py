@@ -31,6 +31,7 @@ from active_call.media.worker.load import percentile
 from active_call.server.certificate import write_development_certificate
 from active_call.server.composition import Running, running
 from active_call.server.config.loading import load_config
+from active_call.server.launching import Explained
 from active_call.server.logs import set_up_logging
 from active_call.server.serving import make_collections_rare
 
@@ -293,4 +294,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with Explained():
+        raise SystemExit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from active_call.agent.reply.scripted import read_whole
@@ -122,6 +122,7 @@ def test_any_text_can_be_made_speakable(text):
 @given(
     st.lists(st.sampled_from(["&", "amp;", "#39;", "[", "](", ")", "http://x", "a", ". ", "*", "`", "|", "\n", "3. ", "Mai ", "!", "🎉"]))
 )
+@example(["amp;", "[", "](", "\n", ")"])
 @settings(max_examples=300, deadline=None)
 def test_pieces_do_not_change_the_sentences(pieces):
     whole = SentenceSplitter(first_cut_words=0)

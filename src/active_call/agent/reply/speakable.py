@@ -47,8 +47,11 @@ _EMOJI_RUN = re.compile(rf"(?:[{_EMOJI}][\ufe0e\ufe0f\u200d]*)+(?:\s*(?:[{_EMOJI
 _INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe0e\ufe0f\ufeff\u20e3]")
 
 LINK = re.compile(
-    r"!?\[([^\[\]\n]{0,300})\](?:\(\s*<?[^()\s]*(?:\([^()\s]*\)[^()\s]*)*>?(?:\s+(?:\"[^\"]*\"|'[^']*'))?\s*\)|\[[^\[\]\n]{0,80}\])"
+    r"!?\[([^\[\]\n]{0,300})\](?:"
+    r"\([ \t]*<?[^()\s]*(?:\([^()\s]*\)[^()\s]*)*>?(?:[ \t]+(?:\"[^\"\n]*\"|'[^'\n]*'))?[ \t]*\)"
+    r"|\[[^\[\]\n]{0,80}\])"
 )
+"""A Markdown link within one line."""
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,30}\]:?")
 _LINK_TARGET = re.compile(r"^\s*\[[^\]]+\]:\s+\S+\s*$")
 _LINE_MARK = re.compile(
