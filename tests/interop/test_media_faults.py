@@ -184,7 +184,7 @@ def test_media_process_killed_under_load_leaves_the_other_process_s_calls_alone(
 
 def recorder_of(pid: int) -> psutil.Process:
     (recorder,) = psutil.Process(pid).children()
-    assert any("recorder_process" in part for part in recorder.cmdline())
+    assert any("record.process" in part for part in recorder.cmdline())
     return recorder
 
 

@@ -42,7 +42,7 @@ def processes(server: Server) -> dict[str, int]:
     named = {"control": root.pid}
     for child in root.children(recursive=True):
         command = " ".join(child.cmdline())
-        kind = next((name for name in ("media.worker", "recorder_process", "engine_process") if name in command), "other")
+        kind = next((name for name in ("media.worker", "record.process", "engine_process") if name in command), "other")
         named[f"{kind} {child.cmdline()[-2] if kind == 'engine_process' else ''} {child.pid}".replace("  ", " ")] = child.pid
     return named
 
