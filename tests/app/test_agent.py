@@ -197,6 +197,28 @@ def test_agent_serves_one_conversation() -> None:
     virtual_call(take, one_wish, model=[ToolUse("book", {"day": "x"}), "It is booked.", ToolUse("goodbye"), "Bye."])
 
 
+def test_last_reply_is_heard_also_when_the_tools_own_words_still_sound() -> None:
+    class Hurried(Agent):
+        greeting = "Hello."
+
+        @tool(say_meanwhile="One moment please, I am closing your file now.")
+        def close(self) -> str:
+            """Close."""
+            self.finish()
+            return "say goodbye"
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.converse(Hurried())
+
+    async def caller(caller: Caller) -> None:
+        await caller.hears("Hello.")
+        await caller.says("close it")
+        await caller.is_over()
+
+    assert virtual_call(take, caller, model=[ToolUse("close"), "Goodbye and thank you."]).said.endswith("Goodbye and thank you.")
+
+
 def test_schema_knows_literals_defaults_and_optional_values() -> None:
     @tool
     def search(query: str, sort: Literal["date", "price"] = "date", limit: int | None = None) -> str:

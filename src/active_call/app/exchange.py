@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import suppress
 from typing import TypeVar
 
 from active_call.app.digits import DigitQueue
 from active_call.app.errors import CallEnded, CallRefused, CommandRefused
-from active_call.app.looks import play_over, speech_of
+from active_call.app.looks import play_began, play_over, speech_of
 from active_call.app.values import Speech
 from active_call.app.waiting import EventWaits, Look, Wait
 from active_call.base.errors import ActiveCallError
@@ -27,6 +26,10 @@ T = TypeVar("T")
 
 LAST_WORDS_S = 15.0
 """What an agent that is finished may take for what it is saying."""
+NEXT_WORDS_S = 4.0
+"""What the model may take to begin its last reply."""
+SILENCE_S = 2.0
+"""An agent that has said nothing for so long has said its last words: a tool's own words may come before the model's."""
 
 
 class Exchange:
@@ -165,6 +168,7 @@ class AgentConversation:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._lines: list[tuple[str, str]] = []
+        self._is_sounding = False
         exchange.has_agent = True
         self._listening: Wait[None] = exchange.waits.expect(self._note)
 
@@ -174,10 +178,20 @@ class AgentConversation:
         return tuple(self._lines)
 
     async def last_words(self) -> None:
-        """Wait until what the agent is saying has been heard, for `LAST_WORDS_S` at most. Raises CallEnded."""
-        wait = self._exchange.waits.expect(play_over)
-        with suppress(TimeoutError):
-            await wait.result(LAST_WORDS_S)
+        """Wait until what the agent says now has been heard, and the reply that follows the tool in which it has finished.
+
+        Raises CallEnded.
+        """
+        is_speaking = self._is_sounding or await self._until(play_began, NEXT_WORDS_S)
+        while is_speaking:
+            await self._until(play_over, LAST_WORDS_S)
+            is_speaking = await self._until(play_began, SILENCE_S)
+
+    async def _until(self, look: Look[bool], timeout_s: float) -> bool:
+        try:
+            return await self._exchange.waits.expect(look).result(timeout_s)
+        except TimeoutError:
+            return False
 
     def end(self) -> None:
         """The agent leaves; harmless a second time, and when the call is over."""
@@ -189,6 +203,10 @@ class AgentConversation:
     def _note(self, event: Event) -> None:
         if isinstance(event, AddHistory) and not event.refer:
             self._lines.append(("agent" if event.speaker in AGENT_SPEAKERS else "caller", event.text))
+        elif play_began(event):
+            self._is_sounding = True
+        elif play_over(event):
+            self._is_sounding = False
 
 
 def _seen(future: asyncio.Future[None]) -> None:

@@ -31,6 +31,11 @@ def caller_input(event: events.Event) -> bool | None:
     return True if isinstance(event, events.Speaking | events.Dtmf) and not event.refer else None
 
 
+def play_began(event: events.Event) -> bool | None:
+    """Something begins to sound."""
+    return True if isinstance(event, events.TrackStart) and not event.refer else None
+
+
 def play_over(event: events.Event) -> bool | None:
     """Something that was said or played is over."""
     return True if isinstance(event, events.TrackEnd | events.Interruption) and not event.refer else None
