@@ -17,14 +17,20 @@ class CommandBase(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 
 
 class Invite(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="invite"):
+    """Place a call; the first command of a socket that dials."""
+
     option: CallOption = CallOption()
 
 
 class Accept(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="accept"):
+    """Answer an inbound call."""
+
     option: CallOption = CallOption()
 
 
 class Ringing(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="ringing"):
+    """Let the caller hear that it rings."""
+
     recorder: dict[str, Any] | None = None
     early_media: bool = False
     """Open the sound before the answer (183 with a description); `tts` and `play` can be heard from then on."""
@@ -33,6 +39,8 @@ class Ringing(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defau
 
 
 class Reject(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="reject"):
+    """Refuse an inbound call with a SIP status."""
+
     reason: bounds.Name = ""
     code: bounds.RefusalCode = 486
 
@@ -64,17 +72,19 @@ class Play(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults
 
 
 class Interrupt(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="interrupt"):
+    """Cut short what is being said or played."""
+
     graceful: bool = False
     """Let the tts command that is playing finish; drop what comes after it."""
     fade_out_ms: bounds.FadeMs | None = None
 
 
 class Pause(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="pause"):
-    pass
+    """Hold back what is being said or played."""
 
 
 class Resume(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="resume"):
-    pass
+    """Go on with what was paused."""
 
 
 class Mute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="mute"):
@@ -84,6 +94,8 @@ class Mute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults
 
 
 class Unmute(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="unmute"):
+    """Undo `mute` for the same track."""
+
     track_id: bounds.Name | None = None
 
 
@@ -96,6 +108,8 @@ class Refer(CommandBase, frozen=True, kw_only=True, rename="camel", omit_default
 
 
 class Message(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message"):
+    """Send a text inside the call (SIP MESSAGE)."""
+
     aliases: ClassVar[dict[str, str]] = {"text": "body"}
 
     body: bounds.Body
@@ -112,10 +126,14 @@ class Bridge(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Unbridge(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="unbridge"):
+    """End a bridge."""
+
     target_session_id: bounds.Name | None = None
 
 
 class Hangup(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="hangup"):
+    """End the call."""
+
     reason: bounds.Name | None = None
     initiator: bounds.Name | None = None
     headers: dict[str, str] = {}
@@ -124,22 +142,30 @@ class Hangup(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class History(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="history"):
+    """Add a line to the conversation; the model sees it."""
+
     speaker: bounds.Word
     text: bounds.Speech
 
 
 class AddIceCandidate(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="addIceCandidate"):
+    """A candidate of a browser (RFC 8840); calls by SIP ignore it."""
+
     candidate: bounds.Source
     sdp_mid: bounds.Word | None = None
     sdp_m_line_index: bounds.LineIndex | None = msgspec.field(default=None, name="sdpMLineIndex")
 
 
 class Custom(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="custom"):
+    """Data for the agent and for those who follow the call."""
+
     data: Any
     sender: bounds.Name | None = None
 
 
 class Dtmf(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="dtmf"):
+    """Send digits to the other side."""
+
     digits: bounds.Word
     duration: bounds.DigitMs = 160
     """ms a digit."""
@@ -157,15 +183,19 @@ class Hold(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults
 
 
 class Unhold(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="unhold"):
-    pass
+    """Take the peer back from hold."""
 
 
 class Record(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="record"):
+    """Begin, end, pause or resume the recording."""
+
     action: bounds.Word
     """`start`, `stop`, `pause` or `resume`."""
 
 
 class SetVar(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="setVar"):
+    """Set a variable of the call."""
+
     key: bounds.Name
     value: Any = None
 

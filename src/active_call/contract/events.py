@@ -17,26 +17,34 @@ class EventBase(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_f
 
 
 class Incoming(EventBase, frozen=True, kw_only=True, rename="camel", tag="incoming"):
+    """Somebody calls us."""
+
     caller: str
     callee: str
     sdp: str = ""
 
 
 class Ringing(EventBase, frozen=True, kw_only=True, rename="camel", tag="ringing"):
+    """The other side is alerted."""
+
     early_media: bool = msgspec.field(default=False)
 
 
 class Answer(EventBase, frozen=True, kw_only=True, rename="camel", tag="answer"):
+    """The call is answered."""
+
     sdp: str = ""
 
 
 class Reject(EventBase, frozen=True, kw_only=True, rename="camel", tag="reject"):
+    """The call was refused."""
+
     reason: str = ""
     code: int | None = None
 
 
 class MediaReady(EventBase, frozen=True, kw_only=True, rename="camel", tag="mediaReady"):
-    pass
+    """The answer is acknowledged: both sides can talk."""
 
 
 class Attendee(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -77,11 +85,15 @@ class Silence(EventBase, frozen=True, kw_only=True, rename="camel", tag="silence
 
 
 class Eou(EventBase, frozen=True, kw_only=True, rename="camel", tag="eou"):
+    """The turn of the caller is over (`completed`), or goes on."""
+
     completed: bool = True
     interrupt_point: int | None = None
 
 
 class AsrDelta(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrDelta"):
+    """What the caller is saying, as far as it is recognised; a later one of the same index replaces it."""
+
     index: int = 0
     text: str = ""
     start_time: int | None = None
@@ -104,6 +116,8 @@ class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFin
 
 
 class TrackStart(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackStart"):
+    """A playback has begun to sound."""
+
     play_id: str | None = None
 
 
@@ -130,6 +144,8 @@ class Interruption(EventBase, frozen=True, kw_only=True, rename="camel", tag="in
 
 
 class Dtmf(EventBase, frozen=True, kw_only=True, rename="camel", tag="dtmf"):
+    """The caller has pressed a key."""
+
     digit: str
 
 
@@ -141,20 +157,26 @@ class Hold(EventBase, frozen=True, kw_only=True, rename="camel", tag="hold"):
 
 
 class Inactivity(EventBase, frozen=True, kw_only=True, rename="camel", tag="inactivity"):
-    pass
+    """Nobody has said anything for the configured time; the call is ended."""
 
 
 class TransferRequest(EventBase, frozen=True, kw_only=True, rename="camel", tag="transferRequest"):
+    """The peer asks for a transfer (REFER)."""
+
     refer_to: str
     referred_by: str | None = None
 
 
 class Message(EventBase, frozen=True, kw_only=True, rename="camel", tag="message"):
+    """The peer has sent a text."""
+
     body: str
     content_type: str | None = None
 
 
 class RingbackState(EventBase, frozen=True, kw_only=True, rename="camel", tag="ringbackState"):
+    """The tones that are heard before the answer have changed."""
+
     state: str
     state_index: int = 0
     confidence: float = 0.0
@@ -164,24 +186,32 @@ class RingbackState(EventBase, frozen=True, kw_only=True, rename="camel", tag="r
 
 
 class AnswerMachineDetection(EventBase, frozen=True, kw_only=True, rename="camel", tag="answerMachineDetection"):
+    """An answering machine has taken the call."""
+
     start_time: int = 0
     end_time: int = 0
     text: str = ""
 
 
 class FunctionCall(EventBase, frozen=True, kw_only=True, rename="camel", tag="functionCall"):
+    """A model calls a function of the client."""
+
     call_id: str
     name: str
     arguments: str
 
 
 class Metrics(EventBase, frozen=True, kw_only=True, rename="camel", tag="metrics"):
+    """A measured duration."""
+
     key: str
     duration: int = 0
     data: Any = None
 
 
 class Error(EventBase, frozen=True, kw_only=True, rename="camel", tag="error"):
+    """Something could not be done; `sender` names the command or the part."""
+
     sender: str
     error: str
     code: int | None = None
@@ -196,20 +226,28 @@ class AddHistory(EventBase, frozen=True, kw_only=True, rename="camel", tag="addH
 
 
 class Custom(EventBase, frozen=True, kw_only=True, rename="camel", tag="custom"):
+    """Data of a client, passed on."""
+
     data: Any
     sender: str | None = None
 
 
 class Other(EventBase, frozen=True, kw_only=True, rename="camel", tag="other"):
+    """An event of an extension."""
+
     sender: str
     extra: dict[str, Any] | None = None
 
 
 class Binary(EventBase, frozen=True, kw_only=True, rename="camel", tag="binary"):
+    """Sound or other bytes."""
+
     data: bytes
 
 
 class Ping(EventBase, frozen=True, kw_only=True, rename="camel", tag="ping"):
+    """Keeps a connection alive."""
+
     payload: str | None = None
 
 

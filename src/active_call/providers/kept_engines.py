@@ -16,6 +16,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 
 class Closable(Protocol):
+    """What can be closed when no call uses it."""
+
     async def close(self) -> None: ...
 
 

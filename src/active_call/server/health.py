@@ -16,6 +16,7 @@ from active_call.store.troubles import Troubles
 
 
 def kept(directory: CallRegistry, records: DatabaseRecords) -> dict[str, Any]:
+    """Calls and their records, as `/health` tells them."""
     return {"records": {**records.health(), "refused_unrecorded": directory.refused_calls.n_unrecorded}}
 
 
@@ -27,6 +28,7 @@ def media_and_calls(
     watch: TrunkWatch,
     troubles: Troubles,
 ) -> dict[str, Any]:
+    """Media processes, trunks, registrations, refusals and problems, as `/health` tells them."""
     endpoint = gateway.endpoint
     media = [
         {
@@ -71,4 +73,5 @@ def _outbound(gateway: SipGateway) -> dict[str, Any]:
 
 
 def sip_connections(driver: SipDriver) -> dict[str, Any]:
+    """SIP connections and those refused, as `/health` tells them."""
     return {"connections": driver.n_connections, "connections_refused": dict(driver.refusals)}

@@ -24,6 +24,7 @@ from active_call.sip.events import EndpointConfig, Listener
 
 
 def make_sip(config: Config, world: World, pool: MediaPool, resolver: Resolver) -> tuple[Endpoint, SipGateway, SipDriver]:
+    """The endpoint, the gateway to it and the driver of its sockets, as the configuration asks; nothing listens yet."""
     endpoint = Endpoint(
         EndpointConfig(
             listeners=(),
@@ -86,6 +87,7 @@ def refuse_taken_ports(config: Config) -> None:
 
 
 async def listen(driver: SipDriver, config: Config) -> tuple[Listener, ...]:
+    """Listen for SIP; gives the listeners. Raises ConfigError for a port that is taken, TransportError otherwise."""
     try:
         return await driver.listen(_listen_specs(config))
     except TransportError as error:
