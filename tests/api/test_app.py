@@ -1,4 +1,4 @@
-"""The HTTP API against a real directory whose calls have fake legs."""
+"""The HTTP API against a real registry whose calls have fake legs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from active_call.api.app import ApiServices, create_app
 from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies
-from active_call.call.registry import CallRegistry
-from active_call.call.routing import Playbooks
+from active_call.call.opening.registry import CallRegistry
+from active_call.call.opening.routing import Playbooks
 from active_call.contract.options import CallOption
 from active_call.server.playbook_files import PlaybookError
 from active_call.store.database.connection import parse_database_url
@@ -53,7 +53,7 @@ class Placing:
 @dataclass
 class Api:
     http: httpx.AsyncClient
-    directory: CallRegistry
+    registry: CallRegistry
     placing: Placing
     room: list[bool]
 
@@ -73,12 +73,12 @@ async def an_api(
     async with httpx.AsyncClient() as outside:
         playbooks = Playbooks(find, {})
         services = CallDependencies(world=World(), engines=Engines(), http=outside, records=records, playbooks=playbooks)  # type: ignore[arg-type]
-        directory = CallRegistry(services, None, placing, lambda: room[0])  # type: ignore[arg-type]
-        api = create_app(ApiServices(directory, playbooks, folder, records, lambda: {"status": "ok"}, "test", token, explain))
+        registry = CallRegistry(services, None, placing, lambda: room[0])  # type: ignore[arg-type]
+        api = create_app(ApiServices(registry, playbooks, folder, records, lambda: {"status": "ok"}, "test", token, explain))
         transport = httpx.ASGITransport(api, client=(client, 1234))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-            yield Api(http, directory, placing, room)
-        await directory.drain(0)
+            yield Api(http, registry, placing, room)
+        await registry.drain(0)
     await records.close()
 
 
@@ -120,7 +120,7 @@ def test_trunk_that_is_busy_is_a_503_with_its_rule_and_when_to_come_again(tmp_pa
             response = await api.http.post("/call", json={"callee": "sip:a@b", "content": PLAYBOOK})
             assert (response.status_code, response.headers["Retry-After"]) == (503, "7")
             assert response.json() == {"error": "trunk t has 2 calls, of at most 2", "code": "trunk_calls"}
-            assert not api.directory.calls
+            assert not api.registry.calls
 
     run(go())
 
@@ -206,7 +206,7 @@ def test_kill_command_and_unknown_ids(folder: Path) -> None:
             assert (await api.http.post("/command/nobody", json={"command": "pause"})).json()["status"] == "not_found"
             assert (await api.http.get("/events/nobody")).status_code == 404
             assert (await api.http.get(f"/kill/{session_id}")).json() == {"status": "killed", "id": session_id}
-            await _until(lambda: not api.directory.calls)
+            await _until(lambda: not api.registry.calls)
             (entry,) = (await api.http.get("/api/records")).json()
             assert entry["id"] == session_id
             record = (await api.http.get(f"/api/records/{session_id}")).json()
@@ -343,7 +343,7 @@ def test_half_a_surrogate_in_a_body_is_refused_by_name_and_a_nul_costs_no_record
             assert placed.status_code == 202, placed.text
             session_id = placed.json()["session_id"]
             await api.http.get(f"/kill/{session_id}")
-            await _until(lambda: not api.directory.calls)
+            await _until(lambda: not api.registry.calls)
             record = (await api.http.get(f"/api/records/{session_id}")).json()
             assert record["variables"] == {"nul": "ab"}
 
@@ -356,7 +356,7 @@ def test_records_are_found_by_filters_and_pages(folder: Path) -> None:
             for number in range(5):
                 placed = await api.http.post("/call", json={"callee": f"sip:{number}@b.example", "playbook": "sales.md"})
                 await api.http.get(f"/kill/{placed.json()['session_id']}")
-                await _until(lambda: not api.directory.calls)
+                await _until(lambda: not api.registry.calls)
             page = await api.http.get("/api/records", params={"limit": 2, "direction": "outbound"})
             assert page.headers["X-Total-Count"] == "5"
             found, link = page.json(), page.headers["Link"]

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from active_call.api.event_stream import KEEPALIVE_S, WATCH_QUEUE_SIZE, event_stream, number_after
-from active_call.call.subscription import EventLog, Subscription
+from active_call.call.events.subscription import EventLog, Subscription
 from active_call.contract import events
 from active_call.testing.virtual_time import run_virtually
 

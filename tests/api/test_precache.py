@@ -17,8 +17,8 @@ from active_call.api.app import ApiServices, create_app
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies
-from active_call.call.precaching import MAX_KEY_CHARS, MAX_TEXT_CHARS, precache
-from active_call.call.routing import Playbooks
+from active_call.call.opening.routing import Playbooks
+from active_call.call.speech.precaching import MAX_KEY_CHARS, MAX_TEXT_CHARS, precache
 from active_call.contract.options import CallOption, TtsOption
 from active_call.providers import entry_points
 from active_call.providers.base import Services, speech_of
@@ -89,7 +89,7 @@ async def a_server(
         )
         app = create_app(
             ApiServices(
-                directory=None,  # type: ignore[arg-type]
+                registry=None,  # type: ignore[arg-type]
                 playbooks=services.playbooks,
                 playbook_folder=folder,
                 records=None,  # type: ignore[arg-type]

@@ -11,10 +11,10 @@ import pytest
 from fake_call_ports import FakeCall
 
 from active_call.base.errors import LocalProtocolError
-from active_call.call.attention import Why
+from active_call.call.company.attention import Why
+from active_call.call.company.machine_types import CallStates, Hold, HoldAnswered, Input, PeerHeld, Reject, Stage
 from active_call.call.dispatch import COMMANDS, Commanded, carry_out
-from active_call.call.leg_reports import LegReports, ReportedTo
-from active_call.call.machine_types import CallStates, Hold, HoldAnswered, Input, PeerHeld, Reject, Stage
+from active_call.call.events.leg_reports import LegReports, ReportedTo
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events

@@ -13,19 +13,19 @@ import pytest
 from fake_call_ports import FakeCall, FakeMachine
 
 from active_call.base.errors import LocalProtocolError, MediaError
-from active_call.call.call_progress import CallProgressWatch
 from active_call.call.call_time import CallTime
+from active_call.call.company.executor import CallExecutor
+from active_call.call.company.machine import CallMachine
+from active_call.call.company.machine_types import Hold, Input, Reject, Stage
+from active_call.call.company.own_leg import OnLeg, OwnLeg
 from active_call.call.dependencies import RecordingPolicy
-from active_call.call.event_output import EventOutput
-from active_call.call.executor import CallExecutor
+from active_call.call.events.event_output import EventOutput
+from active_call.call.events.journal import Journal
 from active_call.call.items import Fatal
-from active_call.call.journal import Journal
-from active_call.call.machine import CallMachine
-from active_call.call.machine_types import Hold, Input, Reject, Stage
-from active_call.call.media_watchdog import MediaWatchdog
-from active_call.call.own_leg import OnLeg, OwnLeg
-from active_call.call.recording import Recording
-from active_call.call.routing import Accepted, LeftOpen, Refused
+from active_call.call.opening.routing import Accepted, LeftOpen, Refused
+from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.sound.media_watchdog import MediaWatchdog
+from active_call.call.sound.recording import Recording
 from active_call.call.state import Phase
 from active_call.contract import events
 from active_call.contract.options import AmbianceOption, CallOption, RingbackDetectionOption

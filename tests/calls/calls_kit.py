@@ -17,7 +17,7 @@ from active_call.base.world import World
 from active_call.call import call as calls
 from active_call.call.dependencies import CallDependencies
 from active_call.call.handle import CallHandle
-from active_call.call.routing import Accepted, Decision, IncomingCall, Playbooks, Router
+from active_call.call.opening.routing import Accepted, Decision, IncomingCall, Playbooks, Router
 from active_call.contract import events
 from active_call.contract.options import CallOption
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest

@@ -8,7 +8,7 @@ from calls_kit import Always, a_call
 from test_scripted_calls import PLAYBOOK
 
 from active_call.base.errors import ActiveCallError, ProviderError
-from active_call.call.routing import LeftOpen, Refused
+from active_call.call.opening.routing import LeftOpen, Refused
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, RecorderOption
 from active_call.legs.events import LegMedia

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from calls_kit import Always, Call, a_call
 
-from active_call.call.routing import LeftOpen
+from active_call.call.opening.routing import LeftOpen
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegDigit, LegRequestRefused, LegRinging

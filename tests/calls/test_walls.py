@@ -15,7 +15,7 @@ from active_call.base.errors import LocalProtocolError, ProviderError
 from active_call.call.faults import MAX_FAULTS
 from active_call.call.items import Later
 from active_call.call.mailbox import MAILBOX_SIZE, Mailbox
-from active_call.call.routing import Accepted, LeftOpen
+from active_call.call.opening.routing import Accepted, LeftOpen
 from active_call.contract import commands, events
 from active_call.testing.fake_call import FakeLeg
 from active_call.testing.virtual_time import run_virtually

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from calls_kit import a_call
 
-from active_call.call.web_requests import WebRequests
+from active_call.call.conversation.web_requests import WebRequests
 from active_call.contract import events
 
 BOOK = """---

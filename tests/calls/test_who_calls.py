@@ -6,7 +6,7 @@ from typing import Any
 
 from calls_kit import a_call
 
-from active_call.call.routing import Decision, IncomingCall
+from active_call.call.opening.routing import Decision, IncomingCall
 from active_call.contract import events
 from active_call.testing.fake_call import FakeLeg
 

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 
 from active_call.api.walls import error_body
 from active_call.base.errors import ActiveCallError, LimitReached, MediaError, NotAllowed, ProviderError, QuotaReached
-from active_call.call.registry import NoRoom
+from active_call.call.opening.registry import NoRoom
 
 
 def add_error_answers(app: FastAPI) -> None:

@@ -27,9 +27,9 @@ from active_call.api.records import record_routes
 from active_call.api.walls import Walls, asked_by
 from active_call.base.errors import PlaybookError
 from active_call.call.handle import CallHandle
-from active_call.call.options import merged
-from active_call.call.registry import CallRegistry
-from active_call.call.routing import Playbooks
+from active_call.call.opening.options import merged
+from active_call.call.opening.registry import CallRegistry
+from active_call.call.opening.routing import Playbooks
 from active_call.contract import commands, wire
 from active_call.contract.json_text import decode_json
 from active_call.contract.options import CallOption
@@ -47,7 +47,7 @@ MAX_NAME_BYTES: Final = 200
 class ApiServices:
     """What the handlers need. `health` gives the body of /health, `is_ready` whether new calls are taken."""
 
-    directory: CallRegistry
+    registry: CallRegistry
     playbooks: Playbooks
     playbook_folder: Path
     records: RecordStore
@@ -89,7 +89,7 @@ def _open_routes(services: ApiServices) -> APIRouter:
 
     @router.get("/ready", summary="200 while new calls are taken, else 503")
     async def ready() -> JSONResponse:
-        accepting = services.directory.is_accepting
+        accepting = services.registry.is_accepting
         return JSONResponse({"accepting": accepting}, status_code=200 if accepting else 503)
 
     return router
@@ -108,12 +108,12 @@ def _call_routes(services: ApiServices) -> APIRouter:
 
     @router.get("/list", summary="Calls that are alive")
     async def list_calls() -> dict[str, Any]:
-        return {"active_calls": [_describe(call) for call in services.directory.calls.values()]}
+        return {"active_calls": [_describe(call) for call in services.registry.calls.values()]}
 
     @router.get("/kill/{session_id}", summary="Hang up")
     @router.delete("/call/{session_id}", summary="Hang up")
     async def kill(session_id: str) -> dict[str, str]:
-        call = services.directory.find(session_id)
+        call = services.registry.find(session_id)
         if call is None:
             return {"status": "not_found", "id": session_id}
         call.send(commands.Hangup(reason="killed", initiator="api"))
@@ -124,7 +124,7 @@ def _call_routes(services: ApiServices) -> APIRouter:
         decoded = wire.decode_command(await request.body())
         if decoded.unknown:
             log.warning("unknown keys ignored", extra={"keys": decoded.unknown, "session_id": session_id})
-        call = services.directory.find(session_id)
+        call = services.registry.find(session_id)
         if call is None:
             return {"status": "not_found", "id": session_id}
         call.send(decoded.value)
@@ -142,7 +142,7 @@ def _call_routes(services: ApiServices) -> APIRouter:
 
     @router.get("/events/{session_id}", summary="A call's events as they happen (server-sent events)")
     async def watch(session_id: str, request: Request) -> StreamingResponse:
-        call = services.directory.find(session_id)
+        call = services.registry.find(session_id)
         if call is None:
             raise HTTPException(404, f"no call {session_id!r}")
         from_seq = number_after(request.headers.get("last-event-id"))
@@ -206,7 +206,7 @@ def _place(services: ApiServices, wanted: PlaceCall) -> CallHandle:
     else:
         raise wire.ContractError("playbook", "missing; name a playbook, or give one as 'content'")
     option = merged(CallOption(callee=wanted.callee, caller=wanted.caller, sip=wanted.sip), wanted.option or CallOption())
-    return services.directory.place(option, playbook=playbook, variables=wanted.vars, session_id=wanted.id)
+    return services.registry.place(option, playbook=playbook, variables=wanted.vars, session_id=wanted.id)
 
 
 def _describe(call: CallHandle) -> dict[str, Any]:

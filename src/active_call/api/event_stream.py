@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from active_call.call.subscription import QUEUE_SIZE, Subscription
+from active_call.call.events.subscription import QUEUE_SIZE, Subscription
 from active_call.contract import wire
 
 WATCH_QUEUE_SIZE = QUEUE_SIZE

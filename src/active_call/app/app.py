@@ -30,8 +30,8 @@ import msgspec
 
 from active_call.app.call import Call
 from active_call.app.programs import Handler, Programs
-from active_call.call.registry import CallRegistry
-from active_call.call.routing import Decision, IncomingCall, LeftOpen, Refused, Router
+from active_call.call.opening.registry import CallRegistry
+from active_call.call.opening.routing import Decision, IncomingCall, LeftOpen, Refused, Router
 from active_call.contract.options import CallOption, SipOption
 from active_call.server import launching
 from active_call.server.composition import running
@@ -48,7 +48,7 @@ class CallServer(Protocol):
     """What an application needs of the server that it runs in."""
 
     @property
-    def directory(self) -> CallRegistry:
+    def registry(self) -> CallRegistry:
         """The calls that are alive, and how new ones are placed."""
         ...
 
@@ -167,7 +167,7 @@ class App:
         given = option or CallOption()
         sip = SipOption(headers=dict(headers)) if headers else given.sip
         wish = msgspec.structs.replace(given, callee=to, caller=caller or given.caller, sip=sip, handshake_timeout=round(timeout))
-        live = self.server.directory.place(wish, variables=variables)
+        live = self.server.registry.place(wish, variables=variables)
         call = Call(live)
         try:
             await call.wait_answered()
@@ -200,7 +200,7 @@ class App:
     def take(self, incoming: IncomingCall) -> bool:
         """Start the function that takes `incoming`; False when none does."""
         route = next((route for route in self._routes if route.takes(incoming)), None)
-        live = self.server.directory.find(incoming.session_id) if route is not None else None
+        live = self.server.registry.find(incoming.session_id) if route is not None else None
         if route is None or live is None:
             return False
         self._programs.start(route.handler, Call(live))

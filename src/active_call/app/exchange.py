@@ -16,8 +16,8 @@ from active_call.app.looks import play_began, play_over, speech_of
 from active_call.app.values import Speech
 from active_call.app.waiting import EventWaits, Look, Wait
 from active_call.base.errors import ActiveCallError
+from active_call.call.events.journal import AGENT_SPEAKERS
 from active_call.call.handle import CallHandle
-from active_call.call.journal import AGENT_SPEAKERS
 from active_call.call.requests import BeginAgent, EndAgent, Request
 from active_call.contract import commands
 from active_call.contract.events import AddHistory, Dtmf, Event, Hangup

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from active_call.agent.tools.registry import TOOL_TIMEOUT_S, Tool
 from active_call.app.call import Call
-from active_call.call.tool_execution import ToolFunction
+from active_call.call.conversation.tool_execution import ToolFunction
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -225,7 +225,7 @@ class Bench:
 
     async def _quiet(self) -> None:
         deadline = time.monotonic() + QUIET_DEADLINE_S
-        while self._server.directory.n_calls and time.monotonic() < deadline:
+        while self._server.registry.n_calls and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.2)
 

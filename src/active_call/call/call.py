@@ -18,23 +18,23 @@ from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.call.call_time import CallTime
 from active_call.call.closing import CallClosing
+from active_call.call.company.machine_types import Company, Input
+from active_call.call.company.messages import CallMessage
+from active_call.call.company.parties import BRIDGED, PEER, WITH_AGENT, Role
 from active_call.call.dependencies import CallDependencies
 from active_call.call.dispatch import carry_out
-from active_call.call.event_output import EventOutput
+from active_call.call.events.event_output import EventOutput
+from active_call.call.events.journal import Journal
 from active_call.call.faults import Faults
 from active_call.call.handle import CallDescription, CallHandle, describe
 from active_call.call.items import Fatal, ForAgent, Item, Later, RecogniserFailed, Requested, Routed, is_essential, sender_of
-from active_call.call.journal import Journal
 from active_call.call.log import CallLog
-from active_call.call.machine_types import Company, Input
 from active_call.call.mailbox import Mailbox
-from active_call.call.messages import CallMessage
-from active_call.call.options import merged
-from active_call.call.parties import BRIDGED, PEER, WITH_AGENT, Role
+from active_call.call.opening.options import merged
+from active_call.call.opening.routing import Router
 from active_call.call.parts import CallContext, make_parts
 from active_call.call.ports import CallNetwork, CallPorts, NoNetwork
 from active_call.call.requests import BeginAgent, EndAgent, Request
-from active_call.call.routing import Router
 from active_call.call.shared_state import CallState
 from active_call.call.state import Phase, facts_of
 from active_call.contract import commands, events

@@ -11,8 +11,8 @@ import httpx
 
 from active_call.base.errors import MediaError
 from active_call.base.world import World
-from active_call.call.routing import Playbooks
-from active_call.call.speech_output import SoundSource
+from active_call.call.opening.routing import Playbooks
+from active_call.call.speech.speech_output import SoundSource
 from active_call.call.state import CallFacts
 from active_call.contract.options import CallOption
 from active_call.media.pool.pool import MediaStream, Relay

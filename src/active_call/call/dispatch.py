@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from active_call.base.errors import LocalProtocolError
-from active_call.call.attention import Why
-from active_call.call.attention_executor import AttentionExecutor
-from active_call.call.bridging import Bridging
-from active_call.call.digits import send_digits, way_of
-from active_call.call.executor import CallExecutor
-from active_call.call.machine_types import Hold, Input, Reject
+from active_call.call.company.attention import Why
+from active_call.call.company.attention_executor import AttentionExecutor
+from active_call.call.company.bridging import Bridging
+from active_call.call.company.executor import CallExecutor
+from active_call.call.company.machine_types import Hold, Input, Reject
 from active_call.call.ports import CallPorts, HangUp
-from active_call.call.recording import Recording
 from active_call.call.shared_state import CallState
-from active_call.call.speech_output import SpeechOutput
+from active_call.call.sound.digits import send_digits, way_of
+from active_call.call.sound.recording import Recording
+from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.contract import commands, events, wire
 from active_call.legs.abilities import texting

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from active_call.call.messages import CallMessage
-from active_call.call.parties import WITH_AGENT, Mix
+from active_call.call.company.messages import CallMessage
+from active_call.call.company.parties import WITH_AGENT, Mix
+from active_call.call.events.subscription import Subscription
 from active_call.call.requests import Request
 from active_call.call.state import CallFacts, Phase
-from active_call.call.subscription import Subscription
 from active_call.contract import commands
 from active_call.legs.abilities import attended_target
 from active_call.legs.leg import Leg

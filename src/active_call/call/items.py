@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from active_call.agent import effects
-from active_call.call.messages import BridgeParted, CallMessage
+from active_call.call.company.messages import BridgeParted, CallMessage
+from active_call.call.opening.routing import Decision
 from active_call.call.requests import Request
-from active_call.call.routing import Decision
 from active_call.contract import commands
 from active_call.legs import events as leg_events
 from active_call.media.link import messages as link

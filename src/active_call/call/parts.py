@@ -8,35 +8,35 @@ from functools import partial
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, MediaError
-from active_call.call.agent_runner import AgentPorts, AgentRunner
-from active_call.call.agent_start import start_agent
-from active_call.call.attention import Music as WantedMusic
-from active_call.call.attention_executor import AttentionExecutor, AttentionPorts
-from active_call.call.bridging import Bridging
-from active_call.call.call_progress import CallProgressWatch
 from active_call.call.call_time import CallTime
+from active_call.call.company.attention import Music as WantedMusic
+from active_call.call.company.attention_executor import AttentionExecutor, AttentionPorts
+from active_call.call.company.bridging import Bridging
+from active_call.call.company.executor import CallExecutor
+from active_call.call.company.machine import CallMachine
+from active_call.call.company.own_leg import OnLeg, OwnLeg
+from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
+from active_call.call.conversation.agent_start import start_agent
 from active_call.call.dependencies import CallDependencies
 from active_call.call.dispatch import Commanded
-from active_call.call.event_output import EventOutput
-from active_call.call.executor import CallExecutor
+from active_call.call.events.event_output import EventOutput
+from active_call.call.events.journal import Journal
+from active_call.call.events.leg_reports import LegReports, ReportedTo
 from active_call.call.faults import Faults
 from active_call.call.items import ForAgent
-from active_call.call.journal import Journal
-from active_call.call.latency import TurnClock
-from active_call.call.leg_reports import LegReports, ReportedTo
-from active_call.call.machine import CallMachine
-from active_call.call.media_watchdog import MediaWatchdog
-from active_call.call.music import Music
-from active_call.call.options import choose_speech
-from active_call.call.own_leg import OnLeg, OwnLeg
+from active_call.call.opening.options import choose_speech
+from active_call.call.opening.routing import Router
+from active_call.call.opening.setup import CallSetup, SetupParts
 from active_call.call.ports import CallNetwork, CallPorts
-from active_call.call.recording import Recording
 from active_call.call.requests import BeginAgent
-from active_call.call.routing import Router
-from active_call.call.setup import CallSetup, SetupParts
 from active_call.call.shared_state import CallState
-from active_call.call.speech_input import SpeechInput
-from active_call.call.speech_output import SpeechOutput
+from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.sound.media_watchdog import MediaWatchdog
+from active_call.call.sound.music import Music
+from active_call.call.sound.recording import Recording
+from active_call.call.speech.latency import TurnClock
+from active_call.call.speech.speech_input import SpeechInput
+from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import commands, events

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.tools.registry import ToolRegistry
-from active_call.call.tool_execution import ToolFunction
+from active_call.call.conversation.tool_execution import ToolFunction
 from active_call.contract import commands
 from active_call.providers.base import ChatModel
 

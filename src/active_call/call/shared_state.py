@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from active_call.agent.playbook.scenes import Playbook
-from active_call.call.agent_runner import AgentRunner
-from active_call.call.options import choose_speech
+from active_call.call.conversation.agent_runner import AgentRunner
+from active_call.call.opening.options import choose_speech
 from active_call.call.state import CallFacts
 from active_call.contract.options import CallOption
 from active_call.legs.leg import Leg

@@ -96,7 +96,7 @@ def call(
     external_ip: ExternalIpFlag = None,
 ) -> None:
     """Call somebody and let a playbook talk; prints the conversation. Exit code 0 when the call was answered."""
-    from active_call.call.routing import Playbooks
+    from active_call.call.opening.routing import Playbooks
     from active_call.server import launching
     from active_call.server.placing import CallWish, place_one_call
     from active_call.server.playbook_files import find_playbook

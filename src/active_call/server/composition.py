@@ -24,10 +24,10 @@ from active_call.base.errors import ConfigError
 from active_call.base.version import __version__
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies, RecordingPolicy
-from active_call.call.options import choose_speech, merged
-from active_call.call.precaching import precache
-from active_call.call.registry import CallRegistry
-from active_call.call.routing import Playbooks, PythonRouter, Router, WebhookRouter
+from active_call.call.opening.options import choose_speech, merged
+from active_call.call.opening.registry import CallRegistry
+from active_call.call.opening.routing import Playbooks, PythonRouter, Router, WebhookRouter
+from active_call.call.speech.precaching import precache
 from active_call.call.state import CallFacts
 from active_call.contract.options import AsrOption, TtsOption
 from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC, SipGateway
@@ -80,7 +80,7 @@ class Running:
     """A server that runs: what the demo, the CLI and tests may look at."""
 
     config: Config
-    directory: CallRegistry
+    registry: CallRegistry
     playbooks: Playbooks
     listeners: tuple[Listener, ...]
     http_port: int
@@ -120,39 +120,39 @@ async def running(
             configured = _router(config, shared.http)
             return configured if wrap_router is None else wrap_router(configured)
 
-        directory = _registry(config, shared, make_router(config), gateway, pool)
+        registry = _registry(config, shared, make_router(config), gateway, pool)
         registrations = Registrations(gateway, accounts(config))
-        gateway.connect(driver, directory.handle_incoming, registrations.handle)
+        gateway.connect(driver, registry.handle_incoming, registrations.handle)
         watch = _trunk_watch(gateway)
         settings = LiveSettings(
-            config, directory, gateway, registrations, watch, driver, playbooks, environment,
+            config, registry, gateway, registrations, watch, driver, playbooks, environment,
             make_services=lambda config: services_by(config, shared),
             make_router=make_router,
             warm=lambda config: _warm(config, playbooks, shared.engines),
         )  # fmt: skip
         await settings.warm(config)
         stack.push_async_callback(_closed, "SIP", driver.close)
-        stack.push_async_callback(directory.drain, 0.0)  # for a start that fails from here on: calls come as soon as SIP listens
+        stack.push_async_callback(registry.drain, 0.0)  # for a start that fails from here on: calls come as soon as SIP listens
         listeners = await _reachable(stack, config, world, driver, resolver)
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
-        watching = (_watch_certificate(driver), _watch_admission(directory, gateway), watch.run(), _watch_minutes(gateway))
+        watching = (_watch_certificate(driver), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch()))
 
         def health() -> dict[str, Any]:
             return (
-                kept(directory, records)
-                | media_and_calls(directory, pool, gateway, registrations, watch, shared.troubles)
+                kept(registry, records)
+                | media_and_calls(registry, pool, gateway, registrations, watch, shared.troubles)
                 | sip_connections(driver)
                 | http_health(connections)
                 | log_health()
             )
 
-        services = _api_services(settings, directory, records, endpoint, world, health)
+        services = _api_services(settings, registry, records, endpoint, world, health)
         serving = await stack.enter_async_context(http_server(config, services, connections))
-        stack.push_async_callback(directory.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
+        stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
-        yield Running(config, directory, playbooks, listeners, serving.port, pool, gateway, endpoint, records, settings)
+        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, settings)
 
 
 async def _shared_services(
@@ -199,14 +199,14 @@ async def _shared_services(
 
 def _api_services(
     settings: LiveSettings,
-    directory: CallRegistry,
+    registry: CallRegistry,
     records: DatabaseRecords,
     endpoint: Endpoint,
     world: World,
     health: Callable[[], dict[str, Any]],
 ) -> ApiServices:
     return ApiServices(
-        directory=directory,
+        registry=registry,
         playbooks=settings.playbooks,
         playbook_folder=_playbook_folder(),
         records=records,
@@ -383,9 +383,9 @@ async def _watch_minutes(gateway: SipGateway) -> None:
         gateway.end_used_up()
 
 
-async def _watch_admission(directory: CallRegistry, gateway: SipGateway) -> None:
+async def _watch_admission(registry: CallRegistry, gateway: SipGateway) -> None:
     """While the server is full or draining, the endpoint itself refuses new calls and OPTIONS with 503, which costs next to nothing."""
     while True:
-        gateway.endpoint.set_accepting(directory.is_accepting)
+        gateway.endpoint.set_accepting(registry.is_accepting)
         gateway.refusals.flush()
         await asyncio.sleep(ADMISSION_CHECK_S)

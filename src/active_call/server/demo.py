@@ -146,7 +146,7 @@ def _watch_calls(server: Running) -> list[str]:
                     heard.append(text)
 
     following: set[asyncio.Task[None]] = set()
-    server.directory.on_new_call = lambda call: following.add(asyncio.create_task(follow(call), name="demo follows a call"))
+    server.registry.on_new_call = lambda call: following.add(asyncio.create_task(follow(call), name="demo follows a call"))
     return heard
 
 
@@ -210,7 +210,7 @@ async def _wait_record(server: Running, result: DemoResult) -> dict[str, Any]:
     root = Path(server.config.callrecord.root)
     try:
         async with asyncio.timeout(RECORD_DEADLINE_S):
-            while server.directory.n_calls or server.directory.n_calls_total == 0:
+            while server.registry.n_calls or server.registry.n_calls_total == 0:
                 await asyncio.sleep(0.05)
     except TimeoutError:
         result.failures.append("the server did not end the call")

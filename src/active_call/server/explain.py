@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from active_call.base.addresses import parse_address
-from active_call.call.routing import NO_PLAYBOOK, PlaybookRouter, Rule
+from active_call.call.opening.routing import NO_PLAYBOOK, PlaybookRouter, Rule
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.trunk_profiles import load_profile, profile_names
 from active_call.server.trunk_setup import active_trunks, admission_policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from active_call.base.version import __version__
-from active_call.call.registry import CallRegistry
+from active_call.call.opening.registry import CallRegistry
 from active_call.legs.sip.gateway import SipGateway
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
@@ -15,13 +15,13 @@ from active_call.store.database.records import DatabaseRecords
 from active_call.store.troubles import Troubles
 
 
-def kept(directory: CallRegistry, records: DatabaseRecords) -> dict[str, Any]:
+def kept(registry: CallRegistry, records: DatabaseRecords) -> dict[str, Any]:
     """Calls and their records, as `/health` tells them."""
-    return {"records": {**records.health(), "refused_unrecorded": directory.refused_calls.n_unrecorded}}
+    return {"records": {**records.health(), "refused_unrecorded": registry.refused_calls.n_unrecorded}}
 
 
 def media_and_calls(
-    directory: CallRegistry,
+    registry: CallRegistry,
     pool: MediaPool,
     gateway: SipGateway,
     registrations: Registrations,
@@ -45,11 +45,11 @@ def media_and_calls(
     problems = troubles.current()
     healthy = all(worker.alive for worker in pool.workers) and not problems
     return {
-        "status": "draining" if directory.is_draining else "ok" if healthy else "degraded",
+        "status": "draining" if registry.is_draining else "ok" if healthy else "degraded",
         "problems": problems,
         "version": __version__,
-        "calls": directory.n_calls,
-        "calls_total": directory.n_calls_total,
+        "calls": registry.n_calls,
+        "calls_total": registry.n_calls_total,
         "sip": {"calls": endpoint.n_calls, "transactions": endpoint.n_transactions, "dialogs": endpoint.n_dialogs},
         "registrations": registrations.states,
         "trunks": {

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 
 from active_call.call.dependencies import CallDependencies
-from active_call.call.registry import CallRegistry
-from active_call.call.routing import Playbooks, Router
+from active_call.call.opening.registry import CallRegistry
+from active_call.call.opening.routing import Playbooks, Router
 from active_call.legs.sip.gateway import SipGateway
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
@@ -21,7 +21,7 @@ class LiveSettings:
     """See the module. `environment` is the mapping that playbooks and providers read; it is changed in place."""
 
     config: Config
-    directory: CallRegistry
+    registry: CallRegistry
     gateway: SipGateway
     registrations: Registrations
     watch: TrunkWatch
@@ -51,7 +51,7 @@ class LiveSettings:
         """Go by `config` from the next call on."""
         self.config = config
         self.services = self.make_services(config)
-        self.directory.reconfigure(self.services, self.make_router(config), config.admission.max_calls)
+        self.registry.reconfigure(self.services, self.make_router(config), config.admission.max_calls)
         plan = dial_plan(config)
         self.gateway.settings = replace(self.gateway.settings, dial_plan=plan, outbound=outbound_policy(config))
         self.gateway.endpoint.admission.go_by(admission_policy(config))

@@ -32,7 +32,7 @@ async def place_one_call(config: Config, environment: Mapping[str, str], out: Co
         book = server.playbooks.load(wish.playbook)
         login = SipOption(username=wish.username, password=wish.password, enable_srtp=wish.srtp)
         option = CallOption(callee=wish.uri, caller=wish.caller, sip=login)
-        call = server.directory.place(option, playbook=book)
+        call = server.registry.place(option, playbook=book)
         events_of_call = call.subscribe()
         out.print(f"calling {wish.uri} …", highlight=False, markup=False)
         async for item in events_of_call:

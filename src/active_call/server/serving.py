@@ -13,7 +13,7 @@ from typing import Protocol
 from rich.console import Console
 
 from active_call.base.version import __version__
-from active_call.call.routing import Router
+from active_call.call.opening.routing import Router
 from active_call.contract.options import CallOption
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.server.composition import Running, running
@@ -78,7 +78,7 @@ async def serve_until_stopped(
         if program is not None:
             program.begin(server)
         if stopping is not None:
-            stopping.hurry = server.directory.hurry
+            stopping.hurry = server.registry.hurry
         if source is not None:
             reloader = Reloader(source, server.settings, output)
             tasks.create_task(reloader.run(), name="reloading")
@@ -86,7 +86,7 @@ async def serve_until_stopped(
         make_collections_rare()
         out.print(describe(server, program.describe_routes() if program is not None else ()), highlight=False, markup=False, soft_wrap=True)
         if call is not None:
-            server.directory.place(CallOption(callee=call))
+            server.registry.place(CallOption(callee=call))
         await collect_now_and_then()
 
 

@@ -163,7 +163,7 @@ async def _call_in(server: VirtualServer, incoming: Incoming) -> None:
         direction="inbound",
     )
     other = server.party(leg)
-    server.directory.handle_incoming(leg)  # type: ignore[arg-type]
+    server.registry.handle_incoming(leg)  # type: ignore[arg-type]
     playing = asyncio.ensure_future(incoming.script(other))
     over = asyncio.ensure_future(other.is_over())
     try:

@@ -16,8 +16,8 @@ from active_call.base.errors import LocalProtocolError
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies
 from active_call.call.handle import CallHandle
-from active_call.call.registry import CallRegistry
-from active_call.call.routing import PlaybookRouter, Playbooks, Router
+from active_call.call.opening.registry import CallRegistry
+from active_call.call.opening.routing import PlaybookRouter, Playbooks, Router
 from active_call.contract import events
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegEvent
@@ -121,8 +121,8 @@ class VirtualServer:
             join=join_fakes,  # type: ignore[arg-type]
         )
         router = app.router(_configured_router(app, playbook))
-        self.directory = CallRegistry(services, router, self, lambda: True)  # type: ignore[arg-type]
-        self.directory.on_new_call = self._begin
+        self.registry = CallRegistry(services, router, self, lambda: True)  # type: ignore[arg-type]
+        self.registry.on_new_call = self._begin
 
     async def __aenter__(self) -> VirtualServer:
         self._app.begin(self)
@@ -135,7 +135,7 @@ class VirtualServer:
 
     async def stop(self) -> None:
         """End what is left of the calls, and wait for the application's functions. Raises what a script of `others` has raised."""
-        draining = asyncio.ensure_future(self.directory.drain(0.0))
+        draining = asyncio.ensure_future(self.registry.drain(0.0))
         await self._app.close()
         await draining
         if self._failures:

@@ -15,13 +15,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fake_call_ports import FakeCall, FakeMachine
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError, NotAllowed
-from active_call.call.attention import Attention, Claim, Why
-from active_call.call.bridging import BridgeListener
 from active_call.call.call_time import CallTime
+from active_call.call.company.attention import Attention, Claim, Why
+from active_call.call.company.bridging import BridgeListener
+from active_call.call.company.machine_types import Company, Input, TransferBegins
+from active_call.call.company.parties import CONNECTED, WAITING, WITH_AGENT
+from active_call.call.events.subscription import EventLog
 from active_call.call.handle import CallHandle, describe
-from active_call.call.machine_types import Company, Input, TransferBegins
-from active_call.call.parties import CONNECTED, WAITING, WITH_AGENT
-from active_call.call.subscription import EventLog
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import commands, events

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from active_call.base.world import SystemClock
-from active_call.call.latency import TurnClock
-from active_call.call.speech_output import SpeechOutput
+from active_call.call.speech.latency import TurnClock
+from active_call.call.speech.speech_output import SpeechOutput
 from active_call.contract import commands, events
 from active_call.media.link.messages import PlayEnded, PlayLow, PlayStarted, PlayStarved
 from active_call.store.audio_cache import AudioCache

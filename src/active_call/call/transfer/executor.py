@@ -11,13 +11,13 @@ from typing import Any, assert_never
 import msgspec
 
 from active_call.base.errors import ActiveCallError, LimitReached, LocalProtocolError, NotAllowed
-from active_call.call.attention import Music, Why
-from active_call.call.digits import send_digits, way_of
+from active_call.call.company.attention import Music, Why
+from active_call.call.company.machine_types import Input as CallInput
+from active_call.call.company.machine_types import Obstacle, TransferBegins
+from active_call.call.company.parties import CONNECTED, CONNECTED_HEARD, WAITING, Mix
 from active_call.call.handle import CallHandle
-from active_call.call.machine_types import Input as CallInput
-from active_call.call.machine_types import Obstacle, TransferBegins
-from active_call.call.options import merged
-from active_call.call.parties import CONNECTED, CONNECTED_HEARD, WAITING, Mix
+from active_call.call.opening.options import merged
+from active_call.call.sound.digits import send_digits, way_of
 from active_call.call.transfer.machine import (
     DEFAULT_TIMEOUT_S,
     CallerGone,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from active_call.call.attention_executor import AttentionExecutor
-from active_call.call.bridging import Bridging
 from active_call.call.call_time import CallTime
+from active_call.call.company.attention_executor import AttentionExecutor
+from active_call.call.company.bridging import Bridging
 from active_call.call.dependencies import JoinStreams
-from active_call.call.music import Music
 from active_call.call.ports import CallNetwork, CallPorts, Emit, HangUp, MachinePort
 from active_call.call.shared_state import CallState
+from active_call.call.sound.music import Music
 from active_call.call.transfer.machine import Input
 from active_call.legs.leg import Leg
 from active_call.media.pool.pool import MediaStream

@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 
 from active_call.base.errors import ActiveCallError, MediaError
-from active_call.call.call_progress import gain_of
-from active_call.call.latency import TurnClock
-from active_call.call.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, given
-from active_call.call.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
-from active_call.call.speech_input import SpeechInput, VadSettings, open_recognition
+from active_call.call.company.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
+from active_call.call.opening.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, given
+from active_call.call.sound.call_progress import gain_of
+from active_call.call.speech.latency import TurnClock
+from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.transfer.machine import FarAnswered, FarEnded, FarHeard, FarRinging, Joined, JoinFailed
 from active_call.call.transfer.ports import TargetListener, TransferPorts
 from active_call.contract import commands, events

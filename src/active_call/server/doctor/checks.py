@@ -24,7 +24,7 @@ from active_call.agent.playbook import findings as entries
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import ActiveCallError, PlaybookError
 from active_call.base.world import World
-from active_call.call.options import choose_speech, merged
+from active_call.call.opening.options import choose_speech, merged
 from active_call.contract.options import AsrOption, CallOption, TtsOption
 from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC
 from active_call.net.addresses import is_ip, is_wildcard, local_address_towards

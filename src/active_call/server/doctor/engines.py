@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from active_call.base.errors import ActiveCallError
-from active_call.call.options import SpeechChoice
+from active_call.call.opening.options import SpeechChoice
 from active_call.contract.options import TtsOption
 from active_call.providers.base import Services
 from active_call.providers.registry import create_recogniser, create_responder, create_synthesiser

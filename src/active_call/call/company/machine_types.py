@@ -1,0 +1,232 @@
+"""The states, inputs and actions of a call's machine (`machine`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from active_call.call.company.attention import Claim, Why
+from active_call.contract import events
+
+
+class Stage(StrEnum):
+    """How a call comes about."""
+
+    NEW = "new"
+    DECIDING = "deciding"
+    """An inbound call waits for somebody who accepts it."""
+    ANSWERING = "answering"
+    DIALLING = "dialling"
+    ANSWERED = "answered"
+
+
+class Company(StrEnum):
+    """Who is with the caller."""
+
+    AGENT = "agent"
+    JOINING = "joining"
+    """A bridge is being made."""
+    BRIDGED = "bridged"
+    TRANSFER = "transfer"
+    TAKEOVER = "takeover"
+
+
+class Obstacle(StrEnum):
+    """Why the caller is not the agent's alone."""
+
+    NOT_ANSWERED = "the call is not answered"
+    TRANSFER = "a transfer is under way"
+    TAKEOVER = "the call is being taken over"
+    BRIDGED = "the call is bridged"
+
+
+@dataclass(frozen=True, slots=True)
+class CallStates:
+    """The whole state."""
+
+    is_inbound: bool
+    stage: Stage = Stage.NEW
+    is_ending: bool = False
+    company: Company = Company.AGENT
+    wants_hold: bool = False
+    held_by_us: bool = False
+    held_by_peer: bool = False
+
+    @property
+    def is_on_hold(self) -> bool:
+        """Either side has put the other one on hold."""
+        return self.held_by_us or self.held_by_peer
+
+    @property
+    def peer_role(self) -> str:
+        """Who the peer of the call's leg is: `caller` or `callee`."""
+        return "caller" if self.is_inbound else "callee"
+
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """Why no bridge, transfer or takeover can begin; None where one can."""
+        if self.stage is not Stage.ANSWERED:
+            return Obstacle.NOT_ANSWERED
+        return _OBSTACLES.get(self.company)
+
+
+_OBSTACLES = {
+    Company.TRANSFER: Obstacle.TRANSFER,
+    Company.TAKEOVER: Obstacle.TAKEOVER,
+    Company.JOINING: Obstacle.BRIDGED,
+    Company.BRIDGED: Obstacle.BRIDGED,
+}
+
+
+# -- inputs ------------------------------------------------------------------------------------------------------------------------------
+
+
+class Input(StrEnum):
+    """What happens and says no more than its name."""
+
+    BEGIN = "begin"
+    ACCEPT = "accept"
+    RING = "ring"
+    DECIDED = "decided"
+    """A router has decided who takes the call."""
+    DECISION_DUE = "decision due"
+    LEG_ANSWERED = "leg answered"
+    ENDING = "ending"
+    """The call is being hung up."""
+    NOT_REJECTED = "not rejected"
+    """Our leg could not refuse the invitation."""
+    UNHOLD = "unhold"
+    BRIDGE_BEGINS = "bridge begins"
+    BRIDGE_JOINED = "bridge joined"
+    BRIDGE_OVER = "bridge over"
+    CALLER_RETURNED = "caller returned"
+    """The caller of a transfer is back with the agent."""
+    TRANSFER_OVER = "transfer over"
+    TAKEOVER_BEGINS = "takeover begins"
+    TAKEOVER_OVER = "takeover over"
+    LEG_REPLACED = "leg replaced"
+    """The call goes on with another leg: no hold outlives it, and nobody has hung that leg up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A command refuses the call."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What the call needs cannot be had; the call ends, with `code` where it is not answered."""
+
+    reason: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A command puts the peer on hold. `mode`: `sendonly` (with music) or `inactive`."""
+
+    mode: str = "sendonly"
+    moh: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldNotAsked:
+    """Our leg could not ask the peer; `on_hold` is what was asked for."""
+
+    on_hold: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HoldAnswered:
+    """The peer has answered a wish of ours with `code`; `on_hold`: how it is now."""
+
+    on_hold: bool
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHeld:
+    """The peer has put us on hold, or taken us back."""
+
+    on_hold: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransferBegins:
+    """A transfer begins. `hears`: the agent goes on hearing the caller."""
+
+    hears: bool = False
+
+
+AnyInput = Input | Reject | Failed | Hold | HoldNotAsked | HoldAnswered | PeerHeld | TransferBegins
+
+
+# -- actions -----------------------------------------------------------------------------------------------------------------------------
+
+
+class Do(StrEnum):
+    """What the call is to do."""
+
+    ASK_WHO_TAKES_IT = "ask who takes it"
+    DIAL = "dial"
+    ANSWER = "answer"
+    """Get the engines and the sound ready, then answer the leg."""
+    RING = "ring"
+    CARRY_OUT_DECISION = "carry out decision"
+    DROP_DECISION = "drop decision"
+    """The decision has come too late."""
+    DROP_FAILURE = "drop failure"
+    """The call is ending anyway."""
+    FORGET_DEADLINE = "forget deadline"
+    """Nobody has to decide any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The command cannot be carried out, and has changed nothing."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectLeg:
+    """Answer the invitation with a final status. `error` stands in the record; empty where the refusal was wanted."""
+
+    code: int
+    reason: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the call because of `reason`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLeg:
+    """Ask the peer for a hold, or for its end."""
+
+    on_hold: bool
+    inactive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Emit a contract event."""
+
+    event: events.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A claim on the caller's attention is gone."""
+
+    why: Why
+
+
+Action = Do | Refuse | RejectLeg | HangUp | HoldLeg | Tell | Claim | Release

@@ -1,0 +1,112 @@
+"""The leg that a call talks on: whether it is over, how it is hung up, and how the call goes on with another one.
+
+A call ends with its leg, unless a transfer goes on without it. When the target of a transfer, or a leg with Replaces, takes the place of
+the leg, the call goes on with the new one: it speaks, listens and records there, and the old one is released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from active_call.call.company.machine_types import Input
+from active_call.call.events.journal import Journal
+from active_call.call.opening.setup import CallSetup
+from active_call.call.ports import CallPorts, MachinePort
+from active_call.call.shared_state import CallState
+from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.sound.recording import Recording
+from active_call.call.speech.speech_output import SpeechOutput
+from active_call.legs import events as leg_events
+from active_call.legs.leg import Leg
+from active_call.media.link import messages as link
+
+
+class Transfers(Protocol):
+    """The transfers of the call, as the end of its leg concerns them."""
+
+    @property
+    def is_alone(self) -> bool:
+        """The peer's call is over; that to the target, which is to take its place, is not answered yet."""
+        ...
+
+    def caller_gone(self) -> bool:
+        """The caller's own call is over; whether the call goes on, or may go on, with the target."""
+        ...
+
+    def withdraw(self) -> None:
+        """End the target's side."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OnLeg:
+    """The parts that work on the leg."""
+
+    machine: MachinePort
+    setup: CallSetup
+    speech_output: SpeechOutput
+    recording: Recording
+    call_progress: CallProgressWatch
+    transfers: Callable[[], Transfers]
+
+
+class OwnLeg:
+    """The leg of one call; `CallState.leg` is changed here only."""
+
+    def __init__(self, state: CallState, ports: CallPorts, journal: Journal, parts: OnLeg) -> None:
+        self._state = state
+        self._ports = ports
+        self._journal = journal
+        self._parts = parts
+        self._last_end: leg_events.LegEnded | None = None
+        self.ended: leg_events.LegEnded | None = None
+        """How the leg has ended, and the call with it; None while the call goes on."""
+
+    def is_over(self, ended: leg_events.LegEnded) -> None:
+        """The leg is gone: so is the call, unless a transfer goes on without it."""
+        self._last_end = ended
+        if not self._parts.transfers().caller_gone():
+            self.ended = ended
+
+    def end_if_gone(self) -> None:
+        """No other leg takes the place of ours: where that is over already, the call is."""
+        self.ended = self._last_end
+
+    def hang_up(self, *, by: str, cause: str, reason: str = "", headers: Mapping[str, str] | None = None) -> None:
+        """End the call; the leg tells when it is over."""
+        transfers = self._parts.transfers()
+        if transfers.is_alone:
+            transfers.withdraw()
+            return
+        own_sip, agent = self._state.own_option.sip, self._state.agent
+        own = own_sip.hangup_headers if own_sip else {}
+        of_agent = agent.hangup_headers() if agent is not None else {}
+        self._state.leg.hang_up(headers={**own, **of_agent, **(headers or {})}, by=by, cause=cause, reason=reason)
+        self._parts.machine.feed(Input.ENDING)
+
+    def adopt(self, leg: Leg) -> None:
+        """Go on with another leg; the old one is over."""
+        state, parts = self._state, self._parts
+        before, state.leg = state.leg, leg
+        self._last_end = None
+        before.attach(self._hear_afterwards)
+        state.facts.call_id = state.facts.call_id or before.call_id
+        self._ports.log.info("call goes on with another leg", extra={"far_call_id": leg.call_id})
+        leg.attach(self._ports.post)
+        parts.speech_output.interrupt()
+        parts.machine.feed(Input.LEG_REPLACED)
+        state.last_activity_at = self._ports.now()
+        parts.setup.go_on_with(leg)
+        parts.recording.go_on()
+        parts.call_progress.listen()
+        self._ports.spawn(self._release(before), "old leg's end")
+
+    def _hear_afterwards(self, event: leg_events.LegEvent) -> None:
+        """From a leg that is over: only its recording still matters."""
+        if isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.RecordingEnded):
+            self._ports.post(event)
+
+    async def _release(self, leg: Leg) -> None:
+        self._journal.media["beforeTransfer"] = await leg.release()

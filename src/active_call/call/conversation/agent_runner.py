@@ -1,0 +1,218 @@
+"""Runs the conversation of a call: feeds it inputs, carries out its effects, streams the model's words and the tools' results back to it.
+
+The runner knows a conversation by its Protocol only, not by its kind. Nothing here waits: requests to models and to the web, and tools, run
+as tasks, and their results come back through the call's mailbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, assert_never
+
+import httpx
+
+from active_call.agent import effects
+from active_call.agent.conversation import Conversation
+from active_call.agent.realtime import events as realtime_events
+from active_call.base.errors import ActiveCallError
+from active_call.call.conversation.model_request import inputs_of, request_of
+from active_call.call.conversation.tool_execution import ToolExecution, ToolFunction
+from active_call.call.conversation.web_requests import WebRequests
+from active_call.call.log import CallLog
+from active_call.call.speech.latency import TurnClock
+from active_call.contract import commands, events
+from active_call.providers.base import ChatModel, ReplyRequest
+
+HTTP_DEADLINE_S = 10.0
+MAX_HTTP_ANSWER_CHARS = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPorts:
+    """What the agent runner may do to its call."""
+
+    perform: Callable[[commands.Command], None]
+    attempt: Callable[[str, Callable[[], object]], bool]
+    """Do something that may fail, behind the call's wall: an effect that fails does not stop the others."""
+    tell: Callable[[events.Event], object]
+    post: Callable[[effects.AgentInput], None]
+    """Bring an input to the runner later, through the mailbox."""
+    expect_phrases: Callable[[tuple[str, ...]], None]
+    spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+    now: Callable[[], float]
+
+
+class RealtimeSession(Protocol):
+    """The session of a realtime model. Its events come to the runner through the mailbox, as FromRealtime."""
+
+    def order(self, order: realtime_events.RealtimeOrder) -> None:
+        """Carry out `order`; returns at once. What fails comes back as SessionFailed."""
+        ...
+
+
+class AgentRunner:
+    """One call's conversation at work.
+
+    `tools`: the functions behind the registered tools, by name. `realtime`: the model's session, for a realtime conversation.
+    """
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        responder: ChatModel | None,
+        http: WebRequests,
+        turn: TurnClock,
+        ports: AgentPorts,
+        log: CallLog,
+        tools: Mapping[str, ToolFunction] | None = None,
+        realtime: RealtimeSession | None = None,
+    ) -> None:
+        self._conversation = conversation
+        self._responder = responder
+        self._http = http
+        self._turn = turn
+        self._ports = ports
+        self._log = log
+        self._realtime = realtime
+        self._tools = ToolExecution(tools or {}, ports.spawn, ports.post, log)
+        self._inbox: deque[effects.AgentInput] = deque()
+        self._has_started = False
+        self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
+        self._asked_at: dict[effects.ReplyNumber, float] = {}
+
+    def hear(self, item: effects.AgentInput) -> None:
+        """Keep `item` for the next `settle`."""
+        if isinstance(item, effects.ModelText):
+            asked_at = self._asked_at.get(item.reply)
+            if asked_at is not None:
+                self._turn.model_wrote(asked_at, self._ports.now())
+        elif isinstance(item, effects.ModelDone):
+            self._model_tasks.pop(item.reply, None)
+            self._asked_at.pop(item.reply, None)
+        self._inbox.append(item)
+
+    def next_timeout(self) -> float | None:
+        """When the conversation wants to be woken, in monotonic seconds."""
+        return self._conversation.next_timeout()
+
+    def set_variable(self, key: str, value: Any) -> None:
+        """Set a variable of the conversation."""
+        self._conversation.set_variable(key, value)
+
+    def hangup_headers(self) -> dict[str, str]:
+        """What the playbook wants in the BYE, filled in with the variables of now."""
+        return self._conversation.hangup_headers()
+
+    def close(self, heard: tuple[str, str] | None) -> None:
+        """The call is over: what was said and heard until now is told, and nothing is done any more. `heard`: the play, and its text."""
+        for effect in self._conversation.close(heard):
+            if isinstance(effect, effects.Tell):
+                self._ports.tell(effect.event)
+
+    def settle(self, now: float) -> None:
+        """Let the conversation act until it has nothing more to do. Commands that it gives may bring new events at once."""
+        if not self._has_started:
+            self._has_started = True
+            self._ports.attempt("agent", partial(self._start, now))
+        due = self._conversation.next_timeout()
+        if due is not None and due <= now:
+            self._ports.attempt("agent", partial(self._wake, now))
+        while self._inbox:
+            self._ports.attempt("agent", partial(self._feed, self._inbox.popleft(), now))
+
+    def _start(self, now: float) -> None:
+        self._carry_out_all(self._conversation.start(now))
+
+    def _wake(self, now: float) -> None:
+        self._carry_out_all(self._conversation.handle_timeout(now))
+
+    def _feed(self, item: effects.AgentInput, now: float) -> None:
+        self._carry_out_all(self._conversation.handle(item, now))
+
+    def _carry_out_all(self, todo: list[effects.AgentEffect]) -> None:
+        for effect in todo:
+            self._ports.attempt("agent", partial(self._carry_out, effect))
+
+    def _carry_out(self, effect: effects.AgentEffect) -> None:
+        match effect:
+            case effects.Perform(command):
+                self._ports.perform(command)
+            case effects.AskModel():
+                self._ask(effect)
+            case effects.AbandonModel(reply):
+                self._abandon(reply)
+            case effects.RunTool():
+                self._tools.run(effect)
+            case effects.CancelTool(run_id):
+                self._tools.cancel(run_id)
+            case effects.ToRealtime(order):
+                self._to_realtime(order)
+            case effects.SendHttp():
+                self._ports.spawn(self._send_http(effect), f"http {effect.request}")
+            case effects.ExpectPhrases(phrases):
+                self._ports.expect_phrases(phrases)
+            case effects.Tell(event):
+                self._ports.tell(event)
+            case effects.Note(message, fields):
+                self._log.info(message, extra={"fields": dict(fields)})
+            case _:
+                assert_never(effect)
+
+    # -- the model
+
+    def _ask(self, effect: effects.AskModel) -> None:
+        for reply in list(self._model_tasks):
+            self._abandon(reply)
+        if self._responder is None:
+            self.hear(effects.ModelDone(effect.reply, "no language model is configured"))
+            return
+        now = self._asked_at[effect.reply] = self._ports.now()
+        self._turn.mark("model_asked_at", now)
+        request = request_of(effect)
+        self._model_tasks[effect.reply] = self._ports.spawn(self._stream(self._responder, request, effect.reply), f"model {effect.reply}")
+
+    async def _stream(self, responder: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber) -> None:
+        error = ""
+        try:
+            async with aclosing(inputs_of(responder, request, reply)) as inputs:
+                async for item in inputs:
+                    self._ports.post(item)
+        except ActiveCallError as failure:
+            error = str(failure)  # the agent tells it
+        except Exception as failure:  # noqa: BLE001 - an adapter outside the provider wall
+            self._log.error("model failed", exc_info=failure)
+            error = f"unforeseen {type(failure).__name__}: {failure}"
+        self._ports.post(effects.ModelDone(reply, error))
+
+    def _abandon(self, reply: effects.ReplyNumber) -> None:
+        self._asked_at.pop(reply, None)
+        task = self._model_tasks.pop(reply, None)
+        if task is not None:
+            task.cancel()
+
+    # -- the realtime model
+
+    def _to_realtime(self, order: realtime_events.RealtimeOrder) -> None:
+        if self._realtime is not None:
+            self._realtime.order(order)
+        elif isinstance(order, realtime_events.OpenSession):
+            self.hear(effects.FromRealtime(realtime_events.SessionFailed("no realtime model is configured")))
+
+    # -- the web
+
+    async def _send_http(self, effect: effects.SendHttp) -> None:
+        began = self._ports.now()
+        try:
+            response = await self._http.request(
+                effect.method, effect.url, content=effect.body, headers=dict(effect.headers), timeout=HTTP_DEADLINE_S
+            )
+            text = f"{response.status_code} {response.text[:MAX_HTTP_ANSWER_CHARS]}"
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: an address or a body that cannot be sent
+            text = f"failed: {error!s}"
+        self._turn.waited(began, self._ports.now())
+        self._ports.post(effects.HttpAnswered(effect.reply, effect.request, text))

@@ -1,0 +1,1 @@
+"""What a call tells: numbered events, subscriptions, the journal."""

@@ -1,0 +1,66 @@
+"""Where the events of one call go: stamped, into the journal, into the numbered log, to watchers, and to the agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from active_call.call.call_time import CallTime
+from active_call.call.events.journal import Journal
+from active_call.call.events.subscription import EventLog, is_own_hangup
+from active_call.call.log import CallLog
+from active_call.contract import events
+from active_call.sdp.protection import without_keys
+from active_call.store.records import RecordSink
+
+Watcher = Callable[[events.Event], None]
+
+
+class EventOutput:
+    """The events of one call. `to_agent` gets each event that the agent has not said itself."""
+
+    def __init__(self, journal: Journal, time: CallTime, records: RecordSink, log: CallLog, to_agent: Watcher) -> None:
+        self._journal = journal
+        self._time = time
+        self._records = records
+        self._log = log
+        self._to_agent = to_agent
+        self._watchers: list[Watcher] = []
+        self._hangup: events.Event | None = None
+        self.event_log = EventLog()
+        """Subscriptions come from here."""
+
+    def emit(self, event: events.Event) -> None:
+        """An event has happened: tell everybody, the agent too."""
+        self._to_agent(self.tell(event))
+
+    def tell(self, event: events.Event) -> events.Event:
+        """As `emit`, but not to the agent, which said it. Gives the event with its time."""
+        event = _without_keys(event)
+        stamped = msgspec.structs.replace(event, timestamp=event.timestamp or self._time.to_epoch_ms(self._time.now()))
+        self._journal.note(stamped)
+        if is_own_hangup(stamped):
+            self._hangup = stamped
+        if isinstance(stamped, events.Ringing | events.Answer) and not stamped.refer:
+            self._records.update(self._journal.open_call())
+        self.event_log.append(stamped)
+        for watcher in list(self._watchers):
+            try:
+                watcher(stamped)
+            except Exception:  # noqa: BLE001 - a watcher that fails does not end the call
+                self._log.exception("watcher of a call failed")
+        return stamped
+
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
+        self._watchers.append(watcher)
+        if self._hangup is not None:
+            watcher(self._hangup)
+        return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+
+
+def _without_keys(event: events.Event) -> events.Event:
+    """The event as records and watchers get it: descriptions without the keys of the media."""
+    sdp = getattr(event, "sdp", None)
+    return msgspec.structs.replace(event, sdp=without_keys(sdp)) if isinstance(sdp, str) and sdp else event

@@ -1,0 +1,1 @@
+"""How a call comes to be: options, routing, set-up, the registry."""

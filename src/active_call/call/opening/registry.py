@@ -1,0 +1,255 @@
+"""The calls that are alive: admits new ones, finds them by id, ends them all at shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from active_call.agent.playbook.scenes import Playbook
+from active_call.base.errors import ActiveCallError, LimitReached
+from active_call.call.call import Call
+from active_call.call.dependencies import CallDependencies
+from active_call.call.handle import CallHandle
+from active_call.call.opening.refused_calls import RefusedCalls
+from active_call.call.opening.routing import Router
+from active_call.contract.options import CallOption
+from active_call.legs.abilities import replaced_by
+from active_call.legs.leg import Leg
+from active_call.legs.sip.refusals import RefusedCall
+from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
+
+log = logging.getLogger("active_call.registry")
+
+BYE_S = 3.0
+"""What a BYE and its answer take."""
+CLOSING_S = 15.0
+"""What the parts of a call may take to close, each at its own limit."""
+TELL_EVERY_S = 5.0
+
+
+class NoRoom(ActiveCallError):
+    """The server is full or draining: try elsewhere or later."""
+
+    code = "no_room"
+
+
+class Placing(Protocol):
+    """Makes the leg of a call that we place."""
+
+    def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
+        """A leg that will dial `option.callee`, as `request` wants it. Raises ActiveCallError when the address cannot be used."""
+        ...
+
+    def check_outbound(self, callee: str, request: OutboundRequest) -> object:
+        """Raise NotAllowed where `callee` may not be called, ActiveCallError where it is no address."""
+        ...
+
+    def way_out(self, trunk: str) -> str:
+        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        ...
+
+
+class CallRegistry:
+    """All live calls of this process. `has_room` is asked before each new one."""
+
+    def __init__(
+        self,
+        services: CallDependencies,
+        router: Router | None,
+        placing: Placing,
+        has_room: Callable[[], bool],
+        *,
+        max_calls: int | None = None,
+    ) -> None:
+        self._services = services
+        self._router = router
+        self._placing = placing
+        self._has_room = has_room
+        self._max_calls = max_calls
+        self._calls: dict[str, Call] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.on_new_call: Callable[[CallHandle], object] = lambda _: None
+        """Told of each call before it runs."""
+        self.on_refused: Callable[[str], object] = lambda _: None
+        """Told of each inbound call that is refused, by `full` or `draining`."""
+        self.refused_calls = RefusedCalls(services.world, services.records)
+        """Records of calls that were refused before they became one."""
+        self.is_draining = False
+        self._is_hurrying = asyncio.Event()
+        self.n_calls_total = 0
+
+    def reconfigure(self, services: CallDependencies, router: Router | None, max_calls: int | None) -> None:
+        """What new calls use from now on; those that are alive keep what they began with."""
+        self._services, self._router, self._max_calls = services, router, max_calls
+
+    @property
+    def calls(self) -> Mapping[str, CallHandle]:
+        """Handles of all live calls, by session id."""
+        return {session_id: call.handle() for session_id, call in self._calls.items()}
+
+    @property
+    def n_calls(self) -> int:
+        """How many calls are alive."""
+        return len(self._calls)
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether a new call is taken now."""
+        is_full = self._max_calls is not None and len(self._calls) >= self._max_calls
+        return not self.is_draining and not is_full and self._has_room()
+
+    def find(self, session_id: str) -> CallHandle | None:
+        """The handle of the live call of that session id or, failing that, of that protocol's own id (SIP Call-ID)."""
+        found = self._calls.get(session_id) or next((call for call in self._calls.values() if call.state.leg.call_id == session_id), None)
+        return found.handle() if found is not None else None
+
+    def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
+        """A further leg of a live call. Raises ActiveCallError when the address cannot be used."""
+        return self._placing.new_leg(option, request)
+
+    def check_outbound(self, callee: str, request: OutboundRequest) -> object:
+        """Raise NotAllowed where `callee` may not be called, ActiveCallError where it is no address."""
+        return self._placing.check_outbound(callee, request)
+
+    def way_out(self, trunk: str) -> str:
+        """The address of the named trunk, else of the first one that has any; empty where there is none."""
+        return self._placing.way_out(trunk)
+
+    def handle_incoming(self, leg: Leg) -> None:
+        """A new inbound call, or a leg that takes the place of one; refused with 503 where there is no room."""
+        replaced = replaced_by(leg)
+        if replaced is not None:
+            self._replace(leg, replaced)
+            return
+        if not self.is_accepting:
+            why = "draining" if self.is_draining else "full"
+            log.warning("call refused", extra={"why": why, "call_id": leg.call_id})
+            self.on_refused(why)
+            self.refused_calls.note(RefusedCall(why, 503, caller=leg.caller, callee=leg.callee, call_id=leg.call_id, trunk=leg.trunk))
+            leg.attach(lambda _: None)
+            leg.reject(503, "Draining" if self.is_draining else "No room for more calls")
+            return
+        session_id = f"s.{self._services.world.randomness.uuid()}"
+        self._start(Call(session_id, leg, self._services, direction="inbound", router=self._router, network=self))
+
+    def _replace(self, leg: Leg, replaced: Leg) -> None:
+        call = next((one for one in self._calls.values() if one.state.leg is replaced), None)
+        if call is not None:
+            call.take_over(leg)
+        else:  # the far leg of a transfer, say
+            leg.attach(lambda _: None)
+            leg.reject(603, "Decline")
+
+    def place(
+        self,
+        option: CallOption,
+        *,
+        playbook: Playbook | None = None,
+        variables: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+    ) -> CallHandle:
+        """Place a call; it rings in the background. Raises NoRoom, or ActiveCallError for an address that cannot be dialled."""
+        if not self.is_accepting:
+            self._note_unplaced(option, "draining" if self.is_draining else "full")
+            raise NoRoom("the server is draining" if self.is_draining else "no room for more calls")
+        session_id = session_id or f"c.{self._services.world.randomness.uuid()}"
+        if session_id in self._calls:
+            raise ActiveCallError(f"a call with the id {session_id!r} exists already")
+        try:
+            leg = self._placing.new_leg(option)
+        except LimitReached as busy:
+            self._note_unplaced(option, busy.rule, str(busy))
+            raise
+        call = Call(
+            session_id, leg, self._services, direction="outbound", option=option, playbook=playbook, variables=variables, network=self
+        )
+        self._start(call)
+        return call.handle()
+
+    def hurry(self) -> None:
+        """A drain that waits for calls, now or later, waits no longer: they are ended at once, each with BYE and record."""
+        self._is_hurrying.set()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Take no more calls; wait for those that are alive, and end what is left after `timeout_s`.
+
+        Cancelling hurries it and is passed on at the end: every call gets its BYE and its record all the same.
+        """
+        if not self.is_draining:
+            log.info("stopping, no new calls are taken", extra={"calls": len(self._tasks), "waits_s": timeout_s if self._tasks else 0})
+        self.is_draining = True
+        draining = asyncio.get_running_loop().create_task(self._drain(timeout_s), name="drain")
+        cancelled: asyncio.CancelledError | None = None
+        while not draining.done():
+            try:
+                await asyncio.shield(draining)
+            except asyncio.CancelledError as error:
+                if draining.cancelled():
+                    raise
+                cancelled = error
+                self.hurry()
+        if cancelled is not None:
+            raise cancelled
+        draining.result()
+
+    async def _drain(self, timeout_s: float) -> None:
+        if self._tasks:
+            await self._wait_for_calls(timeout_s)
+        if self._tasks:
+            log.info("stopping: calls that are left are ended", extra={"n_calls": len(self._tasks)})
+        for call in list(self._calls.values()):
+            try:
+                call.hang_up(by="system", cause="shutdown", reason="server is shutting down")
+            except Exception:  # one call that cannot be ended keeps no other from it
+                log.exception("call could not be ended", extra={"session_id": call.id})
+        await self._wait(BYE_S)
+        for task in self._tasks.values():
+            task.cancel()
+        await self._wait(CLOSING_S)
+        for call in list(self._calls.values()):
+            log.error("call does not end; its record is closed without it", extra={"session_id": call.id})
+            call.close_record()
+
+    async def _wait_for_calls(self, timeout_s: float) -> None:
+        """Until the last call is over, the time is over, or `hurry` is called; what is left is logged now and then."""
+        clock = self._services.world.clock
+        hurrying = asyncio.get_running_loop().create_task(self._is_hurrying.wait())
+        deadline = clock.now() + timeout_s
+        tell_at = clock.now() + TELL_EVERY_S
+        try:
+            while self._tasks and not hurrying.done() and (now := clock.now()) < deadline:
+                if now >= tell_at:
+                    tell_at = now + TELL_EVERY_S
+                    log.info("stopping", extra={"n_calls": len(self._tasks), "left_s": round(deadline - now)})
+                wait_s = max(min(deadline, tell_at) - now, 0.001)
+                await asyncio.wait([hurrying, *self._tasks.values()], timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurrying.cancel()
+
+    async def _wait(self, timeout_s: float) -> None:
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()), timeout=timeout_s)
+
+    def _start(self, call: Call) -> None:
+        self._calls[call.id] = call
+        self.n_calls_total += 1
+        self._services.records.begin(call.open_record())
+        self.on_new_call(call.handle())
+        task = asyncio.get_running_loop().create_task(call.run(), name=f"call {call.id}")
+        self._tasks[call.id] = task
+        task.add_done_callback(lambda done: self._ended(call.id, done))
+
+    def _note_unplaced(self, option: CallOption, rule: str, detail: str = "") -> None:
+        """A call that a client wants cannot be placed now."""
+        refused = RefusedCall(rule, 503, caller=option.caller or "", callee=option.callee or "", detail=detail, direction="outbound")
+        self.refused_calls.note(refused)
+
+    def _ended(self, session_id: str, task: asyncio.Task[None]) -> None:
+        call = self._calls.pop(session_id, None)
+        self._tasks.pop(session_id, None)
+        if call is not None:
+            call.close_record()  # a call that was cancelled before its first step has not closed it
+        if not task.cancelled() and task.exception() is not None:
+            log.error("call failed outside its own wall", exc_info=task.exception(), extra={"session_id": session_id})

@@ -1,0 +1,292 @@
+"""Who takes an inbound call: a playbook by rules, a webhook, or a Python function. Each router makes one decision per call."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+
+from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.playbook.scenes import Playbook
+from active_call.base.errors import ActiveCallError, ConfigError, PlaybookError
+from active_call.call.conversation.web_requests import read_bounded
+from active_call.contract import commands, wire
+from active_call.contract.errors import ContractError
+from active_call.contract.json_text import decode_json
+from active_call.contract.options import CallOption
+from active_call.net.outgoing import shown_url
+from active_call.sdp.protection import without_keys
+
+log = logging.getLogger("active_call.routing")
+
+WEBHOOK_DEADLINE_S = 10.0
+MAX_ANSWER_BYTES = 2 * 1024 * 1024
+"""Of a web service; a playbook may come with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Answer with this playbook."""
+
+    playbook: Playbook
+    option: CallOption = field(default_factory=CallOption)
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Refuse with this SIP status."""
+
+    code: int
+    reason: str
+
+
+NO_PLAYBOOK = Refused(404, "No playbook for this call")
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOpen:
+    """Nobody has decided yet: an `accept` or `reject` command will."""
+
+
+Decision = Accepted | Refused | LeftOpen
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """An inbound call as a router sees it. `accept` and `reject` make the decision that a Python handler returns."""
+
+    session_id: str
+    caller: str
+    callee: str
+    call_id: str
+    headers: Mapping[str, str]
+    offer: str
+    created_at: datetime
+    variables: Mapping[str, Any]
+    playbooks: Playbooks
+    trunk: str = ""
+
+    def accept(
+        self, playbook: str = "", *, content: str = "", variables: Mapping[str, Any] | None = None, option: CallOption | None = None
+    ) -> Accepted:
+        """Answer with the playbook file `playbook`, or with `content` as the playbook itself. Raises PlaybookError."""
+        book = self.playbooks.parse(content) if content else self.playbooks.load(playbook)
+        return Accepted(book, option or CallOption(), {**self.variables, **(variables or {})})
+
+    def reject(self, code: int = 486, reason: str = "Busy Here") -> Refused:
+        """Refuse the call."""
+        return Refused(code, reason)
+
+
+class Router(Protocol):
+    """Decides about inbound calls. Raises ActiveCallError when it cannot; the call is then refused with 480 or 503."""
+
+    async def route(self, call: IncomingCall) -> Decision:
+        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
+        ...
+
+
+class Playbooks:
+    """Finds and reads playbooks; a file is read again when it has changed. `find` maps a name to a path or raises PlaybookError.
+
+    `on_read` is told of each file that was read; not of playbooks that come as text.
+    """
+
+    def __init__(
+        self, find: Callable[[str], Path], environment: Mapping[str, str], on_read: Callable[[Playbook], object] = lambda _: None
+    ) -> None:
+        self._on_read = on_read
+        self._find = find
+        self._environment = environment
+        self._read: dict[Path, tuple[int, Playbook]] = {}
+        self._last_good: dict[str, Playbook] = {}
+
+    def load(self, name: str) -> Playbook:
+        """The playbook of that name, as its file is now. Raises PlaybookError."""
+        path = self._find(name)
+        try:
+            changed_ns = path.stat().st_mtime_ns
+            known = self._read.get(path)
+            if known is not None and known[0] == changed_ns:
+                return known[1]
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PlaybookError(name, 0, f"cannot be read: {error}") from error
+        book = parse_playbook(text, file=str(path), environment=self._environment)
+        for warning in book.warnings:
+            log.warning("playbook", extra={"warning": warning})
+        self._read[path] = (changed_ns, book)
+        self._last_good[name] = book
+        self._on_read(book)
+        return book
+
+    def load_usable(self, name: str) -> Playbook:
+        """As `load`; where the file was changed for the worse, the version before, and a line in the log. Raises PlaybookError."""
+        try:
+            return self.load(name)
+        except PlaybookError as error:
+            known = self._last_good.get(name)
+            if known is None:
+                raise
+            log.error("playbook cannot be used, the version before goes on", extra={"playbook": name, "reason": str(error)})
+            return known
+
+    def forget(self) -> None:
+        """Read every file again when it is next asked for: the environment may have changed."""
+        self._read.clear()
+
+    def parse(self, content: str) -> Playbook:
+        """A playbook given as text."""
+        return parse_playbook(content, file="(inline)", environment=self._environment)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A playbook for callers and callees that match; None matches everybody."""
+
+    playbook: str
+    caller: re.Pattern[str] | None = None
+    callee: re.Pattern[str] | None = None
+
+    def matches(self, caller: str, callee: str) -> bool:
+        """Whether the rule takes `call`."""
+        return (self.caller is None or self.caller.search(caller) is not None) and (
+            self.callee is None or self.callee.search(callee) is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybookRouter:
+    """First rule that matches, then the default, then 404."""
+
+    rules: Sequence[Rule]
+    default: str | None
+
+    def choose(self, caller: str, callee: str) -> tuple[str | None, int | None]:
+        """The playbook that takes a call, and the number of the rule that says so, from 0; None where no rule does."""
+        for index, rule in enumerate(self.rules):
+            if rule.matches(caller, callee):
+                return rule.playbook, index
+        return self.default, None
+
+    async def route(self, call: IncomingCall) -> Decision:
+        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
+        name, _ = self.choose(call.caller, call.callee)
+        return Accepted(call.playbooks.load_usable(name), variables=dict(call.variables)) if name else NO_PLAYBOOK
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRouter:
+    """Asks a web service; several URLs are tried in turn until one answers 2xx."""
+
+    urls: Sequence[str]
+    method: str
+    headers: Mapping[str, str]
+    http: httpx.AsyncClient
+
+    async def route(self, call: IncomingCall) -> Decision:
+        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
+        refusal = Refused(503, "No webhook answered")
+        for url in self.urls:
+            try:
+                response = await self._ask(url, call)
+            except (httpx.TimeoutException, TimeoutError):
+                refusal = Refused(480, "Webhook timed out")
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                refusal = Refused(503, "Webhook unreachable")
+                log.warning("webhook failed", extra={"url": shown_url(url), "error": str(error), "session_id": call.session_id})
+            else:
+                if response.is_success:
+                    return _decide(call, response)
+                refusal = Refused(503, f"Webhook answered {response.status_code}")
+            log.warning("webhook refused", extra={"url": shown_url(url), "reason": refusal.reason, "session_id": call.session_id})
+        return refusal
+
+    async def _ask(self, url: str, call: IncomingCall) -> httpx.Response:
+        """The whole answer, in time and up to `MAX_ANSWER_BYTES`. Raises httpx.HTTPError, or TimeoutError."""
+        wanted = {"Content-Type": "application/json", "Accept-Encoding": "identity", **self.headers}
+        body = json.dumps(_invitation(call), ensure_ascii=False).encode("utf-8", "replace")
+        async with (
+            asyncio.timeout(WEBHOOK_DEADLINE_S),
+            self.http.stream(self.method, url, content=body, headers=wanted, timeout=WEBHOOK_DEADLINE_S) as response,
+        ):
+            return httpx.Response(response.status_code, content=await read_bounded(response, MAX_ANSWER_BYTES))
+
+
+def _invitation(call: IncomingCall) -> dict[str, Any]:
+    variables = dict(call.variables)
+    return {
+        "event": "invite",
+        "dialogId": call.session_id,
+        "createdAt": call.created_at.isoformat(),
+        "caller": call.caller,
+        "callee": call.callee,
+        "headers": [f"{name}: {value}" for name, value in call.headers.items()],
+        "offer": without_keys(call.offer),
+        "session_id": call.session_id,
+        "call_id": call.call_id,
+        "trunk": call.trunk,
+        "from_tag": variables.pop("from_tag", ""),
+        "to_tag": variables.pop("to_tag", ""),
+        "vars": variables,
+    }
+
+
+def _decide(call: IncomingCall, response: httpx.Response) -> Decision:
+    """What a 2xx answer says. An empty body leaves the decision to the commands of a client."""
+    if not response.content.strip():
+        return LeftOpen()
+    try:
+        body = decode_json(response.content)
+    except ContractError:
+        return Refused(503, "Webhook answer is not JSON")
+    action = body.get("action") if isinstance(body, dict) else None
+    if action is None:
+        return LeftOpen()
+    if action == "reject":
+        refused = wire.convert({key: body[key] for key in ("code", "reason") if key in body}, commands.Reject).value
+        return Refused(refused.code, refused.reason or "Rejected")
+    if action != "accept":
+        return Refused(503, f"Webhook answered unknown action {action!r}")
+    option = wire.convert(body.get("option") or {}, CallOption, path="option").value
+    variables = body.get("vars") or {}
+    if not isinstance(variables, dict):
+        raise ContractError("vars", f"expected an object, found {type(variables).__name__}")
+    return call.accept(str(body.get("playbook") or ""), content=str(body.get("content") or ""), variables=variables, option=option)
+
+
+class PythonRouter:
+    """Asks an async function `module:function`, which gets the IncomingCall and returns a decision or a playbook's name."""
+
+    def __init__(self, target: str) -> None:
+        module_name, _, function_name = target.partition(":")
+        if not module_name or not function_name:
+            raise ConfigError("handler.target", f"expected 'module:function', found {target!r}")
+        try:
+            function = getattr(importlib.import_module(module_name), function_name)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError("handler.target", f"{target}: {error}") from error
+        if not inspect.iscoroutinefunction(function):
+            raise ConfigError("handler.target", f"{target} is not an async function")
+        self._function = function
+        self._target = target
+
+    async def route(self, call: IncomingCall) -> Decision:
+        """Decide who takes `call`. Raises ActiveCallError when that cannot be decided."""
+        answer = await self._function(call)
+        if isinstance(answer, str):
+            return call.accept(answer)
+        if isinstance(answer, Accepted | Refused | LeftOpen):
+            return answer
+        raise ActiveCallError(f"{self._target} returned {type(answer).__name__}; expected a decision or the name of a playbook")

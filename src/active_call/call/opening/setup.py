@@ -1,0 +1,261 @@
+"""How a call comes about: who takes it, with which engines, and then the answer or the dialling. What the machine wants is done here.
+
+Decisions and preparations run as tasks of the call; what comes of them is posted into its mailbox and handled there, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from active_call.agent import effects
+from active_call.agent.playbook.scenes import Playbook
+from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
+from active_call.call.company.attention import Music, Why
+from active_call.call.company.attention_executor import AttentionExecutor
+from active_call.call.company.machine import CallMachine
+from active_call.call.company.machine_types import Stage
+from active_call.call.conversation.agent_runner import AgentRunner
+from active_call.call.dependencies import CallDependencies
+from active_call.call.items import Fatal, RecogniserFailed, Routed
+from active_call.call.opening.options import SpeechChoice, choose_speech, merged
+from active_call.call.opening.routing import IncomingCall, Router
+from active_call.call.ports import CallPorts
+from active_call.call.requests import BeginAgent
+from active_call.call.shared_state import CallState
+from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
+from active_call.call.speech.speech_output import SpeechOutput
+from active_call.call.state import Phase
+from active_call.contract import commands, events
+from active_call.contract.options import CallOption
+from active_call.legs.leg import Leg
+from active_call.providers.base import ChatModel
+
+RING_AFTER_S = 0.2
+
+
+class StartAgent(Protocol):
+    """Makes the agent of the call; `begin` where a program has asked for it."""
+
+    def __call__(self, playbook: Playbook, responder: ChatModel | None, begin: BeginAgent | None = None) -> AgentRunner: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SetupParts:
+    """What a set-up gets ready."""
+
+    speech_input: SpeechInput
+    speech_output: SpeechOutput
+    call_progress: CallProgressWatch
+    attention: AttentionExecutor
+    start_agent: StartAgent
+
+
+class CallSetup:
+    """The beginning of one call."""
+
+    def __init__(
+        self,
+        state: CallState,
+        ports: CallPorts,
+        machine: CallMachine,
+        dependencies: CallDependencies,
+        router: Router | None,
+        parts: SetupParts,
+    ) -> None:
+        self._state = state
+        self._ports = ports
+        self._machine = machine
+        self._dependencies = dependencies
+        self._router = router
+        self._parts = parts
+        self._is_speaking = False
+
+    @property
+    def accept_timeout_s(self) -> float:
+        """How long an inbound call waits for a decision."""
+        return self._dependencies.accept_timeout_s
+
+    # -- what the machine wants
+
+    def ask_who_takes_it(self) -> None:
+        """Tell of an inbound call, ask the router, and let it ring when that takes its time."""
+        leg = self._state.leg
+        self._ports.emit(events.Incoming(caller=leg.caller, callee=leg.callee, sdp=leg.offer))
+        if self._router is not None:
+            self._ports.spawn(self._route(self._router), "route")
+        self._ports.spawn(self._ring_while_deciding(), "ring")
+
+    def dial(self) -> None:
+        """Place the call; Fatal follows where that cannot be."""
+        self._ports.spawn(self._dial(), "dial")
+
+    def answer(self) -> None:
+        """Get the engines ready, then answer the leg; Fatal follows where that cannot be."""
+        self._ports.spawn(self._answer(), "accept")
+
+    def ring(self, command: commands.Ringing) -> None:
+        """Let the caller hear that it rings."""
+        self._ports.spawn(self._ring(command), "ring")
+
+    def go_on_with(self, leg: Leg) -> None:
+        """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
+        choice = choose_speech(self._state.option, self._state.playbook)
+        recogniser = self._dependencies.engines.get_recogniser(choice.asr)
+        recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language)
+        self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
+        if leg.stream is not None:
+            self._parts.speech_output.use(leg.stream, None)
+            self._parts.speech_input.listen_to(leg.stream, _vad_of(choice))
+
+    # -- an agent in a call that is under way
+
+    def begin_agent(self, begin: BeginAgent) -> None:
+        """Let an agent take over the conversation; it greets at once. Raises ActiveCallError, and changes nothing, where that cannot be."""
+        state, parts, engines = self._state, self._parts, self._dependencies.engines
+        if state.facts.phase is not Phase.ANSWERED:
+            raise LocalProtocolError("the call is not answered")
+        if state.agent is not None:
+            raise LocalProtocolError("an agent holds the conversation of this call already")
+        playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
+        before = choose_speech(state.option, state.playbook)
+        option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
+        choice = choose_speech(option, playbook)
+        recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
+        responder = begin.model or (engines.get_responder(choice.llm) if choice.llm is not None else None)
+        state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
+        parts.speech_output.use(None, synthesiser)
+        parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
+        if choice.asr != before.asr:
+            recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language)
+            self._ports.spawn(parts.speech_input.replace(recognition), "recogniser")
+        if state.leg.stream is not None:
+            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+        state.agent = parts.start_agent(playbook, responder, begin)
+        state.agent.hear(effects.Heard(events.MediaReady()))
+
+    def end_agent(self) -> None:
+        """Let the agent stop speaking and leave; harmless where there is none."""
+        agent, self._state.agent = self._state.agent, None
+        if agent is not None:
+            agent.close(self._parts.speech_output.heard_so_far(self._ports.now()))
+            self._parts.speech_output.interrupt()
+
+    def _recogniser_failed(self, error: Exception) -> None:
+        self._ports.post(RecogniserFailed(error))
+
+    # -- tasks
+
+    async def _ring_while_deciding(self) -> None:
+        """A decision that takes its time is waited for with a ringing tone, as carriers want to hear something soon."""
+        await asyncio.sleep(RING_AFTER_S)
+        if self._machine.now.stage is Stage.DECIDING and not self._machine.now.is_ending:
+            await self._state.leg.ring()
+
+    async def _ring(self, command: commands.Ringing) -> None:
+        leg = self._state.leg
+        if not (command.early_media or command.ringtone):
+            await leg.ring()
+            return
+        try:
+            synthesiser = self._dependencies.engines.get_synthesiser(choose_speech(self._state.option, None).tts)
+            self._parts.speech_output.use(None, synthesiser)
+            await self._open_sound()
+            await leg.ring(early_media=True)
+        except ActiveCallError as error:
+            reason = str(error)
+            self._ports.later(lambda: self._ports.emit(events.Error(sender="ringing", error=reason)))
+            return
+        if command.ringtone:
+            self._ports.later(lambda: self._play_ringtone(command.ringtone))
+
+    def _play_ringtone(self, source: str | None) -> None:
+        if self._state.facts.phase < Phase.ANSWERED:
+            self._parts.attention.claim(Why.RINGBACK, music=Music(source))
+
+    async def _open_sound(self) -> None:
+        """Open the stream and direct the speech there. Harmless a second time."""
+        stream = await self._state.leg.open_media()
+        self._parts.speech_output.use(stream, None)
+        if not self._is_speaking:
+            self._is_speaking = True
+            self._ports.spawn(self._parts.speech_output.run(), "speaking")
+
+    async def _route(self, router: Router) -> None:
+        """Ask who takes the call. Whatever goes wrong, the call is refused with a code and the reason is kept."""
+        try:
+            async with asyncio.timeout(self._dependencies.accept_timeout_s):
+                decision = await router.route(self._incoming_call())
+        except ActiveCallError as error:
+            self._ports.post(Fatal(error, 480))
+        except Exception as error:  # a user's handler may raise anything
+            self._ports.log.exception("handler failed")
+            self._ports.post(Fatal(error, 500))
+        else:
+            self._ports.post(Routed(decision))
+
+    def _incoming_call(self) -> IncomingCall:
+        facts, leg = self._state.facts, self._state.leg
+        return IncomingCall(
+            session_id=facts.session_id,
+            caller=leg.caller,
+            callee=leg.callee,
+            call_id=leg.call_id,
+            headers=leg.headers,
+            offer=leg.offer,
+            created_at=facts.started_at,
+            variables=facts.variables,
+            trunk=facts.trunk,
+            playbooks=self._dependencies.playbooks,
+        )
+
+    async def _answer(self) -> None:
+        leg = self._state.leg
+        try:
+            await leg.ring()
+            await self._prepare()
+            await leg.accept(self._state.option)
+        except MediaError as error:
+            self._ports.post(Fatal(error, 503))
+        except ActiveCallError as error:
+            self._ports.post(Fatal(error, 500))
+        except Exception as error:  # an adapter may raise anything
+            self._ports.log.exception("call could not be answered")
+            self._ports.post(Fatal(error, 500))
+
+    async def _dial(self) -> None:
+        try:
+            await self._prepare()
+            await self._state.leg.dial(self._state.option)
+        except ActiveCallError as error:
+            self._ports.post(Fatal(error, 503))
+        except Exception as error:  # an adapter may raise anything
+            self._ports.log.exception("call could not be placed")
+            self._ports.post(Fatal(error, 503))
+
+    async def _prepare(self) -> None:
+        """Choose engines, start the agent. Raises ConfigError or ProviderError when an engine cannot be had."""
+        state, parts, of_playbook = self._state, self._parts, CallOption()
+        if state.playbook is not None:
+            state.facts.playbook = state.playbook.file
+            of_playbook = state.playbook.option
+        state.option = merged(merged(state.own_option, of_playbook), self._dependencies.defaults)
+        choice = choose_speech(state.option, state.playbook)
+        engines = self._dependencies.engines
+        recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
+        responder = engines.get_responder(choice.llm) if choice.llm is not None else None
+        parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
+        parts.speech_input.use(open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language))
+        parts.speech_output.use(None, synthesiser)
+        if state.playbook is not None:
+            state.agent = parts.start_agent(state.playbook, responder)
+        await self._open_sound()
+        if state.leg.stream is not None:
+            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+            parts.call_progress.listen()
+
+
+def _vad_of(choice: SpeechChoice) -> VadSettings:
+    return VadSettings(choice.voice_threshold, choice.min_speech_ms, choice.silence_ms)

@@ -1,0 +1,125 @@
+"""What a call asks of its sound besides speech: digits and tones to be heard, a better voice of the caller, background under the agent.
+
+Options enter, orders go to the stream; tones that were heard become contract events. Nothing here waits: files are fetched by a task of
+the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Final
+
+from active_call.base.errors import MediaError
+from active_call.call.call_time import CallTime
+from active_call.call.opening.options import given
+from active_call.call.ports import CallPorts, Emit
+from active_call.call.shared_state import CallState
+from active_call.call.speech.speech_output import SoundSource
+from active_call.contract import events
+from active_call.contract.options import AgcOption, AmbianceOption
+from active_call.legs.abilities import has_telephone_events
+from active_call.media.enhance.gain import GainSettings
+from active_call.media.link.messages import ToneReported
+from active_call.store.audio_cache import DATA_OFFSET
+
+DEFAULT_DUCK_LEVEL: Final = 0.1
+DEFAULT_NORMAL_LEVEL: Final = 0.3
+DEFAULT_TRANSITION_SPEED: Final = 0.01
+DEFAULT_CONFIDENCE: Final = 0.5
+"""Of a tone, from which it is told."""
+FINAL_TONES: Final = frozenset({"busy", "congestion", "sit", "fax", "answer"})
+"""After these nobody will speak."""
+
+
+class CallProgressWatch:
+    """Of one call. `tell` emits an event past the agent; `is_aside` says whether the agent is away from the caller."""
+
+    def __init__(
+        self, state: CallState, ports: CallPorts, time: CallTime, sounds: SoundSource | None, tell: Emit, is_aside: Callable[[], bool]
+    ) -> None:
+        self._state = state
+        self._ports = ports
+        self._time = time
+        self._sounds = sounds
+        self._tell = tell
+        self._is_aside = is_aside
+        self._last: tuple[str, float] | None = None
+        self._n_states = 0
+
+    @property
+    def _watches_tones(self) -> bool:
+        option = self._state.option.ringback_detection
+        return option is not None and bool(option.enabled)
+
+    def listen(self) -> None:
+        """Ask for what the options want; again once it is known whether the peer sends telephone events."""
+        stream, leg, option = self._state.leg.stream, self._state.leg, self._state.option
+        if stream is None:
+            return
+        digits = self._state.facts.answered_at is not None and not has_telephone_events(leg)
+        if digits or self._watches_tones:
+            stream.hear_tones(digits=digits, tones=self._watches_tones)
+        if option.denoise or option.agc is not None:
+            stream.improve(denoise=bool(option.denoise), gain=None if option.agc is None else gain_of(option.agc))
+
+    def begin_ambience(self) -> None:
+        """Background sound, where the options want it."""
+        option = self._state.option.ambiance
+        if option is not None and option.path and option.enabled is not False and self._sounds is not None:
+            self._ports.spawn(self._fetch_ambience(option, option.path), "ambience")
+
+    def end_ambience(self) -> None:
+        """Silence behind the agent, who is not with the caller for a while."""
+        if self._state.option.ambiance is not None and self._state.leg.stream is not None:
+            self._state.leg.stream.stop_ambience()
+
+    async def _fetch_ambience(self, option: AmbianceOption, path: str) -> None:
+        stream = self._state.leg.stream
+        if self._sounds is None or stream is None:
+            return
+        try:
+            file = await self._sounds.whole(path, stream.rate_hz)
+        except MediaError as error:
+            told = events.Error(sender="ambiance", error=str(error))
+            self._ports.later(lambda: self._tell(told))
+            return
+        if self._is_aside():
+            return
+        stream.start_ambience(
+            str(file.resolve()),
+            DATA_OFFSET,
+            duck_level=given(option.duck_level, DEFAULT_DUCK_LEVEL),
+            normal_level=given(option.normal_level, DEFAULT_NORMAL_LEVEL),
+            transition_speed=given(option.transition_speed, DEFAULT_TRANSITION_SPEED),
+        )
+
+    def heard(self, tone: ToneReported) -> None:
+        """A tone was recognised: tell it, and a beep as what it most likely is."""
+        option = self._state.option.ringback_detection
+        if option is None or tone.confidence < given(option.confidence_threshold, DEFAULT_CONFIDENCE):
+            return
+        if tone.kind == "beep":
+            ended_ms = self._time.to_epoch_ms(tone.at)
+            self._ports.emit(events.AnswerMachineDetection(start_time=ended_ms - tone.duration_ms, end_time=ended_ms, text="beep"))
+            return
+        before, self._last = self._last, (tone.kind, tone.confidence)
+        if option.on_state_change_only is not False and before is not None and before[0] == tone.kind:
+            return
+        self._n_states += 1
+        self._ports.emit(
+            events.RingbackState(
+                state=tone.kind,
+                state_index=self._n_states - 1,
+                confidence=tone.confidence,
+                prev_state=before[0] if before else None,
+                prev_confidence=before[1] if before else None,
+                is_final=tone.kind in FINAL_TONES,
+            )
+        )
+
+
+def gain_of(option: AgcOption) -> GainSettings:
+    """The contract's gain control as the media plane takes it."""
+    said = {field.name: getattr(option, field.name) for field in fields(GainSettings)}
+    return GainSettings(**{name: value for name, value in said.items() if value is not None})

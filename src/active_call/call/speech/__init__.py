@@ -1,0 +1,1 @@
+"""What the caller says and hears as words: recognition, synthesis, words kept."""

@@ -1,0 +1,89 @@
+"""`POST /precache`: a sound is made now, by the rules of a call, and kept for the calls that will say it.
+
+A request enters, the key leaves under which the sound lies on disk. Nothing is kept unless all of it was made. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from active_call.agent.reply.speakable import as_pronounced
+from active_call.base.errors import ConfigError, MediaError, ProviderError
+from active_call.call.dependencies import CallDependencies
+from active_call.call.opening.options import merged
+from active_call.contract.options import TtsOption
+from active_call.contract.requests import PrecacheSpeech
+from active_call.contract.wire import ContractError
+from active_call.providers.base import speech_of
+from active_call.providers.registry import Engines
+from active_call.providers.speech_cache import CachedTextToSpeech
+
+MAX_TEXT_CHARS: Final = 10_000
+"""About ten minutes of speech."""
+MAX_KEY_CHARS: Final = 256
+
+
+async def precache(request: PrecacheSpeech, services: CallDependencies) -> str:
+    """Keep the sound of `request.text`, unless it is kept already, and give its key.
+
+    Raises ContractError and ConfigError for what cannot be asked, ProviderError when the vendor fails, MediaError when nothing can be kept.
+    """
+    text = _checked_text(request.text)
+    named = _checked_key(request)
+    if services.speech is None:
+        raise MediaError("this server keeps no sounds")
+    option = merged(request.option or TtsOption(), services.defaults.tts or TtsOption())
+    synthesiser = _synthesiser_of(request.option or TtsOption(), option, services.engines)
+    made_of = synthesiser.voice.key_of(text, request.speaker)
+    key = named or made_of
+    if not await services.speech.holds(key, made_of):
+        chunks = [chunk.pcm async for chunk in speech_of(synthesiser, text, speaker=request.speaker or None)]
+        if not any(chunks):
+            raise ProviderError(synthesiser.name, "made no sound of this text")
+        await services.speech.keep(key, chunks, synthesiser.capabilities.rate_hz, made_of)
+    return key
+
+
+def _checked_text(text: str) -> str:
+    text = text.strip()
+    if not text:
+        raise ContractError("text", "empty; expected what is to be said")
+    _check_is_unicode("text", text)
+    text = as_pronounced(text) or text
+    if len(text) > MAX_TEXT_CHARS:
+        raise ContractError("text", f"too long: expected at most {MAX_TEXT_CHARS} characters, found {len(text)}")
+    return text
+
+
+def _checked_key(request: PrecacheSpeech) -> str | None:
+    path, key = "cacheKey", request.cache_key
+    if key is None and request.option is not None:
+        path, key = "option.cacheKey", request.option.cache_key
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_KEY_CHARS:
+        advice = "leave it out for a key made of text and voice"
+        raise ContractError(path, f"expected 1 to {MAX_KEY_CHARS} characters ({advice}), found {len(key)}")
+    _check_is_unicode(path, key)
+    return key
+
+
+def _check_is_unicode(path: str, text: str) -> None:
+    """JSON may hold half a surrogate pair, which can neither be spoken nor answered with."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ContractError(path, f"expected Unicode text, found {text[error.start]!r}") from error
+
+
+def _synthesiser_of(asked: TtsOption, option: TtsOption, engines: Engines) -> CachedTextToSpeech:
+    """As a call would choose it. A mistake is named by its place in the request, where it comes from there."""
+    try:
+        return engines.get_voice(option)
+    except ConfigError as error:
+        for field in msgspec.structs.fields(TtsOption):
+            if error.key == f"tts.{field.name}" and getattr(asked, field.name) is not None:
+                raise ContractError(f"option.{field.encode_name}", error.reason) from error
+        raise

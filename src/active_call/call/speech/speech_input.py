@@ -1,0 +1,258 @@
+"""The caller's side of the conversation: voice detection and sound enter, `speaking`, `silence`, `eou`, `asrDelta`, `asrFinal` leave.
+
+An utterance begins with detected speech. It ends when silence has lasted `end_of_turn_ms` beyond the last voiced packet; speech that
+resumes within that time continues the utterance. Sample numbers count the caller's 16 kHz sound from the start of the stream.
+
+During a hold, a transfer or a bridge speech input is suspended: the media process neither detects voice nor forwards sound, and the
+utterance of that moment is dropped. Several reasons may hold at once; speech input resumes when the last one ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from active_call.base.pcm import LISTEN_RATE_HZ
+from active_call.call.speech.latency import TurnClock
+from active_call.contract import events
+from active_call.media.link.messages import CallerAudio, SpeechEnded, SpeechStarted
+from active_call.media.pool.pool import MediaStream
+from active_call.providers.base import Failed, Final, Recognised, RecognitionEvent, RecognitionStream, SpeechToText, TurnEvent
+
+TAIL_S = 0.25
+"""The recogniser gets this much sound beyond the last voiced packet: a detector misses faint last syllables more often than a decoder."""
+MAX_UTTERANCE_S = 30.0
+"""Speech without a pause is cut here and continues as the next utterance: music on a line must not make an utterance without an end."""
+
+
+def open_recognition(
+    engine: SpeechToText,
+    on_result: Callable[[Recognised], None],
+    on_failure: Callable[[Exception], None],
+    *,
+    language: str | None,
+    on_turn: Callable[[TurnEvent], None] | None = None,
+) -> RecognitionStream:
+    """Recognise one caller: each kind of event goes to its own callback. Raises ActiveCallError."""
+
+    def tell(event: RecognitionEvent) -> None:
+        match event:
+            case Recognised():
+                on_result(event)
+            case Failed(error):
+                on_failure(error)
+            case TurnEvent():
+                if on_turn is not None:
+                    on_turn(event)
+
+    return engine.open(tell, language=language)
+
+
+@dataclass(frozen=True, slots=True)
+class VadSettings:
+    """Voice activity detection in the media process: which probability counts as speech, and how long speech and silence must last."""
+
+    threshold: float = 0.5
+    min_speech_ms: int = 64
+    silence_ms: int = 100
+
+
+@dataclass(slots=True)
+class _Utterance:
+    index: int
+    start_sample: int
+    end_sample: int = 0
+    last_voiced_at: float = 0.0
+    started_at: float = 0.0
+    closing_at: float | None = None
+    """When it ends if nothing more is said; None while the caller speaks."""
+
+
+class SpeechInput:
+    """Follows the caller's speech. `emit` takes contract events; `to_epoch_ms` turns monotonic seconds into event times."""
+
+    def __init__(
+        self,
+        *,
+        emit: Callable[[events.Event], None],
+        to_epoch_ms: Callable[[float], int],
+        turn: TurnClock,
+        end_of_turn_ms: int,
+    ) -> None:
+        self._emit = emit
+        self._to_epoch_ms = to_epoch_ms
+        self._turn = turn
+        self._end_of_turn_s = end_of_turn_ms / 1000
+        self._recognition: RecognitionStream | None = None
+        self._utterance: _Utterance | None = None
+        self._n_utterances = 0
+        self._awaiting: set[int] = set()
+        self._phrases: tuple[str, ...] = ()
+        self._stream: MediaStream | None = None
+        self._vad = VadSettings()
+        self._suspended_by: set[str] = set()
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether there is a reason to hear nothing."""
+        return bool(self._suspended_by)
+
+    def listen_to(self, stream: MediaStream, vad: VadSettings) -> None:
+        """Listen to the caller on `stream` from now on."""
+        self._stream, self._vad = stream, vad
+        self._order()
+
+    def suspend(self, why: str) -> None:
+        """Hear nothing until `resume` has been called for every reason."""
+        was_suspended = self.is_suspended
+        self._suspended_by.add(why)
+        if was_suspended:
+            return
+        if self._utterance is not None:
+            if self._recognition is not None:
+                self._recognition.cancel_utterance(self._utterance.index)
+            self._utterance = None
+        self._order()
+
+    def resume(self, why: str) -> None:
+        """End that reason; speech input resumes when it was the last one."""
+        if why in self._suspended_by:
+            self._suspended_by.discard(why)
+            if not self._suspended_by:
+                self._order()
+
+    def _order(self) -> None:
+        if self._stream is not None:
+            vad, is_on = self._vad, not self._suspended_by
+            self._stream.listen(
+                detect=is_on, forward_audio=is_on, threshold=vad.threshold, min_speech_ms=vad.min_speech_ms, silence_ms=vad.silence_ms
+            )
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the caller speaks, or a result is still to come."""
+        return self._utterance is not None or bool(self._awaiting)
+
+    def set_end_of_turn(self, end_of_turn_ms: int) -> None:
+        """End utterances after this much silence from now on."""
+        self._end_of_turn_s = end_of_turn_ms / 1000
+
+    def use(self, recognition: RecognitionStream) -> None:
+        """Recognise with this from now on."""
+        self._recognition = recognition
+
+    async def replace(self, recognition: RecognitionStream) -> None:
+        """Recognise with this from now on, and close the stream before it. Utterances that the old stream did not answer get no result."""
+        before, self._recognition = self._recognition, recognition
+        self._utterance = None
+        self._awaiting.clear()
+        recognition.expect_phrases(self._phrases)
+        if before is not None:
+            await before.close()
+
+    def expect_phrases(self, phrases: tuple[str, ...]) -> None:
+        """The caller may well say one of these from now on; a later recogniser is told, too."""
+        self._phrases = phrases
+        if self._recognition is not None:
+            self._recognition.expect_phrases(phrases)
+
+    async def close(self) -> None:
+        """Close the recogniser's stream."""
+        if self._recognition is not None:
+            await self._recognition.close()
+
+    # -- reports of the media stream
+
+    def audio(self, report: CallerAudio) -> None:
+        """More of the caller's sound. Must be cheap: it is called many times a second for each call."""
+        if self._recognition is not None and not self._suspended_by:
+            self._recognition.push_audio(report.pcm, report.sample)
+
+    def speech_started(self, report: SpeechStarted) -> None:
+        """The voice detector heard speech: an utterance begins, or continues."""
+        if self._suspended_by:
+            return
+        self._emit(events.Speaking(start_time=self._to_epoch_ms(report.at), confidence=round(report.confidence, 3)))
+        if self._utterance is not None:
+            self._utterance.closing_at = None
+            return
+        self._begin(report.sample, report.at)
+
+    def speech_ended(self, report: SpeechEnded) -> None:
+        """The voice detector hears silence: the utterance ends when that lasts."""
+        if self._suspended_by:
+            return
+        self._emit(events.Silence(start_time=self._to_epoch_ms(report.at), duration=report.duration_ms))
+        self._turn.caller_stopped(report.at)
+        if self._utterance is not None:
+            self._utterance.end_sample = report.sample
+            self._utterance.last_voiced_at = report.at
+            self._utterance.closing_at = report.at + self._end_of_turn_s
+
+    # -- time
+
+    def next_timeout(self) -> float | None:
+        """When `handle_timeout` is due, in monotonic seconds; None outside an utterance."""
+        if self._utterance is None:
+            return None
+        if self._utterance.closing_at is None:
+            return self._utterance.started_at + MAX_UTTERANCE_S
+        return self._utterance.closing_at
+
+    def handle_timeout(self, now: float) -> None:
+        """End the utterance if its silence has lasted long enough, or cut one that is too long."""
+        due = self.next_timeout()
+        if due is None or now < due or self._utterance is None:
+            return
+        utterance, self._utterance = self._utterance, None
+        if utterance.closing_at is None:
+            self._roll_over(utterance, now)
+            return
+        utterance.end_sample += int(min(TAIL_S, now - utterance.last_voiced_at) * LISTEN_RATE_HZ)
+        self._turn.mark("closed_at", now)
+        self._emit(events.Eou(completed=True))
+        self._end(utterance)
+
+    def _roll_over(self, utterance: _Utterance, now: float) -> None:
+        """The caller still speaks: one utterance ends here, and the next one begins at the same sample."""
+        utterance.end_sample = utterance.start_sample + int((now - utterance.started_at) * LISTEN_RATE_HZ)
+        self._emit(events.Eou(completed=False))
+        self._end(utterance)
+        self._begin(utterance.end_sample, now)
+
+    def _begin(self, sample: int, at: float) -> None:
+        self._n_utterances += 1
+        self._utterance = _Utterance(self._n_utterances, sample, started_at=at)
+        if self._recognition is not None:
+            self._recognition.start_utterance(self._utterance.index, sample)
+
+    def _end(self, utterance: _Utterance) -> None:
+        if self._recognition is not None:
+            self._awaiting.add(utterance.index)
+            self._recognition.end_utterance(utterance.index, utterance.end_sample)
+
+    # -- results of the recogniser
+
+    def recognised(self, result: Recognised, now: float) -> None:
+        """The recogniser's partial or final text becomes `asrDelta` or `asrFinal`."""
+        is_final = isinstance(result, Final)
+        if is_final:
+            self._awaiting.discard(result.index)
+            self._turn.mark("recognised_at", now)
+        cls = events.AsrFinal if is_final else events.AsrDelta
+        self._emit(
+            cls(
+                index=result.index,
+                text=result.text,
+                start_time=result.start_sample * 1000 // LISTEN_RATE_HZ,
+                end_time=result.end_sample * 1000 // LISTEN_RATE_HZ,
+                confidence=result.confidence,
+            )
+        )
+
+    def failed(self, error: Exception, now: float) -> None:
+        """The recogniser failed: the oldest utterance that awaits a result ends with an empty text."""
+        self._emit(events.Error(sender="asr", error=str(error)))
+        if self._awaiting:
+            index = min(self._awaiting)
+            self.recognised(Final("", index, 0, 0), now)

@@ -1,0 +1,371 @@
+"""The agent's side of the conversation: `tts` and `play` commands enter, queued sound and the events of plays leave.
+
+Commands become jobs. One task works them off in order, so that sentences are synthesised ahead of what plays. A play (playId) consists of
+pieces; the text and the samples of each piece are kept, so that an interruption can say which words were heard. A play that is stopped
+drops its unfinished jobs, and the job of that moment is abandoned at once. A play whose sound cannot be made ends with what was made: an
+`error` event says so, and `trackEnd` says what was heard (`subtitle`). Of a file, only some seconds are sent ahead of what is heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Protocol
+
+from active_call.agent.reply.speakable import as_pronounced
+from active_call.base.errors import ActiveCallError, MediaError, ProviderError
+from active_call.base.world import Clock
+from active_call.call.speech.latency import TurnClock
+from active_call.call.speech.play import AHEAD_MS, Job, Piece, Play
+from active_call.call.speech.tts_command import checked
+from active_call.call.speech.words_heard import Pace, heard_words
+from active_call.codec.resample import StreamResampler
+from active_call.contract import commands, events
+from active_call.media.link.messages import PlayEnded, PlayLow, PlayStarted
+from active_call.media.pool.pool import MediaStream
+from active_call.providers.base import TextToSpeech, speech_of
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FADE_MS = 40
+
+
+class SoundSource(Protocol):
+    """Where the sound of files and URLs comes from."""
+
+    def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
+        """s16le mono at `rate_hz`. Raises MediaError with the source and the reason."""
+        ...
+
+    async def whole(self, source: str, rate_hz: int) -> Path:
+        """A file with all of it, for another process. Raises MediaError."""
+        ...
+
+
+class KeptSpeech(Protocol):
+    """Where speech with a `cacheKey` is kept."""
+
+    def pieces(
+        self, key: str, synthesiser: TextToSpeech, text: str, *, speaker: str | None = None, speed: float | None = None
+    ) -> AsyncGenerator[tuple[bytes, int], None]:
+        """s16le mono and its rate: what is kept as `key`, else what the synthesiser makes, as it comes."""
+        ...
+
+
+class SpeechOutput:
+    """Makes the call's sound. `emit` takes contract events, `on_auto_hangup` is called when a play that asks for it has been heard."""
+
+    def __init__(
+        self,
+        *,
+        emit: Callable[[events.Event], None],
+        clock: Clock,
+        turn: TurnClock,
+        on_auto_hangup: Callable[[], None],
+        sounds: SoundSource | None,
+        speech: KeptSpeech | None = None,
+    ) -> None:
+        self._emit = emit
+        self._clock = clock
+        self._turn = turn
+        self._on_auto_hangup = on_auto_hangup
+        self._sounds = sounds
+        self._speech = speech
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
+        self._plays: dict[str, Play] = {}
+        self._stream: MediaStream | None = None
+        self._synthesiser: TextToSpeech | None = None
+        self._n_unnamed = 0
+        self._at_work: Play | None = None
+        self._given_up: asyncio.Future[None] | None = None
+        """Resolved when the sound that is made now is abandoned."""
+        self._ending: set[asyncio.Task[None]] = set()
+        """Tasks that have not ended yet; some may be abandoned."""
+        self._pace = Pace()
+        self._paused_by: set[str] = set()
+        self._paused_at: float | None = None
+
+    def use(self, stream: MediaStream | None, synthesiser: TextToSpeech | None) -> None:
+        """Send sound to `stream`, and speak with `synthesiser`, from now on; None leaves either as it is. Commands may come before."""
+        if stream is not None:
+            self._stream = stream
+            if self._paused_by:
+                stream.pause(True)
+        self._synthesiser = synthesiser or self._synthesiser
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether something is said or played, or will be."""
+        return any(not play.stopped for play in self._plays.values())
+
+    # -- commands
+
+    def tts(self, command: commands.Tts) -> None:
+        """Speak. Raises LocalProtocolError for values that cannot be spoken."""
+        said = checked(command)
+        play = self._play_for(said.play_id, auto_hangup=command.auto_hangup)
+        if play.closed:
+            play = self._replace(play)
+        piece = Piece(said.text)
+        play.pieces.append(piece)
+        play.closed = command.end_of_stream or not command.streaming
+        self._jobs.put_nowait(
+            Job(
+                play,
+                piece,
+                text=piece.text,
+                pcm=said.pcm,
+                speaker=said.speaker,
+                speed=said.speed,
+                cache_key=said.cache_key,
+                closes=play.closed,
+            )
+        )
+        if piece.text:
+            self._turn.mark("synthesis_asked_at", self._clock.now())
+
+    def play(self, command: commands.Play, *, repeat: bool = False) -> None:
+        """Play a file or URL in place of everything else; with `repeat` (music on hold) over and over, until it is replaced or stopped."""
+        play = self._play_for(command.url, auto_hangup=command.auto_hangup)
+        if play.closed:
+            play = self._replace(play)
+        play.closed = True
+        piece = Piece("")
+        play.pieces.append(piece)
+        self._jobs.put_nowait(Job(play, piece, source=command.url, closes=True, repeats=repeat))
+
+    def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
+        """Stop all plays; with `graceful`, let the command that is heard now finish, and drop what comes behind it."""
+        plays = [play for play in self._plays.values() if not play.stopped]
+        if graceful and plays:
+            self._finish(plays.pop(0))
+        for play in plays:
+            self._stop(play, DEFAULT_FADE_MS if fade_ms is None else fade_ms)
+
+    def pause(self, paused: bool, why: str = "command") -> None:
+        """Stop playing at this sample, or continue from it once the last reason for the pause is gone."""
+        was_paused = bool(self._paused_by)
+        (self._paused_by.add if paused else self._paused_by.discard)(why)
+        if was_paused == bool(self._paused_by):
+            return
+        self._note_pause(was_paused)
+        if self._stream is not None:
+            self._stream.pause(not was_paused)
+
+    def _note_pause(self, is_over: bool) -> None:
+        """The time of a pause does not count as heard."""
+        now = self._clock.now()
+        if is_over and self._paused_at is not None:
+            for play in self._plays.values():
+                if play.started_at is not None:
+                    play.started_at += now - max(self._paused_at, play.started_at)
+        self._paused_at = None if is_over else now
+
+    def _play_for(self, play_id: str | None, *, auto_hangup: bool) -> Play:
+        """The play that goes on under this id, or a new one, which replaces all others."""
+        if play_id is None:
+            self._n_unnamed += 1
+            play_id = f"p{self._n_unnamed}"
+        play = self._plays.get(play_id)
+        if play is None or play.stopped or play.finishing:
+            self.interrupt()
+            play = self._plays[play_id] = Play(play_id)
+        play.auto_hangup = play.auto_hangup or auto_hangup
+        return play
+
+    def _replace(self, play: Play) -> Play:
+        """A command comes for a play that is closed: it is stopped, and a new one begins under the same id."""
+        self._stop(play, DEFAULT_FADE_MS)
+        fresh = self._plays[play.id] = Play(play.id, auto_hangup=play.auto_hangup)
+        return fresh
+
+    def _stop(self, play: Play, fade_ms: int) -> None:
+        if not play.stopped:
+            play.stopped = True
+            play.has_news.set()
+            self._abandon(play)
+            if self._stream is not None:
+                self._stream.stop(play.id, fade_ms)
+
+    def _finish(self, play: Play) -> None:
+        """Let the media process finish the command that it plays. It is told where a command ends once all its sound is made."""
+        play.finishing = True
+        if self._stream is not None:
+            self._stream.finish(play.id, play.boundaries(self._stream.rate_hz))
+            if self._at_work is not play:
+                self._end(play)
+
+    def _end(self, play: Play) -> None:
+        """Nothing more comes for this play."""
+        if self._stream is not None and not (play.stopped or play.is_ended):
+            play.is_ended = True
+            self._stream.queue_audio(play.id, b"", end=True)
+
+    # -- the task that makes sound
+
+    async def run(self) -> None:
+        """Work off the jobs, one after another, until cancelled."""
+        while True:
+            await self._work_off(await self._jobs.get())
+
+    async def _work_off(self, job: Job) -> None:
+        """Make the sound of `job`. Returns at once when its play is stopped, even if the synthesiser has not ended by then."""
+        play = job.play
+        if play.stopped or play.ends_early:
+            return
+        loop = asyncio.get_running_loop()
+        work = loop.create_task(self._make(job), name="speech")
+        self._ending.add(work)
+        work.add_done_callback(self._ending.discard)
+        self._at_work, self._given_up = play, loop.create_future()
+        try:
+            await asyncio.wait([work, self._given_up], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+            self._at_work = self._given_up = None
+        if job.closes or play.ends_early:
+            self._end(play)
+
+    def _abandon(self, play: Play) -> None:
+        """Do not wait any longer for the sound that is made for `play`."""
+        if self._at_work is play and self._given_up is not None and not self._given_up.done():
+            self._given_up.set_result(None)
+
+    async def _make(self, job: Job) -> None:
+        try:
+            await self._sound(job)
+            if job.play.takes_sound:
+                job.piece.is_whole = True
+                self._pace.learn(job.text, job.piece.duration_ms)
+        except ActiveCallError as error:
+            self._fail(job, str(error))
+        except Exception as error:  # a synthesiser outside the provider wall
+            logger.exception("sound could not be made")
+            self._fail(job, f"unforeseen {type(error).__name__}: {error}")
+
+    def _fail(self, job: Job, reason: str) -> None:
+        """Its sound cannot be made: the sound made so far is played, and the later pieces of the play are left out."""
+        if job.play.takes_sound:
+            job.play.failed = True
+            self._emit(events.Error(sender="tts" if job.text else "play", error=reason))
+
+    async def _sound(self, job: Job) -> None:
+        if self._stream is None:
+            raise MediaError("the call has no media stream yet")
+        if job.source:
+            await self._sound_file(job, self._stream.rate_hz)
+            return
+        stream = self._stream
+        resampler: StreamResampler | None = None
+        async with aclosing(self._pcm_of(job)) as pieces:
+            async for pcm, rate_hz in pieces:
+                if not job.play.takes_sound:
+                    return
+                if resampler is None:
+                    resampler = StreamResampler(rate_hz, stream.rate_hz)
+                self._queue(job, resampler.push(pcm))
+        if resampler is not None:
+            self._queue(job, resampler.flush())
+        if job.piece.duration_ms == 0 and job.play.takes_sound and any(char.isalnum() for char in job.text):
+            raise ProviderError(getattr(self._synthesiser, "name", "tts"), "the synthesiser made no sound")
+
+    async def _sound_file(self, job: Job, rate_hz: int) -> None:
+        """Send a file as fast as it is heard, some seconds ahead."""
+        if self._sounds is None:
+            raise MediaError(f"{job.source}: there is no library of sounds to play it from")
+        play = job.play
+        async with aclosing(self._sounds.pieces(job.source, rate_hz, repeat=job.repeats)) as pieces:
+            async for pcm in pieces:
+                if not play.takes_sound or (play.finishing and job.repeats):
+                    return
+                self._queue(job, pcm)
+                play.room_ms -= len(pcm) / 2 * 1000 / rate_hz
+                while play.room_ms <= 0 and play.takes_sound:
+                    play.has_news.clear()
+                    await play.has_news.wait()
+
+    def _queue(self, job: Job, pcm: bytes) -> None:
+        if not pcm or self._stream is None or job.play.stopped:
+            return
+        job.piece.duration_ms += len(pcm) / 2 * 1000 / self._stream.rate_hz
+        audible_at = job.play.lead.take(pcm, self._stream.rate_hz, self._clock.now())
+        if audible_at is not None:
+            self._turn.mark("synthesised_at", audible_at)
+        self._stream.queue_audio(job.play.id, pcm)
+
+    async def _pcm_of(self, job: Job) -> AsyncGenerator[tuple[bytes, int], None]:
+        if job.pcm:
+            yield job.pcm, job.rate_hz
+        elif text := as_pronounced(job.text):
+            if self._synthesiser is None:
+                raise MediaError("no speech synthesis is configured for this call")
+            async with aclosing(self._speech_of(job, text, self._synthesiser)) as speech:
+                async for piece in speech:
+                    yield piece
+
+    def _speech_of(self, job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
+        if job.cache_key and self._speech is not None:
+            return self._speech.pieces(job.cache_key, synthesiser, text, speaker=job.speaker, speed=job.speed)
+        return _synthesised(job, text, synthesiser)
+
+    # -- reports of the media stream
+
+    def play_started(self, report: PlayStarted) -> str:
+        """The first packet has left. Gives the text of the play as far as it is known."""
+        self._emit(events.TrackStart(play_id=report.play))
+        play = self._plays.get(report.play)
+        if play is None:
+            return ""
+        play.started_at = self._clock.now()
+        return play.text
+
+    def heard_so_far(self, now: float) -> tuple[str, str] | None:
+        """The playId of what sounds now, and its words heard until `now`; None while nothing sounds."""
+        now = now if self._paused_at is None else self._paused_at
+        for play in self._plays.values():
+            if play.started_at is not None and not play.is_over:
+                return play.id, heard_words(play.pieces, max(0.0, now - play.started_at) * 1000)[0]
+        return None
+
+    def play_low(self, report: PlayLow) -> None:
+        """The media process takes more of a file."""
+        play = self._plays.get(report.play)
+        if play is not None:
+            play.room_ms = AHEAD_MS - report.left_ms
+            play.has_news.set()
+
+    def play_ended(self, report: PlayEnded) -> None:
+        """A play is over, whole or cut: its end is told, with the words that were heard."""
+        play = self._plays.get(report.play)
+        heard, position = heard_words(play.pieces, report.heard_ms, self._pace) if play is not None else ("", 0)
+        completed = report.completed and (play is None or play.failed or play.is_heard_to_its_end)
+        if completed:
+            subtitle = heard if play is not None and play.failed else None
+            self._emit(events.TrackEnd(play_id=report.play, duration=round(report.heard_ms), subtitle=subtitle))
+        elif play is not None:
+            self._emit(
+                events.Interruption(
+                    play_id=report.play,
+                    subtitle=heard,
+                    position=position,
+                    total_duration=round(max(report.queued_ms, report.heard_ms)),
+                    current=round(report.heard_ms),
+                )
+            )
+        if play is not None:
+            self._plays.pop(report.play, None)
+            play.is_over = True
+            play.has_news.set()
+            self._abandon(play)
+            if completed and play.auto_hangup:
+                self._on_auto_hangup()
+
+
+async def _synthesised(job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
+    rate_hz = synthesiser.capabilities.rate_hz
+    async with aclosing(speech_of(synthesiser, text, speaker=job.speaker, speed=job.speed)) as chunks:
+        async for chunk in chunks:
+            yield chunk.pcm, rate_hz

@@ -1,0 +1,104 @@
+"""Python callables as tools: results as text, errors in words, time limits, cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from active_call.agent.effects import RunTool, ToolFinished
+from active_call.call.conversation.tool_execution import MAX_RESULT_CHARS, ToolExecution
+from active_call.call.log import CallLog
+
+
+def run(function: Callable[..., Any], arguments: dict[str, Any] | None = None, *, timeout_s: float = 5.0) -> ToolFinished:
+    """The result of one call of `function`."""
+
+    async def go() -> ToolFinished:
+        finished: asyncio.Queue[ToolFinished] = asyncio.Queue()
+        async with asyncio.TaskGroup() as tasks:
+            execution = ToolExecution(
+                {"tool": function},
+                lambda work, name: tasks.create_task(work, name=name),
+                finished.put_nowait,
+                CallLog(logging.getLogger("test"), {}),
+            )
+            execution.run(RunTool("c1", "tool", arguments or {}, timeout_s))
+            found = await finished.get()
+        assert finished.empty()
+        return found
+
+    return asyncio.run(go())
+
+
+async def double(n: int) -> int:
+    return n * 2
+
+
+def test_coroutine_function_runs_on_the_loop():
+    assert run(double, {"n": 4}) == ToolFinished("c1", "8")
+
+
+def test_plain_function_runs_in_a_thread():
+    def where() -> str:
+        return str(threading.current_thread() is threading.main_thread())
+
+    assert run(where) == ToolFinished("c1", "False")
+
+
+@pytest.mark.parametrize(("result", "text"), [("words", "words"), (None, "done"), ({"a": [1]}, '{"a":[1]}'), (1j, "1j")])
+def test_result_becomes_text(result, text):
+    assert run(lambda: result).result == text
+
+
+def test_long_result_is_cut():
+    assert len(run(lambda: "x" * 20_000).result) == MAX_RESULT_CHARS
+
+
+def test_error_is_told_in_words():
+    def fail() -> None:
+        raise ValueError("closed on Monday")
+
+    assert run(fail).error == "closed on Monday"
+    assert run(lambda **given: None, {"n": 1}).error is None
+    assert "unexpected keyword" in (run(lambda: None, {"n": 1}).error or "")
+
+
+def test_tool_that_is_too_slow_has_failed():
+    async def slow() -> None:
+        await asyncio.Event().wait()
+
+    assert run(slow, timeout_s=0.01).error == "no answer within 0.01 s"
+
+
+def test_timeout_inside_the_tool_is_its_own_error():
+    async def impatient() -> None:
+        raise TimeoutError("the kitchen does not answer")
+
+    assert run(impatient).error == "the kitchen does not answer"
+
+
+def test_cancelled_tool_gives_no_result_and_an_unknown_one_gives_an_error():
+    async def go() -> list[ToolFinished]:
+        finished: list[ToolFinished] = []
+        tasks: list[asyncio.Task[None]] = []
+
+        def spawn(work, name):
+            tasks.append(asyncio.get_running_loop().create_task(work, name=name))
+            return tasks[-1]
+
+        execution = ToolExecution({"wait": asyncio.Event().wait}, spawn, finished.append, CallLog(logging.getLogger("test"), {}))
+        execution.run(RunTool("c1", "wait", {}, 5.0))
+        await asyncio.sleep(0)
+        execution.cancel("c1")
+        execution.cancel("c1")
+        await asyncio.wait(tasks)
+        assert tasks[0].cancelled()
+        execution.run(RunTool("c2", "cook", {}, 5.0))
+        return finished
+
+    assert asyncio.run(go()) == [ToolFinished("c2", error="the tool cook cannot be run here")]
