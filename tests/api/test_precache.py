@@ -22,7 +22,7 @@ from active_call.call.speech.precaching import MAX_KEY_CHARS, MAX_TEXT_CHARS, pr
 from active_call.contract.options import CallOption, TtsOption
 from active_call.providers import entry_points
 from active_call.providers.base import Services, speech_of
-from active_call.providers.local_engines import EngineProcesses
+from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
 from active_call.store.audio_cache import AudioCache
 from active_call.store.speech import SpeechLibrary

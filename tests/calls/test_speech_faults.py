@@ -17,8 +17,8 @@ from active_call.base.errors import ProviderError
 from active_call.base.world import World
 from active_call.contract import commands, events
 from active_call.providers.base import ReplyRequest
-from active_call.providers.guard import Limits
-from active_call.providers.guarded_chat import GuardedChatModel
+from active_call.providers.guarding.guard import Limits
+from active_call.providers.guarding.guarded_chat import GuardedChatModel
 from active_call.providers.llm.openai import OpenAiChatModel
 from active_call.providers.tts.openai import OpenAiTextToSpeech
 from active_call.testing.virtual_time import VirtualClock

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from active_call.base.world import World
 from active_call.providers.base import Services
-from active_call.providers.local_engines import EngineProcesses
+from active_call.providers.local.local_engines import EngineProcesses
 
 
 @dataclass

@@ -10,8 +10,8 @@ from typing import Any
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.world import World
 from active_call.providers.base import Failed, Final, RecognitionEvent, SpeechToTextCapabilities
-from active_call.providers.guarded_speech_to_text import GuardedSpeechToText
-from active_call.providers.supervisor import SupervisedRecognition, SupervisedSpeechToText
+from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText
+from active_call.providers.guarding.supervisor import SupervisedRecognition, SupervisedSpeechToText
 from active_call.testing.virtual_time import VirtualClock
 
 PIECE = 320

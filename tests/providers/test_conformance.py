@@ -33,7 +33,7 @@ from active_call.providers.base import (
     speech_of,
     text_of_reply,
 )
-from active_call.providers.guarded_realtime import GuardedRealtimeModel
+from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
 from active_call.providers.realtime_model import AgentSound, ItemAdded, ReplyDone, ToolRequested, Transcript
 from active_call.providers.registry import Engines, LlmSettings
 from active_call.testing.fake_providers import FakeRecogniser, FakeResponder, FakeSynthesiser

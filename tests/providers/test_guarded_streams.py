@@ -9,9 +9,9 @@ import pytest
 
 from active_call.base.errors import ProviderError
 from active_call.providers.base import Finished, SpeechChunk, TextDelta, ToolCallDelta, Usage, WordTime
-from active_call.providers.guarded_chat import MAX_REPLY_CHARS, MAX_TOOL_CALLS, ReplyCheck
-from active_call.providers.guarded_text_to_speech import ChunkCheck
-from active_call.providers.recorded_text import RecordedText
+from active_call.providers.guarding.guarded_chat import MAX_REPLY_CHARS, MAX_TOOL_CALLS, ReplyCheck
+from active_call.providers.guarding.guarded_text_to_speech import ChunkCheck
+from active_call.providers.speech.recorded_text import RecordedText
 from active_call.providers.tts.whole_text import WholeTextStream
 from active_call.testing.virtual_time import run_virtually
 

@@ -13,7 +13,7 @@ from active_call.base.world import World
 from active_call.contract.options import AsrOption, TtsOption
 from active_call.providers import entry_points, registry
 from active_call.providers.base import Services
-from active_call.providers.local_engines import EngineProcesses
+from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines, LlmSettings, create_recogniser, create_responder, create_synthesiser
 from active_call.testing.virtual_time import run_virtually
 

@@ -30,10 +30,10 @@ from active_call.providers.base import (
     speech_of,
     text_of_reply,
 )
-from active_call.providers.guarded_chat import GuardedChatModel
-from active_call.providers.guarded_speech_to_text import GuardedSpeechToText, checked_event
-from active_call.providers.guarded_text_to_speech import GuardedTextToSpeech
-from active_call.providers.kept_engines import KeptEngines
+from active_call.providers.guarding.guarded_chat import GuardedChatModel
+from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText, checked_event
+from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
+from active_call.providers.guarding.kept_engines import KeptEngines
 from active_call.providers.llm.text_only import TextOnlyChatModel
 from active_call.providers.registry import Engines, LlmSettings
 from active_call.providers.tts.whole_text import WholeTextToSpeech

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from active_call.base.errors import MediaError, ProviderError
-from active_call.providers.failover import FailoverTextToSpeech
+from active_call.providers.guarding.failover import FailoverTextToSpeech
 from active_call.store.audio_cache import AudioCache
 from active_call.store.speech import LOOK_UP_S, REST_S, SpeechLibrary
 from active_call.testing.fake_providers import FakeSynthesiser

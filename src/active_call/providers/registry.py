@@ -15,20 +15,20 @@ from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption, RealtimeOption, TtsOption
 from active_call.providers.chat import ChatModel
 from active_call.providers.entry_points import ASR, LLM, LOCAL_EXTRA, REALTIME, TTS, Create, Kind, known_providers, load_adapter
-from active_call.providers.failover import FailoverChatModel, FailoverTextToSpeech
-from active_call.providers.fallbacks import asr_chain, llm_chain, tts_chain
-from active_call.providers.guarded_chat import GuardedChatModel
-from active_call.providers.guarded_realtime import GuardedRealtimeModel
-from active_call.providers.guarded_speech_to_text import GuardedSpeechToText
-from active_call.providers.guarded_text_to_speech import GuardedTextToSpeech
-from active_call.providers.kept_engines import KeptEngines
+from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
+from active_call.providers.guarding.fallbacks import asr_chain, llm_chain, tts_chain
+from active_call.providers.guarding.guarded_chat import GuardedChatModel
+from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
+from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText
+from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
+from active_call.providers.guarding.kept_engines import KeptEngines
+from active_call.providers.guarding.supervisor import SupervisedSpeechToText
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 from active_call.providers.sources import warm
-from active_call.providers.speech_cache import CachedSpeech, CachedTextToSpeech
-from active_call.providers.speech_key import Voice
+from active_call.providers.speech.speech_cache import CachedSpeech, CachedTextToSpeech
+from active_call.providers.speech.speech_key import Voice
 from active_call.providers.speech_to_text import SpeechToText
-from active_call.providers.supervisor import SupervisedSpeechToText
 from active_call.providers.text_to_speech import TextToSpeech
 
 __all__ = [

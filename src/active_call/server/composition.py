@@ -42,7 +42,7 @@ from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import SipDriver
 from active_call.providers.base import Services
-from active_call.providers.local_engines import EngineProcesses
+from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler

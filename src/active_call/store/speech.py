@@ -19,7 +19,7 @@ from typing import Any, Final
 from active_call.base.errors import MediaError
 from active_call.base.pcm import BYTES_PER_SAMPLE, samples_in
 from active_call.providers.base import TextToSpeech, speech_of
-from active_call.providers.speech_rendition import SpeechRendition
+from active_call.providers.speech.speech_rendition import SpeechRendition
 from active_call.store.audio_cache import AudioCache
 
 PIECE_MS: Final = 500

@@ -18,7 +18,7 @@ from active_call.contract.requests import PrecacheSpeech
 from active_call.contract.wire import ContractError
 from active_call.providers.base import speech_of
 from active_call.providers.registry import Engines
-from active_call.providers.speech_cache import CachedTextToSpeech
+from active_call.providers.speech.speech_cache import CachedTextToSpeech
 
 MAX_TEXT_CHARS: Final = 10_000
 """About ten minutes of speech."""

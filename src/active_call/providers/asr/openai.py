@@ -16,7 +16,7 @@ from active_call.base.errors import ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ
 from active_call.contract.options import AsrOption
 from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
-from active_call.providers.guard import Guard, Limits
+from active_call.providers.guarding.guard import Guard, Limits
 from active_call.providers.http import EXCERPT_CHARS, check_status
 from active_call.providers.openai_settings import Server, find_server
 from active_call.providers.services import Services

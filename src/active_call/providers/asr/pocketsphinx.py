@@ -15,7 +15,7 @@ from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr import pocketsphinx_dictation, pocketsphinx_engine
 from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
-from active_call.providers.guard import Guard, Limits
+from active_call.providers.guarding.guard import Guard, Limits
 from active_call.providers.services import LocalEngines, Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
 

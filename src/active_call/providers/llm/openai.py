@@ -16,7 +16,7 @@ import openai
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
-from active_call.providers.guard import Limits
+from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import status_error
 from active_call.providers.llm.openai_messages import fields_of
 from active_call.providers.llm.openai_stream import ChunkReader, events_of_whole_reply

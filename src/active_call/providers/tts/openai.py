@@ -14,7 +14,7 @@ import httpx
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import TtsOption
-from active_call.providers.guard import Limits
+from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import check_status
 from active_call.providers.openai_settings import Server, find_server
 from active_call.providers.services import Services

@@ -30,7 +30,7 @@ from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC
 from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
 from active_call.net.resolver import Resolver
 from active_call.providers.base import Services
-from active_call.providers.local_engines import EngineProcesses
+from active_call.providers.local.local_engines import EngineProcesses
 from active_call.server.config.config import default_option
 from active_call.server.config.sections import PlaybookHandler
 from active_call.server.config.trunk_sections import host_of

@@ -10,9 +10,9 @@ from active_call.base.errors import ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.base.repair import valid_unicode
 from active_call.base.world import World
-from active_call.providers.guard import Guard, SignsOfLife, limits_of
-from active_call.providers.recorded_text import RecordedText
+from active_call.providers.guarding.guard import Guard, SignsOfLife, limits_of
 from active_call.providers.sources import warm
+from active_call.providers.speech.recorded_text import RecordedText
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech, WordTime
 from active_call.providers.vendor_values import SoundCheck, text_of
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from active_call.base.errors import ProviderError
 from active_call.base.world import Clock, SystemClock
-from active_call.providers import engine_process
+from active_call.providers.local import engine_process
 
 logger = logging.getLogger(__name__)
 

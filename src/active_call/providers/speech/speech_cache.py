@@ -16,8 +16,8 @@ from typing import Protocol
 
 from active_call.contract.options import TtsOption
 from active_call.providers.sources import warm
-from active_call.providers.speech_key import Voice
-from active_call.providers.speech_rendition import SpeechRendition
+from active_call.providers.speech.speech_key import Voice
+from active_call.providers.speech.speech_rendition import SpeechRendition
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech, speech_of
 from active_call.providers.tts.whole_text import WholeTextStream
 

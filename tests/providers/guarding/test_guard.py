@@ -9,7 +9,7 @@ import pytest
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.base.world import World
-from active_call.providers.guard import Guard, Limits
+from active_call.providers.guarding.guard import Guard, Limits
 from active_call.testing.virtual_time import VirtualClock, run_virtually
 
 LIMITS = Limits(first_result_s=10, next_result_s=5, attempts=2, retry_delay_s=0.2, failures_until_open=3, open_s=5)

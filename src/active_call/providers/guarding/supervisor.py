@@ -19,7 +19,7 @@ from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
 from active_call.providers.asr.recent_sound import RecentSound
 from active_call.providers.engine_choice import EngineChoice
-from active_call.providers.guarded_speech_to_text import GuardedRecognition, GuardedSpeechToText
+from active_call.providers.guarding.guarded_speech_to_text import GuardedRecognition, GuardedSpeechToText
 from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.repair import valid_unicode
 from active_call.base.world import World
-from active_call.providers.guard import Guard, limits_of
+from active_call.providers.guarding.guard import Guard, limits_of
 from active_call.providers.realtime_model import (
     AgentSound,
     ItemAdded,

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from active_call.contract.options import TtsOption
-from active_call.providers.speech_key import Voice
+from active_call.providers.speech.speech_key import Voice
 
 SHAPING = {
     "samplerate": 16000,

@@ -1,4 +1,4 @@
-"""The inside of an engine process: `python -m active_call.providers.engine_process NAME FD`.
+"""The inside of an engine process: `python -m active_call.providers.local.engine_process NAME FD`.
 
 Requests enter on the socket FD, answers leave on it, one at a time and in order. A request is a pickled `(function, args)`, an answer a
 pickled `(True, result)` or `(False, reason)`, each behind its length in 4 bytes, big-endian. The process ends when the socket does.

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from active_call.base.errors import ProviderError
-from active_call.providers import local_engines
-from active_call.providers.local_engines import EngineProcesses
+from active_call.providers.local import local_engines
+from active_call.providers.local.local_engines import EngineProcesses
 
 
 def run(scenario: object) -> None:

@@ -13,8 +13,8 @@ from dataclasses import replace
 from active_call.base.errors import ProviderError
 from active_call.codec.resample import StreamResampler
 from active_call.providers.chat import ChatEvent, ChatModel, ReplyRequest
-from active_call.providers.recorded_text import RecordedText
 from active_call.providers.sources import close_source, warm
+from active_call.providers.speech.recorded_text import RecordedText
 from active_call.providers.text_to_speech import SpeechChunk, SynthesisStream, TextToSpeech
 
 logger = logging.getLogger(__name__)

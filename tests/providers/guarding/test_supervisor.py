@@ -14,7 +14,7 @@ from scripted_engines import Caller, ScriptedEngine, lost, refused, samples
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.providers.base import Failed, Final, Partial, SpeechToTextCapabilities, TurnChange, TurnEvent
-from active_call.providers.supervisor import FAILOVER_S, LEAD_SAMPLES
+from active_call.providers.guarding.supervisor import FAILOVER_S, LEAD_SAMPLES
 from active_call.testing.virtual_time import run_virtually
 
 WHOLE_UTTERANCES = SpeechToTextCapabilities(partials=False)

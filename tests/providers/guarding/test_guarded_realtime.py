@@ -7,7 +7,7 @@ import pytest
 
 from active_call.base.errors import ActiveCallError, ConfigError, ProviderError
 from active_call.base.world import World
-from active_call.providers.guarded_realtime import MAX_TEXT_CHARS, GuardedRealtimeModel
+from active_call.providers.guarding.guarded_realtime import MAX_TEXT_CHARS, GuardedRealtimeModel
 from active_call.providers.realtime_model import (
     AgentSound,
     ItemAdded,

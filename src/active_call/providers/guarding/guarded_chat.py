@@ -20,7 +20,7 @@ from active_call.providers.chat import (
     ToolCallDelta,
     Usage,
 )
-from active_call.providers.guard import Guard, SignsOfLife, limits_of
+from active_call.providers.guarding.guard import Guard, SignsOfLife, limits_of
 from active_call.providers.sources import close_source, warm
 from active_call.providers.vendor_values import TextRepair, text_of
 

@@ -13,13 +13,13 @@ from active_call.base.errors import ProviderError
 from active_call.base.world import World
 from active_call.contract.options import AsrOption, TtsOption
 from active_call.providers.base import Finished, ReplyRequest, SpeechChunk, TextDelta, TextToSpeech, speech_of, text_of_reply
-from active_call.providers.failover import FailoverChatModel, FailoverTextToSpeech
-from active_call.providers.fallbacks import asr_chain, llm_chain, tts_chain
-from active_call.providers.guard import Limits
-from active_call.providers.guarded_chat import GuardedChatModel
-from active_call.providers.guarded_text_to_speech import GuardedTextToSpeech
+from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
+from active_call.providers.guarding.fallbacks import asr_chain, llm_chain, tts_chain
+from active_call.providers.guarding.guard import Limits
+from active_call.providers.guarding.guarded_chat import GuardedChatModel
+from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.settings import LlmSettings
-from active_call.providers.speech_cache import CachedTextToSpeech
+from active_call.providers.speech.speech_cache import CachedTextToSpeech
 from active_call.testing.fake_providers import FakeResponder, FakeSynthesiser
 from active_call.testing.virtual_time import VirtualClock, run_virtually
 
