@@ -148,7 +148,7 @@ async def running(
                 | log_health()
             )
 
-        services = _api_services(settings, registry, records, endpoint, world, health)
+        services = _api_services(settings, registry, records, endpoint, world, health, pool)
         serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
@@ -205,6 +205,7 @@ def _api_services(
     endpoint: Endpoint,
     world: World,
     health: Callable[[], dict[str, Any]],
+    pool: MediaPool,
 ) -> ApiServices:
     return ApiServices(
         registry=registry,
@@ -216,6 +217,7 @@ def _api_services(
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         token=settings.config.http_token,
         precache=lambda request: precache(request, settings.services),
+        media=pool,
         ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
     )
