@@ -23,6 +23,7 @@ from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechT
 from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.guarding.kept_engines import KeptEngines
 from active_call.providers.guarding.supervisor import SupervisedSpeechToText
+from active_call.providers.local.default_recogniser import local_recogniser
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 from active_call.providers.sources import warm
@@ -124,6 +125,10 @@ class Engines:
         """The shared speech-to-speech model of `option`. Raises ConfigError."""
         return self._realtime.get(_key_of(option), lambda: create_realtime(option, self._services))
 
+    def has_room(self) -> bool:
+        """Whether the engines that compute on this machine keep up, so that one call more may be taken."""
+        return self._services.local.has_room()
+
     async def warm(self, *options: Option) -> None:
         """Create the engines of `options`, importing their adapters in a thread (the OpenAI SDK alone takes a second), and let
         everything created so far load its models now instead of in the first call. Raises ConfigError and ProviderError.
@@ -165,7 +170,8 @@ def _adapter(option: Option, environment: Mapping[str, str]) -> Create:
     """The `create` of the adapter that `option` asks for, or of the default. Raises ConfigError."""
     match option:
         case AsrOption():
-            return load_adapter(ASR, option.provider or _default_provider(ASR, environment))
+            named = None if option.provider == "local" else option.provider
+            return load_adapter(ASR, named or local_recogniser(option.language) or _default_provider(ASR, environment))
         case TtsOption():
             return load_adapter(TTS, option.provider or _default_provider(TTS, environment))
         case LlmSettings():

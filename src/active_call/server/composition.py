@@ -225,7 +225,11 @@ def _api_services(
 
 def _registry(config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool) -> CallRegistry:
     """The registry of calls; refused calls get a record, and the gateway counts them."""
-    registry = CallRegistry(services_by(config, shared), router, gateway, pool.has_room, max_calls=config.admission.max_calls)
+
+    def has_room() -> bool:
+        return pool.has_room() and shared.engines.has_room()
+
+    registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
     registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
     gateway.on_refused_call = registry.refused_calls.note
     return registry
