@@ -22,7 +22,7 @@ from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechT
 from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.guarding.kept_engines import KeptEngines
 from active_call.providers.guarding.supervisor import SupervisedSpeechToText
-from active_call.providers.selection import Selection, resolved, select_asr, select_llm, select_tts
+from active_call.providers.selection import Selection, resolved, select_asr, select_llm, select_tts, selections
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 from active_call.providers.sources import warm
@@ -128,9 +128,7 @@ class Engines:
 
     def selection(self, asr: AsrOption, tts: TtsOption, llm: LlmSettings | None) -> tuple[Selection, ...]:
         """Which engines these options come to, and why, for people and for the record. Raises ConfigError."""
-        environment = self._services.environment
-        speech = (select_asr(asr, environment), select_tts(tts, environment))
-        return speech if llm is None else (*speech, select_llm(llm, environment))
+        return selections(asr, tts, llm, self._services.environment)
 
     async def warm(self, *options: Option) -> None:
         """Create the engines of `options`, importing their adapters in a thread (the OpenAI SDK alone takes a second), and let

@@ -30,7 +30,7 @@ from active_call.providers.local.on_this_machine import LOCAL_ENGINES, LocalEngi
 from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL, URL_VARIABLE
 from active_call.providers.settings import LlmSettings
 from active_call.providers.tts.espeak_voices import lacks_voice
-from active_call.providers.tts.piper_voices import find_voice
+from active_call.providers.tts.piper_voices import find_voice, has_voice
 
 LOCAL = "local"
 """`provider: local`: whatever this machine has."""
@@ -52,6 +52,11 @@ class Selection:
     reason: str
     fallback: tuple[str, ...] = ()
     detail: str = ""
+
+    def as_facts(self) -> dict[str, str]:
+        """What the record of a call keeps."""
+        facts = {"provider": self.provider, "name": self.detail, "reason": self.reason, "fallback": ", ".join(self.fallback)}
+        return {key: value for key, value in facts.items() if value}
 
     def __str__(self) -> str:
         name = f"{self.provider} {self.detail}".strip()
@@ -81,6 +86,12 @@ def select_llm(settings: LlmSettings, environment: Environment) -> Selection:
     """The language model. Raises ConfigError when there is none."""
     chosen = _chosen(LLM, settings.provider, _server_key("llm", settings.base_url, settings.api_key))
     return replace(chosen or _default(LLM, None, settings.provider == LOCAL, environment), detail=settings.model or "")
+
+
+def selections(asr: AsrOption, tts: TtsOption, llm: LlmSettings | None, environment: Environment) -> tuple[Selection, ...]:
+    """What a call's options come to: recognition, synthesis, and a model where it has one. Raises ConfigError."""
+    speech = (select_asr(asr, environment), select_tts(tts, environment))
+    return speech if llm is None else (*speech, select_llm(llm, environment))
 
 
 def resolved(option: _Option, environment: Environment) -> _Option:
@@ -171,14 +182,9 @@ def _stand_ins(kind: Kind, language: str | None, environment: Environment, *, af
 
 def _engine_of_voice(wish: str, language: str | None, environment: Environment) -> str | None:
     """The local engine that has the voice `wish` by its name."""
-    usable: dict[str, Callable[[], bool]] = {"piper": lambda: _is_piper_voice(wish, environment), "espeak": lambda: not lacks_voice(wish)}
+    usable: dict[str, Callable[[], bool]] = {"piper": lambda: has_voice(environment, wish), "espeak": lambda: not lacks_voice(wish)}
     present = {engine.name for engine in LOCAL_ENGINES["tts"] if engine.is_installed()}
     return next((name for name, has in usable.items() if name in present and has()), None)
-
-
-def _is_piper_voice(wish: str, environment: Environment) -> bool:
-    voice = find_voice(environment, wish, None)
-    return voice is not None and wish.lower() in (voice.name.lower(), voice.speaker)
 
 
 def _voice_name(provider: str, option: TtsOption, environment: Environment) -> str:

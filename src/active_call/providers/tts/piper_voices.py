@@ -56,6 +56,11 @@ def find_voice(environment: Mapping[str, str], wish: str | None, language: str |
     return next(iter([*same, *(voice for voice in voices if voice.speaks(wanted))]), None)
 
 
+def has_voice(environment: Mapping[str, str], name: str) -> bool:
+    """Whether a voice is called `name`."""
+    return any(name.lower() in (voice.name.lower(), voice.speaker) for voice in installed_voices(environment))
+
+
 @cache
 def _voices_of_packages() -> tuple[PiperVoice, ...]:
     names = sorted(module.name for module in pkgutil.iter_modules() if module.name.endswith(PACKAGE_SUFFIX))
