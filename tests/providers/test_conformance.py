@@ -39,7 +39,7 @@ from active_call.providers.registry import Engines, LlmSettings
 from active_call.testing.fake_providers import FakeRecogniser, FakeResponder, FakeSynthesiser
 from active_call.testing.fake_realtime import FakeRealtimeModel
 
-RECOGNISERS = ["pocketsphinx", "openai", "fake"]
+RECOGNISERS = ["moonshine", "pocketsphinx", "openai", "fake"]
 SYNTHESISERS = ["piper", "espeak", "openai", "fake"]
 RESPONDERS = ["openai", "fake"]
 REALTIME = ["fake"]

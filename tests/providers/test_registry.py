@@ -29,13 +29,15 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     find_spec = importlib.util.find_spec
 
     def hide(module: str) -> None:
-        monkeypatch.setattr(on_this_machine, "find_spec", lambda name: None if name == module else find_spec(name))
+        monkeypatch.setattr(on_this_machine, "find_spec", lambda name: None if name in hidden else find_spec(name))
+        hidden.add(module)
 
+    hidden: set[str] = set()
     return hide
 
 
 def test_default_engines_are_those_of_this_machine_when_installed() -> None:
-    assert create_recogniser(AsrOption(), services()).name == "pocketsphinx"
+    assert create_recogniser(AsrOption(), services()).name == "moonshine"
     assert create_synthesiser(TtsOption(), services()).name == "piper"
 
 
@@ -45,6 +47,7 @@ def test_default_engine_is_openai_with_a_key() -> None:
 
 def test_nothing_to_choose_from_is_an_error_with_both_ways_out(without: Callable[[str], None]) -> None:
     without("pocketsphinx")
+    without("onnxruntime")
     with pytest.raises(ConfigError) as caught:
         create_recogniser(AsrOption(), services())
     assert caught.value.key == "asr.provider"
@@ -114,3 +117,11 @@ def test_engines_share_instances_of_equal_options_and_close_them() -> None:
         await engines.close()
 
     run_virtually(run())
+
+
+def test_engines_have_room_as_long_as_those_of_this_machine_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = services()
+    engines = Engines(given)
+    assert engines.has_room()
+    monkeypatch.setattr(given.local, "has_room", lambda: False)
+    assert not engines.has_room()

@@ -130,6 +130,10 @@ class Engines:
         """Which engines these options come to, and why, for people and for the record. Raises ConfigError."""
         return selections(asr, tts, llm, self._services.environment)
 
+    def has_room(self) -> bool:
+        """Whether the engines that compute on this machine keep up, so that one call more may be taken."""
+        return self._services.local.has_room()
+
     async def warm(self, *options: Option) -> None:
         """Create the engines of `options`, importing their adapters in a thread (the OpenAI SDK alone takes a second), and let
         everything created so far load its models now instead of in the first call. Raises ConfigError and ProviderError.

@@ -168,15 +168,16 @@ async def _shared_services(
     folders: SoundFolders,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
-    guarded = await stack.enter_async_context(guarded_client(policy))
+    tls = httpx.create_ssl_context()
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, verify=tls))
+    guarded = await stack.enter_async_context(guarded_client(policy, tls=tls))
     await pool.start()
     stack.push_async_callback(_closed, "media", pool.close)
     local = EngineProcesses()
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
-    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), prepared=speech)
+    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy, tls=tls)), prepared=speech)
     stack.push_async_callback(_closed, "engines", engines.close)
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
@@ -223,7 +224,11 @@ def _api_services(
 
 def _registry(config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool) -> CallRegistry:
     """The registry of calls; refused calls get a record, and the gateway counts them."""
-    registry = CallRegistry(services_by(config, shared), router, gateway, pool.has_room, max_calls=config.admission.max_calls)
+
+    def has_room() -> bool:
+        return pool.has_room() and shared.engines.has_room()
+
+    registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
     registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
     gateway.on_refused_call = registry.refused_calls.note
     return registry

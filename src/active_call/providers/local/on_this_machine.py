@@ -6,11 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from active_call.providers.asr import moonshine_engine
 from active_call.providers.tts.piper_voices import find_voice, plain_code
 
 
 def _has_piper_voice(language: str, environment: Mapping[str, str]) -> bool:
     return find_voice(environment, None, language) is not None
+
+
+def _has_moonshine_model(language: str, environment: Mapping[str, str]) -> bool:
+    del language, environment
+    return moonshine_engine.model_folder() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +30,8 @@ class LocalEngine:
     modules: tuple[str, ...]
     languages: frozenset[str] = frozenset()
     stands_in: bool = True
-    has_voice: Callable[[str, Mapping[str, str]], bool] | None = None
-    """Whether it has a voice of a language, where only its files tell."""
+    has_model: Callable[[str, Mapping[str, str]], bool] | None = None
+    """Whether it has a model or voice of a language, where only its files tell."""
 
     def is_installed(self) -> bool:
         """Its packages are there."""
@@ -36,15 +42,19 @@ class LocalEngine:
         wanted = "en" if not language or language.lower() == "auto" else plain_code(language).partition("-")[0]
         if (self.languages and wanted not in self.languages) or not self.is_installed():
             return False
-        return self.has_voice is None or self.has_voice(language or "en", environment)
+        return self.has_model is None or self.has_model(language or "en", environment)
 
 
 LOCAL_ENGINES: dict[str, tuple[LocalEngine, ...]] = {
-    "asr": (LocalEngine("pocketsphinx", ("pocketsphinx",), stands_in=False),),
+    "asr": (
+        LocalEngine("moonshine", ("moonshine_voice", "onnxruntime"), frozenset({"en"}), has_model=_has_moonshine_model),
+        LocalEngine("pocketsphinx", ("pocketsphinx",), stands_in=False),
+    ),
     "tts": (
-        LocalEngine("piper", ("onnxruntime", "espeakng_loader"), has_voice=_has_piper_voice),
+        LocalEngine("piper", ("onnxruntime", "espeakng_loader"), has_model=_has_piper_voice),
         LocalEngine("espeak", ("espeakng_loader",)),
     ),
     "llm": (),
 }
-"""By section. pocketsphinx is used for whatever language, as ever; its adapter says what it cannot."""
+"""By section. pocketsphinx is chosen for whatever language nobody else knows; its adapter says that it cannot. It understands listed
+phrases only, so it takes over from nobody."""
