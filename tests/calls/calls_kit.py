@@ -23,6 +23,7 @@ from active_call.contract.options import CallOption
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
 from active_call.providers.base import Failed, Final, RecognitionEvent, ReplyRequest, SpeechToTextCapabilities
 from active_call.providers.llm.text_only import TextOnlyChatModel
+from active_call.providers.selection import Selection
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fake_call import FakeLeg, join_fakes
@@ -160,6 +161,9 @@ class Engines:
 
     def get_responder(self, _: object) -> Model:
         return self.model
+
+    def selection(self, *_: object) -> tuple[Selection, ...]:
+        return (Selection("asr", "fake", "a test"), Selection("tts", "fake", "a test"))
 
 
 @dataclass

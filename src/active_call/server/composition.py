@@ -88,6 +88,8 @@ class Running:
     gateway: SipGateway
     endpoint: Endpoint
     records: DatabaseRecords
+    environment: Mapping[str, str]
+    """What engines find their keys in."""
     settings: LiveSettings
     """What can change while calls go on."""
 
@@ -152,7 +154,7 @@ async def running(
         serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
-        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, settings)
+        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings)
 
 
 async def _shared_services(
