@@ -266,6 +266,7 @@ class CascadeConversation:
     def _greet(self, now: float) -> None:
         if self.state is not State.IDLE:
             return  # a re-INVITE
+        self._presence.call_begins()
         steps = self._context.read(self.playbook.greeting)
         self._barge_in.is_greeting = bool(steps)
         self._replies.begin([*steps, *self._replies.actions.entering(self._context.scene)], now)

@@ -119,6 +119,9 @@ class CallSetup:
             raise LocalProtocolError("the call is not answered")
         if state.agent is not None:
             raise LocalProtocolError("an agent holds the conversation of this call already")
+        states = self._machine.now
+        if states.obstacle is not None:
+            raise LocalProtocolError(f"no agent can begin: {states.obstacle}")
         playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
@@ -135,6 +138,9 @@ class CallSetup:
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
         state.agent = parts.start_agent(playbook, responder, begin)
+        if states.is_on_hold:
+            initiator = states.peer_role if states.held_by_peer else "system"
+            state.agent.hear(effects.Heard(events.Hold(on_hold=True, initiator=initiator)))
         state.agent.hear(effects.Heard(events.MediaReady()))
 
     def end_agent(self) -> None:
