@@ -179,6 +179,7 @@ def test_caller_who_is_bridged_while_on_hold_is_back_with_the_agent_afterwards(s
 
 
 def test_call_that_begins_on_hold_is_greeted_when_the_hold_is_over(server: Server) -> None:
+    n_records = len(server.records())
     with Trunk(generic_pbx(supports_media=True)) as trunk:
         leg = trunk.call(uri(server), direction="sendonly")
         assert leg.wait_answered()
@@ -189,3 +190,5 @@ def test_call_that_begins_on_hold_is_greeted_when_the_hold_is_over(server: Serve
         assert leg.hang_up() == 200
         trunk.check()
         assert sentences_of(leg, epoch) == [GREETING]
+        record = server.wait_records(n_records + 1, 10)[-1]
+        assert [event["onHold"] for event in record["events"] if event["event"] == "hold"] == [True, False]
