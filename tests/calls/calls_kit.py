@@ -24,6 +24,7 @@ from active_call.contract.options import CallOption
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
 from active_call.providers.base import Failed, Final, RecognitionEvent, ReplyRequest, SpeechToTextCapabilities
 from active_call.providers.llm.text_only import TextOnlyChatModel
+from active_call.providers.selection import Selection
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fake_call import FakeLeg, join_fakes
@@ -161,6 +162,9 @@ class Engines:
 
     def get_responder(self, _: object) -> Model:
         return self.model
+
+    def selection(self, *_: object) -> tuple[Selection, ...]:
+        return (Selection("asr", "fake", "a test"), Selection("tts", "fake", "a test"))
 
 
 @dataclass
@@ -310,6 +314,12 @@ async def a_call(
             session.state.leg.end("test", "over")  # type: ignore[attr-defined]
             async with asyncio.timeout(60):
                 await asyncio.gather(task, return_exceptions=True)
+
+
+def fault_in(error: events.Error) -> tuple[str, str]:
+    """Which command or part an error is about, and what it says. A client's command is named at the beginning of the text."""
+    name, _, text = error.error.partition(": ")
+    return (name, text) if error.sender == "command" else (error.sender, error.error)
 
 
 def assert_sounds_as_said(call: Call) -> None:

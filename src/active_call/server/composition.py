@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from active_call.api.app import ApiServices
+from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.base.errors import ConfigError
 from active_call.base.version import __version__
 from active_call.base.world import World
@@ -88,6 +88,8 @@ class Running:
     gateway: SipGateway
     endpoint: Endpoint
     records: DatabaseRecords
+    environment: Mapping[str, str]
+    """What engines find their keys in."""
     settings: LiveSettings
     """What can change while calls go on."""
 
@@ -148,11 +150,11 @@ async def running(
                 | log_health()
             )
 
-        services = _api_services(settings, registry, records, endpoint, world, health)
+        services = _api_services(settings, registry, records, endpoint, world, health, pool)
         serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
-        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, settings)
+        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings)
 
 
 async def _shared_services(
@@ -166,15 +168,16 @@ async def _shared_services(
     folders: SoundFolders,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
-    guarded = await stack.enter_async_context(guarded_client(policy))
+    tls = httpx.create_ssl_context()
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, verify=tls))
+    guarded = await stack.enter_async_context(guarded_client(policy, tls=tls))
     await pool.start()
     stack.push_async_callback(_closed, "media", pool.close)
     local = EngineProcesses()
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
-    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), prepared=speech)
+    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy, tls=tls)), prepared=speech)
     stack.push_async_callback(_closed, "engines", engines.close)
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
@@ -204,6 +207,7 @@ def _api_services(
     endpoint: Endpoint,
     world: World,
     health: Callable[[], dict[str, Any]],
+    pool: MediaPool,
 ) -> ApiServices:
     return ApiServices(
         registry=registry,
@@ -215,13 +219,19 @@ def _api_services(
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         token=settings.config.http_token,
         precache=lambda request: precache(request, settings.services),
+        media=pool,
+        ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
     )
 
 
 def _registry(config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool) -> CallRegistry:
     """The registry of calls; refused calls get a record, and the gateway counts them."""
-    registry = CallRegistry(services_by(config, shared), router, gateway, pool.has_room, max_calls=config.admission.max_calls)
+
+    def has_room() -> bool:
+        return pool.has_room() and shared.engines.has_room()
+
+    registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
     registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
     gateway.on_refused_call = registry.refused_calls.note
     return registry
