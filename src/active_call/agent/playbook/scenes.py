@@ -43,6 +43,8 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     """What is said when the model fails or takes too long."""
     thinking: str | None = None
     """`prefilled`: the model's reasoning begins in its prompt, so that a reply is silent until `</think>`. Unset: it begins with a mark."""
+    reasoning: bounds.Word | None = None
+    """How much a reasoning model is to think, in its vendor's word (`low`, `medium`, …). Unset: as little as it offers."""
     fallback: bounds.Fallback | None = None
     """Providers that are asked, in turn, when this one fails before its first word; each with its default model."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
