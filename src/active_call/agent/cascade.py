@@ -32,6 +32,7 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     ReplyNumber,
+    ToolAnswered,
     ToolCall,
     ToolFinished,
 )
@@ -52,14 +53,15 @@ from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnDetector
-from active_call.contract import events
+from active_call.contract import commands, events
 
 
 class CascadeConversation:
     """One conversation under one playbook.
 
     `variables` holds the built-ins (`session_id, call_type, caller, callee, start_time`) and, over them, what was passed in for the call.
-    `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call.
+    `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call;
+    `has_functions`: the agent's own actions are among them.
     """
 
     def __init__(
@@ -69,13 +71,14 @@ class CascadeConversation:
         sip_headers: Mapping[str, str] | None = None,
         *,
         tools: ToolRegistry | None = None,
+        has_functions: bool = False,
         detector: TurnDetector | None = None,
     ) -> None:
         self.playbook = playbook
         self._outbox = Outbox()
         self._phase = Phase()
         self._timers = Timers()
-        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
+        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions)
         self._floor = Floor(self._phase, self._timers, detector or RecogniserTurnDetector())
         self._replies = Replies(
             self._context,
@@ -151,7 +154,7 @@ class CascadeConversation:
                 self._replies.model.on_done(item, now)
             case ToolCall():
                 self._replies.model.on_tool_call(item, now)
-            case ToolFinished():
+            case ToolFinished() | ToolAnswered():
                 self._replies.model.on_tool_finished(item, now)
             case HttpAnswered():
                 self._replies.model.on_http_answered(item, now)
@@ -296,6 +299,7 @@ class CascadeConversation:
             self._replies.interrupt_tools()
             self._outbox.add(AgentItem(heard, is_interrupted=True))
             self._caller.await_caller(now)
+            self._replies.pump(now)  # a result that was not to wait has stopped it
 
     # -- timers --------------------------------------------------------------------------------------------------------------------------
 
@@ -315,5 +319,7 @@ class CascadeConversation:
                 self._caller.follow_up(now)
             case Timer.QUIET:
                 self._caller.on_quiet(now)
+            case Timer.UNHOLD:
+                self._outbox.perform(commands.Unhold())
             case _:
                 assert_never(timer)

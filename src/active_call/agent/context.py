@@ -27,9 +27,11 @@ Note = Callable[..., None]
 
 
 class PlaybookContext:
-    """The current scene and the variables of one call."""
+    """The current scene and the variables of one call. `has_functions`: the model is offered the agent's actions as functions, not tags."""
 
-    def __init__(self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note) -> None:
+    def __init__(
+        self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note, *, has_functions: bool = False
+    ) -> None:
         self.playbook = playbook
         self.variables: dict[str, Any] = dict(variables)
         self.bye_headers: dict[str, str] = {}
@@ -38,6 +40,10 @@ class PlaybookContext:
         self.wording: Wording = wording_for(playbook.llm.language)
         self._sip = visible_headers(sip_headers, (playbook.option.sip.extract_headers or []) if playbook.option.sip else [])
         self._note = note
+        self.has_functions = has_functions
+        self.language = ""
+        """The language that was switched to; empty: the playbook's own."""
+        self.voice = ""
         self._turns: dict[str, int] = {}
         """How often each list of entries that are used in turn has been asked."""
         self._system = ""
@@ -65,8 +71,12 @@ class PlaybookContext:
         """What `template` says and does; its values are words, whatever they hold."""
         return read_rendered(self._render(template))
 
-    def _render(self, template: str) -> Rendered:
-        rendered = render(template, self.variables, self._sip)
+    def fill_with(self, template: str, names: Mapping[str, Any]) -> Rendered:
+        """`template` with the variables of this moment and, over them, `names`."""
+        return self._render(template, names)
+
+    def _render(self, template: str, names: Mapping[str, Any] | None = None) -> Rendered:
+        rendered = render(template, {**self.variables, **names} if names else self.variables, self._sip)
         if rendered.error:
             self._note("template failed", scene=self.scene.id, error=rendered.error)
         return rendered
@@ -83,6 +93,13 @@ class PlaybookContext:
         self.variables[key] = value
         if _HEADER.fullmatch(key):
             self.bye_headers[key] = str(value)
+
+    def switch_language(self, code: str, voice: str) -> None:
+        """Another language is spoken from here on; the agent's own sentences are in it, where they exist."""
+        self.language, self.voice = code, voice
+        self.wording = wording_for(code)
+        if self.has_model:
+            self._system = self._system_prompt()
 
     def digit_action(self, digit: str) -> DtmfAction | None:
         """What the digit does in this scene, or everywhere."""
@@ -159,9 +176,11 @@ class PlaybookContext:
 
     def _system_prompt(self) -> str:
         llm = self.playbook.llm
-        tools = self.wording.tools if llm.tool_instructions is None else llm.tool_instructions
+        own = self.wording.functions if self.has_functions else self.wording.tools
+        tools = own if llm.tool_instructions is None else llm.tool_instructions
         parts = [prompt_of(self._render(text).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
-        return "\n\n".join(part for part in (*parts, tools.strip()) if part)
+        spoken = self.wording.language.format(language=self.language) if self.language else ""
+        return "\n\n".join(part for part in (*parts, tools.strip(), spoken) if part)
 
 
 def _cleaned(calls: Sequence[ToolCallItem]) -> tuple[ToolCallItem, ...]:

@@ -13,6 +13,7 @@ from typing import Any, NewType
 
 from active_call.agent.items import Prompt
 from active_call.agent.realtime.events import RealtimeEvent, RealtimeOrder
+from active_call.agent.tools.http_tool import HttpRequest
 from active_call.agent.tools.registry import ToolSchema
 from active_call.contract.commands import Command
 from active_call.contract.events import Event
@@ -69,6 +70,16 @@ class ToolFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolAnswered:
+    """The request of the tool call `id` was answered with `status` and `text`, or failed: `error` in words."""
+
+    id: str
+    status: int = 0
+    text: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HttpAnswered:
     """An `<http>` request of reply `reply` has come back; `text` is `HTTP Response: …`'s rest."""
 
@@ -84,7 +95,7 @@ class FromRealtime:
     event: RealtimeEvent
 
 
-AgentInput = Heard | ModelText | ModelDone | ToolCall | ToolFinished | HttpAnswered | FromRealtime
+AgentInput = Heard | ModelText | ModelDone | ToolCall | ToolFinished | ToolAnswered | HttpAnswered | FromRealtime
 
 
 # -- effects -----------------------------------------------------------------------------------------------------------------------------
@@ -110,6 +121,8 @@ class AskModel:
     temperature: float | None = None
     max_tokens: int | None = None
     tools: tuple[ToolSchema, ...] = ()
+    parallel_tool_calls: bool | None = None
+    """Whether one reply may call several tools; None leaves it to the vendor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +140,27 @@ class RunTool:
     name: str
     arguments: Mapping[str, Any]
     timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendToolRequest:
+    """Make the HTTP request of the tool call `id` and bring its answer back as ToolAnswered, within `timeout_s`, with an error if need be.
+
+    `tool` names the tool: its own hosts may be asked, and no others.
+    """
+
+    id: str
+    tool: str
+    request: HttpRequest
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchLanguage:
+    """Recognise `code` from now on, and speak it with `voice` (empty: the engine's own choice)."""
+
+    code: str
+    voice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,4 +211,7 @@ class Note:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-AgentEffect = Perform | AskModel | AbandonModel | RunTool | CancelTool | SendHttp | ToRealtime | ExpectPhrases | Tell | Note
+AgentEffect = (
+    Perform | AskModel | AbandonModel | RunTool | SendToolRequest | CancelTool | SendHttp | SwitchLanguage | ToRealtime | ExpectPhrases
+    | Tell | Note
+)  # fmt: skip

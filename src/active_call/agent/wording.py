@@ -34,6 +34,10 @@ class Wording:
     """To the model: a scene has begun and it is the one to speak."""
     tools: str
     """To the model: the tags that it may write."""
+    functions: str
+    """To a model that calls the agent's actions as functions."""
+    language: str
+    """To the model: `{language}` is spoken from here on."""
 
 
 _TAGS = """<hangup/> <refer to="sip:…"/> <goto scene="…"/> <play file="…"/> <set_var key="…" value="…"/>
@@ -56,6 +60,10 @@ You may write these tags into your answer. They are carried out when you reach t
 {_TAGS}
 <hangup/> ends the call after what you said before it, <refer/> transfers it, <goto/> changes the scene;
 the answer to <http/> comes back to you.""",
+    functions="""You are on a telephone call: answer in short spoken sentences, without lists or Markdown.
+To end or transfer the call, or to do anything else than speak, call the functions.
+Say in the same reply what the caller is to hear first.""",
+    language="Speak {language} from here on.",
 )
 CHINESE = Wording(
     failed="抱歉，我这边出了点问题，请您再说一遍好吗？",
@@ -73,6 +81,9 @@ CHINESE = Wording(
 你可以在回答中写入以下标签，写到时即执行，不会被读出：
 {_TAGS}
 <hangup/> 在说完之前的话后挂断，<refer/> 转接，<goto/> 切换场景；<http/> 的结果会返回给你。""",
+    functions="""你正在通电话：请用简短的口语回答，不要用列表或 Markdown。
+要挂断、转接或执行其他操作时，请调用函数；来电者应先听到的话写在同一条回答里。""",
+    language="从现在起请说 {language}。",
 )
 
 _BY_LANGUAGE = {"en": ENGLISH, "zh": CHINESE}

@@ -28,8 +28,11 @@ from active_call.agent.playbook.scenes import (
     PosthookOption,
     Scene,
 )
+from active_call.agent.playbook.tool_reading import read_tools
 from active_call.agent.playbook.urls import urls_in
 from active_call.agent.script import Entries, Script, split_script
+from active_call.agent.tools.builtins import NAMES as RESERVED
+from active_call.agent.tools.registry import Tool
 from active_call.contract.options import CallOption
 
 T = TypeVar("T")
@@ -39,7 +42,19 @@ STRATEGIES = ("none", "vad", "asr", "both")
 DTMF_ACTIONS = ("goto", "transfer", "hangup")
 
 _OPTION_KEYS = tuple(f.name for f in msgspec.structs.fields(CallOption) if f.name not in ("caller", "callee", "offer"))
-_AGENT_KEYS = ("greeting", "llm", "interruption", "followup", "dtmf", "dtmf_collectors", "posthook", "bye_headers", "http")
+_AGENT_KEYS = (
+    "greeting",
+    "llm",
+    "interruption",
+    "followup",
+    "dtmf",
+    "dtmf_collectors",
+    "posthook",
+    "bye_headers",
+    "http",
+    "tools",
+    "languages",
+)
 _SCENE = re.compile(r"^#\s*scene\s*:\s*(.*?)\s*#*\s*$", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _FENCE = re.compile(r"^\s*(```|~~~)")
@@ -131,6 +146,8 @@ class _Parser:
             dtmf_collectors=self._collectors(),
             posthook=self._group("posthook", PosthookOption),
             http=self._group("http", HttpOption) or HttpOption(),
+            tools=self._tools(llm),
+            languages=self._languages(),
             urls=urls_in((_blank_comments(body), llm.prompt, self._text("greeting"), llm.greeting)),
             hangup_headers=self._hangup_headers(option),
             script=script,
@@ -208,6 +225,31 @@ class _Parser:
             if collector is not None:
                 collectors[str(name)] = collector
         return collectors
+
+    def _tools(self, llm: LlmOption) -> tuple[Tool, ...]:
+        """`tools`, and those under `llm`; a name that the agent itself uses is taken."""
+        found = [
+            *read_tools(self._data.get("tools"), "tools", self._line_of, self._findings),
+            *read_tools(llm.tools or None, "llm.tools", self._line_of, self._findings),
+        ]
+        names: set[str] = set()
+        for tool in found:
+            if tool.name in names or tool.name in RESERVED:
+                whose = "an action of the agent" if tool.name in RESERVED else "a tool of `tools`"
+                self._error("llm.tools" if tool.name in names else "tools", f"tools: {tool.name!r} is {whose} already")
+            names.add(tool.name)
+        return tuple(found)
+
+    def _languages(self) -> dict[str, str]:
+        """`languages`: a list of codes, or codes with their voices."""
+        data = self._data.get("languages")
+        if isinstance(data, list) and all(isinstance(code, str) for code in data):
+            return dict.fromkeys(data, "")
+        if isinstance(data, dict) and all(isinstance(voice, str | None) for voice in data.values()):
+            return {str(code): voice or "" for code, voice in data.items()}
+        if data is not None:
+            self._error("languages", "languages: expected codes, as `[en, de]` or `{en: amy, de: thorsten}`")
+        return {}
 
     def _hangup_headers(self, option: CallOption) -> dict[str, str]:
         headers = dict(option.sip.hangup_headers) if option.sip else {}

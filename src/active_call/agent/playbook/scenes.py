@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from active_call.agent.script import Script
+from active_call.agent.tools.registry import Tool
 from active_call.contract import bounds
 from active_call.contract.durations import Unit
 from active_call.contract.options import CallOption, Options
@@ -43,6 +44,10 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     """What is said when the model fails or takes too long."""
     thinking: str | None = None
     """`prefilled`: the model's reasoning begins in its prompt, so that a reply is silent until `</think>`. Unset: it begins with a mark."""
+    functions: bool | list[bounds.Word] | None = None
+    """The agent's actions as functions of the model: true, false, or those that are named. Unset: where the model calls tools well."""
+    parallel_tool_calls: bool | None = None
+    """Whether one reply may call several tools; unset leaves it to the vendor."""
     reasoning: bounds.Word | None = None
     """How much a reasoning model is to think, in its vendor's word (`low`, `medium`, …). Unset: as little as it offers."""
     fallback: bounds.Fallback | None = None
@@ -157,6 +162,10 @@ class Playbook:
     dtmf_collectors: Mapping[str, CollectorOption] = field(default_factory=dict)
     posthook: PosthookOption | None = None
     http: HttpOption = field(default_factory=HttpOption)
+    tools: tuple[Tool, ...] = ()
+    """HTTP tools of the front matter."""
+    languages: Mapping[str, str] = field(default_factory=dict)
+    """Languages that the agent may switch to, each with its voice (empty: the engine's own choice)."""
     urls: tuple[str, ...] = ()
     """Web addresses that stand in its texts."""
     hangup_headers: Mapping[str, str] = field(default_factory=dict)

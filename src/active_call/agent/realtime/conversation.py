@@ -26,6 +26,7 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     Tell,
+    ToolAnswered,
     ToolCall,
     ToolFinished,
 )
@@ -66,7 +67,7 @@ class RealtimeConversation:
         self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
         self._rules = Interruptions(playbook.interruption)
         self._registry = tools or ToolRegistry()
-        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable))
+        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable, self._context.fill_with))
         self._playback = RealtimePlayback(self._outbox, self._timers, self._session.order, self._rules.fade_out_ms)
         self._turns = RealtimeTurns(self._context, self._phase, self._timers, self._outbox, self._session, self._playback, self._rules)
         self._is_on_hold = False
@@ -108,7 +109,7 @@ class RealtimeConversation:
                 self._on_session(event, now)
             case Heard(event=heard):
                 self._hear(heard, now)
-            case ToolFinished():
+            case ToolFinished() | ToolAnswered():
                 self._turns.tool_finished(item, now)
             case ModelText() | ModelDone() | ToolCall() | HttpAnswered():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
@@ -330,7 +331,7 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT:
+            case Timer.CUT | Timer.UNHOLD:
                 pass  # the model decides when the caller interrupts
             case _:
                 assert_never(timer)

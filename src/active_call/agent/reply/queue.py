@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from active_call.agent.reply.steps import Remainder, Sentence, Step, count_words
-from active_call.agent.reply.tags import GotoTag, HangupTag, PlayTag, ReferTag, Tag
+from active_call.agent.reply.tags import DigitsTag, GotoTag, HangupTag, HoldTag, PlayTag, ReferTag, Tag
 from active_call.contract.commands import Command, Play, Tts
 from active_call.contract.options import TtsOption
 
-_WAITING = (HangupTag, ReferTag, GotoTag, PlayTag)
+_WAITING = (HangupTag, ReferTag, GotoTag, PlayTag, DigitsTag, HoldTag)
 """These act only when what stands before them has been heard."""
 
 

@@ -24,9 +24,12 @@ from active_call.agent.reply.scripted import plain_words, split_late
 from active_call.agent.reply.steps import Remainder, Step
 from active_call.agent.reply.tags import (
     CollectTag,
+    DigitsTag,
     GotoTag,
     HangupTag,
+    HoldTag,
     HttpTag,
+    LanguageTag,
     MessageTag,
     PlayTag,
     ReferTag,
@@ -65,7 +68,7 @@ class Replies:
         self._floor = floor
         self._outbox = outbox
         self._on_done = on_done
-        self._tools = ToolCalls(registry, outbox, self.actions.set_variable)
+        self._tools = ToolCalls(registry, outbox, self.actions.set_variable, context.fill_with)
         self._reply = Reply(outbox, timers)
         self.model = ModelAnswers(context, phase, timers, outbox, self._reply, self._tools, self.pump, self._apologise)
         self._has_voice_failed = False
@@ -252,6 +255,12 @@ class Replies:
                 self._send_http(action, now)
             case MessageTag():
                 self.actions.message(action)
+            case DigitsTag():
+                self.actions.send_digits(action)
+            case HoldTag():
+                self.actions.hold(action, now)
+            case LanguageTag():
+                self.actions.switch_language(action)
             case CollectTag():
                 self._outbox.note("collect is not available", type=action.type)
                 self._reply.queue.put_first(plain_words(action.prompt))

@@ -19,6 +19,7 @@ import httpx
 from active_call.agent import effects
 from active_call.agent.conversation import Conversation
 from active_call.agent.realtime import events as realtime_events
+from active_call.agent.tools.http_tool import HttpTool
 from active_call.base.errors import ActiveCallError
 from active_call.call.conversation.model_request import inputs_of, request_of
 from active_call.call.conversation.tool_execution import ToolExecution, ToolFunction
@@ -45,6 +46,8 @@ class AgentPorts:
     expect_phrases: Callable[[tuple[str, ...]], None]
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     now: Callable[[], float]
+    switch_language: Callable[[str, str], None] = lambda code, voice: None
+    """Recognise and speak another language from now on."""
 
 
 class RealtimeSession(Protocol):
@@ -58,7 +61,8 @@ class RealtimeSession(Protocol):
 class AgentRunner:
     """One call's conversation at work.
 
-    `tools`: the functions behind the registered tools, by name. `realtime`: the model's session, for a realtime conversation.
+    `tools`: the functions behind the registered tools, by name; `http_tools`: those that are requests. `realtime`: the model's session,
+    for a realtime conversation.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class AgentRunner:
         log: CallLog,
         tools: Mapping[str, ToolFunction] | None = None,
         realtime: RealtimeSession | None = None,
+        http_tools: Mapping[str, HttpTool] | None = None,
     ) -> None:
         self._conversation = conversation
         self._responder = responder
@@ -79,7 +84,8 @@ class AgentRunner:
         self._ports = ports
         self._log = log
         self._realtime = realtime
-        self._tools = ToolExecution(tools or {}, ports.spawn, ports.post, log)
+        requests = {name: http.for_tool(tool) for name, tool in (http_tools or {}).items()}
+        self._tools = ToolExecution(tools or {}, ports.spawn, ports.post, log, requests)
         self._inbox: deque[effects.AgentInput] = deque()
         self._has_started = False
         self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
@@ -148,6 +154,10 @@ class AgentRunner:
                 self._abandon(reply)
             case effects.RunTool():
                 self._tools.run(effect)
+            case effects.SendToolRequest():
+                self._tools.send(effect)
+            case effects.SwitchLanguage(code, voice):
+                self._ports.switch_language(code, voice)
             case effects.CancelTool(run_id):
                 self._tools.cancel(run_id)
             case effects.ToRealtime(order):

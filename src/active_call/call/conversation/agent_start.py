@@ -38,5 +38,12 @@ def start_agent(
     if state.is_inbound:
         built_in |= identity_of(state.leg.headers)
     requests = WebRequests(access_of(playbook), dependencies.http, dependencies.guarded or dependencies.http)
-    agent = make_conversation(playbook, {**built_in, **facts.variables}, state.leg.headers, begin.tools if begin is not None else None)
-    return AgentRunner(agent, responder, requests, turn, ports, log, begin.functions if begin is not None else None)
+    agent = make_conversation(
+        playbook,
+        {**built_in, **facts.variables},
+        state.leg.headers,
+        begin.tools if begin is not None else None,
+        calls_functions=responder is not None and responder.capabilities.functions,
+    )
+    http_tools = {tool.name: tool.http for tool in playbook.tools if tool.http is not None}
+    return AgentRunner(agent, responder, requests, turn, ports, log, begin.functions if begin is not None else None, http_tools=http_tools)

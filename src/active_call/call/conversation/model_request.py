@@ -23,6 +23,7 @@ def request_of(effect: effects.AskModel) -> ReplyRequest:
         scene=effect.scene,
         temperature=effect.temperature,
         max_tokens=effect.max_tokens,
+        parallel_tool_calls=effect.parallel_tool_calls if effect.tools else None,
         tools=tuple(ToolDefinition(schema.name, schema.description, schema.parameters) for schema in effect.tools),
     )
 
@@ -32,6 +33,7 @@ async def inputs_of(
 ) -> AsyncGenerator[effects.ModelText | effects.ToolCall, None]:
     """The reply as inputs of the conversation. Closing the generator abandons the rest. Raises ProviderError."""
     deltas: list[ToolCallDelta] = []
+    """Of the tool calls that are being written."""
     stream = model.reply(request)
     try:
         async for event in stream:
@@ -39,6 +41,10 @@ async def inputs_of(
                 case TextDelta(text):
                     yield effects.ModelText(reply, text)
                 case ToolCallDelta():
+                    if deltas and deltas[-1].index != event.index and _is_whole(deltas):  # the next call begins: this one need not wait
+                        for call in tool_calls_in(deltas):
+                            yield effects.ToolCall(reply, call.id, call.name, call.arguments)
+                        deltas = []
                     deltas.append(event)
                 case _:
                     pass  # usage, and why the model ended
@@ -46,6 +52,16 @@ async def inputs_of(
             yield effects.ToolCall(reply, call.id, call.name, call.arguments)
     finally:
         await stream.aclose()
+
+
+def _is_whole(deltas: list[ToolCallDelta]) -> bool:
+    """Whether this is one call, whose arguments are a JSON object already."""
+    if any(delta.index != deltas[0].index for delta in deltas):
+        return False
+    try:
+        return isinstance(msgspec.json.decode("".join(delta.arguments for delta in deltas)), dict)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
 
 
 def _message(prompt: Prompt) -> ChatMessage:
