@@ -35,6 +35,7 @@ from active_call.agent.effects import (
     ToolAnswered,
     ToolCall,
     ToolFinished,
+    ToolsFound,
 )
 from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, pressed
@@ -80,13 +81,14 @@ class CascadeConversation:
         self._timers = Timers()
         self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions)
         self._floor = Floor(self._phase, self._timers, detector or RecogniserTurnDetector())
+        self._tools = tools or ToolRegistry()
         self._replies = Replies(
             self._context,
             self._phase,
             self._timers,
             self._floor,
             self._outbox,
-            tools or ToolRegistry(),
+            self._tools,
             lambda now: self._caller.await_caller(now),
         )
         self._barge_in = BargeIn(Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox)
@@ -156,6 +158,8 @@ class CascadeConversation:
                 self._replies.model.on_tool_call(item, now)
             case ToolFinished() | ToolAnswered():
                 self._replies.model.on_tool_finished(item, now)
+            case ToolsFound(found):
+                self._tools.offer(found, self._outbox.note)
             case HttpAnswered():
                 self._replies.model.on_http_answered(item, now)
             case FromRealtime():

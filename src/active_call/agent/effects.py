@@ -14,7 +14,7 @@ from typing import Any, NewType
 from active_call.agent.items import Prompt
 from active_call.agent.realtime.events import RealtimeEvent, RealtimeOrder
 from active_call.agent.tools.http_tool import HttpRequest
-from active_call.agent.tools.registry import ToolSchema
+from active_call.agent.tools.registry import Tool, ToolSchema
 from active_call.contract.commands import Command
 from active_call.contract.events import Event
 
@@ -80,6 +80,13 @@ class ToolAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolsFound:
+    """More tools that the model may call from now on: an MCP server has told them."""
+
+    tools: tuple[Tool, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HttpAnswered:
     """An `<http>` request of reply `reply` has come back; `text` is `HTTP Response: …`'s rest."""
 
@@ -95,7 +102,7 @@ class FromRealtime:
     event: RealtimeEvent
 
 
-AgentInput = Heard | ModelText | ModelDone | ToolCall | ToolFinished | ToolAnswered | HttpAnswered | FromRealtime
+AgentInput = Heard | ModelText | ModelDone | ToolCall | ToolFinished | ToolAnswered | ToolsFound | HttpAnswered | FromRealtime
 
 
 # -- effects -----------------------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from active_call.call.speech.speech_output import SoundSource
 from active_call.call.state import CallFacts
 from active_call.contract.options import CallOption
 from active_call.media.pool.pool import MediaStream, Relay
+from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.store.records import RecordSink
 from active_call.store.speech import SpeechLibrary
@@ -64,5 +65,7 @@ class CallDependencies:
     """Where a disk that is full is told."""
     guarded: httpx.AsyncClient | None = None
     """As `http`, for hosts that are named from outside; None: `http` serves these too."""
+    mcp: McpPool | None = None
+    """MCP servers; None: this server has none."""
     recordings: Path = Path("config/recorders")
     """The folder in which recordings lie that a call's own option asks for."""

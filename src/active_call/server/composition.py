@@ -43,6 +43,7 @@ from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import SipDriver
 from active_call.providers.base import Services
 from active_call.providers.local.local_engines import EngineProcesses
+from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
@@ -51,6 +52,7 @@ from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.live_settings import LiveSettings
 from active_call.server.logs import log_health
+from active_call.server.mcp import mcp_settings
 from active_call.server.outside import on_playbook, outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
@@ -183,6 +185,8 @@ async def _shared_services(
     await records.start()
     sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), folders)
     stack.push_async_callback(_closed, "sounds", sounds.close)
+    mcp = McpPool(mcp_settings(config), world.clock)
+    stack.push_async_callback(_closed, "mcp", mcp.close)
     return records, CallDependencies(
         world=world,
         engines=engines,
@@ -194,6 +198,7 @@ async def _shared_services(
         speech=speech,
         join=pool.join,
         troubles=troubles,
+        mcp=mcp,
     )
 
 

@@ -30,7 +30,8 @@ def test_mapping_list_and_openais_form_are_read_alike():
 def test_everything_that_a_tool_may_say_is_kept():
     (tool,) = tools_of(
         "tools:\n  pay:\n    url: https://a.example/pay\n    method: post\n    headers: {Authorization: 'Bearer ${KEY}'}\n    timeout: 4s\n"
-        "    select: receipt.id\n    setVar: receipt\n    sayMeanwhile: One moment.\n    cancellable: false\n    resultAt: now\n    allow: [b.example]\n"
+        "    select: receipt.id\n    setVar: receipt\n    sayMeanwhile: One moment.\n    cancellable: false\n"
+        "    resultAt: now\n    allow: [b.example]\n"
     )
     assert (tool.timeout_s, tool.say_meanwhile, tool.cancellable, tool.result_at) == (4.0, "One moment.", False, "now")
     assert tool.http is not None

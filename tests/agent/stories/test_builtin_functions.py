@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from active_call.agent.effects import ModelDone, ModelText, SendToolRequest, SwitchLanguage, ToolAnswered, ToolCall
+from active_call.agent.effects import ModelDone, ModelText, SendToolRequest, SwitchLanguage, ToolAnswered, ToolCall, ToolsFound
 from active_call.agent.kinds import make_conversation
 from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.tools.registry import Tool
 from active_call.contract import commands, events
 
 BOOK = """---
@@ -212,3 +213,10 @@ def test_tool_whose_result_is_for_the_next_turn_makes_nobody_wait(kit):
     assert len(call.asked) == 1
     call.say("thanks")
     assert "kept" in " ".join(prompt.text for prompt in call.asked[-1].prompts)
+
+
+def test_tools_that_come_later_are_offered_from_then_on_and_a_taken_name_is_left_out(kit):
+    call = begin(kit, calls_functions=False)
+    call.give(ToolsFound((Tool("stock", "How much is left."), Tool("note"))))
+    call.say("hello")
+    assert names(call) == ["order_status", "note", "stock"] and "tool left out" in call.notes

@@ -24,6 +24,7 @@ from active_call.agent.playbook.scenes import (
     HttpOption,
     InterruptionOption,
     LlmOption,
+    McpOption,
     Playbook,
     PosthookOption,
     Scene,
@@ -53,6 +54,7 @@ _AGENT_KEYS = (
     "bye_headers",
     "http",
     "tools",
+    "mcp",
     "languages",
 )
 _SCENE = re.compile(r"^#\s*scene\s*:\s*(.*?)\s*#*\s*$", re.IGNORECASE)
@@ -64,23 +66,26 @@ _PLAY_TAG = re.compile(rf"<play\b({TAG_BODY})>", re.IGNORECASE)
 _GOTO_TAG = re.compile(rf"<goto\b({TAG_BODY})>", re.IGNORECASE)
 
 
-def parse_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> Playbook:
-    """Read the playbook `text`; `file` is its name in errors, `environment` fills in `${VAR}`. Raises PlaybookError: the first mistake."""
-    reading = read_playbook(text, file=file, environment=environment)
+def parse_playbook(text: str, *, file: str, environment: Mapping[str, str], is_file: bool = True) -> Playbook:
+    """Read the playbook `text`; `file` is its name in errors, `environment` fills in `${VAR}`. Raises PlaybookError: the first mistake.
+
+    `is_file`: it is a file of the operator; a text that came over HTTP may not start programs or read folders.
+    """
+    reading = read_playbook(text, file=file, environment=environment, is_file=is_file)
     error = reading.findings.first_error
     if error is not None:
         raise error
     return replace(reading.playbook, warnings=reading.findings.warnings, source=text)
 
 
-def read_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> Reading:
+def read_playbook(text: str, *, file: str, environment: Mapping[str, str], is_file: bool = True) -> Reading:
     """Read the playbook `text`; mistakes are collected and reading continues. Raises nothing."""
     findings = Findings(file)
     head, body, body_line = _part(text.removeprefix("\ufeff").replace("\r\n", "\n"), findings)
     matter = read_front_matter(head, first_line=2, environment=environment, findings=findings)
     if not body.strip() and not matter.data and not findings.entries:
         findings.error(0, "the playbook is empty")
-    return _Parser(file, matter, findings).read(body, body_line)
+    return _Parser(file, matter, findings, is_file=is_file).read(body, body_line)
 
 
 def _part(text: str, findings: Findings) -> tuple[str, str, int]:
@@ -120,8 +125,9 @@ class RawText:
 class _Parser:
     """Reads one file once."""
 
-    def __init__(self, file: str, matter: FrontMatter, findings: Findings) -> None:
+    def __init__(self, file: str, matter: FrontMatter, findings: Findings, *, is_file: bool) -> None:
         self._file = file
+        self._is_file = is_file
         self._matter = matter
         self._findings = findings
         self._data = self._known_keys()
@@ -147,6 +153,7 @@ class _Parser:
             posthook=self._group("posthook", PosthookOption),
             http=self._group("http", HttpOption) or HttpOption(),
             tools=self._tools(llm),
+            mcp=self._mcp(llm),
             languages=self._languages(),
             urls=urls_in((_blank_comments(body), llm.prompt, self._text("greeting"), llm.greeting)),
             hangup_headers=self._hangup_headers(option),
@@ -238,6 +245,27 @@ class _Parser:
                 whose = "an action of the agent" if tool.name in RESERVED else "a tool of `tools`"
                 self._error("llm.tools" if tool.name in names else "tools", f"tools: {tool.name!r} is {whose} already")
             names.add(tool.name)
+        return tuple(found)
+
+    def _mcp(self, llm: LlmOption) -> tuple[McpOption, ...]:
+        """`mcp`, and those under `llm`. A server starts programs of this machine: a text that came with a request names none."""
+        found: list[McpOption] = []
+        own = self._data.get("mcp")
+        for key, data in (("mcp", own), ("llm.mcp", llm.mcp or None)):
+            if data is None:
+                continue
+            if not self._is_file:
+                self._error(key, f"{key}: MCP servers are named in playbook files of the operator only, not in a text that came over HTTP")
+                continue
+            for index, entry in enumerate(data if isinstance(data, list) else [data]):
+                path = f"{key}[{index}]" if isinstance(data, list) else key
+                option = self._group("", McpOption, {"name": entry} if isinstance(entry, str) else entry, path)
+                if option is not None and option.command and option.url:
+                    self._error(path, f"{path}: `command` or `url`, not both")
+                elif option is not None and not (option.command or option.url or option.name):
+                    self._error(path, f"{path}: expected the name of a server of the configuration, a `command` or a `url`")
+                elif option is not None:
+                    found.append(option)
         return tuple(found)
 
     def _languages(self) -> dict[str, str]:

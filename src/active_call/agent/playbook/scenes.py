@@ -39,7 +39,7 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     tool_instructions: str | None = None
     """Replaces the built-in explanation of the tags; empty leaves it out."""
     tools: list[dict[str, Any]] = msgspec.field(default_factory=list)
-    mcp: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    mcp: list[Any] = msgspec.field(default_factory=list)
     error_reply: str | None = None
     """What is said when the model fails or takes too long."""
     thinking: str | None = None
@@ -103,6 +103,26 @@ class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
     interruptible: bool = False
 
 
+class McpOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One MCP server whose tools the model may call: a server of the configuration (`name` alone), a program, or a URL."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s"}
+
+    name: bounds.Word = ""
+    command: bounds.Source = ""
+    args: list[str] = msgspec.field(default_factory=list)
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    cwd: bounds.Source = ""
+    url: bounds.Source = ""
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    timeout: bounds.TimeoutS = 30
+    """Seconds that one call of a tool may take."""
+    tools: list[str] = msgspec.field(default_factory=list)
+    """The tools that are offered; empty: all."""
+    cancellable: bool = True
+    say_meanwhile: str = ""
+
+
 class HttpOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Which hosts the agent's `<http>` requests may reach, beside the hosts of URLs that stand in the playbook."""
 
@@ -164,6 +184,8 @@ class Playbook:
     http: HttpOption = field(default_factory=HttpOption)
     tools: tuple[Tool, ...] = ()
     """HTTP tools of the front matter."""
+    mcp: tuple[McpOption, ...] = ()
+    """MCP servers whose tools the model may call; none in a playbook that came with a request."""
     languages: Mapping[str, str] = field(default_factory=dict)
     """Languages that the agent may switch to, each with its voice (empty: the engine's own choice)."""
     urls: tuple[str, ...] = ()

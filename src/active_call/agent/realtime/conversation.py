@@ -29,6 +29,7 @@ from active_call.agent.effects import (
     ToolAnswered,
     ToolCall,
     ToolFinished,
+    ToolsFound,
 )
 from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, SystemItem, UserItem, pressed
@@ -111,6 +112,8 @@ class RealtimeConversation:
                 self._hear(heard, now)
             case ToolFinished() | ToolAnswered():
                 self._turns.tool_finished(item, now)
+            case ToolsFound(found):
+                self._registry.offer(found, self._outbox.note)
             case ModelText() | ModelDone() | ToolCall() | HttpAnswered():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:

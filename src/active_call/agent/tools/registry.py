@@ -102,6 +102,14 @@ class ToolRegistry:
             raise ConfigError("tools", f"there are two tools named {tool.name!r}")
         self._tools[tool.name] = tool
 
+    def offer(self, tools: Iterable[Tool], note: Callable[..., None]) -> None:
+        """Add what a server offers; a name that is taken or that no vendor takes is left out, with a note."""
+        for tool in tools:
+            try:
+                self.register(tool)
+            except ConfigError as error:
+                note("tool left out", tool=tool.name, reason=str(error))
+
     def get(self, name: str) -> Tool | None:
         """The tool of that name."""
         return self._tools.get(name)

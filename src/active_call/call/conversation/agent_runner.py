@@ -20,6 +20,7 @@ from active_call.agent import effects
 from active_call.agent.conversation import Conversation
 from active_call.agent.realtime import events as realtime_events
 from active_call.agent.tools.http_tool import HttpTool
+from active_call.agent.tools.registry import Tool
 from active_call.base.errors import ActiveCallError
 from active_call.call.conversation.model_request import inputs_of, request_of
 from active_call.call.conversation.tool_execution import ToolExecution, ToolFunction
@@ -50,6 +51,12 @@ class AgentPorts:
     """Recognise and speak another language from now on."""
 
 
+class FindTools(Protocol):
+    """Asks MCP servers for their tools: the functions go into `functions`, the tools to `offer`."""
+
+    async def __call__(self, functions: dict[str, ToolFunction], offer: Callable[[tuple[Tool, ...]], object]) -> None: ...
+
+
 class RealtimeSession(Protocol):
     """The session of a realtime model. Its events come to the runner through the mailbox, as FromRealtime."""
 
@@ -61,8 +68,8 @@ class RealtimeSession(Protocol):
 class AgentRunner:
     """One call's conversation at work.
 
-    `tools`: the functions behind the registered tools, by name; `http_tools`: those that are requests. `realtime`: the model's session,
-    for a realtime conversation.
+    `tools`: the functions behind the registered tools, by name; `http_tools`: those that are requests. `find_tools` asks MCP servers
+    for more. `realtime`: the model's session, for a realtime conversation.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class AgentRunner:
         tools: Mapping[str, ToolFunction] | None = None,
         realtime: RealtimeSession | None = None,
         http_tools: Mapping[str, HttpTool] | None = None,
+        find_tools: FindTools | None = None,
     ) -> None:
         self._conversation = conversation
         self._responder = responder
@@ -84,8 +92,10 @@ class AgentRunner:
         self._ports = ports
         self._log = log
         self._realtime = realtime
+        self._functions: dict[str, ToolFunction] = dict(tools or {})
+        self._find_tools = find_tools
         requests = {name: http.for_tool(tool) for name, tool in (http_tools or {}).items()}
-        self._tools = ToolExecution(tools or {}, ports.spawn, ports.post, log, requests)
+        self._tools = ToolExecution(self._functions, ports.spawn, ports.post, log, requests)
         self._inbox: deque[effects.AgentInput] = deque()
         self._has_started = False
         self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
@@ -133,6 +143,8 @@ class AgentRunner:
 
     def _start(self, now: float) -> None:
         self._carry_out_all(self._conversation.start(now))
+        if self._find_tools is not None:
+            self._ports.spawn(self._find_tools(self._functions, lambda tools: self._ports.post(effects.ToolsFound(tools))), "mcp")
 
     def _wake(self, now: float) -> None:
         self._carry_out_all(self._conversation.handle_timeout(now))

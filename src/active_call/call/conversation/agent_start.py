@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from active_call.agent.kinds import make_conversation
 from active_call.agent.playbook.scenes import Playbook
 from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
+from active_call.call.conversation.mcp_tools import find_tools
 from active_call.call.conversation.web_requests import WebRequests, access_of
 from active_call.call.dependencies import CallDependencies
 from active_call.call.log import CallLog
@@ -46,4 +49,7 @@ def start_agent(
         calls_functions=responder is not None and responder.capabilities.functions,
     )
     http_tools = {tool.name: tool.http for tool in playbook.tools if tool.http is not None}
-    return AgentRunner(agent, responder, requests, turn, ports, log, begin.functions if begin is not None else None, http_tools=http_tools)
+    pool = dependencies.mcp
+    find = partial(find_tools, options=playbook.mcp, pool=pool, log=log) if playbook.mcp and pool is not None else None
+    functions = begin.functions if begin is not None else None
+    return AgentRunner(agent, responder, requests, turn, ports, log, functions, http_tools=http_tools, find_tools=find)
