@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
+from active_call.agent.collect.collecting import Collecting
+from active_call.agent.collect.port import CascadeCollectPort
 from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import (
     AgentEffect,
@@ -89,10 +91,14 @@ class CascadeConversation:
             self._floor,
             self._outbox,
             self._tools,
-            lambda now: self._caller.await_caller(now),
+            lambda now: self._await_input(now),
         )
         self._barge_in = BargeIn(Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox)
         self._caller = CallerTurn(self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._outbox)
+        port = CascadeCollectPort(self._context, self._floor, self._replies, self._barge_in, self._caller, self._outbox)
+        self._collecting = Collecting(self._context, self._timers, self._outbox, port)
+        self._replies.on_collect = self._collecting.begin
+        self._replies.is_collecting = lambda: self._collecting.is_active
         self._presence = Presence(
             self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._caller, self._outbox
         )
@@ -193,6 +199,8 @@ class CascadeConversation:
     def _hear(self, event: events.Event, now: float) -> None:
         if event.refer:
             return  # the far leg of a transfer is not the caller
+        if self._collecting.is_active and self._collect(event, now):
+            return
         match event:
             case events.MediaReady():
                 self._greet(now)
@@ -227,6 +235,34 @@ class CascadeConversation:
                 self._on_hangup()
             case _:
                 pass  # nothing that a conversation would answer
+
+    def _collect(self, event: events.Event, now: float) -> bool:
+        """Take an event as input that is collected; False for one that is none."""
+        is_here = self.state in (State.LISTENING, State.SPEAKING, State.THINKING)
+        match event:
+            case events.Speaking():
+                self._collecting.on_voice(now)
+            case events.Silence():
+                self._floor.voice_ended(now)
+            case events.AsrDelta():
+                pass
+            case events.AsrFinal() if is_here:
+                self._collecting.on_words(event.text.strip(), now)
+            case events.Dtmf() if is_here:
+                self._collecting.on_key(event.digit.upper(), now)
+            case events.Transfer() | events.Bridge():
+                self._collecting.cancel()
+                return False
+            case _:
+                return False
+        return True
+
+    def _await_input(self, now: float) -> None:
+        """The agent has said all that it has to say: from here the caller's time counts."""
+        if self._collecting.is_active:
+            self._collecting.on_asked(now)
+        else:
+            self._caller.await_caller(now)
 
     # -- digits --------------------------------------------------------------------------------------------------------------------------
 
@@ -265,6 +301,7 @@ class CascadeConversation:
     # -- the end, the agent's own voice --------------------------------------------------------------------------------------------------
 
     def _on_hangup(self) -> None:
+        self._collecting.cancel()
         self._replies.close()
         self._phase.fire(Signal.OVER)
         self._timers.clear_all()
@@ -302,7 +339,7 @@ class CascadeConversation:
             self._replies.cut()
             self._replies.interrupt_tools()
             self._outbox.add(AgentItem(heard, is_interrupted=True))
-            self._caller.await_caller(now)
+            self._await_input(now)
             self._replies.pump(now)  # a result that was not to wait has stopped it
 
     # -- timers --------------------------------------------------------------------------------------------------------------------------
@@ -323,6 +360,8 @@ class CascadeConversation:
                 self._caller.follow_up(now)
             case Timer.QUIET:
                 self._caller.on_quiet(now)
+            case Timer.COLLECT:
+                self._collecting.on_time(now)
             case Timer.UNHOLD:
                 self._outbox.perform(commands.Unhold())
             case _:

@@ -41,6 +41,8 @@ class PlaybookContext:
         self._sip = visible_headers(sip_headers, (playbook.option.sip.extract_headers or []) if playbook.option.sip else [])
         self._note = note
         self.has_functions = has_functions
+        self.secrets: set[str] = set()
+        """Names of variables that a model never sees."""
         self.language = ""
         """The language that was switched to; empty: the playbook's own."""
         self.voice = ""
@@ -178,7 +180,11 @@ class PlaybookContext:
         llm = self.playbook.llm
         own = self.wording.functions if self.has_functions else self.wording.tools
         tools = own if llm.tool_instructions is None else llm.tool_instructions
-        parts = [prompt_of(self._render(text).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
+        if self.playbook.dtmf_collectors and not self.has_functions:
+            named = (f"{name} ({one.description})" if one.description else name for name, one in self.playbook.dtmf_collectors.items())
+            tools = f"{tools}\n{self.wording.collectors.format(names=', '.join(named))}" if tools else tools
+        hidden = dict.fromkeys(self.secrets, "****")
+        parts = [prompt_of(self._render(text, hidden).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
         spoken = self.wording.language.format(language=self.language) if self.language else ""
         return "\n\n".join(part for part in (*parts, tools.strip(), spoken) if part)
 

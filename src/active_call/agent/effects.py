@@ -171,6 +171,13 @@ class SwitchLanguage:
 
 
 @dataclass(frozen=True, slots=True)
+class MaskInput:
+    """What the caller enters or says from now on is secret, or no longer: nobody but the agent is told it, and it is not recorded."""
+
+    is_secret: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CancelTool:
     """Nobody waits for the tool call `id` any more: stop it. A ToolFinished that comes all the same is dropped."""
 
@@ -219,6 +226,6 @@ class Note:
 
 
 AgentEffect = (
-    Perform | AskModel | AbandonModel | RunTool | SendToolRequest | CancelTool | SendHttp | SwitchLanguage | ToRealtime | ExpectPhrases
-    | Tell | Note
+    Perform | AskModel | AbandonModel | RunTool | SendToolRequest | CancelTool | SendHttp | SwitchLanguage | MaskInput | ToRealtime
+    | ExpectPhrases | Tell | Note
 )  # fmt: skip

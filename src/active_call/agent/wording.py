@@ -34,6 +34,15 @@ class Wording:
     """To the model: a scene has begun and it is the one to speak."""
     tools: str
     """To the model: the tags that it may write."""
+    enter: str
+    """The question of a collector that has none. `{what}` is filled in."""
+    enter_again: str
+    entered: str
+    """To the model, and in the transcript: the caller has entered something. `{what}` and `{value}` are filled in."""
+    not_entered: str
+    """To the model."""
+    collectors: str
+    """To the model: what it may collect by tag. `{names}` is filled in."""
     functions: str
     """To a model that calls the agent's actions as functions."""
     language: str
@@ -60,6 +69,12 @@ You may write these tags into your answer. They are carried out when you reach t
 {_TAGS}
 <hangup/> ends the call after what you said before it, <refer/> transfers it, <goto/> changes the scene;
 the answer to <http/> comes back to you.""",
+    enter="Please enter {what}.",
+    enter_again="That does not fit.",
+    entered="[entered {what}: {value}]",
+    not_entered="[The caller has not entered {what}.]",
+    collectors="""To ask the caller for one of the following, write <collect type="NAME" prompt="the question"/>: {names}.
+It is asked and checked for you, by keypad or voice, and you are told it.""",
     functions="""You are on a telephone call: answer in short spoken sentences, without lists or Markdown.
 To end or transfer the call, or to do anything else than speak, call the functions.
 Say in the same reply what the caller is to hear first.""",
@@ -81,6 +96,12 @@ CHINESE = Wording(
 你可以在回答中写入以下标签，写到时即执行，不会被读出：
 {_TAGS}
 <hangup/> 在说完之前的话后挂断，<refer/> 转接，<goto/> 切换场景；<http/> 的结果会返回给你。""",
+    enter="请输入{what}。",
+    enter_again="输入不正确。",
+    entered="[已输入 {what}：{value}]",
+    not_entered="[来电者没有输入 {what}。]",
+    collectors="""需要来电者提供以下信息时，请写 <collect type="名称" prompt="问题"/>：{names}。
+系统会通过按键或语音收集并检查，然后告诉你。""",
     functions="""你正在通电话：请用简短的口语回答，不要用列表或 Markdown。
 要挂断、转接或执行其他操作时，请调用函数；来电者应先听到的话写在同一条回答里。""",
     language="从现在起请说 {language}。",

@@ -108,7 +108,7 @@ class _Wiring:
         progress = CallProgressWatch(state, ports, context.time, dependencies.sounds, context.output.tell, lambda: attention.state.is_aside)
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         recording = Recording(state, ports.emit, context.journal, dependencies)
-        setup_parts = SetupParts(speech_input, speech_output, progress, attention, partial(self._start_agent, speech_input))
+        setup_parts = SetupParts(speech_input, speech_output, progress, attention, partial(self._start_agent, speech_input, recording))
         setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
         on_leg = OnLeg(executor, setup, speech_output, recording, progress, lambda: self._transfers)
@@ -207,7 +207,12 @@ class _Wiring:
         )
 
     def _start_agent(
-        self, speech_input: SpeechInput, playbook: Playbook, responder: ChatModel | None, begin: BeginAgent | None = None
+        self,
+        speech_input: SpeechInput,
+        recording: Recording,
+        playbook: Playbook,
+        responder: ChatModel | None,
+        begin: BeginAgent | None = None,
     ) -> AgentRunner:
         context = self._context
         ports = AgentPorts(
@@ -218,8 +223,14 @@ class _Wiring:
             expect_phrases=speech_input.expect_phrases,
             spawn=context.ports.spawn,
             now=context.ports.now,
+            mask_input=partial(self._mask_input, recording),
         )
         return start_agent(playbook, responder, begin, context.state, context.dependencies, self._turn, ports, context.ports.log)
+
+    def _mask_input(self, recording: Recording, is_secret: bool) -> None:
+        """What the caller enters now is written down nowhere."""
+        self._context.output.is_secret = is_secret
+        recording.leave_out(is_secret)
 
     def _transfer_ports(self, machine: CallExecutor, attention: AttentionExecutor, bridging: Bridging) -> TransferPorts:
         context = self._context

@@ -39,6 +39,7 @@ from active_call.contract.options import CallOption
 T = TypeVar("T")
 
 THINKING = ("auto", "prefilled")
+INPUTS = ("both", "dtmf", "speech")
 STRATEGIES = ("none", "vad", "asr", "both")
 DTMF_ACTIONS = ("goto", "transfer", "hangup")
 
@@ -230,8 +231,21 @@ class _Parser:
         for name, entry in self._mapping("dtmf_collectors").items():
             collector = self._group("", CollectorOption, entry or {}, f"dtmf_collectors.{name}")
             if collector is not None:
+                self._check_collector(collector, f"dtmf_collectors.{name}")
                 collectors[str(name)] = collector
         return collectors
+
+    def _check_collector(self, collector: CollectorOption, path: str) -> None:
+        if collector.input not in INPUTS:
+            self._error(path, f"{path}.input: unknown kind {collector.input!r} (known: {', '.join(INPUTS)})")
+        if (collector.min_digits or 1) > (collector.max_digits or collector.min_digits or 1):
+            self._error(path, f"{path}: minDigits is more than maxDigits")
+        if collector.finish_key and not re.fullmatch(r"[0-9*#A-D]", collector.finish_key):
+            self._error(path, f"{path}.finishKey: {collector.finish_key!r} is no key (0-9, *, #, A-D)")
+        try:
+            re.compile(str((collector.validation or {}).get("pattern") or ""))
+        except re.error as error:
+            self._error(path, f"{path}.validation.pattern cannot be read: {error}")
 
     def _tools(self, llm: LlmOption) -> tuple[Tool, ...]:
         """`tools`, and those under `llm`; a name that the agent itself uses is taken."""

@@ -85,11 +85,18 @@ class FollowupOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
 
 
 class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """How a string of digits is collected from the keypad."""
+    """How a string of digits is collected, by keypad or voice."""
 
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s", "inter_digit_timeout": "s"}
 
     description: str = ""
+    """What is entered, as a model is told it, and as the caller is asked where there is no `prompt`."""
+    prompt: str = ""
+    """What the caller is asked: a template."""
+    input: bounds.Word = "both"
+    """`dtmf`: keys; `speech`: spoken digits; `both`."""
+    secret: bool = False
+    """Masked in the history, the transcript, the events and the log; the recording leaves it out."""
     digits: bounds.DigitCount | None = None
     min_digits: bounds.DigitCount | None = None
     max_digits: bounds.DigitCount | None = None
@@ -99,8 +106,11 @@ class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
     inter_digit_timeout: bounds.TimeoutS = 5
     """Seconds between two digits."""
     validation: dict[str, Any] | None = None
+    """`pattern`: what the whole value must match; `errorMessage`: what is said when it does not."""
     retry_times: bounds.Count = 3
+    """How often the caller is asked again."""
     interruptible: bool = False
+    """Words that are no input end the collecting, and are answered as always."""
 
 
 class McpOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -334,7 +334,7 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT | Timer.UNHOLD:
+            case Timer.CUT | Timer.UNHOLD | Timer.COLLECT:
                 pass  # the model decides when the caller interrupts
             case _:
                 assert_never(timer)

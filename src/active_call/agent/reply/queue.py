@@ -105,6 +105,17 @@ class ReplyQueue:
         self.add(steps)
         self._steps.extend(rest)
 
+    def take_rest(self) -> tuple[Step, ...]:
+        """Take out what is left, and let nothing more follow."""
+        rest = tuple(self._steps)
+        self._steps.clear()
+        self._is_complete = True
+        return rest
+
+    def reopen(self) -> None:
+        """More steps follow after all."""
+        self._is_complete = False
+
     def complete(self) -> None:
         """All of the current reply is known."""
         self._is_complete = True

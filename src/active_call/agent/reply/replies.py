@@ -71,6 +71,9 @@ class Replies:
         self._tools = ToolCalls(registry, outbox, self.actions.set_variable, context.fill_with)
         self._reply = Reply(outbox, timers)
         self.model = ModelAnswers(context, phase, timers, outbox, self._reply, self._tools, self.pump, self._apologise)
+        self.on_collect: Callable[[CollectTag, tuple[Step, ...]], str | None] = lambda tag, rest: None
+        """Begins to collect input: the tag and what is said afterwards → the question; None when there is no such collector."""
+        self.is_collecting: Callable[[], bool] = lambda: False
         self._has_voice_failed = False
         """A reply could not be made to sound, and nothing has been heard since."""
 
@@ -225,7 +228,7 @@ class Replies:
             self._timers.set(Timer.MODEL, now + self._tools.patience_s)
         elif self._reply.hint is not None:
             self.ask(now, self._reply.hint)
-        elif self.model.has_results and not (self._floor.is_claimed or self._timers.is_set(Timer.SETTLE)):
+        elif self.model.has_results and not self.is_collecting() and not (self._floor.is_claimed or self._timers.is_set(Timer.SETTLE)):
             self.model.ask_about_results(now)
         elif self._reply.is_from_model and not self._reply.queue.has_spoken and not self._reply.has_acted:
             self._outbox.note("model said nothing", reply=self.number)
@@ -262,8 +265,7 @@ class Replies:
             case LanguageTag():
                 self.actions.switch_language(action)
             case CollectTag():
-                self._outbox.note("collect is not available", type=action.type)
-                self._reply.queue.put_first(plain_words(action.prompt))
+                self._collect(action)
             case WaitInput():
                 self._reply.wait_input_s = action.seconds
             case UnknownTag():
@@ -272,6 +274,21 @@ class Replies:
                 pass  # the queue plays files itself
             case _:
                 assert_never(action)
+
+    def _collect(self, tag: CollectTag) -> None:
+        """Ask for input of the caller. What a script says behind it waits; what a model has written behind it is dropped."""
+        queue = self._reply.queue
+        is_complete, rest = queue.is_complete, queue.take_rest()
+        asked = self.on_collect(tag, () if self._context.has_model else rest)
+        if asked is None:
+            queue.put_first([*plain_words(tag.prompt), *rest])
+            if not is_complete:
+                queue.reopen()
+            return
+        self._reply.abandon_model()
+        self._timers.clear(Timer.MODEL)
+        self._reply.has_acted = True
+        queue.put_first(plain_words(asked))
 
     def _leave(self) -> None:
         """Nothing of the reply comes after this."""

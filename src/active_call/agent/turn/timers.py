@@ -18,6 +18,8 @@ class Timer(StrEnum):
     """The model, or a tool, has been silent for too long."""
     PLAYBACK = "playback"
     """What was given out to be played should have been heard by now."""
+    COLLECT = "collect"
+    """The caller has entered nothing (more)."""
     FOLLOWUP = "followup"
     """The caller has been silent for too long."""
     UNHOLD = "unhold"

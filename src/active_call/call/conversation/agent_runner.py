@@ -49,6 +49,8 @@ class AgentPorts:
     now: Callable[[], float]
     switch_language: Callable[[str, str], None] = lambda code, voice: None
     """Recognise and speak another language from now on."""
+    mask_input: Callable[[bool], None] = lambda is_secret: None
+    """What the caller enters or says from now on is secret, or no longer."""
 
 
 class FindTools(Protocol):
@@ -170,6 +172,8 @@ class AgentRunner:
                 self._tools.send(effect)
             case effects.SwitchLanguage(code, voice):
                 self._ports.switch_language(code, voice)
+            case effects.MaskInput(is_secret):
+                self._ports.mask_input(is_secret)
             case effects.CancelTool(run_id):
                 self._tools.cancel(run_id)
             case effects.ToRealtime(order):
