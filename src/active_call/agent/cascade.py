@@ -34,6 +34,7 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     ReplyNumber,
+    Summarised,
     ToolAnswered,
     ToolCall,
     ToolFinished,
@@ -166,6 +167,8 @@ class CascadeConversation:
                 self._replies.model.on_tool_finished(item, now)
             case ToolsFound(found):
                 self._tools.offer(found, self._outbox.note)
+            case Summarised():
+                self._replies.model.on_summary(item)
             case HttpAnswered():
                 self._replies.model.on_http_answered(item, now)
             case FromRealtime():

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from active_call.agent.control_tokens import prompt_of, without_control_tokens
-from active_call.agent.items import SYSTEM, Prompt, ToolCallItem
+from active_call.agent.features import CONTEXT_REPAIR, instructions
+from active_call.agent.items import SYSTEM, AgentItem, Item, Prompt, ToolCallItem, UserItem
 from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
 from active_call.agent.playbook.templates import Rendered, render, visible_headers
 from active_call.agent.reply.scripted import read_rendered
@@ -49,6 +50,8 @@ class PlaybookContext:
         self._turns: dict[str, int] = {}
         """How often each list of entries that are used in turn has been asked."""
         self._system = ""
+        self._turn_at: float | None = None
+        """When the caller last took a turn."""
 
     @property
     def has_model(self) -> bool:
@@ -89,6 +92,20 @@ class PlaybookContext:
         self._turns.clear()
         if self.has_model:
             self._system = self._system_prompt()
+
+    def repair_hint(self, history: Sequence[Item], now: float) -> str:
+        """To be told the model with the caller's words, where they come so soon after the last ones that the answer was not heard.
+
+        To be called once for each turn of the caller, before the model is asked.
+        """
+        before, self._turn_at = self._turn_at, now
+        llm = self.playbook.llm
+        if CONTEXT_REPAIR not in llm.features or before is None or now - before > llm.repair_window_ms / 1000:
+            return ""
+        said = [item for item in history if isinstance(item, UserItem | AgentItem)]
+        last = next((item for item in reversed(said[:-1])), None)
+        is_unheard = isinstance(last, UserItem) or (isinstance(last, AgentItem) and last.is_interrupted)
+        return self.wording.repair if is_unheard else ""
 
     def set_variable(self, key: str, value: Any) -> None:
         """Set a variable; one named `X-*` also becomes a header of the BYE."""
@@ -183,6 +200,7 @@ class PlaybookContext:
         if self.playbook.dtmf_collectors and not self.has_functions:
             named = (f"{name} ({one.description})" if one.description else name for name, one in self.playbook.dtmf_collectors.items())
             tools = f"{tools}\n{self.wording.collectors.format(names=', '.join(named))}" if tools else tools
+        tools = "\n".join(part for part in (tools, instructions(llm.features, self.language or llm.language)) if part)
         hidden = dict.fromkeys(self.secrets, "****")
         parts = [prompt_of(self._render(text, hidden).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
         spoken = self.wording.language.format(language=self.language) if self.language else ""

@@ -96,13 +96,23 @@ class HttpAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class Summarised:
+    """The summary that was asked for; empty when it could not be made."""
+
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FromRealtime:
     """An event of the realtime model's session; only a realtime conversation takes it."""
 
     event: RealtimeEvent
 
 
-AgentInput = Heard | ModelText | ModelDone | ToolCall | ToolFinished | ToolAnswered | ToolsFound | HttpAnswered | FromRealtime
+AgentInput = (
+    Heard | ModelText | ModelDone | ToolCall | ToolFinished | ToolAnswered | ToolsFound | HttpAnswered | Summarised
+    | FromRealtime
+)  # fmt: skip
 
 
 # -- effects -----------------------------------------------------------------------------------------------------------------------------
@@ -130,6 +140,14 @@ class AskModel:
     tools: tuple[ToolSchema, ...] = ()
     parallel_tool_calls: bool | None = None
     """Whether one reply may call several tools; None leaves it to the vendor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summarise:
+    """Ask the model for a summary of `text`, beside everything else, and bring it back as Summarised."""
+
+    text: str
+    instruction: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +244,6 @@ class Note:
 
 
 AgentEffect = (
-    Perform | AskModel | AbandonModel | RunTool | SendToolRequest | CancelTool | SendHttp | SwitchLanguage | MaskInput | ToRealtime
-    | ExpectPhrases | Tell | Note
+    Perform | AskModel | Summarise | AbandonModel | RunTool | SendToolRequest | CancelTool | SendHttp | SwitchLanguage | MaskInput
+    | ToRealtime | ExpectPhrases | Tell | Note
 )  # fmt: skip

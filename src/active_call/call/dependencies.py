@@ -11,6 +11,7 @@ import httpx
 
 from active_call.base.errors import MediaError
 from active_call.base.world import World
+from active_call.call.conversation.posthook import Posthooks
 from active_call.call.opening.routing import Playbooks
 from active_call.call.speech.speech_output import SoundSource
 from active_call.call.state import CallFacts
@@ -67,5 +68,7 @@ class CallDependencies:
     """As `http`, for hosts that are named from outside; None: `http` serves these too."""
     mcp: McpPool | None = None
     """MCP servers; None: this server has none."""
+    posthooks: Posthooks | None = None
+    """Reports of calls that are over; None: none are sent."""
     recordings: Path = Path("config/recorders")
     """The folder in which recordings lie that a call's own option asks for."""

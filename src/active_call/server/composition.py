@@ -14,15 +14,18 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from active_call.agent.playbook.scenes import Playbook
 from active_call.api.app import ApiServices
 from active_call.base.errors import ConfigError
 from active_call.base.version import __version__
 from active_call.base.world import World
+from active_call.call.conversation.posthook import Posthooks
 from active_call.call.dependencies import CallDependencies, RecordingPolicy
 from active_call.call.opening.options import choose_speech, merged
 from active_call.call.opening.registry import CallRegistry
@@ -41,10 +44,11 @@ from active_call.net.outgoing import OutgoingPolicy, guarded_client
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import SipDriver
-from active_call.providers.base import Services
+from active_call.providers.base import ChatModel, Services
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
+from active_call.providers.settings import LlmSettings
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
@@ -185,6 +189,8 @@ async def _shared_services(
     await records.start()
     sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), folders)
     stack.push_async_callback(_closed, "sounds", sounds.close)
+    posthooks = Posthooks(http, guarded, partial(_model_of, engines))
+    stack.push_async_callback(_closed, "posthooks", posthooks.close)
     mcp = McpPool(mcp_settings(config), world.clock)
     stack.push_async_callback(_closed, "mcp", mcp.close)
     return records, CallDependencies(
@@ -199,7 +205,13 @@ async def _shared_services(
         join=pool.join,
         troubles=troubles,
         mcp=mcp,
+        posthooks=posthooks,
     )
+
+
+def _model_of(engines: Engines, playbook: Playbook) -> ChatModel:
+    """The model of a playbook; of one without a model (a script), the default. Raises ConfigError."""
+    return engines.get_responder(choose_speech(playbook.option, playbook).llm or LlmSettings())
 
 
 def _api_services(

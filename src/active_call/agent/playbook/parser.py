@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from active_call.agent.features import FEATURES
 from active_call.agent.markup import TAG_BODY, line_at, parse_attributes
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.front_matter import FrontMatter, read_front_matter, snake
@@ -201,6 +202,10 @@ class _Parser:
 
     def _llm(self) -> LlmOption:
         found = self._group("llm", LlmOption) or LlmOption()
+        for feature in found.features:
+            if feature not in FEATURES:
+                place = self._matter.line_of("llm.features")
+                self._findings.warn(place, f"llm.features: unknown {feature!r}{nearest(feature, FEATURES)} (known: {', '.join(FEATURES)})")
         if found.thinking is not None and found.thinking not in THINKING:
             reason = f"unknown way {found.thinking!r}{nearest(found.thinking, THINKING)} (known: {', '.join(THINKING)})"
             self._error("llm.thinking", f"llm.thinking: {reason}")

@@ -25,6 +25,7 @@ from active_call.agent.effects import (
     HttpAnswered,
     ModelDone,
     ModelText,
+    Summarised,
     Tell,
     ToolAnswered,
     ToolCall,
@@ -114,7 +115,7 @@ class RealtimeConversation:
                 self._turns.tool_finished(item, now)
             case ToolsFound(found):
                 self._registry.offer(found, self._outbox.note)
-            case ModelText() | ModelDone() | ToolCall() | HttpAnswered():
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
                 assert_never(item)

@@ -9,12 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import AskModel, HttpAnswered, ModelDone, ModelText, Tell, ToolAnswered, ToolCall, ToolFinished
+from active_call.agent.control_tokens import without_control_tokens
+from active_call.agent.effects import (
+    AskModel,
+    HttpAnswered,
+    ModelDone,
+    ModelText,
+    Summarise,
+    Summarised,
+    Tell,
+    ToolAnswered,
+    ToolCall,
+    ToolFinished,
+)
+from active_call.agent.features import ROLLING_SUMMARY
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
 from active_call.agent.reply.parser import is_progress
 from active_call.agent.reply.reply import Reply
 from active_call.agent.reply.steps import Sentence
+from active_call.agent.summary import RollingSummary
 from active_call.agent.tools.calls import LATE, Started, ToolCalls
 from active_call.agent.tools.registry import AT_NEXT_TURN
 from active_call.agent.turn.phase import Phase, Signal, State
@@ -45,6 +59,8 @@ class ModelAnswers:
         self.has_results = False
         """Results have come that no request to the model has contained."""
         self._n_rounds = 0
+        llm = context.playbook.llm
+        self._summary = RollingSummary(outbox.history, llm.summary_limit) if ROLLING_SUMMARY in llm.features else None
         self._context = context
         self._phase = phase
         self._timers = timers
@@ -75,6 +91,17 @@ class ModelAnswers:
         )
         self._phase.fire(Signal.ASK)
         self._timers.set(Timer.MODEL, now + MODEL_PATIENCE_S)
+        self._ask_for_summary()
+
+    def _ask_for_summary(self) -> None:
+        request = self._summary.request() if self._summary is not None else None
+        if request is not None:
+            self._outbox.put(Summarise(without_control_tokens(request.text), self._context.wording.summarise))
+
+    def on_summary(self, item: Summarised) -> None:
+        """What the older part of the conversation comes to."""
+        if self._summary is not None:
+            self._summary.take(item.text)
 
     def ask_about_results(self, now: float) -> None:
         """Ask the model to speak about the results that have come."""

@@ -22,7 +22,7 @@ from active_call.agent.realtime import events as realtime_events
 from active_call.agent.tools.http_tool import HttpTool
 from active_call.agent.tools.registry import Tool
 from active_call.base.errors import ActiveCallError
-from active_call.call.conversation.model_request import inputs_of, request_of
+from active_call.call.conversation.model_request import inputs_of, request_of, summary_of
 from active_call.call.conversation.tool_execution import ToolExecution, ToolFunction
 from active_call.call.conversation.web_requests import WebRequests
 from active_call.call.log import CallLog
@@ -164,6 +164,8 @@ class AgentRunner:
                 self._ports.perform(command)
             case effects.AskModel():
                 self._ask(effect)
+            case effects.Summarise(text, instruction):
+                self._ports.spawn(self._summarise(text, instruction), "summary")
             case effects.AbandonModel(reply):
                 self._abandon(reply)
             case effects.RunTool():
@@ -214,6 +216,15 @@ class AgentRunner:
             self._log.error("model failed", exc_info=failure)
             error = f"unforeseen {type(failure).__name__}: {failure}"
         self._ports.post(effects.ModelDone(reply, error))
+
+    async def _summarise(self, text: str, instruction: str) -> None:
+        summary = ""
+        if self._responder is not None:
+            try:
+                summary = await summary_of(self._responder, text, instruction)
+            except (ActiveCallError, TimeoutError) as failure:
+                self._log.warning("summary failed", extra={"fields": {"error": str(failure) or "no answer in time"}})
+        self._ports.post(effects.Summarised(summary))
 
     def _abandon(self, reply: effects.ReplyNumber) -> None:
         self._asked_at.pop(reply, None)

@@ -6,14 +6,21 @@ when all of them are complete).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
 
 import msgspec
 
 from active_call.agent import effects
 from active_call.agent.items import Prompt, ToolCallItem
-from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, TextDelta, ToolCallDelta, ToolDefinition
+from active_call.agent.reply.reasoning import without_reasoning
+from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, TextDelta, ToolCallDelta, ToolDefinition, text_of_reply
 from active_call.providers.chat import ToolCall, tool_calls_in
+
+SUMMARY_S: Final = 25.0
+SUMMARY_TOKENS: Final = 600
 
 
 def request_of(effect: effects.AskModel) -> ReplyRequest:
@@ -52,6 +59,15 @@ async def inputs_of(
             yield effects.ToolCall(reply, call.id, call.name, call.arguments)
     finally:
         await stream.aclose()
+
+
+async def summary_of(model: ChatModel, text: str, instruction: str, *, json: bool = False) -> str:
+    """What the model makes of `text`, without its reasoning. Raises ProviderError, TimeoutError."""
+    messages = (ChatMessage("system", instruction), ChatMessage("user", text))
+    request = ReplyRequest(messages, scene="summary", max_tokens=SUMMARY_TOKENS, json=json and model.capabilities.json)
+    async with asyncio.timeout(SUMMARY_S), aclosing(text_of_reply(model, request)) as pieces:
+        parts = [piece async for piece in pieces]
+    return without_reasoning("".join(parts)).strip()
 
 
 def _is_whole(deltas: list[ToolCallDelta]) -> bool:

@@ -56,6 +56,12 @@ def access_of(playbook: Playbook) -> WebAccess:
     return _access(listed, playbook.http.allow, is_file=playbook.file != INLINE)
 
 
+def access_of_url(url: str, playbook: Playbook) -> WebAccess:
+    """What a URL of the playbook's front matter may ask: its own host."""
+    place = place_of(url)
+    return _access({place} if place is not None else set(), (), is_file=playbook.file != INLINE)
+
+
 def _access(listed: set[tuple[str, int]], allow: Iterable[str], *, is_file: bool) -> WebAccess:
     hosts = []
     for name in (entry.strip().lower() for entry in allow):
