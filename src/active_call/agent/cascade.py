@@ -65,7 +65,7 @@ class CascadeConversation:
 
     `variables` holds the built-ins (`session_id, call_type, caller, callee, start_time`) and, over them, what was passed in for the call.
     `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call;
-    `has_functions`: the agent's own actions are among them.
+    `has_functions`: the agent's own actions are among them; `calls_tools`: the model calls them natively, else in JSON.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class CascadeConversation:
         *,
         tools: ToolRegistry | None = None,
         has_functions: bool = False,
+        calls_tools: bool = True,
         detector: TurnDetector | None = None,
     ) -> None:
         self.playbook = playbook
@@ -98,6 +99,7 @@ class CascadeConversation:
         self._caller = CallerTurn(self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._outbox)
         port = CascadeCollectPort(self._context, self._floor, self._replies, self._barge_in, self._caller, self._outbox)
         self._collecting = Collecting(self._context, self._timers, self._outbox, port)
+        self._replies.model.calls_tools = calls_tools
         self._replies.on_collect = self._collecting.begin
         self._replies.is_collecting = lambda: self._collecting.is_active
         self._presence = Presence(

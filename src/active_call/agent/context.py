@@ -130,9 +130,9 @@ class PlaybookContext:
         headers.update({name: one_line(" ".join(value.split())) for name, value in self.bye_headers.items()})
         return {name: value for name, value in headers.items() if value}
 
-    def prompts(self, history: Sequence[Prompt], hint: str = "") -> tuple[Prompt, ...]:
-        """Everything a model is to know: the instructions, the conversation, and a hint of this moment."""
-        system = self._system or self._system_prompt()
+    def prompts(self, history: Sequence[Prompt], hint: str = "", tools: str = "") -> tuple[Prompt, ...]:
+        """Everything a model is to know: the instructions, the conversation, and a hint of this moment; `tools` in words, where need be."""
+        system = "\n\n".join(part for part in (self._system or self._system_prompt(), tools) if part)
         first = (Prompt(SYSTEM, system),) if system else ()
         said = (replace(prompt, text=without_control_tokens(prompt.text), tool_calls=_cleaned(prompt.tool_calls)) for prompt in history)
         return (*first, *said, *((Prompt(SYSTEM, without_control_tokens(hint)),) if hint else ()))

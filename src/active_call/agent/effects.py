@@ -138,6 +138,8 @@ class AskModel:
     temperature: float | None = None
     max_tokens: int | None = None
     tools: tuple[ToolSchema, ...] = ()
+    query: str = ""
+    """What the caller has said last: knowledge about it may be added to the prompts."""
     parallel_tool_calls: bool | None = None
     """Whether one reply may call several tools; None leaves it to the vendor."""
 

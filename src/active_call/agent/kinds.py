@@ -20,19 +20,21 @@ def make_conversation(
     tools: ToolRegistry | None = None,
     *,
     calls_functions: bool = False,
+    calls_tools: bool = True,
     has_realtime: bool = False,
 ) -> Conversation:
     """The conversation for one call under `playbook`. `tools`: what a model may call beside the tools of the playbook.
 
     `calls_functions`: the model calls tools well, so that it is offered the agent's actions as functions where the playbook says nothing.
+    `calls_tools`: it calls tools at all; else it is told them in its prompt, and calls them in JSON.
 
     It is a realtime one when the playbook asks for that (option `realtime`) and a realtime model can be had (`has_realtime`).
     """
     if has_realtime and playbook.option.realtime is not None and playbook.script is None:
         return RealtimeConversation(playbook, variables, sip_headers, tools=_registry(playbook, tools, has_functions=False))
-    has_functions = playbook.script is None and _offers_functions(playbook, calls_functions=calls_functions)
+    has_functions = playbook.script is None and _offers_functions(playbook, calls_functions=calls_functions and calls_tools)
     registry = _registry(playbook, tools, has_functions=has_functions)
-    return CascadeConversation(playbook, variables, sip_headers, tools=registry, has_functions=has_functions)
+    return CascadeConversation(playbook, variables, sip_headers, tools=registry, has_functions=has_functions, calls_tools=calls_tools)
 
 
 def _offers_functions(playbook: Playbook, *, calls_functions: bool) -> bool:

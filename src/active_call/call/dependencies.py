@@ -19,6 +19,7 @@ from active_call.contract.options import CallOption
 from active_call.media.pool.pool import MediaStream, Relay
 from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
+from active_call.store.knowledge.library import KnowledgeLibrary
 from active_call.store.records import RecordSink
 from active_call.store.speech import SpeechLibrary
 from active_call.store.troubles import Troubles
@@ -66,6 +67,8 @@ class CallDependencies:
     """Where a disk that is full is told."""
     guarded: httpx.AsyncClient | None = None
     """As `http`, for hosts that are named from outside; None: `http` serves these too."""
+    knowledge: KnowledgeLibrary | None = None
+    """Folders that playbooks look things up in; None: nothing is looked up."""
     mcp: McpPool | None = None
     """MCP servers; None: this server has none."""
     posthooks: Posthooks | None = None

@@ -66,6 +66,7 @@ from active_call.sip.events import Listener
 from active_call.store.audio_cache import AudioCache
 from active_call.store.create_records import create_records
 from active_call.store.database.records import DatabaseRecords
+from active_call.store.knowledge.library import KnowledgeLibrary
 from active_call.store.recordings import check_pattern, recorded_rate_hz, recording_path
 from active_call.store.sound_folders import SoundFolders
 from active_call.store.sounds import SoundLibrary
@@ -189,6 +190,8 @@ async def _shared_services(
     await records.start()
     sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), folders)
     stack.push_async_callback(_closed, "sounds", sounds.close)
+    knowledge = KnowledgeLibrary(world.clock)
+    stack.push_async_callback(_closed, "knowledge", knowledge.close)
     posthooks = Posthooks(http, guarded, partial(_model_of, engines))
     stack.push_async_callback(_closed, "posthooks", posthooks.close)
     mcp = McpPool(mcp_settings(config), world.clock)
@@ -205,6 +208,7 @@ async def _shared_services(
         join=pool.join,
         troubles=troubles,
         mcp=mcp,
+        knowledge=knowledge,
         posthooks=posthooks,
     )
 

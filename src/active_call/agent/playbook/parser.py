@@ -24,6 +24,7 @@ from active_call.agent.playbook.scenes import (
     FollowupOption,
     HttpOption,
     InterruptionOption,
+    KnowledgeOption,
     LlmOption,
     McpOption,
     Playbook,
@@ -40,6 +41,7 @@ from active_call.contract.options import CallOption
 T = TypeVar("T")
 
 THINKING = ("auto", "prefilled")
+KNOWLEDGE_MODES = ("tool", "context", "both")
 INPUTS = ("both", "dtmf", "speech")
 STRATEGIES = ("none", "vad", "asr", "both")
 DTMF_ACTIONS = ("goto", "transfer", "hangup")
@@ -57,6 +59,7 @@ _AGENT_KEYS = (
     "http",
     "tools",
     "mcp",
+    "knowledge",
     "languages",
 )
 _SCENE = re.compile(r"^#\s*scene\s*:\s*(.*?)\s*#*\s*$", re.IGNORECASE)
@@ -156,6 +159,7 @@ class _Parser:
             http=self._group("http", HttpOption) or HttpOption(),
             tools=self._tools(llm),
             mcp=self._mcp(llm),
+            knowledge=self._knowledge(),
             languages=self._languages(),
             urls=urls_in((_blank_comments(body), llm.prompt, self._text("greeting"), llm.greeting)),
             hangup_headers=self._hangup_headers(option),
@@ -265,6 +269,17 @@ class _Parser:
                 self._error("llm.tools" if tool.name in names else "tools", f"tools: {tool.name!r} is {whose} already")
             names.add(tool.name)
         return tuple(found)
+
+    def _knowledge(self) -> KnowledgeOption | None:
+        """`knowledge`: a folder, or a folder with its options."""
+        data = self._data.get("knowledge")
+        if data is not None and not self._is_file:
+            self._error("knowledge", "knowledge: a folder is named in files of the operator only, not in a text that came over HTTP")
+            return None
+        found = self._group("knowledge", KnowledgeOption, {"folder": data} if isinstance(data, str) else None)
+        if found is not None and found.mode not in KNOWLEDGE_MODES:
+            self._error("knowledge.mode", f"knowledge.mode: unknown mode {found.mode!r} (known: {', '.join(KNOWLEDGE_MODES)})")
+        return found
 
     def _mcp(self, llm: LlmOption) -> tuple[McpOption, ...]:
         """`mcp`, and those under `llm`. A server starts programs of this machine: a text that came with a request names none."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -133,6 +133,21 @@ class McpOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     say_meanwhile: str = ""
 
 
+class KnowledgeOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A folder of Markdown and text files that the agent may look things up in."""
+
+    folder: bounds.Source
+    """Relative to the playbook's own folder."""
+    mode: bounds.Word = "tool"
+    """`tool`: the model searches; `context`: the caller's words are searched, and what is found goes with the prompt; `both`."""
+    description: str = ""
+    """What is in the folder, and when to search it: for the model."""
+    results: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
+    """Passages that are given at most."""
+    max_chars: Annotated[int, msgspec.Meta(ge=200, le=20_000)] = 3_000
+    """Characters that are given at most."""
+
+
 class HttpOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Which hosts the agent's `<http>` requests may reach, beside the hosts of URLs that stand in the playbook."""
 
@@ -194,6 +209,8 @@ class Playbook:
     http: HttpOption = field(default_factory=HttpOption)
     tools: tuple[Tool, ...] = ()
     """HTTP tools of the front matter."""
+    knowledge: KnowledgeOption | None = None
+    """A folder to look things up in; none in a playbook that came with a request."""
     mcp: tuple[McpOption, ...] = ()
     """MCP servers whose tools the model may call; none in a playbook that came with a request."""
     languages: Mapping[str, str] = field(default_factory=dict)

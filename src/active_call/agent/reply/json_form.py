@@ -15,7 +15,7 @@ import msgspec
 from active_call.agent.reply.reasoning import without_reasoning
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.structured import without_code
-from active_call.agent.reply.tags import HttpTag, UnknownTag, WaitInput, make_tag
+from active_call.agent.reply.tags import CallTag, HttpTag, UnknownTag, WaitInput, is_action, make_tag
 from active_call.agent.reply.values import Values, one_line
 from active_call.agent.tools.http_tool import HEADER_NAME
 
@@ -54,6 +54,9 @@ def _json_tool(tool: Any, values: Values) -> Step:
     if isinstance(made, HttpTag) and isinstance(headers, Mapping):
         named = {str(name): one_line(values.plain(_as_text(value))) for name, value in headers.items() if HEADER_NAME.fullmatch(str(name))}
         return replace(made, headers=named)
+    if isinstance(made, UnknownTag) and not is_action(tool["name"].lower()):
+        arguments = {key: value for key, value in given.items() if key != "name"}
+        return CallTag(tool["name"], values.plain(msgspec.json.encode(arguments).decode()))
     return made
 
 

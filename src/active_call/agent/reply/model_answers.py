@@ -7,6 +7,7 @@ reply than the current one is dropped; the result of a tool is taken in any case
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from active_call.agent.context import PlaybookContext
 from active_call.agent.control_tokens import without_control_tokens
@@ -23,6 +24,7 @@ from active_call.agent.effects import (
     ToolFinished,
 )
 from active_call.agent.features import ROLLING_SUMMARY
+from active_call.agent.items import AgentItem, UserItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
 from active_call.agent.reply.parser import is_progress
@@ -30,7 +32,7 @@ from active_call.agent.reply.reply import Reply
 from active_call.agent.reply.steps import Sentence
 from active_call.agent.summary import RollingSummary
 from active_call.agent.tools.calls import LATE, Started, ToolCalls
-from active_call.agent.tools.registry import AT_NEXT_TURN
+from active_call.agent.tools.registry import AT_NEXT_TURN, described
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands, events
@@ -58,6 +60,8 @@ class ModelAnswers:
     ) -> None:
         self.has_results = False
         """Results have come that no request to the model has contained."""
+        self.calls_tools = True
+        """The model calls tools natively; else it is told them in its prompt, and calls them in JSON."""
         self._n_rounds = 0
         llm = context.playbook.llm
         self._summary = RollingSummary(outbox.history, llm.summary_limit) if ROLLING_SUMMARY in llm.features else None
@@ -84,14 +88,25 @@ class ModelAnswers:
         self._reply.stream = ModelStream(now, is_prefilled=llm.thinking == "prefilled")
         self._reply.is_from_model = True
         self.has_results = False
-        prompts = self._context.prompts(self._outbox.history.prompts(), hint)
         tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
-        self._outbox.put(
-            AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools, llm.parallel_tool_calls)
-        )
+        told = "" if self.calls_tools else described(tools)
+        prompts = self._context.prompts(self._outbox.history.prompts(), hint, told)
+        tools = tools if self.calls_tools else ()
+        asked = AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools)
+        self._outbox.put(replace(asked, query=self._last_words(), parallel_tool_calls=llm.parallel_tool_calls))
         self._phase.fire(Signal.ASK)
         self._timers.set(Timer.MODEL, now + MODEL_PATIENCE_S)
         self._ask_for_summary()
+
+    def _last_words(self) -> str:
+        """What the caller has said since the agent was last heard."""
+        said: list[str] = []
+        for item in reversed(self._outbox.history.items):
+            if isinstance(item, AgentItem) and said:
+                break
+            if isinstance(item, UserItem):
+                said.insert(0, item.text)
+        return " ".join(said)
 
     def _ask_for_summary(self) -> None:
         request = self._summary.request() if self._summary is not None else None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import ReplyNumber
+from active_call.agent.effects import ReplyNumber, ToolCall
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.actions import Actions
@@ -23,6 +23,7 @@ from active_call.agent.reply.reply import Reply
 from active_call.agent.reply.scripted import plain_words, split_late
 from active_call.agent.reply.steps import Remainder, Step
 from active_call.agent.reply.tags import (
+    CallTag,
     CollectTag,
     DigitsTag,
     GotoTag,
@@ -71,6 +72,7 @@ class Replies:
         self._tools = ToolCalls(registry, outbox, self.actions.set_variable, context.fill_with)
         self._reply = Reply(outbox, timers)
         self.model = ModelAnswers(context, phase, timers, outbox, self._reply, self._tools, self.pump, self._apologise)
+        self._n_text_calls = 0
         self.on_collect: Callable[[CollectTag, tuple[Step, ...]], str | None] = lambda tag, rest: None
         """Begins to collect input: the tag and what is said afterwards → the question; None when there is no such collector."""
         self.is_collecting: Callable[[], bool] = lambda: False
@@ -266,6 +268,8 @@ class Replies:
                 self.actions.switch_language(action)
             case CollectTag():
                 self._collect(action)
+            case CallTag():
+                self._call_tool(action, now)
             case WaitInput():
                 self._reply.wait_input_s = action.seconds
             case UnknownTag():
@@ -274,6 +278,21 @@ class Replies:
                 pass  # the queue plays files itself
             case _:
                 assert_never(action)
+
+    def _call_tool(self, tag: CallTag, now: float) -> None:
+        """Start a tool that the model has called in text; the model is told the result, or why there is none, in text too."""
+        if not self._context.has_model:
+            self.actions.report(UnknownTag(tag.name))
+            return
+        self._reply.has_acted = True
+        self._n_text_calls += 1
+        started = self._tools.call(ToolCall(self.number, f"text-{self._n_text_calls}", tag.name, tag.arguments), is_text=True)
+        if started is None:
+            self.model.has_results = True
+        elif started.action is not None:
+            self._reply.queue.put_first([started.action])
+        elif started.tool.say_meanwhile and not self._reply.queue.has_spoken:
+            self._reply.queue.put_first(plain_words(started.tool.say_meanwhile))
 
     def _collect(self, tag: CollectTag) -> None:
         """Ask for input of the caller. What a script says behind it waits; what a model has written behind it is dropped."""

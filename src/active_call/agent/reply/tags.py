@@ -133,6 +133,14 @@ class CollectTag:
 
 
 @dataclass(frozen=True, slots=True)
+class CallTag:
+    """Call a tool; only in the JSON form, for models without tool calls of their own. `arguments` is JSON."""
+
+    name: str
+    arguments: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
 class WaitInput:
     """How long to wait for the caller after this reply before speaking up; only in the JSON form of a reply."""
 
@@ -148,8 +156,8 @@ class UnknownTag:
 
 
 Tag = (
-    HangupTag | ReferTag | GotoTag | PlayTag | SetVarTag | HttpTag | MessageTag | DigitsTag | HoldTag | LanguageTag | CollectTag | WaitInput
-    | UnknownTag
+    HangupTag | ReferTag | GotoTag | PlayTag | SetVarTag | HttpTag | MessageTag | DigitsTag | HoldTag | LanguageTag | CollectTag | CallTag
+    | WaitInput | UnknownTag
 )  # fmt: skip
 Part = Words | Tag
 
@@ -210,6 +218,11 @@ _ADDRESS = re.compile(r"<(?:mailto:)?((?:https?://|[\w.+-]+@)[^\s<>]+)>", re.IGN
 _NAME = re.compile(r"<(/?)([A-Za-z][\w-]*)")
 _EMOTION = re.compile(r"\[(/?)([a-z_]+)\]")
 _EMOTION_BEGUN = re.compile(r"\[/?[a-z_]{0,20}$")
+
+
+def is_action(name: str) -> bool:
+    """Whether a tag has this name, or an action under its name as a function."""
+    return name in _MADE or name in _OTHER_NAMES
 
 
 def make_tag(name: str, attributes: Mapping[str, str], source: str) -> Tag:

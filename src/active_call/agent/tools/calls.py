@@ -85,8 +85,9 @@ class ToolCalls:
 
     # -- starting
 
-    def call(self, item: ToolCall) -> Started | None:
-        """Start a tool that the model calls. None when it cannot be started: then the error is its result already.
+    def call(self, item: ToolCall, *, is_text: bool = False) -> Started | None:
+        """Start a tool that the model calls. None when it cannot be started: then the error is its result already. `is_text`: the model
+        has called it in text, and is told the result in text.
 
         Some servers use an id again in a later reply; such a call gets an id of its own, which RunTool names.
         """
@@ -94,34 +95,38 @@ class ToolCalls:
         tool = self.registry.get(item.name)
         if tool is None:
             known = ", ".join(self.registry.names()) or "none"
-            self._refuse(run_id, item.name, f"there is no tool {item.name!r}; the tools are: {known}")
+            self._refuse(run_id, item.name, f"there is no tool {item.name!r}; the tools are: {known}", is_text=is_text)
             return None
         try:
             arguments = read_arguments(tool, item.arguments)
         except ArgumentsError as error:
-            self._refuse(run_id, item.name, str(error))
+            self._refuse(run_id, item.name, str(error), is_text=is_text)
             return None
-        return self._act(run_id, tool, arguments) if tool.lower is not None else self._start(run_id, tool, arguments)
+        if tool.lower is not None:
+            return self._act(run_id, tool, arguments, is_text=is_text)
+        return self._start(run_id, tool, arguments, is_text=is_text)
 
-    def _act(self, run_id: str, tool: Tool, arguments: Mapping[str, Any]) -> Started | None:
+    def _act(self, run_id: str, tool: Tool, arguments: Mapping[str, Any], *, is_text: bool) -> Started | None:
         """An action of the reply: it is carried out in its place between the words."""
         action = tool.lower(arguments) if tool.lower is not None else UnknownTag(tool.name)
         if isinstance(action, UnknownTag):
-            self._refuse(run_id, tool.name, action.reason)
+            self._refuse(run_id, tool.name, action.reason, is_text=is_text)
             return None
-        self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
-        self._outbox.remember(ToolResultItem(run_id, DONE))
+        if not is_text:
+            self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
+            self._outbox.remember(ToolResultItem(run_id, DONE))
         return Started(tool, action)
 
-    def _start(self, run_id: str, tool: Tool, arguments: Mapping[str, Any]) -> Started | None:
+    def _start(self, run_id: str, tool: Tool, arguments: Mapping[str, Any], *, is_text: bool) -> Started | None:
         try:
             request = tool.http.request(arguments, self._fill) if tool.http is not None else None
         except RequestError as error:
-            self._refuse(run_id, tool.name, str(error))
+            self._refuse(run_id, tool.name, str(error), is_text=is_text)
             return None
         run = ToolRun(run_id, tool.name, tool.timeout_s + TOOL_SLACK_S, is_cancellable=tool.cancellable, tool=tool, arguments=arguments)
-        run.is_attached = tool.result_at != AT_NEXT_TURN
-        self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
+        run.is_attached, run.is_text = tool.result_at != AT_NEXT_TURN, is_text
+        if not is_text:
+            self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
         self._runs.start(run)
         if request is None:
             self._outbox.put(RunTool(run_id, tool.name, arguments, tool.timeout_s))
@@ -146,7 +151,7 @@ class ToolCalls:
         if isinstance(item, ToolAnswered):
             item = self._read(item, run)
         is_error = item.error is not None
-        self._outbox.remember(ToolResultItem(item.id, item.error or "failed" if is_error else item.result, is_error=is_error))
+        self._remember_result(run, item.error or "failed" if is_error else item.result, is_error=is_error)
         if run.variable and not is_error:
             self._set_variable(run.variable, item.result)
         return Finished(not run.is_attached, run.tool.result_at if run.tool is not None else AT_SILENCE)
@@ -178,7 +183,7 @@ class ToolCalls:
                 self._remember_answer(LATE)
             else:
                 self._outbox.put(CancelTool(run.id))
-                self._outbox.remember(ToolResultItem(run.id, LATE, is_error=True))
+                self._remember_result(run, LATE, is_error=True)
 
     # -- the end of a reply
 
@@ -199,7 +204,8 @@ class ToolCalls:
     def _cancel(self, runs: list[ToolRun]) -> None:
         for run in runs:
             self._outbox.put(CancelTool(run.id))
-            self._outbox.remember(ToolResultItem(run.id, is_cancelled=True))
+            if not run.is_text:
+                self._outbox.remember(ToolResultItem(run.id, is_cancelled=True))
 
     def _new_id(self, given: str) -> str:
         run_id, n = given, 1
@@ -209,8 +215,17 @@ class ToolCalls:
         self._ids.add(run_id)
         return run_id
 
-    def _refuse(self, run_id: str, name: str, reason: str) -> None:
+    def _remember_result(self, run: ToolRun, text: str, *, is_error: bool) -> None:
+        if run.is_text:
+            self._outbox.remember(SystemItem(f"[{'Error' if is_error else 'Result'} of {run.name}: {text}]"))
+        else:
+            self._outbox.remember(ToolResultItem(run.id, text, is_error=is_error))
+
+    def _refuse(self, run_id: str, name: str, reason: str, *, is_text: bool) -> None:
         self._outbox.note("tool call refused", tool=name, reason=reason)
+        if is_text:
+            self._outbox.remember(SystemItem(f"[Error of {name}: {reason}]"))
+            return
         self._outbox.remember(ToolCallItem(run_id, name))
         self._outbox.remember(ToolResultItem(run_id, reason, is_error=True))
 

@@ -32,6 +32,11 @@ AT_NEXT_TURN = "next"
 """Nobody waits for the result: the model sees it when the caller has spoken next."""
 RESULT_TIMES = (AT_SILENCE, AT_ONCE, AT_NEXT_TURN)
 
+TOOLS_IN_TEXT = (
+    'To use one of the following tools, answer with {"text": "what the caller hears meanwhile", "tools": [{"name": "…", …its arguments}]} '
+    "and nothing else; the result comes back to you as [Result of …]."
+)
+"""To a model without tool calls of its own."""
 MAX_PATTERN_CHARS = 1_000
 """A longer text is not held against a schema's pattern."""
 
@@ -125,6 +130,17 @@ class ToolRegistry:
     def names(self) -> tuple[str, ...]:
         """All names."""
         return tuple(self._tools)
+
+
+def described(schemas: Iterable[ToolSchema]) -> str:
+    """The tools in words, for a model that cannot call them otherwise; empty when there are none."""
+    lines = [
+        f"- {one.name}: {one.description} Arguments: {msgspec.json.encode(dict(one.parameters).get('properties') or {}).decode()}"
+        for one in schemas
+    ]
+    if not lines:
+        return ""
+    return "\n".join((TOOLS_IN_TEXT, *lines))
 
 
 def read_arguments(tool: Tool, text: str) -> dict[str, Any]:

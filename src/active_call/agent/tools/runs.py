@@ -31,6 +31,8 @@ class ToolRun:
     """It is the request of an `<http>` tag, not a tool that the model called."""
     variable: str = ""
     """The variable that the result is put into."""
+    is_text: bool = False
+    """It was called in text: its result is told in text."""
     tool: Tool | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 

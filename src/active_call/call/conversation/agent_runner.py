@@ -22,7 +22,7 @@ from active_call.agent.realtime import events as realtime_events
 from active_call.agent.tools.http_tool import HttpTool
 from active_call.agent.tools.registry import Tool
 from active_call.base.errors import ActiveCallError
-from active_call.call.conversation.model_request import inputs_of, request_of, summary_of
+from active_call.call.conversation.model_request import inputs_of, request_of, summary_of, with_context
 from active_call.call.conversation.tool_execution import ToolExecution, ToolFunction
 from active_call.call.conversation.web_requests import WebRequests
 from active_call.call.log import CallLog
@@ -71,7 +71,7 @@ class AgentRunner:
     """One call's conversation at work.
 
     `tools`: the functions behind the registered tools, by name; `http_tools`: those that are requests. `find_tools` asks MCP servers
-    for more. `realtime`: the model's session, for a realtime conversation.
+    for more. `context_of` gives knowledge about the caller's words. `realtime`: the model's session, for a realtime conversation.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class AgentRunner:
         realtime: RealtimeSession | None = None,
         http_tools: Mapping[str, HttpTool] | None = None,
         find_tools: FindTools | None = None,
+        context_of: Callable[[str], Coroutine[Any, Any, str]] | None = None,
     ) -> None:
         self._conversation = conversation
         self._responder = responder
@@ -96,6 +97,7 @@ class AgentRunner:
         self._realtime = realtime
         self._functions: dict[str, ToolFunction] = dict(tools or {})
         self._find_tools = find_tools
+        self._context_of = context_of
         requests = {name: http.for_tool(tool) for name, tool in (http_tools or {}).items()}
         self._tools = ToolExecution(self._functions, ports.spawn, ports.post, log, requests)
         self._inbox: deque[effects.AgentInput] = deque()
@@ -202,11 +204,15 @@ class AgentRunner:
         now = self._asked_at[effect.reply] = self._ports.now()
         self._turn.mark("model_asked_at", now)
         request = request_of(effect)
-        self._model_tasks[effect.reply] = self._ports.spawn(self._stream(self._responder, request, effect.reply), f"model {effect.reply}")
+        self._model_tasks[effect.reply] = self._ports.spawn(
+            self._stream(self._responder, request, effect.reply, effect.query), f"model {effect.reply}"
+        )
 
-    async def _stream(self, responder: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber) -> None:
+    async def _stream(self, responder: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber, query: str) -> None:
         error = ""
         try:
+            if self._context_of is not None and query:
+                request = with_context(request, await self._context_of(query))
             async with aclosing(inputs_of(responder, request, reply)) as inputs:
                 async for item in inputs:
                     self._ports.post(item)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 
 from active_call.agent import effects
+from active_call.agent.control_tokens import without_control_tokens
 from active_call.agent.items import Prompt, ToolCallItem
 from active_call.agent.reply.reasoning import without_reasoning
 from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, TextDelta, ToolCallDelta, ToolDefinition, text_of_reply
@@ -59,6 +61,16 @@ async def inputs_of(
             yield effects.ToolCall(reply, call.id, call.name, call.arguments)
     finally:
         await stream.aclose()
+
+
+def with_context(request: ReplyRequest, text: str) -> ReplyRequest:
+    """`request` with knowledge in front of the caller's last words; unchanged where there is none."""
+    if not text:
+        return request
+    messages = list(request.messages)
+    place = next((index for index in range(len(messages) - 1, -1, -1) if messages[index].role == "user"), len(messages))
+    messages.insert(place, ChatMessage("system", f"[From the documents, where it helps:\n{without_control_tokens(text)}]"))
+    return replace(request, messages=tuple(messages))
 
 
 async def summary_of(model: ChatModel, text: str, instruction: str, *, json: bool = False) -> str:
