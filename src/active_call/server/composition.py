@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 
 from active_call.agent.playbook.scenes import Playbook
-from active_call.api.app import ApiServices
+from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.base.errors import ConfigError
 from active_call.base.version import __version__
 from active_call.base.world import World
@@ -155,7 +155,7 @@ async def running(
                 | log_health()
             )
 
-        services = _api_services(settings, registry, records, endpoint, world, health)
+        services = _api_services(settings, registry, records, endpoint, world, health, pool)
         serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
@@ -173,15 +173,16 @@ async def _shared_services(
     folders: SoundFolders,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
-    guarded = await stack.enter_async_context(guarded_client(policy))
+    tls = httpx.create_ssl_context()
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, verify=tls))
+    guarded = await stack.enter_async_context(guarded_client(policy, tls=tls))
     await pool.start()
     stack.push_async_callback(_closed, "media", pool.close)
     local = EngineProcesses()
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
-    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), prepared=speech)
+    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy, tls=tls)), prepared=speech)
     stack.push_async_callback(_closed, "engines", engines.close)
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
@@ -225,6 +226,7 @@ def _api_services(
     endpoint: Endpoint,
     world: World,
     health: Callable[[], dict[str, Any]],
+    pool: MediaPool,
 ) -> ApiServices:
     return ApiServices(
         registry=registry,
@@ -236,6 +238,8 @@ def _api_services(
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         token=settings.config.http_token,
         precache=lambda request: precache(request, settings.services),
+        media=pool,
+        ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
     )
 
