@@ -266,6 +266,7 @@ class Replies:
                 self.actions.hold(action, now)
             case LanguageTag():
                 self.actions.switch_language(action)
+                self._reply.queue.language, self._reply.queue.voice = self._context.language, self._context.voice
             case CollectTag():
                 self._collect(action)
             case CallTag():
