@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from active_call.agent.playbook.check import Surroundings, check_playbook
 from active_call.agent.playbook.parser import parse_playbook, read_playbook
 from active_call.base.errors import PlaybookError
 
@@ -64,3 +65,32 @@ def test_name_of_an_action_is_taken_and_an_unknown_key_is_a_warning():
         tools_of("tools:\n  hangup_call: {url: https://x.example/}\n")
     reading = read_playbook(f"{HEAD}tools:\n  a: {{url: https://x.example/, urll: b}}\n---\nHi.\n", file="t.md", environment={})
     assert any("urll: unknown key; did you mean 'url'?" in entry.text for entry in reading.findings.entries)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('## a\n<collect type="ordr"/>Yes.\n', "there is no collector 'ordr'; did you mean 'order'?"),
+        ('## a\n<language code="fr"/>Oui.\n', "'fr' does not stand under `languages`"),
+        ('## a\n<collect type="order"/><collect type="text" var="n"/><language code="de-AT"/>Ja. <hold/><send_digits digits="1"/>\n', ""),
+    ],
+)
+def test_check_finds_collectors_and_languages_that_are_not_there(body, said):
+    matter = "---\nllm: {provider: script}\nlanguages: [de]\ndtmfCollectors: {order: {digits: 2}}\n---\n"
+    reading = check_playbook(matter + body, file="t.md", surroundings=Surroundings({}))
+    errors = [entry.text for entry in reading.findings.entries if entry.is_error]
+    assert len(errors) == bool(said) and all(said in error for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("collector", "said"),
+    [
+        ("{input: ears}", "unknown kind 'ears'"),
+        ("{minDigits: 5, maxDigits: 4}", "minDigits is more than maxDigits"),
+        ("{finishKey: '##'}", "is no key"),
+        ("{validation: {pattern: '('}}", "cannot be read"),
+    ],
+)
+def test_collector_that_cannot_work_is_a_mistake(collector, said):
+    with pytest.raises(PlaybookError, match=said):
+        parse_playbook(f"---\ndtmfCollectors: {{pin: {collector}}}\n---\nHi.\n", file="t.md", environment={})

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from active_call.agent.collect.collector import Collector, Entered, More, NotMeant, Outcome, Refused
+from active_call.agent.collect.kinds import DIGIT_KINDS, TEXT_KINDS
 from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import MaskInput
 from active_call.agent.outbox import Outbox
@@ -21,8 +22,6 @@ from active_call.agent.reply.tags import CollectTag
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands
 
-_TEXT = ("text", "speech", "voice")
-_PLAIN = ("digits", "dtmf", "number", "keypad")
 TEXT_OPTION = CollectorOption(input="speech", timeout=20)
 PLAIN_OPTION = CollectorOption(finish_key="#", min_digits=1)
 
@@ -78,9 +77,9 @@ class Collecting:
     def begin(self, tag: CollectTag, rest: tuple[Step, ...]) -> str | None:
         """Begin to collect. Returns what is said first; None when there is no such collector. `rest` is said when it is over."""
         kind = tag.type.strip()
-        is_text = kind.lower() in _TEXT
+        is_text = kind.lower() in TEXT_KINDS
         known = self._context.playbook.dtmf_collectors
-        option = known.get(kind) or (TEXT_OPTION if is_text else PLAIN_OPTION if kind.lower() in _PLAIN else None)
+        option = known.get(kind) or (TEXT_OPTION if is_text else PLAIN_OPTION if kind.lower() in DIGIT_KINDS else None)
         if option is None:
             self._outbox.note("collect dropped", type=kind, reason=f"the playbook's collectors are: {', '.join(known) or 'none'}")
             return None

@@ -45,6 +45,8 @@ from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 
+SEARCH = "search_knowledge"
+"""The tool that is meant by `rag` in the JSON form."""
 _MUTE = (State.PAUSED, State.AWAY, State.ENDED)
 """States in which nothing is said."""
 
@@ -287,7 +289,8 @@ class Replies:
             return
         self._reply.has_acted = True
         self._n_text_calls += 1
-        started = self._tools.call(ToolCall(self.number, f"text-{self._n_text_calls}", tag.name, tag.arguments), is_text=True)
+        name = SEARCH if tag.name.lower() == "rag" else tag.name
+        started = self._tools.call(ToolCall(self.number, f"text-{self._n_text_calls}", name, tag.arguments), is_text=True)
         if started is None:
             self.model.has_results = True
         elif started.action is not None:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from active_call.agent.playbook.scenes import KnowledgeOption, Playbook
+from active_call.agent.reply.replies import SEARCH
 from active_call.agent.tools.registry import Tool
 from active_call.base.errors import ActiveCallError
 from active_call.call.log import CallLog
 from active_call.store.knowledge.library import KnowledgeLibrary, as_text
 
-NAME: Final = "search_knowledge"
+NAME: Final = SEARCH
 CONTEXT_S: Final = 0.3
 """How long a reply waits for context."""
 ABOUT: Final = "Looks up facts in the documents of this service. Use it before you state a fact that you were not told."
