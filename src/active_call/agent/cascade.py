@@ -47,7 +47,7 @@ from active_call.agent.playbook.scenes import DtmfAction, Playbook
 from active_call.agent.presence import Presence
 from active_call.agent.reply.heard import heard_text
 from active_call.agent.reply.replies import Replies
-from active_call.agent.reply.steps import Step
+from active_call.agent.reply.steps import Remainder, Step
 from active_call.agent.reply.tags import GotoTag, HangupTag, ReferTag
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.barge_in import BargeIn
@@ -314,7 +314,7 @@ class CascadeConversation:
     def _greet(self, now: float) -> None:
         if self.state is not State.IDLE:
             return  # a re-INVITE
-        steps = self._context.read(self.playbook.greeting)
+        steps: list[Step] = [Remainder(self.playbook.greeting)] if self.playbook.greeting.strip() else []
         self._barge_in.is_greeting = bool(steps)
         self._replies.begin([*steps, *self._replies.actions.entering(self._context.scene)], now)
 

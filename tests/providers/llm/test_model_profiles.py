@@ -61,6 +61,12 @@ def test_roles_alternate_for_templates_that_demand_it() -> None:
     assert sent[-1].content == "Hi.\n[The caller says nothing.]\n[HTTP Response: 200]"
 
 
+def test_conversation_ends_with_the_user_where_the_server_would_go_on_with_the_agents_text() -> None:
+    talk = (ChatMessage("user", "Hi."), ChatMessage("assistant", "One moment."))
+    assert messages_for(profile_of("https://api.anthropic.com/v1", "claude"), talk)[-1] == ChatMessage("user", "[Go on.]")
+    assert messages_for(profile_of(OPENAI, "gpt-4o"), talk) == talk
+
+
 def test_parallel_tool_calls_are_sent_only_where_they_are_taken() -> None:
     request = ReplyRequest(TALK, tools=(ToolDefinition("a"),), parallel_tool_calls=False, tool_choice="a")
     assert fields_of(request, profile_of(OPENAI, "gpt-4o"))["parallel_tool_calls"] is False

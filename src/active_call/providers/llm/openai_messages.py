@@ -44,7 +44,13 @@ def _without_late_system(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage
     n_first = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
     system = "\n\n".join(message.content for message in messages[:n_first])
     first = (ChatMessage("system", system),) if n_first else ()
-    return (*first, *(_as_user(message) for message in messages[n_first:]))
+    last = (ChatMessage("user", "[Go on.]"),) if n_first < len(messages) and _is_agents_text(messages[-1]) else ()
+    return (*first, *(_as_user(message) for message in messages[n_first:]), *last)
+
+
+def _is_agents_text(message: ChatMessage) -> bool:
+    """A conversation must not end with it: some servers refuse that, others continue the text."""
+    return message.role == "assistant" and not message.tool_calls
 
 
 def _as_user(message: ChatMessage) -> ChatMessage:
