@@ -216,6 +216,7 @@ class CascadeConversation:
             case events.AsrDelta():
                 self._caller.on_partial(event.text, now)
             case events.AsrFinal():
+                self._context.confidence = event.confidence
                 self._caller.on_final(event.text.strip(), now)
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):
@@ -314,6 +315,7 @@ class CascadeConversation:
     def _greet(self, now: float) -> None:
         if self.state is not State.IDLE:
             return  # a re-INVITE
+        self._presence.call_begins()
         steps: list[Step] = [Remainder(self.playbook.greeting)] if self.playbook.greeting.strip() else []
         self._barge_in.is_greeting = bool(steps)
         self._replies.begin([*steps, *self._replies.actions.entering(self._context.scene)], now)
