@@ -344,7 +344,8 @@ class CascadeConversation:
             self._replies.on_track_end(event.play_id, now, heard)  # the goodbye was stopped, not the wish to end
         else:
             self._replies.cut()
-            self._replies.interrupt_tools()
+            if not self._replies.model.is_yielding:
+                self._replies.interrupt_tools()
             self._outbox.add(AgentItem(heard, is_interrupted=True))
             self._await_input(now)
             self._replies.pump(now)  # a result that was not to wait has stopped it
