@@ -146,14 +146,9 @@ async def running(
         listeners = await _reachable(stack, config, world, driver, resolver)
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
-        watching = (
-            _warm_mcp(config, playbooks, shared.mcp),
-            _watch_certificate(driver),
-            _watch_admission(registry, gateway),
-            watch.run(),
-            _watch_minutes(gateway),
-        )
-        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch()))
+        watching = (_watch_certificate(driver), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
+        warming = _warm_mcp(config, playbooks, shared.mcp)
+        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming))
 
         def health() -> dict[str, Any]:
             return (
