@@ -47,7 +47,7 @@ from active_call.agent.playbook.scenes import DtmfAction, Playbook
 from active_call.agent.presence import Presence
 from active_call.agent.reply.heard import heard_text
 from active_call.agent.reply.replies import Replies
-from active_call.agent.reply.steps import Step
+from active_call.agent.reply.steps import Remainder, Step
 from active_call.agent.reply.tags import GotoTag, HangupTag, ReferTag
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.barge_in import BargeIn
@@ -316,7 +316,7 @@ class CascadeConversation:
         if self.state is not State.IDLE:
             return  # a re-INVITE
         self._presence.call_begins()
-        steps = self._context.read(self.playbook.greeting)
+        steps: list[Step] = [Remainder(self.playbook.greeting)] if self.playbook.greeting.strip() else []
         self._barge_in.is_greeting = bool(steps)
         self._replies.begin([*steps, *self._replies.actions.entering(self._context.scene)], now)
 
@@ -344,7 +344,8 @@ class CascadeConversation:
             self._replies.on_track_end(event.play_id, now, heard)  # the goodbye was stopped, not the wish to end
         else:
             self._replies.cut()
-            self._replies.interrupt_tools()
+            if not self._replies.model.is_yielding:
+                self._replies.interrupt_tools()
             self._outbox.add(AgentItem(heard, is_interrupted=True))
             self._await_input(now)
             self._replies.pump(now)  # a result that was not to wait has stopped it

@@ -41,17 +41,15 @@ class PlaybookContext:
         self.wording: Wording = wording_for(playbook.llm.language)
         self._sip = visible_headers(sip_headers, (playbook.option.sip.extract_headers or []) if playbook.option.sip else [])
         self._note = note
-        self._answers = ScriptAnswers(playbook, self.wording)
-        self.confidence: float | None = None
-        """The recogniser's, for what was understood last."""
         self.has_functions = has_functions
         self.secrets: set[str] = set()
         """Names of variables that a model never sees."""
         self.language = ""
         """The language that was switched to; empty: the playbook's own."""
         self.voice = ""
-        self._turns: dict[str, int] = {}
-        """How often each list of entries that are used in turn has been asked."""
+        self._answers = ScriptAnswers(playbook, self.wording)
+        self.confidence: float | None = None
+        """The recogniser's, for what was understood last."""
         self._system = ""
         self._turn_at: float | None = None
         """When the caller last took a turn."""
@@ -120,6 +118,7 @@ class PlaybookContext:
         """Another language is spoken from here on; the agent's own sentences are in it, where they exist."""
         self.language, self.voice = code, voice
         self.wording = wording_for(code)
+        self._answers.switch_language(code, self.wording)
         if self.has_model:
             self._system = self._system_prompt()
 

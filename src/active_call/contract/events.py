@@ -194,7 +194,7 @@ class AnswerMachineDetection(EventBase, frozen=True, kw_only=True, rename="camel
 
 
 class FunctionCall(EventBase, frozen=True, kw_only=True, rename="camel", tag="functionCall"):
-    """A model calls a function of the client."""
+    """A model has called a tool, or an action of the agent. `arguments` is JSON."""
 
     call_id: str
     name: str

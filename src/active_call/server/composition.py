@@ -22,9 +22,10 @@ import httpx
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
-from active_call.base.errors import ConfigError
+from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.version import __version__
 from active_call.base.world import World
+from active_call.call.conversation.mcp_tools import settings_of
 from active_call.call.conversation.posthook import Posthooks
 from active_call.call.dependencies import CallDependencies, RecordingPolicy
 from active_call.call.opening.options import choose_speech, merged
@@ -147,7 +148,8 @@ async def running(
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
         watching = (_watch_certificate(driver), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
-        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch()))
+        warming = _warm_mcp(config, playbooks, shared.mcp)
+        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming))
 
         def health() -> dict[str, Any]:
             return (
@@ -348,6 +350,18 @@ async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
             book = playbooks.load(name)
             choice = choose_speech(merged(book.option, default_option(config)), book)
             await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []))
+
+
+async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) -> None:
+    """Connect the MCP servers of the configured playbooks, so that the first caller's agent has their tools. A failure is logged there."""
+    if pool is None or not isinstance(config.handler, PlaybookHandler):
+        return
+    for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
+        for option in playbooks.load(name).mcp if name else ():
+            settings = settings_of(option, pool.configured)
+            if settings is not None:
+                with contextlib.suppress(ActiveCallError):
+                    await (await pool.connection(settings)).tools()
 
 
 def services_by(config: Config, shared: CallDependencies) -> CallDependencies:

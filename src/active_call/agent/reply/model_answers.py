@@ -60,6 +60,8 @@ class ModelAnswers:
     ) -> None:
         self.has_results = False
         """Results have come that no request to the model has contained."""
+        self.is_yielding = False
+        """What the agent says was stopped by itself, for a result that is not to wait."""
         self.calls_tools = True
         """The model calls tools natively; else it is told them in its prompt, and calls them in JSON."""
         self._n_rounds = 0
@@ -87,7 +89,7 @@ class ModelAnswers:
         llm = self._context.playbook.llm
         self._reply.stream = ModelStream(now, is_prefilled=llm.thinking == "prefilled")
         self._reply.is_from_model = True
-        self.has_results = False
+        self.has_results = self.is_yielding = False
         tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
         told = "" if self.calls_tools else described(tools)
         prompts = self._context.prompts(self._outbox.history.prompts(), hint, told)
@@ -216,6 +218,7 @@ class ModelAnswers:
             return
         if finished.interrupts and self._phase.state is State.SPEAKING and not self._reply.queue.is_leaving:
             self._outbox.perform(commands.Interrupt(graceful=True))
+            self.is_yielding = True
         self._take_result(now)
 
     def _take_result(self, now: float) -> None:

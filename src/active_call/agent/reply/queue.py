@@ -111,7 +111,7 @@ class ReplyQueue:
         """Take out what is left, and let nothing more follow."""
         rest = tuple(self._steps)
         self._steps.clear()
-        self._is_complete = True
+        self._is_complete, self.is_leaving = True, False
         return rest
 
     def reopen(self) -> None:

@@ -130,6 +130,7 @@ class AgentRunner:
 
     def close(self, heard: tuple[str, str] | None) -> None:
         """The call is over: what was said and heard until now is told, and nothing is done any more. `heard`: the play, and its text."""
+        self._tools.close()
         for effect in self._conversation.close(heard):
             if isinstance(effect, effects.Tell):
                 self._ports.tell(effect.event)

@@ -37,7 +37,9 @@ from active_call.server.config.trunk_sections import host_of
 from active_call.server.doctor.engines import engine_findings
 from active_call.server.doctor.findings import Finding, Level
 from active_call.server.doctor.names import certificate_findings, certificate_names
+from active_call.server.doctor.tools import tool_findings
 from active_call.server.listening import why_not_free
+from active_call.server.mcp import mcp_settings
 from active_call.server.playbook_command import examine
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS, find_playbook
 from active_call.server.trunk_setup import accounts, active_trunks, trunk_warnings
@@ -54,7 +56,7 @@ FILES_A_CALL = 3
 
 async def findings(config: Config, environment: Mapping[str, str]) -> AsyncIterator[Finding]:
     """Every check in turn."""
-    for check in (_ports, _certificate, _addresses, _callers, _rtp_range, _playbooks, _files, _http):
+    for check in (_ports, _certificate, _addresses, _callers, _rtp_range, _playbooks, _tools, _files, _http):
         for finding in check(config, environment):
             yield finding
     async with httpx.AsyncClient() as http:
@@ -174,6 +176,17 @@ def _playbooks(config: Config, environment: Mapping[str, str]) -> Iterator[Findi
         yield Finding("playbooks", "warn", "nobody takes inbound calls: set [handler]")
     if n_good:
         yield Finding("playbooks", "ok", f"{n_good} playbook(s) without a mistake")
+
+
+def _tools(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
+    handler = config.handler
+    books = {}
+    if isinstance(handler, PlaybookHandler):
+        for name in dict.fromkeys(name for name in (*(rule.playbook for rule in handler.rules), handler.default) if name):
+            reading = examine(find_playbook(name, config), environment)
+            if not isinstance(reading, str):
+                books[name] = reading.playbook
+    yield from tool_findings(books, mcp_settings(config))
 
 
 def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
