@@ -183,6 +183,7 @@ class House:
 
     legs: list[FakeLeg] = field(default_factory=list)
     wanted: list[CallOption] = field(default_factory=list)
+    wanted_by: list[OutboundRequest] = field(default_factory=list)
     sessions: dict[str, calls.Call] = field(default_factory=dict)
     trunk_address: str = ""
     asked: list[tuple[str, OutboundRequest]] = field(default_factory=list)
@@ -204,6 +205,7 @@ class House:
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> FakeLeg:
         self.wanted.append(option)
+        self.wanted_by.append(request)
         return self.legs[len(self.wanted) - 1]
 
 
