@@ -217,7 +217,10 @@ class CascadeConversation:
                 self._caller.on_partial(event.text, now)
             case events.AsrFinal():
                 self._context.confidence = event.confidence
-                self._caller.on_final(event.text.strip(), now)
+                if event.is_lost:
+                    self._caller.on_lost(now)
+                else:
+                    self._caller.on_final(event.text.strip(), now)
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):
                     self._caller.was_answered()

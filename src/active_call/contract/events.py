@@ -104,7 +104,10 @@ class AsrDelta(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrDel
 
 
 class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFinal"):
-    """What the caller said, once and for all. An empty text: there was speech, and nothing could be made of it."""
+    """What the caller said, once and for all. An empty text: there was speech, and nothing could be made of it.
+
+    `is_lost`: it was not even listened to, because the recogniser had too much to do.
+    """
 
     index: int = 0
     text: str = ""
@@ -113,6 +116,7 @@ class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFin
     is_filler: bool | None = None
     confidence: float | None = None
     task_id: str | None = None
+    is_lost: bool | None = None
 
 
 class TrackStart(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackStart"):

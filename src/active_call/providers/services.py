@@ -14,7 +14,7 @@ from active_call.base.world import World
 class LocalEngines(Protocol):
     """Processes for engines that compute on this machine; started on first use."""
 
-    async def run(self, function: Callable[..., Any], *args: Any, background: bool = False) -> Any:
+    async def run(self, function: Callable[..., Any], *args: Any, background: bool = False, max_wait_s: float | None = None) -> Any:
         """Call a module-level function in an engine process and return its (picklable) result. Raises ProviderError if it dies.
 
         A `background` request is served when no other one waits, and refused when enough of them wait already.

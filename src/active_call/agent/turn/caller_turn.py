@@ -74,6 +74,21 @@ class CallerTurn:
         else:
             self._on_words(text, now)
 
+    def on_lost(self, now: float) -> None:
+        """The recogniser had no time for what the caller said, which may have been words: the caller is asked to say it again."""
+        self._floor.final("", now)
+        if self._phase.state in (State.IDLE, State.PAUSED, State.AWAY):
+            self._outbox.note("speech lost", reason=str(self._phase.state))
+        elif self._waiting or not (self._barge_in.is_undecided or self._phase.state is State.LISTENING):
+            self._outbox.note("speech lost", reason="an answer is under way")
+            if self._floor.is_claimed:
+                self.on_nothing_more(now)
+        else:
+            self.took_part()
+            self._barge_in.forget()
+            self._floor.yield_after_words(now)
+            self._replies.say(self._context.wording.not_heard, now)
+
     def _on_words(self, text: str, now: float) -> None:
         self.took_part()
         if self._phase.state is State.ENDING:

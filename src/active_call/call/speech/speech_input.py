@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from active_call.base.errors import ProviderBusy
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.call.speech.latency import TurnClock
 from active_call.contract import events
@@ -251,13 +252,11 @@ class SpeechInput:
 
     def recognised(self, result: Recognised, now: float) -> None:
         """The recogniser's partial or final text becomes `asrDelta` or `asrFinal`."""
-        is_final = isinstance(result, Final)
-        if is_final:
-            self._awaiting.discard(result.index)
-            self._turn.mark("recognised_at", now)
-        cls = events.AsrFinal if is_final else events.AsrDelta
+        if isinstance(result, Final):
+            self._end_waiting(result, now)
+            return
         self._emit(
-            cls(
+            events.AsrDelta(
                 index=result.index,
                 text=result.text,
                 start_time=self._epoch_of(result.start_sample),
@@ -266,12 +265,27 @@ class SpeechInput:
             )
         )
 
+    def _end_waiting(self, result: Final, now: float, *, is_lost: bool = False) -> None:
+        """An utterance has its result. `is_lost`: the recogniser had no time for it."""
+        self._awaiting.discard(result.index)
+        self._turn.mark("recognised_at", now)
+        self._emit(
+            events.AsrFinal(
+                index=result.index,
+                text=result.text,
+                start_time=self._epoch_of(result.start_sample),
+                end_time=self._epoch_of(result.end_sample),
+                confidence=result.confidence,
+                is_lost=is_lost or None,
+            )
+        )
+
     def failed(self, error: Exception, now: float) -> None:
-        """The recogniser failed: the oldest utterance that awaits a result ends with an empty text."""
+        """The recogniser failed, or had too much to do: the oldest utterance that awaits a result ends with an empty text."""
         self._emit(events.Error(sender="asr", error=str(error)))
         if self._awaiting:
             index = min(self._awaiting)
-            self.recognised(Final("", index, *self._newest), now)
+            self._end_waiting(Final("", index, *self._newest), now, is_lost=isinstance(error, ProviderBusy))
 
     def _epoch_of(self, sample: int) -> int:
         """When a sample of the caller's came in, in ms since 1970."""

@@ -26,6 +26,8 @@ TAIL_SAMPLES = samples_in(150, LISTEN_RATE_HZ)
 """Sound kept after the end, as far as it has arrived; nobody waits for it."""
 RING_SAMPLES = samples_in(3_000, LISTEN_RATE_HZ)
 """Sound kept while nobody speaks."""
+MAX_WAIT_S = 3.0
+"""An utterance whose recognition has not begun so long after its end is left out: the agent waits no longer, its caller says it again."""
 MIN_UTTERANCE_SAMPLES = samples_in(120, LISTEN_RATE_HZ)
 """Shorter speech holds no word; models invent one."""
 
