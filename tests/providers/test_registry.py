@@ -11,9 +11,9 @@ import pytest
 from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.contract.options import AsrOption, TtsOption
-from active_call.providers import entry_points, registry
+from active_call.providers import entry_points
 from active_call.providers.base import Services
-from active_call.providers.local import default_recogniser
+from active_call.providers.local import on_this_machine
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines, LlmSettings, create_recogniser, create_responder, create_synthesiser
 from active_call.testing.virtual_time import run_virtually
@@ -29,8 +29,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     find_spec = importlib.util.find_spec
 
     def hide(module: str) -> None:
-        for asker in (registry, default_recogniser):
-            monkeypatch.setattr(asker, "find_spec", lambda name: None if name in hidden else find_spec(name))
+        monkeypatch.setattr(on_this_machine, "find_spec", lambda name: None if name in hidden else find_spec(name))
         hidden.add(module)
 
     hidden: set[str] = set()
@@ -38,13 +37,11 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def test_default_engines_are_those_of_this_machine_when_installed() -> None:
-    everything = services(OPENAI_API_KEY="k")
-    assert create_recogniser(AsrOption(), everything).name == "moonshine"
-    assert create_synthesiser(TtsOption(), everything).name == "espeak"
+    assert create_recogniser(AsrOption(), services()).name == "moonshine"
+    assert create_synthesiser(TtsOption(), services()).name == "piper"
 
 
-def test_default_engine_is_openai_with_a_key_and_without_the_local_extra(without: Callable[[str], None]) -> None:
-    without("espeakng_loader")
+def test_default_engine_is_openai_with_a_key() -> None:
     assert create_synthesiser(TtsOption(), services(OPENAI_API_KEY="k")).name == "openai"
 
 
@@ -114,7 +111,7 @@ def test_engines_share_instances_of_equal_options_and_close_them() -> None:
         option = AsrOption(extra={"a": 1, "b": 2})
         assert engines.get_recogniser(option) is engines.get_recogniser(AsrOption(extra={"b": 2, "a": 1}))
         assert engines.get_recogniser(option) is not engines.get_recogniser(AsrOption())
-        assert engines.get_synthesiser(TtsOption()) is engines.get_synthesiser(TtsOption())
+        assert engines.get_voice(TtsOption()) is engines.get_voice(TtsOption())
         settings = LlmSettings(model="m", extra={"seed": 1})
         assert engines.get_responder(settings) is engines.get_responder(LlmSettings(model="m", extra={"seed": 1}))
         await engines.close()

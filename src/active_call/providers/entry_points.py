@@ -23,12 +23,10 @@ Create = Callable[[Any, Services], Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of provider: its section in config, its engine without a key, and the module that this engine needs."""
+    """One kind of provider: its section in config, and what it is called in a sentence."""
 
     section: str
     word: str
-    local: str | None = None
-    local_module: str | None = None
 
     @property
     def group(self) -> str:
@@ -39,8 +37,8 @@ class Kind:
         return f"{self.section}.provider"
 
 
-ASR = Kind("asr", "speech recognition", "pocketsphinx", "pocketsphinx")
-TTS = Kind("tts", "speech synthesis", "espeak", "espeakng_loader")
+ASR = Kind("asr", "speech recognition")
+TTS = Kind("tts", "speech synthesis")
 LLM = Kind("llm", "a language model")
 REALTIME = Kind("realtime", "a speech-to-speech model")
 KINDS = {kind.section: kind for kind in (ASR, TTS, LLM, REALTIME)}

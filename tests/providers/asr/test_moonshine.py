@@ -18,9 +18,9 @@ from active_call.contract.options import AsrOption
 from active_call.providers.asr import invented_text, moonshine_engine
 from active_call.providers.asr.moonshine import create
 from active_call.providers.base import Final, Partial
-from active_call.providers.local import default_recogniser
-from active_call.providers.local.default_recogniser import local_recogniser
+from active_call.providers.local import on_this_machine
 from active_call.providers.registry import Engines
+from active_call.providers.selection import select_asr
 from active_call.testing.audio import MULAW
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "speech"
@@ -176,12 +176,16 @@ def test_missing_package_is_named_with_its_command(services_with: Callable[..., 
 
 
 def test_nothing_chosen_means_moonshine_for_english_and_pocketsphinx_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [local_recogniser(language) for language in (None, "auto", "en", "en-GB")] == ["moonshine"] * 4
-    assert local_recogniser("fr") is None
+    def chosen(language: str | None) -> str:
+        return select_asr(AsrOption(language=language), {}).provider
+
+    assert [chosen(language) for language in (None, "auto", "en", "en-GB")] == ["moonshine"] * 4
+    assert chosen("fr") == "pocketsphinx", "which says that it knows English only"
     monkeypatch.setattr(moonshine_engine, "model_folder", lambda: None)
-    assert local_recogniser("en") == "pocketsphinx"
-    monkeypatch.setattr(default_recogniser, "find_spec", lambda name: None)
-    assert local_recogniser("en") is None
+    assert chosen("en") == "pocketsphinx"
+    monkeypatch.setattr(on_this_machine, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"active-call\[local\]"):
+        chosen("en")
 
 
 @pytest.mark.parametrize("provider", [None, "local"])

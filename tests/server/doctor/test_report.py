@@ -105,7 +105,8 @@ def test_machine_that_is_in_order_has_nothing_that_fails(home: Path, names: dict
     assert [finding for finding in found if finding.level == "fail"] == []
     assert ("ok", "trunk t: sip.telnyx.com is 192.76.120.10") in told(found, "names")
     assert any("only these may call in: t" in text for _, text in told(found, "callers"))
-    assert ("ok", "main.md: speech recognition moonshine, speech synthesis espeak, no language model") in told(found, "engines")
+    engines = "asr: moonshine (installed, English; no key), tts: piper joe (installed, English; no key; then espeak), no language model"
+    assert ("ok", f"main.md: {engines}") in told(found, "engines")
 
 
 def test_port_that_is_taken_is_told_with_who_has_it(home: Path, names: dict[str, list[Address]], busy_port: int) -> None:
