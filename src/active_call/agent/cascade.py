@@ -196,6 +196,7 @@ class CascadeConversation:
             case events.AsrDelta():
                 self._caller.on_partial(event.text, now)
             case events.AsrFinal():
+                self._context.confidence = event.confidence
                 self._caller.on_final(event.text.strip(), now)
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):

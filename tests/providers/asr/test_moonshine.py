@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soxr
 
+from active_call.agent.matching.spoken_form import spoken_words
 from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr import moonshine_engine
@@ -37,6 +38,46 @@ def telephone(voice: str, number: int) -> bytes:
 def test_text_has_punctuation_and_a_confidence() -> None:
     text, confidence = moonshine_engine.transcribe(telephone("joe", 2))
     assert text == "When are you open?" and 0.8 < confidence <= 1.0
+
+
+def words_right(voice: str, noise_db: float | None = None) -> tuple[float, int]:
+    """The share of words that are right over all sentences (1 less the word error rate), and how many sentences are right as a whole."""
+    n_words = n_wrong = n_sentences = 0
+    for number, sentence in enumerate(SENTENCES, 1):
+        pcm = telephone(voice, number) if noise_db is None else noisy(telephone(voice, number), noise_db, number)
+        said, heard = spoken_words(sentence), spoken_words(moonshine_engine.transcribe(pcm)[0])
+        wrong = word_errors(said, heard)
+        n_words, n_wrong, n_sentences = n_words + len(said), n_wrong + wrong, n_sentences + (wrong == 0)
+    return 1 - n_wrong / n_words, n_sentences
+
+
+def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
+    """Words put in, left out and replaced, the fewest."""
+    row = list(range(len(heard) + 1))
+    for n, word in enumerate(said, 1):
+        diagonal, row[0] = row[0], n
+        for m, other in enumerate(heard, 1):
+            diagonal, row[m] = row[m], min(row[m] + 1, row[m - 1] + 1, diagonal + (word != other))
+    return row[-1]
+
+
+def noisy(pcm: bytes, noise_db: float, seed: int) -> bytes:
+    """The sound with white noise, `noise_db` below it."""
+    sound = np.frombuffer(pcm, dtype="<i2").astype(float)
+    level = np.sqrt(np.mean(sound**2)) * 10 ** (-noise_db / 20)
+    return np.clip(sound + np.random.default_rng(seed).normal(0, level, len(sound)), -32_768, 32_767).astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("voice", "noise_db", "least", "least_sentences"),
+    [("joe", None, 0.95, 20), ("rms", None, 0.88, 14), ("joe", 20.0, 0.93, 18), ("joe", 10.0, 0.8, 10)],
+)
+def test_words_of_26_sentences_are_right_in_the_telephone_band(
+    voice: str, noise_db: float | None, least: float, least_sentences: int
+) -> None:
+    share, n_sentences = words_right(voice, noise_db)
+    print(f"{voice}, noise {noise_db}: {share:.1%} of words, {n_sentences} of {len(SENTENCES)} sentences")
+    assert share >= least and n_sentences >= least_sentences
 
 
 @pytest.mark.parametrize("name", ["silence", "faint noise", "loud noise", "hum", "cough"])
