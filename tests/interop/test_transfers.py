@@ -313,7 +313,7 @@ def test_attended_transfer_names_the_dialog_that_is_to_be_replaced(tmp_path: Pat
     ):
         caller, other = dialled(trunk, server), dialled(desk, server)
         calls = server.get("/list")["active_calls"]
-        ours, theirs = (entry["id"] for entry in sorted(calls, key=lambda entry: str(entry["startTime"])))
+        ours, theirs = (entry["id"] for entry in sorted(calls, key=lambda entry: str(entry["createdTime"])))
         server.post(f"/command/{ours}", {"command": "refer", "callee": "sip:desk@example.com", "options": {"callId": theirs}})
         refer = caller.leg.wait_request("REFER", 5)
         assert refer is not None
