@@ -11,6 +11,7 @@ from active_call.agent.playbook.parser import parse_playbook
 from active_call.server.demo.result import DemoResult, judge
 from active_call.server.demo.small_model import SmallModel
 from active_call.server.demo.stories import SCRIPTED, WITH_MODEL, DemoStory
+from active_call.server.playbook_command import examine
 from active_call.server.starter_files import starter_text
 from active_call.testing.story import Story
 
@@ -92,3 +93,11 @@ def test_model_is_watched_for_the_moment_when_it_stops_writing() -> None:
     model = SmallModel("http://127.0.0.1:1/v1", busy=[(10.0, False), (12.0, True), (15.3, False)])
     assert model.was_busy(13.0) and not model.was_busy(11.0) and not model.was_busy(16.0)
     assert model.idle_after(15.0) == pytest.approx(0.3) and model.idle_after(16.0) is None
+
+
+@pytest.mark.parametrize("name", ["demo.md", "demo_model.md", "greeting.md"])
+def test_playbooks_that_are_shipped_have_no_mistakes(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_text(starter_text(name).replace("MODEL_URL", "http://127.0.0.1:1/v1"), encoding="utf-8")
+    reading = examine(file, {})
+    assert not isinstance(reading, str) and reading.findings.in_order == []

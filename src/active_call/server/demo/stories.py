@@ -103,7 +103,7 @@ WITH_MODEL = DemoStory(
         {"do": "say", "text": "Hi, good morning, what kinds of bread do you bake?"},
         {"do": "interrupt", "text": "That sounds good, and what do you recommend for a birthday party?", "after_s": 4.0, "or_after": True},
         {"do": "interrupt", "text": "Nice, please tell me the whole story of bread, from the beginning.", "after_s": 4.0, "or_after": True},
-        {"do": "interrupt", "text": "Sorry, let me stop you there. Do you sell coffee, too?", "after_s": 3.0},
+        {"do": "interrupt", "text": "Sorry, let me stop you there. Do you sell coffee, too?", "after_s": 3.0, "or_after": True},
         {"do": "interrupt", "text": "Thank you very much. Goodbye.", "after_s": 4.0, "or_after": True},
         {"do": "hang_up"},
     ),
