@@ -85,7 +85,7 @@ SCRIPTED = DemoStory(
             "do": "ask",
             "text": "No, that's all, thank you very much, goodbye.",
             "expect": ["goodbye"],
-            "again": ["Goodbye, then.", "Goodbye."],
+            "again": ["Yes, goodbye.", "Goodbye."],
         },
         {"do": "expect_hangup", "timeout_s": 10},
     ),
