@@ -15,7 +15,7 @@ from active_call.base.errors import ConfigError
 from active_call.providers.services import Services
 
 LOCAL_EXTRA = "pip install 'active-call[local]'"
-PIP_COMMANDS = {"pocketsphinx": LOCAL_EXTRA, "espeakng_loader": LOCAL_EXTRA, "onnxruntime": LOCAL_EXTRA}
+PIP_COMMANDS = {"pocketsphinx": LOCAL_EXTRA, "espeakng_loader": LOCAL_EXTRA, "moonshine_voice": LOCAL_EXTRA, "onnxruntime": LOCAL_EXTRA}
 """How a missing module is installed, where it is not simply `pip install` and its name."""
 
 Create = Callable[[Any, Services], Any]

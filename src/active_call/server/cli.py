@@ -19,6 +19,7 @@ from active_call.base.version import __version__
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
 from active_call.server.doctor.report import doctor, trunk_app
+from active_call.server.models_command import models_app
 from active_call.server.playbook_command import playbook_app
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(playbook_app, name="playbook")
+app.add_typer(models_app, name="models")
 app.add_typer(trunk_app, name="trunk")
 app.command()(doctor)
 out = Console()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ
+from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 
 Floats = NDArray[np.float32]
@@ -33,8 +33,6 @@ MAX_TOKENS_PER_S = 6.5
 SPARE_TOKENS = 4
 MIN_SAMPLES = LISTEN_RATE_HZ // 10
 """Less holds no word, and the encoder cannot take less than 60 ms."""
-NOT_SAID = frozenset({"you", "thank you for watching", "thanks for watching", "thank you for listening", "bye bye bye"})
-"""What the model makes of noise, hum, coughs and music: ends of films, which it was trained on. No caller says one of these and no more."""
 _SPACE = "\u2581"
 
 
@@ -129,17 +127,6 @@ def read_tokens(data: bytes) -> list[bytes]:
         tokens.append(data[position : position + length])
         position += length
     return tokens
-
-
-def is_invented(text: str) -> bool:
-    """The text is one that the model writes where nothing is said, or a word said over and over."""
-    words = "".join(char if char.isalnum() or char == "'" else " " for char in text.lower()).split()
-    return not words or " ".join(words) in NOT_SAID or _is_loop(words)
-
-
-def _is_loop(words: Sequence[str]) -> bool:
-    """A dozen words and more of which at most a quarter differ: digits may be repeated so, sentences are not."""
-    return len(words) >= 12 and len(set(words)) * 4 <= len(words) and not any(word.isdigit() for word in words)
 
 
 def _samples(pcm: bytes) -> Floats:
