@@ -159,6 +159,8 @@ class CallSetup:
             self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
             return
         state.option = msgspec.structs.replace(state.option, asr=asr)
+        heard_by = self._dependencies.engines.selection(asr, choose_speech(state.option, state.playbook).tts, None)[0]
+        state.facts.engines = {**state.facts.engines, heard_by.section: heard_by.as_facts()}
         recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=language)
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
 
