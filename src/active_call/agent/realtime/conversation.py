@@ -25,9 +25,12 @@ from active_call.agent.effects import (
     HttpAnswered,
     ModelDone,
     ModelText,
+    Summarised,
     Tell,
+    ToolAnswered,
     ToolCall,
     ToolFinished,
+    ToolsFound,
 )
 from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, SystemItem, UserItem, pressed
@@ -66,7 +69,7 @@ class RealtimeConversation:
         self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
         self._rules = Interruptions(playbook.interruption)
         self._registry = tools or ToolRegistry()
-        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable))
+        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable, self._context.fill_with))
         self._playback = RealtimePlayback(self._outbox, self._timers, self._session.order, self._rules.fade_out_ms)
         self._turns = RealtimeTurns(self._context, self._phase, self._timers, self._outbox, self._session, self._playback, self._rules)
         self._is_on_hold = False
@@ -108,9 +111,11 @@ class RealtimeConversation:
                 self._on_session(event, now)
             case Heard(event=heard):
                 self._hear(heard, now)
-            case ToolFinished():
+            case ToolFinished() | ToolAnswered():
                 self._turns.tool_finished(item, now)
-            case ModelText() | ModelDone() | ToolCall() | HttpAnswered():
+            case ToolsFound(found):
+                self._registry.offer(found, self._outbox.note)
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
                 assert_never(item)
@@ -334,7 +339,7 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT:
+            case Timer.CUT | Timer.UNHOLD | Timer.COLLECT:
                 pass  # the model decides when the caller interrupts
             case _:
                 assert_never(timer)

@@ -9,6 +9,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
@@ -25,6 +27,8 @@ from active_call.call.ports import CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.sound.taps import SoundTaps
+from active_call.call.speech.other_voices import heard_in
 from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.state import Phase
@@ -48,6 +52,7 @@ class SetupParts:
 
     speech_input: SpeechInput
     speech_output: SpeechOutput
+    taps: SoundTaps
     call_progress: CallProgressWatch
     attention: AttentionExecutor
     start_agent: StartAgent
@@ -109,6 +114,7 @@ class CallSetup:
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
             self._parts.speech_input.listen_to(leg.stream, _vad_of(choice))
+            self._parts.taps.use(leg.stream)
 
     # -- an agent in a call that is under way
 
@@ -142,6 +148,19 @@ class CallSetup:
             initiator = states.peer_role if states.held_by_peer else "system"
             state.agent.hear(effects.Heard(events.Hold(on_hold=True, initiator=initiator)))
         state.agent.hear(effects.Heard(events.MediaReady()))
+
+    def switch_language(self, language: str) -> None:
+        """Recognise another language from now on; an `error` event where no engine does."""
+        state = self._state
+        asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
+        try:
+            recogniser = self._dependencies.engines.get_recogniser(asr)
+        except ActiveCallError as error:
+            self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
+            return
+        state.option = msgspec.structs.replace(state.option, asr=asr)
+        recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=language)
+        self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
 
     def end_agent(self) -> None:
         """Let the agent stop speaking and leave; harmless where there is none."""
@@ -272,6 +291,7 @@ class CallSetup:
         await self._open_sound()
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+            parts.taps.use(state.leg.stream)
             parts.call_progress.listen()
 
 
