@@ -21,8 +21,11 @@ class LocalEngines(Protocol):
         """
         ...
 
-    def use_all_cores(self, module: str) -> None:
-        """Let the functions of `module` run in as many processes as there are cores; else there is one."""
+    def use_all_cores(self, module: str, warm: Callable[..., Any] | None = None, *args: Any) -> None:
+        """Let the functions of `module` run in as many processes as there are cores; else there is one.
+
+        A further process calls `warm(*args)`, which loads its model, before it takes requests.
+        """
         ...
 
     def has_room(self) -> bool:

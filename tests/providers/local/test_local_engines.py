@@ -343,3 +343,16 @@ def test_request_that_does_not_perish_is_refused_when_the_queue_is_full_and_drop
         assert await asyncio.gather(*first) == [None] * 3
 
     run(closing(engines, work()))
+
+
+def test_further_process_takes_no_request_before_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_engines, "n_usable_cores", lambda: 2)
+    engines = EngineProcesses()
+    engines.use_all_cores("time", time.sleep, 30.0)
+
+    async def work() -> None:
+        await engines.run(time.sleep, 0)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(engines.run(time.sleep, 0.05) for _ in range(6)))
+
+    run(closing(engines, work()))

@@ -54,7 +54,7 @@ class MoonshineSpeechToText:
 
     def __init__(self, services: Services) -> None:
         self._local = services.local
-        self._local.use_all_cores(moonshine_engine.__name__)
+        self._local.use_all_cores(moonshine_engine.__name__, moonshine_engine.warm)
         self._guard = Guard(NAME, services.world, LIMITS)
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:

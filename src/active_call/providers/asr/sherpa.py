@@ -97,7 +97,7 @@ class SherpaSpeechToText:
         self._model = model
         self._language = language
         self._local = services.local
-        self._local.use_all_cores(sherpa_engine.__name__)
+        self._local.use_all_cores(sherpa_engine.__name__, sherpa_engine.warm, model.kind.value, model.files, _primary(language))
         self._guard = Guard(NAME, services.world, LIMITS)
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:

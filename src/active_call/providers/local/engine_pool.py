@@ -56,6 +56,8 @@ class EnginePool:
         self.clock = clock
         self.request_limit_s = request_limit_s
         self.n_processes = 1
+        self.warm: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+        """What a further process calls before it takes requests."""
         self._max_waiting = max_waiting
         self._waiting: deque[Request] = deque()
         self._background: deque[Request] = deque()
@@ -92,7 +94,7 @@ class EnginePool:
             loop.call_later(max_wait_s, self._drop, queue, request)
         self._arrived.set()
         if len(self._waiting) + len(self._background) > self._n_idle and len(self._carriers) < self.n_processes:
-            self._carriers.append(asyncio.create_task(_Carrier(self).carry(), name=f"engine {self.name}"))
+            self._carriers.append(asyncio.create_task(_Carrier(self).carry(is_further=bool(self._carriers)), name=f"engine {self.name}"))
         try:
             return await request.answer
         finally:
@@ -148,14 +150,27 @@ class _Carrier:
         self._pool = pool
         self._link: EngineLink | None = None
 
-    async def carry(self) -> None:
-        """Serve until cancelled; then end the process."""
+    async def carry(self, *, is_further: bool) -> None:
+        """Serve until cancelled; then end the process. One that is not the first gets ready before it takes a request from the others."""
         try:
+            if is_further:
+                await self._get_ready()
             while True:
                 await self._serve(await self._pool.next_request())
         finally:
             if self._link is not None:
                 await self._link.close()
+
+    async def _get_ready(self) -> None:
+        """Start the process and load what it needs. Where that fails, the first request will tell."""
+        try:
+            self._link = await EngineLink.start(self._pool.name)
+            if self._pool.warm is not None:
+                async with asyncio.timeout(self._pool.request_limit_s):
+                    await self._link.ask(*self._pool.warm)
+        except (OSError, EOFError, TimeoutError) as error:
+            logger.warning("engine process is not ready", extra={"engine": self._pool.name, "reason": str(error) or type(error).__name__})
+            await self._discard()
 
     async def _serve(self, request: Request) -> None:
         begun_at = self._pool.clock.now()

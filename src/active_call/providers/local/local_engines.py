@@ -42,9 +42,15 @@ class EngineProcesses:
         self._pools: dict[str, EnginePool] = {}
         self._closed = False
 
-    def use_all_cores(self, module: str) -> None:
-        """Let `module` have a process for each core, at most `MAX_PROCESSES`. A further one starts when a request would wait."""
-        self._pool(module).n_processes = max(1, min(n_usable_cores(), MAX_PROCESSES))
+    def use_all_cores(self, module: str, warm: Callable[..., Any] | None = None, *args: Any) -> None:
+        """Let `module` have a process for each core, at most `MAX_PROCESSES`. A further one starts when a request would wait.
+
+        It calls `warm(*args)` before it takes its first request: until then the processes that are ready serve alone.
+        """
+        pool = self._pool(module)
+        pool.n_processes = max(1, min(n_usable_cores(), MAX_PROCESSES))
+        if warm is not None:
+            pool.warm = (warm, args)
 
     async def run(self, function: Callable[..., Any], *args: Any, background: bool = False, max_wait_s: float | None = None) -> Any:
         """Call a module-level function in a process of its module; arguments and result are pickled.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from active_call.providers.asr import moonshine_engine
+from active_call.providers.models.folders import installed_models, models_folder
 from active_call.providers.tts.piper_voices import find_voice, plain_code
 
 
@@ -17,6 +18,10 @@ def _has_piper_voice(language: str, environment: Mapping[str, str]) -> bool:
 def _has_moonshine_model(language: str, environment: Mapping[str, str]) -> bool:
     del language, environment
     return moonshine_engine.model_folder() is not None
+
+
+def _has_sherpa_model(language: str, environment: Mapping[str, str]) -> bool:
+    return any(model.speaks(language) for model in installed_models(models_folder(environment)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class LocalEngine:
 LOCAL_ENGINES: dict[str, tuple[LocalEngine, ...]] = {
     "asr": (
         LocalEngine("moonshine", ("moonshine_voice", "onnxruntime"), frozenset({"en"}), has_model=_has_moonshine_model),
+        LocalEngine("sherpa", ("sherpa_onnx",), has_model=_has_sherpa_model),
         LocalEngine("pocketsphinx", ("pocketsphinx",), stands_in=False),
     ),
     "tts": (
