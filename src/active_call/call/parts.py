@@ -31,6 +31,7 @@ from active_call.call.ports import CallNetwork, CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.sound.call_sounds import CallSounds
 from active_call.call.sound.media_watchdog import MediaWatchdog
 from active_call.call.sound.music import Music
 from active_call.call.sound.recording import Recording
@@ -96,6 +97,8 @@ class _Wiring:
     def __init__(self, context: CallContext) -> None:
         self._context = context
         self._turn = TurnClock()
+        library, state = context.dependencies.sounds, context.state
+        self._sounds = None if library is None else CallSounds(library, lambda: state.trust)
         self._own_leg: OwnLeg
         self._transfers: TransferExecutor
 
@@ -105,7 +108,7 @@ class _Wiring:
         machine = CallMachine(is_inbound=state.is_inbound, accept_timeout_s=dependencies.accept_timeout_s)
         speech_input, speech_output = self._speech_input(), self._speech_output()
         music = self._make_music(lambda: state.leg.stream)
-        progress = CallProgressWatch(state, ports, context.time, dependencies.sounds, context.output.tell, lambda: attention.state.is_aside)
+        progress = CallProgressWatch(state, ports, context.time, self._sounds, context.output.tell, lambda: attention.state.is_aside)
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         recording = Recording(state, ports.emit, context.journal, dependencies)
         setup_parts = SetupParts(speech_input, speech_output, progress, attention, partial(self._start_agent, speech_input))
@@ -165,7 +168,7 @@ class _Wiring:
             clock=context.time.clock,
             turn=self._turn,
             on_auto_hangup=lambda: self._own_leg.hang_up(by="agent", cause="autohangup"),
-            sounds=context.dependencies.sounds,
+            sounds=self._sounds,
             speech=context.dependencies.speech,
         )
 
@@ -174,10 +177,9 @@ class _Wiring:
 
     def _pieces_of(self, source: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
         """The sound of a file or URL at `rate_hz`. Raises MediaError."""
-        sounds = self._context.dependencies.sounds
-        if sounds is None:
+        if self._sounds is None:
             raise MediaError(f"{source}: there is no library of sounds to play it from")
-        return sounds.pieces(source, rate_hz)
+        return self._sounds.pieces(source, rate_hz)
 
     def _music_failed(self, error: ActiveCallError) -> None:
         self._context.output.emit(events.Error(sender="play", error=str(error)))

@@ -21,6 +21,7 @@ import httpx
 
 from active_call.api.app import ApiServices
 from active_call.base.errors import ConfigError
+from active_call.base.trust import NO_TRUST
 from active_call.base.version import __version__
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies, RecordingPolicy
@@ -37,7 +38,7 @@ from active_call.media.pool.pool import MediaPool
 from active_call.media.sounds.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.descriptors import raise_descriptor_limit
-from active_call.net.outgoing import OutgoingPolicy, guarded_client
+from active_call.net.outgoing import GuardedClients, no_cookies
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import SipDriver
@@ -51,7 +52,7 @@ from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.live_settings import LiveSettings
 from active_call.server.logs import log_health
-from active_call.server.outside import on_playbook, outgoing_policy, sound_folders
+from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
 from active_call.server.trunk_setup import accounts, trunk_warnings
@@ -61,7 +62,6 @@ from active_call.store.audio_cache import AudioCache
 from active_call.store.create_records import create_records
 from active_call.store.database.records import DatabaseRecords
 from active_call.store.recordings import check_pattern, recorded_rate_hz, recording_path
-from active_call.store.sound_folders import SoundFolders
 from active_call.store.sounds import SoundLibrary
 from active_call.store.speech import SpeechLibrary
 from active_call.store.troubles import Troubles
@@ -107,12 +107,11 @@ async def running(
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
-    policy, folders = outgoing_policy(config, environment), sound_folders(config)
     refuse_taken_ports(config)
     pool = _media_pool(config, world)
     async with AsyncExitStack() as stack:
-        playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment, on_playbook(policy, folders))
-        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, policy, folders)
+        playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
+        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks)
         resolver = Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
 
@@ -162,26 +161,26 @@ async def _shared_services(
     environment: Mapping[str, str],
     pool: MediaPool,
     playbooks: Playbooks,
-    policy: OutgoingPolicy,
-    folders: SoundFolders,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
-    guarded = await stack.enter_async_context(guarded_client(policy))
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, cookies=no_cookies()))
+    clients = GuardedClients(outgoing_policy(config, environment))
+    guarded = clients.shared()
+    stack.push_async_callback(_closed, "outgoing requests", clients.close)
     await pool.start()
     stack.push_async_callback(_closed, "media", pool.close)
     local = EngineProcesses()
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
-    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), prepared=speech)
+    engines = Engines(Services(world, guarded, local, environment, clients.new, clients), prepared=speech)
     stack.push_async_callback(_closed, "engines", engines.close)
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
     records = create_records(config.callrecord, http, world, troubles)
     stack.push_async_callback(_closed, "records", records.close)
     await records.start()
-    sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), folders)
+    sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), sound_folders(config), clients)
     stack.push_async_callback(_closed, "sounds", sounds.close)
     return records, CallDependencies(
         world=world,
@@ -314,7 +313,7 @@ async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
         if name:
             book = playbooks.load(name)
             choice = choose_speech(merged(book.option, default_option(config)), book)
-            await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []))
+            await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []), trust=book.trust or NO_TRUST)
 
 
 def services_by(config: Config, shared: CallDependencies) -> CallDependencies:

@@ -15,22 +15,23 @@ from typing import Final
 import httpx
 
 from active_call.agent.playbook.scenes import Playbook
-from active_call.net.outgoing import place_of
+from active_call.base.trust import Place
+from active_call.call.opening.playbook_trust import listed_places
+from active_call.net.outgoing import place_of, places_of
 
 MAX_ANSWER_BYTES: Final = 256 * 1024
 DEADLINE_S: Final = 10.0
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"})
-INLINE: Final = "(inline)"
-"""The file of a playbook that came with a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebAccess:
     """`listed`: host and port of URLs in the playbook; `hosts`: names and `*.name` of `http.allow`, for any port."""
 
-    listed: frozenset[tuple[str, int]]
+    listed: frozenset[Place]
     hosts: tuple[str, ...] = ()
-    is_file: bool = False
+    is_trusted_file: bool = False
+    """The operator has written the list."""
 
     def lists(self, host: str, port: int) -> bool:
         """Whether the author has written down this place."""
@@ -39,20 +40,14 @@ class WebAccess:
 
     def is_trusted(self, host: str, port: int) -> bool:
         """Whether it may lie in a private network."""
-        return self.is_file and ((host, port) in self.listed or host in self.hosts)
+        return self.is_trusted_file and ((host, port) in self.listed or host in self.hosts)
 
 
 def access_of(playbook: Playbook) -> WebAccess:
     """What `playbook` lists."""
-    listed = {place for place in map(place_of, playbook.urls) if place is not None}
-    hosts = []
-    for name in (entry.strip().lower() for entry in playbook.http.allow):
-        host, colon, port = name.rpartition(":")
-        if colon and port.isdigit():
-            listed.add((host.strip("[]"), int(port)))
-        else:
-            hosts.append(name.strip("[]"))
-    return WebAccess(frozenset(listed), tuple(hosts), is_file=playbook.file != INLINE)
+    entries = [entry.strip().lower() for entry in playbook.http.allow]
+    names = tuple(entry.strip("[]") for entry in entries if not listed_places([entry]))
+    return WebAccess(places_of(playbook.urls) | listed_places(entries), names, playbook.trust is not None)
 
 
 class WebRequests:
