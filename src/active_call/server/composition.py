@@ -37,7 +37,7 @@ from active_call.legs.trunks.watch import TrunkWatch
 from active_call.media.pool.pool import MediaPool
 from active_call.media.sounds.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
-from active_call.net.descriptors import raise_descriptor_limit
+from active_call.net.descriptors import open_files_limit, raise_descriptor_limit
 from active_call.net.outgoing import GuardedClients, no_cookies
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
@@ -45,6 +45,7 @@ from active_call.net.sip_driver import SipDriver
 from active_call.providers.base import Services
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines
+from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
@@ -177,6 +178,7 @@ async def _shared_services(
     stack.push_async_callback(_closed, "engines", engines.close)
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
+    pool.on_shortage = lambda reason: troubles.note(f"media {reason}", shortage_text(config, reason), lasts_s=SHORT_FOR_S)
     records = create_records(config.callrecord, http, world, troubles)
     stack.push_async_callback(_closed, "records", records.close)
     await records.start()
@@ -230,6 +232,8 @@ async def _keep_watch(stack: AsyncExitStack, config: Config, listeners: tuple[Li
     """Start what runs beside the calls, and tell what looks doubtful in the trunks."""
     for work in works:
         await stack.enter_async_context(_background(work))
+    for warning in capacity_warnings(config, open_files_limit(), n_media_processes(config)):
+        log.warning("capacity", extra={"warning": warning})
     for warning in trunk_warnings(config, _own_addresses(config, listeners)):
         log.warning("trunks", extra={"warning": warning})
 
@@ -265,7 +269,7 @@ async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
 
 def _media_pool(config: Config, world: World) -> MediaPool:
     return MediaPool(
-        n_workers=_n_workers(config),
+        n_workers=n_media_processes(config),
         bind_ip=config.rtp_address,
         port_range=(config.rtp_start_port, config.rtp_end_port),
         clock=world.clock,
@@ -345,12 +349,6 @@ def _recording_policy(config: Config) -> RecordingPolicy | None:
         )
 
     return RecordingPolicy(chosen.auto_start, recorded_rate_hz(chosen.samplerate), path_for, chosen.ptime)
-
-
-def _n_workers(config: Config) -> int:
-    if config.media_workers == "auto":
-        return max(1, (os.cpu_count() or 2) - 1)
-    return config.media_workers
 
 
 def _playbook_folder() -> Path:
