@@ -228,3 +228,21 @@ def test_fed_stream_in_a_media_process_is_heard_by_a_call_and_hears_it(media: An
             assert np.abs(sent.astype(int)).max() > 1000
 
     asyncio.run(asyncio.wait_for(story(), 20))
+
+
+@pytest.mark.parametrize("recording_hz", [8000, 16_000])
+@pytest.mark.parametrize("rate_hz", [8000, 16_000, 48_000])
+def test_stream_of_any_rate_is_recorded_at_any_rate(tmp_path: Path, rate_hz: int, recording_hz: int) -> None:
+    path = tmp_path / "call.wav"
+    with box(PORTS) as made:
+        stream = Fed(made, 1, rate_hz)
+        stream.order(link.StartRecording(1, str(path), recording_hz))
+        stream.order(link.QueueAudio(1, "a", tone(500, 1.0, rate_hz).tobytes(), end=True))
+        talk({stream: tone(1200, 1.0, rate_hz)}, 55)
+        stream.order(link.CloseStream(1))
+    with wave.open(str(path)) as recorded:
+        both = np.frombuffer(recorded.readframes(recorded.getnframes()), "<i2").reshape(-1, 2)
+    middle = slice(recording_hz // 5, recording_hz * 7 // 10)
+    assert pitch(both[middle, 0], recording_hz) == pytest.approx(1200, abs=3)
+    assert pitch(both[middle, 1], recording_hz) == pytest.approx(500, abs=3)
+    assert [report.error for report in stream.told(RecordingEnded)] == [""]

@@ -11,13 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from active_call.agent.control_tokens import prompt_of, without_control_tokens
-from active_call.agent.items import SYSTEM, Prompt, ToolCallItem
+from active_call.agent.features import CONTEXT_REPAIR, instructions
+from active_call.agent.items import SYSTEM, AgentItem, Item, Prompt, ToolCallItem, UserItem
 from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
 from active_call.agent.playbook.templates import Rendered, render, visible_headers
 from active_call.agent.reply.scripted import read_rendered
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.values import keep_apart, one_line
-from active_call.agent.script import Entry
+from active_call.agent.script_answers import ScriptAnswers
 from active_call.agent.wording import Wording, wording_for
 
 _HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]+")
@@ -27,9 +28,11 @@ Note = Callable[..., None]
 
 
 class PlaybookContext:
-    """The current scene and the variables of one call."""
+    """The current scene and the variables of one call. `has_functions`: the model is offered the agent's actions as functions, not tags."""
 
-    def __init__(self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note) -> None:
+    def __init__(
+        self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note, *, has_functions: bool = False
+    ) -> None:
         self.playbook = playbook
         self.variables: dict[str, Any] = dict(variables)
         self.bye_headers: dict[str, str] = {}
@@ -38,9 +41,20 @@ class PlaybookContext:
         self.wording: Wording = wording_for(playbook.llm.language)
         self._sip = visible_headers(sip_headers, (playbook.option.sip.extract_headers or []) if playbook.option.sip else [])
         self._note = note
+        self._answers = ScriptAnswers(playbook, self.wording)
+        self.confidence: float | None = None
+        """The recogniser's, for what was understood last."""
+        self.has_functions = has_functions
+        self.secrets: set[str] = set()
+        """Names of variables that a model never sees."""
+        self.language = ""
+        """The language that was switched to; empty: the playbook's own."""
+        self.voice = ""
         self._turns: dict[str, int] = {}
         """How often each list of entries that are used in turn has been asked."""
         self._system = ""
+        self._turn_at: float | None = None
+        """When the caller last took a turn."""
 
     @property
     def has_model(self) -> bool:
@@ -65,8 +79,12 @@ class PlaybookContext:
         """What `template` says and does; its values are words, whatever they hold."""
         return read_rendered(self._render(template))
 
-    def _render(self, template: str) -> Rendered:
-        rendered = render(template, self.variables, self._sip)
+    def fill_with(self, template: str, names: Mapping[str, Any]) -> Rendered:
+        """`template` with the variables of this moment and, over them, `names`."""
+        return self._render(template, names)
+
+    def _render(self, template: str, names: Mapping[str, Any] | None = None) -> Rendered:
+        rendered = render(template, {**self.variables, **names} if names else self.variables, self._sip)
         if rendered.error:
             self._note("template failed", scene=self.scene.id, error=rendered.error)
         return rendered
@@ -74,15 +92,36 @@ class PlaybookContext:
     def enter(self, scene: Scene) -> None:
         """Make `scene` the current one; its prompt is filled in now."""
         self.scene = scene
-        self._turns.clear()
+        self._answers.enter()
         if self.has_model:
             self._system = self._system_prompt()
+
+    def repair_hint(self, history: Sequence[Item], now: float) -> str:
+        """To be told the model with the caller's words, where they come so soon after the last ones that the answer was not heard.
+
+        To be called once for each turn of the caller, before the model is asked.
+        """
+        before, self._turn_at = self._turn_at, now
+        llm = self.playbook.llm
+        if CONTEXT_REPAIR not in llm.features or before is None or now - before > llm.repair_window_ms / 1000:
+            return ""
+        said = [item for item in history if isinstance(item, UserItem | AgentItem)]
+        last = next((item for item in reversed(said[:-1])), None)
+        is_unheard = isinstance(last, UserItem) or (isinstance(last, AgentItem) and last.is_interrupted)
+        return self.wording.repair if is_unheard else ""
 
     def set_variable(self, key: str, value: Any) -> None:
         """Set a variable; one named `X-*` also becomes a header of the BYE."""
         self.variables[key] = value
         if _HEADER.fullmatch(key):
             self.bye_headers[key] = str(value)
+
+    def switch_language(self, code: str, voice: str) -> None:
+        """Another language is spoken from here on; the agent's own sentences are in it, where they exist."""
+        self.language, self.voice = code, voice
+        self.wording = wording_for(code)
+        if self.has_model:
+            self._system = self._system_prompt()
 
     def digit_action(self, digit: str) -> DtmfAction | None:
         """What the digit does in this scene, or everywhere."""
@@ -94,9 +133,9 @@ class PlaybookContext:
         headers.update({name: one_line(" ".join(value.split())) for name, value in self.bye_headers.items()})
         return {name: value for name, value in headers.items() if value}
 
-    def prompts(self, history: Sequence[Prompt], hint: str = "") -> tuple[Prompt, ...]:
-        """Everything a model is to know: the instructions, the conversation, and a hint of this moment."""
-        system = self._system or self._system_prompt()
+    def prompts(self, history: Sequence[Prompt], hint: str = "", tools: str = "") -> tuple[Prompt, ...]:
+        """Everything a model is to know: the instructions, the conversation, and a hint of this moment; `tools` in words, where need be."""
+        system = "\n\n".join(part for part in (self._system or self._system_prompt(), tools) if part)
         first = (Prompt(SYSTEM, system),) if system else ()
         said = (replace(prompt, text=without_control_tokens(prompt.text), tool_calls=_cleaned(prompt.tool_calls)) for prompt in history)
         return (*first, *said, *((Prompt(SYSTEM, without_control_tokens(hint)),) if hint else ()))
@@ -109,34 +148,24 @@ class PlaybookContext:
         return script.phrases(self.scene.id) if script else ()
 
     def answer(self, said: Sequence[str]) -> str:
-        """The script's answer to the last of `said`, or to all of it together, or a fallback."""
-        script = self.playbook.script
-        if script is None:
-            return ""
-        entry = script.match(self.scene.id, said[-1]) or script.match(self.scene.id, " ".join(said)) if said else None
-        if entry is None:
-            return self.fallback()
-        self._turns.pop("fallback", None)
-        return entry.reply
+        """The script's answer to the last of `said`, or to all of it together, a question whether it was meant, or a fallback."""
+        return "" if self.has_model else self._answers.answer(self.scene.id, said, self.confidence)
 
     def fallback(self) -> str:
         """The script's next `## *` entry."""
-        script = self.playbook.script
-        return self._in_turn("fallback", script.fallbacks(self.scene.id) if script else ()) or self.wording.not_understood
+        return self._answers.fallback(self.scene.id)
 
     def silence(self) -> str:
         """The script's next `## (silence)` entry."""
-        script = self.playbook.script
-        return self._in_turn("silence", script.silence(self.scene.id) if script else ()) or self.wording.still_there
+        return self._answers.silence(self.scene.id)
 
     def caller_took_part(self) -> None:
         """The caller is there: the `## (silence)` entries begin anew."""
-        self._turns.pop("silence", None)
+        self._answers.caller_took_part()
 
     def digit_answer(self, digit: str) -> str:
         """The script's `## press …` entry, or nothing."""
-        entry = self.playbook.script.digit(self.scene.id, digit) if self.playbook.script else None
-        return entry.reply if entry else ""
+        return self._answers.digit(self.scene.id, digit)
 
     def followup(self) -> tuple[float, int] | None:
         """After how many seconds of silence the agent speaks up, and how often; None when it does not."""
@@ -146,22 +175,22 @@ class PlaybookContext:
         entries = self.playbook.script.silence(self.scene.id) if self.playbook.script else ()
         return (10.0, len(entries)) if entries else None
 
-    def _in_turn(self, kind: str, entries: Sequence[Entry]) -> str:
-        if not entries:
-            return ""
-        count = self._turns.get(kind, 0)
-        self._turns[kind] = count + 1
-        return entries[count % len(entries)].reply
-
     def _templates_of_bye(self) -> list[tuple[str, str]]:
         replaced = {name.lower() for name in self.bye_headers}
         return [(name, value) for name, value in self.playbook.hangup_headers.items() if name.lower() not in replaced]
 
     def _system_prompt(self) -> str:
         llm = self.playbook.llm
-        tools = self.wording.tools if llm.tool_instructions is None else llm.tool_instructions
-        parts = [prompt_of(self._render(text).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
-        return "\n\n".join(part for part in (*parts, tools.strip()) if part)
+        own = self.wording.functions if self.has_functions else self.wording.tools
+        tools = own if llm.tool_instructions is None else llm.tool_instructions
+        if self.playbook.dtmf_collectors and not self.has_functions:
+            named = (f"{name} ({one.description})" if one.description else name for name, one in self.playbook.dtmf_collectors.items())
+            tools = f"{tools}\n{self.wording.collectors.format(names=', '.join(named))}" if tools else tools
+        tools = "\n".join(part for part in (tools, instructions(llm.features, self.language or llm.language)) if part)
+        hidden = dict.fromkeys(self.secrets, "****")
+        parts = [prompt_of(self._render(text, hidden).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
+        spoken = self.wording.language.format(language=self.language) if self.language else ""
+        return "\n\n".join(part for part in (*parts, tools.strip(), spoken) if part)
 
 
 def _cleaned(calls: Sequence[ToolCallItem]) -> tuple[ToolCallItem, ...]:

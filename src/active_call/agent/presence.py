@@ -2,7 +2,8 @@
 
 In: hold, transfer and bridge events of the call. Out: while the caller is away the agent stops and keeps what was said; when the caller is
 back it takes up what was under way (after a hold) or speaks first (after a transfer or a bridge). The first event of a transfer takes the
-caller away, whoever asked for it; the last one, with `returned`, brings the caller back.
+caller away, whoever asked for it; the last one, with `returned`, brings the caller back. The call itself freezes what plays during a hold:
+the agent gives no order for that, so that no order of its own can outlive the hold.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.caller_turn import CallerTurn
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, Signal, State
-from active_call.agent.turn.timers import Timers
-from active_call.contract import commands, events
+from active_call.agent.turn.timers import Timer, Timers
+from active_call.contract import events
 
 
 class Presence:
@@ -53,17 +54,25 @@ class Presence:
         if event.on_hold and self._phase.fire(Signal.HOLD):
             self._timers.clear_all()
             self._floor.reset()
+            if by_us and self._replies.actions.unhold_at is not None:
+                self._timers.set(Timer.UNHOLD, max(now, self._replies.actions.unhold_at))
             text = "[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"
             self._outbox.remember(SystemItem(text))
-            if self._replies.playback is not None:
-                self._outbox.perform(commands.Pause())
         elif not event.on_hold and self._phase.fire(Signal.UNHOLD):
             self._outbox.remember(SystemItem("[The caller is back.]"))
+            is_own, self._replies.actions.unhold_at = self._replies.actions.unhold_at is not None, None
+            self._timers.clear(Timer.UNHOLD)
             self._return_from_hold(now)
+            if is_own and self._phase.state is State.LISTENING and self._context.has_model:
+                self._replies.ask(now)
+
+    def call_begins(self) -> None:
+        """The call has sound. A call that begins on hold waits: what is to be said is said when the hold is over."""
+        if self._is_on_hold:
+            self._phase.fire(Signal.DONE)
+            self._phase.fire(Signal.HOLD)
 
     def _return_from_hold(self, now: float) -> None:
-        if self._replies.playback is not None:
-            self._outbox.perform(commands.Resume())
         if self._barge_in.settling is not None:
             self._barge_in.want_resume(now)
             self._caller.settled("", now)

@@ -27,7 +27,19 @@ from active_call.call.events.event_output import EventOutput
 from active_call.call.events.journal import Journal
 from active_call.call.faults import Faults
 from active_call.call.handle import CallDescription, CallHandle, describe
-from active_call.call.items import Fatal, ForAgent, Item, Later, RecogniserFailed, Requested, Routed, is_essential, sender_of
+from active_call.call.items import (
+    Fatal,
+    ForAgent,
+    FromLeg,
+    Item,
+    Later,
+    RecogniserFailed,
+    Requested,
+    Routed,
+    ends_leg,
+    is_essential,
+    sender_of,
+)
 from active_call.call.log import CallLog
 from active_call.call.mailbox import Mailbox
 from active_call.call.opening.options import merged
@@ -96,7 +108,7 @@ class Call:
         )
         self.parts = make_parts(context)
         self._closing = CallClosing(context, self.parts, self._mailbox)
-        leg.attach(self.post)
+        self.parts.own_leg.listen_to(leg)
 
     # -- from outside
 
@@ -106,11 +118,15 @@ class Call:
         return self.state.facts.session_id
 
     def post(self, item: Item) -> None:
-        """Put something into the mailbox. The caller's sound goes past it: it is in order by its sample numbers."""
+        """Put something into the mailbox. Sound goes past it: it is in order by its sample numbers."""
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.CallerAudio):
             self.parts.speech_input.audio(item.report)
+            self.parts.taps.caller(item.report)
             return
-        if self._closing.is_closed or not self._mailbox.put(item, always=isinstance(item, leg_events.LegEnded)):
+        if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.SentAudio):
+            self.parts.taps.sent(item.report)
+            return
+        if self._closing.is_closed or not self._mailbox.put(item, always=ends_leg(item)):
             self._closing.refuse(item)
 
     def request(self, command: Request) -> asyncio.Future[None]:
@@ -121,7 +137,7 @@ class Call:
 
     def handle(self) -> CallHandle:
         """What others see of this call."""
-        return CallHandle(self.id, self.post, self.request, self._output.event_log.subscribe, self._describe)
+        return CallHandle(self.id, self.post, self.request, self._output.event_log.subscribe, self._describe, self.parts.taps.add)
 
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
         """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
@@ -264,16 +280,24 @@ class Call:
                 parts.speech_input.failed(error, now)
             case Fatal():
                 parts.machine.failed(item)
+            case FromLeg(leg, event):
+                if parts.own_leg.concerns_call(leg, event):
+                    parts.reports.handle(event)
             case _:
-                self.parts.reports.handle(item)
+                parts.reports.handle(item)
 
     def perform(self, command: commands.Command, *, asked_by: Asker = "api") -> None:
-        """Carry out a command now. A command that cannot be carried out becomes an `error` event, never an exception."""
+        """Carry out a command now. One that cannot be carried out becomes an `error` event, never an exception.
+
+        The sender of the error is `command` where a client has asked, else the command's name.
+        """
         sender = sender_of(command)
         try:
             carry_out(self.parts.commanded, command, asked_by=asked_by)
         except ActiveCallError as error:
-            self._output.emit(events.Error(sender=sender, error=str(error)))
+            by_client = asked_by == "api"
+            text = f"{sender}: {error}" if by_client else str(error)
+            self._output.emit(events.Error(sender="command" if by_client else sender, error=text))
         except Exception as error:  # noqa: BLE001 - the wall of the call: an unforeseen value
             self._faults.note(sender, error)
 

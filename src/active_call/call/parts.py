@@ -35,15 +35,18 @@ from active_call.call.sound.call_sounds import CallSounds
 from active_call.call.sound.media_watchdog import MediaWatchdog
 from active_call.call.sound.music import Music
 from active_call.call.sound.recording import Recording
+from active_call.call.sound.taps import SoundTaps
 from active_call.call.speech.latency import TurnClock
+from active_call.call.speech.other_voices import voice_for
 from active_call.call.speech.speech_input import SpeechInput
 from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import commands, events
+from active_call.contract.options import TtsOption
 from active_call.legs.trunks.outbound_guard import Asker
 from active_call.media.pool.pool import MediaStream
-from active_call.providers.base import ChatModel
+from active_call.providers.base import ChatModel, TextToSpeech
 
 ATTENTION = "attention"
 
@@ -71,6 +74,7 @@ class CallParts:
 
     speech_input: SpeechInput
     speech_output: SpeechOutput
+    taps: SoundTaps
     music: Music
     attention: AttentionExecutor
     call_progress: CallProgressWatch
@@ -101,20 +105,24 @@ class _Wiring:
         self._sounds = None if library is None else CallSounds(library, lambda: state.trust)
         self._own_leg: OwnLeg
         self._transfers: TransferExecutor
+        self._setup: CallSetup
 
     def parts(self) -> CallParts:
         context = self._context
         state, ports, dependencies = context.state, context.ports, context.dependencies
         machine = CallMachine(is_inbound=state.is_inbound, accept_timeout_s=dependencies.accept_timeout_s)
         speech_input, speech_output = self._speech_input(), self._speech_output()
+        taps = SoundTaps(speech_input.forward_always)
         music = self._make_music(lambda: state.leg.stream)
         progress = CallProgressWatch(state, ports, context.time, self._sounds, context.output.tell, lambda: attention.state.is_aside)
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         recording = Recording(state, ports.emit, context.journal, dependencies)
-        setup_parts = SetupParts(speech_input, speech_output, progress, attention, partial(self._start_agent, speech_input))
-        setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
+        setup_parts = SetupParts(
+            speech_input, speech_output, taps, progress, attention, partial(self._start_agent, speech_input, recording)
+        )
+        setup = self._setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
-        on_leg = OnLeg(executor, setup, speech_output, recording, progress, lambda: self._transfers)
+        on_leg = OnLeg(executor, setup, attention, speech_output, recording, progress, lambda: self._transfers)
         self._own_leg = OwnLeg(state, ports, context.journal, on_leg)
         bridging = Bridging(state, ports, context.network, executor, dependencies.join)
         self._transfers = TransferExecutor(self._transfer_ports(executor, attention, bridging))
@@ -134,6 +142,7 @@ class _Wiring:
         return CallParts(
             speech_input=speech_input,
             speech_output=speech_output,
+            taps=taps,
             music=music,
             attention=attention,
             call_progress=progress,
@@ -163,7 +172,7 @@ class _Wiring:
 
     def _speech_output(self) -> SpeechOutput:
         context = self._context
-        return SpeechOutput(
+        output = SpeechOutput(
             emit=context.output.emit,
             clock=context.time.clock,
             turn=self._turn,
@@ -171,6 +180,14 @@ class _Wiring:
             sounds=self._sounds,
             speech=context.dependencies.speech,
         )
+        output.voice_of = self._voice_of
+        return output
+
+    def _voice_of(self, wanted: TtsOption | None, current: TextToSpeech | None) -> TextToSpeech | None:
+        """The voice of a command with an option of its own; None: the call's."""
+        state = self._context.state
+        own = choose_speech(state.option, state.playbook).tts
+        return voice_for(wanted, own, self._context.dependencies.engines, current, state.trust)
 
     def _make_music(self, stream_of: Callable[[], MediaStream | None]) -> Music:
         return Music(stream_of, self._context.ports.spawn, self._pieces_of, self._music_failed)
@@ -199,8 +216,13 @@ class _Wiring:
             state.last_activity_at = ports.now()
             progress.begin_ambience()
 
+        def mute(track: str, muted: bool) -> None:
+            if state.leg.stream is not None:
+                state.leg.stream.mute(muted, track)
+
         return AttentionPorts(
             play_music=play_music,
+            mute=mute,
             freeze=speech_output.pause,
             suspend=speech_input.suspend,
             resume=speech_input.resume,
@@ -209,7 +231,12 @@ class _Wiring:
         )
 
     def _start_agent(
-        self, speech_input: SpeechInput, playbook: Playbook, responder: ChatModel | None, begin: BeginAgent | None = None
+        self,
+        speech_input: SpeechInput,
+        recording: Recording,
+        playbook: Playbook,
+        responder: ChatModel | None,
+        begin: BeginAgent | None = None,
     ) -> AgentRunner:
         context = self._context
         ports = AgentPorts(
@@ -220,8 +247,15 @@ class _Wiring:
             expect_phrases=speech_input.expect_phrases,
             spawn=context.ports.spawn,
             now=context.ports.now,
+            switch_language=lambda code, _: self._setup.switch_language(code),
+            mask_input=partial(self._mask_input, recording),
         )
         return start_agent(playbook, responder, begin, context.state, context.dependencies, self._turn, ports, context.ports.log)
+
+    def _mask_input(self, recording: Recording, is_secret: bool) -> None:
+        """What the caller enters now is written down nowhere."""
+        self._context.output.is_secret = is_secret
+        recording.leave_out(is_secret)
 
     def _transfer_ports(self, machine: CallExecutor, attention: AttentionExecutor, bridging: Bridging) -> TransferPorts:
         context = self._context

@@ -14,16 +14,19 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from active_call.api.app import ApiServices
+from active_call.agent.playbook.scenes import Playbook
+from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.base.errors import ConfigError
 from active_call.base.trust import NO_TRUST
 from active_call.base.version import __version__
 from active_call.base.world import World
+from active_call.call.conversation.posthook import Posthooks
 from active_call.call.dependencies import CallDependencies, RecordingPolicy
 from active_call.call.opening.options import choose_speech, merged
 from active_call.call.opening.registry import CallRegistry
@@ -42,9 +45,11 @@ from active_call.net.outgoing import GuardedClients, no_cookies
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import SipDriver
-from active_call.providers.base import Services
+from active_call.providers.base import ChatModel, Services
 from active_call.providers.local.local_engines import EngineProcesses
+from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
+from active_call.providers.settings import LlmSettings
 from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
@@ -53,6 +58,7 @@ from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.live_settings import LiveSettings
 from active_call.server.logs import log_health
+from active_call.server.mcp import mcp_settings
 from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
@@ -62,6 +68,7 @@ from active_call.sip.events import Listener
 from active_call.store.audio_cache import AudioCache
 from active_call.store.create_records import create_records
 from active_call.store.database.records import DatabaseRecords
+from active_call.store.knowledge.library import KnowledgeLibrary
 from active_call.store.recordings import check_pattern, recorded_rate_hz, recording_path
 from active_call.store.sounds import SoundLibrary
 from active_call.store.speech import SpeechLibrary
@@ -89,6 +96,8 @@ class Running:
     gateway: SipGateway
     endpoint: Endpoint
     records: DatabaseRecords
+    environment: Mapping[str, str]
+    """What engines find their keys in."""
     settings: LiveSettings
     """What can change while calls go on."""
 
@@ -148,11 +157,11 @@ async def running(
                 | log_health()
             )
 
-        services = _api_services(settings, registry, records, endpoint, world, health)
+        services = _api_services(settings, registry, records, endpoint, world, health, pool)
         serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
-        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, settings)
+        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings)
 
 
 async def _shared_services(
@@ -164,8 +173,9 @@ async def _shared_services(
     playbooks: Playbooks,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, cookies=no_cookies()))
-    clients = GuardedClients(outgoing_policy(config, environment))
+    tls = httpx.create_ssl_context()
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, verify=tls, cookies=no_cookies()))
+    clients = GuardedClients(outgoing_policy(config, environment), tls)
     guarded = clients.shared()
     stack.push_async_callback(_closed, "outgoing requests", clients.close)
     await pool.start()
@@ -184,6 +194,12 @@ async def _shared_services(
     await records.start()
     sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), sound_folders(config), clients)
     stack.push_async_callback(_closed, "sounds", sounds.close)
+    knowledge = KnowledgeLibrary(world.clock)
+    stack.push_async_callback(_closed, "knowledge", knowledge.close)
+    posthooks = Posthooks(http, guarded, partial(_model_of, engines))
+    stack.push_async_callback(_closed, "posthooks", posthooks.close)
+    mcp = McpPool(mcp_settings(config), world.clock)
+    stack.push_async_callback(_closed, "mcp", mcp.close)
     return records, CallDependencies(
         world=world,
         engines=engines,
@@ -195,7 +211,15 @@ async def _shared_services(
         speech=speech,
         join=pool.join,
         troubles=troubles,
+        mcp=mcp,
+        knowledge=knowledge,
+        posthooks=posthooks,
     )
+
+
+def _model_of(engines: Engines, playbook: Playbook) -> ChatModel:
+    """The model of a playbook; of one without a model (a script), the default. Raises ConfigError."""
+    return engines.get_responder(choose_speech(playbook.option, playbook).llm or LlmSettings(), playbook.trust or NO_TRUST)
 
 
 def _api_services(
@@ -205,6 +229,7 @@ def _api_services(
     endpoint: Endpoint,
     world: World,
     health: Callable[[], dict[str, Any]],
+    pool: MediaPool,
 ) -> ApiServices:
     return ApiServices(
         registry=registry,
@@ -216,13 +241,19 @@ def _api_services(
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         token=settings.config.http_token,
         precache=lambda request: precache(request, settings.services),
+        media=pool,
+        ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
     )
 
 
 def _registry(config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool) -> CallRegistry:
     """The registry of calls; refused calls get a record, and the gateway counts them."""
-    registry = CallRegistry(services_by(config, shared), router, gateway, pool.has_room, max_calls=config.admission.max_calls)
+
+    def has_room() -> bool:
+        return pool.has_room() and shared.engines.has_room()
+
+    registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
     registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
     gateway.on_refused_call = registry.refused_calls.note
     return registry

@@ -30,8 +30,9 @@ from active_call.providers.base import (
     SpeechToTextCapabilities,
     TextToSpeech,
 )
-from active_call.providers.chat import ChatEvent, Finished, ToolCallDelta
+from active_call.providers.chat import ChatEvent, ChatModelCapabilities, Finished, ToolCallDelta
 from active_call.providers.llm.text_only import TextOnlyChatModel
+from active_call.providers.selection import Selection
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 
 TONE_HZ = 400
@@ -197,6 +198,7 @@ class FakeResponder(TextOnlyChatModel):
     """
 
     name = "fake"
+    capabilities = ChatModelCapabilities(tools=True)
 
     def __init__(self, script: Iterable[Reply] = (), *, first_delay_s: float = 0.0, delay_s: float = 0.0) -> None:
         self.script: deque[Reply] = deque(script)
@@ -260,6 +262,10 @@ class FakeEngines:
     def get_responder(self, settings: Any, trust: Trust = NO_TRUST) -> ChatModel:
         self.asked.append(settings)
         return self.responder
+
+    def selection(self, asr: Any, tts: Any, llm: Any) -> tuple[Selection, ...]:
+        sections = ("asr", "tts") if llm is None else ("asr", "tts", "llm")
+        return tuple(Selection(section, "fake", "a test") for section in sections)
 
     async def warm(self) -> None:
         """Nothing to load."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 import httpx
 import pytest
 
 from active_call.agent.playbook.parser import parse_playbook
-from active_call.base.trust import NO_TRUST, Trust
 from active_call.call.conversation.web_requests import MAX_ANSWER_BYTES, WebRequests, access_of
 
 BOOK = """---
@@ -26,7 +24,7 @@ http: {allow: ["api.example.com", "*.shop.example", "10.0.0.5:8080"]}
 def ask(
     url: str,
     *,
-    trust: Trust | None = NO_TRUST,
+    file: str = "main.md",
     book: str = BOOK,
     method: str = "GET",
     answer: Callable[[httpx.Request], httpx.Response] | None = None,
@@ -38,7 +36,7 @@ def ask(
             return httpx.AsyncClient(transport=httpx.MockTransport(answer or (lambda _: httpx.Response(200, text=name))))
 
         async with client("private") as private, client("guarded") as guarded:
-            requests = WebRequests(access_of(replace(parse_playbook(book, file="main.md", environment={}), trust=trust)), private, guarded)
+            requests = WebRequests(access_of(parse_playbook(book, file=file, environment={})), private, guarded)
             try:
                 return (await requests.request(method, url)).text
             except httpx.HTTPError as error:
@@ -60,7 +58,7 @@ def ask(
 )
 def test_place_that_the_playbook_lists_is_asked(url: str, asked: str) -> None:
     assert ask(url) == asked
-    assert ask(url, trust=None) == "guarded"
+    assert ask(url, file="(inline)") == "guarded"
 
 
 @pytest.mark.parametrize(

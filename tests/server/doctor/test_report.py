@@ -105,7 +105,8 @@ def test_machine_that_is_in_order_has_nothing_that_fails(home: Path, names: dict
     assert [finding for finding in found if finding.level == "fail"] == []
     assert ("ok", "trunk t: sip.telnyx.com is 192.76.120.10") in told(found, "names")
     assert any("only these may call in: t" in text for _, text in told(found, "callers"))
-    assert ("ok", "main.md: speech recognition pocketsphinx, speech synthesis espeak, no language model") in told(found, "engines")
+    engines = "asr: moonshine (installed, English; no key), tts: piper joe (installed, English; no key; then espeak), no language model"
+    assert ("ok", f"main.md: {engines}") in told(found, "engines")
 
 
 def test_port_that_is_taken_is_told_with_who_has_it(home: Path, names: dict[str, list[Address]], busy_port: int) -> None:
@@ -257,7 +258,7 @@ def test_certificate_that_does_not_name_the_trunks_contact_host_fails(home: Path
 @pytest.mark.parametrize(
     ("matter", "words"),
     [
-        ("llm: {provider: openai, model: m, baseUrl: 'http://127.0.0.1:1', apiKey: k}", "open speech"),
+        ("asr: {provider: pocketsphinx}\nllm: {provider: openai, model: m, baseUrl: 'http://127.0.0.1:1', apiKey: k}", "open speech"),
         ("llm: {provider: script, language: de}", "English only"),
         ("llm: {provider: script}\nasr: {language: fr}", "English only"),
         ("llm: {provider: script}\ntts: {language: xx}", "no voice 'xx'"),
@@ -273,15 +274,18 @@ def test_engines_that_do_not_fit_the_playbook_fail(home: Path, names: dict[str, 
 @pytest.mark.parametrize(
     ("matter", "level", "words"),
     [
-        ("llm: {provider: script}\nasr: {provider: pocketsphinx, fallback: [nowhere]}", "fail", "speech recognition (fallback): asr.provider"),
+        (
+            "llm: {provider: script}\nasr: {provider: pocketsphinx, fallback: [nowhere]}",
+            "fail",
+            "speech recognition (fallback): asr.provider",
+        ),
         ("llm: {provider: script}\ntts: {provider: espeak, fallback: [nowhere]}", "fail", "speech synthesis (fallback): tts.provider"),
         ("llm: {provider: script}\nasr: {provider: nowhere, fallback: [elsewhere]}", "fail", "elsewhere"),
         ("llm: {provider: openai, model: m, baseUrl: 'http://127.0.0.1:1', apiKey: k, fallback: [nowhere]}", "fail", "model (fallback)"),
-        ("llm: {provider: script}\ntts: {provider: openai, secretKey: k, language: xx, fallback: [espeak]}", "fail", "no voice 'xx'"),
         (
-            "llm: {provider: script}\ntts: {provider: openai, secretKey: k, fallback: [espeak]}",
+            "llm: {provider: script}\nasr: {provider: pocketsphinx}\ntts: {provider: openai, secretKey: k, fallback: [espeak]}",
             "ok",
-            "speech synthesis openai, then espeak",
+            "speech synthesis (fallback): espeak",
         ),
     ],
 )

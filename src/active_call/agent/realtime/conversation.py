@@ -25,9 +25,12 @@ from active_call.agent.effects import (
     HttpAnswered,
     ModelDone,
     ModelText,
+    Summarised,
     Tell,
+    ToolAnswered,
     ToolCall,
     ToolFinished,
+    ToolsFound,
 )
 from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, SystemItem, UserItem, pressed
@@ -66,7 +69,7 @@ class RealtimeConversation:
         self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
         self._rules = Interruptions(playbook.interruption)
         self._registry = tools or ToolRegistry()
-        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable))
+        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable, self._context.fill_with))
         self._playback = RealtimePlayback(self._outbox, self._timers, self._session.order, self._rules.fade_out_ms)
         self._turns = RealtimeTurns(self._context, self._phase, self._timers, self._outbox, self._session, self._playback, self._rules)
         self._is_on_hold = False
@@ -108,9 +111,11 @@ class RealtimeConversation:
                 self._on_session(event, now)
             case Heard(event=heard):
                 self._hear(heard, now)
-            case ToolFinished():
+            case ToolFinished() | ToolAnswered():
                 self._turns.tool_finished(item, now)
-            case ModelText() | ModelDone() | ToolCall() | HttpAnswered():
+            case ToolsFound(found):
+                self._registry.offer(found, self._outbox.note)
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
                 assert_never(item)
@@ -220,9 +225,7 @@ class RealtimeConversation:
         match event:
             case events.MediaReady():
                 if self.state is State.IDLE:
-                    self._phase.fire(Signal.DONE)
-                    self._turns.await_caller(now)
-                    self._greet(now)
+                    self._begin(now)
             case events.TrackStart():
                 self._playback.started(event.play_id, now)
             case events.TrackEnd():
@@ -246,6 +249,15 @@ class RealtimeConversation:
                 self._on_hangup()
             case _:
                 pass  # nothing that a conversation would answer
+
+    def _begin(self, now: float) -> None:
+        """The call has sound. A call that begins on hold is greeted when the hold is over."""
+        self._phase.fire(Signal.DONE)
+        if self._is_on_hold:
+            self._phase.fire(Signal.HOLD)
+        else:
+            self._turns.await_caller(now)
+            self._greet(now)
 
     def _greet(self, now: float) -> None:
         """Speak first, as soon as there are a session and sound."""
@@ -271,13 +283,10 @@ class RealtimeConversation:
             self._turns.caller_left()
             by_us = event.initiator == "system"
             self._session.tell(SystemItem("[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"))
-            if self._playback.is_sounding:
-                self._outbox.perform(commands.Pause())
         elif not event.on_hold and self._phase.fire(Signal.UNHOLD):
             self._session.tell(SystemItem("[The caller is back.]"))
-            if self._playback.is_sounding:
-                self._outbox.perform(commands.Resume())
             self._turns.resume(now)
+            self._greet(now)
 
     def _on_absence(self, decision: Goes | Returns | None, now: float) -> None:
         match decision:
@@ -330,7 +339,7 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT:
+            case Timer.CUT | Timer.UNHOLD | Timer.COLLECT:
                 pass  # the model decides when the caller interrupts
             case _:
                 assert_never(timer)

@@ -7,17 +7,35 @@ reply than the current one is dropped; the result of a tool is taken in any case
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import AskModel, HttpAnswered, ModelDone, ModelText, Tell, ToolCall, ToolFinished
+from active_call.agent.control_tokens import without_control_tokens
+from active_call.agent.effects import (
+    AskModel,
+    HttpAnswered,
+    ModelDone,
+    ModelText,
+    Summarise,
+    Summarised,
+    Tell,
+    ToolAnswered,
+    ToolCall,
+    ToolFinished,
+)
+from active_call.agent.features import ROLLING_SUMMARY
+from active_call.agent.items import AgentItem, UserItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
+from active_call.agent.reply.parser import is_progress
 from active_call.agent.reply.reply import Reply
 from active_call.agent.reply.steps import Sentence
-from active_call.agent.tools.calls import LATE, ToolCalls
-from active_call.agent.turn.phase import Phase, Signal
+from active_call.agent.summary import RollingSummary
+from active_call.agent.tools.calls import LATE, Started, ToolCalls
+from active_call.agent.tools.registry import AT_NEXT_TURN, described
+from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
-from active_call.contract import events
+from active_call.contract import commands, events
 
 MAX_TOOL_ROUNDS = 8
 """How often in a row, without a word of the caller, the model may answer with tool calls; then it is asked without tools."""
@@ -42,7 +60,11 @@ class ModelAnswers:
     ) -> None:
         self.has_results = False
         """Results have come that no request to the model has contained."""
+        self.calls_tools = True
+        """The model calls tools natively; else it is told them in its prompt, and calls them in JSON."""
         self._n_rounds = 0
+        llm = context.playbook.llm
+        self._summary = RollingSummary(outbox.history, llm.summary_limit) if ROLLING_SUMMARY in llm.features else None
         self._context = context
         self._phase = phase
         self._timers = timers
@@ -66,11 +88,35 @@ class ModelAnswers:
         self._reply.stream = ModelStream(now, is_prefilled=llm.thinking == "prefilled")
         self._reply.is_from_model = True
         self.has_results = False
-        prompts = self._context.prompts(self._outbox.history.prompts(), hint)
         tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
-        self._outbox.put(AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools))
+        told = "" if self.calls_tools else described(tools)
+        prompts = self._context.prompts(self._outbox.history.prompts(), hint, told)
+        tools = tools if self.calls_tools else ()
+        asked = AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools)
+        self._outbox.put(replace(asked, query=self._last_words(), parallel_tool_calls=llm.parallel_tool_calls))
         self._phase.fire(Signal.ASK)
         self._timers.set(Timer.MODEL, now + MODEL_PATIENCE_S)
+        self._ask_for_summary()
+
+    def _last_words(self) -> str:
+        """What the caller has said since the agent was last heard."""
+        said: list[str] = []
+        for item in reversed(self._outbox.history.items):
+            if isinstance(item, AgentItem) and said:
+                break
+            if isinstance(item, UserItem):
+                said.insert(0, item.text)
+        return " ".join(said)
+
+    def _ask_for_summary(self) -> None:
+        request = self._summary.request() if self._summary is not None else None
+        if request is not None:
+            self._outbox.put(Summarise(without_control_tokens(request.text), self._context.wording.summarise))
+
+    def on_summary(self, item: Summarised) -> None:
+        """What the older part of the conversation comes to."""
+        if self._summary is not None:
+            self._summary.take(item.text)
 
     def ask_about_results(self, now: float) -> None:
         """Ask the model to speak about the results that have come."""
@@ -101,13 +147,23 @@ class ModelAnswers:
         self._timers.set(Timer.MODEL, stream.deadline)
         self._reply.queue.add(steps)
         self._reply.has_acted = True
-        tool = self._tools.call(item)
-        if tool is None:
+        started = self._tools.call(item)
+        if started is None:
             self.has_results = True
+        else:
+            self._on_started(started, stream)
+        self._pump(now)
+
+    def _on_started(self, started: Started, stream: ModelStream) -> None:
+        tool = started.tool
+        if started.action is not None:
+            self._reply.queue.add([started.action])
+            stream.is_unanswered = stream.is_unanswered or tool.is_answered
         elif tool.say_meanwhile and not stream.has_written:
             stream.has_written = True
             self._reply.queue.add([Sentence(tool.say_meanwhile)])
-        self._pump(now)
+        else:
+            stream.is_unanswered = stream.is_unanswered or tool.result_at == AT_NEXT_TURN
 
     def on_done(self, item: ModelDone, now: float) -> None:
         """The model has said everything, or failed."""
@@ -123,6 +179,8 @@ class ModelAnswers:
         self._reply.retract_reasoning(stream)
         self._reply.queue.add(steps)
         self._reply.queue.complete()
+        if stream.is_unanswered and not (stream.has_written or is_progress(steps)):
+            self.has_results = True
         self._pump(now)
 
     def on_late(self, now: float) -> None:
@@ -151,10 +209,14 @@ class ModelAnswers:
         if self._tools.answered(item):
             self._take_result(now)
 
-    def on_tool_finished(self, item: ToolFinished, now: float) -> None:
+    def on_tool_finished(self, item: ToolFinished | ToolAnswered, now: float) -> None:
         """The result of a tool, called by this reply or by an older one."""
-        if self._tools.finished(item):
-            self._take_result(now)
+        finished = self._tools.finished(item)
+        if finished is None or finished.waits_for_caller:
+            return
+        if finished.interrupts and self._phase.state is State.SPEAKING and not self._reply.queue.is_leaving:
+            self._outbox.perform(commands.Interrupt(graceful=True))
+        self._take_result(now)
 
     def _take_result(self, now: float) -> None:
         """The model is to speak about the result, when nothing else is to be said."""

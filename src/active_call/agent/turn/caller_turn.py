@@ -132,7 +132,7 @@ class CallerTurn:
         self._replies.interrupt_tools()
         self._unanswered.extend(self.write_down())
         if self._context.has_model:
-            self._replies.ask(now)
+            self._replies.ask(now, self._context.repair_hint(self._outbox.history.items, now))
         else:
             self._replies.say(self._context.answer(self._unanswered), now)
 

@@ -18,8 +18,12 @@ class Timer(StrEnum):
     """The model, or a tool, has been silent for too long."""
     PLAYBACK = "playback"
     """What was given out to be played should have been heard by now."""
+    COLLECT = "collect"
+    """The caller has entered nothing (more)."""
     FOLLOWUP = "followup"
     """The caller has been silent for too long."""
+    UNHOLD = "unhold"
+    """The caller, whom the agent has put on hold for a moment, is to be taken back."""
     QUIET = "quiet"
     """Nobody has spoken for a minute, and no follow-up is due."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -14,7 +15,15 @@ from active_call.contract import events
 from active_call.sdp.protection import without_keys
 from active_call.store.records import RecordSink
 
+MASK = "*"
+"""Stands for a key, or for words."""
+
 Watcher = Callable[[events.Event], None]
+
+
+SERVER_SIDE_TRACK: Final = "server-side-track"
+"""The track of what this side plays."""
+_WITHOUT_TRACK: Final = (events.Ping, events.Metrics, events.AddHistory, events.Custom)
 
 
 class EventOutput:
@@ -30,15 +39,19 @@ class EventOutput:
         self._hangup: events.Event | None = None
         self.event_log = EventLog()
         """Subscriptions come from here."""
+        self.is_secret = False
+        """What the caller enters or says now is told to the agent alone; all others see that there was something."""
 
     def emit(self, event: events.Event) -> None:
         """An event has happened: tell everybody, the agent too."""
-        self._to_agent(self.tell(event))
+        told = self.tell(_masked(event) if self.is_secret else event)
+        self._to_agent(msgspec.structs.replace(event, timestamp=told.timestamp) if self.is_secret else told)
 
     def tell(self, event: events.Event) -> events.Event:
         """As `emit`, but not to the agent, which said it. Gives the event with its time."""
         event = _without_keys(event)
-        stamped = msgspec.structs.replace(event, timestamp=event.timestamp or self._time.to_epoch_ms(self._time.now()))
+        timestamp = event.timestamp or self._time.to_epoch_ms(self._time.now())
+        stamped = msgspec.structs.replace(event, timestamp=timestamp, track_id=event.track_id or self._track_of(event))
         self._journal.note(stamped)
         if is_own_hangup(stamped):
             self._hangup = stamped
@@ -52,12 +65,30 @@ class EventOutput:
                 self._log.exception("watcher of a call failed")
         return stamped
 
+    def _track_of(self, event: events.Event) -> str | None:
+        """What the event is about: the plays of this side, or the caller's own track, which has the id of the call."""
+        if isinstance(event, _WITHOUT_TRACK):
+            return None
+        is_play = isinstance(event, events.TrackStart | events.TrackEnd | events.Interruption) and not event.refer
+        return SERVER_SIDE_TRACK if is_play else self._journal.session_id
+
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
         self._watchers.append(watcher)
         if self._hangup is not None:
             watcher(self._hangup)
         return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+
+
+def _masked(event: events.Event) -> events.Event:
+    """The event with stars in place of what the caller has entered or said."""
+    match event:
+        case events.Dtmf():
+            return msgspec.structs.replace(event, digit=MASK)
+        case events.AsrFinal() | events.AsrDelta():
+            return msgspec.structs.replace(event, text=MASK if event.text else "")
+        case _:
+            return event
 
 
 def _without_keys(event: events.Event) -> events.Event:

@@ -146,7 +146,7 @@ class Playbooks:
 
     def parse(self, content: str) -> Playbook:
         """A playbook given as text, which is trusted with nothing."""
-        return parse_playbook(content, file="(inline)", environment=self._environment)
+        return parse_playbook(content, file="(inline)", environment=self._environment, is_file=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
@@ -26,6 +28,8 @@ from active_call.call.ports import CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.sound.taps import SoundTaps
+from active_call.call.speech.other_voices import heard_in
 from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.state import Phase
@@ -49,6 +53,7 @@ class SetupParts:
 
     speech_input: SpeechInput
     speech_output: SpeechOutput
+    taps: SoundTaps
     call_progress: CallProgressWatch
     attention: AttentionExecutor
     start_agent: StartAgent
@@ -110,6 +115,7 @@ class CallSetup:
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
             self._parts.speech_input.listen_to(leg.stream, _vad_of(choice))
+            self._parts.taps.use(leg.stream)
 
     # -- an agent in a call that is under way
 
@@ -120,6 +126,9 @@ class CallSetup:
             raise LocalProtocolError("the call is not answered")
         if state.agent is not None:
             raise LocalProtocolError("an agent holds the conversation of this call already")
+        states = self._machine.now
+        if states.obstacle is not None:
+            raise LocalProtocolError(f"no agent can begin: {states.obstacle}")
         playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
@@ -127,6 +136,7 @@ class CallSetup:
         recogniser, synthesiser = engines.get_recogniser(choice.asr, trust), engines.get_synthesiser(choice.tts, trust)
         responder = begin.model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
+        self._note_engines(choice, begin.model is not None)
         parts.speech_output.use(None, synthesiser)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
         if choice.asr != before.asr:
@@ -135,7 +145,23 @@ class CallSetup:
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
         state.agent = parts.start_agent(playbook, responder, begin)
+        if states.is_on_hold:
+            initiator = states.peer_role if states.held_by_peer else "system"
+            state.agent.hear(effects.Heard(events.Hold(on_hold=True, initiator=initiator)))
         state.agent.hear(effects.Heard(events.MediaReady()))
+
+    def switch_language(self, language: str) -> None:
+        """Recognise another language from now on; an `error` event where no engine does."""
+        state = self._state
+        asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
+        try:
+            recogniser = self._dependencies.engines.get_recogniser(asr, state.trust)
+        except ActiveCallError as error:
+            self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
+            return
+        state.option = msgspec.structs.replace(state.option, asr=asr)
+        recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=language)
+        self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
 
     def end_agent(self) -> None:
         """Let the agent stop speaking and leave; harmless where there is none."""
@@ -143,6 +169,16 @@ class CallSetup:
         if agent is not None:
             agent.close(self._parts.speech_output.heard_so_far(self._ports.now()))
             self._parts.speech_output.interrupt()
+
+    def _note_engines(self, choice: SpeechChoice, has_own_model: bool = False) -> None:
+        """Keep for the record which engines the call uses, and why."""
+        llm = None if has_own_model else choice.llm
+        chosen = self._dependencies.engines.selection(choice.asr, choice.tts, llm)
+        facts = {selection.section: selection.as_facts() for selection in chosen}
+        if has_own_model:
+            facts["llm"] = {"provider": "program", "reason": "given by the program"}
+        self._state.facts.engines = facts
+        self._ports.log.info("engines", extra={"engines": [str(selection) for selection in chosen]})
 
     def _recogniser_failed(self, error: Exception) -> None:
         self._ports.post(RecogniserFailed(error))
@@ -248,6 +284,7 @@ class CallSetup:
         engines = self._dependencies.engines
         recogniser, synthesiser = engines.get_recogniser(choice.asr, state.trust), engines.get_synthesiser(choice.tts, state.trust)
         responder = engines.get_responder(choice.llm, state.trust) if choice.llm is not None else None
+        self._note_engines(choice)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
         parts.speech_input.use(open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language))
         parts.speech_output.use(None, synthesiser)
@@ -256,6 +293,7 @@ class CallSetup:
         await self._open_sound()
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+            parts.taps.use(state.leg.stream)
             parts.call_progress.listen()
 
 

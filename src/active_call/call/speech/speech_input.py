@@ -3,8 +3,8 @@
 An utterance begins with detected speech. It ends when silence has lasted `end_of_turn_ms` beyond the last voiced packet; speech that
 resumes within that time continues the utterance. Sample numbers count the caller's 16 kHz sound from the start of the stream.
 
-During a hold, a transfer or a bridge speech input is suspended: the media process neither detects voice nor forwards sound, and the
-utterance of that moment is dropped. Several reasons may hold at once; speech input resumes when the last one ends.
+During a hold, a transfer or a bridge speech input is suspended (`company.attention` says when): the media process neither detects voice nor
+forwards sound, and the utterance of that moment is dropped.
 """
 
 from __future__ import annotations
@@ -86,46 +86,60 @@ class SpeechInput:
         self._recognition: RecognitionStream | None = None
         self._utterance: _Utterance | None = None
         self._n_utterances = 0
+        self._anchor = (0, 0.0)
+        """A sample of the caller's, and when it came in (monotonic seconds): that of the newest utterance's beginning."""
+        self._newest = (0, 0)
+        """First and last sample of the utterance that ended last."""
         self._awaiting: set[int] = set()
         self._phrases: tuple[str, ...] = ()
         self._stream: MediaStream | None = None
         self._vad = VadSettings()
-        self._suspended_by: set[str] = set()
+        self._is_suspended = False
+        self._is_tapped = False
 
     @property
     def is_suspended(self) -> bool:
-        """Whether there is a reason to hear nothing."""
-        return bool(self._suspended_by)
+        """Whether nothing is heard now."""
+        return self._is_suspended
 
     def listen_to(self, stream: MediaStream, vad: VadSettings) -> None:
         """Listen to the caller on `stream` from now on."""
         self._stream, self._vad = stream, vad
         self._order()
 
-    def suspend(self, why: str) -> None:
-        """Hear nothing until `resume` has been called for every reason."""
-        was_suspended = self.is_suspended
-        self._suspended_by.add(why)
-        if was_suspended:
+    def suspend(self) -> None:
+        """Hear nothing until `resume`. Harmless a second time."""
+        if self._is_suspended:
             return
+        self._is_suspended = True
         if self._utterance is not None:
             if self._recognition is not None:
                 self._recognition.cancel_utterance(self._utterance.index)
             self._utterance = None
         self._order()
 
-    def resume(self, why: str) -> None:
-        """End that reason; speech input resumes when it was the last one."""
-        if why in self._suspended_by:
-            self._suspended_by.discard(why)
-            if not self._suspended_by:
-                self._order()
+    def resume(self) -> None:
+        """Hear again. Harmless where nothing was suspended."""
+        if self._is_suspended:
+            self._is_suspended = False
+            self._order()
+
+    def forward_always(self, wanted: bool) -> None:
+        """Let the caller's sound come even while nothing is recognised: somebody else listens."""
+        if wanted != self._is_tapped:
+            self._is_tapped = wanted
+            self._order()
 
     def _order(self) -> None:
         if self._stream is not None:
-            vad, is_on = self._vad, not self._suspended_by
+            vad, is_on = self._vad, not self._is_suspended
+            is_forwarded = is_on or self._is_tapped
             self._stream.listen(
-                detect=is_on, forward_audio=is_on, threshold=vad.threshold, min_speech_ms=vad.min_speech_ms, silence_ms=vad.silence_ms
+                detect=is_on,
+                forward_audio=is_forwarded,
+                threshold=vad.threshold,
+                min_speech_ms=vad.min_speech_ms,
+                silence_ms=vad.silence_ms,
             )
 
     @property
@@ -165,12 +179,12 @@ class SpeechInput:
 
     def audio(self, report: CallerAudio) -> None:
         """More of the caller's sound. Must be cheap: it is called many times a second for each call."""
-        if self._recognition is not None and not self._suspended_by:
+        if self._recognition is not None and not self._is_suspended:
             self._recognition.push_audio(report.pcm, report.sample)
 
     def speech_started(self, report: SpeechStarted) -> None:
         """The voice detector heard speech: an utterance begins, or continues."""
-        if self._suspended_by:
+        if self._is_suspended:
             return
         self._emit(events.Speaking(start_time=self._to_epoch_ms(report.at), confidence=round(report.confidence, 3)))
         if self._utterance is not None:
@@ -180,7 +194,7 @@ class SpeechInput:
 
     def speech_ended(self, report: SpeechEnded) -> None:
         """The voice detector hears silence: the utterance ends when that lasts."""
-        if self._suspended_by:
+        if self._is_suspended:
             return
         self._emit(events.Silence(start_time=self._to_epoch_ms(report.at), duration=report.duration_ms))
         self._turn.caller_stopped(report.at)
@@ -221,12 +235,14 @@ class SpeechInput:
         self._begin(utterance.end_sample, now)
 
     def _begin(self, sample: int, at: float) -> None:
+        self._anchor = (sample, at)
         self._n_utterances += 1
         self._utterance = _Utterance(self._n_utterances, sample, started_at=at)
         if self._recognition is not None:
             self._recognition.start_utterance(self._utterance.index, sample)
 
     def _end(self, utterance: _Utterance) -> None:
+        self._newest = (utterance.start_sample, utterance.end_sample)
         if self._recognition is not None:
             self._awaiting.add(utterance.index)
             self._recognition.end_utterance(utterance.index, utterance.end_sample)
@@ -244,8 +260,8 @@ class SpeechInput:
             cls(
                 index=result.index,
                 text=result.text,
-                start_time=result.start_sample * 1000 // LISTEN_RATE_HZ,
-                end_time=result.end_sample * 1000 // LISTEN_RATE_HZ,
+                start_time=self._epoch_of(result.start_sample),
+                end_time=self._epoch_of(result.end_sample),
                 confidence=result.confidence,
             )
         )
@@ -255,4 +271,9 @@ class SpeechInput:
         self._emit(events.Error(sender="asr", error=str(error)))
         if self._awaiting:
             index = min(self._awaiting)
-            self.recognised(Final("", index, 0, 0), now)
+            self.recognised(Final("", index, *self._newest), now)
+
+    def _epoch_of(self, sample: int) -> int:
+        """When a sample of the caller's came in, in ms since 1970."""
+        known, at = self._anchor
+        return self._to_epoch_ms(at + (sample - known) / LISTEN_RATE_HZ)

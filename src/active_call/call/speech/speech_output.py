@@ -24,6 +24,7 @@ from active_call.call.speech.tts_command import checked
 from active_call.call.speech.words_heard import Pace, heard_words
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
+from active_call.contract.options import TtsOption
 from active_call.media.link.messages import PlayEnded, PlayLow, PlayStarted
 from active_call.media.pool.pool import MediaStream
 from active_call.providers.base import TextToSpeech, speech_of
@@ -31,6 +32,9 @@ from active_call.providers.base import TextToSpeech, speech_of
 logger = logging.getLogger(__name__)
 
 DEFAULT_FADE_MS = 40
+
+
+VoiceOf = Callable[[TtsOption | None, TextToSpeech | None], TextToSpeech | None]
 
 
 class SoundSource(Protocol):
@@ -74,6 +78,8 @@ class SpeechOutput:
         self._on_auto_hangup = on_auto_hangup
         self._sounds = sounds
         self._speech = speech
+        self.voice_of: VoiceOf = lambda option, current: None
+        """Another synthesiser for a command with an option of its own, where there is one."""
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._plays: dict[str, Play] = {}
         self._stream: MediaStream | None = None
@@ -85,14 +91,14 @@ class SpeechOutput:
         self._ending: set[asyncio.Task[None]] = set()
         """Tasks that have not ended yet; some may be abandoned."""
         self._pace = Pace()
-        self._paused_by: set[str] = set()
+        self._is_paused = False
         self._paused_at: float | None = None
 
     def use(self, stream: MediaStream | None, synthesiser: TextToSpeech | None) -> None:
         """Send sound to `stream`, and speak with `synthesiser`, from now on; None leaves either as it is. Commands may come before."""
         if stream is not None:
             self._stream = stream
-            if self._paused_by:
+            if self._is_paused:
                 stream.pause(True)
         self._synthesiser = synthesiser or self._synthesiser
 
@@ -122,6 +128,7 @@ class SpeechOutput:
                 speed=said.speed,
                 cache_key=said.cache_key,
                 closes=play.closed,
+                option=command.option,
             )
         )
         if piece.text:
@@ -145,17 +152,25 @@ class SpeechOutput:
         for play in plays:
             self._stop(play, DEFAULT_FADE_MS if fade_ms is None else fade_ms)
 
-    def pause(self, paused: bool, why: str = "command") -> None:
-        """Stop playing at this sample, or continue from it once the last reason for the pause is gone."""
-        was_paused = bool(self._paused_by)
-        (self._paused_by.add if paused else self._paused_by.discard)(why)
-        if was_paused == bool(self._paused_by):
-            return
-        self._note_pause(was_paused)
-        if self._stream is not None:
-            self._stream.pause(not was_paused)
+    def leave_stream(self) -> None:
+        """The call leaves this stream, whose reports are not heard any more: all plays end here, told with the words heard until now."""
+        now = self._clock.now() if self._paused_at is None else self._paused_at
+        for play in list(self._plays.values()):
+            self._stop(play, DEFAULT_FADE_MS)
+            heard_ms = 0.0 if play.started_at is None else max(0.0, now - play.started_at) * 1000
+            queued_ms = sum(piece.duration_ms for piece in play.pieces)
+            self.play_ended(PlayEnded(0, play.id, False, min(heard_ms, queued_ms), queued_ms, now))
 
-    def _note_pause(self, is_over: bool) -> None:
+    def pause(self, paused: bool) -> None:
+        """Stop playing at this sample, or continue from it. It holds for every stream that `use` names later."""
+        if paused == self._is_paused:
+            return
+        self._is_paused = paused
+        self._note_pause(is_over=not paused)
+        if self._stream is not None:
+            self._stream.pause(paused)
+
+    def _note_pause(self, *, is_over: bool) -> None:
         """The time of a pause does not count as heard."""
         now = self._clock.now()
         if is_over and self._paused_at is not None:
@@ -302,7 +317,8 @@ class SpeechOutput:
         elif text := as_pronounced(job.text):
             if self._synthesiser is None:
                 raise MediaError("no speech synthesis is configured for this call")
-            async with aclosing(self._speech_of(job, text, self._synthesiser)) as speech:
+            other = self.voice_of(job.option, self._synthesiser)
+            async with aclosing(self._speech_of(job, text, other or self._synthesiser)) as speech:
                 async for piece in speech:
                     yield piece
 
