@@ -154,13 +154,13 @@ class Engines:
     voice: Voice = field(default_factory=Voice)
     model: Model = field(default_factory=Model)
 
-    def get_recogniser(self, _: object) -> Ear:
+    def get_recogniser(self, _: object, trust: object = None) -> Ear:
         return self.ear
 
-    def get_synthesiser(self, _: object) -> Voice:
+    def get_synthesiser(self, _: object, trust: object = None) -> Voice:
         return self.voice
 
-    def get_responder(self, _: object) -> Model:
+    def get_responder(self, _: object, trust: object = None) -> Model:
         return self.model
 
     def selection(self, *_: object) -> tuple[Selection, ...]:

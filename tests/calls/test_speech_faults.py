@@ -367,7 +367,7 @@ class Odd(Model):
 
 def guarded(call: Call, model: Odd) -> None:
     world = World(VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
-    call.engines.get_responder = lambda _: GuardedChatModel(model, world)  # type: ignore[method-assign, assignment, return-value]
+    call.engines.get_responder = lambda *_: GuardedChatModel(model, world)  # type: ignore[method-assign, assignment, return-value]
 
 
 def test_second_attempt_of_a_model_is_heard_before_the_agent_gives_up(virtually: Any) -> None:

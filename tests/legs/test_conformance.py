@@ -260,6 +260,15 @@ def test_sound_of_the_callee_before_its_answer_is_told(kit: Kit) -> None:
     play(kit, story)
 
 
+@every_kit("early media")
+def test_answer_that_came_with_early_media_is_told_when_the_call_is_answered(kit: Kit) -> None:
+    async def story(stage: Stage) -> None:
+        party = await reached(stage, has_early_media=True, repeats_its_sound=False)
+        assert [answered.sdp[:3] for answered in party.of(LegAnswered)] == ["v=0"]
+
+    play(kit, story)
+
+
 @every_kit()
 @pytest.mark.parametrize("has_early_media", [False, True])
 def test_ringing_that_is_repeated_is_told_once(kit: Kit, has_early_media: bool) -> None:

@@ -31,6 +31,7 @@ from active_call.call.ports import CallNetwork, CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.sound.call_sounds import CallSounds
 from active_call.call.sound.media_watchdog import MediaWatchdog
 from active_call.call.sound.music import Music
 from active_call.call.sound.recording import Recording
@@ -100,6 +101,8 @@ class _Wiring:
     def __init__(self, context: CallContext) -> None:
         self._context = context
         self._turn = TurnClock()
+        library, state = context.dependencies.sounds, context.state
+        self._sounds = None if library is None else CallSounds(library, lambda: state.trust)
         self._own_leg: OwnLeg
         self._transfers: TransferExecutor
         self._setup: CallSetup
@@ -111,7 +114,7 @@ class _Wiring:
         speech_input, speech_output = self._speech_input(), self._speech_output()
         taps = SoundTaps(speech_input.forward_always)
         music = self._make_music(lambda: state.leg.stream)
-        progress = CallProgressWatch(state, ports, context.time, dependencies.sounds, context.output.tell, lambda: attention.state.is_aside)
+        progress = CallProgressWatch(state, ports, context.time, self._sounds, context.output.tell, lambda: attention.state.is_aside)
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         recording = Recording(state, ports.emit, context.journal, dependencies)
         setup_parts = SetupParts(
@@ -174,7 +177,7 @@ class _Wiring:
             clock=context.time.clock,
             turn=self._turn,
             on_auto_hangup=lambda: self._own_leg.hang_up(by="agent", cause="autohangup"),
-            sounds=context.dependencies.sounds,
+            sounds=self._sounds,
             speech=context.dependencies.speech,
         )
         output.voice_of = self._voice_of
@@ -184,17 +187,16 @@ class _Wiring:
         """The voice of a command with an option of its own; None: the call's."""
         state = self._context.state
         own = choose_speech(state.option, state.playbook).tts
-        return voice_for(wanted, own, self._context.dependencies.engines, current)
+        return voice_for(wanted, own, self._context.dependencies.engines, current, state.trust)
 
     def _make_music(self, stream_of: Callable[[], MediaStream | None]) -> Music:
         return Music(stream_of, self._context.ports.spawn, self._pieces_of, self._music_failed)
 
     def _pieces_of(self, source: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
         """The sound of a file or URL at `rate_hz`. Raises MediaError."""
-        sounds = self._context.dependencies.sounds
-        if sounds is None:
+        if self._sounds is None:
             raise MediaError(f"{source}: there is no library of sounds to play it from")
-        return sounds.pieces(source, rate_hz)
+        return self._sounds.pieces(source, rate_hz)
 
     def _music_failed(self, error: ActiveCallError) -> None:
         self._context.output.emit(events.Error(sender="play", error=str(error)))

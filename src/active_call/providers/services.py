@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import httpx
 
+from active_call.base.trust import Place, Trust
 from active_call.base.world import World
 
 
@@ -35,6 +36,22 @@ class LocalEngines(Protocol):
     async def close(self) -> None: ...
 
 
+class HttpClients(Protocol):
+    """HTTP clients by what a call may ask, as `net.outgoing.GuardedClients`."""
+
+    def trusted_among(self, urls: Iterable[str | None], trust: Trust) -> frozenset[Place]:
+        """The hosts of `urls` that only a call with that trust may ask."""
+        ...
+
+    def shared(self, trusted: frozenset[Place]) -> httpx.AsyncClient:
+        """The client that may ask `trusted`, too; not closed by adapters."""
+        ...
+
+    def new(self, trusted: frozenset[Place]) -> httpx.AsyncClient:
+        """Such a client for an adapter that closes it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What an adapter may use. `local` runs CPU-heavy work in the engine process of its module, off the loop."""
@@ -45,3 +62,16 @@ class Services:
     environment: Mapping[str, str]
     new_http: Callable[[], httpx.AsyncClient] | None = None
     """Makes a client like `http` for an adapter whose SDK closes the one that it is given."""
+    clients: HttpClients | None = None
+    """Without it `http` asks whatever it may, for all calls alike."""
+
+    def trusted_among(self, urls: Iterable[str | None], trust: Trust) -> frozenset[Place]:
+        """The hosts of `urls` that an engine may ask for calls with `trust` and not for all."""
+        return self.clients.trusted_among(urls, trust) if self.clients is not None else frozenset()
+
+    def trusting(self, trusted: frozenset[Place]) -> Services:
+        """The services of an engine that may ask `trusted`, too."""
+        clients = self.clients
+        if clients is None or not trusted:
+            return self
+        return replace(self, http=clients.shared(trusted), new_http=lambda: clients.new(trusted))

@@ -13,6 +13,7 @@ import msgspec
 
 from active_call.agent.script import Script
 from active_call.agent.tools.registry import Tool
+from active_call.base.trust import Trust
 from active_call.contract import bounds
 from active_call.contract.durations import Unit
 from active_call.contract.options import CallOption, Options
@@ -225,6 +226,8 @@ class Playbook:
     """Present when `llm.provider` is `script`: then no model is asked."""
     source: str = field(default="", repr=False)
     """The file's text, as its author has written it."""
+    trust: Trust | None = None
+    """What its calls may use beside what every call may. None: its text came with a request, and is trusted with nothing."""
 
     @property
     def start(self) -> Scene:

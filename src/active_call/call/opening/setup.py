@@ -14,6 +14,7 @@ import msgspec
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
+from active_call.base.trust import NO_TRUST
 from active_call.call.company.attention import Music, Why
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine import CallMachine
@@ -108,7 +109,7 @@ class CallSetup:
     def go_on_with(self, leg: Leg) -> None:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
-        recogniser = self._dependencies.engines.get_recogniser(choice.asr)
+        recogniser = self._dependencies.engines.get_recogniser(choice.asr, self._state.trust)
         recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language)
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
@@ -131,9 +132,9 @@ class CallSetup:
         playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
-        choice = choose_speech(option, playbook)
-        recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
-        responder = begin.model or (engines.get_responder(choice.llm) if choice.llm is not None else None)
+        choice, trust = choose_speech(option, playbook), playbook.trust or NO_TRUST
+        recogniser, synthesiser = engines.get_recogniser(choice.asr, trust), engines.get_synthesiser(choice.tts, trust)
+        responder = begin.model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
         self._note_engines(choice, begin.model is not None)
         parts.speech_output.use(None, synthesiser)
@@ -154,7 +155,7 @@ class CallSetup:
         state = self._state
         asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
         try:
-            recogniser = self._dependencies.engines.get_recogniser(asr)
+            recogniser = self._dependencies.engines.get_recogniser(asr, state.trust)
         except ActiveCallError as error:
             self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
             return
@@ -198,7 +199,8 @@ class CallSetup:
             await leg.ring()
             return
         try:
-            synthesiser = self._dependencies.engines.get_synthesiser(choose_speech(self._state.option, None).tts)
+            choice = choose_speech(self._state.option, None)
+            synthesiser = self._dependencies.engines.get_synthesiser(choice.tts, self._state.trust)
             self._parts.speech_output.use(None, synthesiser)
             await self._open_sound()
             await leg.ring(early_media=True)
@@ -282,8 +284,8 @@ class CallSetup:
         state.option = merged(merged(state.own_option, of_playbook), self._dependencies.defaults)
         choice = choose_speech(state.option, state.playbook)
         engines = self._dependencies.engines
-        recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
-        responder = engines.get_responder(choice.llm) if choice.llm is not None else None
+        recogniser, synthesiser = engines.get_recogniser(choice.asr, state.trust), engines.get_synthesiser(choice.tts, state.trust)
+        responder = engines.get_responder(choice.llm, state.trust) if choice.llm is not None else None
         self._note_engines(choice)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
         parts.speech_input.use(open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language))

@@ -77,6 +77,8 @@ class SipLeg:
         self._ready = False
         self._is_early = False
         self._is_answerable = False
+        self._early_answers: dict[str, bytes] = {}
+        """The peer's answers that came in provisional responses, by the tag of the dialog."""
         self._ended = False
         self._why_ended: tuple[str, str, str] | None = None
         """`by`, `cause` and `reason` of an end that is ours."""
@@ -353,6 +355,8 @@ class SipLeg:
     def _progress(self, response: Response, sdp: bytes | None) -> None:
         if response.code in (180, 181, 182, 183):
             early = sdp is not None and self._agree(sdp)
+            if early and sdp is not None:
+                self._early_answers[response.to.tag or ""] = sdp
             ringing = LegRinging(early_media=early, code=response.code)
             if ringing != self._last_ringing:  # some repeat it every minute
                 self._last_ringing = ringing
@@ -376,7 +380,8 @@ class SipLeg:
             return
         self._answered = True
         self._placement.answered()
-        self._tell(LegAnswered(_text(sdp)))
+        answer = sdp or self._early_answers.get(response.to.tag or "")  # a 2xx need not repeat the answer of a reliable 183 (RFC 3262 §5)
+        self._tell(LegAnswered(_text(answer)))
         self._offers.tell_hold()
         self._become_ready()
 

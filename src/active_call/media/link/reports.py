@@ -28,7 +28,7 @@ class Opened(Link, frozen=True, array_like=True, tag="opened"):
 
 
 class OpenFailed(Link, frozen=True, array_like=True, tag="open_failed"):
-    """There is no such stream. `reason`: `full` (no slot or no port), or `bind` (the address cannot be bound)."""
+    """There is no such stream. `reason`: `full` (no slot), `ports` or `descriptors` (none is left), or `bind` (the address is not ours)."""
 
     stream: int
     reason: str

@@ -28,9 +28,11 @@ from active_call.call.opening.options import choose_speech, merged
 from active_call.contract.options import AsrOption, CallOption, TtsOption
 from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC
 from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
+from active_call.net.descriptors import open_files_limit
 from active_call.net.resolver import Resolver
 from active_call.providers.base import Services
 from active_call.providers.local.local_engines import EngineProcesses
+from active_call.server.capacity import FILES_A_CALL, PORTS_A_CALL, capacity_warnings, n_media_processes
 from active_call.server.config.config import default_option
 from active_call.server.config.sections import PlaybookHandler
 from active_call.server.config.trunk_sections import host_of
@@ -49,9 +51,6 @@ if TYPE_CHECKING:
     from active_call.server.config.config import Config
 
 EXPIRES_SOON_DAYS = 21
-PORTS_A_CALL = 2
-FILES_A_CALL = 3
-"""Sockets of RTP and RTCP, and a recording."""
 
 
 async def findings(config: Config, environment: Mapping[str, str]) -> AsyncIterator[Finding]:
@@ -151,6 +150,8 @@ def _rtp_range(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("rtp", "warn", f"{text}: that is few")
     else:
         yield Finding("rtp", "ok", f"{text}; open it in the firewall")
+    for warning in capacity_warnings(config, open_files_limit(), n_media_processes(config)):
+        yield Finding("rtp", "warn", warning)
     n_files, _limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     if n_files != resource.RLIM_INFINITY and n_files < min(n_calls, 512) * FILES_A_CALL:
         yield Finding("rtp", "warn", f"a process may open {n_files} files, enough for about {n_files // FILES_A_CALL} calls: ulimit -n")
