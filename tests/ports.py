@@ -9,12 +9,14 @@ import itertools
 import os
 import socket
 
-_FIRST, _BLOCK_SIZE, _N_BLOCKS = 10_000, 3_600, 6
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _N_BLOCKS
-_BEGIN = _FIRST + _WORKER * _BLOCK_SIZE
+_FIRST, _BLOCK_SIZE, _N_BLOCKS = 10_000, 3_250, 7
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_BEFORE = int(os.environ.get("TEST_PORT_BLOCK", "0"))
+"""Blocks that other test processes have: those of tests that run beside these."""
+_BEGIN = _FIRST + (_BEFORE + _WORKER) % _N_BLOCKS * _BLOCK_SIZE
 
-RTP_OF_SERVERS = (_BEGIN + 1_600, _BEGIN + 3_599)
-"""First and last port that a server under test uses for RTP and RTCP: 1,000 calls."""
+RTP_OF_SERVERS = (_BEGIN + 1_600, _BEGIN + _BLOCK_SIZE - 1)
+"""First and last port that a server under test uses for RTP and RTCP: 825 calls."""
 RTP_OF_POOLS = (_BEGIN + 800, _BEGIN + 1_599)
 """First and last port of media processes that a test starts by itself."""
 

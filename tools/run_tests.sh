@@ -1,17 +1,87 @@
 #!/bin/sh
-# Runs the tests as `make test` does: in four processes what may run beside others, then one by one what judges timing or load.
-# With arguments: pytest with these, in one process; "not slow" unless they say -m.
+# Runs the tests as `make test` does. Three parts:
+#   real-time   what talks to real programs and waits for real time: five processes
+#   pure        all else: two processes in the background, which take what time is left
+#   alone       what judges timing or load: one by one, with nothing beside them
+# Each part keeps its own cache, so --last-failed alone runs what failed in each of them, one by one; a part that did not come to its end
+# runs again as a whole. With other arguments: pytest with these, in one process; "not slow" unless they say -m.
 set -u
 python=${PYTHON:-python3}
+only_failed=no
 
 case " $* " in
     "  ") ;;
+    " --last-failed ") only_failed=yes ;;
     *" -m "*) exec "$python" -m pytest "$@" ;;
     *) exec "$python" -m pytest -m "not slow" "$@" ;;
 esac
 
-"$python" -m pytest -q -n "${TEST_PROCESSES:-4}" --dist loadgroup --no-loadscope-reorder -m "not slow and not alone"
-together=$?
-"$python" -m pytest -q -m "alone and not slow"
-alone=$?
-[ "$together" -eq 0 ] && [ "$alone" -eq 0 ]
+cache=.pytest_cache
+# Of tests/media these wait for real time; the rest has its own clock.
+media=$(find tests/media -name test_asked_for.py -o -name test_playing_files.py -o -name test_processes.py \
+    -o -path '*/record/test_*.py' -o -path '*/send/test_bridging.py' -o -name test_wire.py)
+real_time="tests/interop tests/security tests/net tests/bench $media"
+pure=$(for folder in tests/*/; do
+    case " $real_time " in *" ${folder%/} "*) ;; *) [ -z "$(find "$folder" -name 'test_*.py')" ] || echo "${folder%/}" ;; esac
+done)
+without=$(for file in $media; do echo "--ignore=$file"; done)
+alone=$(grep -rl --include='test_*.py' 'mark\.alone' tests)
+
+# part NAME MARKS PATHS… -- ARGUMENTS…: run one part and keep how it ended. The arguments are for a whole run.
+part() {
+    name=$1 marks=$2
+    shift 2
+    paths=
+    while [ "$1" != "--" ]; do paths="$paths $1"; shift; done
+    shift
+    ended=$(cat "$cache/$name/ended" 2>/dev/null)
+    mkdir -p "$cache/$name"
+    if [ "$only_failed" = yes ] && [ "$ended" = 0 ]; then
+        return 0
+    elif [ "$only_failed" = yes ] && [ "$ended" = 1 ]; then
+        set -- --last-failed
+    else
+        set -- --cache-clear "$@"
+    fi
+    echo unfinished >"$cache/$name/ended"
+    # shellcheck disable=SC2086
+    $politely "$python" -m pytest -q -o cache_dir="$cache/$name" -m "$marks" "$@" $paths
+    result=$?
+    mkdir -p "$cache/$name"
+    echo "$result" >"$cache/$name/ended"
+    return "$result"
+}
+
+run_pure() { part pure "not slow and not alone" $pure $without -- --timeout=900 -n 2 --dist loadgroup --no-loadscope-reorder; }
+run_real_time() { part real-time "not slow and not alone" $real_time -- -n 5 --dist loadgroup --no-loadscope-reorder; }
+run_alone() { part alone "alone and not slow" $alone --; }
+
+results=
+politely=
+if [ "$only_failed" = yes ]; then
+    run_pure || results="$results pure"
+    run_real_time || results="$results real-time"
+else
+    mkdir -p "$cache"
+    politely="nice -n 5"
+    TEST_PORT_BLOCK=5
+    export TEST_PORT_BLOCK
+    run_pure >"$cache/pure-output.txt" 2>&1 &
+    background=$!
+    politely=
+    unset TEST_PORT_BLOCK
+    trap 'kill "$background" 2>/dev/null; exit 130' INT TERM
+    run_real_time || results="$results real-time"
+    wait "$background" || results="$results pure"
+    echo "The pure tests, which ran beside these:"
+    cat "$cache/pure-output.txt"
+fi
+run_alone || results="$results alone"
+
+[ -z "$results" ] && exit 0
+echo "Failed in these parts:$results"
+for name in $results; do
+    echo "$name (ended with $(cat "$cache/$name/ended")):"
+    [ ! -f "$cache/$name/v/cache/lastfailed" ] || sed -n 's/^  "\(.*\)": true,\{0,1\}$/  \1/p' "$cache/$name/v/cache/lastfailed"
+done
+exit 1

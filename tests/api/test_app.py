@@ -304,7 +304,8 @@ def test_playbooks_are_listed_read_and_only_written_when_they_parse(folder: Path
     async def story() -> None:
         async with an_api(folder) as api:
             assert [entry["name"] for entry in (await api.http.get("/api/playbooks")).json()] == ["sales.md"]
-            assert (await api.http.get("/api/playbooks/sales.md")).json()["content"] == PLAYBOOK
+            assert (await api.http.get("/api/playbooks/sales.md", headers={"Accept": "application/json"})).json()["content"] == PLAYBOOK
+            assert (await api.http.get("/api/playbooks/sales.md")).text == PLAYBOOK
             bad = await api.http.post("/api/playbooks/new.md", json={"content": "---\nllm: [\n---\nx"})
             assert bad.status_code == 400
             assert "line" in bad.text or ":2" in bad.text or ":3" in bad.text

@@ -114,7 +114,15 @@ def test_sound_is_made_now_and_its_key_told(tmp_path: Path, vendors: Vendors) ->
     async def story() -> None:
         async with a_server(tmp_path) as server:
             answer = await server.post(text=" Good morning. ", speaker="nova", cacheKey="greeting")
-            assert (answer.status_code, answer.json()) == (200, {"status": "cached", "key": "greeting"})
+            assert (answer.status_code, answer.json()) == (
+                200,
+                {
+                    "status": "cached",
+                    "key": "greeting",
+                    "cacheKey": "greeting",
+                    "bytes": 2 * 16 * vendors.voice.duration_ms("Good morning."),
+                },
+            )
             assert vendors.voice.spoken == [Spoken("Good morning.", "nova", None)]
             kept = [pcm async for pcm, _ in server.speech.pieces("greeting", vendors.voice, "?")]
             assert len(b"".join(kept)) == 2 * 16 * vendors.voice.duration_ms("Good morning.")
@@ -146,6 +154,7 @@ def test_same_request_again_asks_nobody_even_after_a_restart(tmp_path: Path, ven
             async with a_server(tmp_path) as server:
                 answers = [await server.post(text="Good morning.", **key) for key in ({}, {}, {"cacheKey": "a"}, {"cacheKey": "a"})]
                 assert [answer.status_code for answer in answers] == [200] * 4
+                assert [answer.json()["status"] for answer in answers][1::2] == ["exists", "exists"]
         assert (len(vendors.voice.spoken), len(files_in(tmp_path))) == (1, 2)
 
     asyncio.run(story())

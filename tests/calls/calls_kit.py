@@ -309,3 +309,9 @@ async def a_call(
             leg.end("test", "over")
             async with asyncio.timeout(60):
                 await asyncio.gather(task, return_exceptions=True)
+
+
+def fault_in(error: events.Error) -> tuple[str, str]:
+    """Which command or part an error is about, and what it says. A client's command is named at the beginning of the text."""
+    name, _, text = error.error.partition(": ")
+    return (name, text) if error.sender == "command" else (error.sender, error.error)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import Call, House, a_call
+from calls_kit import Call, House, a_call, fault_in
 
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
@@ -250,7 +250,7 @@ def test_holds_that_make_no_sense_are_errors(virtually: Any) -> None:
             call.session.post(commands.Hold())
             call.session.post(commands.Hold())
             await call.until(lambda: len(call.of(events.Error)) == 4)
-            assert [event.sender for event in call.of(events.Error)] == ["hold", "unhold", "hold", "hold"]
+            assert [fault_in(event)[0] for event in call.of(events.Error)] == ["hold", "unhold", "hold", "hold"]
 
     virtually(story())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from calls_kit import Call, House, a_call
+from calls_kit import Call, House, a_call, fault_in
 
 from active_call.contract import commands, events
 from active_call.legs.pending import WAIT_S, PendingLeg
@@ -41,7 +41,7 @@ def test_command_that_the_leg_has_no_ability_for_is_an_error_and_the_call_goes_o
             for command in (commands.Hold(), commands.Message(body="hello"), commands.Dtmf(digits="1", method="info")):
                 call.session.post(command)
             await call.until(lambda: len(call.of(events.Error)) == 3)
-            assert [(event.sender, event.error) for event in call.of(events.Error)] == [
+            assert [fault_in(event) for event in call.of(events.Error)] == [
                 ("hold", "a websocket call cannot be put on hold"),
                 ("message", "a websocket call cannot carry a text"),
                 ("dtmf", "a websocket call cannot send digits other than as sound"),

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import a_call
+from calls_kit import a_call, fault_in
 
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, RecorderOption
@@ -158,7 +158,7 @@ def test_commands_from_outside_work_on_a_running_call(virtually: Any) -> None:
             await asyncio.sleep(0.1)
             assert call.leg.stream is not None
             assert call.leg.stream.digits_sent == "12#"
-            assert (call.of(events.Error)[-1].sender, call.of(events.Error)[-1].error) == ("bridge", "there is no call 'other'")
+            assert fault_in(call.of(events.Error)[-1]) == ("bridge", "there is no call 'other'")
             call.session.post(commands.Hangup(reason="enough", initiator="operator", headers={"X-Why": "test"}))
             record = await call.over()
             assert (record.hangup_by, record.hangup_reason) == ("operator", "enough")

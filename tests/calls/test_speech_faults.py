@@ -264,7 +264,7 @@ def test_tts_with_values_that_cannot_be_is_one_error_that_names_the_field(virtua
             call.session.post(command)
             await ended(call, 2)
             (error,) = call.of(events.Error)
-            assert error.sender == "tts" and error.error.startswith(f"{field}:")
+            assert error.sender == "command" and error.error.startswith(f"tts: {field}:")
             assert call.of(events.TrackEnd)[-1].play_id == "first"
             assert call.leg.ended is None
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import Call, House, a_call
+from calls_kit import Call, House, a_call, fault_in
 
 from active_call.contract import commands, events
 from active_call.contract.options import AgcOption, AmbianceOption, AsrOption, CallOption, RecorderOption, ReferOption, SipOption
@@ -220,7 +220,7 @@ def test_transfer_that_cannot_even_begin_gives_the_caller_back(virtually: Any, o
             call.session.post(commands.Refer(callee=DESK, options=options))
             await call.until(lambda: bool(call.of(events.Transfer)))
             assert (states(call), last_word(call).returned) == (["failed"], True)
-            assert call.of(events.Error)[-1].sender == "refer"
+            assert fault_in(call.of(events.Error)[-1])[0] == "refer"
             await call.says("hello")
             await call.until(lambda: call.spoken[-1] == "Hello again.")
 
@@ -232,7 +232,7 @@ def test_call_that_is_not_answered_is_not_transferred(virtually: Any) -> None:
         async with a_call(PLAYBOOK) as call:
             call.session.post(commands.Refer(callee=DESK))
             await call.until(lambda: bool(call.of(events.Error)))
-            assert call.of(events.Error)[0].error == "the call is not answered"
+            assert fault_in(call.of(events.Error)[0]) == ("refer", "the call is not answered")
             await greeted(call)
             assert call.of(events.Transfer) == []
 
@@ -786,7 +786,7 @@ def test_target_that_a_model_makes_up_is_not_called(virtually: Any, mode: str) -
             await call.says("connect me to my friend")
             await call.until(lambda: "failed" in states(call))
             assert (last_word(call).code, last_word(call).returned) == (403, True)
-            assert call.of(events.Error)[-1].sender == "refer"
+            assert fault_in(call.of(events.Error)[-1])[0] == "refer"
             assert (call.leg.referred_to, call.house.wanted) == ([], [])
             await call.until(lambda: call.spoken[-1] == "I cannot do that.")
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import Always, a_call
+from calls_kit import Always, a_call, fault_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_scripted_calls import PLAYBOOK
@@ -22,7 +22,7 @@ from active_call.testing.virtual_time import run_virtually
 
 
 def errors_of(call: Any) -> list[tuple[str, str]]:
-    return [(event.sender, event.error) for event in call.of(events.Error)]
+    return [fault_in(event) for event in call.of(events.Error)]
 
 
 # -- settling twice ----------------------------------------------------------------------------------------------------------------------

@@ -16,3 +16,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _HERE in item.path.parents:
             item.add_marker(pytest.mark.interop)
+
+
+def pytest_sessionfinish() -> None:
+    from forked_starts import stop_forked_starts
+    from shared_servers import stop_shared_servers
+
+    stop_shared_servers()
+    stop_forked_starts()

@@ -12,13 +12,18 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
+from forked_starts import ForkedServer, forked_starts
 
 from active_call.server.certificate import write_development_certificate
 from ports import RTP_OF_SERVERS, free_port
+
+START_S = 60
+"""A start takes four seconds; this is for a machine that has much else to do."""
 
 
 @dataclass
@@ -29,10 +34,12 @@ class Server:
     udp_port: int
     tls_port: int
     http_port: int
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedServer
     log_file: Path
     was_killed: bool = False
     """Set by a test that kills it on purpose."""
+    _log_begin: int = 0
+    _begun_at: datetime | None = None
 
     @property
     def pid(self) -> int:
@@ -40,7 +47,13 @@ class Server:
 
     @property
     def log(self) -> str:
-        return self.log_file.read_text(encoding="utf-8", errors="replace")
+        """What it has logged, since the test began where it is shared."""
+        return self.log_file.read_bytes()[self._log_begin :].decode("utf-8", "replace")
+
+    def begin_anew(self) -> None:
+        """Forget log and records so far: another test begins."""
+        self._log_begin = self.log_file.stat().st_size
+        self._begun_at = datetime.now(UTC)
 
     def get(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as response:
@@ -57,9 +70,14 @@ class Server:
         return dict(self.get("/health"))
 
     def records(self) -> list[dict[str, Any]]:
-        """Whole records of calls, oldest first; without those of INVITEs that were refused before they became one (`r.…`)."""
+        """Whole records of calls, oldest first; without those of INVITEs that were refused before they became one (`r.…`).
+
+        A record may come a moment after its call: those of calls before the test are told by their time.
+        """
         files = sorted((self.folder / "cdr").rglob("[!r]*.json"), key=lambda path: path.stat().st_mtime)
-        return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        records = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+        begun_at = self._begun_at
+        return [one for one in records if begun_at is None or datetime.fromisoformat(one["startTime"]) >= begun_at]
 
     def wait_records(self, n_records: int, timeout_s: float = 30.0) -> list[dict[str, Any]]:
         self.wait(lambda: len(self.records()) >= n_records, timeout_s, f"{n_records} record(s), found {len(self.records())}")
@@ -80,7 +98,7 @@ class Server:
         root = psutil.Process(self.pid)
         return {process.pid: process.num_fds() for process in [root, *root.children(recursive=True)]}
 
-    def stop(self) -> int:
+    def stop(self) -> int | None:
         """Ask it to stop, as systemd would; gives the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -106,11 +124,13 @@ def running_server(
     root: str = "cdr",
     graceful_s: int = 1,
     status: str = "ok",
+    cold: bool = False,
 ) -> Iterator[Server]:
     """Start `active-call serve` in `folder` with a playbook (or several by name, `main.md` being the default one).
 
     `tls` says how outbound TLS verifies, `callrecord` stands below `[callrecord]`, whose folder is `root`. It has
-    started when `/health` says `status`.
+    started when `/health` says `status`. `cold` starts the program itself, instead of forking a process that has imported it:
+    for what is judged by time or memory.
     """
     books = playbook if isinstance(playbook, dict) else {"main.md": playbook}
     (folder / "playbooks").mkdir(parents=True, exist_ok=True)
@@ -130,6 +150,7 @@ http_addr = "127.0.0.1:{http_port}"
 rtp_start_port = {RTP_OF_SERVERS[0]}
 
 graceful_shutdown_timeout = {graceful_s}
+{"" if "media_workers" in extra else "media_workers = 1"}
 {extra if "rtp_end_port" in extra else f"rtp_end_port = {RTP_OF_SERVERS[1]}" + chr(10) + extra}
 
 {handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}
@@ -145,22 +166,22 @@ root = "{root}"
     (folder / "active-call.toml").write_text(config, encoding="utf-8")
     log_file = folder / "server.log"
     with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "active_call.server.cli", "serve"],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
-        )
+        process = _started(folder, log, {**os.environ, **(environment or {})}, cold)
     server = Server(folder, udp_port, tls_port, http_port, process, log_file)
     try:
-        server.wait(lambda: _answers(server, status), 30, "the server to be ready")
+        server.wait(lambda: _answers(server, status), START_S, "the server to be ready")
         yield server
         code = server.stop()
         assert code == 0 or server.was_killed, f"the server ended with {code}:\n{server.log[-4000:]}"
     finally:
         server.stop()
+
+
+def _started(folder: Path, log: BinaryIO, environment: dict[str, str], cold: bool) -> subprocess.Popen[bytes] | ForkedServer:
+    if not cold:
+        return forked_starts().start(folder, log, environment)
+    command = [sys.executable, "-m", "active_call.server.cli", "serve"]
+    return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 
 def _answers(server: Server, status: str) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from peers.baresip import Baresip
 from peers.process import wait_until
 from running_server import Server, running_server
+from shared_servers import shared_server
 
 from active_call.testing import audio, voice
 from active_call.testing.audio import Pcm
@@ -60,7 +61,7 @@ def judge(record: dict, heard: Path) -> None:  # type: ignore[type-arg]
 @pytest.mark.parametrize(("transport", "srtp"), [("tls", True), ("tcp", False), ("udp", False)], ids=["tls-srtp", "tcp", "udp"])
 def test_baresip_dials_in_and_the_two_understand_each_other(tmp_path: Path, transport: str, srtp: bool) -> None:
     with (
-        running_server(tmp_path / "server", PLAYBOOK) as server,
+        shared_server(PLAYBOOK) as server,
         Baresip(tmp_path / "caller", speech=question(), transport=transport, srtp=srtp) as caller,
     ):
         port = server.tls_port if transport == "tls" else server.udp_port
@@ -76,7 +77,7 @@ def test_baresip_dials_in_and_the_two_understand_each_other(tmp_path: Path, tran
 @pytest.mark.parametrize(("transport", "srtp"), [("udp", False), ("tls", True)], ids=["udp", "tls-srtp"])
 def test_post_call_rings_baresip_and_the_two_understand_each_other(tmp_path: Path, transport: str, srtp: bool) -> None:
     with (
-        running_server(tmp_path / "server", {"main.md": PLAYBOOK, "sales.md": PLAYBOOK}) as server,
+        shared_server({"main.md": PLAYBOOK, "sales.md": PLAYBOOK}) as server,
         Baresip(tmp_path / "called", speech=question(), transport=transport, srtp=srtp, answers=True) as called,
     ):
         called.start()
@@ -95,7 +96,7 @@ def test_post_call_rings_baresip_and_the_two_understand_each_other(tmp_path: Pat
 
 def test_baresip_hangs_up_in_the_middle_of_a_sentence(tmp_path: Path) -> None:
     with (
-        running_server(tmp_path / "server", PLAYBOOK) as server,
+        shared_server(PLAYBOOK) as server,
         Baresip(tmp_path / "caller", speech=audio.silence(30_000)) as caller,
     ):
         caller.start(dial=f"sip:bakery@127.0.0.1:{server.udp_port};transport=udp")
@@ -109,7 +110,7 @@ def test_baresip_hangs_up_in_the_middle_of_a_sentence(tmp_path: Path) -> None:
 
 def test_recording_by_the_server_holds_both_sides_aligned(tmp_path: Path) -> None:
     with (
-        running_server(tmp_path / "server", PLAYBOOK) as server,
+        shared_server(PLAYBOOK) as server,
         Baresip(tmp_path / "caller", speech=question()) as caller,
     ):
         caller.start(dial=f"sip:bakery@127.0.0.1:{server.udp_port};transport=udp")
@@ -132,7 +133,7 @@ def refused_with(server: Server, tmp_path: Path, dial: str) -> str:
 
 def test_call_that_no_rule_takes_is_a_404_with_a_record(tmp_path: Path) -> None:
     handler = '[handler]\ntype = "playbook"\n[[handler.rules]]\ncallee = "sales"\nplaybook = "main.md"'
-    with running_server(tmp_path / "server", PLAYBOOK, handler=handler) as server:
+    with running_server(tmp_path, PLAYBOOK, handler=handler) as server:
         log = refused_with(server, tmp_path, f"sip:nobody@127.0.0.1:{server.udp_port};transport=udp")
         assert "404" in log
         (record,) = server.wait_records(1, 10)

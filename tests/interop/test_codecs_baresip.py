@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from peers.baresip import G722, OPUS, Baresip
-from running_server import running_server
+from shared_servers import shared_server
 from test_baresip_calls import PLAYBOOK, judge, question
 
 CODECS = 'codecs = ["opus", "g722", "pcmu", "telephone_event"]'
@@ -24,7 +24,7 @@ def test_baresip_dials_in_with_a_wide_band_codec_and_the_two_understand_each_oth
 ) -> None:
     transport = "tls" if srtp else "udp"
     with (
-        running_server(tmp_path / "server", PLAYBOOK, extra=CODECS) as server,
+        shared_server(PLAYBOOK, extra=CODECS) as server,
         Baresip(tmp_path / "caller", speech=question(), transport=transport, srtp=srtp, codec=codec) as caller,
     ):
         port = server.tls_port if srtp else server.udp_port
@@ -40,7 +40,7 @@ def test_baresip_dials_in_with_a_wide_band_codec_and_the_two_understand_each_oth
 @pytest.mark.parametrize(("codec", "rtpmap"), [(OPUS, "opus/48000/2"), (G722, "G722/8000")], ids=["opus", "g722"])
 def test_post_call_rings_a_baresip_that_speaks_only_a_wide_band_codec(tmp_path: Path, codec: str, rtpmap: str) -> None:
     with (
-        running_server(tmp_path / "server", {"main.md": PLAYBOOK, "sales.md": PLAYBOOK}, extra=CODECS) as server,
+        shared_server({"main.md": PLAYBOOK, "sales.md": PLAYBOOK}, extra=CODECS) as server,
         Baresip(tmp_path / "called", speech=question(), transport="tls", srtp=True, answers=True, codec=codec) as called,
     ):
         called.start()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from peers.baresip import Baresip
 from peers.sipp import Sipp
-from running_server import running_server
+from shared_servers import shared_server
 
 from active_call.testing import audio, voice
 from active_call.testing.listening import recognise_wav
@@ -31,7 +31,7 @@ Pardon?
 
 @pytest.mark.parametrize("transport", ["u1", "t1"])
 def test_sipp_calls_over_ipv6_and_over_ipv4_to_the_same_server(tmp_path: Path, transport: str) -> None:
-    with running_server(tmp_path / "server", PLAYBOOK, addr="::") as server:
+    with shared_server(PLAYBOOK, addr="::") as server:
         for ip, target in (("[::1]", f"[::1]:{server.udp_port}"), ("127.0.0.1", f"127.0.0.1:{server.udp_port}")):
             with Sipp("caller_hangs_up", tmp_path / f"sipp{ip}", target=target, calls=3, ip=ip, transport=transport) as run:
                 result = run.result()
@@ -46,7 +46,7 @@ def test_sipp_calls_over_ipv6_and_over_ipv4_to_the_same_server(tmp_path: Path, t
 
 def test_server_calls_sipp_over_ipv6(tmp_path: Path) -> None:
     with (
-        running_server(tmp_path / "server", PLAYBOOK, addr="::") as server,
+        shared_server(PLAYBOOK, addr="::") as server,
         Sipp("answers_and_hangs_up", tmp_path / "sipp", ip="[::1]") as called,
     ):
         called.start()
@@ -61,7 +61,7 @@ def test_server_calls_sipp_over_ipv6(tmp_path: Path) -> None:
 def test_baresip_dials_in_by_tls_and_srtp_over_ipv6_and_the_two_understand_each_other(tmp_path: Path) -> None:
     speech = np.concatenate((audio.silence(5000), voice.speak("when are you open", "en-us+f2"), audio.silence(30_000)))
     with (
-        running_server(tmp_path / "server", PLAYBOOK, addr="::1") as server,
+        shared_server(PLAYBOOK, addr="::1") as server,
         Baresip(tmp_path / "caller", speech=speech, transport="tls", srtp=True, host="[::1]") as caller,
     ):
         caller.start(dial=f"sip:bakery@[::1]:{server.tls_port};transport=tls")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from peers.process import wait_until
 from peers.sipp import Sipp
 from peers.sipp_steps import SPEAKING, Steps, sdp
 from running_server import Server, running_server
+from shared_servers import shared_server
 
 from active_call.testing import audio, voice
 from active_call.testing.audio import Pcm
@@ -43,9 +47,21 @@ PATIENT = PLAYBOOK.replace(" <hangup/>", "")
 @contextmanager
 def a_server(tmp_path: Path, playbook: str = PLAYBOOK) -> Iterator[Server]:
     """Our side; it verifies the edge's certificate, and the edge verifies its."""
-    certificate = edge_certificate(tmp_path / "edge")
-    with running_server(tmp_path / "server", playbook, tls=f'tls_ca_file = "{certificate}"') as server:
+    certificate = _edge_certificate_for(tmp_path)
+    with shared_server(playbook, tls=f'tls_ca_file = "{certificate}"') as server:
         yield server
+
+
+@cache
+def _common_certificate() -> Path:
+    """One for all edges of this process: who trusts it is one server."""
+    return edge_certificate(Path(tempfile.mkdtemp(prefix="edge-certificate-")))
+
+
+def _edge_certificate_for(tmp_path: Path) -> Path:
+    (tmp_path / "edge").mkdir(exist_ok=True)
+    shutil.copy(_common_certificate(), tmp_path / "edge" / "certificate.pem")
+    return _common_certificate()
 
 
 def an_edge(tmp_path: Path, server: Server, **options: Any) -> Edge:

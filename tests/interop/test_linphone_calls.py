@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from peers.linphone import Linphone
 from peers.process import wait_until
-from running_server import Server, running_server
+from running_server import Server
+from shared_servers import shared_server
 
 from active_call.testing import audio, voice
 from active_call.testing.audio import Pcm
@@ -63,7 +64,7 @@ def assert_understood(record: dict[str, Any], heard: Path, *, srtp: bool) -> Non
 @TRANSPORTS
 def test_linphone_dials_in_and_the_two_understand_each_other(tmp_path: Path, transport: str, srtp: bool) -> None:
     with (
-        running_server(tmp_path / "server", PLAYBOOK) as server,
+        shared_server(PLAYBOOK) as server,
         Linphone(tmp_path / "caller", speech=question(), transport=transport, srtp=srtp) as caller,
     ):
         caller.start()
@@ -78,7 +79,7 @@ def test_linphone_dials_in_and_the_two_understand_each_other(tmp_path: Path, tra
 @pytest.mark.parametrize(("transport", "srtp"), [("udp", True), ("tcp", False)], ids=["udp-srtp", "tcp"])
 def test_post_call_rings_linphone_and_the_two_understand_each_other(tmp_path: Path, transport: str, srtp: bool) -> None:
     with (
-        running_server(tmp_path / "server", PLAYBOOK) as server,
+        shared_server(PLAYBOOK) as server,
         Linphone(tmp_path / "called", speech=question(), transport=transport, srtp=srtp, answers=True) as called,
     ):
         called.start()
@@ -93,7 +94,7 @@ def test_post_call_rings_linphone_and_the_two_understand_each_other(tmp_path: Pa
 
 def test_linphone_holds_resumes_and_hangs_up(tmp_path: Path) -> None:
     with (
-        running_server(tmp_path / "server", PATIENT) as server,
+        shared_server(PATIENT) as server,
         Linphone(tmp_path / "caller", speech=audio.silence(60_000), transport="tls", srtp=True) as caller,
     ):
         caller.start()
@@ -112,7 +113,7 @@ def test_linphone_holds_resumes_and_hangs_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize("digits_by", ["rfc2833", "info"])
 def test_digits_of_linphone_arrive_in_order(tmp_path: Path, digits_by: str) -> None:
     with (
-        running_server(tmp_path / "server", PATIENT) as server,
+        shared_server(PATIENT) as server,
         Linphone(tmp_path / "caller", speech=audio.silence(60_000), digits_by=digits_by) as caller,
     ):
         caller.start()
@@ -129,7 +130,7 @@ def test_digits_of_linphone_arrive_in_order(tmp_path: Path, digits_by: str) -> N
 
 def test_linphone_that_is_called_and_hangs_up_ends_the_call(tmp_path: Path) -> None:
     with (
-        running_server(tmp_path / "server", PATIENT) as server,
+        shared_server(PATIENT) as server,
         Linphone(tmp_path / "called", speech=audio.silence(60_000), transport="tcp", answers=True) as called,
     ):
         called.start()
@@ -142,7 +143,7 @@ def test_linphone_that_is_called_and_hangs_up_ends_the_call(tmp_path: Path) -> N
 
 def test_linphone_that_does_not_answer_is_cancelled(tmp_path: Path) -> None:
     with (
-        running_server(tmp_path / "server", PATIENT) as server,
+        shared_server(PATIENT) as server,
         Linphone(tmp_path / "called", speech=audio.silence(1000)) as called,
     ):
         called.start()

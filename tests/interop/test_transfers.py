@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 from peers.baresip import Baresip
 from peers.sipp import Sipp
-from running_server import Server, running_server
+from running_server import Server
+from shared_servers import shared_server
 
 from active_call.testing import audio, voice
 from active_call.testing.audio import Pcm
@@ -99,8 +101,8 @@ def transfer_states(record: dict[str, Any]) -> list[str]:
     return [event["state"] for event in record["events"] if event["event"] == "transfer"]
 
 
-def server_for(folder: Path, target: str, *, workers: int = 1) -> Any:
-    return running_server(folder, PLAYBOOK.format(target=target), extra=f"media_workers = {workers}")
+def server_for(target: str, *, workers: int = 1) -> AbstractContextManager[Server]:
+    return shared_server(PLAYBOOK.format(target=target), extra=f"media_workers = {workers}")
 
 
 def uri(server: Server, transport: str = "tls") -> str:
@@ -121,7 +123,7 @@ def test_refused_refer_is_bridged_to_baresip_and_the_two_hear_each_other(tmp_pat
     reply = np.concatenate((audio.silence(2500), voice.speak(SALES, "en-us+f2"), audio.silence(60_000)))
     with (
         Baresip(tmp_path / "sales", speech=reply, answers=True) as sales,
-        server_for(tmp_path / "server", sales.uri) as server,
+        server_for(sales.uri) as server,
         Trunk(twilio_origination("tls", supports_media=True, takes_transfers=False)) as trunk,
     ):
         sales.start()
@@ -158,7 +160,7 @@ def test_refused_refer_is_bridged_to_baresip_and_the_two_hear_each_other(tmp_pat
 def test_busy_target_is_waited_for_with_music_and_the_agent_says_so(tmp_path: Path) -> None:
     with (
         Sipp("rings_and_is_busy", tmp_path / "busy", timeout_s=40) as busy,
-        server_for(tmp_path / "server", f"sip:sales@127.0.0.1:{busy.port}") as server,
+        server_for(f"sip:sales@127.0.0.1:{busy.port}") as server,
         Trunk(twilio_origination("tls", supports_media=True, takes_transfers=False)) as trunk,
     ):
         busy.start()
@@ -181,7 +183,7 @@ def test_busy_target_is_waited_for_with_music_and_the_agent_says_so(tmp_path: Pa
 def test_silent_peer_is_passed_over_after_its_time(tmp_path: Path) -> None:
     with (
         Baresip(tmp_path / "sales", speech=audio.silence(60_000), answers=True) as sales,
-        server_for(tmp_path / "server", sales.uri) as server,
+        server_for(sales.uri) as server,
         Trunk(twilio_origination("tls", supports_media=True, transfer_outcome=0)) as trunk,
     ):
         sales.start()
@@ -201,7 +203,7 @@ def test_silent_peer_is_passed_over_after_its_time(tmp_path: Path) -> None:
 def test_caller_who_hangs_up_while_it_rings_has_the_other_call_cancelled(tmp_path: Path) -> None:
     with (
         Sipp("rings_until_cancelled", tmp_path / "rings", timeout_s=40) as rings,
-        server_for(tmp_path / "server", f"sip:sales@127.0.0.1:{rings.port}") as server,
+        server_for(f"sip:sales@127.0.0.1:{rings.port}") as server,
         Trunk(twilio_origination("tls", supports_media=True, takes_transfers=False)) as trunk,
     ):
         rings.start()
@@ -221,7 +223,7 @@ def test_caller_who_hangs_up_while_it_rings_has_the_other_call_cancelled(tmp_pat
 def test_target_that_hangs_up_ends_the_call_where_that_is_asked_for(tmp_path: Path) -> None:
     with (
         Baresip(tmp_path / "sales", speech=audio.silence(60_000), answers=True) as sales,
-        server_for(tmp_path / "server", sales.uri) as server,
+        server_for(sales.uri) as server,
         Trunk(twilio_origination("tls", supports_media=True)) as trunk,
     ):
         sales.start()
@@ -242,7 +244,7 @@ def test_two_callers_are_bridged_by_command_and_given_back(tmp_path: Path, worke
     """A trunk's caller over TLS and SRTP, and baresip over UDP; with two media processes their sound goes over a relay."""
     spoken = np.concatenate((audio.silence(8000), voice.speak(SALES, "en-us+f2"), audio.silence(60_000)))
     with (
-        server_for(tmp_path / "server", "sip:nobody@127.0.0.1", workers=workers) as server,
+        server_for("sip:nobody@127.0.0.1", workers=workers) as server,
         Baresip(tmp_path / "caller", speech=spoken) as baresip,
         Trunk(twilio_origination("tls", supports_media=True)) as trunk,
     ):
@@ -274,7 +276,7 @@ def test_trunk_that_refers_us_leaves_us_with_baresip(tmp_path: Path) -> None:
     playbook = PLAYBOOK.format(target="sip:nobody@127.0.0.1").replace("refer: {timeout: 5}", "refer: {onRequest: bridge, timeout: 8}")
     with (
         Baresip(tmp_path / "sales", speech=audio.silence(60_000), answers=True) as sales,
-        running_server(tmp_path / "server", playbook, extra="media_workers = 1") as server,
+        shared_server(playbook, extra="media_workers = 1") as server,
         Trunk(generic_pbx(supports_media=True)) as trunk,
     ):
         sales.start()
@@ -305,13 +307,13 @@ def test_trunk_that_refers_us_leaves_us_with_baresip(tmp_path: Path) -> None:
 
 def test_attended_transfer_names_the_dialog_that_is_to_be_replaced(tmp_path: Path) -> None:
     with (
-        server_for(tmp_path / "server", "sip:nobody@127.0.0.1") as server,
+        server_for("sip:nobody@127.0.0.1") as server,
         Trunk(generic_pbx(supports_media=True)) as trunk,
         Trunk(generic_pbx(supports_media=True)) as desk,
     ):
         caller, other = dialled(trunk, server), dialled(desk, server)
         calls = server.get("/list")["active_calls"]
-        ours, theirs = (entry["id"] for entry in sorted(calls, key=lambda entry: str(entry["startTime"])))
+        ours, theirs = (entry["id"] for entry in sorted(calls, key=lambda entry: str(entry["createdTime"])))
         server.post(f"/command/{ours}", {"command": "refer", "callee": "sip:desk@example.com", "options": {"callId": theirs}})
         refer = caller.leg.wait_request("REFER", 5)
         assert refer is not None
@@ -331,7 +333,7 @@ def test_attended_transfer_names_the_dialog_that_is_to_be_replaced(tmp_path: Pat
 def test_call_that_is_replaced_goes_on_with_who_replaces_it(tmp_path: Path) -> None:
     """The end of an attended transfer to us: an INVITE with Replaces takes over the agent, and the first leg gets its BYE (RFC 3891)."""
     with (
-        server_for(tmp_path / "server", "sip:nobody@127.0.0.1") as server,
+        server_for("sip:nobody@127.0.0.1") as server,
         Trunk(generic_pbx(supports_media=True)) as trunk,
     ):
         secretary = dialled(trunk, server)

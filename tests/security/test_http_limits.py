@@ -87,7 +87,7 @@ def test_connections_leave_room_for_calls_and_records_where_descriptors_are_few(
     shell.write_text(f'#!/bin/sh\nulimit -n 256\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
     shell.chmod(0o755)
     monkeypatch.setattr("running_server.sys.executable", str(shell))
-    with running_server(tmp_path / "server", PLAYBOOK) as server, ExitStack() as stack:
+    with running_server(tmp_path / "server", PLAYBOOK, cold=True) as server, ExitStack() as stack:
         monkeypatch.undo()
         assert psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)[0] == 256
         open_many(stack, server, 400)

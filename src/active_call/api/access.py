@@ -10,9 +10,12 @@ from starlette.requests import HTTPConnection
 
 from active_call.api.origins import is_loopback, was_forwarded
 
+AccessCheck = Callable[[HTTPConnection], None]
+"""Lets a request or a WebSocket pass, or raises HTTPException 401 or 403."""
 
-def access_check(token: str | None) -> Callable[[HTTPConnection], None]:
-    """A FastAPI dependency that lets a request or a WebSocket pass, or raises 401 or 403."""
+
+def access_check(token: str | None) -> AccessCheck:
+    """A FastAPI dependency. A WebSocket of a web page, which cannot set headers, may give the token as `?token=`."""
 
     def check(request: HTTPConnection) -> None:
         if token is None:
@@ -21,7 +24,10 @@ def access_check(token: str | None) -> Callable[[HTTPConnection], None]:
             if was_forwarded(request.headers.keys()):
                 raise HTTPException(403, "without http_token in the configuration no client behind a proxy may control calls")
             return
-        if not has_token(request.headers.get("authorization", ""), token):
+        given = request.headers.get("authorization", "")
+        if not given and request.scope["type"] == "websocket":
+            given = f"Bearer {request.query_params.get('token', '')}"
+        if not has_token(given, token):
             raise HTTPException(401, "expected 'Authorization: Bearer <http_token>'", headers={"WWW-Authenticate": "Bearer"})
 
     return check

@@ -24,6 +24,8 @@ from active_call.api.origins import Asked, OriginRules
 log = logging.getLogger("active_call.api")
 
 MAX_BODY_BYTES: Final = 1024 * 1024
+TEXT_PATH: Final = "/api/playbooks/"
+"""Takes the text of a playbook as it is. A foreign page that sends one is refused by its origin."""
 CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
     401: "unauthorized",
@@ -118,9 +120,18 @@ def _body_refusal(asked: Asked) -> tuple[int, str] | None:
         return 413, f"the body has {length[:40]} bytes, of at most {MAX_BODY_BYTES}"
     given = asked.get_all("content-type")
     has_body = length != "0" or asked.get("transfer-encoding") is not None
+    takes_text = asked.path.startswith(TEXT_PATH)
+    if takes_text and all(map(_is_text, given)):
+        return None
     if asked.method in ("POST", "PUT", "PATCH") and (has_body or given) and not (given and all(map(_is_json, given))):
         return 415, f"expected 'Content-Type: application/json', found {(', '.join(given) or 'none')[:80]!r}"
     return None
+
+
+def _is_text(content_type: str) -> bool:
+    """What programs name a file that they send as it is; curl calls it a form where it is told nothing."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type.startswith("text/") or media_type in ("application/octet-stream", "application/x-www-form-urlencoded")
 
 
 def _is_json(content_type: str) -> bool:

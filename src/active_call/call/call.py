@@ -268,12 +268,17 @@ class Call:
                 self.parts.reports.handle(item)
 
     def perform(self, command: commands.Command, *, asked_by: Asker = "api") -> None:
-        """Carry out a command now. A command that cannot be carried out becomes an `error` event, never an exception."""
+        """Carry out a command now. One that cannot be carried out becomes an `error` event, never an exception.
+
+        The sender of the error is `command` where a client has asked, else the command's name.
+        """
         sender = sender_of(command)
         try:
             carry_out(self.parts.commanded, command, asked_by=asked_by)
         except ActiveCallError as error:
-            self._output.emit(events.Error(sender=sender, error=str(error)))
+            by_client = asked_by == "api"
+            text = f"{sender}: {error}" if by_client else str(error)
+            self._output.emit(events.Error(sender="command" if by_client else sender, error=text))
         except Exception as error:  # noqa: BLE001 - the wall of the call: an unforeseen value
             self._faults.note(sender, error)
 

@@ -32,3 +32,17 @@ class PrecacheSpeech(Options, frozen=True, kw_only=True, rename="camel", omit_de
     """As the `tts` option of the calls that will say it; what it leaves unsaid, the server's defaults decide."""
     cache_key: str | None = None
     """A name for the sound. Without it the sound is found by its text and voice."""
+
+
+class RunPlaybook(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """`POST /api/playbook/run`: a playbook for a call that a socket will begin, or for one that is placed now (`to`)."""
+
+    playbook: bounds.Name | None = None
+    """Name of a playbook file."""
+    content: bounds.Speech | None = None
+    """A playbook given as text; wins over `playbook`."""
+    type: bounds.Name | None = None
+    """`sip`, `webrtc` or `websocket`: what the socket will be."""
+    to: bounds.Address | None = None
+    """Whom to call; none: the socket does it."""
+    session_id: bounds.Name | None = None

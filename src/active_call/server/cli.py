@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +63,16 @@ def root(
         serve(conf=conf, http=http, sip=sip, handler=handler, call=call, external_ip=external_ip, codecs=codecs)
 
 
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Import without passes of the garbage collector: all that is loaded stays, and they take a tenth of the start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 @app.command()
 def serve(
     conf: ConfFlag = None,
@@ -71,9 +84,10 @@ def serve(
     codecs: CodecsFlag = None,
 ) -> None:
     """Answer and place calls until stopped."""
-    from active_call.server import launching
-    from active_call.server.reloading import ConfigSource
-    from active_call.server.starter_files import prepare_start
+    with _without_collections():
+        from active_call.server import launching
+        from active_call.server.reloading import ConfigSource
+        from active_call.server.starter_files import prepare_start
 
     with launching.Explained():
         flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)

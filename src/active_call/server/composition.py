@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from active_call.api.app import ApiServices
+from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.base.errors import ConfigError
 from active_call.base.version import __version__
 from active_call.base.world import World
@@ -166,15 +166,16 @@ async def _shared_services(
     folders: SoundFolders,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0))
-    guarded = await stack.enter_async_context(guarded_client(policy))
+    tls = httpx.create_ssl_context()
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, verify=tls))
+    guarded = await stack.enter_async_context(guarded_client(policy, tls=tls))
     await pool.start()
     stack.push_async_callback(_closed, "media", pool.close)
     local = EngineProcesses()
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
-    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy)), prepared=speech)
+    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy, tls=tls)), prepared=speech)
     stack.push_async_callback(_closed, "engines", engines.close)
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
@@ -215,6 +216,7 @@ def _api_services(
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         token=settings.config.http_token,
         precache=lambda request: precache(request, settings.services),
+        ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
     )
 

@@ -16,6 +16,7 @@ from active_call.api.app import ApiServices, create_app
 from active_call.api.connections import Connections, HttpLimits, Listener
 from active_call.api.http_protocol import BoundedHttp
 from active_call.api.origins import OriginRules
+from active_call.api.sockets.protocol import SocketProtocol
 from active_call.base.errors import ConfigError
 from active_call.base.world import Clock
 from active_call.net.addresses import is_wildcard
@@ -67,7 +68,9 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
         timeout_graceful_shutdown=2,
         timeout_keep_alive=int(limits.idle_s),
         h11_max_incomplete_event_size=limits.header_bytes,
+        ws=SocketProtocol,
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
+        ws_ping_interval=None,  # each socket pings as its client wants
     )
     server = uvicorn.Server(settings)
     # The process's signals are the CLI's.

@@ -93,10 +93,10 @@ class SpeechLibrary:
                 async for pcm in pieces:
                     yield pcm
 
-    async def holds(self, key: str, made_of: str) -> bool:
-        """Whether what is kept as `key` is made of that. It counts as used."""
+    async def n_bytes_kept(self, key: str, made_of: str) -> int | None:
+        """How many bytes of PCM are kept as `key`; None where it is not kept, or made of something else. It counts as used."""
         kept = await self._run(self._read, key)
-        return kept is not None and kept.made_of == made_of
+        return len(kept.pcm) if kept is not None and kept.made_of == made_of else None
 
     async def keep(self, key: str, chunks: Sequence[bytes], rate_hz: int, made_of: str) -> None:
         """Keep a whole sound, in place of what `key` has named before. Raises MediaError when it cannot be kept."""

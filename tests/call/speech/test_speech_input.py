@@ -109,7 +109,7 @@ def test_recogniser_failure_ends_the_turn_with_nothing_understood() -> None:
     hearing.handle_timeout(2.0)
     hearing.failed(RuntimeError("engine died"), 2.1)
     assert isinstance(told[-2], events.Error)
-    assert told[-1] == events.AsrFinal(index=1, text="", start_time=0, end_time=0)
+    assert told[-1] == events.AsrFinal(index=1, text="", start_time=1000, end_time=1750)
     assert not hearing.is_busy
 
 

@@ -65,7 +65,7 @@ function showHealth(health) {
 
 function liveRow(call) {
   const hangUp = make("button", { onclick: event => { event.stopPropagation(); kill(call.id); } }, "hang up");
-  const cells = [time(call.startTime), call.direction, call["cs.option"].caller, call["cs.option"].callee, call.playbook, hangUp];
+  const cells = [time(call.startTime ?? call.createdTime), call.direction, call["cs.option"].caller, call["cs.option"].callee, call.playbook, hangUp];
   return pick(() => watch(call.id), cells);
 }
 

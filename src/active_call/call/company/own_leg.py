@@ -18,6 +18,8 @@ from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
 from active_call.call.sound.recording import Recording
 from active_call.call.speech.speech_output import SpeechOutput
+from active_call.call.state import Phase
+from active_call.contract import events
 from active_call.legs import events as leg_events
 from active_call.legs.leg import Leg
 from active_call.media.link import messages as link
@@ -67,6 +69,9 @@ class OwnLeg:
     def is_over(self, ended: leg_events.LegEnded) -> None:
         """The leg is gone: so is the call, unless a transfer goes on without it."""
         self._last_end = ended
+        facts = self._state.facts
+        if facts.direction == "outbound" and facts.phase < Phase.ANSWERED and ended.code is not None and ended.code >= 300:
+            self._ports.emit(events.Reject(code=ended.code, reason=ended.reason))
         if not self._parts.transfers().caller_gone():
             self.ended = ended
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,11 @@ from active_call.sdp.protection import without_keys
 from active_call.store.records import RecordSink
 
 Watcher = Callable[[events.Event], None]
+
+
+SERVER_SIDE_TRACK: Final = "server-side-track"
+"""The track of what this side plays."""
+_WITHOUT_TRACK: Final = (events.Ping, events.Metrics, events.AddHistory, events.Custom)
 
 
 class EventOutput:
@@ -38,7 +44,8 @@ class EventOutput:
     def tell(self, event: events.Event) -> events.Event:
         """As `emit`, but not to the agent, which said it. Gives the event with its time."""
         event = _without_keys(event)
-        stamped = msgspec.structs.replace(event, timestamp=event.timestamp or self._time.to_epoch_ms(self._time.now()))
+        timestamp = event.timestamp or self._time.to_epoch_ms(self._time.now())
+        stamped = msgspec.structs.replace(event, timestamp=timestamp, track_id=event.track_id or self._track_of(event))
         self._journal.note(stamped)
         if is_own_hangup(stamped):
             self._hangup = stamped
@@ -51,6 +58,13 @@ class EventOutput:
             except Exception:  # noqa: BLE001 - a watcher that fails does not end the call
                 self._log.exception("watcher of a call failed")
         return stamped
+
+    def _track_of(self, event: events.Event) -> str | None:
+        """What the event is about: the plays of this side, or the caller's own track, which has the id of the call."""
+        if isinstance(event, _WITHOUT_TRACK):
+            return None
+        is_play = isinstance(event, events.TrackStart | events.TrackEnd | events.Interruption) and not event.refer
+        return SERVER_SIDE_TRACK if is_play else self._journal.session_id
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""

@@ -36,6 +36,11 @@ class Journal:
         self._recording_error = ""
         self._problems: list[dict[str, str]] = []
 
+    @property
+    def session_id(self) -> str:
+        """The call's id."""
+        return self._facts.session_id
+
     def note(self, event: events.Event) -> None:
         """Write down an event with its time stamp."""
         if not event.refer:

@@ -5,6 +5,7 @@ A request enters, the key leaves under which the sound lies on disk. Nothing is 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -25,8 +26,17 @@ MAX_TEXT_CHARS: Final = 10_000
 MAX_KEY_CHARS: Final = 256
 
 
-async def precache(request: PrecacheSpeech, services: CallDependencies) -> str:
-    """Keep the sound of `request.text`, unless it is kept already, and give its key.
+@dataclass(frozen=True, slots=True)
+class Precached:
+    """A sound that is kept. `n_bytes`: its PCM, s16le mono at the synthesiser's rate. `was_kept`: it had been made before."""
+
+    key: str
+    n_bytes: int
+    was_kept: bool
+
+
+async def precache(request: PrecacheSpeech, services: CallDependencies) -> Precached:
+    """Keep the sound of `request.text`, unless it is kept already.
 
     Raises ContractError and ConfigError for what cannot be asked, ProviderError when the vendor fails, MediaError when nothing can be kept.
     """
@@ -38,12 +48,14 @@ async def precache(request: PrecacheSpeech, services: CallDependencies) -> str:
     synthesiser = _synthesiser_of(request.option or TtsOption(), option, services.engines)
     made_of = synthesiser.voice.key_of(text, request.speaker)
     key = named or made_of
-    if not await services.speech.holds(key, made_of):
-        chunks = [chunk.pcm async for chunk in speech_of(synthesiser, text, speaker=request.speaker or None)]
-        if not any(chunks):
-            raise ProviderError(synthesiser.name, "made no sound of this text")
-        await services.speech.keep(key, chunks, synthesiser.capabilities.rate_hz, made_of)
-    return key
+    n_kept = await services.speech.n_bytes_kept(key, made_of)
+    if n_kept is not None:
+        return Precached(key, n_kept, was_kept=True)
+    chunks = [chunk.pcm async for chunk in speech_of(synthesiser, text, speaker=request.speaker or None)]
+    if not any(chunks):
+        raise ProviderError(synthesiser.name, "made no sound of this text")
+    await services.speech.keep(key, chunks, synthesiser.capabilities.rate_hz, made_of)
+    return Precached(key, sum(map(len, chunks)), was_kept=False)
 
 
 def _checked_text(text: str) -> str:

@@ -86,6 +86,10 @@ class SpeechInput:
         self._recognition: RecognitionStream | None = None
         self._utterance: _Utterance | None = None
         self._n_utterances = 0
+        self._anchor = (0, 0.0)
+        """A sample of the caller's, and when it came in (monotonic seconds): that of the newest utterance's beginning."""
+        self._newest = (0, 0)
+        """First and last sample of the utterance that ended last."""
         self._awaiting: set[int] = set()
         self._phrases: tuple[str, ...] = ()
         self._stream: MediaStream | None = None
@@ -221,12 +225,14 @@ class SpeechInput:
         self._begin(utterance.end_sample, now)
 
     def _begin(self, sample: int, at: float) -> None:
+        self._anchor = (sample, at)
         self._n_utterances += 1
         self._utterance = _Utterance(self._n_utterances, sample, started_at=at)
         if self._recognition is not None:
             self._recognition.start_utterance(self._utterance.index, sample)
 
     def _end(self, utterance: _Utterance) -> None:
+        self._newest = (utterance.start_sample, utterance.end_sample)
         if self._recognition is not None:
             self._awaiting.add(utterance.index)
             self._recognition.end_utterance(utterance.index, utterance.end_sample)
@@ -250,8 +256,8 @@ class SpeechInput:
             cls(
                 index=result.index,
                 text=result.text,
-                start_time=result.start_sample * 1000 // LISTEN_RATE_HZ,
-                end_time=result.end_sample * 1000 // LISTEN_RATE_HZ,
+                start_time=self._epoch_of(result.start_sample),
+                end_time=self._epoch_of(result.end_sample),
                 confidence=result.confidence,
             )
         )
@@ -261,4 +267,9 @@ class SpeechInput:
         self._emit(events.Error(sender="asr", error=str(error)))
         if self._awaiting:
             index = min(self._awaiting)
-            self.recognised(Final("", index, 0, 0), now)
+            self.recognised(Final("", index, *self._newest), now)
+
+    def _epoch_of(self, sample: int) -> int:
+        """When a sample of the caller's came in, in ms since 1970."""
+        known, at = self._anchor
+        return self._to_epoch_ms(at + (sample - known) / LISTEN_RATE_HZ)

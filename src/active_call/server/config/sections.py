@@ -58,6 +58,11 @@ class IceServer(Section):
     credential: OptionalSecret = None
     """TURN password."""
 
+    def as_rtc(self) -> dict[str, object]:
+        """As `RTCIceServer` of WebRTC; what is not set is left out."""
+        server = {"urls": list(self.urls), "username": self.username, "credential": self.credential}
+        return {key: value for key, value in server.items() if value is not None}
+
 
 class SipRegistration(Section):
     """An account at a carrier or PBX: registered there, and used to answer its challenges to outbound calls."""

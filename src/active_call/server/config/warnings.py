@@ -22,7 +22,6 @@ UNUSED = {
     "options_response": "enable_options_response switches the answer to OPTIONS",
     "sipflow": "",
     "enable_ice_lite": "",
-    "ice_servers": "",
     "llm": "a playbook's front matter chooses the model",
     "realtime": "",
     "http_access_skip_paths": "there is no access log",

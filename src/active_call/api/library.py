@@ -1,0 +1,126 @@
+"""Playbooks over HTTP: listed, read, written, and kept for a socket that will connect."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import stat
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+
+from active_call.agent.playbook.scenes import Playbook
+from active_call.api.bodies import json_object
+from active_call.api.sockets.playbook_runs import PlaybookRuns
+from active_call.base.errors import PlaybookError
+from active_call.call.handle import CallHandle
+from active_call.call.opening.routing import Playbooks
+from active_call.contract import wire
+from active_call.contract.options import CallOption
+from active_call.contract.requests import RunPlaybook
+from active_call.store.private_files import FILE_MODE, create_private
+
+MAX_NAME_BYTES: Final = 200
+"""Of a playbook: file systems end at 255, and the draft has an ending more."""
+
+
+class PlacesCalls(Protocol):
+    """As `call.opening.registry.CallRegistry`."""
+
+    def place(self, option: CallOption, *, playbook: Playbook | None = None) -> CallHandle: ...
+
+
+def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls: PlacesCalls) -> APIRouter:
+    """`/api/playbooks` and `/api/playbook/run`. `runs` keeps what waits for a socket."""
+    router = APIRouter(prefix="/api", tags=["library"])
+
+    @router.get("/playbooks", summary="Playbooks on this server")
+    async def list_playbooks() -> list[dict[str, str]]:
+        return await asyncio.to_thread(_listed, folder)
+
+    @router.get("/playbooks/{name}", summary="The text of a playbook; as JSON where `Accept` asks for it")
+    async def read_playbook(name: str, request: Request) -> Response:
+        path = _playbook_path(folder, name)
+        if not path.is_file():
+            raise HTTPException(404, f"no playbook {name!r}")
+        content = await asyncio.to_thread(path.read_text, encoding="utf-8")
+        if "application/json" in request.headers.get("accept", ""):
+            return JSONResponse({"name": name, "content": content})
+        return Response(content, media_type="text/markdown; charset=utf-8")
+
+    @router.post("/playbooks/{name}", summary="Write a playbook, given as text or as JSON; refused when it does not parse")
+    async def write_playbook(name: str, request: Request) -> dict[str, str]:
+        content = await _content_of(request)
+        path = _playbook_path(folder, name)
+        playbooks.parse(content)
+        await asyncio.to_thread(_write_whole, path, content)
+        return {"status": "written", "name": name}
+
+    @router.post("/playbook/run", summary="Keep a playbook for the call of a socket that will connect with the id of the answer")
+    async def run_playbook(request: Request) -> dict[str, str]:
+        wanted = wire.convert(await json_object(request), RunPlaybook).value
+        if wanted.content is not None:
+            playbook = playbooks.parse(wanted.content)
+        elif wanted.playbook is not None:
+            playbook = load_playbook(playbooks, wanted.playbook)
+        else:
+            raise wire.ContractError("playbook", "missing; name a playbook, or give one as 'content'")
+        if wanted.to and wanted.type in (None, "sip"):
+            return {"session_id": calls.place(CallOption(callee=wanted.to), playbook=playbook).id}
+        return {"session_id": runs.add(playbook, wanted.session_id)}
+
+    return router
+
+
+def _listed(folder: Path) -> list[dict[str, str]]:
+    found = sorted(folder.glob("*.md")) if folder.is_dir() else []
+    return [{"name": path.name, "updated": datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat()} for path in found]
+
+
+def _playbook_path(folder: Path, name: str) -> Path:
+    try:
+        path = (folder / name).resolve()
+    except (OSError, ValueError, RuntimeError):  # NUL, links that lead to each other
+        path = Path()
+    is_short = len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
+    if not is_short or path.parent != folder.resolve() or path.suffix != ".md":
+        raise HTTPException(400, f"{name[:80]!r} is no name of a playbook; expected something like 'sales.md'")
+    return path
+
+
+def _write_whole(path: Path, content: str) -> None:
+    """A playbook may hold keys of vendors: a new one is the owner's alone, one that is there keeps its mode. Never half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else FILE_MODE
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with create_private(draft) as file:
+            file.write(content.encode())
+        draft.chmod(mode)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+async def _content_of(request: Request) -> str:
+    """The playbook in a body: the body itself, or `content` of a JSON object."""
+    if "json" in request.headers.get("content-type", ""):
+        content = (await json_object(request)).get("content")
+        if not isinstance(content, str):
+            raise wire.ContractError("content", "missing; expected the playbook as text")
+        return content
+    try:
+        return (await request.body()).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HTTPException(400, f"the body is not UTF-8: byte {error.start} is {error.object[error.start]:#x}") from error
+
+
+def load_playbook(playbooks: Playbooks, name: str) -> Playbook:
+    """The playbook of that name. Raises HTTPException 404 where there is none, 400 where it has a mistake."""
+    try:
+        return playbooks.load(name)
+    except PlaybookError as error:
+        raise HTTPException(404 if error.line == 0 else 400, str(error)) from error

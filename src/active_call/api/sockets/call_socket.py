@@ -1,0 +1,285 @@
+"""One WebSocket that drives one call: commands come in as JSON texts, events go out as JSON texts, numbered by the call.
+
+    no call ──invite──> placed            (the socket owns the call)
+    no call ──id of a live call──> joined (it owns the call when that is an inbound one that nobody has answered or owns)
+
+The socket that owns a call ends it when it closes, unless it has asked for `detach`. All others come and go. After the call's own `hangup`
+the socket is closed. A client that does not read what is sent to it loses its socket, never its call's time: the call waits for nobody.
+A command that cannot be used becomes one `error` event, and the call goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from active_call.agent.playbook.scenes import Playbook
+from active_call.api.sockets.playbook_runs import PlaybookRuns
+from active_call.api.sockets.query import SocketQuery
+from active_call.base.errors import ActiveCallError
+from active_call.call.events.event_output import SERVER_SIDE_TRACK
+from active_call.call.events.subscription import CloseReason, NumberedEvent, Subscription
+from active_call.call.handle import CallHandle
+from active_call.call.requests import BeginAgent
+from active_call.call.state import Phase
+from active_call.contract import commands, events, wire
+from active_call.contract.errors import ContractError
+from active_call.contract.options import CallOption
+
+log = logging.getLogger("active_call.api")
+
+COMMANDS_PER_S: Final = 200
+"""A client that sends more is read more slowly; a call's mailbox is bounded."""
+SILENT_PINGS: Final = 3
+"""Pings without any sign of the client, after which it counts as gone."""
+CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
+    CloseReason.OVER: (1000, "the call is over"),
+    CloseReason.OVERFLOW: (1008, "too slow: events that nobody reads cannot wait any longer"),
+    CloseReason.CLOSED: (1000, ""),
+}
+"""WebSocket close codes (RFC 6455, section 7.4.1)."""
+
+
+class Connection(Protocol):
+    """What the server's connection can do beyond ASGI."""
+
+    heard_at: float
+
+    def ping(self, payload: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Calls(Protocol):
+    """The calls of this server, as `call.opening.registry.CallRegistry`."""
+
+    def find(self, session_id: str) -> CallHandle | None: ...
+
+
+class PlacesCalls(Protocol):
+    """Begins the call of a socket that sends `invite`."""
+
+    def __call__(self, option: CallOption, session_id: str | None, playbook: Playbook | None) -> CallHandle:
+        """The new call. Raises ActiveCallError where it cannot be placed."""
+        ...
+
+
+class Owners:
+    """Which calls end with a socket."""
+
+    def __init__(self) -> None:
+        self._owned: set[str] = set()
+
+    def claim(self, session_id: str) -> bool:
+        """Whether the call has no owner yet; then it has one."""
+        if session_id in self._owned:
+            return False
+        self._owned.add(session_id)
+        return True
+
+    def release(self, session_id: str) -> None:
+        """Harmless a second time."""
+        self._owned.discard(session_id)
+
+
+@dataclass(frozen=True, slots=True)
+class SocketServices:
+    """What all sockets of a server share."""
+
+    calls: Calls
+    runs: PlaybookRuns
+    owners: Owners = field(default_factory=Owners)
+
+
+class CallSocket:
+    """Runs one socket until its call is over or its client is gone."""
+
+    def __init__(
+        self, client: WebSocket, connection: Connection | None, query: SocketQuery, shared: SocketServices, place: PlacesCalls
+    ) -> None:
+        self._client = client
+        self._connection = connection
+        self._query = query
+        self._shared = shared
+        self._place = place
+        self._call: CallHandle | None = None
+        self._is_owner = False
+        self._begun: asyncio.Future[CallHandle] = asyncio.get_running_loop().create_future()
+        """The call, once there is one."""
+        self._playbook = shared.runs.take(query.id) if query.id is not None else None
+
+    async def run(self) -> None:
+        """Serve the client. Returns when the socket is closed."""
+        await self._client.accept()
+        found = self._shared.calls.find(self._query.id) if self._query.id is not None else None
+        if found is not None:
+            self._join(found)
+        reading = asyncio.create_task(self._read(), name="socket reads")
+        telling = asyncio.create_task(self._tell(), name="socket tells")
+        pinging = asyncio.create_task(self._ping(), name="socket pings")
+        tasks = (reading, telling, pinging)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            self._leave()
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
+                raise result
+
+    # -- the call
+
+    def _join(self, call: CallHandle) -> None:
+        now = call.describe()
+        is_free = now.direction == "inbound" and now.phase < Phase.ANSWERED
+        self._take(call, is_owner=is_free and not self._query.is_detached)
+
+    def _take(self, call: CallHandle, *, is_owner: bool) -> None:
+        self._call = call
+        self._is_owner = is_owner and self._shared.owners.claim(call.id)
+        self._begun.set_result(call)
+
+    def _leave(self) -> None:
+        call = self._call
+        if call is None or not self._is_owner:
+            return
+        self._shared.owners.release(call.id)
+        if not call.describe().is_over:
+            call.send(commands.Hangup(reason="socket closed", initiator="client"))
+
+    # -- commands
+
+    async def _read(self) -> None:
+        """Take commands until the client is gone."""
+        loop = asyncio.get_running_loop()
+        begun, n_commands = loop.time(), 0
+        while True:
+            message = await self._client.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is None:
+                await self._refuse("a SIP call takes no sound on its control socket: expected commands as JSON texts")
+            else:
+                await self._command(text)
+            n_commands += 1
+            if n_commands >= COMMANDS_PER_S:
+                await asyncio.sleep(max(0.0, begun + 1.0 - loop.time()))
+                begun, n_commands = loop.time(), 0
+
+    async def _command(self, text: str) -> None:
+        try:
+            decoded = wire.decode_command(text)
+            if decoded.unknown:
+                log.debug("unknown keys ignored", extra={"keys": decoded.unknown[:20], "session_id": self._query.id})
+            command = decoded.value
+            if isinstance(command, commands.Invite):
+                self._invite(command)
+            elif self._call is None:
+                await self._without_call(command)
+            else:
+                self._pass_on(self._call, command)
+        except ContractError as error:
+            await self._refuse(str(error))
+        except ActiveCallError as error:
+            await self._refuse(str(error), getattr(error, "sip_code", None))
+
+    def _invite(self, command: commands.Invite) -> None:
+        if self._call is not None:
+            raise ActiveCallError("invite: this socket has a call already")
+        if not command.option.callee:
+            raise ContractError("option.callee", "missing; it names whom to call")
+        playbook, self._playbook = self._playbook, None
+        self._take(self._place(command.option, self._query.id, playbook), is_owner=not self._query.is_detached)
+
+    def _pass_on(self, call: CallHandle, command: commands.Command) -> None:
+        if isinstance(command, commands.Accept) and self._playbook is not None:
+            playbook, self._playbook = self._playbook, None
+            watching = call.subscribe()
+            watching.notify(lambda: _begin_when_answered(call, watching, playbook))
+        call.send(command)
+
+    async def _without_call(self, command: commands.Command) -> None:
+        if isinstance(command, commands.Accept | commands.Reject | commands.Ringing):
+            await self._send(events.Reject(reason="no pending call", code=486))
+        elif isinstance(command, commands.Hangup):
+            await self._client.close(1000)
+        else:
+            raise ActiveCallError(f"{command.__struct_config__.tag}: there is no call yet; expected 'invite' first")
+
+    async def _refuse(self, why: str, code: int | None = None) -> None:
+        await self._send(events.Error(sender="command", error=why, code=code))
+
+    # -- events
+
+    async def _tell(self) -> None:
+        """Send the call's events until it is over, then close."""
+        call = await self._begun
+        # A call that this socket has placed has told nothing yet; one that it joins is told of from now on, or from where the client was.
+        from_seq = self._query.since + 1 if self._query.since is not None else 1 if self._is_owner else None
+        subscription = call.subscribe(from_seq=from_seq)
+        try:
+            async for item in subscription:
+                await self._send_numbered(item)
+            code, reason = CLOSE_CODES[subscription.closed or CloseReason.OVER]
+            if subscription.closed is CloseReason.OVERFLOW:
+                log.warning("socket closed: its client does not read", extra={"session_id": call.id})
+            with contextlib.suppress(RuntimeError):
+                await self._client.close(code, reason)
+        finally:
+            subscription.close()
+
+    async def _send_numbered(self, item: NumberedEvent) -> None:
+        if isinstance(item.event, events.Binary):
+            await self._client.send_bytes(item.event.data)
+            return
+        await self._send(item.event, item.seq)
+
+    async def _send(self, event: events.Event, seq: int | None = None) -> None:
+        name = self._query.server_side_track
+        if name and event.track_id == SERVER_SIDE_TRACK:
+            event = msgspec.structs.replace(event, track_id=name)
+        if not event.timestamp:
+            event = msgspec.structs.replace(event, timestamp=int(datetime.now(UTC).timestamp() * 1000))
+        data = wire.encode_event(event)
+        if seq is not None and (self._query.is_detached or self._query.since is not None):
+            data = b'{"seq":%d,' % seq + data[1:]
+        if self._client.application_state is WebSocketState.CONNECTED:
+            await self._client.send_text(data.decode())
+
+    # -- is the client there
+
+    async def _ping(self) -> None:
+        """Ping at once and then in the wanted interval; a client that shows no sign of life is dropped."""
+        if self._connection is None or self._query.ping_s <= 0:
+            await asyncio.Event().wait()
+            return
+        loop = asyncio.get_running_loop()
+        while True:
+            if loop.time() - self._connection.heard_at > SILENT_PINGS * self._query.ping_s + 10.0:
+                self._connection.abort()
+                return
+            self._connection.ping(datetime.now(UTC).isoformat().encode())
+            await asyncio.sleep(self._query.ping_s)
+
+
+def _begin_when_answered(call: CallHandle, watching: Subscription, playbook: Playbook) -> None:
+    """The agent of `playbook` begins with the call's answer."""
+    if any(isinstance(item.event, events.Answer) and not item.event.refer for item in watching.take()):
+        watching.close()
+        call.request(BeginAgent(playbook)).add_done_callback(_note_failure)
+
+
+def _note_failure(done: asyncio.Future[None]) -> None:
+    if not done.cancelled() and done.exception() is not None:
+        log.warning("playbook of a socket's call did not begin", extra={"reason": str(done.exception())})

@@ -1,0 +1,44 @@
+"""Playbooks that wait for the call of a session id: `POST /api/playbook/run` names one, the socket with that id begins the call.
+
+Bounded in number and in time: a client that never connects costs nothing for long.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from active_call.agent.playbook.scenes import Playbook
+from active_call.base.world import World
+
+MAX_WAITING: Final = 1000
+WAIT_S: Final = 600.0
+
+
+class PlaybookRuns:
+    """Playbooks by session id. Each is taken once."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._waiting: OrderedDict[str, tuple[float, Playbook]] = OrderedDict()
+
+    def add(self, playbook: Playbook, session_id: str | None = None) -> str:
+        """Keep `playbook` for the call of `session_id`, or of a new id; gives the id. The oldest gives way when there are too many."""
+        session_id = session_id or f"s.{self._world.randomness.uuid()}"
+        self._forget_old()
+        self._waiting[session_id] = (self._world.clock.now() + WAIT_S, playbook)
+        self._waiting.move_to_end(session_id)
+        if len(self._waiting) > MAX_WAITING:
+            self._waiting.popitem(last=False)
+        return session_id
+
+    def take(self, session_id: str) -> Playbook | None:
+        """The playbook that waits for this id; None where none does."""
+        self._forget_old()
+        found = self._waiting.pop(session_id, None)
+        return found[1] if found is not None else None
+
+    def _forget_old(self) -> None:
+        now = self._world.clock.now()
+        while self._waiting and next(iter(self._waiting.values()))[0] <= now:
+            self._waiting.popitem(last=False)

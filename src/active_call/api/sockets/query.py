@@ -1,0 +1,86 @@
+"""The query of a socket's address, in the names of the documents and in those that existing clients send."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from active_call.base.errors import ActiveCallError
+
+PING_S: Final = 20.0
+MAX_PING_S: Final = 3600.0
+MAX_ID_CHARACTERS: Final = 256
+_ID: Final = re.compile(r"[\x21-\x7e]+")
+_TRUE: Final = frozenset({"true", "1", "yes", "on", ""})
+_FALSE: Final = frozenset({"false", "0", "no", "off"})
+
+
+class QueryError(ActiveCallError):
+    """A part of the query cannot be used."""
+
+    code = "bad_request"
+
+
+@dataclass(frozen=True, slots=True)
+class SocketQuery:
+    """What a client wants of its socket. `id`: the call's; None: the server makes one. `since`: the number of the first event wanted."""
+
+    id: str | None = None
+    ping_s: float = PING_S
+    """Seconds between two pings; 0: none."""
+    is_detached: bool = False
+    """The call goes on when the socket closes."""
+    since: int | None = None
+    server_side_track: str = ""
+    """The name that events give to what the server plays; empty: `server-side-track`."""
+
+
+def read_query(parameters: Mapping[str, str]) -> SocketQuery:
+    """The query of a socket's address. Raises QueryError, which names the parameter. Unknown parameters are ignored.
+
+    `dump` and `dump_events` are taken and change nothing: the record of every call has its events.
+    """
+    _flag(parameters, "dump", "dump_events", default=True)
+    session_id = parameters.get("id") or None
+    if session_id is not None and (len(session_id) > MAX_ID_CHARACTERS or not _ID.fullmatch(session_id)):
+        raise QueryError(f"id: expected 1 to {MAX_ID_CHARACTERS} printable ASCII characters without spaces")
+    return SocketQuery(
+        id=session_id,
+        ping_s=_seconds(parameters, "ping", "ping_interval"),
+        is_detached=_flag(parameters, "detach", default=False),
+        since=_number(parameters, "since"),
+        server_side_track=(parameters.get("serverSideTrack") or parameters.get("server_side_track") or "")[:MAX_ID_CHARACTERS],
+    )
+
+
+def _given(parameters: Mapping[str, str], *names: str) -> tuple[str, str | None]:
+    return next(((name, parameters[name]) for name in names if name in parameters), (names[0], None))
+
+
+def _flag(parameters: Mapping[str, str], *names: str, default: bool) -> bool:
+    name, text = _given(parameters, *names)
+    if text is None:
+        return default
+    if text.lower() not in _TRUE | _FALSE:
+        raise QueryError(f"{name}: expected true or false, found {text[:40]!r}")
+    return text.lower() in _TRUE
+
+
+def _seconds(parameters: Mapping[str, str], *names: str) -> float:
+    name, text = _given(parameters, *names)
+    if text is None:
+        return PING_S
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text) or float(text) > MAX_PING_S:
+        raise QueryError(f"{name}: expected 0 to {MAX_PING_S:g} seconds, found {text[:40]!r}")
+    return float(text)
+
+
+def _number(parameters: Mapping[str, str], name: str) -> int | None:
+    text = parameters.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise QueryError(f"{name}: expected the number of an event, found {text[:40]!r}")
+    return int(text)

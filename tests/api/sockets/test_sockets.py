@@ -1,0 +1,153 @@
+"""The parts of a socket without a network: its query, playbooks that wait, owners, and a client that does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from starlette.websockets import WebSocketState
+
+from active_call.agent.playbook.parser import parse_playbook
+from active_call.api.sockets.call_socket import CallSocket, Owners, SocketServices
+from active_call.api.sockets.playbook_runs import MAX_WAITING, WAIT_S, PlaybookRuns
+from active_call.api.sockets.query import QueryError, SocketQuery, read_query
+from active_call.base.world import World
+from active_call.call.events.subscription import EventLog
+from active_call.contract import events
+from active_call.testing.virtual_time import CountingRandomness
+
+BOOK = parse_playbook("---\nllm: {provider: script, greeting: Hello.}\n---\n# Scene: main\n## bye\nBye.\n", file="b.md", environment={})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "query"),
+    [
+        ({}, SocketQuery()),
+        ({"id": "s.1", "dump": "true", "ping": "0"}, SocketQuery(id="s.1", ping_s=0.0)),
+        ({"dump_events": "false", "ping_interval": "2.5"}, SocketQuery(ping_s=2.5)),
+        ({"server_side_track": "bot", "detach": "", "since": "17"}, SocketQuery(is_detached=True, since=17, server_side_track="bot")),
+        ({"serverSideTrack": "bot", "forward": "x", "id": ""}, SocketQuery(server_side_track="bot")),
+    ],
+)
+def test_both_spellings_of_the_query_are_read(parameters: dict[str, str], query: SocketQuery) -> None:
+    assert read_query(parameters) == query
+
+
+@pytest.mark.parametrize("parameters", [{"ping": "x"}, {"ping": "-1"}, {"ping": "1e3"}, {"since": "1.5"}, {"id": "a b"}, {"dump": "maybe"}])
+def test_query_with_a_mistake_names_the_parameter(parameters: dict[str, str]) -> None:
+    with pytest.raises(QueryError, match=next(iter(parameters))):
+        read_query(parameters)
+
+
+def test_playbook_that_waits_is_taken_once_and_not_for_ever() -> None:
+    now = [100.0]
+
+    class Clock:
+        def now(self) -> float:
+            return now[0]
+
+    runs = PlaybookRuns(World(clock=Clock(), randomness=CountingRandomness()))  # type: ignore[arg-type]
+    first = runs.add(BOOK)
+    assert runs.take(first) is BOOK and runs.take(first) is None
+    assert runs.add(BOOK, "mine") == "mine"
+    now[0] += WAIT_S
+    assert runs.take("mine") is None
+    ids = [runs.add(BOOK) for _ in range(MAX_WAITING + 5)]
+    assert [runs.take(one) is not None for one in (ids[0], ids[4], ids[5], ids[-1])] == [False, False, True, True]
+
+
+def test_call_has_one_owner() -> None:
+    owners = Owners()
+    assert [owners.claim("a"), owners.claim("a"), owners.claim("b")] == [True, False, True]
+    owners.release("a")
+    assert owners.claim("a")
+
+
+class Handle:
+    """A call whose events the test makes."""
+
+    id = "s.1"
+
+    def __init__(self) -> None:
+        self.log = EventLog()
+        self.sent: list[Any] = []
+
+    def subscribe(self, *, from_seq: int | None = None) -> Any:
+        return self.log.subscribe(from_seq=from_seq, size=5)
+
+    def describe(self) -> Any:
+        class Now:
+            direction, phase, is_over = "outbound", 0, False
+
+        return Now()
+
+    def send(self, command: Any) -> None:
+        self.sent.append(command)
+
+    def find(self, _: str) -> Handle:
+        return self
+
+
+class SlowClient:
+    """An ASGI socket whose client reads nothing after the first text."""
+
+    def __init__(self) -> None:
+        self.application_state = WebSocketState.CONNECTED
+        self.texts: list[str] = []
+        self.closed: list[tuple[int, str]] = []
+        self.may_send = asyncio.Event()
+
+    async def accept(self) -> None: ...
+
+    async def receive(self) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send_text(self, text: str) -> None:
+        self.texts.append(text)
+        await self.may_send.wait()
+
+    async def close(self, code: int, reason: str = "") -> None:
+        self.closed.append((code, reason))
+
+
+def test_client_that_does_not_read_loses_its_socket_and_the_call_waits_for_nobody() -> None:
+    async def story() -> None:
+        call, client = Handle(), SlowClient()
+        services = SocketServices(call, PlaybookRuns(World()))  # type: ignore[arg-type]
+        socket = CallSocket(client, None, SocketQuery(id="s.1"), services, lambda *_: call)  # type: ignore[arg-type, return-value]
+        running = asyncio.create_task(socket.run())
+        await asyncio.sleep(0)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for digit in "1234567":
+            call.log.append(events.Dtmf(digit=digit))
+        client.may_send.set()
+        async with asyncio.timeout(2):
+            await running
+        assert client.closed == [(1008, "too slow: events that nobody reads cannot wait any longer")]
+        assert [json.loads(text)["digit"] for text in client.texts] in ([], ["1"])
+        assert call.sent == []  # it was a listener: the call goes on
+
+    asyncio.run(story())
+
+
+def test_numbers_stand_in_events_where_a_client_may_come_again() -> None:
+    async def story() -> None:
+        call, client = Handle(), SlowClient()
+        client.may_send.set()
+        services = SocketServices(call, PlaybookRuns(World()))  # type: ignore[arg-type]
+        query = SocketQuery(id="s.1", since=1, server_side_track="bot")
+        call.log.append(events.Dtmf(digit="1"))
+        call.log.append(events.TrackStart(play_id="p", track_id="server-side-track"))
+        call.log.append(events.Hangup(reason="done"))
+        async with asyncio.timeout(2):
+            await CallSocket(client, None, query, services, lambda *_: call).run()  # type: ignore[arg-type, return-value]
+        first, second = (json.loads(text) for text in client.texts)
+        assert (first["seq"], first["event"], first["trackId"]) == (2, "trackStart", "bot")
+        assert (second["seq"], second["event"]) == (3, "hangup")
+        assert client.closed == [(1000, "the call is over")]
+
+    asyncio.run(story())

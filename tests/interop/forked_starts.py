@@ -1,0 +1,186 @@
+"""Starts of `active-call serve` that cost less: a process that has imported the program forks for each of them.
+
+Run as a program (`forked_starts.py FD`) it is that process: each request on the socket FD starts a server, whose end is told there. Such a
+server is the same program with the same arguments, folder, environment and streams; it has only not spent the two seconds of imports.
+`ForkedServer` is such a server as `subprocess.Popen` would show it. Tests that judge timing or memory start the program itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+ARGUMENTS: Final = ("serve",)
+_MOST_BYTES: Final = 1024 * 1024
+
+
+class ForkedServer:
+    """A server that was forked. It has of `Popen` what tests use."""
+
+    def __init__(self, starts: ForkedStarts, pid: int) -> None:
+        self._starts = starts
+        self.pid = pid
+        self.args = [sys.executable, "-m", "active_call.server.cli", *ARGUMENTS]
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code when it has ended; negative when a signal ended it."""
+        if self.returncode is None:
+            self._starts.take_ends(0.0)
+            self.returncode = self._starts.ended.pop(self.pid, None)
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Its exit code; raises TimeoutExpired as `Popen` does."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self._starts.take_ends(left_s)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkedStarts:
+    """The process that forks, as this one sees it. It ends with its socket."""
+
+    def __init__(self) -> None:
+        self.ended: dict[int, int] = {}
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, str(Path(__file__)), str(theirs.fileno())]
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+
+    def start(self, folder: Path, log: BinaryIO, environment: dict[str, str]) -> ForkedServer:
+        """A server in `folder` that writes to `log`."""
+        request = json.dumps({"folder": str(folder), "environment": environment}).encode()
+        socket.send_fds(self._socket, [request], [log.fileno()])
+        message = self._receive()
+        while "started" not in message:
+            self._take_end(message)
+            message = self._receive()
+        return ForkedServer(self, message["started"])
+
+    def take_ends(self, timeout_s: float) -> None:
+        """Hear of servers that have ended; wait so long for the first."""
+        while select.select([self._socket], [], [], timeout_s)[0]:
+            self._take_end(self._receive())
+            timeout_s = 0.0
+
+    def close(self) -> None:
+        self._socket.close()
+        self._process.wait(20)
+
+    def _receive(self) -> dict[str, Any]:
+        message = self._socket.recv(_MOST_BYTES)
+        if not message:
+            raise RuntimeError("the process that forks servers has ended")
+        return dict(json.loads(message))
+
+    def _take_end(self, message: dict[str, Any]) -> None:
+        self.ended[message["ended"]] = message["code"]
+
+
+_starts: list[ForkedStarts] = []
+
+
+def forked_starts() -> ForkedStarts:
+    """The forking process of this test process, which the first that asks starts."""
+    if not _starts:
+        _starts.append(ForkedStarts())
+    return _starts[0]
+
+
+def stop_forked_starts() -> None:
+    """To be called when all tests of this process have run."""
+    while _starts:
+        _starts.pop().close()
+
+
+def _import_the_program() -> None:
+    import importlib
+
+    for name in (
+        "uvloop",
+        "aiosqlite",
+        "sqlalchemy.dialects.sqlite.aiosqlite",
+        "active_call.server.cli",
+        "active_call.server.logs",
+        "active_call.server.launching",
+        "active_call.server.reloading",
+        "active_call.server.serving",
+        "active_call.server.starter_files",
+    ):
+        importlib.import_module(name)
+
+
+def _serve(requests: socket.socket) -> None:
+    """Fork for each request until nobody can ask any more; then nothing of it is left."""
+    running: dict[int, int] = {}  # pid by pidfd
+    while True:
+        readable = select.select([requests, *running], [], [])[0]
+        for pidfd in [one for one in readable if one in running]:
+            pid = running.pop(pidfd)
+            os.close(pidfd)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            with contextlib.suppress(OSError):
+                requests.send(json.dumps({"ended": pid, "code": code}).encode())
+        if requests in readable:
+            message, descriptors = b"", []
+            with contextlib.suppress(ConnectionError):  # it ended with news unread
+                message, descriptors, _, _ = socket.recv_fds(requests, _MOST_BYTES, 1)
+            if not message:
+                break
+            pid = os.fork()
+            if pid == 0:
+                _become_server(json.loads(message), descriptors[0])
+            os.close(descriptors[0])
+            running[os.pidfd_open(pid)] = pid
+            requests.send(json.dumps({"started": pid}).encode())
+    for pid in running.values():
+        os.kill(pid, signal.SIGKILL)
+
+
+def _become_server(request: dict[str, Any], log: int) -> None:
+    """What `python -m active_call.server.cli serve` does after its imports. Does not return."""
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.closerange(3, 256)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", *sys.path)]
+    sys.argv = ["active-call", *ARGUMENTS]
+
+    from active_call.server.cli import main
+
+    main()
+    raise AssertionError("the command line always ends the program")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts the tests; they stop their servers
+    _import_the_program()
+    gc.collect()
+    gc.freeze()  # no server looks at what all share
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _serve(socket.socket(fileno=int(sys.argv[1])))

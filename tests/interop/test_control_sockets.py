@@ -1,0 +1,365 @@
+"""Programs that drive calls through a WebSocket, as clients of the contract do, against the running server; SIPp is the other end."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers.sipp import Sipp
+from peers.sipp_steps import Steps, sdp
+from running_server import Server, running_server
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+PLAYBOOK = """---
+llm: {provider: script, greeting: Welcome to the bakery.}
+---
+# Scene: main
+
+## hello
+Hello.
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(tmp_path_factory.mktemp("server"), PLAYBOOK) as running:
+        yield running
+
+
+class Client:
+    """A socket whose events are kept as they come."""
+
+    def __init__(self, server: Server, query: str = "", path: str = "/call/sip") -> None:
+        self.line: ClientConnection = connect(f"ws://127.0.0.1:{server.http_port}{path}{query}", max_size=2**20, legacy=True)
+        self.events: list[dict[str, Any]] = []
+
+    def send(self, command: str, **fields: Any) -> None:
+        self.line.send(json.dumps({"command": command, **fields}))
+
+    def until(self, name: str, timeout_s: float = 20.0, **fields: Any) -> dict[str, Any]:
+        """The next event of that name; what comes before it is kept."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                event = json.loads(self.line.recv(timeout=max(deadline - time.monotonic(), 0.01)))
+            except (TimeoutError, ConnectionClosed) as missing:
+                raise AssertionError(f"no {name}: {missing!r} after {self.events}") from missing
+            self.events.append(event)
+            if event["event"] == name and fields.items() <= event.items():
+                return dict(event)
+
+    def closes(self, timeout_s: float = 10.0) -> int:
+        """The code with which the server closes."""
+        try:
+            while True:
+                self.events.append(json.loads(self.line.recv(timeout=timeout_s)))
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd is not None else 1006
+
+    def names(self) -> list[str]:
+        return [event["event"] for event in self.events]
+
+
+def called(folder: Path, steps: Steps) -> Sipp:
+    """The called side, which listens already."""
+    sipp = Sipp(steps.write(folder / "scenario.xml"), folder, timeout_s=40)
+    sipp.start()
+    return sipp
+
+
+def answers(*, then_waits: bool = True) -> Steps:
+    steps = Steps("called").is_asked("INVITE").answer(180, "Ringing").answer(200, "OK", body=sdp()).is_asked("ACK")
+    return steps.is_asked("BYE").answer(200, "OK", within=True) if then_waits else steps
+
+
+def address(sipp: Sipp) -> str:
+    return f"sip:+15550188@127.0.0.1:{sipp.port}"
+
+
+# -- calls that the client places --------------------------------------------------------------------------------------------------------
+
+
+def test_client_places_a_call_speaks_streams_text_and_hangs_up(tmp_path: Path, server: Server) -> None:
+    """The SIP mode of the reference's client: its query, its commands, in its order."""
+    with called(tmp_path, answers()) as sipp:
+        client = Client(server, "?dump=true")
+        client.send("invite", option={"callee": address(sipp), "caller": "sip:bot@127.0.0.1"})
+        answer = client.until("answer")
+        assert "m=audio" in answer["sdp"] and answer["trackId"]
+        assert not {"error", "reject", "hangup"} & set(client.names())
+        client.send("tts", text="Hello there.", playId="1", endOfStream=True, waitInputTimeout=5)
+        assert client.until("trackStart")["trackId"] == "server-side-track"
+        assert client.until("trackEnd")["playId"] == "1"
+        client.send("history", speaker="user", text="When do you open?")
+        assert client.until("addHistory", speaker="user")["text"] == "When do you open?"
+        client.send("tts", text="We open at nine.", playId="2", streaming=True)
+        client.send("tts", text="We close at five.", playId="2", streaming=True, endOfStream=True)
+        client.send("hangup", reason="done", initiator="callee")
+        assert client.until("hangup")["reason"] == "done"
+        assert client.closes() == 1000
+        result = sipp.result()
+    assert (result.successful, result.failed) == (1, 0), result.errors
+
+
+def test_call_has_the_id_that_the_client_gave_and_ends_with_its_socket(tmp_path: Path, server: Server) -> None:
+    with called(tmp_path, answers()) as sipp:
+        client = Client(server, "?id=my-call-7&ping_interval=5")
+        client.send("invite", option={"callee": address(sipp)})
+        assert client.until("answer")["trackId"] == "my-call-7"
+        (listed,) = [one for one in server.get("/list")["active_calls"] if one["id"] == "my-call-7"]
+        assert listed["callType"] == "sip" and listed["startTime"]
+        client.line.close()
+        result = sipp.result()
+    assert (result.successful, result.failed) == (1, 0), result.errors
+    server.wait(lambda: any(one["sessionId"] == "my-call-7" for one in server.records()), 20, "the record")
+    record = next(one for one in server.records() if one["sessionId"] == "my-call-7")
+    assert record["hangupReason"] == "socket closed"
+
+
+def test_refused_call_is_a_reject_and_a_hangup(tmp_path: Path, server: Server) -> None:
+    steps = Steps("called").is_asked("INVITE").answer(486, "Busy Here").is_asked("ACK")
+    with called(tmp_path, steps) as sipp:
+        client = Client(server)
+        client.send("invite", option={"callee": address(sipp)})
+        assert client.until("reject")["code"] == 486
+        client.until("hangup")
+        assert client.closes() == 1000
+
+
+def test_bad_commands_are_one_error_each_that_names_the_field_and_the_call_goes_on(tmp_path: Path, server: Server) -> None:
+    with called(tmp_path, answers()) as sipp:
+        client = Client(server)
+        client.line.send("{not json")
+        client.line.send(json.dumps(["command"]))
+        client.send("dance")
+        client.send("tts", text="too early")
+        client.send("invite", option={})
+        client.send("invite", option={"callee": 7})
+        errors = [client.until("error") for _ in range(6)]
+        assert {error["sender"] for error in errors} == {"command"}
+        for error, part in zip(errors, ["", "object", "'dance'", "invite", "option.callee", "option.callee"], strict=True):
+            assert part in error["error"], error
+        client.send("invite", option={"callee": address(sipp)})
+        client.until("answer")
+        client.send("invite", option={"callee": address(sipp)})
+        assert "already" in client.until("error")["error"]
+        client.send("tts", text=5)
+        assert client.until("error")["error"].startswith("text:")
+        client.send("bridge", targetSessionId="nobody")
+        assert client.until("error")["error"] == "bridge: there is no call 'nobody'"
+        client.line.send(b"\x00\x01")
+        assert "sound" in client.until("error")["error"]
+        client.send("hangup")
+        client.until("hangup")
+        result = sipp.result()
+    assert (result.successful, result.failed) == (1, 0), result.errors
+
+
+def test_detached_call_outlives_its_socket_and_is_joined_again_with_what_was_missed(tmp_path: Path, server: Server) -> None:
+    session_id = f"kept-{uuid.uuid4()}"
+    with called(tmp_path, answers()) as sipp:
+        client = Client(server, f"?id={session_id}&detach=true")
+        client.send("invite", option={"callee": address(sipp)})
+        last_seen = client.until("answer")["seq"]
+        client.line.close()
+        server.post(f"/command/{session_id}", {"command": "history", "speaker": "user", "text": "Anybody there?"})
+        time.sleep(0.3)
+        again, listener = Client(server, f"?id={session_id}&since={last_seen}"), Client(server, f"?id={session_id}")
+        missed = again.until("addHistory")
+        assert missed["text"] == "Anybody there?" and missed["seq"] > last_seen
+        again.line.close()
+        time.sleep(0.3)
+        assert any(one["id"] == session_id for one in server.get("/list")["active_calls"])
+        listener.send("hangup", reason="enough")
+        assert listener.until("hangup")["reason"] == "enough"
+        result = sipp.result()
+    assert (result.successful, result.failed) == (1, 0), result.errors
+
+
+def test_playbook_that_waits_for_the_id_holds_the_conversation(tmp_path: Path, server: Server) -> None:
+    run = server.post("/api/playbook/run", {"playbook": "main.md", "type": "sip"})
+    with called(tmp_path, answers()) as sipp:
+        client = Client(server, f"?id={run['session_id']}")
+        client.send("invite", option={"callee": address(sipp)})
+        assert client.until("addHistory")["text"] == "Welcome to the bakery."
+        client.send("hangup")
+        client.until("hangup")
+        assert sipp.result().successful == 1
+
+
+# -- calls that come in ------------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def webhook(answer: Callable[[dict[str, Any]], tuple[int, bytes]]) -> Iterator[str]:
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status, answered = answer(body)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answered)))
+            self.end_headers()
+            self.wfile.write(answered)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{http.server_port}/hook"
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+def serve_caller(server: Server, dialog_id: str, seen: list[Client], *, hang_up: bool) -> None:
+    client = Client(server, f"?id={dialog_id}&dump=true")
+    seen.append(client)
+    client.send("ringing")
+    client.send("accept", option={"asr": {"sampleRate": 16000}})
+    client.until("answer")
+    client.send("tts", text="Good morning.")
+    client.until("trackEnd")
+    if hang_up:
+        client.send("hangup")
+        client.until("hangup")
+    else:
+        client.line.close()
+
+
+@pytest.mark.parametrize("when", ["before its 200", "after its 200"])
+@pytest.mark.parametrize("hang_up", [True, False], ids=["hangs up", "closes its socket"])
+def test_service_connects_to_the_call_that_the_webhook_told_of(tmp_path: Path, when: str, hang_up: bool) -> None:
+    """The webhook mode of the reference's client: `ringing`, `accept`, `tts` without playId."""
+    seen: list[Client] = []
+    told: list[dict[str, Any]] = []
+    threads: list[threading.Thread] = []
+
+    def answer(body: dict[str, Any]) -> tuple[int, bytes]:
+        told.append(body)
+        begins = threading.Event()
+
+        def go() -> None:
+            if when == "after its 200":
+                begins.wait(0.5)
+            serve_caller(running, body["dialogId"], seen, hang_up=hang_up)
+
+        threads.append(threading.Thread(target=go, daemon=True))
+        threads[-1].start()
+        if when == "before its 200":
+            time.sleep(0.4)
+        return 200, b'{"message": "OK"}'
+
+    with webhook(answer) as url:
+        handler = f'[handler]\ntype = "webhook"\nurl = "{url}"\nmethod = "POST"'
+        with running_server(tmp_path / "server", PLAYBOOK, handler=handler) as running:
+            steps = Steps("calls").invite().gets(100, optional=True).gets(180, optional=True).gets(200, to="1 INVITE", makes_route=True)
+            steps.ack().is_asked("BYE").answer(200, "OK", within=True)
+            scenario = steps.write(tmp_path / "caller.xml")
+            with Sipp(scenario, tmp_path / "caller", target=f"127.0.0.1:{running.udp_port}", timeout_s=30) as sipp:
+                result = sipp.result()
+            assert (result.successful, result.failed) == (1, 0), result.errors + running.log[-3000:]
+            threads[0].join(10)
+            (record,) = running.wait_records(1)
+            assert record["sessionId"] == told[0]["dialogId"]
+            assert record["sipCode"] is None or record["sipCode"] == 200
+
+
+def test_accept_without_a_call_is_told_so(server: Server) -> None:
+    client = Client(server, "?id=nobody")
+    client.send("accept", option={})
+    event = client.until("reject")
+    assert (event["reason"], event["code"]) == ("no pending call", 486)
+    client.line.close()
+
+
+# -- the socket itself -------------------------------------------------------------------------------------------------------------------
+
+
+def test_first_ping_comes_at_once_and_says_the_time(server: Server) -> None:
+    heard: list[bytes] = []
+    client = Client(server, "?ping=1")
+    receive = client.line.process_event
+
+    def watch(event: Any) -> None:
+        if getattr(event, "opcode", None) == 9:
+            heard.append(bytes(event.data))
+        receive(event)
+
+    client.line.process_event = watch  # type: ignore[method-assign]
+    deadline = time.monotonic() + 5
+    while len(heard) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    client.line.close()
+    assert len(heard) >= 2
+    assert abs(datetime.fromisoformat(heard[0].decode()).timestamp() - time.time()) < 10
+
+
+@pytest.mark.parametrize(
+    ("query", "part"),
+    [
+        ("?ping=often", "ping"),
+        ("?detach=perhaps", "detach"),
+        ("?since=-1", "since"),
+        ("?id=" + "x" * 300, "id"),
+        ("?ping_interval=1e9", "ping_interval"),
+    ],
+)
+def test_query_that_cannot_be_used_is_a_400_that_names_the_parameter(server: Server, query: str, part: str) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        Client(server, query)
+    assert refused.value.response.status_code == 400
+    assert json.loads(refused.value.response.body)["error"].startswith(f"{part}:")
+
+
+def test_token_is_asked_for_and_may_stand_in_the_query(tmp_path: Path) -> None:
+    with running_server(tmp_path / "server", PLAYBOOK, extra='http_token = "s3cret"') as running:
+        for query in ("", "?token=wrong"):
+            with pytest.raises(InvalidStatus) as refused:
+                Client(running, query)
+            assert refused.value.response.status_code == 401
+        client = Client(running, "?token=s3cret")
+        client.send("accept")
+        client.until("reject")
+        client.line.close()
+        assert "s3cret" not in running.log
+
+
+def test_socket_of_a_foreign_page_is_refused(server: Server) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"ws://127.0.0.1:{server.http_port}/call/sip", origin="https://evil.example")  # type: ignore[arg-type]
+    assert refused.value.response.status_code == 403
+
+
+def test_unknown_calls_are_404_with_a_body(server: Server) -> None:
+    for path, body in (("/kill/nobody", None), ("/command/nobody", b'{"command": "interrupt"}')):
+        request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}{path}", body, {"Content-Type": "application/json"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=5)
+        assert refused.value.code == 404
+        assert json.loads(refused.value.read()) == {"status": "not_found", "id": "nobody"}
+
+
+def test_playbook_is_read_and_written_as_text(server: Server) -> None:
+    url = f"http://127.0.0.1:{server.http_port}/api/playbooks/written.md"
+    for content_type in ("text/plain;charset=UTF-8", "text/markdown", "application/x-www-form-urlencoded"):
+        request = urllib.request.Request(url, PLAYBOOK.encode(), {"Content-Type": content_type}, method="POST")
+        assert urllib.request.urlopen(request, timeout=5).status == 200
+    with urllib.request.urlopen(url, timeout=5) as response:
+        assert re.match("text/markdown", response.headers["Content-Type"])
+        assert response.read().decode() == PLAYBOOK
