@@ -25,6 +25,7 @@ from active_call.agent.effects import (
 )
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.agent.tools.registry import Tool, ToolRegistry
+from active_call.agent.turn.turn_detector import TurnTaking
 from active_call.contract import commands, events
 
 WORD_S = 1 / 3
@@ -213,9 +214,10 @@ def start() -> Callable[..., VirtualCall]:
         headers: dict[str, str] | None = None,
         ready: bool = True,
         tools: tuple[Tool, ...] = (),
+        turns: TurnTaking | None = None,
     ) -> VirtualCall:
         playbook = parse_playbook(text, file="test.md", environment={})
-        call = VirtualCall(CascadeConversation(playbook, variables or {}, headers or {}, tools=ToolRegistry(tools)))
+        call = VirtualCall(CascadeConversation(playbook, variables or {}, headers or {}, tools=ToolRegistry(tools), turns=turns))
         if ready:
             call.ready()
         return call

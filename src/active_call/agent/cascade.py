@@ -31,9 +31,12 @@ from active_call.agent.effects import (
     HttpAnswered,
     ModelDone,
     ModelText,
+    Paused,
     ReplyNumber,
     ToolCall,
     ToolFinished,
+    TurnJudged,
+    TurnProposed,
 )
 from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, pressed
@@ -51,7 +54,7 @@ from active_call.agent.turn.floor import Floor, Holder
 from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
-from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnDetector
+from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnTaking
 from active_call.contract import events
 
 
@@ -60,6 +63,7 @@ class CascadeConversation:
 
     `variables` holds the built-ins (`session_id, call_type, caller, callee, start_time`) and, over them, what was passed in for the call.
     `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call.
+    `turns`: how the end of the caller's turn is found; without it the recogniser's final text ends it.
     """
 
     def __init__(
@@ -69,14 +73,15 @@ class CascadeConversation:
         sip_headers: Mapping[str, str] | None = None,
         *,
         tools: ToolRegistry | None = None,
-        detector: TurnDetector | None = None,
+        turns: TurnTaking | None = None,
     ) -> None:
         self.playbook = playbook
+        turns = turns or TurnTaking(RecogniserTurnDetector(), language=playbook.llm.language)
         self._outbox = Outbox()
         self._phase = Phase()
         self._timers = Timers()
         self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
-        self._floor = Floor(self._phase, self._timers, detector or RecogniserTurnDetector())
+        self._floor = Floor(self._phase, self._timers, turns.detector)
         self._replies = Replies(
             self._context,
             self._phase,
@@ -87,7 +92,16 @@ class CascadeConversation:
             lambda now: self._caller.await_caller(now),
         )
         self._barge_in = BargeIn(Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox)
-        self._caller = CallerTurn(self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._outbox)
+        self._caller = CallerTurn(
+            self._context,
+            self._phase,
+            self._timers,
+            self._floor,
+            self._replies,
+            self._barge_in,
+            self._outbox,
+            turns,
+        )
         self._presence = Presence(
             self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._caller, self._outbox
         )
@@ -155,6 +169,12 @@ class CascadeConversation:
                 self._replies.model.on_tool_finished(item, now)
             case HttpAnswered():
                 self._replies.model.on_http_answered(item, now)
+            case Paused(sound):
+                self._caller.on_paused(sound, now)
+            case TurnProposed(turn, text, confidence):
+                self._caller.on_proposed(turn, text, confidence, now)
+            case TurnJudged(question, probability):
+                self._caller.on_judged(question, probability, now)
             case FromRealtime():
                 self._outbox.note("realtime event dropped", reason="this conversation is a cascade")
             case _:
@@ -192,12 +212,12 @@ class CascadeConversation:
             case events.Speaking():
                 self._caller.on_voice(now, is_filler=bool(event.is_filler))
             case events.Silence():
-                self._caller.on_silence(now)
+                self._caller.on_silence(now, _ended_at(event, now))
             case events.AsrDelta():
-                self._caller.on_partial(event.text, now)
+                self._caller.on_partial(event.text, now, event.index)
             case events.AsrFinal():
                 self._context.confidence = event.confidence
-                self._caller.on_final(event.text.strip(), now)
+                self._caller.on_final(event.text.strip(), now, event.index)
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):
                     self._caller.was_answered()
@@ -311,6 +331,8 @@ class CascadeConversation:
                 self._caller.on_deadline(now)
             case Timer.MODEL:
                 self._replies.model.on_late(now)
+            case Timer.SPECULATION:
+                self._replies.stop_speculating("it has become too old")
             case Timer.PLAYBACK:
                 self._replies.on_lost_playback(now)
             case Timer.FOLLOWUP:
@@ -319,3 +341,13 @@ class CascadeConversation:
                 self._caller.on_quiet(now)
             case _:
                 assert_never(timer)
+
+
+MAX_REPORT_DELAY_S = 1.0
+"""A silence is told so long after it began, at most; a larger difference is no measurement."""
+
+
+def _ended_at(event: events.Silence, now: float) -> float:
+    """When the last voiced packet came, by the event's own times."""
+    delay_s = (event.timestamp - event.start_time) / 1000 if event.start_time and event.timestamp else 0.0
+    return now - delay_s if 0 <= delay_s <= MAX_REPORT_DELAY_S else now

@@ -14,6 +14,7 @@ from typing import Any, NewType
 from active_call.agent.items import Prompt
 from active_call.agent.realtime.events import RealtimeEvent, RealtimeOrder
 from active_call.agent.tools.registry import ToolSchema
+from active_call.agent.turn.turn_detector import PauseSound, VendorTurn
 from active_call.contract.commands import Command
 from active_call.contract.events import Event
 
@@ -84,7 +85,33 @@ class FromRealtime:
     event: RealtimeEvent
 
 
-AgentInput = Heard | ModelText | ModelDone | ToolCall | ToolFinished | HttpAnswered | FromRealtime
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The caller is silent, and still was at some moments of the pause: how it sounds."""
+
+    sound: PauseSound
+
+
+@dataclass(frozen=True, slots=True)
+class TurnProposed:
+    """The recogniser's own turn detector has said something. `text`: what it heard of the turn, where it tells."""
+
+    turn: VendorTurn
+    text: str = ""
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnJudged:
+    """The answer to JudgeTurn `question`: the probability that the turn is over, 0 to 1."""
+
+    question: int
+    probability: float
+
+
+AgentInput = (
+    Heard | ModelText | ModelDone | ToolCall | ToolFinished | HttpAnswered | FromRealtime | Paused | TurnProposed | TurnJudged
+)  # fmt: skip
 
 
 # -- effects -----------------------------------------------------------------------------------------------------------------------------
@@ -163,6 +190,23 @@ class ExpectPhrases:
 
 
 @dataclass(frozen=True, slots=True)
+class EndUtterance:
+    """The recogniser is to finish with what the caller has said so far, now. Its final text follows as an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTurn:
+    """Ask the model of the sound, where there is one, whether the caller's turn is over. Its answer comes back as TurnJudged."""
+
+    question: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDecided:
+    """The caller's turn is over, as of now: for the latency trace."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Emit a contract event to whoever watches the call (`addHistory`, `error`, …)."""
 
@@ -177,4 +221,7 @@ class Note:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-AgentEffect = Perform | AskModel | AbandonModel | RunTool | CancelTool | SendHttp | ToRealtime | ExpectPhrases | Tell | Note
+AgentEffect = (
+    Perform | AskModel | AbandonModel | RunTool | CancelTool | SendHttp | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn
+    | TurnDecided | Tell | Note
+)  # fmt: skip

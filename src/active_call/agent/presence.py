@@ -52,6 +52,7 @@ class Presence:
         self._is_on_hold = event.on_hold
         by_us = event.initiator == "system"
         if event.on_hold and self._phase.fire(Signal.HOLD):
+            self._replies.stop_speculating("the call is on hold")
             self._timers.clear_all()
             self._floor.reset()
             text = "[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"
@@ -72,6 +73,8 @@ class Presence:
             self._caller.settled("", now)
         elif self._barge_in.is_undecided:
             self._barge_in.resume(now)
+        elif self._caller.answer_what_waits(now):
+            return
         self._replies.go_on(now)
 
     def on_transfer(self, event: events.Transfer, now: float) -> None:

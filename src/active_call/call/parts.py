@@ -221,6 +221,8 @@ class _Wiring:
             tell=context.output.tell,
             post=lambda item: context.ports.post(ForAgent(item)),
             expect_phrases=speech_input.expect_phrases,
+            end_utterance=speech_input.end_now,
+            judge_turn=lambda question: None,
             spawn=context.ports.spawn,
             now=context.ports.now,
         )

@@ -20,6 +20,7 @@ from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
 from active_call.server.doctor.report import doctor, trunk_app
 from active_call.server.playbook_command import playbook_app
+from active_call.server.show import show
 
 app = typer.Typer(
     name="active-call",
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.add_typer(playbook_app, name="playbook")
 app.add_typer(trunk_app, name="trunk")
 app.command()(doctor)
+app.command()(show)
 out = Console()
 err = Console(stderr=True)
 

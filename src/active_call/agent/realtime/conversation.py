@@ -25,9 +25,12 @@ from active_call.agent.effects import (
     HttpAnswered,
     ModelDone,
     ModelText,
+    Paused,
     Tell,
     ToolCall,
     ToolFinished,
+    TurnJudged,
+    TurnProposed,
 )
 from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, SystemItem, UserItem, pressed
@@ -110,6 +113,8 @@ class RealtimeConversation:
                 self._hear(heard, now)
             case ToolFinished():
                 self._turns.tool_finished(item, now)
+            case Paused() | TurnProposed() | TurnJudged():
+                pass  # the realtime model finds the end of a turn by itself
             case ModelText() | ModelDone() | ToolCall() | HttpAnswered():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
@@ -334,8 +339,8 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT:
-                pass  # the model decides when the caller interrupts
+            case Timer.CUT | Timer.SPECULATION:
+                pass  # the model decides when the caller interrupts, and what it prepares
             case _:
                 assert_never(timer)
 

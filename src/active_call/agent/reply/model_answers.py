@@ -7,15 +7,19 @@ reply than the current one is dropped; the result of a tool is taken in any case
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import AskModel, HttpAnswered, ModelDone, ModelText, Tell, ToolCall, ToolFinished
+from active_call.agent.effects import AskModel, HttpAnswered, ModelDone, ModelText, ReplyNumber, Tell, ToolCall, ToolFinished
+from active_call.agent.items import Prompt, UserItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
 from active_call.agent.reply.reply import Reply
+from active_call.agent.reply.speculation import MAX_AGE_S, ModelInput
 from active_call.agent.reply.steps import Sentence
 from active_call.agent.tools.calls import LATE, ToolCalls
-from active_call.agent.turn.phase import Phase, Signal
+from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import events
 
@@ -59,18 +63,53 @@ class ModelAnswers:
     # -- asking
 
     def ask(self, now: float, hint: str = "") -> None:
-        """Ask the model for a new reply to the conversation as it stands."""
+        """Ask the model for a new reply to the conversation as it stands; what was asked before the turn's end is adopted where it fits."""
         self._tools.detach()
-        self._reply.start([], is_complete=False)
-        llm = self._context.playbook.llm
-        self._reply.stream = ModelStream(now, is_prefilled=llm.thinking == "prefilled")
+        request = self._request(self._context.prompts(self._outbox.history.prompts(), hint))
+        adopted = self._reply.speculation.adopt(request, now)
+        self._reply.speculation.turn_ended()
+        self._reply.start([], is_complete=False, number=adopted[0] if adopted is not None else None)
+        self._reply.stream = ModelStream(now, is_prefilled=self._context.playbook.llm.thinking == "prefilled")
         self._reply.is_from_model = True
         self.has_results = False
-        prompts = self._context.prompts(self._outbox.history.prompts(), hint)
-        tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
-        self._outbox.put(AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools))
         self._phase.fire(Signal.ASK)
         self._timers.set(Timer.MODEL, now + MODEL_PATIENCE_S)
+        if adopted is None:
+            self._outbox.put(replace(request, reply=self._reply.number))
+        else:
+            self._take_back(adopted[1], now)
+
+    def speculate(self, said: str, now: float) -> None:
+        """The caller's turn is likely to be over with the words `said`: ask the model now, and keep back what it writes.
+
+        Nothing is asked while anything of the agent's is under way.
+        """
+        is_idle = self._phase.state is State.LISTENING and self._reply.queue.is_done and self._reply.stream is None
+        if not is_idle or self._tools.is_waited_for or self.has_results:
+            return
+        history = self._outbox.history.prompts(UserItem(said))
+        request = self._request(self._context.prompts(history))
+        if self._reply.speculation.may_ask(request):
+            self._reply.speculation.ask(replace(request, reply=ReplyNumber(self._reply.queue.reserve())), now)
+            self._timers.set(Timer.SPECULATION, now + MAX_AGE_S)
+
+    def _request(self, prompts: tuple[Prompt, ...]) -> AskModel:
+        llm = self._context.playbook.llm
+        tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
+        return AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools)
+
+    def _take_back(self, kept: list[ModelInput], now: float) -> None:
+        """The turn is over with the words that the model was asked about: all that it has written so far comes now."""
+        for item in kept:
+            match item:
+                case ModelText():
+                    self.on_text(item, now)
+                case ToolCall():
+                    self.on_tool_call(item, now)
+                case ModelDone():
+                    self.on_done(item, now)
+                case _:
+                    assert_never(item)
 
     def ask_about_results(self, now: float) -> None:
         """Ask the model to speak about the results that have come."""
@@ -81,6 +120,8 @@ class ModelAnswers:
 
     def on_text(self, item: ModelText, now: float) -> None:
         """More text of the model."""
+        if self._reply.speculation.takes(item):
+            return
         stream = self._reply.stream
         if item.reply != self._reply.number or stream is None:
             return
@@ -92,6 +133,8 @@ class ModelAnswers:
 
     def on_tool_call(self, item: ToolCall, now: float) -> None:
         """The model calls a tool: it starts now. The agent says what the tool says meanwhile, unless the model has said something."""
+        if self._reply.speculation.takes(item):
+            return
         stream = self._reply.stream
         if item.reply != self._reply.number or stream is None:
             self._outbox.note("tool call dropped", tool=item.name, reason="it belongs to an older reply")
@@ -111,6 +154,8 @@ class ModelAnswers:
 
     def on_done(self, item: ModelDone, now: float) -> None:
         """The model has said everything, or failed."""
+        if self._reply.speculation.takes(item):
+            return
         stream = self._reply.stream
         if item.reply != self._reply.number or stream is None:
             return

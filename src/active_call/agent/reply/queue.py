@@ -82,9 +82,17 @@ class ReplyQueue:
         """No more steps follow."""
         return self._is_complete
 
-    def begin(self, steps: tuple[Step, ...] = (), *, is_complete: bool) -> None:
-        """A new reply under the next number; whatever the last one had left is forgotten. More steps follow unless `is_complete`."""
+    def reserve(self) -> int:
+        """Take the next number for a reply that may never begin. Nothing of the current reply may be left."""
         self.number += 1
+        return self.number
+
+    def begin(self, steps: tuple[Step, ...] = (), *, is_complete: bool, number: int | None = None) -> None:
+        """A new reply under the next number, or under one that was reserved; whatever the last one had left is forgotten.
+
+        More steps follow unless `is_complete`.
+        """
+        self.number = self.number + 1 if number is None else number
         self.playback = None
         self.has_spoken = False
         self.is_leaving = False

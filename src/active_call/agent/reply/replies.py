@@ -107,6 +107,16 @@ class Replies:
         """Ask the model for a new reply to the conversation as it stands."""
         self.model.ask(now, hint)
 
+    def speculate(self, said: str, now: float) -> None:
+        """The caller's turn is likely to be over with the words `said`: ask the model before it is, where a model answers."""
+        if self._context.has_model:
+            self.model.speculate(said, now)
+
+    def stop_speculating(self, reason: str) -> None:
+        """The caller's turn is not over after all: what the model was asked is not wanted."""
+        self._reply.speculation.cancel(reason)
+        self._timers.clear(Timer.SPECULATION)
+
     def resume(self, cut: Cut, heard_words: int, now: float) -> None:
         """Say again what was not heard of a reply that was cut; a model that had not finished is asked to go on. Its tools still run."""
         self._reply.start(list(cut.unheard(heard_words)))

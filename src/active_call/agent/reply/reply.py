@@ -11,6 +11,7 @@ from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import ModelStream
 from active_call.agent.reply.queue import Cut, Playback, ReplyQueue
+from active_call.agent.reply.speculation import Speculation
 from active_call.agent.reply.steps import Step, spoken_s
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands
@@ -28,6 +29,8 @@ class Reply:
 
     def __init__(self, outbox: Outbox, timers: Timers) -> None:
         self.queue = ReplyQueue(outbox.perform)
+        self.speculation = Speculation(outbox)
+        """What the model was asked before the caller's turn is over."""
         self.stream: ModelStream | None = None
         """The model's answer; None when no model is being waited for."""
         self.is_from_model = False
@@ -54,16 +57,18 @@ class Reply:
 
     # -- beginning and ending
 
-    def start(self, steps: list[Step], *, is_complete: bool = True) -> None:
-        """Begin a new reply, of which more comes unless `is_complete`; the one before is over."""
+    def start(self, steps: list[Step], *, is_complete: bool = True, number: ReplyNumber | None = None) -> None:
+        """Begin a new reply, of which more comes unless `is_complete`; the one before is over. `number`: that of an adopted request."""
         self.abandon_model()
+        self.speculation.cancel("another reply begins")
         self._forget()
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
-        self.queue.begin(tuple(steps), is_complete=is_complete)
+        self.queue.begin(tuple(steps), is_complete=is_complete, number=number)
 
     def cut(self) -> Cut:
         """Stop where it is: nothing more leaves for this number. The sound is stopped by the caller of this method."""
         self.abandon_model()
+        self.speculation.cancel("the reply was cut")
         cut = self.queue.drop()
         self._forget()
         return cut
@@ -75,7 +80,7 @@ class Reply:
             self._outbox.put(AbandonModel(self.number))
 
     def _forget(self) -> None:
-        self._timers.clear(Timer.MODEL, Timer.PLAYBACK, Timer.CUT)
+        self._timers.clear(Timer.MODEL, Timer.PLAYBACK, Timer.CUT, Timer.SPECULATION)
         self.is_from_model = self.has_acted = False
         self.hint = None
         self.wait_input_s = None

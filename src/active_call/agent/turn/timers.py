@@ -18,6 +18,8 @@ class Timer(StrEnum):
     """The model, or a tool, has been silent for too long."""
     PLAYBACK = "playback"
     """What was given out to be played should have been heard by now."""
+    SPECULATION = "speculation"
+    """What the model was asked before the turn is over has become too old."""
     FOLLOWUP = "followup"
     """The caller has been silent for too long."""
     QUIET = "quiet"

@@ -43,6 +43,10 @@ class AgentPorts:
     post: Callable[[effects.AgentInput], None]
     """Bring an input to the runner later, through the mailbox."""
     expect_phrases: Callable[[tuple[str, ...]], None]
+    end_utterance: Callable[[float], None]
+    """Let the recogniser finish with what the caller has said until now."""
+    judge_turn: Callable[[int], None]
+    """Ask the model of the sound; its answer comes as TurnJudged. Nothing happens where there is none."""
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     now: Callable[[], float]
 
@@ -156,6 +160,12 @@ class AgentRunner:
                 self._ports.spawn(self._send_http(effect), f"http {effect.request}")
             case effects.ExpectPhrases(phrases):
                 self._ports.expect_phrases(phrases)
+            case effects.EndUtterance():
+                self._ports.end_utterance(self._ports.now())
+            case effects.JudgeTurn(question):
+                self._ports.judge_turn(question)
+            case effects.TurnDecided():
+                self._turn.mark("decided_at", self._ports.now())
             case effects.Tell(event):
                 self._ports.tell(event)
             case effects.Note(message, fields):
@@ -190,7 +200,9 @@ class AgentRunner:
         self._ports.post(effects.ModelDone(reply, error))
 
     def _abandon(self, reply: effects.ReplyNumber) -> None:
-        self._asked_at.pop(reply, None)
+        asked_at = self._asked_at.pop(reply, None)
+        if asked_at is not None:
+            self._turn.model_abandoned(asked_at)
         task = self._model_tasks.pop(reply, None)
         if task is not None:
             task.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from active_call.agent.kinds import make_conversation
 from active_call.agent.playbook.scenes import Playbook
 from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
+from active_call.call.conversation.turn_taking import turn_taking
 from active_call.call.conversation.web_requests import WebRequests, access_of
 from active_call.call.dependencies import CallDependencies
 from active_call.call.log import CallLog
@@ -38,5 +39,11 @@ def start_agent(
     if state.is_inbound:
         built_in |= identity_of(state.leg.headers)
     requests = WebRequests(access_of(playbook), dependencies.http, dependencies.guarded or dependencies.http)
-    agent = make_conversation(playbook, {**built_in, **facts.variables}, state.leg.headers, begin.tools if begin is not None else None)
+    agent = make_conversation(
+        playbook,
+        {**built_in, **facts.variables},
+        state.leg.headers,
+        begin.tools if begin is not None else None,
+        turns=turn_taking(state.option, playbook, hears_freely=state.hears_freely, has_judge=state.has_turn_judge),
+    )
     return AgentRunner(agent, responder, requests, turn, ports, log, begin.functions if begin is not None else None)

@@ -17,8 +17,9 @@ from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine import CallMachine
 from active_call.call.company.machine_types import Stage
 from active_call.call.conversation.agent_runner import AgentRunner
+from active_call.call.conversation.turn_taking import proposal_of
 from active_call.call.dependencies import CallDependencies
-from active_call.call.items import Fatal, RecogniserFailed, Routed
+from active_call.call.items import Fatal, ForAgent, RecogniserFailed, Routed
 from active_call.call.opening.options import SpeechChoice, choose_speech, merged
 from active_call.call.opening.routing import IncomingCall, Router
 from active_call.call.ports import CallPorts
@@ -31,7 +32,7 @@ from active_call.call.state import Phase
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs.leg import Leg
-from active_call.providers.base import ChatModel
+from active_call.providers.base import ChatModel, RecognitionStream, SpeechToText
 
 RING_AFTER_S = 0.2
 
@@ -104,7 +105,7 @@ class CallSetup:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
         recogniser = self._dependencies.engines.get_recogniser(choice.asr)
-        recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language)
+        recognition = self._open_recognition(recogniser, choice)
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
@@ -130,10 +131,11 @@ class CallSetup:
         responder = begin.model or (engines.get_responder(choice.llm) if choice.llm is not None else None)
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
         self._note_engines(choice, begin.model is not None)
+        state.hears_freely = recogniser.capabilities.free_speech
         parts.speech_output.use(None, synthesiser)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
         if choice.asr != before.asr:
-            recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language)
+            recognition = self._open_recognition(recogniser, choice)
             self._ports.spawn(parts.speech_input.replace(recognition), "recogniser")
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
@@ -162,6 +164,15 @@ class CallSetup:
 
     def _recogniser_failed(self, error: Exception) -> None:
         self._ports.post(RecogniserFailed(error))
+
+    def _open_recognition(self, recogniser: SpeechToText, choice: SpeechChoice) -> RecognitionStream:
+        return open_recognition(
+            recogniser,
+            self._ports.post,
+            self._recogniser_failed,
+            language=choice.asr.language,
+            on_turn=lambda event: self._ports.post(ForAgent(proposal_of(event))),
+        )
 
     # -- tasks
 
@@ -264,8 +275,9 @@ class CallSetup:
         recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
         responder = engines.get_responder(choice.llm) if choice.llm is not None else None
         self._note_engines(choice)
+        state.hears_freely = recogniser.capabilities.free_speech
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
-        parts.speech_input.use(open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language))
+        parts.speech_input.use(self._open_recognition(recogniser, choice))
         parts.speech_output.use(None, synthesiser)
         if state.playbook is not None:
             state.agent = parts.start_agent(state.playbook, responder)

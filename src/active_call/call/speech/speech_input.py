@@ -235,6 +235,12 @@ class SpeechInput:
             self._awaiting.add(utterance.index)
             self._recognition.end_utterance(utterance.index, utterance.end_sample)
 
+    def end_now(self, now: float) -> None:
+        """The caller's turn is likely to be over: end the utterance whose silence has begun, without waiting longer. Else nothing."""
+        if self._utterance is not None and self._utterance.closing_at is not None and not self.is_suspended:
+            self._utterance.closing_at = min(self._utterance.closing_at, now)
+            self.handle_timeout(now)
+
     # -- results of the recogniser
 
     def recognised(self, result: Recognised, now: float) -> None:
