@@ -85,6 +85,7 @@ def test_interruption_stops_the_agent_and_only_the_heard_words_stay(virtually: A
             await call.until(lambda: len(call.of(events.TrackStart)) == 2)
             await asyncio.sleep(2.0)
             await call.says("goodbye")
+            await call.until(lambda: bool(call.of(events.Interruption)))
             (cut,) = call.of(events.Interruption)
             assert 2.0 <= cut.current / 1000 <= 2.3
             assert cut.subtitle.startswith("Here is the news of the week")

@@ -32,6 +32,7 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     Paused,
+    PauseRefused,
     ReplyNumber,
     ToolCall,
     ToolFinished,
@@ -91,7 +92,9 @@ class CascadeConversation:
             tools or ToolRegistry(),
             lambda now: self._caller.await_caller(now),
         )
-        self._barge_in = BargeIn(Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox)
+        self._barge_in = BargeIn(
+            Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox, turns.language
+        )
         self._caller = CallerTurn(
             self._context,
             self._phase,
@@ -173,6 +176,8 @@ class CascadeConversation:
                 self._caller.on_paused(sound, now)
             case TurnProposed(turn, text, confidence):
                 self._caller.on_proposed(turn, text, confidence, now)
+            case PauseRefused():
+                self._barge_in.on_pause_refused(now)
             case TurnJudged(question, probability):
                 self._caller.on_judged(question, probability, now)
             case FromRealtime():
@@ -327,6 +332,8 @@ class CascadeConversation:
                 self._barge_in.on_cut_due(now)
             case Timer.SETTLE:
                 self._caller.settled("", now)
+            case Timer.OVERLAP:
+                self._barge_in.decide(now)
             case Timer.FLOOR:
                 self._caller.on_deadline(now)
             case Timer.MODEL:

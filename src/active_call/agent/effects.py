@@ -79,6 +79,11 @@ class HttpAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRefused:
+    """The reply was not paused, as `PauseReply` had asked: so little is left of it that it ends first."""
+
+
+@dataclass(frozen=True, slots=True)
 class FromRealtime:
     """An event of the realtime model's session; only a realtime conversation takes it."""
 
@@ -110,7 +115,8 @@ class TurnJudged:
 
 
 AgentInput = (
-    Heard | ModelText | ModelDone | ToolCall | ToolFinished | HttpAnswered | FromRealtime | Paused | TurnProposed | TurnJudged
+    Heard | ModelText | ModelDone | ToolCall | ToolFinished | HttpAnswered | FromRealtime | Paused | PauseRefused | TurnProposed
+    | TurnJudged
 )  # fmt: skip
 
 
@@ -144,6 +150,22 @@ class AbandonModel:
     """Nobody waits for reply `reply` any more."""
 
     reply: ReplyNumber
+
+
+@dataclass(frozen=True, slots=True)
+class PauseReply:
+    """Let what the agent says stand still at its sample, since the caller speaks over it. It comes back as PauseRefused when less than
+    `unless_left_ms` is left to be heard. `fade_ms`: how long the voice falls to silence; None leaves it to the media plane."""
+
+    unless_left_ms: int
+    fade_ms: int | None = None
+    resumes_at_word: bool = False
+    """It is to go on from the beginning of the word in which it stands still, not from the sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeReply:
+    """End that pause: what is left to be heard goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +244,6 @@ class Note:
 
 
 AgentEffect = (
-    Perform | AskModel | AbandonModel | RunTool | CancelTool | SendHttp | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn
-    | TurnDecided | Tell | Note
+    Perform | AskModel | AbandonModel | PauseReply | ResumeReply | RunTool | CancelTool | SendHttp | ToRealtime | ExpectPhrases
+    | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
 )  # fmt: skip

@@ -72,7 +72,7 @@ class Presence:
             self._barge_in.want_resume(now)
             self._caller.settled("", now)
         elif self._barge_in.is_undecided:
-            self._barge_in.resume(now)
+            self._barge_in.want_resume(now)
         elif self._caller.answer_what_waits(now):
             return
         self._replies.go_on(now)

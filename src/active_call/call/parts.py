@@ -35,6 +35,7 @@ from active_call.call.sound.media_watchdog import MediaWatchdog
 from active_call.call.sound.music import Music
 from active_call.call.sound.recording import Recording
 from active_call.call.speech.latency import TurnClock
+from active_call.call.speech.overlap_pause import OverlapPause
 from active_call.call.speech.speech_input import SpeechInput
 from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.transfer.executor import TransferExecutor
@@ -98,6 +99,7 @@ class _Wiring:
         self._turn = TurnClock()
         self._own_leg: OwnLeg
         self._transfers: TransferExecutor
+        self._overlap: OverlapPause
 
     def parts(self) -> CallParts:
         context = self._context
@@ -107,6 +109,7 @@ class _Wiring:
         music = self._make_music(lambda: state.leg.stream)
         progress = CallProgressWatch(state, ports, context.time, dependencies.sounds, context.output.tell, lambda: attention.state.is_aside)
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
+        self._overlap = OverlapPause(attention, speech_output)
         recording = Recording(state, ports.emit, context.journal, dependencies)
         setup_parts = SetupParts(speech_input, speech_output, progress, attention, partial(self._start_agent, speech_input))
         setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
@@ -223,6 +226,8 @@ class _Wiring:
             expect_phrases=speech_input.expect_phrases,
             end_utterance=speech_input.end_now,
             judge_turn=lambda question: None,
+            pause_reply=self._overlap.pause,
+            resume_reply=self._overlap.end,
             spawn=context.ports.spawn,
             now=context.ports.now,
         )

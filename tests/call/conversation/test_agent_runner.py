@@ -49,6 +49,8 @@ class Call:
             expect_phrases=self.phrases.append,
             end_utterance=self.utterances_ended.append,
             judge_turn=self.questions.append,
+            pause_reply=lambda order: True,
+            resume_reply=lambda: None,
             spawn=lambda work, name: tasks.create_task(work, name=name),
             now=lambda: self.now,
         )

@@ -61,6 +61,8 @@ class InterruptionOption(Options, frozen=True, kw_only=True, rename="camel", omi
     """Sounds like "uh" or "mm-hm" neither interrupt nor count as an answer."""
     volume_fade_ms: bounds.FadeMs = 0
     """How long the agent's voice takes to fade when it is cut; 0 leaves it to the media plane."""
+    resume_at: str = "sample"
+    """Where a reply goes on that was paused in vain: `sample`, exactly where it stands, or `word`, the beginning of that word."""
     ignore_first_ms: bounds.PauseMs | None = None
     """How long after the start of an utterance nothing interrupts it. Unset: 1000 for the greeting, 0 for everything else."""
 

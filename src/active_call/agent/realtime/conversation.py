@@ -26,6 +26,7 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     Paused,
+    PauseRefused,
     Tell,
     ToolCall,
     ToolFinished,
@@ -115,7 +116,7 @@ class RealtimeConversation:
                 self._turns.tool_finished(item, now)
             case Paused() | TurnProposed() | TurnJudged():
                 pass  # the realtime model finds the end of a turn by itself
-            case ModelText() | ModelDone() | ToolCall() | HttpAnswered():
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | PauseRefused():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
                 assert_never(item)
@@ -339,7 +340,7 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT | Timer.SPECULATION:
+            case Timer.CUT | Timer.OVERLAP | Timer.SPECULATION:
                 pass  # the model decides when the caller interrupts, and what it prepares
             case _:
                 assert_never(timer)

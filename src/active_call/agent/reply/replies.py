@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import ReplyNumber
+from active_call.agent.effects import PauseReply, ReplyNumber
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.actions import Actions
@@ -124,6 +124,20 @@ class Replies:
             self._reply.hint = self._context.wording.continue_
         self.pump(now)
 
+    @property
+    def is_paused(self) -> bool:
+        """What sounds of the current reply stands still, since the caller speaks over it."""
+        return self._reply.is_paused
+
+    def pause(self, effect: PauseReply) -> None:
+        """Let what sounds stand still at its sample, until `unpause`, or until the reply ends."""
+        self._reply.pause(effect)
+
+    def unpause(self, now: float) -> None:
+        """What was paused goes on, without being made again."""
+        self._reply.unpause()
+        self.pump(now)
+
     def cut(self) -> Cut:
         """Stop where it is: nothing more leaves for this number. The caller of this method stops the sound. Tools run on for now."""
         cut = self._reply.cut()
@@ -209,10 +223,11 @@ class Replies:
             self._phase.fire(Signal.SAY)
         if not self._may_say():
             return
-        if self._reply.queue.is_leaving:
+        if self._reply.queue.is_leaving and not self._reply.is_paused:
             self._phase.fire(Signal.LEAVE)
         self._reply.watch_playback(now)
         if self._reply.queue.is_done:
+            self._reply.unpause()
             self._on_reply_done(now)
 
     def _may_say(self) -> bool:

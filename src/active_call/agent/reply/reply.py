@@ -6,7 +6,7 @@ MODEL and PLAYBACK. There is one reply at a time; `number` names it. `replies` d
 
 from __future__ import annotations
 
-from active_call.agent.effects import AbandonModel, ReplyNumber
+from active_call.agent.effects import AbandonModel, PauseReply, ReplyNumber, ResumeReply
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import ModelStream
@@ -42,6 +42,8 @@ class Reply:
         """How long this reply wants to wait for the caller; None for the playbook's way."""
         self.sounding_since: float | None = None
         """When the caller began to hear it."""
+        self.is_paused = False
+        """What sounds of it stands still, since the caller speaks over it."""
         self._outbox = outbox
         self._timers = timers
 
@@ -79,7 +81,21 @@ class Reply:
             self.stream = None
             self._outbox.put(AbandonModel(self.number))
 
+    def pause(self, effect: PauseReply) -> None:
+        """Let what sounds stand still at its sample. Whatever ends the reply ends the pause."""
+        self.is_paused = True
+        self._timers.clear(Timer.PLAYBACK)
+        self._outbox.put(effect)
+
+    def unpause(self) -> None:
+        """What sounds goes on; harmless where it does."""
+        if self.is_paused:
+            self.is_paused = False
+            self._timers.clear(Timer.OVERLAP)
+            self._outbox.put(ResumeReply())
+
     def _forget(self) -> None:
+        self.unpause()
         self._timers.clear(Timer.MODEL, Timer.PLAYBACK, Timer.CUT, Timer.SPECULATION)
         self.is_from_model = self.has_acted = False
         self.hint = None
@@ -128,7 +144,7 @@ class Reply:
     def watch_playback(self, now: float) -> None:
         """Set or clear the watch over what was given out to be played."""
         playback = self.queue.playback
-        if playback is None or not playback.is_closed:
+        if playback is None or not playback.is_closed or self.is_paused:
             self._timers.clear(Timer.PLAYBACK)
         elif playback.has_started:
             lasts_s = FILE_MAX_S if playback.is_file else spoken_s(playback.text) + PLAYBACK_SLACK_S

@@ -79,7 +79,7 @@ class CallerTurn:
     def on_silence(self, now: float, ended_at: float | None = None) -> None:
         """The caller stops speaking; the last voiced packet came at `ended_at`, where that is known."""
         self._floor.voice_ended(now if ended_at is None else min(now, ended_at))
-        self._barge_in.on_silence()
+        self._barge_in.on_silence(now)
         if not self._floor.is_claimed:
             self.await_caller(now)
         else:
@@ -95,7 +95,7 @@ class CallerTurn:
             self._floor.partial(text, now)
             self._watch.heard(self._said())
             self._watch.follow(self._said(), now)
-            self._barge_in.on_partial_words(now)
+        self._barge_in.on_partial_words(text, now)
 
     def on_paused(self, sound: PauseSound, now: float) -> None:
         """The media process tells how a pause sounds."""
@@ -133,12 +133,14 @@ class CallerTurn:
             self._on_words(text, now)
 
     def _on_words(self, text: str, now: float) -> None:
+        if self._phase.state is State.SPEAKING and not self._barge_in.takes_turn(text, now):
+            return
         self.took_part()
         if self._phase.state is State.ENDING:
             self._outbox.add(UserItem(text))
             return
         if self._phase.state is State.SPEAKING:
-            if not self._barge_in.may_cut_by_words(now):
+            if not (self._barge_in.is_overlapping or self._barge_in.may_cut_by_words(now)):
                 self._outbox.add(UserItem(text))
                 self._outbox.note("speech not answered", reason="the reply is not to be interrupted")
                 return
@@ -198,6 +200,12 @@ class CallerTurn:
     def on_nothing_more(self, now: float) -> None:
         """Nothing (more) comes of what the caller began to say. A partial text whose final text has not come is what was said."""
         facts = self._floor.facts
+        if self._barge_in.is_overlapping:
+            if facts.final_at is not None or not (facts.partial and self._barge_in.takes_turn(facts.partial, now)):
+                if self._barge_in.is_overlapping:
+                    self._barge_in.want_resume(now)
+                return
+            self._barge_in.cut(now)
         if self._floor.is_claimed and facts.final_at is None and self._barge_in.rules.is_answer(facts.partial):
             self._outbox.note("final text missing", reason="the recogniser is late")
             self._taken_index = self._partial_index

@@ -12,6 +12,8 @@ class Timer(StrEnum):
     """The caller has spoken long enough to interrupt (`minSpeechMs`)."""
     SETTLE = "settle"
     """How much was heard of an interrupted reply should be known by now."""
+    OVERLAP = "overlap"
+    """It is to be decided whether the caller who speaks over the agent takes the turn."""
     FLOOR = "floor"
     """The turn detector is to be asked again whether the caller's turn is over."""
     MODEL = "model"

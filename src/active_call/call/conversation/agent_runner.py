@@ -47,6 +47,9 @@ class AgentPorts:
     """Let the recogniser finish with what the caller has said until now."""
     judge_turn: Callable[[int], None]
     """Ask the model of the sound; its answer comes as TurnJudged. Nothing happens where there is none."""
+    pause_reply: Callable[[effects.PauseReply], bool]
+    """Let what the agent says stand still; False when so little is left of it that it ends first."""
+    resume_reply: Callable[[], None]
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     now: Callable[[], float]
 
@@ -150,6 +153,11 @@ class AgentRunner:
                 self._ask(effect)
             case effects.AbandonModel(reply):
                 self._abandon(reply)
+            case effects.PauseReply():
+                if not self._ports.pause_reply(effect):
+                    self.hear(effects.PauseRefused())
+            case effects.ResumeReply():
+                self._ports.resume_reply()
             case effects.RunTool():
                 self._tools.run(effect)
             case effects.CancelTool(run_id):

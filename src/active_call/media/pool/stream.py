@@ -107,9 +107,9 @@ class MediaStream:
         """Let `play` end at the next of `boundaries`, in samples of it; see `link.FinishPlay`."""
         self._process.send(link.FinishPlay(self.stream, play, tuple(boundaries)))
 
-    def pause(self, paused: bool) -> None:
-        """Freeze or continue what plays, at the exact sample."""
-        self._process.send(link.PausePlay(self.stream, paused))
+    def pause(self, paused: bool, *, fade_ms: int = 0, back_ms: int = 0) -> None:
+        """Freeze or continue what plays, at the exact sample or `back_ms` before it; see `link.PausePlay`."""
+        self._process.send(link.PausePlay(self.stream, paused, fade_ms, back_ms))
 
     def mute(self, muted: bool, track: str = "") -> None:
         """Send silence; with `track` (`plays`, `partner` or `caller`) only that is silent."""
