@@ -109,7 +109,7 @@ class CallSetup:
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
-            self._parts.speech_input.listen_to(leg.stream, _vad_of(choice))
+            self._parts.speech_input.listen_to(leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
 
     # -- an agent in a call that is under way
 
@@ -134,7 +134,7 @@ class CallSetup:
             recognition = self._open_recognition(recogniser, choice)
             self._ports.spawn(parts.speech_input.replace(recognition), "recogniser")
         if state.leg.stream is not None:
-            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
         state.agent = parts.start_agent(playbook, responder, begin)
         state.agent.hear(effects.Heard(events.MediaReady()))
 
@@ -265,9 +265,10 @@ class CallSetup:
             state.agent = parts.start_agent(state.playbook, responder)
         await self._open_sound()
         if state.leg.stream is not None:
-            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
             parts.call_progress.listen()
 
 
-def _vad_of(choice: SpeechChoice) -> VadSettings:
-    return VadSettings(choice.voice_threshold, choice.min_speech_ms, choice.silence_ms)
+def _vad_of(choice: SpeechChoice, *, has_agent: bool) -> VadSettings:
+    pauses = has_agent and choice.turn.kind != "fixed"
+    return VadSettings(choice.voice_threshold, choice.min_speech_ms, choice.silence_ms, pauses)

@@ -55,6 +55,8 @@ class VadSettings:
     threshold: float = 0.5
     min_speech_ms: int = 64
     silence_ms: int = 100
+    pauses: bool = False
+    """How pauses sound is told, for a turn detector."""
 
 
 @dataclass(slots=True)
@@ -129,7 +131,12 @@ class SpeechInput:
         if self._stream is not None:
             vad, is_on = self._vad, not self._suspended_by
             self._stream.listen(
-                detect=is_on, forward_audio=is_on, threshold=vad.threshold, min_speech_ms=vad.min_speech_ms, silence_ms=vad.silence_ms
+                detect=is_on,
+                forward_audio=is_on,
+                threshold=vad.threshold,
+                min_speech_ms=vad.min_speech_ms,
+                silence_ms=vad.silence_ms,
+                pauses=is_on and vad.pauses,
             )
 
     @property
