@@ -66,6 +66,8 @@ class VirtualCall:
     # -- what the caller and the model do
 
     def hear(self, event: events.Event) -> None:
+        if isinstance(event, events.Hold):
+            self.is_paused = event.on_hold  # as the call freezes what plays
         self.give(Heard(event))
 
     def give(self, item: AgentInput) -> None:
@@ -168,10 +170,6 @@ class VirtualCall:
                 self._play(command.url, [], closes=True, is_file=True)
             case commands.Interrupt():
                 self._interrupt()
-            case commands.Pause():
-                self.is_paused = True
-            case commands.Resume():
-                self.is_paused = False
             case _:
                 pass
 

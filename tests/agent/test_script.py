@@ -58,7 +58,7 @@ def script() -> Script:
 )
 def test_utterance_finds_its_answer(script, said, reply):
     entry = script.match("s", said)
-    assert (entry.reply if entry else None) == reply
+    assert (entry.entry.reply if entry else None) == reply
 
 
 def test_phrases_are_those_of_the_scene_then_the_common_ones_without_the_special_headings(script):

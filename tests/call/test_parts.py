@@ -16,12 +16,12 @@ from active_call.base.errors import LocalProtocolError, MediaError
 from active_call.call.call_time import CallTime
 from active_call.call.company.executor import CallExecutor
 from active_call.call.company.machine import CallMachine
-from active_call.call.company.machine_types import Hold, Input, Reject, Stage
+from active_call.call.company.machine_types import Hold, Input, PeerHeld, Reject, Stage
 from active_call.call.company.own_leg import OnLeg, OwnLeg
 from active_call.call.dependencies import RecordingPolicy
 from active_call.call.events.event_output import EventOutput
 from active_call.call.events.journal import Journal
-from active_call.call.items import Fatal
+from active_call.call.items import Fatal, FromLeg
 from active_call.call.opening.routing import Accepted, LeftOpen, Refused
 from active_call.call.sound.call_progress import CallProgressWatch
 from active_call.call.sound.media_watchdog import MediaWatchdog
@@ -29,7 +29,8 @@ from active_call.call.sound.recording import Recording
 from active_call.call.state import Phase
 from active_call.contract import events
 from active_call.contract.options import AmbianceOption, CallOption, RingbackDetectionOption
-from active_call.legs.events import LegEnded
+from active_call.legs.events import LegEnded, LegHeld, LegMedia
+from active_call.media.link import messages as link
 from active_call.media.link.messages import MediaProblem, RecordingEnded, StreamDead, ToneReported
 from active_call.media.receive.one_way_audio import NOTHING_S
 from active_call.store.troubles import Troubles
@@ -239,7 +240,7 @@ class Transfers:
 
 def an_own_leg(call: FakeCall, transfers: Transfers) -> tuple[OwnLeg, FakeMachine, Setup]:
     machine, asked = FakeMachine(), Setup()
-    parts = OnLeg(machine, asked, asked, asked, asked, lambda: transfers)  # type: ignore[arg-type]
+    parts = OnLeg(machine, asked, asked, asked, asked, asked, lambda: transfers)  # type: ignore[arg-type]
     return OwnLeg(call.state, call.ports, Journal(call.state.facts), parts), machine, asked
 
 
@@ -267,15 +268,31 @@ def test_call_goes_on_with_the_leg_that_it_adopts() -> None:
         call, successor = FakeCall(), FakeLeg(call_id="new")
         before = call.leg
         own, machine, asked = an_own_leg(call, Transfers())
-        own.adopt(successor)
+        own.adopt(successor, is_held=True)
         await call.settle()
         assert call.state.leg is successor
-        assert machine.fed == [Input.LEG_REPLACED]
-        assert asked.asked == ["interrupt", "go_on_with", "go_on", "listen"]
+        assert machine.fed == [Input.LEG_REPLACED, PeerHeld(True)]
+        assert asked.asked == ["leave_stream", "go_on_with", "leg_changed", "go_on", "listen"]
         assert before.released
         assert call.state.facts.call_id == "fake-call-id"
 
     virtually(story)
+
+
+def test_what_the_old_leg_told_is_not_taken_for_news_of_the_new_one() -> None:
+    call, successor = FakeCall(), FakeLeg(call_id="new")
+    before, recorded = call.leg, LegMedia(link.RecordingEnded(1, "/tmp/a.wav", 1000))
+    own, _, _ = an_own_leg(call, Transfers())
+    own.listen_to(before)
+    before.sink(LegHeld(True))
+    before.sink(LegMedia(link.CallerAudio(1, 0, b"")))
+    call.state.leg = successor
+    before.sink(LegMedia(link.CallerAudio(1, 0, b"")))
+    told = LegHeld(True)
+    assert call.posted == [FromLeg(before, told), LegMedia(link.CallerAudio(1, 0, b""))]  # the sound of the old leg is dropped at once
+    assert not own.concerns_call(before, told)
+    assert own.concerns_call(successor, told)
+    assert own.concerns_call(before, recorded)
 
 
 # -- events

@@ -15,6 +15,7 @@ from active_call.agent.playbook.parser import parse_playbook
 from active_call.base.errors import NotAllowed, ProviderError
 from active_call.base.world import World
 from active_call.call import call as calls
+from active_call.call.company.attention import Why
 from active_call.call.dependencies import CallDependencies
 from active_call.call.handle import CallHandle
 from active_call.call.opening.routing import Accepted, Decision, IncomingCall, Playbooks, Router
@@ -23,6 +24,7 @@ from active_call.contract.options import CallOption
 from active_call.legs.trunks.outbound_guard import ANYTHING, OutboundRequest
 from active_call.providers.base import Failed, Final, RecognitionEvent, ReplyRequest, SpeechToTextCapabilities
 from active_call.providers.llm.text_only import TextOnlyChatModel
+from active_call.providers.selection import Selection
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 from active_call.store.records import CallRecord, OpenCall
 from active_call.testing.fake_call import FakeLeg, join_fakes
@@ -160,6 +162,9 @@ class Engines:
 
     def get_responder(self, _: object) -> Model:
         return self.model
+
+    def selection(self, *_: object) -> tuple[Selection, ...]:
+        return (Selection("asr", "fake", "a test"), Selection("tts", "fake", "a test"))
 
 
 @dataclass
@@ -306,7 +311,7 @@ async def a_call(
         try:
             yield Call(session, leg, engines, records, task, seen, house, services)
         finally:
-            leg.end("test", "over")
+            session.state.leg.end("test", "over")  # type: ignore[attr-defined]
             async with asyncio.timeout(60):
                 await asyncio.gather(task, return_exceptions=True)
 
@@ -315,3 +320,12 @@ def fault_in(error: events.Error) -> tuple[str, str]:
     """Which command or part an error is about, and what it says. A client's command is named at the beginning of the text."""
     name, _, text = error.error.partition(": ")
     return (name, text) if error.sender == "command" else (error.sender, error.error)
+
+
+def assert_sounds_as_said(call: Call) -> None:
+    """The stream of the call's leg is as the state of the call says; nothing of it is kept anywhere else."""
+    attention, states, leg = call.session.parts.attention.state, call.session.parts.machine.now, call.session.state.leg
+    stream: Any = leg.stream
+    assert (stream.paused, stream.listens, bool(stream.music)) == (attention.is_frozen, attention.hears, attention.music is not None)
+    assert stream.muted_tracks | ({""} if stream.muted else set()) == attention.muted
+    assert attention.has(Why.HOLD) == states.is_on_hold

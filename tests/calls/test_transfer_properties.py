@@ -1,11 +1,13 @@
-"""Whatever happens in whatever order to a call that is being transferred: one last word, one record, and nobody left on a line."""
+"""Whatever happens in whatever order to a call that is being transferred, held, muted, paused and taken over: one last word, one record,
+nobody left on a line, and the leg that the call has sounds as the state of the call says.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from calls_kit import House, a_call
+from calls_kit import House, a_call, assert_sounds_as_said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +33,12 @@ STEPS = st.one_of(
     st.tuples(st.just("caller ends"), st.none(), st.none()),
     st.tuples(st.just("hang up far"), st.none(), st.none()),
     st.tuples(st.just("hold"), st.booleans(), st.booleans()),
+    st.tuples(st.just("far holds"), st.booleans(), st.booleans()),
+    st.tuples(st.just("our hold"), st.booleans(), st.booleans()),
+    st.tuples(st.just("mute"), st.booleans(), st.sampled_from([None, "caller", "agent"])),
+    st.tuples(st.just("pause"), st.booleans(), st.none()),
+    st.tuples(st.just("record"), st.sampled_from(["start", "stop", "pause", "resume"]), st.none()),
+    st.tuples(st.just("take over"), st.booleans(), st.booleans()),
     st.tuples(st.just("bridge"), st.none(), st.none()),
     st.tuples(st.just("unbridge"), st.none(), st.none()),
     st.tuples(st.just("wait"), st.sampled_from([0.05, 0.5, 2.0, 12.0]), st.none()),
@@ -43,6 +51,7 @@ class Story:
 
     def __init__(self, call: Any, other: Any) -> None:
         self.call, self.other = call, other
+        self.successors: list[FakeLeg] = []
 
     def far(self) -> FakeLeg | None:
         legs = self.call.house.legs[: len(self.call.house.wanted)]
@@ -67,6 +76,21 @@ class Story:
                 post(commands.Hangup(refer=True))
             case "hold":
                 self.call.session.state.leg.sink(LegHeld(value, is_silent=flag))
+            case "far holds" if (far := self.far()) is not None:
+                far.put_on_hold(value, is_silent=flag)
+            case "our hold":
+                post(commands.Hold(mode="inactive" if flag else "sendonly") if value else commands.Unhold())
+            case "mute":
+                post(commands.Mute(track_id=flag) if value else commands.Unmute(track_id=flag))
+            case "pause":
+                post(commands.Pause() if value else commands.Resume())
+            case "record":
+                post(commands.Record(action=value))
+            case "take over":
+                leg = FakeLeg(call_id="new", caller="sip:successor@example.com", replaces=self.call.session.state.leg)
+                leg.begins_on_hold, leg.is_cancelled = value, flag and value
+                self.successors.append(leg)
+                self.call.session.take_over(leg)
             case "bridge":
                 post(commands.Bridge(target_session_id="s.other"))
             case "unbridge":
@@ -76,6 +100,12 @@ class Story:
             case _:
                 pass
         await asyncio.sleep(0)
+
+    async def settled(self) -> None:
+        """Everything is worked off: the leg sounds as the call says."""
+        await asyncio.sleep(0.3)
+        if not self.call.task.done() and self.call.session.parts.own_leg.ended is None:
+            assert_sounds_as_said(self.call)
 
 
 @given(st.lists(STEPS, max_size=14), TARGETS)
@@ -95,6 +125,7 @@ def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any])
             play = Story(call, other)
             for step in steps:
                 await play.step(*step)
+                await play.settled()
             await asyncio.sleep(120)  # every patience has run out
             if not call.task.done():
                 # Whoever is there is with the agent, or with one other party and nobody else.
@@ -105,7 +136,7 @@ def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any])
                 company |= {other.leg.stream} if session.parts.bridging.current is not None else set()
                 assert stream.hears == company
                 assert session.parts.attention.state.is_aside == bool(company or session.parts.machine.now.is_on_hold)
-                assert bool(stream.music) == (bool(company) and session.parts.music.is_playing)
+                assert_sounds_as_said(call)
                 session.post(commands.Hangup())
             record = await call.over()
             transfers = [event for event in call.events if isinstance(event, events.Transfer)]
@@ -113,7 +144,8 @@ def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any])
             is_open = False
             for event in transfers:
                 is_last = event.returned is not None
-                assert is_open or is_last or event.state in ("referring", "calling")
+                is_first = event.state in ("referring", "calling") or event.target in [leg.caller for leg in play.successors]
+                assert is_open or is_last or is_first
                 is_open = not is_last
             assert not is_open
             assert len([event for event in transfers if event.returned is not None]) >= len(record.transfers)
@@ -132,5 +164,41 @@ def test_any_story_ends_in_one_known_state(steps: list[Any], targets: list[Any])
             assert other.session.parts.bridging.current is None
             assert other.leg.stream is not None
             assert other.leg.stream.hears == set()
+
+    run_virtually(story())
+
+
+CHANGES_OF_SOUND = st.one_of(
+    st.tuples(st.just("hold"), st.booleans(), st.booleans()),
+    st.tuples(st.just("our hold"), st.booleans(), st.booleans()),
+    st.tuples(st.just("mute"), st.booleans(), st.sampled_from([None, "caller", "agent"])),
+    st.tuples(st.just("pause"), st.booleans(), st.none()),
+)
+CHANGES_OF_LEG = st.sampled_from(["take over", "take over on hold", "referred"])
+
+
+@given(st.lists(st.tuples(st.lists(CHANGES_OF_SOUND, max_size=3), CHANGES_OF_LEG, st.lists(CHANGES_OF_SOUND, max_size=2)), max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_each_leg_of_a_call_sounds_as_the_call_says(rounds: list[Any]) -> None:
+    async def story() -> None:
+        house, option = House([FakeLeg(call_id=f"far-{n}") for n in range(4)]), CallOption(refer=ReferOption(on_request="bridge"))
+        async with a_call(PLAYBOOK, house=house, option=option) as call:
+            await call.until(lambda: bool(call.of(events.MediaReady)))
+            play = Story(call, call)
+            for before, way, meanwhile in rounds:
+                for step in before:
+                    await play.step(*step)
+                leg = call.session.state.leg
+                if way == "referred":
+                    leg.ask_for_transfer("sip:c@d")
+                    await call.until(lambda: "connected" in [event.state for event in call.of(events.Transfer)[-1:]])
+                else:
+                    await play.step("take over", way == "take over on hold", False)
+                for step in meanwhile:
+                    await play.step(*step)
+                if way == "referred":
+                    leg.end("caller", "remote_bye")
+                await play.settled()
+                assert call.session.state.leg is not leg
 
     run_virtually(story())

@@ -16,12 +16,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from peers.sipp import Sipp
 from peers.sipp_steps import Steps, sdp
 from running_server import Server, running_server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+
+from active_call.testing import audio, voice
 
 PLAYBOOK = """---
 llm: {provider: script, greeting: Welcome to the bakery.}
@@ -232,9 +235,14 @@ def serve_caller(server: Server, dialog_id: str, seen: list[Client], *, hang_up:
     seen.append(client)
     client.send("ringing")
     client.send("accept", option={"asr": {"sampleRate": 16000}})
-    client.until("answer")
+    time.sleep(0.3)  # it does not wait for `answer`
     client.send("tts", text="Good morning.")
+    client.until("answer")
     client.until("trackEnd")
+    client.send("interrupt", graceful=True)  # nothing plays: no error
+    client.send("history", speaker="user", text="Hello.")
+    client.until("addHistory")
+    assert "error" not in client.names()
     if hang_up:
         client.send("hangup")
         client.until("hangup")
@@ -363,3 +371,85 @@ def test_playbook_is_read_and_written_as_text(server: Server) -> None:
     with urllib.request.urlopen(url, timeout=5) as response:
         assert re.match("text/markdown", response.headers["Content-Type"])
         assert response.read().decode() == PLAYBOOK
+
+
+# -- calls whose sound goes over the socket ----------------------------------------------------------------------------------------------
+
+
+class Speaker(Client):
+    """A client of `/call`, which sends and hears sound."""
+
+    def __init__(self, server: Server, query: str = "") -> None:
+        super().__init__(server, query, path="/call")
+        self.sound: list[bytes] = []
+
+    def until(self, name: str, timeout_s: float = 20.0, **fields: Any) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            message = self.line.recv(timeout=max(deadline - time.monotonic(), 0.01))
+            if isinstance(message, bytes):
+                self.sound.append(message)
+                continue
+            event = json.loads(message)
+            self.events.append(event)
+            if event["event"] == name and fields.items() <= event.items():
+                return dict(event)
+
+    def speak(self, sound: bytes, frame: int) -> None:
+        """In real time, a message of `frame` bytes each 20 ms, from a thread of its own."""
+
+        def go() -> None:
+            begun = time.monotonic()
+            for n, at in enumerate(range(0, len(sound), frame)):
+                time.sleep(max(0.0, begun + n * 0.02 - time.monotonic()))
+                self.line.send(sound[at : at + frame])
+
+        threading.Thread(target=go, daemon=True).start()
+
+
+@pytest.mark.parametrize(
+    ("query", "codec", "rate_hz"), [("", "pcm", 16_000), ("?rate=8000", "pcm", 8000), ("?rate=24000", "pcm", 24_000), ("", "pcmu", 8000)]
+)
+def test_client_with_sound_hears_the_agent_and_is_heard(server: Server, query: str, codec: str, rate_hz: int) -> None:
+    client = Speaker(server, query)
+    client.send("invite", option={"codec": codec, "caller": "page"})
+    client.until("answer")
+    client.send("tts", text="Good morning to you.", playId="1")
+    client.until("trackEnd", playId="1")
+    heard = b"".join(client.sound)
+    pcm = audio.MULAW.decode(heard) if codec == "pcmu" else np.frombuffer(heard, "<i2")
+    assert 0.5 < len(pcm) / rate_hz < 15
+    assert np.sqrt(np.mean(pcm.astype(float) ** 2)) > 200
+    words = audio.resample(voice.speak("hello"), 8000, rate_hz)
+    speech = np.concatenate((audio.silence(1000, rate_hz), words, audio.silence(1500, rate_hz))).astype("<i2")
+    client.speak(audio.MULAW.encode(speech) if codec == "pcmu" else speech.tobytes(), rate_hz // 50 * (1 if codec == "pcmu" else 2))
+    assert client.until("speaking")["trackId"]
+    final = client.until("asrFinal")
+    assert abs(final["startTime"] / 1000 - time.time()) < 30 and final["endTime"] >= final["startTime"]
+    client.send("hangup")
+    client.until("hangup")
+    assert client.closes() == 1000
+
+
+def test_playbook_talks_over_the_socket(server: Server) -> None:
+    run = server.post("/api/playbook/run", {"playbook": "main.md", "type": "websocket"})
+    client = Speaker(server, f"?id={run['session_id']}")
+    client.send("invite", option={})
+    assert client.until("addHistory")["text"] == "Welcome to the bakery."
+    assert np.sqrt(np.mean(np.frombuffer(b"".join(client.sound), "<i2").astype(float) ** 2)) > 100
+    (listed,) = [one for one in server.get("/list")["active_calls"] if one["id"] == run["session_id"]]
+    assert listed["callType"] == "webSocket"
+    client.line.close()
+    server.wait(lambda: not server.get("/list")["active_calls"], 10, "the end of the call")
+
+
+def test_sound_that_is_none_is_an_error_and_the_call_goes_on(server: Server) -> None:
+    client = Speaker(server)
+    client.send("invite", option={"codec": "mp3"})
+    assert "option.codec" in client.until("error")["error"]
+    client.send("invite", option={"codec": "opus"})
+    client.until("answer")
+    client.line.send(b"\xff" * 3000)
+    assert "Opus" in client.until("error")["error"]
+    client.send("hangup")
+    client.until("hangup")

@@ -247,3 +247,21 @@ def test_pauses_are_told_at_their_moments_to_those_who_ask(rate_hz: int) -> None
         assert pauses[0].pitch_change_st < -1, "a statement falls"
         assert pauses[-1].voice_probability < 0.3 and pauses[-1].energy_db < -60
         assert other.told(SpeechEnded) and not other.told(link.PauseHeard)
+
+
+@pytest.mark.parametrize("recording_hz", [8000, 16_000])
+@pytest.mark.parametrize("rate_hz", [8000, 16_000, 48_000])
+def test_stream_of_any_rate_is_recorded_at_any_rate(tmp_path: Path, rate_hz: int, recording_hz: int) -> None:
+    path = tmp_path / "call.wav"
+    with box(PORTS) as made:
+        stream = Fed(made, 1, rate_hz)
+        stream.order(link.StartRecording(1, str(path), recording_hz))
+        stream.order(link.QueueAudio(1, "a", tone(500, 1.0, rate_hz).tobytes(), end=True))
+        talk({stream: tone(1200, 1.0, rate_hz)}, 55)
+        stream.order(link.CloseStream(1))
+    with wave.open(str(path)) as recorded:
+        both = np.frombuffer(recorded.readframes(recorded.getnframes()), "<i2").reshape(-1, 2)
+    middle = slice(recording_hz // 5, recording_hz * 7 // 10)
+    assert pitch(both[middle, 0], recording_hz) == pytest.approx(1200, abs=3)
+    assert pitch(both[middle, 1], recording_hz) == pytest.approx(500, abs=3)
+    assert [report.error for report in stream.told(RecordingEnded)] == [""]

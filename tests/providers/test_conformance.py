@@ -39,8 +39,8 @@ from active_call.providers.registry import Engines, LlmSettings
 from active_call.testing.fake_providers import FakeRecogniser, FakeResponder, FakeSynthesiser
 from active_call.testing.fake_realtime import FakeRealtimeModel
 
-RECOGNISERS = ["pocketsphinx", "openai", "fake"]
-SYNTHESISERS = ["espeak", "openai", "fake"]
+RECOGNISERS = ["moonshine", "pocketsphinx", "openai", "fake"]
+SYNTHESISERS = ["piper", "espeak", "openai", "fake"]
 RESPONDERS = ["openai", "fake"]
 REALTIME = ["fake"]
 NOISE = (np.random.default_rng(7).normal(0, 2_000, 16_000)).astype("<i2").tobytes()

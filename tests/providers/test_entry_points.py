@@ -54,7 +54,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_every_kind_has_a_group_of_its_own() -> None:
     assert {kind.group for kind in KINDS.values()} == {f"active_call.{name}" for name in ("asr", "tts", "llm", "realtime")}
-    assert known_providers("asr") == ["openai", "pocketsphinx"] and known_providers("tts") == ["espeak", "openai"]
+    assert known_providers("asr") == ["moonshine", "openai", "pocketsphinx"]
+    assert known_providers("tts") == ["espeak", "openai", "piper"]
     assert known_providers("llm") == ["openai"] and known_providers("realtime") == []
 
 

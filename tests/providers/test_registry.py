@@ -11,8 +11,9 @@ import pytest
 from active_call.base.errors import ConfigError
 from active_call.base.world import World
 from active_call.contract.options import AsrOption, TtsOption
-from active_call.providers import entry_points, registry
+from active_call.providers import entry_points
 from active_call.providers.base import Services
+from active_call.providers.local import on_this_machine
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines, LlmSettings, create_recogniser, create_responder, create_synthesiser
 from active_call.testing.virtual_time import run_virtually
@@ -28,24 +29,25 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     find_spec = importlib.util.find_spec
 
     def hide(module: str) -> None:
-        monkeypatch.setattr(registry, "find_spec", lambda name: None if name == module else find_spec(name))
+        monkeypatch.setattr(on_this_machine, "find_spec", lambda name: None if name in hidden else find_spec(name))
+        hidden.add(module)
 
+    hidden: set[str] = set()
     return hide
 
 
 def test_default_engines_are_those_of_this_machine_when_installed() -> None:
-    everything = services(OPENAI_API_KEY="k")
-    assert create_recogniser(AsrOption(), everything).name == "pocketsphinx"
-    assert create_synthesiser(TtsOption(), everything).name == "espeak"
+    assert create_recogniser(AsrOption(), services()).name == "moonshine"
+    assert create_synthesiser(TtsOption(), services()).name == "piper"
 
 
-def test_default_engine_is_openai_with_a_key_and_without_the_local_extra(without: Callable[[str], None]) -> None:
-    without("espeakng_loader")
+def test_default_engine_is_openai_with_a_key() -> None:
     assert create_synthesiser(TtsOption(), services(OPENAI_API_KEY="k")).name == "openai"
 
 
 def test_nothing_to_choose_from_is_an_error_with_both_ways_out(without: Callable[[str], None]) -> None:
     without("pocketsphinx")
+    without("onnxruntime")
     with pytest.raises(ConfigError) as caught:
         create_recogniser(AsrOption(), services())
     assert caught.value.key == "asr.provider"
@@ -109,9 +111,17 @@ def test_engines_share_instances_of_equal_options_and_close_them() -> None:
         option = AsrOption(extra={"a": 1, "b": 2})
         assert engines.get_recogniser(option) is engines.get_recogniser(AsrOption(extra={"b": 2, "a": 1}))
         assert engines.get_recogniser(option) is not engines.get_recogniser(AsrOption())
-        assert engines.get_synthesiser(TtsOption()) is engines.get_synthesiser(TtsOption())
+        assert engines.get_voice(TtsOption()) is engines.get_voice(TtsOption())
         settings = LlmSettings(model="m", extra={"seed": 1})
         assert engines.get_responder(settings) is engines.get_responder(LlmSettings(model="m", extra={"seed": 1}))
         await engines.close()
 
     run_virtually(run())
+
+
+def test_engines_have_room_as_long_as_those_of_this_machine_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = services()
+    engines = Engines(given)
+    assert engines.has_room()
+    monkeypatch.setattr(given.local, "has_room", lambda: False)
+    assert not engines.has_room()

@@ -216,6 +216,7 @@ class CascadeConversation:
             case events.AsrDelta():
                 self._caller.on_partial(event.text, now, event.index)
             case events.AsrFinal():
+                self._context.confidence = event.confidence
                 self._caller.on_final(event.text.strip(), now, event.index)
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):
@@ -285,6 +286,7 @@ class CascadeConversation:
     def _greet(self, now: float) -> None:
         if self.state is not State.IDLE:
             return  # a re-INVITE
+        self._presence.call_begins()
         steps = self._context.read(self.playbook.greeting)
         self._barge_in.is_greeting = bool(steps)
         self._replies.begin([*steps, *self._replies.actions.entering(self._context.scene)], now)

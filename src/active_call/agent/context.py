@@ -17,7 +17,8 @@ from active_call.agent.playbook.templates import Rendered, render, visible_heade
 from active_call.agent.reply.scripted import read_rendered
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.values import keep_apart, one_line
-from active_call.agent.script import Entry, words_of
+from active_call.agent.script import words_of
+from active_call.agent.script_answers import ScriptAnswers
 from active_call.agent.wording import Wording, wording_for
 
 _HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]+")
@@ -38,8 +39,9 @@ class PlaybookContext:
         self.wording: Wording = wording_for(playbook.llm.language)
         self._sip = visible_headers(sip_headers, (playbook.option.sip.extract_headers or []) if playbook.option.sip else [])
         self._note = note
-        self._turns: dict[str, int] = {}
-        """How often each list of entries that are used in turn has been asked."""
+        self._answers = ScriptAnswers(playbook, self.wording)
+        self.confidence: float | None = None
+        """The recogniser's, for what was understood last."""
         self._system = ""
 
     @property
@@ -74,7 +76,7 @@ class PlaybookContext:
     def enter(self, scene: Scene) -> None:
         """Make `scene` the current one; its prompt is filled in now."""
         self.scene = scene
-        self._turns.clear()
+        self._answers.enter()
         if self.has_model:
             self._system = self._system_prompt()
 
@@ -115,34 +117,24 @@ class PlaybookContext:
         return words in phrases and not any(phrase[: len(words)] == words and len(phrase) > len(words) for phrase in phrases)
 
     def answer(self, said: Sequence[str]) -> str:
-        """The script's answer to the last of `said`, or to all of it together, or a fallback."""
-        script = self.playbook.script
-        if script is None:
-            return ""
-        entry = script.match(self.scene.id, said[-1]) or script.match(self.scene.id, " ".join(said)) if said else None
-        if entry is None:
-            return self.fallback()
-        self._turns.pop("fallback", None)
-        return entry.reply
+        """The script's answer to the last of `said`, or to all of it together, a question whether it was meant, or a fallback."""
+        return "" if self.has_model else self._answers.answer(self.scene.id, said, self.confidence)
 
     def fallback(self) -> str:
         """The script's next `## *` entry."""
-        script = self.playbook.script
-        return self._in_turn("fallback", script.fallbacks(self.scene.id) if script else ()) or self.wording.not_understood
+        return self._answers.fallback(self.scene.id)
 
     def silence(self) -> str:
         """The script's next `## (silence)` entry."""
-        script = self.playbook.script
-        return self._in_turn("silence", script.silence(self.scene.id) if script else ()) or self.wording.still_there
+        return self._answers.silence(self.scene.id)
 
     def caller_took_part(self) -> None:
         """The caller is there: the `## (silence)` entries begin anew."""
-        self._turns.pop("silence", None)
+        self._answers.caller_took_part()
 
     def digit_answer(self, digit: str) -> str:
         """The script's `## press …` entry, or nothing."""
-        entry = self.playbook.script.digit(self.scene.id, digit) if self.playbook.script else None
-        return entry.reply if entry else ""
+        return self._answers.digit(self.scene.id, digit)
 
     def followup(self) -> tuple[float, int] | None:
         """After how many seconds of silence the agent speaks up, and how often; None when it does not."""
@@ -151,13 +143,6 @@ class PlaybookContext:
             return max(option.timeout, 1) / 1000, option.max
         entries = self.playbook.script.silence(self.scene.id) if self.playbook.script else ()
         return (10.0, len(entries)) if entries else None
-
-    def _in_turn(self, kind: str, entries: Sequence[Entry]) -> str:
-        if not entries:
-            return ""
-        count = self._turns.get(kind, 0)
-        self._turns[kind] = count + 1
-        return entries[count % len(entries)].reply
 
     def _templates_of_bye(self) -> list[tuple[str, str]]:
         replaced = {name.lower() for name in self.bye_headers}

@@ -2,7 +2,8 @@
 
 In: hold, transfer and bridge events of the call. Out: while the caller is away the agent stops and keeps what was said; when the caller is
 back it takes up what was under way (after a hold) or speaks first (after a transfer or a bridge). The first event of a transfer takes the
-caller away, whoever asked for it; the last one, with `returned`, brings the caller back.
+caller away, whoever asked for it; the last one, with `returned`, brings the caller back. The call itself freezes what plays during a hold:
+the agent gives no order for that, so that no order of its own can outlive the hold.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from active_call.agent.turn.caller_turn import CallerTurn
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timers
-from active_call.contract import commands, events
+from active_call.contract import events
 
 
 class Presence:
@@ -56,15 +57,17 @@ class Presence:
             self._floor.reset()
             text = "[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"
             self._outbox.remember(SystemItem(text))
-            if self._replies.playback is not None:
-                self._outbox.perform(commands.Pause())
         elif not event.on_hold and self._phase.fire(Signal.UNHOLD):
             self._outbox.remember(SystemItem("[The caller is back.]"))
             self._return_from_hold(now)
 
+    def call_begins(self) -> None:
+        """The call has sound. A call that begins on hold waits: what is to be said is said when the hold is over."""
+        if self._is_on_hold:
+            self._phase.fire(Signal.DONE)
+            self._phase.fire(Signal.HOLD)
+
     def _return_from_hold(self, now: float) -> None:
-        if self._replies.playback is not None:
-            self._outbox.perform(commands.Resume())
         if self._barge_in.settling is not None:
             self._barge_in.want_resume(now)
             self._caller.settled("", now)

@@ -1,31 +1,28 @@
 """The scripted responder: a playbook that needs no model. A heading is what the caller may say; the text under it is the answer.
 
 In: the text of scenes, and later what was recognised. Out: the entry that answers. A heading holds one or more phrases
-(`## opening hours | when are you open`); `## *` is the fallback, `## (silence)` what is said to a silent caller, `## press 5` a digit.
-It must not know how an answer is spoken, nor anything of time.
+(`## opening hours | when are you open`); `## *` is the fallback, `## (silence)` what is said to a silent caller, `## (confirm)` the
+question before a call ends on words that may not have meant it, `## press 5` a digit. `matching/ranking` says how near a text is to a
+phrase. It must not know how an answer is spoken, nor anything of time.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from active_call.agent.matching.ranking import Match, best_match, rank
+from active_call.agent.matching.spoken_form import spoken_words
 from active_call.agent.playbook.findings import Findings
-
-MINIMUM_OVERLAP = 0.6
-"""The share of a phrase's words that must have been said when neither the phrase nor its words in order were."""
 
 _HEADING = re.compile(r"^##(?!#)\s*(.*?)\s*#*\s*$")
 _DIGIT_HEADING = re.compile(r"^press\s+([0-9*#A-Da-d])$", re.IGNORECASE)
 _SILENCE = "(silence)"
+_CONFIRM = "(confirm)"
 _FALLBACK = "*"
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-Closeness = Callable[[tuple[str, ...], tuple[str, ...]], float]
-"""How close an utterance comes to a phrase: 0 is no match, more is better."""
-
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+")
 
 
@@ -37,7 +34,7 @@ class Entry:
     phrases: tuple[str, ...]
     reply: str
     words: tuple[tuple[str, ...], ...] = ()
-    """The phrases as words, for matching."""
+    """The phrases in their spoken form, for matching."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,17 @@ class Entries:
     answers: tuple[Entry, ...] = ()
     fallbacks: tuple[Entry, ...] = ()
     silence: tuple[Entry, ...] = ()
+    confirmations: tuple[Entry, ...] = ()
     digits: Mapping[str, Entry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The entry that answers, by which of its phrases, and how sure that is."""
+
+    entry: Entry
+    phrase: str
+    evidence: Match
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +69,20 @@ class Script:
         entries = (*self._scene(scene).answers, *self.common.answers)
         return tuple(dict.fromkeys(phrase for entry in entries for phrase in entry.phrases))
 
-    def match(self, scene: str, text: str) -> Entry | None:
-        """The entry that answers `text`, or None. The whole phrase wins over its words in order, these over a large overlap."""
-        said = words_of(text)
-        if not said:
-            return None
-        groups = (self._scene(scene).answers, self.common.answers)
-        for closeness in (_exact, _in_order, _overlap):
-            for answers in groups:
-                best = _best(answers, said, closeness)
-                if best is not None:
-                    return best
-        return None
+    def match(self, scene: str, text: str) -> Found | None:
+        """The entry that answers `text`, or None. The whole phrase wins over its words in order, these over a large part of them."""
+        heard = spoken_words(text)
+        best: Found | None = None
+        best_rank: tuple[float, ...] = ()
+        for is_own, answers in ((1, self._scene(scene).answers), (0, self.common.answers)):
+            for entry in answers:
+                match = best_match(heard, entry.words)
+                if match is None:
+                    continue
+                sort, *closeness = rank(match)
+                if (sort, is_own, *closeness) > best_rank:  # strictly greater: among equals the first wins
+                    best, best_rank = Found(entry, entry.phrases[match.position], match), (sort, is_own, *closeness)
+        return best
 
     def fallbacks(self, scene: str) -> tuple[Entry, ...]:
         """The `## *` entries, to be used in turn."""
@@ -82,6 +91,10 @@ class Script:
     def silence(self, scene: str) -> tuple[Entry, ...]:
         """The `## (silence)` entries, to be used in turn."""
         return self._scene(scene).silence or self.common.silence
+
+    def confirmations(self, scene: str) -> tuple[Entry, ...]:
+        """The `## (confirm)` entries, to be used in turn."""
+        return self._scene(scene).confirmations or self.common.confirmations
 
     def digit(self, scene: str, digit: str) -> Entry | None:
         """The `## press …` entry of that digit."""
@@ -120,7 +133,7 @@ def split_script(text: str, *, first_line: int, findings: Findings) -> tuple[str
 
 def _entries(blocks: Sequence[tuple[int, str, list[str]]], findings: Findings) -> Entries:
     answers: list[Entry] = []
-    special: dict[str, list[Entry]] = {_FALLBACK: [], _SILENCE: []}
+    special: dict[str, list[Entry]] = {_FALLBACK: [], _SILENCE: [], _CONFIRM: []}
     digits: dict[str, Entry] = {}
     said_in: dict[tuple[str, ...], int] = {}
     for line, title, body in blocks:
@@ -135,49 +148,22 @@ def _entries(blocks: Sequence[tuple[int, str, list[str]]], findings: Findings) -
         for phrase in phrases:
             digit = _DIGIT_HEADING.match(phrase)
             if digit is None:
-                _note_twice(words_of(phrase), phrase, line, said_in, findings)
+                _note_twice(spoken_words(phrase), phrase, line, said_in, findings)
                 spoken.append(phrase)
             elif digits.setdefault(digit.group(1).upper(), Entry(line, (phrase,), reply)).line != line:
                 findings.error(line, f"`## {phrase}` is given twice (first in line {digits[digit.group(1).upper()].line})")
         if not phrases:
-            findings.error(line, "`##` must be followed by what the caller may say, `*` or `(silence)`")
+            findings.error(line, "`##` must be followed by what the caller may say, `*`, `(silence)` or `(confirm)`")
         if spoken:
-            answers.append(Entry(line, tuple(spoken), reply, tuple(words_of(phrase) for phrase in spoken)))
-    return Entries(tuple(answers), tuple(special[_FALLBACK]), tuple(special[_SILENCE]), digits)
+            answers.append(Entry(line, tuple(spoken), reply, tuple(spoken_words(phrase) for phrase in spoken)))
+    return Entries(tuple(answers), tuple(special[_FALLBACK]), tuple(special[_SILENCE]), tuple(special[_CONFIRM]), digits)
 
 
 def _note_twice(words: tuple[str, ...], phrase: str, line: int, said_in: dict[tuple[str, ...], int], findings: Findings) -> None:
-    if phrase.lower() in (_FALLBACK, _SILENCE):
+    if phrase.lower() in (_FALLBACK, _SILENCE, _CONFIRM):
         findings.error(line, f"`{phrase}` cannot share a heading with phrases")
     elif not words:
         findings.error(line, f"{phrase!r} has no words that could be said")
     elif words in said_in:
         findings.error(line, f"the phrase {phrase!r} is given twice in one scene (first in line {said_in[words]})")
     said_in.setdefault(words, line)
-
-
-def _best(answers: Sequence[Entry], said: tuple[str, ...], closeness: Closeness) -> Entry | None:
-    best: Entry | None = None
-    best_score = 0.0
-    for entry in answers:
-        for words in entry.words:
-            score = closeness(words, said)
-            if score > best_score:  # strictly greater: among equals the first wins
-                best, best_score = entry, score
-    return best
-
-
-def _exact(phrase: tuple[str, ...], said: tuple[str, ...]) -> float:
-    return 1.0 if phrase == said else 0.0
-
-
-def _in_order(phrase: tuple[str, ...], said: tuple[str, ...]) -> float:
-    """The number of words when all were said, in this order and perhaps with others between; a longer phrase says more."""
-    rest = iter(said)
-    return float(len(phrase)) if all(word in rest for word in phrase) else 0.0
-
-
-def _overlap(phrase: tuple[str, ...], said: tuple[str, ...]) -> float:
-    common = sum((Counter(phrase) & Counter(said)).values())
-    share = common / len(phrase)
-    return share if share >= MINIMUM_OVERLAP else 0.0

@@ -15,6 +15,8 @@ class Wording:
     failed: str
     """The model is gone or too slow."""
     not_understood: str
+    confirm: str
+    """Before the call ends or is transferred on words that may not have meant it. `{{ phrase }}` is filled in."""
     still_there: str
     not_connected: str
     """A transfer has failed."""
@@ -42,6 +44,7 @@ _TAGS = """<hangup/> <refer to="sip:…"/> <goto scene="…"/> <play file="…"/
 ENGLISH = Wording(
     failed="I am sorry, something went wrong on my side. Could you say that again, please?",
     not_understood="Sorry, I did not catch that. Could you say it again?",
+    confirm='Did you mean "{{ phrase }}"? Please say yes or no.',
     still_there="Are you still there?",
     not_connected="I am sorry, I could not connect you.",
     back="You are back with me. Is there anything else I can do for you?",
@@ -60,6 +63,7 @@ the answer to <http/> comes back to you.""",
 CHINESE = Wording(
     failed="抱歉，我这边出了点问题，请您再说一遍好吗？",
     not_understood="抱歉，我没有听清，请您再说一遍好吗？",
+    confirm="您是说“{{ phrase }}”吗？请回答是或不是。",
     still_there="您还在吗？",
     not_connected="抱歉，电话没有接通。",
     back="您已回到我这里，还有什么可以帮您？",

@@ -33,6 +33,7 @@ from active_call.call.speech.precaching import Precached
 from active_call.contract import commands, wire
 from active_call.contract.options import CallOption
 from active_call.contract.requests import PlaceCall, PrecacheSpeech
+from active_call.media.pool.pool import MediaPool
 from active_call.store.records import RecordStore
 
 log = logging.getLogger("active_call.api")
@@ -62,6 +63,8 @@ class ApiServices:
     """What would happen to a call like that; raises ValueError for a question that makes no sense."""
     precache: Callable[[PrecacheSpeech], Awaitable[Precached]] | None = None
     """Makes a sound and keeps it."""
+    media: MediaPool | None = None
+    """Opens the streams of calls whose sound goes over a socket."""
     ice_servers: Sequence[Mapping[str, Any]] = DEFAULT_ICE_SERVERS
     """As `RTCIceServer` of WebRTC: `urls`, `username`, `credential`."""
     origins: OriginRules = field(default_factory=OriginRules)
@@ -81,7 +84,7 @@ def create_app(services: ApiServices) -> FastAPI:
         record_routes(services.records),
     ):
         app.include_router(router, dependencies=[Depends(check)])
-    app.include_router(socket_routes(services.registry, runs, check))
+    app.include_router(socket_routes(services.registry, runs, check, services.media))
     app.include_router(console_routes())
     add_error_answers(app)
     app.add_middleware(Walls, rules=services.origins)

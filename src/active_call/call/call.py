@@ -27,7 +27,19 @@ from active_call.call.events.event_output import EventOutput
 from active_call.call.events.journal import Journal
 from active_call.call.faults import Faults
 from active_call.call.handle import CallDescription, CallHandle, describe
-from active_call.call.items import Fatal, ForAgent, Item, Later, RecogniserFailed, Requested, Routed, is_essential, sender_of
+from active_call.call.items import (
+    Fatal,
+    ForAgent,
+    FromLeg,
+    Item,
+    Later,
+    RecogniserFailed,
+    Requested,
+    Routed,
+    ends_leg,
+    is_essential,
+    sender_of,
+)
 from active_call.call.log import CallLog
 from active_call.call.mailbox import Mailbox
 from active_call.call.opening.options import merged
@@ -96,7 +108,7 @@ class Call:
         )
         self.parts = make_parts(context)
         self._closing = CallClosing(context, self.parts, self._mailbox)
-        leg.attach(self.post)
+        self.parts.own_leg.listen_to(leg)
 
     # -- from outside
 
@@ -110,7 +122,7 @@ class Call:
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.CallerAudio):
             self.parts.speech_input.audio(item.report)
             return
-        if self._closing.is_closed or not self._mailbox.put(item, always=isinstance(item, leg_events.LegEnded)):
+        if self._closing.is_closed or not self._mailbox.put(item, always=ends_leg(item)):
             self._closing.refuse(item)
 
     def request(self, command: Request) -> asyncio.Future[None]:
@@ -264,8 +276,11 @@ class Call:
                 parts.speech_input.failed(error, now)
             case Fatal():
                 parts.machine.failed(item)
+            case FromLeg(leg, event):
+                if parts.own_leg.concerns_call(leg, event):
+                    parts.reports.handle(event)
             case _:
-                self.parts.reports.handle(item)
+                parts.reports.handle(item)
 
     def perform(self, command: commands.Command, *, asked_by: Asker = "api") -> None:
         """Carry out a command now. One that cannot be carried out becomes an `error` event, never an exception.

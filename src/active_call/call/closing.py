@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from active_call.base.errors import LocalProtocolError
 from active_call.call.company.messages import BridgeInvite
-from active_call.call.items import Item, Requested
+from active_call.call.items import FromLeg, Item, Requested
 from active_call.call.log import CallLog
 from active_call.call.mailbox import Mailbox
 from active_call.call.parts import CallContext, CallParts
@@ -64,6 +64,7 @@ class CallClosing:
     async def _next_report(self) -> None:
         """Take in what comes next, when the call is over and only the end of its recording still matters."""
         item = await self._mailbox.get()
+        item = item.event if isinstance(item, FromLeg) else item
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.RecordingEnded | StreamLost):
             self._parts.reports.handle_media(item.report)
 

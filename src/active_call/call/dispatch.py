@@ -88,11 +88,18 @@ TRACKS = {"agent": "plays", "server-side-track": "plays", "partner": "partner", 
 
 
 def _mute(call: Commanded, command: commands.Mute) -> None:
-    _stream_of(call).mute(True, _track(command.track_id))
+    _set_mute(call, command.track_id, muted=True)
 
 
 def _unmute(call: Commanded, command: commands.Unmute) -> None:
-    _stream_of(call).mute(False, _track(command.track_id))
+    _set_mute(call, command.track_id, muted=False)
+
+
+def _set_mute(call: Commanded, track_id: str | None, *, muted: bool) -> None:
+    track = _track(track_id)
+    if call.state.leg.stream is None:
+        raise LocalProtocolError("the call has no media stream yet")
+    call.attention.mute(track, muted=muted)
 
 
 def _track(track_id: str | None) -> str:
@@ -167,12 +174,6 @@ def _set_var(call: Commanded, command: commands.SetVar) -> None:
     call.state.facts.variables[command.key] = command.value
     if call.state.agent is not None:
         call.state.agent.set_variable(command.key, command.value)
-
-
-def _stream_of(call: Commanded) -> Any:
-    if call.state.leg.stream is None:
-        raise LocalProtocolError("the call has no media stream yet")
-    return call.state.leg.stream
 
 
 COMMANDS: Mapping[type, Callable[[Commanded, Any], None]] = {

@@ -12,6 +12,7 @@ from active_call.call.opening.routing import Decision
 from active_call.call.requests import Request
 from active_call.contract import commands
 from active_call.legs import events as leg_events
+from active_call.legs.leg import Leg
 from active_call.media.link import messages as link
 from active_call.media.pool.pool import StreamLost
 from active_call.providers.base import Recognised
@@ -22,6 +23,14 @@ class ForAgent:
     """Something for the agent."""
 
     item: effects.AgentInput
+
+
+@dataclass(frozen=True, slots=True)
+class FromLeg:
+    """Something has happened on a leg that was the call's own then; it may not be so any more."""
+
+    leg: Leg
+    event: leg_events.LegEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +71,31 @@ class Fatal:
 
 
 Item = (
-    commands.Command | Requested | CallMessage | leg_events.LegEvent | Recognised | ForAgent | RecogniserFailed | Later | Routed | Fatal
-)  # fmt: skip
+    commands.Command
+    | Requested
+    | CallMessage
+    | FromLeg
+    | leg_events.LegEvent
+    | Recognised
+    | ForAgent
+    | RecogniserFailed
+    | Later
+    | Routed
+    | Fatal
+)
+"""A leg event by itself is one of the call's own leg."""
+
+
+def ends_leg(item: Item) -> bool:
+    """The leg is over: there is always room for this."""
+    return isinstance(item.event if isinstance(item, FromLeg) else item, leg_events.LegEnded)
 
 
 def is_essential(item: Item) -> bool:
     """What ends a call or a bridge, or completes a record: it is taken from a call that cannot keep up, too."""
     match item:
+        case FromLeg(_, event):
+            return is_essential(event)
         case leg_events.LegMedia(report):
             return isinstance(report, StreamLost | link.RecordingEnded)
         case Requested(command):
@@ -88,6 +115,8 @@ def sender_of(item: Item) -> str:
             return "asr"
         case ForAgent():
             return "agent"
+        case FromLeg(_, event):
+            return sender_of(event)
         case leg_events.LegMedia():
             return "media"
         case CallMessage():

@@ -111,7 +111,7 @@ class _Wiring:
         setup_parts = SetupParts(speech_input, speech_output, progress, attention, partial(self._start_agent, speech_input))
         setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
-        on_leg = OnLeg(executor, setup, speech_output, recording, progress, lambda: self._transfers)
+        on_leg = OnLeg(executor, setup, attention, speech_output, recording, progress, lambda: self._transfers)
         self._own_leg = OwnLeg(state, ports, context.journal, on_leg)
         bridging = Bridging(state, ports, context.network, executor, dependencies.join)
         self._transfers = TransferExecutor(self._transfer_ports(executor, attention, bridging))
@@ -197,8 +197,13 @@ class _Wiring:
             state.last_activity_at = ports.now()
             progress.begin_ambience()
 
+        def mute(track: str, muted: bool) -> None:
+            if state.leg.stream is not None:
+                state.leg.stream.mute(muted, track)
+
         return AttentionPorts(
             play_music=play_music,
+            mute=mute,
             freeze=speech_output.pause,
             suspend=speech_input.suspend,
             resume=speech_input.resume,

@@ -49,6 +49,8 @@ class CallFacts:
     playbook: str = ""
     trunk: str = ""
     """The trunk that it came by or goes by; empty where it is none of ours."""
+    engines: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By section (`asr`, `tts`, `llm`): which engine the call uses, and why (`Selection.as_facts`)."""
     variables: dict[str, Any] = field(default_factory=dict)
 
     def reach(self, phase: Phase, at: datetime) -> bool:

@@ -15,7 +15,7 @@ from active_call.base.errors import ConfigError
 from active_call.providers.services import Services
 
 LOCAL_EXTRA = "pip install 'active-call[local]'"
-PIP_COMMANDS = {"pocketsphinx": LOCAL_EXTRA, "espeakng_loader": LOCAL_EXTRA}
+PIP_COMMANDS = {"pocketsphinx": LOCAL_EXTRA, "espeakng_loader": LOCAL_EXTRA, "onnxruntime": LOCAL_EXTRA}
 """How a missing module is installed, where it is not simply `pip install` and its name."""
 
 Create = Callable[[Any, Services], Any]
@@ -23,12 +23,10 @@ Create = Callable[[Any, Services], Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of provider: its section in config, its engine without a key, and the module that this engine needs."""
+    """One kind of provider: its section in config, and what it is called in a sentence."""
 
     section: str
     word: str
-    local: str | None = None
-    local_module: str | None = None
 
     @property
     def group(self) -> str:
@@ -39,8 +37,8 @@ class Kind:
         return f"{self.section}.provider"
 
 
-ASR = Kind("asr", "speech recognition", "pocketsphinx", "pocketsphinx")
-TTS = Kind("tts", "speech synthesis", "espeak", "espeakng_loader")
+ASR = Kind("asr", "speech recognition")
+TTS = Kind("tts", "speech synthesis")
 LLM = Kind("llm", "a language model")
 REALTIME = Kind("realtime", "a speech-to-speech model")
 KINDS = {kind.section: kind for kind in (ASR, TTS, LLM, REALTIME)}

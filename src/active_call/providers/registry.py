@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 
 import msgspec
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption, RealtimeOption, TtsOption
 from active_call.providers.chat import ChatModel
-from active_call.providers.entry_points import ASR, LLM, LOCAL_EXTRA, REALTIME, TTS, Create, Kind, known_providers, load_adapter
+from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, known_providers, load_adapter
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
 from active_call.providers.guarding.fallbacks import asr_chain, llm_chain, tts_chain
 from active_call.providers.guarding.guarded_chat import GuardedChatModel
@@ -23,6 +22,7 @@ from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechT
 from active_call.providers.guarding.guarded_text_to_speech import GuardedTextToSpeech
 from active_call.providers.guarding.kept_engines import KeptEngines
 from active_call.providers.guarding.supervisor import SupervisedSpeechToText
+from active_call.providers.selection import Selection, resolved, select_asr, select_llm, select_tts, selections
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 from active_call.providers.sources import warm
@@ -82,6 +82,7 @@ class Engines:
 
     def get_recogniser(self, option: AsrOption) -> SupervisedSpeechToText:
         """The shared recognition engine of `option`, created now if need be, with its fallbacks. Raises ConfigError."""
+        option = resolved(option, self._services.environment)
         first, *others = asr_chain(option)
         fallbacks = [self.get_recogniser(other) for other in others]
         return self._recognisers.get(_key_of(option), lambda: self._make_recogniser(first, fallbacks))
@@ -92,7 +93,7 @@ class Engines:
 
     def get_synthesiser(self, option: TtsOption) -> TextToSpeech:
         """The shared synthesis engine of `option`, with its cache of sentences in memory, and its fallbacks. Raises ConfigError."""
-        chain = tts_chain(option)
+        chain = tts_chain(resolved(option, self._services.environment))
         engines = [self.get_voice(each, has_fallback=each is not chain[-1]) for each in chain]
         return engines[0] if len(engines) == 1 else FailoverTextToSpeech(engines)
 
@@ -102,7 +103,8 @@ class Engines:
         A `cache_key` names one sound and not a voice; here it makes no difference. With a fallback it is asked once, so that the
         fallback's sound comes within the agent's patience.
         """
-        option = msgspec.structs.replace(option, cache_key=None, fallback=None)
+        provider = select_tts(option, self._services.environment).provider
+        option = msgspec.structs.replace(option, provider=provider, cache_key=None, fallback=None)
         return self._synthesisers.get(_key_of(option, has_fallback), lambda: self._make_voice(option, has_fallback))
 
     def _make_voice(self, option: TtsOption, has_fallback: bool) -> CachedTextToSpeech:
@@ -112,7 +114,7 @@ class Engines:
 
     def get_responder(self, settings: LlmSettings) -> ChatModel:
         """The shared language model of `settings`, with its fallbacks. Raises ConfigError."""
-        chain = llm_chain(settings)
+        chain = llm_chain(resolved(settings, self._services.environment))
         models = [self._get_model(each, has_fallback=each is not chain[-1]) for each in chain]
         return models[0] if len(models) == 1 else FailoverChatModel(models)
 
@@ -123,6 +125,14 @@ class Engines:
     def get_realtime(self, option: RealtimeOption) -> GuardedRealtimeModel:
         """The shared speech-to-speech model of `option`. Raises ConfigError."""
         return self._realtime.get(_key_of(option), lambda: create_realtime(option, self._services))
+
+    def selection(self, asr: AsrOption, tts: TtsOption, llm: LlmSettings | None) -> tuple[Selection, ...]:
+        """Which engines these options come to, and why, for people and for the record. Raises ConfigError."""
+        return selections(asr, tts, llm, self._services.environment)
+
+    def has_room(self) -> bool:
+        """Whether the engines that compute on this machine keep up, so that one call more may be taken."""
+        return self._services.local.has_room()
 
     async def warm(self, *options: Option) -> None:
         """Create the engines of `options`, importing their adapters in a thread (the OpenAI SDK alone takes a second), and let
@@ -136,17 +146,18 @@ class Engines:
     async def _create(self, option: Option) -> None:
         chain: Sequence[Option]
         create: Callable[[], object]
+        environment = self._services.environment
         match option:
             case AsrOption():
-                chain, create = asr_chain(option), lambda: self.get_recogniser(option)
+                chain, create = asr_chain(resolved(option, environment)), lambda: self.get_recogniser(option)
             case TtsOption():
-                chain, create = tts_chain(option), lambda: self.get_synthesiser(option)
+                chain, create = tts_chain(resolved(option, environment)), lambda: self.get_synthesiser(option)
             case LlmSettings():
-                chain, create = llm_chain(option), lambda: self.get_responder(option)
+                chain, create = llm_chain(resolved(option, environment)), lambda: self.get_responder(option)
             case RealtimeOption():
                 chain, create = [option], lambda: self.get_realtime(option)
         for each in chain:
-            await asyncio.to_thread(_adapter, each, self._services.environment)
+            await asyncio.to_thread(_adapter, each, environment)
         create()
 
     async def close(self) -> None:
@@ -165,31 +176,12 @@ def _adapter(option: Option, environment: Mapping[str, str]) -> Create:
     """The `create` of the adapter that `option` asks for, or of the default. Raises ConfigError."""
     match option:
         case AsrOption():
-            return load_adapter(ASR, option.provider or _default_provider(ASR, environment))
+            return load_adapter(ASR, select_asr(option, environment).provider)
         case TtsOption():
-            return load_adapter(TTS, option.provider or _default_provider(TTS, environment))
+            return load_adapter(TTS, select_tts(option, environment).provider)
         case LlmSettings():
-            return load_adapter(LLM, _llm_provider(option, environment))
+            return load_adapter(LLM, select_llm(option, environment).provider)
         case RealtimeOption():
             if option.provider is None:
                 raise ConfigError(REALTIME.key, f"missing; known here: {', '.join(known_providers(REALTIME.section)) or 'none'}")
             return load_adapter(REALTIME, option.provider)
-
-
-def _llm_provider(settings: LlmSettings, environment: Mapping[str, str]) -> str:
-    if settings.provider is not None:
-        return settings.provider
-    return "openai" if settings.base_url or settings.api_key else _default_provider(LLM, environment)
-
-
-def _default_provider(kind: Kind, environment: Mapping[str, str]) -> str:
-    if kind.local and kind.local_module and find_spec(kind.local_module) is not None:
-        return kind.local
-    if environment.get("OPENAI_API_KEY"):
-        return "openai"
-    ways = "set OPENAI_API_KEY"
-    if kind.local:
-        ways = f"install the engines of this machine ({LOCAL_EXTRA}) or {ways}"
-    else:
-        ways = f"name one (llm.provider, llm.model, llm.baseUrl) or {ways}"
-    raise ConfigError(kind.key, f"nothing is chosen for {kind.word}: {ways}")

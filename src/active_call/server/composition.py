@@ -88,6 +88,8 @@ class Running:
     gateway: SipGateway
     endpoint: Endpoint
     records: DatabaseRecords
+    environment: Mapping[str, str]
+    """What engines find their keys in."""
     settings: LiveSettings
     """What can change while calls go on."""
 
@@ -148,11 +150,11 @@ async def running(
                 | log_health()
             )
 
-        services = _api_services(settings, registry, records, endpoint, world, health)
+        services = _api_services(settings, registry, records, endpoint, world, health, pool)
         serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
-        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, settings)
+        yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings)
 
 
 async def _shared_services(
@@ -205,6 +207,7 @@ def _api_services(
     endpoint: Endpoint,
     world: World,
     health: Callable[[], dict[str, Any]],
+    pool: MediaPool,
 ) -> ApiServices:
     return ApiServices(
         registry=registry,
@@ -216,6 +219,7 @@ def _api_services(
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         token=settings.config.http_token,
         precache=lambda request: precache(request, settings.services),
+        media=pool,
         ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
     )
@@ -223,7 +227,11 @@ def _api_services(
 
 def _registry(config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool) -> CallRegistry:
     """The registry of calls; refused calls get a record, and the gateway counts them."""
-    registry = CallRegistry(services_by(config, shared), router, gateway, pool.has_room, max_calls=config.admission.max_calls)
+
+    def has_room() -> bool:
+        return pool.has_room() and shared.engines.has_room()
+
+    registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
     registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
     gateway.on_refused_call = registry.refused_calls.note
     return registry

@@ -19,6 +19,7 @@ from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.server.composition import Running, running
 from active_call.server.config.config import Config
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
+from active_call.server.engine_lines import engine_lines
 from active_call.server.logs import LogOutput
 from active_call.server.reloading import ConfigSource, Reloader
 from active_call.server.stopping import Stopping
@@ -136,6 +137,7 @@ def describe(server: Running, routes: Sequence[str] = ()) -> str:
         f"  HTTP   http://{http_host}:{server.http_port}/  (console; API at /docs{access})",
         f"  media  udp {ports_text}, {len(server.pool.workers)} process(es), SRTP {srtp}",
         *call_lines(config, routes),
+        *(f"  speech {line}" for line in engine_lines(config, server.playbooks, server.environment)),
         f"  from   {_callers_line(config)}",
         "At the carrier (Twilio: Elastic SIP Trunking > your trunk > Origination; Telnyx: FQDN or IP connection) enter:",
     ]

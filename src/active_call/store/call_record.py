@@ -89,6 +89,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     playbook: str = ""
     trunk: str = ""
     """The trunk that the call belonged to; empty where it belonged to none."""
+    engines: dict[str, dict[str, str]] = {}
+    """By section (`asr`, `tts`, `llm`): `provider`, `name` of the voice or model, `reason` it was chosen for, `fallback` behind it."""
     variables: dict[str, Any] = {}
     turns: tuple[TranscriptLine, ...] = ()
     events: tuple[dict[str, Any], ...] = ()

@@ -37,6 +37,8 @@ class FakeLeg(BareFakeLeg):
     contact: str = ""
     """Where others reach the peer, to take our place."""
     replaces: FakeLeg | None = None
+    begins_on_hold: bool = False
+    """The peer's first description puts us on hold, with music of its own."""
     agrees_to_hold: int = 200
     refuses_requests: tuple[int, str] | None = None
     """What our texts and digits are refused with."""
@@ -75,6 +77,11 @@ class FakeLeg(BareFakeLeg):
     def allows(self, method: str) -> bool:
         """See `legs.abilities`."""
         return not self.allowed or method in self.allowed
+
+    def _answer(self) -> None:
+        BareFakeLeg._answer(self)
+        if self.begins_on_hold:
+            self.put_on_hold(True)
 
     # -- operations
 

@@ -31,6 +31,7 @@ from active_call.providers.base import (
 )
 from active_call.providers.chat import ChatEvent, Finished, ToolCallDelta
 from active_call.providers.llm.text_only import TextOnlyChatModel
+from active_call.providers.selection import Selection
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 
 TONE_HZ = 400
@@ -259,6 +260,10 @@ class FakeEngines:
     def get_responder(self, settings: Any) -> ChatModel:
         self.asked.append(settings)
         return self.responder
+
+    def selection(self, asr: Any, tts: Any, llm: Any) -> tuple[Selection, ...]:
+        sections = ("asr", "tts") if llm is None else ("asr", "tts", "llm")
+        return tuple(Selection(section, "fake", "a test") for section in sections)
 
     async def warm(self) -> None:
         """Nothing to load."""

@@ -41,7 +41,7 @@ class FakeStream:
         self._plays: list[_Play] = []
         self._dismissed: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._paused = False
+        self.paused = False
         self.muted = False
         self.digits_sent = ""
         self.recordings: list[str] = []
@@ -59,6 +59,11 @@ class FakeStream:
         """The streams that are joined to this one, and heard by its caller."""
         self.muted_tracks: set[str] = set()
         self._opened_at = asyncio.get_running_loop().time()
+
+    @property
+    def is_playing(self) -> bool:
+        """Something is queued that has not ended."""
+        return bool(self._plays)
 
     def listen(self, *, detect: bool, **_: object) -> None:
         self.listens = detect
@@ -114,7 +119,7 @@ class FakeStream:
             self._end(entry, completed=False)
 
     def pause(self, paused: bool) -> None:
-        self._paused = paused
+        self.paused = paused
         self._arm()
 
     def mute(self, muted: bool, track: str = "") -> None:
@@ -153,14 +158,14 @@ class FakeStream:
 
     def _arm(self) -> None:
         """Tick on the stream's own grid while there is something to play."""
-        if self._timer is None and self._plays and self.is_configured and not (self._paused or self.closed):
+        if self._timer is None and self._plays and self.is_configured and not (self.paused or self.closed):
             loop = asyncio.get_running_loop()
             n_ticks = math.floor((loop.time() - self._opened_at) / TICK_S + 1e-6) + 1
             self._timer = loop.call_at(self._opened_at + n_ticks * TICK_S, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        if self._plays and not self._paused:
+        if self._plays and not self.paused:
             self._play(self._plays[0])
         self._arm()
 

@@ -294,12 +294,13 @@ def test_digit_that_ends_the_call(line):
     assert [hangup.reason for hangup in line.commands(commands.Hangup)] == ["goodbye"]
 
 
-def test_hold_pauses_what_sounds_and_goes_on_after_it(line):
+def test_hold_waits_and_goes_on_after_it(line):
     line.answer("i1", "one two", 800)
     line.call(events.Hold(on_hold=True))
-    assert line.commands(commands.Pause) and line.state == "paused"
+    assert line.state == "paused"
     line.call(events.Hold(on_hold=False))
-    assert line.commands(commands.Resume) and line.state == "speaking"
+    assert line.state == "speaking"
+    assert not [*line.commands(commands.Pause), *line.commands(commands.Resume)]  # the call freezes what plays, and nobody else
 
 
 def test_caller_who_comes_back_from_a_transfer_is_spoken_to(line):

@@ -109,6 +109,9 @@ class SlowClient:
         self.texts.append(text)
         await self.may_send.wait()
 
+    async def send_bytes(self, data: bytes) -> None:
+        raise AssertionError(data)
+
     async def close(self, code: int, reason: str = "") -> None:
         self.closed.append((code, reason))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,17 +51,22 @@ class Effects:
     def __init__(self) -> None:
         self.music: Music | None = None
         self.is_frozen = self.is_aside = self.is_suspended = False
+        self.muted: set[str] = set()
         self.n_orders = 0
 
     def ports(self) -> AttentionPorts:
         return AttentionPorts(
             play_music=lambda music: self._set("music", music),
-            freeze=lambda frozen, _: self._set("is_frozen", frozen),
-            suspend=lambda _: self._set("is_suspended", True),
-            resume=lambda _: self._set("is_suspended", False),
+            mute=self._mute,
+            freeze=lambda frozen: self._set("is_frozen", frozen),
+            suspend=lambda: self._set("is_suspended", True),
+            resume=lambda: self._set("is_suspended", False),
             step_aside=lambda: self._set("is_aside", True),
             step_back=lambda: self._set("is_aside", False),
         )
+
+    def _mute(self, track: str, muted: bool) -> None:
+        self._set("muted", self.muted | {track} if muted else self.muted - {track})
 
     def _set(self, name: str, value: object) -> None:
         assert getattr(self, name) != value, "an order that changes nothing"
@@ -70,18 +77,48 @@ class Effects:
 CLAIMS = st.builds(Claim, st.sampled_from(Why), st.booleans(), st.sampled_from([None, Music(), Music("a.wav")]))
 
 
-@given(st.lists(st.tuples(st.booleans(), CLAIMS), max_size=30))
-def test_effects_follow_the_state_whatever_comes_and_goes(steps: list[tuple[bool, Claim]]) -> None:
-    effects = Effects()
-    executor = AttentionExecutor(effects.ports())
-    for enters, claim in steps:
-        if enters:
-            executor.claim(claim.why, hears=claim.hears, music=claim.music)
-        else:
-            executor.release(claim.why)
-        state = executor.state
+class Line:
+    """The effects on the stream of the present leg; a new leg's stream is as it was opened."""
+
+    def __init__(self) -> None:
+        self.present = Effects()
+
+    def ports(self) -> AttentionPorts:
+        names = ("mute", "freeze", "suspend", "resume", "step_aside", "step_back")
+        return AttentionPorts(self._play_music, *(self._order(name) for name in names))
+
+    def _order(self, name: str) -> Any:
+        return lambda *values: getattr(self.present.ports(), name)(*values)
+
+    def _play_music(self, music: Music | None) -> None:
+        if music != self.present.music:  # an end of the music where there is none is harmless
+            self.present.ports().play_music(music)
+
+
+MUTES = st.tuples(st.booleans(), st.sampled_from(["", "plays"]))
+STEPS = st.lists(st.one_of(st.tuples(st.booleans(), CLAIMS), MUTES, st.none()), max_size=30)
+
+
+@given(STEPS)
+def test_effects_follow_the_state_whatever_comes_and_goes_on_any_leg(steps: list[tuple[bool, Claim | str] | None]) -> None:
+    line = Line()
+    executor = AttentionExecutor(line.ports())
+    for step in steps:
+        match step:
+            case None:
+                line.present = Effects()
+                line.present.is_aside = not executor.state.is_aside  # an order for the background sound is due either way
+                executor.leg_changed()
+            case (enters, Claim() as claim) if enters:
+                executor.claim(claim.why, hears=claim.hears, music=claim.music)
+            case (_, Claim() as claim):
+                executor.release(claim.why)
+            case (muted, track):
+                executor.mute(track, muted=muted)
+        state, effects = executor.state, line.present
         assert (effects.music, effects.is_frozen, effects.is_aside) == (state.music, state.is_frozen, state.is_aside)
         assert effects.is_suspended is not state.hears
+        assert effects.muted == state.muted
         assert len({claim.why for claim in state.claims}) == len(state.claims)
 
 

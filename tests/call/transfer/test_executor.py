@@ -61,6 +61,16 @@ class FakeBridging:
         self.parted.append(reason)
 
 
+class Silence:
+    """Music that nobody hears."""
+
+    def start(self, why: str, source: str | None = None) -> None:
+        pass
+
+    def stop(self, why: str) -> None:
+        pass
+
+
 class Bench:
     """A transfer executor and everything around it."""
 
@@ -87,8 +97,8 @@ class Bench:
                 bridging=self.bridging,  # type: ignore[arg-type]
                 engines=None,  # type: ignore[arg-type]
                 join=join_fakes,  # type: ignore[arg-type]
-                make_music=lambda _: None,  # type: ignore[arg-type, return-value]
-                adopt=self.adopted.append,
+                make_music=lambda _: Silence(),  # type: ignore[arg-type, return-value]
+                adopt=lambda leg, *, is_held: self.adopted.append(leg),
                 end_if_gone=lambda: self.adopted.append("end"),
             )
         )

@@ -71,6 +71,7 @@ def test_every_phrase_with_words_is_found_again_and_every_word_is_plain(phrases:
         ("sdk", "EH S D IY K EY"),
         ("glide", "G L AY D"),
         ("cell", "S EH L"),
+        ("oq", "OW K"),
     ],
 )
 def test_unknown_word_sounds_as_it_is_spelt(word: str, phones: str) -> None:

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from active_call.base.errors import ProviderError
-from active_call.providers.local import local_engines
+from active_call.providers.local import engine_pool, local_engines
 from active_call.providers.local.local_engines import EngineProcesses
 
 
@@ -90,7 +90,7 @@ def test_hung_request_is_killed_at_its_limit() -> None:
 
 
 def test_request_that_is_abandoned_does_not_hold_up_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_engines, "ABANDONED_LIMIT_S", 0.2)
+    monkeypatch.setattr(engine_pool, "ABANDONED_LIMIT_S", 0.2)
     engines = EngineProcesses()
 
     async def work() -> None:
@@ -114,9 +114,9 @@ def test_request_that_is_abandoned_in_the_moment_of_its_end_raises_nothing_in_th
     async def work() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: errors.append(str(context.get("exception"))))
-        request = local_engines._Request(time.sleep, (0,), loop.create_future(), 0.0)
+        request = engine_pool.Request(time.sleep, (0,), loop.create_future(), 0.0)
         async with asyncio.timeout(5) as limit:
-            forget = local_engines._hurry_when_abandoned(request, limit)
+            forget = engine_pool.hurry_when_abandoned(request, limit)
             request.answer.cancel()  # its callback runs in the loop's next round
             forget()
         await asyncio.sleep(0)
@@ -205,3 +205,89 @@ def test_close_ends_processes_and_fails_what_waits() -> None:
             await engines.run(os.getpid)
 
     run(work())
+
+
+def test_module_with_several_processes_serves_requests_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_engines, "n_usable_cores", lambda: 3)
+    engines = EngineProcesses()
+    engines.use_all_cores("posix")
+
+    async def work() -> None:
+        assert os.getpid.__module__ == "posix"
+        await engines.run(os.getpid)
+        hanging = [asyncio.ensure_future(engines.run(os.system, "exec sleep 60")) for _ in range(2)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            assert await engines.run(os.getpid) == await engines.run(os.getpid)
+        assert not any(request.done() for request in hanging)
+        for request in hanging:
+            request.cancel()
+
+    run(closing(engines, work()))
+
+
+def test_one_process_is_enough_while_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_engines, "n_usable_cores", lambda: 3)
+    engines = EngineProcesses()
+    engines.use_all_cores("posix")
+
+    async def work() -> None:
+        assert len({await engines.run(os.getpid) for _ in range(5)}) == 1
+
+    run(closing(engines, work()))
+
+
+def test_background_request_waits_for_the_others_and_few_are_taken() -> None:
+    engines = EngineProcesses()
+    order: list[str] = []
+
+    async def work() -> None:
+        await engines.run(time.sleep, 0)
+
+        async def ask(name: str, *, background: bool) -> None:
+            await engines.run(time.sleep, 0.05, background=background)
+            order.append(name)
+
+        first = asyncio.ensure_future(ask("first", background=False))
+        await asyncio.sleep(0.01)
+        forecast = asyncio.ensure_future(ask("forecast", background=True))
+        await asyncio.sleep(0)
+        with pytest.raises(ProviderError, match="waiting already") as refused:
+            await engines.run(time.sleep, 0, background=True)
+        assert refused.value.retryable
+        await asyncio.gather(first, forecast, ask("second", background=False), ask("third", background=False))
+        assert order == ["first", "second", "third", "forecast"]
+
+    run(closing(engines, work()))
+
+
+def test_abandoned_background_request_does_not_cost_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_pool, "ABANDONED_LIMIT_S", 0.05)
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        pid = await engines.run(os.getpid)
+        forecast = asyncio.ensure_future(engines.run(os.system, "sleep 0.4", background=True))
+        await asyncio.sleep(0.1)
+        forecast.cancel()
+        assert await engines.run(os.getpid) == pid
+
+    run(closing(engines, work()))
+
+
+def test_no_room_is_told_while_a_request_waits_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_pool, "LATE_S", 0.1)
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        await engines.run(time.sleep, 0)
+        assert engines.has_room()
+        waiting = [asyncio.ensure_future(engines.run(time.sleep, 0.3)) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        assert engines.has_room()
+        await asyncio.sleep(0.2)
+        assert not engines.has_room()
+        await asyncio.gather(*waiting)
+        assert engines.has_room()
+
+    run(closing(engines, work()))

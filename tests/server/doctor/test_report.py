@@ -105,7 +105,8 @@ def test_machine_that_is_in_order_has_nothing_that_fails(home: Path, names: dict
     assert [finding for finding in found if finding.level == "fail"] == []
     assert ("ok", "trunk t: sip.telnyx.com is 192.76.120.10") in told(found, "names")
     assert any("only these may call in: t" in text for _, text in told(found, "callers"))
-    assert ("ok", "main.md: speech recognition pocketsphinx, speech synthesis espeak, no language model") in told(found, "engines")
+    engines = "asr: moonshine (installed, English; no key), tts: piper joe (installed, English; no key; then espeak), no language model"
+    assert ("ok", f"main.md: {engines}") in told(found, "engines")
 
 
 def test_port_that_is_taken_is_told_with_who_has_it(home: Path, names: dict[str, list[Address]], busy_port: int) -> None:
@@ -257,7 +258,7 @@ def test_certificate_that_does_not_name_the_trunks_contact_host_fails(home: Path
 @pytest.mark.parametrize(
     ("matter", "words"),
     [
-        ("llm: {provider: openai, model: m, baseUrl: 'http://127.0.0.1:1', apiKey: k}", "open speech"),
+        ("asr: {provider: pocketsphinx}\nllm: {provider: openai, model: m, baseUrl: 'http://127.0.0.1:1', apiKey: k}", "open speech"),
         ("llm: {provider: script, language: de}", "English only"),
         ("llm: {provider: script}\nasr: {language: fr}", "English only"),
         ("llm: {provider: script}\ntts: {language: xx}", "no voice 'xx'"),

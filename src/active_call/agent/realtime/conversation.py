@@ -225,9 +225,7 @@ class RealtimeConversation:
         match event:
             case events.MediaReady():
                 if self.state is State.IDLE:
-                    self._phase.fire(Signal.DONE)
-                    self._turns.await_caller(now)
-                    self._greet(now)
+                    self._begin(now)
             case events.TrackStart():
                 self._playback.started(event.play_id, now)
             case events.TrackEnd():
@@ -251,6 +249,15 @@ class RealtimeConversation:
                 self._on_hangup()
             case _:
                 pass  # nothing that a conversation would answer
+
+    def _begin(self, now: float) -> None:
+        """The call has sound. A call that begins on hold is greeted when the hold is over."""
+        self._phase.fire(Signal.DONE)
+        if self._is_on_hold:
+            self._phase.fire(Signal.HOLD)
+        else:
+            self._turns.await_caller(now)
+            self._greet(now)
 
     def _greet(self, now: float) -> None:
         """Speak first, as soon as there are a session and sound."""
@@ -276,13 +283,10 @@ class RealtimeConversation:
             self._turns.caller_left()
             by_us = event.initiator == "system"
             self._session.tell(SystemItem("[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"))
-            if self._playback.is_sounding:
-                self._outbox.perform(commands.Pause())
         elif not event.on_hold and self._phase.fire(Signal.UNHOLD):
             self._session.tell(SystemItem("[The caller is back.]"))
-            if self._playback.is_sounding:
-                self._outbox.perform(commands.Resume())
             self._turns.resume(now)
+            self._greet(now)
 
     def _on_absence(self, decision: Goes | Returns | None, now: float) -> None:
         match decision:

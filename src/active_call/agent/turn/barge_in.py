@@ -95,8 +95,8 @@ class BargeIn:
     # -- from the cut to its outcome
 
     def cut(self, now: float) -> None:
-        """Stop the current reply, whatever it is doing, and keep what was not heard of it."""
-        if self._phase.state not in (State.THINKING, State.SPEAKING):
+        """Stop the current reply, whatever it is doing, and keep what was not heard of it. One that a hold has frozen is stopped, too."""
+        if self._phase.state not in (State.THINKING, State.SPEAKING, State.PAUSED):
             return
         self._cut = self._replies.cut()
         self._heard_words = 0

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -38,6 +39,7 @@ log = logging.getLogger("active_call.api")
 
 COMMANDS_PER_S: Final = 200
 """A client that sends more is read more slowly; a call's mailbox is bounded."""
+SOUND_MESSAGES: Final = 50
 SILENT_PINGS: Final = 3
 """Pings without any sign of the client, after which it counts as gone."""
 CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
@@ -64,12 +66,44 @@ class Calls(Protocol):
     def find(self, session_id: str) -> CallHandle | None: ...
 
 
-class PlacesCalls(Protocol):
+Hear = Callable[[bytes], None]
+"""Takes a binary message of the client's. Raises ActiveCallError for one that is no sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call that a socket has begun. `hear`: takes the sound of the client; None where its sound goes another way."""
+
+    call: CallHandle
+    hear: Hear | None = None
+
+
+class BeginsCalls(Protocol):
     """Begins the call of a socket that sends `invite`."""
 
-    def __call__(self, option: CallOption, session_id: str | None, playbook: Playbook | None) -> CallHandle:
-        """The new call. Raises ActiveCallError where it cannot be placed."""
+    def __call__(self, option: CallOption, query: SocketQuery, playbook: Playbook | None, send_sound: Hear) -> Begun:
+        """The new call, which may send its sound by `send_sound`. Raises ActiveCallError where it cannot be had."""
         ...
+
+
+class SoundQueue:
+    """Sound on its way to a client, a second of it at most: a client that reads too slowly misses the oldest, and the rest is in time."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[bytes] = deque(maxlen=SOUND_MESSAGES)
+        self._has_some = asyncio.Event()
+
+    def put(self, data: bytes) -> None:
+        """Never blocks."""
+        self._waiting.append(data)
+        self._has_some.set()
+
+    async def get(self) -> bytes:
+        """The next message."""
+        while not self._waiting:
+            self._has_some.clear()
+            await self._has_some.wait()
+        return self._waiting.popleft()
 
 
 class Owners:
@@ -103,17 +137,19 @@ class CallSocket:
     """Runs one socket until its call is over or its client is gone."""
 
     def __init__(
-        self, client: WebSocket, connection: Connection | None, query: SocketQuery, shared: SocketServices, place: PlacesCalls
+        self, client: WebSocket, connection: Connection | None, query: SocketQuery, shared: SocketServices, begin: BeginsCalls
     ) -> None:
         self._client = client
         self._connection = connection
         self._query = query
         self._shared = shared
-        self._place = place
+        self._begin = begin
         self._call: CallHandle | None = None
         self._is_owner = False
         self._begun: asyncio.Future[CallHandle] = asyncio.get_running_loop().create_future()
         """The call, once there is one."""
+        self._hear: Hear | None = None
+        self._sound = SoundQueue()
         self._playbook = shared.runs.take(query.id) if query.id is not None else None
 
     async def run(self) -> None:
@@ -125,7 +161,8 @@ class CallSocket:
         reading = asyncio.create_task(self._read(), name="socket reads")
         telling = asyncio.create_task(self._tell(), name="socket tells")
         pinging = asyncio.create_task(self._ping(), name="socket pings")
-        tasks = (reading, telling, pinging)
+        sounding = asyncio.create_task(self._send_sound(), name="socket sounds")
+        tasks = (reading, telling, pinging, sounding)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -169,13 +206,22 @@ class CallSocket:
                 return
             text = message.get("text")
             if text is None:
-                await self._refuse("a SIP call takes no sound on its control socket: expected commands as JSON texts")
-            else:
-                await self._command(text)
+                await self._take_sound(message.get("bytes") or b"")
+                continue
+            await self._command(text)
             n_commands += 1
             if n_commands >= COMMANDS_PER_S:
                 await asyncio.sleep(max(0.0, begun + 1.0 - loop.time()))
                 begun, n_commands = loop.time(), 0
+
+    async def _take_sound(self, data: bytes) -> None:
+        try:
+            if self._hear is not None:
+                self._hear(data)
+            elif self._call is not None:
+                raise ActiveCallError("this call takes no sound on this socket; expected commands as JSON texts")
+        except ActiveCallError as error:
+            await self._refuse(str(error))
 
     async def _command(self, text: str) -> None:
         try:
@@ -197,10 +243,9 @@ class CallSocket:
     def _invite(self, command: commands.Invite) -> None:
         if self._call is not None:
             raise ActiveCallError("invite: this socket has a call already")
-        if not command.option.callee:
-            raise ContractError("option.callee", "missing; it names whom to call")
-        playbook, self._playbook = self._playbook, None
-        self._take(self._place(command.option, self._query.id, playbook), is_owner=not self._query.is_detached)
+        begun = self._begin(command.option, self._query, self._playbook, self._sound.put)
+        self._playbook, self._hear = None, begun.hear
+        self._take(begun.call, is_owner=not self._query.is_detached)
 
     def _pass_on(self, call: CallHandle, command: commands.Command) -> None:
         if isinstance(command, commands.Accept) and self._playbook is not None:
@@ -244,6 +289,10 @@ class CallSocket:
             await self._client.send_bytes(item.event.data)
             return
         await self._send(item.event, item.seq)
+
+    async def _send_sound(self) -> None:
+        while True:
+            await self._client.send_bytes(await self._sound.get())
 
     async def _send(self, event: events.Event, seq: int | None = None) -> None:
         name = self._query.server_side_track

@@ -33,6 +33,8 @@ class SocketQuery:
     is_detached: bool = False
     """The call goes on when the socket closes."""
     since: int | None = None
+    rate_hz: int | None = None
+    """Of the sound as `pcm`; None: 16 kHz."""
     server_side_track: str = ""
     """The name that events give to what the server plays; empty: `server-side-track`."""
 
@@ -51,6 +53,7 @@ def read_query(parameters: Mapping[str, str]) -> SocketQuery:
         ping_s=_seconds(parameters, "ping", "ping_interval"),
         is_detached=_flag(parameters, "detach", default=False),
         since=_number(parameters, "since"),
+        rate_hz=_number(parameters, "rate"),
         server_side_track=(parameters.get("serverSideTrack") or parameters.get("server_side_track") or "")[:MAX_ID_CHARACTERS],
     )
 
@@ -82,5 +85,5 @@ def _number(parameters: Mapping[str, str], name: str) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise QueryError(f"{name}: expected the number of an event, found {text[:40]!r}")
+        raise QueryError(f"{name}: expected a whole number, found {text[:40]!r}")
     return int(text)

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from active_call.agent.playbook.scenes import Playbook
 from active_call.api.access import AccessCheck
-from active_call.api.sockets.call_socket import Calls, CallSocket, SocketServices
+from active_call.api.sockets.beginnings import CallsToPlace, by_sip, by_socket
+from active_call.api.sockets.call_socket import BeginsCalls, CallSocket, SocketServices
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.protocol import EXTENSION
 from active_call.api.sockets.query import QueryError, read_query
 from active_call.api.walls import error_body
-from active_call.call.handle import CallHandle
-from active_call.contract.options import CallOption
+from active_call.base.world import World
+from active_call.media.pool.pool import MediaPool
 
 
-class CallsToPlace(Calls, Protocol):
-    """As `call.opening.registry.CallRegistry`."""
-
-    def place(self, option: CallOption, *, playbook: Playbook | None = None, session_id: str | None = None) -> CallHandle: ...
-
-
-def socket_routes(calls: CallsToPlace, runs: PlaybookRuns, check: AccessCheck) -> APIRouter:
-    """`/call/sip`."""
+def socket_routes(calls: CallsToPlace, runs: PlaybookRuns, check: AccessCheck, pool: MediaPool | None) -> APIRouter:
+    """`/call/sip`, and `/call` where there is a `pool` for the sound of its clients."""
     router = APIRouter()
-    shared = SocketServices(calls, runs)
+    shared, world = SocketServices(calls, runs), World()
 
-    def place_sip(option: CallOption, session_id: str | None, playbook: Playbook | None) -> CallHandle:
-        return calls.place(option, playbook=playbook, session_id=session_id)
-
-    @router.websocket("/call/sip")
-    async def sip(client: WebSocket) -> None:
+    async def serve(client: WebSocket, begins: Callable[[str], BeginsCalls]) -> None:
         try:
             check(client)
             query = read_query(client.query_params)
         except HTTPException as refusal:
             await _refuse(client, refusal.status_code, str(refusal.detail))
-            return
         except QueryError as error:
             await _refuse(client, 400, str(error))
-            return
-        connection = client.scope.get("extensions", {}).get(EXTENSION)
-        await CallSocket(client, connection, query, shared, place_sip).run()
+        else:
+            connection = client.scope.get("extensions", {}).get(EXTENSION)
+            peer = client.client.host if client.client else ""
+            await CallSocket(client, connection, query, shared, begins(peer)).run()
+
+    @router.websocket("/call/sip")
+    async def sip(client: WebSocket) -> None:
+        await serve(client, lambda _: by_sip(calls))
+
+    if pool is not None:
+
+        @router.websocket("/call")
+        async def websocket(client: WebSocket) -> None:
+            await serve(client, lambda peer: by_socket(calls, pool, world, peer))
 
     return router
 

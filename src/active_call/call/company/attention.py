@@ -1,6 +1,7 @@
-"""Who has the caller's attention, and why: one state, from which everything else follows. Pure.
+"""Who has the caller's attention, and why: one state of the call, from which the sound of its leg follows. Pure.
 
-Claims enter and leave, each under its name (`Why`). What follows from those that stand is derived, never kept a second time:
+Claims enter and leave, each under its name (`Why`), and mutes of tracks. What follows from those that stand is derived, never kept a second
+time, and never sent to a leg in any other way: a call that goes on with another leg derives the sound of the new one from the same state.
 
 | derived           | while                                                                                    |
 |-------------------|------------------------------------------------------------------------------------------|
@@ -8,6 +9,7 @@ Claims enter and leave, each under its name (`Why`). What follows from those tha
 | `hears`           | no such claim stands, but for a transfer that lets the agent hear (`pauseParentAsr: false`) |
 | `is_frozen`       | what plays stands still at its sample: hold, before the answer of a call of ours, `pause`  |
 | `music`           | the last claim that wants music                                                          |
+| `muted`           | a `mute` command stands for the track; the empty name is all that is sent                |
 | `holder`          | the first of hold, bridge, transfer, ringback, nobody (before the answer); else the agent |
 
 Background sound plays, and the caller's silence is counted, while the agent is not aside. `changes` says what has to be done between two
@@ -16,7 +18,7 @@ states; `attention_executor` does it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -86,17 +88,22 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """The claims that stand, the oldest first."""
+    """The claims that stand, the oldest first, and the tracks that are muted (names of the media plane)."""
 
     claims: tuple[Claim, ...] = ()
+    muted: frozenset[str] = frozenset()
 
     def with_claim(self, claim: Claim) -> Attention:
         """As this, and `claim` stands as the latest; it takes the place of one of its name. One that is the same stays where it is."""
-        return self if claim in self.claims else Attention((*self.without(claim.why).claims, claim))
+        return self if claim in self.claims else replace(self, claims=(*self.without(claim.why).claims, claim))
 
     def without(self, why: Why) -> Attention:
         """As this, without that claim; the same where it does not stand."""
-        return Attention(tuple(claim for claim in self.claims if claim.why is not why))
+        return replace(self, claims=tuple(claim for claim in self.claims if claim.why is not why))
+
+    def with_mute(self, track: str, *, muted: bool) -> Attention:
+        """As this, and that track is muted, or is not."""
+        return replace(self, muted=self.muted | {track} if muted else self.muted - {track})
 
     def has(self, why: Why) -> bool:
         """Whether that claim stands."""
@@ -132,6 +139,7 @@ class Change(StrEnum):
     """What has to be done when the state changes, in this order."""
 
     MUSIC = "music"
+    MUTES = "mutes"
     FREEZE = "freeze"
     UNFREEZE = "unfreeze"
     STEP_ASIDE = "step aside"
@@ -147,6 +155,7 @@ def changes(before: Attention, after: Attention) -> list[Change]:
     """What has to be done between two states."""
     wanted = (
         (Change.MUSIC, before.music != after.music),
+        (Change.MUTES, before.muted != after.muted),
         (Change.FREEZE, after.is_frozen and not before.is_frozen),
         (Change.UNFREEZE, before.is_frozen and not after.is_frozen),
         (Change.STEP_ASIDE, after.is_aside and not before.is_aside),

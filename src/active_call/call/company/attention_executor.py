@@ -1,4 +1,4 @@
-"""Puts the attention state into effect: claims enter, orders to music, speech, hearing and background sound leave."""
+"""Puts the attention state into effect: claims and mutes enter, orders to music, speech, hearing and background sound leave."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from typing import assert_never
 
 from active_call.call.company.attention import Attention, Change, Claim, Music, Why, changes
 
-_WHY = "attention"
-
 
 @dataclass(frozen=True, slots=True)
 class AttentionPorts:
-    """What follows from the state. `play_music(None)` ends the music; `step_aside` and `step_back` concern the background sound."""
+    """What follows from the state. Every order goes to the stream of the call's present leg."""
 
     play_music: Callable[[Music | None], None]
-    freeze: Callable[[bool, str], None]
+    """None ends the music."""
+    mute: Callable[[str, bool], None]
+    """A track, and whether it is muted."""
+    freeze: Callable[[bool], None]
     """As `SpeechOutput.pause`."""
-    suspend: Callable[[str], None]
+    suspend: Callable[[], None]
     """As `SpeechInput.suspend`."""
-    resume: Callable[[str], None]
+    resume: Callable[[], None]
+    """As `SpeechInput.resume`."""
     step_aside: Callable[[], None]
+    """Ends the background sound."""
     step_back: Callable[[], None]
+    """Begins the background sound."""
 
 
 class AttentionExecutor:
@@ -40,26 +44,43 @@ class AttentionExecutor:
         """That claim is gone; harmless where it did not stand."""
         self._become(self.state.without(why))
 
+    def mute(self, track: str, *, muted: bool) -> None:
+        """Mute a track, or no longer; the empty name is all that is sent."""
+        self._become(self.state.with_mute(track, muted=muted))
+
+    def leg_changed(self) -> None:
+        """The call has another leg: its stream, which is as it was opened, is to sound as the state says."""
+        self._ports.play_music(None)
+        self._put_into_effect(Attention(), self.state)
+        if not self.state.is_aside:
+            self._ports.step_back()
+
     def _become(self, after: Attention) -> None:
         before, self.state = self.state, after
-        for change in changes(before, after):
-            self._do(change)
+        self._put_into_effect(before, after)
 
-    def _do(self, change: Change) -> None:
+    def _put_into_effect(self, before: Attention, after: Attention) -> None:
+        for change in changes(before, after):
+            self._do(change, before.muted ^ after.muted)
+
+    def _do(self, change: Change, changed_tracks: frozenset[str]) -> None:
         ports = self._ports
         match change:
             case Change.MUSIC:
                 ports.play_music(self.state.music)
+            case Change.MUTES:
+                for track in sorted(changed_tracks):
+                    ports.mute(track, track in self.state.muted)
             case Change.FREEZE:
-                ports.freeze(True, _WHY)
+                ports.freeze(True)
             case Change.UNFREEZE:
-                ports.freeze(False, _WHY)
+                ports.freeze(False)
             case Change.STEP_ASIDE:
                 ports.step_aside()
             case Change.SUSPEND:
-                ports.suspend(_WHY)
+                ports.suspend()
             case Change.RESUME:
-                ports.resume(_WHY)
+                ports.resume()
             case Change.STEP_BACK:
                 ports.step_back()
             case _:

@@ -219,6 +219,8 @@ class CallMachine:
         return [*actions, self._hold_claim(), Tell(events.Hold(on_hold=on_hold, initiator="system"))]
 
     def _on_peer_held(self, on_hold: bool) -> list[Action]:
+        if on_hold == self.now.held_by_peer:
+            return []
         self._become(held_by_peer=on_hold)
         return [self._hold_claim(), Tell(events.Hold(on_hold=on_hold, initiator=self.now.peer_role))]
 
@@ -226,11 +228,14 @@ class CallMachine:
         return Claim(Why.HOLD) if self.now.is_on_hold else Release(Why.HOLD)
 
     def _on_leg_replaced(self) -> list[Action]:
-        was_on_hold = self.now.is_on_hold
+        before = self.now
         self._become(wants_hold=False, held_by_us=False, held_by_peer=False, is_ending=False)
         actions: list[Action] = [Release(Why.HOLD_MUSIC)]
-        if was_on_hold:
-            actions += [Release(Why.HOLD), Tell(events.Hold(on_hold=False, initiator=self.now.peer_role))]
+        if before.wants_hold != before.held_by_us:
+            actions.append(Tell(events.Error(sender="hold", error="another leg has taken the place of the one that was asked")))
+        if before.is_on_hold:
+            initiator = before.peer_role if before.held_by_peer else "system"
+            actions += [Release(Why.HOLD), Tell(events.Hold(on_hold=False, initiator=initiator))]
         return actions
 
     # -- who is with the caller

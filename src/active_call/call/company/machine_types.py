@@ -105,7 +105,7 @@ class Input(StrEnum):
     TAKEOVER_BEGINS = "takeover begins"
     TAKEOVER_OVER = "takeover over"
     LEG_REPLACED = "leg replaced"
-    """The call goes on with another leg: no hold outlives it, and nobody has hung that leg up."""
+    """The call goes on with another leg: no hold outlives it, and nobody has hung that leg up. A hold of the new leg is told next."""
 
 
 @dataclass(frozen=True, slots=True)

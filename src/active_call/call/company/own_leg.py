@@ -1,17 +1,21 @@
 """The leg that a call talks on: whether it is over, how it is hung up, and how the call goes on with another one.
 
 A call ends with its leg, unless a transfer goes on without it. When the target of a transfer, or a leg with Replaces, takes the place of
-the leg, the call goes on with the new one: it speaks, listens and records there, and the old one is released.
+the leg, the call goes on with the new one: it speaks, listens and records there, and the old one is released. Whether the new leg plays, is
+heard, is muted and is recorded follows from the state of the call (`attention`, `recording`), never from what was sent to the old one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
-from active_call.call.company.machine_types import Input
+from active_call.call.company.attention_executor import AttentionExecutor
+from active_call.call.company.machine_types import Input, PeerHeld
 from active_call.call.events.journal import Journal
+from active_call.call.items import FromLeg
 from active_call.call.opening.setup import CallSetup
 from active_call.call.ports import CallPorts, MachinePort
 from active_call.call.shared_state import CallState
@@ -48,6 +52,7 @@ class OnLeg:
 
     machine: MachinePort
     setup: CallSetup
+    attention: AttentionExecutor
     speech_output: SpeechOutput
     recording: Recording
     call_progress: CallProgressWatch
@@ -65,6 +70,21 @@ class OwnLeg:
         self._last_end: leg_events.LegEnded | None = None
         self.ended: leg_events.LegEnded | None = None
         """How the leg has ended, and the call with it; None while the call goes on."""
+
+    def listen_to(self, leg: Leg) -> None:
+        """Bring what happens on `leg` into the mailbox."""
+        leg.attach(partial(self._take, leg))
+
+    def _take(self, leg: Leg, event: leg_events.LegEvent) -> None:
+        if not (isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.CallerAudio)):
+            self._ports.post(FromLeg(leg, event))
+        elif leg is self._state.leg:
+            self._ports.post(event)
+
+    def concerns_call(self, leg: Leg, event: leg_events.LegEvent) -> bool:
+        """Whether an event of `leg` means the call. Of a leg that is over only its recording still matters, whenever the event was told."""
+        is_recording = isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.RecordingEnded)
+        return leg is self._state.leg or is_recording
 
     def is_over(self, ended: leg_events.LegEnded) -> None:
         """The leg is gone: so is the call, unless a transfer goes on without it."""
@@ -91,27 +111,24 @@ class OwnLeg:
         self._state.leg.hang_up(headers={**own, **of_agent, **(headers or {})}, by=by, cause=cause, reason=reason)
         self._parts.machine.feed(Input.ENDING)
 
-    def adopt(self, leg: Leg) -> None:
-        """Go on with another leg; the old one is over."""
+    def adopt(self, leg: Leg, *, is_held: bool) -> None:
+        """Go on with another leg; the old one is over. `is_held`: the new leg's peer has put us on hold."""
         state, parts = self._state, self._parts
         before, state.leg = state.leg, leg
         self._last_end = None
-        before.attach(self._hear_afterwards)
         state.facts.call_id = state.facts.call_id or before.call_id
         self._ports.log.info("call goes on with another leg", extra={"far_call_id": leg.call_id})
-        leg.attach(self._ports.post)
-        parts.speech_output.interrupt()
-        parts.machine.feed(Input.LEG_REPLACED)
-        state.last_activity_at = self._ports.now()
+        self.listen_to(leg)
+        parts.speech_output.leave_stream()
         parts.setup.go_on_with(leg)
+        parts.machine.feed(Input.LEG_REPLACED)
+        if is_held:
+            parts.machine.feed(PeerHeld(True))
+        parts.attention.leg_changed()
+        state.last_activity_at = self._ports.now()
         parts.recording.go_on()
         parts.call_progress.listen()
         self._ports.spawn(self._release(before), "old leg's end")
-
-    def _hear_afterwards(self, event: leg_events.LegEvent) -> None:
-        """From a leg that is over: only its recording still matters."""
-        if isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.RecordingEnded):
-            self._ports.post(event)
 
     async def _release(self, leg: Leg) -> None:
         self._journal.media["beforeTransfer"] = await leg.release()

@@ -155,6 +155,7 @@ class Journal:
             sip_code=facts.sip_code,
             playbook=facts.playbook,
             trunk=facts.trunk,
+            engines=facts.engines,
             variables=facts.variables,
             turns=tuple(self._turns),
             events=tuple(self._events),

@@ -149,8 +149,12 @@ class CallRegistry:
         playbook: Playbook | None = None,
         variables: Mapping[str, Any] | None = None,
         session_id: str | None = None,
+        leg: Leg | None = None,
     ) -> CallHandle:
-        """Place a call; it rings in the background. Raises NoRoom, or ActiveCallError for an address that cannot be dialled."""
+        """Place a call; it rings in the background. Raises NoRoom, or ActiveCallError for an address that cannot be dialled.
+
+        `leg`: the connection of a client that is there already, which the call is with; None: one to `option.callee` is made.
+        """
         if not self.is_accepting:
             self._note_unplaced(option, "draining" if self.is_draining else "full")
             raise NoRoom("the server is draining" if self.is_draining else "no room for more calls")
@@ -158,7 +162,7 @@ class CallRegistry:
         if session_id in self._calls:
             raise ActiveCallError(f"a call with the id {session_id!r} exists already")
         try:
-            leg = self._placing.new_leg(option)
+            leg = self._placing.new_leg(option) if leg is None else leg
         except LimitReached as busy:
             self._note_unplaced(option, busy.rule, str(busy))
             raise

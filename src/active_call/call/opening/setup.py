@@ -120,6 +120,9 @@ class CallSetup:
             raise LocalProtocolError("the call is not answered")
         if state.agent is not None:
             raise LocalProtocolError("an agent holds the conversation of this call already")
+        states = self._machine.now
+        if states.obstacle is not None:
+            raise LocalProtocolError(f"no agent can begin: {states.obstacle}")
         playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
@@ -128,6 +131,7 @@ class CallSetup:
         responder = begin.model or (engines.get_responder(choice.llm) if choice.llm is not None else None)
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
         state.hears_freely = recogniser.capabilities.free_speech
+        self._note_engines(choice, begin.model is not None)
         parts.speech_output.use(None, synthesiser)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
         if choice.asr != before.asr:
@@ -136,6 +140,9 @@ class CallSetup:
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
         state.agent = parts.start_agent(playbook, responder, begin)
+        if states.is_on_hold:
+            initiator = states.peer_role if states.held_by_peer else "system"
+            state.agent.hear(effects.Heard(events.Hold(on_hold=True, initiator=initiator)))
         state.agent.hear(effects.Heard(events.MediaReady()))
 
     def end_agent(self) -> None:
@@ -144,6 +151,16 @@ class CallSetup:
         if agent is not None:
             agent.close(self._parts.speech_output.heard_so_far(self._ports.now()))
             self._parts.speech_output.interrupt()
+
+    def _note_engines(self, choice: SpeechChoice, has_own_model: bool = False) -> None:
+        """Keep for the record which engines the call uses, and why."""
+        llm = None if has_own_model else choice.llm
+        chosen = self._dependencies.engines.selection(choice.asr, choice.tts, llm)
+        facts = {selection.section: selection.as_facts() for selection in chosen}
+        if has_own_model:
+            facts["llm"] = {"provider": "program", "reason": "given by the program"}
+        self._state.facts.engines = facts
+        self._ports.log.info("engines", extra={"engines": [str(selection) for selection in chosen]})
 
     def _recogniser_failed(self, error: Exception) -> None:
         self._ports.post(RecogniserFailed(error))
@@ -258,6 +275,7 @@ class CallSetup:
         recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
         responder = engines.get_responder(choice.llm) if choice.llm is not None else None
         state.hears_freely = recogniser.capabilities.free_speech
+        self._note_engines(choice)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
         parts.speech_input.use(self._open_recognition(recogniser, choice))
         parts.speech_output.use(None, synthesiser)

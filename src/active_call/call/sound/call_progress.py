@@ -80,6 +80,9 @@ class CallProgressWatch:
             return
         try:
             file = await self._sounds.whole(path, stream.rate_hz)
+            while stream is not self._state.leg.stream and self._state.leg.stream is not None:  # the call has gone on with another leg
+                stream = self._state.leg.stream
+                file = await self._sounds.whole(path, stream.rate_hz)
         except MediaError as error:
             told = events.Error(sender="ambiance", error=str(error))
             self._ports.later(lambda: self._tell(told))

@@ -3,8 +3,8 @@
 An utterance begins with detected speech. It ends when silence has lasted `end_of_turn_ms` beyond the last voiced packet; speech that
 resumes within that time continues the utterance. Sample numbers count the caller's 16 kHz sound from the start of the stream.
 
-During a hold, a transfer or a bridge speech input is suspended: the media process neither detects voice nor forwards sound, and the
-utterance of that moment is dropped. Several reasons may hold at once; speech input resumes when the last one ends.
+During a hold, a transfer or a bridge speech input is suspended (`company.attention` says when): the media process neither detects voice nor
+forwards sound, and the utterance of that moment is dropped.
 """
 
 from __future__ import annotations
@@ -96,40 +96,38 @@ class SpeechInput:
         self._phrases: tuple[str, ...] = ()
         self._stream: MediaStream | None = None
         self._vad = VadSettings()
-        self._suspended_by: set[str] = set()
+        self._is_suspended = False
 
     @property
     def is_suspended(self) -> bool:
-        """Whether there is a reason to hear nothing."""
-        return bool(self._suspended_by)
+        """Whether nothing is heard now."""
+        return self._is_suspended
 
     def listen_to(self, stream: MediaStream, vad: VadSettings) -> None:
         """Listen to the caller on `stream` from now on."""
         self._stream, self._vad = stream, vad
         self._order()
 
-    def suspend(self, why: str) -> None:
-        """Hear nothing until `resume` has been called for every reason."""
-        was_suspended = self.is_suspended
-        self._suspended_by.add(why)
-        if was_suspended:
+    def suspend(self) -> None:
+        """Hear nothing until `resume`. Harmless a second time."""
+        if self._is_suspended:
             return
+        self._is_suspended = True
         if self._utterance is not None:
             if self._recognition is not None:
                 self._recognition.cancel_utterance(self._utterance.index)
             self._utterance = None
         self._order()
 
-    def resume(self, why: str) -> None:
-        """End that reason; speech input resumes when it was the last one."""
-        if why in self._suspended_by:
-            self._suspended_by.discard(why)
-            if not self._suspended_by:
-                self._order()
+    def resume(self) -> None:
+        """Hear again. Harmless where nothing was suspended."""
+        if self._is_suspended:
+            self._is_suspended = False
+            self._order()
 
     def _order(self) -> None:
         if self._stream is not None:
-            vad, is_on = self._vad, not self._suspended_by
+            vad, is_on = self._vad, not self._is_suspended
             self._stream.listen(
                 detect=is_on,
                 forward_audio=is_on,
@@ -176,12 +174,12 @@ class SpeechInput:
 
     def audio(self, report: CallerAudio) -> None:
         """More of the caller's sound. Must be cheap: it is called many times a second for each call."""
-        if self._recognition is not None and not self._suspended_by:
+        if self._recognition is not None and not self._is_suspended:
             self._recognition.push_audio(report.pcm, report.sample)
 
     def speech_started(self, report: SpeechStarted) -> None:
         """The voice detector heard speech: an utterance begins, or continues."""
-        if self._suspended_by:
+        if self._is_suspended:
             return
         self._emit(events.Speaking(start_time=self._to_epoch_ms(report.at), confidence=round(report.confidence, 3)))
         if self._utterance is not None:
@@ -191,7 +189,7 @@ class SpeechInput:
 
     def speech_ended(self, report: SpeechEnded) -> None:
         """The voice detector hears silence: the utterance ends when that lasts."""
-        if self._suspended_by:
+        if self._is_suspended:
             return
         self._emit(events.Silence(start_time=self._to_epoch_ms(report.at), duration=report.duration_ms))
         self._turn.caller_stopped(report.at)
@@ -246,7 +244,7 @@ class SpeechInput:
 
     def end_now(self, now: float) -> None:
         """The caller's turn is likely to be over: end the utterance whose silence has begun, without waiting longer. Else nothing."""
-        if self._utterance is not None and self._utterance.closing_at is not None and not self._suspended_by:
+        if self._utterance is not None and self._utterance.closing_at is not None and not self.is_suspended:
             self._utterance.closing_at = min(self._utterance.closing_at, now)
             self.handle_timeout(now)
 

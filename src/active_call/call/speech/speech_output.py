@@ -85,14 +85,14 @@ class SpeechOutput:
         self._ending: set[asyncio.Task[None]] = set()
         """Tasks that have not ended yet; some may be abandoned."""
         self._pace = Pace()
-        self._paused_by: set[str] = set()
+        self._is_paused = False
         self._paused_at: float | None = None
 
     def use(self, stream: MediaStream | None, synthesiser: TextToSpeech | None) -> None:
         """Send sound to `stream`, and speak with `synthesiser`, from now on; None leaves either as it is. Commands may come before."""
         if stream is not None:
             self._stream = stream
-            if self._paused_by:
+            if self._is_paused:
                 stream.pause(True)
         self._synthesiser = synthesiser or self._synthesiser
 
@@ -145,17 +145,25 @@ class SpeechOutput:
         for play in plays:
             self._stop(play, DEFAULT_FADE_MS if fade_ms is None else fade_ms)
 
-    def pause(self, paused: bool, why: str = "command") -> None:
-        """Stop playing at this sample, or continue from it once the last reason for the pause is gone."""
-        was_paused = bool(self._paused_by)
-        (self._paused_by.add if paused else self._paused_by.discard)(why)
-        if was_paused == bool(self._paused_by):
-            return
-        self._note_pause(was_paused)
-        if self._stream is not None:
-            self._stream.pause(not was_paused)
+    def leave_stream(self) -> None:
+        """The call leaves this stream, whose reports are not heard any more: all plays end here, told with the words heard until now."""
+        now = self._clock.now() if self._paused_at is None else self._paused_at
+        for play in list(self._plays.values()):
+            self._stop(play, DEFAULT_FADE_MS)
+            heard_ms = 0.0 if play.started_at is None else max(0.0, now - play.started_at) * 1000
+            queued_ms = sum(piece.duration_ms for piece in play.pieces)
+            self.play_ended(PlayEnded(0, play.id, False, min(heard_ms, queued_ms), queued_ms, now))
 
-    def _note_pause(self, is_over: bool) -> None:
+    def pause(self, paused: bool) -> None:
+        """Stop playing at this sample, or continue from it. It holds for every stream that `use` names later."""
+        if paused == self._is_paused:
+            return
+        self._is_paused = paused
+        self._note_pause(is_over=not paused)
+        if self._stream is not None:
+            self._stream.pause(paused)
+
+    def _note_pause(self, *, is_over: bool) -> None:
         """The time of a pause does not count as heard."""
         now = self._clock.now()
         if is_over and self._paused_at is not None:

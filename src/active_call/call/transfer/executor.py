@@ -64,6 +64,10 @@ class TransferExecutor:
         self._takeover: ReplacesExecutor | None = None
         self._takeovers: list[ReplacesExecutor] = []
         self._has_talked = False
+        self._caller_is_silent = False
+        """The caller has put us on hold, and plays no music."""
+        self._far_is_silent = False
+        """The target has put the caller on hold, and plays no music."""
         self._records = TransferRecords()
 
     @property
@@ -212,15 +216,22 @@ class TransferExecutor:
 
     def caller_held(self, on_hold: bool, *, is_silent: bool) -> None:
         """The caller has put us on hold: the target hears music, unless the caller plays some."""
-        if isinstance(self._far, TargetLeg):
-            if on_hold and is_silent and self._is_connected:
-                self._far.music.start("held", self._option.moh)
-            else:
-                self._far.music.stop("held")
+        self._caller_is_silent = on_hold and is_silent
+        self._set_hold_music()
 
     def far_held(self, on_hold: bool, is_silent: bool) -> None:
         """The target has put the caller on hold."""
-        if on_hold and is_silent and self._is_connected:
+        self._far_is_silent = on_hold and is_silent
+        self._set_hold_music()
+
+    def _set_hold_music(self) -> None:
+        """Of the two that are connected, each hears music while the other one is silent, whether it went on hold before that or after."""
+        if isinstance(self._far, TargetLeg):
+            if self._is_connected and self._caller_is_silent:
+                self._far.music.start("held", self._option.moh)
+            else:
+                self._far.music.stop("held")
+        if self._is_connected and self._far_is_silent:
             self._ports.attention.claim(Why.PARTNER_HOLD, music=Music(self._option.moh))
         else:
             self._ports.attention.release(Why.PARTNER_HOLD)
@@ -265,13 +276,14 @@ class TransferExecutor:
         by_peer = self._current is not None and self._current.asked_by_peer
         if told.state == "connected":
             self._has_talked = True
+            self._set_hold_music()
         self._records.note(told, self._ports.time.utc_now())
         if by_peer:
             self._notify(told)
         if told.final:
             self._current = None
             self._ports.machine.feed(CallInput.TRANSFER_OVER)
-            self._ports.attention.release(Why.PARTNER_HOLD)
+            self._set_hold_music()
         if told.final or told.state == "connected":
             fields = {
                 **self._state.facts.who(),
@@ -334,7 +346,8 @@ class TransferExecutor:
             case Do.ADOPT:
                 self._far = None
                 if isinstance(far, TargetLeg):
-                    ports.adopt(far.give_away())
+                    self._caller_is_silent = False
+                    ports.adopt(far.give_away(), is_held=far.is_held)
                 ports.machine.feed(CallInput.CALLER_RETURNED)
             case Do.END:
                 self._far = None
@@ -367,7 +380,7 @@ class TransferExecutor:
             return
         listener = TargetListener(
             feed=lambda item: self._feed(item) if self._far is far else None,
-            held=self.far_held,
+            held=lambda on_hold, is_silent: self.far_held(on_hold, is_silent) if self._far is far else None,
             digit=lambda digit: self.forward_digit(digit, from_far=True),
         )
         far = TargetLeg(self._ports, leg, self._option, listener)
@@ -375,5 +388,5 @@ class TransferExecutor:
         far.call(option, self._option.call_id or "")
 
     def _take(self, far: TransferTarget) -> None:
-        self._far = far
+        self._far, self._far_is_silent = far, False
         self._records.add_target(far)

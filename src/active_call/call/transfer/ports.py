@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from active_call.call.call_time import CallTime
 from active_call.call.company.attention_executor import AttentionExecutor
@@ -16,6 +17,12 @@ from active_call.call.transfer.machine import Input
 from active_call.legs.leg import Leg
 from active_call.media.pool.pool import MediaStream
 from active_call.providers.registry import Engines
+
+
+class Adopt(Protocol):
+    """Goes on with another leg. `is_held`: its peer has put us on hold."""
+
+    def __call__(self, leg: Leg, *, is_held: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,7 @@ class TransferPorts:
     join: JoinStreams
     make_music: Callable[[Callable[[], MediaStream | None]], Music]
     """Music on the stream that the argument gives."""
-    adopt: Callable[[Leg], None]
-    """Go on with another leg."""
+    adopt: Adopt
     end_if_gone: Callable[[], None]
     """End the call where its own leg is over already."""
 

@@ -27,6 +27,7 @@ class ReplacesExecutor:
         self._leg = leg
         self._record = record
         self._is_over = False
+        self._is_held = False
         leg.attach(self._receive)
 
     def begin(self) -> None:
@@ -44,8 +45,10 @@ class ReplacesExecutor:
             self._ports.call.log.warning("call not taken over", extra={"why": str(error)})
 
     def _receive(self, event: leg_events.LegEvent) -> None:
-        """Until it is ours: whether it is answered, or gone."""
-        if isinstance(event, leg_events.LegAnswered):
+        """Until it is ours: whether it is answered, on hold (a peer may begin so), or gone."""
+        if isinstance(event, leg_events.LegHeld):
+            self._is_held = event.on_hold
+        elif isinstance(event, leg_events.LegAnswered):
             self._ports.call.later(self._complete)
         elif isinstance(event, leg_events.LegEnded):
             self._ports.call.later(lambda: self._fail(event))
@@ -55,7 +58,7 @@ class ReplacesExecutor:
             return
         self._is_over = True
         before = self._ports.state.leg
-        self._ports.adopt(self._leg)
+        self._ports.adopt(self._leg, is_held=self._is_held)
         before.hang_up(headers={}, by="system", cause="replaced", reason="another leg has taken its place")
         self._close("completed", 200)
 

@@ -16,6 +16,7 @@ import msgspec
 
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.company.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
+from active_call.call.items import FromLeg
 from active_call.call.opening.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, given
 from active_call.call.sound.call_progress import gain_of
 from active_call.call.speech.latency import TurnClock
@@ -57,6 +58,8 @@ class TargetLeg:
         self._is_told = False
         self._is_released = False
         self._is_adopted = False
+        self.is_held = False
+        """The target has put us on hold."""
         self._relay: Relay | None = None
         self._made: Relay | None = None
         """A relay of which the call has not heard yet: its mailbox may not come to that any more."""
@@ -153,6 +156,8 @@ class TargetLeg:
         """From the leg, at any moment: sound goes to the recogniser at once, the rest through the call's mailbox."""
         if isinstance(event, leg_events.LegEnded):
             self._ended = self._ended or event
+        elif isinstance(event, leg_events.LegHeld):
+            self.is_held = event.on_hold
         if isinstance(event, leg_events.LegMedia) and isinstance(event.report, link.CallerAudio):
             if self._hearing is not None:
                 self._hearing.audio(event.report)
@@ -172,6 +177,9 @@ class TargetLeg:
         self._call.emit(msgspec.structs.replace(event, refer=True))
 
     def _handle(self, event: leg_events.LegEvent) -> None:
+        if self._is_adopted:
+            self._call.post(FromLeg(self.leg, event))  # it happened before the leg became the call's own, and is of the call now
+            return
         now = self._ports.time.utc_now()
         match event:
             case leg_events.LegRinging(early_media=early_media, code=code):
@@ -280,8 +288,11 @@ class TargetLeg:
         self._is_told = self._is_released = self._is_adopted = True
         if self._relay is not None:
             self._relay.close()
+        self.music.stop("held")
+        if self._hearing is not None:
+            self._call.spawn(self._hearing.close(), "far recogniser's end")
         if self._ended is not None:
-            self._call.post(self._ended)  # it is over already, and the call with it
+            self._call.post(FromLeg(self.leg, self._ended))  # it is over already, and the call with it
         return self.leg
 
     def close(self) -> None:

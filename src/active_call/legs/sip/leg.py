@@ -182,6 +182,7 @@ class SipLeg:
             raise LocalProtocolError("the call is answered or over already")
         self._answered = True
         self._tell(LegAnswered(_text(answer)))
+        self._offers.tell_hold()
         await asyncio.sleep(READY_WITHOUT_ACK_S)
         self._become_ready()
 
@@ -337,6 +338,7 @@ class SipLeg:
         if sdp is None and self._media.agreement is None:
             self.hang_up(headers={}, by="system", cause="no_media", reason="the ACK has no session description")
         elif sdp is None or self._agree(sdp):
+            self._offers.tell_hold()
             self._become_ready()
 
     def _answered_by_peer(self, response: Response, sdp: bytes | None) -> None:
@@ -350,6 +352,7 @@ class SipLeg:
         self._answered = True
         self._placement.answered()
         self._tell(LegAnswered(_text(sdp)))
+        self._offers.tell_hold()
         self._become_ready()
 
     def _agree(self, answer: bytes) -> bool:

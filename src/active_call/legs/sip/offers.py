@@ -46,6 +46,10 @@ class DialogOffers:
         """Offer `direction`; LegHoldAnswered follows."""
         self._holding.want(direction)
 
+    def tell_hold(self) -> None:
+        """The first offer and answer are complete: a call may begin on hold."""
+        self._holding.on_agreement()
+
     def take_proof(self, event: sip.SipEvent) -> None:
         """Let media go to the address that was named last, if `event` proves that the peer has our answer.
 

@@ -66,6 +66,7 @@ _SOUNDS: tuple[tuple[str, str], ...] = (
     ("n", "N"),
     ("o", "OW"),
     ("p", "P"),
+    ("q", "K"),
     ("r", "R"),
     ("s", "S"),
     ("t", "T"),

@@ -1,4 +1,4 @@
-"""The synthesiser of a bare machine: espeak-ng from the wheel `espeakng-loader`, in its engine process.
+"""The synthesiser of every language on a bare machine: espeak-ng from the wheel `espeakng-loader`, in its engine process.
 
 Text enters, sound at 22 050 Hz leaves, sentence by sentence and in pieces of 200 ms at most. A long text is asked for one sentence at a
 time, so that calls take turns. Options: `speaker` (or `model`, or `language`) is an espeak voice such as `en-us`, `en-gb`, `en-us+f3`,
@@ -18,6 +18,7 @@ from active_call.base.errors import ConfigError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.contract.options import TtsOption
 from active_call.providers.services import LocalEngines, Services
+from active_call.providers.speech.spoken_english import spoken_english
 from active_call.providers.tts import espeak_engine
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 
@@ -70,6 +71,8 @@ class EspeakTextToSpeech(WholeTextToSpeech):
 
     async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
         voice = await self._voice_for(speaker)
+        if voice.startswith("en"):
+            text = "\n".join(spoken_english(line) for line in text.split("\n"))
         sentences = split_sentences(text)
         for i, sentence in enumerate(sentences):
             tail_ms = espeak_engine.TAIL_MS if i == len(sentences) - 1 else SENTENCE_PAUSE_MS

@@ -41,8 +41,13 @@ def warm() -> None:
     _library()
 
 
+def loaded_library() -> ctypes.CDLL:
+    """The library, for phonemes: loaded, with its data."""
+    return _library()
+
+
 def has_voice(name: str) -> bool:
-    """Whether `name` ('en-us', 'de', 'en-gb+f3') is a voice."""
+    """Select a voice. Whether `name` ('en-us', 'de', 'en-gb+f3') is a voice."""
     return _select(name)
 
 

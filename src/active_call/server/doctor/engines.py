@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,7 +14,9 @@ from active_call.contract.options import TtsOption
 from active_call.providers.base import Services
 from active_call.providers.registry import create_recogniser, create_responder, create_synthesiser
 from active_call.providers.tts.espeak_voices import lacks_voice
+from active_call.providers.tts.piper_voices import has_voice
 from active_call.server.doctor.findings import Finding
+from active_call.server.engine_lines import told
 
 
 def engine_findings(name: str, choice: SpeechChoice, language: str, services: Services) -> Iterator[Finding]:
@@ -31,11 +34,10 @@ def engine_findings(name: str, choice: SpeechChoice, language: str, services: Se
             made[what] = make()
         except ActiveCallError as error:
             yield Finding("engines", "fail", f"{name}: {what}: {error}")
-    doubts = [*_open_speech(name, made), *_voice(name, choice.tts, spoken, made)]
+    doubts = [*_open_speech(name, made), *_voice(name, choice.tts, spoken, made, services.environment)]
     yield from doubts
     if len(made) == len(makers) and not any(finding.level == "fail" for finding in doubts):
-        told = [f"{what} {getattr(engine, 'name', 'none')}" if engine is not None else f"no {what}" for what, engine in made.items()]
-        yield Finding("engines", "ok", f"{name}: {', '.join(told)}")
+        yield Finding("engines", "ok", f"{name}: {told(replace(choice, asr=asr), services.environment)}")
 
 
 def _open_speech(name: str, made: dict[str, object]) -> Iterator[Finding]:
@@ -47,12 +49,21 @@ def _open_speech(name: str, made: dict[str, object]) -> Iterator[Finding]:
         yield Finding("engines", "fail", f"{name}: speech recognition: {reason}")
 
 
-def _voice(name: str, tts: TtsOption, spoken: str, made: dict[str, object]) -> Iterator[Finding]:
+def _lacks(engine: str, tts: TtsOption, environment: Mapping[str, str]) -> bool:
+    """Whether the voice that is wished for does not exist."""
+    wish = tts.speaker or tts.model
+    if engine == "espeak":
+        return lacks_voice(wish or tts.language or "")
+    return wish is not None and not has_voice(environment, wish)
+
+
+def _voice(name: str, tts: TtsOption, spoken: str, made: dict[str, object], environment: Mapping[str, str]) -> Iterator[Finding]:
     """Whether the synthesiser has a voice of the playbook's language."""
-    if getattr(made.get("speech synthesis"), "name", "") != "espeak":
+    engine = getattr(made.get("speech synthesis"), "name", "")
+    if engine not in ("espeak", "piper"):
         return
     wished = tts.speaker or tts.model or tts.language
-    if wished and lacks_voice(wished):
+    if wished and _lacks(engine, tts, environment):
         yield Finding("engines", "fail", f"{name}: speech synthesis: there is no voice {wished!r}; another one would speak")
     elif not wished and spoken and spoken.lower() != "auto" and not spoken.lower().startswith("en"):
         reason = f"the playbook's language is {spoken!r}, and no voice is chosen: English is spoken; set tts.language"

@@ -1,0 +1,1 @@
+"""What a caller said compared with what a playbook expects: pure text."""

@@ -1,0 +1,193 @@
+"""Which of the expected phrases an utterance is: a rank for what was freely heard, never a choice that is forced.
+
+A text as heard and phrases enter; the best phrase with its evidence leaves, or nothing. Pure.
+
+Theory. Words are aligned in their order; a word counts by how alike it sounds (`phones`), and little where it is one that callers put
+around anything ("please", "could you tell me"). Two shares say what a match is worth:
+
+- `phrase_share`: how much of the phrase was said. Below `MIN_SHARE` there is no match.
+- `heard_share`: how much of what was said the phrase explains.
+
+| match  | phrase_share | heard_share             | negated, or a low confidence | what it may do                                         |
+|--------|--------------|-------------------------|------------------------------|--------------------------------------------------------|
+| strong | ≥ 0.85       | ≥ 0.5, for one word 0.6 | no                           | anything                                               |
+| weak   | ≥ 0.6        | any                     | any                          | answer; the caller is asked before the call ends by it |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from active_call.agent.matching.phones import likeness
+from active_call.agent.matching.spoken_form import spoken_words
+
+MIN_SHARE = 0.6
+STRONG_PHRASE_SHARE = 0.85
+STRONG_HEARD_SHARE = 0.5
+ONE_WORD_HEARD_SHARE = 0.6
+"""Where the phrase explains a single word that says something: "transfer my appointment" is not "transfer me"."""
+WHOLE_SHARE = 0.97
+"""From here on the whole phrase was said."""
+MIN_CONFIDENCE = 0.5
+"""Of the recogniser: below it a match is weak."""
+MIN_LIKENESS = 0.7
+"""Words that sound less alike are different words."""
+LIGHT = 0.1
+"""The weight of a word that says little, against 1. A phrase of nothing else counts its words in full."""
+QUESTION = 0.5
+"""The weight of a question word: "my name is" does not ask "what is your name"."""
+MAX_HEARD_WORDS = 120
+"""Of a longer utterance the end is compared."""
+OUT_OF_ORDER = 0.95
+"""The weight of words that were said in another order."""
+_LIGHT_WORDS = frozenset(
+    {
+        "a", "an", "the", "i", "am", "is", "are", "was", "do", "does", "did", "to", "of", "in", "on", "at", "for", "and", "or", "my",
+        "your", "me", "you", "we", "it", "that", "this", "there", "so", "just", "also", "now", "then", "well", "um", "uh", "hello", "hi",
+        "hey", "please", "thanks", "thank", "very", "much", "okay", "yeah", "can", "could", "would", "will", "like", "want", "need",
+        "may", "might", "tell", "say", "know", "let", "us", "have", "has", "be", "with",
+        "请", "的", "了", "我", "你", "您", "吗", "呢", "啊", "想", "要", "是",
+    }
+)  # fmt: skip
+_QUESTION_WORDS = frozenset({"what", "how", "when", "where", "who", "which", "why", "whose"})
+_NEGATIONS = frozenset({"not", "no", "never", "without", "stop", "nothing", "nicht", "kein", "keine", "ne", "pas", "non", "不", "没", "别"})
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How well a phrase fits what was heard. `position`: the phrase's number among those compared."""
+
+    position: int
+    phrase_share: float
+    heard_share: float
+    n_words: int
+    """How many words of the phrase were said."""
+    n_telling: int
+    """How many of these say something."""
+    is_negated: bool = False
+    is_exact: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """The whole phrase was said, perhaps with other words between."""
+        return self.phrase_share >= WHOLE_SHARE
+
+    @property
+    def score(self) -> float:
+        """0 to 1: for the order among phrases."""
+        return self.phrase_share * (0.6 + 0.4 * self.heard_share)
+
+    def is_strong(self, confidence: float | None = None) -> bool:
+        """Whether it is sure enough for what cannot be undone. `confidence` is the recogniser's, None where it tells none."""
+        is_sure = confidence is None or confidence >= MIN_CONFIDENCE
+        heard_share = STRONG_HEARD_SHARE if self.n_telling > 1 else ONE_WORD_HEARD_SHARE
+        is_close = self.phrase_share >= STRONG_PHRASE_SHARE and self.heard_share >= heard_share
+        return is_sure and not self.is_negated and is_close
+
+
+def best_phrase(heard: str, phrases: Iterable[str]) -> Match | None:
+    """The phrase that `heard` is, among `phrases`; None when it is none of them. Of equals the first."""
+    return best_match(spoken_words(heard), [spoken_words(phrase) for phrase in phrases])
+
+
+def best_match(heard: Sequence[str], phrases: Sequence[Sequence[str]]) -> Match | None:
+    """The same for texts as `spoken_words` gives them."""
+    found = [match for position, phrase in enumerate(phrases) if (match := compare(heard, phrase, position)) is not None]
+    return max(found, key=rank, default=None)
+
+
+def rank(match: Match) -> tuple[int, float, float]:
+    """The order among matches: the exact phrase, then whole phrases (of these the longest), then the closest."""
+    if match.is_exact:
+        return 3, 0.0, 0.0
+    return (2, float(match.n_words), match.score) if match.is_whole else (1, match.score, 0.0)
+
+
+def compare(heard: Sequence[str], phrase: Sequence[str], position: int = 0) -> Match | None:
+    """How well `phrase` fits `heard`; None for less than `MIN_SHARE` of it."""
+    if not heard or not phrase:
+        return None
+    if tuple(heard) == tuple(phrase):
+        return Match(position, 1.0, 1.0, len(phrase), len(phrase), is_exact=True)
+    said = _glued(heard[-MAX_HEARD_WORDS:], phrase)
+    weights = _weights(phrase)
+    used, gained = _aligned(said, phrase, weights)
+    loose_used, loose_gained = _unordered(said, phrase, weights)
+    if loose_gained * OUT_OF_ORDER > gained:
+        used, gained = loose_used, loose_gained * OUT_OF_ORDER
+    phrase_share = gained / sum(weights)
+    if phrase_share < MIN_SHARE or not used:
+        return None
+    heard_weights = _weights(said)
+    heard_share = sum(heard_weights[index] for index in used) / sum(heard_weights)
+    n_telling = sum(heard_weights[index] == 1.0 for index in used)
+    return Match(position, phrase_share, heard_share, len(used), n_telling, is_negated=_is_negated(said, phrase))
+
+
+def _weights(words: Sequence[str]) -> list[float]:
+    weights = [LIGHT if word in _LIGHT_WORDS else QUESTION if word in _QUESTION_WORDS else 1.0 for word in words]
+    return weights if max(weights) == 1.0 else [1.0] * len(words)
+
+
+def _is_negated(heard: Sequence[str], phrase: Sequence[str]) -> bool:
+    """A negation was said that the phrase does not have. A "no" at the beginning answers what was asked, and denies nothing after it."""
+    rest = heard[1:] if heard[0] == "no" else heard
+    return bool(_NEGATIONS.intersection(rest) - set(phrase))
+
+
+def _glued(heard: Sequence[str], phrase: Sequence[str]) -> list[str]:
+    """`heard`, as the phrase would write it: two words made one ("good bye"), one made two, a word said twice taken once."""
+    known = set(phrase)
+    pairs = {first + second: (first, second) for first, second in pairwise(phrase)}
+    words: list[str] = []
+    position = 0
+    while position < len(heard):
+        word = heard[position]
+        if words and word == words[-1] and not word.isdigit() and (word, word) not in pairs.values():
+            position += 1  # said twice: "bye bye"
+            continue
+        both = word + heard[position + 1] if position + 1 < len(heard) else ""
+        if both in known and word not in known:
+            words.append(both)
+            position += 2
+            continue
+        words += pairs[word] if word in pairs and word not in known else (word,)
+        position += 1
+    return words
+
+
+def _aligned(heard: Sequence[str], phrase: Sequence[str], weights: Sequence[float]) -> tuple[set[int], float]:
+    """The words of `heard` that stand for words of `phrase`, in order, and the weight that these have together: the best alignment."""
+    table: list[list[tuple[float, tuple[int, ...]]]] = [[(0.0, ())] * (len(heard) + 1)]
+    for word, weight in zip(phrase, weights, strict=True):
+        row: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+        for index, said in enumerate(heard):
+            best = max(table[-1][index + 1], row[index], key=lambda cell: cell[0])
+            alike = _alike(word, said)
+            if alike and table[-1][index][0] + alike * weight > best[0]:
+                best = (table[-1][index][0] + alike * weight, (*table[-1][index][1], index))
+            row.append(best)
+        table.append(row)
+    gained, used = table[-1][-1]
+    return set(used), gained
+
+
+def _unordered(heard: Sequence[str], phrase: Sequence[str], weights: Sequence[float]) -> tuple[set[int], float]:
+    """The same without the order; words must be the same."""
+    left = list(range(len(heard)))
+    used: set[int] = set()
+    gained = 0.0
+    for word, weight in zip(phrase, weights, strict=True):
+        index = next((index for index in left if heard[index] == word), None)
+        if index is not None:
+            left.remove(index)
+            used.add(index)
+            gained += weight
+    return used, gained
+
+
+def _alike(word: str, said: str) -> float:
+    alike = likeness(word, said)
+    return alike if alike >= MIN_LIKENESS else 0.0

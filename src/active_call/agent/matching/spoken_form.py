@@ -1,0 +1,192 @@
+"""One form for texts that sound alike: what recognisers write in many ways is compared as the same words.
+
+A text enters; words leave: without case, accents' forms and punctuation; every number digit by digit ("forty two", "four two" and "42" are
+the same); contractions written out; symbols of addresses as they are said ("cat.b@example.com" is "cat dot b at example dot com"). Written
+numbers and contractions are English; other languages keep their words, and their digits. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_UNITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_TEENS = ("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_SMALL = {word: value for value, word in enumerate((*_UNITS, *_TEENS))} | {word: 20 + 10 * n for n, word in enumerate(_TENS)}
+_SCALES = {"thousand": 1_000, "million": 1_000_000}
+_TIMES = {"double": 2, "triple": 3}
+_ORDINALS = {
+    word: f"{n}{'st' if n == 1 else 'nd' if n == 2 else 'rd' if n == 3 else 'th'}"
+    for n, word in enumerate(
+        ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"), 1
+    )
+}
+_SYMBOLS = {"&": "and", "+": "plus", "%": "percent", "@": "at", "$": "dollars", "€": "euros", "£": "pounds", "#": "hash", "*": "star"}
+_WHOLE = {
+    "cant": "can not",
+    "cannot": "can not",
+    "wont": "will not",
+    "shant": "shall not",
+    "lets": "let us",
+    "id": "id",
+    "gonna": "going to",
+    "wanna": "want to",
+    "gotta": "got to",
+    "ok": "okay",
+    "bye": "goodbye",
+    "oclock": "oclock",
+}
+"""Words, apostrophes taken out, that the rule of endings would spoil or does not know."""
+_ENDINGS = (
+    ("n't", " not"),
+    ("'re", " are"),
+    ("'ve", " have"),
+    ("'ll", " will"),
+    ("'m", " am"),
+    ("'d", " would"),
+)
+_IS = frozenset({"it", "he", "she", "that", "this", "what", "where", "when", "who", "how", "there", "here"})
+"""Of these `'s` is "is"; of other words it is the genitive."""
+_SOUND_ALIKE = {
+    word: words[0]
+    for words in (
+        ("you are", "your", "youre"),
+        ("hours", "ours"),
+        ("there", "their"),
+        ("no", "know"),
+        ("by", "buy"),
+        ("right", "write"),
+        ("hear", "here"),
+        ("sales", "sails"),
+        ("week", "weak"),
+        ("mail", "male"),
+        ("sun", "son"),
+        ("wait", "weight"),
+        ("sea", "see"),
+        ("meet", "meat"),
+        ("flower", "flour"),
+        ("order", "odor"),
+        ("fair", "fare"),
+        ("whether", "weather"),
+        ("through", "threw"),
+        ("new", "knew"),
+        ("real", "reel"),
+        ("sale", "sail"),
+    )
+    for word in words[1:]
+}
+"""Words that sound the same: no recogniser can tell them apart by sound."""
+_JOINED = re.compile(r"(?<=[a-z])-(?=(?:mail|bye|morrow|night|day)\b)")
+_TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+(?:'[^\W_]+)*|[&+%@$€£#*]")
+
+
+def spoken_words(text: str) -> tuple[str, ...]:
+    """`text` as words to compare."""
+    return tuple(_alike(_digits(_plain_words(text))))
+
+
+def _plain_words(text: str) -> list[str]:
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    folded = re.sub(r"\b([ap])\.?\s?m\b\.?", r"\1m", folded)
+    folded = re.sub(r"(?<=\d),(?=\d{3}\b)", "", folded)
+    folded = re.sub(r"(?<=\d)\.(?=\d)", " point ", folded)
+    folded = re.sub(r"(?<=[^\W_])\.(?=[^\W_])", " dot ", folded)
+    folded = _JOINED.sub("", folded)
+    words: list[str] = []
+    for token in _TOKEN.findall(folded):
+        words += _written_out(_SYMBOLS.get(token, token)).split()
+    return words
+
+
+def _written_out(token: str) -> str:
+    bare = token.replace("'", "")
+    if bare in _WHOLE:
+        return _WHOLE[bare]
+    if token.endswith("'s") and token[:-2] in _IS:
+        return f"{token[:-2]} is"
+    for ending, full in _ENDINGS:
+        if token.endswith(ending) and len(token) > len(ending):
+            return token[: -len(ending)] + full
+    return _ORDINALS.get(bare, bare)
+
+
+def _alike(words: Sequence[str]) -> list[str]:
+    return [part for word in words for part in _SOUND_ALIKE.get(word, word).split()]
+
+
+def _digits(words: Sequence[str]) -> list[str]:
+    """`words` with every number as its digits, one a word."""
+    result: list[str] = []
+    position = 0
+    while position < len(words):
+        times = _TIMES.get(words[position])
+        if times is not None and position + 1 < len(words) and (digit := _digit(words[position + 1])) is not None:
+            result += [digit] * times
+            position += 2
+            continue
+        value, following = _number(words, position)
+        if value:
+            result += value
+        elif words[position] in ("o", "oh") and _is_among_digits(words, position, result):
+            result.append("0")
+        else:
+            result.append(words[position])
+        position = following
+    return result
+
+
+def _number(words: Sequence[str], position: int) -> tuple[str, int]:
+    """The digits of the number that begins at `position`, and where it ends; no digits and the next position where there is none."""
+    word = words[position]
+    if word.isascii() and word.isdigit():
+        if position + 1 < len(words) and words[position + 1] in ("hundred", *_SCALES) and len(word) <= 3:
+            return _scaled(int(word), words, position + 1)
+        return word, position + 1
+    small, following = _below_hundred(words, position)
+    if small is None:
+        return "", position + 1
+    return _scaled(small, words, following)
+
+
+def _scaled(value: int, words: Sequence[str], position: int) -> tuple[str, int]:
+    """`value`, with the "hundred", "thousand" and "million" that follow at `position`."""
+    if position < len(words) and words[position] == "hundred":
+        value, position = _plus_small(value * 100, words, position + 1)
+    if position < len(words) and words[position] in _SCALES:
+        scale = _SCALES[words[position]]
+        value, position = value * scale, position + 1
+        below, following = _number(words, position) if position < len(words) else ("", position)
+        if below and len(below) < len(str(scale)):
+            value, position = value + int(below), following
+    return str(value), position
+
+
+def _plus_small(value: int, words: Sequence[str], position: int) -> tuple[int, int]:
+    start = position + 1 if position < len(words) and words[position] == "and" else position
+    small, following = _below_hundred(words, start)
+    return (value, position) if small is None else (value + small, following)
+
+
+def _below_hundred(words: Sequence[str], position: int) -> tuple[int | None, int]:
+    value = _SMALL.get(words[position]) if position < len(words) else None
+    if value is None:
+        return None, position
+    following = position + 1
+    if value >= 20 and following < len(words) and words[following] in _UNITS[1:]:
+        return value + _SMALL[words[following]], following + 1
+    return value, following
+
+
+def _digit(word: str) -> str | None:
+    if word in _UNITS:
+        return str(_UNITS.index(word))
+    return "0" if word in ("o", "oh") else word if len(word) == 1 and word.isascii() and word.isdigit() else None
+
+
+def _is_among_digits(words: Sequence[str], position: int, before: Sequence[str]) -> bool:
+    """An "oh" is a zero where digits stand on both sides, or on one side more than one."""
+    has_before = bool(before) and before[-1].isdigit()
+    has_after = position + 1 < len(words) and (_digit(words[position + 1]) is not None or words[position + 1][:1].isdigit())
+    return has_before and (has_after or (len(before) > 1 and before[-2].isdigit()))

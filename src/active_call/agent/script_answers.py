@@ -1,0 +1,103 @@
+"""The answers of a playbook without a model in one call: which entry answers, which come in turn, and what is asked before it is done.
+
+In: what was understood, with the recogniser's confidence. Out: templates for a reply. An entry that ends or transfers the call is only
+used when it was surely meant (`matching/ranking`); else the caller is asked "Did you mean …?" and the entry waits for a yes:
+
+| asked, the caller …                                    | then                        |
+|--------------------------------------------------------|-----------------------------|
+| says yes                                               | the entry's reply           |
+| says no, and no more                                   | the next `## *`             |
+| says something else that an entry answers              | that entry, by its own rule |
+| says the same again, no surer; or nothing that fits    | the next `## *`             |
+| is silent, presses a key, or did not hear the question | the question is forgotten   |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from active_call.agent.matching.yes_no import yes_or_no
+from active_call.agent.playbook.scenes import Playbook
+from active_call.agent.script import Entry, Found, Script
+from active_call.agent.wording import Wording
+
+_PHRASE = re.compile(r"\{\{\s*phrase\s*\}\}")
+_GOTO = re.compile(r"<goto\b[^>]*\bscene\s*=\s*[\"']([^\"']+)", re.IGNORECASE)
+_FINAL = re.compile(r"<(?:hangup|refer)\b|[\"'](?:hangup|refer|transfer)[\"']", re.IGNORECASE)
+"""A tag, or a tool's name in a JSON reply, that ends or transfers the call."""
+
+
+class ScriptAnswers:
+    """One call's state of a script. Without a script everything is empty."""
+
+    def __init__(self, playbook: Playbook, wording: Wording) -> None:
+        self._playbook = playbook
+        self._script: Script = playbook.script or Script({})
+        self._wording = wording
+        self._turns: dict[str, int] = {}
+        """How often each list of entries that are used in turn has been asked."""
+        self._asked: Found | None = None
+        """What the caller was asked about, and has not answered."""
+
+    def enter(self) -> None:
+        """Another scene begins: entries that come in turn begin anew, and what was asked is of no interest any more."""
+        self._turns.clear()
+        self._asked = None
+
+    def answer(self, scene: str, said: Sequence[str], confidence: float | None = None) -> str:
+        """The answer to the last of `said`, or to all of it together; else a question, or a fallback.
+
+        `said` holds what the caller said since anything of an answer was heard. `confidence` is the recogniser's for the last of it.
+        """
+        asked, self._asked = self._asked, None
+        if not said:
+            return self.fallback(scene)
+        if asked is not None and len(said) == 1:
+            is_meant = yes_or_no(said[0], self._playbook.llm.language)
+            if is_meant is not None:
+                return asked.entry.reply if is_meant else self.fallback(scene)
+        found = self._script.match(scene, said[-1]) or self._script.match(scene, " ".join(said))
+        if found is None:
+            return self.fallback(scene)
+        if self._is_final(found.entry.reply) and not found.evidence.is_strong(confidence):
+            return self._ask(scene, found) if asked is None or asked.entry is not found.entry else self.fallback(scene)
+        self._turns.pop("fallback", None)
+        return found.entry.reply
+
+    def fallback(self, scene: str) -> str:
+        """The next `## *` entry."""
+        self._asked = None
+        return self._in_turn("fallback", self._script.fallbacks(scene)) or self._wording.not_understood
+
+    def silence(self, scene: str) -> str:
+        """The next `## (silence)` entry. A "yes" to it is no answer to what was asked before."""
+        self._asked = None
+        return self._in_turn("silence", self._script.silence(scene)) or self._wording.still_there
+
+    def digit(self, scene: str, digit: str) -> str:
+        """The `## press …` entry, or nothing."""
+        self._asked = None
+        entry = self._script.digit(scene, digit)
+        return entry.reply if entry else ""
+
+    def caller_took_part(self) -> None:
+        """The caller is there: the `## (silence)` entries begin anew."""
+        self._turns.pop("silence", None)
+
+    def _ask(self, scene: str, found: Found) -> str:
+        self._asked = found
+        question = self._in_turn("confirm", self._script.confirmations(scene)) or self._wording.confirm
+        return _PHRASE.sub(lambda _: found.phrase, question)
+
+    def _is_final(self, reply: str) -> bool:
+        """Whether the reply ends or transfers the call, by itself or by the scene that it goes to."""
+        scenes = [self._playbook.scene(name) for name in _GOTO.findall(reply)]
+        return any(_FINAL.search(text) for text in (reply, *(scene.text for scene in scenes if scene is not None)))
+
+    def _in_turn(self, kind: str, entries: Sequence[Entry]) -> str:
+        if not entries:
+            return ""
+        count = self._turns.get(kind, 0)
+        self._turns[kind] = count + 1
+        return entries[count % len(entries)].reply

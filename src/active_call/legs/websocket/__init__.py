@@ -1,0 +1,1 @@
+"""Calls whose sound comes and goes as binary messages of a WebSocket."""

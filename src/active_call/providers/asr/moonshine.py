@@ -1,0 +1,74 @@
+"""The recogniser of a bare machine for English: Moonshine, from the wheel `moonshine-voice`, which carries its `tiny-en` model.
+
+Speech enters; texts so far and final texts leave, with punctuation, numbers often as digits. It hears freely: what a playbook expects is
+compared with what was heard, by the playbook, and never put into its mouth. The computing happens in engine processes
+(`moonshine_engine`), up to one for each core, shared by all calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+from active_call.base.errors import ConfigError
+from active_call.contract.options import AsrOption
+from active_call.providers.asr import moonshine_engine
+from active_call.providers.asr.partials import PartialRecognition
+from active_call.providers.asr.utterances import Transcript
+from active_call.providers.guarding.guard import Guard, Limits
+from active_call.providers.services import Services
+from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
+
+NAME = "moonshine"
+LIMITS = Limits(first_result_s=8.0)
+"""A minute of speech takes 2.5 s on an idle core."""
+
+
+def create(option: AsrOption, services: Services) -> MoonshineSpeechToText:
+    """The adapter. Raises ConfigError for another language than English, and when the model or ONNX Runtime is not installed."""
+    check_language(option.language)
+    if moonshine_engine.model_folder() is None or find_spec("onnxruntime") is None:
+        raise ConfigError("asr.provider", "'moonshine' needs its model and ONNX Runtime: pip install 'active-call[local]'")
+    return MoonshineSpeechToText(services)
+
+
+def is_english(language: str | None) -> bool:
+    """None and `auto` mean English here."""
+    return not language or language.lower() == "auto" or language.lower().replace("_", "-").partition("-")[0] == "en"
+
+
+def check_language(language: str | None) -> None:
+    """Raise ConfigError unless the engine understands `language`."""
+    if not is_english(language):
+        raise ConfigError(
+            "asr.language", f"'moonshine' knows English only, not {language!r}; choose another asr.provider (active-call models list)"
+        )
+
+
+class MoonshineSpeechToText:
+    """Moonshine as a `SpeechToText`."""
+
+    name = NAME
+    capabilities = SpeechToTextCapabilities(languages=("en",), partials=True)
+    """The tiny model tells no times of words."""
+
+    def __init__(self, services: Services) -> None:
+        self._local = services.local
+        self._local.use_all_cores(moonshine_engine.__name__)
+        self._guard = Guard(NAME, services.world, LIMITS)
+
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
+        check_language(language)
+        return PartialRecognition(self._transcribe, on_event)
+
+    async def warm(self) -> None:
+        """Start the first engine process and load its model."""
+        await self._local.run(moonshine_engine.warm)
+
+    async def close(self) -> None:
+        """Nothing is held: the processes belong to the engines."""
+
+    async def _transcribe(self, pcm: bytes, background: bool) -> Transcript:
+        if background:  # not guarded: a refusal is no failure of the engine
+            return Transcript(*await self._local.run(moonshine_engine.transcribe, pcm, background=True))
+        return Transcript(*await self._guard.call(lambda: self._local.run(moonshine_engine.transcribe, pcm)))

@@ -1,0 +1,170 @@
+"""Moonshine inside its engine process: the encoder and the decoder of `moonshine-voice`'s English model, run by ONNX Runtime.
+
+Speech (s16le, 16 kHz) enters; its text and a confidence leave. One thread computes: a pool has a process for each core. The package's own
+library is not used: it listens for speech by itself and computes everything two or three times over (0.2 s of CPU for each second of
+speech, here 0.035 s; one process takes 175 MB and 0.35 s to load). Model and tokenizer: Moonshine AI, MIT.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.base.pcm import LISTEN_RATE_HZ
+from active_call.providers.asr.long_speech import split_long
+
+Floats = NDArray[np.float32]
+
+MODEL = "tiny-en"
+N_LAYERS, N_HEADS, HEAD_SIZE = 6, 8, 36
+"""Of the tiny model's decoder."""
+BEGIN, END = 1, 2
+"""Token numbers of `<s>` and `</s>`."""
+MAX_TOKENS_PER_S = 6.5
+"""The model's authors' bound. More tokens are a loop, into which the model falls on sound that is no speech."""
+SPARE_TOKENS = 4
+MIN_SAMPLES = LISTEN_RATE_HZ // 10
+"""Less holds no word, and the encoder cannot take less than 60 ms."""
+NOT_SAID = frozenset({"you", "thank you for watching", "thanks for watching", "thank you for listening", "bye bye bye"})
+"""What the model makes of noise, hum, coughs and music: ends of films, which it was trained on. No caller says one of these and no more."""
+_SPACE = "\u2581"
+
+
+def warm() -> None:
+    """Load the model and compute once, which lets the runtime allocate."""
+    _model().transcribe(np.zeros(LISTEN_RATE_HZ // 2, dtype=np.float32))
+
+
+def transcribe(pcm: bytes) -> tuple[str, float]:
+    """What is said in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 where no word is."""
+    model = _model()
+    heard = [model.transcribe(samples) for samples in split_long(_samples(pcm))]
+    texts = [part.text for part in heard if part.text]
+    n_tokens = sum(part.n_tokens for part in heard)
+    confidence = math.exp(sum(part.log_probability for part in heard) / n_tokens) if n_tokens else 0.0
+    return " ".join(texts), confidence if texts else 0.0
+
+
+def model_folder() -> Path | None:
+    """Where the installed package keeps the model; None when it is not installed or carries none."""
+    spec = find_spec("moonshine_voice")
+    places = list(spec.submodule_search_locations or ()) if spec is not None else []
+    folders = [Path(place) / "assets" / MODEL for place in places]
+    return next((folder for folder in folders if (folder / "encoder_model.ort").is_file()), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The text of one stretch of speech, with the natural log of its probability, summed over `n_tokens`."""
+
+    text: str
+    log_probability: float
+    n_tokens: int
+
+
+class Moonshine:
+    """The loaded model. Greedy decoding with cached keys and values: each step computes one token."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        providers = ["CPUExecutionProvider"]
+        self._encoder = onnxruntime.InferenceSession(str(folder / "encoder_model.ort"), options, providers=providers)
+        self._decoder = onnxruntime.InferenceSession(str(folder / "decoder_model_merged.ort"), options, providers=providers)
+        self._outputs = [output.name for output in self._decoder.get_outputs()][1:]
+        self._tokens = read_tokens((folder / "tokenizer.bin").read_bytes())
+
+    def transcribe(self, samples: Floats) -> Heard:
+        """What is said in `samples` (16 kHz, -1 to 1)."""
+        if len(samples) < MIN_SAMPLES:
+            return Heard("", 0.0, 0)
+        tokens, log_probability = self._decode(samples[np.newaxis])
+        text = b"".join(self._tokens[token] for token in tokens).decode("utf-8", "replace").replace(_SPACE, " ").strip()
+        if is_invented(text):
+            return Heard("", 0.0, 0)
+        return Heard(text, log_probability, len(tokens) + 1)
+
+    def _decode(self, sound: Floats) -> tuple[list[int], float]:
+        mask = np.ones(sound.shape, dtype=np.int64)
+        (states,) = self._encoder.run(None, {"input_values": sound, "attention_mask": mask})
+        feeds: dict[str, Any] = {"encoder_attention_mask": mask, "encoder_hidden_states": states, **_no_past()}
+        tokens: list[int] = []
+        log_probability = 0.0
+        token = BEGIN
+        for step in range(int(sound.shape[1] / LISTEN_RATE_HZ * MAX_TOKENS_PER_S) + SPARE_TOKENS):
+            feeds["input_ids"] = np.array([[token]], dtype=np.int64)
+            feeds["use_cache_branch"] = np.array([step > 0])
+            logits, *present = self._decoder.run(None, feeds)
+            token, log_share = _likeliest(logits[0, -1])
+            log_probability += log_share
+            if token == END:
+                break
+            tokens.append(token)
+            for name, value in zip(self._outputs, present, strict=True):
+                if step == 0 or ".decoder." in name:  # the encoder's keys and values stay as the first step made them
+                    feeds[name.replace("present", "past_key_values")] = value
+        return tokens, log_probability
+
+
+def read_tokens(data: bytes) -> list[bytes]:
+    """The tokens of a `tokenizer.bin` in order: each behind its length (one byte below 128, else two, the low seven bits first)."""
+    tokens: list[bytes] = []
+    position = 0
+    while position < len(data):
+        length = data[position]
+        position += 1
+        if length >= 128:
+            length += data[position] * 128 - 128
+            position += 1
+        tokens.append(data[position : position + length])
+        position += length
+    return tokens
+
+
+def is_invented(text: str) -> bool:
+    """The text is one that the model writes where nothing is said, or a word said over and over."""
+    words = "".join(char if char.isalnum() or char == "'" else " " for char in text.lower()).split()
+    return not words or " ".join(words) in NOT_SAID or _is_loop(words)
+
+
+def _is_loop(words: Sequence[str]) -> bool:
+    """A dozen words and more of which at most a quarter differ: digits may be repeated so, sentences are not."""
+    return len(words) >= 12 and len(set(words)) * 4 <= len(words) and not any(word.isdigit() for word in words)
+
+
+def _samples(pcm: bytes) -> Floats:
+    return np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2").astype(np.float32) / 32768.0
+
+
+def _no_past() -> dict[str, Floats]:
+    empty = {"decoder": np.zeros((1, N_HEADS, 0, HEAD_SIZE), np.float32), "encoder": np.zeros((1, N_HEADS, 0, HEAD_SIZE), np.float32)}
+    return {
+        f"past_key_values.{layer}.{side}.{what}": empty[side]
+        for layer in range(N_LAYERS)
+        for side in ("decoder", "encoder")
+        for what in ("key", "value")
+    }
+
+
+def _likeliest(logits: Floats) -> tuple[int, float]:
+    """The likeliest token and the natural log of its probability."""
+    best = int(logits.argmax())
+    return best, -math.log(float(np.exp(logits - logits[best]).sum()))
+
+
+@functools.cache
+def _model() -> Moonshine:
+    folder = model_folder()
+    if folder is None:
+        raise FileNotFoundError(f"the package moonshine-voice with its model {MODEL!r}: pip install 'active-call[local]'")
+    return Moonshine(folder)

@@ -1,0 +1,112 @@
+"""A `RecognitionStream` that also tells the text so far, over an engine that transcribes a stretch of sound.
+
+`asr.utterances` gives the final texts. While an utterance is open, `partial_timing` says when its sound so far is transcribed, one at a
+time and in the background of the engine, which may refuse: a forecast is never worth another caller's final. A text so far that covers
+the whole utterance (it was made in the pause before the end) is the final text at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from active_call.base.errors import ActiveCallError
+from active_call.base.pcm import BYTES_PER_SAMPLE
+from active_call.providers.asr.partial_timing import PartialTiming
+from active_call.providers.asr.utterances import LEAD_SAMPLES, Transcript, Utterance, UtteranceRecognition
+from active_call.providers.speech_to_text import Partial, RecognitionEvent
+
+logger = logging.getLogger(__name__)
+
+TranscribeSound = Callable[[bytes, bool], Awaitable[Transcript]]
+"""Transcribes sound (s16le, 16 kHz); the second argument: in the background. Raises ActiveCallError, also where it refuses."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """An utterance that goes on."""
+
+    start_sample: int
+    timing: PartialTiming
+    wanted_to: int = 0
+    """The sample up to which the text is wanted."""
+    done_to: int = 0
+    """The sample up to which `latest` was made."""
+    latest: Transcript | None = None
+    work: asyncio.Task[None] | None = None
+
+    @property
+    def whole(self) -> Transcript | None:
+        """The text of the whole utterance, if it was made before the end: nothing was to be heard since."""
+        return self.latest if self.timing.is_silent_since and self.done_to == self.wanted_to else None
+
+
+class PartialRecognition(UtteranceRecognition):
+    """One caller."""
+
+    def __init__(self, transcribe: TranscribeSound, on_event: Callable[[RecognitionEvent], None]) -> None:
+        super().__init__(self._transcribe_utterance, on_event)
+        self._transcribe_sound = transcribe
+        self._utterances: dict[int, _Open] = {}
+        self._ready: dict[int, Transcript] = {}
+        """Final texts that were made before the end came."""
+
+    def push_audio(self, pcm: bytes, sample: int) -> None:
+        super().push_audio(pcm, sample)
+        end = sample + len(pcm) // BYTES_PER_SAMPLE
+        for index, utterance in self._utterances.items():
+            if utterance.timing.take(pcm, end):
+                utterance.wanted_to = end
+                if utterance.work is None or utterance.work.done():
+                    utterance.work = self._loop.create_task(self._forecast(index, utterance), name="partial text")
+
+    def start_utterance(self, index: int, sample: int) -> None:
+        super().start_utterance(index, sample)
+        if not self._closed:
+            self._utterances[index] = _Open(sample, PartialTiming(sample))
+
+    def end_utterance(self, index: int, sample: int) -> None:
+        utterance = self._forget(index)
+        if utterance is not None and (whole := utterance.whole) is not None:
+            self._ready[index] = whole
+        super().end_utterance(index, sample)
+
+    def cancel_utterance(self, index: int) -> None:
+        self._forget(index)
+        self._ready.pop(index, None)
+        super().cancel_utterance(index)
+
+    async def close(self) -> None:
+        work = [utterance.work for utterance in self._utterances.values() if utterance.work is not None]
+        for index in list(self._utterances):
+            self._forget(index)
+        await asyncio.gather(*work, return_exceptions=True)
+        await super().close()
+
+    def _forget(self, index: int) -> _Open | None:
+        utterance = self._utterances.pop(index, None)
+        if utterance is not None and utterance.work is not None:
+            utterance.work.cancel()
+        return utterance
+
+    async def _transcribe_utterance(self, utterance: Utterance) -> Transcript:
+        ready = self._ready.pop(utterance.index, None)
+        return ready if ready is not None else await self._transcribe_sound(utterance.pcm, False)
+
+    async def _forecast(self, index: int, utterance: _Open) -> None:
+        """Tell the text so far until it is as new as wanted."""
+        while utterance.done_to < utterance.wanted_to:
+            end = utterance.wanted_to
+            sound = self._ring.cut(utterance.start_sample - LEAD_SAMPLES, end)
+            try:
+                transcript = await self._transcribe_sound(sound, True)
+            except ActiveCallError as error:
+                logger.debug("no partial text", extra={"reason": str(error)})
+                return
+            if self._utterances.get(index) is not utterance:
+                return
+            before, utterance.latest, utterance.done_to = utterance.latest, transcript, end
+            if transcript.text and (before is None or transcript.text != before.text):
+                self._tell(Partial(transcript.text, index, utterance.start_sample, end, transcript.confidence))

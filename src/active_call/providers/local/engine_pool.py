@@ -1,0 +1,203 @@
+"""The processes of one engine module, and the queue that they share.
+
+A request enters with its place in the queue; its answer, or a ProviderError, is set in its future. Requests are served in the order of
+arrival. Those in the background (a text that is only a forecast) are served when no other one waits, and few of them may wait. The first
+process starts with the first request, a further one when a request would wait and the pool may have more. A process that dies or hangs
+fails the request that it served; the next request starts another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import pickle
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from active_call.base.errors import ProviderError
+from active_call.base.world import Clock
+from active_call.providers.local.engine_link import EngineLink
+
+logger = logging.getLogger(__name__)
+
+SLOW_WAIT_S = 0.5
+"""Waiting longer than this for its turn is worth a warning: somebody heard it."""
+LATE_S = 1.0
+"""A request that waits longer than this shows that the machine has too many calls."""
+ABANDONED_LIMIT_S = 1.0
+"""So long may a request go on that nobody waits for any more; then its process is killed, and the next request gets a new one."""
+
+
+@dataclass(slots=True)
+class Request:
+    """One call of a function. `is_background`: nobody waits for it, and it may go on to its end when it is abandoned."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    answer: asyncio.Future[Any]
+    asked_at: float
+    is_background: bool = False
+
+
+class EnginePool:
+    """One module's processes and their queue. `n_processes` may be raised at any time."""
+
+    def __init__(self, name: str, clock: Clock, request_limit_s: float, max_waiting: int) -> None:
+        self.name = name
+        self.clock = clock
+        self.request_limit_s = request_limit_s
+        self.n_processes = 1
+        self._max_waiting = max_waiting
+        self._waiting: deque[Request] = deque()
+        self._background: deque[Request] = deque()
+        self._arrived = asyncio.Event()
+        self._n_idle = 0
+        self._carriers: list[asyncio.Task[None]] = []
+
+    @property
+    def n_waiting(self) -> int:
+        """Requests that somebody waits for and that no process has begun."""
+        return len(self._waiting)
+
+    def is_late(self) -> bool:
+        """The oldest request waits for too long."""
+        return bool(self._waiting) and self.clock.now() - self._waiting[0].asked_at > LATE_S
+
+    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], *, background: bool = False) -> Any:
+        """Queue one call and wait for its answer. Raises ProviderError, retryable where the queue is full."""
+        queue = self._background if background else self._waiting
+        limit = self.n_processes if background else self._max_waiting
+        if len(queue) >= limit:
+            raise ProviderError(self.name, f"{limit} requests are waiting already", retryable=True)
+        request = Request(function, args, asyncio.get_running_loop().create_future(), self.clock.now(), background)
+        queue.append(request)
+        self._arrived.set()
+        if len(self._waiting) + len(self._background) > self._n_idle and len(self._carriers) < self.n_processes:
+            self._carriers.append(asyncio.create_task(_Carrier(self).carry(), name=f"engine {self.name}"))
+        try:
+            return await request.answer
+        finally:
+            if not request.answer.done() or request.answer.cancelled():
+                with contextlib.suppress(ValueError):
+                    queue.remove(request)
+
+    async def next_request(self) -> Request:
+        """The request whose turn it is, once there is one."""
+        self._n_idle += 1
+        try:
+            while not (self._waiting or self._background):
+                self._arrived.clear()
+                await self._arrived.wait()
+        finally:
+            self._n_idle -= 1
+        return (self._waiting or self._background).popleft()
+
+    async def close(self) -> None:
+        """End the processes; what waits or runs fails with ProviderError."""
+        for carrier in self._carriers:
+            carrier.cancel()
+        await asyncio.gather(*self._carriers, return_exceptions=True)
+        for request in (*self._waiting, *self._background):
+            fail(request, ProviderError(self.name, "closed"))
+        self._waiting.clear()
+        self._background.clear()
+
+
+class _Carrier:
+    """Carries requests of a pool to one process of its own, one after the other."""
+
+    def __init__(self, pool: EnginePool) -> None:
+        self._pool = pool
+        self._link: EngineLink | None = None
+
+    async def carry(self) -> None:
+        """Serve until cancelled; then end the process."""
+        try:
+            while True:
+                await self._serve(await self._pool.next_request())
+        finally:
+            if self._link is not None:
+                await self._link.close()
+
+    async def _serve(self, request: Request) -> None:
+        begun_at = self._pool.clock.now()
+        name = self._pool.name
+        try:
+            if self._link is None:
+                self._link = await EngineLink.start(name)
+            async with asyncio.timeout(self._pool.request_limit_s) as limit:
+                forget = hurry_when_abandoned(request, limit)
+                try:
+                    succeeded, value = await self._link.ask(request.function, request.args)
+                finally:
+                    forget()
+        except (OSError, EOFError, TimeoutError) as error:
+            reason = f"its process died ({str(error) or type(error).__name__})"
+            if isinstance(error, TimeoutError):
+                reason = "it was abandoned and killed" if request.answer.cancelled() else "it hung and was killed"
+            logger.error("engine process lost", extra={"engine": name, "reason": reason})
+            fail(request, ProviderError(name, reason, retryable=True))
+            await self._discard()
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            fail(request, ProviderError(name, f"the request cannot be sent to the process: {error}"))
+        except asyncio.CancelledError:
+            fail(request, ProviderError(name, "closed"))
+            raise
+        else:
+            if succeeded:
+                _fulfil(request, value)
+            else:
+                fail(request, ProviderError(name, value))
+            self._log_latency(request, begun_at)
+
+    async def _discard(self) -> None:
+        """The process is dead, or hangs."""
+        if self._link is not None:
+            self._link.kill()
+            await self._link.close()
+            self._link = None  # not before: cancelled meanwhile, it is closed at the end
+
+    def _log_latency(self, request: Request, begun_at: float) -> None:
+        waited_s, took_s = begun_at - request.asked_at, self._pool.clock.now() - begun_at
+        level = logging.WARNING if waited_s > SLOW_WAIT_S and not request.is_background else logging.DEBUG
+        fields = {
+            "engine": self._pool.name,
+            "function": request.function.__name__,
+            "waited_ms": round(waited_s * 1000, 1),
+            "took_ms": round(took_s * 1000, 1),
+            "n_waiting": self._pool.n_waiting,
+        }
+        logger.log(level, "engine request served", extra=fields)
+
+
+def hurry_when_abandoned(request: Request, limit: asyncio.Timeout) -> Callable[[], object]:
+    """Shorten `limit` once nobody waits for `request`, unless it is in the background. Gives what ends that."""
+    loop = asyncio.get_running_loop()
+    is_over = False
+
+    def hurry(answer: asyncio.Future[Any]) -> None:
+        due = limit.when()
+        if answer.cancelled() and due is not None and not (is_over or request.is_background or limit.expired()):
+            limit.reschedule(min(due, loop.time() + ABANDONED_LIMIT_S))
+
+    def forget() -> None:
+        nonlocal is_over  # the loop may have `hurry` on its list already, where nothing takes it off
+        is_over = True
+        request.answer.remove_done_callback(hurry)
+
+    request.answer.add_done_callback(hurry)
+    return forget
+
+
+def fail(request: Request, error: ProviderError) -> None:
+    """Answer `request` with `error`, unless it has an answer."""
+    if not request.answer.done():
+        request.answer.set_exception(error)
+
+
+def _fulfil(request: Request, value: Any) -> None:
+    if not request.answer.done():
+        request.answer.set_result(value)

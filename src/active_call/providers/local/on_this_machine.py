@@ -1,0 +1,60 @@
+"""The engines that compute on this machine, in the order of preference, and whether each may be used. Imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from active_call.providers.asr import moonshine_engine
+from active_call.providers.tts.piper_voices import find_voice, plain_code
+
+
+def _has_piper_voice(language: str, environment: Mapping[str, str]) -> bool:
+    return find_voice(environment, None, language) is not None
+
+
+def _has_moonshine_model(language: str, environment: Mapping[str, str]) -> bool:
+    del language, environment
+    return moonshine_engine.model_folder() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngine:
+    """One engine. `languages`: what it understands or speaks, by the first part of the code; empty: all.
+
+    `stands_in`: it takes over from an engine before it, or from a vendor, that fails.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    languages: frozenset[str] = frozenset()
+    stands_in: bool = True
+    has_model: Callable[[str, Mapping[str, str]], bool] | None = None
+    """Whether it has a model or voice of a language, where only its files tell."""
+
+    def is_installed(self) -> bool:
+        """Its packages are there."""
+        return all(find_spec(module) is not None for module in self.modules)
+
+    def is_usable(self, language: str | None, environment: Mapping[str, str]) -> bool:
+        """It is installed, and knows `language` (English where nothing is said)."""
+        wanted = "en" if not language or language.lower() == "auto" else plain_code(language).partition("-")[0]
+        if (self.languages and wanted not in self.languages) or not self.is_installed():
+            return False
+        return self.has_model is None or self.has_model(language or "en", environment)
+
+
+LOCAL_ENGINES: dict[str, tuple[LocalEngine, ...]] = {
+    "asr": (
+        LocalEngine("moonshine", ("moonshine_voice", "onnxruntime"), frozenset({"en"}), has_model=_has_moonshine_model),
+        LocalEngine("pocketsphinx", ("pocketsphinx",), stands_in=False),
+    ),
+    "tts": (
+        LocalEngine("piper", ("onnxruntime", "espeakng_loader"), has_model=_has_piper_voice),
+        LocalEngine("espeak", ("espeakng_loader",)),
+    ),
+    "llm": (),
+}
+"""By section. pocketsphinx is chosen for whatever language nobody else knows; its adapter says that it cannot. It understands listed
+phrases only, so it takes over from nobody."""

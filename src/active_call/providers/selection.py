@@ -1,0 +1,201 @@
+"""Which engine a call uses when its options leave it open, and why.
+
+An option and the environment enter; a `Selection` leaves. Imports no adapter.
+
+| the option … | the engine |
+|---|---|
+| names a provider | that one |
+| says `provider: local` | the first engine of this machine that speaks the language |
+| has an `endpoint`, a `baseUrl` or a key | `openai`: any server that speaks its protocol |
+| names a speaker that a voice of this machine has | that engine |
+| says nothing, and a vendor is configured (`NAME_API_KEY`) | the vendor; the engines of this machine take over when it fails |
+| says nothing else | the first engine of this machine that speaks the language |
+
+`OPENAI_BASE_URL` configures a language model only: a server of one's own rarely hears or speaks. A model has no engine on this
+machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import msgspec
+
+from active_call.base.errors import ConfigError
+from active_call.contract.options import AsrOption, TtsOption
+from active_call.providers.entry_points import ASR, LLM, LOCAL_EXTRA, TTS, Kind, known_providers
+from active_call.providers.local.on_this_machine import LOCAL_ENGINES, LocalEngine
+from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL, URL_VARIABLE
+from active_call.providers.settings import LlmSettings
+from active_call.providers.tts.espeak_voices import lacks_voice
+from active_call.providers.tts.piper_voices import find_voice, has_voice
+
+LOCAL = "local"
+"""`provider: local`: whatever this machine has."""
+OPENAI = "openai"
+
+_Option = TypeVar("_Option", AsrOption, TtsOption, LlmSettings)
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The engine that is used, its voice or model where known (`detail`), and the reason in words.
+
+    `fallback`: the engines that follow it by default.
+    """
+
+    section: str
+    provider: str
+    reason: str
+    fallback: tuple[str, ...] = ()
+    detail: str = ""
+
+    def as_facts(self) -> dict[str, str]:
+        """What the record of a call keeps."""
+        facts = {"provider": self.provider, "name": self.detail, "reason": self.reason, "fallback": ", ".join(self.fallback)}
+        return {key: value for key, value in facts.items() if value}
+
+    def __str__(self) -> str:
+        name = f"{self.provider} {self.detail}".strip()
+        then = f"; then {', '.join(self.fallback)}" if self.fallback else ""
+        return f"{self.section}: {name} ({self.reason}{then})"
+
+
+def select_asr(option: AsrOption, environment: Environment) -> Selection:
+    """The recognition engine. Raises ConfigError when there is none."""
+    chosen = _chosen(ASR, option.provider, _server_key("asr", option.endpoint, option.secret_key))
+    return chosen or _default(ASR, option.language, option.provider == LOCAL, environment)
+
+
+def select_tts(option: TtsOption, environment: Environment) -> Selection:
+    """The synthesis engine. Raises ConfigError when there is none."""
+    wish = option.speaker or option.model
+    chosen = _chosen(TTS, option.provider, _server_key("tts", option.endpoint, option.secret_key))
+    if chosen is None and wish and (engine := _engine_of_voice(wish, option.language, environment)):
+        chosen = Selection("tts", engine, f"it has the voice {wish!r}", _stand_ins(TTS, option.language, environment, after=engine))
+    if chosen is not None and chosen.provider == "piper" and not chosen.fallback:
+        chosen = replace(chosen, fallback=_stand_ins(TTS, option.language, environment, after="piper"))
+    selection = chosen or _default(TTS, option.language, option.provider == LOCAL, environment)
+    return replace(selection, detail=_voice_name(selection.provider, option, environment))
+
+
+def select_llm(settings: LlmSettings, environment: Environment) -> Selection:
+    """The language model. Raises ConfigError when there is none."""
+    chosen = _chosen(LLM, settings.provider, _server_key("llm", settings.base_url, settings.api_key))
+    return replace(chosen or _default(LLM, None, settings.provider == LOCAL, environment), detail=settings.model or "")
+
+
+def selections(asr: AsrOption, tts: TtsOption, llm: LlmSettings | None, environment: Environment) -> tuple[Selection, ...]:
+    """What a call's options come to: recognition, synthesis, and a model where it has one. Raises ConfigError."""
+    speech = (select_asr(asr, environment), select_tts(tts, environment))
+    return speech if llm is None else (*speech, select_llm(llm, environment))
+
+
+def resolved(option: _Option, environment: Environment) -> _Option:
+    """`option` with the provider that it comes to, and with the default fallbacks where it names none. Raises ConfigError."""
+    match option:
+        case AsrOption():
+            selection = select_asr(option, environment)
+            return msgspec.structs.replace(option, provider=selection.provider, fallback=_fallback(option.fallback, selection))
+        case TtsOption():
+            selection = select_tts(option, environment)
+            return msgspec.structs.replace(option, provider=selection.provider, fallback=_fallback(option.fallback, selection))
+        case LlmSettings():
+            return replace(option, provider=select_llm(option, environment).provider)
+
+
+def _fallback(named: list[str] | None, selection: Selection) -> list[str] | None:
+    if named is not None:
+        return named
+    return list(selection.fallback) or None
+
+
+def _chosen(kind: Kind, provider: str | None, server_key: str | None) -> Selection | None:
+    if provider and provider.lower() != LOCAL:
+        return Selection(kind.section, provider.lower(), f"chosen by {kind.key}")
+    if not provider and server_key:
+        return Selection(kind.section, OPENAI, f"{server_key} is set")
+    return None
+
+
+def _server_key(section: str, url: str | None, key: str | None) -> str | None:
+    """The name of the setting that means a server with OpenAI's protocol."""
+    url_name, key_name = ("baseUrl", "apiKey") if section == "llm" else ("endpoint", "secretKey")
+    return f"{section}.{url_name}" if url else f"{section}.{key_name}" if key else None
+
+
+def _default(kind: Kind, language: str | None, wants_local: bool, environment: Environment) -> Selection:
+    """What is used where nothing is chosen, or `local` is."""
+    engines = _usable(kind, language, environment)
+    spoken = language_name(language)
+    if not wants_local and (vendor := configured_vendor(kind, environment)):
+        provider, variable = vendor
+        stand_ins = tuple(engine.name for engine in engines if engine.stands_in)
+        return Selection(kind.section, provider, f"{variable} is set", stand_ins)
+    if engines:
+        why = f"{kind.key}: local; installed, {spoken}" if wants_local else f"installed, {spoken}; {_why_no_vendor(environment)}"
+        return Selection(kind.section, engines[0].name, why, _stand_ins(kind, language, environment, after=engines[0].name))
+    raise ConfigError(kind.key, _nothing(kind, spoken, wants_local))
+
+
+def _nothing(kind: Kind, spoken: str, wants_local: bool) -> str:
+    if kind is LLM:
+        what = "there is no model on this machine" if wants_local else "nothing is chosen for a language model"
+        return f"{what}: name one (llm.provider, llm.model, llm.baseUrl) or set {KEY_VARIABLE}"
+    what = f"no engine of this machine does {kind.word} in {spoken}" if wants_local else f"nothing is chosen for {kind.word}"
+    return f"{what}: install the engines of this machine ({LOCAL_EXTRA}) or set {KEY_VARIABLE}"
+
+
+def configured_vendor(kind: Kind, environment: Environment) -> tuple[str, str] | None:
+    """The vendor whose key is in the environment, and the variable; a specialised one before OpenAI."""
+    local = {engine.name for engine in LOCAL_ENGINES[kind.section]}
+    names = [name for name in known_providers(kind.section) if name not in local]
+    for name in sorted(names, key=lambda name: (name == OPENAI, name)):
+        variable = f"{name.upper().replace('-', '_')}_API_KEY"
+        if environment.get(variable) and (name != OPENAI or kind is LLM or _is_openai_itself(environment)):
+            return name, variable
+    if kind is LLM and OPENAI in names and environment.get(URL_VARIABLE):
+        return OPENAI, URL_VARIABLE
+    return None
+
+
+def _why_no_vendor(environment: Environment) -> str:
+    return f"{URL_VARIABLE} is another server" if environment.get(KEY_VARIABLE) else "no key"
+
+
+def _is_openai_itself(environment: Environment) -> bool:
+    return (environment.get(URL_VARIABLE) or OPENAI_URL).rstrip("/") == OPENAI_URL
+
+
+def _usable(kind: Kind, language: str | None, environment: Environment) -> list[LocalEngine]:
+    return [engine for engine in LOCAL_ENGINES[kind.section] if engine.is_usable(language, environment)]
+
+
+def _stand_ins(kind: Kind, language: str | None, environment: Environment, *, after: str) -> tuple[str, ...]:
+    """The local engines that take over from `after`: those behind it in the list."""
+    names = [engine.name for engine in _usable(kind, language, environment) if engine.stands_in or engine.name == after]
+    return tuple(names[names.index(after) + 1 :]) if after in names else ()
+
+
+def _engine_of_voice(wish: str, language: str | None, environment: Environment) -> str | None:
+    """The local engine that has the voice `wish` by its name."""
+    usable: dict[str, Callable[[], bool]] = {"piper": lambda: has_voice(environment, wish), "espeak": lambda: not lacks_voice(wish)}
+    present = {engine.name for engine in LOCAL_ENGINES["tts"] if engine.is_installed()}
+    return next((name for name, has in usable.items() if name in present and has()), None)
+
+
+def _voice_name(provider: str, option: TtsOption, environment: Environment) -> str:
+    if provider == "piper":
+        voice = find_voice(environment, option.speaker or option.model, option.language)
+        return voice.speaker if voice is not None else ""
+    return option.speaker or option.model or (option.language or "") * (provider == "espeak")
+
+
+def language_name(language: str | None) -> str:
+    """A language for a sentence: `English`, else its code."""
+    if not language or language.lower() == "auto" or language.lower().startswith("en"):
+        return "English"
+    return language

@@ -1,0 +1,199 @@
+"""The local recogniser for English: real sentences in the telephone band, noise, and what its adapter says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+
+from active_call.agent.matching.spoken_form import spoken_words
+from active_call.base.errors import ConfigError
+from active_call.contract.options import AsrOption
+from active_call.providers.asr import moonshine_engine
+from active_call.providers.asr.moonshine import create
+from active_call.providers.base import Final, Partial
+from active_call.providers.local import on_this_machine
+from active_call.providers.registry import Engines
+from active_call.providers.selection import select_asr
+from active_call.testing.audio import MULAW
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "speech"
+SENTENCES = (VECTORS / "sentences.txt").read_text(encoding="utf-8").splitlines()
+
+
+@cache
+def telephone(voice: str, number: int) -> bytes:
+    """Line `number` of the sentences as its caller's sound: 16 kHz, with a quarter of a second of silence on both sides."""
+    narrow = MULAW.decode((VECTORS / f"{voice}_{number:02}.ulaw").read_bytes()).astype(np.float32)
+    wide = np.concatenate([np.zeros(4_000), soxr.resample(narrow, 8_000, 16_000), np.zeros(4_000)])
+    return np.clip(wide, -32_768, 32_767).astype("<i2").tobytes()
+
+
+def test_text_has_punctuation_and_a_confidence() -> None:
+    text, confidence = moonshine_engine.transcribe(telephone("joe", 2))
+    assert text == "When are you open?" and 0.8 < confidence <= 1.0
+
+
+def words_right(voice: str, noise_db: float | None = None) -> tuple[float, int]:
+    """The share of words that are right over all sentences (1 less the word error rate), and how many sentences are right as a whole."""
+    n_words = n_wrong = n_sentences = 0
+    for number, sentence in enumerate(SENTENCES, 1):
+        pcm = telephone(voice, number) if noise_db is None else noisy(telephone(voice, number), noise_db, number)
+        said, heard = spoken_words(sentence), spoken_words(moonshine_engine.transcribe(pcm)[0])
+        wrong = word_errors(said, heard)
+        n_words, n_wrong, n_sentences = n_words + len(said), n_wrong + wrong, n_sentences + (wrong == 0)
+    return 1 - n_wrong / n_words, n_sentences
+
+
+def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
+    """Words put in, left out and replaced, the fewest."""
+    row = list(range(len(heard) + 1))
+    for n, word in enumerate(said, 1):
+        diagonal, row[0] = row[0], n
+        for m, other in enumerate(heard, 1):
+            diagonal, row[m] = row[m], min(row[m] + 1, row[m - 1] + 1, diagonal + (word != other))
+    return row[-1]
+
+
+def noisy(pcm: bytes, noise_db: float, seed: int) -> bytes:
+    """The sound with white noise, `noise_db` below it."""
+    sound = np.frombuffer(pcm, dtype="<i2").astype(float)
+    level = np.sqrt(np.mean(sound**2)) * 10 ** (-noise_db / 20)
+    return np.clip(sound + np.random.default_rng(seed).normal(0, level, len(sound)), -32_768, 32_767).astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("voice", "noise_db", "least", "least_sentences"),
+    [("joe", None, 0.95, 20), ("rms", None, 0.88, 14), ("joe", 20.0, 0.93, 18), ("joe", 10.0, 0.8, 10)],
+)
+def test_words_of_26_sentences_are_right_in_the_telephone_band(
+    voice: str, noise_db: float | None, least: float, least_sentences: int
+) -> None:
+    share, n_sentences = words_right(voice, noise_db)
+    print(f"{voice}, noise {noise_db}: {share:.1%} of words, {n_sentences} of {len(SENTENCES)} sentences")
+    assert share >= least and n_sentences >= least_sentences
+
+
+@pytest.mark.parametrize("name", ["silence", "faint noise", "loud noise", "hum", "cough"])
+def test_what_is_no_speech_gives_no_words(name: str) -> None:
+    random = np.random.default_rng(3)
+    cough = np.zeros(24_000)
+    cough[8_000:9_600] = random.normal(0, 9_000, 1_600) * np.exp(-np.arange(1_600) / 400)
+    sound = {
+        "silence": np.zeros(24_000),
+        "faint noise": random.normal(0, 16, 24_000),
+        "loud noise": random.normal(0, 3_000, 24_000),
+        "hum": 3_000 * np.sin(np.arange(24_000) * 0.17),
+        "cough": cough,
+    }[name]
+    assert moonshine_engine.transcribe(sound.astype("<i2").tobytes()) == ("", 0.0)
+
+
+@pytest.mark.parametrize("pcm", [b"", b"\0", bytes(640), bytes(3_199)])
+def test_sound_too_short_for_a_word_gives_none(pcm: bytes) -> None:
+    assert moonshine_engine.transcribe(pcm) == ("", 0.0)
+
+
+def test_long_speech_is_understood_to_its_end() -> None:
+    text, _ = moonshine_engine.transcribe(b"".join(telephone("joe", number) for number in range(1, 11)))
+    assert text.startswith("Could you tell me") and "human being" in text and text.lower().endswith("thank you.")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_invented"),
+    [
+        ("You", True),
+        ("Thank you for watching!", True),
+        ("Thank you.", False),
+        ("...", True),
+        ("for the for the for the for the for the for the for the", True),
+        ("5 5 5 5 5 5 5 5 5 5 5 5 5", False),
+        ("no no no no", False),
+    ],
+)
+def test_invented_texts_are_known(text: str, is_invented: bool) -> None:
+    assert moonshine_engine.is_invented(text) == is_invented
+
+
+def test_tokens_have_lengths_of_one_and_two_bytes() -> None:
+    long = b"x" * 300
+    data = bytes([3]) + b"abc" + bytes([0]) + bytes([300 % 128 + 128, 300 // 128]) + long
+    assert moonshine_engine.read_tokens(data) == [b"abc", b"", long]
+
+
+def test_adapter_tells_partials_and_the_final_and_what_it_can(services_with: Callable[..., Any]) -> None:
+    pcm = telephone("joe", 6)
+
+    async def run() -> None:
+        async with services_with() as services:
+            engines = Engines(services)
+            engine = engines.get_recogniser(AsrOption(provider="moonshine"))
+            assert engine.capabilities.partials and engine.capabilities.free_speech and not engine.capabilities.words
+            await engines.warm()
+            results: asyncio.Queue[Any] = asyncio.Queue()
+            recognition = engine.open(results.put_nowait, language="en-US")
+            recognition.start_utterance(1, 4_000)
+            for start in range(0, len(pcm), 640):
+                recognition.push_audio(pcm[start : start + 640], start // 2)
+                await asyncio.sleep(0.005)
+            recognition.end_utterance(1, len(pcm) // 2 - 4_000)
+            heard = [await results.get()]
+            while not isinstance(heard[-1], Final):
+                heard.append(await results.get())
+            assert heard[-1].text == "I would like to speak to a human being, please." and heard[-1].confidence > 0.8
+            assert heard[0].text.startswith("I would") and all(isinstance(partial, Partial) for partial in heard[:-1])
+            await recognition.close()
+            await engines.close()
+
+    asyncio.run(run())
+
+
+def test_another_language_is_refused_with_a_way_out(services_with: Callable[..., Any]) -> None:
+    async def run() -> None:
+        async with services_with() as services:
+            with pytest.raises(ConfigError, match="active-call models list"):
+                create(AsrOption(language="de"), services)
+            create(AsrOption(language="en_GB"), services)
+
+    asyncio.run(run())
+
+
+def test_missing_package_is_named_with_its_command(services_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moonshine_engine, "model_folder", lambda: None)
+
+    async def run() -> None:
+        async with services_with() as services:
+            with pytest.raises(ConfigError, match=r"active-call\[local\]"):
+                create(AsrOption(), services)
+
+    asyncio.run(run())
+
+
+def test_nothing_chosen_means_moonshine_for_english_and_pocketsphinx_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(language: str | None) -> str:
+        return select_asr(AsrOption(language=language), {}).provider
+
+    assert [chosen(language) for language in (None, "auto", "en", "en-GB")] == ["moonshine"] * 4
+    assert chosen("fr") == "pocketsphinx", "which says that it knows English only"
+    monkeypatch.setattr(moonshine_engine, "model_folder", lambda: None)
+    assert chosen("en") == "pocketsphinx"
+    monkeypatch.setattr(on_this_machine, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"active-call\[local\]"):
+        chosen("en")
+
+
+@pytest.mark.parametrize("provider", [None, "local"])
+def test_engines_choose_moonshine_where_none_is_named(provider: str | None, services_with: Callable[..., Any]) -> None:
+    async def run() -> None:
+        async with services_with() as services:
+            engines = Engines(services)
+            assert engines.get_recogniser(AsrOption(provider=provider)).name == "moonshine"
+            await engines.close()
+
+    asyncio.run(run())
