@@ -37,6 +37,7 @@ from active_call.call.sound.recording import Recording
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.speech_input import SpeechInput
 from active_call.call.speech.speech_output import SpeechOutput
+from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import commands, events
@@ -96,6 +97,7 @@ class _Wiring:
     def __init__(self, context: CallContext) -> None:
         self._context = context
         self._turn = TurnClock()
+        self._turn_audio = TurnAudio(context.ports.spawn, context.ports.log)
         self._own_leg: OwnLeg
         self._transfers: TransferExecutor
 
@@ -108,7 +110,9 @@ class _Wiring:
         progress = CallProgressWatch(state, ports, context.time, dependencies.sounds, context.output.tell, lambda: attention.state.is_aside)
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         recording = Recording(state, ports.emit, context.journal, dependencies)
-        setup_parts = SetupParts(speech_input, speech_output, progress, attention, partial(self._start_agent, speech_input))
+        setup_parts = SetupParts(
+            speech_input, self._turn_audio, speech_output, progress, attention, partial(self._start_agent, speech_input)
+        )
         setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
         on_leg = OnLeg(executor, setup, attention, speech_output, recording, progress, lambda: self._transfers)
@@ -156,6 +160,7 @@ class _Wiring:
             to_epoch_ms=context.time.to_epoch_ms,
             turn=self._turn,
             end_of_turn_ms=choose_speech(context.state.option, None).end_of_turn_ms,
+            turn_audio=self._turn_audio,
         )
 
     def _speech_output(self) -> SpeechOutput:
@@ -222,7 +227,7 @@ class _Wiring:
             post=lambda item: context.ports.post(ForAgent(item)),
             expect_phrases=speech_input.expect_phrases,
             end_utterance=speech_input.end_now,
-            judge_turn=lambda question: None,
+            judge_turn=self._turn_audio.ask,
             spawn=context.ports.spawn,
             now=context.ports.now,
         )

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
-from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
+from active_call.base.errors import ActiveCallError, ConfigError, LocalProtocolError, MediaError
 from active_call.call.company.attention import Music, Why
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine import CallMachine
@@ -28,11 +28,13 @@ from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
 from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.speech.speech_output import SpeechOutput
+from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.state import Phase
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs.leg import Leg
 from active_call.providers.base import ChatModel, RecognitionStream, SpeechToText
+from active_call.providers.turn.judge import TurnJudge
 
 RING_AFTER_S = 0.2
 
@@ -48,6 +50,7 @@ class SetupParts:
     """What a set-up gets ready."""
 
     speech_input: SpeechInput
+    turn_audio: TurnAudio
     speech_output: SpeechOutput
     call_progress: CallProgressWatch
     attention: AttentionExecutor
@@ -131,6 +134,7 @@ class CallSetup:
         responder = begin.model or (engines.get_responder(choice.llm) if choice.llm is not None else None)
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
         state.hears_freely = recogniser.capabilities.free_speech
+        self._choose_turn_judge(choice)
         self._note_engines(choice, begin.model is not None)
         parts.speech_output.use(None, synthesiser)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
@@ -173,6 +177,17 @@ class CallSetup:
             language=choice.asr.language,
             on_turn=lambda event: self._ports.post(ForAgent(proposal_of(event))),
         )
+
+    def _choose_turn_judge(self, choice: SpeechChoice) -> None:
+        """A model of the sound judges turns where it was asked for; one that cannot be had is told, and the turns are taken without it."""
+        judge: TurnJudge | None = None
+        if choice.turn.kind == "smart-turn":
+            try:
+                judge = self._dependencies.engines.get_turn_judge(choice.turn.model)
+            except ConfigError as error:
+                self._ports.emit(events.Error(sender="eou", error=str(error)))
+        self._state.has_turn_judge = judge is not None
+        self._parts.turn_audio.use(judge, lambda answer: self._ports.post(ForAgent(answer)))
 
     # -- tasks
 
@@ -275,6 +290,7 @@ class CallSetup:
         recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
         responder = engines.get_responder(choice.llm) if choice.llm is not None else None
         state.hears_freely = recogniser.capabilities.free_speech
+        self._choose_turn_judge(choice)
         self._note_engines(choice)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
         parts.speech_input.use(self._open_recognition(recogniser, choice))
