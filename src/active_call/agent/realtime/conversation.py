@@ -26,9 +26,12 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     Paused,
+    Summarised,
     Tell,
+    ToolAnswered,
     ToolCall,
     ToolFinished,
+    ToolsFound,
     TurnJudged,
     TurnProposed,
 )
@@ -69,7 +72,7 @@ class RealtimeConversation:
         self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
         self._rules = Interruptions(playbook.interruption)
         self._registry = tools or ToolRegistry()
-        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable))
+        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable, self._context.fill_with))
         self._playback = RealtimePlayback(self._outbox, self._timers, self._session.order, self._rules.fade_out_ms)
         self._turns = RealtimeTurns(self._context, self._phase, self._timers, self._outbox, self._session, self._playback, self._rules)
         self._is_on_hold = False
@@ -111,11 +114,13 @@ class RealtimeConversation:
                 self._on_session(event, now)
             case Heard(event=heard):
                 self._hear(heard, now)
-            case ToolFinished():
+            case ToolFinished() | ToolAnswered():
                 self._turns.tool_finished(item, now)
             case Paused() | TurnProposed() | TurnJudged():
                 pass  # the realtime model finds the end of a turn by itself
-            case ModelText() | ModelDone() | ToolCall() | HttpAnswered():
+            case ToolsFound(found):
+                self._registry.offer(found, self._outbox.note)
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
                 assert_never(item)
@@ -339,7 +344,7 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT | Timer.SPECULATION:
+            case Timer.CUT | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
                 pass  # the model decides when the caller interrupts, and what it prepares
             case _:
                 assert_never(timer)

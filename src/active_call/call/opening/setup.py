@@ -9,6 +9,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, ConfigError, LocalProtocolError, MediaError
@@ -26,6 +28,7 @@ from active_call.call.ports import CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.speech.other_voices import heard_in
 from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.speech.turn_audio import TurnAudio
@@ -108,7 +111,7 @@ class CallSetup:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
         recogniser = self._dependencies.engines.get_recogniser(choice.asr)
-        recognition = self._open_recognition(recogniser, choice)
+        recognition = self._open_recognition(recogniser, choice.asr.language)
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
@@ -139,7 +142,7 @@ class CallSetup:
         parts.speech_output.use(None, synthesiser)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
         if choice.asr != before.asr:
-            recognition = self._open_recognition(recogniser, choice)
+            recognition = self._open_recognition(recogniser, choice.asr.language)
             self._ports.spawn(parts.speech_input.replace(recognition), "recogniser")
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
@@ -148,6 +151,19 @@ class CallSetup:
             initiator = states.peer_role if states.held_by_peer else "system"
             state.agent.hear(effects.Heard(events.Hold(on_hold=True, initiator=initiator)))
         state.agent.hear(effects.Heard(events.MediaReady()))
+
+    def switch_language(self, language: str) -> None:
+        """Recognise another language from now on; an `error` event where no engine does."""
+        state = self._state
+        asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
+        try:
+            recogniser = self._dependencies.engines.get_recogniser(asr)
+        except ActiveCallError as error:
+            self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
+            return
+        state.option = msgspec.structs.replace(state.option, asr=asr)
+        recognition = self._open_recognition(recogniser, language)
+        self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
 
     def end_agent(self) -> None:
         """Let the agent stop speaking and leave; harmless where there is none."""
@@ -169,12 +185,12 @@ class CallSetup:
     def _recogniser_failed(self, error: Exception) -> None:
         self._ports.post(RecogniserFailed(error))
 
-    def _open_recognition(self, recogniser: SpeechToText, choice: SpeechChoice) -> RecognitionStream:
+    def _open_recognition(self, recogniser: SpeechToText, language: str | None) -> RecognitionStream:
         return open_recognition(
             recogniser,
             self._ports.post,
             self._recogniser_failed,
-            language=choice.asr.language,
+            language=language,
             on_turn=lambda event: self._ports.post(ForAgent(proposal_of(event))),
         )
 
@@ -293,7 +309,7 @@ class CallSetup:
         self._choose_turn_judge(choice)
         self._note_engines(choice)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
-        parts.speech_input.use(self._open_recognition(recogniser, choice))
+        parts.speech_input.use(self._open_recognition(recogniser, choice.asr.language))
         parts.speech_output.use(None, synthesiser)
         if state.playbook is not None:
             state.agent = parts.start_agent(state.playbook, responder)
