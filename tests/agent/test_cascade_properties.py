@@ -14,6 +14,7 @@ from active_call.agent.effects import (
     AskModel,
     Heard,
     HttpAnswered,
+    MaskInput,
     ModelDone,
     ModelText,
     Note,
@@ -24,7 +25,9 @@ from active_call.agent.effects import (
     ToolCall,
     ToolFinished,
 )
+from active_call.agent.items import ToolResultItem
 from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.tools.builtins import builtin_tools
 from active_call.agent.tools.registry import Tool, ToolRegistry
 from active_call.agent.turn.floor import Holder
 from active_call.agent.turn.phase import TABLE, Signal, State
@@ -39,6 +42,10 @@ Wait. <http url="http://x" set_var="v"/> It says {{ v }}.
 Bye. <hangup/>
 ## loop
 <goto scene="b"/>
+## pay
+Now. <collect type="pin"/> Thank you, {{ pin }}.
+## speak
+<language code="de"/>Gut. <send_digits digits="1#"/> <hold seconds="3"/>
 ## *
 What?
 # Scene: a
@@ -51,9 +58,17 @@ Scene b. <goto scene="a"/>
 """
 HEAD = (
     "---\ngreeting: Good day. Welcome.\nllm: {{provider: {provider}}}\nfollowup: {{timeout: 2000, max: 2}}\n"
-    "interruption: {interruption}\n---\n"
+    "interruption: {interruption}\nlanguages: [de]\n"
+    "dtmfCollectors: {{pin: {{digits: 2, secret: true, retryTimes: 1}}, "
+    "code: {{minDigits: 1, interruptible: true, finishKey: '9'}}}}\n---\n"
 )
 
+ARGUMENTS = {
+    "goto_scene": '{"scene": "b"}', "collect_input": '{"type": "pin"}', "send_digits": '{"digits": "5"}', "hold_call": '{"seconds": 4}',
+    "transfer_call": '{"to": "sip:a@b"}', "switch_language": '{"code": "de"}', "set_variable": '{"key": "a", "value": "b"}',
+    "play_file": '{"file": "a.wav"}',
+}  # fmt: skip
+ACTIONS = (*ARGUMENTS, "hangup_call", "later")
 PLAY_IDS = ["r1", "r2", "r3", "current", "current", "current", "a.wav"]
 EVENTS = st.one_of(
     st.sampled_from(
@@ -61,7 +76,8 @@ EVENTS = st.one_of(
             events.MediaReady(), events.Speaking(), events.Speaking(is_filler=True), events.Silence(duration=300),
             events.AsrDelta(text="hel"),
             events.AsrDelta(text="uh"), events.AsrFinal(text="hello"), events.AsrFinal(text="web"), events.AsrFinal(text="bye"),
-            events.AsrFinal(text="loop"), events.AsrFinal(text=""), events.AsrFinal(text="uh"), events.Dtmf(digit="1"),
+            events.AsrFinal(text="loop"), events.AsrFinal(text="pay"), events.AsrFinal(text="speak"), events.AsrFinal(text="four"),
+            events.AsrFinal(text=""), events.AsrFinal(text="uh"), events.Dtmf(digit="1"),
             events.Dtmf(digit="2"),
             events.Dtmf(digit="3"), events.Dtmf(digit="9"), events.Hold(on_hold=True), events.Hold(on_hold=False),
             events.Transfer(state="failed", target="x"), events.Transfer(state="calling", target="x"),
@@ -84,18 +100,30 @@ MODEL_TEXTS = [
     "<refer to='sip:a@b'/>",
     "<hang",
     "<set_var key='X-a' value='1'/>",
+    "<collect type='pin'/>",
+    "<collect type='code' prompt='Code?'/> I",
+    "<hold seconds='5'/>",
+    "<send_digits digits='12'/>",
+    "<language code='de'/>",
+    '{"tools": [{"name": "book"}, {"name": "look_up"}]}',
 ]
 STEPS = st.one_of(
     st.builds(Heard, EVENTS),
     st.builds(lambda late, text: ("text", late, text), st.booleans(), st.sampled_from(MODEL_TEXTS)),
     st.builds(lambda late, error: ("done", late, error), st.booleans(), st.sampled_from(["", "503"])),
     st.builds(lambda late: ("http", late, "x"), st.booleans()),
-    st.builds(lambda late, name: ("call", late, name), st.booleans(), st.sampled_from(["look_up", "book", "unknown"])),
+    st.builds(
+        lambda late, name: ("call", late, name), st.booleans(), st.sampled_from(["look_up", "book", "unknown", "set_variable", *ACTIONS])
+    ),
     st.builds(lambda n, error: ("finish", error, n), st.integers(0, 3), st.booleans()),
     st.builds(lambda s: ("wait", False, s), st.sampled_from([0.1, 1.0, 4.0, 20.0])),
 )
 
-TOOLS = ToolRegistry([Tool("look_up", timeout_s=5), Tool("book", say_meanwhile="One moment.", cancellable=False, timeout_s=5)])
+TOOLS = (
+    Tool("look_up", timeout_s=5),
+    Tool("book", say_meanwhile="One moment.", cancellable=False, timeout_s=5, result_at="now"),
+    Tool("later", cancellable=False, timeout_s=5, result_at="next"),
+)
 
 
 class Watch:
@@ -109,6 +137,7 @@ class Watch:
         self.tool_ids: list[str] = []
         self.left_by: str | None = None
         self.has_referred = False
+        self.is_secret = False
         self.look(dialogue.start(0.0))
 
     def look(self, effects: list[AgentEffect]) -> None:
@@ -122,6 +151,9 @@ class Watch:
                 self.tool_ids.append(effect.id)
             if isinstance(effect, Note) and effect.message == "playback lost":
                 self.sounding = None
+            if isinstance(effect, MaskInput):
+                assert effect.is_secret is not self.is_secret, "masked twice"
+                self.is_secret = effect.is_secret
             if isinstance(effect, SendHttp):
                 self.n_requests = effect.request
             if isinstance(effect, Perform):
@@ -155,7 +187,7 @@ class Watch:
             case commands.Play():
                 assert self.sounding is None, "a file is played into speech"
                 self.sounding = command.url
-            case commands.Interrupt():
+            case commands.Interrupt(graceful=False):
                 self.sounding = None
             case commands.Refer():
                 self.has_referred = True
@@ -178,7 +210,7 @@ class Watch:
         elif kind == "http":
             self.look(self.dialogue.handle(HttpAnswered(reply, self.n_requests, value), self.now))
         elif kind == "call":
-            self.look(self.dialogue.handle(ToolCall(reply, "c", value, "{}"), self.now))
+            self.look(self.dialogue.handle(ToolCall(reply, "c", value, ARGUMENTS.get(value, "{}")), self.now))
         elif kind == "finish":
             run_id = self.tool_ids[value % len(self.tool_ids)] if self.tool_ids else "c"
             self.look(self.dialogue.handle(ToolFinished(run_id, "done", "failed" if late else None), self.now))
@@ -220,7 +252,9 @@ class Watch:
 @settings(max_examples=150, deadline=None)
 def test_any_story_keeps_the_invariants(provider, interruption, steps):
     text = HEAD.format(provider=provider, interruption=interruption) + BODY
-    watch = Watch(CascadeConversation(parse_playbook(text, file="p.md", environment={}), {}, {}, tools=TOOLS))
+    book = parse_playbook(text, file="p.md", environment={})
+    tools = ToolRegistry((*TOOLS, *builtin_tools(book)))
+    watch = Watch(CascadeConversation(book, {}, {}, tools=tools, has_functions=provider == "openai"))
     watch.step(Heard(events.MediaReady()))
     for step in steps:
         watch.step(step)
@@ -238,6 +272,9 @@ def test_any_story_keeps_the_invariants(provider, interruption, steps):
     watch.hear(events.Hangup())
     assert watch.dialogue.state is State.ENDED
     assert watch.dialogue.next_timeout() is None
+    assert not watch.is_secret, "a secret without an end"
+    results = [item.id for item in watch.dialogue.history if isinstance(item, ToolResultItem)]
+    assert len(results) == len(set(results)), "two results of one call"
 
 
 def test_table_names_every_state_and_leads_nowhere_from_the_end():

@@ -28,6 +28,7 @@ from active_call.agent.effects import (
     TurnProposed,
 )
 from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.adaptive_detector import AdaptiveTurnDetector, TurnSettings
 from active_call.agent.turn.phase import State
 from active_call.agent.turn.turn_detector import PauseSound, TurnTaking, VendorTurn
@@ -107,7 +108,7 @@ class TurnWatch(Watch):
 @settings(max_examples=200, deadline=None)
 def test_whatever_happens_every_utterance_is_answered_once_or_ignored_knowingly(provider, steps):
     playbook = parse_playbook(HEAD.format(provider=provider, interruption="{strategy: vad}") + BODY, file="p.md", environment={})
-    watch = TurnWatch(CascadeConversation(playbook, {}, {}, tools=TOOLS, turns=TURNS))
+    watch = TurnWatch(CascadeConversation(playbook, {}, {}, tools=ToolRegistry(TOOLS), turns=TURNS))
     watch.step(Heard(events.MediaReady()))
     for step in steps:
         watch.take(step)

@@ -235,9 +235,14 @@ def serve_caller(server: Server, dialog_id: str, seen: list[Client], *, hang_up:
     seen.append(client)
     client.send("ringing")
     client.send("accept", option={"asr": {"sampleRate": 16000}})
-    client.until("answer")
+    time.sleep(0.3)  # it does not wait for `answer`
     client.send("tts", text="Good morning.")
+    client.until("answer")
     client.until("trackEnd")
+    client.send("interrupt", graceful=True)  # nothing plays: no error
+    client.send("history", speaker="user", text="Hello.")
+    client.until("addHistory")
+    assert "error" not in client.names()
     if hang_up:
         client.send("hangup")
         client.until("hangup")

@@ -38,6 +38,7 @@ class FakeOpenAi:
     words: list[str] = field(default_factory=lambda: ["Hello", " there", "."])
     stream_breaks: bool = False
     gate: asyncio.Event | None = None
+    refusal_text: str = ""
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -48,7 +49,7 @@ class FakeOpenAi:
 
     def refusal(self) -> Response | None:
         status = self.answers.pop(0) if self.answers else 200
-        return None if status == 200 else JSONResponse({"error": {"message": f"told to say {status}"}}, status)
+        return None if status == 200 else JSONResponse({"error": {"message": self.refusal_text or f"told to say {status}"}}, status)
 
     async def transcribe(self, request: Request) -> Response:
         head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()

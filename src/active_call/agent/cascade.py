@@ -22,6 +22,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
+from active_call.agent.collect.collecting import Collecting
+from active_call.agent.collect.port import CascadeCollectPort
 from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import (
     AgentEffect,
@@ -34,8 +36,11 @@ from active_call.agent.effects import (
     Paused,
     PauseRefused,
     ReplyNumber,
+    Summarised,
+    ToolAnswered,
     ToolCall,
     ToolFinished,
+    ToolsFound,
     TurnJudged,
     TurnProposed,
 )
@@ -56,14 +61,15 @@ from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnTaking
-from active_call.contract import events
+from active_call.contract import commands, events
 
 
 class CascadeConversation:
     """One conversation under one playbook.
 
     `variables` holds the built-ins (`session_id, call_type, caller, callee, start_time`) and, over them, what was passed in for the call.
-    `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call.
+    `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call;
+    `has_functions`: the agent's own actions are among them; `calls_tools`: the model calls them natively, else in JSON.
     `turns`: how the end of the caller's turn is found; without it the recogniser's final text ends it.
     """
 
@@ -74,6 +80,8 @@ class CascadeConversation:
         sip_headers: Mapping[str, str] | None = None,
         *,
         tools: ToolRegistry | None = None,
+        has_functions: bool = False,
+        calls_tools: bool = True,
         turns: TurnTaking | None = None,
     ) -> None:
         self.playbook = playbook
@@ -81,16 +89,17 @@ class CascadeConversation:
         self._outbox = Outbox()
         self._phase = Phase()
         self._timers = Timers()
-        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
+        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions)
         self._floor = Floor(self._phase, self._timers, turns.detector)
+        self._tools = tools or ToolRegistry()
         self._replies = Replies(
             self._context,
             self._phase,
             self._timers,
             self._floor,
             self._outbox,
-            tools or ToolRegistry(),
-            lambda now: self._caller.await_caller(now),
+            self._tools,
+            lambda now: self._await_input(now),
         )
         self._barge_in = BargeIn(
             Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox, turns.language
@@ -105,6 +114,11 @@ class CascadeConversation:
             self._outbox,
             turns,
         )
+        port = CascadeCollectPort(self._context, self._floor, self._replies, self._barge_in, self._caller, self._outbox)
+        self._collecting = Collecting(self._context, self._timers, self._outbox, port)
+        self._replies.model.calls_tools = calls_tools
+        self._replies.on_collect = self._collecting.begin
+        self._replies.is_collecting = lambda: self._collecting.is_active
         self._presence = Presence(
             self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._caller, self._outbox
         )
@@ -168,8 +182,12 @@ class CascadeConversation:
                 self._replies.model.on_done(item, now)
             case ToolCall():
                 self._replies.model.on_tool_call(item, now)
-            case ToolFinished():
+            case ToolFinished() | ToolAnswered():
                 self._replies.model.on_tool_finished(item, now)
+            case ToolsFound(found):
+                self._tools.offer(found, self._outbox.note)
+            case Summarised():
+                self._replies.model.on_summary(item)
             case HttpAnswered():
                 self._replies.model.on_http_answered(item, now)
             case Paused(sound):
@@ -211,6 +229,8 @@ class CascadeConversation:
     def _hear(self, event: events.Event, now: float) -> None:
         if event.refer:
             return  # the far leg of a transfer is not the caller
+        if self._collecting.is_active and self._collect(event, now):
+            return
         match event:
             case events.MediaReady():
                 self._greet(now)
@@ -246,6 +266,34 @@ class CascadeConversation:
                 self._on_hangup()
             case _:
                 pass  # nothing that a conversation would answer
+
+    def _collect(self, event: events.Event, now: float) -> bool:
+        """Take an event as input that is collected; False for one that is none."""
+        is_here = self.state in (State.LISTENING, State.SPEAKING, State.THINKING)
+        match event:
+            case events.Speaking():
+                self._collecting.on_voice(now)
+            case events.Silence():
+                self._floor.voice_ended(now)
+            case events.AsrDelta():
+                pass
+            case events.AsrFinal() if is_here:
+                self._collecting.on_words(event.text.strip(), now)
+            case events.Dtmf() if is_here:
+                self._collecting.on_key(event.digit.upper(), now)
+            case events.Transfer() | events.Bridge():
+                self._collecting.cancel()
+                return False
+            case _:
+                return False
+        return True
+
+    def _await_input(self, now: float) -> None:
+        """The agent has said all that it has to say: from here the caller's time counts."""
+        if self._collecting.is_active:
+            self._collecting.on_asked(now)
+        else:
+            self._caller.await_caller(now)
 
     # -- digits --------------------------------------------------------------------------------------------------------------------------
 
@@ -284,6 +332,7 @@ class CascadeConversation:
     # -- the end, the agent's own voice --------------------------------------------------------------------------------------------------
 
     def _on_hangup(self) -> None:
+        self._collecting.cancel()
         self._replies.close()
         self._phase.fire(Signal.OVER)
         self._timers.clear_all()
@@ -322,7 +371,8 @@ class CascadeConversation:
             self._replies.cut()
             self._replies.interrupt_tools()
             self._outbox.add(AgentItem(heard, is_interrupted=True))
-            self._caller.await_caller(now)
+            self._await_input(now)
+            self._replies.pump(now)  # a result that was not to wait has stopped it
 
     # -- timers --------------------------------------------------------------------------------------------------------------------------
 
@@ -346,6 +396,10 @@ class CascadeConversation:
                 self._caller.follow_up(now)
             case Timer.QUIET:
                 self._caller.on_quiet(now)
+            case Timer.COLLECT:
+                self._collecting.on_time(now)
+            case Timer.UNHOLD:
+                self._outbox.perform(commands.Unhold())
             case _:
                 assert_never(timer)
 

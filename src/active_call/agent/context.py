@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from active_call.agent.control_tokens import prompt_of, without_control_tokens
-from active_call.agent.items import SYSTEM, Prompt, ToolCallItem
+from active_call.agent.features import CONTEXT_REPAIR, instructions
+from active_call.agent.items import SYSTEM, AgentItem, Item, Prompt, ToolCallItem, UserItem
 from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
 from active_call.agent.playbook.templates import Rendered, render, visible_headers
 from active_call.agent.reply.scripted import read_rendered
@@ -28,9 +29,11 @@ Note = Callable[..., None]
 
 
 class PlaybookContext:
-    """The current scene and the variables of one call."""
+    """The current scene and the variables of one call. `has_functions`: the model is offered the agent's actions as functions, not tags."""
 
-    def __init__(self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note) -> None:
+    def __init__(
+        self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str], note: Note, *, has_functions: bool = False
+    ) -> None:
         self.playbook = playbook
         self.variables: dict[str, Any] = dict(variables)
         self.bye_headers: dict[str, str] = {}
@@ -42,7 +45,17 @@ class PlaybookContext:
         self._answers = ScriptAnswers(playbook, self.wording)
         self.confidence: float | None = None
         """The recogniser's, for what was understood last."""
+        self.has_functions = has_functions
+        self.secrets: set[str] = set()
+        """Names of variables that a model never sees."""
+        self.language = ""
+        """The language that was switched to; empty: the playbook's own."""
+        self.voice = ""
+        self._turns: dict[str, int] = {}
+        """How often each list of entries that are used in turn has been asked."""
         self._system = ""
+        self._turn_at: float | None = None
+        """When the caller last took a turn."""
 
     @property
     def has_model(self) -> bool:
@@ -67,8 +80,12 @@ class PlaybookContext:
         """What `template` says and does; its values are words, whatever they hold."""
         return read_rendered(self._render(template))
 
-    def _render(self, template: str) -> Rendered:
-        rendered = render(template, self.variables, self._sip)
+    def fill_with(self, template: str, names: Mapping[str, Any]) -> Rendered:
+        """`template` with the variables of this moment and, over them, `names`."""
+        return self._render(template, names)
+
+    def _render(self, template: str, names: Mapping[str, Any] | None = None) -> Rendered:
+        rendered = render(template, {**self.variables, **names} if names else self.variables, self._sip)
         if rendered.error:
             self._note("template failed", scene=self.scene.id, error=rendered.error)
         return rendered
@@ -80,11 +97,32 @@ class PlaybookContext:
         if self.has_model:
             self._system = self._system_prompt()
 
+    def repair_hint(self, history: Sequence[Item], now: float) -> str:
+        """To be told the model with the caller's words, where they come so soon after the last ones that the answer was not heard.
+
+        To be called once for each turn of the caller, before the model is asked.
+        """
+        before, self._turn_at = self._turn_at, now
+        llm = self.playbook.llm
+        if CONTEXT_REPAIR not in llm.features or before is None or now - before > llm.repair_window_ms / 1000:
+            return ""
+        said = [item for item in history if isinstance(item, UserItem | AgentItem)]
+        last = next((item for item in reversed(said[:-1])), None)
+        is_unheard = isinstance(last, UserItem) or (isinstance(last, AgentItem) and last.is_interrupted)
+        return self.wording.repair if is_unheard else ""
+
     def set_variable(self, key: str, value: Any) -> None:
         """Set a variable; one named `X-*` also becomes a header of the BYE."""
         self.variables[key] = value
         if _HEADER.fullmatch(key):
             self.bye_headers[key] = str(value)
+
+    def switch_language(self, code: str, voice: str) -> None:
+        """Another language is spoken from here on; the agent's own sentences are in it, where they exist."""
+        self.language, self.voice = code, voice
+        self.wording = wording_for(code)
+        if self.has_model:
+            self._system = self._system_prompt()
 
     def digit_action(self, digit: str) -> DtmfAction | None:
         """What the digit does in this scene, or everywhere."""
@@ -96,9 +134,9 @@ class PlaybookContext:
         headers.update({name: one_line(" ".join(value.split())) for name, value in self.bye_headers.items()})
         return {name: value for name, value in headers.items() if value}
 
-    def prompts(self, history: Sequence[Prompt], hint: str = "") -> tuple[Prompt, ...]:
-        """Everything a model is to know: the instructions, the conversation, and a hint of this moment."""
-        system = self._system or self._system_prompt()
+    def prompts(self, history: Sequence[Prompt], hint: str = "", tools: str = "") -> tuple[Prompt, ...]:
+        """Everything a model is to know: the instructions, the conversation, and a hint of this moment; `tools` in words, where need be."""
+        system = "\n\n".join(part for part in (self._system or self._system_prompt(), tools) if part)
         first = (Prompt(SYSTEM, system),) if system else ()
         said = (replace(prompt, text=without_control_tokens(prompt.text), tool_calls=_cleaned(prompt.tool_calls)) for prompt in history)
         return (*first, *said, *((Prompt(SYSTEM, without_control_tokens(hint)),) if hint else ()))
@@ -150,9 +188,16 @@ class PlaybookContext:
 
     def _system_prompt(self) -> str:
         llm = self.playbook.llm
-        tools = self.wording.tools if llm.tool_instructions is None else llm.tool_instructions
-        parts = [prompt_of(self._render(text).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
-        return "\n\n".join(part for part in (*parts, tools.strip()) if part)
+        own = self.wording.functions if self.has_functions else self.wording.tools
+        tools = own if llm.tool_instructions is None else llm.tool_instructions
+        if self.playbook.dtmf_collectors and not self.has_functions:
+            named = (f"{name} ({one.description})" if one.description else name for name, one in self.playbook.dtmf_collectors.items())
+            tools = f"{tools}\n{self.wording.collectors.format(names=', '.join(named))}" if tools else tools
+        tools = "\n".join(part for part in (tools, instructions(llm.features, self.language or llm.language)) if part)
+        hidden = dict.fromkeys(self.secrets, "****")
+        parts = [prompt_of(self._render(text, hidden).parts).strip() for text in (llm.prompt, self.playbook.prompt, self.scene.text)]
+        spoken = self.wording.language.format(language=self.language) if self.language else ""
+        return "\n\n".join(part for part in (*parts, tools.strip(), spoken) if part)
 
 
 def _cleaned(calls: Sequence[ToolCallItem]) -> tuple[ToolCallItem, ...]:

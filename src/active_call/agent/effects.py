@@ -13,7 +13,8 @@ from typing import Any, NewType
 
 from active_call.agent.items import Prompt
 from active_call.agent.realtime.events import RealtimeEvent, RealtimeOrder
-from active_call.agent.tools.registry import ToolSchema
+from active_call.agent.tools.http_tool import HttpRequest
+from active_call.agent.tools.registry import Tool, ToolSchema
 from active_call.agent.turn.turn_detector import PauseSound, VendorTurn
 from active_call.contract.commands import Command
 from active_call.contract.events import Event
@@ -70,6 +71,23 @@ class ToolFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolAnswered:
+    """The request of the tool call `id` was answered with `status` and `text`, or failed: `error` in words."""
+
+    id: str
+    status: int = 0
+    text: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsFound:
+    """More tools that the model may call from now on: an MCP server has told them."""
+
+    tools: tuple[Tool, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HttpAnswered:
     """An `<http>` request of reply `reply` has come back; `text` is `HTTP Response: …`'s rest."""
 
@@ -81,6 +99,13 @@ class HttpAnswered:
 @dataclass(frozen=True, slots=True)
 class PauseRefused:
     """The reply was not paused, as `PauseReply` had asked: so little is left of it that it ends first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summarised:
+    """The summary that was asked for; empty when it could not be made."""
+
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +140,8 @@ class TurnJudged:
 
 
 AgentInput = (
-    Heard | ModelText | ModelDone | ToolCall | ToolFinished | HttpAnswered | FromRealtime | Paused | PauseRefused | TurnProposed
-    | TurnJudged
+    Heard | ModelText | ModelDone | ToolCall | ToolFinished | ToolAnswered | ToolsFound | HttpAnswered | Summarised
+    | FromRealtime | Paused | PauseRefused | TurnProposed | TurnJudged
 )  # fmt: skip
 
 
@@ -143,6 +168,18 @@ class AskModel:
     temperature: float | None = None
     max_tokens: int | None = None
     tools: tuple[ToolSchema, ...] = ()
+    query: str = ""
+    """What the caller has said last: knowledge about it may be added to the prompts."""
+    parallel_tool_calls: bool | None = None
+    """Whether one reply may call several tools; None leaves it to the vendor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summarise:
+    """Ask the model for a summary of `text`, beside everything else, and bring it back as Summarised."""
+
+    text: str
+    instruction: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +213,34 @@ class RunTool:
     name: str
     arguments: Mapping[str, Any]
     timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendToolRequest:
+    """Make the HTTP request of the tool call `id` and bring its answer back as ToolAnswered, within `timeout_s`, with an error if need be.
+
+    `tool` names the tool: its own hosts may be asked, and no others.
+    """
+
+    id: str
+    tool: str
+    request: HttpRequest
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchLanguage:
+    """Recognise `code` from now on, and speak it with `voice` (empty: the engine's own choice)."""
+
+    code: str
+    voice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskInput:
+    """What the caller enters or says from now on is secret, or no longer: nobody but the agent is told it, and it is not recorded."""
+
+    is_secret: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +309,6 @@ class Note:
 
 
 AgentEffect = (
-    Perform | AskModel | AbandonModel | PauseReply | ResumeReply | RunTool | CancelTool | SendHttp | ToRealtime | ExpectPhrases
-    | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
+    Perform | AskModel | Summarise | AbandonModel | PauseReply | ResumeReply | RunTool | SendToolRequest | CancelTool | SendHttp
+    | SwitchLanguage | MaskInput | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
 )  # fmt: skip

@@ -120,6 +120,9 @@ class History:
 
     def __init__(self) -> None:
         self.items: list[Item] = []
+        self.summary = ""
+        """What the first `n_summarised` items come to, where there is a summary."""
+        self.n_summarised = 0
 
     def add(self, item: Item) -> None:
         """Append `item`."""
@@ -131,9 +134,10 @@ class History:
         Every tool call is followed at once by one result, as vendors demand. A result that came before the caller spoke again stands there.
         A later one stands where it came, as a system message, so that the model sees it as news.
         """
-        window = [*self.items, *more][-WINDOW_ITEMS:]
+        window = [*self.items, *more]
+        window = window[max(self.n_summarised, len(window) - WINDOW_ITEMS) :]
         prompt_results = _prompt_results(window)
-        merged: list[Prompt] = []
+        merged: list[Prompt] = [Prompt(SYSTEM, f"[The conversation so far: {self.summary}]")] if self.summary else []
         for item in window:
             for prompt in _prompts_of(item, prompt_results, window):
                 _append(merged, prompt)

@@ -19,7 +19,7 @@ from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.caller_turn import CallerTurn
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, Signal, State
-from active_call.agent.turn.timers import Timers
+from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import events
 
 
@@ -55,11 +55,17 @@ class Presence:
             self._replies.stop_speculating("the call is on hold")
             self._timers.clear_all()
             self._floor.reset()
+            if by_us and self._replies.actions.unhold_at is not None:
+                self._timers.set(Timer.UNHOLD, max(now, self._replies.actions.unhold_at))
             text = "[You have put the caller on hold.]" if by_us else "[The caller has put the call on hold.]"
             self._outbox.remember(SystemItem(text))
         elif not event.on_hold and self._phase.fire(Signal.UNHOLD):
             self._outbox.remember(SystemItem("[The caller is back.]"))
+            is_own, self._replies.actions.unhold_at = self._replies.actions.unhold_at is not None, None
+            self._timers.clear(Timer.UNHOLD)
             self._return_from_hold(now)
+            if is_own and self._phase.state is State.LISTENING and self._context.has_model:
+                self._replies.ask(now)
 
     def call_begins(self) -> None:
         """The call has sound. A call that begins on hold waits: what is to be said is said when the hold is over."""

@@ -5,6 +5,7 @@ A playbook's own words always win: `llm.errorReply`, `llm.toolInstructions`, the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -36,6 +37,27 @@ class Wording:
     """To the model: a scene has begun and it is the one to speak."""
     tools: str
     """To the model: the tags that it may write."""
+    enter: str
+    """The question of a collector that has none. `{what}` is filled in."""
+    enter_again: str
+    entered: str
+    """To the model, and in the transcript: the caller has entered something. `{what}` and `{value}` are filled in."""
+    not_entered: str
+    """To the model."""
+    collectors: str
+    """To the model: what it may collect by tag. `{names}` is filled in."""
+    repair: str
+    """To the model: the caller has gone on, or corrected the last words."""
+    summarise: str
+    """To the model: how a conversation is summarised, to go on with it."""
+    summaries: Mapping[str, str]
+    """To the model: each kind of summary of a call that is over."""
+    summary_of_call: str
+    """To the model, behind a playbook's own wish for a summary."""
+    functions: str
+    """To a model that calls the agent's actions as functions."""
+    language: str
+    """To the model: `{language}` is spoken from here on."""
 
 
 _TAGS = """<hangup/> <refer to="sip:…"/> <goto scene="…"/> <play file="…"/> <set_var key="…" value="…"/>
@@ -59,6 +81,29 @@ You may write these tags into your answer. They are carried out when you reach t
 {_TAGS}
 <hangup/> ends the call after what you said before it, <refer/> transfers it, <goto/> changes the scene;
 the answer to <http/> comes back to you.""",
+    enter="Please enter {what}.",
+    enter_again="That does not fit.",
+    entered="[entered {what}: {value}]",
+    not_entered="[The caller has not entered {what}.]",
+    collectors="""To ask the caller for one of the following, write <collect type="NAME" prompt="the question"/>: {names}.
+It is asked and checked for you, by keypad or voice, and you are told it.""",
+    repair="[The caller went on at once, or corrected the words before: read both together, and answer once.]",
+    summarise="Summarise this telephone conversation in at most ten sentences, for the agent to go on with it. Keep names, numbers, "
+    "wishes, promises, what was done and what is open. Write the summary alone.",
+    summaries={
+        "short": "Summarise this telephone call in one or two sentences. Write the summary alone.",
+        "detailed": "Summarise this telephone call in detail: what the caller wanted, what was said and agreed, names, numbers and dates, "
+        "what is open, and how the caller felt. Write the summary alone.",
+        "intent": "What did the caller want in this telephone call? Answer in a few words, without anything else.",
+        "json": 'Describe this telephone call as one JSON object with the keys "summary" (text), "intent" (a few words), "outcome" '
+        '("resolved", "transferred", "unresolved" or "voicemail"), "sentiment" ("positive", "neutral" or "negative"), '
+        '"entities" (an object of names, numbers and dates) and "followUp" (a list of texts). Write JSON alone.',
+    },
+    summary_of_call="The conversation follows. Write the answer alone.",
+    functions="""You are on a telephone call: answer in short spoken sentences, without lists or Markdown.
+To end or transfer the call, or to do anything else than speak, call the functions.
+Say in the same reply what the caller is to hear first.""",
+    language="Speak {language} from here on.",
 )
 CHINESE = Wording(
     failed="抱歉，我这边出了点问题，请您再说一遍好吗？",
@@ -77,6 +122,25 @@ CHINESE = Wording(
 你可以在回答中写入以下标签，写到时即执行，不会被读出：
 {_TAGS}
 <hangup/> 在说完之前的话后挂断，<refer/> 转接，<goto/> 切换场景；<http/> 的结果会返回给你。""",
+    enter="请输入{what}。",
+    enter_again="输入不正确。",
+    entered="[已输入 {what}：{value}]",
+    not_entered="[来电者没有输入 {what}。]",
+    collectors="""需要来电者提供以下信息时，请写 <collect type="名称" prompt="问题"/>：{names}。
+系统会通过按键或语音收集并检查，然后告诉你。""",
+    repair="[来电者紧接着补充或更正了刚才的话：请合在一起理解，并只回答一次。]",
+    summarise="请用不超过十句话总结这段电话对话，供客服继续使用。保留姓名、号码、需求、承诺、已办和未办的事。只写总结。",
+    summaries={
+        "short": "请用一两句话总结这通电话。只写总结。",
+        "detailed": "请详细总结这通电话：来电者的需求、说了什么、达成了什么、姓名号码日期、未决事项以及对方的情绪。只写总结。",
+        "intent": "来电者在这通电话里想要什么？只用几个词回答。",
+        "json": '请用一个 JSON 对象描述这通电话，键为 "summary"、"intent"、"outcome"（resolved, transferred, unresolved 或 voicemail）、'
+        '"sentiment"（positive, neutral 或 negative）、"entities"（对象）、"followUp"（文本列表）。只写 JSON。',
+    },
+    summary_of_call="以下是通话内容。只写回答。",
+    functions="""你正在通电话：请用简短的口语回答，不要用列表或 Markdown。
+要挂断、转接或执行其他操作时，请调用函数；来电者应先听到的话写在同一条回答里。""",
+    language="从现在起请说 {language}。",
 )
 
 _BY_LANGUAGE = {"en": ENGLISH, "zh": CHINESE}

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from active_call.agent.tools.registry import TOOL_TIMEOUT_S, Tool
+from active_call.agent.tools.registry import AT_SILENCE, RESULT_TIMES, TOOL_TIMEOUT_S, Tool
 from active_call.app.call import Call
 from active_call.call.conversation.tool_execution import ToolFunction
 
@@ -31,12 +31,15 @@ class Manners:
     say_meanwhile: str
     cancellable: bool
     timeout: float
+    result_at: str
 
 
 @overload
 def tool(function: F, /) -> F: ...
 @overload
-def tool(*, name: str = "", say_meanwhile: str = "", cancellable: bool = True, timeout: float = TOOL_TIMEOUT_S) -> Callable[[F], F]: ...
+def tool(
+    *, name: str = "", say_meanwhile: str = "", cancellable: bool = True, timeout: float = TOOL_TIMEOUT_S, result_at: str = AT_SILENCE
+) -> Callable[[F], F]: ...
 def tool(
     function: F | None = None,
     /,
@@ -45,16 +48,22 @@ def tool(
     say_meanwhile: str = "",
     cancellable: bool = True,
     timeout: float = TOOL_TIMEOUT_S,
+    result_at: str = AT_SILENCE,
 ) -> F | Callable[[F], F]:
     """Mark a function, or a method of an Agent, as a tool of the language model. Its docstring says what it is for.
 
     `say_meanwhile`: what the agent says while it runs, when the model says nothing. `cancellable`: an interruption cancels it;
-    else it runs on, and the model gets its result later. `timeout`: seconds after which it has failed. What it returns is shown to the
+    else it runs on, and the model gets its result later. `timeout`: seconds after which it has failed. `result_at`: when a result that
+    comes late is spoken about: at the next `silence`, `now` (after the sentence that sounds), or never by itself (`next`: nobody waits, the
+    model sees it at the caller's next turn). What it returns is shown to the
     model as text, anything else as JSON; an exception is told to the model.
     """
 
+    if result_at not in RESULT_TIMES:
+        raise ValueError(f"result_at: unknown time {result_at!r} (known: {', '.join(RESULT_TIMES)})")
+
     def mark(marked: F) -> F:
-        setattr(marked, _MARK, Manners(name or marked.__name__, say_meanwhile, cancellable, timeout))
+        setattr(marked, _MARK, Manners(name or marked.__name__, say_meanwhile, cancellable, timeout, result_at))
         return marked
 
     return mark if function is None else mark(function)
@@ -87,6 +96,7 @@ def bind_tool(function: Callable[..., Any], call: Call) -> tuple[Tool, ToolFunct
         say_meanwhile=manners.say_meanwhile,
         cancellable=manners.cancellable,
         timeout_s=manners.timeout,
+        result_at=manners.result_at,
     )
     return described, _runner(function, model, dict.fromkeys(given, call))
 

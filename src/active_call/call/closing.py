@@ -15,6 +15,7 @@ from active_call.call.state import Phase
 from active_call.legs import events as leg_events
 from active_call.media.link import messages as link
 from active_call.media.pool.pool import StreamLost
+from active_call.store.records import CallRecord
 
 RELEASE_DEADLINE_S = 3.0
 
@@ -94,9 +95,17 @@ class CallClosing:
             if facts.error:
                 log.warning("call ended with an error", extra={"error": facts.error})
             log.info("call ended", extra={**facts.who(), **journal.outcome()})
-            context.dependencies.records.write(journal.record())
+            record = journal.record()
+            context.dependencies.records.write(record)
+            self._report(record)
             while not self._mailbox.is_empty():
                 self.refuse(self._mailbox.get_nowait())
+
+    def _report(self, record: CallRecord) -> None:
+        """Tell the playbook's URL, where the call was answered."""
+        playbook, posthooks = self._context.state.playbook, self._context.dependencies.posthooks
+        if playbook is not None and posthooks is not None and record.answer_time is not None:
+            posthooks.begin(playbook, record)
 
     def refuse(self, item: Item) -> None:
         """Answer a sender that waits: the call is over, or cannot keep up. Any other item is dropped."""

@@ -11,12 +11,15 @@ import httpx
 
 from active_call.base.errors import MediaError
 from active_call.base.world import World
+from active_call.call.conversation.posthook import Posthooks
 from active_call.call.opening.routing import Playbooks
 from active_call.call.speech.speech_output import SoundSource
 from active_call.call.state import CallFacts
 from active_call.contract.options import CallOption
 from active_call.media.pool.pool import MediaStream, Relay
+from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
+from active_call.store.knowledge.library import KnowledgeLibrary
 from active_call.store.records import RecordSink
 from active_call.store.speech import SpeechLibrary
 from active_call.store.troubles import Troubles
@@ -64,5 +67,11 @@ class CallDependencies:
     """Where a disk that is full is told."""
     guarded: httpx.AsyncClient | None = None
     """As `http`, for hosts that are named from outside; None: `http` serves these too."""
+    knowledge: KnowledgeLibrary | None = None
+    """Folders that playbooks look things up in; None: nothing is looked up."""
+    mcp: McpPool | None = None
+    """MCP servers; None: this server has none."""
+    posthooks: Posthooks | None = None
+    """Reports of calls that are over; None: none are sent."""
     recordings: Path = Path("config/recorders")
     """The folder in which recordings lie that a call's own option asks for."""

@@ -35,15 +35,18 @@ from active_call.call.sound.media_watchdog import MediaWatchdog
 from active_call.call.sound.music import Music
 from active_call.call.sound.recording import Recording
 from active_call.call.speech.latency import TurnClock
+from active_call.call.speech.other_voices import voice_for
 from active_call.call.speech.overlap_pause import OverlapPause
 from active_call.call.speech.speech_input import SpeechInput
 from active_call.call.speech.speech_output import SpeechOutput
+from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import commands, events
+from active_call.contract.options import TtsOption
 from active_call.legs.trunks.outbound_guard import Asker
 from active_call.media.pool.pool import MediaStream
-from active_call.providers.base import ChatModel
+from active_call.providers.base import ChatModel, TextToSpeech
 
 ATTENTION = "attention"
 
@@ -97,9 +100,11 @@ class _Wiring:
     def __init__(self, context: CallContext) -> None:
         self._context = context
         self._turn = TurnClock()
+        self._turn_audio = TurnAudio(context.ports.spawn, context.ports.log)
         self._own_leg: OwnLeg
         self._transfers: TransferExecutor
         self._overlap: OverlapPause
+        self._setup: CallSetup
 
     def parts(self) -> CallParts:
         context = self._context
@@ -111,8 +116,9 @@ class _Wiring:
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         self._overlap = OverlapPause(attention, speech_output)
         recording = Recording(state, ports.emit, context.journal, dependencies)
-        setup_parts = SetupParts(speech_input, speech_output, progress, attention, partial(self._start_agent, speech_input))
-        setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
+        starts = partial(self._start_agent, speech_input, recording)
+        setup_parts = SetupParts(speech_input, self._turn_audio, speech_output, progress, attention, starts)
+        setup = self._setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
         on_leg = OnLeg(executor, setup, attention, speech_output, recording, progress, lambda: self._transfers)
         self._own_leg = OwnLeg(state, ports, context.journal, on_leg)
@@ -159,11 +165,12 @@ class _Wiring:
             to_epoch_ms=context.time.to_epoch_ms,
             turn=self._turn,
             end_of_turn_ms=choose_speech(context.state.option, None).end_of_turn_ms,
+            turn_audio=self._turn_audio,
         )
 
     def _speech_output(self) -> SpeechOutput:
         context = self._context
-        return SpeechOutput(
+        output = SpeechOutput(
             emit=context.output.emit,
             clock=context.time.clock,
             turn=self._turn,
@@ -171,6 +178,14 @@ class _Wiring:
             sounds=context.dependencies.sounds,
             speech=context.dependencies.speech,
         )
+        output.voice_of = self._voice_of
+        return output
+
+    def _voice_of(self, wanted: TtsOption | None, current: TextToSpeech | None) -> TextToSpeech | None:
+        """The voice of a command with an option of its own; None: the call's."""
+        state = self._context.state
+        own = choose_speech(state.option, state.playbook).tts
+        return voice_for(wanted, own, self._context.dependencies.engines, current)
 
     def _make_music(self, stream_of: Callable[[], MediaStream | None]) -> Music:
         return Music(stream_of, self._context.ports.spawn, self._pieces_of, self._music_failed)
@@ -215,7 +230,12 @@ class _Wiring:
         )
 
     def _start_agent(
-        self, speech_input: SpeechInput, playbook: Playbook, responder: ChatModel | None, begin: BeginAgent | None = None
+        self,
+        speech_input: SpeechInput,
+        recording: Recording,
+        playbook: Playbook,
+        responder: ChatModel | None,
+        begin: BeginAgent | None = None,
     ) -> AgentRunner:
         context = self._context
         ports = AgentPorts(
@@ -225,13 +245,20 @@ class _Wiring:
             post=lambda item: context.ports.post(ForAgent(item)),
             expect_phrases=speech_input.expect_phrases,
             end_utterance=speech_input.end_now,
-            judge_turn=lambda question: None,
             pause_reply=self._overlap.pause,
             resume_reply=self._overlap.end,
+            judge_turn=self._turn_audio.ask,
             spawn=context.ports.spawn,
             now=context.ports.now,
+            switch_language=lambda code, _: self._setup.switch_language(code),
+            mask_input=partial(self._mask_input, recording),
         )
         return start_agent(playbook, responder, begin, context.state, context.dependencies, self._turn, ports, context.ports.log)
+
+    def _mask_input(self, recording: Recording, is_secret: bool) -> None:
+        """What the caller enters now is written down nowhere."""
+        self._context.output.is_secret = is_secret
+        recording.leave_out(is_secret)
 
     def _transfer_ports(self, machine: CallExecutor, attention: AttentionExecutor, bridging: Bridging) -> TransferPorts:
         context = self._context

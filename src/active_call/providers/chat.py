@@ -58,6 +58,8 @@ class ReplyRequest:
     """`auto`, `none`, `required`, or the name of a tool; None leaves it to the vendor."""
     json: bool = False
     """The reply is one JSON object."""
+    parallel_tool_calls: bool | None = None
+    """Whether one reply may call several tools; None leaves it to the vendor. Sent only where the server takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class ChatModelCapabilities:
     """It heeds `ReplyRequest.json`."""
     usage: bool = False
     """It reports `Usage`."""
+    functions: bool = False
+    """It calls tools well enough that the agent's own actions are offered to it as functions, in place of tags."""
 
 
 class ChatModel(Protocol):

@@ -21,3 +21,5 @@ class LlmSettings:
     """Further parameters of the request, sent as they are."""
     fallback: tuple[str, ...] = ()
     """Names of the providers that are asked in turn when this one fails."""
+    reasoning: str | None = None
+    """How much a reasoning model is to think, in the vendor's word (`low`, `medium`, …); None: as little as it offers."""

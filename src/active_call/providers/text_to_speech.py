@@ -65,6 +65,8 @@ class TextToSpeechCapabilities:
     """It begins to speak before `end_text` without a `flush`."""
     word_times: bool = False
     speakers: tuple[str, ...] = ()
+    emotions: bool = False
+    """It speaks in the mood that `tts.emotion` names."""
 
 
 class TextToSpeech(Protocol):

@@ -198,6 +198,8 @@ def format_description(description: SessionDescription) -> bytes:
 
 def is_unspecified(address: str) -> bool:
     """Whether the address is the old sign for hold: 0.0.0.0, also where it is written within IPv6, or :: (RFC 3264 §8.4)."""
+    if address.strip("0.:fF"):
+        return False  # as nearly always: some other digit
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

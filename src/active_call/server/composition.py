@@ -14,15 +14,18 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from active_call.agent.playbook.scenes import Playbook
 from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.base.errors import ConfigError
 from active_call.base.version import __version__
 from active_call.base.world import World
+from active_call.call.conversation.posthook import Posthooks
 from active_call.call.dependencies import CallDependencies, RecordingPolicy
 from active_call.call.opening.options import choose_speech, merged
 from active_call.call.opening.registry import CallRegistry
@@ -41,9 +44,11 @@ from active_call.net.outgoing import OutgoingPolicy, guarded_client
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import SipDriver
-from active_call.providers.base import Services
+from active_call.providers.base import ChatModel, Services
 from active_call.providers.local.local_engines import EngineProcesses
+from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
+from active_call.providers.settings import LlmSettings
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
@@ -51,6 +56,7 @@ from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.live_settings import LiveSettings
 from active_call.server.logs import log_health
+from active_call.server.mcp import mcp_settings
 from active_call.server.outside import on_playbook, outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
@@ -60,6 +66,7 @@ from active_call.sip.events import Listener
 from active_call.store.audio_cache import AudioCache
 from active_call.store.create_records import create_records
 from active_call.store.database.records import DatabaseRecords
+from active_call.store.knowledge.library import KnowledgeLibrary
 from active_call.store.recordings import check_pattern, recorded_rate_hz, recording_path
 from active_call.store.sound_folders import SoundFolders
 from active_call.store.sounds import SoundLibrary
@@ -186,6 +193,12 @@ async def _shared_services(
     await records.start()
     sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), folders)
     stack.push_async_callback(_closed, "sounds", sounds.close)
+    knowledge = KnowledgeLibrary(world.clock)
+    stack.push_async_callback(_closed, "knowledge", knowledge.close)
+    posthooks = Posthooks(http, guarded, partial(_model_of, engines))
+    stack.push_async_callback(_closed, "posthooks", posthooks.close)
+    mcp = McpPool(mcp_settings(config), world.clock)
+    stack.push_async_callback(_closed, "mcp", mcp.close)
     return records, CallDependencies(
         world=world,
         engines=engines,
@@ -197,7 +210,15 @@ async def _shared_services(
         speech=speech,
         join=pool.join,
         troubles=troubles,
+        mcp=mcp,
+        knowledge=knowledge,
+        posthooks=posthooks,
     )
+
+
+def _model_of(engines: Engines, playbook: Playbook) -> ChatModel:
+    """The model of a playbook; of one without a model (a script), the default. Raises ConfigError."""
+    return engines.get_responder(choose_speech(playbook.option, playbook).llm or LlmSettings())
 
 
 def _api_services(

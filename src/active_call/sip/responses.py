@@ -9,7 +9,7 @@ from active_call.sip.events import EndpointConfig, Flow, HeaderList
 from active_call.sip.listeners import SECURED, Listeners
 from active_call.sip.routing import is_sips
 from active_call.sip.syntax.grammar import split_list
-from active_call.sip.syntax.headers import Headers, parse_name_addr
+from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request, Response
 
 
@@ -42,7 +42,7 @@ def response_bytes(
     if reply.makes_dialog:
         fields += [("Record-Route", value) for value in source.get_all("Record-Route")]
     fields.append(("From", source.get("From") or ""))
-    fields.append(("To", _with_tag(source.get("To") or "", to_tag if reply.code > 100 else "")))
+    fields.append(("To", _with_tag(request, to_tag if reply.code > 100 else "")))
     fields.append(("Call-ID", source.get("Call-ID") or ""))
     fields.append(("CSeq", source.get("CSeq") or ""))
     if reply.contact_user is not None:
@@ -72,15 +72,16 @@ def _came_by_sips(request: Request) -> bool:
     return is_sips(request.uri) or any(is_sips(next(iter(split_list(value)), "")) for value in routes)
 
 
-def _with_tag(to: str, tag: str) -> str:
-    if not tag or _has_tag(to):
+def _with_tag(request: Request, tag: str) -> str:
+    to = request.headers.get("To") or ""
+    if not tag or _has_tag(request, to):
         return to
     return f"{to};tag={tag}"
 
 
-def _has_tag(to: str) -> bool:
+def _has_tag(request: Request, to: str) -> bool:
     try:
-        return parse_name_addr(to).tag is not None
+        return request.to.tag is not None
     except ParseError:
         pass  # echoed in the refusal of a request that cannot be read
     parameters = to.rpartition(">")[2] if ">" in to else to.partition(";")[2]

@@ -29,7 +29,7 @@ from active_call.providers.base import (
     SpeechToTextCapabilities,
     TextToSpeech,
 )
-from active_call.providers.chat import ChatEvent, Finished, ToolCallDelta
+from active_call.providers.chat import ChatEvent, ChatModelCapabilities, Finished, ToolCallDelta
 from active_call.providers.llm.text_only import TextOnlyChatModel
 from active_call.providers.selection import Selection
 from active_call.providers.tts.whole_text import WholeTextToSpeech
@@ -197,6 +197,7 @@ class FakeResponder(TextOnlyChatModel):
     """
 
     name = "fake"
+    capabilities = ChatModelCapabilities(tools=True)
 
     def __init__(self, script: Iterable[Reply] = (), *, first_delay_s: float = 0.0, delay_s: float = 0.0) -> None:
         self.script: deque[Reply] = deque(script)

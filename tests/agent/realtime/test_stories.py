@@ -303,6 +303,19 @@ def test_hold_waits_and_goes_on_after_it(line):
     assert not [*line.commands(commands.Pause), *line.commands(commands.Resume)]  # the call freezes what plays, and nobody else
 
 
+def test_call_that_begins_on_hold_is_greeted_when_the_hold_is_over():
+    line = Line(is_open=False)
+    line.call(events.Hold(on_hold=True))
+    line.model(SessionOpened())
+    line.call(events.MediaReady())
+    assert not line.orders(CreateResponse) and line.state == "paused"
+    line.call(events.Hold(on_hold=False))
+    assert len(line.orders(CreateResponse)) == 1
+    line.call(events.Hold(on_hold=True))
+    line.call(events.Hold(on_hold=False))
+    assert len(line.orders(CreateResponse)) == 1
+
+
 def test_caller_who_comes_back_from_a_transfer_is_spoken_to(line):
     line.call(events.Transfer(state="calling", target="x"))
     assert line.state == "away"

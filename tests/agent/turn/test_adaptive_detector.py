@@ -86,6 +86,9 @@ def test_a_likely_partial_lets_the_recogniser_finish_early():
     asked = replace(facts, text_asked_at=END + 0.2)
     assert not isinstance(DETECTOR.decide(asked, END + 0.9), EndOfTurn), "the final text is waited for"
     assert DETECTOR.decide(asked, END + 1.0) == EndOfTurn(), "then the stable partial is the text"
+    older = replace(asked, partial_at=END - 0.2)
+    assert not isinstance(DETECTOR.decide(older, END + 2.1), EndOfTurn), "the last words may be missing in it"
+    assert DETECTOR.decide(older, END + 2.2) == EndOfTurn()
     assert DETECTOR.decide(replace(asked, final="I'd like to book a table", final_at=END + 0.36), END + 0.36) == EndOfTurn()
 
 

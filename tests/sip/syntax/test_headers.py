@@ -194,3 +194,19 @@ def test_quoted_pairs_are_resolved_from_the_left_whatever_stands_in_them() -> No
         for characters in itertools.product('\\"a', repeat=n):
             inner = "".join(characters)
             assert unquote(f'"{inner}"') == pair.sub(r"\1", inner)
+
+
+def test_a_change_after_a_look_up_is_seen_by_the_next_look_up() -> None:
+    headers = Headers([("Via", "a"), ("v", "b"), ("To", "c")])
+    assert headers.get_all("via") == ["a", "b"]
+    headers.add("Via", "d")
+    assert headers.get_all("v") == ["a", "b", "d"]
+    headers.prepend("Via", "e")
+    assert headers.get("Via") == "e"
+    headers.set("Via", "f")
+    assert headers.get_all("Via") == ["f"]
+    headers.remove("Via")
+    assert headers.get("Via") is None
+    found = headers.get_all("To")
+    found.append("not in the message")
+    assert headers.get_all("To") == ["c"]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from active_call.agent.collect.kinds import PLAIN_KINDS
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.option_reading import nearest
 from active_call.agent.playbook.parser import RawText, Reading, read_playbook
@@ -55,6 +56,8 @@ def check_playbook(text: str, *, file: str, surroundings: Surroundings) -> Readi
         if why:
             findings.error(line, f"the sound {sound!r} cannot be played: {why}")
     _check_gotos(reading, tags, findings)
+    _check_collects(reading, tags, findings)
+    _check_languages(reading, tags, findings)
     _check_reachable(reading, tags, findings)
     return reading
 
@@ -138,6 +141,23 @@ def _check_gotos(reading: Reading, tags: list[tuple[str, Tag]], findings: Findin
         scene = tag.attributes.get("scene", "")
         if tag.name == "goto" and scene and "{{" not in scene and scene not in known:
             findings.error(tag.line, f"goto: there is no scene {scene!r}{nearest(scene, known)}")
+
+
+def _check_collects(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:
+    known = list(reading.playbook.dtmf_collectors)
+    for _, tag in tags:
+        kind = tag.attributes.get("type", "") if tag.name == "collect" else ""
+        if kind and "{{" not in kind and kind not in known and kind.lower() not in PLAIN_KINDS:
+            also = f"known: {', '.join((*known, *PLAIN_KINDS))}"
+            findings.error(tag.line, f"collect: there is no collector {kind!r}{nearest(kind, known)} ({also})")
+
+
+def _check_languages(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:
+    known = {code.lower().partition("-")[0] for code in reading.playbook.languages}
+    for _, tag in tags:
+        code = tag.attributes.get("code", "") if tag.name == "language" else ""
+        if code and "{{" not in code and code.lower().partition("-")[0] not in known:
+            findings.error(tag.line, f"language: {code!r} does not stand under `languages` in the front matter")
 
 
 def _check_reachable(reading: Reading, tags: list[tuple[str, Tag]], findings: Findings) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from active_call.agent.features import FEATURES
 from active_call.agent.markup import TAG_BODY, line_at, parse_attributes
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.front_matter import FrontMatter, read_front_matter, snake
@@ -23,23 +24,44 @@ from active_call.agent.playbook.scenes import (
     FollowupOption,
     HttpOption,
     InterruptionOption,
+    KnowledgeOption,
     LlmOption,
+    McpOption,
     Playbook,
     PosthookOption,
     Scene,
 )
+from active_call.agent.playbook.tool_reading import read_tools
 from active_call.agent.playbook.urls import urls_in
 from active_call.agent.script import Entries, Script, split_script
+from active_call.agent.tools.builtins import NAMES as RESERVED
+from active_call.agent.tools.registry import Tool
 from active_call.contract.options import CallOption
 
 T = TypeVar("T")
 
 THINKING = ("auto", "prefilled")
+KNOWLEDGE_MODES = ("tool", "context", "both")
+INPUTS = ("both", "dtmf", "speech")
 STRATEGIES = ("none", "vad", "asr", "both")
 DTMF_ACTIONS = ("goto", "transfer", "hangup")
 
 _OPTION_KEYS = tuple(f.name for f in msgspec.structs.fields(CallOption) if f.name not in ("caller", "callee", "offer"))
-_AGENT_KEYS = ("greeting", "llm", "interruption", "followup", "dtmf", "dtmf_collectors", "posthook", "bye_headers", "http")
+_AGENT_KEYS = (
+    "greeting",
+    "llm",
+    "interruption",
+    "followup",
+    "dtmf",
+    "dtmf_collectors",
+    "posthook",
+    "bye_headers",
+    "http",
+    "tools",
+    "mcp",
+    "knowledge",
+    "languages",
+)
 _SCENE = re.compile(r"^#\s*scene\s*:\s*(.*?)\s*#*\s*$", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _FENCE = re.compile(r"^\s*(```|~~~)")
@@ -49,23 +71,26 @@ _PLAY_TAG = re.compile(rf"<play\b({TAG_BODY})>", re.IGNORECASE)
 _GOTO_TAG = re.compile(rf"<goto\b({TAG_BODY})>", re.IGNORECASE)
 
 
-def parse_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> Playbook:
-    """Read the playbook `text`; `file` is its name in errors, `environment` fills in `${VAR}`. Raises PlaybookError: the first mistake."""
-    reading = read_playbook(text, file=file, environment=environment)
+def parse_playbook(text: str, *, file: str, environment: Mapping[str, str], is_file: bool = True) -> Playbook:
+    """Read the playbook `text`; `file` is its name in errors, `environment` fills in `${VAR}`. Raises PlaybookError: the first mistake.
+
+    `is_file`: it is a file of the operator; a text that came over HTTP may not start programs or read folders.
+    """
+    reading = read_playbook(text, file=file, environment=environment, is_file=is_file)
     error = reading.findings.first_error
     if error is not None:
         raise error
     return replace(reading.playbook, warnings=reading.findings.warnings, source=text)
 
 
-def read_playbook(text: str, *, file: str, environment: Mapping[str, str]) -> Reading:
+def read_playbook(text: str, *, file: str, environment: Mapping[str, str], is_file: bool = True) -> Reading:
     """Read the playbook `text`; mistakes are collected and reading continues. Raises nothing."""
     findings = Findings(file)
     head, body, body_line = _part(text.removeprefix("\ufeff").replace("\r\n", "\n"), findings)
     matter = read_front_matter(head, first_line=2, environment=environment, findings=findings)
     if not body.strip() and not matter.data and not findings.entries:
         findings.error(0, "the playbook is empty")
-    return _Parser(file, matter, findings).read(body, body_line)
+    return _Parser(file, matter, findings, is_file=is_file).read(body, body_line)
 
 
 def _part(text: str, findings: Findings) -> tuple[str, str, int]:
@@ -105,8 +130,9 @@ class RawText:
 class _Parser:
     """Reads one file once."""
 
-    def __init__(self, file: str, matter: FrontMatter, findings: Findings) -> None:
+    def __init__(self, file: str, matter: FrontMatter, findings: Findings, *, is_file: bool) -> None:
         self._file = file
+        self._is_file = is_file
         self._matter = matter
         self._findings = findings
         self._data = self._known_keys()
@@ -131,6 +157,10 @@ class _Parser:
             dtmf_collectors=self._collectors(),
             posthook=self._group("posthook", PosthookOption),
             http=self._group("http", HttpOption) or HttpOption(),
+            tools=self._tools(llm),
+            mcp=self._mcp(llm),
+            knowledge=self._knowledge(),
+            languages=self._languages(),
             urls=urls_in((_blank_comments(body), llm.prompt, self._text("greeting"), llm.greeting)),
             hangup_headers=self._hangup_headers(option),
             script=script,
@@ -176,6 +206,10 @@ class _Parser:
 
     def _llm(self) -> LlmOption:
         found = self._group("llm", LlmOption) or LlmOption()
+        for feature in found.features:
+            if feature not in FEATURES:
+                place = self._matter.line_of("llm.features")
+                self._findings.warn(place, f"llm.features: unknown {feature!r}{nearest(feature, FEATURES)} (known: {', '.join(FEATURES)})")
         if found.thinking is not None and found.thinking not in THINKING:
             reason = f"unknown way {found.thinking!r}{nearest(found.thinking, THINKING)} (known: {', '.join(THINKING)})"
             self._error("llm.thinking", f"llm.thinking: {reason}")
@@ -208,8 +242,78 @@ class _Parser:
         for name, entry in self._mapping("dtmf_collectors").items():
             collector = self._group("", CollectorOption, entry or {}, f"dtmf_collectors.{name}")
             if collector is not None:
+                self._check_collector(collector, f"dtmf_collectors.{name}")
                 collectors[str(name)] = collector
         return collectors
+
+    def _check_collector(self, collector: CollectorOption, path: str) -> None:
+        if collector.input not in INPUTS:
+            self._error(path, f"{path}.input: unknown kind {collector.input!r} (known: {', '.join(INPUTS)})")
+        if (collector.min_digits or 1) > (collector.max_digits or collector.min_digits or 1):
+            self._error(path, f"{path}: minDigits is more than maxDigits")
+        if collector.finish_key and not re.fullmatch(r"[0-9*#A-D]", collector.finish_key):
+            self._error(path, f"{path}.finishKey: {collector.finish_key!r} is no key (0-9, *, #, A-D)")
+        try:
+            re.compile(str((collector.validation or {}).get("pattern") or ""))
+        except re.error as error:
+            self._error(path, f"{path}.validation.pattern cannot be read: {error}")
+
+    def _tools(self, llm: LlmOption) -> tuple[Tool, ...]:
+        """`tools`, and those under `llm`; a name that the agent itself uses is taken."""
+        found = [
+            *read_tools(self._data.get("tools"), "tools", self._line_of, self._findings),
+            *read_tools(llm.tools or None, "llm.tools", self._line_of, self._findings),
+        ]
+        names: set[str] = set()
+        for tool in found:
+            if tool.name in names or tool.name in RESERVED:
+                whose = "an action of the agent" if tool.name in RESERVED else "a tool of `tools`"
+                self._error("llm.tools" if tool.name in names else "tools", f"tools: {tool.name!r} is {whose} already")
+            names.add(tool.name)
+        return tuple(found)
+
+    def _knowledge(self) -> KnowledgeOption | None:
+        """`knowledge`: a folder, or a folder with its options."""
+        data = self._data.get("knowledge")
+        if data is not None and not self._is_file:
+            self._error("knowledge", "knowledge: a folder is named in files of the operator only, not in a text that came over HTTP")
+            return None
+        found = self._group("knowledge", KnowledgeOption, {"folder": data} if isinstance(data, str) else None)
+        if found is not None and found.mode not in KNOWLEDGE_MODES:
+            self._error("knowledge.mode", f"knowledge.mode: unknown mode {found.mode!r} (known: {', '.join(KNOWLEDGE_MODES)})")
+        return found
+
+    def _mcp(self, llm: LlmOption) -> tuple[McpOption, ...]:
+        """`mcp`, and those under `llm`. A server starts programs of this machine: a text that came with a request names none."""
+        found: list[McpOption] = []
+        own = self._data.get("mcp")
+        for key, data in (("mcp", own), ("llm.mcp", llm.mcp or None)):
+            if data is None:
+                continue
+            if not self._is_file:
+                self._error(key, f"{key}: MCP servers are named in playbook files of the operator only, not in a text that came over HTTP")
+                continue
+            for index, entry in enumerate(data if isinstance(data, list) else [data]):
+                path = f"{key}[{index}]" if isinstance(data, list) else key
+                option = self._group("", McpOption, {"name": entry} if isinstance(entry, str) else entry, path)
+                if option is not None and option.command and option.url:
+                    self._error(path, f"{path}: `command` or `url`, not both")
+                elif option is not None and not (option.command or option.url or option.name):
+                    self._error(path, f"{path}: expected the name of a server of the configuration, a `command` or a `url`")
+                elif option is not None:
+                    found.append(option)
+        return tuple(found)
+
+    def _languages(self) -> dict[str, str]:
+        """`languages`: a list of codes, or codes with their voices."""
+        data = self._data.get("languages")
+        if isinstance(data, list) and all(isinstance(code, str) for code in data):
+            return dict.fromkeys(data, "")
+        if isinstance(data, dict) and all(isinstance(voice, str | None) for voice in data.values()):
+            return {str(code): voice or "" for code, voice in data.items()}
+        if data is not None:
+            self._error("languages", "languages: expected codes, as `[en, de]` or `{en: amy, de: thorsten}`")
+        return {}
 
     def _hangup_headers(self, option: CallOption) -> dict[str, str]:
         headers = dict(option.sip.hangup_headers) if option.sip else {}

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from active_call.agent.script import Script
+from active_call.agent.tools.registry import Tool
 from active_call.contract import bounds
 from active_call.contract.durations import Unit
 from active_call.contract.options import CallOption, Options
@@ -38,11 +39,17 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     tool_instructions: str | None = None
     """Replaces the built-in explanation of the tags; empty leaves it out."""
     tools: list[dict[str, Any]] = msgspec.field(default_factory=list)
-    mcp: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    mcp: list[Any] = msgspec.field(default_factory=list)
     error_reply: str | None = None
     """What is said when the model fails or takes too long."""
     thinking: str | None = None
     """`prefilled`: the model's reasoning begins in its prompt, so that a reply is silent until `</think>`. Unset: it begins with a mark."""
+    functions: bool | list[bounds.Word] | None = None
+    """The agent's actions as functions of the model: true, false, or those that are named. Unset: where the model calls tools well."""
+    parallel_tool_calls: bool | None = None
+    """Whether one reply may call several tools; unset leaves it to the vendor."""
+    reasoning: bounds.Word | None = None
+    """How much a reasoning model is to think, in its vendor's word (`low`, `medium`, …). Unset: as little as it offers."""
     fallback: bounds.Fallback | None = None
     """Providers that are asked, in turn, when this one fails before its first word; each with its default model."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -80,11 +87,18 @@ class FollowupOption(Options, frozen=True, kw_only=True, rename="camel", omit_de
 
 
 class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """How a string of digits is collected from the keypad."""
+    """How a string of digits is collected, by keypad or voice."""
 
     durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s", "inter_digit_timeout": "s"}
 
     description: str = ""
+    """What is entered, as a model is told it, and as the caller is asked where there is no `prompt`."""
+    prompt: str = ""
+    """What the caller is asked: a template."""
+    input: bounds.Word = "both"
+    """`dtmf`: keys; `speech`: spoken digits; `both`."""
+    secret: bool = False
+    """Masked in the history, the transcript, the events and the log; the recording leaves it out."""
     digits: bounds.DigitCount | None = None
     min_digits: bounds.DigitCount | None = None
     max_digits: bounds.DigitCount | None = None
@@ -94,8 +108,46 @@ class CollectorOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
     inter_digit_timeout: bounds.TimeoutS = 5
     """Seconds between two digits."""
     validation: dict[str, Any] | None = None
+    """`pattern`: what the whole value must match; `errorMessage`: what is said when it does not."""
     retry_times: bounds.Count = 3
+    """How often the caller is asked again."""
     interruptible: bool = False
+    """Words that are no input end the collecting, and are answered as always."""
+
+
+class McpOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One MCP server whose tools the model may call: a server of the configuration (`name` alone), a program, or a URL."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s"}
+
+    name: bounds.Word = ""
+    command: bounds.Source = ""
+    args: list[str] = msgspec.field(default_factory=list)
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    cwd: bounds.Source = ""
+    url: bounds.Source = ""
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    timeout: bounds.TimeoutS = 30
+    """Seconds that one call of a tool may take."""
+    tools: list[str] = msgspec.field(default_factory=list)
+    """The tools that are offered; empty: all."""
+    cancellable: bool = True
+    say_meanwhile: str = ""
+
+
+class KnowledgeOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A folder of Markdown and text files that the agent may look things up in."""
+
+    folder: bounds.Source
+    """Relative to the playbook's own folder."""
+    mode: bounds.Word = "tool"
+    """`tool`: the model searches; `context`: the caller's words are searched, and what is found goes with the prompt; `both`."""
+    description: str = ""
+    """What is in the folder, and when to search it: for the model."""
+    results: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
+    """Passages that are given at most."""
+    max_chars: Annotated[int, msgspec.Meta(ge=200, le=20_000)] = 3_000
+    """Characters that are given at most."""
 
 
 class HttpOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -157,6 +209,14 @@ class Playbook:
     dtmf_collectors: Mapping[str, CollectorOption] = field(default_factory=dict)
     posthook: PosthookOption | None = None
     http: HttpOption = field(default_factory=HttpOption)
+    tools: tuple[Tool, ...] = ()
+    """HTTP tools of the front matter."""
+    knowledge: KnowledgeOption | None = None
+    """A folder to look things up in; none in a playbook that came with a request."""
+    mcp: tuple[McpOption, ...] = ()
+    """MCP servers whose tools the model may call; none in a playbook that came with a request."""
+    languages: Mapping[str, str] = field(default_factory=dict)
+    """Languages that the agent may switch to, each with its voice (empty: the engine's own choice)."""
     urls: tuple[str, ...] = ()
     """Web addresses that stand in its texts."""
     hangup_headers: Mapping[str, str] = field(default_factory=dict)

@@ -23,6 +23,9 @@ ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "http": ("url", "method", "body", "set_var"),
     "message": ("body", "contentType", "refer"),
     "collect": ("type", "var", "prompt"),
+    "send_digits": ("digits",),
+    "hold": ("file", "moh", "seconds"),
+    "language": ("code", "voice"),
     "dtmf": ("digit", "action", "scene", "target", "to"),
     "followup": ("timeout", "max", "maxCount"),
 }
@@ -36,6 +39,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "http": ("url",),
     "message": ("body",),
     "collect": ("type",),
+    "send_digits": ("digits",),
+    "language": ("code",),
 }
 MEANT: Mapping[str, str] = {
     "transfer": "refer",

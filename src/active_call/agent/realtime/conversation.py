@@ -27,9 +27,12 @@ from active_call.agent.effects import (
     ModelText,
     Paused,
     PauseRefused,
+    Summarised,
     Tell,
+    ToolAnswered,
     ToolCall,
     ToolFinished,
+    ToolsFound,
     TurnJudged,
     TurnProposed,
 )
@@ -70,7 +73,7 @@ class RealtimeConversation:
         self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
         self._rules = Interruptions(playbook.interruption)
         self._registry = tools or ToolRegistry()
-        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable))
+        self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable, self._context.fill_with))
         self._playback = RealtimePlayback(self._outbox, self._timers, self._session.order, self._rules.fade_out_ms)
         self._turns = RealtimeTurns(self._context, self._phase, self._timers, self._outbox, self._session, self._playback, self._rules)
         self._is_on_hold = False
@@ -112,11 +115,13 @@ class RealtimeConversation:
                 self._on_session(event, now)
             case Heard(event=heard):
                 self._hear(heard, now)
-            case ToolFinished():
+            case ToolFinished() | ToolAnswered():
                 self._turns.tool_finished(item, now)
             case Paused() | TurnProposed() | TurnJudged():
                 pass  # the realtime model finds the end of a turn by itself
-            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | PauseRefused():
+            case ToolsFound(found):
+                self._registry.offer(found, self._outbox.note)
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised() | PauseRefused():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
                 assert_never(item)
@@ -340,7 +345,7 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT | Timer.OVERLAP | Timer.SPECULATION:
+            case Timer.CUT | Timer.OVERLAP | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
                 pass  # the model decides when the caller interrupts, and what it prepares
             case _:
                 assert_never(timer)

@@ -5,7 +5,7 @@ In: items and results of tools. Out: orders, through the outbox, as long as the 
 
 from __future__ import annotations
 
-from active_call.agent.effects import ReplyNumber, ToolCall, ToolFinished, ToRealtime
+from active_call.agent.effects import ReplyNumber, ToolAnswered, ToolCall, ToolFinished, ToRealtime
 from active_call.agent.items import Item
 from active_call.agent.outbox import Outbox
 from active_call.agent.realtime.events import AddItem, CloseSession, FunctionCall, OpenSession, RealtimeOrder
@@ -59,10 +59,10 @@ class Session:
             self._tell_since(before + 1)  # the call itself is the model's own item
         return is_started
 
-    def tool_finished(self, item: ToolFinished) -> bool:
+    def tool_finished(self, item: ToolFinished | ToolAnswered) -> bool:
         """Tell the model the result of a tool; False when nobody waits for it."""
         before = len(self._outbox.history.items)
-        is_awaited = self._tools.finished(item)
+        is_awaited = self._tools.finished(item) is not None
         self._tell_since(before)
         return is_awaited
 

@@ -7,7 +7,7 @@ FOLLOWUP and QUIET. The model decides when the caller's turn is over, and then a
 from __future__ import annotations
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import Tell, ToolFinished
+from active_call.agent.effects import Tell, ToolAnswered, ToolFinished
 from active_call.agent.items import SystemItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.realtime.events import CancelResponse, CreateResponse, FunctionCall
@@ -161,7 +161,7 @@ class RealtimeTurns:
         if not self._session.call_tool(event):
             self._is_answer_due = True
 
-    def tool_finished(self, item: ToolFinished, now: float) -> None:
+    def tool_finished(self, item: ToolFinished | ToolAnswered, now: float) -> None:
         """The result of a tool: the model speaks about it when nothing sounds and the caller is silent."""
         if not self._session.tool_finished(item):
             return

@@ -5,16 +5,23 @@ In: tags, in the order in which their turn comes. Out: effects. A part of `reply
 
 from __future__ import annotations
 
+import re
+
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import ExpectPhrases
+from active_call.agent.effects import ExpectPhrases, SwitchLanguage
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import Scene
 from active_call.agent.reply.steps import Remainder, Step
-from active_call.agent.reply.tags import HangupTag, MessageTag, PlayTag, ReferTag, UnknownTag
+from active_call.agent.reply.tags import DigitsTag, HangupTag, HoldTag, LanguageTag, MessageTag, PlayTag, ReferTag, UnknownTag
 from active_call.contract import commands
 
 MAX_SCENE_CHANGES = 5
 """Without a word from the caller; more is a loop."""
+
+
+MAX_HOLD_S = 600.0
+"""A model takes the caller back after so long at the latest."""
+_DIGITS = re.compile(r"[0-9*#A-D]{1,64}")
 
 
 class Actions:
@@ -22,6 +29,8 @@ class Actions:
 
     def __init__(self, context: PlaybookContext, outbox: Outbox) -> None:
         self.has_hung_up = False
+        self.unhold_at: float | None = None
+        """When the caller whom the agent has put on hold is to be taken back."""
         self._context = context
         self._outbox = outbox
         self._n_scene_changes = 0
@@ -44,6 +53,32 @@ class Actions:
     def message(self, tag: MessageTag) -> None:
         """Send a SIP MESSAGE, or what the leg has in its place."""
         self._outbox.perform(commands.Message(body=tag.body, content_type=tag.content_type, refer=tag.refer))
+
+    def send_digits(self, tag: DigitsTag) -> None:
+        """Press keys, for the other side to hear."""
+        digits = "".join(tag.digits.split()).upper()
+        if not _DIGITS.fullmatch(digits):
+            self._outbox.note("digits dropped", reason="expected up to 64 of 0-9, *, #, A-D", n_characters=len(digits))
+            return
+        self._outbox.perform(commands.Dtmf(digits=digits))
+
+    def hold(self, tag: HoldTag, now: float) -> None:
+        """Put the caller on hold; with a time, the caller is taken back after it."""
+        self._outbox.perform(commands.Hold(moh=tag.file or None))
+        if tag.seconds > 0:
+            self.unhold_at = now + min(tag.seconds, MAX_HOLD_S)
+
+    def switch_language(self, tag: LanguageTag) -> None:
+        """Speak and listen in another language from here on."""
+        languages = self._context.playbook.languages
+        code = next((known for known in languages if known.lower() == tag.code.lower()), None)
+        code = code or next((known for known in languages if _primary(known) == _primary(tag.code)), None)
+        if code is None:
+            self._outbox.note("language dropped", code=tag.code, reason=f"the playbook lists {', '.join(languages) or 'none'}")
+            return
+        voice = tag.voice or languages[code]
+        self._context.switch_language(code, voice)
+        self._outbox.put(SwitchLanguage(code, voice))
 
     def set_variable(self, key: str, value: str) -> None:
         """Set a variable of the call."""
@@ -80,3 +115,8 @@ class Actions:
         """Tell the recogniser what the caller may say in this scene; only a script knows."""
         if not self._context.has_model:
             self._outbox.put(ExpectPhrases(self._context.phrases()))
+
+
+def _primary(code: str) -> str:
+    """`de` of `de-AT`."""
+    return code.replace("_", "-").partition("-")[0].lower()

@@ -7,6 +7,7 @@ before tags: a form in a form and reasoning in a form are dropped.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -14,8 +15,9 @@ import msgspec
 from active_call.agent.reply.reasoning import without_reasoning
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.structured import without_code
-from active_call.agent.reply.tags import UnknownTag, WaitInput, make_tag
-from active_call.agent.reply.values import Values
+from active_call.agent.reply.tags import CallTag, HttpTag, UnknownTag, WaitInput, is_action, make_tag
+from active_call.agent.reply.values import Values, one_line
+from active_call.agent.tools.http_tool import HEADER_NAME
 
 MAX_WAIT_S = 3600
 """A model may not wait longer for the caller."""
@@ -46,8 +48,16 @@ def _json_tool(tool: Any, values: Values) -> Step:
         inner = given.pop(key, None)
         if isinstance(inner, Mapping):
             given.update(inner)
+    headers = given.get("headers")
     attributes = {str(key).lower(): _as_text(value) for key, value in given.items() if value is not None and key != "name"}
-    return make_tag(tool["name"].lower(), values.attributes(attributes), values.plain(str(tool)))
+    made = make_tag(tool["name"].lower(), values.attributes(attributes), values.plain(str(tool)))
+    if isinstance(made, HttpTag) and isinstance(headers, Mapping):
+        named = {str(name): one_line(values.plain(_as_text(value))) for name, value in headers.items() if HEADER_NAME.fullmatch(str(name))}
+        return replace(made, headers=named)
+    if isinstance(made, UnknownTag) and not is_action(tool["name"].lower()):
+        arguments = {key: value for key, value in given.items() if key != "name"}
+        return CallTag(tool["name"], values.plain(msgspec.json.encode(arguments).decode()))
+    return made
 
 
 def _as_text(value: Any) -> str:

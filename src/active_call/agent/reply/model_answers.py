@@ -11,17 +11,34 @@ from dataclasses import replace
 from typing import assert_never
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import AskModel, HttpAnswered, ModelDone, ModelText, ReplyNumber, Tell, ToolCall, ToolFinished
-from active_call.agent.items import Prompt, UserItem
+from active_call.agent.control_tokens import without_control_tokens
+from active_call.agent.effects import (
+    AskModel,
+    HttpAnswered,
+    ModelDone,
+    ModelText,
+    ReplyNumber,
+    Summarise,
+    Summarised,
+    Tell,
+    ToolAnswered,
+    ToolCall,
+    ToolFinished,
+)
+from active_call.agent.features import ROLLING_SUMMARY
+from active_call.agent.items import AgentItem, Item, UserItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
+from active_call.agent.reply.parser import is_progress
 from active_call.agent.reply.reply import Reply
 from active_call.agent.reply.speculation import MAX_AGE_S, ModelInput
 from active_call.agent.reply.steps import Sentence
-from active_call.agent.tools.calls import LATE, ToolCalls
+from active_call.agent.summary import RollingSummary
+from active_call.agent.tools.calls import LATE, Started, ToolCalls
+from active_call.agent.tools.registry import AT_NEXT_TURN, described
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
-from active_call.contract import events
+from active_call.contract import commands, events
 
 MAX_TOOL_ROUNDS = 8
 """How often in a row, without a word of the caller, the model may answer with tool calls; then it is asked without tools."""
@@ -46,7 +63,11 @@ class ModelAnswers:
     ) -> None:
         self.has_results = False
         """Results have come that no request to the model has contained."""
+        self.calls_tools = True
+        """The model calls tools natively; else it is told them in its prompt, and calls them in JSON."""
         self._n_rounds = 0
+        llm = context.playbook.llm
+        self._summary = RollingSummary(outbox.history, llm.summary_limit) if ROLLING_SUMMARY in llm.features else None
         self._context = context
         self._phase = phase
         self._timers = timers
@@ -65,7 +86,7 @@ class ModelAnswers:
     def ask(self, now: float, hint: str = "") -> None:
         """Ask the model for a new reply to the conversation as it stands; what was asked before the turn's end is adopted where it fits."""
         self._tools.detach()
-        request = self._request(self._context.prompts(self._outbox.history.prompts(), hint))
+        request = self._request(hint)
         adopted = self._reply.speculation.adopt(request, now)
         self._reply.speculation.turn_ended()
         self._reply.start([], is_complete=False, number=adopted[0] if adopted is not None else None)
@@ -78,6 +99,7 @@ class ModelAnswers:
             self._outbox.put(replace(request, reply=self._reply.number))
         else:
             self._take_back(adopted[1], now)
+        self._ask_for_summary()
 
     def speculate(self, said: str, now: float) -> None:
         """The caller's turn is likely to be over with the words `said`: ask the model now, and keep back what it writes.
@@ -87,16 +109,20 @@ class ModelAnswers:
         is_idle = self._phase.state is State.LISTENING and self._reply.queue.is_done and self._reply.stream is None
         if not is_idle or self._tools.is_waited_for or self.has_results:
             return
-        history = self._outbox.history.prompts(UserItem(said))
-        request = self._request(self._context.prompts(history))
+        request = self._request("", UserItem(said))
         if self._reply.speculation.may_ask(request):
             self._reply.speculation.ask(replace(request, reply=ReplyNumber(self._reply.queue.reserve())), now)
             self._timers.set(Timer.SPECULATION, now + MAX_AGE_S)
 
-    def _request(self, prompts: tuple[Prompt, ...]) -> AskModel:
+    def _request(self, hint: str, *said: Item) -> AskModel:
+        """What is asked as the conversation stands; as if `said` had happened, too."""
         llm = self._context.playbook.llm
         tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
-        return AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools)
+        told = "" if self.calls_tools else described(tools)
+        prompts = self._context.prompts(self._outbox.history.prompts(*said), hint, told)
+        tools = tools if self.calls_tools else ()
+        asked = AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools)
+        return replace(asked, query=self._last_words(*said), parallel_tool_calls=llm.parallel_tool_calls)
 
     def _take_back(self, kept: list[ModelInput], now: float) -> None:
         """The turn is over with the words that the model was asked about: all that it has written so far comes now."""
@@ -110,6 +136,26 @@ class ModelAnswers:
                     self.on_done(item, now)
                 case _:
                     assert_never(item)
+
+    def _last_words(self, *more: Item) -> str:
+        """What the caller has said since the agent was last heard."""
+        said: list[str] = []
+        for item in reversed((*self._outbox.history.items, *more)):
+            if isinstance(item, AgentItem) and said:
+                break
+            if isinstance(item, UserItem):
+                said.insert(0, item.text)
+        return " ".join(said)
+
+    def _ask_for_summary(self) -> None:
+        request = self._summary.request() if self._summary is not None else None
+        if request is not None:
+            self._outbox.put(Summarise(without_control_tokens(request.text), self._context.wording.summarise))
+
+    def on_summary(self, item: Summarised) -> None:
+        """What the older part of the conversation comes to."""
+        if self._summary is not None:
+            self._summary.take(item.text)
 
     def ask_about_results(self, now: float) -> None:
         """Ask the model to speak about the results that have come."""
@@ -144,13 +190,23 @@ class ModelAnswers:
         self._timers.set(Timer.MODEL, stream.deadline)
         self._reply.queue.add(steps)
         self._reply.has_acted = True
-        tool = self._tools.call(item)
-        if tool is None:
+        started = self._tools.call(item)
+        if started is None:
             self.has_results = True
+        else:
+            self._on_started(started, stream)
+        self._pump(now)
+
+    def _on_started(self, started: Started, stream: ModelStream) -> None:
+        tool = started.tool
+        if started.action is not None:
+            self._reply.queue.add([started.action])
+            stream.is_unanswered = stream.is_unanswered or tool.is_answered
         elif tool.say_meanwhile and not stream.has_written:
             stream.has_written = True
             self._reply.queue.add([Sentence(tool.say_meanwhile)])
-        self._pump(now)
+        else:
+            stream.is_unanswered = stream.is_unanswered or tool.result_at == AT_NEXT_TURN
 
     def on_done(self, item: ModelDone, now: float) -> None:
         """The model has said everything, or failed."""
@@ -168,6 +224,8 @@ class ModelAnswers:
         self._reply.retract_reasoning(stream)
         self._reply.queue.add(steps)
         self._reply.queue.complete()
+        if stream.is_unanswered and not (stream.has_written or is_progress(steps)):
+            self.has_results = True
         self._pump(now)
 
     def on_late(self, now: float) -> None:
@@ -196,10 +254,14 @@ class ModelAnswers:
         if self._tools.answered(item):
             self._take_result(now)
 
-    def on_tool_finished(self, item: ToolFinished, now: float) -> None:
+    def on_tool_finished(self, item: ToolFinished | ToolAnswered, now: float) -> None:
         """The result of a tool, called by this reply or by an older one."""
-        if self._tools.finished(item):
-            self._take_result(now)
+        finished = self._tools.finished(item)
+        if finished is None or finished.waits_for_caller:
+            return
+        if finished.interrupts and self._phase.state is State.SPEAKING and not self._reply.queue.is_leaving:
+            self._outbox.perform(commands.Interrupt(graceful=True))
+        self._take_result(now)
 
     def _take_result(self, now: float) -> None:
         """The model is to speak about the result, when nothing else is to be said."""

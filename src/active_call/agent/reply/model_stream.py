@@ -25,6 +25,8 @@ class ModelStream:
         """When the model has failed, if nothing comes before."""
         self.has_written = False
         """Something for the caller has come."""
+        self.is_unanswered = False
+        """The model has called something that says nothing to the caller by itself: with no words beside it, it is asked to go on."""
 
     def feed(self, text: str, now: float) -> list[Step]:
         """The steps that are sure after `text`."""

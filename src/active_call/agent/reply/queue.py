@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from active_call.agent.reply.steps import Remainder, Sentence, Step, count_words
-from active_call.agent.reply.tags import GotoTag, HangupTag, PlayTag, ReferTag, Tag
+from active_call.agent.reply.tags import DigitsTag, GotoTag, HangupTag, HoldTag, PlayTag, ReferTag, Tag
 from active_call.contract.commands import Command, Play, Tts
 from active_call.contract.options import TtsOption
 
-_WAITING = (HangupTag, ReferTag, GotoTag, PlayTag)
+_WAITING = (HangupTag, ReferTag, GotoTag, PlayTag, DigitsTag, HoldTag)
 """These act only when what stands before them has been heard."""
 
 
@@ -67,6 +67,8 @@ class ReplyQueue:
         """Something of the current reply has been given out."""
         self.is_leaving = False
         """The reply holds a goodbye or a transfer."""
+        self.language = self.voice = ""
+        """What is spoken instead of the call's own language, by which voice."""
         self._perform = perform
         self._steps: deque[Step] = deque()
         self._is_complete = True
@@ -112,6 +114,17 @@ class ReplyQueue:
         self._steps.clear()
         self.add(steps)
         self._steps.extend(rest)
+
+    def take_rest(self) -> tuple[Step, ...]:
+        """Take out what is left, and let nothing more follow."""
+        rest = tuple(self._steps)
+        self._steps.clear()
+        self._is_complete = True
+        return rest
+
+    def reopen(self) -> None:
+        """More steps follow after all."""
+        self._is_complete = False
 
     def complete(self) -> None:
         """All of the current reply is known."""
@@ -174,9 +187,14 @@ class ReplyQueue:
         assert self.playback is not None  # noqa: S101  opened above
         self.playback.sentences.append(sentence)
         self.playback.is_closed = self._nothing_follows()
-        option = TtsOption(emotion=sentence.emotion) if sentence.emotion else None
+        option = self._option(sentence)
         play_id, is_last = self.playback.play_id, self.playback.is_closed
         self._perform(Tts(text=sentence.text, play_id=play_id, streaming=True, end_of_stream=is_last, option=option))
+
+    def _option(self, sentence: Sentence) -> TtsOption | None:
+        if not (sentence.emotion or self.language or self.voice):
+            return None
+        return TtsOption(emotion=sentence.emotion or None, language=self.language or None, speaker=self.voice or None)
 
     def _nothing_follows(self) -> bool:
         """No more sentence can come into this playback, as far as is known now."""

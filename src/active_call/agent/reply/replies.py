@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import PauseReply, ReplyNumber
+from active_call.agent.effects import PauseReply, ReplyNumber, ToolCall
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.actions import Actions
@@ -23,10 +23,14 @@ from active_call.agent.reply.reply import Reply
 from active_call.agent.reply.scripted import plain_words, split_late
 from active_call.agent.reply.steps import Remainder, Step
 from active_call.agent.reply.tags import (
+    CallTag,
     CollectTag,
+    DigitsTag,
     GotoTag,
     HangupTag,
+    HoldTag,
     HttpTag,
+    LanguageTag,
     MessageTag,
     PlayTag,
     ReferTag,
@@ -41,6 +45,8 @@ from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 
+SEARCH = "search_knowledge"
+"""The tool that is meant by `rag` in the JSON form."""
 _MUTE = (State.PAUSED, State.AWAY, State.ENDED)
 """States in which nothing is said."""
 
@@ -65,9 +71,13 @@ class Replies:
         self._floor = floor
         self._outbox = outbox
         self._on_done = on_done
-        self._tools = ToolCalls(registry, outbox, self.actions.set_variable)
+        self._tools = ToolCalls(registry, outbox, self.actions.set_variable, context.fill_with)
         self._reply = Reply(outbox, timers)
         self.model = ModelAnswers(context, phase, timers, outbox, self._reply, self._tools, self.pump, self._apologise)
+        self._n_text_calls = 0
+        self.on_collect: Callable[[CollectTag, tuple[Step, ...]], str | None] = lambda tag, rest: None
+        """Begins to collect input: the tag and what is said afterwards → the question; None when there is no such collector."""
+        self.is_collecting: Callable[[], bool] = lambda: False
         self._has_voice_failed = False
         """A reply could not be made to sound, and nothing has been heard since."""
 
@@ -247,7 +257,7 @@ class Replies:
             self._timers.set(Timer.MODEL, now + self._tools.patience_s)
         elif self._reply.hint is not None:
             self.ask(now, self._reply.hint)
-        elif self.model.has_results and not (self._floor.is_claimed or self._timers.is_set(Timer.SETTLE)):
+        elif self.model.has_results and not self.is_collecting() and not (self._floor.is_claimed or self._timers.is_set(Timer.SETTLE)):
             self.model.ask_about_results(now)
         elif self._reply.is_from_model and not self._reply.queue.has_spoken and not self._reply.has_acted:
             self._outbox.note("model said nothing", reply=self.number)
@@ -277,9 +287,17 @@ class Replies:
                 self._send_http(action, now)
             case MessageTag():
                 self.actions.message(action)
+            case DigitsTag():
+                self.actions.send_digits(action)
+            case HoldTag():
+                self.actions.hold(action, now)
+            case LanguageTag():
+                self.actions.switch_language(action)
+                self._reply.queue.language, self._reply.queue.voice = self._context.language, self._context.voice
             case CollectTag():
-                self._outbox.note("collect is not available", type=action.type)
-                self._reply.queue.put_first(plain_words(action.prompt))
+                self._collect(action)
+            case CallTag():
+                self._call_tool(action, now)
             case WaitInput():
                 self._reply.wait_input_s = action.seconds
             case UnknownTag():
@@ -288,6 +306,37 @@ class Replies:
                 pass  # the queue plays files itself
             case _:
                 assert_never(action)
+
+    def _call_tool(self, tag: CallTag, now: float) -> None:
+        """Start a tool that the model has called in text; the model is told the result, or why there is none, in text too."""
+        if not self._context.has_model:
+            self.actions.report(UnknownTag(tag.name))
+            return
+        self._reply.has_acted = True
+        self._n_text_calls += 1
+        name = SEARCH if tag.name.lower() == "rag" else tag.name
+        started = self._tools.call(ToolCall(self.number, f"text-{self._n_text_calls}", name, tag.arguments), is_text=True)
+        if started is None:
+            self.model.has_results = True
+        elif started.action is not None:
+            self._reply.queue.put_first([started.action])
+        elif started.tool.say_meanwhile and not self._reply.queue.has_spoken:
+            self._reply.queue.put_first(plain_words(started.tool.say_meanwhile))
+
+    def _collect(self, tag: CollectTag) -> None:
+        """Ask for input of the caller. What a script says behind it waits; what a model has written behind it is dropped."""
+        queue = self._reply.queue
+        is_complete, rest = queue.is_complete, queue.take_rest()
+        asked = self.on_collect(tag, () if self._context.has_model else rest)
+        if asked is None:
+            queue.put_first([*plain_words(tag.prompt), *rest])
+            if not is_complete:
+                queue.reopen()
+            return
+        self._reply.abandon_model()
+        self._timers.clear(Timer.MODEL)
+        self._reply.has_acted = True
+        queue.put_first(plain_words(asked))
 
     def _leave(self) -> None:
         """Nothing of the reply comes after this."""

@@ -93,7 +93,8 @@ class Speculation:
 
 def _is_same(asked: AskModel, ask: AskModel) -> bool:
     """Both ask the same: equal but for the number, and for spelling and punctuation of the caller's last words."""
-    if replace(asked, reply=ask.reply, prompts=ask.prompts) != ask or len(asked.prompts) != len(ask.prompts):
+    is_alike = replace(asked, reply=ask.reply, prompts=ask.prompts, query=ask.query) == ask and len(asked.prompts) == len(ask.prompts)
+    if not is_alike or words_of(asked.query) != words_of(ask.query):
         return False
     return all(_is_same_prompt(one, other) for one, other in zip(asked.prompts, ask.prompts, strict=True))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from active_call.agent.markup import parse_attributes
 from active_call.agent.reply.speakable import INLINE_TAGS, LINE_TAGS
@@ -87,6 +87,8 @@ class HttpTag:
     method: str = "GET"
     body: str | None = None
     set_var: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Only in the JSON form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,43 @@ class MessageTag:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitsTag:
+    """Send digits to the other side, as a telephone's keypad does."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldTag:
+    """Put the caller on hold, with music from `file` where it is given; `seconds`: and take the caller back after so long."""
+
+    file: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageTag:
+    """Speak and listen in another language from here on. `voice`: the speaker's name for it."""
+
+    code: str
+    voice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CollectTag:
-    """Collect input from the caller; only its prompt is used."""
+    """Collect input from the caller: by the collector named `type`, or of a plain kind (see `agent.collect`)."""
 
     type: str
     var: str = ""
     prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTag:
+    """Call a tool; only in the JSON form, for models without tool calls of their own. `arguments` is JSON."""
+
+    name: str
+    arguments: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +155,17 @@ class UnknownTag:
     reason: str = "unknown tag"
 
 
-Tag = HangupTag | ReferTag | GotoTag | PlayTag | SetVarTag | HttpTag | MessageTag | CollectTag | WaitInput | UnknownTag
+Tag = (
+    HangupTag | ReferTag | GotoTag | PlayTag | SetVarTag | HttpTag | MessageTag | DigitsTag | HoldTag | LanguageTag | CollectTag | CallTag
+    | WaitInput | UnknownTag
+)  # fmt: skip
 Part = Words | Tag
 
 _TRUE = ("true", "1", "yes")
+
+
+def _seconds(text: str) -> float:
+    return float(text) if re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text) else 0.0
 
 
 def _refer_option(attributes: Mapping[str, str]) -> ReferOption | None:
@@ -150,9 +190,26 @@ _MADE: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, str]], Tag]]] 
     "set_var": (("key",), lambda a: SetVarTag(a["key"], a.get("value", ""))),
     "http": (("url",), lambda a: HttpTag(a["url"], (a.get("method") or "GET").upper(), a.get("body"), a.get("set_var", ""))),
     "message": (("body",), lambda a: MessageTag(a["body"], a.get("contenttype"), a.get("refer", "").lower() in _TRUE)),
+    "send_digits": (("digits",), lambda a: DigitsTag(a["digits"])),
+    "hold": ((), lambda a: HoldTag(a.get("file", "") or a.get("moh", ""), _seconds(a.get("seconds", "")))),
+    "language": (("code",), lambda a: LanguageTag(a["code"], a.get("voice", ""))),
     "collect": (("type",), lambda a: CollectTag(a["type"], a.get("var", ""), a.get("prompt", ""))),
 }
 """Name → required attributes, and the function that makes the tag."""
+_OTHER_NAMES: Mapping[str, str] = {
+    "hangup_call": "hangup",
+    "transfer_call": "refer",
+    "refer_call": "refer",
+    "goto_scene": "goto",
+    "set_variable": "set_var",
+    "send_message": "message",
+    "play_file": "play",
+    "hold_call": "hold",
+    "switch_language": "language",
+    "collect_input": "collect",
+}
+"""Names under which models call the same actions as functions, and may write them in the JSON form."""
+_OTHER_ATTRIBUTES: Mapping[str, str] = {"callee": "to", "callee_uri": "to", "target": "to", "collector": "type"}
 _OURS = frozenset(_MADE)
 _MAX_HTML_CHARS = 2000
 _HTML_ATTRIBUTE = re.compile(r"\s+[\w-]+\s*=")
@@ -163,8 +220,16 @@ _EMOTION = re.compile(r"\[(/?)([a-z_]+)\]")
 _EMOTION_BEGUN = re.compile(r"\[/?[a-z_]{0,20}$")
 
 
+def is_action(name: str) -> bool:
+    """Whether a tag has this name, or an action under its name as a function."""
+    return name in _MADE or name in _OTHER_NAMES
+
+
 def make_tag(name: str, attributes: Mapping[str, str], source: str) -> Tag:
     """The tag of that name; UnknownTag when there is none such or an attribute is missing. `source` is quoted in the log."""
+    if name in _OTHER_NAMES:
+        name = _OTHER_NAMES[name]
+        attributes = {_OTHER_ATTRIBUTES.get(key, key): value for key, value in attributes.items()}
     if name not in _MADE:
         return UnknownTag(source[:80])
     needed, make = _MADE[name]

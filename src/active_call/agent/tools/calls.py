@@ -7,13 +7,27 @@ after a result is the matter of `reply.replies`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from active_call.agent.effects import CancelTool, HttpAnswered, ReplyNumber, RunTool, SendHttp, ToolCall, ToolFinished
+from active_call.agent.effects import (
+    CancelTool,
+    HttpAnswered,
+    ReplyNumber,
+    RunTool,
+    SendHttp,
+    SendToolRequest,
+    ToolAnswered,
+    ToolCall,
+    ToolFinished,
+)
 from active_call.agent.items import SystemItem, ToolCallItem, ToolResultItem
 from active_call.agent.outbox import Outbox
-from active_call.agent.reply.tags import HttpTag
-from active_call.agent.tools.registry import ArgumentsError, Tool, ToolRegistry, read_arguments
+from active_call.agent.reply.tags import HttpTag, Tag, UnknownTag
+from active_call.agent.tools.builtins import DONE
+from active_call.agent.tools.http_tool import Fill, RequestError
+from active_call.agent.tools.registry import AT_NEXT_TURN, AT_ONCE, AT_SILENCE, ArgumentsError, Tool, ToolRegistry, read_arguments
 from active_call.agent.tools.runs import HTTP_PATIENCE_S, ToolRun, ToolRuns, http_id
 
 TOOL_SLACK_S = 2.0
@@ -21,11 +35,38 @@ TOOL_SLACK_S = 2.0
 LATE = "no answer in time"
 
 
-class ToolCalls:
-    """The tool calls of one conversation. `set_variable` puts a result into a variable of the playbook."""
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A tool that the model has called: it runs, or (`action`) it is a step of the reply."""
 
-    def __init__(self, registry: ToolRegistry, outbox: Outbox, set_variable: Callable[[str, str], None]) -> None:
+    tool: Tool
+    action: Tag | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A result has come. `is_late`: the reply that asked for it is over; `result_at`: when it is to be spoken about, see `registry`."""
+
+    is_late: bool
+    result_at: str
+
+    @property
+    def interrupts(self) -> bool:
+        """The agent stops what it says, to speak about it."""
+        return self.is_late and self.result_at == AT_ONCE
+
+    @property
+    def waits_for_caller(self) -> bool:
+        """It is spoken about when the caller has spoken next."""
+        return self.result_at == AT_NEXT_TURN
+
+
+class ToolCalls:
+    """The tool calls of one conversation. `set_variable` puts a result into a variable of the playbook; `fill` fills in a template."""
+
+    def __init__(self, registry: ToolRegistry, outbox: Outbox, set_variable: Callable[[str, str], None], fill: Fill) -> None:
         self.registry = registry
+        self._fill = fill
         self._runs = ToolRuns()
         self._outbox = outbox
         self._set_variable = set_variable
@@ -44,8 +85,9 @@ class ToolCalls:
 
     # -- starting
 
-    def call(self, item: ToolCall) -> Tool | None:
-        """Start a tool that the model calls. None when it cannot be started: then the error is its result already.
+    def call(self, item: ToolCall, *, is_text: bool = False) -> Started | None:
+        """Start a tool that the model calls. None when it cannot be started: then the error is its result already. `is_text`: the model
+        has called it in text, and is told the result in text.
 
         Some servers use an id again in a later reply; such a call gets an id of its own, which RunTool names.
         """
@@ -53,34 +95,75 @@ class ToolCalls:
         tool = self.registry.get(item.name)
         if tool is None:
             known = ", ".join(self.registry.names()) or "none"
-            self._refuse(run_id, item.name, f"there is no tool {item.name!r}; the tools are: {known}")
+            self._refuse(run_id, item.name, f"there is no tool {item.name!r}; the tools are: {known}", is_text=is_text)
             return None
         try:
             arguments = read_arguments(tool, item.arguments)
         except ArgumentsError as error:
-            self._refuse(run_id, item.name, str(error))
+            self._refuse(run_id, item.name, str(error), is_text=is_text)
             return None
-        self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
-        self._runs.start(ToolRun(run_id, tool.name, tool.timeout_s + TOOL_SLACK_S, is_cancellable=tool.cancellable))
-        self._outbox.put(RunTool(run_id, tool.name, arguments, tool.timeout_s))
-        return tool
+        if tool.lower is not None:
+            return self._act(run_id, tool, arguments, is_text=is_text)
+        return self._start(run_id, tool, arguments, is_text=is_text)
+
+    def _act(self, run_id: str, tool: Tool, arguments: Mapping[str, Any], *, is_text: bool) -> Started | None:
+        """An action of the reply: it is carried out in its place between the words."""
+        action = tool.lower(arguments) if tool.lower is not None else UnknownTag(tool.name)
+        if isinstance(action, UnknownTag):
+            self._refuse(run_id, tool.name, action.reason, is_text=is_text)
+            return None
+        if not is_text:
+            self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
+            self._outbox.remember(ToolResultItem(run_id, DONE))
+        return Started(tool, action)
+
+    def _start(self, run_id: str, tool: Tool, arguments: Mapping[str, Any], *, is_text: bool) -> Started | None:
+        try:
+            request = tool.http.request(arguments, self._fill) if tool.http is not None else None
+        except RequestError as error:
+            self._refuse(run_id, tool.name, str(error), is_text=is_text)
+            return None
+        run = ToolRun(run_id, tool.name, tool.timeout_s + TOOL_SLACK_S, is_cancellable=tool.cancellable, tool=tool, arguments=arguments)
+        run.is_attached, run.is_text = tool.result_at != AT_NEXT_TURN, is_text
+        if not is_text:
+            self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
+        self._runs.start(run)
+        if request is None:
+            self._outbox.put(RunTool(run_id, tool.name, arguments, tool.timeout_s))
+        else:
+            self._outbox.put(SendToolRequest(run_id, tool.name, request, tool.timeout_s))
+        return Started(tool)
 
     def request(self, reply: ReplyNumber, tag: HttpTag) -> None:
         """Send the request of an `<http>` tag. Its answer belongs to the history also when the reply is interrupted."""
         self._n_requests += 1
         self._runs.start(ToolRun(http_id(self._n_requests), "http", HTTP_PATIENCE_S, is_http=True, variable=tag.set_var))
-        self._outbox.put(SendHttp(reply, self._n_requests, tag.url, tag.method, tag.body))
+        self._outbox.put(SendHttp(reply, self._n_requests, tag.url, tag.method, tag.body, tag.headers))
 
     # -- results
 
-    def finished(self, item: ToolFinished) -> bool:
-        """Take the result of a tool; False when that call is not running."""
-        if self._runs.finish(item.id) is None:
+    def finished(self, item: ToolFinished | ToolAnswered) -> Finished | None:
+        """Take the result of a tool; None when that call is not running."""
+        run = self._runs.finish(item.id)
+        if run is None:
             self._outbox.note("tool result dropped", id=item.id, reason="the call was cancelled or given up")
-            return False
+            return None
+        if isinstance(item, ToolAnswered):
+            item = self._read(item, run)
         is_error = item.error is not None
-        self._outbox.remember(ToolResultItem(item.id, item.error or "failed" if is_error else item.result, is_error=is_error))
-        return True
+        self._remember_result(run, item.error or "failed" if is_error else item.result, is_error=is_error)
+        if run.variable and not is_error:
+            self._set_variable(run.variable, item.result)
+        return Finished(not run.is_attached, run.tool.result_at if run.tool is not None else AT_SILENCE)
+
+    def _read(self, item: ToolAnswered, run: ToolRun) -> ToolFinished:
+        """What the playbook makes of an HTTP answer."""
+        http = run.tool.http if run.tool is not None else None
+        if item.error is not None or http is None:
+            return ToolFinished(item.id, error=item.error or "no such request")
+        run.variable = http.variable
+        text, is_error = http.read(item.status, item.text, run.arguments, self._fill)
+        return ToolFinished(item.id, error=text) if is_error else ToolFinished(item.id, text)
 
     def answered(self, item: HttpAnswered) -> bool:
         """Take the answer to an HTTP request; False when that request is not open."""
@@ -100,7 +183,7 @@ class ToolCalls:
                 self._remember_answer(LATE)
             else:
                 self._outbox.put(CancelTool(run.id))
-                self._outbox.remember(ToolResultItem(run.id, LATE, is_error=True))
+                self._remember_result(run, LATE, is_error=True)
 
     # -- the end of a reply
 
@@ -121,7 +204,8 @@ class ToolCalls:
     def _cancel(self, runs: list[ToolRun]) -> None:
         for run in runs:
             self._outbox.put(CancelTool(run.id))
-            self._outbox.remember(ToolResultItem(run.id, is_cancelled=True))
+            if not run.is_text:
+                self._outbox.remember(ToolResultItem(run.id, is_cancelled=True))
 
     def _new_id(self, given: str) -> str:
         run_id, n = given, 1
@@ -131,8 +215,17 @@ class ToolCalls:
         self._ids.add(run_id)
         return run_id
 
-    def _refuse(self, run_id: str, name: str, reason: str) -> None:
+    def _remember_result(self, run: ToolRun, text: str, *, is_error: bool) -> None:
+        if run.is_text:
+            self._outbox.remember(SystemItem(f"[{'Error' if is_error else 'Result'} of {run.name}: {text}]"))
+        else:
+            self._outbox.remember(ToolResultItem(run.id, text, is_error=is_error))
+
+    def _refuse(self, run_id: str, name: str, reason: str, *, is_text: bool) -> None:
         self._outbox.note("tool call refused", tool=name, reason=reason)
+        if is_text:
+            self._outbox.remember(SystemItem(f"[Error of {name}: {reason}]"))
+            return
         self._outbox.remember(ToolCallItem(run_id, name))
         self._outbox.remember(ToolResultItem(run_id, reason, is_error=True))
 

@@ -6,20 +6,39 @@ why they do not, in words that a model can act on.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from active_call.agent.reply.tags import Tag
+from active_call.agent.tools.http_tool import HttpTool
 from active_call.base.errors import ConfigError
 
 TOOL_TIMEOUT_S = 30.0
 """A tool that has given no result for so long has failed."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """What every vendor takes as the name of a function."""
+
+AT_SILENCE = "silence"
+"""A late result is spoken about when the agent has finished what it says, and the caller is silent."""
+AT_ONCE = "now"
+"""A late result ends what the agent says, after the sentence that sounds."""
+AT_NEXT_TURN = "next"
+"""Nobody waits for the result: the model sees it when the caller has spoken next."""
+RESULT_TIMES = (AT_SILENCE, AT_ONCE, AT_NEXT_TURN)
+
+TOOLS_IN_TEXT = (
+    'To use one of the following tools, answer with {"text": "what the caller hears meanwhile", "tools": [{"name": "…", …its arguments}]} '
+    "and nothing else; the result comes back to you as [Result of …]."
+)
+"""To a model without tool calls of its own."""
+MAX_PATTERN_CHARS = 1_000
+"""A longer text is not held against a schema's pattern."""
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -53,6 +72,14 @@ class Tool:
     cancellable: bool = True
     """An interruption by the caller cancels it; otherwise it runs on, and its result is told to the model when it comes."""
     timeout_s: float = TOOL_TIMEOUT_S
+    result_at: str = AT_SILENCE
+    """When the agent speaks about a result that comes after the reply which asked for it: one of `RESULT_TIMES`."""
+    http: HttpTool | None = None
+    """It is an HTTP request, which the conversation fills in."""
+    lower: Callable[[Mapping[str, Any]], Tag] | None = None
+    """It is an action of a reply: the call becomes this tag, which acts in its place between the words."""
+    is_answered: bool = False
+    """Of an action: when the model has said nothing beside it, it is asked to go on."""
 
     @property
     def schema(self) -> ToolSchema:
@@ -74,11 +101,19 @@ class ToolRegistry:
 
     def register(self, tool: Tool) -> None:
         """Add `tool`. Raises ConfigError for a name that no vendor takes, or that is taken."""
-        if not _NAME.fullmatch(tool.name):
+        if not NAME.fullmatch(tool.name):
             raise ConfigError("tools", f"{tool.name!r} cannot be the name of a tool")
         if tool.name in self._tools:
             raise ConfigError("tools", f"there are two tools named {tool.name!r}")
         self._tools[tool.name] = tool
+
+    def offer(self, tools: Iterable[Tool], note: Callable[..., None]) -> None:
+        """Add what a server offers; a name that is taken or that no vendor takes is left out, with a note."""
+        for tool in tools:
+            try:
+                self.register(tool)
+            except ConfigError as error:
+                note("tool left out", tool=tool.name, reason=str(error))
 
     def get(self, name: str) -> Tool | None:
         """The tool of that name."""
@@ -88,9 +123,24 @@ class ToolRegistry:
         """All tools as a model is told of them, in the order in which they were registered."""
         return tuple(tool.schema for tool in self._tools.values())
 
+    def tools(self) -> tuple[Tool, ...]:
+        """All tools, in the order in which they were registered."""
+        return tuple(self._tools.values())
+
     def names(self) -> tuple[str, ...]:
         """All names."""
         return tuple(self._tools)
+
+
+def described(schemas: Iterable[ToolSchema]) -> str:
+    """The tools in words, for a model that cannot call them otherwise; empty when there are none."""
+    lines = [
+        f"- {one.name}: {one.description} Arguments: {msgspec.json.encode(dict(one.parameters).get('properties') or {}).decode()}"
+        for one in schemas
+    ]
+    if not lines:
+        return ""
+    return "\n".join((TOOLS_IN_TEXT, *lines))
 
 
 def read_arguments(tool: Tool, text: str) -> dict[str, Any]:
@@ -120,18 +170,38 @@ def _check_object(value: Mapping[str, Any], schema: Mapping[str, Any], path: str
 
 
 def _check(value: Any, schema: Mapping[str, Any], path: str) -> None:
-    """Type, enum, and what is inside. What a schema says beyond this (patterns, ranges) the tool itself checks."""
+    """Type, enum, pattern, length, range, and what is inside. What a schema says beyond this the tool itself checks."""
     kinds = schema.get("type")
     names = [kinds] if isinstance(kinds, str) else kinds if isinstance(kinds, list) else []
     if names and not any(_is_type(value, str(name)) for name in names):
         raise ArgumentsError(f"{path} must be {' or '.join(map(str, names))}")
     if "enum" in schema and value not in schema["enum"]:
         raise ArgumentsError(f"{path} must be one of {', '.join(map(str, schema['enum']))}")
+    _check_bounds(value, schema, path)
     if isinstance(value, dict):
         _check_object(value, schema, f"{path}.")
     elif isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         for index, inner in enumerate(value):
             _check(inner, schema["items"], f"{path}[{index}]")
+
+
+def _check_bounds(value: Any, schema: Mapping[str, Any], path: str) -> None:
+    if isinstance(value, str):
+        low, high, pattern = schema.get("minLength", 0), schema.get("maxLength", math.inf), schema.get("pattern")
+        if not low <= len(value) <= high:
+            raise ArgumentsError(f"{path} has {len(value)} characters, expected {_range(low, high)}")
+        if isinstance(pattern, str) and (len(value) > MAX_PATTERN_CHARS or re.search(pattern, value) is None):
+            raise ArgumentsError(f"{path} does not match the pattern {pattern}")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+        if not low <= value <= high:
+            raise ArgumentsError(f"{path} is {value}, expected {_range(low, high)}")
+
+
+def _range(low: float, high: float) -> str:
+    if high == math.inf:
+        return f"at least {low}"
+    return f"at most {high}" if low in (0, -math.inf) else f"{low} to {high}"
 
 
 def _is_type(value: Any, name: str) -> bool:

@@ -7,7 +7,11 @@ comes, and is never lost. A result for a run that is not here (cancelled, or giv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from active_call.agent.tools.registry import Tool
 
 HTTP_PATIENCE_S = 12.0
 """The runner answers an HTTP request within 10 s, with an error if need be."""
@@ -27,6 +31,10 @@ class ToolRun:
     """It is the request of an `<http>` tag, not a tool that the model called."""
     variable: str = ""
     """The variable that the result is put into."""
+    is_text: bool = False
+    """It was called in text: its result is told in text."""
+    tool: Tool | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 def http_id(request: int) -> str:

@@ -41,7 +41,9 @@ LIKELY = 0.5
 BLIND_LIKELY = 0.4
 """The same where no text is known."""
 STABLE_PARTIAL_S = 0.8
-"""Where a partial is there: how long the final text may take before the partial is taken for it."""
+"""How long the final text may take before the last partial is taken for it: one that came after the voice had ended."""
+OLD_PARTIAL_S = 2.0
+"""The same for a partial that came before: the last words may be missing in it."""
 _TEXT = {Completeness.SURE: 3.5, Completeness.COMPLETE: 1.2, Completeness.OPEN: 0.0, Completeness.UNFINISHED: -2.0}
 _WITHOUT_TEXT = -0.2
 _VENDOR = {VendorTurn.NONE: 0.0, VendorTurn.EAGER_END: 1.5, VendorTurn.RESUMED: -3.0, VendorTurn.ENDED: 4.0}
@@ -91,12 +93,11 @@ class AdaptiveTurnDetector:
     def _completeness(self, facts: TurnFacts) -> Completeness:
         if facts.is_known_phrase and facts.text:
             return Completeness.SURE
-        return completeness_of(facts.text, facts.expected, self._settings.language)
+        return completeness_of(facts.text, facts.expected, facts.language or self._settings.language)
 
     def _without_final(self, facts: TurnFacts, now: float, ended_at: float, due: float, probability: float) -> TurnVerdict:
         if facts.text_asked_at is not None:
-            patience = STABLE_PARTIAL_S if facts.partial else RECOGNITION_PATIENCE_S
-            at = max(facts.text_asked_at + patience, due if facts.partial else 0.0)
+            at = max(facts.text_asked_at + _patience(facts, ended_at), due if facts.partial else 0.0)
             return self._wait(at, facts, probability) if now < at else EndOfTurn()
         is_likely = bool(facts.partial) and probability >= LIKELY
         ask_at = min(due, ended_at + self._settings.first_s) if is_likely else due
@@ -104,8 +105,7 @@ class AdaptiveTurnDetector:
             is_ending = probability >= BLIND_LIKELY
             ask_at = ended_at + self._settings.blind_text_s if is_ending else max(due, ended_at + self._settings.blind_text_s)
         if now >= ask_at:
-            patience = STABLE_PARTIAL_S if facts.partial else RECOGNITION_PATIENCE_S
-            return replace(self._wait(now + patience, facts, probability), wants_text=True)
+            return replace(self._wait(now + _patience(facts, ended_at), facts, probability), wants_text=True)
         return self._wait(ask_at, facts, probability)
 
     def _wait(self, at: float, facts: TurnFacts, probability: float) -> WaitUntil:
@@ -137,6 +137,13 @@ class AdaptiveTurnDetector:
         if facts.expected.is_slot and completeness is not Completeness.COMPLETE:
             needed = max(needed, settings.slot_min_s)
         return max(needed, facts.usual_pause_s)
+
+
+def _patience(facts: TurnFacts, ended_at: float) -> float:
+    """How long a recogniser that was told to finish may take."""
+    if not facts.partial:
+        return RECOGNITION_PATIENCE_S
+    return STABLE_PARTIAL_S if (facts.partial_at or 0.0) >= ended_at else OLD_PARTIAL_S
 
 
 def _speaking_until(facts: TurnFacts) -> float:

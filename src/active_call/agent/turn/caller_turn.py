@@ -72,8 +72,10 @@ class CallerTurn:
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
         self._watch.voice_began()
         self._note_outcome(now)
-        expected = None if self._waiting else expected_after(self._last_words(), self._language)
-        self._floor.voice_began(now, may_claim=self._phase.state in (State.LISTENING, State.THINKING), expected=expected)
+        language = self._context.language or self._language
+        expected = None if self._waiting else expected_after(self._last_words(), language)
+        may_claim = self._phase.state in (State.LISTENING, State.THINKING)
+        self._floor.voice_began(now, may_claim=may_claim, expected=expected, language=language)
         self._barge_in.on_voice(now, is_filler=is_filler)
 
     def on_silence(self, now: float, ended_at: float | None = None) -> None:
@@ -237,7 +239,7 @@ class CallerTurn:
         self._watch.turn_ended()
         self._ended_at = now
         if self._context.has_model:
-            self._replies.ask(now)
+            self._replies.ask(now, self._context.repair_hint(self._outbox.history.items, now))
         else:
             self._replies.say(self._context.answer(self._unanswered), now)
 

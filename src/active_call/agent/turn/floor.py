@@ -126,12 +126,12 @@ class Floor:
 
     # -- facts
 
-    def voice_began(self, now: float, *, may_claim: bool, expected: Expectation | None = None) -> None:
+    def voice_began(self, now: float, *, may_claim: bool, expected: Expectation | None = None, language: str | None = None) -> None:
         """The caller's voice begins. `may_claim`: nothing of the agent sounds, so that the caller gets the turn.
 
         A turn that is not over goes on: what was said in it so far is kept, and the pause is learnt.
         """
-        before, facts = self._facts, TurnFacts(since=now, is_speaking=True, usual_pause_s=self.pauses.usual_s)
+        before, facts = self._facts, TurnFacts(since=now, is_speaking=True, language=language, usual_pause_s=self.pauses.usual_s)
         if self._claim is Claim.CALLER and not before.is_speaking and before.voice_ended_at is not None:
             if isinstance(self.verdict, WaitUntil) and self.verdict.probability >= TELLING:
                 self.pauses.went_on(now - before.voice_ended_at)

@@ -22,8 +22,12 @@ class Timer(StrEnum):
     """What was given out to be played should have been heard by now."""
     SPECULATION = "speculation"
     """What the model was asked before the turn is over has become too old."""
+    COLLECT = "collect"
+    """The caller has entered nothing (more)."""
     FOLLOWUP = "followup"
     """The caller has been silent for too long."""
+    UNHOLD = "unhold"
+    """The caller, whom the agent has put on hold for a moment, is to be taken back."""
     QUIET = "quiet"
     """Nobody has spoken for a minute, and no follow-up is due."""
 

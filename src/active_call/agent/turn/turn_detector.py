@@ -68,6 +68,8 @@ class TurnFacts:
     final_at: float | None = None
     said: str = ""
     """Final texts of this turn that came before the present utterance."""
+    language: str | None = None
+    """BCP 47, of the caller's words; None: as the detector was told."""
     expected: Expectation = NOTHING_EXPECTED
     """What the agent has asked for."""
     is_known_phrase: bool = False

@@ -19,8 +19,10 @@ import httpx
 from active_call.agent import effects
 from active_call.agent.conversation import Conversation
 from active_call.agent.realtime import events as realtime_events
+from active_call.agent.tools.http_tool import HttpTool
+from active_call.agent.tools.registry import Tool
 from active_call.base.errors import ActiveCallError
-from active_call.call.conversation.model_request import inputs_of, request_of
+from active_call.call.conversation.model_request import inputs_of, request_of, summary_of, with_context
 from active_call.call.conversation.tool_execution import ToolExecution, ToolFunction
 from active_call.call.conversation.web_requests import WebRequests
 from active_call.call.log import CallLog
@@ -52,6 +54,16 @@ class AgentPorts:
     resume_reply: Callable[[], None]
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     now: Callable[[], float]
+    switch_language: Callable[[str, str], None] = lambda code, voice: None
+    """Recognise and speak another language from now on."""
+    mask_input: Callable[[bool], None] = lambda is_secret: None
+    """What the caller enters or says from now on is secret, or no longer."""
+
+
+class FindTools(Protocol):
+    """Asks MCP servers for their tools: the functions go into `functions`, the tools to `offer`."""
+
+    async def __call__(self, functions: dict[str, ToolFunction], offer: Callable[[tuple[Tool, ...]], object]) -> None: ...
 
 
 class RealtimeSession(Protocol):
@@ -65,7 +77,8 @@ class RealtimeSession(Protocol):
 class AgentRunner:
     """One call's conversation at work.
 
-    `tools`: the functions behind the registered tools, by name. `realtime`: the model's session, for a realtime conversation.
+    `tools`: the functions behind the registered tools, by name; `http_tools`: those that are requests. `find_tools` asks MCP servers
+    for more. `context_of` gives knowledge about the caller's words. `realtime`: the model's session, for a realtime conversation.
     """
 
     def __init__(
@@ -78,6 +91,9 @@ class AgentRunner:
         log: CallLog,
         tools: Mapping[str, ToolFunction] | None = None,
         realtime: RealtimeSession | None = None,
+        http_tools: Mapping[str, HttpTool] | None = None,
+        find_tools: FindTools | None = None,
+        context_of: Callable[[str], Coroutine[Any, Any, str]] | None = None,
     ) -> None:
         self._conversation = conversation
         self._responder = responder
@@ -86,7 +102,11 @@ class AgentRunner:
         self._ports = ports
         self._log = log
         self._realtime = realtime
-        self._tools = ToolExecution(tools or {}, ports.spawn, ports.post, log)
+        self._functions: dict[str, ToolFunction] = dict(tools or {})
+        self._find_tools = find_tools
+        self._context_of = context_of
+        requests = {name: http.for_tool(tool) for name, tool in (http_tools or {}).items()}
+        self._tools = ToolExecution(self._functions, ports.spawn, ports.post, log, requests)
         self._inbox: deque[effects.AgentInput] = deque()
         self._has_started = False
         self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
@@ -134,6 +154,8 @@ class AgentRunner:
 
     def _start(self, now: float) -> None:
         self._carry_out_all(self._conversation.start(now))
+        if self._find_tools is not None:
+            self._ports.spawn(self._find_tools(self._functions, lambda tools: self._ports.post(effects.ToolsFound(tools))), "mcp")
 
     def _wake(self, now: float) -> None:
         self._carry_out_all(self._conversation.handle_timeout(now))
@@ -151,6 +173,8 @@ class AgentRunner:
                 self._ports.perform(command)
             case effects.AskModel():
                 self._ask(effect)
+            case effects.Summarise(text, instruction):
+                self._ports.spawn(self._summarise(text, instruction), "summary")
             case effects.AbandonModel(reply):
                 self._abandon(reply)
             case effects.PauseReply():
@@ -160,6 +184,12 @@ class AgentRunner:
                 self._ports.resume_reply()
             case effects.RunTool():
                 self._tools.run(effect)
+            case effects.SendToolRequest():
+                self._tools.send(effect)
+            case effects.SwitchLanguage(code, voice):
+                self._ports.switch_language(code, voice)
+            case effects.MaskInput(is_secret):
+                self._ports.mask_input(is_secret)
             case effects.CancelTool(run_id):
                 self._tools.cancel(run_id)
             case effects.ToRealtime(order):
@@ -192,11 +222,15 @@ class AgentRunner:
         now = self._asked_at[effect.reply] = self._ports.now()
         self._turn.mark("model_asked_at", now)
         request = request_of(effect)
-        self._model_tasks[effect.reply] = self._ports.spawn(self._stream(self._responder, request, effect.reply), f"model {effect.reply}")
+        self._model_tasks[effect.reply] = self._ports.spawn(
+            self._stream(self._responder, request, effect.reply, effect.query), f"model {effect.reply}"
+        )
 
-    async def _stream(self, responder: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber) -> None:
+    async def _stream(self, responder: ChatModel, request: ReplyRequest, reply: effects.ReplyNumber, query: str) -> None:
         error = ""
         try:
+            if self._context_of is not None and query:
+                request = with_context(request, await self._context_of(query))
             async with aclosing(inputs_of(responder, request, reply)) as inputs:
                 async for item in inputs:
                     self._ports.post(item)
@@ -206,6 +240,15 @@ class AgentRunner:
             self._log.error("model failed", exc_info=failure)
             error = f"unforeseen {type(failure).__name__}: {failure}"
         self._ports.post(effects.ModelDone(reply, error))
+
+    async def _summarise(self, text: str, instruction: str) -> None:
+        summary = ""
+        if self._responder is not None:
+            try:
+                summary = await summary_of(self._responder, text, instruction)
+            except (ActiveCallError, TimeoutError) as failure:
+                self._log.warning("summary failed", extra={"fields": {"error": str(failure) or "no answer in time"}})
+        self._ports.post(effects.Summarised(summary))
 
     def _abandon(self, reply: effects.ReplyNumber) -> None:
         asked_at = self._asked_at.pop(reply, None)

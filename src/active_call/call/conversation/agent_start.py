@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from active_call.agent.kinds import make_conversation
 from active_call.agent.playbook.scenes import Playbook
+from active_call.agent.tools.registry import ToolRegistry
 from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
+from active_call.call.conversation.knowledge import knowledge_of
+from active_call.call.conversation.mcp_tools import find_tools
+from active_call.call.conversation.tool_execution import ToolFunction
 from active_call.call.conversation.turn_taking import turn_taking
 from active_call.call.conversation.web_requests import WebRequests, access_of
 from active_call.call.dependencies import CallDependencies
@@ -14,6 +20,7 @@ from active_call.call.shared_state import CallState
 from active_call.call.speech.latency import TurnClock
 from active_call.legs.sip.identity import identity_of
 from active_call.providers.base import ChatModel
+from active_call.providers.chat import ChatModelCapabilities
 
 
 def start_agent(
@@ -39,11 +46,27 @@ def start_agent(
     if state.is_inbound:
         built_in |= identity_of(state.leg.headers)
     requests = WebRequests(access_of(playbook), dependencies.http, dependencies.guarded or dependencies.http)
+    capabilities = responder.capabilities if responder is not None else ChatModelCapabilities()
+    knowledge = knowledge_of(playbook, dependencies.knowledge, log)
+    tools = ToolRegistry(begin.tools.tools() if begin is not None and begin.tools is not None else ())
+    functions: dict[str, ToolFunction] = dict(begin.functions or {}) if begin is not None else {}
+    is_searched = knowledge is not None and knowledge.option.mode in ("tool", "both") and capabilities.tools
+    if knowledge is not None and is_searched and tools.get(knowledge.tool.name) is None:
+        tools.register(knowledge.tool)
+        functions[knowledge.tool.name] = knowledge.search
     agent = make_conversation(
         playbook,
         {**built_in, **facts.variables},
         state.leg.headers,
-        begin.tools if begin is not None else None,
+        tools,
+        calls_functions=capabilities.functions,
+        calls_tools=capabilities.tools,
         turns=turn_taking(state.option, playbook, hears_freely=state.hears_freely, has_judge=state.has_turn_judge),
     )
-    return AgentRunner(agent, responder, requests, turn, ports, log, begin.functions if begin is not None else None)
+    http_tools = {tool.name: tool.http for tool in playbook.tools if tool.http is not None}
+    pool = dependencies.mcp
+    find = partial(find_tools, options=playbook.mcp, pool=pool, log=log) if playbook.mcp and pool is not None else None
+    context_of = knowledge.context if knowledge is not None and (knowledge.option.mode != "tool" or not is_searched) else None
+    return AgentRunner(
+        agent, responder, requests, turn, ports, log, functions, http_tools=http_tools, find_tools=find, context_of=context_of
+    )

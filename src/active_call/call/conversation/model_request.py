@@ -6,14 +6,23 @@ when all of them are complete).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Final
 
 import msgspec
 
 from active_call.agent import effects
+from active_call.agent.control_tokens import without_control_tokens
 from active_call.agent.items import Prompt, ToolCallItem
-from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, TextDelta, ToolCallDelta, ToolDefinition
+from active_call.agent.reply.reasoning import without_reasoning
+from active_call.providers.base import ChatMessage, ChatModel, ReplyRequest, TextDelta, ToolCallDelta, ToolDefinition, text_of_reply
 from active_call.providers.chat import ToolCall, tool_calls_in
+
+SUMMARY_S: Final = 25.0
+SUMMARY_TOKENS: Final = 600
 
 
 def request_of(effect: effects.AskModel) -> ReplyRequest:
@@ -23,6 +32,7 @@ def request_of(effect: effects.AskModel) -> ReplyRequest:
         scene=effect.scene,
         temperature=effect.temperature,
         max_tokens=effect.max_tokens,
+        parallel_tool_calls=effect.parallel_tool_calls if effect.tools else None,
         tools=tuple(ToolDefinition(schema.name, schema.description, schema.parameters) for schema in effect.tools),
     )
 
@@ -32,6 +42,7 @@ async def inputs_of(
 ) -> AsyncGenerator[effects.ModelText | effects.ToolCall, None]:
     """The reply as inputs of the conversation. Closing the generator abandons the rest. Raises ProviderError."""
     deltas: list[ToolCallDelta] = []
+    """Of the tool calls that are being written."""
     stream = model.reply(request)
     try:
         async for event in stream:
@@ -39,6 +50,10 @@ async def inputs_of(
                 case TextDelta(text):
                     yield effects.ModelText(reply, text)
                 case ToolCallDelta():
+                    if deltas and deltas[-1].index != event.index and _is_whole(deltas):  # the next call begins: this one need not wait
+                        for call in tool_calls_in(deltas):
+                            yield effects.ToolCall(reply, call.id, call.name, call.arguments)
+                        deltas = []
                     deltas.append(event)
                 case _:
                     pass  # usage, and why the model ended
@@ -46,6 +61,35 @@ async def inputs_of(
             yield effects.ToolCall(reply, call.id, call.name, call.arguments)
     finally:
         await stream.aclose()
+
+
+def with_context(request: ReplyRequest, text: str) -> ReplyRequest:
+    """`request` with knowledge in front of the caller's last words; unchanged where there is none."""
+    if not text:
+        return request
+    messages = list(request.messages)
+    place = next((index for index in range(len(messages) - 1, -1, -1) if messages[index].role == "user"), len(messages))
+    messages.insert(place, ChatMessage("system", f"[From the documents, where it helps:\n{without_control_tokens(text)}]"))
+    return replace(request, messages=tuple(messages))
+
+
+async def summary_of(model: ChatModel, text: str, instruction: str, *, json: bool = False) -> str:
+    """What the model makes of `text`, without its reasoning. Raises ProviderError, TimeoutError."""
+    messages = (ChatMessage("system", instruction), ChatMessage("user", text))
+    request = ReplyRequest(messages, scene="summary", max_tokens=SUMMARY_TOKENS, json=json and model.capabilities.json)
+    async with asyncio.timeout(SUMMARY_S), aclosing(text_of_reply(model, request)) as pieces:
+        parts = [piece async for piece in pieces]
+    return without_reasoning("".join(parts)).strip()
+
+
+def _is_whole(deltas: list[ToolCallDelta]) -> bool:
+    """Whether this is one call, whose arguments are a JSON object already."""
+    if any(delta.index != deltas[0].index for delta in deltas):
+        return False
+    try:
+        return isinstance(msgspec.json.decode("".join(delta.arguments for delta in deltas)), dict)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
 
 
 def _message(prompt: Prompt) -> ChatMessage:

@@ -1,7 +1,8 @@
-"""Runs the tools that a conversation starts: registered Python callables, each with a time limit.
+"""Runs the tools that a conversation starts: registered Python callables and HTTP requests, each with a time limit.
 
-In: name and arguments, checked already. Out: exactly one result or error for each call, by `finish`. A coroutine function runs on the
-loop as a task of the call; a plain function runs in a thread, which cannot be stopped: a cancelled one runs to its end unheard.
+In: name and arguments, checked already; or a request, filled in. Out: exactly one result or error for each call, by `finish`. A coroutine
+function runs on the loop as a task of the call; a plain function runs in a thread, which cannot be stopped: a cancelled one runs to its
+end unheard. At most `MAX_AT_ONCE` calls run at once; more are refused in words.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+import httpx
 import msgspec
 
 from active_call.agent import effects
+from active_call.call.conversation.web_requests import WebRequests
 from active_call.call.log import CallLog
 
+MAX_AT_ONCE = 16
+"""Calls of tools that run at once, in one telephone call."""
+BUSY = "too many tools are running"
 MAX_RESULT_CHARS = 8_000
 """What a model is shown of one result."""
 
@@ -24,19 +30,21 @@ ToolFunction = Callable[..., Any]
 
 
 class ToolExecution:
-    """The tools of one call at work. `functions`: by the name of the tool."""
+    """The tools of one call at work. `functions` and `requests`: by the name of the tool."""
 
     def __init__(
         self,
         functions: Mapping[str, ToolFunction],
         spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
-        finish: Callable[[effects.ToolFinished], None],
+        finish: Callable[[effects.ToolFinished | effects.ToolAnswered], None],
         log: CallLog,
+        requests: Mapping[str, WebRequests] | None = None,
     ) -> None:
         self._functions = functions
         self._spawn = spawn
         self._finish = finish
         self._log = log
+        self._requests = requests or {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def run(self, effect: effects.RunTool) -> None:
@@ -45,7 +53,31 @@ class ToolExecution:
         if function is None:
             self._finish(effects.ToolFinished(effect.id, error=f"the tool {effect.name} cannot be run here"))
             return
+        if len(self._tasks) >= MAX_AT_ONCE:
+            self._finish(effects.ToolFinished(effect.id, error=BUSY))
+            return
         self._tasks[effect.id] = self._spawn(self._run(function, effect), f"tool {effect.name} {effect.id}")
+
+    def send(self, effect: effects.SendToolRequest) -> None:
+        """Make the request of one call."""
+        requests = self._requests.get(effect.tool)
+        if requests is None or len(self._tasks) >= MAX_AT_ONCE:
+            self._finish(effects.ToolAnswered(effect.id, error=BUSY if requests else f"the tool {effect.tool} cannot be run here"))
+            return
+        self._tasks[effect.id] = self._spawn(self._send(requests, effect), f"tool {effect.tool} {effect.id}")
+
+    async def _send(self, requests: WebRequests, effect: effects.SendToolRequest) -> None:
+        made = effect.request
+        try:
+            response = await requests.request(
+                made.method, made.url, content=made.body, headers=dict(made.headers), timeout=effect.timeout_s
+            )
+            answered = effects.ToolAnswered(effect.id, response.status_code, response.text)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # ValueError: an address or a body that cannot be sent
+            self._log.warning("tool request failed", extra={"fields": {"tool": effect.tool, "error": type(error).__name__}})
+            answered = effects.ToolAnswered(effect.id, error=str(error)[:MAX_RESULT_CHARS] or type(error).__name__)
+        self._tasks.pop(effect.id, None)
+        self._finish(answered)
 
     def cancel(self, run_id: str) -> None:
         """Stop one call, whose result nobody waits for."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from active_call.agent.effects import TurnProposed
 from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.turn.adaptive_detector import AdaptiveTurnDetector, TurnSettings
-from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnTaking, VendorTurn
+from active_call.agent.turn.turn_detector import PauseSound, RecogniserTurnDetector, TurnTaking, VendorTurn
 from active_call.call.opening.options import DEFAULT_END_OF_TURN_MS, choose_speech
 from active_call.contract.options import CallOption
+from active_call.media.link.messages import PauseHeard
 from active_call.providers.base import TurnChange, TurnEvent
 
 _VENDOR_TURNS = {
@@ -21,6 +22,13 @@ _VENDOR_TURNS = {
 def proposal_of(event: TurnEvent) -> TurnProposed:
     """What a recogniser's own turn detector says, as a proposal to the agent's."""
     return TurnProposed(_VENDOR_TURNS[event.change], event.text, event.confidence)
+
+
+def pause_sound(report: PauseHeard, now: float) -> PauseSound:
+    """What the media process tells of a pause, for the agent, which has it at `now`."""
+    return PauseSound(
+        max(0.0, now - report.since), report.voice_probability, report.energy_db, report.pitch_change_st, report.final_lengthening
+    )
 
 
 def turn_taking(option: CallOption, playbook: Playbook, *, hears_freely: bool, has_judge: bool) -> TurnTaking:

@@ -8,13 +8,15 @@ network; a playbook that came with a request names no such places. RFC 9110; a r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import httpx
 
 from active_call.agent.playbook.scenes import Playbook
+from active_call.agent.playbook.urls import urls_in
+from active_call.agent.tools.http_tool import HttpTool
 from active_call.net.outgoing import place_of
 
 MAX_ANSWER_BYTES: Final = 256 * 1024
@@ -42,17 +44,33 @@ class WebAccess:
         return self.is_file and ((host, port) in self.listed or host in self.hosts)
 
 
+def access_of_tool(tool: HttpTool, *, is_file: bool) -> WebAccess:
+    """What one tool may ask: the host of its own URL, and its own list; nothing else of the playbook."""
+    listed = {place for place in map(place_of, urls_in((tool.url,))) if place is not None}
+    return _access(listed, tool.hosts, is_file=is_file)
+
+
 def access_of(playbook: Playbook) -> WebAccess:
     """What `playbook` lists."""
     listed = {place for place in map(place_of, playbook.urls) if place is not None}
+    return _access(listed, playbook.http.allow, is_file=playbook.file != INLINE)
+
+
+def access_of_url(url: str, playbook: Playbook) -> WebAccess:
+    """What a URL of the playbook's front matter may ask: its own host."""
+    place = place_of(url)
+    return _access({place} if place is not None else set(), (), is_file=playbook.file != INLINE)
+
+
+def _access(listed: set[tuple[str, int]], allow: Iterable[str], *, is_file: bool) -> WebAccess:
     hosts = []
-    for name in (entry.strip().lower() for entry in playbook.http.allow):
+    for name in (entry.strip().lower() for entry in allow):
         host, colon, port = name.rpartition(":")
         if colon and port.isdigit():
             listed.add((host.strip("[]"), int(port)))
         else:
             hosts.append(name.strip("[]"))
-    return WebAccess(frozenset(listed), tuple(hosts), is_file=playbook.file != INLINE)
+    return WebAccess(frozenset(listed), tuple(hosts), is_file=is_file)
 
 
 class WebRequests:
@@ -62,6 +80,10 @@ class WebRequests:
         self._access = access
         self._private = private
         self._guarded = guarded
+
+    def for_tool(self, tool: HttpTool) -> WebRequests:
+        """The same for the hosts of one tool."""
+        return WebRequests(access_of_tool(tool, is_file=self._access.is_file), self._private, self._guarded)
 
     async def request(
         self, method: str, url: str, *, content: str | None = None, headers: Mapping[str, str] | None = None, timeout: float = DEADLINE_S

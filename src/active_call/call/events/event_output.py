@@ -15,6 +15,9 @@ from active_call.contract import events
 from active_call.sdp.protection import without_keys
 from active_call.store.records import RecordSink
 
+MASK = "*"
+"""Stands for a key, or for words."""
+
 Watcher = Callable[[events.Event], None]
 
 
@@ -36,10 +39,13 @@ class EventOutput:
         self._hangup: events.Event | None = None
         self.event_log = EventLog()
         """Subscriptions come from here."""
+        self.is_secret = False
+        """What the caller enters or says now is told to the agent alone; all others see that there was something."""
 
     def emit(self, event: events.Event) -> None:
         """An event has happened: tell everybody, the agent too."""
-        self._to_agent(self.tell(event))
+        told = self.tell(_masked(event) if self.is_secret else event)
+        self._to_agent(msgspec.structs.replace(event, timestamp=told.timestamp) if self.is_secret else told)
 
     def tell(self, event: events.Event) -> events.Event:
         """As `emit`, but not to the agent, which said it. Gives the event with its time."""
@@ -72,6 +78,17 @@ class EventOutput:
         if self._hangup is not None:
             watcher(self._hangup)
         return lambda: self._watchers.remove(watcher) if watcher in self._watchers else None
+
+
+def _masked(event: events.Event) -> events.Event:
+    """The event with stars in place of what the caller has entered or said."""
+    match event:
+        case events.Dtmf():
+            return msgspec.structs.replace(event, digit=MASK)
+        case events.AsrFinal() | events.AsrDelta():
+            return msgspec.structs.replace(event, text=MASK if event.text else "")
+        case _:
+            return event
 
 
 def _without_keys(event: events.Event) -> events.Event:

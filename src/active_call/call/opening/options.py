@@ -108,4 +108,5 @@ def _llm_settings(llm: LlmOption) -> LlmSettings:
         max_tokens=llm.max_tokens,
         extra=llm.extra,
         fallback=tuple(llm.fallback or ()),
+        reasoning=llm.reasoning,
     )

@@ -148,7 +148,7 @@ class Playbooks:
 
     def parse(self, content: str) -> Playbook:
         """A playbook given as text."""
-        return parse_playbook(content, file="(inline)", environment=self._environment)
+        return parse_playbook(content, file="(inline)", environment=self._environment, is_file=False)
 
 
 @dataclass(frozen=True, slots=True)

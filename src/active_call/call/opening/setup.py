@@ -9,9 +9,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
-from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
+from active_call.base.errors import ActiveCallError, ConfigError, LocalProtocolError, MediaError
 from active_call.call.company.attention import Music, Why
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine import CallMachine
@@ -26,13 +28,16 @@ from active_call.call.ports import CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.speech.other_voices import heard_in
 from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.speech.speech_output import SpeechOutput
+from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.state import Phase
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs.leg import Leg
 from active_call.providers.base import ChatModel, RecognitionStream, SpeechToText
+from active_call.providers.turn.judge import TurnJudge
 
 RING_AFTER_S = 0.2
 
@@ -48,6 +53,7 @@ class SetupParts:
     """What a set-up gets ready."""
 
     speech_input: SpeechInput
+    turn_audio: TurnAudio
     speech_output: SpeechOutput
     call_progress: CallProgressWatch
     attention: AttentionExecutor
@@ -105,11 +111,11 @@ class CallSetup:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
         recogniser = self._dependencies.engines.get_recogniser(choice.asr)
-        recognition = self._open_recognition(recogniser, choice)
+        recognition = self._open_recognition(recogniser, choice.asr.language)
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
-            self._parts.speech_input.listen_to(leg.stream, _vad_of(choice))
+            self._parts.speech_input.listen_to(leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
 
     # -- an agent in a call that is under way
 
@@ -130,20 +136,34 @@ class CallSetup:
         recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
         responder = begin.model or (engines.get_responder(choice.llm) if choice.llm is not None else None)
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
-        self._note_engines(choice, begin.model is not None)
         state.hears_freely = recogniser.capabilities.free_speech
+        self._choose_turn_judge(choice)
+        self._note_engines(choice, begin.model is not None)
         parts.speech_output.use(None, synthesiser)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
         if choice.asr != before.asr:
-            recognition = self._open_recognition(recogniser, choice)
+            recognition = self._open_recognition(recogniser, choice.asr.language)
             self._ports.spawn(parts.speech_input.replace(recognition), "recogniser")
         if state.leg.stream is not None:
-            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
         state.agent = parts.start_agent(playbook, responder, begin)
         if states.is_on_hold:
             initiator = states.peer_role if states.held_by_peer else "system"
             state.agent.hear(effects.Heard(events.Hold(on_hold=True, initiator=initiator)))
         state.agent.hear(effects.Heard(events.MediaReady()))
+
+    def switch_language(self, language: str) -> None:
+        """Recognise another language from now on; an `error` event where no engine does."""
+        state = self._state
+        asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
+        try:
+            recogniser = self._dependencies.engines.get_recogniser(asr)
+        except ActiveCallError as error:
+            self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
+            return
+        state.option = msgspec.structs.replace(state.option, asr=asr)
+        recognition = self._open_recognition(recogniser, language)
+        self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
 
     def end_agent(self) -> None:
         """Let the agent stop speaking and leave; harmless where there is none."""
@@ -165,14 +185,25 @@ class CallSetup:
     def _recogniser_failed(self, error: Exception) -> None:
         self._ports.post(RecogniserFailed(error))
 
-    def _open_recognition(self, recogniser: SpeechToText, choice: SpeechChoice) -> RecognitionStream:
+    def _open_recognition(self, recogniser: SpeechToText, language: str | None) -> RecognitionStream:
         return open_recognition(
             recogniser,
             self._ports.post,
             self._recogniser_failed,
-            language=choice.asr.language,
+            language=language,
             on_turn=lambda event: self._ports.post(ForAgent(proposal_of(event))),
         )
+
+    def _choose_turn_judge(self, choice: SpeechChoice) -> None:
+        """A model of the sound judges turns where it was asked for; one that cannot be had is told, and the turns are taken without it."""
+        judge: TurnJudge | None = None
+        if choice.turn.kind == "smart-turn":
+            try:
+                judge = self._dependencies.engines.get_turn_judge(choice.turn.model)
+            except ConfigError as error:
+                self._ports.emit(events.Error(sender="eou", error=str(error)))
+        self._state.has_turn_judge = judge is not None
+        self._parts.turn_audio.use(judge, lambda answer: self._ports.post(ForAgent(answer)))
 
     # -- tasks
 
@@ -274,18 +305,20 @@ class CallSetup:
         engines = self._dependencies.engines
         recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
         responder = engines.get_responder(choice.llm) if choice.llm is not None else None
-        self._note_engines(choice)
         state.hears_freely = recogniser.capabilities.free_speech
+        self._choose_turn_judge(choice)
+        self._note_engines(choice)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
-        parts.speech_input.use(self._open_recognition(recogniser, choice))
+        parts.speech_input.use(self._open_recognition(recogniser, choice.asr.language))
         parts.speech_output.use(None, synthesiser)
         if state.playbook is not None:
             state.agent = parts.start_agent(state.playbook, responder)
         await self._open_sound()
         if state.leg.stream is not None:
-            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
             parts.call_progress.listen()
 
 
-def _vad_of(choice: SpeechChoice) -> VadSettings:
-    return VadSettings(choice.voice_threshold, choice.min_speech_ms, choice.silence_ms)
+def _vad_of(choice: SpeechChoice, *, has_agent: bool) -> VadSettings:
+    pauses = has_agent and choice.turn.kind != "fixed"
+    return VadSettings(choice.voice_threshold, choice.min_speech_ms, choice.silence_ms, pauses)

@@ -48,6 +48,8 @@ class Recording:
         self._n_begun = 0
         self._target: _Target | None = None
         self._is_paused = False
+        self._is_secret = False
+        """The caller enters something that is not to be kept."""
         self._running: set[str] = set()
 
     @property
@@ -93,7 +95,7 @@ class Recording:
         self._target = target
         path = str(numbered(target.path, self._n_begun))
         stream.start_recording(path, target.rate_hz, target.flush_ms)
-        if self._is_paused:
+        if self._is_paused or self._is_secret:
             stream.pause_recording(True)
         self._running.add(path)
         self._journal.recording_began(path)
@@ -106,8 +108,15 @@ class Recording:
 
     def pause(self, paused: bool) -> None:
         """Leave out what is heard from now on, or no longer. Raises LocalProtocolError while the call has no sound."""
-        self._stream().pause_recording(paused)
+        self._stream().pause_recording(paused or self._is_secret)
         self._is_paused = paused
+
+    def leave_out(self, is_secret: bool) -> None:
+        """Leave out what is secret, whatever else is paused; nothing while the call has no sound."""
+        self._is_secret = is_secret
+        stream = self._state.leg.stream
+        if stream is not None and self._running:
+            stream.pause_recording(is_secret or self._is_paused)
 
     def go_on(self) -> None:
         """The call has another leg: what was being recorded goes on, in a file of its own."""

@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from active_call.call.speech.leading_silence import LeadingSilence
+from active_call.contract.options import TtsOption
 
 INLINE_AUDIO_RATE_HZ = 16_000
 AHEAD_MS = 4000.0
@@ -89,3 +90,5 @@ class Job:
     cache_key: str = ""
     closes: bool = False
     repeats: bool = False
+    option: TtsOption | None = None
+    """What the command says of its voice."""

@@ -25,6 +25,7 @@ from active_call.call.speech.tts_command import checked
 from active_call.call.speech.words_heard import Pace, heard_words, word_began_ms
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
+from active_call.contract.options import TtsOption
 from active_call.media.link.messages import PlayEnded, PlayLow, PlayStarted
 from active_call.media.pool.pool import MediaStream
 from active_call.providers.base import TextToSpeech, speech_of
@@ -45,6 +46,9 @@ class PauseManner:
 
 
 PLAIN_PAUSE = PauseManner()
+
+
+VoiceOf = Callable[[TtsOption | None, TextToSpeech | None], TextToSpeech | None]
 
 
 class SoundSource(Protocol):
@@ -88,6 +92,8 @@ class SpeechOutput:
         self._on_auto_hangup = on_auto_hangup
         self._sounds = sounds
         self._speech = speech
+        self.voice_of: VoiceOf = lambda option, current: None
+        """Another synthesiser for a command with an option of its own, where there is one."""
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._plays: dict[str, Play] = {}
         self._stream: MediaStream | None = None
@@ -138,6 +144,7 @@ class SpeechOutput:
                 speed=said.speed,
                 cache_key=said.cache_key,
                 closes=play.closed,
+                option=command.option,
             )
         )
         if piece.text:
@@ -348,7 +355,8 @@ class SpeechOutput:
         elif text := as_pronounced(job.text):
             if self._synthesiser is None:
                 raise MediaError("no speech synthesis is configured for this call")
-            async with aclosing(self._speech_of(job, text, self._synthesiser)) as speech:
+            other = self.voice_of(job.option, self._synthesiser)
+            async with aclosing(self._speech_of(job, text, other or self._synthesiser)) as speech:
                 async for piece in speech:
                     yield piece
 

@@ -155,9 +155,10 @@ class SipMedia:
                 offer, self._local(), key_for=key_for, session_id=self._session_id, version=version, direction=self.direction
             )
 
-        answer, agreement = build(self._version)
+        answer, agreement = build(self._version if self._described else self._version + 1)
         if answer != self._described:
-            answer, agreement = build(self._version + 1)
+            if self._described:
+                answer, agreement = build(self._version + 1)
             self._take_description(answer)
         if agreement.crypto is not None:
             self._keys = (CryptoKey(agreement.crypto.tag, agreement.crypto.suite, agreement.crypto.send_key),)

@@ -53,7 +53,8 @@ def ignored_headers(event: SipEvent) -> list[str]:
 
 
 def _unreadable(message: Request | Response) -> list[str]:
-    return [name for name, read in _READERS.items() if not _is_readable(message.headers.get_all(name), read)]
+    values = ((name, message.headers.get_all(name), read) for name, read in _READERS.items())
+    return [name for name, lines, read in values if lines and not _is_readable(lines, read)]
 
 
 def _is_readable(lines: list[str], read: Callable[[str], object]) -> bool:

@@ -85,6 +85,8 @@ class Listen(Link, frozen=True, array_like=True, tag="listen"):
     threshold: float = 0.5
     min_speech_ms: int = 64
     silence_ms: int = 100
+    pauses: bool = False
+    """With detection: report pauses at some of their moments, see `PauseHeard`."""
 
 
 class HearTones(Link, frozen=True, array_like=True, tag="tones"):

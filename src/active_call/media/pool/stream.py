@@ -75,9 +75,18 @@ class MediaStream:
         """Let what the stream sends come back as `SentAudio`, or no longer."""
         self._process.send(link.ForwardSent(self.stream, enabled, piece_ms))
 
-    def listen(self, *, detect: bool, forward_audio: bool, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100) -> None:
-        """Turn detection and the forwarding of the caller's sound on or off."""
-        self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms))
+    def listen(
+        self,
+        *,
+        detect: bool,
+        forward_audio: bool,
+        threshold: float = 0.5,
+        min_speech_ms: int = 64,
+        silence_ms: int = 100,
+        pauses: bool = False,
+    ) -> None:
+        """Turn detection, reports of pauses, and the forwarding of the caller's sound on or off."""
+        self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms, pauses))
 
     def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
         """Listen for digits that come as sound, and for tones; see `link.HearTones`."""

@@ -1,8 +1,9 @@
 """Replies by OpenAI's chat completions API, or any server that speaks it (Azure, Groq, DashScope, Ollama, vLLM …), streamed.
 
 Messages and tools enter; text, tool calls and usage leave as they come. Settings: `model` (gpt-4o-mini), `base_url`, `api_key`,
-`temperature`, `max_tokens`; `extra` is sent as further fields of the request. The SDK retries nothing here: deadlines and retries belong to
-the provider wall.
+`temperature`, `max_tokens`, `reasoning`; `extra` is sent as further fields of the request. `model_profiles` says what which server takes;
+a field that it refuses all the same is left out from then on. The SDK retries nothing here: deadlines and retries belong to the provider
+wall.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from active_call.base.errors import ConfigError, ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import status_error
+from active_call.providers.llm.model_profiles import profile_of, refused_fields
 from active_call.providers.llm.openai_messages import fields_of
 from active_call.providers.llm.openai_stream import ChunkReader, events_of_whole_reply
-from active_call.providers.openai_settings import OPENAI_URL, Server, find_server
+from active_call.providers.openai_settings import Server, find_server
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 
@@ -43,13 +45,14 @@ class OpenAiChatModel:
 
     name = NAME
     limits = Limits()
-    capabilities = ChatModelCapabilities(tools=True, json=True, usage=True)
 
     def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
         self._model = settings.model or DEFAULT_MODEL
-        self._asks_for_usage = server.base_url == OPENAI_URL
-        """Other servers send it unasked, or refuse the field that asks for it; `extra` may hold the field for those that need it."""
+        self.profile = profile_of(server.base_url, self._model)
+        self.capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=self.profile.calls_tools)
+        self._refused: set[str] = set()
+        """Fields that the server has refused."""
         # The SDK's own timeout bounds a single read; it lies above the wall's deadlines, which decide.
         client: Any = http  # SDK 3 has a type of its own for it, and takes httpx's too
         self._client = openai.AsyncOpenAI(
@@ -60,7 +63,7 @@ class OpenAiChatModel:
     async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
         reader = ChunkReader()
         try:
-            async with await self._client.chat.completions.create(**self._parameters(request)) as stream:
+            async with await self._open(request) as stream:
                 if self._is_no_stream(stream.response):
                     for event in events_of_whole_reply(NAME, await stream.response.aread()):
                         yield event
@@ -78,6 +81,18 @@ class OpenAiChatModel:
         except (ValueError, TypeError, AttributeError, RecursionError) as error:  # from the SDK, over what it cannot read
             raise ProviderError(NAME, f"the answer cannot be read: {error}", retryable=True) from error
 
+    async def _open(self, request: ReplyRequest) -> Any:
+        """Begin the request. A 400 that names optional fields is answered by the same request without them, once."""
+        body = self._body(request)
+        try:
+            return await self._client.chat.completions.create(**_as_parameters(body))
+        except openai.BadRequestError as error:
+            refused = refused_fields(f"{error.message} {error.param or ''}", body)
+            if not refused:
+                raise
+            self._refused.update(refused)
+            return await self._client.chat.completions.create(**_as_parameters(self._body(request)))
+
     def _is_no_stream(self, response: Any) -> bool:
         """Whether the server has answered with JSON or a page instead of a stream of events."""
         kind = str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
@@ -86,20 +101,34 @@ class OpenAiChatModel:
     async def close(self) -> None:
         await self._client.close()
 
-    def _parameters(self, request: ReplyRequest) -> dict[str, Any]:
-        parameters: dict[str, Any] = {"model": self._model, "stream": True, **fields_of(request)}
-        temperature = request.temperature if request.temperature is not None else self._settings.temperature
-        max_tokens = request.max_tokens if request.max_tokens is not None else self._settings.max_tokens
-        if temperature is not None:
-            parameters["temperature"] = temperature
+    def _body(self, request: ReplyRequest) -> dict[str, Any]:
+        """The request's fields. What an author gives as `extra` is sent as it is, also where the profile says otherwise."""
+        profile, settings = self.profile, self._settings
+        body: dict[str, Any] = {"model": self._model, "stream": True, **fields_of(request, profile)}
+        temperature = request.temperature if request.temperature is not None else settings.temperature
+        max_tokens = request.max_tokens if request.max_tokens is not None else settings.max_tokens
+        if temperature is not None and profile.takes_temperature:
+            body["temperature"] = temperature
         if max_tokens is not None:
-            parameters["max_tokens"] = max_tokens
-        if self._asks_for_usage:
-            parameters["stream_options"] = {"include_usage": True}
-        extra = {**self._settings.extra, **request.extra}
-        if extra:
-            parameters["extra_body"] = extra
-        return parameters
+            name = profile.max_tokens_field
+            body["max_completion_tokens" if name in self._refused and name == "max_tokens" else name] = max_tokens
+        if profile.takes_usage_option:
+            body["stream_options"] = {"include_usage": True}
+        body |= profile.little_reasoning
+        if settings.reasoning and profile.effort_field:
+            body[profile.effort_field] = settings.reasoning
+        body = {name: value for name, value in body.items() if name not in self._refused}
+        return {**body, **settings.extra, **request.extra}
+
+
+_PARAMETERS = ("model", "stream", "messages", "tools", "tool_choice", "response_format", "stream_options", "temperature", "max_tokens")
+
+
+def _as_parameters(body: dict[str, Any]) -> dict[str, Any]:
+    """The body as arguments of the SDK: what it may not know by name goes as `extra_body`, which wins."""
+    named = {name: value for name, value in body.items() if name in _PARAMETERS}
+    extra = {name: value for name, value in body.items() if name not in _PARAMETERS}
+    return {**named, "extra_body": extra} if extra else named
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:

@@ -1,26 +1,75 @@
-"""A request as OpenAI's chat completions API takes it: messages, tools, tool choice and response format. Pure."""
+"""A request as OpenAI's chat completions API takes it: messages, tools, tool choice and response format. Pure.
+
+What a server does not take is written otherwise, as its profile says: a system message in mid-conversation becomes one of the user's, in
+square brackets; messages of one side are joined where roles must alternate.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from active_call.providers.chat import ChatMessage, ReplyRequest, ToolDefinition
+from active_call.providers.llm.model_profiles import AS_USER, UNKNOWN, ModelProfile
 
 _TOOL_CHOICES = ("auto", "none", "required")
 
 
-def fields_of(request: ReplyRequest) -> dict[str, Any]:
-    """The fields of the request's body that follow from what is asked."""
-    fields: dict[str, Any] = {"messages": [_message(message) for message in request.messages]}
+def fields_of(request: ReplyRequest, profile: ModelProfile = UNKNOWN) -> dict[str, Any]:
+    """The fields of the request's body that follow from what is asked, as `profile` has them."""
+    fields: dict[str, Any] = {"messages": [_message(message) for message in messages_for(profile, request.messages)]}
     if request.tools:
         fields["tools"] = [_tool(tool) for tool in request.tools]
+        if profile.takes_parallel_tool_calls and request.parallel_tool_calls is not None:
+            fields["parallel_tool_calls"] = request.parallel_tool_calls
         if request.tool_choice in _TOOL_CHOICES:
             fields["tool_choice"] = request.tool_choice
         elif request.tool_choice is not None:
             fields["tool_choice"] = {"type": "function", "function": {"name": request.tool_choice}}
+        if not profile.takes_tool_choice:
+            fields.pop("tool_choice", None)
     if request.json:
         fields["response_format"] = {"type": "json_object"}
     return fields
+
+
+def messages_for(profile: ModelProfile, messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
+    """`messages` in roles and in an order that the server takes."""
+    if profile.late_system == AS_USER or profile.must_alternate:
+        messages = _without_late_system(messages)
+    return _alternating(messages) if profile.must_alternate else messages
+
+
+def _without_late_system(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
+    """System messages at the beginning are one; later ones become the user's."""
+    n_first = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
+    system = "\n\n".join(message.content for message in messages[:n_first])
+    first = (ChatMessage("system", system),) if n_first else ()
+    return (*first, *(_as_user(message) for message in messages[n_first:]))
+
+
+def _as_user(message: ChatMessage) -> ChatMessage:
+    if message.role != "system":
+        return message
+    text = message.content
+    return ChatMessage("user", text if text.startswith("[") and text.endswith("]") else f"[{text}]")
+
+
+def _alternating(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
+    """Texts of one side that follow one another are joined. A conversation that the agent begins gets a first line of the user's."""
+    joined: list[ChatMessage] = []
+    for message in messages:
+        last = joined[-1] if joined else None
+        if last is not None and last.role == message.role and message.role in ("user", "assistant") and not last.tool_calls:
+            joined[-1] = ChatMessage(last.role, _lines(last.content, message.content), message.tool_calls)
+        else:
+            if message.role == "assistant" and (last is None or last.role == "system"):
+                joined.append(ChatMessage("user", "[The call begins.]"))
+            joined.append(message)
+    return tuple(joined)
+
+
+def _lines(*texts: str) -> str:
+    return "\n".join(text for text in texts if text)
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class OpenAiTextToSpeech(WholeTextToSpeech):
 
     @property
     def capabilities(self) -> TextToSpeechCapabilities:
-        return TextToSpeechCapabilities(self.rate_hz, speakers=tuple(sorted(OPENAI_VOICES)))
+        moods = not str(self._body["model"]).startswith("tts-1")  # the older models take no instructions
+        return TextToSpeechCapabilities(self.rate_hz, speakers=tuple(sorted(OPENAI_VOICES)), emotions=moods)
 
     async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
         if not text.strip():

@@ -135,6 +135,8 @@ class Config(values.Section):
     """Speech synthesis."""
     llm: values.FreeTable | None = Field(default=None, repr=False)
     """Language model, as in a playbook's front matter."""
+    mcp: dict[values.NonEmpty, sections.McpServer] = Field(default_factory=dict, repr=False)
+    """MCP servers by name, whose tools playbooks may offer to their model (`mcp: [name]`)."""
     eou: values.EouDefaults | None = Field(default=None, repr=False)
     """End of utterance."""
     realtime: values.RealtimeDefaults | None = Field(default=None, repr=False)

@@ -45,6 +45,33 @@ class Outgoing(Section):
     """What they may reach beside the public internet: `127.0.0.1:11434`, `10.0.0.0/8`, `ollama:11434`, `*.corp.example`."""
 
 
+class McpServer(Section):
+    """One MCP server: a program of this machine (`command`), or a URL (`url`)."""
+
+    command: str = ""
+    """The program; it speaks MCP on its standard input and output, and runs as long as calls use it."""
+    args: tuple[str, ...] = ()
+    """Its arguments."""
+    env: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Its environment, beside `PATH`, `HOME` and the like."""
+    cwd: str = ""
+    """The folder that it runs in."""
+    url: str = ""
+    """The address of a server that speaks streamable HTTP."""
+    headers: Headers = Field(default_factory=dict, repr=False)
+    """Sent with every request, such as `Authorization`."""
+    timeout: Annotated[Whole, BeforeValidator(lambda value: in_unit(value, "s")), Field(ge=1, le=600)] = 30
+    """Seconds that one call of a tool may take."""
+    tools: tuple[NonEmpty, ...] = ()
+    """The tools that are offered; empty: all."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> McpServer:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("expected `command` (a program) or `url`, and not both")
+        return self
+
+
 # -- signalling --------------------------------------------------------------------------------------------------------------------------
 
 

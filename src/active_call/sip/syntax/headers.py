@@ -70,10 +70,12 @@ def header_key(name: str) -> str:
 class Headers:
     """The header fields of one message, in order. Names compare without case and with compact forms; they are sent as written."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_by_key", "_fields")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
         self._fields: list[tuple[str, str, str]] = []
+        self._by_key: dict[str, list[str]] | None = None
+        """The values by key, made at the first look-up: a message is asked some 50 times. Every change drops it."""
         for name, value in items:
             self.add(name, value)
 
@@ -86,16 +88,23 @@ class Headers:
 
     def get(self, name: str) -> str | None:
         """The first value of that name."""
-        key = header_key(name)
-        for own, _, value in self._fields:
-            if own == key:
-                return value
-        return None
+        values = (self._by_key or self._index()).get(header_key(name))
+        return values[0] if values else None
 
     def get_all(self, name: str) -> list[str]:
         """The value of each line of that name, not split."""
-        key = header_key(name)
-        return [value for own, _, value in self._fields if own == key]
+        values = (self._by_key or self._index()).get(header_key(name))
+        return values.copy() if values else []
+
+    def _index(self) -> dict[str, list[str]]:
+        by_key: dict[str, list[str]] = {}
+        for key, _, value in self._fields:
+            if key in by_key:
+                by_key[key].append(value)
+            else:
+                by_key[key] = [value]
+        self._by_key = by_key
+        return by_key
 
     def split(self, name: str) -> list[str]:
         """All comma-separated values of that name over all its lines."""
@@ -104,10 +113,12 @@ class Headers:
     def add(self, name: str, value: str) -> None:
         """Append a line. Raises LocalProtocolError for a name or value that would break the message."""
         self._fields.append(_checked(name, value))
+        self._by_key = None
 
     def prepend(self, name: str, value: str) -> None:
         """Insert a line before all others. Raises like `add`."""
         self._fields.insert(0, _checked(name, value))
+        self._by_key = None
 
     def set(self, name: str, value: str) -> None:
         """Make `value` the only one of that name, at the place and under the spelling of the first, else at the end. Raises like `add`."""
@@ -122,12 +133,12 @@ class Headers:
                 placed = True
         if not placed:
             kept.append(checked)
-        self._fields = kept
+        self._fields, self._by_key = kept, None
 
     def remove(self, name: str) -> None:
         """Drop every line of that name, if there is one."""
         key = header_key(name)
-        self._fields = [entry for entry in self._fields if entry[0] != key]
+        self._fields, self._by_key = [entry for entry in self._fields if entry[0] != key], None
 
     def items(self) -> list[tuple[str, str]]:
         """Name as written and value of each line, in order."""

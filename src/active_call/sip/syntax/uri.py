@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from active_call.base.errors import ParseError
 from active_call.sip.syntax.grammar import LWS, encode_text, normalise_escapes, unescape
@@ -26,6 +27,9 @@ _SIGNIFICANT_ALONE = ("user", "ttl", "method", "maddr", "transport")
 """Parameters that make two URIs differ when only one of them has it (RFC 3261 §19.1.4)."""
 
 SUPPORTED_SCHEMES = ("sip", "sips", "tel")
+
+MAX_REMEMBERED = 256
+"""Characters of a URI that is kept parsed. A longer one costs its sender's memory, not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,14 @@ def scheme_of(text: str) -> str:
 
 
 def parse_uri(text: str) -> Uri:
-    """A sip, sips or tel URI without angle brackets. Raises ParseError, also for other schemes."""
+    """A sip, sips or tel URI without angle brackets. Raises ParseError, also for other schemes.
+
+    Equal texts may give the same object: nobody changes a `Uri` or its parameters.
+    """
+    return _parse_again(text) if len(text) <= MAX_REMEMBERED else _parse(text)
+
+
+def _parse(text: str) -> Uri:
     text = text.strip(LWS)
     scheme = scheme_of(text)
     rest = text[len(scheme) + 1 :]
@@ -132,6 +143,10 @@ def parse_uri(text: str) -> Uri:
         _parse_uri_parameters(parameters),
         _checked(headers) if question else None,
     )
+
+
+_parse_again = lru_cache(maxsize=1024)(_parse)
+"""The parts of one call read the same few URIs some twenty times."""
 
 
 def is_equivalent(a: Uri, b: Uri) -> bool:

@@ -76,7 +76,8 @@ def _check_sizes(message: Request | Response) -> None:
         lines = message.headers.get_all(name)
         if len(lines) > MAX_ELEMENTS or sum(map(len, lines)) > MAX_TAKEN_APART_BYTES:
             raise BadRequest(400, f"Too Much In {name}", found=f"{len(lines)} lines, {sum(map(len, lines))} characters")
-        n_delimiters += sum(line.count(each) for line in lines for each in '"<;,')
+        for line in lines:
+            n_delimiters += line.count('"') + line.count("<") + line.count(";") + line.count(",")
     if n_delimiters > MAX_DELIMITERS:
         raise BadRequest(400, "Too Many Delimiters", found=str(n_delimiters))
 

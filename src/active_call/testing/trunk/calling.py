@@ -22,7 +22,16 @@ from active_call.testing.trunk.transactions import Exchange, Timer, branch_of
 class CallingLeg(Leg):
     """One call from the trunk. `uris` are tried in turn, as the carrier's failover has it."""
 
-    def __init__(self, trunk: TrunkPort, uris: Sequence[str], *, caller: str, headers: Headers = (), over: Peer | None = None) -> None:
+    def __init__(
+        self,
+        trunk: TrunkPort,
+        uris: Sequence[str],
+        *,
+        caller: str,
+        headers: Headers = (),
+        over: Peer | None = None,
+        direction: str = "sendrecv",
+    ) -> None:
         host = trunk.switches.call_id_host
         super().__init__(trunk, secrets.token_hex(16) + (f"@{host}" if host else ""))
         self.caller = caller if trunk.switches.number_plus else caller.lstrip("+")
@@ -42,7 +51,7 @@ class CallingLeg(Leg):
         self.statuses: list[int] = []
         """Every status of every attempt, in order."""
         self.first_response_s = 0.0
-        self._headers, self._over = list(headers), over
+        self._headers, self._over, self._direction = list(headers), over, direction
         self._silence: Timer | None = None
         self._cancelled = False
         self._answered_requests: list[int] = []
@@ -85,7 +94,7 @@ class CallingLeg(Leg):
         if switches.requires_100rel:
             invite.headers.append(("require", "100rel"))
         if not switches.delayed_offer:
-            self.offered = invite.body = descriptions.offer(switches, self.place, version=self.version)
+            self.offered = invite.body = descriptions.offer(switches, self.place, direction=self._direction, version=self.version)
             invite.headers.append(("content-type", "application/sdp"))
         if switches.multipart:
             _wrap(invite)

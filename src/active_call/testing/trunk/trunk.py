@@ -75,10 +75,15 @@ class Trunk:
 
     # -- calls ---------------------------------------------------------------------------------------------------------------------------
 
-    def call(self, *uris: str, caller: str = "+15550100", headers: Headers = (), over: Peer | None = None) -> CallingLeg:
-        """Call a user agent; several addresses are tried as the carrier's failover has it. `over` is a flow that is open already."""
+    def call(
+        self, *uris: str, caller: str = "+15550100", headers: Headers = (), over: Peer | None = None, direction: str = "sendrecv"
+    ) -> CallingLeg:
+        """Call a user agent; several addresses are tried as the carrier's failover has it. `over` is a flow that is open already.
+
+        `direction`: of the sound in the first offer; `sendonly` and `inactive` begin the call on hold.
+        """
         with self.lock:
-            leg = CallingLeg(self, uris, caller=caller, headers=headers, over=over)
+            leg = CallingLeg(self, uris, caller=caller, headers=headers, over=over, direction=direction)
             self.legs.append(leg)
             leg.start()
             return leg

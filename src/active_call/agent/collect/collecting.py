@@ -1,0 +1,181 @@
+"""Collects input of the caller: asks, takes keys and words, checks, asks again, and hands the value on.
+
+In: the `<collect/>` of a reply, keys, texts, times. Out: what is said, the variable, and what the model or the rest of the script is told.
+While this lasts the caller's voice and keys are input and nothing else: no turn is taken, no scene's digit acts. A key stops the question;
+words stop it when they are input. A secret value is masked wherever it is written down: in the history, the transcript, the events and the
+log of the call, and the recording leaves it out; the variable holds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from active_call.agent.collect.collector import Collector, Entered, More, NotMeant, Outcome, Refused
+from active_call.agent.collect.kinds import DIGIT_KINDS, TEXT_KINDS
+from active_call.agent.context import PlaybookContext
+from active_call.agent.effects import MaskInput
+from active_call.agent.outbox import Outbox
+from active_call.agent.playbook.scenes import CollectorOption
+from active_call.agent.reply.steps import Step
+from active_call.agent.reply.tags import CollectTag
+from active_call.agent.turn.timers import Timer, Timers
+from active_call.contract import commands
+
+TEXT_OPTION = CollectorOption(input="speech", timeout=20)
+PLAIN_OPTION = CollectorOption(finish_key="#", min_digits=1)
+
+
+class CollectPort(Protocol):
+    """What a collecting asks of the conversation that it belongs to."""
+
+    def ask_again(self, text: str, now: float) -> None:
+        """Say `text` as a reply of its own."""
+        ...
+
+    def cut(self, now: float) -> None:
+        """Stop what the agent says: the caller enters something."""
+        ...
+
+    def go_on(self, rest: tuple[Step, ...], told: str, now: float, *, by_caller: bool) -> None:
+        """The collecting is over: a script says `rest`, a model is told `told`; `by_caller`: as the caller's own turn."""
+        ...
+
+    def leave(self, text: str, now: float) -> None:
+        """The caller says something else: it is answered as always."""
+        ...
+
+
+@dataclass(slots=True)
+class _Current:
+    """What is collected now."""
+
+    name: str
+    variable: str
+    prompt: str
+    option: CollectorOption
+    collector: Collector
+    rest: tuple[Step, ...]
+    n_left: int
+
+
+class Collecting:
+    """The collecting of one conversation."""
+
+    def __init__(self, context: PlaybookContext, timers: Timers, outbox: Outbox, port: CollectPort) -> None:
+        self._context = context
+        self._timers = timers
+        self._outbox = outbox
+        self._port = port
+        self._current: _Current | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """The caller's keys and words are input."""
+        return self._current is not None
+
+    def begin(self, tag: CollectTag, rest: tuple[Step, ...]) -> str | None:
+        """Begin to collect. Returns what is said first; None when there is no such collector. `rest` is said when it is over."""
+        kind = tag.type.strip()
+        is_text = kind.lower() in TEXT_KINDS
+        known = self._context.playbook.dtmf_collectors
+        option = known.get(kind) or (TEXT_OPTION if is_text else PLAIN_OPTION if kind.lower() in DIGIT_KINDS else None)
+        if option is None:
+            self._outbox.note("collect dropped", type=kind, reason=f"the playbook's collectors are: {', '.join(known) or 'none'}")
+            return None
+        self.cancel()
+        prompt = tag.prompt or self._context.fill(option.prompt) or self._context.wording.enter.format(what=option.description or kind)
+        collector = Collector(option, is_text=is_text and kind not in known)
+        self._current = _Current(kind, tag.var or kind, prompt, option, collector, rest, option.retry_times)
+        if option.secret:
+            self._outbox.put(MaskInput(True))
+        return prompt
+
+    def cancel(self) -> None:
+        """Stop collecting; nothing comes of it."""
+        self._end()
+
+    # -- what happens
+
+    def on_asked(self, now: float) -> None:
+        """The question was heard: from here the time counts."""
+        current = self._current
+        if current is not None:
+            self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
+            self._wait(current, now)
+
+    def on_voice(self, now: float) -> None:
+        """The caller speaks: the time begins anew."""
+        if self._timers.is_set(Timer.COLLECT) and self._current is not None:
+            self._timers.set(Timer.COLLECT, now + self._current.option.timeout)
+
+    def on_key(self, key: str, now: float) -> None:
+        """The caller has pressed a key."""
+        if self._current is not None:
+            self._port.cut(now)
+            self._take(self._current, self._current.collector.press(key), now)
+
+    def on_words(self, text: str, now: float) -> None:
+        """The caller has said something."""
+        current = self._current
+        if current is None or not text:
+            return
+        outcome = current.collector.say(text)
+        if not isinstance(outcome, NotMeant):
+            self._port.cut(now)
+            self._take(current, outcome, now)
+        elif current.option.interruptible:
+            self._end()
+            self._port.cut(now)
+            self._port.leave(text, now)
+        else:
+            self._outbox.note("speech is no input", collector=current.name)
+
+    def on_time(self, now: float) -> None:
+        """Nothing (more) was entered."""
+        if self._current is not None:
+            self._take(self._current, self._current.collector.stop(), now)
+
+    # -- what comes of it
+
+    def _take(self, current: _Current, outcome: Outcome, now: float) -> None:
+        match outcome:
+            case Entered(value):
+                self._end()
+                self._keep(current, value)
+                shown = "*" * len(value) if current.option.secret else value
+                self._port.go_on(current.rest, self._context.wording.entered.format(what=current.name, value=shown), now, by_caller=True)
+            case Refused(reason):
+                self._refuse(current, reason, now)
+            case More() | NotMeant():
+                self._wait(current, now)
+
+    def _refuse(self, current: _Current, reason: str, now: float) -> None:
+        current.collector.begin_again()
+        current.n_left -= 1
+        if current.n_left >= 0:
+            again = self._context.fill(reason) or self._context.wording.enter_again
+            self._timers.clear(Timer.COLLECT)
+            self._port.ask_again(f"{again} {current.prompt}", now)
+            return
+        self._end()
+        self._keep(current, "")
+        self._outbox.note("nothing was entered", collector=current.name, attempts=current.option.retry_times + 1)
+        self._port.go_on(current.rest, self._context.wording.not_entered.format(what=current.name), now, by_caller=False)
+
+    def _keep(self, current: _Current, value: str) -> None:
+        self._context.set_variable(current.variable, value)
+        if current.option.secret:
+            self._context.secrets.add(current.variable)
+        else:
+            self._outbox.perform(commands.SetVar(key=current.variable, value=value))
+
+    def _wait(self, current: _Current, now: float) -> None:
+        seconds = current.option.inter_digit_timeout if current.collector.has_begun else current.option.timeout
+        self._timers.set(Timer.COLLECT, now + seconds)
+
+    def _end(self) -> None:
+        current, self._current = self._current, None
+        self._timers.clear(Timer.COLLECT)
+        if current is not None and current.option.secret:
+            self._outbox.put(MaskInput(False))

@@ -1,0 +1,114 @@
+"""One collecting: what was entered so far, whether it is complete, whether it is valid. Pure, without time.
+
+In: keys and recognised texts. Out: `More` (go on waiting), `Entered` (a value that fits), `Refused` (it does not fit; asked for again as
+long as there are attempts left), `NotMeant` (words that are no input). Times are the matter of `collecting`.
+
+    keys     collected until `digits`/`maxDigits` are there, the finish key is pressed, or no key comes for `interDigitTimeout`
+    speech   its digits are added to the keys; complete when they are enough
+    text     the first thing that is said is the value
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from active_call.agent.collect.spoken_digits import spoken_digits
+from active_call.agent.playbook.scenes import CollectorOption
+
+MAX_DIGITS = 64
+MAX_TEXT_CHARS = 500
+_KEYS = "0123456789*#ABCD"
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """Not complete yet. `is_new`: something was added."""
+
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A value that fits."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What was entered does not fit. `reason` is the playbook's message; empty: it has none."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotMeant:
+    """Words, and no input."""
+
+
+Outcome = More | Entered | Refused | NotMeant
+
+
+class Collector:
+    """The entry of one value."""
+
+    def __init__(self, option: CollectorOption, *, is_text: bool = False) -> None:
+        self._option = option
+        self._is_text = is_text
+        self._entered = ""
+        self._low = option.digits or option.min_digits or 1
+        self._high = option.digits or option.max_digits or MAX_DIGITS
+
+    @property
+    def has_begun(self) -> bool:
+        """Something was entered."""
+        return bool(self._entered)
+
+    def press(self, key: str) -> Outcome:
+        """A key was pressed."""
+        if self._is_text or self._option.input == "speech" or key not in _KEYS:
+            return More(is_new=False)
+        if key == self._option.finish_key:
+            return self._judge()
+        self._entered += key
+        is_full = len(self._entered) >= self._high
+        waits_for_finish = self._option.finish_key is not None and self._option.digits is None and self._high == MAX_DIGITS
+        return self._judge() if is_full and not waits_for_finish else More()
+
+    def say(self, text: str) -> Outcome:
+        """A final text was recognised."""
+        if self._is_text:
+            self._entered = " ".join(text.split())[:MAX_TEXT_CHARS]
+            return self._judge()
+        if self._option.input == "dtmf":
+            return NotMeant()
+        digits, is_pure = spoken_digits(text)
+        finish = self._option.finish_key
+        is_finished = bool(finish) and digits.endswith(finish or "")
+        digits = digits.removesuffix(finish) if finish else digits
+        if not digits and not is_finished:
+            return NotMeant()
+        if not is_pure and len(digits) < self._low and not self._entered:
+            return NotMeant()  # "I have two questions" is no entry
+        self._entered += digits
+        return self._judge() if is_finished or len(self._entered) >= self._low else More()
+
+    def stop(self) -> Outcome:
+        """Nothing more comes."""
+        return self._judge()
+
+    def begin_again(self) -> None:
+        """Forget what was entered."""
+        self._entered = ""
+
+    def _judge(self) -> Outcome:
+        value, self._entered = self._entered, ""
+        if not self._is_text and not self._low <= len(value) <= self._high:
+            return Refused()
+        rule: dict[str, Any] = self._option.validation or {}
+        pattern = rule.get("pattern")
+        if pattern and re.fullmatch(str(pattern), value) is None:
+            return Refused(str(rule.get("errorMessage") or rule.get("error_message") or ""))
+        return Entered(value) if value else Refused()

@@ -1,0 +1,64 @@
+"""What one call's agent looks up in its playbook's folder (`knowledge`): as a tool of the model, and as context beside its prompt.
+
+In: a query in the model's or the caller's words. Out: passages as text. A folder is named in a playbook file of the operator only. A search
+that is late or fails costs the model nothing but the passages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from active_call.agent.playbook.scenes import KnowledgeOption, Playbook
+from active_call.agent.reply.replies import SEARCH
+from active_call.agent.tools.registry import Tool
+from active_call.base.errors import ActiveCallError
+from active_call.call.log import CallLog
+from active_call.store.knowledge.library import KnowledgeLibrary, as_text
+
+NAME: Final = SEARCH
+CONTEXT_S: Final = 0.3
+"""How long a reply waits for context."""
+ABOUT: Final = "Looks up facts in the documents of this service. Use it before you state a fact that you were not told."
+NOTHING: Final = "nothing was found"
+
+
+@dataclass(frozen=True, slots=True)
+class CallKnowledge:
+    """The knowledge of one call."""
+
+    option: KnowledgeOption
+    folder: Path
+    library: KnowledgeLibrary
+    log: CallLog
+
+    @property
+    def tool(self) -> Tool:
+        """As a model is told it."""
+        about = self.option.description or ABOUT
+        query = {"type": "string", "description": "Some telling words."}
+        return Tool(NAME, about, {"type": "object", "properties": {"query": query}, "required": ["query"]}, timeout_s=10.0)
+
+    async def search(self, query: str) -> str:
+        """The passages for `query`, or words that say that there are none. Raises KnowledgeError."""
+        found = await self.library.search(self.folder, query, self.option.results)
+        return as_text(found, self.option.max_chars) or NOTHING
+
+    async def context(self, query: str) -> str:
+        """Passages to go with a prompt; empty when there are none, or not in time."""
+        try:
+            async with asyncio.timeout(CONTEXT_S):
+                found = await self.library.search(self.folder, query, self.option.results)
+        except (ActiveCallError, TimeoutError) as error:
+            self.log.warning("knowledge not searched", extra={"fields": {"error": str(error) or "not in time"}})
+            return ""
+        return as_text(found, self.option.max_chars)
+
+
+def knowledge_of(playbook: Playbook, library: KnowledgeLibrary | None, log: CallLog) -> CallKnowledge | None:
+    """The knowledge of `playbook`, if any; a folder is relative to the playbook's own."""
+    if playbook.knowledge is None or library is None or playbook.script is not None:
+        return None
+    return CallKnowledge(playbook.knowledge, Path(playbook.file).parent / playbook.knowledge.folder, library, log)

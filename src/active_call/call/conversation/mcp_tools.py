@@ -1,0 +1,87 @@
+"""The tools of a playbook's MCP servers, for one call: listed when the agent starts, called when the model calls them.
+
+In: the playbook's servers, the pool. Out: tools for the conversation (by `offer`), and functions by the tools' names. A server that cannot
+be reached is logged, and the call goes on without its tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from active_call.agent.playbook.scenes import McpOption
+from active_call.agent.tools.registry import Tool
+from active_call.base.errors import ActiveCallError
+from active_call.call.conversation.tool_execution import ToolFunction
+from active_call.call.log import CallLog
+from active_call.providers.mcp.connection import McpConnection
+from active_call.providers.mcp.pool import McpPool
+from active_call.providers.mcp.settings import McpSettings
+
+
+async def find_tools(
+    functions: dict[str, ToolFunction],
+    offer: Callable[[tuple[Tool, ...]], object],
+    *,
+    options: tuple[McpOption, ...],
+    pool: McpPool,
+    log: CallLog,
+) -> None:
+    """Ask the servers one after the other; each one's tools are offered as soon as they are known."""
+    for option in options:
+        settings = settings_of(option, pool.configured)
+        if settings is None:
+            log.warning("MCP server not known", extra={"fields": {"server": option.name, "known": sorted(pool.configured)}})
+            continue
+        try:
+            connection = await pool.connection(settings)
+            defined = await connection.tools()
+        except ActiveCallError as error:
+            log.warning("MCP tools are missing", extra={"fields": {"server": settings.name, "error": str(error)}})
+            continue
+        tools = []
+        for one in defined:
+            if (not settings.tools or one.name in settings.tools) and one.name not in functions:
+                functions[one.name] = _function(connection, one.name, settings.timeout_s)
+                parameters = dict(one.parameters) or {"type": "object", "properties": {}}
+                tools.append(
+                    Tool(
+                        one.name,
+                        one.description,
+                        parameters,
+                        say_meanwhile=option.say_meanwhile,
+                        cancellable=option.cancellable,
+                        timeout_s=settings.timeout_s,
+                    )
+                )
+        offer(tuple(tools))
+
+
+def settings_of(option: McpOption, configured: Mapping[str, McpSettings]) -> McpSettings | None:
+    """What the playbook's entry comes to; None for the name of a server that the configuration has not got."""
+    if not (option.command or option.url):
+        known = configured.get(option.name)
+        if known is None or not option.tools:
+            return known
+        wanted = tuple(name for name in option.tools if not known.tools or name in known.tools)
+        return McpSettings(
+            known.name, known.command, known.args, known.env, known.cwd, known.url, known.headers, known.timeout_s, wanted or ("",)
+        )
+    return McpSettings(
+        name=option.name or option.url or option.command.rpartition("/")[2],
+        command=option.command,
+        args=tuple(option.args),
+        env=option.env,
+        cwd=option.cwd,
+        url=option.url,
+        headers=option.headers,
+        timeout_s=float(option.timeout or 30),
+        tools=tuple(option.tools),
+    )
+
+
+def _function(connection: McpConnection, name: str, timeout_s: float) -> ToolFunction:
+    async def call(**arguments: Any) -> str:
+        return await connection.call(name, arguments, timeout_s)
+
+    return call

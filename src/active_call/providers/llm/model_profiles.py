@@ -1,0 +1,167 @@
+"""What servers and models that speak OpenAI's chat completions API take, and how: data, and the look-up in it.
+
+In: the server's URL and the model's name. Out: a `ModelProfile`. The first profile whose server and model both fit counts; what no profile
+names is treated with the least demands: no system message in the middle, no field that a server may refuse. What a server refuses all the
+same is learnt at its first 400 (see `refused_fields`). Sources stand beside the entries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+AS_SYSTEM: Final = "system"
+"""A system message in mid-conversation is sent as it is."""
+AS_USER: Final = "user"
+"""A system message in mid-conversation is sent as the user's: the server refuses it, or moves it to the front."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """How one model is asked. `server` is the end of a host name (empty: any), `model` a pattern for the beginning of a model's name."""
+
+    name: str
+    server: str = ""
+    model: str = ""
+    late_system: str = AS_USER
+    must_alternate: bool = False
+    """The roles user and assistant must alternate, and the first is the user's."""
+    max_tokens_field: str = "max_tokens"
+    takes_temperature: bool = True
+    takes_usage_option: bool = False
+    """It takes `stream_options.include_usage`; other servers send usage unasked, or refuse the field."""
+    calls_tools: bool = True
+    """It calls tools well: built-in actions are offered to it as functions. A model without it is told the tags."""
+    takes_tool_choice: bool = True
+    takes_parallel_tool_calls: bool = False
+    little_reasoning: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that ask a reasoning model for as little reasoning as it offers, and not to send it."""
+    effort_field: str = ""
+    """The field that takes an effort of the author's choice (`llm.reasoning`); empty: none."""
+
+    def fits(self, host: str, model: str) -> bool:
+        """Whether this profile is for that server and model."""
+        is_host = not self.server or host == self.server or host.endswith(f".{self.server}")
+        return is_host and re.match(self.model, _bare(model), re.IGNORECASE) is not None
+
+
+_OPENAI: Final[Mapping[str, Any]] = {
+    "late_system": AS_SYSTEM,
+    "max_tokens_field": "max_completion_tokens",
+    "takes_usage_option": True,
+    "takes_parallel_tool_calls": True,
+}
+_THINKS: Final[Mapping[str, Any]] = {**_OPENAI, "takes_temperature": False, "effort_field": "reasoning_effort"}
+_OPENAI_HOSTS: Final = ("api.openai.com", "openai.azure.com")
+
+
+def _openai(server: str) -> tuple[ModelProfile, ...]:
+    """platform.openai.com/docs/api-reference/chat and /docs/guides/reasoning: `max_tokens` is refused by reasoning models, `temperature`
+    too; gpt-5 knows the effort `minimal`, from gpt-5.1 on `none`; o-series models begin at `low` and take no `parallel_tool_calls`."""
+    return (
+        ModelProfile("openai gpt-5 chat", server, r"gpt-5(\.\d+)?-chat", **_OPENAI),
+        ModelProfile("openai gpt-5", server, r"gpt-5(-|$)", **_THINKS, little_reasoning={"reasoning_effort": "minimal"}),
+        ModelProfile("openai gpt-5.1 and later", server, r"gpt-(5\.\d|[6-9])", **_THINKS, little_reasoning={"reasoning_effort": "none"}),
+        ModelProfile(
+            "openai o-series",
+            server,
+            r"o\d",
+            **{**_THINKS, "takes_parallel_tool_calls": False},
+            little_reasoning={"reasoning_effort": "low"},
+        ),
+        ModelProfile("openai", server, **_OPENAI),
+    )
+
+
+PROFILES: Final[tuple[ModelProfile, ...]] = (
+    *(profile for server in _OPENAI_HOSTS for profile in _openai(server)),
+    # console.groq.com/docs/reasoning: `reasoning_format` for Qwen, `include_reasoning` for gpt-oss.
+    ModelProfile(
+        "groq qwen",
+        "groq.com",
+        r"qwen-?3|qwq",
+        AS_SYSTEM,
+        max_tokens_field="max_completion_tokens",
+        little_reasoning={"reasoning_effort": "none", "reasoning_format": "hidden"},
+        effort_field="reasoning_effort",
+    ),
+    ModelProfile(
+        "groq gpt-oss",
+        "groq.com",
+        r"gpt-oss",
+        AS_SYSTEM,
+        max_tokens_field="max_completion_tokens",
+        little_reasoning={"reasoning_effort": "low", "include_reasoning": False},
+        effort_field="reasoning_effort",
+    ),
+    ModelProfile("groq", "groq.com", "", AS_SYSTEM, max_tokens_field="max_completion_tokens", takes_parallel_tool_calls=True),
+    # docs.anthropic.com, "OpenAI SDK compatibility": system messages are moved to the beginning and joined.
+    ModelProfile("anthropic", "anthropic.com"),
+    # ai.google.dev/gemini-api/docs/openai: system messages become the one system instruction; 2.5 Pro cannot stop thinking.
+    ModelProfile(
+        "gemini pro", "googleapis.com", r"gemini-[\d.]+-pro", little_reasoning={"reasoning_effort": "low"}, effort_field="reasoning_effort"
+    ),
+    ModelProfile(
+        "gemini 2.5 flash",
+        "googleapis.com",
+        r"gemini-2\.5-flash",
+        little_reasoning={"reasoning_effort": "none"},
+        effort_field="reasoning_effort",
+    ),
+    ModelProfile(
+        "gemini 3 flash",
+        "googleapis.com",
+        r"gemini-[3-9][\d.]*-flash",
+        little_reasoning={"reasoning_effort": "minimal"},
+        effort_field="reasoning_effort",
+    ),
+    ModelProfile("gemini", "googleapis.com"),
+    # docs.mistral.ai/api: a system message after another role than user is refused ("Unexpected role 'system'").
+    ModelProfile("mistral", "mistral.ai", takes_parallel_tool_calls=True),
+    # help.aliyun.com, DashScope's compatible mode: `enable_thinking`; system stands first only.
+    ModelProfile("dashscope qwen", "aliyuncs.com", r"qwen|qwq", little_reasoning={"enable_thinking": False}),
+    ModelProfile("dashscope", "aliyuncs.com"),
+    # api-docs.deepseek.com: the reasoner takes no temperature and, before V3.1, no tools.
+    ModelProfile("deepseek reasoner", "deepseek.com", r"deepseek-reasoner", AS_SYSTEM, takes_temperature=False, takes_tool_choice=False),
+    ModelProfile("deepseek", "deepseek.com", "", AS_SYSTEM),
+    # docs.x.ai: of Grok 3 only the mini takes an effort; Grok 4 refuses it.
+    ModelProfile("grok 3 mini", "x.ai", r"grok-3-mini", AS_SYSTEM, little_reasoning={"reasoning_effort": "low"}),
+    ModelProfile("xai", "x.ai", "", AS_SYSTEM),
+    # openrouter.ai/docs, "Reasoning tokens".
+    ModelProfile("openrouter", "openrouter.ai", little_reasoning={"reasoning": {"effort": "low", "exclude": True}}),
+    # Models on a server of one's own (llama.cpp, vLLM, Ollama): what their chat templates demand.
+    ModelProfile("gemma", "", r"gemma", must_alternate=True, calls_tools=False),
+    ModelProfile("mistral, own server", "", r"mistral|mixtral|ministral", must_alternate=True),
+    ModelProfile("qwen 3, own server", "", r"qwen-?3", little_reasoning={"chat_template_kwargs": {"enable_thinking": False}}),
+    ModelProfile("gpt-oss, own server", "", r"gpt-oss", little_reasoning={"reasoning_effort": "low"}, effort_field="reasoning_effort"),
+    ModelProfile("small models", "", r"smollm|tinyllama|phi-?[123](\b|-)", calls_tools=False),
+)
+
+UNKNOWN: Final = ModelProfile("unknown")
+"""What no profile names."""
+
+
+def profile_of(base_url: str, model: str) -> ModelProfile:
+    """The profile for `model` on the server at `base_url`."""
+    host = (urlsplit(base_url).hostname or "").lower()
+    return next((profile for profile in PROFILES if profile.fits(host, model)), UNKNOWN)
+
+
+_OPTIONAL: Final = (
+    "max_tokens", "max_completion_tokens", "temperature", "stream_options", "parallel_tool_calls", "tool_choice", "reasoning_effort",
+    "reasoning_format", "include_reasoning", "reasoning", "enable_thinking", "chat_template_kwargs", "response_format",
+)  # fmt: skip
+
+
+def refused_fields(message: str, sent: Mapping[str, Any]) -> tuple[str, ...]:
+    """The optional fields of `sent` that a server's 400 names as the reason of its refusal; the request is worth repeating without them."""
+    named = re.findall(r"[a-z_]{4,}", message.lower())
+    return tuple(name for name in _OPTIONAL if name in sent and name in named)
+
+
+def _bare(model: str) -> str:
+    """`openai/gpt-5-mini` as `gpt-5-mini`; gateways put the vendor in front."""
+    return model.rpartition("/")[2]

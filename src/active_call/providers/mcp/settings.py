@@ -1,0 +1,40 @@
+"""How an MCP server is reached: a program of this machine (stdio), or a URL (streamable HTTP). Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+CALL_TIMEOUT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class McpSettings:
+    """One server. Either `command` or `url` is given. Equal settings share one connection."""
+
+    name: str
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Beside a few variables that are safe to inherit (`PATH`, `HOME` …)."""
+    cwd: str = ""
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float = CALL_TIMEOUT_S
+    """How long one call of a tool may take."""
+    tools: tuple[str, ...] = ()
+    """The tools that are offered; empty: all."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What connections are shared by: everything but which tools a playbook wants."""
+        return (
+            self.name,
+            self.command,
+            self.args,
+            tuple(sorted(self.env.items())),
+            self.cwd,
+            self.url,
+            tuple(sorted(self.headers.items())),
+        )

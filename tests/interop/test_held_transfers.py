@@ -1,0 +1,194 @@
+"""Calls on hold that change hands, on the wire: phones put the call on hold before they transfer it, whatever the agent does just then.
+
+The trunk's leg is the phone that holds; baresip, or a second leg of the trunk, is the one that the agent is left with. What that one hears
+is recognised.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers.baresip import Baresip
+from running_server import Server, running_server
+
+from active_call.testing import audio
+from active_call.testing.listening import Recogniser, recognise_wav, utterances
+from active_call.testing.phone_sip import tag_of
+from active_call.testing.trunk import Trunk, generic_pbx
+
+GREETING = "Welcome to the switchboard."
+ASKING = "I will connect you to the sales department."
+FOUND = "Good morning, this is the sales department speaking."
+BACK = "You are back with me. Is there anything else I can do for you?"
+EVERYTHING = [GREETING, ASKING, FOUND, BACK]
+DECOYS = ["Your balance is forty two dollars.", "Please leave a message after the tone.", "We are open from nine until five."]
+SLOW_S = 6.0
+DOING = ["speaking", "silent", "tool running"]
+
+PLAYBOOK = f"""---
+llm: {{{{provider: script}}}}
+greeting: {GREETING}
+interruption: {{{{strategy: none}}}}
+refer: {{{{onRequest: bridge, timeout: 8}}}}
+---
+## press 1
+{ASKING} <http url="{{url}}"/> {FOUND}
+## press 9
+<hangup/>
+"""
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Answers after a while."""
+
+    def do_GET(self) -> None:
+        time.sleep(SLOW_S)
+        self.send_response(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"done")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    slow = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=slow.serve_forever, daemon=True).start()
+    playbook = PLAYBOOK.format(url=f"http://127.0.0.1:{slow.server_port}/parcel")
+    with running_server(tmp_path_factory.mktemp("held"), playbook, extra="media_workers = 1") as running:
+        yield running
+    slow.shutdown()
+    slow.server_close()
+
+
+@pytest.fixture
+def server(one_server: Server) -> Iterator[Server]:
+    """The server without a call, before and after."""
+    yield one_server
+    for call in one_server.get("/list")["active_calls"]:
+        one_server.get(f"/kill/{call['id']}")
+    one_server.wait(lambda: not one_server.get("/list")["active_calls"], 5, "the calls to end")
+
+
+def uri(server: Server) -> str:
+    return f"sip:+15550199@127.0.0.1:{server.udp_port};transport=udp"
+
+
+def held_in_the_middle_of(doing: str, trunk: Trunk, server: Server, direction: str = "sendonly") -> Any:
+    """A call that the trunk puts on hold while the agent greets, has greeted, or waits for an answer from the web."""
+    leg = trunk.call(uri(server))
+    assert leg.wait_answered()
+    leg.wait(lambda: False, 0.8 if doing == "speaking" else 4.0)
+    if doing == "tool running":
+        leg.sound.mouth.press("1")
+        leg.wait(lambda: False, 3.0)
+    assert leg.wait_final(leg.reinvite(direction=direction)) == 200
+    return leg
+
+
+def sentences_of(leg: Any, epoch: float) -> list[str]:
+    """What was heard on a leg of the trunk since `epoch`."""
+    timeline = leg.sound.ear.timeline(epoch)
+    recogniser = Recogniser(EVERYTHING, DECOYS)
+    return [sentence for one in utterances(timeline) for sentence in recogniser.recognise(timeline[one.start : one.end]).sentences]
+
+
+def transfer_states(record: dict[str, Any]) -> list[str]:
+    return [event["state"] for event in record["events"] if event["event"] == "transfer"]
+
+
+@pytest.mark.parametrize("doing", DOING)
+def test_phone_that_holds_and_refers_us_leaves_us_with_one_who_hears_the_agent(tmp_path: Path, server: Server, doing: str) -> None:
+    n_records = len(server.records())
+    with (
+        Baresip(tmp_path / "sales", speech=audio.silence(60_000), answers=True) as sales,
+        Trunk(generic_pbx(supports_media=True)) as trunk,
+    ):
+        sales.start()
+        phone = held_in_the_middle_of(doing, trunk, server)
+        with trunk.lock:
+            exchange = phone.request("REFER", headers=[("refer-to", f"<{sales.uri}>")])
+        assert phone.wait_final(exchange) == 202
+        assert sales.wait_established(10), server.log
+
+        def notified() -> list[str]:
+            return [one.get("subscription-state") for one in phone.requests if one.method == "NOTIFY"]
+
+        assert phone.wait(lambda: any("terminated" in state for state in notified()), 5)
+        phone.wait(lambda: False, 1.0)
+        assert phone.hang_up() == 200
+        time.sleep(5.0)  # the agent greets
+        sales.command("hangup")
+        record = server.wait_records(n_records + 1, 10)[-1]
+        sales.stop()
+        trunk.check()
+        heard = [one for group in recognise_wav(sales.heard, EVERYTHING, DECOYS) for one in group.sentences]
+        assert heard == [GREETING]
+        assert (transfer_states(record)[-1], record["hangupBy"], record["error"]) == ("completed", "callee", None)
+        assert [event["onHold"] for event in record["events"] if event["event"] == "hold"] == [True, False]
+
+
+@pytest.mark.parametrize("doing", DOING)
+def test_caller_whose_invite_replaces_a_held_call_hears_the_agent(server: Server, doing: str) -> None:
+    n_records = len(server.records())
+    with Trunk(generic_pbx(supports_media=True)) as trunk:
+        phone = held_in_the_middle_of(doing, trunk, server, "inactive" if doing == "silent" else "sendonly")
+        dialog = f"{phone.call_id};to-tag={tag_of(phone.remote)};from-tag={tag_of(phone.local)}"
+        leg = trunk.call(uri(server), caller="+15550123", headers=[("replaces", dialog), ("require", "replaces")])
+        assert leg.wait_answered()
+        epoch = time.monotonic()
+        assert phone.wait_ended(5) == "peer hung up"
+        leg.wait(lambda: False, 5.0)
+        leg.sound.mouth.press("9")
+        assert leg.wait_ended(8) == "peer hung up"
+        trunk.check()
+        assert sentences_of(leg, epoch) == [GREETING]
+        record = server.wait_records(n_records + 1, 10)[-1]
+        assert (transfer_states(record), record["hangupBy"], record["error"]) == (["progress", "completed"], "agent", None)
+
+
+@pytest.mark.parametrize("doing", DOING)
+def test_caller_who_is_bridged_while_on_hold_is_back_with_the_agent_afterwards(server: Server, doing: str) -> None:
+    with Trunk(generic_pbx(supports_media=True)) as trunk:
+        other = trunk.call(uri(server), caller="+15550777")
+        assert other.wait_answered()
+        phone = held_in_the_middle_of(doing, trunk, server)
+        calls = sorted(server.get("/list")["active_calls"], key=lambda entry: str(entry["startTime"]))
+        theirs, ours = (entry["id"] for entry in calls)
+        epoch = time.monotonic()
+        server.post(f"/command/{ours}", {"command": "bridge", "targetSessionId": theirs})
+        phone.wait(lambda: False, 1.0)
+        assert phone.wait_final(phone.reinvite()) == 200
+        phone.wait(lambda: False, 2.0)
+        assert sentences_of(phone, epoch) == []  # the agent is silent while the two are joined
+        server.post(f"/command/{ours}", {"command": "unbridge"})
+        phone.wait(lambda: False, 5.0)
+        phone.sound.mouth.press("9")
+        assert phone.wait_ended(8) == "peer hung up"
+        assert sentences_of(phone, epoch) == [BACK]
+        other.hang_up()
+        trunk.check()
+
+
+def test_call_that_begins_on_hold_is_greeted_when_the_hold_is_over(server: Server) -> None:
+    n_records = len(server.records())
+    with Trunk(generic_pbx(supports_media=True)) as trunk:
+        leg = trunk.call(uri(server), direction="sendonly")
+        assert leg.wait_answered()
+        leg.wait(lambda: False, 3.0)
+        epoch = time.monotonic()
+        assert leg.wait_final(leg.reinvite()) == 200
+        leg.wait(lambda: False, 5.0)
+        assert leg.hang_up() == 200
+        trunk.check()
+        assert sentences_of(leg, epoch) == [GREETING]
+        record = server.wait_records(n_records + 1, 10)[-1]
+        assert [event["onHold"] for event in record["events"] if event["event"] == "hold"] == [True, False]
