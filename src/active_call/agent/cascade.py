@@ -56,6 +56,7 @@ from active_call.agent.reply.tags import GotoTag, HangupTag, ReferTag
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.caller_turn import CallerTurn
+from active_call.agent.turn.dead_air import DeadAir
 from active_call.agent.turn.floor import Floor, Holder
 from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.phase import Phase, Signal, State
@@ -104,6 +105,7 @@ class CascadeConversation:
         self._barge_in = BargeIn(
             Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox, turns.language
         )
+        self._dead_air = DeadAir(self._context, self._phase, self._timers, self._floor, self._replies, self._outbox)
         self._caller = CallerTurn(
             self._context,
             self._phase,
@@ -113,6 +115,7 @@ class CascadeConversation:
             self._barge_in,
             self._outbox,
             turns,
+            self._dead_air,
         )
         port = CascadeCollectPort(self._context, self._floor, self._replies, self._barge_in, self._caller, self._outbox)
         self._collecting = Collecting(self._context, self._timers, self._outbox, port)
@@ -245,7 +248,9 @@ class CascadeConversation:
                 self._caller.on_final(event.text.strip(), now, event.index)
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):
-                    self._caller.was_answered()
+                    self._dead_air.sounded()
+                    if not self._replies.is_filling:
+                        self._caller.was_answered()
             case events.TrackEnd():
                 self._on_track_end(event, now)
             case events.Interruption():
@@ -352,8 +357,12 @@ class CascadeConversation:
             self._caller.settled(settling.text if event.subtitle is None else event.subtitle.strip(), now)
         elif event.subtitle is not None:
             self._replies.on_voice_failed(event.play_id, event.subtitle.strip(), now)
-        elif self._replies.on_track_end(event.play_id, now):
-            self._caller.was_answered()
+        else:
+            is_filler = self._replies.is_filling
+            if self._replies.on_track_end(event.play_id, now):
+                self._dead_air.went_silent(now)
+                if not is_filler:
+                    self._caller.was_answered()
 
     def _on_interruption(self, event: events.Interruption, now: float) -> None:
         settling = self._barge_in.settling
@@ -386,6 +395,8 @@ class CascadeConversation:
                 self._barge_in.decide(now)
             case Timer.FLOOR:
                 self._caller.on_deadline(now)
+            case Timer.DEAD_AIR:
+                self._dead_air.on_due(now)
             case Timer.MODEL:
                 self._replies.model.on_late(now)
             case Timer.SPECULATION:

@@ -67,6 +67,12 @@ class PlaybookContext:
         """What is said when the model fails: a template."""
         return self.playbook.llm.error_reply or self.wording.failed
 
+    @property
+    def apology(self) -> str:
+        """What is said when an answer takes long."""
+        apology = self.playbook.llm.apology
+        return self.wording.takes_longer if apology is None else apology
+
     def fill(self, template: str) -> str:
         """`template` with the variables of this moment, as text that nobody parses; an error is noted and the call goes on."""
         return self._render(template).text

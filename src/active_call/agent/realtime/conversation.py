@@ -345,7 +345,7 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT | Timer.OVERLAP | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
+            case Timer.CUT | Timer.DEAD_AIR | Timer.OVERLAP | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
                 pass  # the model decides when the caller interrupts, and what it prepares
             case _:
                 assert_never(timer)

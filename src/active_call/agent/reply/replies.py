@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import PauseReply, ReplyNumber, ToolCall
+from active_call.agent.effects import PauseReply, ReplyNumber, Tell, ToolCall
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.actions import Actions
@@ -44,6 +44,7 @@ from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
+from active_call.contract import commands, events
 
 SEARCH = "search_knowledge"
 """The tool that is meant by `rag` in the JSON form."""
@@ -168,7 +169,48 @@ class Replies:
         self.stop()
         self._tools.close()
 
+    @property
+    def waits_for(self) -> str:
+        """What the caller waits for in silence: the model, a tool or the voice; empty when nothing is missing."""
+        playback = self.playback
+        if playback is not None and not playback.is_filler:
+            return "" if playback.has_started else "voice"
+        if self._tools.is_waited_for:
+            return "tool"
+        return "model" if self._reply.stream is not None else ""
+
+    @property
+    def is_filling(self) -> bool:
+        """What sounds only says that the answer takes time."""
+        return self.playback is not None and self.playback.is_filler
+
+    def fill(self, text: str, now: float) -> bool:
+        """Say `text` while the caller waits for the answer. False where the voice is what is waited for."""
+        if self.waits_for == "voice":
+            return False
+        if text and self.playback is None:
+            self._reply.queue.fill(text)
+            self._phase.fire(Signal.SAY)
+            self._reply.watch_playback(now)
+        return True
+
+    def on_voice_stuck(self, now: float) -> None:
+        """What is to be said does not sound: say the error reply instead, once; else wait for the playback's own deadline."""
+        if self._has_voice_failed or self.playback is None or self._phase.state is State.ENDING:
+            return
+        self._has_voice_failed = True
+        self._outbox.put(Tell(events.Error(sender="tts", error="the synthesiser makes no sound")))
+        self._outbox.perform(commands.Interrupt(fade_out_ms=0))
+        self._reply.abandon_model()
+        self.begin(self._context.read(self._context.error_reply), now)
+
     def _apologise(self, now: float) -> None:
+        if self.is_filling:  # heard to its end first
+            self._reply.abandon_model()
+            self._reply.queue.add(self._context.read(self._context.error_reply))
+            self._reply.queue.complete()
+            self.pump(now)
+            return
         self.begin(self._context.read(self._context.error_reply), now)
 
     # -- playbacks -----------------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from active_call.agent.items import AgentItem, UserItem, is_pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.replies import Replies
 from active_call.agent.turn.barge_in import BargeIn
+from active_call.agent.turn.dead_air import DeadAir
 from active_call.agent.turn.end_of_turn import EndOfTurnWatch
 from active_call.agent.turn.expectation import expected_after
 from active_call.agent.turn.floor import Floor
@@ -25,6 +26,8 @@ FALSE_END_S = 1.0
 """The caller goes on so soon after the end of a turn, before the reply sounds: it was no end."""
 FALSE_START_S = 0.25
 """The same, once the reply sounds: so soon nobody answers it."""
+SENTENCE_S = 0.6
+"""Speech as long as a word or two that the recogniser says nothing of is asked for again: it is the recogniser that is stuck."""
 QUIET_S = 60.0
 """Where no follow-up is due, the agent looks after so long whether something is left to say."""
 
@@ -42,6 +45,7 @@ class CallerTurn:
         barge_in: BargeIn,
         outbox: Outbox,
         turns: TurnTaking,
+        dead_air: DeadAir,
     ) -> None:
         self._waiting: list[tuple[str, int]] = []
         """Said in a turn that is not over, or while it is not known how much of the reply that was cut was heard; with its time in Unix ms,
@@ -57,6 +61,7 @@ class CallerTurn:
         self._replies = replies
         self._barge_in = barge_in
         self._outbox = outbox
+        self._dead_air = dead_air
         self._watch = EndOfTurnWatch(floor, replies, outbox, speculates=turns.speculates)
         self._language = turns.language
         self._partial_index = 0
@@ -213,6 +218,7 @@ class CallerTurn:
             self._taken_index = self._partial_index
             self.took_part()
             self._waiting.append((facts.partial, 0))
+        was_claimed = self._floor.is_claimed
         self._floor.release()
         if self._waiting:
             self._end_turn(now)
@@ -220,6 +226,11 @@ class CallerTurn:
         self._watch.give_up("there were no words")
         if self._barge_in.is_undecided:
             self._barge_in.want_resume(now)
+            return
+        spoke_s = (facts.voice_ended_at or now) - facts.since
+        if was_claimed and facts.final_at is None and spoke_s >= SENTENCE_S and self._phase.state is State.LISTENING:
+            self._outbox.note("recogniser gave no text", speech_ms=round(spoke_s * 1000))
+            self._on_not_understood("", now)
             return
         self._replies.pump(now)
         self.await_caller(now)
@@ -238,6 +249,7 @@ class CallerTurn:
         self._unanswered.extend(self.write_down())
         self._watch.turn_ended()
         self._ended_at = now
+        self._dead_air.turn_ended(now)
         if self._context.has_model:
             self._replies.ask(now, self._context.repair_hint(self._outbox.history.items, now))
         else:

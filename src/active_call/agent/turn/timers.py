@@ -16,6 +16,8 @@ class Timer(StrEnum):
     """It is to be decided whether the caller who speaks over the agent takes the turn."""
     FLOOR = "floor"
     """The turn detector is to be asked again whether the caller's turn is over."""
+    DEAD_AIR = "dead air"
+    """The caller should have heard something by now."""
     MODEL = "model"
     """The model, or a tool, has been silent for too long."""
     PLAYBACK = "playback"
