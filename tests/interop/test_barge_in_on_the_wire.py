@@ -14,7 +14,8 @@ from udp_caller import HOST, UdpCaller, description, rtp, sink, udp_caller
 
 SPEECH = Path(__file__).parents[1] / "vectors" / "speech"
 NEWS = "Here is the news of the week. On Monday we bake rye bread with honey and walnuts and a little salt. " * 3
-PLAYBOOK = f"---\nllm: {{provider: script}}\nasr: {{provider: pocketsphinx}}\ntts: {{provider: espeak}}\ngreeting: {NEWS}\ninterruption: {{ignoreFirstMs: 0}}\n---\n## bye\nBye.\n"
+ENGINES = "llm: {provider: script}\nasr: {provider: pocketsphinx}\ntts: {provider: espeak}\n"
+PLAYBOOK = f"---\n{ENGINES}greeting: {NEWS}\ninterruption: {{ignoreFirstMs: 0}}\n---\n## bye\nBye.\n"
 FRAME = 160
 LOUD = 100
 """A packet with a sample beyond this is audible."""
