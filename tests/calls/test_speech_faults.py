@@ -407,8 +407,9 @@ def test_model_that_thinks_is_not_asked_again(virtually: Any) -> None:
             guarded(call, model)
             await ended(call, 1)
             await call.says("are you there")
-            await ended(call, 2)
+            await ended(call, 3)
             assert (len(model.asked), call.spoken[-1]) == (1, "I have thought.")
+            assert call.spoken[-2].startswith("I am sorry, this takes")
 
     virtually(story())
 

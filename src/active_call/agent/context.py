@@ -18,6 +18,7 @@ from active_call.agent.playbook.templates import Rendered, render, visible_heade
 from active_call.agent.reply.scripted import read_rendered
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.values import keep_apart, one_line
+from active_call.agent.script import words_of
 from active_call.agent.script_answers import ScriptAnswers
 from active_call.agent.wording import Wording, wording_for
 
@@ -63,6 +64,12 @@ class PlaybookContext:
     def error_reply(self) -> str:
         """What is said when the model fails: a template."""
         return self.playbook.llm.error_reply or self.wording.failed
+
+    @property
+    def apology(self) -> str:
+        """What is said when an answer takes long."""
+        apology = self.playbook.llm.apology
+        return self.wording.takes_longer if apology is None else apology
 
     def fill(self, template: str) -> str:
         """`template` with the variables of this moment, as text that nobody parses; an error is noted and the call goes on."""
@@ -145,6 +152,12 @@ class PlaybookContext:
         """What the caller may say in this scene; empty when a model answers."""
         script = self.playbook.script
         return script.phrases(self.scene.id) if script else ()
+
+    def is_whole_phrase(self, said: str) -> bool:
+        """`said` is a phrase of this scene, or a key of the playbook's words, and no other phrase goes on from it."""
+        words = words_of(said)
+        phrases = [words_of(phrase) for phrase in self.phrases()] if words else []
+        return words in phrases and not any(phrase[: len(words)] == words and len(phrase) > len(words) for phrase in phrases)
 
     def answer(self, said: Sequence[str]) -> str:
         """The script's answer to the last of `said`, or to all of it together, a question whether it was meant, or a fallback."""

@@ -12,6 +12,7 @@ from active_call.agent.realtime.actions import OFFERED
 from active_call.agent.realtime.conversation import RealtimeConversation
 from active_call.agent.tools.builtins import builtin_tools
 from active_call.agent.tools.registry import ToolRegistry
+from active_call.agent.turn.turn_detector import TurnTaking
 
 
 def make_conversation(
@@ -23,12 +24,14 @@ def make_conversation(
     calls_functions: bool = False,
     calls_tools: bool = True,
     has_realtime: bool = False,
+    turns: TurnTaking | None = None,
 ) -> Conversation:
     """The conversation for one call under `playbook`. `tools`: what a model may call beside the tools of the playbook.
 
     `calls_functions`: the model calls tools well, so that it is offered the agent's actions as functions where the playbook says nothing.
     `calls_tools`: it calls tools at all; else it is told them in its prompt, and calls them in JSON.
 
+    `turns`: how the end of the caller's turn is found; a realtime model finds it by itself.
     It is a realtime one when the playbook asks for that (option `realtime`) and a realtime model can be had (`has_realtime`).
     """
     if has_realtime and playbook.option.realtime is not None and playbook.script is None:
@@ -37,7 +40,9 @@ def make_conversation(
         return RealtimeConversation(playbook, variables, sip_headers, tools=registry, has_functions=has_functions)
     has_functions = playbook.script is None and _offers_functions(playbook, calls_functions=calls_functions and calls_tools)
     registry = _registry(playbook, tools, has_functions=has_functions)
-    return CascadeConversation(playbook, variables, sip_headers, tools=registry, has_functions=has_functions, calls_tools=calls_tools)
+    return CascadeConversation(
+        playbook, variables, sip_headers, tools=registry, has_functions=has_functions, calls_tools=calls_tools, turns=turns
+    )
 
 
 def _offers_functions(playbook: Playbook, *, calls_functions: bool) -> bool:

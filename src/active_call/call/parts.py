@@ -38,8 +38,10 @@ from active_call.call.sound.recording import Recording
 from active_call.call.sound.taps import SoundTaps
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.other_voices import voice_for
+from active_call.call.speech.overlap_pause import OverlapPause
 from active_call.call.speech.speech_input import SpeechInput
 from active_call.call.speech.speech_output import SpeechOutput
+from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import commands, events
@@ -103,8 +105,10 @@ class _Wiring:
         self._turn = TurnClock()
         library, state = context.dependencies.sounds, context.state
         self._sounds = None if library is None else CallSounds(library, lambda: state.trust)
+        self._turn_audio = TurnAudio(context.ports.spawn, context.ports.log)
         self._own_leg: OwnLeg
         self._transfers: TransferExecutor
+        self._overlap: OverlapPause
         self._setup: CallSetup
 
     def parts(self) -> CallParts:
@@ -116,10 +120,10 @@ class _Wiring:
         music = self._make_music(lambda: state.leg.stream)
         progress = CallProgressWatch(state, ports, context.time, self._sounds, context.output.tell, lambda: attention.state.is_aside)
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
+        self._overlap = OverlapPause(attention, speech_output)
         recording = Recording(state, ports.emit, context.journal, dependencies)
-        setup_parts = SetupParts(
-            speech_input, speech_output, taps, progress, attention, partial(self._start_agent, speech_input, recording)
-        )
+        starts = partial(self._start_agent, speech_input, recording)
+        setup_parts = SetupParts(speech_input, self._turn_audio, speech_output, taps, progress, attention, starts)
         setup = self._setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
         on_leg = OnLeg(executor, setup, attention, speech_output, recording, progress, lambda: self._transfers)
@@ -168,6 +172,7 @@ class _Wiring:
             to_epoch_ms=context.time.to_epoch_ms,
             turn=self._turn,
             end_of_turn_ms=choose_speech(context.state.option, None).end_of_turn_ms,
+            turn_audio=self._turn_audio,
         )
 
     def _speech_output(self) -> SpeechOutput:
@@ -245,6 +250,10 @@ class _Wiring:
             tell=context.output.tell,
             post=lambda item: context.ports.post(ForAgent(item)),
             expect_phrases=speech_input.expect_phrases,
+            end_utterance=speech_input.end_now,
+            pause_reply=self._overlap.pause,
+            resume_reply=self._overlap.end,
+            judge_turn=self._turn_audio.ask,
             spawn=context.ports.spawn,
             now=context.ports.now,
             switch_language=lambda code, _: self._setup.switch_language(code),

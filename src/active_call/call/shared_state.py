@@ -28,6 +28,10 @@ class CallState:
     """Variables from the side that has placed or accepted the call; what the caller or a model sets later is not among them."""
     agent: AgentRunner | None = None
     """None until the call is prepared, and in a call without a playbook."""
+    hears_freely: bool = True
+    """The recogniser understands any sentence, not the playbook's phrases alone."""
+    has_turn_judge: bool = False
+    """A model of the sound can be asked whether the caller's turn is over."""
     last_activity_at: float = 0.0
     """Monotonic seconds; the inactivity of the call counts from here."""
 

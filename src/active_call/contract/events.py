@@ -280,11 +280,21 @@ class Bridge(EventBase, frozen=True, kw_only=True, rename="camel", tag="bridge")
     reason: str | None = None
 
 
+class TurnWait(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A stretch of a turn's latency and who is waited for: `turn` (is the caller's turn over?), `recogniser`, `model`, `synthesiser`, `web`
+    or `server`. ms since the caller's last voiced packet."""
+
+    owner: str
+    start: float
+    duration: float
+
+
 class Turn(EventBase, frozen=True, kw_only=True, rename="camel", tag="turn"):
     """One turn's latency, measured at the RTP sockets. Every part in ms; a part that did not occur is absent.
 
     `latency` runs from the arrival of the caller's last voiced packet to the departure of our first voiced one. It is the sum of
-    `end_of_turn_wait` (silence we wait for on purpose), `recognition`, `model`, `synthesis` and what is left: `added`, our own.
+    `end_of_turn_wait` (until it was sure that the caller had finished), `recognition`, `model`, `synthesis`, web servers (in `waits` alone)
+    and what is left: `added`, our own.
     """
 
     index: int
@@ -296,6 +306,11 @@ class Turn(EventBase, frozen=True, kw_only=True, rename="camel", tag="turn"):
     model: float | None = None
     synthesis: float | None = None
     added: float | None = None
+    marks: dict[str, float] = {}
+    """What happened when, in ms since the caller's last voiced packet: `recogniserAsked`, `finalWords`, `turnDecided`, `modelAsked`,
+    `firstToken`, `firstSentence`, `synthesisAsked`, `firstSample`, `firstPacket`. Negative: before it."""
+    waits: list[TurnWait] = []
+    """The latency as stretches without a gap, each with its owner."""
 
 
 class MediaProblem(EventBase, frozen=True, kw_only=True, rename="camel", tag="mediaProblem"):

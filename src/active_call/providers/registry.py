@@ -32,6 +32,8 @@ from active_call.providers.speech.speech_cache import CachedSpeech, CachedTextTo
 from active_call.providers.speech.speech_key import Voice
 from active_call.providers.speech_to_text import SpeechToText
 from active_call.providers.text_to_speech import TextToSpeech
+from active_call.providers.turn.judge import TurnJudge
+from active_call.providers.turn.smart_turn import SmartTurn
 
 __all__ = [
     "Engines",
@@ -81,6 +83,7 @@ class Engines:
         self._synthesisers: KeptEngines[CachedTextToSpeech] = KeptEngines(lambda engine: engine.inner.close)
         self._responders: KeptEngines[GuardedChatModel] = KeptEngines(lambda engine: engine.inner.close)
         self._realtime: KeptEngines[GuardedRealtimeModel] = KeptEngines(lambda engine: engine.inner.close)
+        self._turn_judges: dict[str, SmartTurn] = {}
 
     def get_recogniser(self, option: AsrOption, trust: Trust = NO_TRUST) -> SupervisedSpeechToText:
         """The shared recognition engine of `option`, created now if need be, with its fallbacks. Raises ConfigError."""
@@ -139,6 +142,13 @@ class Engines:
         """The hosts that `option` names, its fallbacks included, and that only calls with `trust` may ask."""
         return self._services.trusted_among(urls_of_values(msgspec.to_builtins(option)), trust) if trust.hosts else frozenset()
 
+    def get_turn_judge(self, model: str | None = None) -> TurnJudge:
+        """The shared model that hears the end of a turn: the ONNX file `model`, else the installed one. Raises ConfigError."""
+        key = model or ""
+        if key not in self._turn_judges:
+            self._turn_judges[key] = SmartTurn(model, self._services.local)
+        return self._turn_judges[key]
+
     def selection(self, asr: AsrOption, tts: TtsOption, llm: LlmSettings | None) -> tuple[Selection, ...]:
         """Which engines these options come to, and why, for people and for the record. Raises ConfigError."""
         return selections(asr, tts, llm, self._services.environment)
@@ -179,6 +189,8 @@ class Engines:
         await self._synthesisers.close()
         await self._responders.close()
         await self._realtime.close()
+        for judge in self._turn_judges.values():
+            await judge.close()
 
 
 def _key_of(option: Option, trusted: frozenset[Place], has_fallback: bool = False) -> bytes:

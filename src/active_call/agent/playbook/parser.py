@@ -211,6 +211,8 @@ class _Parser:
 
     def _interruption(self) -> InterruptionOption:
         found = self._group("interruption", InterruptionOption) or InterruptionOption()
+        if found.resume_at not in ("sample", "word"):
+            self._error("interruption.resumeAt", f"interruption.resumeAt: unknown value {found.resume_at!r} (known: sample, word)")
         if found.strategy not in STRATEGIES:
             reason = f"unknown strategy {found.strategy!r}{nearest(found.strategy, STRATEGIES)} (known: {', '.join(STRATEGIES)})"
             self._error("interruption.strategy", f"interruption.strategy: {reason}")

@@ -25,12 +25,16 @@ from active_call.agent.effects import (
     HttpAnswered,
     ModelDone,
     ModelText,
+    Paused,
+    PauseRefused,
     Summarised,
     Tell,
     ToolAnswered,
     ToolCall,
     ToolFinished,
     ToolsFound,
+    TurnJudged,
+    TurnProposed,
 )
 from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, SystemItem, UserItem, pressed
@@ -116,9 +120,11 @@ class RealtimeConversation:
                 self._hear(heard, now)
             case ToolFinished() | ToolAnswered():
                 self._turns.tool_finished(item, now)
+            case Paused() | TurnProposed() | TurnJudged():
+                pass  # the realtime model finds the end of a turn by itself
             case ToolsFound(found):
                 self._registry.offer(found, self._outbox.note)
-            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised():
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised() | PauseRefused():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
                 assert_never(item)
@@ -347,8 +353,8 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT | Timer.UNHOLD | Timer.COLLECT:
-                pass  # the model decides when the caller interrupts
+            case Timer.CUT | Timer.DEAD_AIR | Timer.OVERLAP | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
+                pass  # the model decides when the caller interrupts, and what it prepares
             case _:
                 assert_never(timer)
 

@@ -220,6 +220,8 @@ class Journal:
                 model_ms=trace.model,
                 synthesis_ms=trace.synthesis,
                 added_ms=trace.added,
+                marks_ms=trace.marks,
+                waits=tuple(trace.waits),
             )
         self._turns.append(line)
 

@@ -66,6 +66,22 @@ class SpeechEnded(Link, frozen=True, array_like=True, tag="silence"):
     duration_ms: int
 
 
+class PauseHeard(Link, frozen=True, array_like=True, tag="pause"):
+    """A pause has lasted 0.2, 0.4, 0.7, 1.0 or 1.3 s (`detect.pauses`); `since` is the arrival of the last voiced packet.
+
+    `voice_probability`: the detector's highest in the last 100 ms. `pitch_change_st`, `final_lengthening`: of the speech before the pause
+    (`detect.prosody`), None where it had too little voice.
+    """
+
+    stream: int
+    since: float
+    silence_ms: int
+    voice_probability: float
+    energy_db: float
+    pitch_change_st: float | None
+    final_lengthening: float | None
+
+
 class CallerAudio(Link, frozen=True, array_like=True, tag="heard"):
     """The caller's sound at 16 kHz from `sample` on (gaps are filled with silence, so that samples count time)."""
 
@@ -227,6 +243,6 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
 
 Report = (
     Ready | Opened | OpenFailed | CodecChanged | MediaStarted
-    | SpeechStarted | SpeechEnded | CallerAudio | SentAudio | DigitReceived | ToneReported | PlayStarted | PlayEnded
+    | SpeechStarted | SpeechEnded | PauseHeard | CallerAudio | SentAudio | DigitReceived | ToneReported | PlayStarted | PlayEnded
     | PlayStarved | PlayLow | StreamDead | MediaProblem | OrderRefused | RecordingEnded | StreamClosed | StreamFailed | Alive | Load
 )  # fmt: skip
