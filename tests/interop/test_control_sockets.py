@@ -453,3 +453,20 @@ def test_sound_that_is_none_is_an_error_and_the_call_goes_on(server: Server) -> 
     assert "Opus" in client.until("error")["error"]
     client.send("hangup")
     client.until("hangup")
+
+
+def test_subscribed_sound_of_a_sip_call_comes_as_binary_messages(tmp_path: Path, server: Server) -> None:
+    with called(tmp_path, answers()) as sipp:
+        client = Speaker(server)
+        client.line.close()
+        client.line = connect(f"ws://127.0.0.1:{server.http_port}/call/sip", max_size=2**20, legacy=True)
+        client.send("invite", option={"callee": address(sipp), "subscribe": True})
+        client.until("answer")
+        client.send("tts", text="Good morning to you.", playId="1")
+        client.until("trackEnd", playId="1")
+        client.send("hangup")
+        client.until("hangup")
+        assert sipp.result().successful == 1
+    ours = b"".join(message[1:] for message in client.sound if message[0] == 0)
+    assert 0.5 < len(ours) / 32_000 < 30
+    assert np.sqrt(np.mean(np.frombuffer(ours, "<i2").astype(float) ** 2)) > 100

@@ -15,12 +15,14 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from active_call.api.access import access_check
 from active_call.api.answers import add_error_answers
 from active_call.api.bodies import body_schema, json_object
+from active_call.api.browser_calls import browser_call_routes
 from active_call.api.console_page import console_routes
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream, number_after
 from active_call.api.library import library_routes, load_playbook
 from active_call.api.origins import OriginRules
 from active_call.api.records import record_routes
+from active_call.api.sockets.beginnings import Browsers
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.routes import socket_routes
 from active_call.api.walls import Walls, asked_by
@@ -33,6 +35,7 @@ from active_call.call.speech.precaching import Precached
 from active_call.contract import commands, wire
 from active_call.contract.options import CallOption
 from active_call.contract.requests import PlaceCall, PrecacheSpeech
+from active_call.legs.webrtc.leg import BrowserSettings
 from active_call.media.pool.pool import MediaPool
 from active_call.store.records import RecordStore
 
@@ -65,6 +68,7 @@ class ApiServices:
     """Makes a sound and keeps it."""
     media: MediaPool | None = None
     """Opens the streams of calls whose sound goes over a socket."""
+    browsers: BrowserSettings = field(default_factory=BrowserSettings)
     ice_servers: Sequence[Mapping[str, Any]] = DEFAULT_ICE_SERVERS
     """As `RTCIceServer` of WebRTC: `urls`, `username`, `credential`."""
     origins: OriginRules = field(default_factory=OriginRules)
@@ -84,7 +88,10 @@ def create_app(services: ApiServices) -> FastAPI:
         record_routes(services.records),
     ):
         app.include_router(router, dependencies=[Depends(check)])
-    app.include_router(socket_routes(services.registry, runs, check, services.media))
+    if services.media is not None:
+        browsers = Browsers(services.registry, services.media, services.browsers, World())
+        app.include_router(browser_call_routes(browsers, services.playbooks), dependencies=[Depends(check)])
+    app.include_router(socket_routes(services.registry, runs, check, services.media, services.browsers))
     app.include_router(console_routes())
     add_error_answers(app)
     app.add_middleware(Walls, rules=services.origins)

@@ -26,6 +26,8 @@ log = logging.getLogger("active_call.api")
 MAX_BODY_BYTES: Final = 1024 * 1024
 TEXT_PATH: Final = "/api/playbooks/"
 """Takes the text of a playbook as it is. A foreign page that sends one is refused by its origin."""
+OFFER_PATH: Final = "/call/webrtc"
+"""Takes a session description as it is, too (`application/sdp`, which no foreign page can send without being asked: RFC 9725)."""
 CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
     401: "unauthorized",
@@ -120,8 +122,9 @@ def _body_refusal(asked: Asked) -> tuple[int, str] | None:
         return 413, f"the body has {length[:40]} bytes, of at most {MAX_BODY_BYTES}"
     given = asked.get_all("content-type")
     has_body = length != "0" or asked.get("transfer-encoding") is not None
-    takes_text = asked.path.startswith(TEXT_PATH)
-    if takes_text and all(map(_is_text, given)):
+    if asked.path.startswith(TEXT_PATH) and all(map(_is_text, given)):
+        return None
+    if asked.path == OFFER_PATH and given == ["application/sdp"]:
         return None
     if asked.method in ("POST", "PUT", "PATCH") and (has_body or given) and not (given and all(map(_is_json, given))):
         return 415, f"expected 'Content-Type: application/json', found {(', '.join(given) or 'none')[:80]!r}"

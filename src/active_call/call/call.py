@@ -118,9 +118,13 @@ class Call:
         return self.state.facts.session_id
 
     def post(self, item: Item) -> None:
-        """Put something into the mailbox. The caller's sound goes past it: it is in order by its sample numbers."""
+        """Put something into the mailbox. Sound goes past it: it is in order by its sample numbers."""
         if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.CallerAudio):
             self.parts.speech_input.audio(item.report)
+            self.parts.taps.caller(item.report)
+            return
+        if isinstance(item, leg_events.LegMedia) and isinstance(item.report, link.SentAudio):
+            self.parts.taps.sent(item.report)
             return
         if self._closing.is_closed or not self._mailbox.put(item, always=ends_leg(item)):
             self._closing.refuse(item)
@@ -133,7 +137,7 @@ class Call:
 
     def handle(self) -> CallHandle:
         """What others see of this call."""
-        return CallHandle(self.id, self.post, self.request, self._output.event_log.subscribe, self._describe)
+        return CallHandle(self.id, self.post, self.request, self._output.event_log.subscribe, self._describe, self.parts.taps.add)
 
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
         """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""

@@ -19,7 +19,7 @@ from active_call.call.sound.recording import Recording
 from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.contract import commands, events, wire
-from active_call.legs.abilities import texting
+from active_call.legs.abilities import TakesCandidates, texting
 from active_call.legs.trunks.outbound_guard import Asker
 
 
@@ -153,8 +153,11 @@ def _unbridge(call: Commanded, command: commands.Unbridge) -> None:
     call.bridging.unbridge(command.target_session_id)
 
 
-def _add_ice_candidate(call: Commanded, _: commands.AddIceCandidate) -> None:
+def _add_ice_candidate(call: Commanded, command: commands.AddIceCandidate) -> None:
     """A call by SIP has no use for it; clients that serve browsers too send it all the same."""
+    if isinstance(call.state.leg, TakesCandidates):
+        call.ports.spawn(call.state.leg.add_candidate(command.candidate), "candidate")
+        return
     call.ports.log.info("ICE candidate passed over", extra={"leg": call.state.leg.kind})
 
 

@@ -15,6 +15,7 @@ from active_call.call.company.messages import CallMessage
 from active_call.call.company.parties import WITH_AGENT, Mix
 from active_call.call.events.subscription import Subscription
 from active_call.call.requests import Request
+from active_call.call.sound.taps import Listener
 from active_call.call.state import CallFacts, Phase
 from active_call.contract import commands
 from active_call.legs.abilities import attended_target
@@ -71,6 +72,12 @@ class Subscribe(Protocol):
     def __call__(self, *, from_seq: int | None = None) -> Subscription: ...
 
 
+def _hear_nothing(listener: Listener) -> Callable[[], None]:
+    """Of a call whose sound cannot be had."""
+    del listener
+    return lambda: None
+
+
 @dataclass(frozen=True, slots=True)
 class CallHandle:
     """One call, by its id. Made by the call registry, or for a call on another node."""
@@ -80,6 +87,7 @@ class CallHandle:
     _request: Callable[[Request], asyncio.Future[None]] = field(repr=False)
     _subscribe: Subscribe = field(repr=False)
     _describe: Callable[[], CallDescription] = field(repr=False)
+    _listen: Callable[[Listener], Callable[[], None]] = field(default=_hear_nothing, repr=False)
 
     def send(self, command: commands.Command | CallMessage) -> None:
         """Put a command, or another call's message, into the call's mailbox. What cannot be carried out becomes an `error` event there."""
@@ -95,6 +103,10 @@ class CallHandle:
     def subscribe(self, *, from_seq: int | None = None) -> Subscription:
         """The call's events from number `from_seq` on, or from now on where it is None; of a call that is over, at least its hangup."""
         return self._subscribe(from_seq=from_seq)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Let `listener` hear both sides of the call (`sound.taps`), until the returned function is called. It must not block."""
+        return self._listen(listener)
 
     def describe(self) -> CallDescription:
         """The call as it is now."""

@@ -34,6 +34,7 @@ from active_call.call.sound.call_progress import CallProgressWatch
 from active_call.call.sound.media_watchdog import MediaWatchdog
 from active_call.call.sound.music import Music
 from active_call.call.sound.recording import Recording
+from active_call.call.sound.taps import SoundTaps
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.other_voices import voice_for
 from active_call.call.speech.speech_input import SpeechInput
@@ -73,6 +74,7 @@ class CallParts:
 
     speech_input: SpeechInput
     speech_output: SpeechOutput
+    taps: SoundTaps
     music: Music
     attention: AttentionExecutor
     call_progress: CallProgressWatch
@@ -109,12 +111,13 @@ class _Wiring:
         state, ports, dependencies = context.state, context.ports, context.dependencies
         machine = CallMachine(is_inbound=state.is_inbound, accept_timeout_s=dependencies.accept_timeout_s)
         speech_input, speech_output = self._speech_input(), self._speech_output()
+        taps = SoundTaps(speech_input.forward_always)
         music = self._make_music(lambda: state.leg.stream)
         progress = CallProgressWatch(state, ports, context.time, dependencies.sounds, context.output.tell, lambda: attention.state.is_aside)
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         recording = Recording(state, ports.emit, context.journal, dependencies)
         starts = partial(self._start_agent, speech_input, recording)
-        setup_parts = SetupParts(speech_input, self._turn_audio, speech_output, progress, attention, starts)
+        setup_parts = SetupParts(speech_input, self._turn_audio, speech_output, taps, progress, attention, starts)
         setup = self._setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
         on_leg = OnLeg(executor, setup, attention, speech_output, recording, progress, lambda: self._transfers)
@@ -137,6 +140,7 @@ class _Wiring:
         return CallParts(
             speech_input=speech_input,
             speech_output=speech_output,
+            taps=taps,
             music=music,
             attention=attention,
             call_progress=progress,

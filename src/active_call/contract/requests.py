@@ -46,3 +46,18 @@ class RunPlaybook(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     to: bounds.Address | None = None
     """Whom to call; none: the socket does it."""
     session_id: bounds.Name | None = None
+
+
+class BrowserCall(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """`POST /call/webrtc`: a call with the browser that makes the request."""
+
+    offer: str
+    """Its session description."""
+    caller: bounds.Address | None = None
+    playbook: bounds.Name | None = None
+    """Name of a playbook file. Without one the call is driven by commands."""
+    content: bounds.Speech | None = None
+    """A playbook given as text; wins over `playbook`."""
+    option: CallOption | None = None
+    vars: dict[str, Any] = {}  # noqa: RUF012 (msgspec copies it)
+    id: bounds.Name | None = None

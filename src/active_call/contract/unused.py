@@ -55,7 +55,6 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
     options.ReferOption: {"extra_headers": "sip.headers are sent with the transfer"},
     options.CallOption: {
         "codec": "",
-        "subscribe": "",
         "enable_ipv6": "addresses of both families are used as they come",
         "enable_ice_lite": "",
         "extra": "",

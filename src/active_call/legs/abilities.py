@@ -79,6 +79,15 @@ class Dtmf(_KnowsPeerMethods, Protocol):
 
 
 @runtime_checkable
+class TakesCandidates(Protocol):
+    """The peer may find further addresses of its own while the call is being connected (trickle ICE, RFC 8838)."""
+
+    async def add_candidate(self, candidate: str) -> None:
+        """One more, as in SDP; an empty one says that no more follows. One that cannot be used is passed over."""
+        ...
+
+
+@runtime_checkable
 class Texting(Protocol):
     """Texts can be sent inside the call (SIP MESSAGE, RFC 3428)."""
 

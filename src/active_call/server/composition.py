@@ -49,6 +49,7 @@ from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
+from active_call.server.browsers import browser_settings
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
@@ -241,6 +242,7 @@ def _api_services(
         token=settings.config.http_token,
         precache=lambda request: precache(request, settings.services),
         media=pool,
+        browsers=browser_settings(settings.config),
         ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
     )

@@ -39,7 +39,7 @@ log = logging.getLogger("active_call.api")
 
 COMMANDS_PER_S: Final = 200
 """A client that sends more is read more slowly; a call's mailbox is bounded."""
-SOUND_MESSAGES: Final = 50
+SOUND_MESSAGES: Final = 100
 SILENT_PINGS: Final = 3
 """Pings without any sign of the client, after which it counts as gone."""
 CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
@@ -87,7 +87,7 @@ class BeginsCalls(Protocol):
 
 
 class SoundQueue:
-    """Sound on its way to a client, a second of it at most: a client that reads too slowly misses the oldest, and the rest is in time."""
+    """Sound on its way to a client, two seconds of it at most: one that reads too slowly misses the oldest, and the rest is in time."""
 
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque(maxlen=SOUND_MESSAGES)
@@ -149,6 +149,7 @@ class CallSocket:
         self._begun: asyncio.Future[CallHandle] = asyncio.get_running_loop().create_future()
         """The call, once there is one."""
         self._hear: Hear | None = None
+        self._stop_listening: Callable[[], None] = lambda: None
         self._sound = SoundQueue()
         self._playbook = shared.runs.take(query.id) if query.id is not None else None
 
@@ -187,6 +188,7 @@ class CallSocket:
         self._begun.set_result(call)
 
     def _leave(self) -> None:
+        self._stop_listening()
         call = self._call
         if call is None or not self._is_owner:
             return
@@ -246,12 +248,21 @@ class CallSocket:
         begun = self._begin(command.option, self._query, self._playbook, self._sound.put)
         self._playbook, self._hear = None, begun.hear
         self._take(begun.call, is_owner=not self._query.is_detached)
+        if command.option.subscribe and begun.hear is None:
+            self._listen(begun.call)
+
+    def _listen(self, call: CallHandle) -> None:
+        """Send both sides of the call's sound as binary messages: a byte for the side, then s16le mono at 16 kHz."""
+        self._stop_listening()
+        self._stop_listening = call.listen(lambda side, pcm: self._sound.put(bytes((side,)) + pcm))
 
     def _pass_on(self, call: CallHandle, command: commands.Command) -> None:
         if isinstance(command, commands.Accept) and self._playbook is not None:
             playbook, self._playbook = self._playbook, None
             watching = call.subscribe()
             watching.notify(lambda: _begin_when_answered(call, watching, playbook))
+        if isinstance(command, commands.Accept) and command.option.subscribe:
+            self._listen(call)
         call.send(command)
 
     async def _without_call(self, command: commands.Command) -> None:

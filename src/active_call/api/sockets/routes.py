@@ -10,18 +10,21 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from active_call.api.access import AccessCheck
-from active_call.api.sockets.beginnings import CallsToPlace, by_sip, by_socket
+from active_call.api.sockets.beginnings import CallsToPlace, by_browser, by_sip, by_socket
 from active_call.api.sockets.call_socket import BeginsCalls, CallSocket, SocketServices
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.protocol import EXTENSION
 from active_call.api.sockets.query import QueryError, read_query
 from active_call.api.walls import error_body
 from active_call.base.world import World
+from active_call.legs.webrtc.leg import BrowserSettings
 from active_call.media.pool.pool import MediaPool
 
 
-def socket_routes(calls: CallsToPlace, runs: PlaybookRuns, check: AccessCheck, pool: MediaPool | None) -> APIRouter:
-    """`/call/sip`, and `/call` where there is a `pool` for the sound of its clients."""
+def socket_routes(
+    calls: CallsToPlace, runs: PlaybookRuns, check: AccessCheck, pool: MediaPool | None, browsers: BrowserSettings
+) -> APIRouter:
+    """`/call/sip`; `/call` and `/call/webrtc` where there is a `pool` for the sound of their clients."""
     router = APIRouter()
     shared, world = SocketServices(calls, runs), World()
 
@@ -47,6 +50,10 @@ def socket_routes(calls: CallsToPlace, runs: PlaybookRuns, check: AccessCheck, p
         @router.websocket("/call")
         async def websocket(client: WebSocket) -> None:
             await serve(client, lambda peer: by_socket(calls, pool, world, peer))
+
+        @router.websocket("/call/webrtc")
+        async def webrtc(client: WebSocket) -> None:
+            await serve(client, lambda peer: by_browser(calls, pool, browsers, world, peer))
 
     return router
 

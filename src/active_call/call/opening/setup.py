@@ -28,6 +28,7 @@ from active_call.call.ports import CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.sound.taps import SoundTaps
 from active_call.call.speech.other_voices import heard_in
 from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.speech.speech_output import SpeechOutput
@@ -55,6 +56,7 @@ class SetupParts:
     speech_input: SpeechInput
     turn_audio: TurnAudio
     speech_output: SpeechOutput
+    taps: SoundTaps
     call_progress: CallProgressWatch
     attention: AttentionExecutor
     start_agent: StartAgent
@@ -116,6 +118,7 @@ class CallSetup:
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
             self._parts.speech_input.listen_to(leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
+            self._parts.taps.use(leg.stream)
 
     # -- an agent in a call that is under way
 
@@ -316,6 +319,7 @@ class CallSetup:
         await self._open_sound()
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
+            parts.taps.use(state.leg.stream)
             parts.call_progress.listen()
 
 

@@ -100,6 +100,7 @@ class SpeechInput:
         self._stream: MediaStream | None = None
         self._vad = VadSettings()
         self._is_suspended = False
+        self._is_tapped = False
 
     @property
     def is_suspended(self) -> bool:
@@ -128,12 +129,19 @@ class SpeechInput:
             self._is_suspended = False
             self._order()
 
+    def forward_always(self, wanted: bool) -> None:
+        """Let the caller's sound come even while nothing is recognised: somebody else listens."""
+        if wanted != self._is_tapped:
+            self._is_tapped = wanted
+            self._order()
+
     def _order(self) -> None:
         if self._stream is not None:
             vad, is_on = self._vad, not self._is_suspended
+            is_forwarded = is_on or self._is_tapped
             self._stream.listen(
                 detect=is_on,
-                forward_audio=is_on,
+                forward_audio=is_forwarded,
                 threshold=vad.threshold,
                 min_speech_ms=vad.min_speech_ms,
                 silence_ms=vad.silence_ms,

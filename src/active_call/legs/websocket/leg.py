@@ -93,9 +93,8 @@ class WebSocketLeg:
             stream.forward_sent(True, piece_ms=FRAME_MS)
 
     def _report(self, report: Report | StreamLost) -> None:
-        if not isinstance(report, SentAudio):
-            self._sink(LegMedia(report))
-        elif self._ended is None:
+        self._sink(LegMedia(report))
+        if isinstance(report, SentAudio) and self._ended is None:
             frame = BYTES_PER_SAMPLE * samples_in(FRAME_MS, self._sound.rate_hz)
             for at in range(0, len(report.pcm), frame):
                 self._send_sound(self._sound.encode(report.pcm[at : at + frame]))

@@ -1,0 +1,153 @@
+"""Offers of browsers and our answers to them (RFC 8829, RFC 8839, RFC 8842), over the offer/answer of `sdp.negotiation`. Pure.
+
+A browser's audio section is read as one of plain RTP: codecs, numbers and directions are agreed on as in SIP. What WebRTC adds (ICE, the
+fingerprint of the certificate, BUNDLE) is read from the offer and written around the answer. Sections that are no audio are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from active_call.base.errors import ParseError
+from active_call.sdp.description import Attribute, MediaDescription, SessionDescription, format_description, parse_description
+from active_call.sdp.negotiation import Agreement, LocalMedia, NegotiationError, SrtpPolicy, negotiate_answer
+
+PROTOCOLS: Final = ("UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/SAVP")
+"""What browsers write, and what older clients do (RFC 8829, section 5.1.2)."""
+LOOPBACK: Final = "127.0.0.1"
+MAX_CANDIDATES: Final = 64
+"""Of one offer; a browser on a machine with many addresses has a dozen."""
+_FINGERPRINT: Final = re.compile(r"(?i)(sha-(?:1|224|256|384|512))\s+([0-9a-f]{2}(?::[0-9a-f]{2})+)")
+_ICE: Final = re.compile(r"[A-Za-z0-9+/=_-]{4,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserOffer:
+    """What an offer says beyond the sound. `fingerprints`: (hash, value in upper case); one of them must be that of the certificate."""
+
+    description: SessionDescription
+    audio: int
+    """The index of the audio section."""
+    ufrag: str
+    password: str
+    fingerprints: tuple[tuple[str, str], ...]
+    setup: str
+    candidates: tuple[str, ...]
+    """Values of `a=candidate`, without the name."""
+    is_complete: bool
+    """No candidate follows (`a=end-of-candidates`, or no trickling)."""
+    is_lite: bool
+    mid: str
+
+    @property
+    def we_are_client(self) -> bool:
+        """Whether we begin the DTLS handshake (RFC 8842, section 5.3: the answerer does, unless the offerer insists on it)."""
+        return self.setup != "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """What our answer says beyond the sound."""
+
+    ufrag: str
+    password: str
+    fingerprint: str
+    """Of our certificate, by SHA-256."""
+    candidates: Sequence[str]
+    is_lite: bool = False
+
+
+def read_offer(offer: str) -> BrowserOffer:
+    """Read a browser's offer. Raises ParseError, or NegotiationError (488) where it has no audio for us, no ICE or no fingerprint."""
+    theirs = parse_description(offer.encode("utf-8", "replace"))
+    index = next((at for at, one in enumerate(theirs.media) if _is_live_audio(one)), None)
+    if index is None:
+        raise NegotiationError("the offer has no audio")
+    section = theirs.media[index]
+    if section.protocol.upper() not in PROTOCOLS:
+        raise NegotiationError(f"the audio is {section.protocol}; expected {PROTOCOLS[0]}")
+    fingerprints = tuple(
+        (match[1].lower(), match[2].upper())
+        for one in (*section.attributes, *theirs.attributes)
+        if one.name == "fingerprint" and (match := _FINGERPRINT.fullmatch((one.value or "").strip()))
+    )
+    if not fingerprints:
+        raise NegotiationError("the offer has no usable a=fingerprint")
+    candidates = tuple(section.get_all("candidate"))
+    if len(candidates) > MAX_CANDIDATES:
+        raise NegotiationError(f"the offer has {len(candidates)} candidates, of at most {MAX_CANDIDATES}")
+    options = " ".join((theirs.attribute_of(section, "ice-options") or "").split())
+    return BrowserOffer(
+        description=theirs,
+        audio=index,
+        ufrag=_ice_value(theirs, section, "ice-ufrag"),
+        password=_ice_value(theirs, section, "ice-pwd"),
+        fingerprints=fingerprints,
+        setup=theirs.attribute_of(section, "setup") or "actpass",
+        candidates=candidates,
+        is_complete=section.get("end-of-candidates") is not None or (bool(candidates) and "trickle" not in options),
+        is_lite=any(one.name == "ice-lite" for one in theirs.attributes),
+        mid=section.get("mid") or "0",
+    )
+
+
+def _is_live_audio(section: MediaDescription) -> bool:
+    return section.media == "audio" and (section.port > 0 or section.get("bundle-only") is not None)
+
+
+def _ice_value(theirs: SessionDescription, section: MediaDescription, name: str) -> str:
+    value = theirs.attribute_of(section, name) or ""
+    if not _ICE.fullmatch(value):
+        raise NegotiationError(f"the offer has no usable a={name}")
+    return value
+
+
+def build_answer(offer: BrowserOffer, ours: Ours, codecs: tuple[str, ...], port: int, *, session_id: int) -> tuple[str, Agreement]:
+    """Our answer, and what it settles about the sound, which passes between us and the browser's transport at `port` of the loopback.
+
+    Raises NegotiationError (488) where no codec suits.
+    """
+    theirs = offer.description
+    plain = tuple(_as_plain(one, port) if at == offer.audio else replace(one, port=0) for at, one in enumerate(theirs.media))
+    local = LocalMedia(LOOPBACK, port, codecs, srtp=SrtpPolicy.OFF, rtcp_mux=True)
+    data, agreement = negotiate_answer(
+        replace(theirs, media=plain, address=LOOPBACK), local, key_for=_no_key, session_id=session_id, version=1
+    )
+    answer = parse_description(data)
+    sections = tuple(
+        _as_answered(one, offer, ours) if at == offer.audio else replace(one, protocol=theirs.media[at].protocol)
+        for at, one in enumerate(answer.media)
+    )
+    head = [Attribute("group", f"BUNDLE {offer.mid}"), Attribute("msid-semantic", " WMS active-call")]
+    if ours.is_lite:
+        head.append(Attribute("ice-lite"))
+    return format_description(replace(answer, address=None, attributes=(*answer.attributes, *head), media=sections)).decode(), agreement
+
+
+def _as_plain(section: MediaDescription, port: int) -> MediaDescription:
+    """The section as one of plain RTP to the loopback, where the browser's transport is."""
+    left_out = {"rtcp", "crypto", "candidate", "fingerprint"}
+    kept = tuple(one for one in section.attributes if one.name not in left_out)
+    return replace(section, protocol="RTP/AVP", port=port, address=LOOPBACK, attributes=kept)
+
+
+def _as_answered(section: MediaDescription, offer: BrowserOffer, ours: Ours) -> MediaDescription:
+    added = [
+        Attribute("mid", offer.mid),
+        Attribute("msid", "active-call audio"),
+        Attribute("ice-ufrag", ours.ufrag),
+        Attribute("ice-pwd", ours.password),
+        Attribute("fingerprint", f"sha-256 {ours.fingerprint}"),
+        Attribute("setup", "active" if offer.we_are_client else "passive"),
+        *(Attribute("candidate", one) for one in ours.candidates),
+        Attribute("end-of-candidates"),
+    ]
+    protocol = offer.description.media[offer.audio].protocol
+    return replace(section, port=9, protocol=protocol, address="0.0.0.0", attributes=(*section.attributes, *added))
+
+
+def _no_key(suite: str) -> bytes:
+    raise ParseError("SDP", expected="no a=crypto", found=suite)

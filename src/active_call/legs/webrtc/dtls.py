@@ -1,0 +1,200 @@
+"""DTLS for one browser (RFC 9147, RFC 8842), and the SRTP keys that come of it (RFC 5764), over OpenSSL.
+
+Datagrams enter by `receive` and leave by `send`. The peer's certificate is judged by the fingerprint of its offer alone (RFC 8122):
+browsers make one for each connection, so no authority knows it. No sockets, no clock: `next_timeout_s` says when `handle_timeout` is due.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from OpenSSL import SSL
+
+from active_call.base.errors import ActiveCallError
+from active_call.sdp.crypto import SUITES
+
+MTU: Final = 1200
+"""Of a handshake message: below what every path carries."""
+_HEADER_BYTES: Final = 13
+_EXPORTER: Final = b"EXTRACTOR-dtls_srtp"
+_PROFILES: Final = {
+    b"SRTP_AEAD_AES_128_GCM": ("AEAD_AES_128_GCM", 16, 12),
+    b"SRTP_AES128_CM_SHA1_80": ("AES_CM_128_HMAC_SHA1_80", 16, 14),
+}
+"""Suite, bytes of a key and of a salt, by OpenSSL's name (RFC 5764, RFC 7714); best first."""
+
+
+class DtlsError(ActiveCallError):
+    """The handshake has failed, or the certificate is not the one that the offer names."""
+
+    code = "dtls"
+
+
+@dataclass(frozen=True, slots=True)
+class SrtpKeys:
+    """Keys with their salts: ours for what we send, the peer's for what comes."""
+
+    suite: str
+    send_key: bytes
+    receive_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate of ours with its key, and its SHA-256 fingerprint as in SDP."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    fingerprint: str
+
+
+@cache
+def own_certificate() -> Certificate:
+    """The certificate of this process: P-256, valid for a year, made when it is first needed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "active-call")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
+    certificate = builder.not_valid_after(now + timedelta(days=365)).sign(key, hashes.SHA256())
+    return Certificate(certificate, key, _shown(hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).digest()))
+
+
+@cache
+def _context() -> SSL.Context:
+    own = own_certificate()
+    context = SSL.Context(SSL.DTLS_METHOD)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)  # judged by its fingerprint below
+    context.use_certificate(own.certificate)
+    context.use_privatekey(own.key)
+    context.set_cipher_list(b"ECDHE+AESGCM:ECDHE+CHACHA20")
+    context.set_tlsext_use_srtp(b":".join(name for name, (suite, _, _) in _PROFILES.items() if suite in SUITES))
+    context.set_options(SSL.OP_NO_QUERY_MTU)
+    return context
+
+
+class Dtls:
+    """One handshake. `fingerprints`: those of the offer. `send` takes a datagram for the peer."""
+
+    def __init__(self, *, is_client: bool, fingerprints: tuple[tuple[str, str], ...], send: Callable[[bytes], None]) -> None:
+        self._fingerprints = fingerprints
+        self._send = send
+        self._is_client = is_client
+        self._connection = SSL.Connection(_context(), None)
+        if is_client:
+            self._connection.set_connect_state()
+        else:
+            self._connection.set_accept_state()
+        self._connection.set_ciphertext_mtu(MTU)
+        self.keys: SrtpKeys | None = None
+        self.is_closed = False
+        """The peer has said goodbye."""
+
+    def begin(self) -> None:
+        """Send the first message where that is ours to send. Raises DtlsError."""
+        self._advance()
+
+    def receive(self, datagram: bytes) -> None:
+        """A datagram from the peer. Raises DtlsError."""
+        self._connection.bio_write(datagram)
+        self._advance()
+
+    def next_timeout_s(self) -> float | None:
+        """Seconds until a message has to be repeated; None where none is under way."""
+        timeout: float | None = self._connection.DTLSv1_get_timeout()
+        return None if self.keys is not None else timeout
+
+    def handle_timeout(self) -> None:
+        """Repeat what was not answered. Raises DtlsError when it was repeated too often."""
+        try:
+            self._connection.DTLSv1_handle_timeout()
+        except SSL.Error as error:
+            raise DtlsError(f"the handshake was not answered: {_reason(error)}") from error
+        self._flush()
+
+    def close(self) -> None:
+        """Say goodbye. Harmless a second time."""
+        if self.keys is not None and not self.is_closed:
+            try:
+                self._connection.shutdown()
+                self._flush()
+            except SSL.Error:
+                pass
+        self.is_closed = True
+
+    def _advance(self) -> None:
+        try:
+            if self.keys is None:
+                self._connection.do_handshake()
+                self._finish()
+            else:
+                self._connection.recv(MTU)
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.is_closed = True
+        except SSL.Error as error:
+            self._flush()
+            raise DtlsError(f"DTLS failed: {_reason(error)}") from error
+        self._flush()
+
+    def _finish(self) -> None:
+        certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        if certificate is None or not self._is_known(certificate):
+            raise DtlsError("the certificate is not the one whose fingerprint the offer names")
+        profile = self._connection.get_selected_srtp_profile()
+        if profile not in _PROFILES:
+            raise DtlsError("no SRTP profile in common")
+        suite, n_key, n_salt = _PROFILES[profile]
+        material = self._connection.export_keying_material(_EXPORTER, 2 * (n_key + n_salt))
+        keys = (material[:n_key], material[n_key : 2 * n_key])
+        salts = (material[2 * n_key : 2 * n_key + n_salt], material[2 * n_key + n_salt :])
+        client, server = keys[0] + salts[0], keys[1] + salts[1]
+        self.keys = SrtpKeys(suite, client, server) if self._is_client else SrtpKeys(suite, server, client)
+
+    def _is_known(self, certificate: x509.Certificate) -> bool:
+        der = certificate.public_bytes(serialization.Encoding.DER)
+        strong = [one for one in self._fingerprints if one[0] != "sha-1"] or list(self._fingerprints)
+        return any(_shown(hashlib.new(name.replace("-", ""), der).digest()) == value for name, value in strong)
+
+    def _flush(self) -> None:
+        pending = b""
+        while True:
+            try:
+                pending += self._connection.bio_read(65_536)
+            except SSL.WantReadError:
+                break
+        for datagram in in_datagrams(pending):
+            self._send(datagram)
+
+
+def in_datagrams(records: bytes) -> list[bytes]:
+    """DTLS records as datagrams of at most `MTU` bytes, none of them cut (RFC 6347, section 4.1.1); a longer record goes alone."""
+    datagrams: list[bytes] = []
+    at = 0
+    while at < len(records):
+        length = _HEADER_BYTES + int.from_bytes(records[at + _HEADER_BYTES - 2 : at + _HEADER_BYTES], "big")
+        record = records[at : at + length]
+        if datagrams and len(datagrams[-1]) + len(record) <= MTU:
+            datagrams[-1] += record
+        else:
+            datagrams.append(record)
+        at += length
+    return datagrams
+
+
+def _shown(digest: bytes) -> str:
+    return digest.hex(":").upper()
+
+
+def _reason(error: SSL.Error) -> str:
+    entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return "; ".join(str(entry[-1]) for entry in entries if entry) or type(error).__name__

@@ -1,0 +1,43 @@
+"""What the configuration says of calls with browsers: STUN and TURN servers, a public address, codecs."""
+
+from __future__ import annotations
+
+from active_call.legs.webrtc.leg import CODECS, BrowserSettings
+from active_call.legs.webrtc.transport import IceSettings
+from active_call.server.config.config import Config
+from active_call.server.config.sections import IceServer
+
+PORTS = {"stun": 3478, "turn": 3478, "turns": 5349}
+
+
+def browser_settings(config: Config) -> BrowserSettings:
+    """The first STUN and the first TURN server of the configuration serve us, too."""
+    stun = turn = None
+    of_turn: IceServer | None = None
+    is_tls = False
+    for server in config.ice_servers:
+        for url in server.urls:
+            scheme, _, place = url.partition(":")
+            host, port = _place(place.partition("?")[0], PORTS.get(scheme, 3478))
+            if scheme == "stun" and stun is None:
+                stun = (host, port)
+            elif scheme in ("turn", "turns") and turn is None:
+                turn, of_turn, is_tls = (host, port), server, scheme == "turns"
+    allowed = {name.lower() for name in config.codecs}
+    ice = IceSettings(
+        stun=stun,
+        turn=turn,
+        turn_username=of_turn.username if of_turn is not None else None,
+        turn_password=of_turn.credential if of_turn is not None else None,
+        turn_tls=is_tls,
+        public_ip=config.public_ip or "",
+    )
+    return BrowserSettings(ice, tuple(name for name in CODECS if name in allowed) or CODECS)
+
+
+def _place(text: str, port: int) -> tuple[str, int]:
+    """Host and port of `host`, `host:port` or `[address]:port`."""
+    host, colon, given = text.rpartition(":")
+    if colon and given.isdigit() and (":" not in host or host.startswith("[")):
+        return host.strip("[]"), int(given)
+    return text.strip("[]"), port
