@@ -241,6 +241,8 @@ class CascadeConversation:
                 self._caller.on_voice(now, is_filler=bool(event.is_filler))
             case events.Silence():
                 self._caller.on_silence(now, _ended_at(event, now))
+            case events.Eou(completed=True):
+                self._caller.on_utterance_ended(now)
             case events.AsrDelta():
                 self._caller.on_partial(event.text, now, event.index)
             case events.AsrFinal():

@@ -328,3 +328,20 @@ def test_without_speculation_the_model_is_asked_at_the_end(begin):
     assert not call.asked
     call.wait(0.7)
     assert len(call.asked) == 1
+
+
+def test_interruption_whose_final_text_is_late_is_answered_by_its_partial(begin):
+    call = begin()
+    held(call)
+    call.wait(0.7)
+    call.model("Here is the news of the week, which is long and has many words in it, and goes on for quite a while.")
+    call.wait(3)
+    speech = Speech(call)
+    speech.index = 1
+    speech.says("That is enough, thank you,")
+    n_ended = len(call.effects_of(TurnDecided))
+    call.wait(0.45)
+    call.hear(events.Eou(completed=True))
+    call.wait(0.9)
+    assert len(call.effects_of(TurnDecided)) == n_ended + 1
+    assert user_prompts(call)[-1] == "That is enough, thank you,"

@@ -62,7 +62,7 @@ def run(watch: PauseWatch, sound: np.ndarray, end_sample: int, told_after_s: flo
     for index in range(len(sound) // FRAME):
         n_heard = np.array([index * 320])
         if index * 320 == end_sample + int(told_after_s * 16_000):
-            watch.speech_ended(slot, end_sample)
+            watch.speech_ended(slot, end_sample, 7.5)
         watch.push(sound[None, index * FRAME : (index + 1) * FRAME].astype(np.int16), slots, n_heard)
         found += [((int(n_heard[0]) + 320 - end_sample) / 16_000, pause) for pause in watch.take(slots, n_heard + 320)]
     return found
@@ -82,6 +82,7 @@ def test_pause_is_told_at_its_moments_with_the_prosody_before_it():
     assert all(pause.prosody == found[0][1].prosody for _, pause in found)
     assert found[0][1].prosody.pitch_change_st < -2
     assert found[0][1].energy_db < -80
+    assert {pause.since for _, pause in found} == {7.5}
     assert [pause.silence_ms for _, pause in found] == [200, 400, 700, 1000, 1300]
 
 
@@ -98,7 +99,7 @@ def test_silence_that_is_told_late_gives_one_pause_and_no_prosody_that_is_no_lon
 def test_speech_ends_the_pause():
     watch = PauseWatch(4)
     watch.begin(2)
-    watch.speech_ended(2, 0)
+    watch.speech_ended(2, 0, 7.5)
     watch.speech_began(2)
     assert watch.take(np.array([2]), np.array([100_000])) == []
 
@@ -107,7 +108,7 @@ def test_streams_that_fall_silent_together_are_told_over_some_ticks():
     watch, slots = PauseWatch(20), np.arange(20)
     for slot in slots.tolist():
         watch.begin(slot)
-        watch.speech_ended(slot, 32_000)
+        watch.speech_ended(slot, 32_000, 7.5)
     told = [[pause.slot for pause in watch.take(slots, np.full(20, 35_200 + 320 * tick))] for tick in range(6)]
     assert [len(slots) for slots in told] == [4, 4, 4, 4, 4, 0]
     assert sorted(slot for tick in told for slot in tick) == list(range(20))

@@ -93,7 +93,8 @@ class AdaptiveTurnDetector:
     def _completeness(self, facts: TurnFacts) -> Completeness:
         if facts.is_known_phrase and facts.text:
             return Completeness.SURE
-        return completeness_of(facts.text, facts.expected, facts.language or self._settings.language)
+        text = facts.text if facts.final_at is not None else facts.text.rstrip(" ,.-…")  # where a partial is cut says nothing
+        return completeness_of(text, facts.expected, facts.language or self._settings.language)
 
     def _without_final(self, facts: TurnFacts, now: float, ended_at: float, due: float, probability: float) -> TurnVerdict:
         if facts.text_asked_at is not None:

@@ -92,6 +92,12 @@ class CallerTurn:
         else:
             self._consider(now)
 
+    def on_utterance_ended(self, now: float) -> None:
+        """The recogniser was told to finish with what was said, by the agent or by the call's own timer."""
+        if not self._floor.is_caller_speaking and self._floor.facts.final_at is None:
+            self._floor.text_asked(now)
+            self._reconsider(now)
+
     def on_partial(self, text: str, now: float, index: int = 0) -> None:
         """The recogniser has heard `text` so far."""
         if index == self._taken_index:

@@ -164,8 +164,9 @@ class Floor:
 
     def paused(self, sound: PauseSound, now: float) -> None:
         """The media process tells how a pause sounds, and when it began."""
-        if not self._facts.is_speaking and self._facts.voice_ended_at is not None:
-            self._facts = replace(self._facts, pause=sound, voice_ended_at=min(now, now - sound.silence_s))
+        ended_at = self._facts.voice_ended_at
+        if not self._facts.is_speaking and ended_at is not None:
+            self._facts = replace(self._facts, pause=sound, voice_ended_at=min(ended_at, now - sound.silence_s))
 
     def proposed(self, turn: VendorTurn, confidence: float | None) -> None:
         """The recogniser's own turn detector says something."""
@@ -181,8 +182,9 @@ class Floor:
         self._facts = replace(self._facts, is_known_phrase=is_phrase)
 
     def text_asked(self, now: float) -> None:
-        """The recogniser was told to finish."""
-        self._facts = replace(self._facts, text_asked_at=now)
+        """The recogniser was told to finish; only the first time counts."""
+        if self._facts.text_asked_at is None:
+            self._facts = replace(self._facts, text_asked_at=now)
 
     # -- the turn
 

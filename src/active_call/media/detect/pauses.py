@@ -37,6 +37,8 @@ class Pause:
     """The stream in `slot` has been silent for `silence_ms`."""
 
     slot: int
+    since: float
+    """When its last voiced packet arrived."""
     silence_ms: int
     energy_db: float
     """Of the last 100 ms, relative to full scale."""
@@ -51,6 +53,7 @@ class PauseWatch:
         self._due: NDArray[np.int64] = np.full(n_slots, _NEVER, np.int64)
         """The sample at which the next moment of a pause comes."""
         self._ended: NDArray[np.int64] = np.zeros(n_slots, np.int64)
+        self._ended_at: NDArray[np.float64] = np.zeros(n_slots)
         self._moment: NDArray[np.intp] = np.zeros(n_slots, np.intp)
         self._prosody: dict[int, Prosody] = {}
         """Of the streams in a pause: it does not change in it."""
@@ -65,9 +68,9 @@ class PauseWatch:
         self._due[slot] = _NEVER
         self._prosody.pop(slot, None)
 
-    def speech_ended(self, slot: int, sample: int) -> None:
-        """A pause began at `sample`, the one after the last voiced packet."""
-        self._ended[slot] = sample
+    def speech_ended(self, slot: int, sample: int, at: float) -> None:
+        """A pause began at `sample`, the one after the last voiced packet, which arrived at `at`."""
+        self._ended[slot], self._ended_at[slot] = sample, at
         self._moment[slot] = 0
         self._due[slot] = sample + _MOMENT_SAMPLES[0]
         self._prosody.pop(slot, None)
@@ -93,7 +96,7 @@ class PauseWatch:
             moment += 1
         self._moment[slot] = moment
         self._due[slot] = int(self._ended[slot]) + _MOMENT_SAMPLES[moment] if moment < len(_MOMENT_SAMPLES) else _NEVER
-        return Pause(slot, silence // 16, energy_db, self._prosody[slot])
+        return Pause(slot, float(self._ended_at[slot]), silence // 16, energy_db, self._prosody[slot])
 
     def _measure(self, due: Slots, now: NDArray[np.int64]) -> None:
         """The prosody before pauses that are new, of all of them in one piece. What is no longer kept cannot be measured."""

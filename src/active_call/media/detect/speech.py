@@ -152,10 +152,6 @@ class SpeechDetector:
         """The highest probability of speech in the last 96 ms."""
         return float(self._recent[slot].max())
 
-    def last_voiced_at(self, slot: int) -> float:
-        """When the last voiced packet arrived."""
-        return float(self._last_at[slot])
-
     def push(self, frames: NDArray[np.float32], slots: Slots, arrivals: NDArray[np.float64]) -> list[Detection]:
         """Take one frame of 20 ms for each of `slots` (k,), which must not repeat: float32 in [-1, 1), `arrivals` (k,) in seconds.
 

@@ -342,9 +342,9 @@ class ReceivePipeline:
         for pause in self._pauses.take(slots, n_heard + WIDE_SAMPLES):
             stream = self._stream_of[pause.slot]
             detector = self._narrow_detector if stream.is_judged_narrow else self._detector
-            probability, since = detector.voice_probability(pause.slot), detector.last_voiced_at(pause.slot)
+            probability = detector.voice_probability(pause.slot)
             sound = (pause.energy_db, pause.prosody.pitch_change_st, pause.prosody.final_lengthening)
-            self._emit(PauseHeard(stream.number, since, pause.silence_ms, probability, *sound))
+            self._emit(PauseHeard(stream.number, pause.since, pause.silence_ms, probability, *sound))
 
     def _narrow_sound(self, rows: Slots) -> NDArray[np.float32]:
         """The sound of these ascending rows at 8 kHz as it is judged: as it came, unless it is improved or has another rate by now."""
@@ -393,7 +393,7 @@ class ReceivePipeline:
             self._emit(SpeechStarted(stream.number, detection.at, sample, now, float(detection.confidence)))
         else:
             if stream.listen.pauses:
-                self._pauses.speech_ended(detection.slot, sample)
+                self._pauses.speech_ended(detection.slot, sample, detection.at)
             self._emit(SpeechEnded(stream.number, detection.at, sample, now, int(detection.duration_ms)))
 
 
