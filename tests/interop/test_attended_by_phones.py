@@ -52,7 +52,6 @@ def held_and_asking(secretary: Linphone, colleague: Linphone, server: Server, *,
     time.sleep(1.0)
 
 
-@pytest.mark.xfail(strict=True, reason="the Replaces of a peer's Refer-To is not carried over, so the colleague's phone gets a second call")
 @pytest.mark.parametrize("while_speaking", [True, False], ids=["agent-speaks", "agent-silent"])
 def test_linphone_that_holds_asks_and_transfers_leaves_its_colleague_with_the_agent(tmp_path: Path, while_speaking: bool) -> None:
     with (

@@ -134,3 +134,16 @@ def test_realtime_model_is_found_by_its_name_and_has_no_default(installed: Calla
             assert model.inner.is_closed  # type: ignore[attr-defined]
 
     run_virtually(run())
+
+
+def test_what_is_installed_is_looked_up_once_however_many_calls_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def look_up(group: str) -> list[object]:
+        asked.append(group)
+        return []
+
+    monkeypatch.setattr(entry_points, "entry_points", look_up)
+    for _ in range(3):
+        assert (known_providers("asr"), known_providers("tts")) == ([], [])
+    assert asked == ["active_call.asr", "active_call.tts"]

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,13 @@ def transcribe(pcm: bytes) -> tuple[str, float]:
 
 def model_folder() -> Path | None:
     """Where the installed package keeps the model; None when it is not installed or carries none."""
-    spec = find_spec("moonshine_voice")
+    return _model_folder(find_spec)
+
+
+@functools.lru_cache(maxsize=1)
+def _model_folder(find: Callable[[str], ModuleSpec | None]) -> Path | None:
+    """Looked up once: each call asks whether there is a model. A package comes with a restart."""
+    spec = find("moonshine_voice")
     places = list(spec.submodule_search_locations or ()) if spec is not None else []
     folders = [Path(place) / "assets" / MODEL for place in places]
     return next((folder for folder in folders if (folder / "encoder_model.ort").is_file()), None)
