@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from typing import Final
 
 from active_call.providers.asr import moonshine_engine
 from active_call.providers.models.folders import installed_models, models_folder
 from active_call.providers.tts.piper_voices import find_voice, plain_code
+
+HasModel = Callable[[str, Mapping[str, str]], bool]
 
 
 def _has_piper_voice(language: str, environment: Mapping[str, str]) -> bool:
@@ -31,6 +35,21 @@ def _is_there(find: Callable[[str], object], module: str) -> bool:
     return find(module) is not None
 
 
+FRESH_S: Final = 2.0
+"""Models may be added while the server runs. They are looked for again after so long, not for each of the times that a call asks."""
+
+
+def _period() -> int:
+    return int(time.monotonic() / FRESH_S)
+
+
+@lru_cache(maxsize=64)
+def _has_model(has_model: HasModel, language: str, environment: frozenset[tuple[str, str]], period: int) -> bool:
+    """Whether there is a model, as it was found in this `period`."""
+    del period
+    return has_model(language, dict(environment))
+
+
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
     """One engine. `languages`: what it understands or speaks, by the first part of the code; empty: all.
@@ -42,7 +61,7 @@ class LocalEngine:
     modules: tuple[str, ...]
     languages: frozenset[str] = frozenset()
     stands_in: bool = True
-    has_model: Callable[[str, Mapping[str, str]], bool] | None = None
+    has_model: HasModel | None = None
     """Whether it has a model or voice of a language, where only its files tell."""
 
     def is_installed(self) -> bool:
@@ -54,7 +73,7 @@ class LocalEngine:
         wanted = "en" if not language or language.lower() == "auto" else plain_code(language).partition("-")[0]
         if (self.languages and wanted not in self.languages) or not self.is_installed():
             return False
-        return self.has_model is None or self.has_model(language or "en", environment)
+        return self.has_model is None or _has_model(self.has_model, language or "en", frozenset(environment.items()), _period())
 
 
 LOCAL_ENGINES: dict[str, tuple[LocalEngine, ...]] = {
