@@ -129,6 +129,20 @@ def test_agent_is_told_that_a_menu_goes_in_circles(virtually: Any) -> None:
     virtually(story())
 
 
+def test_person_who_speaks_of_messages_is_not_hung_up_on(virtually: Any) -> None:
+    async def story() -> None:
+        async with outbound("hangup") as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            await call.says("Hello?", 0.6)
+            await asyncio.sleep(20)
+            await call.says("Can I leave a message for the doctor?", 2.0)
+            await asyncio.sleep(5)
+            assert kinds(call)[-1] == "human"
+            assert call.of(events.Hangup) == []
+
+    virtually(story())
+
+
 def test_example_of_the_guide_leaves_its_message(virtually: Any) -> None:
     guide = Path(__file__).parents[2] / "docs" / "answering-machines.md"
     (keys,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.DOTALL)

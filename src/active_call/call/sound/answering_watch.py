@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from active_call.agent.answering.classifier import AnsweringClassifier, Fact, SpeechBegan, SpeechEnded, Tone, Verdict, Words
+from active_call.agent.answering.classifier import SURE, AnsweringClassifier, Fact, SpeechBegan, SpeechEnded, Tone, Verdict, Words
 from active_call.call.call_time import CallTime
 from active_call.call.ports import CallPorts, HangUp
 from active_call.call.shared_state import CallState
@@ -23,6 +23,8 @@ SETTLING_S: Final = 0.3
 """From the end of the beep to the message: mailboxes begin to record a little later."""
 LONGEST_WAIT_S: Final = 60.0
 """For a beep, from the verdict on. A greeting that is longer is not going to end."""
+SETTLED_MS: Final = 15_000
+"""From the last surely human words on: after that nothing is classified any more. Call screening hands over to a mailbox sooner."""
 _FOR_AGENT: Final = {
     "screening": "A phone's call screening answers. Say in one short sentence who is calling and why, then wait for a person.",
     "menu": "A telephone menu answers. Choose the key that serves the task and send it as digits; say nothing.",
@@ -92,7 +94,7 @@ class AnsweringWatch:
     # -- what was heard
 
     def _handle(self, fact: Fact) -> None:
-        if self._is_done:
+        if self._is_done or self._is_settled(fact):
             return
         if isinstance(fact, SpeechBegan | SpeechEnded):
             self._is_speaking = isinstance(fact, SpeechBegan)
@@ -101,6 +103,13 @@ class AnsweringWatch:
         self._told(self._classifier.handle(fact))
         if isinstance(fact, Tone) and fact.kind == "beep" and self._gives_up_at is not None:
             self._message_at = self._ports.now() + SETTLING_S
+
+    def _is_settled(self, fact: Fact) -> bool:
+        """A person who has been there for a while is no machine, also when the conversation comes to mailboxes or tones."""
+        verdict = self._classifier.verdict
+        is_person = verdict is not None and verdict.kind == "human" and verdict.confidence >= SURE
+        self._is_done = verdict is not None and is_person and fact.at_ms - verdict.end_ms >= SETTLED_MS
+        return self._is_done
 
     def _told(self, verdict: Verdict | None) -> None:
         if verdict is None:
