@@ -58,7 +58,17 @@ def test_words_tell_who_has_answered(text: str, kind: str) -> None:
     assert verdict.start_ms == 0
 
 
-@pytest.mark.parametrize("text", ["I was about to leave the house.", "The press one day asked me that? No!", "Who left you a message?"])
+PEOPLE = (
+    "She is out, would you like to leave a message?",
+    "Il est absent, voulez-vous laisser un message ?",
+    "Lo siento, la doctora no se encuentra disponible.",
+    "Herr Meier ist zurzeit nicht erreichbar.",
+)
+
+
+@pytest.mark.parametrize(
+    "text", ["I was about to leave the house.", "The press one day asked me that? No!", "Who left you a message?", *PEOPLE]
+)
 def test_words_of_people_are_no_machine(text: str) -> None:
     verdicts = classified(SpeechBegan(0), SpeechEnded(1500), said(text))
     assert [verdict for verdict in verdicts if verdict.is_sure_machine] == []

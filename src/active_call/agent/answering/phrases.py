@@ -27,11 +27,10 @@ PHRASES: Final[Mapping[str, Mapping[Kind, tuple[str, ...]]]] = {
                         "you have reached the voice mail",
                       "forwarded to voicemail", "forwarded to an automated voice", "cant come to the phone", "cannot come to the phone",
                       "cant take your call", "unable to take your call", "is not available to take your call",
-                        "leave your name and number",
-                      "ill get back to you"),
+                        "leave your name and number"),
         "announcement": ("not in service", "has been disconnected", "number you have dialed", "number you have dialled",
                         "number you dialed",
-                         "cannot be completed as dialed", "call cannot be completed", "is switched off", "is not reachable",
+                         "cannot be completed as dialed", "call cannot be completed", "is switched off",
                          "the subscriber you have called", "all circuits are busy"),
         "hold": ("please hold", "stay on the line", "remain on the line", "your call is important", "agents are busy",
                  "representatives are busy", "next available agent", "next available representative", "you are number",
@@ -46,7 +45,7 @@ PHRASES: Final[Mapping[str, Mapping[Kind, tuple[str, ...]]]] = {
         "screening": ("nennen sie ihren namen und den grund", "namen und den grund ihres anrufs", "warum sie anrufen"),
         "voicemail": ("hinterlassen sie", "nachricht nach dem signalton", "nach dem signalton", "nach dem piepton", "nach dem ton",
                       "mailbox von", "sprachbox", "anrufbeantworter", "nicht persönlich erreichbar", "mailbox des teilnehmers"),
-        "announcement": ("kein anschluss unter dieser nummer", "vorübergehend nicht erreichbar", "zurzeit nicht erreichbar",
+        "announcement": ("kein anschluss unter dieser nummer", "vorübergehend nicht erreichbar",
                          "gewünschte gesprächspartner", "rufnummer ist nicht vergeben", "die gewählte rufnummer"),
         "hold": ("bitte warten", "bleiben sie in der leitung", "bitte haben sie einen moment geduld", "nächste freie mitarbeiter",
                  "leitungen sind belegt", "mitarbeiter sind im gespräch"),
@@ -59,8 +58,7 @@ PHRASES: Final[Mapping[str, Mapping[Kind, tuple[str, ...]]]] = {
         "voicemail": ("deje su mensaje", "deje un mensaje", "deja un mensaje", "deja tu mensaje", "después de la señal",
                         "después del tono",
                       "después de oír la señal", "buzón de voz", "contestador"),
-        "announcement": ("el número que ha marcado", "el número marcado", "apagado o fuera de cobertura",
-                        "no se encuentra disponible", "no existe"),
+        "announcement": ("el número que ha marcado", "el número marcado", "apagado o fuera de cobertura"),
         "hold": ("permanezca en la línea", "espere por favor", "por favor espere", "agentes están ocupados", "su llamada es importante"),
         "menu": ("pulse uno", "pulse dos", "pulse 1", "pulse 2", "presione uno", "presione dos", "marque uno", "marque 1",
                         "menú principal"),
@@ -89,7 +87,15 @@ PHRASES: Final[Mapping[str, Mapping[Kind, tuple[str, ...]]]] = {
     },
 }  # fmt: skip
 
+OFFERS: Final[tuple[str, ...]] = (
+    "would you like to leave a message", "do you want to leave a message", "want to leave a message", "wish to leave a message",
+    "can i leave a message", "could i leave a message", "did you leave a message",
+    "voulez vous laisser un message", "souhaitez vous laisser un message", "désirez vous laisser un message",
+)  # fmt: skip
+"""What a person says who takes messages for another; the words of a mailbox in them do not count."""
+
 _NOT_WORDS: Final = re.compile(r"[^\w\s]|_")
+_OFFER: Final = re.compile(rf"\b(?:{'|'.join(map(re.escape, OFFERS))})\b")
 
 
 def normalised(text: str) -> str:
@@ -111,7 +117,9 @@ def _pattern(kind: Kind) -> re.Pattern[str]:
 
 def matches(kind: Kind, text: str) -> list[tuple[int, int]]:
     """Where phrases of `kind` are in `text`, which is normalised."""
-    return [found.span() for found in _pattern(kind).finditer(text)]
+    offers = [found.span() for found in _OFFER.finditer(text)]
+    spans = [found.span() for found in _pattern(kind).finditer(text)]
+    return [(start, end) for start, end in spans if not any(low <= start and end <= high for low, high in offers)]
 
 
 def is_greeting(text: str) -> bool:
