@@ -213,6 +213,7 @@ class Call:
                 attempt(sender_of(item), partial(self._handle, item, now))
             attempt("hearing", partial(parts.speech_input.handle_timeout, now))
             attempt("opening", partial(parts.machine.handle_timeout, now))
+            attempt("answering", partial(parts.answering.handle_timeout, now))
             attempt("refer", partial(parts.transfers.handle_timeout, now))
             attempt("call", partial(self._handle_own_timeouts, now))
             if self.state.agent is not None:
@@ -237,6 +238,7 @@ class Call:
     def _next_timeout(self) -> float | None:
         parts, agent = self.parts, self.state.agent
         times = [parts.speech_input.next_timeout(), parts.machine.deciding_until, parts.transfers.next_timeout(), self._inactive_at()]
+        times.append(parts.answering.next_timeout())
         times.append(agent.next_timeout() if agent is not None else None)
         return min((at for at in times if at is not None), default=None)
 

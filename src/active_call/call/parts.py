@@ -30,6 +30,7 @@ from active_call.call.opening.setup import CallSetup, SetupParts
 from active_call.call.ports import CallNetwork, CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
+from active_call.call.sound.answering_watch import AnsweringWatch
 from active_call.call.sound.call_progress import CallProgressWatch
 from active_call.call.sound.call_sounds import CallSounds
 from active_call.call.sound.media_watchdog import MediaWatchdog
@@ -80,6 +81,7 @@ class CallParts:
     music: Music
     attention: AttentionExecutor
     call_progress: CallProgressWatch
+    answering: AnsweringWatch
     media_watchdog: MediaWatchdog
     recording: Recording
     machine: CallExecutor
@@ -131,11 +133,14 @@ class _Wiring:
         bridging = Bridging(state, ports, context.network, executor, dependencies.join)
         self._transfers = TransferExecutor(self._transfer_ports(executor, attention, bridging))
         hang_up, watchdog = self._own_leg.hang_up, MediaWatchdog(state.facts, ports, self._own_leg.hang_up)
+        answering = AnsweringWatch(state, ports, context.time, hang_up, setup.end_agent, lambda command: context.perform(command, "agent"))
+        context.output.watch(answering.observe)
         reported_to = ReportedTo(
             executor,
             speech_input,
             speech_output,
             progress,
+            answering,
             watchdog,
             recording,
             self._transfers,
@@ -150,6 +155,7 @@ class _Wiring:
             music=music,
             attention=attention,
             call_progress=progress,
+            answering=answering,
             media_watchdog=watchdog,
             recording=recording,
             machine=executor,

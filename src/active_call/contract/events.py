@@ -190,11 +190,16 @@ class RingbackState(EventBase, frozen=True, kw_only=True, rename="camel", tag="r
 
 
 class AnswerMachineDetection(EventBase, frozen=True, kw_only=True, rename="camel", tag="answerMachineDetection"):
-    """An answering machine has taken the call."""
+    """Who has answered an outbound call, told again whenever that changes; times in ms since 1970."""
 
     start_time: int = 0
     end_time: int = 0
     text: str = ""
+    """The words, or the name of the tone, that say so."""
+    kind: str | None = None
+    """`human`, `voicemail`, `mailboxFull`, `screening`, `menu`, `hold`, `fax` or `announcement`."""
+    confidence: float | None = None
+    """0 to 1; below 0.7 nothing is done about it."""
 
 
 class FunctionCall(EventBase, frozen=True, kw_only=True, rename="camel", tag="functionCall"):

@@ -8,7 +8,7 @@ wins, also one that equals the default. Units stand in the names; where the cont
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -298,5 +298,9 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     refer: ReferOption | None = None
     """How transfers of this call are made, where the command says nothing."""
     monitor: MonitorOption | None = None
+    on_machine: Literal["hangup", "message-after-beep", "continue"] | None = None
+    """What is done with an answering machine that takes an outbound call. Given: who has answered is told as `answerMachineDetection`."""
+    machine_message: bounds.Speech | None = None
+    """What is said after the beep; without it `message-after-beep` hangs up."""
     rtp_timeout: bounds.WaitS | None = None
     """Seconds without RTP and RTCP (not on hold), after which the call is ended; 0 never. None: `rtp_timeout` of the configuration."""

@@ -13,6 +13,7 @@ from active_call.call.company.machine_types import HoldAnswered, Input, PeerHeld
 from active_call.call.conversation.turn_taking import pause_sound
 from active_call.call.ports import CallPorts, HangUp
 from active_call.call.shared_state import CallState
+from active_call.call.sound.answering_watch import AnsweringWatch
 from active_call.call.sound.call_progress import CallProgressWatch
 from active_call.call.sound.digits import DigitFilter
 from active_call.call.sound.media_watchdog import MediaWatchdog
@@ -36,6 +37,7 @@ class ReportedTo:
     speech_input: SpeechInput
     speech_output: SpeechOutput
     call_progress: CallProgressWatch
+    answering: AnsweringWatch
     media_watchdog: MediaWatchdog
     recording: Recording
     transfers: TransferExecutor
@@ -120,6 +122,7 @@ class LegReports:
                 self._digit(report.digit, "media")
             case link.ToneReported():
                 parts.call_progress.heard(report)
+                parts.answering.heard(report)
             case link.RecordingEnded():
                 parts.recording.ended(report)
             case link.StreamDead() if parts.transfers.is_alone:

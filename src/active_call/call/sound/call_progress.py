@@ -48,9 +48,13 @@ class CallProgressWatch:
         self._n_states = 0
 
     @property
+    def _tells_who_answers(self) -> bool:
+        return self._state.option.on_machine is not None and not self._state.is_inbound
+
+    @property
     def _watches_tones(self) -> bool:
         option = self._state.option.ringback_detection
-        return option is not None and bool(option.enabled)
+        return (option is not None and bool(option.enabled)) or self._tells_who_answers
 
     def listen(self) -> None:
         """Ask for what the options want; again once it is known whether the peer sends telephone events."""
@@ -98,11 +102,13 @@ class CallProgressWatch:
         )
 
     def heard(self, tone: ToneReported) -> None:
-        """A tone was recognised: tell it, and a beep as what it most likely is."""
+        """A tone was recognised: tell it, and a beep as what it most likely is (the answering watch does, where there is one)."""
         option = self._state.option.ringback_detection
         if option is None or tone.confidence < given(option.confidence_threshold, DEFAULT_CONFIDENCE):
             return
         if tone.kind == "beep":
+            if self._tells_who_answers:
+                return
             ended_ms = self._time.to_epoch_ms(tone.at)
             self._ports.emit(events.AnswerMachineDetection(start_time=ended_ms - tone.duration_ms, end_time=ended_ms, text="beep"))
             return

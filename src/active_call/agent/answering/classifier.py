@@ -1,0 +1,226 @@
+"""Says who has answered an outbound call, from sound and words, and again when that changes.
+
+In: facts with their times in ms. Out: a `Verdict` when the kind changes or becomes surer. It reads no clock.
+
+Theory. Words decide where there are any: phrases of machines (`phrases`) are said by machines only. Without words the length of the first
+speech decides: a person says a short word and waits, a greeting goes on. A verdict of the sound alone has less than `SURE`.
+
+| fact                                                    | verdict                     |
+|---------------------------------------------------------|-----------------------------|
+| a phrase of a kind                                      | that kind, 0.85; 0.95 twice |
+| beep                                                    | voicemail, 0.9              |
+| 1100 Hz or 2100 Hz of a fax or modem                    | fax, 0.95                   |
+| special information tone, congestion                    | announcement, 0.95          |
+| short words that greet or ask                           | human, 0.85                 |
+| short speech, then 0.7 s of silence                     | human, 0.6                  |
+| 2.8 s of speech without a pause and without words       | voicemail, 0.5              |
+| 2.8 s of speech with words that say nothing of the kind | human, 0.5                  |
+| 8 s of speech without a pause and without words         | hold (music), 0.75          |
+
+A machine's verdict stays until words of another kind come. After screening, a menu or hold, a person may take over: short words that
+greet make the verdict human again. A mailbox stays one: its greeting may begin with `hello`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
+
+from active_call.agent.answering.phrases import RANK, Kind, is_greeting, matches, normalised
+
+SURE: Final = 0.7
+"""From this confidence on a call may be ended for what it is."""
+MACHINES: Final[frozenset[Kind]] = frozenset({"voicemail", "mailboxFull", "fax", "announcement"})
+"""Kinds behind which no person will come."""
+
+_DECIDE_MS: Final = 2800
+"""Of speech: the verdict is out before 3 s."""
+_MUSIC_MS: Final = 8000
+_SHORT_MS: Final = 1800
+_AFTER_SHORT_MS: Final = 700
+_SHORT_WORDS: Final = 6
+_SAME_MENU: Final = 0.85
+_MAX_MENUS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechBegan:
+    """The callee's side begins to sound like speech."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """It has ended at `at_ms`."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What was recognised of the utterance `index` so far; `is_final`: once and for all."""
+
+    at_ms: int
+    index: int
+    text: str
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """A tone of `media/detect/call_progress`: `beep`, `fax`, `answer`, `sit`, `congestion`; others say nothing here."""
+
+    at_ms: int
+    kind: str
+    duration_ms: int = 0
+
+
+Fact = SpeechBegan | SpeechEnded | Words | Tone
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Who answers: `kind`, how sure (0 to 1), from when to when it was heard, and the words or the tone that say so."""
+
+    kind: Kind
+    confidence: float
+    start_ms: int
+    end_ms: int
+    text: str = ""
+    n_repeats: int = 0
+    """Of a menu: how often the same words were heard before."""
+
+    @property
+    def is_sure_machine(self) -> bool:
+        """No person will come, and that is sure enough to act on."""
+        return self.kind in MACHINES and self.confidence >= SURE
+
+
+class AnsweringClassifier:
+    """Of one call. Facts must come in the order of their times."""
+
+    def __init__(self) -> None:
+        self.verdict: Verdict | None = None
+        """What holds now."""
+        self._first_ms: int | None = None
+        self._began_ms: int | None = None
+        self._ended_ms: int | None = None
+        self._is_short = False
+        self._words: dict[int, str] = {}
+        self._menus: list[str] = []
+
+    def handle(self, fact: Fact) -> Verdict | None:
+        """Take in a fact. Gives the verdict when it has changed."""
+        match fact:
+            case SpeechBegan(at_ms):
+                self._first_ms = at_ms if self._first_ms is None else self._first_ms
+                self._began_ms, self._ended_ms = at_ms, None
+                return None
+            case SpeechEnded(at_ms):
+                if self._began_ms is not None:
+                    self._ended_ms = at_ms
+                    self._is_short = at_ms - self._began_ms <= _SHORT_MS
+                    self._began_ms = None
+                return None
+            case Words():
+                return self._heard(fact)
+            case Tone():
+                return self._tone(fact)
+            case _:
+                assert_never(fact)
+
+    def next_timeout_ms(self) -> int | None:
+        """When `handle_timeout` has to be called, if nothing else comes."""
+        if self._began_ms is not None:
+            is_open = self.verdict is None
+            return self._began_ms + _DECIDE_MS if is_open else self._began_ms + _MUSIC_MS if self._may_be_music else None
+        if self._ended_ms is not None and self.verdict is None and self._is_short:
+            return self._ended_ms + _AFTER_SHORT_MS
+        return None
+
+    def handle_timeout(self, now_ms: int) -> Verdict | None:
+        """Time has passed. Gives the verdict when it has changed."""
+        due_ms = self.next_timeout_ms()
+        if due_ms is None or now_ms < due_ms:
+            return None
+        text = " ".join(self._words.values())
+        if self._began_ms is None:
+            return self._decide("human", 0.6, now_ms, text)
+        if self.verdict is not None:
+            return self._decide("hold", 0.75, now_ms, "")
+        return self._decide("human", 0.5, now_ms, text) if normalised(text) else self._decide("voicemail", 0.5, now_ms, "")
+
+    @property
+    def _may_be_music(self) -> bool:
+        """Long sound without words, after a verdict that words have not made certain, or after `hold`'s own words."""
+        weak = self.verdict is not None and (self.verdict.confidence < SURE or self.verdict.kind == "menu")
+        return weak and not (self._words and self._words[max(self._words)].strip())
+
+    def _heard(self, said: Words) -> Verdict | None:
+        before = self._words.get(said.index - 1, "")
+        self._words = {said.index: said.text, **({said.index - 1: before} if before else {})}
+        text, earlier = normalised(said.text), normalised(before)
+        if not text:
+            return None
+        kind, n_phrases = _kind_of(text)
+        if kind is None and earlier:
+            kind, n_phrases = _across(earlier, text)
+        if kind == "menu" and said.is_final:
+            return self._menu(said, text, n_phrases)
+        if kind is not None:
+            return self._decide(kind, 0.95 if n_phrases > 1 else 0.85, said.at_ms, said.text)
+        is_person = said.is_final and len(text.split()) <= _SHORT_WORDS and is_greeting(text)
+        if is_person and (self.verdict is None or self.verdict.kind not in MACHINES or self.verdict.confidence < SURE):
+            return self._decide("human", 0.85, said.at_ms, said.text)
+        return None
+
+    def _menu(self, said: Words, text: str, n_phrases: int) -> Verdict | None:
+        n_repeats = sum(difflib.SequenceMatcher(None, text, menu, autojunk=False).ratio() >= _SAME_MENU for menu in self._menus)
+        self._menus = [*self._menus, text][-_MAX_MENUS:]
+        told = self._decide("menu", 0.95 if n_phrases > 1 else 0.85, said.at_ms, said.text)
+        if not n_repeats or self.verdict is None:
+            return told
+        self.verdict = replace(self.verdict, n_repeats=n_repeats, text=said.text, end_ms=max(said.at_ms, self.verdict.start_ms))
+        return self.verdict
+
+    def _tone(self, tone: Tone) -> Verdict | None:
+        match tone.kind:
+            case "beep":
+                return self._decide("voicemail", 0.9, tone.at_ms, "beep", start_ms=tone.at_ms - tone.duration_ms, is_news=True)
+            case "fax" | "answer":
+                return self._decide("fax", 0.95, tone.at_ms, tone.kind, start_ms=tone.at_ms - tone.duration_ms)
+            case "sit" | "congestion":
+                return self._decide("announcement", 0.95, tone.at_ms, tone.kind, start_ms=tone.at_ms - tone.duration_ms)
+            case _:
+                return None
+
+    def _decide(
+        self, kind: Kind, confidence: float, at_ms: int, text: str, *, start_ms: int | None = None, is_news: bool = False
+    ) -> Verdict | None:
+        """Set the verdict. None where it says no more than the last one did."""
+        last = self.verdict
+        if last is not None and last.kind == kind and last.confidence >= confidence and not is_news:
+            return None
+        began = start_ms if start_ms is not None else self._first_ms if self._first_ms is not None else at_ms
+        self.verdict = Verdict(kind, confidence, min(began, at_ms), at_ms, text)
+        return self.verdict
+
+
+def _kind_of(text: str) -> tuple[Kind | None, int]:
+    """The kind whose phrases are in the normalised `text`, and how many of them."""
+    for kind in RANK:
+        found = matches(kind, text)
+        if found:
+            return kind, len(found)
+    return None, 0
+
+
+def _across(earlier: str, text: str) -> tuple[Kind | None, int]:
+    """As `_kind_of`, for a phrase that a pause has cut in two."""
+    joined, edge = f"{earlier} {text}", len(earlier)
+    for kind in RANK:
+        if any(start < edge < end for start, end in matches(kind, joined)):
+            return kind, 1
+    return None, 0

@@ -1,0 +1,158 @@
+"""Outbound calls that a machine answers: what is told, and what is done."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from calls_kit import Call, a_call
+
+from active_call.contract import events
+from active_call.contract.options import CallOption
+from active_call.legs.events import LegMedia
+from active_call.media.link.messages import ToneReported
+
+PLAYBOOK = "---\nllm: {provider: script}\ngreeting: Hello, this is the clinic.\n---\n# Scene: main\n## *\nYes.\n"
+MAILBOX = "Please leave your message after the tone."
+
+
+def tone(kind: str, at: float) -> LegMedia:
+    return LegMedia(ToneReported(1, kind, 0.9, 1000.0, 250, at))
+
+
+def kinds(call: Call) -> list[str | None]:
+    return [event.kind for event in call.of(events.AnswerMachineDetection)]
+
+
+def outbound(on_machine: str | None, message: str | None = None) -> Any:
+    option = CallOption(on_machine=on_machine, machine_message=message)  # type: ignore[arg-type]
+    return a_call(PLAYBOOK, direction="outbound", option=option)
+
+
+def test_mailbox_ends_the_call_when_machines_are_not_wanted(virtually: Any) -> None:
+    async def story() -> None:
+        async with outbound("hangup") as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            await call.says(MAILBOX, 2.0)
+            record = await call.over()
+            assert kinds(call) == ["voicemail"]
+            assert record.hangup_reason == "answerMachine"
+
+    virtually(story())
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Hello?", "human"),
+        ("Record your name and reason for calling.", "screening"),
+        ("Press 1 for sales.", "menu"),
+        ("Please hold, all agents are busy.", "hold"),
+    ],
+)
+def test_call_goes_on_where_a_person_may_come(virtually: Any, text: str, kind: str) -> None:
+    async def story() -> None:
+        async with outbound("hangup") as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            await call.says(text, 1.0)
+            await asyncio.sleep(5)
+            assert kinds(call)[-1] == kind
+            assert call.of(events.Hangup) == []
+
+    virtually(story())
+
+
+def test_message_is_left_after_the_beep_and_the_call_ends(virtually: Any) -> None:
+    async def story() -> None:
+        async with outbound("message-after-beep", "Please call the clinic.") as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            await call.says(MAILBOX, 2.0)
+            await call.until(lambda: "voicemail" in kinds(call))
+            assert "Please call the clinic." not in call.spoken
+            call.leg.sink(tone("beep", asyncio.get_running_loop().time()))
+            record = await call.over()
+            assert call.spoken[-1] == "Please call the clinic."
+            assert record.hangup_reason == "autohangup"
+
+    virtually(story())
+
+
+def test_message_is_left_after_a_silence_where_no_beep_comes(virtually: Any) -> None:
+    async def story() -> None:
+        async with outbound("message-after-beep", "Please call the clinic.") as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            await call.says(MAILBOX, 2.0)
+            await call.over()
+            assert call.spoken[-1] == "Please call the clinic."
+
+    virtually(story())
+
+
+def test_fax_ends_the_call_also_where_a_message_is_wanted(virtually: Any) -> None:
+    async def story() -> None:
+        async with outbound("message-after-beep", "Please call the clinic.") as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            call.leg.sink(tone("answer", asyncio.get_running_loop().time()))
+            assert (await call.over()).hangup_reason == "answerMachine"
+            assert kinds(call) == ["fax"]
+
+    virtually(story())
+
+
+@pytest.mark.parametrize("on_machine", ["continue", None])
+def test_machine_is_only_told_or_not_looked_for(virtually: Any, on_machine: str | None) -> None:
+    async def story() -> None:
+        async with outbound(on_machine) as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            await call.says(MAILBOX, 2.0)
+            await asyncio.sleep(5)
+            assert kinds(call) == (["voicemail"] if on_machine else [])
+            assert call.of(events.Hangup) == []
+
+    virtually(story())
+
+
+def test_agent_is_told_that_a_menu_goes_in_circles(virtually: Any) -> None:
+    async def story() -> None:
+        async with outbound("continue") as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            for _ in range(2):
+                await call.says("For sales press 1, for support press 2.", 2.0)
+                await asyncio.sleep(3)
+            told = [event.data for event in call.of(events.Custom) if event.sender == "answering"]
+            assert len(told) == 2
+            assert "heard again (2 times)" in told[1]
+
+    virtually(story())
+
+
+def test_person_who_speaks_of_messages_is_not_hung_up_on(virtually: Any) -> None:
+    async def story() -> None:
+        async with outbound("hangup") as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            await call.says("Hello?", 0.6)
+            await asyncio.sleep(20)
+            await call.says("Can I leave a message for the doctor?", 2.0)
+            await asyncio.sleep(5)
+            assert kinds(call)[-1] == "human"
+            assert call.of(events.Hangup) == []
+
+    virtually(story())
+
+
+def test_example_of_the_guide_leaves_its_message(virtually: Any) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "answering-machines.md"
+    (keys,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(), re.DOTALL)
+    playbook = PLAYBOOK.replace("---\n", f"---\n{keys}", 1)
+
+    async def story() -> None:
+        async with a_call(playbook, direction="outbound") as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            await call.says(MAILBOX, 2.0)
+            await call.over()
+            assert " ".join(call.spoken).endswith("This is the clinic. Please call us back.")
+
+    virtually(story())
