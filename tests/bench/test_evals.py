@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from active_call.bench.evals.measuring import Act, figures_of, judge_act, out_of_bounds, word_errors
+from active_call.bench.evals.measuring import Act, figures_of, judge_act, judge_acts, out_of_bounds, word_errors
 from active_call.bench.evals.persona import parse_persona
 
 
@@ -87,3 +87,12 @@ def test_figures_outside_their_bounds_are_named() -> None:
 
 def test_words_are_compared_by_edit_distance() -> None:
     assert word_errors(["when", "do", "you", "open"], ["when", "you", "open", "today"]) == 2
+
+
+def test_caller_who_only_listens_has_no_findings_and_figures_are_not_judged() -> None:
+    assert judge_acts([], talk((0.0, 2.0)), 3.0) == []
+    assert out_of_bounds(figures_of([], [], (0, 0))) == []
+    first, second = judge_acts([Act("say", "a", 1.0, 2.0), Act("say", "b", 5.0, 6.0)], talk((6.5, 7.0)), 9.0)
+    assert first.reply_ms is None
+    assert first.dead_air
+    assert second.reply_ms == pytest.approx(500)

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from active_call.bench.evals import speech
-from active_call.bench.evals.measuring import Act, Finding, judge_act
+from active_call.bench.evals.measuring import Act, Finding, judge_acts
 from active_call.bench.evals.persona import Persona, Step
 from active_call.testing import audio
 from active_call.testing.audio import FRAME_SAMPLES, RATE_HZ, Pcm
@@ -188,8 +188,7 @@ def _collect(phone: Phone, played: Played) -> None:
     played.own_late_ms_p99 = round(float(np.percentile(phone.mouth.late_ms or [0.0], 99)), 1)
     voiced = _voiced(played.agent, phone.epoch)
     end = phone.epoch + max(len(played.agent), 1) / RATE_HZ
-    starts = [act.start for act in played.acts[1:]]
-    played.findings = [judge_act(act, voiced, until) for act, until in zip(played.acts, [*starts, end], strict=True)]
+    played.findings = judge_acts(played.acts, voiced, end)
 
 
 def _voiced(pcm: Pcm, epoch: float) -> list[float]:

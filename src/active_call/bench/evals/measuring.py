@@ -54,6 +54,12 @@ class Finding:
     """The agent was not speaking when it was to be interrupted: the act proves nothing."""
 
 
+def judge_acts(acts: Sequence[Act], voiced: Sequence[float], end: float) -> list[Finding]:
+    """Each act with what followed until the next one, the last one until `end` of the call; none for a caller who only listened."""
+    untils = [*(act.start for act in acts[1:]), end]
+    return [judge_act(act, voiced, until) for act, until in zip(acts, untils, strict=False)]
+
+
 def judge_act(act: Act, voiced: Sequence[float], until: float) -> Finding:
     """What the agent did about `act`; `until` is when the caller acted again or the call ended."""
     if act.kind == "say":
