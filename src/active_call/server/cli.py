@@ -186,6 +186,12 @@ def bench(context: typer.Context, what: Annotated[str, typer.Argument(help="medi
     os.execv(sys.executable, [sys.executable, "-m", f"active_call.bench.{what}", *context.args])  # noqa: S606
 
 
+@app.command("eval", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """Let spoken callers test an agent over real SIP: `eval --quick`, `eval caller.yaml --sip sip:a@127.0.0.1:5060 --junit out.xml`."""
+    os.execv(sys.executable, [sys.executable, "-m", "active_call.bench.evals", *context.args])  # noqa: S606
+
+
 def main() -> None:
     """The entry point `active-call`."""
     app()

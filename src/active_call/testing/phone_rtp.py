@@ -81,7 +81,8 @@ class Mouth:
         self._ssrc = secrets.randbits(32)
         self._sequence = secrets.randbits(15)
         self._timestamp = secrets.randbits(31)
-        self._hiss = audio.noise(FRAME_SAMPLES * 50, seed=self._ssrc & 0xFFFF)
+        self.background = audio.noise(FRAME_SAMPLES * 50, seed=self._ssrc & 0xFFFF)
+        """What is under everything that is said, repeated; whole frames."""
         self._sound: deque[Pcm] = deque()
         self._digits: deque[str] = deque()
         self._event: tuple[str, int, int] | None = None  # digit, timestamp of its start, packets sent
@@ -153,8 +154,8 @@ class Mouth:
         if self._event is not None:
             self._send_event(*self._event)
         else:
-            offset = len(self.sent) % 50 * FRAME_SAMPLES
-            frame = self._hiss[offset : offset + FRAME_SAMPLES]
+            offset = len(self.sent) * FRAME_SAMPLES % len(self.background)
+            frame = self.background[offset : offset + FRAME_SAMPLES]
             if self._sound:
                 frame = audio.add(frame, self._sound.popleft())
             self._send(self._plan.payload_type, self._timestamp, self._law.encode(frame), marker=self._marker)

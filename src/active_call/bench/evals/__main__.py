@@ -1,0 +1,125 @@
+"""`active-call eval`: spoken callers call a server, and what they hear is judged. Exit 0: all is well, 1: not, 2: cannot be run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from active_call.bench.evals.call import Played, play_persona
+from active_call.bench.evals.persona import Persona, load_persona
+from active_call.bench.evals.target import Target, TargetError, started
+from active_call.bench.evals.verdict import Verdict, judge, junit, summary
+from active_call.testing import audio, listening, voice
+
+_PLACES = (Path(__file__).parent / "shipped", Path(__file__).parents[4] / "evals")
+"""The shipped set: in the installed package, else in the source tree."""
+_GAP_MS = 500
+
+
+def shipped_folder() -> Path:
+    """Where the shipped personas and their playbook are. Raises ValueError when they are not installed."""
+    for place in _PLACES:
+        if (place / "playbook.md").is_file():
+            return place
+    raise ValueError("the shipped personas are not installed; name persona files")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, print, and give the exit code."""
+    chosen = _arguments(arguments)
+    sys.setswitchinterval(0.001)  # the thread that sends must get its turn before its packet is late
+    try:
+        shipped = not chosen.personas
+        files = sorted(shipped_folder().glob("*.yaml")) if shipped else chosen.personas
+        personas = [load_persona(path) for path in files]
+        if chosen.quick:
+            personas = [one for one in personas if one.quick or not shipped]
+        with _target(chosen) as target:
+            verdicts = _run(personas, target, chosen)
+    except (OSError, ValueError, TargetError, voice.VoiceError) as error:
+        print(f"eval: {error}", file=sys.stderr)
+        return 2
+    total = summary(verdicts, bounded=shipped or chosen.bounds)
+    if chosen.junit:
+        chosen.junit.write_bytes(junit(verdicts, total["out_of_bounds"]))
+    if chosen.json:
+        print(json.dumps(total), flush=True)
+    else:
+        for name, value in total.items():
+            print(f"{name:28} {value}", flush=True)
+    return 0 if total["ok"] else 1
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="active-call eval", description="Call a server as spoken callers, and judge what is heard.")
+    parser.add_argument("personas", nargs="*", type=Path, help="persona files (YAML); without them the shipped set")
+    parser.add_argument("--sip", default="", help="SIP URI of a running server; without it one is started")
+    parser.add_argument("--url", default="", help="HTTP API of the running server, where records are read: http://127.0.0.1:8080")
+    parser.add_argument("--token", default="", help="bearer token of the HTTP API")
+    parser.add_argument("--playbook", type=Path, help="playbook of the server that is started")
+    parser.add_argument("--quick", action="store_true", help="of the shipped set only what fits into a minute")
+    parser.add_argument("--bounds", action="store_true", help="hold the figures of own personas against the bounds, too")
+    parser.add_argument("--max-seconds", type=float, default=900.0, help="call no more after this time")
+    parser.add_argument("--junit", type=Path, help="write JUnit XML")
+    parser.add_argument("--out", type=Path, help="keep stereo recordings here: left the caller, right the agent")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line; the last one has the figures")
+    return parser.parse_args(arguments)
+
+
+def _target(chosen: argparse.Namespace) -> AbstractContextManager[Target]:
+    if chosen.sip:
+        return nullcontext(Target(chosen.sip, chosen.url.rstrip("/"), chosen.token))
+    if chosen.url:
+        raise ValueError("--url needs --sip, the URI to call")
+    return started(chosen.playbook or shipped_folder() / "playbook.md")
+
+
+def _run(personas: Sequence[Persona], target: Target, chosen: argparse.Namespace) -> list[Verdict]:
+    verdicts = []
+    deadline = time.monotonic() + chosen.max_seconds
+    for persona in personas:
+        if time.monotonic() > deadline:
+            late = Played("", failures=[f"not called: {chosen.max_seconds:g} s are over"])
+            verdict = Verdict(persona, late, tuple(late.failures), "")
+        else:
+            played = play_persona(persona, target.uri, chosen.out)
+            heard = _words_heard(played) if persona.expect.get("heard") else ""
+            verdict = judge(persona, played, target.record_of(played.caller), heard)
+        verdicts.append(verdict)
+        _tell(verdict, as_json=chosen.json)
+    return verdicts
+
+
+def _words_heard(played: Played) -> str:
+    """The agent's words, recognised from its sound by the local model, after the call."""
+    from active_call.providers.asr import moonshine_engine
+
+    if moonshine_engine.model_folder() is None:
+        raise ValueError("expect.heard needs a recogniser: pip install 'active-call[local]'")
+    texts = []
+    for one in listening.utterances(played.agent, gap_ms=_GAP_MS):
+        pcm = played.agent[max(one.start - 1600, 0) : one.end + 1600]
+        texts.append(moonshine_engine.transcribe(audio.resample(pcm, audio.RATE_HZ, 16_000).tobytes())[0])
+    return " ".join(texts)
+
+
+def _tell(verdict: Verdict, *, as_json: bool) -> None:
+    replies = [round(one.reply_ms) for one in verdict.played.findings if one.reply_ms is not None]
+    line = {
+        "persona": verdict.persona.name,
+        "ok": not verdict.failures,
+        "seconds": verdict.played.seconds,
+        "reply_ms": replies,
+        "failures": list(verdict.failures),
+    }
+    text = f"{'ok  ' if line['ok'] else 'FAIL'} {line['persona']:32} {line['seconds']:5} s  replies {replies} {'; '.join(verdict.failures)}"
+    print(json.dumps(line) if as_json else text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

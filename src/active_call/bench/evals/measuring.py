@@ -1,0 +1,190 @@
+"""What two recorded sides of a call say about the agent's manners. Pure: times of voiced sound and of the caller's acts enter, facts leave.
+
+All times are seconds of one clock. `voiced` are the moments at which 20 ms of the agent's speech arrived, in order.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+STOPPED_S = 0.4
+"""So much silence after an interruption is a stop; pauses inside a sentence are shorter."""
+RESUMED_S = 1.5
+"""An agent that pauses for a back-channel speaks again within this time."""
+MISSED_S = 1.5
+"""An agent that still speaks so long after the caller has begun has not let itself be interrupted."""
+DEAD_AIR_S = 2.0
+_CLICK_PACKETS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something audible that the caller did. `kind`: say, interrupt, backchannel or sound; from its first to its last loud sample."""
+
+    kind: str
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What followed an act. Times in ms; None: does not apply, or never happened."""
+
+    kind: str
+    text: str
+    reply_ms: float | None = None
+    """From the end of the caller's speech to the agent's first sound."""
+    stop_ms: float | None = None
+    """From the caller's first sound to the agent's last."""
+    cut_off: bool = False
+    """The agent began to speak before the caller had finished."""
+    missed: bool = False
+    """The agent spoke on over an interruption."""
+    falsely_interrupted: bool = False
+    """The agent stopped for something that was no interruption."""
+    dead_air: bool = False
+    void: bool = False
+    """The agent was not speaking when it was to be interrupted: the act proves nothing."""
+
+
+def judge_acts(acts: Sequence[Act], voiced: Sequence[float], end: float) -> list[Finding]:
+    """Each act with what followed until the next one, the last one until `end` of the call; none for a caller who only listened."""
+    untils = [*(act.start for act in acts[1:]), end]
+    return [judge_act(act, voiced, until) for act, until in zip(acts, untils, strict=False)]
+
+
+def judge_act(act: Act, voiced: Sequence[float], until: float) -> Finding:
+    """What the agent did about `act`; `until` is when the caller acted again or the call ended."""
+    if act.kind == "say":
+        return _after_speech(act, voiced, until)
+    before = bisect_right(voiced, act.start)
+    if not before or act.start - voiced[before - 1] > STOPPED_S:
+        return Finding(act.kind, act.text, void=True)
+    silent_at = silence_after(voiced, act.start, until)
+    if act.kind == "interrupt":
+        stop_ms = (silent_at - act.start) * 1000
+        reply = _first_speech(voiced, max(act.end, silent_at + STOPPED_S), until)
+        reply_ms = (reply - act.end) * 1000 if reply is not None else None
+        dead = until - act.end > DEAD_AIR_S and (reply_ms is None or reply_ms > DEAD_AIR_S * 1000)
+        return Finding(act.kind, act.text, reply_ms, stop_ms, missed=silent_at - act.start > MISSED_S, dead_air=dead)
+    again = _first_speech(voiced, silent_at + STOPPED_S / 2, until)
+    stopped_for_it = act.start <= silent_at <= act.end + STOPPED_S
+    gap = (again if again is not None else until) - silent_at
+    return Finding(act.kind, act.text, falsely_interrupted=stopped_for_it and gap > RESUMED_S)
+
+
+def _after_speech(act: Act, voiced: Sequence[float], until: float) -> Finding:
+    """The agent's tail may still sound when the caller begins: only speech that begins after a silence counts."""
+    begun = act.start
+    last = bisect_right(voiced, act.start)
+    if last and act.start - voiced[last - 1] < STOPPED_S:
+        begun = silence_after(voiced, act.start, until)
+    reply = _first_speech(voiced, begun, until)
+    if reply is None:
+        return Finding(act.kind, act.text, dead_air=until - act.end > DEAD_AIR_S)
+    if reply < act.end:
+        return Finding(act.kind, act.text, cut_off=True)
+    return Finding(act.kind, act.text, (reply - act.end) * 1000, dead_air=reply - act.end > DEAD_AIR_S)
+
+
+def silence_after(voiced: Sequence[float], after: float, until: float) -> float:
+    """The last voiced moment before the first silence of `STOPPED_S` after a moment; `after` when there is no speech."""
+    index = max(bisect_right(voiced, after) - 1, 0)
+    for position in range(index, len(voiced) - 1):
+        if voiced[position + 1] - max(voiced[position], after) > STOPPED_S:
+            return max(voiced[position], after)
+    return max(min(voiced[-1], until), after) if voiced else after
+
+
+def _first_speech(voiced: Sequence[float], after: float, until: float) -> float | None:
+    """When the next speech begins: three packets within 100 ms, so that a click is none."""
+    index = bisect_right(voiced, after)
+    end = bisect_left(voiced, until)
+    for position in range(index, end - _CLICK_PACKETS + 1):
+        if voiced[position + _CLICK_PACKETS - 1] - voiced[position] < 0.1:
+            return voiced[position]
+    return None
+
+
+def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
+    """Words inserted, left out or replaced (Levenshtein)."""
+    row = list(range(len(heard) + 1))
+    for count, word in enumerate(said, 1):
+        previous, row[0] = row[0], count
+        for index, other in enumerate(heard, 1):
+            previous, row[index] = row[index], min(row[index] + 1, row[index - 1] + 1, previous + (word != other))
+    return row[-1]
+
+
+BOUNDS: dict[str, tuple[str, float]] = {
+    "cut_off_percent": ("<", 3.0),
+    "end_of_turn_ms_median": ("<=", 350.0),
+    "end_of_turn_ms_p95": ("<=", 900.0),
+    "false_interruptions_percent": ("<", 2.0),
+    "missed_barge_ins_percent": ("<", 2.0),
+    "stop_ms_p95": ("<=", 200.0),
+    "words_right_percent": (">=", 90.0),
+    "dead_air": ("<=", 0.0),
+    "voice_to_voice_ms_median": ("<=", 900.0),
+    "added_ms_p95": ("<=", 60.0),
+}
+"""What each figure must hold."""
+
+
+def figures_of(findings: Iterable[Finding], turns: Iterable[dict[str, Any]], words: tuple[int, int]) -> dict[str, Any]:
+    """Each figure by name, None where nothing was measured. `turns` are the server's `turn` events; `words`: wrong, said."""
+    found = [one for one in findings if not one.void]
+    said = [one for one in found if one.kind == "say"]
+    interrupts = [one for one in found if one.kind == "interrupt"]
+    others = [one for one in found if one.kind in ("backchannel", "sound")]
+    replies = [one.reply_ms for one in said if one.reply_ms is not None]
+    measured = list(turns)
+    waits = [float(turn["endOfTurnWait"]) for turn in measured if turn.get("endOfTurnWait") is not None]
+    added = [float(turn["added"]) for turn in measured if turn.get("added") is not None]
+    return {
+        "turns": len(said),
+        "interruptions": len(interrupts),
+        "no_interruptions": len(others),
+        "cut_off_percent": _percent(one.cut_off for one in said),
+        "end_of_turn_ms_median": _median(waits),
+        "end_of_turn_ms_p95": _p95(waits),
+        "false_interruptions_percent": _percent(one.falsely_interrupted for one in others),
+        "missed_barge_ins_percent": _percent(one.missed for one in interrupts),
+        "stop_ms_p95": _p95([one.stop_ms for one in interrupts if one.stop_ms is not None and not one.missed]),
+        "words_right_percent": round(max(0.0, 100 * (1 - words[0] / words[1])), 1) if words[1] else None,
+        "dead_air": sum(one.dead_air for one in found),
+        "voice_to_voice_ms_median": _median(replies),
+        "voice_to_voice_ms_p95": _p95(replies),
+        "added_ms_p95": _p95(added),
+    }
+
+
+def out_of_bounds(figures: dict[str, Any]) -> list[str]:
+    """What each figure outside its bound is and should be; figures that were not measured are not judged."""
+    wrong = []
+    for name, (relation, bound) in BOUNDS.items():
+        value = figures.get(name)
+        holds = value is None or {"<": value < bound, "<=": value <= bound, ">=": value >= bound}[relation]
+        if not holds:
+            wrong.append(f"{name} is {value:g}, expected {relation} {bound:g}")
+    return wrong
+
+
+def _percent(flags: Iterable[bool]) -> float | None:
+    all_flags = list(flags)
+    return round(100 * sum(all_flags) / len(all_flags), 1) if all_flags else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return round(median(values), 1) if values else None
+
+
+def _p95(values: Sequence[float]) -> float | None:
+    return round(float(np.percentile(values, 95)), 1) if values else None

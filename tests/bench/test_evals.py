@@ -1,0 +1,98 @@
+"""Personas are checked, and the measuring of recorded sound finds what it is there to find."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from active_call.bench.evals.measuring import Act, figures_of, judge_act, judge_acts, out_of_bounds, word_errors
+from active_call.bench.evals.persona import parse_persona
+
+
+def talk(*spans: tuple[float, float]) -> list[float]:
+    return [float(at) for start, end in spans for at in np.arange(start, end, 0.02)]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "expected a mapping"),
+        ({"steps": []}, "steps: expected a list"),
+        ({"steps": [{"shout": "hello"}]}, r"steps\[0\]: 'shout' is none of"),
+        ({"steps": ["say"]}, r"steps\[0\]: say takes"),
+        ({"steps": [{"say": ["a", 0.5]}]}, r"steps\[0\].text: expected a sentence"),
+        ({"steps": [{"interrupt": {"text": "no", "after_s": -1}}]}, r"steps\[0\].after_s: -1"),
+        ({"steps": [{"press": "x"}]}, "no telephone digits"),
+        ({"steps": ["listen"], "noise": {"kind": "rain"}}, "noise: expected kind"),
+        ({"steps": ["listen"], "voice": "cloud:me"}, "voice: 'cloud:me'"),
+        ({"steps": ["listen"], "expect": {"heard": "hello"}}, "expect.heard: expected a list"),
+        ({"steps": ["listen"], "expect": {"ended_by": "nobody"}}, "expect.ended_by"),
+        ({"steps": ["listen"], "limits": {"max_reply_ms": float("nan")}}, "limits.max_reply_ms"),
+    ],
+)
+def test_persona_that_is_wrong_is_refused_with_its_place(value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_persona(value, "p")
+
+
+def test_persona_with_short_and_long_steps_is_read() -> None:
+    persona = parse_persona({"steps": ["listen", {"say": ["my number is", 0.6, "four two"]}, {"press": 12}, "hang_up"]}, "numbers")
+    assert persona.name == "numbers"
+    assert persona.steps[1].spoken == ("my number is", 0.6, "four two")
+    assert persona.steps[2].values == {"digits": "12"}
+
+
+def test_reply_after_the_caller_is_measured_from_the_last_sample() -> None:
+    found = judge_act(Act("say", "hello", 1.0, 2.0), talk((2.7, 4.0)), 9.0)
+    assert found.reply_ms == pytest.approx(700)
+    assert not found.cut_off
+    assert not found.dead_air
+
+
+def test_agent_that_speaks_into_a_pause_of_the_caller_has_cut_the_turn_off() -> None:
+    assert judge_act(Act("say", "my number is … four", 1.0, 3.0), talk((2.0, 2.5)), 9.0).cut_off
+
+
+def test_tail_of_the_agents_own_sentence_is_no_cut_off() -> None:
+    assert judge_act(Act("say", "hello", 1.0, 2.0), talk((0.0, 1.3), (2.5, 3.0)), 9.0).reply_ms == pytest.approx(500, abs=1)
+
+
+def test_silence_after_the_caller_is_dead_air() -> None:
+    assert judge_act(Act("say", "hello", 1.0, 2.0), [], 9.0).dead_air
+    assert judge_act(Act("say", "hello", 1.0, 2.0), talk((4.5, 5.0)), 9.0).dead_air
+
+
+def test_interruption_is_timed_and_one_that_is_spoken_over_is_missed() -> None:
+    stopped = judge_act(Act("interrupt", "stop", 2.0, 2.6), talk((0.0, 2.14), (3.4, 4.0)), 9.0)
+    assert stopped.stop_ms == pytest.approx(120, abs=25)
+    assert stopped.reply_ms == pytest.approx(800, abs=1)
+    assert judge_act(Act("interrupt", "stop", 2.0, 2.6), talk((0.0, 6.0)), 9.0).missed
+    assert judge_act(Act("interrupt", "stop", 2.0, 2.6), talk((0.0, 1.0)), 9.0).void
+
+
+def test_pause_for_a_back_channel_is_allowed_and_a_stop_is_not() -> None:
+    paused = judge_act(Act("backchannel", "mm", 2.0, 2.2), talk((0.0, 2.1), (2.6, 6.0)), 9.0)
+    assert not paused.falsely_interrupted
+    assert judge_act(Act("backchannel", "mm", 2.0, 2.2), talk((0.0, 2.1)), 9.0).falsely_interrupted
+    assert not judge_act(Act("sound", "cough", 2.0, 2.5), talk((0.0, 6.0)), 9.0).falsely_interrupted
+
+
+def test_figures_outside_their_bounds_are_named() -> None:
+    findings = [judge_act(Act("say", "hello", 1.0, 2.0), talk((5.0, 6.0)), 9.0)]
+    figures = figures_of(findings, [{"endOfTurnWait": 400, "added": 20}], (1, 4))
+    wrong = out_of_bounds(figures)
+    assert [one.split()[0] for one in wrong] == ["end_of_turn_ms_median", "words_right_percent", "dead_air", "voice_to_voice_ms_median"]
+    assert figures["missed_barge_ins_percent"] is None
+
+
+def test_words_are_compared_by_edit_distance() -> None:
+    assert word_errors(["when", "do", "you", "open"], ["when", "you", "open", "today"]) == 2
+
+
+def test_caller_who_only_listens_has_no_findings_and_figures_are_not_judged() -> None:
+    assert judge_acts([], talk((0.0, 2.0)), 3.0) == []
+    assert out_of_bounds(figures_of([], [], (0, 0))) == []
+    first, second = judge_acts([Act("say", "a", 1.0, 2.0), Act("say", "b", 5.0, 6.0)], talk((6.5, 7.0)), 9.0)
+    assert first.reply_ms is None
+    assert first.dead_air
+    assert second.reply_ms == pytest.approx(500)
