@@ -200,8 +200,8 @@ def test_prepared_sound_is_found_by_what_it_is_made_of(tmp_path: Path, made_of: 
         speech = library(tmp_path)
         await speech.keep("k", [b"ab", b"cd"], 8000, made_of)
         assert b"".join([pcm async for pcm in speech.prepared("k", rate_hz)]) == found
-        assert await speech.holds("k", made_of) and not await speech.holds("k", "something else")
-        assert not await speech.holds("unknown", made_of)
+        assert (await speech.n_bytes_kept("k", made_of), await speech.n_bytes_kept("k", "something else")) == (4, None)
+        assert await speech.n_bytes_kept("unknown", made_of) is None
 
     run_virtually(story())
 

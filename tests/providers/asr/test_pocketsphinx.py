@@ -116,6 +116,7 @@ def test_new_phrases_count_from_the_next_utterance_on(services_with: Callable[..
     asyncio.run(run())
 
 
+@pytest.mark.alone  # the engine has 30 s for it, which a loaded machine exceeds
 def test_without_phrases_it_takes_dictation_and_says_so(services_with: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
         async with services_with() as services:
