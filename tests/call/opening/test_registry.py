@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "calls"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "calls"))
 
 from calls_kit import Engines, Records
 
