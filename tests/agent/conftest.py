@@ -19,12 +19,16 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     Note,
+    PauseRefused,
+    PauseReply,
     Perform,
+    ResumeReply,
     SendHttp,
     Tell,
 )
 from active_call.agent.playbook.parser import parse_playbook
 from active_call.agent.tools.registry import Tool, ToolRegistry
+from active_call.agent.turn.turn_detector import TurnTaking
 from active_call.contract import commands, events
 
 WORD_S = 1 / 3
@@ -54,6 +58,8 @@ class VirtualCall:
         self.settles = settles
         self.track: Track | None = None
         self.is_paused = False
+        self.overlapped_at: float | None = None
+        """Since when the reply stands still, since the caller speaks over it."""
         self.is_slow = False
         self.effects: list[AgentEffect] = []
         self.heard: list[str] = []
@@ -159,6 +165,10 @@ class VirtualCall:
             self.effects.append(effect)
             if isinstance(effect, Perform):
                 self._perform(effect.command)
+            elif isinstance(effect, PauseReply):
+                self._pause(effect)
+            elif isinstance(effect, ResumeReply):
+                self._resume()
         self._is_busy = False
 
     def _perform(self, command: commands.Command) -> None:
@@ -182,18 +192,31 @@ class VirtualCall:
             self.track.started_at = self.now
             self.hear(events.TrackStart(play_id=play_id))
 
+    def _pause(self, order: PauseReply) -> None:
+        ends_at = self.track.ends_at() if self.track is not None else None
+        if ends_at is not None and ends_at - self.now < order.unless_left_ms / 1000:
+            self.give(PauseRefused())
+        else:
+            self.overlapped_at = self.now
+
+    def _resume(self) -> None:
+        if self.overlapped_at is not None and self.track is not None and self.track.started_at is not None:
+            self.track.started_at += self.now - max(self.overlapped_at, self.track.started_at)
+        self.overlapped_at = None
+
     def _interrupt(self) -> None:
         track, self.track = self.track, None
         if track is None:
             return
-        n_words = 0 if track.started_at is None else min(len(track.words), int((self.now - track.started_at) / WORD_S))
+        heard_until = self.now if self.overlapped_at is None else self.overlapped_at
+        n_words = 0 if track.started_at is None else max(0, min(len(track.words), int((heard_until - track.started_at) / WORD_S)))
         subtitle = " ".join(track.words[:n_words])
         self.heard.append(f"{subtitle} -")
         if self.settles:
             self.hear(events.Interruption(play_id=track.play_id, subtitle=subtitle, position=n_words))
 
     def _track_end(self) -> float | None:
-        return None if self.track is None or self.is_paused else self.track.ends_at()
+        return None if self.track is None or self.is_paused or self.overlapped_at is not None else self.track.ends_at()
 
     def _end_track(self) -> None:
         track, self.track = self.track, None
@@ -213,9 +236,10 @@ def start() -> Callable[..., VirtualCall]:
         headers: dict[str, str] | None = None,
         ready: bool = True,
         tools: tuple[Tool, ...] = (),
+        turns: TurnTaking | None = None,
     ) -> VirtualCall:
         playbook = parse_playbook(text, file="test.md", environment={})
-        call = VirtualCall(CascadeConversation(playbook, variables or {}, headers or {}, tools=ToolRegistry(tools)))
+        call = VirtualCall(CascadeConversation(playbook, variables or {}, headers or {}, tools=ToolRegistry(tools), turns=turns))
         if ready:
             call.ready()
         return call

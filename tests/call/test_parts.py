@@ -286,10 +286,13 @@ def test_what_the_old_leg_told_is_not_taken_for_news_of_the_new_one() -> None:
     own.listen_to(before)
     before.sink(LegHeld(True))
     before.sink(LegMedia(link.CallerAudio(1, 0, b"")))
+    before.sink(LegMedia(link.SentAudio(1, 0, b"")))
     call.state.leg = successor
     before.sink(LegMedia(link.CallerAudio(1, 0, b"")))
+    before.sink(LegMedia(link.SentAudio(1, 0, b"")))
     told = LegHeld(True)
-    assert call.posted == [FromLeg(before, told), LegMedia(link.CallerAudio(1, 0, b""))]  # the sound of the old leg is dropped at once
+    sound = [LegMedia(link.CallerAudio(1, 0, b"")), LegMedia(link.SentAudio(1, 0, b""))]
+    assert call.posted == [FromLeg(before, told), *sound]  # the sound of the old leg is dropped at once
     assert not own.concerns_call(before, told)
     assert own.concerns_call(successor, told)
     assert own.concerns_call(before, recorded)

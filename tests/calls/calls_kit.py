@@ -154,13 +154,13 @@ class Engines:
     voice: Voice = field(default_factory=Voice)
     model: Model = field(default_factory=Model)
 
-    def get_recogniser(self, _: object) -> Ear:
+    def get_recogniser(self, _: object, trust: object = None) -> Ear:
         return self.ear
 
-    def get_synthesiser(self, _: object) -> Voice:
+    def get_synthesiser(self, _: object, trust: object = None) -> Voice:
         return self.voice
 
-    def get_responder(self, _: object) -> Model:
+    def get_responder(self, _: object, trust: object = None) -> Model:
         return self.model
 
     def selection(self, *_: object) -> tuple[Selection, ...]:
@@ -183,6 +183,7 @@ class House:
 
     legs: list[FakeLeg] = field(default_factory=list)
     wanted: list[CallOption] = field(default_factory=list)
+    wanted_by: list[OutboundRequest] = field(default_factory=list)
     sessions: dict[str, calls.Call] = field(default_factory=dict)
     trunk_address: str = ""
     asked: list[tuple[str, OutboundRequest]] = field(default_factory=list)
@@ -204,6 +205,7 @@ class House:
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> FakeLeg:
         self.wanted.append(option)
+        self.wanted_by.append(request)
         return self.legs[len(self.wanted) - 1]
 
 

@@ -177,7 +177,7 @@ def test_agent_says_nothing_before_the_other_side_has_answered(virtually: Any) -
 class Sounds:
     """A library with one file."""
 
-    async def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncIterator[bytes]:
+    async def pieces(self, source: str, rate_hz: int, *, repeat: bool = False, trust: object = None) -> AsyncIterator[bytes]:
         assert (source, rate_hz, repeat) == ("ring.wav", 8000, False)
         yield b"\5\0" * 8000
 

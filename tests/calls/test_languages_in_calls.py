@@ -40,11 +40,11 @@ def with_options(call: Any) -> tuple[list[TtsOption], list[AsrOption]]:
     ears: list[AsrOption] = []
     voice, ear = call.engines.voice, call.engines.ear
 
-    def get_synthesiser(option: Any) -> Any:
+    def get_synthesiser(option: Any, trust: Any = None) -> Any:
         voices.append(option)
         return voice
 
-    def get_recogniser(option: Any) -> Any:
+    def get_recogniser(option: Any, trust: Any = None) -> Any:
         if option.language == "xx":
             raise ConfigError("asr", "unknown language")
         ears.append(option)

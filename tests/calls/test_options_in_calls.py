@@ -98,3 +98,14 @@ def test_transfer_that_succeeds_ends_the_call_at_once(virtually: Any) -> None:
             assert call.leg.hangup_headers == {"X-Outcome": "none"}
 
     virtually(story())
+
+
+def test_record_says_which_engines_the_call_used_and_why(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(PLAYBOOK) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            call.session.post(commands.Hangup())
+            record = await call.over()
+            assert record.engines == {"asr": {"provider": "fake", "reason": "a test"}, "tts": {"provider": "fake", "reason": "a test"}}
+
+    virtually(story())

@@ -367,7 +367,7 @@ class Odd(Model):
 
 def guarded(call: Call, model: Odd) -> None:
     world = World(VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
-    call.engines.get_responder = lambda _: GuardedChatModel(model, world)  # type: ignore[method-assign, assignment, return-value]
+    call.engines.get_responder = lambda *_: GuardedChatModel(model, world)  # type: ignore[method-assign, assignment, return-value]
 
 
 def test_second_attempt_of_a_model_is_heard_before_the_agent_gives_up(virtually: Any) -> None:
@@ -407,8 +407,9 @@ def test_model_that_thinks_is_not_asked_again(virtually: Any) -> None:
             guarded(call, model)
             await ended(call, 1)
             await call.says("are you there")
-            await ended(call, 2)
+            await ended(call, 3)
             assert (len(model.asked), call.spoken[-1]) == (1, "I have thought.")
+            assert call.spoken[-2].startswith("I am sorry, this takes")
 
     virtually(story())
 

@@ -586,6 +586,24 @@ def test_peer_that_transfers_us_hears_how_it_goes_and_leaves_us_with_the_target(
     virtually(story())
 
 
+def test_attended_transfer_of_the_peer_carries_its_replaces_to_the_target(virtually: Any) -> None:
+    async def story() -> None:
+        target = a_target(answers_after_s=3.0)
+        house = House([target])
+        async with a_call(PLAYBOOK, house=house, option=WELCOMING) as call:
+            await greeted(call)
+            replaces = (("Replaces", "id;to-tag=1;from-tag=2"),)
+            call.leg.ask_for_transfer(DESK, headers=replaces)
+            await call.until(lambda: "connected" in states(call))
+            assert [request.headers for request in house.wanted_by] == [replaces]
+            call.leg.end("caller", "remote_bye")
+            await call.until(lambda: "completed" in states(call))
+            target.end("callee", "remote_bye")
+            await call.over()
+
+    virtually(story())
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_peer_that_leaves_before_the_target_has_answered(virtually: Any, answers: bool) -> None:
     async def story() -> None:

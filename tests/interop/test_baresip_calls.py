@@ -12,6 +12,7 @@ from peers.process import wait_until
 from running_server import Server, running_server
 from shared_servers import shared_server
 
+from active_call.agent.matching.spoken_form import spoken_words
 from active_call.testing import audio, voice
 from active_call.testing.audio import Pcm
 from active_call.testing.listening import recognise_wav
@@ -51,7 +52,7 @@ def judge(record: dict, heard: Path) -> None:  # type: ignore[type-arg]
     assert record["error"] is None
     assert record["hangupBy"] == "agent"
     # What the agent recognised of what baresip played.
-    assert [event["text"] for event in record["events"] if event["event"] == "asrFinal"] == [QUESTION]
+    assert [spoken_words(event["text"]) for event in record["events"] if event["event"] == "asrFinal"] == [spoken_words(QUESTION)]
     # What can be recognised in what baresip recorded.
     sentences = [one.sentences for one in recognise_wav(heard, [GREETING, HOURS], DECOYS)]
     assert [sentence for group in sentences for sentence in group] == [GREETING, HOURS]

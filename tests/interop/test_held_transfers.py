@@ -35,6 +35,7 @@ PLAYBOOK = f"""---
 llm: {{{{provider: script}}}}
 greeting: {GREETING}
 interruption: {{{{strategy: none}}}}
+tts: {{{{provider: espeak}}}}
 refer: {{{{onRequest: bridge, timeout: 8}}}}
 ---
 ## press 1

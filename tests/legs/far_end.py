@@ -27,6 +27,8 @@ class Habits:
     never_answers: bool = False
     """It rings, and that is all."""
     has_early_media: bool = False
+    repeats_its_sound: bool = True
+    """Its answer has the description that came with early media once more."""
     is_slow_to_withdraw: bool = False
     """It answers in the moment in which we withdraw the call."""
     confirms: bool = True

@@ -356,7 +356,8 @@ class SipFarEnd:
     def _answer(self) -> None:
         assert self._invite is not None
         self.seen.is_answered = True
-        self._reply(self._invite, 200, self._sdp(), extra=(("X-Desk", "7"), *self._allow))
+        sound = b"" if self._habits.has_early_media and not self._habits.repeats_its_sound else self._sdp()
+        self._reply(self._invite, 200, sound, extra=(("X-Desk", "7"), *self._allow))
         self._invite = None
 
     def _refuse(self, code: int, reason: str, because: Message | None = None) -> None:

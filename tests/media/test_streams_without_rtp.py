@@ -16,6 +16,7 @@ from active_call.bench.speech import speech
 from active_call.media.link import messages as link
 from active_call.media.link.messages import CallerAudio, OrderRefused, RecordingEnded, SentAudio, SpeechEnded, SpeechStarted, StreamClosed
 from active_call.testing.fake_net import Conditions
+from active_call.testing.voice import speak
 
 PORTS = 32_400
 Samples = np.ndarray[Any, Any]
@@ -228,6 +229,24 @@ def test_fed_stream_in_a_media_process_is_heard_by_a_call_and_hears_it(media: An
             assert np.abs(sent.astype(int)).max() > 1000
 
     asyncio.run(asyncio.wait_for(story(), 20))
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16_000])
+def test_pauses_are_told_at_their_moments_to_those_who_ask(rate_hz: int) -> None:
+    narrow = speak("Where were you all year long? We were rowing along a lonely river.", "en")
+    spoken = narrow if rate_hz == 8000 else np.repeat(narrow, 2)
+    sound = np.concatenate((np.zeros(rate_hz // 2, np.int16), spoken, np.zeros(2 * rate_hz, np.int16)))
+    with box(PORTS) as made:
+        asking, other = Fed(made, 1, rate_hz), Fed(made, 2, rate_hz)
+        asking.order(link.Listen(1, True, False, pauses=True))
+        other.order(link.Listen(2, True, False))
+        talk({asking: sound, other: sound}, len(sound) * 50 // rate_hz)
+        last = asking.told(SpeechEnded)[-1]
+        pauses = [pause for pause in asking.told(link.PauseHeard) if pause.since == last.at]
+        assert [pause.silence_ms for pause in pauses] == pytest.approx([200, 400, 700, 1000, 1300], abs=20)
+        assert pauses[0].pitch_change_st < -1, "a statement falls"
+        assert pauses[-1].voice_probability < 0.3 and pauses[-1].energy_db < -60
+        assert other.told(SpeechEnded) and not other.told(link.PauseHeard)
 
 
 @pytest.mark.parametrize("recording_hz", [8000, 16_000])

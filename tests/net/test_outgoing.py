@@ -12,7 +12,18 @@ from typing import Any
 import httpx
 import pytest
 
-from active_call.net.outgoing import OutgoingPolicy, guarded_client, is_public, parse_place, place_of, shown_url
+from active_call.base.trust import NO_TRUST, Trust
+from active_call.net.outgoing import (
+    GuardedClients,
+    OutgoingPolicy,
+    guarded_client,
+    is_public,
+    is_refusal,
+    parse_place,
+    place_of,
+    places_of,
+    shown_url,
+)
 
 NOT_PUBLIC = """
     0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.127.255.255 127.0.0.1 127.9.9.9 169.254.169.254 172.16.0.1 172.31.255.255
@@ -62,13 +73,14 @@ def test_allowed_place_that_is_none_is_refused(text: str) -> None:
 
 
 def test_what_the_operator_names_is_trusted_with_its_port() -> None:
-    policy = OutgoingPolicy()
-    policy.trust(["http://localhost:11434/v1", None, "not a url", "https://internal.example/x"])
+    general = OutgoingPolicy()
+    policy = general.trusting(places_of(["http://localhost:11434/v1", None, "not a url", "https://internal.example/x"]))
     loopback = ipaddress.ip_address("127.0.0.1")
     assert policy.may_ask("localhost", loopback, 11434)
     assert policy.may_ask("internal.example", loopback, 443)
     assert not policy.may_ask("localhost", loopback, 8080)
     assert not policy.may_ask("127.0.0.1", loopback, 11434)
+    assert not general.may_ask("localhost", loopback, 11434)
 
 
 def test_url_is_shown_without_what_may_be_secret() -> None:
@@ -174,5 +186,66 @@ def test_proxy_of_the_environment_is_not_asked_for_private_places(monkeypatch: p
                 assert received == []
                 assert (await client.get("http://8.8.8.8/x")).text == "ok"
                 assert received[0].startswith(b"GET http://8.8.8.8/x")
+
+    asyncio.run(go())
+
+
+KEPT_OPEN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: session=alice; Path=/\r\n\r\nok"
+
+
+@asynccontextmanager
+async def a_lasting_server() -> AsyncIterator[tuple[int, list[bytes]]]:
+    """As `a_server`; connections stay open for further requests, and each answer sets a cookie."""
+    received: list[bytes] = []
+    serving: set[asyncio.Task[None] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
+        try:
+            while True:
+                received.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(KEPT_OPEN)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1], received
+    server.close()
+    await asyncio.wait([task for task in serving if task is not None], timeout=5)
+
+
+def test_connection_of_a_call_with_trust_serves_no_call_without_it() -> None:
+    async def go() -> None:
+        async with a_lasting_server() as (port, received):
+            url, clients = f"http://127.0.0.1:{port}/", GuardedClients(OutgoingPolicy())
+            trust = Trust(places_of([url]))
+            trusted = clients.trusted_among([url, "https://public.example/"], trust)
+            assert trusted == trust.hosts
+            assert clients.trusted_among([url], NO_TRUST) == frozenset()
+            assert (await clients.shared(trusted).get(url)).text == "ok"
+            with pytest.raises(httpx.ConnectError, match="allow_private") as refused:
+                await clients.shared().get(url)
+            assert is_refusal(refused.value) and not is_refusal(httpx.ConnectError("unreachable"))
+            assert clients.shared(trusted) is clients.shared(trusted)
+            await clients.close()
+            assert len(received) == 1
+
+    asyncio.run(go())
+
+
+def test_host_that_every_call_may_ask_needs_no_client_of_its_own() -> None:
+    url = "http://10.0.0.5:11434/v1"
+    clients = GuardedClients(OutgoingPolicy(trusted=places_of([url])))
+    assert clients.trusted_among([url], Trust(places_of([url]))) == frozenset()
+
+
+def test_cookie_set_for_one_call_is_not_sent_for_another() -> None:
+    async def go() -> None:
+        async with a_lasting_server() as (port, received):
+            async with guarded_client(OutgoingPolicy((parse_place(f"127.0.0.1:{port}"),))) as client:
+                for _ in range(2):
+                    assert (await client.get(f"http://127.0.0.1:{port}/")).text == "ok"
+            assert len(received) == 2
+            assert b"cookie" not in received[1].lower()
 
     asyncio.run(go())

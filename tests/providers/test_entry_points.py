@@ -54,7 +54,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_every_kind_has_a_group_of_its_own() -> None:
     assert {kind.group for kind in KINDS.values()} == {f"active_call.{name}" for name in ("asr", "tts", "llm", "realtime")}
-    assert known_providers("asr") == ["moonshine", "openai", "pocketsphinx"]
+    assert known_providers("asr") == ["moonshine", "openai", "pocketsphinx", "sensevoice", "sherpa"]
     assert known_providers("tts") == ["espeak", "openai", "piper"]
     assert known_providers("llm") == ["openai"] and known_providers("realtime") == []
 
@@ -134,3 +134,16 @@ def test_realtime_model_is_found_by_its_name_and_has_no_default(installed: Calla
             assert model.inner.is_closed  # type: ignore[attr-defined]
 
     run_virtually(run())
+
+
+def test_what_is_installed_is_looked_up_once_however_many_calls_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def look_up(group: str) -> list[object]:
+        asked.append(group)
+        return []
+
+    monkeypatch.setattr(entry_points, "entry_points", look_up)
+    for _ in range(3):
+        assert (known_providers("asr"), known_providers("tts")) == ([], [])
+    assert asked == ["active_call.asr", "active_call.tts"]

@@ -9,8 +9,10 @@ import httpx
 import pytest
 
 from active_call.base.errors import ConfigError
+from active_call.base.trust import Trust
 from active_call.base.world import World
 from active_call.contract.options import AsrOption, TtsOption
+from active_call.net.outgoing import GuardedClients, OutgoingPolicy, places_of
 from active_call.providers import entry_points
 from active_call.providers.base import Services
 from active_call.providers.local import on_this_machine
@@ -115,6 +117,31 @@ def test_engines_share_instances_of_equal_options_and_close_them() -> None:
         settings = LlmSettings(model="m", extra={"seed": 1})
         assert engines.get_responder(settings) is engines.get_responder(LlmSettings(model="m", extra={"seed": 1}))
         await engines.close()
+
+    run_virtually(run())
+
+
+def test_engine_that_may_ask_a_private_host_is_shared_only_by_calls_that_trust_it() -> None:
+    async def run() -> None:
+        clients = GuardedClients(OutgoingPolicy())
+        offered = Services(World(), clients.shared(), EngineProcesses(), {}, clients.new, clients)
+        engines, url = Engines(offered), "http://10.0.0.5:11434/v1"
+        trust, other = Trust(places_of([url, "http://10.0.0.6/"])), Trust(places_of(["http://10.0.0.6/"]))
+        asr = AsrOption(provider="openai", endpoint=url, fallback=["openai"], secret_key="k")
+        tts, llm = TtsOption(provider="openai", endpoint=url), LlmSettings("openai", model="m", base_url=url)
+        for get, option in ((engines.get_synthesiser, tts), (engines.get_responder, llm)):
+            ours: Any = get(option, trust)  # type: ignore[operator]
+            assert ours is get(option, Trust(places_of([url])))  # type: ignore[operator]
+            assert ours is not get(option, other) and get(option, other) is get(option)  # type: ignore[operator]
+        assert engines.get_recogniser(AsrOption(provider="openai", endpoint=url), trust) is not engines.get_recogniser(
+            AsrOption(provider="openai", endpoint=url)
+        )
+        with pytest.raises(ConfigError):
+            engines.get_recogniser(asr, trust)  # a fallback does not inherit the key
+        public = TtsOption(provider="openai", endpoint="https://tts.example/v1")
+        assert engines.get_synthesiser(public, trust) is engines.get_synthesiser(public)
+        await engines.close()
+        await clients.close()
 
     run_virtually(run())
 

@@ -36,6 +36,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         (TtsOption(provider="local"), KEY, "tts: piper joe (tts.provider: local; installed, English; then espeak)"),
         (TtsOption(provider="espeak"), KEY, "tts: espeak (chosen by tts.provider)"),
         (TtsOption(provider="piper"), {}, "tts: piper joe (chosen by tts.provider; then espeak)"),
+        (TtsOption(provider="piper", language="de"), {}, "tts: espeak de (chosen by tts.provider: piper, which has no voice of 'de')"),
         (TtsOption(speaker="en-us+f2"), KEY, "tts: espeak en-us+f2 (it has the voice 'en-us+f2')"),
         (TtsOption(speaker="joe"), KEY, "tts: piper joe (it has the voice 'joe'; then espeak)"),
         (TtsOption(speaker="alloy"), KEY, "tts: openai alloy (OPENAI_API_KEY is set; then piper, espeak)"),

@@ -6,6 +6,7 @@ A web server of loopback stands for what is private; it must never hear from the
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import threading
 import time
@@ -28,6 +29,7 @@ class Private:
 
     def __init__(self) -> None:
         self.paths: list[str] = []
+        self.body = b""
         owner = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -35,6 +37,7 @@ class Private:
                 owner.paths.append(self.path)
                 self.send_response(200)
                 self.end_headers()
+                self.wfile.write(owner.body)
 
             do_POST = do_GET  # noqa: N815
 
@@ -51,10 +54,10 @@ class Private:
 
 
 @contextmanager
-def a_call(server: Server) -> Iterator[tuple[Phone, str]]:
+def a_call(server: Server, callee: str = "bakery") -> Iterator[tuple[Phone, str]]:
     """A call that is up, and its session id."""
     with Phone() as phone:
-        phone.dial(f"sip:bakery@127.0.0.1:{server.udp_port}")
+        phone.dial(f"sip:{callee}@127.0.0.1:{server.udp_port}")
         assert phone.wait_answered(10), phone.responses
         calls = server.get("/list")["active_calls"]
         yield phone, calls[-1]["id"]
@@ -184,3 +187,50 @@ Two. <http url="http://{{{{ where }}}}/x" set_var="b"/>
     finally:
         listed.close()
         other.close()
+
+
+RULES = """[handler]
+type = "playbook"
+default = "main.md"
+[[handler.rules]]
+callee = "corp"
+playbook = "inside/corp.md"
+"""
+
+
+def a_sound() -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(b"\1\0" * 800)
+    return buffer.getvalue()
+
+
+def test_hosts_and_folders_of_one_playbook_are_for_its_own_calls_alone(tmp_path: Path, private: Private) -> None:
+    """The call of `corp.md` may fetch from its host and play from its folder; a call of `main.md` gets neither, also not from the cache."""
+    inner, private.body = f"{private.url}/corp.wav", a_sound()
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside/welcome.wav").write_bytes(a_sound())
+    (tmp_path / "inside/corp.md").write_text(PLAYBOOK.replace("main\n", f'main\n<play file="{inner}"/>\n'), encoding="utf-8")
+    speech = {"provider": "openai", "endpoint": f"{private.url}/v1", "secretKey": "k", "model": "tts-1"}
+    begun = len(private.paths)
+    with running_server(tmp_path, PLAYBOOK, handler=RULES) as server:
+        with a_call(server, "corp") as (_, corp_id):
+            server.wait(lambda: "/corp.wav" in private.paths[begun:], 10, "the sound that the playbook names")
+            for url in (inner, "inside/welcome.wav"):
+                events_after(server, corp_id, {"command": "play", "url": url})
+                time.sleep(1.0)
+            asked = len(private.paths)
+            with a_call(server) as (_, other_id):
+                for url in (inner, f"{private.url}/other.wav", "inside/welcome.wav"):
+                    events_after(server, other_id, {"command": "play", "url": url})
+                    time.sleep(0.3)
+            with pytest.raises(OSError, match="502"):
+                server.post("/precache", {"text": "hello", "option": speech})
+        mine, other = finished_record(server, corp_id), finished_record(server, other_id)
+    assert [event["error"] for event in mine["events"] if event["event"] == "error"] == []
+    errors = [event["error"] for event in other["events"] if event["event"] == "error" and event["sender"] == "play"]
+    assert len(errors) == 3
+    assert len(private.paths) == asked

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.server.cli import app
 from active_call.server.config.loading import load_config, overrides_from_flags
-from active_call.server.demo import what_next
+from active_call.server.demo.showing import what_next
 from active_call.server.starter_files import prepare_start
 
 

@@ -259,3 +259,41 @@ def test_unknown_call_has_nothing_to_settle_and_no_dialog(bench):
         bench.endpoint.dialog_info("nope")
     assert bench.endpoint.hang_up("nope", bench.now) is False
     assert not bench.of(CallEnded)
+
+
+# -- bodies with parts, SIPS
+
+
+def _multipart(*parts: str) -> bytes:
+    return "".join(f"--b\r\n{part}\r\n" for part in parts).encode() + b"--b--\r\n"
+
+
+SDP_PART = (
+    "Content-Type: application/sdp\r\n\r\nv=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0"
+)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "code"),
+    [("signal;handling=required", 415), ("signal;handling=optional", 100), ("signal", 100), ("", 100), ("session;handling=REQUIRED", 415)],
+)
+def test_part_that_must_be_read_and_is_unknown_gets_415_3261_8_2_3(bench, wire, disposition, code):
+    head = "Content-Type: application/x-unknown\r\n" + (f"Content-Disposition: {disposition}\r\n" if disposition else "")
+    body = _multipart(SDP_PART, f"{head}\r\n<x/>")
+    (reply,) = bench.feed(wire.request("INVITE", body=body, content_type="multipart/mixed;boundary=b"))
+    assert reply.code == code
+    assert code == 100 or "application/sdp" in reply.get("Accept")
+
+
+def test_part_inside_a_part_that_must_be_read_gets_415(bench, wire):
+    innermost = "Content-Type: text/x\r\nContent-Disposition: x;handling=required\r\n\r\nx"
+    inner = f"Content-Type: multipart/mixed;boundary=c\r\n\r\n--c\r\n{innermost}\r\n--c--"
+    body = _multipart(SDP_PART, inner)
+    (reply,) = bench.feed(wire.request("INVITE", body=body, content_type="multipart/mixed;boundary=b"))
+    assert reply.code == 415
+
+
+def test_body_that_may_be_passed_over_is_as_none_3261_20_11(bench, wire):
+    extra = (("Content-Disposition", "render;handling=optional"),)
+    assert [m.code for m in bench.feed(wire.request("INVITE", body=b"<x/>", content_type="application/x-unknown", extra=extra))] == [100]
+    assert bench.of(IncomingCall)[0].sdp is None

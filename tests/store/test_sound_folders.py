@@ -48,6 +48,18 @@ def test_any_other_file_is_not(folders: SoundFolders, tmp_path: Path, name: str)
         folders.open_path(tmp_path / name)
 
 
+def test_folder_that_one_call_is_trusted_with_holds_sounds_for_that_call_alone(folders: SoundFolders, tmp_path: Path) -> None:
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books/hello.wav").write_bytes(b"x")
+    trusted = {tmp_path / "books", tmp_path / "config"}
+    assert folders.open_path(tmp_path / "books/hello.wav", trusted).name == "hello.wav"
+    for path in ("books/hello.wav", "top.wav"):
+        with pytest.raises(MediaError):
+            folders.open_path(tmp_path / path)
+    with pytest.raises(MediaError):
+        folders.open_path(tmp_path / "config/recorders/c.wav", trusted)
+
+
 def test_link_counts_as_what_it_leads_to(folders: SoundFolders, tmp_path: Path) -> None:
     (tmp_path / "sounds/link.wav").symlink_to("/etc/passwd")
     (tmp_path / "sounds/other.wav").symlink_to(tmp_path / "config/recorders/c.wav")

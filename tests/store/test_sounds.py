@@ -7,7 +7,7 @@ import io
 import os
 import threading
 import wave
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ import numpy as np
 import pytest
 
 from active_call.base.errors import MediaError
+from active_call.base.trust import NO_TRUST, Place, Trust
 from active_call.base.world import SystemClock
+from active_call.net.outgoing import OutgoingRefused, places_of
 from active_call.store.audio_cache import DATA_OFFSET, AudioCache
+from active_call.store.sound_folders import SoundFolders
 from active_call.store.sounds import SoundLibrary
 
 URL = "https://sounds.example.com/hold.wav"
@@ -356,3 +359,116 @@ def test_whole_sound_lies_in_the_cache_as_samples(tmp_path: Path) -> None:
             await house.library.whole("none.wav", 8000)
 
     in_house(tmp_path, work)
+
+
+# -- what only some calls may have
+
+INNER = "http://sounds.corp.example/hold.wav"
+TRUST = Trust(places_of([INNER]))
+
+
+class ClientsOfCalls:
+    """Clients as `GuardedClients` makes them: one for all calls, which does not reach `INNER`, and one that does."""
+
+    def __init__(self, answer: Callable[[httpx.Request], httpx.Response]) -> None:
+        self.n_requests = {True: 0, False: 0}
+        self.may_all_ask = False
+
+        def handle(request: httpx.Request, *, is_trusted: bool) -> httpx.Response:
+            self.n_requests[is_trusted] += 1
+            if not is_trusted and not self.may_all_ask:
+                raise httpx.ConnectError("not on the public internet") from OutgoingRefused("10.0.0.7")
+            return answer(request)
+
+        self._clients = {
+            is_trusted: httpx.AsyncClient(transport=httpx.MockTransport(lambda request, t=is_trusted: handle(request, is_trusted=t)))  # type: ignore[misc]
+            for is_trusted in (True, False)
+        }
+
+    def trusted_among(self, urls: Iterable[str | None], trust: Trust) -> frozenset[Place]:
+        return places_of(urls) & trust.hosts
+
+    def shared(self, trusted: frozenset[Place]) -> httpx.AsyncClient:
+        return self._clients[bool(trusted)]
+
+
+def with_calls(folder: Path, clients: ClientsOfCalls, work: Callable[[SoundLibrary], Awaitable[None]]) -> None:
+    async def body() -> None:
+        general = clients.shared(frozenset())
+        folders = SoundFolders(folder, {folder / "sounds"})
+        library = SoundLibrary(AudioCache(folder / "cache"), general, SystemClock(), folder, folders, clients)
+        try:
+            async with asyncio.timeout(20):
+                await work(library)
+        finally:
+            await library.close()
+
+    asyncio.run(body())
+
+
+async def heard(library: SoundLibrary, source: str, trust: Trust) -> np.ndarray:
+    return np.frombuffer(b"".join([pcm async for pcm in library.pieces(source, 8000, trust=trust)]), "<i2")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Cache-Control": "max-age=3600"}, {"ETag": '"1"'}])
+def test_sound_that_another_call_fetched_is_not_given_to_a_call_that_may_not_fetch_it(tmp_path: Path, headers: dict[str, str]) -> None:
+    pcm = samples(0.5)
+    clients = ClientsOfCalls(lambda _: httpx.Response(200, content=wav(pcm), headers=headers))
+
+    async def work(library: SoundLibrary) -> None:
+        for _ in range(2):
+            assert np.array_equal(await heard(library, INNER, TRUST), pcm)
+        for trust in (NO_TRUST, Trust(places_of(["http://other.corp.example/"]))):
+            with pytest.raises(MediaError, match="public internet"):
+                await heard(library, INNER, trust)
+            with pytest.raises(MediaError, match="public internet"):
+                await library.whole(INNER, 8000, trust=trust)
+        assert np.array_equal(await heard(library, INNER, TRUST), pcm)
+
+    with_calls(tmp_path, clients, work)
+
+
+def test_sound_that_is_on_its_way_for_one_call_is_not_heard_by_a_call_that_may_not_fetch_it(tmp_path: Path) -> None:
+    data, may_go_on = wav(samples(60)), asyncio.Event()
+
+    async def slow() -> AsyncGenerator[bytes, None]:
+        yield data[:200_000]
+        await may_go_on.wait()
+        yield data[200_000:]
+
+    clients = ClientsOfCalls(lambda _: httpx.Response(200, stream=Body(slow()), headers={"Content-Length": str(len(data))}))
+
+    async def work(library: SoundLibrary) -> None:
+        async with aclosing(library.pieces(INNER, 8000, trust=TRUST)) as pieces:
+            await anext(pieces)
+            with pytest.raises(MediaError, match="public internet"):
+                await heard(library, INNER, NO_TRUST)
+            may_go_on.set()
+
+    with_calls(tmp_path, clients, work)
+
+
+def test_kept_sound_of_a_host_that_may_no_longer_be_asked_is_not_played(tmp_path: Path) -> None:
+    clients = ClientsOfCalls(lambda _: httpx.Response(200, content=wav(samples(0.5)), headers={"ETag": '"1"'}))
+
+    async def work(library: SoundLibrary) -> None:
+        clients.may_all_ask = True
+        await heard(library, INNER, NO_TRUST)
+        clients.may_all_ask = False
+        with pytest.raises(MediaError, match="public internet"):
+            await heard(library, INNER, NO_TRUST)
+
+    with_calls(tmp_path, clients, work)
+
+
+def test_file_beside_one_playbook_is_not_played_in_a_call_of_another_also_from_the_cache(tmp_path: Path) -> None:
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books/a.wav").write_bytes(wav(samples(0.5)))
+    trust = Trust(folders=frozenset({tmp_path / "books"}))
+
+    async def work(library: SoundLibrary) -> None:
+        assert len(await heard(library, "books/a.wav", trust))
+        both = await asyncio.gather(heard(library, "books/a.wav", trust), heard(library, "books/a.wav", NO_TRUST), return_exceptions=True)
+        assert isinstance(both[1], MediaError) and not isinstance(both[0], BaseException)
+
+    with_calls(tmp_path, ClientsOfCalls(lambda _: httpx.Response(500)), work)

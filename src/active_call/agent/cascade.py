@@ -33,12 +33,16 @@ from active_call.agent.effects import (
     HttpAnswered,
     ModelDone,
     ModelText,
+    Paused,
+    PauseRefused,
     ReplyNumber,
     Summarised,
     ToolAnswered,
     ToolCall,
     ToolFinished,
     ToolsFound,
+    TurnJudged,
+    TurnProposed,
 )
 from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, pressed
@@ -47,16 +51,17 @@ from active_call.agent.playbook.scenes import DtmfAction, Playbook
 from active_call.agent.presence import Presence
 from active_call.agent.reply.heard import heard_text
 from active_call.agent.reply.replies import Replies
-from active_call.agent.reply.steps import Step
+from active_call.agent.reply.steps import Remainder, Step
 from active_call.agent.reply.tags import GotoTag, HangupTag, ReferTag
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.barge_in import BargeIn
 from active_call.agent.turn.caller_turn import CallerTurn
+from active_call.agent.turn.dead_air import DeadAir
 from active_call.agent.turn.floor import Floor, Holder
 from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
-from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnDetector
+from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnTaking
 from active_call.contract import commands, events
 
 
@@ -66,6 +71,7 @@ class CascadeConversation:
     `variables` holds the built-ins (`session_id, call_type, caller, callee, start_time`) and, over them, what was passed in for the call.
     `sip_headers` are those of the INVITE; the playbook decides which of them templates see. `tools`: what a model may call;
     `has_functions`: the agent's own actions are among them; `calls_tools`: the model calls them natively, else in JSON.
+    `turns`: how the end of the caller's turn is found; without it the recogniser's final text ends it.
     """
 
     def __init__(
@@ -77,14 +83,15 @@ class CascadeConversation:
         tools: ToolRegistry | None = None,
         has_functions: bool = False,
         calls_tools: bool = True,
-        detector: TurnDetector | None = None,
+        turns: TurnTaking | None = None,
     ) -> None:
         self.playbook = playbook
+        turns = turns or TurnTaking(RecogniserTurnDetector(), language=playbook.llm.language)
         self._outbox = Outbox()
         self._phase = Phase()
         self._timers = Timers()
         self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions)
-        self._floor = Floor(self._phase, self._timers, detector or RecogniserTurnDetector())
+        self._floor = Floor(self._phase, self._timers, turns.detector)
         self._tools = tools or ToolRegistry()
         self._replies = Replies(
             self._context,
@@ -95,8 +102,21 @@ class CascadeConversation:
             self._tools,
             lambda now: self._await_input(now),
         )
-        self._barge_in = BargeIn(Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox)
-        self._caller = CallerTurn(self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._outbox)
+        self._barge_in = BargeIn(
+            Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox, turns.language
+        )
+        self._dead_air = DeadAir(self._context, self._phase, self._timers, self._floor, self._replies, self._outbox)
+        self._caller = CallerTurn(
+            self._context,
+            self._phase,
+            self._timers,
+            self._floor,
+            self._replies,
+            self._barge_in,
+            self._outbox,
+            turns,
+            self._dead_air,
+        )
         port = CascadeCollectPort(self._context, self._floor, self._replies, self._barge_in, self._caller, self._outbox)
         self._collecting = Collecting(self._context, self._timers, self._outbox, port)
         self._replies.model.calls_tools = calls_tools
@@ -173,6 +193,14 @@ class CascadeConversation:
                 self._replies.model.on_summary(item)
             case HttpAnswered():
                 self._replies.model.on_http_answered(item, now)
+            case Paused(sound):
+                self._caller.on_paused(sound, now)
+            case TurnProposed(turn, text, confidence):
+                self._caller.on_proposed(turn, text, confidence, now)
+            case PauseRefused():
+                self._barge_in.on_pause_refused(now)
+            case TurnJudged(question, probability):
+                self._caller.on_judged(question, probability, now)
             case FromRealtime():
                 self._outbox.note("realtime event dropped", reason="this conversation is a cascade")
             case _:
@@ -212,15 +240,22 @@ class CascadeConversation:
             case events.Speaking():
                 self._caller.on_voice(now, is_filler=bool(event.is_filler))
             case events.Silence():
-                self._caller.on_silence(now)
+                self._caller.on_silence(now, _ended_at(event, now))
+            case events.Eou(completed=True):
+                self._caller.on_utterance_ended(now)
             case events.AsrDelta():
-                self._caller.on_partial(event.text, now)
+                self._caller.on_partial(event.text, now, event.index)
             case events.AsrFinal():
                 self._context.confidence = event.confidence
-                self._caller.on_final(event.text.strip(), now)
+                if event.is_lost:
+                    self._caller.on_lost(now)
+                else:
+                    self._caller.on_final(event.text.strip(), now, event.index)
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):
-                    self._caller.was_answered()
+                    self._dead_air.sounded()
+                    if not self._replies.is_filling:
+                        self._caller.was_answered()
             case events.TrackEnd():
                 self._on_track_end(event, now)
             case events.Interruption():
@@ -316,7 +351,7 @@ class CascadeConversation:
         if self.state is not State.IDLE:
             return  # a re-INVITE
         self._presence.call_begins()
-        steps = self._context.read(self.playbook.greeting)
+        steps: list[Step] = [Remainder(self.playbook.greeting)] if self.playbook.greeting.strip() else []
         self._barge_in.is_greeting = bool(steps)
         self._replies.begin([*steps, *self._replies.actions.entering(self._context.scene)], now)
 
@@ -327,8 +362,12 @@ class CascadeConversation:
             self._caller.settled(settling.text if event.subtitle is None else event.subtitle.strip(), now)
         elif event.subtitle is not None:
             self._replies.on_voice_failed(event.play_id, event.subtitle.strip(), now)
-        elif self._replies.on_track_end(event.play_id, now):
-            self._caller.was_answered()
+        else:
+            is_filler = self._replies.is_filling
+            if self._replies.on_track_end(event.play_id, now):
+                self._dead_air.went_silent(now)
+                if not is_filler:
+                    self._caller.was_answered()
 
     def _on_interruption(self, event: events.Interruption, now: float) -> None:
         settling = self._barge_in.settling
@@ -344,7 +383,8 @@ class CascadeConversation:
             self._replies.on_track_end(event.play_id, now, heard)  # the goodbye was stopped, not the wish to end
         else:
             self._replies.cut()
-            self._replies.interrupt_tools()
+            if not self._replies.model.is_yielding:
+                self._replies.interrupt_tools()
             self._outbox.add(AgentItem(heard, is_interrupted=True))
             self._await_input(now)
             self._replies.pump(now)  # a result that was not to wait has stopped it
@@ -357,10 +397,16 @@ class CascadeConversation:
                 self._barge_in.on_cut_due(now)
             case Timer.SETTLE:
                 self._caller.settled("", now)
+            case Timer.OVERLAP:
+                self._barge_in.decide(now)
             case Timer.FLOOR:
                 self._caller.on_deadline(now)
+            case Timer.DEAD_AIR:
+                self._dead_air.on_due(now)
             case Timer.MODEL:
                 self._replies.model.on_late(now)
+            case Timer.SPECULATION:
+                self._replies.stop_speculating("it has become too old")
             case Timer.PLAYBACK:
                 self._replies.on_lost_playback(now)
             case Timer.FOLLOWUP:
@@ -373,3 +419,13 @@ class CascadeConversation:
                 self._outbox.perform(commands.Unhold())
             case _:
                 assert_never(timer)
+
+
+MAX_REPORT_DELAY_S = 1.0
+"""A silence is told so long after it began, at most; a larger difference is no measurement."""
+
+
+def _ended_at(event: events.Silence, now: float) -> float:
+    """When the last voiced packet came, by the event's own times."""
+    delay_s = (event.timestamp - event.start_time) / 1000 if event.start_time and event.timestamp else 0.0
+    return now - delay_s if 0 <= delay_s <= MAX_REPORT_DELAY_S else now

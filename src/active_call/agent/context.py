@@ -18,6 +18,7 @@ from active_call.agent.playbook.templates import Rendered, render, visible_heade
 from active_call.agent.reply.scripted import read_rendered
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.values import keep_apart, one_line
+from active_call.agent.script import words_of
 from active_call.agent.script_answers import ScriptAnswers
 from active_call.agent.wording import Wording, wording_for
 
@@ -41,17 +42,15 @@ class PlaybookContext:
         self.wording: Wording = wording_for(playbook.llm.language)
         self._sip = visible_headers(sip_headers, (playbook.option.sip.extract_headers or []) if playbook.option.sip else [])
         self._note = note
-        self._answers = ScriptAnswers(playbook, self.wording)
-        self.confidence: float | None = None
-        """The recogniser's, for what was understood last."""
         self.has_functions = has_functions
         self.secrets: set[str] = set()
         """Names of variables that a model never sees."""
         self.language = ""
         """The language that was switched to; empty: the playbook's own."""
         self.voice = ""
-        self._turns: dict[str, int] = {}
-        """How often each list of entries that are used in turn has been asked."""
+        self._answers = ScriptAnswers(playbook, self.wording)
+        self.confidence: float | None = None
+        """The recogniser's, for what was understood last."""
         self._system = ""
         self._turn_at: float | None = None
         """When the caller last took a turn."""
@@ -65,6 +64,12 @@ class PlaybookContext:
     def error_reply(self) -> str:
         """What is said when the model fails: a template."""
         return self.playbook.llm.error_reply or self.wording.failed
+
+    @property
+    def apology(self) -> str:
+        """What is said when an answer takes long."""
+        apology = self.playbook.llm.apology
+        return self.wording.takes_longer if apology is None else apology
 
     def fill(self, template: str) -> str:
         """`template` with the variables of this moment, as text that nobody parses; an error is noted and the call goes on."""
@@ -120,6 +125,7 @@ class PlaybookContext:
         """Another language is spoken from here on; the agent's own sentences are in it, where they exist."""
         self.language, self.voice = code, voice
         self.wording = wording_for(code)
+        self._answers.switch_language(code, self.wording)
         if self.has_model:
             self._system = self._system_prompt()
 
@@ -146,6 +152,12 @@ class PlaybookContext:
         """What the caller may say in this scene; empty when a model answers."""
         script = self.playbook.script
         return script.phrases(self.scene.id) if script else ()
+
+    def is_whole_phrase(self, said: str) -> bool:
+        """`said` is a phrase of this scene, or a key of the playbook's words, and no other phrase goes on from it."""
+        words = words_of(said)
+        phrases = [words_of(phrase) for phrase in self.phrases()] if words else []
+        return words in phrases and not any(phrase[: len(words)] == words and len(phrase) > len(words) for phrase in phrases)
 
     def answer(self, said: Sequence[str]) -> str:
         """The script's answer to the last of `said`, or to all of it together, a question whether it was meant, or a fallback."""

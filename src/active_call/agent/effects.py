@@ -15,6 +15,7 @@ from active_call.agent.items import Prompt
 from active_call.agent.realtime.events import RealtimeEvent, RealtimeOrder
 from active_call.agent.tools.http_tool import HttpRequest
 from active_call.agent.tools.registry import Tool, ToolSchema
+from active_call.agent.turn.turn_detector import PauseSound, VendorTurn
 from active_call.contract.commands import Command
 from active_call.contract.events import Event
 
@@ -96,6 +97,11 @@ class HttpAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRefused:
+    """The reply was not paused, as `PauseReply` had asked: so little is left of it that it ends first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summarised:
     """The summary that was asked for; empty when it could not be made."""
 
@@ -109,9 +115,33 @@ class FromRealtime:
     event: RealtimeEvent
 
 
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The caller is silent, and still was at some moments of the pause: how it sounds."""
+
+    sound: PauseSound
+
+
+@dataclass(frozen=True, slots=True)
+class TurnProposed:
+    """The recogniser's own turn detector has said something. `text`: what it heard of the turn, where it tells."""
+
+    turn: VendorTurn
+    text: str = ""
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnJudged:
+    """The answer to JudgeTurn `question`: the probability that the turn is over, 0 to 1."""
+
+    question: int
+    probability: float
+
+
 AgentInput = (
     Heard | ModelText | ModelDone | ToolCall | ToolFinished | ToolAnswered | ToolsFound | HttpAnswered | Summarised
-    | FromRealtime
+    | FromRealtime | Paused | PauseRefused | TurnProposed | TurnJudged
 )  # fmt: skip
 
 
@@ -157,6 +187,22 @@ class AbandonModel:
     """Nobody waits for reply `reply` any more."""
 
     reply: ReplyNumber
+
+
+@dataclass(frozen=True, slots=True)
+class PauseReply:
+    """Let what the agent says stand still at its sample, since the caller speaks over it. It comes back as PauseRefused when less than
+    `unless_left_ms` is left to be heard. `fade_ms`: how long the voice falls to silence; None leaves it to the media plane."""
+
+    unless_left_ms: int
+    fade_ms: int | None = None
+    resumes_at_word: bool = False
+    """It is to go on from the beginning of the word in which it stands still, not from the sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeReply:
+    """End that pause: what is left to be heard goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +277,23 @@ class ExpectPhrases:
 
 
 @dataclass(frozen=True, slots=True)
+class EndUtterance:
+    """The recogniser is to finish with what the caller has said so far, now. Its final text follows as an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTurn:
+    """Ask the model of the sound, where there is one, whether the caller's turn is over. Its answer comes back as TurnJudged."""
+
+    question: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDecided:
+    """The caller's turn is over, as of now: for the latency trace."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Emit a contract event to whoever watches the call (`addHistory`, `error`, …)."""
 
@@ -246,6 +309,6 @@ class Note:
 
 
 AgentEffect = (
-    Perform | AskModel | Summarise | AbandonModel | RunTool | SendToolRequest | CancelTool | SendHttp | SwitchLanguage | MaskInput
-    | ToRealtime | ExpectPhrases | Tell | Note
+    Perform | AskModel | Summarise | AbandonModel | PauseReply | ResumeReply | RunTool | SendToolRequest | CancelTool | SendHttp
+    | SwitchLanguage | MaskInput | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
 )  # fmt: skip

@@ -128,13 +128,14 @@ class History:
         """Append `item`."""
         self.items.append(item)
 
-    def prompts(self) -> tuple[Prompt, ...]:
-        """The last items as messages; consecutive texts of one side are one message.
+    def prompts(self, *more: Item) -> tuple[Prompt, ...]:
+        """The last items as messages; consecutive texts of one side are one message. `more`: as if these had happened, too.
 
         Every tool call is followed at once by one result, as vendors demand. A result that came before the caller spoke again stands there.
         A later one stands where it came, as a system message, so that the model sees it as news.
         """
-        window = self.items[max(self.n_summarised, len(self.items) - WINDOW_ITEMS) :]
+        window = [*self.items, *more]
+        window = window[max(self.n_summarised, len(window) - WINDOW_ITEMS) :]
         prompt_results = _prompt_results(window)
         merged: list[Prompt] = [Prompt(SYSTEM, f"[The conversation so far: {self.summary}]")] if self.summary else []
         for item in window:

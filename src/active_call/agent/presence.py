@@ -52,6 +52,7 @@ class Presence:
         self._is_on_hold = event.on_hold
         by_us = event.initiator == "system"
         if event.on_hold and self._phase.fire(Signal.HOLD):
+            self._replies.stop_speculating("the call is on hold")
             self._timers.clear_all()
             self._floor.reset()
             if by_us and self._replies.actions.unhold_at is not None:
@@ -77,7 +78,9 @@ class Presence:
             self._barge_in.want_resume(now)
             self._caller.settled("", now)
         elif self._barge_in.is_undecided:
-            self._barge_in.resume(now)
+            self._barge_in.want_resume(now)
+        elif self._caller.answer_what_waits(now):
+            return
         self._replies.go_on(now)
 
     def on_transfer(self, event: events.Transfer, now: float) -> None:

@@ -35,10 +35,15 @@ class ScriptAnswers:
         self._playbook = playbook
         self._script: Script = playbook.script or Script({})
         self._wording = wording
+        self._language = playbook.llm.language
         self._turns: dict[str, int] = {}
         """How often each list of entries that are used in turn has been asked."""
         self._asked: Found | None = None
         """What the caller was asked about, and has not answered."""
+
+    def switch_language(self, code: str, wording: Wording) -> None:
+        """The caller is asked, and answers, in another language from here on."""
+        self._language, self._wording = code, wording
 
     def enter(self) -> None:
         """Another scene begins: entries that come in turn begin anew, and what was asked is of no interest any more."""
@@ -54,7 +59,7 @@ class ScriptAnswers:
         if not said:
             return self.fallback(scene)
         if asked is not None and len(said) == 1:
-            is_meant = yes_or_no(said[0], self._playbook.llm.language)
+            is_meant = yes_or_no(said[0], self._language)
             if is_meant is not None:
                 return asked.entry.reply if is_meant else self.fallback(scene)
         found = self._script.match(scene, said[-1]) or self._script.match(scene, " ".join(said))

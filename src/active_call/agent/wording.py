@@ -15,7 +15,11 @@ class Wording:
 
     failed: str
     """The model is gone or too slow."""
+    takes_longer: str
+    """The answer takes long, and nothing has failed yet."""
     not_understood: str
+    not_heard: str
+    """The recogniser had too much to do: the caller is to say it again."""
     confirm: str
     """Before the call ends or is transferred on words that may not have meant it. `{{ phrase }}` is filled in."""
     still_there: str
@@ -65,8 +69,10 @@ _TAGS = """<hangup/> <refer to="sip:…"/> <goto scene="…"/> <play file="…"/
 
 ENGLISH = Wording(
     failed="I am sorry, something went wrong on my side. Could you say that again, please?",
+    takes_longer="I am sorry, this takes a little longer. One moment, please.",
     not_understood="Sorry, I did not catch that. Could you say it again?",
     confirm='Did you mean "{{ phrase }}"? Please say yes or no.',
+    not_heard="Sorry, could you repeat that, please?",
     still_there="Are you still there?",
     not_connected="I am sorry, I could not connect you.",
     back="You are back with me. Is there anything else I can do for you?",
@@ -107,8 +113,10 @@ Say in the same reply what the caller is to hear first.""",
 )
 CHINESE = Wording(
     failed="抱歉，我这边出了点问题，请您再说一遍好吗？",
+    takes_longer="不好意思，还需要一点时间，请稍等。",
     not_understood="抱歉，我没有听清，请您再说一遍好吗？",
     confirm="您是说“{{ phrase }}”吗？请回答是或不是。",
+    not_heard="不好意思，请您再说一遍。",
     still_there="您还在吗？",
     not_connected="抱歉，电话没有接通。",
     back="您已回到我这里，还有什么可以帮您？",

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from active_call.agent.playbook.scenes import FollowupOption, InterruptionOption, LlmOption, Playbook, Scene
 from active_call.agent.tools.registry import ToolRegistry
 from active_call.app.call import Call
 from active_call.app.tools import bind_tool, is_tool
+from active_call.call.opening.playbook_trust import trust_of
 from active_call.call.requests import BeginAgent
 from active_call.contract.options import AsrOption, CallOption, TtsOption
 from active_call.providers.base import ChatModel
@@ -76,7 +78,8 @@ class Agent:
         return [getattr(self, name) for name in dict.fromkeys(names)]
 
     def _playbook(self, *, interruptible: bool) -> Playbook:
-        return Playbook(
+        """The agent as a playbook. Its author is the operator, whose program this is."""
+        book = Playbook(
             file=f"agent {type(self).__name__}",
             scenes=(Scene(id="main", line=1, text=self.instructions),),
             option=CallOption(asr=self._asr(), tts=self._tts()),
@@ -85,6 +88,7 @@ class Agent:
             interruption=InterruptionOption(strategy="vad" if interruptible else "none"),
             followup=self.followup,
         )
+        return replace(book, trust=trust_of(book))
 
     def _llm_option(self) -> LlmOption:
         if isinstance(self.llm, LlmOption):

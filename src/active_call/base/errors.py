@@ -100,6 +100,12 @@ class ProviderError(ActiveCallError):
         super().__init__(f"{provider}: {reason}")
 
 
+class ProviderBusy(ProviderError):
+    """A provider has more to do than it can: this request was left out. It is no failure, and to repeat it would make it worse."""
+
+    code = "provider_busy"
+
+
 class PlaybookError(ActiveCallError):
     """A playbook that cannot be used. `line` counts from 1; 0 where the whole file is meant."""
 

@@ -13,7 +13,7 @@ from active_call.base.errors import MediaError
 from active_call.base.world import World
 from active_call.call.conversation.posthook import Posthooks
 from active_call.call.opening.routing import Playbooks
-from active_call.call.speech.speech_output import SoundSource
+from active_call.call.sound.call_sounds import SoundsByTrust
 from active_call.call.state import CallFacts
 from active_call.contract.options import CallOption
 from active_call.media.pool.pool import MediaStream, Relay
@@ -59,7 +59,7 @@ class CallDependencies:
     recording: RecordingPolicy | None = None
     defaults: CallOption = field(default_factory=CallOption)
     accept_timeout_s: float = ROUTE_DEADLINE_S
-    sounds: SoundSource | None = None
+    sounds: SoundsByTrust | None = None
     speech: SpeechLibrary | None = None
     """Where speech with a `cacheKey` is kept; without it such speech is made anew each time."""
     join: JoinStreams = _join_nothing

@@ -31,14 +31,17 @@ from active_call.call.ports import CallNetwork, CallPorts
 from active_call.call.requests import BeginAgent
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
+from active_call.call.sound.call_sounds import CallSounds
 from active_call.call.sound.media_watchdog import MediaWatchdog
 from active_call.call.sound.music import Music
 from active_call.call.sound.recording import Recording
 from active_call.call.sound.taps import SoundTaps
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.other_voices import voice_for
+from active_call.call.speech.overlap_pause import OverlapPause
 from active_call.call.speech.speech_input import SpeechInput
 from active_call.call.speech.speech_output import SpeechOutput
+from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.call.transfer.ports import TransferPorts
 from active_call.contract import commands, events
@@ -100,8 +103,12 @@ class _Wiring:
     def __init__(self, context: CallContext) -> None:
         self._context = context
         self._turn = TurnClock()
+        library, state = context.dependencies.sounds, context.state
+        self._sounds = None if library is None else CallSounds(library, lambda: state.trust)
+        self._turn_audio = TurnAudio(context.ports.spawn, context.ports.log)
         self._own_leg: OwnLeg
         self._transfers: TransferExecutor
+        self._overlap: OverlapPause
         self._setup: CallSetup
 
     def parts(self) -> CallParts:
@@ -111,12 +118,12 @@ class _Wiring:
         speech_input, speech_output = self._speech_input(), self._speech_output()
         taps = SoundTaps(speech_input.forward_always)
         music = self._make_music(lambda: state.leg.stream)
-        progress = CallProgressWatch(state, ports, context.time, dependencies.sounds, context.output.tell, lambda: attention.state.is_aside)
+        progress = CallProgressWatch(state, ports, context.time, self._sounds, context.output.tell, lambda: attention.state.is_aside)
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
+        self._overlap = OverlapPause(attention, speech_output)
         recording = Recording(state, ports.emit, context.journal, dependencies)
-        setup_parts = SetupParts(
-            speech_input, speech_output, taps, progress, attention, partial(self._start_agent, speech_input, recording)
-        )
+        starts = partial(self._start_agent, speech_input, recording)
+        setup_parts = SetupParts(speech_input, self._turn_audio, speech_output, taps, progress, attention, starts)
         setup = self._setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
         on_leg = OnLeg(executor, setup, attention, speech_output, recording, progress, lambda: self._transfers)
@@ -165,6 +172,7 @@ class _Wiring:
             to_epoch_ms=context.time.to_epoch_ms,
             turn=self._turn,
             end_of_turn_ms=choose_speech(context.state.option, None).end_of_turn_ms,
+            turn_audio=self._turn_audio,
         )
 
     def _speech_output(self) -> SpeechOutput:
@@ -174,7 +182,7 @@ class _Wiring:
             clock=context.time.clock,
             turn=self._turn,
             on_auto_hangup=lambda: self._own_leg.hang_up(by="agent", cause="autohangup"),
-            sounds=context.dependencies.sounds,
+            sounds=self._sounds,
             speech=context.dependencies.speech,
         )
         output.voice_of = self._voice_of
@@ -184,17 +192,16 @@ class _Wiring:
         """The voice of a command with an option of its own; None: the call's."""
         state = self._context.state
         own = choose_speech(state.option, state.playbook).tts
-        return voice_for(wanted, own, self._context.dependencies.engines, current)
+        return voice_for(wanted, own, self._context.dependencies.engines, current, state.trust)
 
     def _make_music(self, stream_of: Callable[[], MediaStream | None]) -> Music:
         return Music(stream_of, self._context.ports.spawn, self._pieces_of, self._music_failed)
 
     def _pieces_of(self, source: str, rate_hz: int) -> AsyncGenerator[bytes, None]:
         """The sound of a file or URL at `rate_hz`. Raises MediaError."""
-        sounds = self._context.dependencies.sounds
-        if sounds is None:
+        if self._sounds is None:
             raise MediaError(f"{source}: there is no library of sounds to play it from")
-        return sounds.pieces(source, rate_hz)
+        return self._sounds.pieces(source, rate_hz)
 
     def _music_failed(self, error: ActiveCallError) -> None:
         self._context.output.emit(events.Error(sender="play", error=str(error)))
@@ -243,6 +250,10 @@ class _Wiring:
             tell=context.output.tell,
             post=lambda item: context.ports.post(ForAgent(item)),
             expect_phrases=speech_input.expect_phrases,
+            end_utterance=speech_input.end_now,
+            pause_reply=self._overlap.pause,
+            resume_reply=self._overlap.end,
+            judge_turn=self._turn_audio.ask,
             spawn=context.ports.spawn,
             now=context.ports.now,
             switch_language=lambda code, _: self._setup.switch_language(code),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from active_call.agent.playbook.scenes import Playbook
+from active_call.base.trust import NO_TRUST, Trust
 from active_call.call.conversation.agent_runner import AgentRunner
 from active_call.call.opening.options import choose_speech
 from active_call.call.state import CallFacts
@@ -27,6 +28,10 @@ class CallState:
     """Variables from the side that has placed or accepted the call; what the caller or a model sets later is not among them."""
     agent: AgentRunner | None = None
     """None until the call is prepared, and in a call without a playbook."""
+    hears_freely: bool = True
+    """The recogniser understands any sentence, not the playbook's phrases alone."""
+    has_turn_judge: bool = False
+    """A model of the sound can be asked whether the caller's turn is over."""
     last_activity_at: float = 0.0
     """Monotonic seconds; the inactivity of the call counts from here."""
 
@@ -39,6 +44,11 @@ class CallState:
     def peer_role(self) -> str:
         """Who the peer of our leg is: `caller` or `callee`."""
         return "caller" if self.is_inbound else "callee"
+
+    @property
+    def trust(self) -> Trust:
+        """What this call may use beside what every call may: what its playbook's file names."""
+        return (self.playbook.trust if self.playbook is not None else None) or NO_TRUST
 
     @property
     def end_of_turn_ms(self) -> int:

@@ -104,7 +104,10 @@ class AsrDelta(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrDel
 
 
 class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFinal"):
-    """What the caller said, once and for all. An empty text: there was speech, and nothing could be made of it."""
+    """What the caller said, once and for all. An empty text: there was speech, and nothing could be made of it.
+
+    `is_lost`: it was not even listened to, because the recogniser had too much to do.
+    """
 
     index: int = 0
     text: str = ""
@@ -113,6 +116,7 @@ class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFin
     is_filler: bool | None = None
     confidence: float | None = None
     task_id: str | None = None
+    is_lost: bool | None = None
 
 
 class TrackStart(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackStart"):
@@ -194,7 +198,7 @@ class AnswerMachineDetection(EventBase, frozen=True, kw_only=True, rename="camel
 
 
 class FunctionCall(EventBase, frozen=True, kw_only=True, rename="camel", tag="functionCall"):
-    """A model calls a function of the client."""
+    """A model has called a tool, or an action of the agent. `arguments` is JSON."""
 
     call_id: str
     name: str
@@ -276,11 +280,21 @@ class Bridge(EventBase, frozen=True, kw_only=True, rename="camel", tag="bridge")
     reason: str | None = None
 
 
+class TurnWait(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A stretch of a turn's latency and who is waited for: `turn` (is the caller's turn over?), `recogniser`, `model`, `synthesiser`, `web`
+    or `server`. ms since the caller's last voiced packet."""
+
+    owner: str
+    start: float
+    duration: float
+
+
 class Turn(EventBase, frozen=True, kw_only=True, rename="camel", tag="turn"):
     """One turn's latency, measured at the RTP sockets. Every part in ms; a part that did not occur is absent.
 
     `latency` runs from the arrival of the caller's last voiced packet to the departure of our first voiced one. It is the sum of
-    `end_of_turn_wait` (silence we wait for on purpose), `recognition`, `model`, `synthesis` and what is left: `added`, our own.
+    `end_of_turn_wait` (until it was sure that the caller had finished), `recognition`, `model`, `synthesis`, web servers (in `waits` alone)
+    and what is left: `added`, our own.
     """
 
     index: int
@@ -292,6 +306,11 @@ class Turn(EventBase, frozen=True, kw_only=True, rename="camel", tag="turn"):
     model: float | None = None
     synthesis: float | None = None
     added: float | None = None
+    marks: dict[str, float] = {}
+    """What happened when, in ms since the caller's last voiced packet: `recogniserAsked`, `finalWords`, `turnDecided`, `modelAsked`,
+    `firstToken`, `firstSentence`, `synthesisAsked`, `firstSample`, `firstPacket`. Negative: before it."""
+    waits: list[TurnWait] = []
+    """The latency as stretches without a gap, each with its owner."""
 
 
 class MediaProblem(EventBase, frozen=True, kw_only=True, rename="camel", tag="mediaProblem"):

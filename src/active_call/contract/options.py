@@ -147,16 +147,24 @@ class TtsOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
 class EouOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """End of utterance: when the caller's turn counts as over."""
 
-    durations: ClassVar[Mapping[str, Unit]] = {"timeout": "ms"}
+    durations: ClassVar[Mapping[str, Unit]] = {"timeout": "ms", "max_silence": "ms"}
 
     aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key"}
 
     type: bounds.Word | None = None
+    """`adaptive` (by what was said, how it sounded, what was asked), `smart-turn` (adaptive, and a model of the sound where that is unsure)
+    or `fixed` (`timeout` alone). Unset: `fixed` where a timeout is given, else `adaptive`. Names of other programs count as unset."""
     endpoint: bounds.Source | None = None
     secret_key: str | None = None
     secret_id: str | None = None
     timeout: bounds.PauseMs | None = None
-    """ms of silence that end a turn."""
+    """ms of silence that end a turn; with `adaptive`, that end an utterance for the recogniser."""
+    max_silence: bounds.PauseMs | None = None
+    """ms: with `adaptive`, the longest silence before the turn ends, but within a number or an address (1200)."""
+    speculate: bool | None = None
+    """With `adaptive`: the model may be asked before the turn is over, and its answer is kept back (true)."""
+    model: bounds.Source | None = None
+    """With `smart-turn`: the path of the ONNX file; unset, it comes from the package `pipecat-ai`."""
     extra: dict[str, Any] = {}
 
 

@@ -40,7 +40,6 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "cache_key": "it belongs into a tts command or POST /precache",
     },
     options.EouOption: {
-        "type": "timeout alone decides",
         "endpoint": "",
         "secret_key": "",
         "secret_id": "",

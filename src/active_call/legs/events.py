@@ -71,10 +71,14 @@ class LegDigit:
 
 @dataclass(frozen=True, slots=True)
 class LegTransferRequested:
-    """The peer asks us to call somebody else (REFER). The call answers with `answer_transfer`."""
+    """The peer asks us to call somebody else (REFER). The call answers with `answer_transfer`.
+
+    `headers` are for the INVITE to the target: Replaces of an attended transfer (RFC 3891), and others that the peer may set.
+    """
 
     refer_to: str
     referred_by: str | None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

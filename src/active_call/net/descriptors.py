@@ -38,5 +38,10 @@ def raise_descriptor_limit() -> DescriptorShares:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):  # a sandbox may forbid it
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return DescriptorShares(open_files_limit())
+
+
+def open_files_limit() -> int:
+    """How many descriptors this process, and each process that it starts, may open now; `WANTED` where nothing limits it."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return DescriptorShares(WANTED if soft == resource.RLIM_INFINITY else soft)
+    return WANTED if soft == resource.RLIM_INFINITY else soft

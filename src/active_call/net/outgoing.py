@@ -2,8 +2,9 @@
 
 A request enters httpx as always. Before a connection is made the host is resolved here, every address is judged, and the connection goes to
 precisely the address that was judged: a name that leads elsewhere a moment later (DNS rebinding) changes nothing. A redirect is a further
-connection and is judged likewise. Where the environment names a proxy (HTTPS_PROXY, NO_PROXY), the name is judged as this machine knows it,
-and the proxy connects. Raises httpx.ConnectError with the reason. RFC 6890 and its registry (special-purpose addresses).
+connection and is judged likewise. Connections are kept for the next request, so requests under different trust never share a client. Where
+the environment names a proxy (HTTPS_PROXY, NO_PROXY), the name is judged as this machine knows it, and the proxy connects. Raises
+httpx.ConnectError with the reason. RFC 6890 and its registry (special-purpose addresses).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -22,6 +24,7 @@ import httpx
 
 from active_call.base.addresses import IpAddress, Reach, embedded_ipv4, reach_of
 from active_call.base.errors import ActiveCallError
+from active_call.base.trust import Place, Trust
 
 RESOLVE_S: Final = 5.0
 MAX_CONNECTIONS: Final = 200
@@ -43,6 +46,15 @@ class OutgoingRefused(ActiveCallError):
     """A host that may not be asked."""
 
     code = "outgoing_refused"
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether a request failed because its host may not be asked."""
+    while error is not None:
+        if isinstance(error, OutgoingRefused | _ConnectRefused):
+            return True
+        error = error.__cause__
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +104,16 @@ def is_public(address: IpAddress) -> bool:
     return reach_of(str(inner)) is Reach.WORLD and not (is_special or inner.is_private or inner.is_reserved)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class OutgoingPolicy:
-    """Who may be asked. `allowed`: beside the public internet. `trusted`: host and port of what the operator has written down."""
+    """Which hosts may be asked. `allowed`: beside the public internet. `trusted`: host and port, wherever they lie."""
 
     allowed: tuple[AllowedPlace, ...] = ()
-    trusted: set[tuple[str, int]] = field(default_factory=set)
+    trusted: frozenset[Place] = frozenset()
 
-    def trust(self, urls: Iterable[str | None]) -> None:
-        """The operator names these URLs: their hosts may be asked wherever they lie."""
-        for url in urls:
-            place = place_of(url) if url else None
-            if place is not None:
-                self.trusted.add(place)
+    def trusting(self, places: Iterable[Place]) -> OutgoingPolicy:
+        """This policy, under which `places` may be asked, too."""
+        return replace(self, trusted=self.trusted | frozenset(places))
 
     def may_ask(self, host: str, address: IpAddress, port: int) -> bool:
         host = host.lower().rstrip(".").strip("[]")
@@ -126,7 +135,12 @@ class OutgoingPolicy:
         return good
 
 
-def place_of(url: str) -> tuple[str, int] | None:
+def places_of(urls: Iterable[str | None]) -> frozenset[Place]:
+    """Hosts and ports of those of `urls` that are http(s) URLs."""
+    return frozenset(place for place in (place_of(url) for url in urls if url) if place is not None)
+
+
+def place_of(url: str) -> Place | None:
     """Host and port of an http(s) URL; None where it has none."""
     try:
         parsed = httpx.URL(url)
@@ -146,10 +160,47 @@ def shown_url(url: str) -> str:
     return f"{parsed.scheme}://{parsed.host}{port}{parsed.path}"
 
 
+def no_cookies() -> CookieJar:
+    """A jar that stays empty: a client is used for many calls, and what a server sets for one caller is not sent for another."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+
 def guarded_client(policy: OutgoingPolicy, timeout_s: float = 15.0, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    """A client whose every connection `policy` has judged. To make `tls` takes 50 ms: those who need several clients make it once."""
-    tls = tls or httpx.create_ssl_context()
-    return httpx.AsyncClient(transport=_GuardedTransport(policy, tls), timeout=timeout_s, trust_env=False, max_redirects=5)
+    """A client whose every connection `policy` has judged, and which keeps no cookies.
+
+    To make `tls` takes 50 ms: those who need several clients make it once.
+    """
+    transport = _GuardedTransport(policy, tls or httpx.create_ssl_context())
+    return httpx.AsyncClient(transport=transport, timeout=timeout_s, trust_env=False, max_redirects=5, cookies=no_cookies())
+
+
+class GuardedClients:
+    """Clients under one policy: one for all calls, and one more for each set of hosts that calls trust. `close` it at the end."""
+
+    def __init__(self, policy: OutgoingPolicy, tls: ssl.SSLContext | None = None) -> None:
+        self._policy = policy
+        self._tls = tls or httpx.create_ssl_context()
+        self._clients: dict[frozenset[Place], httpx.AsyncClient] = {}
+
+    def trusted_among(self, urls: Iterable[str | None], trust: Trust) -> frozenset[Place]:
+        """The hosts of `urls` that a call with `trust` may ask though other calls perhaps may not."""
+        return (places_of(urls) & trust.hosts) - self._policy.trusted if trust.hosts else frozenset()
+
+    def shared(self, trusted: frozenset[Place] = frozenset()) -> httpx.AsyncClient:
+        """The client that may ask `trusted`, too. It is shared by all who ask for the same; never closed by them."""
+        client = self._clients.get(trusted)
+        if client is None:
+            client = self._clients[trusted] = self.new(trusted)
+        return client
+
+    def new(self, trusted: frozenset[Place] = frozenset()) -> httpx.AsyncClient:
+        """As `shared`, a client of the caller's own to close."""
+        return guarded_client(self._policy.trusting(trusted), tls=self._tls)
+
+    async def close(self) -> None:
+        """Close the clients that are shared."""
+        for client in self._clients.values():
+            await client.aclose()
 
 
 class _GuardedTransport(httpx.AsyncHTTPTransport):
@@ -184,6 +235,10 @@ class _GuardedTransport(httpx.AsyncHTTPTransport):
             await transport.aclose()
 
 
+class _ConnectRefused(httpcore.ConnectError):
+    """An OutgoingRefused as httpcore carries it; its pool forgets the cause of what it raises again."""
+
+
 class _GuardedNetwork(httpcore.AsyncNetworkBackend):
     """Resolves, judges, and connects to what was judged. TLS checks the certificate by the name, as always."""
 
@@ -216,5 +271,7 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
             return await self._policy.addresses(host, port)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(f"{host} was not resolved within {RESOLVE_S:g} s") from error
-        except (OutgoingRefused, OSError, UnicodeError) as error:
+        except OutgoingRefused as error:
+            raise _ConnectRefused(str(error)) from error
+        except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(str(error)) from error

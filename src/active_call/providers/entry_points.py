@@ -6,8 +6,9 @@ tools. Nothing is imported before it is chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -15,7 +16,7 @@ from active_call.base.errors import ConfigError
 from active_call.providers.services import Services
 
 LOCAL_EXTRA = "pip install 'active-call[local]'"
-PIP_COMMANDS = {"pocketsphinx": LOCAL_EXTRA, "espeakng_loader": LOCAL_EXTRA, "onnxruntime": LOCAL_EXTRA}
+PIP_COMMANDS = {"pocketsphinx": LOCAL_EXTRA, "espeakng_loader": LOCAL_EXTRA, "moonshine_voice": LOCAL_EXTRA, "onnxruntime": LOCAL_EXTRA}
 """How a missing module is installed, where it is not simply `pip install` and its name."""
 
 Create = Callable[[Any, Services], Any]
@@ -91,7 +92,13 @@ def missing_package(key: str, provider: str, module: str) -> ConfigError:
 
 
 def _found(group: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=group)}
+    return _look_up(entry_points, group)
+
+
+@lru_cache(maxsize=32)
+def _look_up(installed: Callable[..., Iterable[EntryPoint]], group: str) -> dict[str, EntryPoint]:
+    """Looked up once: it reads the metadata of every installed package, some 20 ms, and every call asks. Not to be changed."""
+    return {point.name: point for point in installed(group=group)}
 
 
 def _load(point: EntryPoint, key: str, name: str) -> Any:

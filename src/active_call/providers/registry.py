@@ -1,6 +1,7 @@
 """Finds adapters, chooses the default, and keeps one instance for equal options.
 
-An option enters; an engine behind the provider wall leaves, with its fallbacks. No adapter is imported before it is chosen.
+An option enters; an engine behind the provider wall leaves, with its fallbacks. No adapter is imported before it is chosen. `trust` is what
+the call may ask beside what every call may: an engine whose hosts only some calls may ask is not shared with the others.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from active_call.base.errors import ConfigError
+from active_call.base.trust import NO_TRUST, Place, Trust, urls_of_values
 from active_call.contract.options import AsrOption, RealtimeOption, TtsOption
 from active_call.providers.chat import ChatModel
 from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, known_providers, load_adapter
@@ -30,6 +32,8 @@ from active_call.providers.speech.speech_cache import CachedSpeech, CachedTextTo
 from active_call.providers.speech.speech_key import Voice
 from active_call.providers.speech_to_text import SpeechToText
 from active_call.providers.text_to_speech import TextToSpeech
+from active_call.providers.turn.judge import TurnJudge
+from active_call.providers.turn.smart_turn import SmartTurn
 
 __all__ = [
     "Engines",
@@ -68,8 +72,8 @@ def create_realtime(option: RealtimeOption, services: Services) -> GuardedRealti
 class Engines:
     """Instances by option: equal options share one, with its connections, caches and circuit state. Used on the loop only.
 
-    The most recently used ones are kept; an older one is closed when nobody holds it any more. Speech that was prepared is taken from
-    `prepared`, where there is any.
+    Calls share an instance only where they may ask the same hosts by it. The most recently used ones are kept; an older one is closed when
+    nobody holds it any more. Speech that was prepared is taken from `prepared`, where there is any.
     """
 
     def __init__(self, services: Services, prepared: CachedSpeech | None = None) -> None:
@@ -79,25 +83,28 @@ class Engines:
         self._synthesisers: KeptEngines[CachedTextToSpeech] = KeptEngines(lambda engine: engine.inner.close)
         self._responders: KeptEngines[GuardedChatModel] = KeptEngines(lambda engine: engine.inner.close)
         self._realtime: KeptEngines[GuardedRealtimeModel] = KeptEngines(lambda engine: engine.inner.close)
+        self._turn_judges: dict[str, SmartTurn] = {}
 
-    def get_recogniser(self, option: AsrOption) -> SupervisedSpeechToText:
+    def get_recogniser(self, option: AsrOption, trust: Trust = NO_TRUST) -> SupervisedSpeechToText:
         """The shared recognition engine of `option`, created now if need be, with its fallbacks. Raises ConfigError."""
         option = resolved(option, self._services.environment)
         first, *others = asr_chain(option)
-        fallbacks = [self.get_recogniser(other) for other in others]
-        return self._recognisers.get(_key_of(option), lambda: self._make_recogniser(first, fallbacks))
+        fallbacks = [self.get_recogniser(other, trust) for other in others]
+        trusted = self._trusted(option, trust)
+        return self._recognisers.get(_key_of(option, trusted), lambda: self._make_recogniser(first, fallbacks, trust))
 
-    def _make_recogniser(self, option: AsrOption, fallbacks: list[SupervisedSpeechToText]) -> SupervisedSpeechToText:
-        engine = GuardedSpeechToText(create_recogniser(option, self._services), self._services.world)
+    def _make_recogniser(self, option: AsrOption, fallbacks: list[SupervisedSpeechToText], trust: Trust) -> SupervisedSpeechToText:
+        services = self._services.trusting(self._trusted(option, trust))
+        engine = GuardedSpeechToText(create_recogniser(option, services), services.world)
         return SupervisedSpeechToText(engine, fallbacks)
 
-    def get_synthesiser(self, option: TtsOption) -> TextToSpeech:
+    def get_synthesiser(self, option: TtsOption, trust: Trust = NO_TRUST) -> TextToSpeech:
         """The shared synthesis engine of `option`, with its cache of sentences in memory, and its fallbacks. Raises ConfigError."""
         chain = tts_chain(resolved(option, self._services.environment))
-        engines = [self.get_voice(each, has_fallback=each is not chain[-1]) for each in chain]
+        engines = [self.get_voice(each, trust, has_fallback=each is not chain[-1]) for each in chain]
         return engines[0] if len(engines) == 1 else FailoverTextToSpeech(engines)
 
-    def get_voice(self, option: TtsOption, *, has_fallback: bool = False) -> CachedTextToSpeech:
+    def get_voice(self, option: TtsOption, trust: Trust = NO_TRUST, *, has_fallback: bool = False) -> CachedTextToSpeech:
         """The shared synthesis engine of `option` alone. Raises ConfigError.
 
         A `cache_key` names one sound and not a voice; here it makes no difference. With a fallback it is asked once, so that the
@@ -105,26 +112,42 @@ class Engines:
         """
         provider = select_tts(option, self._services.environment).provider
         option = msgspec.structs.replace(option, provider=provider, cache_key=None, fallback=None)
-        return self._synthesisers.get(_key_of(option, has_fallback), lambda: self._make_voice(option, has_fallback))
+        trusted = self._trusted(option, trust)
+        return self._synthesisers.get(_key_of(option, trusted, has_fallback), lambda: self._make_voice(option, has_fallback, trusted))
 
-    def _make_voice(self, option: TtsOption, has_fallback: bool) -> CachedTextToSpeech:
-        engine = create_synthesiser(option, self._services, attempts=1 if has_fallback else None)
+    def _make_voice(self, option: TtsOption, has_fallback: bool, trusted: frozenset[Place]) -> CachedTextToSpeech:
+        engine = create_synthesiser(option, self._services.trusting(trusted), attempts=1 if has_fallback else None)
         voice = Voice(engine.name, msgspec.structs.replace(option, endpoint=engine.endpoint or option.endpoint))
         return CachedTextToSpeech(engine, voice=voice, prepared=self._prepared)
 
-    def get_responder(self, settings: LlmSettings) -> ChatModel:
+    def get_responder(self, settings: LlmSettings, trust: Trust = NO_TRUST) -> ChatModel:
         """The shared language model of `settings`, with its fallbacks. Raises ConfigError."""
         chain = llm_chain(resolved(settings, self._services.environment))
-        models = [self._get_model(each, has_fallback=each is not chain[-1]) for each in chain]
+        models = [self._get_model(each, trust, has_fallback=each is not chain[-1]) for each in chain]
         return models[0] if len(models) == 1 else FailoverChatModel(models)
 
-    def _get_model(self, settings: LlmSettings, *, has_fallback: bool) -> GuardedChatModel:
-        attempts = 1 if has_fallback else None
-        return self._responders.get(_key_of(settings, has_fallback), lambda: create_responder(settings, self._services, attempts=attempts))
+    def _get_model(self, settings: LlmSettings, trust: Trust, *, has_fallback: bool) -> GuardedChatModel:
+        attempts, trusted = 1 if has_fallback else None, self._trusted(settings, trust)
+        return self._responders.get(
+            _key_of(settings, trusted, has_fallback),
+            lambda: create_responder(settings, self._services.trusting(trusted), attempts=attempts),
+        )
 
-    def get_realtime(self, option: RealtimeOption) -> GuardedRealtimeModel:
+    def get_realtime(self, option: RealtimeOption, trust: Trust = NO_TRUST) -> GuardedRealtimeModel:
         """The shared speech-to-speech model of `option`. Raises ConfigError."""
-        return self._realtime.get(_key_of(option), lambda: create_realtime(option, self._services))
+        trusted = self._trusted(option, trust)
+        return self._realtime.get(_key_of(option, trusted), lambda: create_realtime(option, self._services.trusting(trusted)))
+
+    def _trusted(self, option: Option, trust: Trust) -> frozenset[Place]:
+        """The hosts that `option` names, its fallbacks included, and that only calls with `trust` may ask."""
+        return self._services.trusted_among(urls_of_values(msgspec.to_builtins(option)), trust) if trust.hosts else frozenset()
+
+    def get_turn_judge(self, model: str | None = None) -> TurnJudge:
+        """The shared model that hears the end of a turn: the ONNX file `model`, else the installed one. Raises ConfigError."""
+        key = model or ""
+        if key not in self._turn_judges:
+            self._turn_judges[key] = SmartTurn(model, self._services.local)
+        return self._turn_judges[key]
 
     def selection(self, asr: AsrOption, tts: TtsOption, llm: LlmSettings | None) -> tuple[Selection, ...]:
         """Which engines these options come to, and why, for people and for the record. Raises ConfigError."""
@@ -134,28 +157,28 @@ class Engines:
         """Whether the engines that compute on this machine keep up, so that one call more may be taken."""
         return self._services.local.has_room()
 
-    async def warm(self, *options: Option) -> None:
-        """Create the engines of `options`, importing their adapters in a thread (the OpenAI SDK alone takes a second), and let
-        everything created so far load its models now instead of in the first call. Raises ConfigError and ProviderError.
+    async def warm(self, *options: Option, trust: Trust = NO_TRUST) -> None:
+        """Create the engines of `options` for calls with `trust`, and let everything created so far load its models now instead of in the
+        first call. Adapters are imported in a thread (the OpenAI SDK alone takes a second). Raises ConfigError and ProviderError.
         """
         for option in options:
-            await self._create(option)
+            await self._create(option, trust)
         for engine in [*self._recognisers.all(), *self._synthesisers.all(), *self._responders.all(), *self._realtime.all()]:
             await warm(engine)
 
-    async def _create(self, option: Option) -> None:
+    async def _create(self, option: Option, trust: Trust) -> None:
         chain: Sequence[Option]
         create: Callable[[], object]
         environment = self._services.environment
         match option:
             case AsrOption():
-                chain, create = asr_chain(resolved(option, environment)), lambda: self.get_recogniser(option)
+                chain, create = asr_chain(resolved(option, environment)), lambda: self.get_recogniser(option, trust)
             case TtsOption():
-                chain, create = tts_chain(resolved(option, environment)), lambda: self.get_synthesiser(option)
+                chain, create = tts_chain(resolved(option, environment)), lambda: self.get_synthesiser(option, trust)
             case LlmSettings():
-                chain, create = llm_chain(resolved(option, environment)), lambda: self.get_responder(option)
+                chain, create = llm_chain(resolved(option, environment)), lambda: self.get_responder(option, trust)
             case RealtimeOption():
-                chain, create = [option], lambda: self.get_realtime(option)
+                chain, create = [option], lambda: self.get_realtime(option, trust)
         for each in chain:
             await asyncio.to_thread(_adapter, each, environment)
         create()
@@ -166,10 +189,12 @@ class Engines:
         await self._synthesisers.close()
         await self._responders.close()
         await self._realtime.close()
+        for judge in self._turn_judges.values():
+            await judge.close()
 
 
-def _key_of(option: Option, has_fallback: bool = False) -> bytes:
-    return msgspec.msgpack.encode([option, has_fallback], order="deterministic")
+def _key_of(option: Option, trusted: frozenset[Place], has_fallback: bool = False) -> bytes:
+    return msgspec.msgpack.encode([option, has_fallback, sorted(trusted)], order="deterministic")
 
 
 def _adapter(option: Option, environment: Mapping[str, str]) -> Create:

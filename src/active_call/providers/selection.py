@@ -34,7 +34,7 @@ from active_call.providers.tts.piper_voices import find_voice, has_voice
 
 LOCAL = "local"
 """`provider: local`: whatever this machine has."""
-OPENAI = "openai"
+OPENAI, PIPER = "openai", "piper"
 
 _Option = TypeVar("_Option", AsrOption, TtsOption, LlmSettings)
 Environment = Mapping[str, str]
@@ -76,10 +76,18 @@ def select_tts(option: TtsOption, environment: Environment) -> Selection:
     chosen = _chosen(TTS, option.provider, _server_key("tts", option.endpoint, option.secret_key))
     if chosen is None and wish and (engine := _engine_of_voice(wish, option.language, environment)):
         chosen = Selection("tts", engine, f"it has the voice {wish!r}", _stand_ins(TTS, option.language, environment, after=engine))
-    if chosen is not None and chosen.provider == "piper" and not chosen.fallback:
-        chosen = replace(chosen, fallback=_stand_ins(TTS, option.language, environment, after="piper"))
+    if chosen is not None and chosen.provider == PIPER:
+        chosen = _with_language(chosen, option, environment)
     selection = chosen or _default(TTS, option.language, option.provider == LOCAL, environment)
     return replace(selection, detail=_voice_name(selection.provider, option, environment))
+
+
+def _with_language(chosen: Selection, option: TtsOption, environment: Environment) -> Selection:
+    """piper with espeak behind it; espeak itself for a language that no installed Piper voice speaks (also in mid-call)."""
+    usable = [engine.name for engine in _usable(TTS, option.language, environment)]
+    if PIPER in usable or "espeak" not in usable or (option.speaker and has_voice(environment, option.speaker)):
+        return replace(chosen, fallback=_stand_ins(TTS, option.language, environment, after=PIPER))
+    return Selection("tts", "espeak", f"{chosen.reason}: piper, which has no voice of {option.language!r}")
 
 
 def select_llm(settings: LlmSettings, environment: Environment) -> Selection:
@@ -182,13 +190,13 @@ def _stand_ins(kind: Kind, language: str | None, environment: Environment, *, af
 
 def _engine_of_voice(wish: str, language: str | None, environment: Environment) -> str | None:
     """The local engine that has the voice `wish` by its name."""
-    usable: dict[str, Callable[[], bool]] = {"piper": lambda: has_voice(environment, wish), "espeak": lambda: not lacks_voice(wish)}
+    usable: dict[str, Callable[[], bool]] = {PIPER: lambda: has_voice(environment, wish), "espeak": lambda: not lacks_voice(wish)}
     present = {engine.name for engine in LOCAL_ENGINES["tts"] if engine.is_installed()}
     return next((name for name, has in usable.items() if name in present and has()), None)
 
 
 def _voice_name(provider: str, option: TtsOption, environment: Environment) -> str:
-    if provider == "piper":
+    if provider == PIPER:
         voice = find_voice(environment, option.speaker or option.model, option.language)
         return voice.speaker if voice is not None else ""
     return option.speaker or option.model or (option.language or "") * (provider == "espeak")

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import httpx
 
+from active_call.base.trust import Place, Trust
 from active_call.base.world import World
 
 
 class LocalEngines(Protocol):
     """Processes for engines that compute on this machine; started on first use."""
 
-    async def run(self, function: Callable[..., Any], *args: Any, background: bool = False) -> Any:
+    async def run(self, function: Callable[..., Any], *args: Any, background: bool = False, max_wait_s: float | None = None) -> Any:
         """Call a module-level function in an engine process and return its (picklable) result. Raises ProviderError if it dies.
 
         A `background` request is served when no other one waits, and refused when enough of them wait already.
         """
         ...
 
-    def use_all_cores(self, module: str) -> None:
-        """Let the functions of `module` run in as many processes as there are cores; else there is one."""
+    def use_all_cores(self, module: str, warm: Callable[..., Any] | None = None, *args: Any) -> None:
+        """Let the functions of `module` run in as many processes as there are cores; else there is one.
+
+        A further process calls `warm(*args)`, which loads its model, before it takes requests.
+        """
         ...
 
     def has_room(self) -> bool:
@@ -30,6 +34,22 @@ class LocalEngines(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class HttpClients(Protocol):
+    """HTTP clients by what a call may ask, as `net.outgoing.GuardedClients`."""
+
+    def trusted_among(self, urls: Iterable[str | None], trust: Trust) -> frozenset[Place]:
+        """The hosts of `urls` that only a call with that trust may ask."""
+        ...
+
+    def shared(self, trusted: frozenset[Place]) -> httpx.AsyncClient:
+        """The client that may ask `trusted`, too; not closed by adapters."""
+        ...
+
+    def new(self, trusted: frozenset[Place]) -> httpx.AsyncClient:
+        """Such a client for an adapter that closes it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +62,16 @@ class Services:
     environment: Mapping[str, str]
     new_http: Callable[[], httpx.AsyncClient] | None = None
     """Makes a client like `http` for an adapter whose SDK closes the one that it is given."""
+    clients: HttpClients | None = None
+    """Without it `http` asks whatever it may, for all calls alike."""
+
+    def trusted_among(self, urls: Iterable[str | None], trust: Trust) -> frozenset[Place]:
+        """The hosts of `urls` that an engine may ask for calls with `trust` and not for all."""
+        return self.clients.trusted_among(urls, trust) if self.clients is not None else frozenset()
+
+    def trusting(self, trusted: frozenset[Place]) -> Services:
+        """The services of an engine that may ask `trusted`, too."""
+        clients = self.clients
+        if clients is None or not trusted:
+            return self
+        return replace(self, http=clients.shared(trusted), new_http=lambda: clients.new(trusted))

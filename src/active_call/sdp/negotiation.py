@@ -3,8 +3,10 @@
 Descriptions, our address, codecs and keys enter; descriptions of ours and an `Agreement` leave. It keeps no state and opens nothing: ports,
 keys and the session's id and version come from the caller, who raises the version with every description that differs.
 
-An offer with RTP/SAVP is answered with SRTP, one with RTP/AVP with plain RTP, unless the policy forbids it. Of the codecs the first
-of the offerer's order that we have is taken, and only it and its telephone-event stand in the answer, under the offered numbers.
+An offer with RTP/SAVP is answered with SRTP, one with RTP/AVP with plain RTP, unless the policy forbids it. One with RTP/AVP and crypto
+lines leaves the choice to us ("best effort": no RFC has it, many phones and gateways do); `LocalMedia.best_effort` answers it with SRTP.
+Of the codecs the first of the offerer's order that we have is taken, and only it and its telephone-event stand in the answer, under the
+offered numbers.
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ class LocalMedia:
     """Our end: the address and RTP port that the peer is to send to (public, no brackets), and what we speak, best first.
 
     `suites` are those of SRTP that we answer. `rtcp_mux`: RTCP may come on the RTP port, if the peer offers that. `peer` is the address
-    that the peer signals from, where it is known: what it may name as its media address depends on it.
+    that the peer signals from, where it is known: what it may name as its media address depends on it. `best_effort`: an offer with RTP/AVP
+    and a usable crypto line is answered with SRTP, where `srtp` is `PREFERRED`.
     """
 
     ip: str
@@ -100,6 +103,7 @@ class LocalMedia:
     suites: tuple[str, ...] = SUITES
     rtcp_mux: bool = False
     peer: str = ""
+    best_effort: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class Agreement:
 
     Where the peer names a host instead of an address, `remote_ip` is empty and `remote_host` is that name; the same goes for the host in
     `remote_rtcp`, which is then that of RTP. `may_be_silent`: the peer sends nothing while its side is silent (`a=silenceSupp`, RFC 3108).
+    `best_effort`: SRTP is agreed on under RTP/AVP.
     """
 
     codec: str
@@ -136,6 +141,7 @@ class Agreement:
     rtcp_mux: bool = False
     remote_host: str = ""
     may_be_silent: bool = False
+    best_effort: bool = False
 
 
 def build_offer(
@@ -147,8 +153,11 @@ def build_offer(
     version: int,
     direction: Direction = "sendrecv",
     previous: bytes | None = None,
+    best_effort: bool = False,
 ) -> bytes:
     """Our offer of one audio stream: RTP/SAVP with a crypto line for each of `keys` when `srtp` (None: when there are keys), else RTP/AVP.
+
+    `best_effort`: RTP/AVP with the crypto lines, to a peer that has agreed on SRTP so.
 
     In a session that is already open, `previous` is our last description in it: its other sections stay in place as refused ones, and its
     payload types keep their meaning, as RFC 3264 §8 demands. Raises LocalProtocolError for `srtp` without keys or an unknown codec.
@@ -165,7 +174,7 @@ def build_offer(
     section = MediaDescription(
         "audio",
         local.port,
-        "RTP/SAVP" if secure else "RTP/AVP",
+        "RTP/SAVP" if secure and not best_effort else "RTP/AVP",
         tuple(str(number) for _, number in (*codecs, *events)),
         attributes=(*attributes, *_closing_attributes(local, keys if secure else (), direction)),
     )
@@ -229,8 +238,22 @@ def negotiate_answer(
         rtcp_mux=is_muxed,
         remote_host=remote_host,
         may_be_silent=_may_be_silent(theirs, section),
+        best_effort=crypto is not None and section.protocol in PLAIN_PROTOCOLS,
     )
     return format_description(replace(_ours(local, session_id, version, sections), timing=theirs.timing)), agreement
+
+
+def is_without_audio(offer: bytes) -> bool:
+    """Whether every audio stream of an offer has port 0, and there is one: the peer lets it rest (RFC 3264 §8.2). Raises ParseError."""
+    audio = [section for section in parse_description(offer).media if section.media == "audio"]
+    return bool(audio) and all(section.port == 0 for section in audio)
+
+
+def decline_all(offer: bytes, local: LocalMedia, *, session_id: int, version: int) -> bytes:
+    """An answer that takes none of the offered streams: each has port 0 (RFC 3264 §6). Raises ParseError."""
+    theirs = parse_description(offer)
+    sections = tuple(_refused(section) for section in theirs.media)
+    return format_description(replace(_ours(local, session_id, version, sections), timing=theirs.timing))
 
 
 def accept_answer(
@@ -253,6 +276,7 @@ def accept_answer(
     receive_event = find_event(offered, codec.clock_hz if send_event is None else send_event.clock_hz)
     peer_sends, peer_takes, held = _peer_flows(theirs, section, remote_ip)
     direction = ours.direction_of(offered)
+    crypto = _accepted_crypto(offered, section, keys)
     return Agreement(
         codec=codec.name,
         clock_hz=codec.clock_hz,
@@ -268,11 +292,12 @@ def accept_answer(
         receive=direction in _RECEIVING and peer_sends,
         on_hold=direction in _SENDING and held,
         ptime_ms=_wanted_ptime(section),
-        crypto=_accepted_crypto(section, keys),
+        crypto=crypto,
         formats=_agreed_first(receivable_formats((offered, section), tuple(receive_types)), receive_types[codec.name]),
         send_parameters=section.fmtp(send_type) or "",
         remote_host=remote_host,
         may_be_silent=_may_be_silent(theirs, section),
+        best_effort=crypto is not None and section.protocol in PLAIN_PROTOCOLS,
     )
 
 
@@ -322,16 +347,17 @@ def _answered_pair(ours: SessionDescription, theirs: SessionDescription) -> tupl
 
 
 def _answer_crypto(section: MediaDescription, local: LocalMedia, key_for: Callable[[str], bytes]) -> CryptoAgreement | None:
-    if section.protocol not in SECURE_PROTOCOLS or (chosen := first_usable(section.cryptos(), local.suites)) is None:
+    is_asked_for = section.protocol in SECURE_PROTOCOLS or (local.best_effort and local.srtp is SrtpPolicy.PREFERRED)
+    if not is_asked_for or (chosen := first_usable(section.cryptos(), local.suites)) is None:
         return None
     line, receive_key = chosen
     suite = line.suite.upper()
     return CryptoAgreement(suite, send_key=key_for(suite), receive_key=receive_key, tag=line.tag)
 
 
-def _accepted_crypto(section: MediaDescription, keys: tuple[CryptoKey, ...]) -> CryptoAgreement | None:
-    """The answer's crypto line must carry the tag and suite of a line of ours (RFC 4568 §7.1.3)."""
-    if section.protocol not in SECURE_PROTOCOLS:
+def _accepted_crypto(offered: MediaDescription, section: MediaDescription, keys: tuple[CryptoKey, ...]) -> CryptoAgreement | None:
+    """The answer's crypto line must carry the tag and suite of a line of ours (RFC 4568 §7.1.3); under RTP/AVP it may have none."""
+    if section.protocol not in SECURE_PROTOCOLS and not (offered.cryptos() and section.cryptos()):
         return None
     for line in section.cryptos():
         for key in keys:

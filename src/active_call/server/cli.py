@@ -19,7 +19,9 @@ from active_call.base.version import __version__
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
 from active_call.server.doctor.report import doctor, trunk_app
+from active_call.server.models_command import models_app
 from active_call.server.playbook_command import playbook_app
+from active_call.server.show import show
 
 app = typer.Typer(
     name="active-call",
@@ -29,8 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(playbook_app, name="playbook")
+app.add_typer(models_app, name="models")
 app.add_typer(trunk_app, name="trunk")
 app.command()(doctor)
+app.command()(show)
 out = Console()
 err = Console(stderr=True)
 
@@ -156,15 +160,16 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end and nothing else.")] = False,
     folder: Annotated[Path, typer.Option(help="Where recording and record go.")] = Path("demo-output"),
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the server's log.")] = False,
+    model: Annotated[bool, typer.Option("--model", help="Let a small language model answer (fetched once, 125 MB).")] = False,
 ) -> None:
     """A whole call on this machine, over TLS and SRTP: a simulated caller dials in, and the two talk."""
     from active_call.server import launching
-    from active_call.server.demo import run_demo
+    from active_call.server.demo.run import run_demo
     from active_call.server.logs import set_up_logging
 
     set_up_logging("info" if verbose else "error")
     with launching.Explained():
-        result = launching.run_loop(run_demo(folder, Console(quiet=as_json)))
+        result = launching.run_loop(run_demo(folder, Console(quiet=as_json), with_model=model))
         if result is None:
             raise typer.Exit(130)
         if as_json:

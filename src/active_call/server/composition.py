@@ -22,9 +22,11 @@ import httpx
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
-from active_call.base.errors import ConfigError
+from active_call.base.errors import ActiveCallError, ConfigError
+from active_call.base.trust import NO_TRUST
 from active_call.base.version import __version__
 from active_call.base.world import World
+from active_call.call.conversation.mcp_tools import settings_of
 from active_call.call.conversation.posthook import Posthooks
 from active_call.call.dependencies import CallDependencies, RecordingPolicy
 from active_call.call.opening.options import choose_speech, merged
@@ -39,8 +41,8 @@ from active_call.legs.trunks.watch import TrunkWatch
 from active_call.media.pool.pool import MediaPool
 from active_call.media.sounds.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
-from active_call.net.descriptors import raise_descriptor_limit
-from active_call.net.outgoing import OutgoingPolicy, guarded_client
+from active_call.net.descriptors import open_files_limit, raise_descriptor_limit
+from active_call.net.outgoing import GuardedClients, no_cookies
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import SipDriver
@@ -50,6 +52,7 @@ from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
 from active_call.server.browsers import browser_settings
+from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
@@ -58,7 +61,7 @@ from active_call.server.http_server import http_connections, http_health, http_s
 from active_call.server.live_settings import LiveSettings
 from active_call.server.logs import log_health
 from active_call.server.mcp import mcp_settings
-from active_call.server.outside import on_playbook, outgoing_policy, sound_folders
+from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
 from active_call.server.trunk_setup import accounts, trunk_warnings
@@ -69,7 +72,6 @@ from active_call.store.create_records import create_records
 from active_call.store.database.records import DatabaseRecords
 from active_call.store.knowledge.library import KnowledgeLibrary
 from active_call.store.recordings import check_pattern, recorded_rate_hz, recording_path
-from active_call.store.sound_folders import SoundFolders
 from active_call.store.sounds import SoundLibrary
 from active_call.store.speech import SpeechLibrary
 from active_call.store.troubles import Troubles
@@ -117,12 +119,11 @@ async def running(
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
-    policy, folders = outgoing_policy(config, environment), sound_folders(config)
     refuse_taken_ports(config)
     pool = _media_pool(config, world)
     async with AsyncExitStack() as stack:
-        playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment, on_playbook(policy, folders))
-        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, policy, folders)
+        playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
+        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks)
         resolver = Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
 
@@ -147,7 +148,8 @@ async def running(
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
         watching = (_watch_certificate(driver), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
-        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch()))
+        warming = _warm_mcp(config, playbooks, shared.mcp)
+        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming))
 
         def health() -> dict[str, Any]:
             return (
@@ -172,27 +174,28 @@ async def _shared_services(
     environment: Mapping[str, str],
     pool: MediaPool,
     playbooks: Playbooks,
-    policy: OutgoingPolicy,
-    folders: SoundFolders,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
     tls = httpx.create_ssl_context()
-    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, verify=tls))
-    guarded = await stack.enter_async_context(guarded_client(policy, tls=tls))
+    http = await stack.enter_async_context(httpx.AsyncClient(timeout=15.0, verify=tls, cookies=no_cookies()))
+    clients = GuardedClients(outgoing_policy(config, environment), tls)
+    guarded = clients.shared()
+    stack.push_async_callback(_closed, "outgoing requests", clients.close)
     await pool.start()
     stack.push_async_callback(_closed, "media", pool.close)
     local = EngineProcesses()
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
-    engines = Engines(Services(world, guarded, local, environment, lambda: guarded_client(policy, tls=tls)), prepared=speech)
+    engines = Engines(Services(world, guarded, local, environment, clients.new, clients), prepared=speech)
     stack.push_async_callback(_closed, "engines", engines.close)
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
+    pool.on_shortage = lambda reason: troubles.note(f"media {reason}", shortage_text(config, reason), lasts_s=SHORT_FOR_S)
     records = create_records(config.callrecord, http, world, troubles)
     stack.push_async_callback(_closed, "records", records.close)
     await records.start()
-    sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), folders)
+    sounds = SoundLibrary(cache, guarded, world.clock, Path.cwd(), sound_folders(config), clients)
     stack.push_async_callback(_closed, "sounds", sounds.close)
     knowledge = KnowledgeLibrary(world.clock)
     stack.push_async_callback(_closed, "knowledge", knowledge.close)
@@ -219,7 +222,7 @@ async def _shared_services(
 
 def _model_of(engines: Engines, playbook: Playbook) -> ChatModel:
     """The model of a playbook; of one without a model (a script), the default. Raises ConfigError."""
-    return engines.get_responder(choose_speech(playbook.option, playbook).llm or LlmSettings())
+    return engines.get_responder(choose_speech(playbook.option, playbook).llm or LlmSettings(), playbook.trust or NO_TRUST)
 
 
 def _api_services(
@@ -264,6 +267,8 @@ async def _keep_watch(stack: AsyncExitStack, config: Config, listeners: tuple[Li
     """Start what runs beside the calls, and tell what looks doubtful in the trunks."""
     for work in works:
         await stack.enter_async_context(_background(work))
+    for warning in capacity_warnings(config, open_files_limit(), n_media_processes(config)):
+        log.warning("capacity", extra={"warning": warning})
     for warning in trunk_warnings(config, _own_addresses(config, listeners)):
         log.warning("trunks", extra={"warning": warning})
 
@@ -299,7 +304,7 @@ async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
 
 def _media_pool(config: Config, world: World) -> MediaPool:
     return MediaPool(
-        n_workers=_n_workers(config),
+        n_workers=n_media_processes(config),
         bind_ip=config.rtp_address,
         port_range=(config.rtp_start_port, config.rtp_end_port),
         clock=world.clock,
@@ -347,7 +352,19 @@ async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
         if name:
             book = playbooks.load(name)
             choice = choose_speech(merged(book.option, default_option(config)), book)
-            await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []))
+            await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []), trust=book.trust or NO_TRUST)
+
+
+async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) -> None:
+    """Connect the MCP servers of the configured playbooks, so that the first caller's agent has their tools. A failure is logged there."""
+    if pool is None or not isinstance(config.handler, PlaybookHandler):
+        return
+    for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
+        for option in playbooks.load(name).mcp if name else ():
+            settings = settings_of(option, pool.configured)
+            if settings is not None:
+                with contextlib.suppress(ActiveCallError):
+                    await (await pool.connection(settings)).tools()
 
 
 def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
@@ -379,12 +396,6 @@ def _recording_policy(config: Config) -> RecordingPolicy | None:
         )
 
     return RecordingPolicy(chosen.auto_start, recorded_rate_hz(chosen.samplerate), path_for, chosen.ptime)
-
-
-def _n_workers(config: Config) -> int:
-    if config.media_workers == "auto":
-        return max(1, (os.cpu_count() or 2) - 1)
-    return config.media_workers
 
 
 def _playbook_folder() -> Path:

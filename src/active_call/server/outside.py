@@ -1,16 +1,18 @@
 """What the configuration says about files that are played and hosts that are asked, as the parts that obey take it.
 
-What the operator has written down (the config file, the environment, playbook files) may lie anywhere; what others name may not.
+What the operator has written into the config file and the environment may lie anywhere, for every call. What a playbook file names counts
+for the calls of that playbook (`call/opening/playbook_trust`); what others name must be public.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from active_call.agent.playbook.scenes import Playbook
-from active_call.contract.options import CallOption
-from active_call.net.outgoing import OutgoingPolicy, parse_place
+import msgspec
+
+from active_call.base.trust import urls_of_values
+from active_call.net.outgoing import OutgoingPolicy, parse_place, places_of
 from active_call.server.config.config import Config
 from active_call.store.sound_folders import SoundFolders
 
@@ -26,30 +28,7 @@ def sound_folders(config: Config) -> SoundFolders:
 
 def outgoing_policy(config: Config, environment: Mapping[str, str]) -> OutgoingPolicy:
     """Whom the server asks; hosts in the config file and in the environment included."""
-    policy = OutgoingPolicy(tuple(parse_place(text) for text in config.outgoing.allow_private))
-    defaults = CallOption(
-        asr=config.asr, tts=config.tts, eou=config.eou, realtime=config.realtime, vad=config.vad, ambiance=config.ambiance
-    )
-    policy.trust([*_urls_of(defaults), environment.get("OPENAI_BASE_URL")])
-    if config.llm:
-        policy.trust(str(value) for key, value in config.llm.items() if key.lower().replace("_", "") in ("baseurl", "endpoint"))
-    return policy
-
-
-def on_playbook(policy: OutgoingPolicy, folders: SoundFolders) -> Callable[[Playbook], None]:
-    """What a playbook file brings: its folder's sounds may be played, the hosts that it names may be asked."""
-
-    def read(book: Playbook) -> None:
-        folders.allow(Path(book.file).absolute().parent)
-        sources = [file for scene in book.scenes for file in scene.play]
-        policy.trust([book.llm.base_url, *_urls_of(book.option), *sources, *book.urls])
-
-    return read
-
-
-def _urls_of(option: CallOption) -> list[str | None]:
-    groups = (option.asr, option.tts, option.eou, option.realtime, option.vad)
-    named = [getattr(group, "endpoint", None) for group in groups if group is not None]
-    extra = [value for group in groups for value in getattr(group, "extra", {}).values() if isinstance(value, str)]
-    sources = [option.ambiance.path if option.ambiance else None, option.refer.moh if option.refer else None]
-    return [url for url in (*named, *extra, *sources) if url and url.lower().startswith(("http://", "https://"))]
+    groups = (config.asr, config.tts, config.eou, config.realtime, config.vad, config.ambiance)
+    values = [msgspec.to_builtins(group) for group in groups if group is not None]
+    trusted = places_of([*urls_of_values(values), *urls_of_values(config.llm or {}), environment.get("OPENAI_BASE_URL")])
+    return OutgoingPolicy(tuple(parse_place(text) for text in config.outgoing.allow_private), trusted)

@@ -98,10 +98,12 @@ def _sentence(file: Path, finding: Finding) -> str:
 
 
 def known_by_section() -> dict[str, list[str]]:
-    """The providers of this installation, by the section that names them."""
+    """The providers of this installation, by the section that names them; `local` where this machine may have an engine."""
+    from active_call.providers.local.on_this_machine import LOCAL_ENGINES
     from active_call.providers.registry import known_providers
+    from active_call.providers.selection import LOCAL
 
-    return {section: known_providers(section) for section in SECTIONS}
+    return {section: [*([LOCAL] if LOCAL_ENGINES.get(section) else []), *known_providers(section)] for section in SECTIONS}
 
 
 def missing_sound(source: str) -> str:

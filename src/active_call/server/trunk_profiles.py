@@ -37,6 +37,9 @@ class TrunkKeys(Section):
     srtp: SrtpChoice | None = None
     """`required`: no call without SRTP. `preferred`: both are taken, SRTP is offered, plain RTP after a 488. `off`: no SRTP. None: both are
     taken, `enable_srtp` decides about offers. The call's own `sip.enableSrtp` wins over it for outbound calls."""
+    srtp_best_effort: Flag | None = None
+    """With `srtp = "preferred"`: whether an offer with RTP/AVP and `a=crypto` lines, which leaves the choice to us, is answered with SRTP;
+    None: it is. False: it is answered with plain RTP, for peers that offer keys and cannot use them."""
     codecs: CodecNames | None = None
     """Offered and taken on this trunk instead of the general `codecs`."""
     session_timers: Flag | None = None

@@ -368,8 +368,8 @@ class TransferProgress:
 class TransferRequested:
     """A REFER inside a call, to be answered with `respond(token, 202, …)`, then `notify_transfer`; or `respond(token, 603, …)`.
 
-    `refer_to` is the URI without its embedded headers, `replaces` the value of the one that an attended transfer puts there, resolved, and
-    `referred_by` the header as it came.
+    `refer_to` is the URI without its embedded headers, `headers` are those, resolved, for the INVITE to it (RFC 3261 §19.1.5), `replaces`
+    is the value of the one that an attended transfer puts there, and `referred_by` the header as it came.
     """
 
     call: CallHandle
@@ -377,6 +377,7 @@ class TransferRequested:
     refer_to: str
     referred_by: str | None
     replaces: str | None
+    headers: HeaderList = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,13 @@ class Listeners:
             scheme, suffix = "sips", ";transport=ws" if transport == "wss" else ""
         return f"<{scheme}:{at}{bracketed(public.host)}:{public.port}{suffix}>"
 
+    def secured(self, transport: TransportName, local: Address | None) -> tuple[TransportName, Address | None]:
+        """Where a SIPS URI reaches us that came by `transport`: there, or at the TLS listener where a proxy before us ended the TLS.
+
+        Without a TLS listener there is no such place: `contact` then gives a SIP URI, at which we can be reached at all.
+        """
+        return ("tls", None) if transport not in SECURED and self.has("tls") else (transport, local)
+
     def is_own(self, hop: Target) -> bool:
         """Whether `hop`, an address, is one of our own sockets. `hop.local` is our address towards it: towards ourselves, the same."""
         port = hop.port or DEFAULT_PORTS[hop.transport]

@@ -100,11 +100,11 @@ class Operations:
         known = self._calls.get(call)
         return known is not None and known.answer_offer(sdp, now)
 
-    def refuse_offer(self, call: CallHandle, code: int, reason: str, now: float) -> bool:
+    def refuse_offer(self, call: CallHandle, code: int, reason: str, now: float, *, headers: HeaderList = ()) -> bool:
         """Refuse OfferReceived; the session stays as it was. False when no offer is open."""
         reason = checked_reason(reason)
         known = self._calls.get(call)
-        return known is not None and known.refuse_offer(code, reason, now)
+        return known is not None and known.refuse_offer(code, reason, now, headers)
 
     def request(
         self, call: CallHandle, method: str, now: float, *, headers: HeaderList = (), body: bytes = b"", content_type: str = ""

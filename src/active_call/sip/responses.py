@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from active_call.base.errors import LocalProtocolError, ParseError
 from active_call.sip.events import EndpointConfig, Flow, HeaderList
-from active_call.sip.listeners import SECURED, Listeners
+from active_call.sip.listeners import Listeners
 from active_call.sip.routing import is_sips
 from active_call.sip.syntax.grammar import split_list
 from active_call.sip.syntax.headers import Headers
@@ -46,8 +46,9 @@ def response_bytes(
     fields.append(("Call-ID", source.get("Call-ID") or ""))
     fields.append(("CSeq", source.get("CSeq") or ""))
     if reply.contact_user is not None:
-        by_sips = flow.transport in SECURED and _came_by_sips(request)
-        contact = listeners.contact(flow.transport, reply.contact_user, flow.local, towards=flow.remote.host, by_sips=by_sips)
+        by_sips = _came_by_sips(request)
+        transport, local = (flow.transport, flow.local) if not by_sips else listeners.secured(flow.transport, flow.local)
+        contact = listeners.contact(transport, reply.contact_user, local, towards=flow.remote.host, by_sips=by_sips)
         fields.append(("Contact", contact))
     headers = Headers.from_wire(fields)
     for name, value in reply.headers:

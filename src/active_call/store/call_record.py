@@ -13,6 +13,7 @@ import msgspec
 
 from active_call.base.errors import ParseError
 from active_call.base.repair import encode_json
+from active_call.contract.events import TurnWait
 
 CRASHED = "crashed"
 """Status of a call that was alive when its server died."""
@@ -34,6 +35,10 @@ class TranscriptLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     model_ms: float | None = None
     synthesis_ms: float | None = None
     added_ms: float | None = None
+    marks_ms: dict[str, float] = {}
+    """As `marks` of `contract.events.Turn`."""
+    waits: tuple[TurnWait, ...] = ()
+    """As in `contract.events.Turn`: the latency, cut by who was waited for."""
 
 
 class OpenCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import httpx
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from active_call.base.errors import ConfigError
 from active_call.base.world import World
-from active_call.store.database.connection import parse_database_url
+from active_call.store.database.connection import Database, parse_database_url
+from active_call.store.database.queries import RecordQueries
 from active_call.store.database.records import DatabaseRecords
 from active_call.store.http_records import HttpRecords
 from active_call.store.local_records import LocalRecords
+from active_call.store.records import RecordsUnavailable
 from active_call.store.sinks import RecordDelivery
 from active_call.store.troubles import Troubles
 
@@ -71,6 +74,33 @@ def create_records(settings: RecordSettings, client: httpx.AsyncClient, world: W
     else:
         raise ConfigError("callrecord.type", f"{settings.type!r} is not supported yet in this version; use local, http or database")
     return DatabaseRecords(_url_of(settings), Path(settings.root), world, troubles, sink=sink)
+
+
+async def read_record(settings: RecordSettings, record_id: str) -> dict[str, Any] | None:
+    """The record of a call that is over, read beside a server that may be running; None when there is none.
+
+    Raises ConfigError, and RecordsUnavailable when the database does not answer.
+    """
+    if settings.type == "database" and isinstance(settings, _WithUrl):
+        url = parse_database_url(settings.url)
+    elif isinstance(settings, _WithRoot):
+        url = _url_of(settings)
+    else:
+        raise ConfigError("callrecord.type", f"{settings.type!r} is not supported yet in this version; use local, http or database")
+    if not _may_exist(url):
+        return None
+    database = Database(url)
+    try:
+        return await RecordQueries(database).get(record_id)
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        raise RecordsUnavailable(f"the records database does not answer: {database.name}") from error
+    finally:
+        await database.close()
+
+
+def _may_exist(url: URL) -> bool:
+    """Reading must not create an empty database."""
+    return not url.drivername.startswith("sqlite") or Path(url.database or "").exists()
 
 
 def _url_of(settings: _WithRoot) -> URL:

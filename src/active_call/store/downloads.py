@@ -17,6 +17,7 @@ from typing import Any, Final
 import httpx
 
 from active_call.base.errors import MediaError
+from active_call.net.outgoing import is_refusal
 
 CONNECT_S: Final = 5.0
 STALL_S: Final = 10.0
@@ -27,11 +28,16 @@ _MAX_VALIDATOR: Final = 512
 _TIMEOUT: Final = httpx.Timeout(STALL_S, connect=CONNECT_S)
 
 
+class SourceRefused(MediaError):
+    """The host may not be asked."""
+
+
 @asynccontextmanager
 async def requested(client: httpx.AsyncClient, url: str, known: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
     """The response to a GET of `url`, body unread: 200, or 304 when `known` (from `facts_of`) still holds.
 
-    Raises MediaError with URL and reason, also for what goes wrong while the body is read inside the block.
+    Raises MediaError with URL and reason (SourceRefused where the host may not be asked), also for what goes wrong while the body is read
+    inside the block.
     """
     conditions = {"If-None-Match": known.get("etag"), "If-Modified-Since": known.get("last_modified")}
     headers = {
@@ -50,7 +56,8 @@ async def requested(client: httpx.AsyncClient, url: str, known: Mapping[str, Any
         waited_s = CONNECT_S if isinstance(error, httpx.ConnectTimeout) else STALL_S
         raise MediaError(f"{url}: the server did not answer for {waited_s:g} s") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise MediaError(f"{url}: {str(error) or type(error).__name__}") from error
+        family = SourceRefused if is_refusal(error) else MediaError
+        raise family(f"{url}: {str(error) or type(error).__name__}") from error
 
 
 def declared_bytes(response: httpx.Response) -> int:

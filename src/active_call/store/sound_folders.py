@@ -5,13 +5,14 @@ A name enters, a path that may be opened leaves. Symbolic links count as what th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from active_call.base.errors import MediaError
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SoundFolders:
     """`base`: where relative names begin. Of all folders that hold a file, the innermost decides."""
 
@@ -19,25 +20,23 @@ class SoundFolders:
     roots: set[Path] = field(default_factory=set)
     kept_out: set[Path] = field(default_factory=set)
 
-    def allow(self, folder: Path) -> None:
-        """Files in `folder` may be played, too."""
-        self.roots.add(folder)
-
-    def open_path(self, path: Path) -> Path:
-        """`path`, resolved, where it is a file that may be played. Raises MediaError, or OSError when there is none."""
+    def open_path(self, path: Path, trusted: Iterable[Path] = ()) -> Path:
+        """`path`, resolved, where it is a file that may be played; those in `trusted` may be, too. Raises MediaError, or OSError when
+        there is none.
+        """
         try:
             real = path.resolve(strict=True)
         except (ValueError, RuntimeError) as error:  # NUL in the name; links that lead to each other
             raise MediaError(f"{str(path)!r}: {error}") from error
-        if not self._may_play(real):
+        if not self._may_play(real, trusted):
             raise MediaError(f"{path}: does not lie in a folder whose files are played ([files] roots)")
         if not real.is_file():
             raise MediaError(f"{path}: is not a file")
         return real
 
-    def _may_play(self, real: Path) -> bool:
+    def _may_play(self, real: Path, trusted: Iterable[Path]) -> bool:
         best, may_play = -1, False
-        for folders, verdict in ((self.roots, True), (self.kept_out, False)):
+        for folders, verdict in (({*self.roots, *trusted}, True), (self.kept_out, False)):
             for folder in folders:
                 place = (self.base / folder).resolve()
                 depth = len(place.parts)

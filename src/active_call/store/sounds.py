@@ -1,7 +1,9 @@
 """The sounds that calls play: files and URLs, decoded once, kept on disk, and given out piece by piece to any number of calls.
 
 A source and a rate enter; pieces leave while the rest is still on its way, so that a long file over a slow server begins at once. What is
-not fresh is asked for again with its validators; when that fails, what is kept is played all the same. Knows no call and no stream.
+not fresh is asked for again with its validators; when that fails, what is kept is played all the same. A call is judged before it gets a
+sound from the cache: what was fetched from a host that only some calls may ask is kept apart, and no other call gets it. Knows no call and
+no stream.
 """
 
 from __future__ import annotations
@@ -9,20 +11,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
 import httpx
 
 from active_call.base.errors import MediaError
+from active_call.base.trust import NO_TRUST, Place, Trust
 from active_call.base.world import Clock
 from active_call.media.sounds import tones
 from active_call.store.audio_cache import AudioCache, CachedSound
 from active_call.store.decoding import Decoder
-from active_call.store.downloads import MAX_SOURCE_BYTES, Feed, declared_bytes, facts_of, forbids_keeping, requested
+from active_call.store.downloads import (
+    MAX_SOURCE_BYTES,
+    Feed,
+    SourceRefused,
+    declared_bytes,
+    facts_of,
+    forbids_keeping,
+    requested,
+)
 from active_call.store.rendition import Rendition
 from active_call.store.sound_folders import SoundFolders
 
@@ -31,46 +43,85 @@ _MAX_REMEMBERED: Final = 4096
 logger = logging.getLogger("active_call.sounds")
 
 
+class ClientsByTrust(Protocol):
+    """HTTP clients for URLs that calls name, as `net.outgoing.GuardedClients`."""
+
+    def trusted_among(self, urls: Iterable[str | None], trust: Trust) -> frozenset[Place]:
+        """The hosts of `urls` that only a call with that trust may ask."""
+        ...
+
+    def shared(self, trusted: frozenset[Place]) -> httpx.AsyncClient:
+        """The client that may ask `trusted`, too."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A sound as one call may have it. `name`: the absolute path or the URL; `key`: its name in the cache."""
+
+    name: str
+    key: str
+    is_url: bool
+    trusted: frozenset[Place] = frozenset()
+    folders: frozenset[Path] = frozenset()
+
+    @property
+    def shared_by(self) -> tuple[str, frozenset[Path]]:
+        """Calls for which this is equal may share what is being made."""
+        return self.key, self.folders
+
+
 class SoundLibrary:
     """All sounds of a server; relative names are looked for in `folder`, files only in `folders` (without them, in `folder`).
 
-    `close` it at the end. `client` belongs to the caller.
+    `close` it at the end. `client` belongs to the caller; with `clients`, URLs of hosts that a call trusts are asked through these.
     """
 
     def __init__(
-        self, cache: AudioCache, client: httpx.AsyncClient, clock: Clock, folder: Path, folders: SoundFolders | None = None
+        self,
+        cache: AudioCache,
+        client: httpx.AsyncClient,
+        clock: Clock,
+        folder: Path,
+        folders: SoundFolders | None = None,
+        clients: ClientsByTrust | None = None,
     ) -> None:
         self._folders = folders or SoundFolders(folder, {folder})
+        self._clients = clients
         self._cache = cache
         self._client = client
         self._clock = clock
         self._folder = folder
         self._decoder = Decoder(cache)
-        self._making: dict[str, Rendition] = {}
+        self._making: dict[tuple[str, frozenset[Path]], Rendition] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._checked_at: dict[str, float] = {}
 
-    async def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
+    async def pieces(self, source: str, rate_hz: int, *, repeat: bool = False, trust: Trust = NO_TRUST) -> AsyncGenerator[bytes, None]:
         """The sound of a file or an http(s) URL as s16le mono at `rate_hz`, in pieces of at most half a second, as it comes.
 
-        `tone:busy`, `tone:fr/ringback` and `dtmf:12#` are sounds too (`media.tones`). With `repeat` over and over, without a gap. Raises
-        MediaError with the source and the reason.
+        `tone:busy`, `tone:fr/ringback` and `dtmf:12#` are sounds too (`media.tones`). With `repeat` over and over, without a gap. `trust`:
+        what the call may have beside what every call may. Raises MediaError with the source and the reason.
         """
         tone = tones.tone_of(source)
         if tone is not None:
             for pcm in tones.pieces(tone, rate_hz, repeat=repeat):
                 yield pcm
             return
-        _, rendition = self._find_or_make(source, rate_hz)
+        rendition = self._find_or_make(self._source_of(source, rate_hz, trust), rate_hz)
         async with aclosing(rendition.pieces(repeat=repeat)) as pieces:
             async for pcm in pieces:
                 yield pcm
 
-    async def whole(self, source: str, rate_hz: int) -> Path:
-        """The cache's file with all of the sound (from `DATA_OFFSET` on), for use in another process. Raises MediaError."""
-        key, rendition = self._find_or_make(source, rate_hz)
+    async def whole(self, source: str, rate_hz: int, *, trust: Trust = NO_TRUST) -> Path:
+        """The cache's file with all of the sound (from `DATA_OFFSET` on), for use in another process. `trust` as in `pieces`.
+
+        Raises MediaError.
+        """
+        found = self._source_of(source, rate_hz, trust)
+        rendition = self._find_or_make(found, rate_hz)
         await rendition.ended()
-        path = self._cache.path_of(key)
+        path = self._cache.path_of(found.key)
         if not await self._decoder.run(path.exists):
             raise MediaError(f"{source}: cannot be kept in the cache of sounds, which this use of it needs")
         return path
@@ -83,24 +134,30 @@ class SoundLibrary:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._decoder.close()
 
-    def _find_or_make(self, source: str, rate_hz: int) -> tuple[str, Rendition]:
-        is_url = source[:8].lower().startswith(("http://", "https://"))
-        name = source if is_url else str(self._path_of(source))
-        key = f"{rate_hz} {name}"
-        found = self._making.get(key)
+    def _source_of(self, source: str, rate_hz: int, trust: Trust) -> _Source:
+        if source[:8].lower().startswith(("http://", "https://")):
+            trusted = self._clients.trusted_among([source], trust) if self._clients is not None else frozenset[Place]()
+            kind = "trusted url" if trusted else "url"
+            return _Source(source, f"{rate_hz} {kind} {source}", is_url=True, trusted=trusted)
+        name = str(self._path_of(source))
+        return _Source(name, f"{rate_hz} {name}", is_url=False, folders=trust.folders)
+
+    def _find_or_make(self, source: _Source, rate_hz: int) -> Rendition:
+        found = self._making.get(source.shared_by)
         if found is not None:
-            return key, found
-        rendition = self._making[key] = Rendition(rate_hz)
-        work = self._make_from_url(key, name, rendition) if is_url else self._make_from_file(key, Path(name), rendition)
-        task = asyncio.create_task(self._make(key, name, rendition, work), name=f"sound {name}")
+            return found
+        rendition = self._making[source.shared_by] = Rendition(rate_hz)
+        work = self._make_from_url(source, rendition) if source.is_url else self._make_from_file(source, rendition)
+        task = asyncio.create_task(self._make(source, rendition, work), name=f"sound {source.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return key, rendition
+        return rendition
 
     def _path_of(self, source: str) -> Path:
         return self._folder / (unquote(source.removeprefix("file://")) if source.startswith("file://") else source)
 
-    async def _make(self, key: str, name: str, rendition: Rendition, work: Coroutine[Any, Any, None]) -> None:
+    async def _make(self, source: _Source, rendition: Rendition, work: Coroutine[Any, Any, None]) -> None:
+        name = source.name
         error: MediaError | None = MediaError(f"{name}: given up")
         try:
             await work
@@ -112,28 +169,29 @@ class SoundLibrary:
         except ValueError as reason:  # a path with NUL in it, a URL that is none
             error = MediaError(f"{name[:200]!r}: {reason}")
         finally:
-            self._forget(key, rendition)
+            self._forget(source, rendition)
             rendition.end(error)
 
-    def _forget(self, key: str, rendition: Rendition) -> None:
-        if self._making.get(key) is rendition:
-            del self._making[key]
+    def _forget(self, source: _Source, rendition: Rendition) -> None:
+        if self._making.get(source.shared_by) is rendition:
+            del self._making[source.shared_by]
 
     # -- files
 
-    async def _make_from_file(self, key: str, path: Path, rendition: Rendition) -> None:
-        cached, facts = await self._decoder.run(self._look_up, key, path)
+    async def _make_from_file(self, source: _Source, rendition: Rendition) -> None:
+        path = Path(source.name)
+        cached, facts = await self._decoder.run(self._look_up, source, path)
         if cached is not None:
             rendition.grow(cached.file, cached.n_bytes)
             return
-        file = await self._decoder.run(lambda: self._folders.open_path(path).open("rb"))
+        file = await self._decoder.run(lambda: self._folders.open_path(path, source.folders).open("rb"))
         with file:
-            await self._decoder.decode(key, file, str(path), rendition, facts)
+            await self._decoder.decode(source.key, file, str(path), rendition, facts)
 
-    def _look_up(self, key: str, path: Path) -> tuple[CachedSound | None, dict[str, Any]]:
-        status = self._folders.open_path(path).stat()
+    def _look_up(self, source: _Source, path: Path) -> tuple[CachedSound | None, dict[str, Any]]:
+        status = self._folders.open_path(path, source.folders).stat()
         facts = {"changed_ns": status.st_mtime_ns, "size": status.st_size}
-        cached = self._cache.open(key)
+        cached = self._cache.open(source.key)
         if cached is not None and cached.facts != facts:
             cached.file.close()
             cached = None
@@ -141,20 +199,26 @@ class SoundLibrary:
 
     # -- URLs
 
-    async def _make_from_url(self, key: str, url: str, rendition: Rendition) -> None:
-        cached = await self._decoder.run(self._cache.open, key)
+    def _client_for(self, source: _Source) -> httpx.AsyncClient:
+        return self._clients.shared(source.trusted) if self._clients is not None else self._client
+
+    async def _make_from_url(self, source: _Source, rendition: Rendition) -> None:
+        cached = await self._decoder.run(self._cache.open, source.key)
         if cached is None:
-            async with requested(self._client, url, {}) as response:
-                await self._download(key, url, response, rendition)
+            async with requested(self._client_for(source), source.name, {}) as response:
+                await self._download(source, response, rendition)
             return
-        is_used = self._is_fresh(key, cached.facts)
+        is_used = self._is_fresh(source.key, cached.facts)
         try:
             if not is_used:
-                is_used = await self._still_holds(key, url, cached.facts, rendition)
+                is_used = await self._still_holds(source, cached.facts, rendition)
+        except SourceRefused:
+            raise  # it was fetched when that was allowed
         except MediaError as error:
             if rendition.is_begun:
                 raise
-            logger.warning("a sound could not be asked for again, the kept one is played", extra={"url": url, "reason": str(error)})
+            told = {"url": source.name, "reason": str(error)}
+            logger.warning("a sound could not be asked for again, the kept one is played", extra=told)
             is_used = True
         finally:
             if not is_used:
@@ -162,21 +226,21 @@ class SoundLibrary:
         if is_used:
             rendition.grow(cached.file, cached.n_bytes)
 
-    async def _still_holds(self, key: str, url: str, facts: Mapping[str, Any], rendition: Rendition) -> bool:
+    async def _still_holds(self, source: _Source, facts: Mapping[str, Any], rendition: Rendition) -> bool:
         """Ask the server; whether what is kept holds. Else `rendition` has been made anew."""
-        async with requested(self._client, url, facts) as response:
+        async with requested(self._client_for(source), source.name, facts) as response:
             if response.status_code == httpx.codes.NOT_MODIFIED:
-                self._note_check(key)
+                self._note_check(source.key)
                 return True
-            await self._download(key, url, response, rendition)
+            await self._download(source, response, rendition)
             return False
 
-    async def _download(self, key: str, url: str, response: httpx.Response, rendition: Rendition) -> None:
-        feed = Feed()
+    async def _download(self, source: _Source, response: httpx.Response, rendition: Rendition) -> None:
+        feed, url = Feed(), source.name
         if not declared_bytes(response):
-            self._make_for_readers_only(key, rendition)
+            self._make_for_readers_only(source, rendition)
         facts = None if forbids_keeping(response) else facts_of(response)
-        decoding = asyncio.ensure_future(self._decoder.decode(key, feed, url, rendition, facts))
+        decoding = asyncio.ensure_future(self._decoder.decode(source.key, feed, url, rendition, facts))
         try:
             await _fill(feed, url, response)
         except BaseException as error:
@@ -186,14 +250,14 @@ class SoundLibrary:
                 await decoding
             raise
         await decoding
-        self._note_check(key)
+        self._note_check(source.key)
 
-    def _make_for_readers_only(self, key: str, rendition: Rendition) -> None:
+    def _make_for_readers_only(self, source: _Source, rendition: Rendition) -> None:
         """The length is unknown, there may be no end: go on only while somebody listens."""
         task = asyncio.current_task()
 
         def give_up() -> None:
-            self._forget(key, rendition)
+            self._forget(source, rendition)
             if task is not None:
                 task.cancel()
 

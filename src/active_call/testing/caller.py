@@ -12,7 +12,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,10 +24,15 @@ from active_call.testing.phone_rtp import Mouth
 from active_call.testing.phone_user_agent import Phone
 from active_call.testing.story import DEFAULT_SILENCE_MS, Event, Story
 
+if TYPE_CHECKING:
+    from active_call.testing.open_listening import OpenJudge
+
 _MIN_SPEECH_PACKETS = 3
 """Fewer packets above the level are a click."""
 _CUT_SILENCE_MS = 600
 """An agent that is silent for this long after an interruption has stopped: longer than the pause between two sentences."""
+_REST_OF_ANSWER_S = 2.5
+"""So long an answer that is not the expected one may pause before the caller asks again."""
 _POLL_S = 0.01
 _RECOGNITION_TIMEOUT_S = 20.0
 
@@ -39,11 +44,9 @@ class Caller:
         self, story: Story, *, profile: Literal["trunk", "plain"], local_ip: str, on_event: Callable[[Event], None] = lambda _event: None
     ) -> None:
         self._story = story
-        self._judge = Judge(tuple(story.lines.values()), tuple(story.decoys))
+        self._judge = _judge_of(story)
         self._judge.warm_up()
-        self._speech: dict[str, Pcm] = {
-            step["text"]: voice.speak(step["text"], story.voice) for step in story.steps if step["do"] in ("say", "interrupt")
-        }
+        self._speech: dict[str, Pcm] = {text: _speak(text, story.voice) for step in story.steps for text in _texts_of(step)}
         self._phone = Phone(local_ip, profile=profile, on_event=self._on_phone_event)
         self._on_event, self._emitting = on_event, threading.Lock()
         self._mark = 0.0  # speech that arrived until here has been dealt with
@@ -102,6 +105,8 @@ class Caller:
                 return self._listen(step, ear)
             case "say":
                 self._say(step["text"], mouth)
+            case "ask":
+                return self._ask(step, mouth, ear)
             case "press":
                 mouth.press(str(step["digit"]))
                 mouth.wait_idle(10)
@@ -143,6 +148,40 @@ class Caller:
                 return ""
             self._own_end = 0.0
 
+    def _ask(self, step: Mapping[str, Any], mouth: Mouth, ear: Ear) -> str:
+        """Say it until it is answered as expected, each time in other words; what went wrong, or nothing."""
+        heard: list[str] = []
+        for text in (step["text"], *step.get("again", ())):
+            if heard:
+                self._emit("again", text=f"not understood ({heard[-1]}): asks again")
+            self._say(text, mouth)
+            answer = self._answer(step, ear)
+            if answer is None:
+                return ""
+            heard.append(answer or "no answer")
+            if self._phone.ended is not None:
+                break
+        return f"{step['text']!r} was answered by {heard}"
+
+    def _answer(self, step: Mapping[str, Any], ear: Ear) -> str | None:
+        """Hear the answer to a question. `None` when it is the expected one, else what was heard."""
+        expected = [self._story.lines[name] for name in step.get("expect", ())]
+        deadline = time.monotonic() + float(step.get("timeout_s", 12))
+        heard: list[str] = []
+        words = ""
+        while True:
+            span = self._wait_utterance(ear, float(step.get("silence_ms", DEFAULT_SILENCE_MS)), deadline)
+            if span is None:
+                return words
+            recognition = self._agent_turn(span, ear)
+            heard += recognition.sentences
+            words = f"{words} {recognition.words}".strip()
+            if _is_subsequence(expected, heard) and (expected or len(words.split()) > 1):
+                return None
+            self._own_end = 0.0
+            self.turns[-1].pop("decoy", None)  # not a fault of the story: it asks again
+            deadline = min(deadline, time.monotonic() + _REST_OF_ANSWER_S)
+
     def _wait_speech(self, ear: Ear, deadline: float) -> float | None:
         """When the first packet of the next speech arrived, `None` when the time is over or the call."""
         while True:
@@ -178,7 +217,7 @@ class Caller:
             details["latency_ms"] = round((start - self._own_end) * 1000, 1)
         if recognition.is_decoy:
             details["decoy"] = True
-        if cut or not recognition.sentences:
+        if cut or not recognition.sentences or self._story.ear == "open":
             details["words"] = recognition.words
         if cut:
             details["complete"] = len(recognition.words.split()) == len(listening.words_of(recognition.text))
@@ -195,12 +234,15 @@ class Caller:
         own_start = self._say(step["text"], mouth)
         own_end = self._own_end
         silent_at = self._silent_since(ear, own_start)
+        has_cut = spoke_before and (silent_at > own_start or not step.get("or_after"))
         self._own_end = 0.0
-        self._agent_turn((started, silent_at), ear, cut=True)
+        self._agent_turn((started, silent_at), ear, cut=has_cut)
         self._own_end = own_end
+        if not has_cut:
+            return "" if step.get("or_after") else "the agent had stopped before it was interrupted"
         barge_in_ms = round((silent_at - own_start) * 1000, 1)
         self._emit("interruption", text=step["text"], at=own_start, barge_in_ms=barge_in_ms)
-        return "" if spoke_before else "the agent had stopped before it was interrupted"
+        return ""
 
     def _silent_since(self, ear: Ear, after: float) -> float:
         """The arrival of the last packet of speech before the agent's first silence of `_CUT_SILENCE_MS` after a moment."""
@@ -221,7 +263,7 @@ class Caller:
     def _emit(self, kind: str, *, text: str = "", at: float = 0.0, **details: Any) -> None:
         event: Event = {"at": round((at or time.monotonic()) - self._phone.epoch, 3), "kind": kind, "text": text, **details}
         with self._emitting:
-            if kind in ("agent", "caller", "digit", "interruption"):
+            if kind in ("agent", "caller", "digit", "interruption", "again"):
                 self.turns.append(event)
             self._on_event(event)
 
@@ -274,6 +316,30 @@ class Caller:
         if wanted.ended_by is not None and (phone.ended is None or phone.ended.by != wanted.ended_by):
             unmet.append(f"ended by {phone.ended.by if phone.ended else 'nobody'}, expected {wanted.ended_by}")
         return unmet
+
+
+def _judge_of(story: Story) -> Judge | OpenJudge:
+    if story.ear == "grammar":
+        return Judge(tuple(story.lines.values()), tuple(story.decoys))
+    from active_call.testing.open_listening import OpenJudge
+
+    return OpenJudge(tuple(story.lines.values()), tuple(story.decoys))
+
+
+def _texts_of(step: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the caller may say in a step."""
+    return (step["text"], *step.get("again", ())) if step["do"] in ("say", "ask", "interrupt") else ()
+
+
+def _speak(text: str, name: str) -> Pcm:
+    if not name.startswith("piper:"):
+        return voice.speak(text, name)
+    from active_call.testing import natural_voice  # it uses what is judged elsewhere, so it is loaded for such a story only
+
+    try:
+        return audio.normalise(natural_voice.speak(text, name))
+    except (LookupError, ImportError) as error:
+        raise voice.VoiceError(str(error)) from error
 
 
 def _is_subsequence(wanted: list[str], heard: list[str]) -> bool:

@@ -153,9 +153,9 @@ class FakeLeg(BareFakeLeg):
 
     # -- the far end
 
-    def ask_for_transfer(self, target: str, referred_by: str | None = None) -> None:
+    def ask_for_transfer(self, target: str, referred_by: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> None:
         """The peer asks us to call somebody else."""
-        self.sink(LegTransferRequested(target, referred_by))
+        self.sink(LegTransferRequested(target, referred_by, headers))
 
     def told(self, code: int, *, final: bool = True, refused: bool = False) -> None:
         """The peer tells how a REFER goes."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from active_call.base.errors import ActiveCallError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
+from active_call.base.trust import NO_TRUST, Trust
 from active_call.providers.base import (
     ChatModel,
     Failed,
@@ -250,15 +251,15 @@ class FakeEngines:
     responder: ChatModel = field(default_factory=FakeResponder)
     asked: list[Any] = field(default_factory=list)
 
-    def get_recogniser(self, option: Any) -> SpeechToText:
+    def get_recogniser(self, option: Any, trust: Trust = NO_TRUST) -> SpeechToText:
         self.asked.append(option)
         return self.recogniser
 
-    def get_synthesiser(self, option: Any) -> TextToSpeech:
+    def get_synthesiser(self, option: Any, trust: Trust = NO_TRUST) -> TextToSpeech:
         self.asked.append(option)
         return self.synthesiser
 
-    def get_responder(self, settings: Any) -> ChatModel:
+    def get_responder(self, settings: Any, trust: Trust = NO_TRUST) -> ChatModel:
         self.asked.append(settings)
         return self.responder
 

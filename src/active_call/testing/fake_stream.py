@@ -118,7 +118,7 @@ class FakeStream:
         for entry in [entry for entry in self._plays if play in ("", entry.name)]:
             self._end(entry, completed=False)
 
-    def pause(self, paused: bool) -> None:
+    def pause(self, paused: bool, *, fade_ms: int = 0, back_ms: int = 0) -> None:
         self.paused = paused
         self._arm()
 

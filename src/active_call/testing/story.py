@@ -12,6 +12,12 @@ agent). It must not know what the program meant to do: a sentence counts when it
      "success": {"max_latency_ms": 1500, "max_barge_in_ms": 400, "max_violations": 0, "ended_by": "agent"}}
 
 `agent` may be a list; a sentence is then its own name. Times in events are seconds since dialling.
+
+An open conversation has `"ear": "open"`: the agent's speech is heard freely and compared with its sentences (`open_listening`), and
+`{"do": "ask", "text": "When are you open?", "expect": ["hours"], "again": ["Are you open today?"]}` says a sentence and waits for the
+answer; where another one comes, or none, it says the next sentence of `again`, as a caller would who was not understood. Without `expect`
+any answer of at least two words will do. An `interrupt` with `or_after` is simply said when the agent has come to its end before. A voice
+`piper:joe*1.2` is natural (`natural_voice`).
 """
 
 from __future__ import annotations
@@ -26,8 +32,9 @@ DEFAULT_SILENCE_MS = 800
 _STEPS = {
     "listen": ({"expect", "silence_ms", "timeout_s"}, set()),
     "say": ({"text"}, {"text"}),
+    "ask": ({"text", "expect", "again", "silence_ms", "timeout_s"}, {"text"}),
     "press": ({"digit"}, {"digit"}),
-    "interrupt": ({"text", "after_s", "timeout_s"}, {"text"}),
+    "interrupt": ({"text", "after_s", "timeout_s", "or_after"}, {"text"}),
     "pause": ({"seconds"}, {"seconds"}),
     "hang_up": (set(), set()),
     "expect_hangup": ({"timeout_s"}, set()),
@@ -54,12 +61,14 @@ class Story:
     steps: Sequence[Mapping[str, Any]]
     decoys: Sequence[str] = ()
     voice: str = voice.CALLER_VOICE
+    ear: str = "grammar"
+    """`grammar`, or `open`: how the agent is heard."""
     success: Success = field(default_factory=Success)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Story:
         """A story from its JSON. Raises ValueError that names the place."""
-        unknown = set(value) - {"agent", "decoys", "voice", "steps", "success"}
+        unknown = set(value) - {"agent", "decoys", "voice", "ear", "steps", "success"}
         if unknown:
             raise ValueError(f"story: unknown keys {sorted(unknown)}")
         agent = value.get("agent", [])
@@ -71,7 +80,10 @@ class Story:
             success = Success(**value.get("success", {}))
         except TypeError as error:
             raise ValueError(f"success: {error}") from error
-        return cls(lines, steps, tuple(value.get("decoys", ())), str(value.get("voice", voice.CALLER_VOICE)), success)
+        ear = value.get("ear", "grammar")
+        if ear not in ("grammar", "open"):
+            raise ValueError(f"story.ear: {ear!r} is neither 'grammar' nor 'open'")
+        return cls(lines, steps, tuple(value.get("decoys", ())), str(value.get("voice", voice.CALLER_VOICE)), ear, success)
 
 
 def _check_step(number: int, step: Mapping[str, Any], lines: Mapping[str, str]) -> None:

@@ -27,6 +27,11 @@ from active_call.agent.collect.spoken_digits import spoken_digits
         ("hello", "", False),
         ("", "", True),
         ("one two hash", "12#", True),
+        ("the twenty fourth", "24", True),
+        ("on the 3rd", "3", True),
+        ("thirtieth", "30", True),
+        ("one second please", "", False),
+        ("einen Moment bitte", "", False),
     ],
 )
 def test_digits_are_read_as_they_are_said(text, digits, is_pure):

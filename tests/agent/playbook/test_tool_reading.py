@@ -45,6 +45,7 @@ def test_everything_that_a_tool_may_say_is_kept():
     [
         ("{url: ftp://x}", 4, "expected an http(s) URL"),
         ("{description: x}", 4, "missing; which URL"),
+        ("{url: 'https://{{ host }}/x'}", 4, "list the hosts that it may ask"),
         ("{url: https://x.example/, method: FETCH}", 4, "unknown method 'FETCH'"),
         ("{url: https://x.example/, resultAt: later}", 4, "unknown time 'later'"),
         ("{url: 'https://x.example/{{ a'}", 4, "cannot be filled in"),

@@ -18,7 +18,9 @@ from active_call.agent.effects import (
     ToRealtime,
 )
 from active_call.agent.items import AgentItem, SystemItem, ToolResultItem, UserItem
+from active_call.agent.kinds import make_conversation
 from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.realtime.actions import OFFERED
 from active_call.agent.realtime.conversation import RealtimeConversation
 from active_call.agent.realtime.events import (
     AddItem,
@@ -39,6 +41,7 @@ from active_call.agent.realtime.events import (
     SetInstructions,
     TruncateItem,
 )
+from active_call.agent.tools.builtins import builtin_tools
 from active_call.agent.tools.registry import Tool, ToolRegistry
 from active_call.contract import commands, events
 
@@ -61,8 +64,8 @@ TOOLS = ToolRegistry([Tool("look_up"), Tool("book", cancellable=False)])
 class Line:
     """A conversation, and what it has done."""
 
-    def __init__(self, text: str = PLAYBOOK, *, is_open: bool = True) -> None:
-        self.conversation = RealtimeConversation(parse_playbook(text, file="p.md", environment={}), {}, {}, tools=TOOLS)
+    def __init__(self, text: str = PLAYBOOK, *, is_open: bool = True, tools: ToolRegistry = TOOLS) -> None:
+        self.conversation = RealtimeConversation(parse_playbook(text, file="p.md", environment={}), {}, {}, tools=tools)
         self.now = 0.0
         self.confirms = True
         """A cancelled answer is over at once."""
@@ -336,3 +339,58 @@ def test_close_writes_down_what_was_heard_and_closes_the_session(line):
     assert line.orders()[-1] == CloseSession()
     assert line.state == "ended"
     assert line.conversation.close(None) == []
+
+
+@pytest.fixture
+def acting() -> Line:
+    """A model that is offered the agent's actions."""
+    book = parse_playbook(PLAYBOOK, file="p.md", environment={})
+    found = make_conversation(book_with_realtime(), {}, {}, has_realtime=True)
+    opened = next(effect.order for effect in found.start(0.0) if isinstance(effect, ToRealtime))
+    assert [tool.name for tool in opened.tools] == list(OFFERED)
+    return Line(tools=ToolRegistry(builtin_tools(book)))
+
+
+def book_with_realtime():
+    return parse_playbook(PLAYBOOK.replace("---\nYou", "realtime: {provider: x}\n---\nYou"), file="p.md", environment={})
+
+
+def test_hangup_that_the_model_calls_waits_until_its_goodbye_was_heard(acting):
+    acting.turn("That is all")
+    acting.model(FunctionCall("c1", "hangup_call", '{"reason": "done"}'))
+    acting.answer("i1", "Goodbye.", 800)
+    assert acting.commands(commands.Hangup) == []
+    assert acting.orders(AddItem)[-1].item.id == "c1"
+    acting.call(events.TrackEnd(play_id="i1"))
+    assert [command.reason for command in acting.commands(commands.Hangup)] == ["done"]
+
+
+def test_transfer_scene_and_digits_are_carried_out_without_words_too(acting):
+    acting.turn("The news")
+    acting.model(
+        FunctionCall("c1", "send_digits", '{"digits": "1#"}'), FunctionCall("c2", "goto_scene", '{"scene": "news"}'), ResponseDone()
+    )
+    assert acting.commands(commands.Dtmf)[0].digits == "1#"
+    assert "The news." in acting.orders(SetInstructions)[-1].instructions and acting.orders()[-1] == CreateResponse()
+    acting.model(FunctionCall("c3", "transfer_call", '{"to": "sip:desk@x"}'), ResponseDone())
+    assert acting.commands(commands.Refer)[0].callee == "sip:desk@x"
+
+
+def test_caller_who_speaks_on_stops_the_hangup(acting):
+    acting.turn("That is all")
+    acting.model(FunctionCall("c1", "hangup_call", "{}"))
+    acting.answer("i1", "Goodbye.", 800)
+    acting.model(CallerBegan())
+    acting.call(events.Interruption(play_id="i1", subtitle=""))
+    acting.model(CallerEnded(), CallerText("wait, one more thing"))
+    acting.answer("i2", "Yes?", 500)
+    acting.call(events.TrackEnd(play_id="i2"))
+    assert acting.commands(commands.Hangup) == []
+
+
+def test_variable_without_words_lets_the_model_go_on(acting):
+    acting.turn("I am Ada")
+    n_asked = len(acting.orders(CreateResponse))
+    acting.model(FunctionCall("c1", "set_variable", '{"key": "name", "value": "Ada"}'), ResponseDone())
+    assert acting.commands(commands.SetVar) == [commands.SetVar(key="name", value="Ada")]
+    assert len(acting.orders(CreateResponse)) == n_asked + 1

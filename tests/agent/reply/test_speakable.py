@@ -123,6 +123,7 @@ def test_any_text_can_be_made_speakable(text):
     st.lists(st.sampled_from(["&", "amp;", "#39;", "[", "](", ")", "http://x", "a", ". ", "*", "`", "|", "\n", "3. ", "Mai ", "!", "🎉"]))
 )
 @example(["amp;", "[", "](", "\n", ")"])
+@example(["!", "[", "amp;", "](", ")"])
 @settings(max_examples=300, deadline=None)
 def test_pieces_do_not_change_the_sentences(pieces):
     whole = SentenceSplitter(first_cut_words=0)

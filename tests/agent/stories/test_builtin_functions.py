@@ -90,6 +90,14 @@ def test_tags_keep_working_beside_functions(kit):
     assert len(call.hangups) == 1
 
 
+def test_function_that_is_written_as_a_tag_is_carried_out_and_not_spoken(kit):
+    call = begin(kit)
+    call.say("my order")
+    answer(call, text='One moment. <goto_scene scene="order"/>')
+    call.wait(2)
+    assert call.dialogue.scene == "order" and call.heard[-1] == "One moment."
+
+
 def test_hangup_waits_until_the_words_beside_it_were_heard(kit):
     call = begin(kit)
     call.say("that is all")

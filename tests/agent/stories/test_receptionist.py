@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from active_call.contract import commands, events
 
 SCRIPT = """---
@@ -93,32 +95,134 @@ def test_barge_in_interrupts_and_history_holds_only_what_was_heard(start):
     assert call.spoken[-2:] == ["We are open from nine to six.", "On Sundays we are closed."]
 
 
-def test_cough_resumes_from_the_interrupted_sentence(start):
+COUNTED = "One two three four five. Six seven eight nine ten. Eleven twelve thirteen fourteen fifteen."
+
+
+def test_cough_pauses_the_reply_and_it_goes_on_where_it_stood_without_being_made_again(start):
     call = start(SCRIPT)
     call.wait(5)
     call.press("2")
     call.wait(6.5 / 3)
+    n_spoken = len(call.spoken)
     call.say("")
-    assert call.heard[-1].endswith("five. Six -")
-    assert call.spoken[-2:] == ["Six seven eight nine ten.", "Eleven twelve thirteen fourteen fifteen."]
+    assert call.overlapped_at is None and len(call.spoken) == n_spoken
     call.wait(10)
-    assert call.transcript[-1] == ("assistant", "Six seven eight nine ten. Eleven twelve thirteen fourteen fifteen.")
+    assert call.transcript[-1] == ("assistant", COUNTED)
+    assert call.heard[-1] == COUNTED
 
 
-def test_noise_without_any_result_resumes_after_the_recogniser_had_its_time(start):
+@pytest.mark.parametrize(("speech_s", "resumed_after_s"), [(0.4, 0.35), (0.8, 0.7)])
+def test_noise_without_any_result_resumes_soon_after_it(start, speech_s, resumed_after_s):
     call = start(SCRIPT)
     call.wait(5)
     call.press("2")
     call.wait(1)
     call.hear(events.Speaking())
-    assert call.heard[-1].endswith("-")
+    assert call.overlapped_at == call.now
+    call.wait(speech_s)
+    call.hear(events.Silence(duration=round(speech_s * 1000)))
+    call.wait(resumed_after_s - 0.01)
+    assert call.overlapped_at is not None and call.dialogue.turn == "undecided"
+    call.wait(0.02)
+    assert call.overlapped_at is None
+    call.wait(10)
+    assert call.heard[-1] == COUNTED
+    assert call.commands_of(commands.Interrupt) == []
+
+
+@pytest.mark.parametrize("said", ["uh-huh", "okay", "yeah right", "Mhm."])
+def test_back_channel_over_the_agent_lets_it_go_on_and_is_not_answered(start, said):
+    call = start(SCRIPT)
+    call.wait(5)
+    call.press("2")
+    call.wait(1.5)
+    call.hear(events.Speaking())
+    call.wait(0.3)
+    call.hear(events.AsrDelta(text=said))
+    call.wait(0.1)
+    call.hear(events.Silence(duration=400))
+    call.wait(0.31)
+    assert call.overlapped_at is None
+    call.hear(events.AsrFinal(text=said))
+    call.wait(10)
+    assert call.heard[-1] == COUNTED
+    assert "speech over the agent not answered" in call.notes
+
+
+def test_sentence_over_the_agent_takes_the_turn_and_only_what_was_heard_is_history(start):
+    call = start(SCRIPT)
+    call.wait(5)
+    call.press("2")
+    call.wait(6.5 / 3)
+    call.hear(events.Speaking())
+    call.wait(0.6)
+    call.hear(events.AsrDelta(text="can you tell"))
+    assert call.heard[-1] == "One two three four five. Six -"
+    call.wait(0.5)
+    call.hear(events.Silence(duration=1100))
+    call.hear(events.AsrFinal(text="can you tell me your hours"))
+    call.wait(0.5)
+    at = call.transcript.index(("assistant", "One two three four five. Six"))
+    assert call.transcript[at + 1] == ("user", "can you tell me your hours")
+
+
+def test_words_after_a_resume_take_the_turn_all_the_same(start):
+    call = start(SCRIPT)
+    call.wait(5)
+    call.press("2")
+    call.wait(1)
+    call.hear(events.Speaking())
     call.wait(0.4)
     call.hear(events.Silence(duration=400))
-    n_spoken = len(call.spoken)
-    call.wait(2.9)
-    assert len(call.spoken) == n_spoken
+    call.wait(0.5)
+    assert call.overlapped_at is None
+    call.hear(events.AsrFinal(text="goodbye now"))
+    assert call.heard[-1].endswith("-")
+    call.wait(1)
+    assert ("user", "goodbye now") in call.transcript
+
+
+def test_echo_of_the_agents_own_words_does_not_take_the_turn(start):
+    call = start(SCRIPT)
+    call.wait(5)
+    call.press("2")
+    call.wait(1.5)
+    call.hear(events.Speaking())
     call.wait(0.2)
-    assert call.spoken[n_spoken] == "One two three four five."
+    call.hear(events.AsrDelta(text="two three four"))
+    call.hear(events.Silence(duration=200))
+    call.hear(events.AsrFinal(text="two three four"))
+    assert call.overlapped_at is None
+    call.wait(10)
+    assert call.heard[-1] == COUNTED
+
+
+def test_voice_into_the_last_second_does_not_pause_the_reply(start):
+    call = start(SCRIPT)
+    call.wait(5)
+    call.press("2")
+    call.wait(15 / 3 - 0.5)
+    call.hear(events.Speaking())
+    assert call.overlapped_at is None
+    call.wait(0.6)
+    assert call.heard[-1] == COUNTED
+    call.hear(events.Silence(duration=600))
+    call.hear(events.AsrFinal(text="thank you so much"))
+    assert ("user", "thank you so much") in call.transcript
+
+
+def test_hold_in_an_overlap_ends_it(start):
+    call = start(SCRIPT)
+    call.wait(5)
+    call.press("2")
+    call.wait(1.5)
+    call.hear(events.Speaking())
+    call.hear(events.Hold(on_hold=True, initiator="caller"))
+    call.wait(20)
+    call.hear(events.Hold(on_hold=False, initiator="caller"))
+    assert call.overlapped_at is None
+    call.wait(10)
+    assert call.heard[-1] == COUNTED
 
 
 def test_hello_into_the_first_second_of_the_greeting_is_no_interruption(start):
@@ -239,8 +343,9 @@ def test_short_speech_does_not_interrupt_when_a_minimum_is_set(start):
     call.hear(events.Speaking())
     call.wait(0.55)
     assert call.track is not None
+    assert call.overlapped_at is None
     call.wait(0.1)
-    assert call.track is None
+    assert call.overlapped_at is not None
 
 
 def test_filler_is_no_answer_when_filtered_and_the_agent_goes_on(start):

@@ -94,7 +94,6 @@ def test_tool_that_is_not_cancellable_outlives_an_interruption_and_its_result_is
     call.wait(0.7)
     call.say("are you open today")
     assert call.effects_of(CancelTool) == []
-    assert call.heard[-1].endswith("-")
     call.give(ToolFinished("c1", "table 4"))
     n_asked = len(call.asked)
     call.model("Yes, we are.")
@@ -154,7 +153,7 @@ def test_noise_cancels_no_tool_and_the_result_is_still_spoken_about(call):
     tool_call(call, "look_up", '{"item": "roses"}')
     call.wait(1)
     call.hear(events.Speaking())
-    assert call.heard[-1].endswith("-")
+    assert call.overlapped_at is not None
     assert call.dialogue.turn == "undecided"
     call.give(ToolFinished("c1", "two"))
     call.wait(0.3)

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from active_call.agent.effects import Perform
+from active_call.agent.effects import PauseReply, Perform
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import InterruptionOption
 from active_call.agent.reply.queue import Cut, Playback
 from active_call.agent.reply.steps import Sentence
-from active_call.agent.turn.barge_in import MAX_RESUMES, SETTLE_S, BargeIn
+from active_call.agent.turn.barge_in import MAX_RESUMES, WORDS_NEEDED_S, BargeIn
 from active_call.agent.turn.floor import Floor, Holder
 from active_call.agent.turn.interruption import Interruptions
+from active_call.agent.turn.overlap import LAST_MS, MAX_S
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector
@@ -28,8 +29,19 @@ class FakeReplies:
         self.phase = phase
         self.sounding_since: float | None = 0.0
         self.resumed: list[tuple[Cut, int]] = []
+        self.playback: Playback | None = Playback("r1", [Sentence("One two."), Sentence("Three four.")], has_started=True)
+        self.is_paused = False
+        self.pauses: list[PauseReply] = []
+
+    def pause(self, effect: PauseReply) -> None:
+        self.is_paused = True
+        self.pauses.append(effect)
+
+    def unpause(self, now: float) -> None:
+        self.is_paused = False
 
     def cut(self) -> Cut:
+        self.is_paused = False
         self.phase.fire(Signal.CUT)
         return Cut(Playback("r1", [Sentence("One two."), Sentence("Three four.")]), (), True)
 
@@ -61,16 +73,25 @@ def parts() -> Parts:
     return Parts()
 
 
-def test_voice_stops_the_reply_and_leaves_it_undecided(parts):
+def test_voice_pauses_the_reply_and_leaves_it_undecided(parts):
     parts.voice(5.0)
-    assert parts.stops == [commands.Interrupt(fade_out_ms=None)]
-    assert parts.barge_in.is_undecided and parts.barge_in.settling is not None
+    assert parts.replies.pauses == [PauseReply(LAST_MS)]
+    assert parts.barge_in.is_overlapping and parts.barge_in.is_undecided and parts.barge_in.settling is None
     assert parts.floor.holder is Holder.UNDECIDED
-    assert parts.timers.next_at() == 5.0 + SETTLE_S
+    assert parts.timers.next_at() == 5.0 + MAX_S
+
+
+def test_decided_overlap_cuts_the_reply_and_waits_for_what_was_heard(parts):
+    parts.voice(5.0)
+    parts.barge_in.decide(5.0 + MAX_S)
+    assert parts.stops == [commands.Interrupt(fade_out_ms=None)]
+    assert not parts.barge_in.is_overlapping and parts.barge_in.is_undecided and parts.barge_in.settling is not None
+    assert parts.floor.holder is Holder.UNDECIDED
 
 
 def test_noise_resumes_when_it_is_known_how_much_was_heard(parts):
     parts.voice(5.0)
+    parts.barge_in.cut(5.0)
     parts.barge_in.want_resume(5.1)
     assert parts.replies.resumed == []
     parts.barge_in.settle("One two. Three")
@@ -83,31 +104,49 @@ def test_noise_resumes_when_it_is_known_how_much_was_heard(parts):
 
 def test_words_that_take_the_turn_give_the_reply_up(parts):
     parts.voice(5.0)
+    parts.barge_in.cut(5.0)
     parts.barge_in.forget()
     parts.barge_in.settle("One")
     parts.barge_in.resume_if_due(5.2)
     assert parts.replies.resumed == []
 
 
-def test_noises_that_stop_the_agent_in_vain_stop_it_no_more(parts):
+def test_two_sounds_in_vain_in_a_row_make_words_necessary_for_a_while(parts):
     for n in range(MAX_RESUMES):
         parts.voice(5.0 + n)
-        parts.barge_in.settle("")
         parts.barge_in.want_resume(5.5 + n)
-    parts.stops.clear()
+    assert len(parts.replies.pauses) == MAX_RESUMES
     parts.voice(9.0)
-    assert parts.stops == []
-    parts.barge_in.caller_took_part()
-    parts.voice(10.0)
+    assert not parts.barge_in.is_overlapping
+    parts.barge_in.on_partial_words("tell me", 9.3)
+    assert not parts.stops
+    parts.barge_in.on_partial_words("tell me more", 9.4)
     assert parts.stops
+
+
+def test_words_are_no_longer_needed_after_a_while(parts):
+    for n in range(MAX_RESUMES):
+        parts.voice(5.0 + n)
+        parts.barge_in.want_resume(5.5 + n)
+    parts.voice(5.5 + MAX_RESUMES - 1 + WORDS_NEEDED_S)
+    assert parts.barge_in.is_overlapping
+
+
+def test_interruption_by_words_between_two_sounds_in_vain_keeps_the_voice_enough(parts):
+    for n in range(2 * MAX_RESUMES):
+        parts.voice(5.0 + n)
+        parts.barge_in.want_resume(5.5 + n)
+        parts.barge_in.caller_took_part()
+    parts.voice(20.0)
+    assert parts.barge_in.is_overlapping
 
 
 def test_short_speech_does_not_interrupt():
     parts = Parts(min_speech_ms=300)
     parts.voice(5.0)
-    assert parts.timers.is_set(Timer.CUT) and parts.stops == []
+    assert parts.timers.is_set(Timer.CUT) and parts.replies.pauses == []
     parts.floor.voice_ended(5.2)
-    parts.barge_in.on_silence()
+    parts.barge_in.on_silence(5.2)
     assert not parts.timers.is_set(Timer.CUT)
     assert not parts.barge_in.may_cut_by_words(5.3)
 
@@ -116,25 +155,25 @@ def test_speech_that_is_long_enough_interrupts():
     parts = Parts(min_speech_ms=300)
     parts.voice(5.0)
     parts.barge_in.on_cut_due(5.3)
-    assert parts.stops
+    assert parts.replies.pauses
 
 
 @pytest.mark.parametrize(("is_greeting", "now", "stops"), [(True, 0.5, False), (True, 1.5, True), (False, 0.5, True)])
 def test_first_second_of_the_greeting_is_protected(parts, is_greeting, now, stops):
     parts.barge_in.is_greeting = is_greeting
     parts.voice(now)
-    assert bool(parts.stops) is stops
+    assert bool(parts.replies.pauses) is stops
 
 
 @pytest.mark.parametrize(("strategy", "stops"), [("none", False), ("vad", False), ("asr", True), ("both", True)])
 def test_partial_words_interrupt_by_the_strategy(strategy, stops):
     parts = Parts(strategy=strategy)
-    parts.barge_in.on_partial_words(5.0)
+    parts.barge_in.on_partial_words("tell me", 5.0)
     assert bool(parts.stops) is stops
 
 
 def test_filler_is_ignored_where_the_playbook_says_so():
     parts = Parts(filler_word_filter=True)
     parts.voice(5.0, is_filler=True)
-    assert parts.stops == []
+    assert parts.replies.pauses == []
     assert not parts.barge_in.may_cut_by_words(5.1)

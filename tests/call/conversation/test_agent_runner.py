@@ -37,6 +37,8 @@ class Call:
         self.told: list[events.Event] = []
         self.phrases: list[tuple[str, ...]] = []
         self.faults: list[Exception] = []
+        self.utterances_ended: list[float] = []
+        self.questions: list[int] = []
         self.now = 0.0
         self.posted = asyncio.Event()
         ports = AgentPorts(
@@ -45,6 +47,10 @@ class Call:
             tell=self.told.append,
             post=self._post,
             expect_phrases=self.phrases.append,
+            end_utterance=self.utterances_ended.append,
+            judge_turn=self.questions.append,
+            pause_reply=lambda order: True,
+            resume_reply=lambda: None,
             spawn=lambda work, name: tasks.create_task(work, name=name),
             now=lambda: self.now,
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from active_call.agent.effects import RunTool, ToolFinished
-from active_call.call.conversation.tool_execution import MAX_RESULT_CHARS, ToolExecution
+from active_call.call.conversation.tool_execution import BUSY, MAX_AT_ONCE, MAX_RESULT_CHARS, ToolExecution
 from active_call.call.log import CallLog
 
 
@@ -102,3 +102,44 @@ def test_cancelled_tool_gives_no_result_and_an_unknown_one_gives_an_error():
         return finished
 
     assert asyncio.run(go()) == [ToolFinished("c2", error="the tool cook cannot be run here")]
+
+
+def test_plain_function_that_never_returns_keeps_no_other_tool_and_no_other_work_waiting():
+    held = threading.Event()
+
+    async def go() -> list[str]:
+        finished: asyncio.Queue[Any] = asyncio.Queue()
+        functions = {"stuck": held.wait, "quick": lambda: "here"}
+        async with asyncio.TaskGroup() as tasks:
+            spawn = lambda work, name: tasks.create_task(work, name=name)  # noqa: E731
+            execution = ToolExecution(functions, spawn, finished.put_nowait, CallLog(logging.getLogger("test"), {}))
+            for n in range(3):
+                execution.run(RunTool(f"s{n}", "stuck", {}, 0.2))
+            execution.run(RunTool("q", "quick", {}, 5))
+            first = await finished.get()
+            others = [await finished.get() for _ in range(3)]
+            assert await asyncio.to_thread(lambda: "free") == "free"
+            execution.close()
+        held.set()
+        return [first.result, *(one.error for one in others)]
+
+    assert asyncio.run(go()) == ["here", *["no answer within 0.2 s"] * 3]
+
+
+def test_too_many_calls_at_once_are_refused_in_words():
+    async def go() -> list[Any]:
+        finished: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def wait() -> str:
+            await asyncio.sleep(0.05)
+            return "done"
+
+        async with asyncio.TaskGroup() as tasks:
+            spawn = lambda work, name: tasks.create_task(work, name=name)  # noqa: E731
+            execution = ToolExecution({"wait": wait}, spawn, finished.put_nowait, CallLog(logging.getLogger("test"), {}))
+            for n in range(MAX_AT_ONCE + 1):
+                execution.run(RunTool(f"w{n}", "wait", {}, 5))
+            return [await finished.get() for _ in range(MAX_AT_ONCE + 1)]
+
+    first, *others = asyncio.run(go())
+    assert first == ToolFinished(f"w{MAX_AT_ONCE}", error=BUSY) and all(one.result == "done" for one in others)

@@ -22,7 +22,7 @@ class Engines:
     def __init__(self, *, fails: bool = False) -> None:
         self.fails = fails
 
-    def get_synthesiser(self, option: TtsOption) -> Any:
+    def get_synthesiser(self, option: TtsOption, trust: Any = None) -> Any:
         if self.fails:
             raise ConfigError("tts", "no such voice")
         return Engine(option)

@@ -20,9 +20,9 @@ _CONFIG = """\
 sip_port={udp}
 sip_tcp_port={tcp}
 sip_tls_port={tls}
-contact="linphone" <sip:linphone@127.0.0.1>
+contact="linphone" <sip:linphone@{host}>
 guess_hostname=0
-bind_address=127.0.0.1
+bind_address={host}
 use_ipv6=0
 ipv6_migration_done=1
 verify_server_certs=0
@@ -47,19 +47,33 @@ class Linphone:
     """One linphonec. Use as a context manager, or `start` and `stop`."""
 
     def __init__(
-        self, folder: Path, *, speech: Pcm, transport: str = "udp", srtp: bool = False, answers: bool = False, digits_by: str = "rfc2833"
+        self,
+        folder: Path,
+        *,
+        speech: Pcm,
+        transport: str = "udp",
+        srtp: bool = False,
+        answers: bool = False,
+        digits_by: str = "rfc2833",
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
+        """`port` 0: a free one. A phone that is the target of another linphone's attended transfer has port 5060, on a loopback address
+        of its own (`host`): linphone leaves the port out of Refer-To.
+        """
         self._path = require("linphonec")
+        self.host = host
         self.folder, self.transport = folder, transport
         self._answers = answers
         self._program: Program | None = None
         (folder / ".local" / "share" / "linphone").mkdir(parents=True)
         (folder / "speech.wav").parent.mkdir(exist_ok=True)
         audio.write_wav(folder / "speech.wav", speech)
-        self._ports = {"udp": free_port(), "tcp": free_port(), "tls": free_port()}
+        self._ports = {"udp": port or free_port(), "tcp": free_port(), "tls": free_port()}
         own = certificate.write_self_signed(folder)
         config = _CONFIG.format(
             **{name: port if name == transport else 0 for name, port in self._ports.items()},
+            host=host,
             certificate=own,
             rtp=free_port(span=2),
             encryption="srtp" if srtp else "none",
@@ -71,7 +85,7 @@ class Linphone:
     @property
     def uri(self) -> str:
         """Where it can be called."""
-        return f"sip:linphone@127.0.0.1:{self._ports[self.transport]};transport={self.transport}"
+        return f"sip:linphone@{self.host}:{self._ports[self.transport]};transport={self.transport}"
 
     @property
     def heard(self) -> Path:

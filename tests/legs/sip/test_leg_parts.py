@@ -191,6 +191,38 @@ def test_transfer_of_the_peer_waits_for_one_answer_and_a_second_request_gets_491
     assert bench.asked == [("respond", OTHER, 491, "Request Pending", 0.0), ("respond", TOKEN, 202, "Accepted", 0.0)]
 
 
+@pytest.mark.parametrize(
+    ("allowed", "carried"),
+    [
+        ((), (("Replaces", "id;to-tag=1;from-tag=2"), ("Require", "replaces"))),
+        (("x-account",), (("Replaces", "id;to-tag=1;from-tag=2"), ("Require", "replaces"), ("X-Account", "12"))),
+    ],
+)
+def test_of_the_headers_in_a_refer_to_those_are_carried_over_that_the_peer_may_set(
+    allowed: tuple[str, ...], carried: tuple[tuple[str, str], ...]
+) -> None:
+    bench = Bench()
+    replaces = ("Replaces", "id;to-tag=1;from-tag=2")
+    given = (
+        replaces,
+        ("Require", "replaces"),
+        ("X-Account", "12"),
+        ("Require", "100rel"),
+        ("Route", "<sip:thief@x>"),
+        ("From", "<sip:a@b>"),
+    )
+    DialogTransfers(bench.port, allowed).requested(sip.TransferRequested(CALL, TOKEN, "sip:desk@b", None, replaces[1], given))
+    assert bench.told == [LegTransferRequested("sip:desk@b", None, carried)]
+
+
+def test_header_of_a_refer_to_that_would_break_the_invite_is_left_out() -> None:
+    bench = Bench()
+    given = (("Replaces", "id;to-tag=1\r\nX-Forged: 1"),)
+    DialogTransfers(bench.port).requested(sip.TransferRequested(CALL, TOKEN, "sip:desk@b", None, given[0][1], given))
+    (told,) = bench.told
+    assert all("\r" not in value and "\n" not in value for _, value in told.headers)
+
+
 def test_transfer_is_neither_answered_nor_told_of_after_the_end() -> None:
     bench = Bench()
     transfers = DialogTransfers(bench.port)
@@ -216,14 +248,35 @@ def test_each_digit_is_one_info_and_its_refusal_is_told() -> None:
     assert bench.told == [LegRequestRefused("INFO", 415, "Told")]
 
 
-def test_requests_of_the_peer_are_told_and_answered_whatever_they_carry() -> None:
+def test_requests_of_the_peer_are_told_and_answered() -> None:
     bench = Bench()
     requests = DialogRequests(bench.port)
     requests.received(TOKEN, request("INFO", b"Signal=5\r\n", "application/dtmf-relay"))
-    requests.received(TOKEN, request("INFO", b"<media_control/>", "application/media_control+xml"))
+    requests.received(TOKEN, request("INFO"))  # a sign of life
     requests.received(TOKEN, request("MESSAGE", b"hello"))
     assert bench.told == [LegDigit("5"), LegMessage("hello", "text/plain")]
     assert bench.asked == [("respond", TOKEN, 200, "OK", 0.0)] * 3
+
+
+def test_info_that_nobody_reads_gets_415_unless_it_may_be_passed_over_3261_8_2_3() -> None:
+    bench = Bench()
+    requests = DialogRequests(bench.port)
+    requests.received(TOKEN, request("INFO", b"<media_control/>", "application/media_control+xml"))
+    optional = request("INFO", b"<isup>", "application/isup")
+    optional.headers.add("Content-Disposition", "signal;handling=optional")
+    requests.received(TOKEN, optional)
+    assert bench.told == []
+    assert bench.asked == [("respond", TOKEN, 415, "Unsupported Media Type", 0.0), ("respond", TOKEN, 200, "OK", 0.0)]
+
+
+@pytest.mark.parametrize(("package", "code"), [("conference", 469), ("nil;x=1", 469), ("dtmf", 200), ("infoDtmf", 200)])
+def test_info_of_an_unknown_package_gets_469_and_is_not_read_6086_4_2_2(package: str, code: int) -> None:
+    bench = Bench()
+    info = request("INFO", b"Signal=5\r\n", "application/dtmf-relay")
+    info.headers.add("Info-Package", package)
+    DialogRequests(bench.port).received(TOKEN, info)
+    assert [asked[2] for asked in bench.asked] == [code]
+    assert bench.told == ([LegDigit("5")] if code == 200 else [])
 
 
 def test_request_before_the_call_is_placed_raises() -> None:
@@ -246,13 +299,13 @@ def test_media_waits_for_the_ack_of_a_reinvite_that_names_a_new_address() -> Non
     assert bench.media.n_proofs == 1
 
 
-@pytest.mark.parametrize(("error", "code"), [(NegotiationError("no codec"), 488), (ParseError("no line"), 400)])
-def test_offer_that_cannot_be_answered_is_refused_and_nothing_waits(error: Exception, code: int) -> None:
+@pytest.mark.parametrize("error", [NegotiationError("no codec"), ParseError("no line")])
+def test_offer_that_cannot_be_answered_is_refused_and_nothing_waits(error: Exception) -> None:
     bench = Bench()
     bench.media.refuses = error
     offers = DialogOffers(bench.port, lambda _: False)
     offers.received(b"sdp", request("INVITE"))
-    assert bench.asked == [("refuse_offer", CALL, code, "Not Acceptable Here", 0.0)]
+    assert bench.asked == [("refuse_offer", CALL, 488, "Not Acceptable Here", 0.0)]
     offers.take_proof(sip.RequestReceived(CALL, TOKEN, request("MESSAGE")))
     assert bench.media.n_proofs == 1
 

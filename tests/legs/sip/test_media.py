@@ -15,7 +15,7 @@ from active_call.base.world import Randomness
 from active_call.legs.sip.causes import warning_header
 from active_call.legs.sip.media import MediaSettings, SipMedia
 from active_call.media.link.messages import ConfigureRtp
-from active_call.sdp.negotiation import NegotiationError
+from active_call.sdp.negotiation import NegotiationError, SrtpPolicy
 
 
 class Stream:
@@ -35,9 +35,9 @@ class Pool:
         return Stream()
 
 
-def sound() -> SipMedia:
+def sound(**settings_of: Any) -> SipMedia:
     randomness = SimpleNamespace(token=lambda size: "ab" * size, bytes=lambda size: b"k" * size, random_bytes=lambda size: b"k" * size)
-    settings = MediaSettings("127.0.0.1", ("pcmu", "pcma"))
+    settings = MediaSettings("127.0.0.1", ("pcmu", "pcma"), **settings_of)
     media = SipMedia(cast("Any", Pool()), settings, cast("Randomness", randomness), public_ip="127.0.0.1")
     asyncio.run(media.open(lambda _report: None))
     return media
@@ -275,3 +275,82 @@ def test_limit_of_silence_of_one_call_comes_before_that_of_the_server(limit_s: i
     assert stream.setting["rtp_timeout_s"] == set_s
     media.answer(offer(direction="inactive"))
     assert stream.setting["rtp_timeout_s"] == 0.0, "on hold nothing is awaited"
+
+
+# -- audio that rests, and offers of best effort
+
+
+def resting(port: int = 0) -> bytes:
+    return offer().replace(b"m=audio 4000", b"m=audio %d" % port)
+
+
+def test_audio_of_port_0_is_answered_with_port_0_and_the_call_waits_3264_8_2() -> None:
+    media = sound()
+    first = media.answer(offer())
+    answer = media.answer(resting())
+    assert b"m=audio 0 RTP/AVP" in answer
+    assert version(answer) == version(first) + 1
+    assert media.agreement is not None
+    assert (media.agreement.send, media.agreement.receive, media.agreement.on_hold) == (False, False, True)
+    assert media.answer(resting()) == answer
+    again = media.answer(offer())
+    assert (b"m=audio 20000" in again, version(again)) == (True, version(answer) + 1)
+    assert (media.agreement.send, media.agreement.receive, media.agreement.on_hold) == (True, True, False)
+
+
+def test_first_offer_without_audio_is_refused() -> None:
+    with pytest.raises(NegotiationError):
+        sound().answer(resting())
+
+
+def test_prepared_answer_is_the_one_that_is_given() -> None:
+    media = sound()
+    media.prepare(offer())
+    assert media.agreement is None
+    prepared = media.answer(offer())
+    assert prepared == sound().answer(offer())
+    media = sound()
+    media.prepare(offer())
+    assert b"a=sendrecv" not in media.answer(offer(direction="sendonly"))  # another offer: what was prepared is of no use
+
+
+def best_effort(tag: int = 1) -> bytes:
+    key = base64.b64encode(b"p" * 30)
+    return offer() + b"a=crypto:%d AES_CM_128_HMAC_SHA1_80 inline:%s\r\n" % (tag, key)
+
+
+def test_best_effort_offer_is_answered_with_srtp_under_its_own_profile_where_that_is_wanted() -> None:
+    media = sound(best_effort=True)
+    answer = media.answer(best_effort(3))
+    assert b"m=audio 20000 RTP/AVP 0" in answer
+    assert b"a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:" in answer
+    assert media.agreement is not None
+    assert media.agreement.crypto is not None
+    assert media.agreement.crypto.receive_key == b"p" * 30
+    ours = media.offer(srtp=True, direction="sendonly")
+    assert b"m=audio 20000 RTP/AVP" in ours
+    assert b"a=crypto:" in ours
+    media.accept(best_effort(3))
+    assert media.agreement.crypto is not None
+
+
+@pytest.mark.parametrize(("policy", "wanted"), [("preferred", False), ("off", True)])
+def test_best_effort_offer_is_answered_plain_where_that_is_not_wanted(policy: str, wanted: bool) -> None:
+    media = sound(srtp=SrtpPolicy(policy), best_effort=wanted)
+    assert b"crypto" not in media.answer(best_effort())
+    assert media.agreement is not None
+    assert media.agreement.crypto is None
+
+
+def test_best_effort_offer_without_a_usable_key_is_answered_plain() -> None:
+    media = sound(best_effort=True)
+    assert b"crypto" not in media.answer(offer() + b"a=crypto:1 F8_128_HMAC_SHA1_80 inline:AAAA\r\n")
+
+
+def test_plain_answer_to_a_best_effort_offer_of_ours_ends_the_encryption() -> None:
+    media = sound(best_effort=True)
+    media.answer(best_effort())
+    media.offer(srtp=True)
+    media.accept(offer())
+    assert media.agreement is not None
+    assert (media.agreement.crypto, media.agreement.best_effort) == (None, False)

@@ -173,12 +173,15 @@ def test_port_of_a_closed_stream_rests_so_that_the_next_one_is_refused(media: An
     async def story() -> None:
         first = RTP_OF_SERVERS[0]
         async with media.pool(port_range=(first, first + 1)) as pool:
+            short: list[str] = []
+            pool.on_shortage = short.append
             stream = await pool.open_stream(lambda report: None)
             assert stream.port == first
             await stream.close()
             with pytest.raises(MediaRefused) as refused:
                 await pool.open_stream(lambda report: None)
-            assert refused.value.reason == "full"
+            assert refused.value.reason == "ports"
+            assert short == ["ports"]
 
     run(story())
 

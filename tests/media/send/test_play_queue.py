@@ -58,9 +58,9 @@ def test_pause_freezes_at_the_sample_and_resume_continues_with_the_next() -> Non
     plays = PlayQueue()
     plays.append("a", ramp(400), end=True)
     read(plays)
-    plays.paused = True
+    plays.pause()
     assert not read(plays, 3).any()
-    plays.paused = False
+    plays.resume()
     assert read(plays).tolist() == list(range(161, 321))
 
 
@@ -145,7 +145,7 @@ def test_stop_while_paused_lets_nothing_more_be_heard() -> None:
     plays.append("a", ramp(1000))
     read(plays)
     plays.take_marks()
-    plays.paused = True
+    plays.pause()
     plays.stop(160)
     assert plays.take_marks() == [Finished("a", False, 160, 1000)]
     assert not read(plays).any()

@@ -15,7 +15,7 @@ import soxr
 from active_call.agent.matching.spoken_form import spoken_words
 from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption
-from active_call.providers.asr import moonshine_engine
+from active_call.providers.asr import invented_text, moonshine_engine
 from active_call.providers.asr.moonshine import create
 from active_call.providers.base import Final, Partial
 from active_call.providers.local import on_this_machine
@@ -118,7 +118,7 @@ def test_long_speech_is_understood_to_its_end() -> None:
     ],
 )
 def test_invented_texts_are_known(text: str, is_invented: bool) -> None:
-    assert moonshine_engine.is_invented(text) == is_invented
+    assert invented_text.is_invented(text) == is_invented
 
 
 def test_tokens_have_lengths_of_one_and_two_bytes() -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.errors import ConfigError, ProviderBusy, ProviderError
 from active_call.base.world import World
 from active_call.providers.guarding.guard import Guard, Limits
 from active_call.testing.virtual_time import VirtualClock, run_virtually
@@ -52,6 +52,23 @@ def test_call_that_fails_for_good_is_not_tried_again() -> None:
         with pytest.raises(ProviderError, match="no such model"):
             await guard().call(attempt)
         assert attempts == 1
+
+    run_virtually(run())
+
+
+def test_engine_that_has_too_much_to_do_is_not_asked_again_and_not_taken_for_a_broken_one() -> None:
+    async def run() -> None:
+        attempts, wall = 0, guard()
+
+        async def attempt() -> None:
+            nonlocal attempts
+            attempts += 1
+            raise ProviderBusy("vendor", "too much to do")
+
+        for number in range(1, 11):
+            with pytest.raises(ProviderBusy):
+                await wall.call(attempt)
+            assert (attempts, wall.is_refusing) == (number, False)
 
     run_virtually(run())
 

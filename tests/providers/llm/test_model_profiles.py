@@ -10,9 +10,11 @@ import pytest
 
 from active_call.base.errors import ProviderError
 from active_call.providers.base import ChatMessage, ReplyRequest, ToolDefinition, text_of_reply
+from active_call.providers.chat import ToolCall
 from active_call.providers.llm.model_profiles import profile_of, refused_fields
 from active_call.providers.llm.openai import create
 from active_call.providers.llm.openai_messages import fields_of, messages_for
+from active_call.providers.llm.openai_stream import ChunkReader
 from active_call.providers.settings import LlmSettings
 
 OPENAI = "https://api.openai.com/v1"
@@ -61,11 +63,34 @@ def test_roles_alternate_for_templates_that_demand_it() -> None:
     assert sent[-1].content == "Hi.\n[The caller says nothing.]\n[HTTP Response: 200]"
 
 
+def test_conversation_ends_with_the_user_where_the_server_would_go_on_with_the_agents_text() -> None:
+    talk = (ChatMessage("user", "Hi."), ChatMessage("assistant", "One moment."))
+    assert messages_for(profile_of("https://api.anthropic.com/v1", "claude"), talk)[-1] == ChatMessage("user", "[Go on.]")
+    assert messages_for(profile_of(OPENAI, "gpt-4o"), talk) == talk
+
+
 def test_parallel_tool_calls_are_sent_only_where_they_are_taken() -> None:
     request = ReplyRequest(TALK, tools=(ToolDefinition("a"),), parallel_tool_calls=False, tool_choice="a")
     assert fields_of(request, profile_of(OPENAI, "gpt-4o"))["parallel_tool_calls"] is False
     assert "parallel_tool_calls" not in fields_of(request, profile_of(OPENAI, "o3"))
     assert "tool_choice" not in fields_of(request, profile_of("https://api.deepseek.com", "deepseek-reasoner"))
+
+
+@pytest.mark.parametrize(
+    ("url", "model", "calls"),
+    [
+        (OPENAI, "gpt-5.1", True),
+        (OPENAI, "gpt-4o-mini", True),
+        ("https://api.groq.com/openai/v1", "llama-3.3-70b", True),
+        ("https://api.deepseek.com", "deepseek-chat", True),
+        ("https://api.deepseek.com", "deepseek-reasoner", False),
+        ("https://openrouter.ai/api/v1", "anything", False),
+        ("http://127.0.0.1:11434/v1", "qwen3:8b", False),
+        ("http://127.0.0.1:8080/v1", "anything", False),
+    ],
+)
+def test_functions_are_offered_only_where_they_are_surely_understood(url: str, model: str, calls: bool) -> None:
+    assert profile_of(url, model).calls_tools is calls
 
 
 def body_of(url: str, model: str, **settings: Any) -> dict[str, Any]:
@@ -120,3 +145,17 @@ def test_refused_field_is_left_out_of_the_repeated_request_and_of_all_later_ones
             await model.close()
 
     asyncio.run(run())
+
+
+def test_what_a_server_sends_with_a_call_goes_back_with_it() -> None:
+    reader = ChunkReader()
+    signature = {"google": {"thought_signature": "abc"}}
+    call = {"index": 0, "id": "c1", "function": {"name": "look", "arguments": "{}"}, "extra_content": signature}
+    reader.events_in({"choices": [{"delta": {"tool_calls": [call]}}]})
+    assert reader.extras == {"c1": signature}
+    talk = (
+        ChatMessage("assistant", "", (ToolCall("c1.2", "look", "{}"), ToolCall("c9", "look", "{}"))),
+        ChatMessage("tool", "2", (), "c1.2"),
+    )
+    sent = fields_of(ReplyRequest(talk), profile_of(OPENAI, "x"), reader.extras)["messages"][0]["tool_calls"]
+    assert sent[0]["extra_content"] == signature and "extra_content" not in sent[1]

@@ -8,10 +8,11 @@ import math
 import os
 import signal
 import time
+from collections.abc import Awaitable
 
 import pytest
 
-from active_call.base.errors import ProviderError
+from active_call.base.errors import ProviderBusy, ProviderError
 from active_call.providers.local import engine_pool, local_engines
 from active_call.providers.local.local_engines import EngineProcesses
 
@@ -289,5 +290,69 @@ def test_no_room_is_told_while_a_request_waits_too_long(monkeypatch: pytest.Monk
         assert not engines.has_room()
         await asyncio.gather(*waiting)
         assert engines.has_room()
+
+    run(closing(engines, work()))
+
+
+def test_requests_of_a_hundred_callers_are_served_or_dropped_in_time_and_never_pile_up() -> None:
+    engines = EngineProcesses(max_waiting=40)
+
+    async def work() -> None:
+        await engines.run(time.sleep, 0)
+        asked = []
+        for number in range(100):
+            asked.append(asyncio.ensure_future(_timed(engines.run(time.sleep, 0.05, max_wait_s=1.0))))
+            if number == 0:
+                await asyncio.sleep(0.01)  # the process begins it
+        await asyncio.sleep(0.01)
+        assert not engines.has_room()
+        results = await asyncio.gather(*asked)
+        served = [number for number, (error, _) in enumerate(results) if error is None]
+        assert all(error is None or type(error) is ProviderBusy for error, _ in results)
+        assert served[0] == 0  # it was begun at once
+        assert served[1:] == list(range(served[1], served[1] + len(served) - 1))
+        assert served[1] >= 59  # the oldest were dropped: the queue takes 40
+        assert 2 <= len(served) <= 41
+        assert max(waited_s for _, waited_s in results) < 3.0
+        assert not engines.has_room()  # it has dropped some a moment ago
+
+    run(closing(engines, work()))
+
+
+async def _timed(work: Awaitable[object]) -> tuple[Exception | None, float]:
+    began = time.monotonic()
+    try:
+        await work
+    except ProviderError as error:
+        return error, time.monotonic() - began
+    return None, time.monotonic() - began
+
+
+def test_request_that_does_not_perish_is_refused_when_the_queue_is_full_and_drops_nothing_of_its_kind() -> None:
+    engines = EngineProcesses(max_waiting=2)
+
+    async def work() -> None:
+        await engines.run(time.sleep, 0)
+        first = []
+        for _ in range(3):
+            first.append(asyncio.ensure_future(engines.run(time.sleep, 0.2)))
+            await asyncio.sleep(0.01)
+        with pytest.raises(ProviderError, match="waiting already") as caught:
+            await engines.run(time.sleep, 0.2, max_wait_s=1.0)
+        assert caught.value.retryable
+        assert await asyncio.gather(*first) == [None] * 3
+
+    run(closing(engines, work()))
+
+
+def test_further_process_takes_no_request_before_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_engines, "n_usable_cores", lambda: 2)
+    engines = EngineProcesses()
+    engines.use_all_cores("time", time.sleep, 30.0)
+
+    async def work() -> None:
+        await engines.run(time.sleep, 0)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(engines.run(time.sleep, 0.05) for _ in range(6)))
 
     run(closing(engines, work()))

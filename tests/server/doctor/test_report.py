@@ -269,3 +269,27 @@ def test_engines_that_do_not_fit_the_playbook_fail(home: Path, names: dict[str, 
     found = told(examine(home, HANDLER), "engines")
     assert any(level == "fail" and words in text for level, text in found), found
     assert not any(level == "ok" for level, _ in found)
+
+
+@pytest.mark.parametrize(
+    ("matter", "level", "words"),
+    [
+        (
+            "llm: {provider: script}\nasr: {provider: pocketsphinx, fallback: [nowhere]}",
+            "fail",
+            "speech recognition (fallback): asr.provider",
+        ),
+        ("llm: {provider: script}\ntts: {provider: espeak, fallback: [nowhere]}", "fail", "speech synthesis (fallback): tts.provider"),
+        ("llm: {provider: script}\nasr: {provider: nowhere, fallback: [elsewhere]}", "fail", "elsewhere"),
+        ("llm: {provider: openai, model: m, baseUrl: 'http://127.0.0.1:1', apiKey: k, fallback: [nowhere]}", "fail", "model (fallback)"),
+        (
+            "llm: {provider: script}\nasr: {provider: pocketsphinx}\ntts: {provider: openai, secretKey: k, fallback: [espeak]}",
+            "ok",
+            "speech synthesis (fallback): espeak",
+        ),
+    ],
+)
+def test_fallback_engines_are_tried_and_told(home: Path, names: dict[str, list[Address]], matter: str, level: str, words: str) -> None:
+    (home / "playbooks" / "main.md").write_text(f"---\n{matter}\n---\n# Scene: a\nHi", encoding="utf-8")
+    found = told(examine(home, HANDLER), "engines")
+    assert any(found_level == level and words in text for found_level, text in found), found

@@ -145,10 +145,29 @@ def test_notify_without_a_transfer_gets_481_6665_4_1_3(bench, wire):
     assert len(told(bench)) == 1
 
 
-def test_notify_of_another_event_stays_the_legs(bench, wire):
+@pytest.mark.parametrize("event", ["message-summary", "presence", ""])
+def test_notify_without_a_subscription_gets_481_6665_4_1_3(bench, wire, event):
     _, ok = inbound(bench, wire)
-    bench.feed(notify(wire, ok, 101, b"x", event="message-summary"))
-    assert bench.of(RequestReceived)[0].request.method == "NOTIFY"
+    assert [m.code for m in bench.feed(notify(wire, ok, 101, b"x", event=event))] == [481]
+    assert bench.of(RequestReceived) == []
+    assert bench.of(CallEnded) == []
+
+
+def test_headers_of_a_refer_to_are_told_3261_19_1_5(bench, wire):
+    _, ok = inbound(bench, wire)
+    target = "<sip:desk@b.example?Replaces=call%40b%3Bto-tag%3D7%3Bfrom-tag%3D8&Require=replaces&X-Account=12&body=hello>"
+    assert bench.feed(from_peer(wire, ok, "REFER", 101, extra=(("Refer-To", target),))) == []
+    (wanted,) = bench.of(TransferRequested)
+    replaces = "call@b;to-tag=7;from-tag=8"
+    assert (wanted.refer_to, wanted.replaces) == ("sip:desk@b.example", replaces)
+    assert wanted.headers == (("Replaces", replaces), ("Require", "replaces"), ("X-Account", "12"))
+
+
+def test_refer_to_with_two_replaces_gets_400_3891_3(bench, wire):
+    _, ok = inbound(bench, wire)
+    target = "<sip:desk@b.example?Replaces=a%3Bto-tag%3D7%3Bfrom-tag%3D8&replaces=b%3Bto-tag%3D7%3Bfrom-tag%3D8>"
+    assert [m.code for m in bench.feed(from_peer(wire, ok, "REFER", 101, extra=(("Refer-To", target),)))] == [400]
+    assert bench.of(TransferRequested) == []
 
 
 def test_id_tells_two_transfers_apart_3515_2_4_6(bench, wire):

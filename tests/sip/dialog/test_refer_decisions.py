@@ -91,7 +91,7 @@ def test_refused_refer_reports_no_progress(refers, port):
 
 def test_refer_of_the_peer_is_a_wanted_transfer_with_its_replaces_3515_2_4_2_3891(refers):
     request = message("REFER", Refer_To="<sip:t@c?Replaces=id%3Bto-tag%3D1>", Referred_By="<sip:them@b>")
-    assert refers.judge_refer(request) == WantedTransfer("sip:t@c", "<sip:them@b>", "id;to-tag=1")
+    assert refers.judge_refer(request) == WantedTransfer("sip:t@c", "<sip:them@b>", "id;to-tag=1", (("Replaces", "id;to-tag=1"),))
 
 
 @pytest.mark.parametrize(

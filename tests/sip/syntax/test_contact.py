@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from active_call.sip.events import CallAnswered, IncomingCall, OutboundInvite
+from active_call.sip.events import CallAnswered, EndpointConfig, IncomingCall, OutboundInvite
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,15 @@ def test_answer_to_who_came_by_sips_has_a_sips_contact_3261_12_1_1(wire, uri, ex
     bench.feed(wire.request("INVITE", uri=uri, extra=extra, contact=contact, via=via, body=wire.OFFER))
     bench.do(lambda now: bench.endpoint.answer(bench.of(IncomingCall)[0].call, wire.ANSWER, now))
     assert bracketless(bench.sent[-1].get("Contact")) == expected
+
+
+def test_answer_to_sips_over_tcp_names_the_tls_listener_where_there_is_one(wire):
+    for transports, expected in ((("tcp", "tls"), BY_SIPS), (("tcp",), "sip:us@198.51.100.1:5060;transport=tcp")):
+        bench = wire.Bench(EndpointConfig(listeners=wire.listeners(*transports), user_agent="us"), wire.TCP)
+        via = ("SIP/2.0/TCP 192.0.2.9:5060;branch=z9hG4bKs",)
+        bench.feed(wire.request("INVITE", uri="sips:us@us.example", via=via, body=wire.OFFER))
+        bench.do(lambda now: bench.endpoint.answer(bench.of(IncomingCall)[0].call, wire.ANSWER, now))  # noqa: B023 (called at once)
+        assert bracketless(bench.sent[-1].get("Contact")) == expected
 
 
 @pytest.mark.parametrize(

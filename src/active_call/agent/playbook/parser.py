@@ -19,30 +19,23 @@ from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.front_matter import FrontMatter, read_front_matter, snake
 from active_call.agent.playbook.option_reading import nearest, read_group
 from active_call.agent.playbook.scenes import (
-    CollectorOption,
     DtmfAction,
     FollowupOption,
     HttpOption,
     InterruptionOption,
-    KnowledgeOption,
     LlmOption,
-    McpOption,
     Playbook,
     PosthookOption,
     Scene,
 )
-from active_call.agent.playbook.tool_reading import read_tools
+from active_call.agent.playbook.tool_sections import ToolSections
 from active_call.agent.playbook.urls import urls_in
 from active_call.agent.script import Entries, Script, split_script
-from active_call.agent.tools.builtins import NAMES as RESERVED
-from active_call.agent.tools.registry import Tool
 from active_call.contract.options import CallOption
 
 T = TypeVar("T")
 
 THINKING = ("auto", "prefilled")
-KNOWLEDGE_MODES = ("tool", "context", "both")
-INPUTS = ("both", "dtmf", "speech")
 STRATEGIES = ("none", "vad", "asr", "both")
 DTMF_ACTIONS = ("goto", "transfer", "hangup")
 
@@ -144,6 +137,7 @@ class _Parser:
         llm = self._llm()
         option = self._call_option()
         scenes, script = self._scenes(prompt, body_line, raw_scenes, is_script=llm.provider == "script")
+        sections = ToolSections(self._data, self._line_of, self._findings, self._is_file)
         book = Playbook(
             file=self._file,
             scenes=scenes,
@@ -154,13 +148,13 @@ class _Parser:
             interruption=self._interruption(),
             followup=self._group("followup", FollowupOption),
             dtmf=self._global_dtmf(known),
-            dtmf_collectors=self._collectors(),
+            dtmf_collectors=sections.collectors(self._mapping("dtmf_collectors")),
             posthook=self._group("posthook", PosthookOption),
             http=self._group("http", HttpOption) or HttpOption(),
-            tools=self._tools(llm),
-            mcp=self._mcp(llm),
-            knowledge=self._knowledge(),
-            languages=self._languages(),
+            tools=sections.tools(llm),
+            mcp=sections.mcp(llm),
+            knowledge=sections.knowledge(),
+            languages=sections.languages(),
             urls=urls_in((_blank_comments(body), llm.prompt, self._text("greeting"), llm.greeting)),
             hangup_headers=self._hangup_headers(option),
             script=script,
@@ -217,6 +211,8 @@ class _Parser:
 
     def _interruption(self) -> InterruptionOption:
         found = self._group("interruption", InterruptionOption) or InterruptionOption()
+        if found.resume_at not in ("sample", "word"):
+            self._error("interruption.resumeAt", f"interruption.resumeAt: unknown value {found.resume_at!r} (known: sample, word)")
         if found.strategy not in STRATEGIES:
             reason = f"unknown strategy {found.strategy!r}{nearest(found.strategy, STRATEGIES)} (known: {', '.join(STRATEGIES)})"
             self._error("interruption.strategy", f"interruption.strategy: {reason}")
@@ -234,84 +230,6 @@ class _Parser:
             if action is not None:
                 actions[str(digit).upper()] = action
         return actions
-
-    def _collectors(self) -> dict[str, CollectorOption]:
-        collectors: dict[str, CollectorOption] = {}
-        for name, entry in self._mapping("dtmf_collectors").items():
-            collector = self._group("", CollectorOption, entry or {}, f"dtmf_collectors.{name}")
-            if collector is not None:
-                self._check_collector(collector, f"dtmf_collectors.{name}")
-                collectors[str(name)] = collector
-        return collectors
-
-    def _check_collector(self, collector: CollectorOption, path: str) -> None:
-        if collector.input not in INPUTS:
-            self._error(path, f"{path}.input: unknown kind {collector.input!r} (known: {', '.join(INPUTS)})")
-        if (collector.min_digits or 1) > (collector.max_digits or collector.min_digits or 1):
-            self._error(path, f"{path}: minDigits is more than maxDigits")
-        if collector.finish_key and not re.fullmatch(r"[0-9*#A-D]", collector.finish_key):
-            self._error(path, f"{path}.finishKey: {collector.finish_key!r} is no key (0-9, *, #, A-D)")
-        try:
-            re.compile(str((collector.validation or {}).get("pattern") or ""))
-        except re.error as error:
-            self._error(path, f"{path}.validation.pattern cannot be read: {error}")
-
-    def _tools(self, llm: LlmOption) -> tuple[Tool, ...]:
-        """`tools`, and those under `llm`; a name that the agent itself uses is taken."""
-        found = [
-            *read_tools(self._data.get("tools"), "tools", self._line_of, self._findings),
-            *read_tools(llm.tools or None, "llm.tools", self._line_of, self._findings),
-        ]
-        names: set[str] = set()
-        for tool in found:
-            if tool.name in names or tool.name in RESERVED:
-                whose = "an action of the agent" if tool.name in RESERVED else "a tool of `tools`"
-                self._error("llm.tools" if tool.name in names else "tools", f"tools: {tool.name!r} is {whose} already")
-            names.add(tool.name)
-        return tuple(found)
-
-    def _knowledge(self) -> KnowledgeOption | None:
-        """`knowledge`: a folder, or a folder with its options."""
-        data = self._data.get("knowledge")
-        if data is not None and not self._is_file:
-            self._error("knowledge", "knowledge: a folder is named in files of the operator only, not in a text that came over HTTP")
-            return None
-        found = self._group("knowledge", KnowledgeOption, {"folder": data} if isinstance(data, str) else None)
-        if found is not None and found.mode not in KNOWLEDGE_MODES:
-            self._error("knowledge.mode", f"knowledge.mode: unknown mode {found.mode!r} (known: {', '.join(KNOWLEDGE_MODES)})")
-        return found
-
-    def _mcp(self, llm: LlmOption) -> tuple[McpOption, ...]:
-        """`mcp`, and those under `llm`. A server starts programs of this machine: a text that came with a request names none."""
-        found: list[McpOption] = []
-        own = self._data.get("mcp")
-        for key, data in (("mcp", own), ("llm.mcp", llm.mcp or None)):
-            if data is None:
-                continue
-            if not self._is_file:
-                self._error(key, f"{key}: MCP servers are named in playbook files of the operator only, not in a text that came over HTTP")
-                continue
-            for index, entry in enumerate(data if isinstance(data, list) else [data]):
-                path = f"{key}[{index}]" if isinstance(data, list) else key
-                option = self._group("", McpOption, {"name": entry} if isinstance(entry, str) else entry, path)
-                if option is not None and option.command and option.url:
-                    self._error(path, f"{path}: `command` or `url`, not both")
-                elif option is not None and not (option.command or option.url or option.name):
-                    self._error(path, f"{path}: expected the name of a server of the configuration, a `command` or a `url`")
-                elif option is not None:
-                    found.append(option)
-        return tuple(found)
-
-    def _languages(self) -> dict[str, str]:
-        """`languages`: a list of codes, or codes with their voices."""
-        data = self._data.get("languages")
-        if isinstance(data, list) and all(isinstance(code, str) for code in data):
-            return dict.fromkeys(data, "")
-        if isinstance(data, dict) and all(isinstance(voice, str | None) for voice in data.values()):
-            return {str(code): voice or "" for code, voice in data.items()}
-        if data is not None:
-            self._error("languages", "languages: expected codes, as `[en, de]` or `{en: amy, de: thorsten}`")
-        return {}
 
     def _hangup_headers(self, option: CallOption) -> dict[str, str]:
         headers = dict(option.sip.hangup_headers) if option.sip else {}

@@ -13,6 +13,7 @@ import msgspec
 
 from active_call.agent.script import Script
 from active_call.agent.tools.registry import Tool
+from active_call.base.trust import Trust
 from active_call.contract import bounds
 from active_call.contract.durations import Unit
 from active_call.contract.options import CallOption, Options
@@ -22,7 +23,7 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     """Which model answers, and how. `provider: script` answers from the playbook itself."""
 
     aliases: ClassVar[dict[str, str]] = {"secret_key": "api_key", "endpoint": "base_url"}
-    durations: ClassVar[Mapping[str, Unit]] = {"repair_window_ms": "ms"}
+    durations: ClassVar[Mapping[str, Unit]] = {"repair_window_ms": "ms", "filler_after_ms": "ms", "apology_after_ms": "ms"}
 
     provider: bounds.Word | None = None
     model: bounds.Name | None = None
@@ -42,6 +43,12 @@ class LlmOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     mcp: list[Any] = msgspec.field(default_factory=list)
     error_reply: str | None = None
     """What is said when the model fails or takes too long."""
+    filler: str | None = None
+    """What is said when an answer has not begun to sound `filler_after_ms` after the caller's turn. Unset: nothing."""
+    filler_after_ms: bounds.PauseMs = 1500
+    apology: str | None = None
+    """What is said when it has not by `apology_after_ms`. Unset: "I am sorry, this takes a little longer"; empty: nothing."""
+    apology_after_ms: bounds.PauseMs = 6000
     thinking: str | None = None
     """`prefilled`: the model's reasoning begins in its prompt, so that a reply is silent until `</think>`. Unset: it begins with a mark."""
     functions: bool | list[bounds.Word] | None = None
@@ -68,6 +75,8 @@ class InterruptionOption(Options, frozen=True, kw_only=True, rename="camel", omi
     """Sounds like "uh" or "mm-hm" neither interrupt nor count as an answer."""
     volume_fade_ms: bounds.FadeMs = 0
     """How long the agent's voice takes to fade when it is cut; 0 leaves it to the media plane."""
+    resume_at: str = "sample"
+    """Where a reply goes on that was paused in vain: `sample`, exactly where it stands, or `word`, the beginning of that word."""
     ignore_first_ms: bounds.PauseMs | None = None
     """How long after the start of an utterance nothing interrupts it. Unset: 1000 for the greeting, 0 for everything else."""
 
@@ -225,6 +234,8 @@ class Playbook:
     """Present when `llm.provider` is `script`: then no model is asked."""
     source: str = field(default="", repr=False)
     """The file's text, as its author has written it."""
+    trust: Trust | None = None
+    """What its calls may use beside what every call may. None: its text came with a request, and is trusted with nothing."""
 
     @property
     def start(self) -> Scene:

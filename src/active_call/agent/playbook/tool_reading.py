@@ -15,6 +15,7 @@ import msgspec
 from active_call.agent.playbook.findings import Findings
 from active_call.agent.playbook.option_reading import camel, read_group
 from active_call.agent.playbook.templates import find_mistake
+from active_call.agent.playbook.urls import urls_in
 from active_call.agent.tools.http_tool import HEADER_NAME, HttpTool
 from active_call.agent.tools.json_path import steps_of
 from active_call.agent.tools.registry import AT_SILENCE, NAME, RESULT_TIMES, Tool
@@ -122,6 +123,8 @@ def _mistakes(option: ToolOption) -> list[tuple[str, str]]:
         found.append(("name", f"{option.name!r} cannot be the name of a tool; expected letters, digits, `_` and `-`"))
     if not re.match(r"https?://|\{\{", option.url.strip(), re.IGNORECASE):
         found.append(("url", f"expected an http(s) URL, found {option.url!r}" if option.url else "missing; which URL does it ask?"))
+    elif not option.allow and not urls_in((option.url,)):
+        found.append(("url", "its host is a template: list the hosts that it may ask under `allow`"))
     if option.method.upper() not in METHODS:
         found.append(("method", f"unknown method {option.method!r} (known: {', '.join(METHODS)})"))
     if option.result_at not in RESULT_TIMES:

@@ -25,18 +25,23 @@ from active_call.agent.effects import (
     HttpAnswered,
     ModelDone,
     ModelText,
+    Paused,
+    PauseRefused,
     Summarised,
     Tell,
     ToolAnswered,
     ToolCall,
     ToolFinished,
     ToolsFound,
+    TurnJudged,
+    TurnProposed,
 )
 from active_call.agent.external_items import data_item, said_item
 from active_call.agent.items import AgentItem, Item, SystemItem, UserItem, pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import DtmfAction, Playbook
 from active_call.agent.realtime import events as realtime
+from active_call.agent.realtime.actions import RealtimeActions
 from active_call.agent.realtime.playback import PLAYBACK_SLACK_S, RealtimePlayback
 from active_call.agent.realtime.session import Session
 from active_call.agent.realtime.turns import ANSWER_PATIENCE_S, TALKING, RealtimeTurns
@@ -61,17 +66,19 @@ class RealtimeConversation:
         sip_headers: Mapping[str, str] | None = None,
         *,
         tools: ToolRegistry | None = None,
+        has_functions: bool = False,
     ) -> None:
         self.playbook = playbook
         self._outbox = Outbox()
         self._phase = Phase()
         self._timers = Timers()
-        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note)
+        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions)
         self._rules = Interruptions(playbook.interruption)
         self._registry = tools or ToolRegistry()
         self._session = Session(self._outbox, ToolCalls(self._registry, self._outbox, self._context.set_variable, self._context.fill_with))
         self._playback = RealtimePlayback(self._outbox, self._timers, self._session.order, self._rules.fade_out_ms)
         self._turns = RealtimeTurns(self._context, self._phase, self._timers, self._outbox, self._session, self._playback, self._rules)
+        self._turns.act = RealtimeActions(self._context, self._outbox, self._leave, self._hang_up, self._enter).act
         self._is_on_hold = False
         self._has_greeted = False
 
@@ -113,9 +120,11 @@ class RealtimeConversation:
                 self._hear(heard, now)
             case ToolFinished() | ToolAnswered():
                 self._turns.tool_finished(item, now)
+            case Paused() | TurnProposed() | TurnJudged():
+                pass  # the realtime model finds the end of a turn by itself
             case ToolsFound(found):
                 self._registry.offer(found, self._outbox.note)
-            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised():
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised() | PauseRefused():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
                 assert_never(item)
@@ -202,20 +211,25 @@ class RealtimeConversation:
             self._on_digit_action(action, now)
 
     def _on_digit_action(self, action: DtmfAction, now: float) -> None:
-        scene = self.playbook.scene(action.scene) if action.action == "goto" else None
-        if scene is not None:
-            self._context.enter(scene)
-            self._session.order(realtime.SetInstructions(self._instructions()))
-            self._turns.ask(now, self._context.wording.new_scene)
-        elif action.action == "goto":
-            self._outbox.note("goto dropped", scene=action.scene, reason="there is no such scene")
-            self._turns.await_caller(now)
+        if action.action == "goto":
+            self._enter(action.scene, now)
         elif action.action == "transfer":
             self._leave()
             self._outbox.perform(commands.Refer(callee=self._context.fill_address(action.target)))
         else:
             self._leave()
             self._hang_up("goodbye")
+
+    def _enter(self, name: str, now: float) -> None:
+        """Go to another scene; the model speaks first there."""
+        scene = self.playbook.scene(name)
+        if scene is None:
+            self._outbox.note("goto dropped", scene=name, reason="there is no such scene")
+            self._turns.await_caller(now)
+            return
+        self._context.enter(scene)
+        self._session.order(realtime.SetInstructions(self._instructions()))
+        self._turns.ask(now, self._context.wording.new_scene)
 
     # -- the call ------------------------------------------------------------------------------------------------------------------------
 
@@ -339,8 +353,8 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT | Timer.UNHOLD | Timer.COLLECT:
-                pass  # the model decides when the caller interrupts
+            case Timer.CUT | Timer.DEAD_AIR | Timer.OVERLAP | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
+                pass  # the model decides when the caller interrupts, and what it prepares
             case _:
                 assert_never(timer)
 

@@ -9,7 +9,7 @@ from active_call.agent.effects import ReplyNumber, ToolAnswered, ToolCall, ToolF
 from active_call.agent.items import Item
 from active_call.agent.outbox import Outbox
 from active_call.agent.realtime.events import AddItem, CloseSession, FunctionCall, OpenSession, RealtimeOrder
-from active_call.agent.tools.calls import ToolCalls
+from active_call.agent.tools.calls import Started, ToolCalls
 
 
 class Session:
@@ -51,13 +51,13 @@ class Session:
         """How long a result is awaited, in seconds, at most."""
         return self._tools.patience_s
 
-    def call_tool(self, event: FunctionCall) -> bool:
-        """Start a tool; False when it cannot be started: the model has been told why."""
+    def call_tool(self, event: FunctionCall) -> Started | None:
+        """Start a tool; None when it cannot be started: the model has been told why. Of an action, it is told that it is done."""
         before = len(self._outbox.history.items)
-        is_started = self._tools.call(ToolCall(ReplyNumber(0), event.id, event.name, event.arguments)) is not None
-        if not is_started:
+        started = self._tools.call(ToolCall(ReplyNumber(0), event.id, event.name, event.arguments))
+        if started is None or started.action is not None:
             self._tell_since(before + 1)  # the call itself is the model's own item
-        return is_started
+        return started
 
     def tool_finished(self, item: ToolFinished | ToolAnswered) -> bool:
         """Tell the model the result of a tool; False when nobody waits for it."""

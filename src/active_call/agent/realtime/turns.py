@@ -6,6 +6,9 @@ FOLLOWUP and QUIET. The model decides when the caller's turn is over, and then a
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+
 from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import Tell, ToolAnswered, ToolFinished
 from active_call.agent.items import SystemItem
@@ -13,6 +16,7 @@ from active_call.agent.outbox import Outbox
 from active_call.agent.realtime.events import CancelResponse, CreateResponse, FunctionCall
 from active_call.agent.realtime.playback import RealtimePlayback
 from active_call.agent.realtime.session import Session
+from active_call.agent.reply.tags import Tag
 from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
@@ -49,6 +53,10 @@ class RealtimeTurns:
         """The model is to be asked for an answer when the caller is silent and nothing sounds."""
         self._is_caller_speaking = False
         self._n_followups = 0
+        self._actions: deque[Tag] = deque()
+        """What the model wants done when its words were heard; the caller's words put an end to it."""
+        self.act: Callable[[Tag, float], bool] = lambda action, now: False
+        """Carries out an action; True when it leads on by itself, so that nothing is asked or awaited here."""
         self._context = context
         self._phase = phase
         self._timers = timers
@@ -91,6 +99,7 @@ class RealtimeTurns:
     def interrupt(self, now: float) -> None:
         """The caller takes the turn, by voice or by a key."""
         self._session.interrupt_tools()
+        self._actions.clear()
         self.stop(now)
         self._phase.fire(Signal.CUT)
 
@@ -158,8 +167,12 @@ class RealtimeTurns:
 
     def call_tool(self, event: FunctionCall) -> None:
         """The model calls a tool."""
-        if not self._session.call_tool(event):
+        started = self._session.call_tool(event)
+        if started is None:
             self._is_answer_due = True
+        elif started.action is not None:
+            self._actions.append(started.action)
+            self._is_answer_due = self._is_answer_due or started.tool.is_answered
 
     def tool_finished(self, item: ToolFinished | ToolAnswered, now: float) -> None:
         """The result of a tool: the model speaks about it when nothing sounds and the caller is silent."""
@@ -199,6 +212,9 @@ class RealtimeTurns:
         """Nothing of the agent's sounds and no answer comes: wait for tools, ask for the answer that is due, or listen."""
         if not self._is_talking or self._is_caller_speaking:
             return
+        while self._actions and not (self._is_answering or self._playback.is_sounding):
+            if self.act(self._actions.popleft(), now):
+                return
         if self._session.waits_for_tools:
             self._await_answer(now)
         elif self._is_answer_due:

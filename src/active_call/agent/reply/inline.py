@@ -12,7 +12,9 @@ from active_call.agent.reply.speakable import LINK, decode_entities, link_text
 MAX_LINK_CHARS = 600
 
 _ENTITY_BEGUN = re.compile(r"&(?:#?[A-Za-z0-9]{0,32};?)\Z")
-_LINK_BEGUN = re.compile(r"!?\[[^\[\]\n]{0,300}(?:!?\[[^\[\]\n]{0,300}(?:\](?:\([^()\n]{0,200}\)?)?)?)?(?:\](?:[(\[][^\n)\]]{0,300})?)?\Z")
+_LINK_BEGUN = re.compile(
+    r"(?:!|!?\[[^\[\]\n]{0,300}(?:!?\[[^\[\]\n]{0,300}(?:\](?:\([^()\n]{0,200}\)?)?)?)?(?:\](?:[(\[][^\n)\]]{0,300})?)?)\Z"
+)
 
 
 class InlineReader:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import assert_never
 
 from active_call.agent.context import PlaybookContext
 from active_call.agent.control_tokens import without_control_tokens
@@ -16,6 +17,7 @@ from active_call.agent.effects import (
     HttpAnswered,
     ModelDone,
     ModelText,
+    ReplyNumber,
     Summarise,
     Summarised,
     Tell,
@@ -24,11 +26,12 @@ from active_call.agent.effects import (
     ToolFinished,
 )
 from active_call.agent.features import ROLLING_SUMMARY
-from active_call.agent.items import AgentItem, UserItem
+from active_call.agent.items import AgentItem, Item, UserItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import MODEL_PATIENCE_S, ModelStream
 from active_call.agent.reply.parser import is_progress
 from active_call.agent.reply.reply import Reply
+from active_call.agent.reply.speculation import MAX_AGE_S, ModelInput
 from active_call.agent.reply.steps import Sentence
 from active_call.agent.summary import RollingSummary
 from active_call.agent.tools.calls import LATE, Started, ToolCalls
@@ -60,6 +63,8 @@ class ModelAnswers:
     ) -> None:
         self.has_results = False
         """Results have come that no request to the model has contained."""
+        self.is_yielding = False
+        """What the agent says was stopped by itself, for a result that is not to wait."""
         self.calls_tools = True
         """The model calls tools natively; else it is told them in its prompt, and calls them in JSON."""
         self._n_rounds = 0
@@ -81,27 +86,63 @@ class ModelAnswers:
     # -- asking
 
     def ask(self, now: float, hint: str = "") -> None:
-        """Ask the model for a new reply to the conversation as it stands."""
+        """Ask the model for a new reply to the conversation as it stands; what was asked before the turn's end is adopted where it fits."""
         self._tools.detach()
-        self._reply.start([], is_complete=False)
-        llm = self._context.playbook.llm
-        self._reply.stream = ModelStream(now, is_prefilled=llm.thinking == "prefilled")
+        request = self._request(hint)
+        adopted = self._reply.speculation.adopt(request, now)
+        self._reply.speculation.turn_ended()
+        self._reply.start([], is_complete=False, number=adopted[0] if adopted is not None else None)
+        self._reply.stream = ModelStream(now, is_prefilled=self._context.playbook.llm.thinking == "prefilled")
         self._reply.is_from_model = True
-        self.has_results = False
-        tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
-        told = "" if self.calls_tools else described(tools)
-        prompts = self._context.prompts(self._outbox.history.prompts(), hint, told)
-        tools = tools if self.calls_tools else ()
-        asked = AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools)
-        self._outbox.put(replace(asked, query=self._last_words(), parallel_tool_calls=llm.parallel_tool_calls))
+        self.has_results = self.is_yielding = False
         self._phase.fire(Signal.ASK)
         self._timers.set(Timer.MODEL, now + MODEL_PATIENCE_S)
+        if adopted is None:
+            self._outbox.put(replace(request, reply=self._reply.number))
+        else:
+            self._take_back(adopted[1], now)
         self._ask_for_summary()
 
-    def _last_words(self) -> str:
+    def speculate(self, said: str, now: float) -> None:
+        """The caller's turn is likely to be over with the words `said`: ask the model now, and keep back what it writes.
+
+        Nothing is asked while anything of the agent's is under way.
+        """
+        is_idle = self._phase.state is State.LISTENING and self._reply.queue.is_done and self._reply.stream is None
+        if not is_idle or self._tools.is_waited_for or self.has_results:
+            return
+        request = self._request("", UserItem(said))
+        if self._reply.speculation.may_ask(request):
+            self._reply.speculation.ask(replace(request, reply=ReplyNumber(self._reply.queue.reserve())), now)
+            self._timers.set(Timer.SPECULATION, now + MAX_AGE_S)
+
+    def _request(self, hint: str, *said: Item) -> AskModel:
+        """What is asked as the conversation stands; as if `said` had happened, too."""
+        llm = self._context.playbook.llm
+        tools = self._tools.registry.schemas() if self._n_rounds < MAX_TOOL_ROUNDS else ()
+        told = "" if self.calls_tools else described(tools)
+        prompts = self._context.prompts(self._outbox.history.prompts(*said), hint, told)
+        tools = tools if self.calls_tools else ()
+        asked = AskModel(self._reply.number, prompts, self._context.scene.id, llm.temperature, llm.max_tokens, tools)
+        return replace(asked, query=self._last_words(*said), parallel_tool_calls=llm.parallel_tool_calls)
+
+    def _take_back(self, kept: list[ModelInput], now: float) -> None:
+        """The turn is over with the words that the model was asked about: all that it has written so far comes now."""
+        for item in kept:
+            match item:
+                case ModelText():
+                    self.on_text(item, now)
+                case ToolCall():
+                    self.on_tool_call(item, now)
+                case ModelDone():
+                    self.on_done(item, now)
+                case _:
+                    assert_never(item)
+
+    def _last_words(self, *more: Item) -> str:
         """What the caller has said since the agent was last heard."""
         said: list[str] = []
-        for item in reversed(self._outbox.history.items):
+        for item in reversed((*self._outbox.history.items, *more)):
             if isinstance(item, AgentItem) and said:
                 break
             if isinstance(item, UserItem):
@@ -127,6 +168,8 @@ class ModelAnswers:
 
     def on_text(self, item: ModelText, now: float) -> None:
         """More text of the model."""
+        if self._reply.speculation.takes(item):
+            return
         stream = self._reply.stream
         if item.reply != self._reply.number or stream is None:
             return
@@ -138,6 +181,8 @@ class ModelAnswers:
 
     def on_tool_call(self, item: ToolCall, now: float) -> None:
         """The model calls a tool: it starts now. The agent says what the tool says meanwhile, unless the model has said something."""
+        if self._reply.speculation.takes(item):
+            return
         stream = self._reply.stream
         if item.reply != self._reply.number or stream is None:
             self._outbox.note("tool call dropped", tool=item.name, reason="it belongs to an older reply")
@@ -167,6 +212,8 @@ class ModelAnswers:
 
     def on_done(self, item: ModelDone, now: float) -> None:
         """The model has said everything, or failed."""
+        if self._reply.speculation.takes(item):
+            return
         stream = self._reply.stream
         if item.reply != self._reply.number or stream is None:
             return
@@ -216,6 +263,7 @@ class ModelAnswers:
             return
         if finished.interrupts and self._phase.state is State.SPEAKING and not self._reply.queue.is_leaving:
             self._outbox.perform(commands.Interrupt(graceful=True))
+            self.is_yielding = True
         self._take_result(now)
 
     def _take_result(self, now: float) -> None:

@@ -20,6 +20,10 @@ _WAITING = (HangupTag, ReferTag, GotoTag, PlayTag, DigitsTag, HoldTag)
 """These act only when what stands before them has been heard."""
 
 
+FILLER_SUFFIX = 1000
+"""Play ids of fillers lie beyond those of answers, whose first has no number."""
+
+
 @dataclass(slots=True)
 class Playback:
     """What was given out under one play id. `is_closed`: nothing is added any more."""
@@ -29,6 +33,8 @@ class Playback:
     is_file: bool = False
     is_closed: bool = False
     has_started: bool = False
+    is_filler: bool = False
+    """It only says that the answer takes time."""
 
     @property
     def text(self) -> str:
@@ -84,9 +90,17 @@ class ReplyQueue:
         """No more steps follow."""
         return self._is_complete
 
-    def begin(self, steps: tuple[Step, ...] = (), *, is_complete: bool) -> None:
-        """A new reply under the next number; whatever the last one had left is forgotten. More steps follow unless `is_complete`."""
+    def reserve(self) -> int:
+        """Take the next number for a reply that may never begin. Nothing of the current reply may be left."""
         self.number += 1
+        return self.number
+
+    def begin(self, steps: tuple[Step, ...] = (), *, is_complete: bool, number: int | None = None) -> None:
+        """A new reply under the next number, or under one that was reserved; whatever the last one had left is forgotten.
+
+        More steps follow unless `is_complete`.
+        """
+        self.number = self.number + 1 if number is None else number
         self.playback = None
         self.has_spoken = False
         self.is_leaving = False
@@ -111,7 +125,7 @@ class ReplyQueue:
         """Take out what is left, and let nothing more follow."""
         rest = tuple(self._steps)
         self._steps.clear()
-        self._is_complete = True
+        self._is_complete, self.is_leaving = True, False
         return rest
 
     def reopen(self) -> None:
@@ -156,6 +170,16 @@ class ReplyQueue:
             else:
                 self._steps.popleft()
                 return step
+
+    def fill(self, text: str) -> None:
+        """Say `text` now, before all that is left, as a playback of its own, which is no part of the answer. Nothing may be sounding."""
+        has_spoken = self.has_spoken
+        self._open(Playback(f"r{self.number}.{self._n_playbacks + FILLER_SUFFIX}", is_filler=True, is_closed=True))
+        self.has_spoken = has_spoken
+        assert self.playback is not None  # noqa: S101  opened above
+        self.playback.sentences.append(Sentence(text))
+        option = self._option(self.playback.sentences[0])
+        self._perform(Tts(text=text, play_id=self.playback.play_id, streaming=True, end_of_stream=True, option=option))
 
     def started(self, play_id: str | None) -> bool:
         """The playback has begun to sound; False when it is not the current one."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.effects import ReplyNumber, ToolCall
+from active_call.agent.effects import PauseReply, ReplyNumber, Tell, ToolCall
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.actions import Actions
@@ -44,6 +44,7 @@ from active_call.agent.tools.registry import ToolRegistry
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
+from active_call.contract import commands, events
 
 SEARCH = "search_knowledge"
 """The tool that is meant by `rag` in the JSON form."""
@@ -117,11 +118,35 @@ class Replies:
         """Ask the model for a new reply to the conversation as it stands."""
         self.model.ask(now, hint)
 
+    def speculate(self, said: str, now: float) -> None:
+        """The caller's turn is likely to be over with the words `said`: ask the model before it is, where a model answers."""
+        if self._context.has_model:
+            self.model.speculate(said, now)
+
+    def stop_speculating(self, reason: str) -> None:
+        """The caller's turn is not over after all: what the model was asked is not wanted."""
+        self._reply.speculation.cancel(reason)
+        self._timers.clear(Timer.SPECULATION)
+
     def resume(self, cut: Cut, heard_words: int, now: float) -> None:
         """Say again what was not heard of a reply that was cut; a model that had not finished is asked to go on. Its tools still run."""
         self._reply.start(list(cut.unheard(heard_words)))
         if not cut.is_complete and self._context.has_model:
             self._reply.hint = self._context.wording.continue_
+        self.pump(now)
+
+    @property
+    def is_paused(self) -> bool:
+        """What sounds of the current reply stands still, since the caller speaks over it."""
+        return self._reply.is_paused
+
+    def pause(self, effect: PauseReply) -> None:
+        """Let what sounds stand still at its sample, until `unpause`, or until the reply ends."""
+        self._reply.pause(effect)
+
+    def unpause(self, now: float) -> None:
+        """What was paused goes on, without being made again."""
+        self._reply.unpause()
         self.pump(now)
 
     def cut(self) -> Cut:
@@ -144,7 +169,48 @@ class Replies:
         self.stop()
         self._tools.close()
 
+    @property
+    def waits_for(self) -> str:
+        """What the caller waits for in silence: the model, a tool or the voice; empty when nothing is missing."""
+        playback = self.playback
+        if playback is not None and not playback.is_filler:
+            return "" if playback.has_started else "voice"
+        if self._tools.is_waited_for:
+            return "tool"
+        return "model" if self._reply.stream is not None else ""
+
+    @property
+    def is_filling(self) -> bool:
+        """What sounds only says that the answer takes time."""
+        return self.playback is not None and self.playback.is_filler
+
+    def fill(self, text: str, now: float) -> bool:
+        """Say `text` while the caller waits for the answer. False where the voice is what is waited for."""
+        if self.waits_for == "voice":
+            return False
+        if text and self.playback is None:
+            self._reply.queue.fill(text)
+            self._phase.fire(Signal.SAY)
+            self._reply.watch_playback(now)
+        return True
+
+    def on_voice_stuck(self, now: float) -> None:
+        """What is to be said does not sound: say the error reply instead, once; else wait for the playback's own deadline."""
+        if self._has_voice_failed or self.playback is None or self._phase.state is State.ENDING:
+            return
+        self._has_voice_failed = True
+        self._outbox.put(Tell(events.Error(sender="tts", error="the synthesiser makes no sound")))
+        self._outbox.perform(commands.Interrupt(fade_out_ms=0))
+        self._reply.abandon_model()
+        self.begin(self._context.read(self._context.error_reply), now)
+
     def _apologise(self, now: float) -> None:
+        if self.is_filling:  # heard to its end first
+            self._reply.abandon_model()
+            self._reply.queue.add(self._context.read(self._context.error_reply))
+            self._reply.queue.complete()
+            self.pump(now)
+            return
         self.begin(self._context.read(self._context.error_reply), now)
 
     # -- playbacks -----------------------------------------------------------------------------------------------------------------------
@@ -209,10 +275,11 @@ class Replies:
             self._phase.fire(Signal.SAY)
         if not self._may_say():
             return
-        if self._reply.queue.is_leaving:
+        if self._reply.queue.is_leaving and not self._reply.is_paused:
             self._phase.fire(Signal.LEAVE)
         self._reply.watch_playback(now)
         if self._reply.queue.is_done:
+            self._reply.unpause()
             self._on_reply_done(now)
 
     def _may_say(self) -> bool:

@@ -6,11 +6,12 @@ MODEL and PLAYBACK. There is one reply at a time; `number` names it. `replies` d
 
 from __future__ import annotations
 
-from active_call.agent.effects import AbandonModel, ReplyNumber
+from active_call.agent.effects import AbandonModel, PauseReply, ReplyNumber, ResumeReply
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import ModelStream
 from active_call.agent.reply.queue import Cut, Playback, ReplyQueue
+from active_call.agent.reply.speculation import Speculation
 from active_call.agent.reply.steps import Step, spoken_s
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands
@@ -28,6 +29,8 @@ class Reply:
 
     def __init__(self, outbox: Outbox, timers: Timers) -> None:
         self.queue = ReplyQueue(outbox.perform)
+        self.speculation = Speculation(outbox)
+        """What the model was asked before the caller's turn is over."""
         self.stream: ModelStream | None = None
         """The model's answer; None when no model is being waited for."""
         self.is_from_model = False
@@ -39,6 +42,8 @@ class Reply:
         """How long this reply wants to wait for the caller; None for the playbook's way."""
         self.sounding_since: float | None = None
         """When the caller began to hear it."""
+        self.is_paused = False
+        """What sounds of it stands still, since the caller speaks over it."""
         self._outbox = outbox
         self._timers = timers
 
@@ -54,16 +59,18 @@ class Reply:
 
     # -- beginning and ending
 
-    def start(self, steps: list[Step], *, is_complete: bool = True) -> None:
-        """Begin a new reply, of which more comes unless `is_complete`; the one before is over."""
+    def start(self, steps: list[Step], *, is_complete: bool = True, number: ReplyNumber | None = None) -> None:
+        """Begin a new reply, of which more comes unless `is_complete`; the one before is over. `number`: that of an adopted request."""
         self.abandon_model()
+        self.speculation.cancel("another reply begins")
         self._forget()
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
-        self.queue.begin(tuple(steps), is_complete=is_complete)
+        self.queue.begin(tuple(steps), is_complete=is_complete, number=number)
 
     def cut(self) -> Cut:
         """Stop where it is: nothing more leaves for this number. The sound is stopped by the caller of this method."""
         self.abandon_model()
+        self.speculation.cancel("the reply was cut")
         cut = self.queue.drop()
         self._forget()
         return cut
@@ -74,8 +81,22 @@ class Reply:
             self.stream = None
             self._outbox.put(AbandonModel(self.number))
 
+    def pause(self, effect: PauseReply) -> None:
+        """Let what sounds stand still at its sample. Whatever ends the reply ends the pause."""
+        self.is_paused = True
+        self._timers.clear(Timer.PLAYBACK)
+        self._outbox.put(effect)
+
+    def unpause(self) -> None:
+        """What sounds goes on; harmless where it does."""
+        if self.is_paused:
+            self.is_paused = False
+            self._timers.clear(Timer.OVERLAP)
+            self._outbox.put(ResumeReply())
+
     def _forget(self) -> None:
-        self._timers.clear(Timer.MODEL, Timer.PLAYBACK, Timer.CUT)
+        self.unpause()
+        self._timers.clear(Timer.MODEL, Timer.PLAYBACK, Timer.CUT, Timer.SPECULATION)
         self.is_from_model = self.has_acted = False
         self.hint = None
         self.wait_input_s = None
@@ -123,7 +144,7 @@ class Reply:
     def watch_playback(self, now: float) -> None:
         """Set or clear the watch over what was given out to be played."""
         playback = self.queue.playback
-        if playback is None or not playback.is_closed:
+        if playback is None or not playback.is_closed or self.is_paused:
             self._timers.clear(Timer.PLAYBACK)
         elif playback.has_started:
             lasts_s = FILE_MAX_S if playback.is_file else spoken_s(playback.text) + PLAYBACK_SLACK_S

@@ -210,7 +210,7 @@ _OTHER_NAMES: Mapping[str, str] = {
 }
 """Names under which models call the same actions as functions, and may write them in the JSON form."""
 _OTHER_ATTRIBUTES: Mapping[str, str] = {"callee": "to", "callee_uri": "to", "target": "to", "collector": "type"}
-_OURS = frozenset(_MADE)
+_OURS = frozenset((*_MADE, *_OTHER_NAMES))
 _MAX_HTML_CHARS = 2000
 _HTML_ATTRIBUTE = re.compile(r"\s+[\w-]+\s*=")
 _ADDRESS = re.compile(r"<(?:mailto:)?((?:https?://|[\w.+-]+@)[^\s<>]+)>", re.IGNORECASE)
@@ -301,9 +301,9 @@ class TagParser:
 
     def _whole_tag(self, parts: list[Part], name: str, *, closing: bool, text: str, inner: int) -> None:
         address = _ADDRESS.fullmatch(text)
-        if closing and name in _MADE:
+        if closing and name in _OURS:
             return
-        if name in _MADE:
+        if name in _OURS:
             attributes = self._values.attributes(parse_attributes(text[inner:-1]))
             parts.append(make_tag(name, attributes, self._values.plain(text)))
         elif address is not None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from active_call.agent.effects import (
     CancelTool,
     HttpAnswered,
@@ -18,6 +20,7 @@ from active_call.agent.effects import (
     RunTool,
     SendHttp,
     SendToolRequest,
+    Tell,
     ToolAnswered,
     ToolCall,
     ToolFinished,
@@ -29,6 +32,7 @@ from active_call.agent.tools.builtins import DONE
 from active_call.agent.tools.http_tool import Fill, RequestError
 from active_call.agent.tools.registry import AT_NEXT_TURN, AT_ONCE, AT_SILENCE, ArgumentsError, Tool, ToolRegistry, read_arguments
 from active_call.agent.tools.runs import HTTP_PATIENCE_S, ToolRun, ToolRuns, http_id
+from active_call.contract import events
 
 TOOL_SLACK_S = 2.0
 """How much longer than a tool's own time limit the agent waits for the runner's answer."""
@@ -106,12 +110,18 @@ class ToolCalls:
             return self._act(run_id, tool, arguments, is_text=is_text)
         return self._start(run_id, tool, arguments, is_text=is_text)
 
+    def _tell(self, run_id: str, tool: Tool, arguments: Mapping[str, Any]) -> None:
+        """Whoever follows the call sees which tools are called."""
+        written = msgspec.json.encode(dict(arguments)).decode()
+        self._outbox.put(Tell(events.FunctionCall(call_id=run_id, name=tool.name, arguments=written)))
+
     def _act(self, run_id: str, tool: Tool, arguments: Mapping[str, Any], *, is_text: bool) -> Started | None:
         """An action of the reply: it is carried out in its place between the words."""
         action = tool.lower(arguments) if tool.lower is not None else UnknownTag(tool.name)
         if isinstance(action, UnknownTag):
             self._refuse(run_id, tool.name, action.reason, is_text=is_text)
             return None
+        self._tell(run_id, tool, arguments)
         if not is_text:
             self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
             self._outbox.remember(ToolResultItem(run_id, DONE))
@@ -127,6 +137,7 @@ class ToolCalls:
         run.is_attached, run.is_text = tool.result_at != AT_NEXT_TURN, is_text
         if not is_text:
             self._outbox.remember(ToolCallItem(run_id, tool.name, arguments))
+        self._tell(run_id, tool, arguments)
         self._runs.start(run)
         if request is None:
             self._outbox.put(RunTool(run_id, tool.name, arguments, tool.timeout_s))

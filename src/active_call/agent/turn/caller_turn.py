@@ -7,16 +7,27 @@ stopped is resumed, or the agent speaks up because the caller is silent. `floor`
 from __future__ import annotations
 
 from active_call.agent.context import PlaybookContext
-from active_call.agent.items import UserItem
+from active_call.agent.effects import TurnDecided
+from active_call.agent.items import AgentItem, UserItem, is_pressed
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.replies import Replies
 from active_call.agent.turn.barge_in import BargeIn
+from active_call.agent.turn.dead_air import DeadAir
+from active_call.agent.turn.end_of_turn import EndOfTurnWatch
+from active_call.agent.turn.expectation import expected_after
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
+from active_call.agent.turn.turn_detector import PauseSound, TurnTaking, VendorTurn
 
 MAX_NOT_UNDERSTOOD = 3
 """How often in a row a sound without words is answered: a noisy line must not make the agent talk for ever."""
+FALSE_END_S = 1.0
+"""The caller goes on so soon after the end of a turn, before the reply sounds: it was no end."""
+FALSE_START_S = 0.25
+"""The same, once the reply sounds: so soon nobody answers it."""
+SENTENCE_S = 0.6
+"""Speech as long as a word or two that the recogniser says nothing of is asked for again: it is the recogniser that is stuck."""
 QUIET_S = 60.0
 """Where no follow-up is due, the agent looks after so long whether something is left to say."""
 
@@ -25,10 +36,20 @@ class CallerTurn:
     """What the caller has said and not been answered."""
 
     def __init__(
-        self, context: PlaybookContext, phase: Phase, timers: Timers, floor: Floor, replies: Replies, barge_in: BargeIn, outbox: Outbox
+        self,
+        context: PlaybookContext,
+        phase: Phase,
+        timers: Timers,
+        floor: Floor,
+        replies: Replies,
+        barge_in: BargeIn,
+        outbox: Outbox,
+        turns: TurnTaking,
+        dead_air: DeadAir,
     ) -> None:
         self._waiting: list[tuple[str, int]] = []
-        """Said while it is not known how much of the reply that was cut was heard; with its time in Unix ms, 0 for now."""
+        """Said in a turn that is not over, or while it is not known how much of the reply that was cut was heard; with its time in Unix ms,
+        0 for now."""
         self._unanswered: list[str] = []
         """What the caller said and has heard no answer to."""
         self._n_followups = 0
@@ -40,32 +61,82 @@ class CallerTurn:
         self._replies = replies
         self._barge_in = barge_in
         self._outbox = outbox
+        self._dead_air = dead_air
+        self._watch = EndOfTurnWatch(floor, replies, outbox, speculates=turns.speculates)
+        self._language = turns.language
+        self._partial_index = 0
+        self._taken_index: int | None = None
+        """The utterance whose partial text has ended the turn: its final text comes too late."""
+        self._ended_at: float | None = None
+        """When the last turn ended, until the caller speaks again."""
 
     # -- what is heard of the caller
 
     def on_voice(self, now: float, *, is_filler: bool) -> None:
         """The caller begins to speak."""
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
-        self._floor.voice_began(now, may_claim=self._phase.state in (State.LISTENING, State.THINKING))
+        self._watch.voice_began()
+        self._note_outcome(now)
+        language = self._context.language or self._language
+        expected = None if self._waiting else expected_after(self._last_words(), language)
+        may_claim = self._phase.state in (State.LISTENING, State.THINKING)
+        self._floor.voice_began(now, may_claim=may_claim, expected=expected, language=language)
         self._barge_in.on_voice(now, is_filler=is_filler)
 
-    def on_silence(self, now: float) -> None:
-        """The caller stops speaking."""
-        self._floor.voice_ended(now)
-        self._barge_in.on_silence()
+    def on_silence(self, now: float, ended_at: float | None = None) -> None:
+        """The caller stops speaking; the last voiced packet came at `ended_at`, where that is known."""
+        self._floor.voice_ended(now if ended_at is None else min(now, ended_at))
+        self._barge_in.on_silence(now)
         if not self._floor.is_claimed:
             self.await_caller(now)
-        elif self._floor.is_over(now):
-            self.on_nothing_more(now)
+        else:
+            self._consider(now)
 
-    def on_partial(self, text: str, now: float) -> None:
+    def on_utterance_ended(self, now: float) -> None:
+        """The recogniser was told to finish with what was said, by the agent or by the call's own timer."""
+        if not self._floor.is_caller_speaking and self._floor.facts.final_at is None:
+            self._floor.text_asked(now)
+            self._reconsider(now)
+
+    def on_partial(self, text: str, now: float, index: int = 0) -> None:
         """The recogniser has heard `text` so far."""
+        if index == self._taken_index:
+            return  # the turn has ended with a partial of this utterance
         if self._barge_in.rules.is_sure_word(text):
+            self._partial_index = index
+            self._floor.known(self._context.is_whole_phrase(self._said_with(text)))
             self._floor.partial(text, now)
-            self._barge_in.on_partial_words(now)
+            self._watch.heard(self._said())
+            self._watch.follow(self._said(), now)
+        self._barge_in.on_partial_words(text, now)
 
-    def on_final(self, text: str, now: float) -> None:
+    def on_paused(self, sound: PauseSound, now: float) -> None:
+        """The media process tells how a pause sounds."""
+        self._floor.paused(sound, now)
+        self._reconsider(now)
+
+    def on_proposed(self, turn: VendorTurn, text: str, confidence: float | None, now: float) -> None:
+        """The recogniser's own turn detector says something: a proposal."""
+        self._floor.proposed(turn, confidence)
+        if turn is VendorTurn.RESUMED:
+            self._watch.give_up("the caller goes on, says the recogniser")
+        if text and self._barge_in.rules.is_sure_word(text) and self._floor.facts.final_at is None:
+            self._floor.partial(text, now)
+        self._reconsider(now)
+
+    def on_judged(self, question: int, probability: float, now: float) -> None:
+        """The model of the sound has answered."""
+        if self._watch.is_current(question):
+            self._floor.judged(probability)
+            self._reconsider(now)
+
+    def on_final(self, text: str, now: float, index: int = 0) -> None:
         """The recogniser has decided on what was said."""
+        if index == self._taken_index:
+            self._taken_index = None
+            self._outbox.note("final text not used", reason="the turn has ended with the partial text")
+            return
+        self._floor.known(self._context.is_whole_phrase(self._said_with(text)))
         self._floor.final(text, now)
         if self._phase.state in (State.IDLE, State.PAUSED, State.AWAY):
             self._outbox.note("speech dropped", reason=str(self._phase.state))
@@ -74,28 +145,52 @@ class CallerTurn:
         else:
             self._on_words(text, now)
 
+    def on_lost(self, now: float) -> None:
+        """The recogniser had no time for what the caller said, which may have been words: the caller is asked to say it again."""
+        self._floor.final("", now)
+        if self._phase.state in (State.IDLE, State.PAUSED, State.AWAY):
+            self._outbox.note("speech lost", reason=str(self._phase.state))
+        elif self._waiting or not (self._barge_in.is_undecided or self._phase.state is State.LISTENING):
+            self._outbox.note("speech lost", reason="an answer is under way")
+            if self._floor.is_claimed:
+                self.on_nothing_more(now)
+        else:
+            self.took_part()
+            self._barge_in.forget()
+            self._floor.yield_after_words(now)
+            self._replies.say(self._context.wording.not_heard, now)
+
     def _on_words(self, text: str, now: float) -> None:
+        if self._phase.state is State.SPEAKING and not self._barge_in.takes_turn(text, now):
+            return
         self.took_part()
         if self._phase.state is State.ENDING:
             self._outbox.add(UserItem(text))
             return
         if self._phase.state is State.SPEAKING:
-            if not self._barge_in.may_cut_by_words(now):
+            if not (self._barge_in.is_overlapping or self._barge_in.may_cut_by_words(now)):
                 self._outbox.add(UserItem(text))
                 self._outbox.note("speech not answered", reason="the reply is not to be interrupted")
                 return
             self._barge_in.cut(now)
-        self._floor.yield_after_words(now)
         self._waiting.append((text, 0))
-        if self._barge_in.settling is None:
-            self.take_turn(now)
+        self._watch.heard(self._said())
+        if self._floor.yield_after_words(now):
+            self._end_turn(now)
+        elif self._floor.is_caller_speaking:
+            self._watch.prepare(self._said(), now)  # the voice goes on after the words: a noisy line, or more to come
+        else:
+            self._watch.follow(self._said(), now)
 
     def _on_noise(self, text: str, now: float) -> None:
         """There was a sound, but no words in it."""
-        if self._barge_in.is_undecided:
+        if self._waiting and self._floor.is_claimed:
+            self._consider(now)  # a noise within a turn that goes on
+        elif self._barge_in.is_undecided:
             self._barge_in.want_resume(now)
         elif self._phase.state is State.LISTENING and not self._waiting:
-            self._floor.yield_after_words(now)
+            self._watch.give_up("there were no words")
+            self._floor.release()
             self._on_not_understood(text, now)
         elif self._floor.is_claimed:
             self.on_nothing_more(now)
@@ -111,19 +206,61 @@ class CallerTurn:
 
     # -- the end of the turn
 
+    def _consider(self, now: float) -> None:
+        """Ask the detector, and do what it says."""
+        if self._floor.is_over(now):
+            self.on_nothing_more(now)
+        else:
+            self._watch.follow(self._said(), now)
+
+    def _reconsider(self, now: float) -> None:
+        """There is a new fact of a pause."""
+        if self._floor.is_claimed and not self._floor.is_caller_speaking:
+            self._consider(now)
+
     def on_deadline(self, now: float) -> None:
         """The turn detector's time has come."""
         if self._floor.lapse(now):
             self.on_nothing_more(now)
+        else:
+            self._watch.follow(self._said(), now)
 
     def on_nothing_more(self, now: float) -> None:
-        """Nothing (more) comes of what the caller began to say."""
+        """Nothing (more) comes of what the caller began to say. A partial text whose final text has not come is what was said."""
+        facts = self._floor.facts
+        if self._barge_in.is_overlapping:
+            if facts.final_at is not None or not (facts.partial and self._barge_in.takes_turn(facts.partial, now)):
+                if self._barge_in.is_overlapping:
+                    self._barge_in.want_resume(now)
+                return
+            self._barge_in.cut(now)
+        if self._floor.is_claimed and facts.final_at is None and self._barge_in.rules.is_answer(facts.partial):
+            self._outbox.note("final text missing", reason="the recogniser is late")
+            self._taken_index = self._partial_index
+            self.took_part()
+            self._waiting.append((facts.partial, 0))
+        was_claimed = self._floor.is_claimed
         self._floor.release()
-        if self._barge_in.is_undecided and not self._waiting:
+        if self._waiting:
+            self._end_turn(now)
+            return
+        self._watch.give_up("there were no words")
+        if self._barge_in.is_undecided:
             self._barge_in.want_resume(now)
+            return
+        spoke_s = (facts.voice_ended_at or now) - facts.since
+        if was_claimed and facts.final_at is None and spoke_s >= SENTENCE_S and self._phase.state is State.LISTENING:
+            self._outbox.note("recogniser gave no text", speech_ms=round(spoke_s * 1000))
+            self._on_not_understood("", now)
             return
         self._replies.pump(now)
         self.await_caller(now)
+
+    def _end_turn(self, now: float) -> None:
+        """The turn is over: it is answered as soon as it is known how much of the reply that was cut was heard."""
+        self._outbox.put(TurnDecided())
+        if self._barge_in.settling is None:
+            self.take_turn(now)
 
     def take_turn(self, now: float) -> None:
         """Answer what the caller has said."""
@@ -131,10 +268,51 @@ class CallerTurn:
         self._barge_in.is_greeting = False
         self._replies.interrupt_tools()
         self._unanswered.extend(self.write_down())
+        self._watch.turn_ended()
+        self._ended_at = now
+        self._dead_air.turn_ended(now)
         if self._context.has_model:
             self._replies.ask(now, self._context.repair_hint(self._outbox.history.items, now))
         else:
             self._replies.say(self._context.answer(self._unanswered), now)
+
+    def answer_what_waits(self, now: float) -> bool:
+        """The call was put on hold in the middle of a turn: answer what was said of it. False when nothing was."""
+        if not self._waiting or self._floor.is_claimed or self._barge_in.settling is not None:
+            return False
+        self.take_turn(now)
+        return True
+
+    def _note_outcome(self, now: float) -> None:
+        """The caller speaks again: was the last turn rightly taken for over? Its pauses are learnt from."""
+        ended_at, self._ended_at = self._ended_at, None
+        if ended_at is None:
+            return
+        sounding_since = self._replies.sounding_since
+        is_false = now - ended_at <= FALSE_END_S if sounding_since is None else now - sounding_since <= FALSE_START_S
+        facts = self._floor.facts
+        if not is_false:
+            self._floor.pauses.ended_rightly()
+        elif facts.voice_ended_at is not None:
+            self._floor.pauses.went_on(now - facts.voice_ended_at)
+            self._outbox.note("turn ended too early", pause_ms=round((now - facts.voice_ended_at) * 1000))
+
+    def _said(self) -> str:
+        """The words of the turn under way: what is final, and the partial of what is not."""
+        facts = self._floor.facts
+        last = facts.partial if facts.final_at is None else ""
+        return " ".join([*(text for text, _ in self._waiting), *([last] if last else [])])
+
+    def _said_with(self, text: str) -> str:
+        return " ".join([*(earlier for earlier, _ in self._waiting), text])
+
+    def _last_words(self) -> str:
+        """What the agent has said last, or is saying."""
+        playback = self._replies.playback
+        if playback is not None and playback.text:
+            return playback.text
+        item = next((item for item in reversed(self._outbox.history.items) if isinstance(item, AgentItem | UserItem)), None)
+        return item.text if isinstance(item, AgentItem) else ""
 
     def add_key(self, text: str, at_ms: int) -> None:
         """The caller has pressed a key, which takes the turn like words."""
@@ -146,17 +324,23 @@ class CallerTurn:
         self._barge_in.settle(heard)
         if heard:
             self.was_answered()
-        if self._waiting:
+        if self._waiting and not self._floor.is_claimed:
             self.take_turn(now)
-        else:
+        elif not self._waiting:
             self._barge_in.resume_if_due(now)
 
     def write_down(self) -> list[str]:
-        """What waited becomes items of the history, each with its own time. Returns the texts."""
+        """What waited becomes items of the history: a key with its own time, words of one turn as one. Returns the texts."""
         waiting, self._waiting = self._waiting, []
+        texts: list[tuple[str, int]] = []
         for text, at_ms in waiting:
+            if texts and not (at_ms or texts[-1][1] or is_pressed(text) or is_pressed(texts[-1][0])):
+                texts[-1] = (f"{texts[-1][0]} {text}", 0)
+            else:
+                texts.append((text, at_ms))
+        for text, at_ms in texts:
             self._outbox.add(UserItem(text), at_ms)
-        return [text for text, _ in waiting]
+        return [text for text, _ in texts]
 
     def was_answered(self) -> None:
         """The caller has heard something of an answer."""
@@ -164,6 +348,7 @@ class CallerTurn:
 
     def forget(self) -> None:
         """The caller is with somebody else: what was said is kept in the history, and gets no answer."""
+        self._watch.give_up("the caller is away")
         self.write_down()
         self._unanswered = []
 

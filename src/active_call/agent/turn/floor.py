@@ -19,9 +19,11 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 
+from active_call.agent.turn.expectation import Expectation
+from active_call.agent.turn.pauses import Pauses
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
-from active_call.agent.turn.turn_detector import EndOfTurn, TurnDetector, TurnFacts
+from active_call.agent.turn.turn_detector import EndOfTurn, PauseSound, TurnDetector, TurnFacts, TurnVerdict, VendorTurn, WaitUntil
 
 
 class Holder(StrEnum):
@@ -76,6 +78,8 @@ TABLE: dict[Claim, dict[Happening, Claim]] = {
     },
 }
 
+TELLING = 0.3
+"""A pause after words from which more had to follow says nothing of the caller's other pauses."""
 _AGENT_HAS_IT = (State.THINKING, State.SPEAKING)
 
 
@@ -88,6 +92,11 @@ class Floor:
         self._detector = detector
         self._claim = Claim.NONE
         self._facts = TurnFacts()
+        self._is_earlier_text_due = False
+        """The caller went on before the recogniser had finished with what came before."""
+        self.pauses = Pauses()
+        self.verdict: TurnVerdict | None = None
+        """What the detector has said last."""
 
     @property
     def holder(self) -> Holder:
@@ -117,15 +126,27 @@ class Floor:
 
     # -- facts
 
-    def voice_began(self, now: float, *, may_claim: bool) -> None:
-        """The caller's voice begins. `may_claim`: nothing of the agent sounds, so that the caller gets the turn."""
-        self._facts = TurnFacts(since=now, is_speaking=True)
+    def voice_began(self, now: float, *, may_claim: bool, expected: Expectation | None = None, language: str | None = None) -> None:
+        """The caller's voice begins. `may_claim`: nothing of the agent sounds, so that the caller gets the turn.
+
+        A turn that is not over goes on: what was said in it so far is kept, and the pause is learnt.
+        """
+        before, facts = self._facts, TurnFacts(since=now, is_speaking=True, language=language, usual_pause_s=self.pauses.usual_s)
+        if self._claim is Claim.CALLER and not before.is_speaking and before.voice_ended_at is not None:
+            if isinstance(self.verdict, WaitUntil) and self.verdict.probability >= TELLING:
+                self.pauses.went_on(now - before.voice_ended_at)
+            said = " ".join(part for part in (before.said, before.final) if part)
+            self._is_earlier_text_due = before.final_at is None and before.text_asked_at is not None
+            facts = replace(facts, said=said, partial=before.partial if before.final_at is None else "", usual_pause_s=self.pauses.usual_s)
+        else:
+            self._is_earlier_text_due = False
+        self._facts = replace(facts, expected=before.expected if expected is None else expected)
         if may_claim:
             self._change(Happening.VOICE, now)
 
     def voice_ended(self, now: float) -> None:
-        """The caller's voice ends; `is_over` tells what that means."""
-        self._facts = replace(self._facts, is_speaking=False, voice_ended_at=now)
+        """The caller's voice ended at `now`; `is_over` tells what that means."""
+        self._facts = replace(self._facts, is_speaking=False, voice_ended_at=now, pause=None, judged=None)
 
     def partial(self, text: str, now: float) -> None:
         """A partial text with words in it. One that comes in silence moves the deadline of a claim."""
@@ -134,8 +155,36 @@ class Floor:
             self._ask(now)
 
     def final(self, text: str, now: float) -> None:
-        """A final text, with or without words."""
+        """A final text, with or without words. It may belong to what was said before the caller went on."""
+        if self._is_earlier_text_due and self.is_caller_speaking:
+            self._is_earlier_text_due = False
+            self._facts = replace(self._facts, said=f"{self._facts.said} {text}".strip(), partial="")
+            return
         self._facts = replace(self._facts, final=text, final_at=now)
+
+    def paused(self, sound: PauseSound, now: float) -> None:
+        """The media process tells how a pause sounds, and when it began."""
+        ended_at = self._facts.voice_ended_at
+        if not self._facts.is_speaking and ended_at is not None:
+            self._facts = replace(self._facts, pause=sound, voice_ended_at=min(ended_at, now - sound.silence_s))
+
+    def proposed(self, turn: VendorTurn, confidence: float | None) -> None:
+        """The recogniser's own turn detector says something."""
+        self._facts = replace(self._facts, vendor=turn, vendor_confidence=confidence)
+
+    def judged(self, probability: float) -> None:
+        """A model of the sound says how likely the turn is over. What it heard is the present pause."""
+        if not self._facts.is_speaking:
+            self._facts = replace(self._facts, judged=probability)
+
+    def known(self, is_phrase: bool) -> None:
+        """The text so far is a phrase of the playbook, or is none."""
+        self._facts = replace(self._facts, is_known_phrase=is_phrase)
+
+    def text_asked(self, now: float) -> None:
+        """The recogniser was told to finish; only the first time counts."""
+        if self._facts.text_asked_at is None:
+            self._facts = replace(self._facts, text_asked_at=now)
 
     # -- the turn
 
@@ -146,11 +195,13 @@ class Floor:
         self._facts = replace(facts, final="", final_at=None) if is_old else facts
         self._change(Happening.BARGE_IN, now)
 
-    def yield_after_words(self, now: float) -> None:
-        """The final text is there: the turn is over, unless the detector waits for more."""
+    def yield_after_words(self, now: float) -> bool:
+        """The final text is there: the turn is over (then True), unless the detector waits for more."""
         self._claim = TABLE[self._claim][Happening.WORDS]
-        if self._ask(now):
-            self.release()
+        if not self._ask(now):
+            return False
+        self.release()
+        return True
 
     def is_over(self, now: float) -> bool:
         """Ask the detector whether the caller's turn is over, and set the deadline when it is not. The caller releases the turn then."""
@@ -166,6 +217,7 @@ class Floor:
     def release(self) -> None:
         """The caller's claim is over."""
         self._claim = TABLE[self._claim][Happening.RELEASE]
+        self._is_earlier_text_due = False
         self._timers.clear(Timer.FLOOR)
 
     def reset(self) -> None:
@@ -179,7 +231,7 @@ class Floor:
             self._timers.set(Timer.FLOOR, now)
 
     def _ask(self, now: float) -> bool:
-        verdict = self._detector.decide(self._facts, now)
+        verdict = self.verdict = self._detector.decide(self._facts, now)
         if isinstance(verdict, EndOfTurn):
             return True
         self._timers.set(Timer.FLOOR, max(now, verdict.at))

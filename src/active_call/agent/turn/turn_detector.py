@@ -1,20 +1,22 @@
 """Decides when the caller's turn is over. Pure: facts in, a verdict out; no state is kept between two questions.
 
-In: `TurnFacts`, what is known of the caller's utterance so far (voice activity, texts, times), and `now`. Out: a verdict.
+In: `TurnFacts`, what is known of the caller's utterance so far (voice activity, texts, times, how it sounds), and `now`. Out: a verdict.
 
     EndOfTurn      the turn is over; the agent may speak
     WaitUntil(at)  the caller is silent; without a new fact ask again at `at`
     Undecided(at)  the caller still speaks; without a new fact ask again at `at`
 
 The floor asks at every new fact and at the time that the last verdict named. A detector must answer EndOfTurn in the end when no new fact
-comes. `RecogniserTurnDetector` relies on the recogniser: a final text ends the turn. A detector with a model of its own implements the same
-Protocol.
+comes. `RecogniserTurnDetector` relies on the recogniser: a final text ends the turn. `adaptive_detector` weighs everything that is known.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
+
+from active_call.agent.turn.expectation import NOTHING_EXPECTED, Expectation
 
 SPEECH_MAX_S = 15.0
 """Speech that does not end: after this the turn counts as over."""
@@ -22,6 +24,31 @@ RECOGNITION_PATIENCE_S = 3.0
 """After the end of speech, how long a recogniser may take; then the sound was a noise."""
 STILL_SPEAKING_S = 1.0
 """A final text has come while the caller goes on speaking: how long a reply waits for the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSound:
+    """How the last second before a pause sounded, and how the pause sounds. None: it could not be measured (too little voiced sound)."""
+
+    silence_s: float
+    """How long the pause had lasted when this was told, from the last voiced packet."""
+    voice_probability: float = 0.0
+    """The voice detector's highest probability in the last 100 ms of the pause, 0 to 1: breath and faint speech are not nothing."""
+    energy_db: float = -90.0
+    """The pause's energy relative to full scale, in dB."""
+    pitch_change_st: float | None = None
+    """The pitch of the last 200 ms against the median of the second, in semitones: negative falls, positive rises."""
+    final_lengthening: float | None = None
+    """The length of the last voiced stretch against the median of the others: 1 as long, 2 twice as long."""
+
+
+class VendorTurn(StrEnum):
+    """What a recogniser with a turn detector of its own has said last. A proposal: the detector decides."""
+
+    NONE = "none"
+    EAGER_END = "eager end"
+    RESUMED = "resumed"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +60,35 @@ class TurnFacts:
     is_speaking: bool = False
     """The voice detector hears the caller now."""
     voice_ended_at: float | None = None
+    """When the last voiced packet came."""
     partial: str = ""
     """The last partial text with words in it."""
     partial_at: float | None = None
     final: str = ""
     final_at: float | None = None
+    said: str = ""
+    """Final texts of this turn that came before the present utterance."""
+    language: str | None = None
+    """BCP 47, of the caller's words; None: as the detector was told."""
+    expected: Expectation = NOTHING_EXPECTED
+    """What the agent has asked for."""
+    is_known_phrase: bool = False
+    """The text is, as a whole, a phrase of the playbook, and the beginning of no longer one."""
+    pause: PauseSound | None = None
+    """The sound of the pause and of what came before it."""
+    vendor: VendorTurn = VendorTurn.NONE
+    vendor_confidence: float | None = None
+    judged: float | None = None
+    """What a model of the sound says: the probability that the turn is over, 0 to 1."""
+    usual_pause_s: float = 0.0
+    """How long this caller's pauses within a turn are, with some margin."""
+    text_asked_at: float | None = None
+    """When the recogniser was told to finish."""
+
+    @property
+    def text(self) -> str:
+        """Everything of the turn so far: earlier texts, and the final text of the present utterance or else its partial."""
+        return " ".join(part for part in (self.said, self.final or self.partial) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +101,12 @@ class WaitUntil:
     """The caller is silent, and may have more to say or a text may still come. Ask again at `at`."""
 
     at: float
+    probability: float = 0.0
+    """How likely the turn is over already, 0 to 1: from a half on it is worth asking the model."""
+    wants_text: bool = False
+    """The recogniser is to finish now: its text decides."""
+    wants_judgement: bool = False
+    """A model of the sound is to be asked, where there is one: the cheap facts do not decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +125,16 @@ class TurnDetector(Protocol):
     def decide(self, facts: TurnFacts, now: float) -> TurnVerdict:
         """The verdict at `now`. Must be EndOfTurn some time after the last fact."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTaking:
+    """How the turns of one call are taken. `speculates`: the language model may be asked before a turn is over."""
+
+    detector: TurnDetector
+    speculates: bool = True
+    language: str | None = None
+    """BCP 47, of the words by which an end is judged; None: English."""
 
 
 class RecogniserTurnDetector:

@@ -7,7 +7,7 @@ time, and never sent to a leg in any other way: a call that goes on with another
 |-------------------|------------------------------------------------------------------------------------------|
 | `is_aside`        | a claim takes the caller from the agent: hold, bridge, transfer, takeover                 |
 | `hears`           | no such claim stands, but for a transfer that lets the agent hear (`pauseParentAsr: false`) |
-| `is_frozen`       | what plays stands still at its sample: hold, before the answer of a call of ours, `pause`  |
+| `is_frozen`       | what plays stands still at its sample: hold, before the answer of a call of ours, overlap, `pause` |
 | `music`           | the last claim that wants music                                                          |
 | `muted`           | a `mute` command stands for the track; the empty name is all that is sent                |
 | `holder`          | the first of hold, bridge, transfer, ringback, nobody (before the answer); else the agent |
@@ -30,6 +30,8 @@ class Why(StrEnum):
     """A call of ours is not answered: the first words would be lost on the ringing."""
     RINGBACK = "ringback"
     """A ringing tone before the answer."""
+    OVERLAP = "overlap"
+    """The caller speaks over the agent, and it is undecided who has the turn."""
     PAUSED = "paused"
     """The `pause` command."""
     HOLD = "hold"
@@ -56,7 +58,7 @@ class Holder(StrEnum):
 
 ASIDE: Final = frozenset({Why.HOLD, Why.BRIDGE, Why.TRANSFER, Why.TAKEOVER})
 """Claims that take the caller from the agent."""
-FREEZING: Final = frozenset({Why.UNANSWERED, Why.PAUSED, Why.HOLD})
+FREEZING: Final = frozenset({Why.UNANSWERED, Why.OVERLAP, Why.PAUSED, Why.HOLD})
 """Claims under which what plays stands still."""
 MUSICAL: Final = frozenset({Why.RINGBACK, Why.HOLD_MUSIC, Why.TRANSFER_MUSIC, Why.PARTNER_HOLD})
 """Claims that are music."""

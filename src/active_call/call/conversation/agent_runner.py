@@ -45,6 +45,13 @@ class AgentPorts:
     post: Callable[[effects.AgentInput], None]
     """Bring an input to the runner later, through the mailbox."""
     expect_phrases: Callable[[tuple[str, ...]], None]
+    end_utterance: Callable[[float], None]
+    """Let the recogniser finish with what the caller has said until now."""
+    judge_turn: Callable[[int], None]
+    """Ask the model of the sound; its answer comes as TurnJudged. Nothing happens where there is none."""
+    pause_reply: Callable[[effects.PauseReply], bool]
+    """Let what the agent says stand still; False when so little is left of it that it ends first."""
+    resume_reply: Callable[[], None]
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     now: Callable[[], float]
     switch_language: Callable[[str, str], None] = lambda code, voice: None
@@ -130,6 +137,7 @@ class AgentRunner:
 
     def close(self, heard: tuple[str, str] | None) -> None:
         """The call is over: what was said and heard until now is told, and nothing is done any more. `heard`: the play, and its text."""
+        self._tools.close()
         for effect in self._conversation.close(heard):
             if isinstance(effect, effects.Tell):
                 self._ports.tell(effect.event)
@@ -170,6 +178,11 @@ class AgentRunner:
                 self._ports.spawn(self._summarise(text, instruction), "summary")
             case effects.AbandonModel(reply):
                 self._abandon(reply)
+            case effects.PauseReply():
+                if not self._ports.pause_reply(effect):
+                    self.hear(effects.PauseRefused())
+            case effects.ResumeReply():
+                self._ports.resume_reply()
             case effects.RunTool():
                 self._tools.run(effect)
             case effects.SendToolRequest():
@@ -186,6 +199,12 @@ class AgentRunner:
                 self._ports.spawn(self._send_http(effect), f"http {effect.request}")
             case effects.ExpectPhrases(phrases):
                 self._ports.expect_phrases(phrases)
+            case effects.EndUtterance():
+                self._ports.end_utterance(self._ports.now())
+            case effects.JudgeTurn(question):
+                self._ports.judge_turn(question)
+            case effects.TurnDecided():
+                self._turn.mark("decided_at", self._ports.now())
             case effects.Tell(event):
                 self._ports.tell(event)
             case effects.Note(message, fields):
@@ -233,7 +252,9 @@ class AgentRunner:
         self._ports.post(effects.Summarised(summary))
 
     def _abandon(self, reply: effects.ReplyNumber) -> None:
-        self._asked_at.pop(reply, None)
+        asked_at = self._asked_at.pop(reply, None)
+        if asked_at is not None:
+            self._turn.model_abandoned(asked_at)
         task = self._model_tasks.pop(reply, None)
         if task is not None:
             task.cancel()

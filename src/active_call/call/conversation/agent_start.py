@@ -11,6 +11,7 @@ from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
 from active_call.call.conversation.knowledge import knowledge_of
 from active_call.call.conversation.mcp_tools import find_tools
 from active_call.call.conversation.tool_execution import ToolFunction
+from active_call.call.conversation.turn_taking import turn_taking
 from active_call.call.conversation.web_requests import WebRequests, access_of
 from active_call.call.dependencies import CallDependencies
 from active_call.call.log import CallLog
@@ -60,6 +61,7 @@ def start_agent(
         tools,
         calls_functions=capabilities.functions,
         calls_tools=capabilities.tools,
+        turns=turn_taking(state.option, playbook, hears_freely=state.hears_freely, has_judge=state.has_turn_judge),
     )
     http_tools = {tool.name: tool.http for tool in playbook.tools if tool.http is not None}
     pool = dependencies.mcp

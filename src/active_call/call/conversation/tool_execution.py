@@ -8,8 +8,11 @@ end unheard. At most `MAX_AT_ONCE` calls run at once; more are refused in words.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,6 +22,8 @@ from active_call.agent import effects
 from active_call.call.conversation.web_requests import WebRequests
 from active_call.call.log import CallLog
 
+MAX_THREADS = 4
+"""Plain functions that run at once, in one telephone call; more wait within their time limit."""
 MAX_AT_ONCE = 16
 """Calls of tools that run at once, in one telephone call."""
 BUSY = "too many tools are running"
@@ -45,6 +50,8 @@ class ToolExecution:
         self._finish = finish
         self._log = log
         self._requests = requests or {}
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="tool")
+        """Its own, so that a plain function that never returns keeps nobody else waiting. No thread is made before one is needed."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def run(self, effect: effects.RunTool) -> None:
@@ -79,6 +86,10 @@ class ToolExecution:
         self._tasks.pop(effect.id, None)
         self._finish(answered)
 
+    def close(self) -> None:
+        """The call is over: what has not begun is dropped, what runs ends unheard."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     def cancel(self, run_id: str) -> None:
         """Stop one call, whose result nobody waits for."""
         task = self._tasks.pop(run_id, None)
@@ -89,7 +100,7 @@ class ToolExecution:
         limit = asyncio.timeout(effect.timeout_s)
         try:
             async with limit:
-                result = await _call(function, effect.arguments)
+                result = await _call(function, effect.arguments, self._threads)
             finished = effects.ToolFinished(effect.id, _as_text(result)[:MAX_RESULT_CHARS])
         except Exception as error:  # noqa: BLE001 - a user's function may raise anything, which the model is told
             self._log.warning("tool failed", exc_info=error, extra={"fields": {"tool": effect.name}})
@@ -99,10 +110,11 @@ class ToolExecution:
         self._finish(finished)
 
 
-async def _call(function: ToolFunction, arguments: Mapping[str, Any]) -> Any:
+async def _call(function: ToolFunction, arguments: Mapping[str, Any], threads: Executor) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(**arguments)
-    result = await asyncio.to_thread(function, **arguments)
+    context = contextvars.copy_context()
+    result = await asyncio.get_running_loop().run_in_executor(threads, partial(context.run, partial(function, **arguments)))
     return await result if inspect.isawaitable(result) else result
 
 

@@ -34,6 +34,8 @@ class Journal:
         self.transfers: list[dict[str, Any]] = []
         self._recordings: dict[str, float | None] = {}
         self._recording_error = ""
+        self._n_lost = 0
+        """Utterances that the recogniser had no time for."""
         self._problems: list[dict[str, str]] = []
 
     @property
@@ -53,6 +55,8 @@ class Journal:
     def _note_own(self, event: events.Event) -> None:
         """What an event of the caller's own leg says about the call."""
         match event:
+            case events.AsrFinal(is_lost=True):
+                self._n_lost += 1
             case events.Speaking(start_time=start_time):
                 self._speech_began_ms = start_time
             case events.TrackStart(timestamp=timestamp):
@@ -177,6 +181,8 @@ class Journal:
             facts["recordings"] = [{"path": path, "durationMs": duration_ms} for path, duration_ms in self._recordings.items()]
         if self._recording_error:
             facts["recording_error"] = self._recording_error
+        if self._n_lost:
+            facts["utterances_lost"] = self._n_lost
         if self._problems:
             facts["problems"] = self._problems
         if self._n_left_out:
@@ -214,6 +220,8 @@ class Journal:
                 model_ms=trace.model,
                 synthesis_ms=trace.synthesis,
                 added_ms=trace.added,
+                marks_ms=trace.marks,
+                waits=tuple(trace.waits),
             )
         self._turns.append(line)
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
+from active_call.agent import effects
 from active_call.call.call_time import CallTime
 from active_call.call.company.executor import CallExecutor
 from active_call.call.company.machine_types import HoldAnswered, Input, PeerHeld
+from active_call.call.conversation.turn_taking import pause_sound
 from active_call.call.ports import CallPorts, HangUp
 from active_call.call.shared_state import CallState
 from active_call.call.sound.call_progress import CallProgressWatch
@@ -104,6 +106,9 @@ class LegReports:
                 parts.speech_input.speech_started(report)
             case link.SpeechEnded():
                 parts.speech_input.speech_ended(report)
+            case link.PauseHeard():
+                if self._state.agent is not None and not parts.speech_input.is_suspended:
+                    self._state.agent.hear(effects.Paused(pause_sound(report, self._ports.now())))
             case link.PlayStarted():
                 self._play_started(report)
             case link.PlayLow():

@@ -17,11 +17,23 @@ V = TypeVar("V")
 
 DEFAULT_END_OF_TURN_MS = 550
 """Silence that ends a turn where `eou.timeout` says nothing: pauses inside a sentence reach about half a second."""
+DEFAULT_MAX_SILENCE_MS = 1200
+"""Adaptive: after this much silence the turn is over whatever was said, but within a number or an address."""
 DEFAULT_VOICE_THRESHOLD = 0.5
 DEFAULT_SILENCE_MS = 100
 """Silence after which speech is reported as ended."""
 DEFAULT_MIN_SPEECH_MS = 64
 """Speech this long counts as speech: two windows of the detector, so that a barge-in is noticed in about 100 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnChoice:
+    """How the end of the caller's turn is found. `kind`: `adaptive`, `smart-turn` or `fixed`."""
+
+    kind: str
+    max_silence_ms: int = DEFAULT_MAX_SILENCE_MS
+    speculates: bool = True
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +47,7 @@ class SpeechChoice:
     min_speech_ms: int
     silence_ms: int
     end_of_turn_ms: int
+    turn: TurnChoice
 
 
 def merged(over: T, under: T) -> T:
@@ -75,7 +88,14 @@ def choose_speech(option: CallOption, playbook: Playbook | None) -> SpeechChoice
         min_speech_ms=min_speech_ms or DEFAULT_MIN_SPEECH_MS,
         silence_ms=given(vad.silence_padding, DEFAULT_SILENCE_MS),
         end_of_turn_ms=given(eou.timeout, given(vad.silence_timeout, DEFAULT_END_OF_TURN_MS)),
+        turn=_turn_choice(eou, vad),
     )
+
+
+def _turn_choice(eou: EouOption, vad: VadOption) -> TurnChoice:
+    is_timed = eou.timeout is not None or vad.silence_timeout is not None
+    kind = eou.type if eou.type in ("adaptive", "smart-turn", "fixed") else "fixed" if is_timed else "adaptive"
+    return TurnChoice(kind, given(eou.max_silence, DEFAULT_MAX_SILENCE_MS), given(eou.speculate, True), eou.model)
 
 
 def _llm_settings(llm: LlmOption) -> LlmSettings:

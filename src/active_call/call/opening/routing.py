@@ -9,7 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from active_call.agent.playbook.parser import parse_playbook
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, ConfigError, PlaybookError
 from active_call.call.conversation.web_requests import read_bounded
+from active_call.call.opening.playbook_trust import trust_of
 from active_call.contract import commands, wire
 from active_call.contract.errors import ContractError
 from active_call.contract.json_text import decode_json
@@ -100,13 +101,10 @@ class Router(Protocol):
 class Playbooks:
     """Finds and reads playbooks; a file is read again when it has changed. `find` maps a name to a path or raises PlaybookError.
 
-    `on_read` is told of each file that was read; not of playbooks that come as text.
+    A file is trusted with the hosts and the folder that it names, for its own calls; a playbook that comes as text is not.
     """
 
-    def __init__(
-        self, find: Callable[[str], Path], environment: Mapping[str, str], on_read: Callable[[Playbook], object] = lambda _: None
-    ) -> None:
-        self._on_read = on_read
+    def __init__(self, find: Callable[[str], Path], environment: Mapping[str, str]) -> None:
         self._find = find
         self._environment = environment
         self._read: dict[Path, tuple[int, Playbook]] = {}
@@ -124,11 +122,11 @@ class Playbooks:
         except (OSError, UnicodeDecodeError) as error:
             raise PlaybookError(name, 0, f"cannot be read: {error}") from error
         book = parse_playbook(text, file=str(path), environment=self._environment)
+        book = replace(book, trust=trust_of(book, path.absolute().parent))
         for warning in book.warnings:
             log.warning("playbook", extra={"warning": warning})
         self._read[path] = (changed_ns, book)
         self._last_good[name] = book
-        self._on_read(book)
         return book
 
     def load_usable(self, name: str) -> Playbook:
@@ -147,7 +145,7 @@ class Playbooks:
         self._read.clear()
 
     def parse(self, content: str) -> Playbook:
-        """A playbook given as text."""
+        """A playbook given as text, which is trusted with nothing."""
         return parse_playbook(content, file="(inline)", environment=self._environment, is_file=False)
 
 

@@ -13,14 +13,16 @@ import msgspec
 
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
-from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError
+from active_call.base.errors import ActiveCallError, ConfigError, LocalProtocolError, MediaError
+from active_call.base.trust import NO_TRUST
 from active_call.call.company.attention import Music, Why
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine import CallMachine
 from active_call.call.company.machine_types import Stage
 from active_call.call.conversation.agent_runner import AgentRunner
+from active_call.call.conversation.turn_taking import proposal_of
 from active_call.call.dependencies import CallDependencies
-from active_call.call.items import Fatal, RecogniserFailed, Routed
+from active_call.call.items import Fatal, ForAgent, RecogniserFailed, Routed
 from active_call.call.opening.options import SpeechChoice, choose_speech, merged
 from active_call.call.opening.routing import IncomingCall, Router
 from active_call.call.ports import CallPorts
@@ -31,11 +33,13 @@ from active_call.call.sound.taps import SoundTaps
 from active_call.call.speech.other_voices import heard_in
 from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
 from active_call.call.speech.speech_output import SpeechOutput
+from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.state import Phase
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs.leg import Leg
-from active_call.providers.base import ChatModel
+from active_call.providers.base import ChatModel, RecognitionStream, SpeechToText
+from active_call.providers.turn.judge import TurnJudge
 
 RING_AFTER_S = 0.2
 
@@ -51,6 +55,7 @@ class SetupParts:
     """What a set-up gets ready."""
 
     speech_input: SpeechInput
+    turn_audio: TurnAudio
     speech_output: SpeechOutput
     taps: SoundTaps
     call_progress: CallProgressWatch
@@ -108,12 +113,12 @@ class CallSetup:
     def go_on_with(self, leg: Leg) -> None:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
-        recogniser = self._dependencies.engines.get_recogniser(choice.asr)
-        recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language)
+        recogniser = self._dependencies.engines.get_recogniser(choice.asr, self._state.trust)
+        recognition = self._open_recognition(recogniser, choice.asr.language)
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
-            self._parts.speech_input.listen_to(leg.stream, _vad_of(choice))
+            self._parts.speech_input.listen_to(leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
             self._parts.taps.use(leg.stream)
 
     # -- an agent in a call that is under way
@@ -131,18 +136,20 @@ class CallSetup:
         playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
-        choice = choose_speech(option, playbook)
-        recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
-        responder = begin.model or (engines.get_responder(choice.llm) if choice.llm is not None else None)
+        choice, trust = choose_speech(option, playbook), playbook.trust or NO_TRUST
+        recogniser, synthesiser = engines.get_recogniser(choice.asr, trust), engines.get_synthesiser(choice.tts, trust)
+        responder = begin.model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
+        state.hears_freely = recogniser.capabilities.free_speech
+        self._choose_turn_judge(choice)
         self._note_engines(choice, begin.model is not None)
         parts.speech_output.use(None, synthesiser)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
         if choice.asr != before.asr:
-            recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language)
+            recognition = self._open_recognition(recogniser, choice.asr.language)
             self._ports.spawn(parts.speech_input.replace(recognition), "recogniser")
         if state.leg.stream is not None:
-            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
         state.agent = parts.start_agent(playbook, responder, begin)
         if states.is_on_hold:
             initiator = states.peer_role if states.held_by_peer else "system"
@@ -154,12 +161,14 @@ class CallSetup:
         state = self._state
         asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
         try:
-            recogniser = self._dependencies.engines.get_recogniser(asr)
+            recogniser = self._dependencies.engines.get_recogniser(asr, state.trust)
         except ActiveCallError as error:
             self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
             return
         state.option = msgspec.structs.replace(state.option, asr=asr)
-        recognition = open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=language)
+        heard_by = self._dependencies.engines.selection(asr, choose_speech(state.option, state.playbook).tts, None)[0]
+        state.facts.engines = {**state.facts.engines, heard_by.section: heard_by.as_facts()}
+        recognition = self._open_recognition(recogniser, language)
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
 
     def end_agent(self) -> None:
@@ -182,6 +191,26 @@ class CallSetup:
     def _recogniser_failed(self, error: Exception) -> None:
         self._ports.post(RecogniserFailed(error))
 
+    def _open_recognition(self, recogniser: SpeechToText, language: str | None) -> RecognitionStream:
+        return open_recognition(
+            recogniser,
+            self._ports.post,
+            self._recogniser_failed,
+            language=language,
+            on_turn=lambda event: self._ports.post(ForAgent(proposal_of(event))),
+        )
+
+    def _choose_turn_judge(self, choice: SpeechChoice) -> None:
+        """A model of the sound judges turns where it was asked for; one that cannot be had is told, and the turns are taken without it."""
+        judge: TurnJudge | None = None
+        if choice.turn.kind == "smart-turn":
+            try:
+                judge = self._dependencies.engines.get_turn_judge(choice.turn.model)
+            except ConfigError as error:
+                self._ports.emit(events.Error(sender="eou", error=str(error)))
+        self._state.has_turn_judge = judge is not None
+        self._parts.turn_audio.use(judge, lambda answer: self._ports.post(ForAgent(answer)))
+
     # -- tasks
 
     async def _ring_while_deciding(self) -> None:
@@ -196,7 +225,8 @@ class CallSetup:
             await leg.ring()
             return
         try:
-            synthesiser = self._dependencies.engines.get_synthesiser(choose_speech(self._state.option, None).tts)
+            choice = choose_speech(self._state.option, None)
+            synthesiser = self._dependencies.engines.get_synthesiser(choice.tts, self._state.trust)
             self._parts.speech_output.use(None, synthesiser)
             await self._open_sound()
             await leg.ring(early_media=True)
@@ -280,20 +310,23 @@ class CallSetup:
         state.option = merged(merged(state.own_option, of_playbook), self._dependencies.defaults)
         choice = choose_speech(state.option, state.playbook)
         engines = self._dependencies.engines
-        recogniser, synthesiser = engines.get_recogniser(choice.asr), engines.get_synthesiser(choice.tts)
-        responder = engines.get_responder(choice.llm) if choice.llm is not None else None
+        recogniser, synthesiser = engines.get_recogniser(choice.asr, state.trust), engines.get_synthesiser(choice.tts, state.trust)
+        responder = engines.get_responder(choice.llm, state.trust) if choice.llm is not None else None
+        state.hears_freely = recogniser.capabilities.free_speech
+        self._choose_turn_judge(choice)
         self._note_engines(choice)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
-        parts.speech_input.use(open_recognition(recogniser, self._ports.post, self._recogniser_failed, language=choice.asr.language))
+        parts.speech_input.use(self._open_recognition(recogniser, choice.asr.language))
         parts.speech_output.use(None, synthesiser)
         if state.playbook is not None:
             state.agent = parts.start_agent(state.playbook, responder)
         await self._open_sound()
         if state.leg.stream is not None:
-            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice))
+            parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
             parts.taps.use(state.leg.stream)
             parts.call_progress.listen()
 
 
-def _vad_of(choice: SpeechChoice) -> VadSettings:
-    return VadSettings(choice.voice_threshold, choice.min_speech_ms, choice.silence_ms)
+def _vad_of(choice: SpeechChoice, *, has_agent: bool) -> VadSettings:
+    pauses = has_agent and choice.turn.kind != "fixed"
+    return VadSettings(choice.voice_threshold, choice.min_speech_ms, choice.silence_ms, pauses)

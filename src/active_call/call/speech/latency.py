@@ -2,11 +2,12 @@
 
 All marks are CLOCK_MONOTONIC seconds; those at the sockets come from the media process.
 
-    last voiced packet in -> turn closed -> recognised -> model's first sentence -> audible sound made -> first voiced packet out
-                       wait           recognition     model                 synthesis           (the rest: ours)
+    last voiced packet in -> recogniser asked -> final words -> end of turn decided -> model asked -> its first token -> its first sentence
+        -> synthesis asked -> first audible sample -> first voiced packet out
 
-What a model, a web server or an engine took is theirs, also where two of them work at the same time; so is the silence that an engine's
-sound begins with (`leading_silence`). The wait for the end of the turn is a setting. Only what is left counts as added by us.
+The model may be asked before the end of the turn is decided; then it costs less. What a model, a web server or an engine took is theirs; so
+is the silence that an engine's sound begins with (`leading_silence`). The wait for the end of the turn is the turn detector's. Only what is
+left counts as added by us.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from active_call.contract.events import Turn
+from active_call.call.speech.waterfall import Work, waits_between
+from active_call.contract.events import Turn, TurnWait
 
 
 @dataclass(slots=True)
@@ -23,10 +25,15 @@ class TurnClock:
 
     index: int = 0
     last_voiced_at: float | None = None
+    decided_at: float | None = None
+    """When the agent took the turn for over."""
     closed_at: float | None = None
+    """When the recogniser was told to finish."""
     recognised_at: float | None = None
     model_asked_at: float | None = None
+    first_token_at: float | None = None
     model_spoke_at: float | None = None
+    """When the piece came that completed the first sentence."""
     synthesis_asked_at: float | None = None
     synthesised_at: float | None = None
     """When the first audible sound could have left; may lie ahead, while the silence before it is played."""
@@ -36,8 +43,8 @@ class TurnClock:
     def caller_stopped(self, at: float) -> None:
         """The caller's speech ended at `at`; whatever was measured before belongs to no turn any more."""
         self.last_voiced_at = at
-        self.closed_at = self.recognised_at = None
-        self.model_asked_at = self.model_spoke_at = None
+        self.decided_at = self.closed_at = self.recognised_at = None
+        self.model_asked_at = self.first_token_at = self.model_spoke_at = None
         self.synthesis_asked_at = self.synthesised_at = None
         self._waits.clear()
 
@@ -46,9 +53,15 @@ class TurnClock:
         if self.last_voiced_at is None or self.synthesis_asked_at is not None:
             return
         if asked_at == self.model_asked_at:
+            self.first_token_at = self.first_token_at or now
             self.model_spoke_at = now
         else:
             self.waited(asked_at, now)
+
+    def model_abandoned(self, asked_at: float) -> None:
+        """Nobody wants the answer that was asked for at `asked_at`: another request counts."""
+        if asked_at == self.model_asked_at:
+            self.model_asked_at = self.first_token_at = self.model_spoke_at = None
 
     def waited(self, start: float, end: float) -> None:
         """Somebody else worked for this turn from `start` to `end`."""
@@ -62,54 +75,49 @@ class TurnClock:
 
     def agent_voiced(self, at: float, text: str) -> Turn | None:
         """Our first voiced packet left at `at`: the finished trace, or None when no turn of the caller came before."""
-        if self.last_voiced_at is None or self.recognised_at is None or at <= self.last_voiced_at:
+        last_voiced_at = self.last_voiced_at
+        if last_voiced_at is None or at <= last_voiced_at or (self.recognised_at is None and self.decided_at is None):
             return None
         self.index += 1
-        latency = at - self.last_voiced_at
-        wait = _between(self.last_voiced_at, self.closed_at)
-        recognition = _between(self.closed_at, self.recognised_at)
-        model = _between(self.model_asked_at, self.model_spoke_at)
         synthesised_at = None if self.synthesised_at is None else min(self.synthesised_at, at)
-        synthesis = _between(self.synthesis_asked_at, synthesised_at)
-        theirs = _covered(
-            [
-                (self.last_voiced_at, self.closed_at),
-                (self.closed_at, self.recognised_at),
-                (self.model_asked_at, self.model_spoke_at),
-                (self.synthesis_asked_at, synthesised_at),
-                *self._waits,
-            ],
-            self.last_voiced_at,
-            at,
+        work = Work(
+            turn_ended_at=self.closed_at if self.decided_at is None else self.decided_at,
+            recogniser=(self.closed_at, self.recognised_at),
+            model=(self.model_asked_at, self.model_spoke_at),
+            synthesiser=(self.synthesis_asked_at, synthesised_at),
+            web=self._waits,
         )
-        trace = Turn(
+        waits = waits_between(last_voiced_at, at, work)
+        marks = {name: round((mark - last_voiced_at) * 1000, 1) for name, mark in self._marks(at, synthesised_at) if mark is not None}
+        self.last_voiced_at = None
+        return Turn(
             index=self.index,
             text=text,
-            latency=_ms(latency),
-            end_of_turn_wait=_ms(wait),
-            recognition=_ms(recognition),
-            model=_ms(model),
-            synthesis=_ms(synthesis),
-            added=_ms(max(0.0, latency - theirs)),
+            latency=round((at - last_voiced_at) * 1000, 1),
+            end_of_turn_wait=_sum(waits, "turn"),
+            recognition=_sum(waits, "recogniser"),
+            model=_sum(waits, "model"),
+            synthesis=_sum(waits, "synthesiser"),
+            added=_sum(waits, "server") or 0.0,
+            marks=marks,
+            waits=waits,
         )
-        self.last_voiced_at = None
-        return trace
+
+    def _marks(self, voiced_at: float, synthesised_at: float | None) -> list[tuple[str, float | None]]:
+        return [
+            ("recogniserAsked", self.closed_at),
+            ("finalWords", self.recognised_at),
+            ("turnDecided", self.decided_at),
+            ("modelAsked", self.model_asked_at),
+            ("firstToken", self.first_token_at),
+            ("firstSentence", self.model_spoke_at),
+            ("synthesisAsked", self.synthesis_asked_at),
+            ("firstSample", synthesised_at),
+            ("firstPacket", voiced_at),
+        ]
 
 
-def _covered(spans: Sequence[tuple[float | None, float | None]], start: float, end: float) -> float:
-    """How much of the time from `start` to `end` lies in at least one of `spans`; one without both ends is none."""
-    known = sorted((max(begin, start), min(stop, end)) for begin, stop in spans if begin is not None and stop is not None)
-    total, reached = 0.0, start
-    for begin, stop in known:
-        if stop > reached:
-            total += stop - max(begin, reached)
-            reached = stop
-    return total
-
-
-def _between(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else max(0.0, end - start)
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 1)
+def _sum(waits: Sequence[TurnWait], owner: str) -> float | None:
+    """What the waits of `owner` come to, in ms; None when there are none."""
+    found = [wait.duration for wait in waits if wait.owner == owner]
+    return round(sum(found), 1) if found else None

@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from active_call.base.errors import ActiveCallError
+from active_call.base.trust import NO_TRUST, Trust
 from active_call.contract.options import AsrOption, TtsOption
 from active_call.providers.text_to_speech import TextToSpeech
 
@@ -18,13 +19,15 @@ from active_call.providers.text_to_speech import TextToSpeech
 class Synthesisers(Protocol):
     """Where engines come from."""
 
-    def get_synthesiser(self, option: TtsOption) -> TextToSpeech:
+    def get_synthesiser(self, option: TtsOption, trust: Trust) -> TextToSpeech:
         """The engine of `option`. Raises ConfigError."""
         ...
 
 
-def voice_for(wanted: TtsOption | None, own: TtsOption, engines: Synthesisers, current: TextToSpeech | None) -> TextToSpeech | None:
-    """The synthesiser for a sentence with the option `wanted`, in a call that speaks by `own` with `current`."""
+def voice_for(
+    wanted: TtsOption | None, own: TtsOption, engines: Synthesisers, current: TextToSpeech | None, trust: Trust = NO_TRUST
+) -> TextToSpeech | None:
+    """The synthesiser for a sentence with the option `wanted`, in a call that speaks by `own` with `current` and has that `trust`."""
     if wanted is None or not (wanted.emotion or wanted.language):
         return None
     option = spoken_in(own, wanted.language) if wanted.language else own
@@ -34,7 +37,7 @@ def voice_for(wanted: TtsOption | None, own: TtsOption, engines: Synthesisers, c
     if option == own:
         return None
     try:
-        return engines.get_synthesiser(option)
+        return engines.get_synthesiser(option, trust)
     except ActiveCallError:
         return None  # the call's own voice says it
 

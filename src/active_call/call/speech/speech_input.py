@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from active_call.base.errors import ProviderBusy
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.call.speech.latency import TurnClock
+from active_call.call.speech.turn_audio import TurnAudio
 from active_call.contract import events
 from active_call.media.link.messages import CallerAudio, SpeechEnded, SpeechStarted
 from active_call.media.pool.pool import MediaStream
@@ -55,6 +57,8 @@ class VadSettings:
     threshold: float = 0.5
     min_speech_ms: int = 64
     silence_ms: int = 100
+    pauses: bool = False
+    """How pauses sound is told, for a turn detector."""
 
 
 @dataclass(slots=True)
@@ -78,7 +82,9 @@ class SpeechInput:
         to_epoch_ms: Callable[[float], int],
         turn: TurnClock,
         end_of_turn_ms: int,
+        turn_audio: TurnAudio | None = None,
     ) -> None:
+        self._turn_audio = turn_audio
         self._emit = emit
         self._to_epoch_ms = to_epoch_ms
         self._turn = turn
@@ -140,6 +146,7 @@ class SpeechInput:
                 threshold=vad.threshold,
                 min_speech_ms=vad.min_speech_ms,
                 silence_ms=vad.silence_ms,
+                pauses=is_on and vad.pauses,
             )
 
     @property
@@ -179,14 +186,20 @@ class SpeechInput:
 
     def audio(self, report: CallerAudio) -> None:
         """More of the caller's sound. Must be cheap: it is called many times a second for each call."""
-        if self._recognition is not None and not self._is_suspended:
+        if self._is_suspended:
+            return
+        if self._recognition is not None:
             self._recognition.push_audio(report.pcm, report.sample)
+        if self._turn_audio is not None:
+            self._turn_audio.push(report)
 
     def speech_started(self, report: SpeechStarted) -> None:
         """The voice detector heard speech: an utterance begins, or continues."""
         if self._is_suspended:
             return
         self._emit(events.Speaking(start_time=self._to_epoch_ms(report.at), confidence=round(report.confidence, 3)))
+        if self._turn_audio is not None:
+            self._turn_audio.speech_began(report.sample)
         if self._utterance is not None:
             self._utterance.closing_at = None
             return
@@ -198,6 +211,8 @@ class SpeechInput:
             return
         self._emit(events.Silence(start_time=self._to_epoch_ms(report.at), duration=report.duration_ms))
         self._turn.caller_stopped(report.at)
+        if self._turn_audio is not None:
+            self._turn_audio.speech_ended(report.sample)
         if self._utterance is not None:
             self._utterance.end_sample = report.sample
             self._utterance.last_voiced_at = report.at
@@ -247,17 +262,21 @@ class SpeechInput:
             self._awaiting.add(utterance.index)
             self._recognition.end_utterance(utterance.index, utterance.end_sample)
 
+    def end_now(self, now: float) -> None:
+        """The caller's turn is likely to be over: end the utterance whose silence has begun, without waiting longer. Else nothing."""
+        if self._utterance is not None and self._utterance.closing_at is not None and not self.is_suspended:
+            self._utterance.closing_at = min(self._utterance.closing_at, now)
+            self.handle_timeout(now)
+
     # -- results of the recogniser
 
     def recognised(self, result: Recognised, now: float) -> None:
         """The recogniser's partial or final text becomes `asrDelta` or `asrFinal`."""
-        is_final = isinstance(result, Final)
-        if is_final:
-            self._awaiting.discard(result.index)
-            self._turn.mark("recognised_at", now)
-        cls = events.AsrFinal if is_final else events.AsrDelta
+        if isinstance(result, Final):
+            self._end_waiting(result, now)
+            return
         self._emit(
-            cls(
+            events.AsrDelta(
                 index=result.index,
                 text=result.text,
                 start_time=self._epoch_of(result.start_sample),
@@ -266,12 +285,27 @@ class SpeechInput:
             )
         )
 
+    def _end_waiting(self, result: Final, now: float, *, is_lost: bool = False) -> None:
+        """An utterance has its result. `is_lost`: the recogniser had no time for it."""
+        self._awaiting.discard(result.index)
+        self._turn.mark("recognised_at", now)
+        self._emit(
+            events.AsrFinal(
+                index=result.index,
+                text=result.text,
+                start_time=self._epoch_of(result.start_sample),
+                end_time=self._epoch_of(result.end_sample),
+                confidence=result.confidence,
+                is_lost=is_lost or None,
+            )
+        )
+
     def failed(self, error: Exception, now: float) -> None:
-        """The recogniser failed: the oldest utterance that awaits a result ends with an empty text."""
+        """The recogniser failed, or had too much to do: the oldest utterance that awaits a result ends with an empty text."""
         self._emit(events.Error(sender="asr", error=str(error)))
         if self._awaiting:
             index = min(self._awaiting)
-            self.recognised(Final("", index, *self._newest), now)
+            self._end_waiting(Final("", index, *self._newest), now, is_lost=isinstance(error, ProviderBusy))
 
     def _epoch_of(self, sample: int) -> int:
         """When a sample of the caller's came in, in ms since 1970."""

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +22,7 @@ from active_call.base.world import Clock
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.play import AHEAD_MS, Job, Piece, Play
 from active_call.call.speech.tts_command import checked
-from active_call.call.speech.words_heard import Pace, heard_words
+from active_call.call.speech.words_heard import Pace, heard_words, word_began_ms
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
 from active_call.contract.options import TtsOption
@@ -32,6 +33,19 @@ from active_call.providers.base import TextToSpeech, speech_of
 logger = logging.getLogger(__name__)
 
 DEFAULT_FADE_MS = 40
+MAX_BACK_MS = 400
+"""A word that began longer ago is not said again."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseManner:
+    """How what sounds is paused: its voice falls to silence within `fade_ms`, and it goes on at the sample or at the word's beginning."""
+
+    fade_ms: int = 0
+    resumes_at_word: bool = False
+
+
+PLAIN_PAUSE = PauseManner()
 
 
 VoiceOf = Callable[[TtsOption | None, TextToSpeech | None], TextToSpeech | None]
@@ -91,6 +105,8 @@ class SpeechOutput:
         self._ending: set[asyncio.Task[None]] = set()
         """Tasks that have not ended yet; some may be abandoned."""
         self._pace = Pace()
+        self.manner = PLAIN_PAUSE
+        """How the next pause sounds, and how it ends."""
         self._is_paused = False
         self._paused_at: float | None = None
 
@@ -162,21 +178,43 @@ class SpeechOutput:
             self.play_ended(PlayEnded(0, play.id, False, min(heard_ms, queued_ms), queued_ms, now))
 
     def pause(self, paused: bool) -> None:
-        """Stop playing at this sample, or continue from it. It holds for every stream that `use` names later."""
+        """Stop playing at this sample, or continue from it. It holds for every stream that `use` names later.
+
+        `manner` says how.
+        """
         if paused == self._is_paused:
             return
         self._is_paused = paused
-        self._note_pause(is_over=not paused)
+        back_ms = 0 if paused else self._back_ms()
+        self._note_pause(back_ms, is_over=not paused)
         if self._stream is not None:
-            self._stream.pause(paused)
+            self._stream.pause(paused, fade_ms=self.manner.fade_ms if paused else 0, back_ms=back_ms)
 
-    def _note_pause(self, *, is_over: bool) -> None:
-        """The time of a pause does not count as heard."""
+    def left_ms(self) -> float | None:
+        """How much of what sounds is left to be heard; None while nothing sounds, or its end is not known."""
+        now = self._clock.now() if self._paused_at is None else self._paused_at
+        plays = [play for play in self._plays.values() if not (play.is_over or play.stopped)]
+        if len(plays) != 1 or plays[0].started_at is None or not (plays[0].closed and plays[0].is_heard_to_its_end):
+            return None
+        return sum(piece.duration_ms for piece in plays[0].pieces) - (now - plays[0].started_at) * 1000
+
+    def _back_ms(self) -> int:
+        """From the sample at which everything stands still back to the beginning of the word."""
+        if not self.manner.resumes_at_word or self._paused_at is None:
+            return 0
+        for play in self._plays.values():
+            if play.started_at is not None and not (play.is_over or play.stopped):
+                heard_ms = max(0.0, self._paused_at - play.started_at) * 1000
+                return round(min(MAX_BACK_MS, heard_ms - word_began_ms(play.pieces, heard_ms, self._pace)))
+        return 0
+
+    def _note_pause(self, back_ms: int, *, is_over: bool) -> None:
+        """The time of a pause does not count as heard, nor does what is to be heard again."""
         now = self._clock.now()
         if is_over and self._paused_at is not None:
             for play in self._plays.values():
                 if play.started_at is not None:
-                    play.started_at += now - max(self._paused_at, play.started_at)
+                    play.started_at += now - max(self._paused_at, play.started_at) + back_ms / 1000
         self._paused_at = None if is_over else now
 
     def _play_for(self, play_id: str | None, *, auto_hangup: bool) -> Play:

@@ -72,6 +72,24 @@ def heard_words(pieces: Sequence[SpokenPiece], heard_ms: float, pace: Pace | Non
     return " ".join(words), len(words)
 
 
+def word_began_ms(pieces: Sequence[SpokenPiece], heard_ms: float, pace: Pace | None = None) -> float:
+    """When the word began in whose middle, or at whose beginning, `heard_ms` lies; both from the beginning of the play."""
+    pace = pace or Pace()
+    began = 0.0
+    for piece in pieces:
+        if heard_ms < began + piece.duration_ms:
+            words = piece.text.split()
+            whole_ms = piece.duration_ms if piece.is_whole else max(piece.duration_ms, pace.estimate_ms(piece.text))
+            ms_per_char = whole_ms / max(weight_of(words), 1)
+            for word in words:
+                if began + (len(word) + 1) * ms_per_char > heard_ms:
+                    return began
+                began += (len(word) + 1) * ms_per_char
+            return min(began, heard_ms)
+        began += piece.duration_ms
+    return heard_ms
+
+
 def _first_words(piece: SpokenPiece, heard_ms: float, pace: Pace) -> list[str]:
     """The first words of a piece. The last one of a piece that is not whole has not been made yet."""
     words = piece.text.split()

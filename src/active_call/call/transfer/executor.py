@@ -6,6 +6,7 @@ time. An attended one, to a party of another call of ours, asks the peer to take
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, assert_never
 
 import msgspec
@@ -118,6 +119,7 @@ class TransferExecutor:
         if is_welcome:
             self._other = None
             command = commands.Refer(callee=event.refer_to)
+            request = replace(request, headers=event.headers)
             self._begin(command, msgspec.structs.replace(option, call_id=None), Mode.BRIDGE, request)
 
     def taken_over(self, leg: Leg) -> None:

@@ -98,7 +98,7 @@ class TargetLeg:
             emit=self._tell, to_epoch_ms=ports.time.to_epoch_ms, turn=TurnClock(), end_of_turn_ms=ports.state.end_of_turn_ms
         )
         if self._option.asr is not None:
-            recogniser = ports.engines.get_recogniser(self._option.asr)
+            recogniser = ports.engines.get_recogniser(self._option.asr, ports.state.trust)
             hearing.use(open_recognition(recogniser, self._recognised, self._recogniser_failed, language=self._option.asr.language))
         threshold, silence_ms = given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD), given(vad.silence_padding, DEFAULT_SILENCE_MS)
         hearing.listen_to(stream, VadSettings(threshold, silence_ms=silence_ms))

@@ -11,6 +11,9 @@ from typing import Final
 
 RELAY_TYPE: Final = "application/dtmf-relay"
 PLAIN_TYPE: Final = "application/dtmf"
+DIGIT_TYPES: Final = (RELAY_TYPE, PLAIN_TYPE)
+DIGIT_PACKAGES: Final = frozenset(("dtmf", "infodtmf"))
+"""Names that some peers write into Info-Package beside these bodies. Neither is registered, and we offer none."""
 
 _SIGNAL: Final = re.compile(r"^\s*Signal\s*=\s*([0-9A-D*#]{1,2})\s*$", re.IGNORECASE | re.MULTILINE)
 _BARE: Final = re.compile(r"\s*([0-9A-D*#]{1,2})\s*$", re.IGNORECASE)
@@ -20,7 +23,7 @@ _BY_NUMBER: Final = {"10": "*", "11": "#", "12": "A", "13": "B", "14": "C", "15"
 
 def read_digit(content_type: str, body: str) -> str:
     """The digit that an INFO carries, empty when it carries none. `content_type` is in lower case, without parameters."""
-    if content_type not in (RELAY_TYPE, PLAIN_TYPE):
+    if content_type not in DIGIT_TYPES:
         return ""
     found = _SIGNAL.search(body) or (_BARE.match(body) if content_type == PLAIN_TYPE else None)
     if found is None:

@@ -373,7 +373,7 @@ class SipGateway:
     def _media(self, public_ip: str, trunk: TrunkPolicy | None, peer: str = "") -> SipMedia:
         media = self.settings.media
         if trunk is not None:
-            media = replace(media, codecs=trunk.codecs or media.codecs, srtp=trunk.srtp or media.srtp)
+            media = replace(media, codecs=trunk.codecs or media.codecs, srtp=trunk.srtp or media.srtp, best_effort=trunk.best_effort_srtp)
         return SipMedia(self._pool, media, self._world.randomness, public_ip=public_ip, peer=peer, look_up=self._addresses_of)
 
 

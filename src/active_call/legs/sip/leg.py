@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from active_call.base.addresses import parse_address
-from active_call.base.errors import ActiveCallError, LocalProtocolError, ParseError
+from active_call.base.errors import ActiveCallError, LocalProtocolError, MediaError, ParseError
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegAnswered, LegEnded, LegEvent, LegMedia, LegReady, LegRinging
 from active_call.legs.leg import Leg
@@ -76,6 +76,9 @@ class SipLeg:
         self._last_ringing: LegRinging | None = None
         self._ready = False
         self._is_early = False
+        self._is_answerable = False
+        self._early_answers: dict[str, bytes] = {}
+        """The peer's answers that came in provisional responses, by the tag of the dialog."""
         self._ended = False
         self._why_ended: tuple[str, str, str] | None = None
         """`by`, `cause` and `reason` of an end that is ours."""
@@ -84,7 +87,7 @@ class SipLeg:
         self._port = port
         self._placement = Placement(port, self._placed_as, permit=permit or Permit(Uri("sip")), turn=turn, placed=placed)
         self._offers = DialogOffers(port, self._is_of_trunk)
-        self._transfers = DialogTransfers(port)
+        self._transfers = DialogTransfers(port, trunk.refer_headers if trunk is not None else ())
         self._requests = DialogRequests(port)
         self.caller = caller
         self.callee = callee
@@ -134,13 +137,38 @@ class SipLeg:
     # -- an inbound call
 
     async def ring(self, *, early_media: bool = False) -> None:
-        answer = await self._answer_early() if early_media and self._may_ring and not self._is_early else None
+        if not await self._can_be_answered():
+            return
+        answer = await self._answer_early() if early_media and not self._is_early else None
         if not self._may_ring or (self._rung and answer is None):
             return
         self._rung = True
         self._is_early = self._is_early or answer is not None
         if self._gateway.run(lambda endpoint, now: endpoint.ring(self._port.call, now, sdp=answer)):
             self._tell(LegRinging(early_media=answer is not None, code=180 if answer is None else 183))
+
+    async def _can_be_answered(self) -> bool:
+        """Whether there is room for the call's media and its offer suits us; else it is refused now, before a 180 promises more."""
+        if self._incoming is None or not self._may_ring or self._is_answerable:
+            return self._may_ring
+        try:
+            await self.open_media()
+            if self._incoming.sdp and self._may_ring:
+                self._media.prepare(self._incoming.sdp)
+        except MediaError as error:
+            if self._may_ring:
+                self._refuse(503, "Service Unavailable", cause="no_media", warning=str(error))
+            return False
+        except (NegotiationError, ParseError) as error:
+            self._refuse_offer(error)
+            return False
+        self._is_answerable = True
+        return self._may_ring
+
+    def _refuse_offer(self, error: NegotiationError | ParseError) -> None:
+        """The peer's description cannot be answered."""
+        code, reason = (488, "Not Acceptable Here") if isinstance(error, NegotiationError) else (400, "Bad session description")
+        self._refuse(code, reason, cause="no_media", warning=str(error))
 
     @property
     def _may_ring(self) -> bool:
@@ -174,8 +202,7 @@ class SipLeg:
             offers_srtp = self._offers_srtp(option, self._incoming.flow.transport)
             answer = self._media.answer(self._incoming.sdp) if self._incoming.sdp else self._media.offer(srtp=offers_srtp)
         except (NegotiationError, ParseError) as error:
-            code, reason = (488, "Not Acceptable Here") if isinstance(error, NegotiationError) else (400, "Bad session description")
-            self._refuse(code, reason, cause="no_media", warning=str(error))
+            self._refuse_offer(error)
             raise
         headers = sendable((option.sip.headers if option.sip else {}).items())
         if not self._gateway.run(lambda endpoint, now: endpoint.answer(self._port.call, answer, now, headers=headers)):
@@ -328,6 +355,8 @@ class SipLeg:
     def _progress(self, response: Response, sdp: bytes | None) -> None:
         if response.code in (180, 181, 182, 183):
             early = sdp is not None and self._agree(sdp)
+            if early and sdp is not None:
+                self._early_answers[response.to.tag or ""] = sdp
             ringing = LegRinging(early_media=early, code=response.code)
             if ringing != self._last_ringing:  # some repeat it every minute
                 self._last_ringing = ringing
@@ -351,7 +380,8 @@ class SipLeg:
             return
         self._answered = True
         self._placement.answered()
-        self._tell(LegAnswered(_text(sdp)))
+        answer = sdp or self._early_answers.get(response.to.tag or "")  # a 2xx need not repeat the answer of a reliable 183 (RFC 3262 §5)
+        self._tell(LegAnswered(_text(answer)))
         self._offers.tell_hold()
         self._become_ready()
 

@@ -27,6 +27,8 @@ from active_call.sdp.negotiation import (
     SrtpPolicy,
     accept_answer,
     build_offer,
+    decline_all,
+    is_without_audio,
     negotiate_answer,
 )
 
@@ -60,6 +62,17 @@ class MediaSettings:
     rtp_timeout_s: float = 20.0
     srtp_suites: tuple[str, ...] | None = None
     """Suites that are offered, in this order, and accepted. None: the two that every trunk knows are offered, and all of ours accepted."""
+    best_effort: bool = False
+    """Offers with RTP/AVP and crypto lines are answered with SRTP, where `srtp` is `PREFERRED`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What the peer's first offer comes to."""
+
+    offer: bytes
+    answer: bytes
+    agreement: Agreement
 
 
 class SipMedia:
@@ -94,6 +107,7 @@ class SipMedia:
         self._described = b""
         self._keys: tuple[CryptoKey, ...] = ()
         self._offer: bytes | None = None
+        self._prepared: _Prepared | None = None
         self._before_offer: tuple[int, bytes] | None = None
         """The version and SDP before our open offer."""
         self.direction: Direction = "sendrecv"
@@ -143,6 +157,44 @@ class SipMedia:
         needs no proof.
         """
         self.take_back_offer()  # an offer of ours that is still open has met this one, and was refused
+        if self.agreement is not None and is_without_audio(offer):
+            return self._rest(offer, self.agreement)
+        prepared, self._prepared = self._prepared, None
+        is_prepared = prepared is not None and prepared.offer == offer and not self._described
+        answer, agreement = (prepared.answer, prepared.agreement) if prepared is not None and is_prepared else self._negotiate(offer)
+        if answer != self._described:
+            self._take_description(answer)
+        if agreement.crypto is not None:
+            self._keys = (CryptoKey(agreement.crypto.tag, agreement.crypto.suite, agreement.crypto.send_key),)
+        if waits:
+            self.is_proven = False
+        if may_send_to is not None and agreement.remote_ip and may_send_to(agreement.remote_ip):
+            self.is_proven = True
+        self._apply(agreement)
+        return answer
+
+    def prepare(self, offer: bytes) -> None:
+        """Work out the answer to the first offer, which `answer` then gives. Changes nothing that the peer or the stream could notice.
+
+        Raises as `answer` does: a call that would be refused later is refused before it rings.
+        """
+        self._prepared = _Prepared(offer, *self._negotiate(offer))
+
+    def _rest(self, offer: bytes, agreement: Agreement) -> bytes:
+        """The peer lets the audio rest (port 0, RFC 3264 §8.2): nothing is sent and nothing expected until it offers some again."""
+
+        def build(version: int) -> bytes:
+            return decline_all(offer, self._local(), session_id=self._session_id, version=version)
+
+        answer = build(self._version)
+        if answer != self._described:
+            answer = build(self._version + 1)
+            self._take_description(answer)
+        self._apply(replace(agreement, send=False, receive=False, on_hold=True))
+        return answer
+
+    def _negotiate(self, offer: bytes) -> tuple[bytes, Agreement]:
+        """The answer to an offer under the version that it is to have, and what it settles. Raises NegotiationError or ParseError."""
         keys = {key.suite: key.key for key in self._keys}
 
         def key_for(suite: str) -> bytes:
@@ -155,19 +207,10 @@ class SipMedia:
                 offer, self._local(), key_for=key_for, session_id=self._session_id, version=version, direction=self.direction
             )
 
-        answer, agreement = build(self._version if self._described else self._version + 1)
-        if answer != self._described:
-            if self._described:
-                answer, agreement = build(self._version + 1)
-            self._take_description(answer)
-        if agreement.crypto is not None:
-            self._keys = (CryptoKey(agreement.crypto.tag, agreement.crypto.suite, agreement.crypto.send_key),)
-        if waits:
-            self.is_proven = False
-        if may_send_to is not None and agreement.remote_ip and may_send_to(agreement.remote_ip):
-            self.is_proven = True
-        self._apply(agreement)
-        return answer
+        if not self._described:
+            return build(self._version + 1)
+        answer, agreement = build(self._version)
+        return (answer, agreement) if answer == self._described else build(self._version + 1)
 
     def offer(self, *, srtp: bool, direction: Direction | None = None) -> bytes:
         """Our own offer; its answer goes to `accept`. `direction` None: as it is agreed on."""
@@ -186,6 +229,7 @@ class SipMedia:
                 version=version,
                 direction=direction or self.direction,
                 previous=previous,
+                best_effort=self.agreement is not None and self.agreement.best_effort,
             )
 
         offer = build(self._version)
@@ -241,7 +285,16 @@ class SipMedia:
         assert self.stream is not None  # noqa: S101 (open comes first)
         chosen = self._settings
         suites = chosen.srtp_suites or SUITES
-        return LocalMedia(self.public_ip, self.stream.port, chosen.codecs, srtp=chosen.srtp, suites=suites, rtcp_mux=True, peer=self.peer)
+        return LocalMedia(
+            self.public_ip,
+            self.stream.port,
+            chosen.codecs,
+            srtp=chosen.srtp,
+            suites=suites,
+            rtcp_mux=True,
+            peer=self.peer,
+            best_effort=chosen.best_effort,
+        )
 
     def _take_description(self, description: bytes) -> None:
         """Take a changed SDP as ours. The version in o= counts changes only; a refused offer is none (RFC 3264 section 8)."""

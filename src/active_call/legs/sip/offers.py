@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from active_call.base.errors import LocalProtocolError, ParseError
+from active_call.legs.sip.causes import warning_header
 from active_call.legs.sip.hold import Holding
 from active_call.legs.sip.ports import LegPort
 from active_call.sdp.negotiation import Direction, NegotiationError
@@ -61,7 +62,7 @@ class DialogOffers:
             self._port.media.prove()
 
     def received(self, sdp: bytes | None, request: Request) -> None:
-        """A re-INVITE or UPDATE of the peer: answer it, or refuse it with 488 or 400. A hold is told."""
+        """A re-INVITE or UPDATE of the peer: answer it, or refuse it with 488 and a Warning (RFC 3261 §14.2). A hold is told."""
         port = self._port
         waits = port.gateway.endpoint.peer_transport(port.call) == "udp"
         is_invite = request.method == "INVITE"
@@ -72,8 +73,8 @@ class DialogOffers:
             else:
                 answer = port.media.offer(srtp=self.is_secured)
         except (NegotiationError, ParseError) as error:
-            code = 488 if isinstance(error, NegotiationError) else 400
-            port.gateway.run(lambda endpoint, now: endpoint.refuse_offer(port.call, code, "Not Acceptable Here", now))
+            headers = (warning_header(str(error)),)
+            port.gateway.run(lambda endpoint, now: endpoint.refuse_offer(port.call, 488, "Not Acceptable Here", now, headers=headers))
             return
         is_taken = port.gateway.run(lambda endpoint, now: endpoint.answer_offer(port.call, answer, now))
         if waits and is_invite and sdp is not None and is_taken:

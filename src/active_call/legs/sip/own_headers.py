@@ -23,6 +23,8 @@ RESERVED: Final = frozenset(
     )
 )  # fmt: skip
 """Headers that the SIP core writes itself; lower case."""
+SECRETS: Final = frozenset(("authorization", "proxy-authorization"))
+"""Headers that answer a challenge; no peer chooses them."""
 
 
 def sendable(headers: Iterable[tuple[str, str]]) -> HeaderList:
@@ -39,6 +41,22 @@ def sendable(headers: Iterable[tuple[str, str]]) -> HeaderList:
         except LocalProtocolError as error:
             log.warning("header of our own left out", extra={"why": str(error)})
     return tuple(kept)
+
+
+def carried_over(headers: HeaderList, allowed: Iterable[str] = ()) -> HeaderList:
+    """Of the headers in a peer's Refer-To those that the INVITE to the target may have (RFC 3261 §19.1.5): `Replaces`, `Require: replaces`
+    as RFC 5589 §7 has it, and those named in `allowed`. The peer chooses them, so the others do not leave with our credentials.
+    """
+    names = {"replaces", *(header_key(name) for name in allowed)}
+    kept = [(name, value) for name, value in headers if header_key(name) in names or _requires_replaces(name, value)]
+    dropped = [name for name, value in headers if (name, value) not in kept]
+    if dropped:
+        log.info("headers of a peer's Refer-To left out", extra={"headers": ", ".join(dropped)[:200]})
+    return sendable(kept)
+
+
+def _requires_replaces(name: str, value: str) -> bool:
+    return header_key(name) == "require" and value.strip().lower() == "replaces"
 
 
 def one_line(text: str) -> str:

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from active_call.legs.events import LegDigit, LegMessage, LegRequestRefused
-from active_call.legs.sip.digits import RELAY_TYPE, read_digit, write_digit
+from active_call.legs.sip.digits import DIGIT_PACKAGES, DIGIT_TYPES, RELAY_TYPE, read_digit, write_digit
 from active_call.legs.sip.own_headers import sendable
 from active_call.legs.sip.plain_text import plain, plain_body
 from active_call.legs.sip.ports import LegPort
 from active_call.sip import events as sip
+from active_call.sip.syntax.body import is_optional
 from active_call.sip.syntax.message import Request
+
+NO_HEADERS: sip.HeaderList = ()
 
 
 class DialogRequests:
@@ -51,13 +54,25 @@ class DialogRequests:
         self._port.tell(LegRequestRefused(method, event.code, plain(event.reason)))
 
     def received(self, token: sip.TransactionToken, request: Request) -> None:
-        """Take a text or digit of the peer. The request is answered with 200 in any case."""
+        """Take a text or digit of the peer and answer with 200; with 469 or 415 an INFO that nobody here reads."""
         content_type = plain((request.headers.get("Content-Type") or "").partition(";")[0].strip().lower())
         body = plain_body(request.body)
+        code, reason, headers = 200, "OK", NO_HEADERS
         if request.method == "INFO":
-            digit = read_digit(content_type, body)
+            code, reason, headers = _info_answer(request, content_type)
+            digit = read_digit(content_type, body) if code == 200 else ""
             if digit:
                 self._port.tell(LegDigit(digit))
         elif request.method == "MESSAGE":
             self._port.tell(LegMessage(body, content_type or "text/plain"))
-        self._port.gateway.run(lambda endpoint, now: endpoint.respond(token, 200, "OK", now))
+        self._port.gateway.run(lambda endpoint, now: endpoint.respond(token, code, reason, now, headers=headers))
+
+
+def _info_answer(request: Request, content_type: str) -> tuple[int, str, sip.HeaderList]:
+    """Whether an INFO can be taken. Without a body it is a sign of life; one that may be passed over is (RFC 3261 §8.2.3, §20.11)."""
+    package = (request.headers.get("Info-Package") or "").partition(";")[0].strip().lower()
+    if package and package not in DIGIT_PACKAGES:
+        return 469, "Bad Info Package", (("Recv-Info", ""),)  # RFC 6086 §4.2.2: with the packages that we take, which are none
+    if not request.body.strip() or content_type in DIGIT_TYPES or is_optional(request.headers.get("Content-Disposition")):
+        return 200, "OK", NO_HEADERS
+    return 415, "Unsupported Media Type", (("Accept", ", ".join(DIGIT_TYPES)),)

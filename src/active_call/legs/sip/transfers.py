@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.legs.events import LegTransferProgress, LegTransferRequested
-from active_call.legs.sip.own_headers import one_line, sendable
+from active_call.legs.sip.own_headers import carried_over, one_line, sendable
 from active_call.legs.sip.plain_text import plain
 from active_call.legs.sip.ports import LegPort
 from active_call.legs.trunks.outbound_usage import PlacedCall
@@ -21,8 +21,10 @@ from active_call.sip.syntax.grammar import encode_text
 class DialogTransfers:
     """The transfers of one call. One request of the peer waits for its answer at a time; a second one is refused with 491."""
 
-    def __init__(self, port: LegPort) -> None:
+    def __init__(self, port: LegPort, carried: tuple[str, ...] = ()) -> None:
         self._port = port
+        self._carried = carried
+        """Headers beside Replaces that the peer's Refer-To may set in the INVITE to its target."""
         self._refer: sip.TransactionToken | None = None
         """Our last REFER."""
         self._counted: PlacedCall | None = None
@@ -82,7 +84,8 @@ class DialogTransfers:
             return
         self._request = event.token
         referred_by = None if event.referred_by is None else plain(event.referred_by)
-        self._port.tell(LegTransferRequested(plain(event.refer_to), referred_by))
+        headers = carried_over(tuple((plain(name), plain(value)) for name, value in event.headers), self._carried)
+        self._port.tell(LegTransferRequested(plain(event.refer_to), referred_by, headers))
 
     def answer(self, accepted: bool) -> None:
         """Answer the peer's REFER. Does nothing where none waits, or when the call is over."""

@@ -79,6 +79,8 @@ class OutboundRequest:
     """The playbook or the configuration names the address."""
     been_at: tuple[str, ...] = ()
     """Values of Diversion and History-Info of that call."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Headers that the peer's Refer-To sets in the INVITE, such as Replaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class Permit:
     rules: sip.HopRules = NO_RULES
     takes_secrets: bool = True
     """The place is the own host and port of the trunk that leads there, so that trunk's credentials and headers may go there."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Headers of whoever asks; they go there in any case."""
 
     @property
     def keeps_secrets(self) -> bool:
@@ -97,10 +101,14 @@ class Permit:
         return self.is_own and self.takes_secrets
 
     def option_for(self, option: CallOption) -> CallOption:
-        """The options of the call, without its credentials and headers unless the destination may see them."""
-        if self.keeps_secrets or option.sip is None:
-            return option
-        return msgspec.structs.replace(option, sip=SipOption(enable_srtp=option.sip.enable_srtp))
+        """The options of the call, without its credentials and headers unless the destination may see them, with those of the asker."""
+        chosen = option.sip
+        if chosen is not None and not self.keeps_secrets:
+            chosen = SipOption(enable_srtp=chosen.enable_srtp)
+        if self.headers:
+            chosen = chosen or SipOption()
+            chosen = msgspec.structs.replace(chosen, headers={**chosen.headers, **dict(self.headers)})
+        return msgspec.structs.replace(option, sip=chosen)
 
 
 ANYTHING = OutboundRequest()
@@ -172,7 +180,7 @@ class OutboundGuard:
         rules = sip.HopRules(least, not_ourselves=True)
         self._check_place(uri, rules)
         self._check_history(uri, request)
-        return Permit(_plain(uri), is_own, rules, takes_secrets=_takes_secrets(trunk, uri))
+        return Permit(_plain(uri), is_own, rules, takes_secrets=_takes_secrets(trunk, uri), headers=request.headers)
 
     def _is_peer_itself(self, uri: Uri, request: OutboundRequest) -> bool:
         """For a peer without a trunk only its own source address belongs to it."""

@@ -45,11 +45,15 @@ class TrunkPolicy:
     """The realms in the carrier's challenges, in addition to that of the credentials."""
     transport: sip.TransportName | None = None
     srtp: SrtpPolicy | None = None
+    best_effort_srtp: bool = False
+    """Offers with RTP/AVP and crypto lines are answered with SRTP."""
     codecs: tuple[str, ...] = ()
     number_format: NumberFormat = "as_given"
     country_code: str | None = None
     caller: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    refer_headers: tuple[str, ...] = ()
+    """Headers beside Replaces that its REFERs may set in the INVITE to their target."""
     contact_host: str | None = None
     """`host[:port]` that Contact names instead of our address."""
     session_timers: bool = True

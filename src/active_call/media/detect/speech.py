@@ -48,6 +48,8 @@ _AUDIBLE: Final = 10 ** (-25 / 10)
 """Of the energy of the loudest packet: what is softer belongs to the noise or to the echo of the room."""
 _LOUDEST_DECAY: Final = 0.99
 """A chunk: halves in about two seconds."""
+_RECENT: Final = 3
+"""Chunks of which the probability is remembered."""
 _HYSTERESIS: Final = 0.15
 """As in Silero's own iterator."""
 _RENEW_AFTER: Final = 30 * 16000
@@ -116,6 +118,8 @@ class SpeechDetector:
         self._first_at = np.zeros(n_slots, np.float64)
         self._last_sample = np.zeros(n_slots, np.int64)
         self._last_at = np.zeros(n_slots, np.float64)
+        self._recent = np.zeros((n_slots, _RECENT), np.float32)
+        """The probabilities of the last chunks."""
 
     def reset(self, slot: int, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100, *, phase: int = 0) -> None:
         """Begin a stream in `slot`: forget what was heard and count samples from 0. Durations are rounded to chunks of 32 ms.
@@ -131,6 +135,7 @@ class SpeechDetector:
             array[slot] = 0
         self._confidence[slot] = 0
         self._energy[slot] = 0
+        self._recent[slot] = 0
         self.configure(slot, threshold, min_speech_ms, silence_ms)
 
     def configure(self, slot: int, threshold: float, min_speech_ms: int, silence_ms: int) -> None:
@@ -143,6 +148,10 @@ class SpeechDetector:
         """Whether a start has been told and no end."""
         return bool(self._state[slot] == _SPEAKING)
 
+    def voice_probability(self, slot: int) -> float:
+        """The highest probability of speech in the last 96 ms."""
+        return float(self._recent[slot].max())
+
     def push(self, frames: NDArray[np.float32], slots: Slots, arrivals: NDArray[np.float64]) -> list[Detection]:
         """Take one frame of 20 ms for each of `slots` (k,), which must not repeat: float32 in [-1, 1), `arrivals` (k,) in seconds.
 
@@ -154,6 +163,7 @@ class SpeechDetector:
             return []
         probabilities = self._network.infer_windows(self._take_windows(ready), ready)
         self._chunk_end[ready] += CHUNK
+        self._recent[ready, self._chunk_end[ready] // CHUNK % _RECENT] = probabilities
         return self._judge(ready, probabilities)
 
     def _store(self, frames: NDArray[np.float32], slots: Slots, arrivals: NDArray[np.float64]) -> None:

@@ -85,6 +85,8 @@ class Listen(Link, frozen=True, array_like=True, tag="listen"):
     threshold: float = 0.5
     min_speech_ms: int = 64
     silence_ms: int = 100
+    pauses: bool = False
+    """With detection: report pauses at some of their moments, see `PauseHeard`."""
 
 
 class HearTones(Link, frozen=True, array_like=True, tag="tones"):
@@ -172,10 +174,16 @@ class FinishPlay(Link, frozen=True, array_like=True, tag="finish"):
 
 
 class PausePlay(Link, frozen=True, array_like=True, tag="pause"):
-    """Freeze (`paused`) or continue playing at the exact sample."""
+    """Freeze (`paused`) or continue playing at the exact sample.
+
+    `fade_ms`: what would follow is heard falling to silence, and is heard again when playing continues. `back_ms`: playing continues so
+    much earlier, 0.5 s at most, within the play that was frozen.
+    """
 
     stream: int
     paused: bool
+    fade_ms: int = 0
+    back_ms: int = 0
 
 
 class MuteStream(Link, frozen=True, array_like=True, tag="mute"):

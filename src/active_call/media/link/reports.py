@@ -28,7 +28,7 @@ class Opened(Link, frozen=True, array_like=True, tag="opened"):
 
 
 class OpenFailed(Link, frozen=True, array_like=True, tag="open_failed"):
-    """There is no such stream. `reason`: `full` (no slot or no port), or `bind` (the address cannot be bound)."""
+    """There is no such stream. `reason`: `full` (no slot), `ports` or `descriptors` (none is left), or `bind` (the address is not ours)."""
 
     stream: int
     reason: str
@@ -64,6 +64,22 @@ class SpeechEnded(Link, frozen=True, array_like=True, tag="silence"):
     sample: int
     detected_at: float
     duration_ms: int
+
+
+class PauseHeard(Link, frozen=True, array_like=True, tag="pause"):
+    """A pause has lasted 0.2, 0.4, 0.7, 1.0 or 1.3 s (`detect.pauses`); `since` is the arrival of the last voiced packet.
+
+    `voice_probability`: the detector's highest in the last 100 ms. `pitch_change_st`, `final_lengthening`: of the speech before the pause
+    (`detect.prosody`), None where it had too little voice.
+    """
+
+    stream: int
+    since: float
+    silence_ms: int
+    voice_probability: float
+    energy_db: float
+    pitch_change_st: float | None
+    final_lengthening: float | None
 
 
 class CallerAudio(Link, frozen=True, array_like=True, tag="heard"):
@@ -227,6 +243,6 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
 
 Report = (
     Ready | Opened | OpenFailed | CodecChanged | MediaStarted
-    | SpeechStarted | SpeechEnded | CallerAudio | SentAudio | DigitReceived | ToneReported | PlayStarted | PlayEnded
+    | SpeechStarted | SpeechEnded | PauseHeard | CallerAudio | SentAudio | DigitReceived | ToneReported | PlayStarted | PlayEnded
     | PlayStarved | PlayLow | StreamDead | MediaProblem | OrderRefused | RecordingEnded | StreamClosed | StreamFailed | Alive | Load
 )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from active_call.base.world import Clock
@@ -22,6 +23,9 @@ __all__ = ["Relay", "MediaPool", "MediaRefused", "MediaStream", "ReportCallback"
 START_TIMEOUT_S: Final = 15.0
 LOAD_STEP: Final = 0.1
 """Processes whose expected load differs by less are alike, and the one with fewer streams is taken."""
+
+SHORTAGES: Final = ("ports", "descriptors")
+"""Reasons of a refusal that the operator can do something about."""
 
 
 class MediaPool:
@@ -40,6 +44,8 @@ class MediaPool:
         capacity: int = 512,
         logger: logging.Logger | None = None,
     ) -> None:
+        self.on_shortage: Callable[[str], None] = lambda _: None
+        """Called with `ports` or `descriptors` when no process could open a stream for the want of these."""
         self._bind_ip = bind_ip
         self._next_stream = 1
         self._supervisors: list[asyncio.Task[None]] = []
@@ -96,7 +102,7 @@ class MediaPool:
 
         `near`: in the process of that stream, as long as it has room, because the two are to hear each other. `rtp` false: a stream without
         sockets, whose caller's sound comes by `feed_audio`, and which plays at `rate_hz` (8000, 16000 or 48000). Raises MediaRefused (a
-        MediaError) whose `reason` is `full` or `unavailable`.
+        MediaError) with its `reason`.
         """
         stream = self._next_stream
         self._next_stream += 1
@@ -107,8 +113,10 @@ class MediaPool:
             try:
                 timeout_s = OPEN_TIMEOUT_S if is_last else TRY_TIMEOUT_S
                 return await worker.open_stream(stream, ip, on_report, timeout_s=timeout_s, rate_hz=rate_hz)
-            except MediaRefused:
+            except MediaRefused as error:
                 if is_last:
+                    if error.reason in SHORTAGES:
+                        self.on_shortage(error.reason)
                     raise
         raise AssertionError("there is a last one")
 

@@ -75,9 +75,18 @@ class MediaStream:
         """Let what the stream sends come back as `SentAudio`, or no longer."""
         self._process.send(link.ForwardSent(self.stream, enabled, piece_ms))
 
-    def listen(self, *, detect: bool, forward_audio: bool, threshold: float = 0.5, min_speech_ms: int = 64, silence_ms: int = 100) -> None:
-        """Turn detection and the forwarding of the caller's sound on or off."""
-        self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms))
+    def listen(
+        self,
+        *,
+        detect: bool,
+        forward_audio: bool,
+        threshold: float = 0.5,
+        min_speech_ms: int = 64,
+        silence_ms: int = 100,
+        pauses: bool = False,
+    ) -> None:
+        """Turn detection, reports of pauses, and the forwarding of the caller's sound on or off."""
+        self._process.send(link.Listen(self.stream, detect, forward_audio, threshold, min_speech_ms, silence_ms, pauses))
 
     def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
         """Listen for digits that come as sound, and for tones; see `link.HearTones`."""
@@ -107,9 +116,9 @@ class MediaStream:
         """Let `play` end at the next of `boundaries`, in samples of it; see `link.FinishPlay`."""
         self._process.send(link.FinishPlay(self.stream, play, tuple(boundaries)))
 
-    def pause(self, paused: bool) -> None:
-        """Freeze or continue what plays, at the exact sample."""
-        self._process.send(link.PausePlay(self.stream, paused))
+    def pause(self, paused: bool, *, fade_ms: int = 0, back_ms: int = 0) -> None:
+        """Freeze or continue what plays, at the exact sample or `back_ms` before it; see `link.PausePlay`."""
+        self._process.send(link.PausePlay(self.stream, paused, fade_ms, back_ms))
 
     def mute(self, muted: bool, track: str = "") -> None:
         """Send silence; with `track` (`plays`, `partner` or `caller`) only that is silent."""

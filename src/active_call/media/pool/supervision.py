@@ -42,7 +42,10 @@ ReportCallback = Callable[[Report | StreamLost], None]
 
 
 class MediaRefused(MediaError):
-    """No stream could be opened. `reason`: `full` (no slot or port), `unavailable` (no media process answers) or `bind` (bad address)."""
+    """No stream could be opened.
+
+    `reason`: `full` (no slot), `ports` or `descriptors` (none is left), `unavailable` (no media process answers) or `bind` (bad address).
+    """
 
     code = "media_refused"
 

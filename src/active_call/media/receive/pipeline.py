@@ -19,9 +19,11 @@ from active_call.codec.conceal import Concealer
 from active_call.codec.resample import Downsampler16to8, Upsampler8to16
 from active_call.codec.table import PCMA
 from active_call.media.detect.inband import InbandDetectors
+from active_call.media.detect.pauses import PauseWatch
+from active_call.media.detect.prosody import SPAN_SAMPLES, prosody_of
 from active_call.media.detect.speech import N_PHASES, Detection, SpeechDetector
 from active_call.media.enhance.pipeline import EnhancePipeline
-from active_call.media.link.messages import CallerAudio, Link, Listen, SpeechEnded, SpeechStarted
+from active_call.media.link.messages import CallerAudio, Link, Listen, PauseHeard, SpeechEnded, SpeechStarted
 from active_call.media.receive.columns import ReceiveColumns
 from active_call.media.receive.leg import Leg
 from active_call.media.send.mixer import Samples
@@ -103,6 +105,9 @@ class ReceivePipeline:
         self._upsampler = Upsampler8to16(capacity)
         self._detector = SpeechDetector(capacity)
         self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ)
+        self._pauses = PauseWatch(capacity)
+        self._watched: Slots = np.zeros(0, np.intp)
+        """Rows whose pauses are to be told."""
         self._downsampler = Downsampler16to8(capacity)
         """Of what is judged. What is heard at 8 kHz has one of its own, as it is not improved:"""
         self._narrower = Downsampler16to8(capacity)
@@ -142,6 +147,7 @@ class ReceivePipeline:
             wide = _as_float(self._upsampler.process_pcm(np.zeros((len(slots), FRAME_SAMPLES), np.int16), slots))
             self._detector.push(wide, slots, np.zeros(len(slots)))
             self._narrow_detector.push(self._downsampler.process(wide, slots), slots, np.zeros(len(slots)))
+        prosody_of(np.zeros((1, SPAN_SAMPLES), np.float32))
         for slot in slots.tolist():
             self._upsampler.reset(slot)
             self._downsampler.reset(slot)
@@ -171,6 +177,8 @@ class ReceivePipeline:
                     detector.configure(stream.slot, *settings)
                 else:
                     detector.reset(stream.slot, *settings, phase=stream.slot % N_PHASES)
+            if order.pauses and not (before.detect and before.pauses):
+                self._pauses.begin(stream.slot)
             if not before.detect:
                 self._detect_from[stream.slot] = self._n_heard[stream.slot]
                 stream.is_judged_narrow = None
@@ -219,6 +227,7 @@ class ReceivePipeline:
         judged = [(row, stream.is_judged_narrow) for row, stream in enumerate(heard) if stream.listen.detect]
         self._judged_narrow = np.array([row for row, is_narrow in judged if is_narrow], np.intp)
         self._judged_wide = np.array([row for row, is_narrow in judged if not is_narrow], np.intp)
+        self._watched = np.array([row for row, stream in enumerate(heard) if stream.listen.detect and stream.listen.pauses], np.intp)
 
     def heard(self, number: int, rate_hz: int) -> Samples | None:
         """The caller's frame of the last `run` at 8 or 16 kHz, None when there was none. Valid until the next `run`."""
@@ -316,6 +325,26 @@ class ReceivePipeline:
             detections += self._detector.push(self._wide_sound(wide), self._slots[wide], at[wide])
         for detection in detections:
             self._report(detection, now)
+        if len(self._watched):
+            self._watch_pauses()
+
+    def _watch_pauses(self) -> None:
+        """Keep the sound of the streams whose pauses are told, and tell those of which a moment has come."""
+        rows = self._watched
+        slots = self._slots[rows]
+        n_heard = self._n_heard[slots]
+        as_it_came = rows[rows < len(self._narrow)]
+        frames = self._narrow[as_it_came]
+        if len(as_it_came) < len(rows):
+            wide = self._wide[rows[len(as_it_came) :]].astype(np.int32)
+            frames = np.concatenate((frames, ((wide[:, 0::2] + wide[:, 1::2]) // 2).astype(np.int16)))
+        self._pauses.push(frames, slots, n_heard)
+        for pause in self._pauses.take(slots, n_heard + WIDE_SAMPLES):
+            stream = self._stream_of[pause.slot]
+            detector = self._narrow_detector if stream.is_judged_narrow else self._detector
+            probability = detector.voice_probability(pause.slot)
+            sound = (pause.energy_db, pause.prosody.pitch_change_st, pause.prosody.final_lengthening)
+            self._emit(PauseHeard(stream.number, pause.since, pause.silence_ms, probability, *sound))
 
     def _narrow_sound(self, rows: Slots) -> NDArray[np.float32]:
         """The sound of these ascending rows at 8 kHz as it is judged: as it came, unless it is improved or has another rate by now."""
@@ -360,8 +389,11 @@ class ReceivePipeline:
             self._forward_bulk(stream, ahead=WIDE_SAMPLES)
         sample = int(self._detect_from[detection.slot]) + detection.sample
         if detection.started:
+            self._pauses.speech_began(detection.slot)
             self._emit(SpeechStarted(stream.number, detection.at, sample, now, float(detection.confidence)))
         else:
+            if stream.listen.pauses:
+                self._pauses.speech_ended(detection.slot, sample, detection.at)
             self._emit(SpeechEnded(stream.number, detection.at, sample, now, int(detection.duration_ms)))
 
 

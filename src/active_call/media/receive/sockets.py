@@ -39,8 +39,15 @@ def arrivals(ancillaries: Sequence[Ancillary], now: float, unix_now: float) -> N
     return np.where((waited_s > 0.0) & (waited_s < MAX_WAIT_S), now - waited_s, now)
 
 
+class OutOfDescriptors(MediaError):
+    """This process, or this machine, may open no more sockets."""
+
+
 def open_pair(ip: str, port: int) -> tuple[socket.socket, socket.socket] | None:
-    """Bind `port` for RTP and `port` + 1 for RTCP. None when either is in use; MediaError when the address is not ours."""
+    """Bind `port` for RTP and `port` + 1 for RTCP. None when either is in use.
+
+    Raises OutOfDescriptors when this process may open no more, MediaError when the address is not ours.
+    """
     opened: list[socket.socket] = []
     for number in (port, port + 1):
         try:
@@ -50,6 +57,8 @@ def open_pair(ip: str, port: int) -> tuple[socket.socket, socket.socket] | None:
                 other.close()
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return None
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise OutOfDescriptors("no file descriptor is left") from error
             raise MediaError(f"cannot bind {ip}: {error.strerror}") from error
     return opened[0], opened[1]
 

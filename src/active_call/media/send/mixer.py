@@ -26,6 +26,11 @@ def faded_out(sound: Samples) -> Samples:
     return (sound * _fall(len(sound))).astype(np.int16)
 
 
+def faded_in(sound: Samples) -> Samples:
+    """A copy of `sound` that rises from silence along a raised cosine."""
+    return (sound * _fall(len(sound))[::-1]).astype(np.int16)
+
+
 @lru_cache(maxsize=64)
 def _fall(n_samples: int) -> NDArray[np.float32]:
     """The falling half of a raised cosine: near 1 at first, near 0 at last, symmetric about the middle."""

@@ -8,6 +8,10 @@ when it is closed and its last sample was read, or when it is stopped: what it w
 mixed into the frames that follow, under whatever plays next. A current play that runs out of sound before it is closed is *dry*: silence,
 told once, until more comes. Before that it *runs low*, which is told once too, so that the reader of a long file need not send it at once.
 
+Plays may be *paused*: the current one stands still at its sample. What would have followed falls to silence within a fade and is not
+counted as heard. The play goes on from that sample, or from up to half a second before it; after a fade it rises for 5 ms, so that nothing
+clicks.
+
 A play may be asked to *finish* at the next of some boundaries (ends of sentences, of commands) that it has not passed yet. What its owner,
 who learns of that later, still appends to it is dropped, up to and with the order that closes it.
 """
@@ -21,10 +25,14 @@ from typing import Final
 
 import numpy as np
 
-from active_call.media.send.mixer import Samples, add_saturated, faded_out
+from active_call.media.send.mixer import Samples, add_saturated, faded_in, faded_out
 
 DEFAULT_FADE_MS: Final = 20
 LOW_WATER_MS: Final = 2000
+REWIND_MS: Final = 500
+"""So much of what was heard is kept, to go back to the beginning of a word."""
+RISE_MS: Final = 5
+"""After a pause, the sound rises for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ Mark = Began | Finished | RanDry | RunsLow
 class _Play:
     """The sound of one play that is still to be read."""
 
-    __slots__ = ("_chunks", "_offset", "began", "closed", "cut", "dry", "heard", "low", "name", "queued")
+    __slots__ = ("_chunks", "_n_past", "_offset", "_past", "began", "closed", "cut", "dry", "heard", "low", "name", "queued")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -79,6 +87,9 @@ class _Play:
         self.low = False
         self._chunks: deque[Samples] = deque()
         self._offset = 0
+        self._past: deque[Samples] = deque()
+        """Pieces that were read to their end lately, the latest last."""
+        self._n_past = 0
 
     def append(self, sound: Samples) -> None:
         if len(sound):
@@ -148,21 +159,56 @@ class _Play:
             filled += n
             self._offset += n
             if self._offset == len(chunk):
-                self._chunks.popleft()
+                self._past.append(self._chunks.popleft())
+                self._n_past += len(chunk)
                 self._offset = 0
         self.heard += filled
         return filled
+
+    def forget_past(self, kept: int) -> None:
+        """Keep of what was read only the pieces that hold the last `kept` samples."""
+        while self._past and self._n_past - len(self._past[0]) >= kept:
+            self._n_past -= len(self._past.popleft())
+
+    def peek(self, n_samples: int) -> Samples:
+        """A copy of the next samples, at most `n_samples`; they are still to be read."""
+        parts: list[Samples] = []
+        skipped, left = self._offset, n_samples
+        for chunk in self._chunks:
+            if left <= 0:
+                break
+            parts.append(chunk[skipped : skipped + left])
+            left -= len(parts[-1])
+            skipped = 0
+        return np.concatenate(parts) if parts else np.empty(0, np.int16)
+
+    def go_back(self, n_samples: int) -> None:
+        """Let the last `n_samples` be read again, as far as they are kept."""
+        while n_samples > self._offset and self._past:
+            chunk = self._past.pop()
+            self._n_past -= len(chunk)
+            self._chunks.appendleft(chunk)
+            self.heard -= self._offset
+            n_samples -= self._offset
+            self._offset = len(chunk)
+        n_samples = min(n_samples, self._offset)
+        self._offset -= n_samples
+        self.heard -= n_samples
+        if self._chunks and self._offset == len(self._chunks[0]):
+            self._past.append(self._chunks.popleft())
+            self._n_past += self._offset
+            self._offset = 0
 
     def finished(self, *, completed: bool) -> Finished:
         return Finished(self.name, completed, self.heard, self.queued)
 
 
 class _Tail:
-    """The faded end of a stopped play, still to be mixed in; its mark follows with its last sample."""
+    """The faded end of a stopped or paused play, still to be mixed in; the mark of a stopped one follows with its last sample."""
 
     __slots__ = ("mark", "offset", "sound")
 
-    def __init__(self, sound: Samples, mark: Finished) -> None:
+    def __init__(self, sound: Samples, mark: Finished | None) -> None:
         self.sound = sound
         self.mark = mark
         self.offset = 0
@@ -171,12 +217,20 @@ class _Tail:
 class PlayQueue:
     """All that one stream plays. Rates are the owner's; every count here is in samples."""
 
-    __slots__ = ("_default_fade", "_dismissed", "_low_water", "_marks", "_plays", "_tails", "paused")
+    __slots__ = (
+        "_default_fade", "_dismissed", "_has_faded", "_low_water", "_marks", "_plays", "_rewind", "_rise", "_rising", "_tails", "paused",
+    )  # fmt: skip
 
     def __init__(self, rate_hz: int = 8000) -> None:
         self.paused = False
         self._default_fade = rate_hz * DEFAULT_FADE_MS // 1000
         self._low_water = rate_hz * LOW_WATER_MS // 1000
+        self._rewind = rate_hz * REWIND_MS // 1000
+        self._rise = rate_hz * RISE_MS // 1000
+        self._has_faded = False
+        """The pause began with a fade: it ends with a rise."""
+        self._rising = False
+        """The next frame is the first one after a pause."""
         self._plays: deque[_Play] = deque()
         self._tails: list[_Tail] = []
         self._marks: list[Mark] = []
@@ -244,6 +298,28 @@ class PlayQueue:
                 self._cut(play, fade)
         self._plays = kept
 
+    def pause(self, fade: int = 0) -> None:
+        """Stand still at this sample; what would follow is heard falling to silence within `fade` samples, and remains to be read."""
+        if self.paused:
+            return
+        self.paused = True
+        self._has_faded = fade > 0
+        if fade > 0 and self._plays and self._plays[0].began:
+            tail = self._plays[0].peek(fade)
+            if len(tail):
+                self._tails.append(_Tail(faded_out(tail), None))
+
+    def resume(self, back: int = 0) -> None:
+        """Go on from the sample at which everything stands still, or `back` samples before it (half a second at most)."""
+        if not self.paused:
+            return
+        self.paused = False
+        self._tails = [tail for tail in self._tails if tail.mark is not None]
+        if self._plays and self._plays[0].began:
+            self._rising = self._has_faded or back > 0
+            if back > 0:
+                self._plays[0].go_back(min(back, self._rewind))
+
     def _cut(self, play: _Play, fade: int) -> None:
         tail = np.empty(max(fade, 0) if play.began and not self.paused else 0, np.int16)
         tail = tail[: play.read(tail)]
@@ -258,17 +334,20 @@ class PlayQueue:
 
         True: something plays and nothing has begun, ended or run dry, so there are no marks to take.
         """
-        if self._plays and not (self.paused or self._tails or self._marks) and self._plays[0].read_within_chunk(out):
+        if self._plays and not (self.paused or self._tails or self._marks or self._rising) and self._plays[0].read_within_chunk(out):
             return True
         if not self.paused:
             self._read_plays(out)
+            if self._rising:
+                self._rising = False
+                out[: self._rise] = faded_in(out[: self._rise])
         if self._tails:
             self._read_tails(out)
         return False
 
     def read_ahead(self, frames: Samples) -> int:
         """Fill as many of the next frames (n, samples) as go on undisturbed; returns how many. The owner reads them in order."""
-        if not self._plays or self.paused or self._tails or self._marks:
+        if not self._plays or self.paused or self._tails or self._marks or self._rising:
             return 0
         return self._plays[0].read_ahead(frames)
 
@@ -285,6 +364,7 @@ class PlayQueue:
             if n and not play.began:
                 play.began = True
                 self._marks.append(Began(play.name))
+            play.forget_past(self._rewind)
             left = play.left
             if left <= self._low_water and not (play.closed or play.low or play.cut):
                 play.low = True
@@ -309,7 +389,7 @@ class PlayQueue:
             tail.offset += len(piece)
             if tail.offset < len(tail.sound):
                 going.append(tail)
-            else:
+            elif tail.mark is not None:
                 self._marks.append(tail.mark)
         self._tails = going
 

@@ -61,6 +61,10 @@ class Watch(Protocol):
         ...
 
 
+class _OutOfPorts(MediaError):
+    """Every port is in use, or rests."""
+
+
 class Engine:
     """All streams of one media process. Single-threaded: every method is called from the process's loop."""
 
@@ -287,7 +291,7 @@ class Engine:
             leg = self._open_leg(order, slot, now) if order.bind_ip else None
         except MediaError as error:
             self._slots.give_back(slot)
-            self._emit(link.OpenFailed(order.stream, "full" if error.args == ("full",) else "bind"))
+            self._emit(link.OpenFailed(order.stream, _reason_of(error)))
             return
         beginning = new_send_stream(self._world.randomness)
         self._batch.begin_stream(slot, ssrc=beginning.ssrc, sequence=beginning.sequence, timestamp=beginning.timestamp)
@@ -319,7 +323,7 @@ class Engine:
     def _open_leg(self, order: link.OpenStream, slot: int, now: float) -> Leg:
         taken = self._ports.take(now, lambda port: udp.open_pair(order.bind_ip, port))
         if taken is None:
-            raise MediaError("full")
+            raise _OutOfPorts("no port is free")
         port, sockets = taken
         return Leg(order.stream, port, sockets, self._intake, slot, self._emit_from_input)
 
@@ -379,3 +383,14 @@ class Engine:
         self._recorder.close()
         self.report_recordings()
         self.is_shut_down = True
+
+
+def _reason_of(error: MediaError) -> str:
+    """The reason of `link.OpenFailed`."""
+    match error:
+        case _OutOfPorts():
+            return "ports"
+        case udp.OutOfDescriptors():
+            return "descriptors"
+        case _:
+            return "bind"

@@ -117,7 +117,10 @@ class StreamOrders:
             case link.FinishPlay():
                 stream.plays.finish(order.play, order.boundaries)
             case link.PausePlay():
-                stream.plays.paused = order.paused
+                if order.paused:
+                    stream.plays.pause(samples_in(order.fade_ms, stream.rate_hz))
+                else:
+                    stream.plays.resume(samples_in(order.back_ms, stream.rate_hz))
 
     def _configure(self, stream: Stream, order: link.ConfigureRtp, now: float, tick: int) -> None:
         leg = stream.leg

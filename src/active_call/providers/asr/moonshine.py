@@ -14,7 +14,7 @@ from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr import moonshine_engine
 from active_call.providers.asr.partials import PartialRecognition
-from active_call.providers.asr.utterances import Transcript
+from active_call.providers.asr.utterances import MAX_WAIT_S, Transcript
 from active_call.providers.guarding.guard import Guard, Limits
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
@@ -54,7 +54,7 @@ class MoonshineSpeechToText:
 
     def __init__(self, services: Services) -> None:
         self._local = services.local
-        self._local.use_all_cores(moonshine_engine.__name__)
+        self._local.use_all_cores(moonshine_engine.__name__, moonshine_engine.warm)
         self._guard = Guard(NAME, services.world, LIMITS)
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
@@ -71,4 +71,4 @@ class MoonshineSpeechToText:
     async def _transcribe(self, pcm: bytes, background: bool) -> Transcript:
         if background:  # not guarded: a refusal is no failure of the engine
             return Transcript(*await self._local.run(moonshine_engine.transcribe, pcm, background=True))
-        return Transcript(*await self._guard.call(lambda: self._local.run(moonshine_engine.transcribe, pcm)))
+        return Transcript(*await self._guard.call(lambda: self._local.run(moonshine_engine.transcribe, pcm, max_wait_s=MAX_WAIT_S)))

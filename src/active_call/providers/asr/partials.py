@@ -99,7 +99,8 @@ class PartialRecognition(UtteranceRecognition):
         """Tell the text so far until it is as new as wanted."""
         while utterance.done_to < utterance.wanted_to:
             end = utterance.wanted_to
-            sound = self._ring.cut(utterance.start_sample - LEAD_SAMPLES, end)
+            first = max(self._ring.start, utterance.start_sample - LEAD_SAMPLES)
+            sound = self._ring.cut(first, end)
             try:
                 transcript = await self._transcribe_sound(sound, True)
             except ActiveCallError as error:
@@ -109,4 +110,5 @@ class PartialRecognition(UtteranceRecognition):
                 return
             before, utterance.latest, utterance.done_to = utterance.latest, transcript, end
             if transcript.text and (before is None or transcript.text != before.text):
-                self._tell(Partial(transcript.text, index, utterance.start_sample, end, transcript.confidence))
+                words = transcript.words_from(first)
+                self._tell(Partial(transcript.text, index, utterance.start_sample, end, transcript.confidence, words))

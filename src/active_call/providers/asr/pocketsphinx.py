@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr import pocketsphinx_dictation, pocketsphinx_engine
-from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
+from active_call.providers.asr.utterances import MAX_WAIT_S, Transcript, Utterance, UtteranceRecognition
 from active_call.providers.guarding.guard import Guard, Limits
 from active_call.providers.services import LocalEngines, Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
@@ -110,7 +110,9 @@ class PocketsphinxRecognition(UtteranceRecognition):
         phrases = self._phrases
         if not phrases:
             return await self._dictate(utterance)
-        text, confidence = await self._guard.call(lambda: self._local.run(pocketsphinx_engine.recognise, utterance.pcm, phrases))
+        text, confidence = await self._guard.call(
+            lambda: self._local.run(pocketsphinx_engine.recognise, utterance.pcm, phrases, max_wait_s=MAX_WAIT_S)
+        )
         return Transcript(text, confidence)
 
     async def _dictate(self, utterance: Utterance) -> Transcript:
@@ -119,4 +121,6 @@ class PocketsphinxRecognition(UtteranceRecognition):
             logger.warning(
                 "no phrases are expected, so this is poor dictation; give some or choose another asr.provider", extra={"provider": NAME}
             )
-        return Transcript(await self._guard.call(lambda: self._local.run(pocketsphinx_dictation.dictate, utterance.pcm)))
+        return Transcript(
+            await self._guard.call(lambda: self._local.run(pocketsphinx_dictation.dictate, utterance.pcm, max_wait_s=MAX_WAIT_S))
+        )

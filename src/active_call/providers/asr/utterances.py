@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
 from active_call.providers.asr.sound_ring import SoundRing
-from active_call.providers.speech_to_text import Failed, Final, RecognitionEvent
+from active_call.providers.speech_to_text import Failed, Final, RecognitionEvent, Word
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,8 @@ TAIL_SAMPLES = samples_in(150, LISTEN_RATE_HZ)
 """Sound kept after the end, as far as it has arrived; nobody waits for it."""
 RING_SAMPLES = samples_in(3_000, LISTEN_RATE_HZ)
 """Sound kept while nobody speaks."""
+MAX_WAIT_S = 3.0
+"""An utterance whose recognition has not begun so long after its end is left out: the agent waits no longer, its caller says it again."""
 MIN_UTTERANCE_SAMPLES = samples_in(120, LISTEN_RATE_HZ)
 """Shorter speech holds no word; models invent one."""
 
@@ -38,6 +40,17 @@ class Utterance:
     start_sample: int
     end_sample: int
     pcm: bytes
+    first_sample: int = 0
+    """Where `pcm` begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWord:
+    """A word and its place in the sound that was transcribed, in seconds."""
+
+    text: str
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,11 @@ class Transcript:
 
     text: str
     confidence: float | None = None
+    words: tuple[TimedWord, ...] = ()
+
+    def words_from(self, first_sample: int) -> tuple[Word, ...]:
+        """The words with their sample numbers, for sound that began at `first_sample`."""
+        return tuple(Word(word.text, _sample(first_sample, word.start_s), _sample(first_sample, word.end_s)) for word in self.words)
 
 
 Transcribe = Callable[[Utterance], Awaitable[Transcript]]
@@ -75,8 +93,9 @@ class UtteranceRecognition:
 
     def end_utterance(self, index: int, sample: int) -> None:
         start = self._open.pop(index, sample)
-        pcm = self._ring.cut(start - LEAD_SAMPLES, sample + TAIL_SAMPLES)
-        self._ended.append(Utterance(index, start, sample, pcm))
+        first = max(self._ring.start, start - LEAD_SAMPLES)
+        pcm = self._ring.cut(first, sample + TAIL_SAMPLES)
+        self._ended.append(Utterance(index, start, sample, pcm, first))
         self._arrived.set()
 
     def cancel_utterance(self, index: int) -> None:
@@ -129,4 +148,9 @@ class UtteranceRecognition:
 
 
 def _final(utterance: Utterance, transcript: Transcript) -> Final:
-    return Final(transcript.text, utterance.index, utterance.start_sample, utterance.end_sample, transcript.confidence)
+    words = transcript.words_from(utterance.first_sample)
+    return Final(transcript.text, utterance.index, utterance.start_sample, utterance.end_sample, transcript.confidence, words)
+
+
+def _sample(first_sample: int, at_s: float) -> int:
+    return max(0, first_sample + round(at_s * LISTEN_RATE_HZ))

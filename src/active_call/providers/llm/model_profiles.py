@@ -33,8 +33,9 @@ class ModelProfile:
     takes_temperature: bool = True
     takes_usage_option: bool = False
     """It takes `stream_options.include_usage`; other servers send usage unasked, or refuse the field."""
-    calls_tools: bool = True
-    """It calls tools well: built-in actions are offered to it as functions. A model without it is told the tags."""
+    calls_tools: bool = False
+    """It surely calls tools, and well: built-in actions are offered to it as functions. Any other model is told the tags, since a server
+    that cannot do it refuses the request."""
     takes_tool_choice: bool = True
     takes_parallel_tool_calls: bool = False
     little_reasoning: Mapping[str, Any] = field(default_factory=dict)
@@ -53,6 +54,7 @@ _OPENAI: Final[Mapping[str, Any]] = {
     "max_tokens_field": "max_completion_tokens",
     "takes_usage_option": True,
     "takes_parallel_tool_calls": True,
+    "calls_tools": True,
 }
 _THINKS: Final[Mapping[str, Any]] = {**_OPENAI, "takes_temperature": False, "effort_field": "reasoning_effort"}
 _OPENAI_HOSTS: Final = ("api.openai.com", "openai.azure.com")
@@ -87,6 +89,7 @@ PROFILES: Final[tuple[ModelProfile, ...]] = (
         max_tokens_field="max_completion_tokens",
         little_reasoning={"reasoning_effort": "none", "reasoning_format": "hidden"},
         effort_field="reasoning_effort",
+        calls_tools=True,
     ),
     ModelProfile(
         "groq gpt-oss",
@@ -96,13 +99,21 @@ PROFILES: Final[tuple[ModelProfile, ...]] = (
         max_tokens_field="max_completion_tokens",
         little_reasoning={"reasoning_effort": "low", "include_reasoning": False},
         effort_field="reasoning_effort",
+        calls_tools=True,
     ),
-    ModelProfile("groq", "groq.com", "", AS_SYSTEM, max_tokens_field="max_completion_tokens", takes_parallel_tool_calls=True),
+    ModelProfile(
+        "groq", "groq.com", "", AS_SYSTEM, max_tokens_field="max_completion_tokens", takes_parallel_tool_calls=True, calls_tools=True
+    ),
     # docs.anthropic.com, "OpenAI SDK compatibility": system messages are moved to the beginning and joined.
-    ModelProfile("anthropic", "anthropic.com"),
+    ModelProfile("anthropic", "anthropic.com", calls_tools=True),
     # ai.google.dev/gemini-api/docs/openai: system messages become the one system instruction; 2.5 Pro cannot stop thinking.
     ModelProfile(
-        "gemini pro", "googleapis.com", r"gemini-[\d.]+-pro", little_reasoning={"reasoning_effort": "low"}, effort_field="reasoning_effort"
+        "gemini pro",
+        "googleapis.com",
+        r"gemini-[\d.]+-pro",
+        little_reasoning={"reasoning_effort": "low"},
+        effort_field="reasoning_effort",
+        calls_tools=True,
     ),
     ModelProfile(
         "gemini 2.5 flash",
@@ -110,6 +121,7 @@ PROFILES: Final[tuple[ModelProfile, ...]] = (
         r"gemini-2\.5-flash",
         little_reasoning={"reasoning_effort": "none"},
         effort_field="reasoning_effort",
+        calls_tools=True,
     ),
     ModelProfile(
         "gemini 3 flash",
@@ -117,27 +129,28 @@ PROFILES: Final[tuple[ModelProfile, ...]] = (
         r"gemini-[3-9][\d.]*-flash",
         little_reasoning={"reasoning_effort": "minimal"},
         effort_field="reasoning_effort",
+        calls_tools=True,
     ),
-    ModelProfile("gemini", "googleapis.com"),
+    ModelProfile("gemini", "googleapis.com", calls_tools=True),
     # docs.mistral.ai/api: a system message after another role than user is refused ("Unexpected role 'system'").
-    ModelProfile("mistral", "mistral.ai", takes_parallel_tool_calls=True),
+    ModelProfile("mistral", "mistral.ai", takes_parallel_tool_calls=True, calls_tools=True),
     # help.aliyun.com, DashScope's compatible mode: `enable_thinking`; system stands first only.
-    ModelProfile("dashscope qwen", "aliyuncs.com", r"qwen|qwq", little_reasoning={"enable_thinking": False}),
-    ModelProfile("dashscope", "aliyuncs.com"),
+    ModelProfile("dashscope qwen", "aliyuncs.com", r"qwen|qwq", little_reasoning={"enable_thinking": False}, calls_tools=True),
+    ModelProfile("dashscope", "aliyuncs.com", calls_tools=True),
     # api-docs.deepseek.com: the reasoner takes no temperature and, before V3.1, no tools.
     ModelProfile("deepseek reasoner", "deepseek.com", r"deepseek-reasoner", AS_SYSTEM, takes_temperature=False, takes_tool_choice=False),
-    ModelProfile("deepseek", "deepseek.com", "", AS_SYSTEM),
+    ModelProfile("deepseek", "deepseek.com", "", AS_SYSTEM, calls_tools=True),
     # docs.x.ai: of Grok 3 only the mini takes an effort; Grok 4 refuses it.
-    ModelProfile("grok 3 mini", "x.ai", r"grok-3-mini", AS_SYSTEM, little_reasoning={"reasoning_effort": "low"}),
-    ModelProfile("xai", "x.ai", "", AS_SYSTEM),
+    ModelProfile("grok 3 mini", "x.ai", r"grok-3-mini", AS_SYSTEM, little_reasoning={"reasoning_effort": "low"}, calls_tools=True),
+    ModelProfile("xai", "x.ai", "", AS_SYSTEM, calls_tools=True),
     # openrouter.ai/docs, "Reasoning tokens".
     ModelProfile("openrouter", "openrouter.ai", little_reasoning={"reasoning": {"effort": "low", "exclude": True}}),
     # Models on a server of one's own (llama.cpp, vLLM, Ollama): what their chat templates demand.
-    ModelProfile("gemma", "", r"gemma", must_alternate=True, calls_tools=False),
+    ModelProfile("gemma", "", r"gemma", must_alternate=True),
     ModelProfile("mistral, own server", "", r"mistral|mixtral|ministral", must_alternate=True),
     ModelProfile("qwen 3, own server", "", r"qwen-?3", little_reasoning={"chat_template_kwargs": {"enable_thinking": False}}),
     ModelProfile("gpt-oss, own server", "", r"gpt-oss", little_reasoning={"reasoning_effort": "low"}, effort_field="reasoning_effort"),
-    ModelProfile("small models", "", r"smollm|tinyllama|phi-?[123](\b|-)", calls_tools=False),
+    ModelProfile("small models", "", r"smollm|tinyllama|phi-?[123](\b|-)"),
 )
 
 UNKNOWN: Final = ModelProfile("unknown")

@@ -9,7 +9,7 @@ wall.
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import httpx
@@ -28,6 +28,8 @@ from active_call.providers.settings import LlmSettings
 
 NAME = "openai"
 DEFAULT_MODEL = "gpt-4o-mini"
+MAX_EXTRAS = 2_000
+"""Tool calls of all conversations with this model; an older one is of no interest any more."""
 NO_KEY = "none"
 """The SDK insists on some key; a local server ignores it."""
 
@@ -53,6 +55,8 @@ class OpenAiChatModel:
         self.capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=self.profile.calls_tools)
         self._refused: set[str] = set()
         """Fields that the server has refused."""
+        self._extras: dict[str, Mapping[str, Any]] = {}
+        """What the server wants back with its tool calls, by their ids."""
         # The SDK's own timeout bounds a single read; it lies above the wall's deadlines, which decide.
         client: Any = http  # SDK 3 has a type of its own for it, and takes httpx's too
         self._client = openai.AsyncOpenAI(
@@ -72,6 +76,7 @@ class OpenAiChatModel:
                     events = reader.events_in(chunk)
                     if not events:
                         request.on_progress()
+                    self._keep(reader.extras)
                     for event in events:
                         yield event
         except openai.OpenAIError as error:
@@ -80,6 +85,11 @@ class OpenAiChatModel:
             raise ProviderError(NAME, f"connection lost: {str(error) or type(error).__name__}", retryable=True) from error
         except (ValueError, TypeError, AttributeError, RecursionError) as error:  # from the SDK, over what it cannot read
             raise ProviderError(NAME, f"the answer cannot be read: {error}", retryable=True) from error
+
+    def _keep(self, extras: Mapping[str, Mapping[str, Any]]) -> None:
+        self._extras.update(extras)
+        while len(self._extras) > MAX_EXTRAS:
+            del self._extras[next(iter(self._extras))]
 
     async def _open(self, request: ReplyRequest) -> Any:
         """Begin the request. A 400 that names optional fields is answered by the same request without them, once."""
@@ -104,7 +114,7 @@ class OpenAiChatModel:
     def _body(self, request: ReplyRequest) -> dict[str, Any]:
         """The request's fields. What an author gives as `extra` is sent as it is, also where the profile says otherwise."""
         profile, settings = self.profile, self._settings
-        body: dict[str, Any] = {"model": self._model, "stream": True, **fields_of(request, profile)}
+        body: dict[str, Any] = {"model": self._model, "stream": True, **fields_of(request, profile, self._extras)}
         temperature = request.temperature if request.temperature is not None else settings.temperature
         max_tokens = request.max_tokens if request.max_tokens is not None else settings.max_tokens
         if temperature is not None and profile.takes_temperature:

@@ -6,17 +6,21 @@ square brackets; messages of one side are joined where roles must alternate.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from active_call.providers.chat import ChatMessage, ReplyRequest, ToolDefinition
+from active_call.providers.chat import ChatMessage, ReplyRequest, ToolCall, ToolDefinition
 from active_call.providers.llm.model_profiles import AS_USER, UNKNOWN, ModelProfile
 
 _TOOL_CHOICES = ("auto", "none", "required")
 
 
-def fields_of(request: ReplyRequest, profile: ModelProfile = UNKNOWN) -> dict[str, Any]:
-    """The fields of the request's body that follow from what is asked, as `profile` has them."""
-    fields: dict[str, Any] = {"messages": [_message(message) for message in messages_for(profile, request.messages)]}
+def fields_of(
+    request: ReplyRequest, profile: ModelProfile = UNKNOWN, extras: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The fields of the request's body that follow from what is asked, as `profile` has them. `extras`: what the server wants back with its
+    tool calls, by their ids."""
+    fields: dict[str, Any] = {"messages": [_message(message, extras or {}) for message in messages_for(profile, request.messages)]}
     if request.tools:
         fields["tools"] = [_tool(tool) for tool in request.tools]
         if profile.takes_parallel_tool_calls and request.parallel_tool_calls is not None:
@@ -44,7 +48,13 @@ def _without_late_system(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage
     n_first = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
     system = "\n\n".join(message.content for message in messages[:n_first])
     first = (ChatMessage("system", system),) if n_first else ()
-    return (*first, *(_as_user(message) for message in messages[n_first:]))
+    last = (ChatMessage("user", "[Go on.]"),) if n_first < len(messages) and _is_agents_text(messages[-1]) else ()
+    return (*first, *(_as_user(message) for message in messages[n_first:]), *last)
+
+
+def _is_agents_text(message: ChatMessage) -> bool:
+    """A conversation must not end with it: some servers refuse that, others continue the text."""
+    return message.role == "assistant" and not message.tool_calls
 
 
 def _as_user(message: ChatMessage) -> ChatMessage:
@@ -72,16 +82,20 @@ def _lines(*texts: str) -> str:
     return "\n".join(text for text in texts if text)
 
 
-def _message(message: ChatMessage) -> dict[str, Any]:
+def _message(message: ChatMessage, extras: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         fields["content"] = message.content or None
-        fields["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in message.tool_calls
-        ]
+        fields["tool_calls"] = [_call(call, extras) for call in message.tool_calls]
     if message.tool_call_id is not None:
         fields["tool_call_id"] = message.tool_call_id
     return fields
+
+
+def _call(call: ToolCall, extras: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    written: dict[str, Any] = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    extra = extras.get(call.id) or extras.get(call.id.rpartition(".")[0])  # an id that came twice has a number behind it
+    return {**written, "extra_content": extra} if extra else written
 
 
 def _tool(tool: ToolDefinition) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class ChunkReader:
         self._calls: dict[int, tuple[int, str]] = {}
         """The server's index of a call, to our number and the call's id."""
         self._n_calls = 0
+        self.extras: dict[str, Mapping[str, Any]] = {}
+        """What a server wants back with a call, by the call's id (`extra_content`: Gemini's signatures)."""
 
     def events_in(self, chunk: Any) -> list[ChatEvent]:
         """The events of one chunk, in order; none for a chunk that says nothing (a model that thinks, a keep-alive)."""
@@ -48,6 +50,9 @@ class ChunkReader:
         if not (text or call_id or name):
             return None
         index = _field(call, "index")
+        extra = _field(call, "extra_content")
+        if call_id and isinstance(extra, Mapping):
+            self.extras[call_id] = extra
         is_known = isinstance(index, int) and not isinstance(index, bool)
         return ToolCallDelta(self._number(index if is_known else position, call_id, name), text, call_id, name)
 

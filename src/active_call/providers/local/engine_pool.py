@@ -4,6 +4,9 @@ A request enters with its place in the queue; its answer, or a ProviderError, is
 arrival. Those in the background (a text that is only a forecast) are served when no other one waits, and few of them may wait. The first
 process starts with the first request, a further one when a request would wait and the pool may have more. A process that dies or hangs
 fails the request that it served; the next request starts another one.
+
+A request that perishes (an utterance: no caller waits for ever) is dropped when it has waited for its `max_wait_s`, and the oldest one is
+dropped when the queue is full: the newer ones still find a caller who waits. Any other request is refused when the queue is full.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from active_call.base.errors import ProviderError
+from active_call.base.errors import ProviderBusy, ProviderError
 from active_call.base.world import Clock
 from active_call.providers.local.engine_link import EngineLink
 
@@ -27,11 +30,13 @@ SLOW_WAIT_S = 0.5
 """Waiting longer than this for its turn is worth a warning: somebody heard it."""
 LATE_S = 1.0
 """A request that waits longer than this shows that the machine has too many calls."""
+LATE_AFTER_DROP_S = 5.0
+"""So long after a request was dropped the machine counts as having too many calls."""
 ABANDONED_LIMIT_S = 1.0
 """So long may a request go on that nobody waits for any more; then its process is killed, and the next request gets a new one."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
     """One call of a function. `is_background`: nobody waits for it, and it may go on to its end when it is abandoned."""
 
@@ -40,6 +45,7 @@ class Request:
     answer: asyncio.Future[Any]
     asked_at: float
     is_background: bool = False
+    perishes: bool = False
 
 
 class EnginePool:
@@ -50,12 +56,17 @@ class EnginePool:
         self.clock = clock
         self.request_limit_s = request_limit_s
         self.n_processes = 1
+        self.warm: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+        """What a further process calls before it takes requests."""
         self._max_waiting = max_waiting
         self._waiting: deque[Request] = deque()
         self._background: deque[Request] = deque()
         self._arrived = asyncio.Event()
         self._n_idle = 0
         self._carriers: list[asyncio.Task[None]] = []
+        self.n_dropped = 0
+        """Requests that nobody has begun in time."""
+        self._dropped_at: float | None = None
 
     @property
     def n_waiting(self) -> int:
@@ -63,26 +74,52 @@ class EnginePool:
         return len(self._waiting)
 
     def is_late(self) -> bool:
-        """The oldest request waits for too long."""
-        return bool(self._waiting) and self.clock.now() - self._waiting[0].asked_at > LATE_S
+        """The oldest request waits for too long, or one was dropped a moment ago."""
+        now = self.clock.now()
+        has_dropped = self._dropped_at is not None and now - self._dropped_at < LATE_AFTER_DROP_S
+        return has_dropped or (bool(self._waiting) and now - self._waiting[0].asked_at > LATE_S)
 
-    async def run(self, function: Callable[..., Any], args: tuple[Any, ...], *, background: bool = False) -> Any:
-        """Queue one call and wait for its answer. Raises ProviderError, retryable where the queue is full."""
+    async def run(
+        self, function: Callable[..., Any], args: tuple[Any, ...], *, background: bool = False, max_wait_s: float | None = None
+    ) -> Any:
+        """Queue one call and wait for its answer. Raises ProviderError, retryable where the queue is full, and ProviderBusy."""
         queue = self._background if background else self._waiting
         limit = self.n_processes if background else self._max_waiting
-        if len(queue) >= limit:
+        if len(queue) >= limit and not self._make_room(queue):
             raise ProviderError(self.name, f"{limit} requests are waiting already", retryable=True)
-        request = Request(function, args, asyncio.get_running_loop().create_future(), self.clock.now(), background)
+        loop = asyncio.get_running_loop()
+        request = Request(function, args, loop.create_future(), self.clock.now(), background, max_wait_s is not None)
         queue.append(request)
+        if max_wait_s is not None:
+            loop.call_later(max_wait_s, self._drop, queue, request)
         self._arrived.set()
         if len(self._waiting) + len(self._background) > self._n_idle and len(self._carriers) < self.n_processes:
-            self._carriers.append(asyncio.create_task(_Carrier(self).carry(), name=f"engine {self.name}"))
+            self._carriers.append(asyncio.create_task(_Carrier(self).carry(is_further=bool(self._carriers)), name=f"engine {self.name}"))
         try:
             return await request.answer
         finally:
             if not request.answer.done() or request.answer.cancelled():
                 with contextlib.suppress(ValueError):
                     queue.remove(request)
+
+    def _make_room(self, queue: deque[Request]) -> bool:
+        """Drop the oldest request that perishes; False where there is none."""
+        oldest = next((request for request in queue if request.perishes), None)
+        if oldest is not None:
+            self._drop(queue, oldest)
+        return oldest is not None
+
+    def _drop(self, queue: deque[Request], request: Request) -> None:
+        """Leave out a request that still waits; nothing happens to one that was begun, or is over."""
+        if request not in queue:
+            return
+        queue.remove(request)
+        self.n_dropped += 1
+        self._dropped_at = self.clock.now()
+        waited_s = self._dropped_at - request.asked_at
+        fields = {"engine": self.name, "waited_ms": round(waited_s * 1000, 1), "n_waiting": len(queue), "n_dropped": self.n_dropped}
+        logger.warning("engine request dropped, too many wait", extra=fields)
+        fail(request, ProviderBusy(self.name, f"too much to do: a request was dropped after {waited_s:.1f} s"))
 
     async def next_request(self) -> Request:
         """The request whose turn it is, once there is one."""
@@ -113,14 +150,27 @@ class _Carrier:
         self._pool = pool
         self._link: EngineLink | None = None
 
-    async def carry(self) -> None:
-        """Serve until cancelled; then end the process."""
+    async def carry(self, *, is_further: bool) -> None:
+        """Serve until cancelled; then end the process. One that is not the first gets ready before it takes a request from the others."""
         try:
+            if is_further:
+                await self._get_ready()
             while True:
                 await self._serve(await self._pool.next_request())
         finally:
             if self._link is not None:
                 await self._link.close()
+
+    async def _get_ready(self) -> None:
+        """Start the process and load what it needs. Where that fails, the first request will tell."""
+        try:
+            self._link = await EngineLink.start(self._pool.name)
+            if self._pool.warm is not None:
+                async with asyncio.timeout(self._pool.request_limit_s):
+                    await self._link.ask(*self._pool.warm)
+        except (OSError, EOFError, TimeoutError) as error:
+            logger.warning("engine process is not ready", extra={"engine": self._pool.name, "reason": str(error) or type(error).__name__})
+            await self._discard()
 
     async def _serve(self, request: Request) -> None:
         begun_at = self._pool.clock.now()

@@ -42,19 +42,27 @@ class EngineProcesses:
         self._pools: dict[str, EnginePool] = {}
         self._closed = False
 
-    def use_all_cores(self, module: str) -> None:
-        """Let `module` have a process for each core, at most `MAX_PROCESSES`. A further one starts when a request would wait."""
-        self._pool(module).n_processes = max(1, min(n_usable_cores(), MAX_PROCESSES))
+    def use_all_cores(self, module: str, warm: Callable[..., Any] | None = None, *args: Any) -> None:
+        """Let `module` have a process for each core, at most `MAX_PROCESSES`. A further one starts when a request would wait.
 
-    async def run(self, function: Callable[..., Any], *args: Any, background: bool = False) -> Any:
+        It calls `warm(*args)` before it takes its first request: until then the processes that are ready serve alone.
+        """
+        pool = self._pool(module)
+        pool.n_processes = max(1, min(n_usable_cores(), MAX_PROCESSES))
+        if warm is not None:
+            pool.warm = (warm, args)
+
+    async def run(self, function: Callable[..., Any], *args: Any, background: bool = False, max_wait_s: float | None = None) -> Any:
         """Call a module-level function in a process of its module; arguments and result are pickled.
 
         A `background` request is served when no other one waits; it is refused when as many of them wait as the module has processes.
+        A request with `max_wait_s` is of no use when it is begun later than that: it is dropped then, and the oldest such one is dropped
+        when the queue is full; ProviderBusy is raised.
         Raises ProviderError: retryable if the process died, hung or has too much to do, else with what the function raised. Cancelling
         drops a request that still waits; one already begun may go on for a second, unheard, before its process is killed, and one in the
         background to its end.
         """
-        return await self._pool(function.__module__).run(function, args, background=background)
+        return await self._pool(function.__module__).run(function, args, background=background, max_wait_s=max_wait_s)
 
     async def warm(self, function: Callable[..., Any], *args: Any) -> None:
         """Like `run`, without interest in the result: `function` loads what its module's other functions need."""

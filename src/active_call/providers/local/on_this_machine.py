@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 
 from active_call.providers.asr import moonshine_engine
+from active_call.providers.models.folders import installed_models, models_folder
 from active_call.providers.tts.piper_voices import find_voice, plain_code
 
 
@@ -17,6 +19,16 @@ def _has_piper_voice(language: str, environment: Mapping[str, str]) -> bool:
 def _has_moonshine_model(language: str, environment: Mapping[str, str]) -> bool:
     del language, environment
     return moonshine_engine.model_folder() is not None
+
+
+def _has_sherpa_model(language: str, environment: Mapping[str, str]) -> bool:
+    return any(model.speaks(language) for model in installed_models(models_folder(environment)))
+
+
+@lru_cache(maxsize=64)
+def _is_there(find: Callable[[str], object], module: str) -> bool:
+    """Looked up once: it searches every folder of the import path, and each call asks some thirty times. Packages come with a restart."""
+    return find(module) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,7 @@ class LocalEngine:
 
     def is_installed(self) -> bool:
         """Its packages are there."""
-        return all(find_spec(module) is not None for module in self.modules)
+        return all(_is_there(find_spec, module) for module in self.modules)
 
     def is_usable(self, language: str | None, environment: Mapping[str, str]) -> bool:
         """It is installed, and knows `language` (English where nothing is said)."""
@@ -48,6 +60,7 @@ class LocalEngine:
 LOCAL_ENGINES: dict[str, tuple[LocalEngine, ...]] = {
     "asr": (
         LocalEngine("moonshine", ("moonshine_voice", "onnxruntime"), frozenset({"en"}), has_model=_has_moonshine_model),
+        LocalEngine("sherpa", ("sherpa_onnx",), has_model=_has_sherpa_model),
         LocalEngine("pocketsphinx", ("pocketsphinx",), stands_in=False),
     ),
     "tts": (

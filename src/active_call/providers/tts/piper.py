@@ -69,7 +69,7 @@ class PiperTextToSpeech:
     def __init__(self, option: TtsOption, voice: PiperVoice, local: LocalEngines, environment: Mapping[str, str]) -> None:
         self.voice = voice
         self._local = local
-        self._local.use_all_cores(piper_engine.__name__)
+        self._local.use_all_cores(piper_engine.__name__, piper_engine.warm, voice.model)
         self._language = option.language
         self._environment = environment
         self._speed = option.speed or 1.0

@@ -1,7 +1,8 @@
 """Piper's network inside its engine process: the words of a sentence enter, a latent leaves; pieces of the latent enter, sound leaves.
 
 Nothing is kept between two requests but the loaded voices, so that any process may serve any of them, and the sentences of several calls
-take turns piece by piece. One thread: on two it takes twice the processor time for a third less waiting. The network runs in
+take turns piece by piece. One thread: two take twice the processor time, and gain a quarter of the wait
+for a short sentence at most. The network runs in
 onnxruntime (MIT); phonemes come from libespeak-ng (GPL-3, as in `espeak_engine`). Nothing else may import this module's engines in the
 server's own process.
 """

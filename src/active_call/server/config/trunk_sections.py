@@ -12,10 +12,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from active_call.legs.sip import rewriting
+from active_call.legs.sip.own_headers import RESERVED, SECRETS
 from active_call.legs.trunks.destinations import is_number_pattern
 from active_call.legs.trunks.outbound_guard import COSTLY_NUMBERS
 from active_call.server.config.values import Flag, Headers, HostPort, NonEmpty, Number, OptionalSecret, Regex, Seconds, Section, Whole
 from active_call.server.trunk_profiles import Profile, TrunkKeys, load_profile
+from active_call.sip.syntax.grammar import is_token
+from active_call.sip.syntax.headers import header_key
 
 
 def _profile_name(name: str) -> str:
@@ -32,6 +35,12 @@ def _number_pattern(text: str) -> str:
     if not is_number_pattern(text):
         raise ValueError(f"expected digits, perhaps with + before and * for any others, such as +49*, found {text!r}")
     return text
+
+
+def _free_header(name: str) -> str:
+    if not is_token(name) or header_key(name) in RESERVED | SECRETS:
+        raise ValueError(f"expected the name of a header that a peer may set, such as User-to-User, found {name!r}")
+    return name
 
 
 NumberPattern = Annotated[NonEmpty, AfterValidator(_number_pattern)]
@@ -56,6 +65,8 @@ class Trunk(TrunkKeys):
     """Our number on this trunk: From of calls that name no caller."""
     headers: Headers = Field(default={}, repr=False)
     """Headers of every outbound INVITE, such as X-Telnyx-Token."""
+    refer_headers: tuple[Annotated[NonEmpty, AfterValidator(_free_header)], ...] = ()
+    """Headers in the Refer-To of its REFERs that go into the INVITE to the target, such as User-to-User. Replaces always does."""
     max_calls: Annotated[Whole, Field(ge=1)] | None = None
     """Calls at one time, both directions together."""
     max_cps: Annotated[Number, Field(gt=0)] | None = None

@@ -28,16 +28,20 @@ from active_call.call.opening.options import choose_speech, merged
 from active_call.contract.options import AsrOption, CallOption, TtsOption
 from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC
 from active_call.net.addresses import is_ip, is_wildcard, local_address_towards
+from active_call.net.descriptors import open_files_limit
 from active_call.net.resolver import Resolver
 from active_call.providers.base import Services
 from active_call.providers.local.local_engines import EngineProcesses
+from active_call.server.capacity import FILES_A_CALL, PORTS_A_CALL, capacity_warnings, n_media_processes
 from active_call.server.config.config import default_option
 from active_call.server.config.sections import PlaybookHandler
 from active_call.server.config.trunk_sections import host_of
 from active_call.server.doctor.engines import engine_findings
 from active_call.server.doctor.findings import Finding, Level
 from active_call.server.doctor.names import certificate_findings, certificate_names
+from active_call.server.doctor.tools import tool_findings
 from active_call.server.listening import why_not_free
+from active_call.server.mcp import mcp_settings
 from active_call.server.playbook_command import examine
 from active_call.server.playbook_files import PLAYBOOK_FOLDERS, find_playbook
 from active_call.server.trunk_setup import accounts, active_trunks, trunk_warnings
@@ -47,14 +51,11 @@ if TYPE_CHECKING:
     from active_call.server.config.config import Config
 
 EXPIRES_SOON_DAYS = 21
-PORTS_A_CALL = 2
-FILES_A_CALL = 3
-"""Sockets of RTP and RTCP, and a recording."""
 
 
 async def findings(config: Config, environment: Mapping[str, str]) -> AsyncIterator[Finding]:
     """Every check in turn."""
-    for check in (_ports, _certificate, _addresses, _callers, _rtp_range, _playbooks, _files, _http):
+    for check in (_ports, _certificate, _addresses, _callers, _rtp_range, _playbooks, _tools, _files, _http):
         for finding in check(config, environment):
             yield finding
     async with httpx.AsyncClient() as http:
@@ -149,6 +150,8 @@ def _rtp_range(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("rtp", "warn", f"{text}: that is few")
     else:
         yield Finding("rtp", "ok", f"{text}; open it in the firewall")
+    for warning in capacity_warnings(config, open_files_limit(), n_media_processes(config)):
+        yield Finding("rtp", "warn", warning)
     n_files, _limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     if n_files != resource.RLIM_INFINITY and n_files < min(n_calls, 512) * FILES_A_CALL:
         yield Finding("rtp", "warn", f"a process may open {n_files} files, enough for about {n_files // FILES_A_CALL} calls: ulimit -n")
@@ -174,6 +177,17 @@ def _playbooks(config: Config, environment: Mapping[str, str]) -> Iterator[Findi
         yield Finding("playbooks", "warn", "nobody takes inbound calls: set [handler]")
     if n_good:
         yield Finding("playbooks", "ok", f"{n_good} playbook(s) without a mistake")
+
+
+def _tools(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
+    handler = config.handler
+    books = {}
+    if isinstance(handler, PlaybookHandler):
+        for name in dict.fromkeys(name for name in (*(rule.playbook for rule in handler.rules), handler.default) if name):
+            reading = examine(find_playbook(name, config), environment)
+            if not isinstance(reading, str):
+                books[name] = reading.playbook
+    yield from tool_findings(books, mcp_settings(config))
 
 
 def _files(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:

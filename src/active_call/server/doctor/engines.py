@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from active_call.base.errors import ActiveCallError
 from active_call.call.opening.options import SpeechChoice
-from active_call.contract.options import TtsOption
+from active_call.contract.options import AsrOption, TtsOption
 from active_call.providers.base import Services
+from active_call.providers.guarding.fallbacks import asr_chain, llm_chain, tts_chain
 from active_call.providers.registry import create_recogniser, create_responder, create_synthesiser
+from active_call.providers.selection import resolved
 from active_call.providers.tts.espeak_voices import lacks_voice
 from active_call.providers.tts.piper_voices import has_voice
 from active_call.server.doctor.findings import Finding
@@ -34,10 +37,35 @@ def engine_findings(name: str, choice: SpeechChoice, language: str, services: Se
             made[what] = make()
         except ActiveCallError as error:
             yield Finding("engines", "fail", f"{name}: {what}: {error}")
+    others = list(_fallbacks(name, asr, choice, services))
+    yield from (finding for finding in others if finding.level != "ok")
     doubts = [*_open_speech(name, made), *_voice(name, choice.tts, spoken, made, services.environment)]
     yield from doubts
-    if len(made) == len(makers) and not any(finding.level == "fail" for finding in doubts):
+    if len(made) == len(makers) and not any(finding.level == "fail" for finding in (*others, *doubts)):
         yield Finding("engines", "ok", f"{name}: {told(replace(choice, asr=asr), services.environment)}")
+        yield from (finding for finding in others if finding.level == "ok")
+
+
+def _fallbacks(name: str, asr: AsrOption, choice: SpeechChoice, services: Services) -> Iterator[Finding]:
+    """Whether each fallback can be had; a model needs open speech of every recogniser."""
+    environment = services.environment
+    llms = llm_chain(resolved(choice.llm, environment))[1:] if choice.llm is not None else []
+    makers: list[tuple[str, Callable[[], Any]]] = [
+        *(("speech recognition", partial(create_recogniser, each, services)) for each in asr_chain(resolved(asr, environment))[1:]),
+        *(("speech synthesis", partial(create_synthesiser, each, services)) for each in tts_chain(resolved(choice.tts, environment))[1:]),
+        *(("language model", partial(create_responder, each, services)) for each in llms),
+    ]
+    for what, make in makers:
+        try:
+            engine = make()
+        except ActiveCallError as error:
+            yield Finding("engines", "fail", f"{name}: {what} (fallback): {error}")
+            continue
+        if what == "speech recognition" and choice.llm is not None and not engine.capabilities.free_speech:
+            reason = f"{engine.name} understands listed phrases only, and a language model needs open speech"
+            yield Finding("engines", "warn", f"{name}: {what} (fallback): {reason}")
+        else:
+            yield Finding("engines", "ok", f"{name}: {what} (fallback): {engine.name}")
 
 
 def _open_speech(name: str, made: dict[str, object]) -> Iterator[Finding]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.session_expires import too_small
 from active_call.sip.responses import Reply
-from active_call.sip.syntax.body import SDP_TYPE
+from active_call.sip.syntax.body import SDP_TYPE, is_optional, unreadable_part
 from active_call.sip.syntax.message import Request, session_description
 
 _DIALOG_METHODS = frozenset(("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK"))
 """Methods that mean nothing outside a dialog."""
+ACCEPTED_WITH_PARTS = f"{SDP_TYPE}, multipart/mixed"
 
 
 def options_reply(core: EndpointContext) -> Reply:
@@ -70,8 +71,10 @@ def _content_reply(request: Request) -> Reply | None:
     encoding = (request.headers.get("Content-Encoding") or "identity").strip().lower()
     if encoding != "identity":
         return Reply(415, "Unsupported Media Type", (("Accept-Encoding", "identity"),), rule="content")
-    if session_description(request) is None:
+    if session_description(request) is None and not is_optional(request.headers.get("Content-Disposition")):
         return Reply(415, "Unsupported Media Type", (("Accept", SDP_TYPE),), rule="content")
+    if unreadable_part(request.headers, request.body) is not None:
+        return Reply(415, "Unsupported Media Type", (("Accept", ACCEPTED_WITH_PARTS),), rule="content")
     return None
 
 

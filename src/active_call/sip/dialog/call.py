@@ -112,9 +112,9 @@ class Call(Usage):
         """Answer the peer's open offer; False when none is open."""
         return self._may_have_offer and self.offers.answer_offer(sdp, now)
 
-    def refuse_offer(self, code: int, reason: str, now: float) -> bool:
+    def refuse_offer(self, code: int, reason: str, now: float, headers: HeaderList = ()) -> bool:
         """Refuse the peer's open offer; False when none is open."""
-        return self._may_have_offer and self.offers.refuse_offer(code, reason, now)
+        return self._may_have_offer and self.offers.refuse_offer(code, reason, now, headers)
 
     def request(self, method: str, now: float, headers: HeaderList, body: bytes, content_type: str) -> TransactionToken:
         """Send another request inside the dialog."""
@@ -174,8 +174,9 @@ class Call(Usage):
                 return
             case "REFER":
                 reply = self._handle_refer(transaction, request)
-            case "NOTIFY" if is_refer_notify(request):
-                reply = self.refers.handle_notify(request, now)
+            case "NOTIFY":
+                known = is_refer_notify(request)  # we subscribe to nothing else (RFC 6665 §4.1.3)
+                reply = self.refers.handle_notify(request, now) if known else Reply(481, "Subscription Does Not Exist")
             case _:
                 self.emit(RequestReceived(self.handle, self._add_pending(transaction), request))
                 return
@@ -187,7 +188,7 @@ class Call(Usage):
         if isinstance(wanted, Reply):
             return wanted
         token = self._add_pending(transaction)
-        self.emit(TransferRequested(self.handle, token, wanted.refer_to, wanted.referred_by, wanted.replaces))
+        self.emit(TransferRequested(self.handle, token, wanted.refer_to, wanted.referred_by, wanted.replaces, wanted.headers))
         return None
 
     def _add_pending(self, transaction: ServerTransaction) -> TransactionToken:

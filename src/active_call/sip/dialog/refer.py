@@ -59,6 +59,7 @@ class WantedTransfer:
     refer_to: str
     referred_by: str | None
     replaces: str | None
+    headers: HeaderList = ()
 
 
 class Refers:
@@ -162,8 +163,11 @@ class Refers:
             return Reply(403, "Only Calls Are Made On Request")
         if len(embedded) > _MAX_EMBEDDED_CHARS:
             return Reply(400, "Too Many Headers In Refer-To")
-        replaces = next((value for name, value in _embedded_headers(embedded) if name == "replaces"), None)
-        return WantedTransfer(uri, request.headers.get("Referred-By"), replaces)
+        headers = _embedded_headers(embedded)
+        replaces = [value for name, value in headers if name.lower() == "replaces"]
+        if len(replaces) > 1:
+            return Reply(400, "Several Replaces In Refer-To")  # RFC 3891 §3: one at most
+        return WantedTransfer(uri, request.headers.get("Referred-By"), replaces[0] if replaces else None, headers)
 
     def accept(self, request: Request, now: float) -> None:
         """The leg has answered a REFER with 2xx: the subscription begins, with a NOTIFY at once (RFC 3515 §2.4.4)."""
@@ -247,10 +251,11 @@ def _without_method(uri: str) -> tuple[str, str]:
     return user + at + ";".join([address, *kept]), method if len(named) < 2 else ""
 
 
-def _embedded_headers(text: str) -> list[tuple[str, str]]:
-    """The headers part of a URI, resolved; names in lower case (RFC 3261 §19.1.1)."""
+def _embedded_headers(text: str) -> HeaderList:
+    """The headers part of a URI, resolved, without the body that may stand there, too (RFC 3261 §19.1.1)."""
     pairs = (piece.partition("=") for piece in text.split("&") if piece)
-    return [(unescape(name).lower(), unescape(value)) for name, _, value in pairs]
+    headers = ((unescape(name), unescape(value)) for name, _, value in pairs)
+    return tuple((name, value) for name, value in headers if name.lower() != "body")
 
 
 def _as_name_addr(address: str) -> str:

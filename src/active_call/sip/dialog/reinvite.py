@@ -225,7 +225,7 @@ class OfferExchange:
         self._unacknowledged[theirs.cseq] = theirs
         return True
 
-    def refuse_offer(self, code: int, reason: str, now: float) -> bool:
+    def refuse_offer(self, code: int, reason: str, now: float, headers: HeaderList = ()) -> bool:
         """Refuse the peer's open offer; the session stays as it was. False when none is open, or none that a response could refuse."""
         if code < 300:
             raise LocalProtocolError(f"a {code} refuses nothing")
@@ -234,9 +234,9 @@ class OfferExchange:
             return False
         self._theirs = None
         if isinstance(theirs, ServerTransaction):
-            self._port.respond(theirs, Reply(code, reason), now)
+            self._port.respond(theirs, Reply(code, reason, headers), now)
         else:
-            theirs.refuse(code, reason, now)
+            theirs.refuse(code, reason, now, headers)
         return True
 
     def handle_ack(self, request: Request, now: float) -> bool:

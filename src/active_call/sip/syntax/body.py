@@ -19,35 +19,46 @@ def find_session_description(headers: Headers, body: bytes) -> bytes | None:
     return _find(headers.get("Content-Type"), body, _MAX_NESTING)
 
 
+def unreadable_part(headers: Headers, body: bytes) -> str | None:
+    """The type of the first part in a multipart body that its sender wants read (`handling=required`) and that we cannot read; else None.
+
+    A part that does not say so is passed over (RFC 3204 §5.2 lets its reader choose): carriers add ISUP, locations and the like.
+    """
+    return _unreadable(headers.get("Content-Type") or "", body, _MAX_NESTING)
+
+
+def is_optional(disposition: str | None) -> bool:
+    """Whether a Content-Disposition says that its body may be passed over (RFC 3261 §20.11)."""
+    return _handling(disposition) == "optional"
+
+
 def split_multipart(boundary: str, body: bytes) -> list[tuple[str | None, bytes]]:
     """Content type and content of each part, in order; preamble and epilogue are left out, a missing final delimiter is tolerated."""
+    return [(_field(head, "content-type", "c"), content) for head, content in _parts(boundary, body)]
+
+
+def _parts(boundary: str, body: bytes) -> list[tuple[bytes, bytes]]:
+    """The header lines and the content of each part."""
     delimiter = b"\r\n--" + encode_text(boundary)
-    parts: list[tuple[str | None, bytes]] = []
+    parts: list[tuple[bytes, bytes]] = []
     for section in (b"\r\n" + body).split(delimiter)[1:]:
         if section.startswith(b"--"):
             break
         _, _, content = section.partition(b"\r\n")
         if content.startswith(b"\r\n"):
-            parts.append((None, content[2:]))
+            parts.append((b"", content[2:]))
             continue
         head, _, content = content.partition(b"\r\n\r\n")
-        parts.append((_content_type(head), content))
+        parts.append((head, content))
     return parts
 
 
 def _find(content_type: str | None, body: bytes, depth: int) -> bytes | None:
     if content_type is None:
         return body if body.lstrip().startswith(b"v=0") else None
-    media_type, semicolon, parameters = content_type.partition(";")
-    media_type = media_type.strip(LWS).lower()
-    if media_type == SDP_TYPE:
+    if _media_type(content_type) == SDP_TYPE:
         return body or None
-    if not media_type.startswith("multipart/") or depth == 0:
-        return None
-    try:
-        boundary = parse_parameters(semicolon + parameters).get("boundary")
-    except ParseError:
-        return None
+    boundary = _boundary(content_type) if depth else None
     if not boundary:
         return None
     for part_type, content in split_multipart(boundary, body):
@@ -56,9 +67,48 @@ def _find(content_type: str | None, body: bytes, depth: int) -> bytes | None:
     return None
 
 
-def _content_type(head: bytes) -> str | None:
+def _unreadable(content_type: str, body: bytes, depth: int) -> str | None:
+    boundary = _boundary(content_type) if depth else None
+    if not boundary:
+        return None
+    for head, content in _parts(boundary, body):
+        part_type = _field(head, "content-type", "c") or "text/plain"  # RFC 2046 §5.1
+        if _media_type(part_type).startswith("multipart/"):
+            found = _unreadable(part_type, content, depth - 1)
+            if found is not None:
+                return found
+        elif _media_type(part_type) != SDP_TYPE and _handling(_field(head, "content-disposition")) == "required":
+            return _media_type(part_type)
+    return None
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip(LWS).lower()
+
+
+def _boundary(content_type: str) -> str | None:
+    """The boundary of a multipart type; None where it is none, or has none."""
+    _, semicolon, parameters = content_type.partition(";")
+    if not _media_type(content_type).startswith("multipart/"):
+        return None
+    try:
+        return parse_parameters(semicolon + parameters).get("boundary")
+    except ParseError:
+        return None
+
+
+def _handling(disposition: str | None) -> str:
+    _, semicolon, parameters = (disposition or "").partition(";")
+    try:
+        return (parse_parameters(semicolon + parameters, is_lenient=True).get("handling") or "").lower()
+    except ParseError:
+        return ""
+
+
+def _field(head: bytes, *names: str) -> str | None:
+    """The value of the first header line of a part that has one of these names, in lower case."""
     for line in decode_text(head).replace("\r\n ", " ").replace("\r\n\t", " ").split("\r\n"):
         name, _, value = line.partition(":")
-        if name.strip(LWS).lower() in ("content-type", "c"):
+        if name.strip(LWS).lower() in names:
             return value.strip(LWS)
     return None

@@ -29,68 +29,11 @@ ENDINGS: Final = (".md", ".markdown", ".txt")
 
 _CJK = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])")
 _WORD = re.compile(r"\w+")
-_COMMON: Final = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "by",
-        "can",
-        "could",
-        "do",
-        "does",
-        "for",
-        "from",
-        "have",
-        "how",
-        "i",
-        "in",
-        "is",
-        "it",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "please",
-        "tell",
-        "that",
-        "the",
-        "there",
-        "this",
-        "to",
-        "was",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-        "der",
-        "die",
-        "das",
-        "ein",
-        "eine",
-        "ist",
-        "und",
-        "ich",
-        "sie",
-        "wie",
-        "was",
-        "wo",
-        "wann",
-        "haben",
-    ]
+_COMMON_WORDS: Final = (
+    "a an and are as at be by can could do does for from have how i in is it me my of on or please tell that the there this to was what "
+    "when where which who why will with would you your der die das ein eine ist und ich sie wie was wo wann haben"
 )
+_COMMON: Final = frozenset(_COMMON_WORDS.split())
 
 Stamp = tuple[tuple[str, int, int], ...]
 

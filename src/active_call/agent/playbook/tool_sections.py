@@ -1,0 +1,125 @@
+"""Reads those parts of a playbook's front matter that give its agent tools: `tools`, `mcp`, `knowledge`, `dtmfCollectors`, `languages`.
+
+In: plain values by key, where their lines are, and whether the text is a file of the operator. Out: options, and findings. A text that came
+over HTTP may name no MCP servers (they are programs of this machine) and no folders.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from active_call.agent.playbook.findings import Findings
+from active_call.agent.playbook.option_reading import read_group
+from active_call.agent.playbook.scenes import CollectorOption, KnowledgeOption, LlmOption, McpOption
+from active_call.agent.playbook.tool_reading import read_tools
+from active_call.agent.tools.builtins import NAMES as RESERVED
+from active_call.agent.tools.registry import Tool
+
+T = TypeVar("T")
+
+KNOWLEDGE_MODES = ("tool", "context", "both")
+INPUTS = ("both", "dtmf", "speech")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSections:
+    """The sections of one playbook. `data`: by key, in snake case."""
+
+    _data: Mapping[str, Any]
+    _line_of: Callable[[str], int]
+    _findings: Findings
+    _is_file: bool
+
+    def collectors(self, entries: Mapping[Any, Any]) -> dict[str, CollectorOption]:
+        """`dtmfCollectors`."""
+        collectors: dict[str, CollectorOption] = {}
+        for name, entry in entries.items():
+            path = f"dtmf_collectors.{name}"
+            collector = self._group(entry or {}, CollectorOption, path)
+            if collector is not None:
+                self._check_collector(collector, path)
+                collectors[str(name)] = collector
+        return collectors
+
+    def _check_collector(self, collector: CollectorOption, path: str) -> None:
+        if collector.input not in INPUTS:
+            self._error(path, f"{path}.input: unknown kind {collector.input!r} (known: {', '.join(INPUTS)})")
+        if (collector.min_digits or 1) > (collector.max_digits or collector.min_digits or 1):
+            self._error(path, f"{path}: minDigits is more than maxDigits")
+        if collector.finish_key and not re.fullmatch(r"[0-9*#A-D]", collector.finish_key):
+            self._error(path, f"{path}.finishKey: {collector.finish_key!r} is no key (0-9, *, #, A-D)")
+        try:
+            re.compile(str((collector.validation or {}).get("pattern") or ""))
+        except re.error as error:
+            self._error(path, f"{path}.validation.pattern cannot be read: {error}")
+
+    def tools(self, llm: LlmOption) -> tuple[Tool, ...]:
+        """`tools`, and those under `llm`; a name that the agent itself uses is taken."""
+        found = [
+            *read_tools(self._data.get("tools"), "tools", self._line_of, self._findings),
+            *read_tools(llm.tools or None, "llm.tools", self._line_of, self._findings),
+        ]
+        names: set[str] = set()
+        for tool in found:
+            if tool.name in names or tool.name in RESERVED:
+                whose = "an action of the agent" if tool.name in RESERVED else "a tool of `tools`"
+                self._error("llm.tools" if tool.name in names else "tools", f"tools: {tool.name!r} is {whose} already")
+            names.add(tool.name)
+        return tuple(found)
+
+    def knowledge(self) -> KnowledgeOption | None:
+        """`knowledge`: a folder, or a folder with its options."""
+        data = self._data.get("knowledge")
+        if data is not None and not self._is_file:
+            self._error("knowledge", "knowledge: a folder is named in files of the operator only, not in a text that came over HTTP")
+            return None
+        found = self._group({"folder": data} if isinstance(data, str) else data, KnowledgeOption, "knowledge")
+        if found is not None and found.mode not in KNOWLEDGE_MODES:
+            self._error("knowledge.mode", f"knowledge.mode: unknown mode {found.mode!r} (known: {', '.join(KNOWLEDGE_MODES)})")
+        return found
+
+    def mcp(self, llm: LlmOption) -> tuple[McpOption, ...]:
+        """`mcp`, and those under `llm`. A server starts programs of this machine: a text that came with a request names none."""
+        found: list[McpOption] = []
+        own = self._data.get("mcp")
+        for key, data in (("mcp", own), ("llm.mcp", llm.mcp or None)):
+            if data is None:
+                continue
+            if not self._is_file:
+                self._error(key, f"{key}: MCP servers are named in playbook files of the operator only, not in a text that came over HTTP")
+                continue
+            for index, entry in enumerate(data if isinstance(data, list) else [data]):
+                path = f"{key}[{index}]" if isinstance(data, list) else key
+                option = self._group({"name": entry} if isinstance(entry, str) else entry, McpOption, path)
+                if option is not None and option.command and option.url:
+                    self._error(path, f"{path}: `command` or `url`, not both")
+                elif option is not None and not (option.command or option.url or option.name):
+                    self._error(path, f"{path}: expected the name of a server of the configuration, a `command` or a `url`")
+                elif option is not None:
+                    found.append(option)
+        return tuple(found)
+
+    def languages(self) -> dict[str, str]:
+        """`languages`: a list of codes, or codes with their voices."""
+        data = self._data.get("languages")
+        if isinstance(data, list) and all(isinstance(code, str) for code in data):
+            return dict.fromkeys(data, "")
+        if isinstance(data, dict) and all(isinstance(voice, str | None) for voice in data.values()):
+            return {str(code): voice or "" for code, voice in data.items()}
+        if data is not None:
+            self._error("languages", "languages: expected codes, as `[en, de]` or `{en: amy, de: thorsten}`")
+        return {}
+
+    def _group(self, data: Any, cls: type[T], path: str) -> T | None:
+        if data is None:
+            return None
+        if not isinstance(data, dict):
+            self._error(path, f"{path}: expected `key: value` lines, found {type(data).__name__}")
+            return None
+        return read_group(data, cls, path, self._line_of, self._findings)
+
+    def _error(self, path: str, reason: str) -> None:
+        self._findings.error(self._line_of(path), reason)

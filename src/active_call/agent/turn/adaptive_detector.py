@@ -1,0 +1,173 @@
+"""Decides by everything that is known of a pause: what was said, how it sounded, what was asked, how this caller speaks.
+
+In: TurnFacts. Out: a verdict. Theory: each piece of evidence adds to the log-odds that the turn is over. The longer the silence lasts, the
+less evidence is needed: the threshold falls in a line from `FIRST_THRESHOLD` at `first_s` of silence to `LAST_THRESHOLD` at `max_s`. So the
+evidence gives the time of the end directly, and the floor has one deadline; every new fact moves it.
+
+| the caller | what is known | verdict |
+|---|---|---|
+| speaks | no final text since the voice began, or a partial after it | undecided, at most 15 s |
+| speaks | a final text and nothing since | undecided for 1 s more |
+| is silent | it is sure (a whole answer) | end at `sure_s` |
+| is silent | final text | end at the time that the evidence gives, not before this caller's usual pause |
+| is silent | a partial that looks whole, or is likely the end | the recogniser is to finish now; then as above |
+| is silent | a number, an address that lacks something | wait up to `slot_max_s` |
+| is silent | the recogniser was asked, and no final text came in time | end: the partial is the text; without one the sound was a noise |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import exp, log
+
+from active_call.agent.turn.expectation import Completeness, completeness_of
+from active_call.agent.turn.turn_detector import (
+    RECOGNITION_PATIENCE_S,
+    SPEECH_MAX_S,
+    STILL_SPEAKING_S,
+    EndOfTurn,
+    PauseSound,
+    TurnFacts,
+    TurnVerdict,
+    Undecided,
+    VendorTurn,
+    WaitUntil,
+)
+
+FIRST_THRESHOLD, LAST_THRESHOLD = 0.9, 0.05
+SURE = 0.95
+LIKELY = 0.5
+"""From here on the recogniser is asked to finish, and the model is asked before the turn is over."""
+BLIND_LIKELY = 0.4
+"""The same where no text is known."""
+STABLE_PARTIAL_S = 0.8
+"""How long the final text may take before the last partial is taken for it: one that came after the voice had ended."""
+OLD_PARTIAL_S = 2.0
+"""The same for a partial that came before: the last words may be missing in it."""
+_TEXT = {Completeness.SURE: 3.5, Completeness.COMPLETE: 1.2, Completeness.OPEN: 0.0, Completeness.UNFINISHED: -2.0}
+_WITHOUT_TEXT = -0.2
+_VENDOR = {VendorTurn.NONE: 0.0, VendorTurn.EAGER_END: 1.5, VendorTurn.RESUMED: -3.0, VendorTurn.ENDED: 4.0}
+_JUDGED_EVEN = 0.1
+"""Smart Turn's probability that says neither (published best thresholds: .05 to .21)."""
+_JUDGED_MAX = 2.5
+UNSURE = (0.25, 0.89)
+"""Between these a model of the sound is worth its cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSettings:
+    """Times in seconds of silence since the last voiced packet. `has_judge`: a model of the sound can be asked."""
+
+    sure_s: float = 0.1
+    """The earliest end: when what was said is sure to be all. The voice detector tells silence after 0.1 s."""
+    first_s: float = 0.2
+    max_s: float = 1.2
+    slot_min_s: float = 0.8
+    """While a number, a spelling or an address is expected whose length is not known."""
+    slot_max_s: float = 3.0
+    blind_text_s: float = 0.35
+    """Where the recogniser tells no partials: when it is asked for its text at the earliest."""
+    has_judge: bool = False
+    language: str | None = None
+
+
+class AdaptiveTurnDetector:
+    """Weighs text, sound, question and habit."""
+
+    def __init__(self, settings: TurnSettings = TurnSettings()) -> None:
+        self._settings = settings
+
+    def decide(self, facts: TurnFacts, now: float) -> TurnVerdict:
+        """The verdict by the table above."""
+        if facts.is_speaking:
+            at = _speaking_until(facts)
+            return Undecided(at) if now < at else EndOfTurn()
+        ended_at = facts.since if facts.voice_ended_at is None else facts.voice_ended_at
+        completeness = self._completeness(facts)
+        probability = self.probability(facts, completeness)
+        due = ended_at + self._silence_needed(facts, completeness, probability)
+        if facts.final_at is not None:
+            return EndOfTurn() if now >= due else self._wait(due, facts, probability)
+        return self._without_final(facts, now, ended_at, due, probability)
+
+    def _completeness(self, facts: TurnFacts) -> Completeness:
+        if facts.is_known_phrase and facts.text:
+            return Completeness.SURE
+        text = facts.text if facts.final_at is not None else facts.text.rstrip(" ,.-…")  # where a partial is cut says nothing
+        return completeness_of(text, facts.expected, facts.language or self._settings.language)
+
+    def _without_final(self, facts: TurnFacts, now: float, ended_at: float, due: float, probability: float) -> TurnVerdict:
+        if facts.text_asked_at is not None:
+            at = max(facts.text_asked_at + _patience(facts, ended_at), due if facts.partial else 0.0)
+            return self._wait(at, facts, probability) if now < at else EndOfTurn()
+        is_likely = bool(facts.partial) and probability >= LIKELY
+        ask_at = min(due, ended_at + self._settings.first_s) if is_likely else due
+        if not facts.partial:  # without a text little is known: the recogniser's decides, unless the sound says that more follows
+            is_ending = probability >= BLIND_LIKELY
+            ask_at = ended_at + self._settings.blind_text_s if is_ending else max(due, ended_at + self._settings.blind_text_s)
+        if now >= ask_at:
+            return replace(self._wait(now + _patience(facts, ended_at), facts, probability), wants_text=True)
+        return self._wait(ask_at, facts, probability)
+
+    def _wait(self, at: float, facts: TurnFacts, probability: float) -> WaitUntil:
+        is_unsure = UNSURE[0] < probability < UNSURE[1]
+        wants = self._settings.has_judge and facts.judged is None and is_unsure
+        return WaitUntil(at, probability, wants_judgement=wants)
+
+    def probability(self, facts: TurnFacts, completeness: Completeness) -> float:
+        """How likely the turn is over, from everything but the length of the silence."""
+        odds = _TEXT[completeness] if facts.text else _WITHOUT_TEXT
+        is_eager = facts.vendor is VendorTurn.EAGER_END and facts.vendor_confidence is not None
+        odds += _VENDOR[facts.vendor] * ((facts.vendor_confidence or 0.0) if is_eager else 1.0)
+        if facts.pause is not None:
+            odds += _sound(facts.pause)
+        if facts.judged is not None:
+            odds += max(-_JUDGED_MAX, min(_JUDGED_MAX, _logit(facts.judged) - _logit(_JUDGED_EVEN)))
+        return 1 / (1 + exp(-odds))
+
+    def _silence_needed(self, facts: TurnFacts, completeness: Completeness, probability: float) -> float:
+        settings = self._settings
+        if probability >= SURE:
+            return settings.sure_s
+        is_missing = facts.expected.is_slot and completeness is Completeness.UNFINISHED
+        longest = settings.slot_max_s if is_missing else settings.max_s
+        if is_missing and facts.vendor is not VendorTurn.ENDED:
+            return longest
+        share = (FIRST_THRESHOLD - probability) / (FIRST_THRESHOLD - LAST_THRESHOLD)
+        needed = settings.first_s + max(0.0, min(1.0, share)) * (longest - settings.first_s)
+        if facts.expected.is_slot and completeness is not Completeness.COMPLETE:
+            needed = max(needed, settings.slot_min_s)
+        return max(needed, facts.usual_pause_s)
+
+
+def _patience(facts: TurnFacts, ended_at: float) -> float:
+    """How long a recogniser that was told to finish may take."""
+    if not facts.partial:
+        return RECOGNITION_PATIENCE_S
+    return STABLE_PARTIAL_S if (facts.partial_at or 0.0) >= ended_at else OLD_PARTIAL_S
+
+
+def _speaking_until(facts: TurnFacts) -> float:
+    """Until when speech is waited for. A recogniser that hears words after its final text shows that the voice is the caller's."""
+    is_answered = facts.final_at is not None and facts.final_at >= facts.since
+    goes_on = is_answered and (facts.partial_at or 0.0) > (facts.final_at or 0.0)
+    return (facts.final_at or 0.0) + STILL_SPEAKING_S if is_answered and not goes_on else facts.since + SPEECH_MAX_S
+
+
+def _sound(pause: PauseSound) -> float:
+    """The log-odds of how the end sounded: a fall of the pitch ends, a level pitch on a long syllable holds the turn."""
+    odds = 0.0
+    change, length = pause.pitch_change_st, pause.final_lengthening
+    if change is not None:
+        if change <= -1.0:
+            odds += min(1.0, -change / 3)
+        elif abs(change) < 0.8 and length is not None and length >= 1.6:
+            odds -= 0.8
+    if pause.voice_probability >= 0.3:
+        odds -= 0.5
+    return odds
+
+
+def _logit(probability: float) -> float:
+    clipped = max(1e-4, min(1 - 1e-4, probability))
+    return log(clipped / (1 - clipped))

@@ -1,0 +1,100 @@
+"""What a text that was heard over the agent's speech is: a back-channel, an echo of the agent's own words, or words that take the turn.
+
+In: a text, the language, what the agent is saying. Out: `OverlapText`. The lists are data (`backchannels.toml`), by language. Where a call
+has no language, or one without data, the lists of English hold, and the listening sounds of all languages.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+
+from active_call.agent.script import words_of
+
+DEFAULT_LANGUAGE = "en"
+ECHO_MIN_WORDS = 2
+"""One word that the agent said too may be the caller's; two in its order are an echo."""
+
+
+class Kind(StrEnum):
+    """What a text over the agent's speech is."""
+
+    NOTHING = "nothing"
+    """No words."""
+    BACKCHANNEL = "back-channel"
+    ECHO = "echo"
+    """The agent's own words, come back."""
+    WORDS = "words"
+    STOP = "stop"
+    """It asks the agent to stop."""
+
+
+Phrases = tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapText:
+    """A text over the agent's speech, and how many of its words are no back-channel."""
+
+    kind: Kind
+    n_content: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Backchannels:
+    """The lists of one language, as documented in the data file. Entries are tuples of words, the longest first."""
+
+    listening: Phrases
+    agreeing: Phrases
+    stopping: Phrases
+
+    def read(self, text: str, *, own: str = "", is_question: bool = False) -> OverlapText:
+        """What `text` is while the agent says `own`; while that asks a question, words that agree are an answer."""
+        words = words_of(text)
+        if not words:
+            return OverlapText(Kind.NOTHING)
+        own_words = words_of(own)
+        if len(words) >= ECHO_MIN_WORDS and _contains(own_words, words):
+            return OverlapText(Kind.ECHO)
+        if any(_contains(words, phrase) for phrase in self.stopping):
+            return OverlapText(Kind.STOP, len(words))
+        n_content = _uncovered(words, self.listening if is_question else (*self.listening, *self.agreeing))
+        return OverlapText(Kind.WORDS if n_content else Kind.BACKCHANNEL, n_content)
+
+
+def _contains(words: tuple[str, ...], part: tuple[str, ...]) -> bool:
+    n = len(part)
+    return any(words[at : at + n] == part for at in range(len(words) - n + 1))
+
+
+def _uncovered(words: tuple[str, ...], known: Phrases) -> int:
+    """How many of `words` belong to no phrase of `known`."""
+    at = n_uncovered = 0
+    while at < len(words):
+        longest = max((len(phrase) for phrase in known if words[at : at + len(phrase)] == phrase), default=0)
+        n_uncovered += longest == 0
+        at += longest or 1
+    return n_uncovered
+
+
+@cache
+def backchannels(language: str | None) -> Backchannels:
+    """The lists for a BCP 47 tag: those of its first part, else the English ones."""
+    tables = _tables()
+    code = (language or DEFAULT_LANGUAGE).lower().replace("_", "-").split("-")[0]
+    table = tables.get(code, tables[DEFAULT_LANGUAGE])
+    listening = {word for each in tables.values() for word in each["listening"]} if code not in tables else set(table["listening"])
+    return Backchannels(_phrases(listening), _phrases(table["agreeing"]), _phrases(table["stopping"]))
+
+
+def _phrases(entries: Iterable[str]) -> Phrases:
+    return tuple(sorted({words_of(entry) for entry in entries}))
+
+
+@cache
+def _tables() -> dict[str, dict[str, list[str]]]:
+    return tomllib.loads(resources.files(__package__).joinpath("backchannels.toml").read_text(encoding="utf-8"))

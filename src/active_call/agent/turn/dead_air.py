@@ -1,0 +1,82 @@
+"""No dead air: watches the time from the end of the caller's turn to the first sound of the answer.
+
+In: the end of a turn, the first sound, the time. Out: a filler after `llm.fillerAfterMs` where the playbook has one, and after
+`llm.apologyAfterMs` (6 s) an apology: the agent says that it takes longer, or, where the voice itself is stuck, the error reply in a new
+playback. Each is said once a turn, and each says in the log what is waited for. Time that the caller speaks or the call is on hold does not
+count as over: the watch asks again later. Failures (of the model, of a tool, of the voice) have their own deadlines; this only speaks.
+"""
+
+from __future__ import annotations
+
+from active_call.agent.context import PlaybookContext
+from active_call.agent.outbox import Outbox
+from active_call.agent.reply.replies import Replies
+from active_call.agent.turn.floor import Floor
+from active_call.agent.turn.phase import Phase, State
+from active_call.agent.turn.timers import Timer, Timers
+
+AGAIN_S = 0.5
+"""While the caller speaks, nothing is said; it is looked again so much later."""
+
+
+class DeadAir:
+    """The watch over one turn at a time."""
+
+    def __init__(self, context: PlaybookContext, phase: Phase, timers: Timers, floor: Floor, replies: Replies, outbox: Outbox) -> None:
+        self._turn_ended_at = 0.0
+        self._has_filled = False
+        self._has_apologised = False
+        self._context = context
+        self._phase = phase
+        self._timers = timers
+        self._floor = floor
+        self._replies = replies
+        self._outbox = outbox
+
+    def turn_ended(self, now: float) -> None:
+        """The caller's turn is over: from now on the caller waits for a sound."""
+        self._turn_ended_at = now
+        self._has_apologised = False
+        self._has_filled = not self._context.playbook.llm.filler
+        self._timers.set(Timer.DEAD_AIR, now + (self._apology_s if self._has_filled else self._filler_s))
+
+    def sounded(self) -> None:
+        """Something of the reply is heard: the answer, unless it is the filler."""
+        if not self._replies.is_filling:
+            self._timers.clear(Timer.DEAD_AIR)
+
+    def went_silent(self, now: float) -> None:
+        """A playback is over, and more is waited for: from now on the caller waits again."""
+        if self._replies.waits_for and not self._has_apologised:
+            if self._has_filled:
+                self._turn_ended_at = now
+            self._timers.set(Timer.DEAD_AIR, self._turn_ended_at + (self._apology_s if self._has_filled else self._filler_s))
+
+    def on_due(self, now: float) -> None:
+        """So much time has passed without a sound: say something."""
+        if self._phase.state not in (State.THINKING, State.SPEAKING):
+            return
+        if self._floor.is_claimed:
+            self._timers.set(Timer.DEAD_AIR, now + AGAIN_S)
+            return
+        llm, cause = self._context.playbook.llm, self._replies.waits_for
+        if not cause:
+            return
+        if not self._has_filled:
+            self._has_filled = True
+            self._timers.set(Timer.DEAD_AIR, self._turn_ended_at + self._apology_s)
+            if self._replies.fill(llm.filler or "", now):
+                self._outbox.note("filler said", waits_for=cause)
+            return
+        self._has_apologised = True
+        self._outbox.note("dead air", waits_for=cause, after_ms=round((now - self._turn_ended_at) * 1000))
+        if not self._replies.fill(self._context.apology, now):
+            self._replies.on_voice_stuck(now)
+
+    @property
+    def _filler_s(self) -> float:
+        return self._context.playbook.llm.filler_after_ms / 1000
+
+    @property
+    def _apology_s(self) -> float:
+        return self._context.playbook.llm.apology_after_ms / 1000

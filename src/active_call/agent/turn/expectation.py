@@ -1,0 +1,181 @@
+"""What the agent has asked for, and how much of it the caller has said: yes or no, digits, spelling, an e-mail address, an address.
+
+In: the agent's words; later the caller's. Out: an `Expectation`, and by it a `Completeness`. Pauses within a number or an address are long
+and say nothing, so that what is still missing decides instead.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from active_call.agent.turn.turn_words import TurnWords, spoken_words, turn_words
+
+_TOP_DOMAINS = frozenset(
+    {
+        "com", "net", "org", "edu", "gov", "io", "co", "uk", "de", "at", "ch", "fr", "es", "it", "nl", "be", "eu", "us", "ca", "au", "info",
+        "biz", "me", "tv", "app", "dev", "in", "jp", "cn",
+    }
+)  # fmt: skip
+_SENTENCE = re.compile(r"[^.?!…]+[.?!…]*")
+_SMALL = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_SMALL_DE = ("null", "ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf")
+PHONE_DIGITS = 7
+"""Fewer digits are no telephone number in most numbering plans (ITU-T E.164 names no minimum)."""
+WHOLE_PHONE_DIGITS = 10
+"""A number of the North American plan; elsewhere most have about as many."""
+
+
+class Asked(Enum):
+    """The kind of answer that the agent waits for."""
+
+    ANYTHING = "anything"
+    YES_NO = "yes or no"
+    DIGITS = "digits"
+    SPELLING = "spelling"
+    EMAIL = "e-mail"
+    ADDRESS = "address"
+
+
+class Completeness(Enum):
+    """How whole what was said looks."""
+
+    SURE = "sure"
+    """It is all that was asked for, or a turn by itself."""
+    COMPLETE = "complete"
+    """It looks like a finished sentence."""
+    OPEN = "open"
+    """Nothing says whether more follows."""
+    UNFINISHED = "unfinished"
+    """More must follow: a number lacks digits, the last word joins something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What is expected. `n_digits`: exactly so many, where it is known; `at_least`: fewer are not enough."""
+
+    asked: Asked = Asked.ANYTHING
+    n_digits: int | None = None
+    at_least: int = 1
+
+    @property
+    def is_slot(self) -> bool:
+        """Something that is said in pieces, with pauses between them."""
+        return self.asked in (Asked.DIGITS, Asked.SPELLING, Asked.EMAIL, Asked.ADDRESS)
+
+
+NOTHING_EXPECTED = Expectation()
+
+
+def expected_after(said: str, language: str | None = None) -> Expectation:
+    """What the agent's words `said` ask for: its last question decides, else its last sentence."""
+    words = turn_words(language)
+    sentences = [sentence.strip() for sentence in _SENTENCE.findall(said) if sentence.strip(" .?!…")]
+    if not sentences:
+        return NOTHING_EXPECTED
+    question = next((sentence for sentence in reversed(sentences[-2:]) if sentence.endswith("?")), sentences[-1])
+    if words.ask_email.search(question):
+        return Expectation(Asked.EMAIL)
+    if words.ask_spelling.search(question):
+        return Expectation(Asked.SPELLING)
+    is_polar = _is_polar(question, words)
+    if not is_polar and words.ask_digits.search(question):
+        n_digits = _counted(question, words)
+        is_phone = words.ask_phone.search(question) is not None
+        return Expectation(Asked.DIGITS, n_digits, PHONE_DIGITS if is_phone else n_digits or 2)
+    if not is_polar and words.ask_address.search(question):
+        return Expectation(Asked.ADDRESS)
+    return Expectation(Asked.YES_NO) if is_polar else NOTHING_EXPECTED
+
+
+def _is_polar(question: str, words: TurnWords) -> bool:
+    """It asks for yes or no."""
+    if not question.endswith("?"):
+        return False
+    text = " ".join(spoken_words(question))
+    if any(text.endswith(f" {tag}") for tag in words.tags):
+        return True
+    first = text.split(" ", 1)[0] if text else ""
+    return first in words.polar and not any(f" {request} " in f" {text} " for request in words.requests)
+
+
+def _counted(question: str, words: TurnWords) -> int | None:
+    """How many digits the question names: "your four digit code", "die letzten vier Ziffern"."""
+    found = words.counted.search(question)
+    if found is None:
+        return None
+    name = found[1].lower()
+    if name.isdigit():
+        return int(name) if 0 < int(name) <= 30 else None
+    return next((table.index(name) for table in (_SMALL, _SMALL_DE) if name in table), None) or None
+
+
+def completeness_of(text: str, expected: Expectation, language: str | None = None) -> Completeness:
+    """How whole `text` looks as an answer to what is expected."""
+    words = turn_words(language)
+    said = spoken_words(text)
+    if not said:
+        return Completeness.OPEN
+    match expected.asked:
+        case Asked.DIGITS:
+            return _digits(said, text, expected, words)
+        case Asked.EMAIL:
+            return _email(said, text, words)
+        case Asked.SPELLING | Asked.ADDRESS:
+            general = _general(said, text, words)
+            return Completeness.OPEN if general is Completeness.COMPLETE else general
+        case Asked.YES_NO if said[0] in words.yes | words.no and len(said) <= 4 and all(w in words.yes | words.no for w in said):
+            return Completeness.SURE
+        case _:
+            return _general(said, text, words)
+
+
+def count_digits(said: list[str], words: TurnWords) -> int:
+    """How many digits were said: figures, digit words, and "double five"."""
+    total, factor = 0, 1
+    for word in said:
+        n = sum(char.isdigit() for char in word) or (1 if word in words.digits else 0)
+        total += n * (factor if n == 1 else 1)
+        factor = words.repeats.get(word, 1)
+    return total
+
+
+def _digits(said: list[str], text: str, expected: Expectation, words: TurnWords) -> Completeness:
+    n = count_digits(said, words)
+    if n == 0:
+        return _general(said, text, words)
+    if said[-1] in words.unfinished and said[-1] not in words.digits:
+        return Completeness.UNFINISHED
+    if expected.n_digits is not None:
+        return Completeness.UNFINISHED if n < expected.n_digits else Completeness.SURE
+    if n < expected.at_least:
+        return Completeness.UNFINISHED
+    is_phone = expected.at_least == PHONE_DIGITS
+    return Completeness.COMPLETE if is_phone and n >= WHOLE_PHONE_DIGITS else Completeness.OPEN
+
+
+def _email(said: list[str], text: str, words: TurnWords) -> Completeness:
+    if any(word in words.unwilling for word in said):
+        return _general(said, text, words)
+    rest = text.partition("@")[2]
+    at = next((place for place, word in enumerate(said) if word in words.at or "@" in word), None)
+    if at is None and not rest:
+        return Completeness.UNFINISHED
+    tail = said[at + 1 :] if at is not None else []
+    domain = rest.lower().rstrip(" .").rsplit(".", 1)[-1] if "." in rest.rstrip(" .") else ""
+    has_dot = bool(domain) or any(word in words.dot for word in tail)
+    last = domain or (tail[-1] if tail else "")
+    if has_dot and last in _TOP_DOMAINS:
+        return Completeness.COMPLETE if last == "co" else Completeness.SURE
+    return Completeness.UNFINISHED
+
+
+def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
+    if " ".join(said) in words.whole:
+        return Completeness.SURE
+    is_cut = text.rstrip().endswith((",", "-", "…", "..."))
+    if is_cut or said[-1] in words.unfinished:
+        return Completeness.UNFINISHED
+    n_letters = sum(len(word) if ord(word[0]) > 0x2E80 else 0 for word in said)
+    return Completeness.COMPLETE if len(said) >= 3 or n_letters >= 4 else Completeness.OPEN

@@ -1,0 +1,73 @@
+"""The words of a language by which the end of a turn is judged. Data in `turn_words.toml`; a language without data is judged by English.
+
+What a language lacks (a list for `whole` turns, say) makes the detector slower, never wrong: it waits longer.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+DEFAULT_LANGUAGE = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnWords:
+    """The words of one language, as documented in the data file."""
+
+    unfinished: frozenset[str]
+    whole: frozenset[str]
+    yes: frozenset[str]
+    no: frozenset[str]
+    digits: Mapping[str, int]
+    repeats: Mapping[str, int]
+    polar: frozenset[str]
+    tags: tuple[str, ...]
+    requests: tuple[str, ...]
+    unwilling: frozenset[str]
+    at: frozenset[str]
+    dot: frozenset[str]
+    ask_email: re.Pattern[str]
+    ask_digits: re.Pattern[str]
+    ask_spelling: re.Pattern[str]
+    ask_address: re.Pattern[str]
+    ask_phone: re.Pattern[str]
+    counted: re.Pattern[str]
+
+
+@cache
+def turn_words(language: str | None) -> TurnWords:
+    """The words for a BCP 47 tag: those of its first part, else the English ones."""
+    tables = _tables()
+    code = (language or DEFAULT_LANGUAGE).lower().replace("_", "-").split("-")[0]
+    table = tables.get(code, tables[DEFAULT_LANGUAGE])
+    values: dict[str, Any] = {}
+    for name, kind in TurnWords.__annotations__.items():
+        value = table[name]
+        if kind.startswith("frozenset"):
+            values[name] = frozenset(value)
+        elif kind.startswith("tuple"):
+            values[name] = tuple(value)
+        elif kind.startswith("re."):
+            values[name] = re.compile(value, re.IGNORECASE)
+        else:
+            values[name] = dict(value)
+    return TurnWords(**values)
+
+
+@cache
+def _tables() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(resources.files(__package__).joinpath("turn_words.toml").read_text(encoding="utf-8"))
+
+
+_WORD = re.compile(r"[\w'@’]+|[.](?=\w)", re.UNICODE)
+
+
+def spoken_words(text: str) -> list[str]:
+    """The words of `text` in lower case; the dot inside an address is a word of its own."""
+    return [word.strip("'") for word in _WORD.findall(text.lower().replace("’", "'")) if word.strip("'")]

@@ -1,0 +1,40 @@
+"""What one call may use beside what the server allows every call: hosts and folders that the file of its playbook names.
+
+A value object: it is made where a playbook file is read, travels with that playbook, and is passed to whatever opens a connection or a
+file for the call. Nothing adds to it, so what one playbook names counts for no other call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+Place = tuple[str, int]
+"""Host in small letters and port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """`hosts` may lie in a private network; files in `folders` may be played."""
+
+    hosts: frozenset[Place] = frozenset()
+    folders: frozenset[Path] = frozenset()
+
+
+NO_TRUST: Final = Trust()
+"""Of a call without a playbook, and of a playbook that came as text."""
+
+
+def urls_of_values(value: object) -> list[str]:
+    """Every http(s) URL that is a whole text somewhere in `value`, which is made of mappings, sequences and plain values."""
+    match value:
+        case str():
+            return [value] if value[:8].lower().startswith(("http://", "https://")) else []
+        case Mapping():
+            return [url for inner in value.values() for url in urls_of_values(inner)]
+        case list() | tuple():
+            return [url for inner in value for url in urls_of_values(inner)]
+        case _:
+            return []

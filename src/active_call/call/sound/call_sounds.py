@@ -1,0 +1,37 @@
+"""The sounds that one call may play: the server's library, asked with what the call is trusted with at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Protocol
+
+from active_call.base.trust import Trust
+
+
+class SoundsByTrust(Protocol):
+    """Where the sound of files and URLs comes from, as `store.sounds.SoundLibrary`."""
+
+    def pieces(self, source: str, rate_hz: int, *, repeat: bool = False, trust: Trust = ...) -> AsyncGenerator[bytes, None]:
+        """s16le mono at `rate_hz`. Raises MediaError with the source and the reason."""
+        ...
+
+    async def whole(self, source: str, rate_hz: int, *, trust: Trust = ...) -> Path:
+        """A file with all of it, for another process. Raises MediaError."""
+        ...
+
+
+class CallSounds:
+    """The library as the parts of one call see it (`speech_output.SoundSource`). `trust` gives what the call is trusted with now."""
+
+    def __init__(self, library: SoundsByTrust, trust: Callable[[], Trust]) -> None:
+        self._library = library
+        self._trust = trust
+
+    def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
+        """The sound of a file or URL, s16le mono at `rate_hz`. Raises MediaError, also for what this call may not have."""
+        return self._library.pieces(source, rate_hz, repeat=repeat, trust=self._trust())
+
+    async def whole(self, source: str, rate_hz: int) -> Path:
+        """A file with all of it, for another process. Raises MediaError, also for what this call may not have."""
+        return await self._library.whole(source, rate_hz, trust=self._trust())

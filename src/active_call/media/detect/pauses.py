@@ -1,0 +1,120 @@
+"""Tells at some moments of a pause how it sounds, and how what came before it sounded: facts for a turn detector. All streams at once.
+
+In: the frames of each tick at 8 kHz, the beginnings and ends of speech. Out: `Pause`s, at `MOMENTS_S` of silence, so that a call has a
+handful of messages a pause and none while somebody speaks. It knows no calls and no clock. Samples count at 16 kHz, as everywhere in
+detection. At most `MAX_A_TICK` are told in one tick; the others follow in the next, so that streams that fall silent together do not make
+it late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from active_call.media.detect.prosody import SPAN_SAMPLES, Prosody, prosody_of
+
+MOMENTS_S: Final = (0.2, 0.4, 0.7, 1.0, 1.3)
+MAX_A_TICK: Final = 4
+_FRAME: Final = 160
+"""20 ms at 8 kHz."""
+_WIDE_FRAME: Final = 320
+_FRAMES: Final = 96
+"""1.9 s: the second before the pause, and the pause until its first moment."""
+_SPAN_FRAMES: Final = SPAN_SAMPLES // _FRAME
+_NEVER: Final = np.iinfo(np.int64).max
+_MOMENT_SAMPLES: Final = tuple(round(moment * 16_000) for moment in MOMENTS_S)
+_RECENT_FRAMES: Final = 5
+"""The pause's energy is that of its last 100 ms."""
+
+Slots = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The stream in `slot` has been silent for `silence_ms`."""
+
+    slot: int
+    since: float
+    """When its last voiced packet arrived."""
+    silence_ms: int
+    energy_db: float
+    """Of the last 100 ms, relative to full scale."""
+    prosody: Prosody
+
+
+class PauseWatch:
+    """Watches the pauses of those streams that were `begin`-ned."""
+
+    def __init__(self, n_slots: int) -> None:
+        self._sound = np.zeros((n_slots, _FRAMES, _FRAME), np.int16)
+        self._due: NDArray[np.int64] = np.full(n_slots, _NEVER, np.int64)
+        """The sample at which the next moment of a pause comes."""
+        self._ended: NDArray[np.int64] = np.zeros(n_slots, np.int64)
+        self._ended_at: NDArray[np.float64] = np.zeros(n_slots)
+        self._moment: NDArray[np.intp] = np.zeros(n_slots, np.intp)
+        self._prosody: dict[int, Prosody] = {}
+        """Of the streams in a pause: it does not change in it."""
+
+    def begin(self, slot: int) -> None:
+        """A stream begins, or is watched anew: nothing is known of it."""
+        self._sound[slot] = 0
+        self.speech_began(slot)
+
+    def speech_began(self, slot: int) -> None:
+        """The pause is over."""
+        self._due[slot] = _NEVER
+        self._prosody.pop(slot, None)
+
+    def speech_ended(self, slot: int, sample: int, at: float) -> None:
+        """A pause began at `sample`, the one after the last voiced packet, which arrived at `at`."""
+        self._ended[slot], self._ended_at[slot] = sample, at
+        self._moment[slot] = 0
+        self._due[slot] = sample + _MOMENT_SAMPLES[0]
+        self._prosody.pop(slot, None)
+
+    def push(self, frames: NDArray[np.int16], slots: Slots, n_heard: NDArray[np.int64]) -> None:
+        """Keep the frames (k, 160) of this tick. `n_heard` (k,): samples at 16 kHz before them."""
+        self._sound[slots, (n_heard // _WIDE_FRAME) % _FRAMES] = frames
+
+    def take(self, slots: Slots, n_heard: NDArray[np.int64]) -> list[Pause]:
+        """The pauses of `slots` of which a moment has come; `n_heard` (k,): samples at 16 kHz with those of this tick."""
+        is_due = self._due[slots] <= n_heard
+        if not is_due.any():
+            return []
+        due, now = slots[is_due][:MAX_A_TICK], n_heard[is_due][:MAX_A_TICK]
+        self._measure(due, now)
+        energy = self._energy_db(due, now)
+        return [self._tell(int(slot), int(at), float(db)) for slot, at, db in zip(due, now, energy, strict=True)]
+
+    def _tell(self, slot: int, now: int, energy_db: float) -> Pause:
+        silence = now - int(self._ended[slot])
+        moment = int(self._moment[slot])
+        while moment < len(_MOMENT_SAMPLES) and _MOMENT_SAMPLES[moment] <= silence:
+            moment += 1
+        self._moment[slot] = moment
+        self._due[slot] = int(self._ended[slot]) + _MOMENT_SAMPLES[moment] if moment < len(_MOMENT_SAMPLES) else _NEVER
+        return Pause(slot, float(self._ended_at[slot]), silence // 16, energy_db, self._prosody[slot])
+
+    def _measure(self, due: Slots, now: NDArray[np.int64]) -> None:
+        """The prosody before pauses that are new, of all of them in one piece. What is no longer kept cannot be measured."""
+        new = np.array([row for row, slot in enumerate(due.tolist()) if slot not in self._prosody], np.intp)
+        if not len(new):
+            return
+        slots, last = due[new], self._ended[due[new]] // _WIDE_FRAME
+        kept = now[new] // _WIDE_FRAME - last + _SPAN_FRAMES <= _FRAMES
+        for slot in slots[~kept].tolist():
+            self._prosody[slot] = Prosody(None, None)
+        slots, last = slots[kept], last[kept]
+        places = (last[:, None] - _SPAN_FRAMES + np.arange(_SPAN_FRAMES)) % _FRAMES
+        sound = self._sound[slots[:, None], places].reshape(len(slots), SPAN_SAMPLES)
+        for slot, prosody in zip(slots.tolist(), prosody_of(sound.astype(np.float32)), strict=True):
+            self._prosody[slot] = prosody
+
+    def _energy_db(self, due: Slots, now: NDArray[np.int64]) -> NDArray[np.float64]:
+        places = ((now // _WIDE_FRAME)[:, None] - 1 - np.arange(_RECENT_FRAMES)) % _FRAMES
+        sound = self._sound[due[:, None], places].astype(np.float64) / 32768
+        energy: NDArray[np.float64] = 10 * np.log10(np.maximum(np.mean(sound**2, axis=(1, 2)), 1e-9))
+        return energy

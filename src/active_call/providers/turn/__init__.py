@@ -1,0 +1,1 @@
+"""Models of sound that say whether a speaker's turn is over."""

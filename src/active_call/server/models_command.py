@@ -1,0 +1,95 @@
+"""`active-call models`: the speech models that can be had beside those of the package, and bringing one here."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from active_call.providers.models.catalogue import MODELS, SpeechModel, model_named
+from active_call.providers.models.folders import FOLDER_VARIABLE, is_installed, models_folder
+from active_call.server import launching
+
+out = Console()
+err = Console(stderr=True)
+models_app = typer.Typer(help="Speech models for asr.provider: sherpa.", no_args_is_help=True)
+
+
+@models_app.callback()
+def models() -> None:
+    """Speech models for `asr.provider: sherpa`."""
+
+
+@models_app.command("list")
+def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False) -> None:
+    """Which models there are, for which languages, under which licence, and which are here."""
+    folder = models_folder(os.environ)
+    if as_json:
+        typer.echo(json.dumps([_as_json(model, folder) for model in MODELS]))
+        return
+    table = Table("name", "languages", "MB", "licence", "here")
+    for model in MODELS:
+        languages = " ".join(model.languages) or "dozens"
+        table.add_row(model.name, languages, str(model.size_mb), model.licence, "yes" if is_installed(model, folder) else "")
+    out.print(table)
+    out.print(
+        f"Folder: {folder} (another one: {FOLDER_VARIABLE}). Get one: active-call models download NAME", highlight=False, soft_wrap=True
+    )
+
+
+@models_app.command("download")
+def download(
+    name: Annotated[str, typer.Argument(help="A name that `active-call models list` shows.")],
+    file: Annotated[Path | None, typer.Option("--file", help="The archive, brought here by other means.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Where else the archive can be had: a mirror.")] = None,
+) -> None:
+    """Download a model, check it, and unpack it. What was interrupted is continued."""
+    with launching.Explained():
+        model, folder = model_named(name), models_folder(os.environ)
+        err.print(f"{model.name}: licence {model.licence}, {model.licence_url}", highlight=False, soft_wrap=True)
+        try:
+            target = _fetch(model, folder, url) if file is None else _install(model, file, folder)
+        except OSError as error:
+            err.print(f"{model.name} cannot be kept in {folder}: {error}", style="bold red", highlight=False, markup=False, soft_wrap=True)
+            raise typer.Exit(2) from None
+        out.print(f"{model.name} is in {target}", highlight=False, soft_wrap=True)
+        out.print(f"In a playbook: asr: {{provider: sherpa, model: {model.name}}}", highlight=False, markup=False)
+
+
+def _install(model: SpeechModel, file: Path, folder: Path) -> Path:
+    from active_call.providers.models.download import install_archive
+
+    return install_archive(model, file, folder)
+
+
+def _fetch(model: SpeechModel, folder: Path, url: str | None) -> Path:
+    import httpx
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from active_call.providers.models.download import fetch_model
+
+    columns = (TextColumn(model.name), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with httpx.Client() as client, Progress(*columns, console=err, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(model.name, total=None)
+        return fetch_model(model, folder, client, lambda n, n_all: bar.update(task, completed=n, total=n_all or None), url=url)
+
+
+def _as_json(model: SpeechModel, folder: Path) -> dict[str, object]:
+    return {
+        "name": model.name,
+        "kind": model.kind.value,
+        "languages": list(model.languages),
+        "size_mb": model.size_mb,
+        "licence": model.licence,
+        "licence_url": model.licence_url,
+        "url": model.url,
+        "sha256": model.sha256,
+        "folder": str(folder / model.name),
+        "installed": is_installed(model, folder),
+    }

@@ -1,0 +1,115 @@
+"""`active-call show ID`: one call as it was: who, when, what was said, and where the time of each reply went.
+
+In: a record, by its id from the store of the configuration, or from a JSON file. Out: text for people, or the record as JSON. Exit codes: 0
+shown, 1 there is no such record, 2 the configuration or the file cannot be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from active_call.base.errors import ActiveCallError
+from active_call.server.config.loading import DEFAULT_FILE, load_config
+
+out = Console()
+err = Console(stderr=True)
+
+BAR_CHARS = 48
+"""The width of a waterfall: with names and figures it fits 100 columns."""
+OWNERS = {
+    "turn": "end of turn",
+    "recogniser": "recogniser",
+    "model": "model",
+    "synthesiser": "synthesiser",
+    "web": "web server",
+    "server": "this server",
+}
+"""Who is waited for, as people say it."""
+MARKS = {
+    "recogniserAsked": "recogniser told to finish",
+    "finalWords": "final words",
+    "turnDecided": "end of turn decided",
+    "modelAsked": "model asked",
+    "firstToken": "model's first token",
+    "firstSentence": "first sentence",
+    "synthesisAsked": "synthesiser asked",
+    "firstSample": "first audible sample",
+    "firstPacket": "first voiced packet out",
+}
+
+
+def show(
+    record: Annotated[str, typer.Argument(metavar="ID", help="The id of a call, as the records list it, or a record's JSON file.")],
+    conf: Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON and nothing else.")] = False,
+) -> None:
+    """Show one call: what was said, and for each reply how long the caller waited and for whom."""
+    try:
+        found = _find(record, conf)
+    except (ActiveCallError, OSError, ValueError) as error:
+        err.print(str(error), style="bold red", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    if found is None:
+        err.print(f"there is no record {record!r}: calls are listed by GET /api/records", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for line in lines_of(found):
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _find(name: str, conf: Path | None) -> dict[str, Any] | None:
+    file = Path(name)
+    if file.suffix == ".json" and file.exists():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"{file}: expected the JSON object of a call record")
+        return found
+    from active_call.store.create_records import read_record  # not before: the other commands need no database
+
+    config = load_config(conf or (DEFAULT_FILE if DEFAULT_FILE.exists() else None), {}, os.environ)
+    return asyncio.run(read_record(config.callrecord, name))
+
+
+def lines_of(record: Mapping[str, Any]) -> list[str]:
+    """The record for people: the call, then its turns, each reply with its waterfall."""
+    ended = f"{record.get('hangupBy') or '?'} ({record.get('hangupReason') or '?'})"
+    lines = [
+        f"{record.get('direction', '')} call {record.get('sessionId', '')}, {record.get('status', '')}",
+        f"  {record.get('caller', '')} -> {record.get('callee', '')}",
+        f"  {record.get('startTime', '')}, {record.get('durationS', 0):.1f} s, ended by {ended}",
+    ]
+    for turn in record.get("turns") or ():
+        lines.append("")
+        cut = " [interrupted]" if turn.get("interrupted") else ""
+        lines.append(f"{turn.get('speaker', '')}: {_plain(turn.get('text', ''))}{cut}")
+        if turn.get("latencyMs") is not None:
+            lines += [f"  {line}" for line in waterfall(turn["latencyMs"], turn.get("waits") or (), turn.get("marksMs") or {})]
+    return lines
+
+
+def waterfall(latency_ms: float, waits: Sequence[Mapping[str, Any]], marks: Mapping[str, float]) -> list[str]:
+    """Where the time went from the caller's last voiced packet to our first: a line for each wait, then what happened when."""
+    lines = [f"{latency_ms:.0f} ms from the caller's last voiced packet to our first"]
+    for wait in waits:
+        begin, length = float(wait["start"]), float(wait["duration"])
+        first = round(begin / latency_ms * BAR_CHARS) if latency_ms else 0
+        n = max(1, round((begin + length) / latency_ms * BAR_CHARS) - first) if latency_ms else 0
+        bar = (" " * min(first, BAR_CHARS - 1) + "#" * n).ljust(BAR_CHARS)[:BAR_CHARS]
+        lines.append(f"  {OWNERS.get(wait['owner'], wait['owner']):<11} {begin:>6.0f} |{bar}| {length:>6.0f} ms")
+    told = ", ".join(f"{MARKS.get(name, name)} {at:.0f}" for name, at in sorted(marks.items(), key=lambda mark: mark[1]))
+    return [*lines, f"  {told}"] if told else lines
+
+
+def _plain(text: str) -> str:
+    """Without control characters: what a caller or a model said must not move the cursor of a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)

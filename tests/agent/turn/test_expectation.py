@@ -1,0 +1,122 @@
+"""What the agent's words ask for, and how much of it the caller's words are."""
+
+from __future__ import annotations
+
+import pytest
+
+from active_call.agent.turn.expectation import (
+    NOTHING_EXPECTED,
+    PHONE_DIGITS,
+    Asked,
+    Completeness,
+    Expectation,
+    completeness_of,
+    expected_after,
+)
+from active_call.agent.turn.turn_words import _tables, turn_words
+
+SURE, COMPLETE, OPEN, UNFINISHED = Completeness.SURE, Completeness.COMPLETE, Completeness.OPEN, Completeness.UNFINISHED
+
+
+@pytest.mark.parametrize("language", list(_tables()))
+def test_every_language_has_every_list(language):
+    assert turn_words(f"{language}-XX") is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("", Asked.ANYTHING),
+        ("How can I help you?", Asked.ANYTHING),
+        ("Would you like to book a table?", Asked.YES_NO),
+        ("That is seven in the evening. Is that correct?", Asked.YES_NO),
+        ("Your name is Baker, right?", Asked.YES_NO),
+        ("Can you tell me what happened?", Asked.ANYTHING),
+        ("Could you give me your account number?", Asked.DIGITS),
+        ("May I have your order number?", Asked.DIGITS),
+        ("Please enter or say your four-digit PIN.", Asked.DIGITS),
+        ("What is your phone number?", Asked.DIGITS),
+        ("Could you spell your last name for me?", Asked.SPELLING),
+        ("What is your e-mail address?", Asked.EMAIL),
+        ("And the address, please?", Asked.ADDRESS),
+        ("Do you have an account number?", Asked.YES_NO),
+        ("What is your number? Take your time.", Asked.DIGITS),
+    ],
+)
+def test_question_says_what_is_expected(said, asked):
+    assert expected_after(said).asked is asked
+
+
+def test_digits_are_counted_and_phone_numbers_have_at_least_seven():
+    assert expected_after("Say the last four digits of your card number.").n_digits == 4
+    assert expected_after("Bitte nennen Sie die sechsstellige Nummer.", "de").n_digits == 6
+    assert expected_after("What is your phone number?") == Expectation(Asked.DIGITS, None, PHONE_DIGITS)
+
+
+@pytest.mark.parametrize(
+    ("text", "completeness"),
+    [
+        ("yes", SURE),
+        ("Yes, please.", SURE),
+        ("thank you", SURE),
+        ("I would like to book a table", COMPLETE),
+        ("I would like to", UNFINISHED),
+        ("I need a table for", UNFINISHED),
+        ("um", UNFINISHED),
+        ("my name is", UNFINISHED),
+        ("I'm calling because,", UNFINISHED),
+        ("Baker", OPEN),
+        ("我想订一张桌子", COMPLETE),
+        ("", OPEN),
+    ],
+)
+def test_open_answers_are_judged_by_their_last_words(text, completeness):
+    assert completeness_of(text, NOTHING_EXPECTED) is completeness
+
+
+@pytest.mark.parametrize(
+    ("text", "completeness"),
+    [
+        ("one two", UNFINISHED),
+        ("one two three", UNFINISHED),
+        ("one two double three", SURE),
+        ("1234", SURE),
+        ("12 34", SURE),
+        ("one two three and", UNFINISHED),
+        ("I don't have the number here", COMPLETE),
+    ],
+)
+def test_a_number_of_known_length_is_measured_by_what_is_missing(text, completeness):
+    assert completeness_of(text, Expectation(Asked.DIGITS, 4, 4)) is completeness
+
+
+def test_a_phone_number_is_open_from_seven_digits_on():
+    phone = Expectation(Asked.DIGITS, None, PHONE_DIGITS)
+    assert completeness_of("five five five", phone) is UNFINISHED
+    assert completeness_of("555 1234", phone) is OPEN
+    assert completeness_of("212 555 1234", phone) is COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("text", "completeness"),
+    [
+        ("cat", UNFINISHED),
+        ("cat dot baker", UNFINISHED),
+        ("cat dot baker at", UNFINISHED),
+        ("cat dot baker at example", UNFINISHED),
+        ("cat dot baker at example dot com", SURE),
+        ("cat.baker@example.com", SURE),
+        ("cat.baker@example", UNFINISHED),
+        ("cat at example dot co", COMPLETE),
+        ("I don't have one sorry", COMPLETE),
+    ],
+)
+def test_an_email_address_lacks_its_domain_until_it_is_said(text, completeness):
+    assert completeness_of(text, Expectation(Asked.EMAIL)) is completeness
+
+
+def test_yes_or_no_is_whole_at_once_and_more_words_are_judged_as_any():
+    polar = Expectation(Asked.YES_NO)
+    assert completeness_of("yeah sure", polar) is SURE
+    assert completeness_of("no but", polar) is UNFINISHED
+    assert completeness_of("ja genau", polar, "de-DE") is SURE

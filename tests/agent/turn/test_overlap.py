@@ -1,0 +1,113 @@
+"""What becomes of a reply over which the caller speaks, by the table of the rules; and the lists of back-channels."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from active_call.agent.turn.backchannels import Kind, OverlapText, backchannels
+from active_call.agent.turn.overlap import MAX_S, AskAgain, Overlap, Resume, Yield, decide
+
+NOTHING = OverlapText(Kind.NOTHING)
+
+
+def words(n: int) -> OverlapText:
+    return OverlapText(Kind.WORDS, n)
+
+
+BACKCHANNEL = OverlapText(Kind.BACKCHANNEL)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "now", "verdict"),
+    [
+        (Overlap(1.0, 0.9, OverlapText(Kind.STOP, 1)), 1.2, Yield()),
+        (Overlap(1.0, 0.9, words(3)), 1.3, Yield()),
+        (Overlap(1.0, 0.9, words(2)), 1.3, AskAgain(1.9)),
+        (Overlap(1.0, 0.9, words(2)), 1.9, Yield()),
+        (Overlap(1.0, 0.9, words(1), is_final=True), 1.3, Yield()),
+        (Overlap(1.0, 0.9, words(1), is_early=True), 1.3, Yield()),
+        (Overlap(1.0, 0.9, NOTHING), 1.3, AskAgain(3.0)),
+        (Overlap(1.0, 0.9, NOTHING), 3.0, Yield()),
+        (Overlap(1.0, 0.9, BACKCHANNEL), 3.0, Yield()),
+        (Overlap(1.0, 0.9, NOTHING, voice_ended_at=1.2), 1.2, AskAgain(1.2 + 0.35)),
+        (Overlap(1.0, 0.9, NOTHING, voice_ended_at=1.2), 1.56, Resume()),
+        (Overlap(1.0, 0.9, NOTHING, voice_ended_at=1.6), 1.96, AskAgain(1.6 + 0.7)),
+        (Overlap(1.0, 0.9, BACKCHANNEL, voice_ended_at=1.2), 1.2, AskAgain(1.5)),
+        (Overlap(1.0, 0.9, BACKCHANNEL, voice_ended_at=1.2), 1.5, Resume()),
+        (Overlap(1.0, 0.9, BACKCHANNEL, is_final=True, voice_ended_at=1.2), 1.2, Resume()),
+        (Overlap(1.0, 0.9, words(1), voice_ended_at=2.0), 2.0, Yield()),
+        (Overlap(1.0, 0.9, OverlapText(Kind.ECHO), voice_ended_at=1.2), 1.2, Resume()),
+    ],
+)
+def test_rules_decide_in_their_order(overlap, now, verdict):
+    found = decide(overlap, now)
+    if isinstance(verdict, AskAgain):
+        assert isinstance(found, AskAgain) and found.at == pytest.approx(verdict.at)
+    else:
+        assert found == verdict
+
+
+@given(
+    text=st.builds(OverlapText, st.sampled_from(Kind), st.integers(0, 9)),
+    is_final=st.booleans(),
+    is_early=st.booleans(),
+    ends_after=st.none() | st.floats(0, 5),
+)
+def test_every_overlap_is_decided_in_the_end(text, is_final, is_early, ends_after):
+    ended_at = None if ends_after is None else 0.9 + ends_after
+    overlap = Overlap(1.0, 0.9, text, is_final, ended_at, is_early)
+    verdict = decide(overlap, 1.0)
+    for _ in range(3):
+        if not isinstance(verdict, AskAgain):
+            break
+        assert verdict.at <= max(1.0, ended_at or 0) + MAX_S
+        verdict = decide(overlap, verdict.at)
+    assert isinstance(verdict, Yield | Resume)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en-US", "uh-huh"), ("en", "Okay, yeah."), ("en", "I see"), ("de-DE", "Ja, genau."), ("de", "ach so"), ("es", "sí, claro"),
+        ("es-MX", "de acuerdo"), ("fr", "d'accord"), ("fr-CA", "ah oui"), ("zh-CN", "嗯，好的"), ("zh", "知道了"), ("ja", "はい、そうです"),
+        ("it", "va bene"), ("pt-BR", "tá, entendi"), ("nl", "snap ik"), ("fi", "mhm"), (None, "mm-hmm"),
+    ],
+)  # fmt: skip
+def test_back_channels_of_each_language_are_known(language, text):
+    assert backchannels(language).read(text).kind is Kind.BACKCHANNEL
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "kind"),
+    [
+        ("en", "", Kind.NOTHING),
+        ("en", "okay but what does it cost", Kind.WORDS),
+        ("en", "wait", Kind.STOP),
+        ("en", "yeah hold on a second", Kind.STOP),
+        ("de", "Moment", Kind.STOP),
+        ("es", "un momento por favor", Kind.STOP),
+        ("fr", "attendez", Kind.STOP),
+        ("zh", "等一下", Kind.STOP),
+        ("zh", "多少钱", Kind.WORDS),
+        ("ja", "いくらですか", Kind.WORDS),
+    ],
+)
+def test_other_words_are_none(language, text, kind):
+    assert backchannels(language).read(text).kind is kind
+
+
+def test_agreement_is_an_answer_while_the_agent_asks():
+    lists = backchannels("en")
+    assert lists.read("yes", own="Your table is booked.").kind is Kind.BACKCHANNEL
+    assert lists.read("yes", own="Shall I book it?", is_question=True) == OverlapText(Kind.WORDS, 1)
+    assert lists.read("uh-huh", own="Shall I book it?", is_question=True).kind is Kind.BACKCHANNEL
+
+
+def test_own_words_in_their_order_are_an_echo():
+    lists = backchannels("en")
+    own = "We are open from nine to five."
+    assert lists.read("open from nine", own=own).kind is Kind.ECHO
+    assert lists.read("nine", own=own).kind is Kind.WORDS
+    assert lists.read("from nine open", own=own).kind is Kind.WORDS
