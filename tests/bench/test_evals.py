@@ -96,3 +96,8 @@ def test_caller_who_only_listens_has_no_findings_and_figures_are_not_judged() ->
     assert first.reply_ms is None
     assert first.dead_air
     assert second.reply_ms == pytest.approx(500)
+
+
+def test_interruption_between_two_sentences_gives_no_stop_time() -> None:
+    found = judge_act(Act("interrupt", "stop", 2.0, 2.6), talk((0.0, 1.8), (3.4, 4.0)), 9.0)
+    assert (found.stop_ms, found.missed, found.void) == (None, False, False)

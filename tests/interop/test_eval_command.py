@@ -26,7 +26,14 @@ def test_quick_set_ends_with_every_figure_and_writes_junit(tmp_path: Path) -> No
     assert complaint == ""
     *calls, total = lines
     assert len(calls) == total["calls"] == 2
-    for name in ("turns", "interruptions", "voice_to_voice_ms_median", "stop_ms_p95", "words_right_percent", "end_of_turn_ms_median"):
+    for name in (
+        "turns",
+        "interruptions",
+        "voice_to_voice_ms_median",
+        "missed_barge_ins_percent",
+        "words_right_percent",
+        "end_of_turn_ms_median",
+    ):
         assert total[name] is not None, name
     assert total["turns"] == 4
     assert code == (0 if total["ok"] else 1)

@@ -42,7 +42,7 @@ class Finding:
     reply_ms: float | None = None
     """From the end of the caller's speech to the agent's first sound."""
     stop_ms: float | None = None
-    """From the caller's first sound to the agent's last."""
+    """From the caller's first sound to the agent's last; None when the agent was silent between two sentences at that moment."""
     cut_off: bool = False
     """The agent began to speak before the caller had finished."""
     missed: bool = False
@@ -69,7 +69,7 @@ def judge_act(act: Act, voiced: Sequence[float], until: float) -> Finding:
         return Finding(act.kind, act.text, void=True)
     silent_at = silence_after(voiced, act.start, until)
     if act.kind == "interrupt":
-        stop_ms = (silent_at - act.start) * 1000
+        stop_ms = (silent_at - act.start) * 1000 if silent_at > act.start else None  # None: it was between two sentences
         reply = _first_speech(voiced, max(act.end, silent_at + STOPPED_S), until)
         reply_ms = (reply - act.end) * 1000 if reply is not None else None
         dead = until - act.end > DEAD_AIR_S and (reply_ms is None or reply_ms > DEAD_AIR_S * 1000)
