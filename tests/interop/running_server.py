@@ -22,6 +22,14 @@ from forked_starts import ForkedServer, forked_starts
 from active_call.server.certificate import write_development_certificate
 from ports import RTP_OF_SERVERS, free_port
 
+LIGHT_ENGINES = """
+[asr]
+provider = "pocketsphinx"
+
+[tts]
+provider = "espeak"
+"""
+"""Engines that load in no time, for tests that are about something else: each server has engine processes of its own."""
 START_S = 60
 """A start takes four seconds; this is for a machine that has much else to do."""
 
@@ -125,12 +133,13 @@ def running_server(
     graceful_s: int = 1,
     status: str = "ok",
     cold: bool = False,
+    engines: str = LIGHT_ENGINES,
 ) -> Iterator[Server]:
     """Start `active-call serve` in `folder` with a playbook (or several by name, `main.md` being the default one).
 
     `tls` says how outbound TLS verifies, `callrecord` stands below `[callrecord]`, whose folder is `root`. It has
     started when `/health` says `status`. `cold` starts the program itself, instead of forking a process that has imported it:
-    for what is judged by time or memory.
+    for what is judged by time or memory. `engines`: the configuration's defaults for speech; empty: what the program chooses by itself.
     """
     books = playbook if isinstance(playbook, dict) else {"main.md": playbook}
     (folder / "playbooks").mkdir(parents=True, exist_ok=True)
@@ -159,6 +168,7 @@ graceful_shutdown_timeout = {graceful_s}
 enabled = true
 path = "recordings"
 
+{"" if "[asr]" in extra or "[tts]" in extra else engines}
 [callrecord]
 type = "local"
 root = "{root}"
