@@ -23,8 +23,9 @@ class DeadAir:
     """The watch over one turn at a time."""
 
     def __init__(self, context: PlaybookContext, phase: Phase, timers: Timers, floor: Floor, replies: Replies, outbox: Outbox) -> None:
-        self._turn_ended_at = 0.0
-        self._has_filled = False
+        self._silent_since = 0.0
+        """When the caller began to wait: at the end of its turn, or where a playback ended before all was said."""
+        self._has_filled = not context.playbook.llm.filler
         self._has_apologised = False
         self._context = context
         self._phase = phase
@@ -35,7 +36,7 @@ class DeadAir:
 
     def turn_ended(self, now: float) -> None:
         """The caller's turn is over: from now on the caller waits for a sound."""
-        self._turn_ended_at = now
+        self._silent_since = now
         self._has_apologised = False
         self._has_filled = not self._context.playbook.llm.filler
         self._timers.set(Timer.DEAD_AIR, now + (self._apology_s if self._has_filled else self._filler_s))
@@ -48,9 +49,8 @@ class DeadAir:
     def went_silent(self, now: float) -> None:
         """A playback is over, and more is waited for: from now on the caller waits again."""
         if self._replies.waits_for and not self._has_apologised:
-            if self._has_filled:
-                self._turn_ended_at = now
-            self._timers.set(Timer.DEAD_AIR, self._turn_ended_at + (self._apology_s if self._has_filled else self._filler_s))
+            self._silent_since = now
+            self._timers.set(Timer.DEAD_AIR, now + (self._apology_s if self._has_filled else self._filler_s))
 
     def on_due(self, now: float) -> None:
         """So much time has passed without a sound: say something."""
@@ -64,12 +64,12 @@ class DeadAir:
             return
         if not self._has_filled:
             self._has_filled = True
-            self._timers.set(Timer.DEAD_AIR, self._turn_ended_at + self._apology_s)
+            self._timers.set(Timer.DEAD_AIR, self._silent_since + self._apology_s)
             if self._replies.fill(llm.filler or "", now):
                 self._outbox.note("filler said", waits_for=cause)
             return
         self._has_apologised = True
-        self._outbox.note("dead air", waits_for=cause, after_ms=round((now - self._turn_ended_at) * 1000))
+        self._outbox.note("dead air", waits_for=cause, after_ms=round((now - self._silent_since) * 1000))
         if not self._replies.fill(self._context.apology, now):
             self._replies.on_voice_stuck(now)
 
