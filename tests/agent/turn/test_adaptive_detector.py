@@ -177,3 +177,12 @@ def test_pauses_are_learnt_and_forgotten():
     for _ in range(50):
         pauses.went_on(2.4)
     assert pauses.usual_s <= MAX_S
+
+
+def test_words_over_the_agents_voice_are_waited_for_a_little_longer_even_when_they_are_sure() -> None:
+    facts = TurnFacts(since=0.0, voice_ended_at=1.0, final="that's enough", final_at=1.05, is_known_phrase=True)
+    detector = AdaptiveTurnDetector()
+    assert isinstance(detector.decide(facts, 1.3), EndOfTurn)
+    verdict = detector.decide(replace(facts, interrupts=True), 1.3)
+    assert isinstance(verdict, WaitUntil) and verdict.at == 1.45
+    assert isinstance(detector.decide(replace(facts, interrupts=True), 1.5), EndOfTurn)

@@ -40,6 +40,8 @@ LIKELY = 0.5
 """From here on the recogniser is asked to finish, and the model is asked before the turn is over."""
 BLIND_LIKELY = 0.4
 """The same where no text is known."""
+INTERRUPTING_S = 0.45
+"""The least silence after words over the agent's voice: "Sorry." … "That's enough." is one turn."""
 STABLE_PARTIAL_S = 0.8
 """How long the final text may take before the last partial is taken for it: one that came after the voice had ended."""
 OLD_PARTIAL_S = 2.0
@@ -85,7 +87,8 @@ class AdaptiveTurnDetector:
         ended_at = facts.since if facts.voice_ended_at is None else facts.voice_ended_at
         completeness = self._completeness(facts)
         probability = self.probability(facts, completeness)
-        due = ended_at + self._silence_needed(facts, completeness, probability)
+        needed = self._silence_needed(facts, completeness, probability)
+        due = ended_at + (max(needed, INTERRUPTING_S) if facts.interrupts else needed)
         if facts.final_at is not None:
             return EndOfTurn() if now >= due else self._wait(due, facts, probability)
         return self._without_final(facts, now, ended_at, due, probability)

@@ -137,7 +137,8 @@ class Floor:
                 self.pauses.went_on(now - before.voice_ended_at)
             said = " ".join(part for part in (before.said, before.final) if part)
             self._is_earlier_text_due = before.final_at is None and before.text_asked_at is not None
-            facts = replace(facts, said=said, partial=before.partial if before.final_at is None else "", usual_pause_s=self.pauses.usual_s)
+            partial = before.partial if before.final_at is None else ""
+            facts = replace(facts, said=said, partial=partial, interrupts=before.interrupts, usual_pause_s=self.pauses.usual_s)
         else:
             self._is_earlier_text_due = False
         self._facts = replace(facts, expected=before.expected if expected is None else expected)
@@ -190,7 +191,7 @@ class Floor:
 
     def barge_in(self, now: float) -> None:
         """The caller has interrupted the agent's reply: from here it is undecided who has the turn."""
-        facts = replace(self._facts, since=now)
+        facts = replace(self._facts, since=now, interrupts=True)
         is_old = not facts.is_speaking and facts.final_at is not None and facts.final_at < now
         self._facts = replace(facts, final="", final_at=None) if is_old else facts
         self._change(Happening.BARGE_IN, now)

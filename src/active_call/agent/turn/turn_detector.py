@@ -80,6 +80,8 @@ class TurnFacts:
     vendor_confidence: float | None = None
     judged: float | None = None
     """What a model of the sound says: the probability that the turn is over, 0 to 1."""
+    interrupts: bool = False
+    """The caller has begun over the agent's voice: what interrupts is often said in pieces."""
     usual_pause_s: float = 0.0
     """How long this caller's pauses within a turn are, with some margin."""
     text_asked_at: float | None = None
