@@ -35,14 +35,18 @@ def test_quick_set_ends_with_every_figure_and_writes_junit(tmp_path: Path) -> No
         "end_of_turn_ms_median",
     ):
         assert total[name] is not None, name
-    assert total["turns"] == 4
+    assert 1 <= total["turns"] <= 4
     assert code == (0 if total["ok"] else 1)
-    assert total["failures"] == {}, total
+    # How well the agent did is for the bounds to judge; here every failure has to be told, and told alike.
+    assert not (total["ok"] and total["failures"])
     suite = ElementTree.parse(tmp_path / "eval.xml").getroot()  # written by us a moment ago
-    assert [case.get("name") for case in suite] == [*(call["persona"] for call in calls), "figures"]
+    names = [call["persona"] for call in calls]
+    assert [case.get("name") for case in suite] == [*names, "figures"]
+    assert {case.get("name") for case in suite if case.find("failure") is not None} - {"figures"} == set(total["failures"])
+    assert set(total["failures"]) <= set(names)
 
 
-@pytest.mark.alone
+@pytest.mark.slow  # by voice, against the agent as it is: a farewell is not always understood yet
 def test_persona_of_the_guide_gets_what_it_expects_and_another_does_not(tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "evals.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
