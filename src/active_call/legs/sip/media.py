@@ -10,13 +10,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.base.world import Randomness
-from active_call.codec import table as codecs
-from active_call.media.link.messages import ConfigureRtp, Report
+from active_call.legs.agreed_media import agreed_rtp, statistics_of
+from active_call.media.link.messages import Report
 from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
 from active_call.rtp.srtp import new_key
-from active_call.sdp.codecs import TELEPHONE_EVENT
 from active_call.sdp.crypto import DEFAULT_OFFER, SUITES
 from active_call.sdp.media_address import address_refusal, is_behind_nat
 from active_call.sdp.negotiation import (
@@ -33,9 +34,6 @@ from active_call.sdp.negotiation import (
 )
 
 log = logging.getLogger("active_call.sip")
-
-_NAMES = {TELEPHONE_EVENT: codecs.TELEPHONE_EVENT.name}
-"""Codec names in SDP, and in the media process where they differ."""
 
 LOOK_UP_TIMEOUT_S = 2.0
 """For a host name in SDP. The call goes on meanwhile; without an address it sends to where the peer's packets come from."""
@@ -267,19 +265,7 @@ class SipMedia:
             self._looking_up.cancel()
         if self.stream is None:
             return {}
-        closed = await self.stream.close()
-        if closed is None:
-            return {}
-        return {
-            "packets_sent": closed.packets_sent,
-            "packets_received": closed.packets_received,
-            "packets_lost": closed.packets_lost,
-            "packets_late": closed.packets_late,
-            "packets_dropped": closed.packets_dropped,
-            "jitter_ms": round(closed.jitter_ms, 2),
-            "round_trip_ms": round(closed.round_trip_ms, 2),
-            "mos": round(closed.mos, 2),
-        }
+        return statistics_of(await self.stream.close())
 
     def _local(self) -> LocalMedia:
         assert self.stream is not None  # noqa: S101 (open comes first)
@@ -342,25 +328,12 @@ class SipMedia:
         if stream is None:
             return
         stream.configure(
-            ConfigureRtp(
-                stream=stream.stream,
+            msgspec.structs.replace(
+                agreed_rtp(stream.stream, agreement),
                 remote_ip=remote_ip,
-                remote_port=agreement.remote_port,
-                codec=agreement.codec,
-                send_payload_type=agreement.send_payload_type,
-                receive_payload_type=agreement.receive_payload_type,
-                send_event_type=-1 if agreement.send_event_type is None else agreement.send_event_type,
-                receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
-                ptime_ms=agreement.ptime_ms,
-                send_parameters=agreement.send_parameters,
-                receive_formats=tuple((each.payload_type, _NAMES.get(each.name, each.name)) for each in agreement.formats),
-                event_clock_hz=agreement.event_clock_hz,
-                rtcp_mux=agreement.rtcp_mux,
                 suite=crypto.suite if crypto else "",
                 send_key=crypto.send_key if crypto else b"",
                 receive_key=crypto.receive_key if crypto else b"",
-                send=agreement.send,
-                receive=agreement.receive,
                 latching=self._settings.latching,
                 rtp_timeout_s=0.0 if agreement.on_hold else self._settings.rtp_timeout_s,
                 waits=not self.is_proven,

@@ -44,9 +44,9 @@ class IceSettings:
 
 
 class BrowserTransport:
-    """One browser. `on_keys` is told once; `on_lost` once, with the reason, when the path fails or the browser says goodbye."""
+    """One browser. `on_keys` is told once; `on_lost` with the reason, and whether the browser has said goodbye."""
 
-    def __init__(self, settings: IceSettings, on_keys: Callable[[SrtpKeys], None], on_lost: Callable[[str], None]) -> None:
+    def __init__(self, settings: IceSettings, on_keys: Callable[[SrtpKeys], None], on_lost: Callable[[str, bool], None]) -> None:
         self._settings = settings
         self._on_keys = on_keys
         self._on_lost = on_lost
@@ -176,7 +176,7 @@ class BrowserTransport:
                     if self._take(dtls, datagram):
                         limit.reschedule(None)
                     if dtls.is_closed:
-                        self._lose("the browser has closed the connection")
+                        self._lose("the browser has closed the connection", by_browser=True)
                         return
         except TimeoutError:
             self._lose(f"no connection with the browser within {CONNECT_S:g} s")
@@ -235,9 +235,9 @@ class BrowserTransport:
             with suppress(ConnectionError):  # told by `recv`, too
                 await ice.send(datagram)
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, *, by_browser: bool = False) -> None:
         if not self._is_closed:
-            self._on_lost(reason)
+            self._on_lost(reason, by_browser)
 
     def _require(self) -> Any:
         if self._ice is None:

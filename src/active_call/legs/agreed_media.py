@@ -1,0 +1,48 @@
+"""From what offer and answer have settled to the order for the media process, and from its last report to a record's figures."""
+
+from __future__ import annotations
+
+from active_call.codec import table as codecs
+from active_call.media.link.messages import ConfigureRtp, StreamClosed
+from active_call.sdp.codecs import TELEPHONE_EVENT
+from active_call.sdp.negotiation import Agreement
+
+_NAMES = {TELEPHONE_EVENT: codecs.TELEPHONE_EVENT.name}
+"""Codec names in SDP, and in the media process where they differ."""
+
+
+def agreed_rtp(stream: int, agreement: Agreement) -> ConfigureRtp:
+    """Codecs, numbers, directions and packet length of `agreement`. Addresses, keys and timeouts are the leg's to fill in."""
+    return ConfigureRtp(
+        stream=stream,
+        remote_ip=agreement.remote_ip,
+        remote_port=agreement.remote_port,
+        codec=agreement.codec,
+        send_payload_type=agreement.send_payload_type,
+        receive_payload_type=agreement.receive_payload_type,
+        send_event_type=-1 if agreement.send_event_type is None else agreement.send_event_type,
+        receive_event_type=-1 if agreement.receive_event_type is None else agreement.receive_event_type,
+        ptime_ms=agreement.ptime_ms,
+        send_parameters=agreement.send_parameters,
+        receive_formats=tuple((each.payload_type, _NAMES.get(each.name, each.name)) for each in agreement.formats),
+        event_clock_hz=agreement.event_clock_hz,
+        rtcp_mux=agreement.rtcp_mux,
+        send=agreement.send,
+        receive=agreement.receive,
+    )
+
+
+def statistics_of(closed: StreamClosed | None) -> dict[str, float]:
+    """What a record says of a stream; times in ms. Empty where the media process has not told."""
+    if closed is None:
+        return {}
+    return {
+        "packets_sent": closed.packets_sent,
+        "packets_received": closed.packets_received,
+        "packets_lost": closed.packets_lost,
+        "packets_late": closed.packets_late,
+        "packets_dropped": closed.packets_dropped,
+        "jitter_ms": round(closed.jitter_ms, 2),
+        "round_trip_ms": round(closed.round_trip_ms, 2),
+        "mos": round(closed.mos, 2),
+    }

@@ -1,0 +1,107 @@
+"""What legs share whose peer is a client of ours that is there already (a browser, a socket) and has no signalling of its own.
+
+new ──dial or accept──> answered ──> over       `_answer` of the kind does the answering
+ └──────reject, hang_up, the client leaves──────> over
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from active_call.base.errors import LocalProtocolError, MediaError
+from active_call.contract.options import CallOption
+from active_call.legs.events import LegEnded, LegEvent, LegMedia
+from active_call.media.link.messages import Report
+from active_call.media.pool.pool import MediaPool, MediaStream, StreamLost
+
+NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class ClientLeg:
+    """The life of such a leg, as `legs.leg.Leg` promises it. A kind adds `_open`, `_answer` and `release`."""
+
+    trunk: Final = ""
+    headers: Final = NO_HEADERS
+
+    def __init__(self, pool: MediaPool, *, caller: str, callee: str, call_id: str, peer: str) -> None:
+        self._pool = pool
+        self.caller = caller
+        self.callee = callee
+        self.call_id = call_id
+        self.peer_address = peer
+        self.stream: MediaStream | None = None
+        self._opening = asyncio.Lock()
+        self._is_answered = False
+        self._is_released = False
+        self._ended: LegEnded | None = None
+        self._untold: list[LegEvent] = []
+        self._sink: Callable[[LegEvent], None] = self._untold.append
+
+    def attach(self, sink: Callable[[LegEvent], None]) -> None:
+        """See `legs.leg.Leg`, as all that follows."""
+        self._sink = sink
+        untold, self._untold = self._untold, []
+        for event in untold:
+            sink(event)
+
+    async def open_media(self, near: MediaStream | None = None) -> MediaStream:
+        async with self._opening:
+            if self.stream is None and not self._is_released:
+                self._keep(await self._open(near))
+            if self.stream is None or self._is_released:
+                raise MediaError("the leg has been released")
+            return self.stream
+
+    def _keep(self, stream: MediaStream) -> None:
+        if self._is_released:
+            stream.discard()
+        else:
+            self.stream = stream
+            self._opened(stream)
+
+    async def _open(self, near: MediaStream | None) -> MediaStream:
+        """A stream of the kind. Raises MediaError."""
+        raise NotImplementedError
+
+    def _opened(self, stream: MediaStream) -> None:
+        """The stream is there."""
+
+    def _report(self, report: Report | StreamLost) -> None:
+        self._sink(LegMedia(report))
+
+    async def dial(self, option: CallOption, *, call_id: str = "") -> None:
+        self.call_id = call_id or self.call_id
+        await self._answer(option)
+
+    async def ring(self, *, early_media: bool = False) -> None:
+        del early_media  # the client knows no ringing
+
+    async def accept(self, option: CallOption) -> None:
+        await self._answer(option)
+
+    async def _answer(self, option: CallOption) -> None:
+        """Tell LegAnswered, and LegReady when the sound flows. Raises ActiveCallError where that cannot be."""
+        raise NotImplementedError
+
+    def _require_unanswered(self, is_answered: bool) -> None:
+        if self._ended is not None or is_answered:
+            raise LocalProtocolError("the call is over" if self._ended is not None else "the call is answered already")
+
+    def reject(self, code: int, reason: str) -> bool:
+        if not 300 <= code <= 699:
+            raise LocalProtocolError(f"a {code} rejects nothing")
+        if self._is_answered or self._ended is not None:
+            return False
+        self._end(LegEnded(by="system", cause="rejected", code=code, reason=reason))
+        return True
+
+    def hang_up(self, *, headers: Mapping[str, str], by: str, cause: str, reason: str) -> None:
+        del headers
+        self._end(LegEnded(by=by, cause=cause, reason=reason))
+
+    def _end(self, event: LegEnded) -> None:
+        if self._ended is None:
+            self._ended = event
+            self._sink(event)
