@@ -156,8 +156,7 @@ tls_cert_file = "cert.pem"
 tls_key_file = "key.pem"
 {tls}
 http_addr = "127.0.0.1:{http_port}"
-rtp_start_port = {RTP_OF_SERVERS[0]}
-
+{"" if "rtp_start_port" in extra else f"rtp_start_port = {RTP_OF_SERVERS[0]}"}
 graceful_shutdown_timeout = {graceful_s}
 {"" if "media_workers" in extra else "media_workers = 1"}
 {extra if "rtp_end_port" in extra else f"rtp_end_port = {RTP_OF_SERVERS[1]}" + chr(10) + extra}

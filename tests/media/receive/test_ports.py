@@ -17,11 +17,26 @@ def test_ports_from_an_odd_beginning_are_even_and_leave_room_for_rtcp() -> None:
 
 
 def test_ports_given_back_rest_before_they_are_used_again() -> None:
-    pool = PortPool(4000, 4001, rest_s=30.0)
-    assert pool.take(0.0, always) is not None
+    pool = PortPool(4000, 4005, rest_s=30.0)
+    for _ in range(2):
+        assert pool.take(0.0, always) is not None
     pool.release(4000, 100.0)
-    assert pool.take(129.9, always) is None
+    assert pool.take(129.9, always) == (4004, 4004)
+    pool.release(4002, 129.9)
     assert pool.take(130.0, always) == (4000, 4000)
+
+
+def test_port_that_has_rested_longest_is_used_again_early_where_no_other_is_left() -> None:
+    pool = PortPool(4000, 4003, rest_s=30.0, least_rest_s=4.0)
+    for _ in range(2):
+        assert pool.take(0.0, always) is not None
+    pool.release(4002, 100.0)
+    pool.release(4000, 103.0)
+    assert pool.take(103.9, always) is None
+    assert pool.take(104.0, always) == (4002, 4002)
+    assert pool.take(106.9, always) is None
+    assert pool.take(107.0, lambda port: None) is None, "another program holds it"
+    assert pool.take(107.1, always) == (4000, 4000)
 
 
 def test_ports_in_use_elsewhere_are_skipped_and_tried_again_later() -> None:

@@ -175,6 +175,11 @@ def test_missing_package_is_named_with_its_command(services_with: Callable[..., 
     asyncio.run(run())
 
 
+@pytest.fixture(autouse=True)
+def _models_looked_up_anew() -> None:
+    on_this_machine.forget_models()
+
+
 def test_nothing_chosen_means_moonshine_for_english_and_pocketsphinx_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def chosen(language: str | None) -> str:
         return select_asr(AsrOption(language=language), {}).provider
@@ -182,6 +187,7 @@ def test_nothing_chosen_means_moonshine_for_english_and_pocketsphinx_without_it(
     assert [chosen(language) for language in (None, "auto", "en", "en-GB")] == ["moonshine"] * 4
     assert chosen("fr") == "pocketsphinx", "which says that it knows English only"
     monkeypatch.setattr(moonshine_engine, "model_folder", lambda: None)
+    on_this_machine.forget_models()
     assert chosen("en") == "pocketsphinx"
     monkeypatch.setattr(on_this_machine, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"active-call\[local\]"):

@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 
 REST_S: Final = 30.0
 """As LiveKit SIP does: stale media of an ended call has stopped by then."""
+LEAST_REST_S: Final = 4.0
+"""Where no other port is left: a caller who is refused is worse off than one whose stream has to tell a stranger's packets from its own."""
 
 Pair = TypeVar("Pair")
 
@@ -19,9 +21,10 @@ Pair = TypeVar("Pair")
 class PortPool:
     """The even ports of an inclusive range, handed out in turn so that the one that has rested longest comes next."""
 
-    def __init__(self, first_port: int, last_port: int, *, rest_s: float = REST_S) -> None:
+    def __init__(self, first_port: int, last_port: int, *, rest_s: float = REST_S, least_rest_s: float = LEAST_REST_S) -> None:
         even = range(first_port + first_port % 2, last_port, 2)
         self._rest_s = rest_s
+        self._least_rest_s = min(least_rest_s, rest_s)
         self._free: deque[int] = deque(even)
         self._resting: deque[tuple[float, int]] = deque()
 
@@ -31,7 +34,10 @@ class PortPool:
         None when no port is left.
         """
         self._wake(now)
-        for _ in range(len(self._free)):
+        return self._try(len(self._free), bind) or self._try(self._wake_early(now), bind)
+
+    def _try(self, n_ports: int, bind: Callable[[int], Pair | None]) -> tuple[int, Pair] | None:
+        for _ in range(n_ports):
             port = self._free.popleft()
             pair = bind(port)
             if pair is not None:
@@ -46,3 +52,10 @@ class PortPool:
     def _wake(self, now: float) -> None:
         while self._resting and self._resting[0][0] <= now:
             self._free.append(self._resting.popleft()[1])
+
+    def _wake_early(self, now: float) -> int:
+        """Let the port that has rested longest be tried next, if it has rested enough. How many are to be tried: one or none."""
+        if not self._resting or self._resting[0][0] - self._rest_s + self._least_rest_s > now:
+            return 0
+        self._free.appendleft(self._resting.popleft()[1])
+        return 1

@@ -50,6 +50,11 @@ def _has_model(has_model: HasModel, language: str, environment: frozenset[tuple[
     return has_model(language, dict(environment))
 
 
+def forget_models() -> None:
+    """Look for models anew at the next question."""
+    _has_model.cache_clear()
+
+
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
     """One engine. `languages`: what it understands or speaks, by the first part of the code; empty: all.
