@@ -136,13 +136,11 @@ def test_caller_from_outside_every_trunk_is_refused(tmp_path: Path) -> None:
 
 
 def test_server_that_is_full_answers_503_with_retry_after(tmp_path: Path) -> None:
-    with (
-        running_server(
-            tmp_path,
-            PLAYBOOK.replace("Hello.", "A long greeting that goes on for a while. " * 5),
-            extra=f"rtp_start_port = {RTP_OF_SERVERS[1] - 3}\nrtp_end_port = {RTP_OF_SERVERS[1]}",  # the last two pairs: other servers use the first ones
-        ) as small
-    ):
+    with running_server(
+        tmp_path,
+        PLAYBOOK.replace("Hello.", "A long greeting that goes on for a while. " * 5),
+        extra=f"rtp_start_port = {RTP_OF_SERVERS[1] - 3}\nrtp_end_port = {RTP_OF_SERVERS[1]}",
+    ) as small:
         callers = [Caller(small) for _ in range(3)]
         answers = [caller.invite(SDP) for caller in callers]
         for caller in callers:
