@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
+from talk import Talk, speech
 
 from active_call.base.errors import ConfigError
 from active_call.base.world import World
@@ -21,7 +21,6 @@ from active_call.providers.realtime import openai
 from active_call.providers.realtime_model import (
     AgentSound,
     ItemAdded,
-    RealtimeEvent,
     RealtimeFailed,
     ReplyDone,
     ToolRequested,
@@ -32,33 +31,6 @@ from active_call.providers.registry import create_realtime
 from active_call.testing.vendors.openai_realtime import OpenAiRealtimeServer
 
 SESSION = RealtimeSession("Be brief.", tools=(ToolDefinition("weather", "Tells the weather."),))
-SPEECH = (np.sin(np.arange(24_000 // 2) / 9) * 8_000).astype("<i2").tobytes()
-SILENCE = bytes(24_000 // 2 * 2)
-
-
-class Talk:
-    """One conversation, and what came."""
-
-    def __init__(self, model: Any, server: OpenAiRealtimeServer, session: RealtimeSession) -> None:
-        self.events: list[RealtimeEvent] = []
-        self.server = server
-        self.stream = model.open(session, self.events.append)
-
-    def speak(self) -> None:
-        for sound in (SPEECH, SILENCE):
-            for start in range(0, len(sound), 960):
-                self.stream.push_audio(sound[start : start + 960])
-
-    async def until(self, condition: Callable[[], Any]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                await asyncio.sleep(0.005)
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def replies(self, n: int) -> None:
-        await self.until(lambda: len(self.of(ReplyDone)) >= n)
 
 
 @asynccontextmanager
@@ -213,11 +185,11 @@ def test_conversation_that_cannot_begin_is_over_with_a_reason_and_without_the_ke
         async with talking() as talk:
             for name, value in fault.items():
                 setattr(talk.server.faults, name, value)
-            talk.stream.push_audio(SPEECH)
+            talk.stream.push_audio(speech(24_000))
             await talk.until(lambda: talk.of(RealtimeFailed))
             (failure,) = talk.of(RealtimeFailed)
             assert failure.is_over and talk.server.key not in str(failure.error)
-            talk.stream.push_audio(SPEECH)
+            talk.stream.push_audio(speech(24_000))
             talk.stream.request_reply()
 
     asyncio.run(run())

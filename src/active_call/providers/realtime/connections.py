@@ -7,8 +7,8 @@ caller says meanwhile waits, and goes to the new one.
 | the connection … | then |
 |---|---|
 | cannot be made at first | `RealtimeFailed`, over |
-| is old (`Dialect.lives_s`), or announces its end | a new one is opened; at the next silence, or when it is ready and the old one ends, it takes over |
-| breaks | a reply in the making is told as failed and cancelled; a new one is opened, up to `ATTEMPTS` times, and asked for a reply if one was due |
+| is old (`Dialect.lives_s`), or announces its end | at the next silence a new one is opened, and takes over |
+| breaks | a reply in the making is told as failed and cancelled; a new one is opened, up to `ATTEMPTS` times |
 | is closed for good (wrong key, no quota) | `RealtimeFailed`, over |
 """
 
@@ -251,14 +251,13 @@ class Connections:
                 self._tell(event)
 
     async def _renew(self) -> ClientConnection:
-        """Wait for the time and for a quiet moment; a connection that is ready while nobody speaks. One that cannot be made is tried again."""
+        """Wait for the time and for a quiet moment; a connection that is ready while nobody speaks."""
         now = asyncio.get_running_loop().time
         begin = now()
         while not self._must_renew and now() - begin < self._dialect.lives_s:
             await asyncio.sleep(QUIET_POLL_S)
         while True:
-            while self._dialect.is_busy:
-                await asyncio.sleep(QUIET_POLL_S)
+            await self._quiet()
             try:
                 socket = await self._open(is_first=False)
             except ProviderError as error:
@@ -269,17 +268,20 @@ class Connections:
                 return socket
             await _close(socket)  # what has been said since is not known there
 
+    async def _quiet(self) -> None:
+        """Wait until nobody speaks."""
+        while self._dialect.is_busy:
+            await asyncio.sleep(QUIET_POLL_S)
+
 
 def _failure(provider: str, *tasks: asyncio.Task[None]) -> ProviderError:
     """Why the first of `tasks` that is done has ended."""
-    error = next((task.exception() for task in tasks if task.done()), None)
+    error: BaseException | None = next((task.exception() for task in tasks if task.done()), None)
     match error:
         case ProviderError():
             return error
         case ConnectionClosed():
             return closed_error(provider, error)
-        case None:
-            return ProviderError(provider, "the connection was closed", retryable=True)
         case _:
             return ProviderError(provider, f"unforeseen {type(error).__name__}: {error}")
 

@@ -173,7 +173,11 @@ class MessageReader:
         self.calls[call_id] = name
         arguments = call.get("args")
         item, begin = self._spoken_item("agent")
-        return [*self._finals("user"), *begin, ToolRequested(item, call_id, name, json.dumps(arguments if isinstance(arguments, dict) else {}))]
+        return [
+            *self._finals("user"),
+            *begin,
+            ToolRequested(item, call_id, name, json.dumps(arguments if isinstance(arguments, dict) else {})),
+        ]
 
 
 def usage_in(usage: Mapping[str, Any]) -> Usage | None:

@@ -87,9 +87,7 @@ def _socket_url(base: str, path: str, model: str) -> str:
 class OpenAiRealtimeModel:
     """The Realtime API as a `RealtimeModel`."""
 
-    capabilities = RealtimeCapabilities(
-        RATE_HZ, RATE_HZ, tools=True, turn_events=True, transcripts=True, truncates=True, speakers=VOICES
-    )
+    capabilities = RealtimeCapabilities(RATE_HZ, RATE_HZ, tools=True, turn_events=True, transcripts=True, truncates=True, speakers=VOICES)
 
     def __init__(self, name: str, option: RealtimeOption, services: Services, url: str, headers: Mapping[str, str]) -> None:
         self.name = name

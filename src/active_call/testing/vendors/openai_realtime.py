@@ -30,7 +30,17 @@ MS_PER_CHAR: Final = 60
 LOUD: Final = 500
 """Mean absolute sample value of speech."""
 SILENCE_MS: Final = 200
-_SESSION: Final = {"type", "instructions", "output_modalities", "audio", "tools", "tool_choice", "max_output_tokens", "tracing", "truncation"}
+_SESSION: Final = {
+    "type",
+    "instructions",
+    "output_modalities",
+    "audio",
+    "tools",
+    "tool_choice",
+    "max_output_tokens",
+    "tracing",
+    "truncation",
+}
 _INPUT: Final = {"format", "transcription", "noise_reduction", "turn_detection"}
 _EVENTS: Final = {
     "session.update", "input_audio_buffer.append", "input_audio_buffer.commit", "input_audio_buffer.clear", "conversation.item.create",
