@@ -16,6 +16,7 @@ from active_call.api.access import access_check
 from active_call.api.answers import add_error_answers
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.browser_calls import browser_call_routes
+from active_call.api.console_data.routes import ConsoleFacts, console_data_routes
 from active_call.api.console_page import console_routes
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream, number_after
@@ -71,6 +72,8 @@ class ApiServices:
     browsers: BrowserSettings = field(default_factory=BrowserSettings)
     ice_servers: Sequence[Mapping[str, Any]] = DEFAULT_ICE_SERVERS
     """As `RTCIceServer` of WebRTC: `urls`, `username`, `credential`."""
+    console: ConsoleFacts = field(default_factory=ConsoleFacts)
+    """What the console shows of this server beside its calls."""
     origins: OriginRules = field(default_factory=OriginRules)
     """By which names this server may be asked, and which web pages may do so."""
 
@@ -86,6 +89,7 @@ def create_app(services: ApiServices) -> FastAPI:
         _speech_routes(services),
         library_routes(services.playbook_folder, services.playbooks, runs, services.registry),
         record_routes(services.records),
+        console_data_routes(services.registry, services.records, services.console),
     ):
         app.include_router(router, dependencies=[Depends(check)])
     if services.media is not None:
