@@ -144,6 +144,8 @@ class Config(values.Section):
     """Speech-to-speech model."""
     ringback_detection: values.RingbackDefaults | None = None
     """Recognition of tones before the answer."""
+    load_engines: Literal["start", "call", "use"] = "call"
+    """When the engines of this machine load their models: before the server is ready, while the first call rings, or when first used."""
     denoise: values.Flag | None = None
     """Noise suppression."""
 
