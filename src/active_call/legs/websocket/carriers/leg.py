@@ -134,10 +134,9 @@ class CarrierStreamLeg(WebSocketLeg):
     # -- to the carrier
 
     def _report(self, report: Report | StreamLost) -> None:
-        is_end = isinstance(report, PlayEnded)
         if isinstance(report, PlayEnded) and not report.completed and report.heard_ms < report.queued_ms:
             self._cut(report)
-        elif self._ended is None and (is_end or (isinstance(report, PlayStarted) and self._ending)):
+        elif isinstance(report, PlayEnded | PlayStarted) and self._waits(report):
             self._ending.append(report)
         elif isinstance(report, PlayStarted) and self._held:
             self._held.append(_Held(report))
@@ -145,6 +144,10 @@ class CarrierStreamLeg(WebSocketLeg):
             super()._report(report)
         if isinstance(report, SentAudio) and self._ending and self._ended is None:
             self._play_out()
+
+    def _waits(self, report: PlayEnded | PlayStarted) -> bool:
+        """It is told behind the sound that leaves now."""
+        return self._ended is None and (isinstance(report, PlayEnded) or bool(self._ending))
 
     def _send_sound_later(self, data: bytes) -> None:
         raise AssertionError("frames leave by `_send_frame`")
