@@ -52,7 +52,7 @@ from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
-from active_call.server.browsers import browser_settings
+from active_call.server.browsers import browser_settings, stream_settings
 from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
@@ -249,6 +249,7 @@ def _api_services(
         precache=lambda request: precache(request, settings.services),
         media=pool,
         browsers=browser_settings(settings.config),
+        streams=stream_settings(settings.config),
         ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
     )

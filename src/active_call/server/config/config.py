@@ -118,6 +118,8 @@ class Config(values.Section):
     """WebRTC: be an ICE-lite agent, for servers with a public address."""
     ice_servers: tuple[sections.IceServer, ...] = ()
     """STUN and TURN servers that WebRTC clients are told."""
+    media_streams: sections.MediaStreams = sections.MediaStreams()
+    """Calls that carriers stream over WebSockets."""
     media_workers: Annotated[values.Whole, Field(ge=1, le=256)] | Literal["auto"] = "auto"
     """Media processes; `auto`: one for each core but one."""
     media_cache_path: values.NonEmpty = "./config/mediacache"
