@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_server import LIGHT_ENGINES, Server
+from running_server import LIGHT_ENGINES, START_S, Server
 
 from active_call.server.init_project import init_project
 from active_call.testing import voice
@@ -65,7 +65,7 @@ graceful_shutdown_timeout = 1
         )
     server = Server(folder, udp_port, 0, http_port, process, log_file)
     try:
-        server.wait(lambda: is_healthy(server), 30, "the program to be ready")
+        server.wait(lambda: is_healthy(server), START_S, "the program to be ready")
         yield server
         assert "Traceback" not in server.log
         server.stop()
