@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ if str(_HERE) not in sys.path:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("long", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
@@ -36,9 +38,19 @@ _IN_REAL_TIME = ("interop", "security", "net", "media")
 """Folders whose tests wait for real time. They begin before the pure tests, which then fill the gaps."""
 
 
+gc.disable()
+"""Until the tests are collected: nothing of them is garbage, and each pass would look at all of it."""
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # ten thousand tests, which live as long as the process; a collection by a test looks at what tests make
+    gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=_place_in_the_run)
+    items.sort(key=lambda item: _place_in_the_run(item.path))
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(_group(item)))
@@ -46,14 +58,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _group(item: pytest.Item) -> str:
     """What runs in one process: the tests of a file, because they may share a server; those that share nothing go where there is room."""
-    folder = item.path.relative_to(_HERE).parts[0]
+    folder = _within(item.path).parts[0]
     fixtures = getattr(item, "_fixtureinfo", None)
     found = fixtures.name2fixturedefs.values() if fixtures is not None else ()
     shares = fixtures is None or any(one[-1].baseid and one[-1].scope != "function" for one in found)  # without baseid: pytest's own
-    return item.nodeid if folder in _IN_REAL_TIME and not shares else str(item.path.relative_to(_HERE))
+    return item.nodeid if folder in _IN_REAL_TIME and not shares else str(_within(item.path))
 
 
-def _place_in_the_run(item: pytest.Item) -> tuple[int, int]:
-    folder = item.path.relative_to(_HERE).parts[0]
-    by_file = _LONG_FILES.index(item.path.name) if item.path.name in _LONG_FILES else len(_LONG_FILES)
+@cache
+def _within(path: Path) -> Path:
+    """`path` below the tests."""
+    return path.relative_to(_HERE)
+
+
+@cache
+def _place_in_the_run(path: Path) -> tuple[int, int]:
+    folder = _within(path).parts[0]
+    by_file = _LONG_FILES.index(path.name) if path.name in _LONG_FILES else len(_LONG_FILES)
     return by_file, _IN_REAL_TIME.index(folder) if folder in _IN_REAL_TIME else len(_IN_REAL_TIME)

@@ -52,6 +52,16 @@ part() {
     return "$result"
 }
 
+# The tests of a fresh checkout have no bytecode yet, and each process that runs them would compile all of it. Two write it once.
+compiled() {
+    [ -z "$(find tests -name 'test_*pytest*.pyc' -print | head -n 1)" ] || return 0
+    # shellcheck disable=SC2086
+    "$python" -m pytest -q --collect-only -p no:cacheprovider $pure $without >/dev/null 2>&1 &
+    # shellcheck disable=SC2086
+    "$python" -m pytest -q --collect-only -p no:cacheprovider $real_time >/dev/null 2>&1
+    wait $!
+}
+
 run_pure() { part pure "not slow and not alone" $pure $without -- --timeout=900 -n 2 --dist loadgroup --no-loadscope-reorder; }
 run_real_time() { part real-time "not slow and not alone" $real_time -- -n 5 --dist loadgroup --no-loadscope-reorder; }
 run_alone() { part alone "alone and not slow" $alone --; }
@@ -63,6 +73,7 @@ if [ "$only_failed" = yes ]; then
     run_real_time || results="$results real-time"
 else
     mkdir -p "$cache"
+    compiled
     politely="nice -n 5"
     TEST_PORT_BLOCK=5
     export TEST_PORT_BLOCK

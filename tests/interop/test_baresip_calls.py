@@ -59,8 +59,13 @@ def judge(record: dict, heard: Path) -> None:  # type: ignore[type-arg]
     assert recognise_wav(heard, ["Right behind the market hall."], DECOYS)[0].sentences == ()
 
 
-@pytest.mark.parametrize(("transport", "srtp"), [("tls", True), ("tcp", False), ("udp", False)], ids=["tls-srtp", "tcp", "udp"])
+@pytest.mark.parametrize(
+    ("transport", "srtp"),
+    [("tls", True), pytest.param("tcp", False, marks=pytest.mark.slow), ("udp", False)],
+    ids=["tls-srtp", "tcp", "udp"],
+)
 def test_baresip_dials_in_and_the_two_understand_each_other(tmp_path: Path, transport: str, srtp: bool) -> None:
+    """TCP is slow: linphone dials in over it (`test_linphone_dials_in…[tcp]`), and SIPp."""
     with (
         shared_server(PLAYBOOK) as server,
         Baresip(tmp_path / "caller", speech=question(), transport=transport, srtp=srtp) as caller,
@@ -75,8 +80,11 @@ def test_baresip_dials_in_and_the_two_understand_each_other(tmp_path: Path, tran
         assert f"{used} " in next(event["sdp"] for event in record["events"] if event["event"] == "answer")
 
 
-@pytest.mark.parametrize(("transport", "srtp"), [("udp", False), ("tls", True)], ids=["udp", "tls-srtp"])
+@pytest.mark.parametrize(
+    ("transport", "srtp"), [pytest.param("udp", False, marks=pytest.mark.slow), ("tls", True)], ids=["udp", "tls-srtp"]
+)
 def test_post_call_rings_baresip_and_the_two_understand_each_other(tmp_path: Path, transport: str, srtp: bool) -> None:
+    """UDP is slow: `test_post_call_rings_linphone…[udp-srtp]` calls by it."""
     with (
         shared_server({"main.md": PLAYBOOK, "sales.md": PLAYBOOK}) as server,
         Baresip(tmp_path / "called", speech=question(), transport=transport, srtp=srtp, answers=True) as called,

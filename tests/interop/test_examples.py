@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_server import Server
+from running_server import LIGHT_ENGINES, START_S, Server
 
 from active_call.server.init_project import init_project
 from active_call.testing import voice
@@ -38,8 +38,8 @@ DECOYS = ["Your balance is forty two dollars.", "Please leave a message after th
 
 
 @contextmanager
-def running(folder: Path, *command: str, **environment: str) -> Iterator[Server]:
-    """Start a program in `folder`, whose config file gets ports of this test."""
+def running(folder: Path, *command: str, engines: str = LIGHT_ENGINES, **environment: str) -> Iterator[Server]:
+    """Start a program in `folder`, with ports of this test. `engines` empty: those that this machine has."""
     udp_port, http_port = free_port(), free_port()
     file = folder / "active-call.toml"
     text = file.read_text(encoding="utf-8") if file.exists() else ""
@@ -52,7 +52,7 @@ media_workers = 1
 graceful_shutdown_timeout = 1
 """
     keys = "|".join(line.split(" ")[0] for line in own.splitlines())
-    file.write_text(own + re.sub(rf"(?m)^({keys}) =.*\n", "", text) + RECORDS, encoding="utf-8")
+    file.write_text(own + re.sub(rf"(?m)^({keys}) =.*\n", "", text) + RECORDS + engines, encoding="utf-8")
     log_file = folder / "server.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
@@ -65,7 +65,7 @@ graceful_shutdown_timeout = 1
         )
     server = Server(folder, udp_port, 0, http_port, process, log_file)
     try:
-        server.wait(lambda: is_healthy(server), 30, "the program to be ready")
+        server.wait(lambda: is_healthy(server), START_S, "the program to be ready")
         yield server
         assert "Traceback" not in server.log
         server.stop()
@@ -168,7 +168,11 @@ def test_pin_database(tmp_path: Path) -> None:
 
 
 def test_warm_transfer(tmp_path: Path) -> None:
-    with desk() as (trunk, address), running(tmp_path, example("warm_transfer"), DESK=address) as server, calling(server) as (phone, line):
+    with (
+        desk() as (trunk, address),
+        running(tmp_path, example("warm_transfer"), engines="", DESK=address) as server,
+        calling(server) as (phone, line),
+    ):
         line.listens()
         phone.say("I have a question about my invoice.")
         leg, colleague = answered(trunk)
@@ -313,7 +317,7 @@ def test_agent_tools(tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), _Model) as model:
         threading.Thread(target=model.serve_forever, daemon=True).start()
         environment = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": f"http://127.0.0.1:{model.server_port}/v1"}
-        with running(tmp_path, str(EXAMPLES / "agent_tools.py"), **environment) as server, calling(server) as (phone, line):
+        with running(tmp_path, str(EXAMPLES / "agent_tools.py"), engines="", **environment) as server, calling(server) as (phone, line):
             line.listens()
             line.presses("1")
             line.listens()

@@ -31,6 +31,12 @@ DECOYS = ["Your balance is forty two dollars.", "Please leave a message after th
 SLOW_S = 6.0
 DOING = ["speaking", "silent", "tool running"]
 
+
+def slow_but(kept: str) -> list[Any]:
+    """One thing that the agent is doing when the phone holds; the others are slow: `tests/calls/test_held_calls` has each, in each hold."""
+    return [doing if doing == kept else pytest.param(doing, marks=pytest.mark.slow) for doing in DOING]
+
+
 PLAYBOOK = f"""---
 llm: {{{{provider: script}}}}
 greeting: {GREETING}
@@ -106,7 +112,7 @@ def transfer_states(record: dict[str, Any]) -> list[str]:
     return [event["state"] for event in record["events"] if event["event"] == "transfer"]
 
 
-@pytest.mark.parametrize("doing", DOING)
+@pytest.mark.parametrize("doing", slow_but("speaking"))
 def test_phone_that_holds_and_refers_us_leaves_us_with_one_who_hears_the_agent(tmp_path: Path, server: Server, doing: str) -> None:
     n_records = len(server.records())
     with (
@@ -137,7 +143,7 @@ def test_phone_that_holds_and_refers_us_leaves_us_with_one_who_hears_the_agent(t
         assert [event["onHold"] for event in record["events"] if event["event"] == "hold"] == [True, False]
 
 
-@pytest.mark.parametrize("doing", DOING)
+@pytest.mark.parametrize("doing", slow_but("tool running"))
 def test_caller_whose_invite_replaces_a_held_call_hears_the_agent(server: Server, doing: str) -> None:
     n_records = len(server.records())
     with Trunk(generic_pbx(supports_media=True)) as trunk:
@@ -156,7 +162,7 @@ def test_caller_whose_invite_replaces_a_held_call_hears_the_agent(server: Server
         assert (transfer_states(record), record["hangupBy"], record["error"]) == (["progress", "completed"], "agent", None)
 
 
-@pytest.mark.parametrize("doing", DOING)
+@pytest.mark.parametrize("doing", slow_but("silent"))
 def test_caller_who_is_bridged_while_on_hold_is_back_with_the_agent_afterwards(server: Server, doing: str) -> None:
     with Trunk(generic_pbx(supports_media=True)) as trunk:
         other = trunk.call(uri(server), caller="+15550777")

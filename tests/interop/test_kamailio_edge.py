@@ -123,8 +123,11 @@ def test_caller_behind_the_edge_holds_resumes_and_hangs_up(tmp_path: Path) -> No
         assert edge.passed == ["INVITE", "ACK", "INVITE", "ACK", "INVITE", "ACK", "BYE"]
 
 
-@pytest.mark.parametrize("challenges_within", [False, True], ids=["INVITE challenged", "BYE challenged too"])
+@pytest.mark.parametrize(
+    "challenges_within", [pytest.param(False, marks=pytest.mark.slow), True], ids=["INVITE challenged", "BYE challenged too"]
+)
 def test_call_out_through_the_edge_answers_407_and_is_understood(tmp_path: Path, challenges_within: bool) -> None:
+    """The second challenges the INVITE as well, so the first is slow."""
     with a_server(tmp_path) as server, Baresip(tmp_path / "called", speech=question(), srtp=True, answers=True) as called:
         called.start()
         with an_edge(tmp_path, server, subscriber=f"127.0.0.1:{called.port}", challenges_within=challenges_within) as edge:

@@ -38,7 +38,12 @@ interruption: {{strategy: none}}
 I am sorry, I did not understand that.
 """
 PATIENT = PLAYBOOK.replace(" <hangup/>", "")
-TRANSPORTS = pytest.mark.parametrize(("transport", "srtp"), [("udp", False), ("tcp", False), ("tls", True)], ids=["udp", "tcp", "tls-srtp"])
+TRANSPORTS = pytest.mark.parametrize(
+    ("transport", "srtp"),
+    [pytest.param("udp", False, marks=pytest.mark.slow), ("tcp", False), ("tls", True)],
+    ids=["udp", "tcp", "tls-srtp"],
+)
+"""UDP is slow: baresip and SIPp call by it, and linphone is called by it."""
 
 
 def question(after_s: float = 6.0) -> Pcm:
@@ -77,8 +82,11 @@ def test_linphone_dials_in_and_the_two_understand_each_other(tmp_path: Path, tra
         assert_understood(record, caller.heard, srtp=srtp)
 
 
-@pytest.mark.parametrize(("transport", "srtp"), [("udp", True), ("tcp", False)], ids=["udp-srtp", "tcp"])
+@pytest.mark.parametrize(
+    ("transport", "srtp"), [("udp", True), pytest.param("tcp", False, marks=pytest.mark.slow)], ids=["udp-srtp", "tcp"]
+)
 def test_post_call_rings_linphone_and_the_two_understand_each_other(tmp_path: Path, transport: str, srtp: bool) -> None:
+    """Calls of ours over TCP: `trunk/test_generic_pbx`; linphone over TCP: `test_linphone_dials_in…[tcp]`."""
     with (
         shared_server(PLAYBOOK) as server,
         Linphone(tmp_path / "called", speech=question(), transport=transport, srtp=srtp, answers=True) as called,

@@ -121,8 +121,10 @@ def assert_no_burst(call: UpCall, resumed_at: float, gap_s: float) -> None:
     assert np.all(np.diff(log[:, 2]) % 160 == 0)
 
 
-@pytest.mark.parametrize("seconds", [0.4, 1.2])
+@pytest.mark.parametrize("seconds", [pytest.param(0.4, marks=pytest.mark.slow), 1.2])
 def test_media_process_stopped_goes_on_without_a_burst_and_hears_in_time_again(seconds: float) -> None:
+    """The longer stop is the harder one; the shorter is slow."""
+
     async def story() -> None:
         async with calls_up() as (pool, calls):
             worker = pool.workers[0]

@@ -70,11 +70,14 @@ FAREWELLS: list[dict[str, Any]] = [{"do": "say", "text": GOODBYE}, {"do": "liste
 
 
 @pytest.mark.parametrize(
-    ("voice", "last_steps", "ended_by"), [("joe", FAREWELLS, "agent"), ("rms", [{"do": "hang_up"}], "caller")], ids=["joe", "rms"]
+    ("voice", "last_steps", "ended_by"),
+    [("joe", FAREWELLS, "agent"), pytest.param("rms", [{"do": "hang_up"}], "caller", marks=pytest.mark.slow)],
+    ids=["joe", "rms"],
 )
 def test_natural_sentences_are_understood_and_none_of_them_ends_or_transfers_the_call_by_mistake(
     tmp_path: Path, voice: str, last_steps: list[dict[str, Any]], ended_by: str
 ) -> None:
+    """The second voice is slow: `tests/providers/asr/test_moonshine` has the words of both."""
     assert (QUESTION, YES_PLEASE, GOODBYE) == ("Could you tell me your opening hours please?", "Yes please.", "Thank you, goodbye.")
     with running_server(tmp_path / "server", PLAYBOOK, engines="") as server:
         uri = f"sip:+15550123@127.0.0.1:{server.tls_port};transport=tls"

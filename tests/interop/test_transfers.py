@@ -239,9 +239,12 @@ def test_target_that_hangs_up_ends_the_call_where_that_is_asked_for(tmp_path: Pa
         assert (transfer_states(record)[-1], record["hangupBy"], record["hangupReason"]) == ("completed", "callee", "far_hangup")
 
 
-@pytest.mark.parametrize("workers", [1, 2], ids=["one-media-process", "two-media-processes"])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2], ids=["one-media-process", "two-media-processes"])
 def test_two_callers_are_bridged_by_command_and_given_back(tmp_path: Path, workers: int) -> None:
-    """A trunk's caller over TLS and SRTP, and baresip over UDP; with two media processes their sound goes over a relay."""
+    """A trunk's caller over TLS and SRTP, and baresip over UDP; with two media processes their sound goes over a relay.
+
+    One process is slow: `tests/media/send/test_bridging` has it, and the transfers here bridge within one.
+    """
     spoken = np.concatenate((audio.silence(8000), voice.speak(SALES, "en-us+f2"), audio.silence(60_000)))
     with (
         server_for("sip:nobody@127.0.0.1", workers=workers) as server,

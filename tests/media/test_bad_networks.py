@@ -19,6 +19,8 @@ from active_call.testing.fake_net import Conditions
 SEEDS = range(8)
 MINUTE = 3000
 """Ticks."""
+CALL = 1250
+"""Ticks of most calls: 25 s, ten talkspurts. Eight seeds make 80 of them."""
 LEARNT_FRAMES = 150
 TAIL = 15
 """Frames at the end that may still be under way."""
@@ -54,7 +56,7 @@ def assert_counted(far_end: FarEnd, closed: StreamClosed) -> None:
     assert known - n_overtaken_first <= closed.packets_lost <= len(network.lost) + TAIL
 
 
-def over(conditions: Conditions, n_ticks: int = MINUTE) -> list[tuple[FarEnd, Heard, StreamClosed]]:
+def over(conditions: Conditions, n_ticks: int = CALL) -> list[tuple[FarEnd, Heard, StreamClosed]]:
     """The same conditions by eight seeds, every other call secured."""
     with box() as made:
         far_ends = [made.call(conditions, seed, secured=seed % 2 == 1) for seed in SEEDS]
@@ -127,10 +129,10 @@ def test_source_or_numbers_that_change_in_mid_call_cost_a_moment(change: object)
     assert callable(change)
     with box() as made:
         far_ends = [made.call(Conditions(jitter_ms=10), seed, secured=seed % 2 == 1) for seed in SEEDS]
-        made.run(1000)
+        made.run(600)
         for far_end in far_ends:
             change(far_end)
-        made.run(1000)
+        made.run(600)
         for far_end in far_ends:
             heard = made.heard(far_end)
             assert_in_order(far_end, heard)
@@ -142,11 +144,11 @@ def test_source_or_numbers_that_change_in_mid_call_cost_a_moment(change: object)
             assert not [report for report in far_end.reports if isinstance(report, StreamDead)]
 
 
-def drift(ppm: float, minutes: int) -> None:
+def drift(ppm: float, minutes: float) -> None:
     """A clock that is not ours is followed: what it is too fast or too slow is taken or given in pauses, and nobody waits longer for it."""
     with box() as made:
         far_end = made.call(Conditions(jitter_ms=15), 1, drift_ppm=ppm)
-        made.run(minutes * MINUTE)
+        made.run(round(minutes * MINUTE))
         heard = made.heard(far_end)
         assert_in_order(far_end, heard)
         assert unheard(far_end, heard) == []
@@ -157,9 +159,10 @@ def drift(ppm: float, minutes: int) -> None:
         assert abs(far_end.n_frames - minutes * MINUTE * (1 + ppm * 1e-6)) <= 2
 
 
-@pytest.mark.parametrize("ppm", [100, -100])
-def test_clock_that_drifts_for_ten_minutes_is_followed_in_the_pauses(ppm: int) -> None:
-    drift(ppm, 10)
+@pytest.mark.parametrize("ppm", [400, -400])
+def test_clock_that_drifts_by_three_frames_is_followed_in_the_pauses(ppm: int) -> None:
+    """60 ms, as 100 ppm come to in ten minutes; `test_clock_that_drifts_for_an_hour…` has the pace of real clocks."""
+    drift(ppm, 2.5)
 
 
 @pytest.mark.slow
@@ -189,7 +192,7 @@ def caller_of(made: Box, codec: str, conditions: Conditions, seed: int) -> FarEn
 def test_every_codec_loses_no_more_than_the_network(codec: str) -> None:
     with box() as made:
         far_ends = [caller_of(made, codec, Conditions(loss=0.05, jitter_ms=40), seed) for seed in range(4)]
-        made.run(MINUTE // 2)
+        made.run(750)
         for far_end in far_ends:
             heard = made.heard(far_end)
             talk_ticks = far_end.n_frames * TALK_FRAMES / (TALK_FRAMES + PAUSE_FRAMES)
@@ -202,7 +205,7 @@ def test_every_codec_loses_no_more_than_the_network(codec: str) -> None:
 
 
 def test_same_seed_gives_the_same_call() -> None:
-    first, second = (over(Conditions(loss=0.1, jitter_ms=60, duplicates=0.1), 500)[0] for _ in range(2))
+    first, second = (over(Conditions(loss=0.1, jitter_ms=60, duplicates=0.1), 250)[0] for _ in range(2))
     assert first[1].frames == second[1].frames
     assert first[1].delays_s == pytest.approx(second[1].delays_s, abs=1e-9)
     assert first[1].delays_s[0] < 10 * TICK_S

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import email
+import pickle
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from active_call.base.errors import ProviderError
 from active_call.base.world import World
 from active_call.providers.base import Services
 from active_call.providers.local.local_engines import EngineProcesses
@@ -112,8 +115,45 @@ async def _serving(fake: FakeOpenAi) -> AsyncIterator[FakeOpenAi]:
         listener.close()
 
 
+class EnginesHere:
+    """Engines in a thread of this process, as `base.LocalEngines`: a model is loaded once for all tests. One request at a time, as in an
+    engine process; `tests/providers/local` has the processes themselves, `tests/interop` the two together.
+    """
+
+    _one_at_a_time = threading.Lock()
+
+    async def run(self, function: Callable[..., Any], *args: Any, background: bool = False, max_wait_s: float | None = None) -> Any:
+        """Arguments and result are pickled, as they would be."""
+        name = function.__module__.rpartition(".")[2]
+
+        def call() -> bytes:
+            _, given = pickle.loads(pickle.dumps((function, args)))
+            with self._one_at_a_time:
+                return pickle.dumps(function(*given))
+
+        try:
+            return pickle.loads(await asyncio.to_thread(call))
+        except Exception as error:
+            raise ProviderError(name, f"{type(error).__name__}: {error}") from error
+
+    def use_all_cores(self, module: str, warm: Callable[..., Any] | None = None, *args: Any) -> None:
+        """There is one."""
+
+    def has_room(self) -> bool:
+        return True
+
+    async def close(self) -> None:
+        """What is loaded stays for the next test."""
+
+
 @asynccontextmanager
 async def _services(environment: dict[str, str] | None = None) -> AsyncIterator[Services]:
+    async with httpx.AsyncClient() as http:
+        yield Services(World(), http, EnginesHere(), environment or {})
+
+
+@asynccontextmanager
+async def _services_in_processes(environment: dict[str, str] | None = None) -> AsyncIterator[Services]:
     local = EngineProcesses()
     try:
         async with httpx.AsyncClient() as http:
@@ -130,5 +170,11 @@ def serving() -> Callable[..., Any]:
 
 @pytest.fixture
 def services_with() -> Callable[..., Any]:
-    """`async with services_with(environment) as services`, real ones."""
+    """`async with services_with(environment) as services`, real ones but for the engine processes."""
     return _services
+
+
+@pytest.fixture
+def services_in_processes() -> Callable[..., Any]:
+    """The same with engine processes, each of them new."""
+    return _services_in_processes

@@ -333,11 +333,11 @@ def test_delay_that_must_be_taken_back_in_sound_is_faded() -> None:
     assert fades
 
 
-@pytest.mark.parametrize("ppm", [-100, 100, -300, 300])
-def test_drifting_sender_is_followed_for_an_hour(ppm: int) -> None:
-    """180 000 packets: at 300 ppm the clocks part by more than a second."""
+@pytest.mark.parametrize("ppm", [-300, 300])
+def test_drifting_sender_is_followed_for_half_an_hour(ppm: int) -> None:
+    """The clocks part by more than half a second, as clocks that are 150 ppm apart do in an hour."""
     network = Network()
-    n_packets = 180_000
+    n_packets = 90_000
     for n in range(n_packets):
         network.send(n, n * 0.02 * (1 - ppm / 1e6), quiet=n % 100 > 60)
     depths: list[int] = []

@@ -90,7 +90,7 @@ def test_buffers_count_runs_of_losses(kind: str, mean_run: int) -> None:
     buffer = JitterBuffer() if kind == "bytes" else PacketJitterBuffer(8000)
     n_lost = n_runs = 0
     is_losing = False
-    for n in range(20_000):
+    for n in range(10_000):
         was_losing, is_losing = is_losing, generator.random() < ((1 - 1 / mean_run) if is_losing else 0.05 / mean_run)
         if is_losing and n:
             n_lost += 1

@@ -14,6 +14,7 @@ from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.server.cli import app
 from active_call.server.config.loading import load_config, overrides_from_flags
 from active_call.server.demo.showing import what_next
+from active_call.server.sip_setup import refuse_taken_ports
 from active_call.server.starter_files import prepare_start
 
 
@@ -182,13 +183,13 @@ def test_port_that_is_taken_names_its_owner(home: Path) -> None:
         udp.bind(("127.0.0.1", 0))
         tcp.bind(("127.0.0.1", 0))
         tcp.listen()
-        for key, line in (
-            ("udp_port", f"udp_port = {udp.getsockname()[1]}\nhttp_addr = '127.0.0.1:0'"),
-            ("http_addr", f"udp_port = 0\nhttp_addr = '127.0.0.1:{tcp.getsockname()[1]}'"),
-        ):
-            (home / "active-call.toml").write_text(f"addr = '127.0.0.1'\nmedia_workers = 1\n{line}\n", encoding="utf-8")
-            done = subprocess.run([sys.executable, "-m", "active_call.server.cli"], cwd=home, capture_output=True, text=True, timeout=60)
-            assert done.returncode == 2, done.stderr
-            assert f"{key}: cannot listen on" in done.stderr
-            assert "(pid " in done.stderr
-            assert not (home / "config").exists()  # nothing was started yet: no media process, no engine, no database
+        udp_taken = f"addr = '127.0.0.1'\nudp_port = {udp.getsockname()[1]}\nhttp_addr = '127.0.0.1:0'\n"
+        (home / "active-call.toml").write_text(udp_taken, encoding="utf-8")
+        done = subprocess.run([sys.executable, "-m", "active_call.server.cli"], cwd=home, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2, done.stderr
+        assert "udp_port: cannot listen on" in done.stderr
+        assert "(pid " in done.stderr
+        assert not (home / "config").exists()  # nothing was started yet: no media process, no engine, no database
+        tcp_taken = load_config(None, {"addr": "127.0.0.1", "udp_port": 0, "http_addr": f"127.0.0.1:{tcp.getsockname()[1]}"}, {})
+        with pytest.raises(ConfigError, match=r"http_addr: cannot listen on .*\(pid "):
+            refuse_taken_ports(tcp_taken)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from typing import Final
@@ -44,14 +46,12 @@ class OpusError(Exception):
     """libopus refused a call; the text is its own."""
 
 
-def _paths() -> list[str]:
-    """Where libopus may be, the wheel's first."""
-    try:
-        wheel = [str(file.locate()) for file in files("av") or () if file.name.startswith("libopus")]
-    except PackageNotFoundError:
-        wheel = []
-    system = ctypes.util.find_library("opus")
-    return [*wheel, *([system] if system else [])]
+def _paths() -> Iterator[str]:
+    """Where libopus may be, the wheel's first. The system's is looked for when that one is of no use: it runs other programs for it."""
+    with suppress(PackageNotFoundError):
+        yield from (str(file.locate()) for file in files("av") or () if file.name.startswith("libopus"))
+    if system := ctypes.util.find_library("opus"):
+        yield system
 
 
 @cache

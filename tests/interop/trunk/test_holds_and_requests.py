@@ -91,9 +91,14 @@ def voiced_of(timeline: Any) -> Any:
 # -- holds of the peer ---------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("direction", "zero"), [("sendonly", False), ("inactive", False), ("sendrecv", True)], ids=str)
+@pytest.mark.parametrize(
+    ("direction", "zero"), [pytest.param("sendonly", False, marks=pytest.mark.slow), ("inactive", False), ("sendrecv", True)], ids=str
+)
 def test_agent_stops_on_hold_and_goes_on_at_the_sample(server: Server, direction: str, zero: bool) -> None:
-    """RFC 3264 section 8.4, and the old form with 0.0.0.0; the agent's sentence is whole when the gap is cut out."""
+    """RFC 3264 section 8.4, and the old form with 0.0.0.0; the agent's sentence is whole when the gap is cut out.
+
+    `sendonly` is slow: the phones of `test_held_transfers` and linphone hold that way.
+    """
     before = n_records(server)
     with Trunk(generic_pbx(supports_media=True)) as trunk:
         leg = called(trunk, server)
@@ -120,8 +125,9 @@ def test_agent_stops_on_hold_and_goes_on_at_the_sample(server: Server, direction
 # -- holds of ours -------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("transport", ["tls", "tcp"])
+@pytest.mark.parametrize("transport", ["tls", pytest.param("tcp", marks=pytest.mark.slow)])
 def test_hold_by_command_is_sendonly_with_music_and_back(server: Server, transport: Any) -> None:
+    """Over TCP it is slow: `test_sipp_requests` and `test_kamailio_edge` hold without TLS."""
     before = n_records(server)
     with Trunk(twilio_origination(transport, supports_media=True)) as trunk:
         leg = called(trunk, server)

@@ -16,6 +16,12 @@ from active_call.providers.tts.espeak import create, split_sentences
 RATE_HZ = 22_050
 
 
+@pytest.fixture
+def services_with(services_in_processes: Callable[..., Any]) -> Callable[..., Any]:
+    """The library goes on from one text to the next (its noise), so equal sounds come from new processes only."""
+    return services_in_processes
+
+
 def sound_of(option: TtsOption, services_with: Callable[..., Any], text: str, **options: Any) -> np.ndarray[Any, Any]:
     async def run() -> bytes:
         async with services_with() as services:
