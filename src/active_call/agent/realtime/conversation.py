@@ -286,7 +286,8 @@ class RealtimeConversation:
             self._turns.playback_over(now)
 
     def _on_interruption(self, event: events.Interruption, now: float) -> None:
-        if self._playback.cut(event.play_id, event.current, _stripped(event.subtitle)):
+        heard = _stripped(event.subtitle) or None  # words that the model has not told yet are counted by time
+        if self._playback.cut(event.play_id, event.current, heard):
             self._turns.stop(now)
             self._phase.fire(Signal.CUT)
             self._turns.await_caller(now)
