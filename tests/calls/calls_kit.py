@@ -272,10 +272,12 @@ async def a_call(
     speech: Any = None,
     voice: Voice | None = None,
     load_engines: Callable[[], None] | None = None,
+    engines: Engines | None = None,
 ) -> AsyncIterator[Call]:
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()
-    engines, records, leg, house = Engines(voice=voice or Voice()), Records(), leg or FakeLeg(), house or House()
+    engines, records = engines or Engines(voice=voice or Voice()), Records()
+    leg, house = leg or FakeLeg(), house or House()
 
     def find(name: str) -> Path:
         raise AssertionError(f"no playbook file is looked for, {name} was")

@@ -1,4 +1,4 @@
-"""Stories of calls whose leg has no optional abilities, comes after the call has begun, or gets the keys of its media late."""
+"""Stories of calls whose leg has no optional abilities, or gets the keys of its media late."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from calls_kit import Call, House, a_call, fault_in
 
 from active_call.contract import commands, events
-from active_call.legs.pending import WAIT_S, PendingLeg
 from active_call.testing.fake_call import FakeLeg
 from active_call.testing.fake_leg import BareFakeLeg
 
@@ -21,13 +20,6 @@ greeting: Welcome.
 ## hello
 Hello again.
 """
-
-
-class PendingInTest(PendingLeg):
-    """With the method by which the kit ends what the test leaves open."""
-
-    def end(self, by: str, cause: str) -> None:
-        self.hang_up(headers={}, by=by, cause=cause, reason="")
 
 
 async def greeted(call: Call) -> None:
@@ -74,34 +66,6 @@ def test_transfer_of_a_call_without_refer_is_made_by_a_call_of_ours(virtually: A
             call.session.post(commands.Refer(callee=DESK))
             await call.until(lambda: "connected" in [event.state for event in call.of(events.Transfer)])
             assert target.answered
-
-    virtually(story())
-
-
-def test_call_that_begins_before_its_leg_greets_when_the_leg_comes(virtually: Any) -> None:
-    async def story() -> None:
-        pending, real = PendingInTest("websocket"), BareFakeLeg()
-        async with a_call(PLAYBOOK, leg=pending) as call:  # type: ignore[arg-type]
-            await asyncio.sleep(5)
-            assert (call.spoken, call.of(events.Answer)) == ([], [])
-            assert pending.fill(real)
-            await greeted(call)
-            assert call.spoken == ["Welcome."]
-            real.end("caller", "remote_bye")
-            record = await call.over()
-            assert (record.status, record.hangup_by) == ("answered", "caller")
-            assert real.released
-
-    virtually(story())
-
-
-def test_call_whose_leg_never_comes_ends_with_a_record(virtually: Any) -> None:
-    async def story() -> None:
-        async with a_call(PLAYBOOK, leg=PendingInTest("websocket")) as call:  # type: ignore[arg-type]
-            began = asyncio.get_running_loop().time()
-            record = await call.over()
-            assert WAIT_S <= asyncio.get_running_loop().time() - began < WAIT_S + 5
-            assert (record.hangup_by, record.hangup_reason) == ("system", "timeout")
 
     virtually(story())
 

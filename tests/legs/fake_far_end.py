@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from far_end import Habits, Party, Seen
 
 from active_call.legs.events import LegRinging
-from active_call.legs.pending import PendingLeg
 from active_call.testing.fake_call import FakeLeg
 from active_call.testing.fake_leg import BareFakeLeg
 from active_call.testing.fake_stream import FakeStream
@@ -176,47 +174,3 @@ class FakeStage(BareStage):
             allowed=frozenset(habits.methods or ()),
             **how,
         )
-
-
-class PendingStage:
-    """Legs of another stage behind a PendingLeg, which is filled after `fills_after_s`; None: before the story begins."""
-
-    def __init__(self, of: type[BareStage] = FakeStage, fills_after_s: float | None = None) -> None:
-        self._of = of()
-        self._fills_after_s = fills_after_s
-
-    @property
-    def opens_after_s(self) -> float:
-        return self._of.opens_after_s
-
-    @opens_after_s.setter
-    def opens_after_s(self, seconds: float) -> None:
-        self._of.opens_after_s = seconds
-
-    async def incoming(self, habits: Habits) -> Party:
-        return self._before(*self._of.make_incoming(habits))
-
-    async def outgoing(self, habits: Habits) -> Party:
-        return self._before(*self._of.make_outgoing(habits))
-
-    def _before(self, real: BareFakeLeg, far: BareFarEnd) -> Party:
-        leg = PendingLeg("websocket")
-        if self._fills_after_s is None:
-            assert leg.fill(real)
-        else:
-            asyncio.get_running_loop().call_later(self._fills_after_s, leg.fill, real)
-        return Party(leg, far)
-
-    @property
-    def streams(self) -> list[FakeStream]:
-        return self._of.streams
-
-    def leftovers(self) -> list[str]:
-        return self._of.leftovers()
-
-
-class LateStage(PendingStage):
-    """The real leg comes while the story is under way."""
-
-    def __init__(self) -> None:
-        super().__init__(fills_after_s=2.0)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pytest
-from fake_far_end import BareStage, FakeStage, LateStage, PendingStage
+from fake_far_end import BareStage, FakeStage
 from far_end import Stage
 from sip_far_end import SipStage
 
@@ -41,12 +40,7 @@ SIP = Kit(
 FAKE = Kit("fake", FakeStage, TELEPHONY | {"late keys"}, (("sendonly", False), ("inactive", True)))
 BARE = Kit("bare", BareStage, LIFE | {"late keys"})
 """A leg without optional abilities."""
-PENDING = Kit("pending", PendingStage, FAKE.can, FAKE.hold_forms)
-"""A leg that was made before its real one, which has come."""
-PENDING_BARE = Kit("pending bare", partial(PendingStage, BareStage), BARE.can)
-KITS = (SIP, FAKE, BARE, PENDING, PENDING_BARE)
-LATE = Kit("late", LateStage, frozenset())
-"""A leg whose real one comes in the middle of the story; only what holds in any story is asked of it."""
+KITS = (SIP, FAKE, BARE)
 
 
 def every_kit(*can: str) -> pytest.MarkDecorator:

@@ -8,7 +8,6 @@ import pytest
 
 from active_call.base.errors import LocalProtocolError
 from active_call.legs import abilities
-from active_call.legs.pending import PendingLeg
 from active_call.legs.sip.leg import SipLeg
 from active_call.testing.fake_call import FakeLeg
 from active_call.testing.fake_leg import BareFakeLeg
@@ -16,7 +15,7 @@ from active_call.testing.fake_leg import BareFakeLeg
 ALL = (abilities.Holdable, abilities.Transferable, abilities.Replaceable, abilities.Dtmf, abilities.Texting)
 
 
-@pytest.mark.parametrize("kind", [SipLeg, FakeLeg, PendingLeg])
+@pytest.mark.parametrize("kind", [SipLeg, FakeLeg])
 def test_leg_that_can_do_everything_has_every_method(kind: type) -> None:
     for ability in ALL:
         methods = [name for base in ability.__mro__ for name, member in vars(base).items() if callable(member) and name[0] != "_"]

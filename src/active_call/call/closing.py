@@ -53,11 +53,16 @@ class CallClosing:
             ("recording", lambda: self._parts.recording.complete(self._next_report)),
             ("leg", self._release_leg),
             ("hearing", self._parts.speech_input.close),
+            ("agent", self._release_agent),
         )
 
     async def _close_transfers(self) -> None:
         self._parts.bridging.end()
         await self._parts.transfers.close()
+
+    async def _release_agent(self) -> None:
+        if self._context.state.agent is not None:
+            await self._context.state.agent.release()
 
     async def _release_leg(self) -> None:
         self._context.journal.media |= await self._context.state.leg.release()

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.call_time import CallTime
@@ -17,6 +18,7 @@ from active_call.call.company.machine import CallMachine
 from active_call.call.company.own_leg import OnLeg, OwnLeg
 from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
 from active_call.call.conversation.agent_start import start_agent
+from active_call.call.conversation.realtime_session import ModelSession, SessionPorts
 from active_call.call.dependencies import CallDependencies
 from active_call.call.dispatch import Commanded
 from active_call.call.events.event_output import EventOutput
@@ -49,7 +51,7 @@ from active_call.contract import commands, events
 from active_call.contract.options import TtsOption
 from active_call.legs.trunks.outbound_guard import Asker
 from active_call.media.pool.pool import MediaStream
-from active_call.providers.base import ChatModel, TextToSpeech
+from active_call.providers.base import ChatModel, RealtimeModel, TextToSpeech
 
 ATTENTION = "attention"
 
@@ -124,7 +126,7 @@ class _Wiring:
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         self._overlap = OverlapPause(attention, speech_output)
         recording = Recording(state, ports.emit, context.journal, dependencies)
-        starts = partial(self._start_agent, speech_input, recording)
+        starts = partial(self._start_agent, speech_input, speech_output, recording)
         setup_parts = SetupParts(speech_input, self._turn_audio, speech_output, taps, progress, attention, starts)
         setup = self._setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
@@ -244,12 +246,16 @@ class _Wiring:
     def _start_agent(
         self,
         speech_input: SpeechInput,
+        speech_output: SpeechOutput,
         recording: Recording,
         playbook: Playbook,
         responder: ChatModel | None,
         begin: BeginAgent | None = None,
+        realtime: RealtimeModel | None = None,
     ) -> AgentRunner:
         context = self._context
+        session = self._realtime_session(realtime, speech_output) if realtime is not None else None
+        speech_input.on_sound = session.push_audio if session is not None else None
         ports = AgentPorts(
             perform=lambda command: context.perform(command, "agent"),
             attempt=context.faults.attempt,
@@ -265,7 +271,20 @@ class _Wiring:
             switch_language=lambda code, _: self._setup.switch_language(code),
             mask_input=partial(self._mask_input, recording),
         )
-        return start_agent(playbook, responder, begin, context.state, context.dependencies, self._turn, ports, context.ports.log)
+        state, log = context.state, context.ports.log
+        return start_agent(playbook, responder, begin, state, context.dependencies, self._turn, ports, log, session)
+
+    def _realtime_session(self, model: RealtimeModel, speech_output: SpeechOutput) -> ModelSession:
+        context = self._context
+        option = context.state.option.realtime
+        ports = SessionPorts(
+            player=speech_output,
+            post=lambda event: context.ports.post(ForAgent(effects.FromRealtime(event))),
+            tell=context.output.tell,
+            now=context.ports.now,
+            log=context.ports.log,
+        )
+        return ModelSession(model, option.voice if option is not None else None, ports)
 
     def _mask_input(self, recording: Recording, is_secret: bool) -> None:
         """What the caller enters now is written down nowhere."""

@@ -32,6 +32,8 @@ class CallState:
     """The recogniser understands any sentence, not the playbook's phrases alone."""
     has_turn_judge: bool = False
     """A model of the sound can be asked whether the caller's turn is over."""
+    is_realtime: bool = False
+    """A speech-to-speech model hears the caller; no recogniser does."""
     last_activity_at: float = 0.0
     """Monotonic seconds; the inactivity of the call counts from here."""
 

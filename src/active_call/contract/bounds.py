@@ -94,6 +94,7 @@ def against_line(text: str) -> str:
 
 
 def against_content_type(text: str) -> str:
+    """Why `text` cannot be the type of a body; empty where it can."""
     return "" if _CONTENT_TYPE.fullmatch(text) else "expected a media type such as text/plain"
 
 

@@ -85,6 +85,7 @@ def forbids_reuse(response: httpx.Response) -> bool:
 
 
 def forbids_keeping(response: httpx.Response) -> bool:
+    """Whether it must not be kept at all (`no-store`, RFC 9111 §5.2.2.5)."""
     return "no-store" in response.headers.get("cache-control", "").lower()
 
 

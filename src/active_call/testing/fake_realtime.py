@@ -26,7 +26,7 @@ MS_PER_CHAR = 50.0
 
 
 class FakeRealtimeModel:
-    """Answers each `request_reply` with the next text of `script`, in sound and words; `call NAME` calls that tool instead.
+    """Answers each `request_reply` with the next text of `script`, in sound and words; `call NAME ARGUMENTS` calls that tool instead.
 
     `conversations` holds every stream opened, the newest last.
     """
@@ -74,6 +74,7 @@ class FakeRealtimeStream:
         self.cancel_reply()
         text = self._script.popleft() if self._script else ""
         self._reply = asyncio.get_running_loop().create_task(self._speak(text), name="fake realtime reply")
+        self._reply.add_done_callback(lambda reply: self._tell(ReplyDone(is_cancelled=reply.cancelled())))
 
     def cancel_reply(self) -> None:
         if self._reply is not None and not self._reply.done():
@@ -105,17 +106,13 @@ class FakeRealtimeStream:
         return item
 
     async def _speak(self, text: str) -> None:
-        is_whole = False
-        try:
-            item = self._add("agent", text)
-            await asyncio.sleep(0)
-            if text.startswith("call "):
-                self._tell(ToolRequested(item, f"call_{item}", text.removeprefix("call "), "{}"))
-            else:
-                await self._sound(item, text)
-            is_whole = True
-        finally:
-            self._tell(ReplyDone(is_cancelled=not is_whole))
+        item = self._add("agent", text)
+        await asyncio.sleep(0)
+        if text.startswith("call "):
+            name, _, arguments = text.removeprefix("call ").partition(" ")
+            self._tell(ToolRequested(item, f"call_{item}", name, arguments or "{}"))
+        else:
+            await self._sound(item, text)
 
     async def _sound(self, item: str, text: str) -> None:
         sound = tone(samples_in(len(text) * MS_PER_CHAR, RATE_HZ), RATE_HZ)

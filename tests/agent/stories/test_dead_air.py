@@ -113,7 +113,20 @@ def test_stuck_recogniser_leads_to_a_question(begin):
     call.hear(events.Silence(duration=1500))
     call.wait(4)
     assert "recogniser gave no text" in call.notes
-    assert call.spoken[-2].startswith("Sorry, I did not catch that")
+    assert "Sorry, could you repeat that, please?" in call.spoken
+
+
+def test_stuck_recogniser_leads_to_no_answer_of_a_script(start):
+    call = start("---\nllm: {provider: script}\n---\n## hi\nHello.\n## *\nI see.\n")
+    call.wait(4)
+    call.hear(events.Speaking())
+    call.wait(1.5)
+    call.hear(events.Silence(duration=1500))
+    call.wait(4)
+    assert call.spoken == ["Sorry, could you repeat that, please?"]
+    call.hear(events.AsrFinal(text="", index=1, is_lost=True))  # comes later than the agent has waited
+    call.wait(1)
+    assert call.spoken == ["Sorry, could you repeat that, please?"]
 
 
 def test_short_noise_without_a_text_is_not_answered(begin):

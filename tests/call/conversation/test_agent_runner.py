@@ -141,6 +141,12 @@ def test_orders_go_to_the_realtime_session():
             def order(self, order: realtime.RealtimeOrder) -> None:
                 orders.append(order)
 
+            def observe(self, event: events.Event) -> None:
+                assert isinstance(event, events.MediaReady)
+
+            async def close(self) -> None:
+                pass
+
         playbook = parse_playbook(REALTIME, file="p.md", environment={})
         call = Call(make_conversation(playbook, {}, {}, has_realtime=True), tasks, realtime=Session())
         call.hear(effects.Heard(events.MediaReady()))

@@ -291,7 +291,8 @@ class RealtimeConversation:
             self._turns.playback_over(now)
 
     def _on_interruption(self, event: events.Interruption, now: float) -> None:
-        if self._playback.cut(event.play_id, event.current, _stripped(event.subtitle)):
+        heard = _stripped(event.subtitle) or None  # words that the model has not told yet are counted by time
+        if self._playback.cut(event.play_id, event.current, heard):
             self._turns.stopped_by_command(now)
 
     def _on_hold(self, event: events.Hold, now: float) -> None:

@@ -204,6 +204,15 @@ class CallerTurn:
             return
         self._replies.say(self._context.wording.not_understood if self._context.has_model else self._context.fallback(), now)
 
+    def _on_unheard(self, now: float) -> None:
+        """The caller has said a sentence, and the recogniser tells nothing: not what a script answers to other words with."""
+        self._n_not_understood += 1
+        if self._n_not_understood > MAX_NOT_UNDERSTOOD:
+            self._replies.pump(now)
+            self.await_caller(now)
+            return
+        self._replies.say(self._context.wording.not_heard, now)
+
     # -- the end of the turn
 
     def _consider(self, now: float) -> None:
@@ -251,7 +260,7 @@ class CallerTurn:
         spoke_s = (facts.voice_ended_at or now) - facts.since
         if was_claimed and facts.final_at is None and spoke_s >= SENTENCE_S and self._phase.state is State.LISTENING:
             self._outbox.note("recogniser gave no text", speech_ms=round(spoke_s * 1000))
-            self._on_not_understood("", now)
+            self._on_unheard(now)
             return
         self._replies.pump(now)
         self.await_caller(now)

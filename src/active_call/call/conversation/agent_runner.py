@@ -73,6 +73,14 @@ class RealtimeSession(Protocol):
         """Carry out `order`; returns at once. What fails comes back as SessionFailed."""
         ...
 
+    def observe(self, event: events.Event) -> None:
+        """An event of the call, before the conversation hears it."""
+        ...
+
+    async def close(self) -> None:
+        """End the session."""
+        ...
+
 
 class AgentRunner:
     """One call's conversation at work.
@@ -118,6 +126,8 @@ class AgentRunner:
             asked_at = self._asked_at.get(item.reply)
             if asked_at is not None:
                 self._turn.model_wrote(asked_at, self._ports.now())
+        elif isinstance(item, effects.Heard) and self._realtime is not None:
+            self._realtime.observe(item.event)
         elif isinstance(item, effects.ModelDone):
             self._model_tasks.pop(item.reply, None)
             self._asked_at.pop(item.reply, None)
@@ -146,6 +156,11 @@ class AgentRunner:
         for effect in self._conversation.close(heard):
             if isinstance(effect, effects.Tell):
                 self._ports.tell(effect.event)
+
+    async def release(self) -> None:
+        """End the session of a realtime model; after `close`."""
+        if self._realtime is not None:
+            await self._realtime.close()
 
     def settle(self, now: float) -> None:
         """Let the conversation act until it has nothing more to do. Commands that it gives may bring new events at once."""

@@ -7,7 +7,7 @@ from functools import partial
 from active_call.agent.kinds import make_conversation
 from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.tools.registry import ToolRegistry
-from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
+from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner, RealtimeSession
 from active_call.call.conversation.knowledge import knowledge_of
 from active_call.call.conversation.mcp_tools import find_tools
 from active_call.call.conversation.tool_execution import ToolFunction
@@ -32,8 +32,12 @@ def start_agent(
     turn: TurnClock,
     ports: AgentPorts,
     log: CallLog,
+    realtime: RealtimeSession | None = None,
 ) -> AgentRunner:
-    """The agent, with the variables that every playbook may use; `begin` where a program has asked for it."""
+    """The agent, with the variables that every playbook may use; `begin` where a program has asked for it.
+
+    `realtime`: the session of the speech-to-speech model, where the playbook asks for one.
+    """
     facts = state.facts
     built_in = {
         "session_id": facts.session_id,
@@ -61,6 +65,7 @@ def start_agent(
         tools,
         calls_functions=capabilities.functions,
         calls_tools=capabilities.tools,
+        has_realtime=realtime is not None,
         turns=turn_taking(state.option, playbook, hears_freely=state.hears_freely, has_judge=state.has_turn_judge),
     )
     http_tools = {tool.name: tool.http for tool in playbook.tools if tool.http is not None}
@@ -68,5 +73,5 @@ def start_agent(
     find = partial(find_tools, options=playbook.mcp, pool=pool, log=log) if playbook.mcp and pool is not None else None
     context_of = knowledge.context if knowledge is not None and (knowledge.option.mode != "tool" or not is_searched) else None
     return AgentRunner(
-        agent, responder, requests, turn, ports, log, functions, http_tools=http_tools, find_tools=find, context_of=context_of
+        agent, responder, requests, turn, ports, log, functions, realtime, http_tools=http_tools, find_tools=find, context_of=context_of
     )

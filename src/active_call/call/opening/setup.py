@@ -39,7 +39,7 @@ from active_call.call.state import Phase
 from active_call.contract import commands, events
 from active_call.contract.options import NO_RECOGNISER, AsrOption, CallOption
 from active_call.legs.leg import Leg
-from active_call.providers.base import ChatModel, RecognitionStream, SpeechToText
+from active_call.providers.base import ChatModel, RealtimeModel, RecognitionStream, SpeechToText, TextToSpeech
 from active_call.providers.turn.judge import TurnJudge
 
 RING_AFTER_S = 0.2
@@ -48,7 +48,9 @@ RING_AFTER_S = 0.2
 class StartAgent(Protocol):
     """Makes the agent of the call; `begin` where a program has asked for it."""
 
-    def __call__(self, playbook: Playbook, responder: ChatModel | None, begin: BeginAgent | None = None) -> AgentRunner: ...
+    def __call__(
+        self, playbook: Playbook, responder: ChatModel | None, begin: BeginAgent | None = None, realtime: RealtimeModel | None = None
+    ) -> AgentRunner: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,16 @@ class SetupParts:
     call_progress: CallProgressWatch
     attention: AttentionExecutor
     start_agent: StartAgent
+
+
+@dataclass(frozen=True, slots=True)
+class _Engines:
+    """What one conversation hears, thinks and speaks with: a realtime model, or a recogniser and perhaps a chat model."""
+
+    synthesiser: TextToSpeech
+    recogniser: SpeechToText | None = None
+    responder: ChatModel | None = None
+    realtime: RealtimeModel | None = None
 
 
 class CallSetup:
@@ -114,8 +126,9 @@ class CallSetup:
     def go_on_with(self, leg: Leg) -> None:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
-        recognition = self._open_recognition(self._recogniser_of(choice.asr, self._state.trust), choice.asr.language)
-        self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
+        if not self._state.is_realtime:
+            recognition = self._open_recognition(self._recogniser_of(choice.asr, self._state.trust), choice.asr.language)
+            self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
             self._parts.speech_input.listen_to(leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
@@ -125,7 +138,7 @@ class CallSetup:
 
     def begin_agent(self, begin: BeginAgent) -> None:
         """Let an agent take over the conversation; it greets at once. Raises ActiveCallError, and changes nothing, where that cannot be."""
-        state, parts, engines = self._state, self._parts, self._dependencies.engines
+        state, parts = self._state, self._parts
         if state.facts.phase is not Phase.ANSWERED:
             raise LocalProtocolError("the call is not answered")
         if state.agent is not None:
@@ -137,28 +150,26 @@ class CallSetup:
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
         choice, trust = choose_speech(option, playbook), playbook.trust or NO_TRUST
-        recogniser, synthesiser = self._recogniser_of(choice.asr, trust), engines.get_synthesiser(choice.tts, trust)
-        responder = begin.model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
+        chosen = self._engines_for(playbook, option, choice, trust, own_model=begin.model)
+        was_realtime = state.is_realtime
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
-        state.hears_freely = recogniser is not None and recogniser.capabilities.free_speech
-        self._choose_turn_judge(choice)
-        self._note_engines(choice, begin.model is not None)
-        parts.speech_output.use(None, synthesiser)
-        parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
-        if choice.asr != before.asr:
-            recognition = self._open_recognition(recogniser, choice.asr.language)
+        self._take_engines(chosen, choice, has_own_model=begin.model is not None)
+        if chosen.realtime is None and (was_realtime or choice.asr != before.asr):
+            recognition = self._open_recognition(chosen.recogniser, choice.asr.language)
             self._ports.spawn(parts.speech_input.replace(recognition), "recogniser")
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
-        state.agent = parts.start_agent(playbook, responder, begin)
+        state.agent = parts.start_agent(playbook, chosen.responder, begin, chosen.realtime)
         if states.is_on_hold:
             initiator = states.peer_role if states.held_by_peer else "system"
             state.agent.hear(effects.Heard(events.Hold(on_hold=True, initiator=initiator)))
         state.agent.hear(effects.Heard(events.MediaReady()))
 
     def switch_language(self, language: str) -> None:
-        """Recognise another language from now on; an `error` event where no engine does."""
+        """Recognise another language from now on; an `error` event where no engine does. A realtime model hears any language by itself."""
         state = self._state
+        if state.is_realtime:
+            return
         asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
         try:
             recogniser = self._recogniser_of(asr, state.trust)
@@ -177,9 +188,43 @@ class CallSetup:
         if agent is not None:
             agent.close(self._parts.speech_output.heard_so_far(self._ports.now()))
             self._parts.speech_output.interrupt()
+            self._parts.speech_input.on_sound = None
+            self._ports.spawn(agent.release(), "agent")
 
-    def _note_engines(self, choice: SpeechChoice, has_own_model: bool = False) -> None:
+    def _engines_for(
+        self, playbook: Playbook | None, option: CallOption, choice: SpeechChoice, trust: Trust, *, own_model: ChatModel | None = None
+    ) -> _Engines:
+        """The engines of a conversation. A realtime model hears, thinks and speaks; the synthesiser is for what others say in the call.
+
+        Where the playbook asks for a realtime model that is not installed here, an `error` event says so. Raises ConfigError.
+        """
+        engines, synthesiser = self._dependencies.engines, self._dependencies.engines.get_synthesiser(choice.tts, trust)
+        wanted = option.realtime if playbook is not None and playbook.option.realtime is not None and playbook.script is None else None
+        if wanted is not None and own_model is None:
+            try:
+                return _Engines(synthesiser, realtime=engines.get_realtime(wanted, trust))
+            except ConfigError as error:
+                self._ports.emit(events.Error(sender="realtime", error=f"{error}; recogniser, model and synthesiser are used"))
+        responder = own_model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
+        return _Engines(synthesiser, self._recogniser_of(choice.asr, trust), responder)
+
+    def _take_engines(self, chosen: _Engines, choice: SpeechChoice, *, has_own_model: bool = False) -> None:
+        """Speak and listen with these from now on."""
+        state = self._state
+        state.is_realtime = chosen.realtime is not None
+        if chosen.realtime is None:
+            state.hears_freely = chosen.recogniser is not None and chosen.recogniser.capabilities.free_speech
+            self._choose_turn_judge(choice)
+        self._note_engines(choice, chosen, has_own_model)
+        self._parts.speech_output.use(None, chosen.synthesiser)
+        self._parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
+
+    def _note_engines(self, choice: SpeechChoice, engines: _Engines, has_own_model: bool = False) -> None:
         """Keep for the record which engines the call uses, and why."""
+        if engines.realtime is not None:
+            self._state.facts.engines = {"realtime": {"provider": engines.realtime.name, "reason": "realtime.provider"}}
+            self._ports.log.info("engines", extra={"engines": [f"realtime: {engines.realtime.name}"]})
+            return
         llm = None if has_own_model else choice.llm
         chosen = self._dependencies.engines.selection(choice.asr, choice.tts, llm)
         facts = {selection.section: selection.as_facts() for selection in chosen}
@@ -315,19 +360,14 @@ class CallSetup:
             of_playbook = state.playbook.option
         state.option = merged(merged(state.own_option, of_playbook), self._dependencies.defaults)
         choice = choose_speech(state.option, state.playbook)
-        engines = self._dependencies.engines
-        recogniser, synthesiser = self._recogniser_of(choice.asr, state.trust), engines.get_synthesiser(choice.tts, state.trust)
-        responder = engines.get_responder(choice.llm, state.trust) if choice.llm is not None else None
+        chosen = self._engines_for(state.playbook, state.option, choice, state.trust)
         if self._dependencies.load_engines is not None:
             self._dependencies.load_engines()
-        state.hears_freely = recogniser is not None and recogniser.capabilities.free_speech
-        self._choose_turn_judge(choice)
-        self._note_engines(choice)
-        parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
-        parts.speech_input.use(self._open_recognition(recogniser, choice.asr.language))
-        parts.speech_output.use(None, synthesiser)
+        self._take_engines(chosen, choice)
+        if chosen.realtime is None:
+            parts.speech_input.use(self._open_recognition(chosen.recogniser, choice.asr.language))
         if state.playbook is not None:
-            state.agent = parts.start_agent(state.playbook, responder)
+            state.agent = parts.start_agent(state.playbook, chosen.responder, realtime=chosen.realtime)
         await self._open_sound()
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))

@@ -102,6 +102,8 @@ class SpeechInput:
         self._vad = VadSettings()
         self._is_suspended = False
         self._is_tapped = False
+        self.on_sound: Callable[[bytes], None] | None = None
+        """Hears the caller's sound while it is not suspended: a realtime model."""
 
     @property
     def is_suspended(self) -> bool:
@@ -193,6 +195,8 @@ class SpeechInput:
             return
         if self._recognition is not None:
             self._recognition.push_audio(report.pcm, report.sample)
+        if self.on_sound is not None:
+            self.on_sound(report.pcm)
         if self._turn_audio is not None:
             self._turn_audio.push(report)
 

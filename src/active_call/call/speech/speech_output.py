@@ -160,6 +160,30 @@ class SpeechOutput:
         job.play.n_jobs += 1
         self._jobs.put_nowait(job)
 
+    @property
+    def rate_hz(self) -> int | None:
+        """The rate of the stream that sound goes to; None before there is one."""
+        return self._stream.rate_hz if self._stream is not None else None
+
+    def add_sound(self, play_id: str, pcm: bytes, text: str, *, is_last: bool = False) -> bool:
+        """More sound of a play that is made elsewhere, s16le mono at `rate_hz`; `text`: the words of the play so far.
+
+        The first of it replaces what plays. False when the play was stopped, and where there is no stream.
+        """
+        play = self._plays.get(play_id)
+        if play is None:
+            play = self._play_for(play_id)
+            play.pieces.append(Piece(""))
+        if play.stopped or self._stream is None:
+            return False
+        piece = play.pieces[0]
+        piece.text = text
+        self._queue(Job(play, piece), pcm)
+        if is_last:
+            play.closed = piece.is_whole = True
+            self._end(play)
+        return True
+
     def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
         """Stop all plays; with `graceful`, let the command that is heard now finish, and drop what comes behind it."""
         plays = [play for play in self._plays.values() if not play.stopped]

@@ -23,7 +23,7 @@ UNUSED = {
     "sipflow": "",
     "enable_ice_lite": "",
     "llm": "a playbook's front matter chooses the model",
-    "realtime": "",
+    "realtime": "a playbook's front matter chooses the model",
     "http_access_skip_paths": "there is no access log",
     "http_gzip": "a proxy before the server may compress",
     "peers": "",

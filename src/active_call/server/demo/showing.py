@@ -44,6 +44,7 @@ def follow(event: Mapping[str, Any], out: Console, result: DemoResult) -> None:
 
 
 def show_end(result: DemoResult, out: Console) -> None:
+    """Print what each side meant and what the other side heard, with latencies, set-up times and the quality of the sound."""
     table = Table(title="What crossed the wire", title_justify="left")
     for heading, justify in (("who", "left"), ("meant", "left"), ("heard by the other side", "left"), ("latency ms", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
+    """Make the tables of call records and their indexes."""
     op.create_table(
         "calls",
         sa.Column("seq", _ID, primary_key=True, autoincrement=True),
@@ -64,5 +65,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drop the tables of call records, with their rows."""
     for table in ("imports", "nodes", "outbox", "calls"):
         op.drop_table(table)
