@@ -13,12 +13,13 @@ from typing import Any
 from active_call.agent.control_tokens import prompt_of, without_control_tokens
 from active_call.agent.features import CONTEXT_REPAIR, instructions
 from active_call.agent.items import SYSTEM, AgentItem, Item, Prompt, ToolCallItem, UserItem
+from active_call.agent.matching.courtesy import without_courtesies
+from active_call.agent.matching.spoken_form import spoken_words
 from active_call.agent.playbook.scenes import DtmfAction, Playbook, Scene
 from active_call.agent.playbook.templates import Rendered, render, visible_headers
 from active_call.agent.reply.scripted import read_rendered
 from active_call.agent.reply.steps import Step
 from active_call.agent.reply.values import keep_apart, one_line
-from active_call.agent.script import words_of
 from active_call.agent.script_answers import ScriptAnswers
 from active_call.agent.wording import Wording, wording_for
 
@@ -154,9 +155,9 @@ class PlaybookContext:
         return script.phrases(self.scene.id) if script else ()
 
     def is_whole_phrase(self, said: str) -> bool:
-        """`said` is a phrase of this scene, or a key of the playbook's words, and no other phrase goes on from it."""
-        words = words_of(said)
-        phrases = [words_of(phrase) for phrase in self.phrases()] if words else []
+        """`said`, courtesies left out, is a phrase of this scene or a key of the playbook's words, and no other phrase goes on from it."""
+        words = without_courtesies(spoken_words(said))
+        phrases = [without_courtesies(spoken_words(phrase)) for phrase in self.phrases()] if words else []
         return words in phrases and not any(phrase[: len(words)] == words and len(phrase) > len(words) for phrase in phrases)
 
     def answer(self, said: Sequence[str]) -> str:

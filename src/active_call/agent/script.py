@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from active_call.agent.matching.ranking import Match, best_match, rank
+from active_call.agent.matching.ranking import Match, best_match, last_sentence, rank
 from active_call.agent.matching.spoken_form import spoken_words
 from active_call.agent.playbook.findings import Findings
 
@@ -69,15 +69,18 @@ class Script:
         entries = (*self._scene(scene).answers, *self.common.answers)
         return tuple(dict.fromkeys(phrase for entry in entries for phrase in entry.phrases))
 
-    def match(self, scene: str, text: str) -> Found | None:
-        """The entry that answers `text`, or None. The whole phrase wins over its words in order, these over a large part of them."""
-        heard = spoken_words(text)
+    def match(self, scene: str, text: str, may_answer: Callable[[Entry, Match], bool] = lambda entry, match: True) -> Found | None:
+        """The entry that answers `text`, or None. The whole phrase wins over its words in order, these over a large part of them.
+
+        `may_answer` refuses an entry for what its best phrase has to do with the text.
+        """
+        heard, last = spoken_words(text), last_sentence(text)
         best: Found | None = None
         best_rank: tuple[float, ...] = ()
         for is_own, answers in ((1, self._scene(scene).answers), (0, self.common.answers)):
             for entry in answers:
-                match = best_match(heard, entry.words)
-                if match is None:
+                match = best_match(heard, entry.words, last)
+                if match is None or not may_answer(entry, match):
                     continue
                 sort, *closeness = rank(match)
                 if (sort, is_own, *closeness) > best_rank:  # strictly greater: among equals the first wins

@@ -62,13 +62,19 @@ class ScriptAnswers:
             is_meant = yes_or_no(said[0], self._language)
             if is_meant is not None:
                 return asked.entry.reply if is_meant else self.fallback(scene)
-        found = self._script.match(scene, said[-1]) or self._script.match(scene, " ".join(said))
+        found = self._match(scene, said[-1]) or self._match(scene, " ".join(said))
         if found is None:
             return self.fallback(scene)
         if self._is_final(found.entry.reply) and not found.evidence.is_strong(confidence):
             return self._ask(scene, found) if asked is None or asked.entry is not found.entry else self.fallback(scene)
         self._turns.pop("fallback", None)
         return found.entry.reply
+
+    def _match(self, scene: str, text: str) -> Found | None:
+        """The entry for `text`. One that ends or transfers the call is none where its phrase stands inside another sentence."""
+        return self._script.match(
+            scene, text, lambda entry, match: match.is_strong() or not (match.is_inside and self._is_final(entry.reply))
+        )
 
     def fallback(self, scene: str) -> str:
         """The next `## *` entry."""

@@ -47,6 +47,12 @@ def found(heard: str) -> tuple[str, bool] | None:
         ("Yes, please.", "yes"),
         ("No, thank you.", "no"),
         ("no, cancel my appointment", "cancel my appointment"),
+        ("Okay, bye-bye.", "goodbye"),
+        ("Thanks for your help, good-bye.", "thank you goodbye"),
+        ("That's all. Thank you. bye.", "thank you goodbye"),
+        ("That's all, thank you so much for your time, have a nice day, goodbye!", "thank you goodbye"),
+        ("OK, so, please transfer me.", "transfer me please"),
+        ("I will call again tomorrow at nine. Goodbye.", "goodbye"),
     ],
 )
 def test_natural_sentence_is_the_phrase_and_surely_so(heard: str, phrase: str) -> None:
@@ -60,6 +66,11 @@ def test_natural_sentence_is_the_phrase_and_surely_so(heard: str, phrase: str) -
         ("I don't want to cancel my appointment", "cancel my appointment"),
         ("transfer my appointment please", "transfer me please"),
         ("I want to book a table for four people tomorrow evening", "book a table for 2"),
+        ("Dubai.", "goodbye"),
+        ("Go by.", "goodbye"),
+        ("Thank you, Dubai.", "goodbye"),
+        ("I did not want to say it. Not goodbye.", "goodbye"),
+        ("My daughter told her friend goodbye", "goodbye"),
     ],
 )
 def test_phrase_in_another_request_is_weak(heard: str, phrase: str) -> None:
@@ -68,10 +79,32 @@ def test_phrase_in_another_request_is_weak(heard: str, phrase: str) -> None:
 
 @pytest.mark.parametrize(
     "heard",
-    ["", "thank you", "please", "um", "My name is Katherine Baker.", "Is there parking behind the building?", "...", "Thank you, defied."],
+    [
+        "",
+        "thank you",
+        "please",
+        "um",
+        "My name is Katherine Baker.",
+        "Is there parking behind the building?",
+        "...",
+        "Thank you, defied.",
+        "That's all, thank you.",
+    ],
 )
 def test_what_no_phrase_expects_is_none(heard: str) -> None:
     assert found(heard) is None
+
+
+def test_phrase_between_other_words_is_inside_and_one_at_an_end_is_not() -> None:
+    for heard, is_inside in (
+        ("how do I say goodbye to my contract with the electricity company", True),
+        ("my daughter told her friend goodbye", False),
+        ("goodbye to all of my money", False),
+        ("please, could you, goodbye, now", False),
+    ):
+        match = best_phrase(heard, ["goodbye"])
+        assert match is not None, heard
+        assert match.is_inside == is_inside, heard
 
 
 def test_yes_please_is_no_transfer() -> None:

@@ -28,7 +28,14 @@ from active_call.agent.matching.spoken_form import spoken_words
         ("bye", "goodbye"),
         ("to-morrow", "tomorrow"),
         ("OK", "okay"),
-        ("it costs $5", "it costs dollars five"),
+        ("it costs $5", "it costs five dollars"),
+        ("it was £12.50", "it was twelve pounds and fifty pence"),
+        ("$1,200", "one thousand two hundred dollars"),
+        ("at 5:00 p.m.", "at five o'clock pm"),
+        ("at 9 AM", "at nine a.m."),
+        ("Oh, two oh seven", "0207"),
+        ("bye-bye", "bye bye"),
+        ("jane_doe@mail.example.org", "Jane Doe at mail dot example dot org"),
         ("don’t", "do not"),
     ],
 )
@@ -36,7 +43,10 @@ def test_texts_that_sound_alike_have_the_same_words(one: str, other: str) -> Non
     assert spoken_words(one) == spoken_words(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("15", "50"), ("no", "now"), ("oh no", "0 no"), ("Paul's", "Paul is"), ("3.5", "35")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("15", "50"), ("no", "now"), ("oh no", "0 no"), ("Paul's", "Paul is"), ("3.5", "35"), ("oh two things", "0 2 things")],
+)
 def test_texts_that_do_not_sound_alike_differ(one: str, other: str) -> None:
     assert spoken_words(one) != spoken_words(other)
 

@@ -35,7 +35,8 @@ Are you still there?
 
 The night desk calls you. <refer to="sip:night@example.com"/>
 """
-LONG_GOODBYE = "how do I say goodbye to my contract with the electricity company"
+LONG_GOODBYE = "my daughter told her friend goodbye"
+INNER_GOODBYE = "how do I say goodbye to my contract with the electricity company"
 QUESTION = 'Did you mean "goodbye"?'
 
 
@@ -69,7 +70,13 @@ def test_clear_goodbye_ends_the_call_without_a_question(call):
     assert call.spoken[-1] == "Goodbye." and len(call.hangups) == 1
 
 
-def test_goodbye_inside_another_sentence_is_asked_about_and_yes_ends_the_call(call):
+def test_goodbye_between_other_words_is_no_goodbye_and_not_asked_about(call):
+    call.say(INNER_GOODBYE)
+    call.wait(6)
+    assert call.spoken[-1] == "Sorry, what did you say?" and call.hangups == [] and QUESTION not in call.spoken
+
+
+def test_goodbye_at_the_end_of_another_sentence_is_asked_about_and_yes_ends_the_call(call):
     call.say(LONG_GOODBYE)
     call.wait(6)
     assert call.spoken[-2:] == [QUESTION, "Please say yes or no."] and call.hangups == []

@@ -40,7 +40,8 @@ def silence_needed(facts: TurnFacts, detector: AdaptiveTurnDetector = DETECTOR) 
     ("facts", "at_least", "at_most"),
     [
         (silent("yes", expected=Expectation(Asked.YES_NO)), 0.0, 0.2),
-        (silent("thank you"), 0.0, 0.2),
+        (silent("goodbye"), 0.0, 0.2),
+        (silent("thank you"), 0.2, 0.4),
         (silent("1234", expected=Expectation(Asked.DIGITS, 4, 4)), 0.0, 0.2),
         (silent("I would like to book a table"), 0.2, 0.4),
         (silent("Baker"), 0.5, 0.8),
@@ -65,7 +66,7 @@ def test_falling_pitch_ends_sooner_and_a_long_level_syllable_later():
 
 def test_callers_usual_pause_is_waited_for_unless_the_turn_is_surely_over():
     assert silence_needed(silent("I would like to book a table", usual_pause_s=1.1)) == pytest.approx(1.1)
-    assert silence_needed(silent("thank you", usual_pause_s=1.1)) <= 0.2
+    assert silence_needed(silent("goodbye", usual_pause_s=1.1)) <= 0.2
 
 
 def test_vendor_events_are_proposals():

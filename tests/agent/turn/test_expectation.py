@@ -56,9 +56,10 @@ def test_digits_are_counted_and_phone_numbers_have_at_least_seven():
 @pytest.mark.parametrize(
     ("text", "completeness"),
     [
-        ("yes", SURE),
+        ("yes", COMPLETE),
         ("Yes, please.", SURE),
-        ("thank you", SURE),
+        ("thank you", COMPLETE),
+        ("thank you, goodbye", SURE),
         ("I would like to book a table", COMPLETE),
         ("I would like to", UNFINISHED),
         ("I need a table for", UNFINISHED),

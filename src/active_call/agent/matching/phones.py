@@ -44,6 +44,21 @@ def likeness(first: str, second: str) -> float:
     return max(0.0, 1.0 - distance(one, other) / longest) if longest else 0.0
 
 
+MIN_PHONES = 5
+"""Shorter phrases sound like too many other words."""
+
+
+@functools.lru_cache(maxsize=4096)
+def likeness_of_all(first: tuple[str, ...], second: tuple[str, ...]) -> float:
+    """How alike two utterances sound, from 0 to 1, wherever their words begin. 0 for numbers, for other letters, and for short ones."""
+    if any(not word.isascii() or word.isdigit() for word in (*first, *second)):
+        return 0.0
+    one, other = ([phone for word in words for phone in _sounds(word)] for words in (first, second))
+    if min(len(one), len(other)) < MIN_PHONES - 1 or max(len(one), len(other)) < MIN_PHONES:
+        return 0.0
+    return max(0.0, 1.0 - distance(one, other) / max(len(one), len(other)))
+
+
 def distance(one: Sequence[str], other: Sequence[str]) -> float:
     """The edit distance between two rows of phones; a phone in the place of one that sounds alike costs `NEAR`."""
     row = [float(n) for n in range(len(other) + 1)]

@@ -3,7 +3,8 @@
 A text as heard and phrases enter; the best phrase with its evidence leaves, or nothing. Pure.
 
 Theory. Words are aligned in their order; a word counts by how alike it sounds (`phones`), and little where it is one that callers put
-around anything ("please", "could you tell me"). Two shares say what a match is worth:
+around anything ("please", "could you tell me", the courtesies of `courtesy`). A short utterance of which no word fits is compared by its
+phones as a whole: where recognisers put the borders of words is a guess ("don't buy", "go by"). Two shares say what a match is worth:
 
 - `phrase_share`: how much of the phrase was said. Below `MIN_SHARE` there is no match.
 - `heard_share`: how much of what was said the phrase explains.
@@ -12,15 +13,21 @@ around anything ("please", "could you tell me"). Two shares say what a match is 
 |--------|--------------|-------------------------|------------------------------|--------------------------------------------------------|
 | strong | ≥ 0.85       | ≥ 0.5, for one word 0.6 | no                           | anything                                               |
 | weak   | ≥ 0.6        | any                     | any                          | answer; the caller is asked before the call ends by it |
+
+A phrase that was said as a sentence of its own, after others, is as sure as one that was said alone ("… tomorrow at nine. Goodbye.").
+`is_inside`: words that say something stand on both sides of it. Nobody who says goodbye says it so; "how do I say goodbye to my contract"
+ends no call, and is not even asked about.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from active_call.agent.matching.phones import likeness
+from active_call.agent.matching.courtesy import courteous, without_courtesies
+from active_call.agent.matching.phones import likeness, likeness_of_all
 from active_call.agent.matching.spoken_form import spoken_words
 
 MIN_SHARE = 0.6
@@ -36,8 +43,14 @@ MIN_LIKENESS = 0.7
 """Words that sound less alike are different words."""
 LIGHT = 0.1
 """The weight of a word that says little, against 1. A phrase of nothing else counts its words in full."""
+COURTESY = 0.02
+"""The weight of a word within a courtesy: these are said in rows."""
 QUESTION = 0.5
 """The weight of a question word: "my name is" does not ask "what is your name"."""
+MAX_WORDS_BY_SOUND = 3
+"""So short must an utterance be, courtesies left out, to be compared as a whole by its phones."""
+BY_SOUND_SHARE = 0.8
+"""What a match by phones alone is worth at most: it is weak."""
 MAX_HEARD_WORDS = 120
 """Of a longer utterance the end is compared."""
 OUT_OF_ORDER = 0.95
@@ -52,6 +65,7 @@ _LIGHT_WORDS = frozenset(
     }
 )  # fmt: skip
 _QUESTION_WORDS = frozenset({"what", "how", "when", "where", "who", "which", "why", "whose"})
+_SENTENCE_END = re.compile(r"[.!?…]+(?:\s+|$)|。|！|？")
 _NEGATIONS = frozenset({"not", "no", "never", "without", "stop", "nothing", "nicht", "kein", "keine", "ne", "pas", "non", "不", "没", "别"})
 
 
@@ -68,6 +82,8 @@ class Match:
     """How many of these say something."""
     is_negated: bool = False
     is_exact: bool = False
+    is_inside: bool = False
+    """Words that say something stand before it and behind it."""
 
     @property
     def is_whole(self) -> bool:
@@ -89,13 +105,19 @@ class Match:
 
 def best_phrase(heard: str, phrases: Iterable[str]) -> Match | None:
     """The phrase that `heard` is, among `phrases`; None when it is none of them. Of equals the first."""
-    return best_match(spoken_words(heard), [spoken_words(phrase) for phrase in phrases])
+    return best_match(spoken_words(heard), [spoken_words(phrase) for phrase in phrases], last_sentence(heard))
 
 
-def best_match(heard: Sequence[str], phrases: Sequence[Sequence[str]]) -> Match | None:
-    """The same for texts as `spoken_words` gives them."""
-    found = [match for position, phrase in enumerate(phrases) if (match := compare(heard, phrase, position)) is not None]
+def best_match(heard: Sequence[str], phrases: Sequence[Sequence[str]], last: Sequence[str] = ()) -> Match | None:
+    """The same for texts as `spoken_words` gives them. `last`: the last sentence of several (`last_sentence`)."""
+    found = [match for position, phrase in enumerate(phrases) if (match := compare(heard, phrase, position, last)) is not None]
     return max(found, key=rank, default=None)
+
+
+def last_sentence(heard: str) -> tuple[str, ...]:
+    """The words of the last sentence of `heard`; nothing where it is the only one."""
+    *before, last = [words for part in _SENTENCE_END.split(heard) if (words := spoken_words(part))] or [()]
+    return last if before else ()
 
 
 def rank(match: Match) -> tuple[int, float, float]:
@@ -105,12 +127,21 @@ def rank(match: Match) -> tuple[int, float, float]:
     return (2, float(match.n_words), match.score) if match.is_whole else (1, match.score, 0.0)
 
 
-def compare(heard: Sequence[str], phrase: Sequence[str], position: int = 0) -> Match | None:
-    """How well `phrase` fits `heard`; None for less than `MIN_SHARE` of it."""
+def compare(heard: Sequence[str], phrase: Sequence[str], position: int = 0, last: Sequence[str] = ()) -> Match | None:
+    """How well `phrase` fits `heard`, whose last sentence is `last`; None for less than `MIN_SHARE` of it."""
     if not heard or not phrase:
         return None
     if tuple(heard) == tuple(phrase):
         return Match(position, 1.0, 1.0, len(phrase), len(phrase), is_exact=True)
+    match = _by_words(heard, phrase, position) or _by_sound(heard, phrase, position)
+    if match is None or not last:
+        return match
+    alone = _by_words(last, phrase, position)
+    is_sure = alone is not None and alone.is_whole and alone.is_strong() and not match.is_negated
+    return alone if is_sure else match
+
+
+def _by_words(heard: Sequence[str], phrase: Sequence[str], position: int) -> Match | None:
     said = _glued(heard[-MAX_HEARD_WORDS:], phrase)
     weights = _weights(phrase)
     used, gained = _aligned(said, phrase, weights)
@@ -121,9 +152,24 @@ def compare(heard: Sequence[str], phrase: Sequence[str], position: int = 0) -> M
     if phrase_share < MIN_SHARE or not used:
         return None
     heard_weights = _weights(said)
-    heard_share = sum(heard_weights[index] for index in used) / sum(heard_weights)
     n_telling = sum(heard_weights[index] == 1.0 for index in used)
-    return Match(position, phrase_share, heard_share, len(used), n_telling, is_negated=_is_negated(said, phrase))
+    courtesies = courteous(said)
+    heard_weights = [COURTESY if courtesies[index] and index not in used else weight for index, weight in enumerate(heard_weights)]
+    heard_share = sum(heard_weights[index] for index in used) / sum(heard_weights)
+    telling = [index for index, weight in enumerate(heard_weights) if weight >= QUESTION]
+    is_inside = bool(telling) and telling[0] < min(used) and telling[-1] > max(used)
+    return Match(position, phrase_share, heard_share, len(used), n_telling, is_negated=_is_negated(said, phrase), is_inside=is_inside)
+
+
+def _by_sound(heard: Sequence[str], phrase: Sequence[str], position: int) -> Match | None:
+    """The same for a short utterance as a whole, by its phones, courtesies left out on both sides."""
+    said, wanted = without_courtesies(tuple(heard)), without_courtesies(tuple(phrase))
+    if len(said) > MAX_WORDS_BY_SOUND:
+        return None
+    share = min(likeness_of_all(said, wanted), BY_SOUND_SHARE)
+    if share < MIN_SHARE:
+        return None
+    return Match(position, share, share, len(said), len(said), is_negated=_is_negated(heard, phrase))
 
 
 def _weights(words: Sequence[str]) -> list[float]:

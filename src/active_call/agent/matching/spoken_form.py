@@ -7,6 +7,7 @@ numbers and contractions are English; other languages keep their words, and thei
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ _WHOLE = {
     "gotta": "got to",
     "ok": "okay",
     "bye": "goodbye",
-    "oclock": "oclock",
+    "oclock": "",
 }
 """Words, apostrophes taken out, that the rule of endings would spoil or does not know."""
 _ENDINGS = (
@@ -78,10 +79,14 @@ _SOUND_ALIKE = {
     for word in words[1:]
 }
 """Words that sound the same: no recogniser can tell them apart by sound."""
-_JOINED = re.compile(r"(?<=[a-z])-(?=(?:mail|bye|morrow|night|day)\b)")
+_JOINED = re.compile(r"(?<=[a-z])-(?=(?:mail|morrow|night|day)\b)|(?<=\bgood)-(?=bye\b)")
+_MONEY = re.compile(r"([$€£])\s?(\d+)(?:\.(\d\d))?(?!\d)")
+_CENTS = {"$": "cents", "€": "cents", "£": "pence"}
+_FULL_HOUR = re.compile(r"(?<=\d):00\b")
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+(?:'[^\W_]+)*|[&+%@$€£#*]")
 
 
+@functools.lru_cache(maxsize=2048)
 def spoken_words(text: str) -> tuple[str, ...]:
     """`text` as words to compare."""
     return tuple(_alike(_digits(_plain_words(text))))
@@ -91,6 +96,8 @@ def _plain_words(text: str) -> list[str]:
     folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
     folded = re.sub(r"\b([ap])\.?\s?m\b\.?", r"\1m", folded)
     folded = re.sub(r"(?<=\d),(?=\d{3}\b)", "", folded)
+    folded = _FULL_HOUR.sub("", folded)
+    folded = _MONEY.sub(_money, folded)
     folded = re.sub(r"(?<=\d)\.(?=\d)", " point ", folded)
     folded = re.sub(r"(?<=[^\W_])\.(?=[^\W_])", " dot ", folded)
     folded = _JOINED.sub("", folded)
@@ -98,6 +105,13 @@ def _plain_words(text: str) -> list[str]:
     for token in _TOKEN.findall(folded):
         words += _written_out(_SYMBOLS.get(token, token)).split()
     return words
+
+
+def _money(found: re.Match[str]) -> str:
+    """`$5.20` as it is said: "5 dollars and 20 cents"."""
+    sign, whole, part = found.groups()
+    said = f" {whole} {_SYMBOLS[sign]} "
+    return f"{said}and {part} {_CENTS[sign]} " if part and int(part) else said
 
 
 def _written_out(token: str) -> str:
@@ -188,5 +202,7 @@ def _digit(word: str) -> str | None:
 def _is_among_digits(words: Sequence[str], position: int, before: Sequence[str]) -> bool:
     """An "oh" is a zero where digits stand on both sides, or on one side more than one."""
     has_before = bool(before) and before[-1].isdigit()
-    has_after = position + 1 < len(words) and (_digit(words[position + 1]) is not None or words[position + 1][:1].isdigit())
-    return has_before and (has_after or (len(before) > 1 and before[-2].isdigit()))
+    following = [_digit(word) is not None or word[:1].isdigit() for word in words[position + 1 : position + 4]]
+    if not has_before:
+        return len(following) > 1 and all(following[:3])
+    return following[:1] == [True] or (len(before) > 1 and before[-2].isdigit())

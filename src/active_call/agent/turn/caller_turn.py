@@ -139,7 +139,8 @@ class CallerTurn:
         self._floor.known(self._context.is_whole_phrase(self._said_with(text)))
         self._floor.final(text, now)
         if self._phase.state in (State.IDLE, State.PAUSED, State.AWAY):
-            self._outbox.note("speech dropped", reason=str(self._phase.state))
+            if text:
+                self._outbox.note("speech dropped", reason=str(self._phase.state))
         elif not self._barge_in.rules.is_answer(text):
             self._on_noise(text, now)
         else:

@@ -174,6 +174,8 @@ def _email(said: list[str], text: str, words: TurnWords) -> Completeness:
 def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
     if " ".join(said) in words.whole:
         return Completeness.SURE
+    if " ".join(said) in words.leading:
+        return Completeness.COMPLETE
     is_cut = text.rstrip().endswith((",", "-", "…", "..."))
     if is_cut or said[-1] in words.unfinished:
         return Completeness.UNFINISHED

@@ -22,6 +22,7 @@ class TurnWords:
 
     unfinished: frozenset[str]
     whole: frozenset[str]
+    leading: frozenset[str]
     yes: frozenset[str]
     no: frozenset[str]
     digits: Mapping[str, int]

@@ -109,6 +109,21 @@ _LETTER_NAMES = {
 }
 
 
+_SHORT_Y = re.compile(r"^[^aeiouy]{1,3}y$")
+_KNOWN = {
+    "goodbye": "G UH D B AY",
+    "good": "G UH D",
+    "buy": "B AY",
+    "bye": "B AY",
+    "die": "D AY",
+    "eye": "AY",
+    "dubai": "D UW B AY",
+    "i": "AY",
+    "eyes": "AY Z",
+}
+"""Words that callers say often and the rules spoil."""
+
+
 def pronounce(word: str) -> str | None:
     """ARPAbet phones of a word that no dictionary has, by spelling; None for letters that are not English.
 
@@ -117,8 +132,12 @@ def pronounce(word: str) -> str | None:
     letters = word.replace("'", "")
     if not letters or any(letter not in _LETTER_NAMES for letter in letters):
         return None
+    if letters in _KNOWN:
+        return _KNOWN[letters]
     if not set(letters) & set("aeiouy"):
         return " ".join(_LETTER_NAMES[letter] for letter in letters)
+    if _SHORT_Y.match(letters):  # my, by, try
+        return " ".join((*_sounds(letters[:-1]), "AY"))
     return " ".join(_sounds(letters))
 
 
