@@ -34,6 +34,7 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     Paused,
+    PausedOnVoice,
     PauseRefused,
     ReplyNumber,
     Summarised,
@@ -62,6 +63,7 @@ from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnTaking
+from active_call.agent.turn.voice_pauses import VoicePauses
 from active_call.contract import commands, events
 
 
@@ -105,6 +107,7 @@ class CascadeConversation:
         self._barge_in = BargeIn(
             Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox, turns.language
         )
+        self._voice_pauses = VoicePauses(self._barge_in, self._timers, self._outbox)
         self._dead_air = DeadAir(self._context, self._phase, self._timers, self._floor, self._replies, self._outbox)
         self._caller = CallerTurn(
             self._context,
@@ -199,12 +202,19 @@ class CascadeConversation:
                 self._caller.on_proposed(turn, text, confidence, now)
             case PauseRefused():
                 self._barge_in.on_pause_refused(now)
+            case PausedOnVoice():
+                self._voice_pauses.on_paused(now)
             case TurnJudged(question, probability):
                 self._caller.on_judged(question, probability, now)
             case FromRealtime():
                 self._outbox.note("realtime event dropped", reason="this conversation is a cascade")
             case _:
                 assert_never(item)
+        return self._take(now)
+
+    def _take(self, now: float) -> list[AgentEffect]:
+        if self.state is not State.ENDED:
+            self._voice_pauses.review(now, is_collecting=self._collecting.is_active)
         return self._outbox.take()
 
     def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
@@ -223,7 +233,7 @@ class CascadeConversation:
         """Do what is due at `now`; to be called when `next_timeout` is reached, harmless at any other time."""
         while (timer := self._timers.take_due(now)) is not None:
             self._on_timer(timer, now)
-        return self._outbox.take()
+        return self._take(now)
 
     def next_timeout(self) -> float | None:
         """When to call `handle_timeout`, in monotonic seconds; None when only an input can change anything."""
@@ -238,7 +248,7 @@ class CascadeConversation:
             case events.MediaReady():
                 self._greet(now)
             case events.Speaking():
-                self._caller.on_voice(now, is_filler=bool(event.is_filler))
+                self._caller.on_voice(now, is_filler=bool(event.is_filler), spoken_s=_told_after_s(event))
             case events.Silence():
                 self._caller.on_silence(now, _ended_at(event, now))
             case events.Eou(completed=True):
@@ -393,6 +403,8 @@ class CascadeConversation:
 
     def _on_timer(self, timer: Timer, now: float) -> None:
         match timer:
+            case Timer.ARM:
+                pass  # `_take` sees what it means
             case Timer.CUT:
                 self._barge_in.on_cut_due(now)
             case Timer.SETTLE:
@@ -422,10 +434,15 @@ class CascadeConversation:
 
 
 MAX_REPORT_DELAY_S = 1.0
-"""A silence is told so long after it began, at most; a larger difference is no measurement."""
+"""Speech or a silence is told so long after it began, at most; a larger difference is no measurement."""
 
 
 def _ended_at(event: events.Silence, now: float) -> float:
     """When the last voiced packet came, by the event's own times."""
+    return now - _told_after_s(event)
+
+
+def _told_after_s(event: events.Silence | events.Speaking) -> float:
+    """How long after its beginning speech, or silence, is told."""
     delay_s = (event.timestamp - event.start_time) / 1000 if event.start_time and event.timestamp else 0.0
-    return now - delay_s if 0 <= delay_s <= MAX_REPORT_DELAY_S else now
+    return delay_s if 0 <= delay_s <= MAX_REPORT_DELAY_S else 0.0

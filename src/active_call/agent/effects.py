@@ -102,6 +102,12 @@ class PauseRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class PausedOnVoice:
+    """The media process has paused what sounds, as `PauseOnVoice` had asked, behind the news that the caller speaks. It is answered by
+    PauseReply or ResumeReply, and asks for no pause any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summarised:
     """The summary that was asked for; empty when it could not be made."""
 
@@ -141,7 +147,7 @@ class TurnJudged:
 
 AgentInput = (
     Heard | ModelText | ModelDone | ToolCall | ToolFinished | ToolAnswered | ToolsFound | HttpAnswered | Summarised
-    | FromRealtime | Paused | PauseRefused | TurnProposed | TurnJudged
+    | FromRealtime | Paused | PausedOnVoice | PauseRefused | TurnProposed | TurnJudged
 )  # fmt: skip
 
 
@@ -198,6 +204,16 @@ class PauseReply:
     fade_ms: int | None = None
     resumes_at_word: bool = False
     """It is to go on from the beginning of the word in which it stands still, not from the sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseOnVoice:
+    """Let the media process pause what sounds by itself, once, when the caller has spoken for `voiced_ms`; None: no longer. The rest as in
+    PauseReply."""
+
+    voiced_ms: int | None
+    unless_left_ms: int = 0
+    fade_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +325,6 @@ class Note:
 
 
 AgentEffect = (
-    Perform | AskModel | Summarise | AbandonModel | PauseReply | ResumeReply | RunTool | SendToolRequest | CancelTool | SendHttp
-    | SwitchLanguage | MaskInput | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
+    Perform | AskModel | Summarise | AbandonModel | PauseReply | PauseOnVoice | ResumeReply | RunTool | SendToolRequest | CancelTool
+    | SendHttp | SwitchLanguage | MaskInput | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
 )  # fmt: skip

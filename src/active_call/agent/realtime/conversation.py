@@ -26,6 +26,7 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     Paused,
+    PausedOnVoice,
     PauseRefused,
     Summarised,
     Tell,
@@ -124,7 +125,7 @@ class RealtimeConversation:
                 pass  # the realtime model finds the end of a turn by itself
             case ToolsFound(found):
                 self._registry.offer(found, self._outbox.note)
-            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised() | PauseRefused():
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised() | PauseRefused() | PausedOnVoice():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
             case _:
                 assert_never(item)
@@ -351,7 +352,7 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT | Timer.DEAD_AIR | Timer.OVERLAP | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
+            case Timer.ARM | Timer.CUT | Timer.DEAD_AIR | Timer.OVERLAP | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
                 pass  # the model decides when the caller interrupts, and what it prepares
             case _:
                 assert_never(timer)

@@ -52,6 +52,8 @@ class AgentPorts:
     pause_reply: Callable[[effects.PauseReply], bool]
     """Let what the agent says stand still; False when so little is left of it that it ends first."""
     resume_reply: Callable[[], None]
+    pause_on_voice: Callable[[effects.PauseOnVoice], None]
+    """Let the media process pause by itself when the caller speaks; PausedOnVoice comes back."""
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     now: Callable[[], float]
     switch_language: Callable[[str, str], None] = lambda code, voice: None
@@ -181,6 +183,8 @@ class AgentRunner:
             case effects.PauseReply():
                 if not self._ports.pause_reply(effect):
                     self.hear(effects.PauseRefused())
+            case effects.PauseOnVoice():
+                self._ports.pause_on_voice(effect)
             case effects.ResumeReply():
                 self._ports.resume_reply()
             case effects.RunTool():

@@ -48,6 +48,16 @@ class PauseManner:
 PLAIN_PAUSE = PauseManner()
 
 
+@dataclass(frozen=True, slots=True)
+class VoicePauseOrder:
+    """After how much voice of the caller the media process pauses by itself, of how much that is left, and with which fade; see
+    `link.PauseOnVoice`."""
+
+    voiced_ms: int
+    unless_left_ms: int
+    fade_ms: int
+
+
 VoiceOf = Callable[[TtsOption | None, TextToSpeech | None], TextToSpeech | None]
 
 
@@ -109,6 +119,7 @@ class SpeechOutput:
         """How the next pause sounds, and how it ends."""
         self._is_paused = False
         self._paused_at: float | None = None
+        self._pause_on_voice: VoicePauseOrder | None = None
 
     def use(self, stream: MediaStream | None, synthesiser: TextToSpeech | None) -> None:
         """Send sound to `stream`, and speak with `synthesiser`, from now on; None leaves either as it is. Commands may come before."""
@@ -116,6 +127,8 @@ class SpeechOutput:
             self._stream = stream
             if self._is_paused:
                 stream.pause(True)
+            if self._pause_on_voice is not None:
+                self.pause_on_voice(self._pause_on_voice)
         self._synthesiser = synthesiser or self._synthesiser
 
     @property
@@ -189,6 +202,22 @@ class SpeechOutput:
         self._note_pause(back_ms, is_over=not paused)
         if self._stream is not None:
             self._stream.pause(paused, fade_ms=self.manner.fade_ms if paused else 0, back_ms=back_ms)
+
+    def pause_on_voice(self, order: VoicePauseOrder | None) -> None:
+        """Let the media process pause by itself when the caller begins to speak, once, or (None) no longer. `paused_on_voice` follows."""
+        self._pause_on_voice = order
+        if self._stream is None:
+            return
+        if order is None:
+            self._stream.pause_on_voice(False)
+        else:
+            self._stream.pause_on_voice(True, voiced_ms=order.voiced_ms, unless_left_ms=order.unless_left_ms, fade_ms=order.fade_ms)
+
+    def paused_on_voice(self, at: float) -> None:
+        """The media process has paused at `at`, before it was told to: nothing was heard since. It is paused here by now, too."""
+        self._pause_on_voice = None
+        if self._is_paused and self._paused_at is not None:
+            self._paused_at = min(self._paused_at, at)
 
     def left_ms(self) -> float | None:
         """How much of what sounds is left to be heard; None while nothing sounds, or its end is not known."""
