@@ -16,7 +16,7 @@ from active_call.agent.realtime.events import RealtimeEvent, RealtimeOrder
 from active_call.agent.tools.http_tool import HttpRequest
 from active_call.agent.tools.registry import Tool, ToolSchema
 from active_call.agent.turn.turn_detector import PauseSound, VendorTurn
-from active_call.contract.commands import Command
+from active_call.contract.commands import Command, Tts
 from active_call.contract.events import Event
 
 ReplyNumber = NewType("ReplyNumber", int)
@@ -222,6 +222,13 @@ class ResumeReply:
 
 
 @dataclass(frozen=True, slots=True)
+class PrepareSpeech:
+    """Make the speech of `command`, which is likely to be said next, and keep it back until then; None: it is not wanted any more."""
+
+    command: Tts | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunTool:
     """Run a registered tool and bring its result back as ToolFinished, within `timeout_s` seconds, with an error if need be."""
 
@@ -325,6 +332,6 @@ class Note:
 
 
 AgentEffect = (
-    Perform | AskModel | Summarise | AbandonModel | PauseReply | PauseOnVoice | ResumeReply | RunTool | SendToolRequest | CancelTool
-    | SendHttp | SwitchLanguage | MaskInput | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
+    Perform | AskModel | Summarise | AbandonModel | PauseReply | PauseOnVoice | ResumeReply | PrepareSpeech | RunTool | SendToolRequest
+    | CancelTool | SendHttp | SwitchLanguage | MaskInput | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
 )  # fmt: skip

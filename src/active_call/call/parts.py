@@ -124,7 +124,7 @@ class _Wiring:
         attention = AttentionExecutor(self._attention_ports(music, speech_input, speech_output, progress))
         self._overlap = OverlapPause(attention, speech_output)
         recording = Recording(state, ports.emit, context.journal, dependencies)
-        starts = partial(self._start_agent, speech_input, recording)
+        starts = partial(self._start_agent, speech_input, speech_output, recording)
         setup_parts = SetupParts(speech_input, self._turn_audio, speech_output, taps, progress, attention, starts)
         setup = self._setup = CallSetup(state, ports, machine, dependencies, context.router, setup_parts)
         executor = CallExecutor(machine, state, ports, attention, setup, self._hang_up)
@@ -245,6 +245,7 @@ class _Wiring:
     def _start_agent(
         self,
         speech_input: SpeechInput,
+        speech_output: SpeechOutput,
         recording: Recording,
         playbook: Playbook,
         responder: ChatModel | None,
@@ -261,6 +262,7 @@ class _Wiring:
             pause_reply=self._overlap.pause,
             resume_reply=self._overlap.end,
             pause_on_voice=self._overlap.arm,
+            prepare_speech=speech_output.prepare,
             judge_turn=self._turn_audio.ask,
             spawn=context.ports.spawn,
             now=context.ports.now,

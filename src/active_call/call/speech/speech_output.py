@@ -21,7 +21,8 @@ from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.play import AHEAD_MS, Job, Piece, Play
-from active_call.call.speech.tts_command import checked
+from active_call.call.speech.prepared_speech import Pieces, SpeechKey, SpeechPreparation
+from active_call.call.speech.tts_command import Spoken, checked
 from active_call.call.speech.words_heard import Pace, heard_words, word_began_ms
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
@@ -120,6 +121,7 @@ class SpeechOutput:
         self._is_paused = False
         self._paused_at: float | None = None
         self._pause_on_voice: VoicePauseOrder | None = None
+        self._prepared = SpeechPreparation()
 
     def use(self, stream: MediaStream | None, synthesiser: TextToSpeech | None) -> None:
         """Send sound to `stream`, and speak with `synthesiser`, from now on; None leaves either as it is. Commands may come before."""
@@ -147,21 +149,24 @@ class SpeechOutput:
         piece = Piece(said.text)
         play.pieces.append(piece)
         play.closed = command.end_of_stream or not command.streaming
-        self._jobs.put_nowait(
-            Job(
-                play,
-                piece,
-                text=piece.text,
-                pcm=said.pcm,
-                speaker=said.speaker,
-                speed=said.speed,
-                cache_key=said.cache_key,
-                closes=play.closed,
-                option=command.option,
-            )
-        )
+        self._jobs.put_nowait(_job_of(said, play, piece, command))
         if piece.text:
             self._turn.mark("synthesis_asked_at", self._clock.now())
+
+    def prepare(self, command: commands.Tts | None) -> None:
+        """Make the speech of `command`, and keep it back until just that is said; None: it will not be. Whatever else is said drops it."""
+        self._prepared.drop()
+        said = checked(command) if command is not None and self._synthesiser is not None else None
+        if command is not None and said is not None and said.text:
+            job = _job_of(said, Play(""), Piece(said.text), command)
+            self._prepared.begin(self._key_of(job), self._pcm_of(job))
+
+    def _key_of(self, job: Job) -> SpeechKey:
+        return SpeechKey(job.text, job.speaker, job.speed, job.cache_key, job.option, id(self._synthesiser))
+
+    def _pieces_of(self, job: Job) -> Pieces:
+        """The sound of `job`: what was prepared, where it is that."""
+        return (self._prepared.take(self._key_of(job)) if job.text else None) or self._pcm_of(job)
 
     def play(self, command: commands.Play, *, repeat: bool = False) -> None:
         """Play a file or URL in place of everything else; with `repeat` (music on hold) over and over, until it is replaced or stopped."""
@@ -290,8 +295,11 @@ class SpeechOutput:
 
     async def run(self) -> None:
         """Work off the jobs, one after another, until cancelled."""
-        while True:
-            await self._work_off(await self._jobs.get())
+        try:
+            while True:
+                await self._work_off(await self._jobs.get())
+        finally:
+            self.prepare(None)
 
     async def _work_off(self, job: Job) -> None:
         """Make the sound of `job`. Returns at once when its play is stopped, even if the synthesiser has not ended by then."""
@@ -342,7 +350,7 @@ class SpeechOutput:
             return
         stream = self._stream
         resampler: StreamResampler | None = None
-        async with aclosing(self._pcm_of(job)) as pieces:
+        async with aclosing(self._pieces_of(job)) as pieces:
             async for pcm, rate_hz in pieces:
                 if not job.play.takes_sound:
                     return
@@ -445,6 +453,20 @@ class SpeechOutput:
             self._abandon(play)
             if completed and play.auto_hangup:
                 self._on_auto_hangup()
+
+
+def _job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
+    return Job(
+        play,
+        piece,
+        text=piece.text,
+        pcm=said.pcm,
+        speaker=said.speaker,
+        speed=said.speed,
+        cache_key=said.cache_key,
+        closes=play.closed,
+        option=command.option,
+    )
 
 
 async def _synthesised(job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
