@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
+from active_call.agent.answering.hold_wait import HoldWait
 from active_call.agent.collect.collecting import Collecting
 from active_call.agent.collect.port import CascadeCollectPort
 from active_call.agent.context import PlaybookContext
@@ -108,6 +109,7 @@ class CascadeConversation:
             Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox, turns.language
         )
         self._voice_pauses = VoicePauses(self._barge_in, self._timers, self._outbox)
+        self._hold_wait = HoldWait()
         self._dead_air = DeadAir(self._context, self._phase, self._timers, self._floor, self._replies, self._outbox)
         self._caller = CallerTurn(
             self._context,
@@ -124,7 +126,7 @@ class CascadeConversation:
         self._collecting = Collecting(self._context, self._timers, self._outbox, port)
         self._replies.model.calls_tools = calls_tools
         self._replies.on_collect = self._collecting.begin
-        self._replies.is_collecting = lambda: self._collecting.is_active
+        self._replies.is_collecting = lambda: self._collecting.is_active or self._hold_wait.is_waiting
         self._presence = Presence(
             self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._caller, self._outbox
         )
@@ -242,6 +244,8 @@ class CascadeConversation:
     def _hear(self, event: events.Event, now: float) -> None:
         if event.refer:
             return  # the far leg of a transfer is not the caller
+        if self._hold_wait.is_waiting and self._wait_through(event, now):
+            return
         if self._collecting.is_active and self._collect(event, now):
             return
         match event:
@@ -272,6 +276,10 @@ class CascadeConversation:
                 self._on_interruption(event, now)
             case events.Dtmf():
                 self._on_digit(event, now)
+            case events.AnswerMachineDetection():
+                if self._hold_wait.answered_by(event.kind, event.confidence) and self._hold_wait.is_waiting:
+                    self._collecting.cancel()
+                    self._presence.wait_through_music(now)
             case events.Hold():
                 self._presence.on_hold(event, now)
             case events.Transfer():
@@ -286,6 +294,29 @@ class CascadeConversation:
                 self._on_hangup()
             case _:
                 pass  # nothing that a conversation would answer
+
+    def _wait_through(self, event: events.Event, now: float) -> bool:
+        """Take an event while the other side plays music; False for one that the conversation is to hear."""
+        match event:
+            case events.AsrFinal() if not event.is_lost and self._hold_wait.is_person(event.text):
+                self._come_back_from_music(event.text, now)
+            case events.AnswerMachineDetection() if self._hold_wait.answered_by(event.kind, event.confidence):
+                if event.kind == "human":
+                    self._come_back_from_music(event.text, now)
+            case events.Speaking() | events.Silence() | events.Eou() | events.AsrDelta() | events.AsrFinal():
+                pass
+            case events.AnswerMachineDetection():
+                pass
+            case _:
+                return False
+        return True
+
+    def _come_back_from_music(self, text: str, now: float) -> None:
+        """A person has come to the telephone, and said `text`."""
+        self._outbox.note("a person speaks after the hold music")
+        self._caller.on_voice(now, is_filler=False)
+        self._caller.on_silence(now)
+        self._caller.on_final(text.strip(), now)
 
     def _collect(self, event: events.Event, now: float) -> bool:
         """Take an event as input that is collected; False for one that is none."""
@@ -310,6 +341,8 @@ class CascadeConversation:
 
     def _await_input(self, now: float) -> None:
         """The agent has said all that it has to say: from here the caller's time counts."""
+        if self._hold_wait.is_waiting:
+            return
         if self._collecting.is_active:
             self._collecting.on_asked(now)
         else:

@@ -322,6 +322,9 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     monitor: MonitorOption | None = None
     on_machine: Literal["hangup", "message-after-beep", "continue"] | None = None
     """What is done with an answering machine that takes an outbound call. Given: who has answered is told as `answerMachineDetection`."""
+    on_menu_loop: Literal["agent", "operator", "hangup"] | None = None
+    """What is done when a menu is heard again: the model is told (`agent`, also where nothing is said), key 0 is pressed and then the call
+    ended (`operator`), or the call is ended."""
     machine_message: bounds.Speech | None = None
     """What is said after the beep; without it `message-after-beep` hangs up."""
     rtp_timeout: bounds.WaitS | None = None
