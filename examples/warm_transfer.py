@@ -3,10 +3,9 @@
 Run it: DESK=sip:you@your-phone python examples/warm_transfer.py, then call.
 """
 
-import contextlib
 import os
 
-from active_call import App, Call, CallEnded, CallRefused, NoInput
+from active_call import App, Call, NoInput, TransferFailed
 
 app = App()
 DESK = os.environ.get("DESK", "sip:desk@example.com")
@@ -21,30 +20,10 @@ async def take(call: Call) -> None:
         await call.say("I cannot hear you. Goodbye.")
         return
     await call.say("One moment, I am looking for a colleague.")
-    async with call.on_hold():
-        colleague = await call.unless_over(find_colleague(call.caller, reason))
-    if colleague is None:
+    try:
+        await call.transfer(DESK, mode="warm", briefing=f"A caller is waiting. It is about this: {reason}.", timeout=20)
+    except TransferFailed:  # busy, nobody there, or nobody who wants the call
         await call.say("Nobody is free now. We will call you back. Goodbye.")
-        return
-    async with colleague:  # hangs up at the end
-        await call.say("I am connecting you.")
-        await call.bridge(colleague)
-
-
-async def find_colleague(caller: str, reason: str) -> Call | None:
-    """The call of a colleague who wants to talk with `caller`; None where nobody does."""
-    try:
-        colleague = await app.call(DESK, timeout=20)
-    except CallRefused:
-        return None
-    key = ""
-    try:
-        with contextlib.suppress(NoInput, CallEnded):
-            key = await colleague.collect(digits=1, prompt=f"{caller} is calling about: {reason}. Press 1 to take the call.", retries=1)
-    finally:
-        if key != "1":
-            await colleague.hangup()
-    return colleague if key == "1" else None
 
 
 if __name__ == "__main__":

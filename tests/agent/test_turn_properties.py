@@ -21,6 +21,7 @@ from active_call.agent.effects import (
     ModelText,
     Note,
     Paused,
+    Perform,
     ReplyNumber,
     RunTool,
     Tell,
@@ -139,7 +140,7 @@ def test_an_early_answer_sounds_as_one_that_was_asked_for_at_the_end(texts, piec
             for effect in effects:
                 if isinstance(effect, AskModel):
                     asked.append(effect)
-                command = getattr(effect, "command", None)
+                command = effect.command if isinstance(effect, Perform) else None
                 if isinstance(command, commands.Tts) and command.text:
                     said.append(command.text)
 

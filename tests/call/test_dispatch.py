@@ -49,7 +49,7 @@ class Bench:
         return Commanded(self.call.state, self.call.ports, self.machine, *parts, self.transfers, self.call.hang_up)  # type: ignore[call-arg]
 
     def reports(self) -> LegReports:
-        names = ("speech_input", "speech_output", "call_progress", "answering", "media_watchdog", "recording")
+        names = ("speech_input", "speech_output", "overlap", "call_progress", "answering", "media_watchdog", "recording")
         parts = (self.part(name) for name in names)
         time: Any = SimpleNamespace(utc_now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
         over = self.part("leg").is_over

@@ -156,3 +156,67 @@ def test_example_of_the_guide_leaves_its_message(virtually: Any) -> None:
             assert " ".join(call.spoken).endswith("This is the clinic. Please call us back.")
 
     virtually(story())
+
+
+MODEL = "---\nllm: {provider: openai, filler: One moment.}\nfollowup: {timeout: 3000, max: 3}\ngreeting: Hello.\n---\nYou order flowers.\n"
+
+
+def test_hold_music_is_waited_through_in_silence_until_a_person_speaks(virtually: Any) -> None:
+    async def story() -> None:
+        option = CallOption(on_machine="continue")
+        async with a_call(MODEL, direction="outbound", option=option) as call:
+            call.engines.model.will_say += ["I will wait.", "Good day, I would like to order flowers."]
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            await call.says("Please hold, all our agents are busy.", 2.0)
+            await call.until(lambda: "hold" in kinds(call))
+            await asyncio.sleep(2)
+            n_spoken, n_asked = len(call.spoken), len(call.engines.model.asked)
+            online = "Did you know that you can order all of our flowers online, day and night"
+            for text in ("", "", "Please hold, all our agents are busy.", "", online):
+                await call.says(text, 6.0)
+                await asyncio.sleep(4)
+            assert (len(call.spoken), len(call.engines.model.asked)) == (n_spoken, n_asked), "music is answered, or silence followed up"
+            assert call.of(events.Hangup) == []
+            await call.says("Flowers and more, Mary speaking", 1.5)
+            await call.until(lambda: len(call.engines.model.asked) == n_asked + 1, 5)
+            assert call.engines.model.asked[-1].messages[-1].content == "Flowers and more, Mary speaking"
+            await call.until(lambda: len(call.spoken) > n_spoken, 5)
+
+    virtually(story())
+
+
+def test_person_who_greets_after_the_music_is_answered_and_followed_up_as_any_other(virtually: Any) -> None:
+    async def story() -> None:
+        option = CallOption(on_machine="continue")
+        async with a_call(MODEL, direction="outbound", option=option) as call:
+            call.engines.model.will_say += ["One.", "Two.", "Three.", "Four.", "Five."]
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            await call.says("Please hold.", 1.0)
+            await call.until(lambda: "hold" in kinds(call))
+            await asyncio.sleep(30)
+            n_asked = len(call.engines.model.asked)
+            await call.says("Hello?", 0.6)
+            await call.until(lambda: len(call.engines.model.asked) == n_asked + 1, 5)
+            await call.until(lambda: len(call.engines.model.asked) == n_asked + 2, 15)  # the follow-up
+
+    virtually(story())
+
+
+@pytest.mark.parametrize(("option", "keys", "ends"), [("operator", "0", True), ("hangup", "", True), ("agent", "", False)])
+def test_menu_that_goes_in_circles_is_left_as_the_option_says(virtually: Any, option: str, keys: str, ends: bool) -> None:
+    async def story() -> None:
+        given = CallOption(on_machine="continue", on_menu_loop=option)  # type: ignore[arg-type]
+        async with a_call(PLAYBOOK, direction="outbound", option=given) as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+            for n in range(3):
+                if call.of(events.Hangup):
+                    break
+                assert "".join(call.leg.stream.digits_sent) == (keys if n == 2 else "")
+                await call.says("For sales press 1, for support press 2.", 2.0)
+                await asyncio.sleep(3)
+            assert bool(call.of(events.Hangup)) == ends
+            if ends:
+                record = await call.over()
+                assert (record.hangup_reason, call.leg.stream.digits_sent) == ("answerMachine", keys)
+
+    virtually(story())

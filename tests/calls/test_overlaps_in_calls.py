@@ -6,9 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import a_call
+from calls_kit import Always, a_call
 
+from active_call.call.opening.routing import LeftOpen
 from active_call.contract import commands, events
+from active_call.contract.options import CallOption
 
 PLAYBOOK = """---
 llm:
@@ -95,5 +97,51 @@ def test_words_only_strategy_pauses_nothing(virtually: Any) -> None:
             assert not call.leg.stream.paused
             await call.quiet()
             assert not call.of(events.Interruption)
+
+    virtually(story())
+
+
+def test_media_process_pauses_by_itself_and_goes_on_or_stops_as_the_agent_decides(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(playbook()) as call:
+            await news(call)
+            stream = call.leg.stream
+            assert stream.pauses_on_voice
+            await call.says("uh huh", 0.4)
+            assert stream.n_pauses_on_voice == 1
+            await call.until(lambda: not stream.paused, 0.8)
+            assert stream.pauses_on_voice, "it is asked anew for the next voice"
+            await call.says("the hours please", 1.2)
+            assert stream.n_pauses_on_voice == 2
+            await call.until(lambda: bool(call.of(events.Interruption)))
+            assert call.of(events.Interruption)[0].current / 1000 < 3.5
+            assert not stream.paused
+
+    virtually(story())
+
+
+def test_media_process_is_not_asked_to_pause_before_anything_sounds_and_on_hold(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(playbook()) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            assert not call.leg.stream.pauses_on_voice
+            await news(call)
+            call.session.post(commands.Hold())
+            await call.until(lambda: bool(call.of(events.Hold)))
+            assert not call.leg.stream.pauses_on_voice
+
+    virtually(story())
+
+
+def test_pause_of_the_media_process_without_an_agent_ends_at_once(virtually: Any) -> None:
+    async def story() -> None:
+        async with a_call(None, router=Always(lambda _: LeftOpen())) as call:
+            call.session.post(commands.Accept(option=CallOption()))
+            call.session.post(commands.Tts(text="These are words that take some seconds to be said by the voice of the call."))
+            await call.until(lambda: bool(call.of(events.TrackStart)))
+            call.leg.stream.pauses_on_voice = True  # it was asked for by an agent that has left
+            await call.says("", 0.4)
+            assert call.leg.stream.n_pauses_on_voice == 1
+            assert not call.leg.stream.paused
 
     virtually(story())

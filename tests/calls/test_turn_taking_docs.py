@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from calls_kit import Call, Ear, _Hearing, a_call
+from calls_kit import Call, Ear, Voice, _Hearing, a_call
 
 from active_call.base.errors import ConfigError
 from active_call.contract import events
@@ -184,6 +184,34 @@ def test_asking_early_saves_the_models_first_words(virtually: Any) -> None:
 
     (block,) = BLOCKS["Asking the model early"]
     virtually(in_call(block.replace("eou: {speculate: false}\n", ""), with_speculation)())
+
+
+class SlowVoice(Voice):
+    """Takes 400 ms to begin."""
+
+    async def synthesise(self, text: str, *, speaker: str | None = None, speed: float | None = None) -> AsyncIterator[bytes]:
+        await asyncio.sleep(0.4)
+        async for piece in super().synthesise(text, speaker=speaker, speed=speed):
+            yield piece
+
+
+@pytest.mark.parametrize("speculates", [True, False])
+def test_first_clause_is_made_before_the_turn_is_over(virtually: Any, speculates: bool) -> None:
+    option = "" if speculates else "eou: {speculate: false}\n"
+
+    async def story() -> None:
+        async with a_call(f"---\nllm: {{provider: openai}}\ngreeting: Hello.\n{option}---\nYou take orders.\n", voice=SlowVoice()) as call:
+            call.engines.ear = StreamingEar()
+            call.engines.model.will_say.append("Hello, Baker.")
+            await greeted(call)
+            ended_at = await says(call, "Baker")
+            await silence_until(call, ended_at, started(call, 1))
+            (turn,) = call.of(events.Turn)
+            print(f"speculates: {speculates}, latency {turn.latency} ms, synthesis {turn.synthesis} ms")
+            assert (turn.synthesis or 0) < 200 if speculates else (turn.synthesis or 0) >= 400
+            assert call.spoken.count("Hello, Baker.") == 1
+
+    virtually(story())
 
 
 def test_call_goes_on_without_the_model_that_it_asked_for(virtually: Any) -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
+from active_call.agent.answering.hold_wait import HoldWait
 from active_call.agent.collect.collecting import Collecting
 from active_call.agent.collect.port import CascadeCollectPort
 from active_call.agent.context import PlaybookContext
@@ -34,6 +35,7 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     Paused,
+    PausedOnVoice,
     PauseRefused,
     ReplyNumber,
     Summarised,
@@ -62,6 +64,7 @@ from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnTaking
+from active_call.agent.turn.voice_pauses import VoicePauses
 from active_call.contract import commands, events
 
 
@@ -105,6 +108,8 @@ class CascadeConversation:
         self._barge_in = BargeIn(
             Interruptions(playbook.interruption), self._phase, self._timers, self._floor, self._replies, self._outbox, turns.language
         )
+        self._voice_pauses = VoicePauses(self._barge_in, self._timers, self._outbox)
+        self._hold_wait = HoldWait()
         self._dead_air = DeadAir(self._context, self._phase, self._timers, self._floor, self._replies, self._outbox)
         self._caller = CallerTurn(
             self._context,
@@ -121,7 +126,7 @@ class CascadeConversation:
         self._collecting = Collecting(self._context, self._timers, self._outbox, port)
         self._replies.model.calls_tools = calls_tools
         self._replies.on_collect = self._collecting.begin
-        self._replies.is_collecting = lambda: self._collecting.is_active
+        self._replies.is_collecting = lambda: self._collecting.is_active or self._hold_wait.is_waiting
         self._presence = Presence(
             self._context, self._phase, self._timers, self._floor, self._replies, self._barge_in, self._caller, self._outbox
         )
@@ -199,12 +204,19 @@ class CascadeConversation:
                 self._caller.on_proposed(turn, text, confidence, now)
             case PauseRefused():
                 self._barge_in.on_pause_refused(now)
+            case PausedOnVoice():
+                self._voice_pauses.on_paused(now)
             case TurnJudged(question, probability):
                 self._caller.on_judged(question, probability, now)
             case FromRealtime():
                 self._outbox.note("realtime event dropped", reason="this conversation is a cascade")
             case _:
                 assert_never(item)
+        return self._take(now)
+
+    def _take(self, now: float) -> list[AgentEffect]:
+        if self.state is not State.ENDED:
+            self._voice_pauses.review(now, is_collecting=self._collecting.is_active)
         return self._outbox.take()
 
     def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
@@ -223,7 +235,7 @@ class CascadeConversation:
         """Do what is due at `now`; to be called when `next_timeout` is reached, harmless at any other time."""
         while (timer := self._timers.take_due(now)) is not None:
             self._on_timer(timer, now)
-        return self._outbox.take()
+        return self._take(now)
 
     def next_timeout(self) -> float | None:
         """When to call `handle_timeout`, in monotonic seconds; None when only an input can change anything."""
@@ -232,13 +244,15 @@ class CascadeConversation:
     def _hear(self, event: events.Event, now: float) -> None:
         if event.refer:
             return  # the far leg of a transfer is not the caller
+        if self._hold_wait.is_waiting and self._wait_through(event, now):
+            return
         if self._collecting.is_active and self._collect(event, now):
             return
         match event:
             case events.MediaReady():
                 self._greet(now)
             case events.Speaking():
-                self._caller.on_voice(now, is_filler=bool(event.is_filler))
+                self._caller.on_voice(now, is_filler=bool(event.is_filler), spoken_s=_told_after_s(event))
             case events.Silence():
                 self._caller.on_silence(now, _ended_at(event, now))
             case events.Eou(completed=True):
@@ -262,6 +276,10 @@ class CascadeConversation:
                 self._on_interruption(event, now)
             case events.Dtmf():
                 self._on_digit(event, now)
+            case events.AnswerMachineDetection():
+                if self._hold_wait.answered_by(event.kind, event.confidence) and self._hold_wait.is_waiting:
+                    self._collecting.cancel()
+                    self._presence.wait_through_music(now)
             case events.Hold():
                 self._presence.on_hold(event, now)
             case events.Transfer():
@@ -276,6 +294,29 @@ class CascadeConversation:
                 self._on_hangup()
             case _:
                 pass  # nothing that a conversation would answer
+
+    def _wait_through(self, event: events.Event, now: float) -> bool:
+        """Take an event while the other side plays music; False for one that the conversation is to hear."""
+        match event:
+            case events.AsrFinal() if not event.is_lost and self._hold_wait.is_person(event.text):
+                self._come_back_from_music(event.text, now)
+            case events.AnswerMachineDetection() if self._hold_wait.answered_by(event.kind, event.confidence):
+                if event.kind == "human":
+                    self._come_back_from_music(event.text, now)
+            case events.Speaking() | events.Silence() | events.Eou() | events.AsrDelta() | events.AsrFinal():
+                pass
+            case events.AnswerMachineDetection():
+                pass
+            case _:
+                return False
+        return True
+
+    def _come_back_from_music(self, text: str, now: float) -> None:
+        """A person has come to the telephone, and said `text`."""
+        self._outbox.note("a person speaks after the hold music")
+        self._caller.on_voice(now, is_filler=False)
+        self._caller.on_silence(now)
+        self._caller.on_final(text.strip(), now)
 
     def _collect(self, event: events.Event, now: float) -> bool:
         """Take an event as input that is collected; False for one that is none."""
@@ -300,6 +341,8 @@ class CascadeConversation:
 
     def _await_input(self, now: float) -> None:
         """The agent has said all that it has to say: from here the caller's time counts."""
+        if self._hold_wait.is_waiting:
+            return
         if self._collecting.is_active:
             self._collecting.on_asked(now)
         else:
@@ -393,6 +436,8 @@ class CascadeConversation:
 
     def _on_timer(self, timer: Timer, now: float) -> None:
         match timer:
+            case Timer.ARM:
+                pass  # `_take` sees what it means
             case Timer.CUT:
                 self._barge_in.on_cut_due(now)
             case Timer.SETTLE:
@@ -422,10 +467,15 @@ class CascadeConversation:
 
 
 MAX_REPORT_DELAY_S = 1.0
-"""A silence is told so long after it began, at most; a larger difference is no measurement."""
+"""Speech or a silence is told so long after it began, at most; a larger difference is no measurement."""
 
 
 def _ended_at(event: events.Silence, now: float) -> float:
     """When the last voiced packet came, by the event's own times."""
+    return now - _told_after_s(event)
+
+
+def _told_after_s(event: events.Silence | events.Speaking) -> float:
+    """How long after its beginning speech, or silence, is told."""
     delay_s = (event.timestamp - event.start_time) / 1000 if event.start_time and event.timestamp else 0.0
-    return now - delay_s if 0 <= delay_s <= MAX_REPORT_DELAY_S else now
+    return delay_s if 0 <= delay_s <= MAX_REPORT_DELAY_S else 0.0

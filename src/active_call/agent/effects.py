@@ -16,7 +16,7 @@ from active_call.agent.realtime.events import RealtimeEvent, RealtimeOrder
 from active_call.agent.tools.http_tool import HttpRequest
 from active_call.agent.tools.registry import Tool, ToolSchema
 from active_call.agent.turn.turn_detector import PauseSound, VendorTurn
-from active_call.contract.commands import Command
+from active_call.contract.commands import Command, Tts
 from active_call.contract.events import Event
 
 ReplyNumber = NewType("ReplyNumber", int)
@@ -102,6 +102,12 @@ class PauseRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class PausedOnVoice:
+    """The media process has paused what sounds, as `PauseOnVoice` had asked, behind the news that the caller speaks. It is answered by
+    PauseReply or ResumeReply, and asks for no pause any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summarised:
     """The summary that was asked for; empty when it could not be made."""
 
@@ -141,7 +147,7 @@ class TurnJudged:
 
 AgentInput = (
     Heard | ModelText | ModelDone | ToolCall | ToolFinished | ToolAnswered | ToolsFound | HttpAnswered | Summarised
-    | FromRealtime | Paused | PauseRefused | TurnProposed | TurnJudged
+    | FromRealtime | Paused | PausedOnVoice | PauseRefused | TurnProposed | TurnJudged
 )  # fmt: skip
 
 
@@ -201,8 +207,25 @@ class PauseReply:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseOnVoice:
+    """Let the media process pause what sounds by itself, once, when the caller has spoken for `voiced_ms`; None: no longer. The rest as in
+    PauseReply."""
+
+    voiced_ms: int | None
+    unless_left_ms: int = 0
+    fade_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ResumeReply:
     """End that pause: what is left to be heard goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareSpeech:
+    """Make the speech of `command`, which is likely to be said next, and keep it back until then; None: it is not wanted any more."""
+
+    command: Tts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +332,6 @@ class Note:
 
 
 AgentEffect = (
-    Perform | AskModel | Summarise | AbandonModel | PauseReply | ResumeReply | RunTool | SendToolRequest | CancelTool | SendHttp
-    | SwitchLanguage | MaskInput | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
+    Perform | AskModel | Summarise | AbandonModel | PauseReply | PauseOnVoice | ResumeReply | PrepareSpeech | RunTool | SendToolRequest
+    | CancelTool | SendHttp | SwitchLanguage | MaskInput | ToRealtime | ExpectPhrases | EndUtterance | JudgeTurn | TurnDecided | Tell | Note
 )  # fmt: skip

@@ -103,10 +103,20 @@ class Presence:
             case _:
                 assert_never(decision)
 
+    def wait_through_music(self, now: float) -> None:
+        """The other side plays music: nobody listens. Stop, keep what was said, and say nothing."""
+        if self._phase.state not in (State.AWAY, State.ENDED) and not self._replies.actions.has_hung_up:
+            self._outbox.note("waiting through hold music")
+            self._fall_silent(now)
+
     def _part(self, now: float) -> None:
         """The caller is with somebody else from now on: stop, keep what was said, and wait."""
         if self._phase.state in (State.AWAY, State.ENDED) or self._replies.actions.has_hung_up:
             return
+        self._fall_silent(now)
+        self._phase.fire(Signal.PART)
+
+    def _fall_silent(self, now: float) -> None:
         self._barge_in.cut(now)
         self._replies.stop()
         self._timers.clear_all()
@@ -115,7 +125,6 @@ class Presence:
         self._barge_in.is_greeting = False
         self._caller.forget()
         self._floor.reset()
-        self._phase.fire(Signal.PART)
 
     def _come_back(self, hint: str, text: str, now: float) -> None:
         """The caller is back: a model is told why and speaks; a script says `text`. On hold, it waits until that is over."""

@@ -34,7 +34,7 @@ from active_call.call.requests import BeginAgent
 from active_call.call.state import Phase
 from active_call.contract import commands
 from active_call.contract.events import Event
-from active_call.contract.options import CallOption, ReferOption, SipOption, TtsOption
+from active_call.contract.options import BriefingOption, CallOption, ReferOption, SipOption, TtsOption
 
 T = TypeVar("T")
 
@@ -314,7 +314,8 @@ class Call:
         self,
         target: str,
         *,
-        mode: Literal["auto", "refer", "bridge"] = "auto",
+        mode: Literal["auto", "refer", "bridge", "warm"] = "auto",
+        briefing: str | BriefingOption | None = None,
         caller: str = "",
         timeout: float = 30.0,
         music: str | None = None,
@@ -324,11 +325,13 @@ class Call:
         """Connect the caller with `target` (a SIP or tel URI, or a number for the trunk); returns when that is over.
 
         `refer` asks the carrier to do it, `bridge` calls the target from here and joins the two, `auto` tries the first and then the
-        second. With `then_hang_up=False` the caller is back here after a bridged target has hung up. Raises TransferFailed when the target
-        is not reached; the caller is then still here.
+        second. `warm` calls the target and tells it `briefing` first (a text, or with keys and times): it takes the call with a key, `1`
+        unless said otherwise, and the caller hears music until then. With `then_hang_up=False` the caller is back here after a bridged
+        target has hung up. Raises TransferFailed when the target is not reached or does not take the call; the caller is then still here.
         """
         options = ReferOption(
-            mode=mode,
+            mode="warm" if briefing is not None and mode == "auto" else mode,
+            briefing=BriefingOption(text=briefing) if isinstance(briefing, str) else briefing,
             timeout=round(timeout),
             moh=music,
             auto_hangup=then_hang_up,

@@ -66,6 +66,10 @@ def _recorder(value: options.RecorderOption) -> Iterator[Finding]:
 
 def _refer_option(value: options.ReferOption) -> Iterator[Finding]:
     yield from _lines(value, "moh", "call_id")
+    for name in ("accept", "decline"):
+        keys = getattr(value.briefing, name, None) or ""
+        if not set(keys) <= set("0123456789*#"):
+            yield from _found(f"briefing.{name}", f"{keys!r} are no keys; expected some of 0-9, * and #")
 
 
 def _call_option(value: options.CallOption) -> Iterator[Finding]:

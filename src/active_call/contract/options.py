@@ -239,6 +239,25 @@ class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
     ptime: bounds.PacketMs | None = None
 
 
+class BriefingOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What the target of a warm transfer is told before it gets the caller."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"timeout": "s"}
+
+    text: bounds.Body | None = None
+    """In a playbook a template: its variables, and `summary`. None: who calls, and about what."""
+    accept: bounds.Word | None = None
+    """Keys, each of which takes the call; none said: `1`; empty: the two are joined when the text was heard."""
+    decline: bounds.Word | None = None
+    """Keys, each of which declines it; none said: `2`."""
+    speech: bool | None = None
+    """A spoken yes or no counts, too."""
+    timeout: bounds.TimeoutS | None = None
+    """Seconds for an answer after the text; none said: 8."""
+    repeats: bounds.Count | None = None
+    """How often the text is said again where no answer comes; none said: once."""
+
+
 class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """How a transfer is made."""
 
@@ -265,7 +284,10 @@ class ReferOption(Options, frozen=True, kw_only=True, rename="camel", omit_defau
     forward_dtmf: bool | None = None
     """Digits of either side are sent on to the other."""
     mode: bounds.Word | None = None
-    """`refer`: by REFER or not at all; `bridge`: we call the target; `auto`: by REFER, else we call."""
+    """`refer`: by REFER or not at all; `bridge`: we call the target; `warm`: so, and tell it first who waits; `auto`: by REFER, else we
+    call."""
+    briefing: BriefingOption | None = None
+    """What the target is told in mode `warm`."""
     allow: list[bounds.Address] | None = None
     """Whom the agent may transfer to beside the targets that its playbook spells out: numbers (`+49*`), addresses, hosts."""
     on_request: bounds.Word | None = None
@@ -318,6 +340,9 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     monitor: MonitorOption | None = None
     on_machine: Literal["hangup", "message-after-beep", "continue"] | None = None
     """What is done with an answering machine that takes an outbound call. Given: who has answered is told as `answerMachineDetection`."""
+    on_menu_loop: Literal["agent", "operator", "hangup"] | None = None
+    """What is done when a menu is heard again: the model is told (`agent`, also where nothing is said), key 0 is pressed and then the call
+    ended (`operator`), or the call is ended."""
     machine_message: bounds.Speech | None = None
     """What is said after the beep; without it `message-after-beep` hangs up."""
     rtp_timeout: bounds.WaitS | None = None

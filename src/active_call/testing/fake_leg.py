@@ -259,7 +259,10 @@ class BareFakeLeg:
         began = loop.time()
         sample = int(began * 16_000)
         await asyncio.sleep(0.1)
+        paused_at = loop.time()
         self.sink(LegMedia(link.SpeechStarted(1, began, sample, loop.time(), 0.9)))
+        if isinstance(self.stream, FakeStream) and self.stream.pause_by_voice():
+            self.sink(LegMedia(link.PausedOnVoice(1, "", 0.0, paused_at)))
         await asyncio.sleep(duration_s)
         ended = began + duration_s
         self.sink(LegMedia(link.SpeechEnded(1, ended, int(ended * 16_000), loop.time(), int(duration_s * 1000))))

@@ -43,6 +43,9 @@ class FakeStream:
         self._timer: asyncio.TimerHandle | None = None
         self.paused = False
         self.muted = False
+        self.pauses_on_voice = False
+        """What plays is paused by the stream itself when the caller speaks."""
+        self.n_pauses_on_voice = 0
         self.digits_sent = ""
         self.recordings: list[str] = []
         self._is_recording = False
@@ -121,6 +124,18 @@ class FakeStream:
     def pause(self, paused: bool, *, fade_ms: int = 0, back_ms: int = 0) -> None:
         self.paused = paused
         self._arm()
+
+    def pause_on_voice(self, armed: bool, *, voiced_ms: int = 32, unless_left_ms: int = 0, fade_ms: int = 20) -> None:
+        self.pauses_on_voice = armed
+
+    def pause_by_voice(self) -> bool:
+        """The caller speaks: pause where that was asked for. True when it has paused now."""
+        if not self.pauses_on_voice or self.paused or not (self._plays and self._plays[0].began):
+            return False
+        self.pauses_on_voice = False
+        self.pause(True)
+        self.n_pauses_on_voice += 1
+        return True
 
     def mute(self, muted: bool, track: str = "") -> None:
         if track:

@@ -11,7 +11,11 @@ from active_call.agent.effects import (
     FromRealtime,
     Heard,
     Note,
+    PausedOnVoice,
+    PauseOnVoice,
+    PauseReply,
     Perform,
+    ResumeReply,
     RunTool,
     Tell,
     ToolFinished,
@@ -412,3 +416,103 @@ def test_reply_of_a_realtime_model_ends_once_heard_or_interrupted() -> None:
     line.model(CallerBegan())
     line.call(events.Interruption(play_id="i2", current=400))
     assert ends(line) == ["heard", "interrupted"]
+
+
+def sounding(line: Line, ms: int = 9000) -> None:
+    """The model's greeting is being heard."""
+    line.model(AgentSound("i1", ms), AgentText("i1", "Good day and welcome to all of our flowers."), ItemDone("i1"), ResponseDone())
+    line.call(events.TrackStart(play_id="i1"))
+
+
+def pauses(line: Line) -> list[AgentEffect]:
+    return [effect for effect in line.effects if isinstance(effect, PauseReply | ResumeReply | PauseOnVoice)]
+
+
+def test_voice_pauses_the_model_and_a_turn_of_the_session_stops_it() -> None:
+    line = Line()
+    assert pauses(line) == []
+    sounding(line)
+    assert pauses(line) == [PauseOnVoice(32, 1000)]
+    line.call(events.Speaking())
+    line.give(PausedOnVoice())
+    assert [type(effect) for effect in pauses(line)[1:]] == [PauseReply, PauseOnVoice]
+    line.wait(0.4)
+    line.model(CallerBegan())
+    performed = [effect for effect in line.effects if isinstance(effect, Perform | ResumeReply)]
+    assert isinstance(performed[-2], Perform) and isinstance(performed[-2].command, commands.Interrupt)
+    assert isinstance(performed[-1], ResumeReply), "what is said next must sound"
+
+
+def test_noise_lets_the_model_go_on_at_its_sample_and_the_next_voice_pauses_again() -> None:
+    line = Line()
+    sounding(line)
+    line.call(events.Speaking())
+    line.give(PausedOnVoice())
+    line.wait(0.3)
+    line.call(events.Silence())
+    line.wait(0.5)
+    assert not any(isinstance(effect, ResumeReply) for effect in pauses(line))
+    line.wait(0.2)
+    assert [type(effect) for effect in pauses(line)][-2:] == [ResumeReply, PauseOnVoice]
+    assert pauses(line)[-1] == PauseOnVoice(32, 1000)
+    assert not any(isinstance(effect, Perform) and isinstance(effect.command, commands.Interrupt) for effect in line.effects)
+
+
+def test_session_that_does_not_hear_the_caller_lets_the_model_go_on_in_two_seconds() -> None:
+    line = Line()
+    sounding(line)
+    line.call(events.Speaking())
+    line.wait(2.1)
+    assert any(isinstance(effect, ResumeReply) for effect in pauses(line))
+
+
+@pytest.mark.parametrize("strategy", ["none", "asr"])
+def test_voice_pauses_nothing_where_it_does_not_interrupt(strategy: str) -> None:
+    line = Line(PLAYBOOK.replace("followup:", f"interruption: {{strategy: {strategy}}}\nfollowup:"))
+    sounding(line)
+    line.call(events.Speaking())
+    assert pauses(line) == []
+    line.give(PausedOnVoice())
+    assert pauses(line) == [ResumeReply()]
+
+
+def test_pause_of_the_media_process_after_the_item_is_over_ends_at_once() -> None:
+    line = Line()
+    sounding(line)
+    line.call(events.TrackEnd(play_id="i1"))
+    line.give(PausedOnVoice())
+    assert isinstance(pauses(line)[-1], ResumeReply)
+
+
+def spoken(line: Line) -> list[str]:
+    return [effect.command.text for effect in line.effects if isinstance(effect, Perform) and isinstance(effect.command, commands.Tts)]
+
+
+def test_caller_who_waits_for_a_realtime_model_hears_a_filler_an_apology_and_the_error_reply() -> None:
+    line = Line(PLAYBOOK.replace("provider: openai", "provider: openai, filler: One moment., apology: Still looking., errorReply: Sorry."))
+    sounding(line)
+    line.call(events.TrackEnd(play_id="i1"))
+    line.model(CallerBegan(), CallerEnded())
+    line.wait(1.4)
+    assert spoken(line) == []
+    line.wait(0.2)
+    assert spoken(line) == ["One moment."]
+    line.wait(4.5)
+    assert spoken(line) == ["One moment.", "Still looking."]
+    line.wait(5)
+    assert spoken(line)[2:3] == ["Sorry."]
+    causes = [effect.fields["waits_for"] for effect in line.effects if isinstance(effect, Note) and effect.message == "dead air"]
+    assert causes == ["model"]
+
+
+def test_answer_of_a_realtime_model_in_time_needs_no_filler() -> None:
+    line = Line(PLAYBOOK.replace("provider: openai", "provider: openai, filler: One moment."))
+    sounding(line)
+    line.call(events.TrackEnd(play_id="i1"))
+    line.model(CallerBegan(), CallerEnded())
+    line.wait(1.0)
+    line.model(AgentSound("i2", 900), AgentText("i2", "Yes."), ItemDone("i2"), ResponseDone())
+    line.call(events.TrackStart(play_id="i2"))
+    line.call(events.TrackEnd(play_id="i2"))
+    line.wait(2.5)
+    assert spoken(line) == []

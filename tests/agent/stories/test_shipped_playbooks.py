@@ -10,7 +10,7 @@ from active_call.agent.effects import HttpAnswered, MaskInput, ModelDone, SendTo
 from active_call.agent.kinds import make_conversation
 from active_call.agent.playbook.check import Surroundings, check_playbook
 from active_call.agent.playbook.parser import parse_playbook
-from active_call.contract import commands
+from active_call.contract import commands, events
 
 FOLDER = Path(__file__).parents[3] / "playbooks"
 
@@ -165,3 +165,26 @@ def test_order_is_looked_up_and_a_failure_is_told_in_words(start):
     call.give(ToolCall(reply, "c2", "call_back", '{"reason": "order 4711"}'))
     call.give(ModelDone(reply))
     assert call.effects_of(SendToolRequest)[-1].request.body == '{"phone":"+15551234","reason":"order 4711"}'
+
+
+def test_colleague_is_told_the_department_the_order_and_the_callers_words(play):
+    call = play("warm-transfer")
+    call.wait(15)
+    call.say("my delivery is late")
+    call.wait(10)
+    keys(call, "123456")
+    call.wait(10)
+    (refer,) = call.commands_of(commands.Refer)
+    assert refer.callee == "sip:deliveries@desk.example.com"
+    assert refer.options.briefing.text == "Deliveries: a caller is waiting, about order 123456. The words were: my delivery is late."
+
+
+def test_colleague_who_does_not_take_the_call_leaves_the_caller_with_the_agent(play):
+    call = play("warm-transfer")
+    call.wait(15)
+    call.say("orders")
+    call.wait(10)
+    for state, returned in (("calling", None), ("briefing", None), ("failed", True)):
+        call.hear(events.Transfer(state=state, target="sip:orders@desk.example.com", code=603, returned=returned))
+    call.wait(8)
+    assert call.heard[-1] == "I am sorry, I could not connect you." and not call.hangups

@@ -12,6 +12,7 @@ from active_call.agent.effects import (
     EndUtterance,
     JudgeTurn,
     Paused,
+    PrepareSpeech,
     RunTool,
     ToolCall,
     TurnDecided,
@@ -345,3 +346,31 @@ def test_interruption_whose_final_text_is_late_is_answered_by_its_partial(begin)
     call.wait(0.9)
     assert len(call.effects_of(TurnDecided)) == n_ended + 1
     assert user_prompts(call)[-1] == "That is enough, thank you,"
+
+
+def test_first_clause_of_an_early_answer_is_prepared_once_and_said(begin):
+    call = begin()
+    held(call)
+    call.model("One moment, ", "Mr Baker. I look it up.", done=False)
+    (prepared,) = call.effects_of(PrepareSpeech)
+    assert prepared.command is not None and prepared.command.text == "One moment, Mr Baker."
+    call.wait(0.7)
+    assert call.effects_of(PrepareSpeech) == [prepared], "it was wanted"
+    assert prepared.command.text in call.spoken
+
+
+def test_prepared_clause_is_dropped_when_the_caller_says_more(begin):
+    call = begin()
+    speech = held(call)
+    call.model("Thank you, Mr Baker. And", done=False)
+    speech.says("Miller Baker")
+    call.wait(0.05)
+    speech.final("Miller Baker")
+    assert [effect.command is None for effect in call.effects_of(PrepareSpeech)] == [False, True]
+
+
+def test_early_answer_that_begins_with_an_action_or_with_reasoning_prepares_no_speech(begin):
+    call = begin()
+    held(call)
+    call.model('<set_var key="a" value="b"/> Thank you.')
+    assert not call.effects_of(PrepareSpeech)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from active_call.agent.effects import PauseReply, Perform
+from active_call.agent.effects import PauseOnVoice, PauseReply, Perform, ResumeReply
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import InterruptionOption
@@ -19,6 +19,7 @@ from active_call.agent.turn.overlap import LAST_MS, MAX_S
 from active_call.agent.turn.phase import Phase, Signal, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.agent.turn.turn_detector import RecogniserTurnDetector
+from active_call.agent.turn.voice_pauses import ONSET_MS, VoicePauses
 from active_call.contract import commands
 
 
@@ -31,6 +32,7 @@ class FakeReplies:
         self.resumed: list[tuple[Cut, int]] = []
         self.playback: Playback | None = Playback("r1", [Sentence("One two."), Sentence("Three four.")], has_started=True)
         self.is_paused = False
+        self.n_given_up = 0
         self.pauses: list[PauseReply] = []
 
     def pause(self, effect: PauseReply) -> None:
@@ -44,6 +46,9 @@ class FakeReplies:
         self.is_paused = False
         self.phase.fire(Signal.CUT)
         return Cut(Playback("r1", [Sentence("One two."), Sentence("Three four.")]), (), True)
+
+    def give_up(self) -> None:
+        self.n_given_up += 1
 
     def resume(self, cut: Cut, heard_words: int, now: float) -> None:
         self.resumed.append((cut, heard_words))
@@ -177,3 +182,77 @@ def test_filler_is_ignored_where_the_playbook_says_so():
     parts.voice(5.0, is_filler=True)
     assert parts.replies.pauses == []
     assert not parts.barge_in.may_cut_by_words(5.1)
+
+
+def voice_pauses(parts: Parts) -> tuple[VoicePauses, Any]:
+    made = VoicePauses(parts.barge_in, parts.timers, parts.outbox)
+
+    def orders(now: float, *, is_collecting: bool = False) -> list[Any]:
+        made.review(now, is_collecting=is_collecting)
+        return [effect for effect in parts.outbox.take() if isinstance(effect, PauseOnVoice | ResumeReply)]
+
+    return made, orders
+
+
+def test_media_process_is_asked_to_pause_once_and_again_after_the_reply_goes_on(parts):
+    made, orders = voice_pauses(parts)
+    asked = PauseOnVoice(ONSET_MS, LAST_MS)
+    assert orders(4.0) == [asked] and orders(4.1) == []
+    parts.voice(5.0)
+    made.on_paused(5.0)
+    assert parts.barge_in.is_overlapping
+    assert orders(5.0) == [PauseOnVoice(None)] or orders(5.0) == []
+    parts.floor.voice_ended(5.2)
+    parts.barge_in.go_on(5.6)
+    assert orders(5.6) == [asked]
+
+
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [({"strategy": "none"}, None), ({"strategy": "asr"}, None), ({}, "collecting"), ({}, "listening"), ({}, "silent"), ({}, "speaks")],
+)
+def test_media_process_is_not_asked_where_voice_pauses_nothing(options, state):
+    parts = Parts(**options)
+    _, orders = voice_pauses(parts)
+    if state == "listening":
+        parts.phase.fire(Signal.DONE)
+    elif state == "silent":
+        parts.replies.playback = Playback("r1", [Sentence("One.")])
+    elif state == "speaks":
+        parts.floor.voice_began(3.9, may_claim=False)
+    assert orders(4.0, is_collecting=state == "collecting") == []
+
+
+def test_media_process_is_asked_when_the_protected_beginning_and_the_need_of_words_are_over():
+    parts = Parts(ignore_first_ms=2000)
+    _, orders = voice_pauses(parts)
+    assert orders(0.5) == []
+    assert parts.timers.next_at() == 2.0
+    assert orders(2.0) == [PauseOnVoice(ONSET_MS, LAST_MS)]
+    for _ in range(MAX_RESUMES):
+        parts.barge_in.pause(3.0)
+        parts.barge_in.go_on(3.5)
+    assert orders(3.5) == [PauseOnVoice(None)]
+    parts.timers.clear(Timer.OVERLAP)  # as the true reply does at its end of the pause
+    assert parts.timers.next_at() == 3.5 + WORDS_NEEDED_S
+    assert orders(3.5 + WORDS_NEEDED_S) == [PauseOnVoice(ONSET_MS, LAST_MS)]
+
+
+def test_pause_of_the_media_process_that_comes_too_late_ends_at_once(parts):
+    made, orders = voice_pauses(parts)
+    orders(4.0)
+    parts.phase.fire(Signal.DONE)
+    made.on_paused(4.1)
+    assert not parts.barge_in.is_overlapping
+    assert orders(4.1) == [ResumeReply()]
+
+
+def test_minimum_of_speech_counts_from_its_beginning_and_asks_the_media_process_for_as_much():
+    parts = Parts(min_speech_ms=300)
+    made, orders = voice_pauses(parts)
+    assert orders(4.0) == [PauseOnVoice(300, LAST_MS)]
+    parts.floor.voice_began(5.0, may_claim=False)
+    parts.barge_in.on_voice(5.0, is_filler=False, spoken_s=0.1)
+    assert parts.timers.next_at() == pytest.approx(5.2)
+    made.on_paused(5.19)
+    assert parts.barge_in.is_overlapping and not parts.timers.is_set(Timer.CUT)

@@ -51,6 +51,7 @@ class Call:
             judge_turn=self.questions.append,
             pause_reply=lambda order: True,
             resume_reply=lambda: None,
+            pause_on_voice=lambda _: None,
             spawn=lambda work, name: tasks.create_task(work, name=name),
             now=lambda: self.now,
         )

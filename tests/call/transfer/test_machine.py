@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.call.transfer.machine import (
+    Briefed,
     CallerGone,
     Do,
     FarAnswered,
@@ -27,7 +28,7 @@ from active_call.call.transfer.machine import (
     in_words,
 )
 
-AUTO, REFER, BRIDGE = Mode.AUTO, Mode.REFER, Mode.BRIDGE
+AUTO, REFER, BRIDGE, WARM = Mode.AUTO, Mode.REFER, Mode.BRIDGE, Mode.WARM
 
 
 class Bench:
@@ -198,6 +199,34 @@ def test_refer_cannot_be_taken_back() -> None:
     assert bench.transfer.state is State.REFERRING
 
 
+# -- told first who waits -----------------------------------------------------------------------------------------------------------------
+
+
+def briefing() -> Bench:
+    bench = Bench(WARM)
+    bench.feed(FarRinging(180), FarHeard())
+    assert bench.feed(FarAnswered()) == [Tell("briefing", 200), Do.BRIEF]
+    return bench
+
+
+def test_warm_transfer_calls_the_target_with_music_until_it_accepts_and_the_two_are_joined() -> None:
+    bench = briefing()
+    assert bench.done[:3] == [Tell("calling"), Do.MUSIC, Do.CALL]
+    assert bench.feed(Briefed(accepted=True)) == [Do.JOIN]
+    assert bench.feed(Joined()) == [Do.SILENCE, Tell("connected", 200)]
+
+
+@pytest.mark.parametrize("item", [Briefed(False, 603), FarEnded(0, "gone"), Withdrawn(), CallerGone(), 301.0])
+def test_warm_transfer_that_is_not_accepted_ends_in_one_way(item: Any) -> None:
+    bench = briefing()
+    done = bench.wait(item) if isinstance(item, float) else bench.feed(item)
+    last = next(each for each in done if isinstance(each, Tell))
+    state = "cancelled" if item in (Withdrawn(), CallerGone()) else "failed"
+    assert (last.state, last.final, last.returned) == (state, True, item != CallerGone())
+    assert Do.SILENCE in done and Do.JOIN not in done
+    assert (Do.END_FAR in done) == (item != FarEnded(0, "gone"))
+
+
 # -- asked for by the peer ---------------------------------------------------------------------------------------------------------------
 
 ADOPTED = [Do.ADOPT, Tell("completed", 200, final=True, returned=True)]
@@ -239,6 +268,7 @@ INPUTS = st.one_of(
     st.builds(FarRinging, st.sampled_from((180, 183))),
     st.builds(FarEnded, st.sampled_from(CODES)),
     st.builds(JoinFailed, st.just("full")),
+    st.builds(Briefed, st.booleans(), st.sampled_from((0, 480, 603))),
     st.sampled_from([FarHeard(), FarAnswered(), Joined(), Withdrawn(), CallerGone()]),
     st.sampled_from((0.1, 1.5, 15.0, 31.0)),
 )
@@ -251,7 +281,7 @@ def test_every_order_of_events_has_one_known_end(
     bench = Bench(BRIDGE if asked_by_peer else mode, can_refer=can_refer, auto_hangup=auto_hangup, asked_by_peer=asked_by_peer)
     far_ended = False
     for item in [*items, CallerGone(), 31.0]:
-        waits = bench.transfer.state in (State.REFERRING, State.CALLING)
+        waits = bench.transfer.state in (State.REFERRING, State.CALLING, State.BRIEFING)
         assert waits == (bench.transfer.next_timeout() is not None)  # nobody is waited for without an end
         far_ended = far_ended or (isinstance(item, FarEnded) and bench.transfer.has_far_leg)
         bench.wait(item) if isinstance(item, float) else bench.feed(item)
@@ -270,6 +300,9 @@ def test_every_order_of_events_has_one_known_end(
     assert done.count(Do.CALL) <= 1
     assert done.count(Do.END_FAR) + done.count(Do.ADOPT) + far_ended == done.count(Do.CALL)
     assert done.count(Do.JOIN) <= 1
+    # Nobody is joined in mode warm who was not told before, and the caller hears nothing of it.
+    if bench.transfer.mode is WARM and Do.JOIN in done:
+        assert Do.BRIEF in done[: done.index(Do.JOIN)] and Do.LISTEN not in done
     assert Do.ADOPT not in done or asked_by_peer
     # Music begins and ends in turn.
     assert [one for one in done if one in (Do.MUSIC, Do.SILENCE)] == [Do.MUSIC, Do.SILENCE] * (done.count(Do.MUSIC))

@@ -16,7 +16,7 @@ from active_call.agent.playbook.findings import Findings
 
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
     "hangup": ("reason",),
-    "refer": ("to", "caller", "mode", "moh", "timeout", "autoHangup", "forwardDtmf", "callId"),
+    "refer": ("to", "caller", "mode", "moh", "timeout", "autoHangup", "forwardDtmf", "callId", "briefing", "summary"),
     "goto": ("scene",),
     "play": ("file",),
     "set_var": ("key", "value"),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from active_call.agent.context import PlaybookContext
 from active_call.agent.outbox import Outbox
+from active_call.agent.reply.actions import Actions
 from active_call.agent.reply.tags import DigitsTag, GotoTag, HangupTag, MessageTag, ReferTag, SetVarTag, Tag
 from active_call.contract import commands
 
@@ -41,7 +42,7 @@ class RealtimeActions:
                 self._hang_up(reason or "goodbye")
             case ReferTag():
                 self._leave()
-                self._outbox.perform(commands.Refer(callee=action.to, caller=action.caller, options=action.options))
+                Actions(self._context, self._outbox).refer(action)
             case GotoTag(scene):
                 self._enter(scene, now)
             case SetVarTag(key, value):

@@ -26,6 +26,7 @@ from active_call.agent.effects import (
     ModelDone,
     ModelText,
     Paused,
+    PausedOnVoice,
     PauseRefused,
     Summarised,
     Tell,
@@ -129,10 +130,18 @@ class RealtimeConversation:
                 pass  # the realtime model finds the end of a turn by itself
             case ToolsFound(found):
                 self._registry.offer(found, self._outbox.note)
-            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised() | PauseRefused():
+            case ModelText() | ModelDone() | ToolCall() | HttpAnswered() | Summarised():
                 self._outbox.note("input dropped", reason="this conversation is a realtime one")
+            case PausedOnVoice():
+                self._turns.pause.on_paused(now, is_talking=self.state in TALKING)
+            case PauseRefused():
+                self._turns.pause.on_refused()
             case _:
                 assert_never(item)
+        return self._take()
+
+    def _take(self) -> list[AgentEffect]:
+        self._turns.pause.review(is_talking=self.state in TALKING)
         return self._outbox.take()
 
     def next_timeout(self) -> float | None:
@@ -143,7 +152,7 @@ class RealtimeConversation:
         """Do what is due at `now`."""
         while (timer := self._timers.take_due(now)) is not None:
             self._on_timer(timer, now)
-        return self._outbox.take()
+        return self._take()
 
     def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
         """The call is over; `heard`: the play id of what sounded, and its text as far as it was heard."""
@@ -245,6 +254,10 @@ class RealtimeConversation:
             case events.MediaReady():
                 if self.state is State.IDLE:
                     self._begin(now)
+            case events.Speaking():
+                self._turns.pause.on_voice(now, is_talking=self.state in TALKING)
+            case events.Silence():
+                self._turns.pause.on_silence(now)
             case events.TrackStart():
                 self._playback.started(event.play_id, now)
             case events.TrackEnd():
@@ -357,7 +370,11 @@ class RealtimeConversation:
                 self._turns.follow_up(now)
             case Timer.QUIET:
                 self._turns.go_on(now)
-            case Timer.CUT | Timer.DEAD_AIR | Timer.OVERLAP | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
+            case Timer.DEAD_AIR:
+                self._turns.on_dead_air(now)
+            case Timer.OVERLAP:
+                self._turns.pause.on_due(now)
+            case Timer.ARM | Timer.CUT | Timer.UNHOLD | Timer.COLLECT | Timer.SPECULATION:
                 pass  # the model decides when the caller interrupts, and what it prepares
             case _:
                 assert_never(timer)

@@ -41,6 +41,11 @@ class RealtimePlayback:
         return self._item is not None
 
     @property
+    def has_started(self) -> bool:
+        """An item is being heard."""
+        return self._item is not None and self._item.has_started
+
+    @property
     def is_settling(self) -> bool:
         """An item was stopped, and it is not known yet how much of it was heard."""
         return self._settling is not None
@@ -96,6 +101,7 @@ class RealtimePlayback:
     def started(self, play_id: str | None, now: float) -> None:
         """A playback has begun to sound."""
         if self._item is not None and self._item.id == play_id:
+            self._item.has_started = True
             self.watch(now)
 
     def ended(self, play_id: str | None, heard: str | None) -> bool:

@@ -12,6 +12,8 @@ class SpokenItem:
     id: str
     ms: int = 0
     text: str = ""
+    has_started: bool = False
+    """It is being heard."""
     is_whole: bool = False
     """All sound and text have come."""
 

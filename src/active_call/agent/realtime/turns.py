@@ -13,9 +13,11 @@ from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import Tell, ToolAnswered, ToolFinished
 from active_call.agent.items import SystemItem
 from active_call.agent.outbox import Outbox
+from active_call.agent.realtime.dead_air import RealtimeDeadAir
 from active_call.agent.realtime.events import CancelResponse, CreateResponse, FunctionCall
 from active_call.agent.realtime.playback import RealtimePlayback
 from active_call.agent.realtime.session import Session
+from active_call.agent.realtime.voice_pause import RealtimeVoicePause
 from active_call.agent.reply.outcome import ReplyOutcome
 from active_call.agent.reply.tags import Tag
 from active_call.agent.turn.interruption import Interruptions
@@ -59,6 +61,8 @@ class RealtimeTurns:
         self.act: Callable[[Tag, float], bool] = lambda action, now: False
         """Carries out an action; True when it leads on by itself, so that nothing is asked or awaited here."""
         self._outcome = ReplyOutcome(outbox)
+        self.pause = RealtimeVoicePause(rules, playback, timers, outbox)
+        self._dead_air = RealtimeDeadAir(context, timers, outbox)
         self._context = context
         self._phase = phase
         self._timers = timers
@@ -112,10 +116,14 @@ class RealtimeTurns:
             self._session.order(CancelResponse())
             self._is_cancelling = self._session.is_open
         self._is_answering = False
+        self._dead_air.over()
         self._playback.stop(now)
+        self.pause.end()
 
     def caller_left(self) -> None:
         """The caller is on hold, or with somebody else."""
+        self.pause.end()
+        self._dead_air.over()
         self._timers.clear_all()
         self._is_caller_speaking = False
 
@@ -129,6 +137,7 @@ class RealtimeTurns:
         self._is_answering = True
         if self._playback.add_sound(item, ms) and self._is_talking:
             self._outcome.begin()
+            self._dead_air.over()
             self._phase.fire(Signal.SAY)
             self._timers.clear(Timer.MODEL, Timer.FOLLOWUP, Timer.QUIET)
             self._playback.watch(now)
@@ -163,6 +172,7 @@ class RealtimeTurns:
         """No sound and no result has come in time."""
         self._outbox.note("model failed", error="no answer in time")
         self._is_answering = self._is_cancelling = False
+        self._dead_air.failed()
         if self._session.waits_for_tools:
             self._session.give_up_tools()
             self._is_answer_due = True
@@ -186,6 +196,11 @@ class RealtimeTurns:
         self._is_answer_due = True
         if not self._session.waits_for_tools and not self._is_answering and not self._playback.is_sounding:
             self.go_on(now)
+
+    def on_dead_air(self, now: float) -> None:
+        """The caller has waited so long."""
+        if self._is_talking and not self._playback.is_sounding:
+            self._dead_air.on_due(now, "tool" if self._session.waits_for_tools else "model")
 
     # -- asking and waiting
 
@@ -227,6 +242,7 @@ class RealtimeTurns:
         else:
             self._timers.clear(Timer.MODEL)
             self._phase.fire(Signal.DONE)
+            self._dead_air.over()
             self._outcome.done()
             self.await_caller(now)
 
@@ -252,6 +268,7 @@ class RealtimeTurns:
 
     def _await_answer(self, now: float) -> None:
         self._outcome.begin()
+        self._dead_air.waiting(now)
         self._phase.fire(Signal.ASK)
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
         self._timers.set(Timer.MODEL, now + max(ANSWER_PATIENCE_S, self._session.tool_patience_s))

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from active_call.agent.context import PlaybookContext
 from active_call.agent.effects import ExpectPhrases, SwitchLanguage
+from active_call.agent.items import UserItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.playbook.scenes import Scene
 from active_call.agent.reply.steps import Remainder, Step
 from active_call.agent.reply.tags import DigitsTag, HangupTag, HoldTag, LanguageTag, MessageTag, PlayTag, ReferTag, UnknownTag
 from active_call.contract import commands
+from active_call.contract.options import BriefingOption, ReferOption
 
 MAX_SCENE_CHANGES = 5
 """Without a word from the caller; more is a loop."""
@@ -21,6 +25,7 @@ MAX_SCENE_CHANGES = 5
 
 MAX_HOLD_S = 600.0
 """A model takes the caller back after so long at the latest."""
+MAX_SUMMARY_CHARS = 300
 _DIGITS = re.compile(r"[0-9*#A-D]{1,64}")
 
 
@@ -47,8 +52,21 @@ class Actions:
         self._outbox.perform(commands.Hangup(reason=tag.reason or "goodbye", initiator="agent", headers=headers))
 
     def refer(self, tag: ReferTag) -> None:
-        """Transfer the call."""
-        self._outbox.perform(commands.Refer(callee=tag.to, caller=tag.caller, options=tag.options))
+        """Transfer the call. The template of a warm transfer's briefing is filled in now, with what the call is about as `summary`."""
+        options, own = tag.options, self._context.playbook.option.refer
+        template = own.briefing.text if own is not None and own.briefing is not None else None
+        mode = (options.mode if options is not None else None) or (own.mode if own is not None else None)
+        is_told = options is not None and options.briefing is not None
+        if template and not is_told and mode in (None, "auto", "warm"):
+            summary = tag.summary or str(self._context.variables.get("summary") or "") or self._last_words()
+            text = self._context.fill_with(template, {"summary": summary}).text
+            options = msgspec.structs.replace(options or ReferOption(), briefing=BriefingOption(text=text))
+        self._outbox.perform(commands.Refer(callee=tag.to, caller=tag.caller, options=options))
+
+    def _last_words(self) -> str:
+        """What the caller has said last, keys left out: what the call is about, where nobody has said so."""
+        said = [item.text for item in self._outbox.history.items if isinstance(item, UserItem) and not item.text.startswith("[")]
+        return " ".join(said[-2:])[-MAX_SUMMARY_CHARS:]
 
     def message(self, tag: MessageTag) -> None:
         """Send a SIP MESSAGE, or what the leg has in its place."""

@@ -113,7 +113,8 @@ class ModelAnswers:
             return
         request = self._request("", UserItem(said))
         if self._reply.speculation.may_ask(request):
-            self._reply.speculation.ask(replace(request, reply=ReplyNumber(self._reply.queue.reserve())), now)
+            asked = replace(request, reply=ReplyNumber(self._reply.queue.reserve()))
+            self._reply.speculation.ask(asked, now, is_prefilled=self._context.playbook.llm.thinking == "prefilled")
             self._timers.set(Timer.SPECULATION, now + MAX_AGE_S)
 
     def _request(self, hint: str, *said: Item) -> AskModel:

@@ -178,7 +178,7 @@ class ReplyQueue:
         self.has_spoken = has_spoken
         assert self.playback is not None  # noqa: S101  opened above
         self.playback.sentences.append(Sentence(text))
-        option = self._option(self.playback.sentences[0])
+        option = self.option_of(self.playback.sentences[0])
         self._perform(Tts(text=text, play_id=self.playback.play_id, streaming=True, end_of_stream=True, option=option))
 
     def started(self, play_id: str | None) -> bool:
@@ -203,11 +203,12 @@ class ReplyQueue:
         assert self.playback is not None  # noqa: S101  opened above
         self.playback.sentences.append(sentence)
         self.playback.is_closed = self._nothing_follows()
-        option = self._option(sentence)
+        option = self.option_of(sentence)
         play_id, is_last = self.playback.play_id, self.playback.is_closed
         self._perform(Tts(text=sentence.text, play_id=play_id, streaming=True, end_of_stream=is_last, option=option))
 
-    def _option(self, sentence: Sentence) -> TtsOption | None:
+    def option_of(self, sentence: Sentence) -> TtsOption | None:
+        """The language, voice and mood in which `sentence` is said; None: the call's own."""
         if not (sentence.emotion or self.language or self.voice):
             return None
         return TtsOption(emotion=sentence.emotion or None, language=self.language or None, speaker=self.voice or None)

@@ -79,6 +79,7 @@ class Replies:
         self.on_collect: Callable[[CollectTag, tuple[Step, ...]], str | None] = lambda tag, rest: None
         """Begins to collect input: the tag and what is said afterwards → the question; None when there is no such collector."""
         self.is_collecting: Callable[[], bool] = lambda: False
+        """Results of tools wait: input is collected, or the other side plays music."""
         self._has_voice_failed = False
         """A reply could not be made to sound, and nothing has been heard since."""
 

@@ -30,7 +30,7 @@ class Reply:
 
     def __init__(self, outbox: Outbox, timers: Timers) -> None:
         self.queue = ReplyQueue(outbox.perform)
-        self.speculation = Speculation(outbox)
+        self.speculation = Speculation(outbox, self.queue.option_of)
         """What the model was asked before the caller's turn is over."""
         self.outcome = ReplyOutcome(outbox)
         self.stream: ModelStream | None = None

@@ -2,18 +2,24 @@
 
 In: what would be asked if the turn were over now; what the model writes of it. Out: the request, and later either all that the model has
 written (the turn ended with these words: `adopt`) or the end of the request (`cancel`). Theory: nothing that the model does here has an
-effect. Its text is not parsed, not said and not remembered, and its tool calls start nothing; they are inputs that wait. The history is
-written by the turn's end alone, so that nothing can stand in it twice.
+effect. Its text is not said and not remembered, and its tool calls start nothing; they are inputs that wait. The history is written by the
+turn's end alone, so that nothing can stand in it twice. Of the text only the first clause is looked for, where the answer begins with
+words: its speech is made and kept back, too (`PrepareSpeech`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from active_call.agent.effects import AbandonModel, AskModel, ModelDone, ModelText, ReplyNumber, ToolCall
+from active_call.agent.effects import AbandonModel, AskModel, ModelDone, ModelText, PrepareSpeech, ReplyNumber, ToolCall
 from active_call.agent.items import USER, Prompt
 from active_call.agent.outbox import Outbox
+from active_call.agent.reply.parser import ReplyParser
+from active_call.agent.reply.steps import Sentence
 from active_call.agent.script import words_of
+from active_call.contract.commands import Tts
+from active_call.contract.options import TtsOption
 
 MAX_A_TURN = 3
 """Every request costs money, and a turn whose text changes so often is not ending."""
@@ -29,13 +35,17 @@ class _Request:
     asked_at: float
     inputs: list[ModelInput] = field(default_factory=list)
     has_failed: bool = False
+    parser: ReplyParser | None = None
+    """Looks for the first clause; None once it is found, or where the answer begins with something else."""
+    is_prepared: bool = False
 
 
 class Speculation:
     """The request under way, at most one."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, option_of: Callable[[Sentence], TtsOption | None]) -> None:
         self._outbox = outbox
+        self._option_of = option_of
         self._request: _Request | None = None
         self._n_asked = 0
 
@@ -48,11 +58,11 @@ class Speculation:
         """Whether `ask` is worth a request: not what is asked already, and not the fourth of a turn."""
         return self._n_asked < MAX_A_TURN and not (self._request is not None and _is_same(self._request.ask, ask))
 
-    def ask(self, ask: AskModel, now: float) -> None:
-        """Ask the model; an earlier request is over."""
+    def ask(self, ask: AskModel, now: float, *, is_prefilled: bool = False) -> None:
+        """Ask the model; an earlier request is over. `is_prefilled`: the answer begins in the middle of reasoning."""
         self.cancel("the caller said more")
         self._n_asked += 1
-        self._request = _Request(ask, now)
+        self._request = _Request(ask, now, parser=None if is_prefilled else ReplyParser())
         self._outbox.put(ask)
 
     def takes(self, item: ModelInput) -> bool:
@@ -62,7 +72,19 @@ class Speculation:
             return False
         request.inputs.append(item)
         request.has_failed = request.has_failed or (isinstance(item, ModelDone) and bool(item.error))
+        self._look_for_clause(request, item)
         return True
+
+    def _look_for_clause(self, request: _Request, item: ModelInput) -> None:
+        """Have the speech of the first clause made, as soon as it is known."""
+        if request.parser is None:
+            return
+        steps = request.parser.feed(item.text) if isinstance(item, ModelText) else request.parser.finish()
+        if steps or not isinstance(item, ModelText):
+            request.parser = None
+        if steps and isinstance(steps[0], Sentence) and not request.has_failed:
+            request.is_prepared = True
+            self._outbox.put(PrepareSpeech(Tts(text=steps[0].text, option=self._option_of(steps[0]))))
 
     def adopt(self, ask: AskModel, now: float) -> tuple[ReplyNumber, list[ModelInput]] | None:
         """The turn is over, and `ask` is to be asked: the number and the inputs of the request, where it asked just that.
@@ -83,6 +105,8 @@ class Speculation:
         request, self._request = self._request, None
         if request is not None:
             self._outbox.note("speculation cancelled", reply=request.ask.reply, reason=reason)
+            if request.is_prepared:
+                self._outbox.put(PrepareSpeech(None))
             if not any(isinstance(item, ModelDone) for item in request.inputs):
                 self._outbox.put(AbandonModel(request.ask.reply))
 

@@ -16,7 +16,7 @@ from active_call.agent.markup import parse_attributes
 from active_call.agent.reply.speakable import INLINE_TAGS, LINE_TAGS
 from active_call.agent.reply.structured import tag_end
 from active_call.agent.reply.values import NO_VALUES, Values
-from active_call.contract.options import ReferOption
+from active_call.contract.options import BriefingOption, ReferOption
 
 MAX_TAG_CHARS = 8192
 """A `<http … body="…"/>` may be long; one that is longer than this is dropped."""
@@ -55,6 +55,8 @@ class ReferTag:
     to: str
     caller: str = ""
     options: ReferOption | None = None
+    summary: str = ""
+    """What the call is about, for the target of a warm transfer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +180,14 @@ def _refer_option(attributes: Mapping[str, str]) -> ReferOption | None:
         auto_hangup=hangup.lower() in _TRUE if hangup else None,
         forward_dtmf=digits.lower() in _TRUE if digits else None,
         call_id=attributes.get("callid") or None,
+        briefing=BriefingOption(text=attributes["briefing"]) if attributes.get("briefing") else None,
     )
     return None if option == ReferOption() else option
 
 
 _MADE: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, str]], Tag]]] = {
     "hangup": ((), lambda a: HangupTag(a.get("reason", ""))),
-    "refer": (("to",), lambda a: ReferTag(a["to"], a.get("caller", ""), _refer_option(a))),
+    "refer": (("to",), lambda a: ReferTag(a["to"], a.get("caller", ""), _refer_option(a), a.get("summary", ""))),
     "goto": (("scene",), lambda a: GotoTag(a["scene"])),
     "play": (("file",), lambda a: PlayTag(a["file"])),
     "set_var": (("key",), lambda a: SetVarTag(a["key"], a.get("value", ""))),

@@ -38,7 +38,10 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "transfer_call",
         "Transfer the caller to somebody else. What you say in the same reply is said first.",
-        {"to": "A telephone number or SIP address that your instructions name."},
+        {
+            "to": "A telephone number or SIP address that your instructions name.",
+            "summary?": "Who calls and what about, in a sentence, for whoever takes the call.",
+        },
     ),
     Action(
         "goto_scene",

@@ -8,7 +8,7 @@ the sentence that was interrupted; else the caller takes the turn.
 
 from __future__ import annotations
 
-from active_call.agent.effects import EndUtterance, PauseReply
+from active_call.agent.effects import EndUtterance, PauseOnVoice, PauseReply
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.queue import Cut, Playback
@@ -82,8 +82,8 @@ class BargeIn:
 
     # -- may the caller interrupt
 
-    def on_voice(self, now: float, *, is_filler: bool) -> None:
-        """The caller's voice begins over the agent's: pause now, later, or not at all."""
+    def on_voice(self, now: float, *, is_filler: bool, spoken_s: float = 0.0) -> None:
+        """The caller's voice, told after `spoken_s` of it, begins over the agent's: pause now, later, or not at all."""
         self.is_speech_ignored = False
         if self.is_overlapping:
             self._is_final = False
@@ -92,13 +92,37 @@ class BargeIn:
         if not (self._phase.state is State.SPEAKING and self.rules.by_voice) or self._needs_words(now):
             return
         self._voice_began_at = now
-        delay = max(self._protected_s(now), self.rules.min_speech_s)
+        delay = max(self._protected_s(now), self.rules.min_speech_s - spoken_s)
         if is_filler and self.rules.option.filler_word_filter:
             self.is_speech_ignored = True
         elif delay > 0:
             self._timers.set(Timer.CUT, now + delay)
         else:
             self.pause(now)
+
+    def voice_pauses_in_s(self, now: float) -> float | None:
+        """In how many seconds the caller's voice, if it came then, would pause what sounds; None: not as things are."""
+        playback = self._replies.playback
+        is_open = self._phase.state is State.SPEAKING and self.rules.by_voice and not self.is_overlapping
+        if not is_open or playback is None or not playback.has_started or self._floor.is_caller_speaking:
+            return None
+        words_needed_s = self._words_needed_until - now if self._needs_words(now) and self._words_needed_until is not None else 0.0
+        return max(self._protected_s(now), words_needed_s)
+
+    def pause_on_voice(self, least_ms: int) -> PauseOnVoice:
+        """What the media process is to do by itself at the caller's voice."""
+        return PauseOnVoice(max(least_ms, round(self.rules.min_speech_s * 1000)), LAST_MS, self.rules.fade_out_ms)
+
+    def takes_pause(self, now: float) -> bool:
+        """The media process has paused what sounds, since the caller speaks. False where it is to go on."""
+        if self.is_overlapping:
+            return True
+        is_open = self._phase.state is State.SPEAKING and self.rules.by_voice and not self._needs_words(now)
+        if not is_open or self._replies.playback is None or self._protected_s(now) > 0:
+            return False
+        self._timers.clear(Timer.CUT)
+        self.pause(now)
+        return True
 
     def on_silence(self, now: float) -> None:
         """The caller's voice ends, perhaps before it has interrupted."""

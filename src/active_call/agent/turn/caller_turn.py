@@ -72,8 +72,8 @@ class CallerTurn:
 
     # -- what is heard of the caller
 
-    def on_voice(self, now: float, *, is_filler: bool) -> None:
-        """The caller begins to speak."""
+    def on_voice(self, now: float, *, is_filler: bool, spoken_s: float = 0.0) -> None:
+        """The caller begins to speak, and has spoken for `spoken_s` when it is told."""
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
         self._watch.voice_began()
         self._note_outcome(now)
@@ -81,7 +81,7 @@ class CallerTurn:
         expected = None if self._waiting else expected_after(self._last_words(), language)
         may_claim = self._phase.state in (State.LISTENING, State.THINKING)
         self._floor.voice_began(now, may_claim=may_claim, expected=expected, language=language)
-        self._barge_in.on_voice(now, is_filler=is_filler)
+        self._barge_in.on_voice(now, is_filler=is_filler, spoken_s=spoken_s)
 
     def on_silence(self, now: float, ended_at: float | None = None) -> None:
         """The caller stops speaking; the last voiced packet came at `ended_at`, where that is known."""

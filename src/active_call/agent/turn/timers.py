@@ -8,6 +8,8 @@ from enum import StrEnum
 class Timer(StrEnum):
     """What is waited for. In the order in which timers that are due together are handled."""
 
+    ARM = "arm"
+    """From here on voice pauses the agent: the protected beginning is over, or words are needed no longer."""
     CUT = "cut"
     """The caller has spoken long enough to interrupt (`minSpeechMs`)."""
     SETTLE = "settle"

@@ -52,8 +52,12 @@ class AgentPorts:
     pause_reply: Callable[[effects.PauseReply], bool]
     """Let what the agent says stand still; False when so little is left of it that it ends first."""
     resume_reply: Callable[[], None]
+    pause_on_voice: Callable[[effects.PauseOnVoice], None]
+    """Let the media process pause by itself when the caller speaks; PausedOnVoice comes back."""
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     now: Callable[[], float]
+    prepare_speech: Callable[[commands.Tts | None], None] = lambda command: None
+    """Make the speech of a command that is likely to come, and keep it back; None: it is not wanted any more."""
     switch_language: Callable[[str, str], None] = lambda code, voice: None
     """Recognise and speak another language from now on."""
     mask_input: Callable[[bool], None] = lambda is_secret: None
@@ -201,6 +205,10 @@ class AgentRunner:
             case effects.PauseReply():
                 if not self._ports.pause_reply(effect):
                     self.hear(effects.PauseRefused())
+            case effects.PauseOnVoice():
+                self._ports.pause_on_voice(effect)
+            case effects.PrepareSpeech(speech):
+                self._ports.prepare_speech(speech)
             case effects.ResumeReply():
                 self._ports.resume_reply()
             case effects.RunTool():

@@ -19,6 +19,7 @@ from active_call.call.sound.digits import DigitFilter
 from active_call.call.sound.media_watchdog import MediaWatchdog
 from active_call.call.sound.recording import Recording
 from active_call.call.speech.latency import TurnClock
+from active_call.call.speech.overlap_pause import OverlapPause
 from active_call.call.speech.speech_input import SpeechInput
 from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.state import Phase
@@ -36,6 +37,7 @@ class ReportedTo:
     machine: CallExecutor
     speech_input: SpeechInput
     speech_output: SpeechOutput
+    overlap: OverlapPause
     call_progress: CallProgressWatch
     answering: AnsweringWatch
     media_watchdog: MediaWatchdog
@@ -108,6 +110,8 @@ class LegReports:
                 parts.speech_input.speech_started(report)
             case link.SpeechEnded():
                 parts.speech_input.speech_ended(report)
+            case link.PausedOnVoice():
+                self._paused_on_voice(report)
             case link.PauseHeard():
                 if self._state.agent is not None and not parts.speech_input.is_suspended:
                     self._state.agent.hear(effects.Paused(pause_sound(report, self._ports.now())))
@@ -139,6 +143,13 @@ class LegReports:
                 parts.hang_up(by="system", cause="media_lost", reason="media process lost")
             case _:
                 pass
+
+    def _paused_on_voice(self, report: link.PausedOnVoice) -> None:
+        self._parts.overlap.paused_on_voice(report.at)
+        if self._state.agent is None or self._parts.speech_input.is_suspended:
+            self._parts.overlap.end()
+        else:
+            self._state.agent.hear(effects.PausedOnVoice())
 
     def _play_started(self, report: link.PlayStarted) -> None:
         text = self._parts.speech_output.play_started(report)

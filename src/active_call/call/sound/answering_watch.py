@@ -17,6 +17,8 @@ from active_call.contract import commands, events
 from active_call.media.link.messages import ToneReported
 
 CAUSE: Final = "answerMachine"
+OPERATOR_KEY: Final = "0"
+"""Where menus have a person behind a key that they do not name, it is this one."""
 NO_BEEP_S: Final = 4.0
 """Silence after a mailbox's greeting, after which the message is left without a beep."""
 SETTLING_S: Final = 0.3
@@ -53,6 +55,7 @@ class AnsweringWatch:
         self._classifier = AnsweringClassifier()
         self._is_speaking = False
         self._is_done = False
+        self._has_asked_operator = False
         self._message_at: float | None = None
         """When the message is left, if nothing else comes."""
         self._gives_up_at: float | None = None
@@ -120,7 +123,9 @@ class AnsweringWatch:
             )
         )
         self._tell_agent(verdict)
-        if not verdict.is_sure_machine or self._state.option.on_machine == "continue":
+        if verdict.kind == "menu" and verdict.n_repeats:
+            self._leave_circle()
+        if self._is_done or not verdict.is_sure_machine or self._state.option.on_machine == "continue":
             return
         if self._state.option.on_machine == "message-after-beep" and verdict.kind == "voicemail" and self._state.option.machine_message:
             self._await_beep()
@@ -138,6 +143,17 @@ class AnsweringWatch:
         self._ports.emit(events.Custom(data=text, sender="answering"))
 
     # -- what is done with a machine
+
+    def _leave_circle(self) -> None:
+        """The menu is heard again: its choices lead nowhere."""
+        match self._state.option.on_menu_loop:
+            case "operator" if not self._has_asked_operator:
+                self._has_asked_operator = True
+                self._perform(commands.Dtmf(digits=OPERATOR_KEY))
+            case "operator" | "hangup":
+                self._end("the menu goes in circles")
+            case _:
+                pass  # the model is told
 
     def _await_beep(self) -> None:
         """The agent leaves; the message comes after the beep, or after a silence."""

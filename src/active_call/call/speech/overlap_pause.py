@@ -1,18 +1,19 @@
 """Lets the agent's reply stand still while the caller speaks over it, and go on: a claim of its own on the caller's attention.
 
 In: the agent's `PauseReply` and `ResumeReply`. Out: the claim OVERLAP, and how this pause sounds. It does not touch the pauses of others
-(the `pause` command, a hold): the reply goes on when the last reason is gone.
+(the `pause` command, a hold): the reply goes on when the last reason is gone. `PauseOnVoice` lets the media process pause before the agent
+knows of the voice; what it has done becomes the same claim.
 """
 
 from __future__ import annotations
 
-from active_call.agent.effects import PauseReply
+from active_call.agent.effects import PauseOnVoice, PauseReply
 from active_call.call.company.attention import Why
 from active_call.call.company.attention_executor import AttentionExecutor
-from active_call.call.speech.speech_output import PLAIN_PAUSE, PauseManner, SpeechOutput
+from active_call.call.speech.speech_output import PLAIN_PAUSE, PauseManner, SpeechOutput, VoicePauseOrder
 
-PAUSE_FADE_MS = 20
-"""One packet: soon silent, and no click."""
+PAUSE_FADE_MS = 8
+"""Soon silent, and no click."""
 
 
 class OverlapPause:
@@ -31,6 +32,19 @@ class OverlapPause:
         self._speech_output.manner = PauseManner(fade_ms, resumes_at_word=order.resumes_at_word)
         self._attention.claim(Why.OVERLAP)
         return True
+
+    def arm(self, order: PauseOnVoice) -> None:
+        """Let the media process pause by itself at the caller's voice, or no longer."""
+        if order.voiced_ms is None:
+            self._speech_output.pause_on_voice(None)
+            return
+        fade_ms = PAUSE_FADE_MS if order.fade_ms is None else order.fade_ms
+        self._speech_output.pause_on_voice(VoicePauseOrder(order.voiced_ms, order.unless_left_ms, fade_ms))
+
+    def paused_on_voice(self, at: float) -> None:
+        """The media process has paused, at `at`. The agent says what becomes of it; without one, `end` is to be called."""
+        self._attention.claim(Why.OVERLAP)
+        self._speech_output.paused_on_voice(at)
 
     def end(self) -> None:
         """The pause is over; harmless where there is none."""

@@ -21,7 +21,8 @@ from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.play import AGAIN, AHEAD_MS, Job, Piece, Play, told_id
-from active_call.call.speech.tts_command import checked
+from active_call.call.speech.prepared_speech import Pieces, SpeechKey, SpeechPreparation
+from active_call.call.speech.tts_command import Spoken, checked
 from active_call.call.speech.words_heard import Pace, heard_words, word_began_ms
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
@@ -46,6 +47,16 @@ class PauseManner:
 
 
 PLAIN_PAUSE = PauseManner()
+
+
+@dataclass(frozen=True, slots=True)
+class VoicePauseOrder:
+    """After how much voice of the caller the media process pauses by itself, of how much that is left, and with which fade; see
+    `link.PauseOnVoice`."""
+
+    voiced_ms: int
+    unless_left_ms: int
+    fade_ms: int
 
 
 VoiceOf = Callable[[TtsOption | None, TextToSpeech | None], TextToSpeech | None]
@@ -110,6 +121,8 @@ class SpeechOutput:
         """How the next pause sounds, and how it ends."""
         self._is_paused = False
         self._paused_at: float | None = None
+        self._pause_on_voice: VoicePauseOrder | None = None
+        self._prepared = SpeechPreparation()
 
     def use(self, stream: MediaStream | None, synthesiser: TextToSpeech | None) -> None:
         """Send sound to `stream`, and speak with `synthesiser`, from now on; None leaves either as it is. Commands may come before."""
@@ -117,6 +130,8 @@ class SpeechOutput:
             self._stream = stream
             if self._is_paused:
                 stream.pause(True)
+            if self._pause_on_voice is not None:
+                self.pause_on_voice(self._pause_on_voice)
         self._synthesiser = synthesiser or self._synthesiser
 
     @property
@@ -133,20 +148,24 @@ class SpeechOutput:
         play.auto_hangup = play.auto_hangup or command.auto_hangup
         piece = Piece(said.text)
         play.closed = command.end_of_stream or not command.streaming
-        self._add_job(
-            Job(
-                play,
-                piece,
-                text=piece.text,
-                pcm=said.pcm,
-                speaker=said.speaker,
-                speed=said.speed,
-                cache_key=said.cache_key,
-                option=command.option,
-            )
-        )
+        self._add_job(_job_of(said, play, piece, command))
         if piece.text:
             self._turn.mark("synthesis_asked_at", self._clock.now())
+
+    def prepare(self, command: commands.Tts | None) -> None:
+        """Make the speech of `command`, and keep it back until just that is said; None: it will not be. Whatever else is said drops it."""
+        self._prepared.drop()
+        said = checked(command) if command is not None and self._synthesiser is not None else None
+        if command is not None and said is not None and said.text:
+            job = _job_of(said, Play(""), Piece(said.text), command)
+            self._prepared.begin(self._key_of(job), self._pcm_of(job))
+
+    def _key_of(self, job: Job) -> SpeechKey:
+        return SpeechKey(job.text, job.speaker, job.speed, job.cache_key, job.option, id(self._synthesiser))
+
+    def _pieces_of(self, job: Job) -> Pieces:
+        """The sound of `job`: what was prepared, where it is that."""
+        return (self._prepared.take(self._key_of(job)) if job.text else None) or self._pcm_of(job)
 
     def play(self, command: commands.Play, *, repeat: bool = False) -> None:
         """Play a file or URL in place of everything else; with `repeat` (music on hold) over and over, until it is replaced or stopped."""
@@ -213,6 +232,22 @@ class SpeechOutput:
         self._note_pause(back_ms, is_over=not paused)
         if self._stream is not None:
             self._stream.pause(paused, fade_ms=self.manner.fade_ms if paused else 0, back_ms=back_ms)
+
+    def pause_on_voice(self, order: VoicePauseOrder | None) -> None:
+        """Let the media process pause by itself when the caller begins to speak, once, or (None) no longer. `paused_on_voice` follows."""
+        self._pause_on_voice = order
+        if self._stream is None:
+            return
+        if order is None:
+            self._stream.pause_on_voice(False)
+        else:
+            self._stream.pause_on_voice(True, voiced_ms=order.voiced_ms, unless_left_ms=order.unless_left_ms, fade_ms=order.fade_ms)
+
+    def paused_on_voice(self, at: float) -> None:
+        """The media process has paused at `at`, before it was told to: nothing was heard since. It is paused here by now, too."""
+        self._pause_on_voice = None
+        if self._is_paused and self._paused_at is not None:
+            self._paused_at = min(self._paused_at, at)
 
     def left_ms(self) -> float | None:
         """How much of what sounds is left to be heard; None while nothing sounds, or its end is not known."""
@@ -289,8 +324,11 @@ class SpeechOutput:
 
     async def run(self) -> None:
         """Work off the jobs, one after another, until cancelled."""
-        while True:
-            await self._work_off(await self._jobs.get())
+        try:
+            while True:
+                await self._work_off(await self._jobs.get())
+        finally:
+            self.prepare(None)
 
     async def _work_off(self, job: Job) -> None:
         """Make the sound of `job`. Returns at once when its play is stopped, even if the synthesiser has not ended by then."""
@@ -342,7 +380,7 @@ class SpeechOutput:
             return
         stream = self._stream
         resampler: StreamResampler | None = None
-        async with aclosing(self._pcm_of(job)) as pieces:
+        async with aclosing(self._pieces_of(job)) as pieces:
             async for pcm, rate_hz in pieces:
                 if not job.play.takes_sound:
                     return
@@ -447,6 +485,19 @@ class SpeechOutput:
             self._abandon(play)
             if completed and play.auto_hangup:
                 self._on_auto_hangup()
+
+
+def _job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
+    return Job(
+        play,
+        piece,
+        text=piece.text,
+        pcm=said.pcm,
+        speaker=said.speaker,
+        speed=said.speed,
+        cache_key=said.cache_key,
+        option=command.option,
+    )
 
 
 async def _synthesised(job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:

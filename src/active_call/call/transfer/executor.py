@@ -21,6 +21,7 @@ from active_call.call.opening.options import merged
 from active_call.call.sound.digits import send_digits, way_of
 from active_call.call.transfer.machine import (
     DEFAULT_TIMEOUT_S,
+    Briefed,
     CallerGone,
     Do,
     FarEnded,
@@ -40,7 +41,7 @@ from active_call.call.transfer.replaces import ReplacesExecutor
 from active_call.call.transfer.target_call import TargetCall
 from active_call.call.transfer.target_leg import TargetLeg
 from active_call.contract import commands, events, wire
-from active_call.contract.options import ReferOption
+from active_call.contract.options import BriefingOption, ReferOption
 from active_call.legs.abilities import transferable
 from active_call.legs.events import LegTransferProgress, LegTransferRequested
 from active_call.legs.leg import Leg
@@ -96,6 +97,7 @@ class TransferExecutor:
         option = merged(command.options or ReferOption(), self._state.option.refer or ReferOption())
         try:
             wire.check_command(command)
+            option = self._preparation.briefed(option, command.options)
             mode, self._other = mode_of(option), self._preparation.find_attended(option)
             request = ANYTHING if self._other is not None else self._preparation.check_target(command.callee, asked_by)
         except (LocalProtocolError, NotAllowed, wire.ContractError) as error:
@@ -330,6 +332,8 @@ class TransferExecutor:
             case Do.LISTEN:
                 if far is not None:
                     far.listen()
+            case Do.BRIEF:
+                self._brief(far)
             case Do.JOIN:
                 if far is not None:
                     far.join()
@@ -356,6 +360,13 @@ class TransferExecutor:
                 ports.end_if_gone()
             case _:
                 assert_never(action)
+
+    def _brief(self, far: TransferTarget | None) -> None:
+        """Tell the target who waits. The party of another call of ours has been told by that call's agent."""
+        if isinstance(far, TargetLeg):
+            far.brief(self._option.briefing or BriefingOption())
+        else:
+            self._feed(Briefed(accepted=True))
 
     def _refer(self) -> None:
         target, own_target = self._command.callee, self._other.describe().attended_target if self._other is not None else ""

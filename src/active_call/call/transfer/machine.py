@@ -3,7 +3,8 @@
     begin ──> REFERRING ──────────────2xx told──────────────────────────────────────> OVER  completed, the call is hung up
                  │ refused, silent (auto)
     begin ──> CALLING ──answer──> JOINING ──joined──> CONNECTED ──target hangs up──> OVER  completed, the caller returns or is hung up
-                 │ busy, declined, no answer, no room                                OVER  failed, the caller is back
+                 │           └─(warm)─> BRIEFING ──accepted──> JOINING
+                 │ busy, declined, no answer, no room, not accepted                  OVER  failed, the caller is back
     any ──── the caller hangs up ─────────────────────────────────────────────────> OVER  cancelled; completed where they had talked
                                                                   asked for by the peer:  completed, the target has taken its place
 
@@ -11,6 +12,7 @@
 |-----------|----------------|----------------------|-------------|-----------|--------|-------------|-------------|-----------|-------|
 | REFERRING | call, or fail  | complete, call, fail | -           | -         | -      | -           | cancelled   | -         | call  |
 | CALLING   | -              | complete             | JOINING     | failed    | -      | failed      | cancelled   | cancelled | failed|
+| BRIEFING  | -              | -                    | -           | failed    | -      | failed      | cancelled   | cancelled | failed|
 | JOINING   | -              | -                    | -           | failed    | CONN.  | failed      | cancelled   | cancelled | -     |
 | CONNECTED | -              | -                    | -           | completed | -      | -           | completed   | completed | -     |
 
@@ -18,6 +20,9 @@ Where a REFER was agreed to and ends without success, the target's own refusal (
 says that the peer cannot, and in mode `auto` we call the target ourselves. Word of a REFER that succeeds late, while we call, is believed:
 the caller is with the target then, and our own call is withdrawn. Exactly one Tell is final; nothing leaves after it but what belongs to
 the end.
+
+In mode `warm` the target is told who waits before it gets the caller (BRIEFING; `briefing` speaks and takes the answer): Briefed leads on,
+or ends it. The caller hears the music until the two are joined.
 
 A transfer that the peer has asked for (its REFER to us) is made in mode `bridge`, and means to leave us with the target: once the peer
 hangs up, the target's call takes the place of its own. A peer that hangs up at once leaves us alone until the target answers.
@@ -32,6 +37,8 @@ from typing import Final, assert_never
 DEFAULT_TIMEOUT_S: Final = 30.0
 MUSIC_AFTER_S: Final = 1.5
 """A REFER that takes longer is waited for with music; a shorter one would make it a hiccup."""
+MAX_BRIEFING_S: Final = 300.0
+"""A briefing ends by itself much sooner."""
 _TARGET_HAS_REFUSED: Final = frozenset({480, 486, 487, 600, 603, 604})
 """What only the target says of itself; to call it again would ring it twice."""
 
@@ -69,6 +76,7 @@ class State(StrEnum):
 
     REFERRING = "referring"
     CALLING = "calling"
+    BRIEFING = "briefing"
     JOINING = "joining"
     CONNECTED = "connected"
     OVER = "over"
@@ -80,6 +88,8 @@ class Mode(StrEnum):
     REFER = "refer"
     BRIDGE = "bridge"
     AUTO = "auto"
+    WARM = "warm"
+    """As bridge, and the target is told first who waits."""
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------------------------
@@ -128,6 +138,15 @@ class FarEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Briefed:
+    """The target was told who waits, and takes the call, or (with a status and a reason) does not."""
+
+    accepted: bool
+    code: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """The two hear each other."""
 
@@ -149,7 +168,7 @@ class Withdrawn:
     """We do not want the transfer any more."""
 
 
-Input = ReferRefused | ReferTold | FarRinging | FarHeard | FarAnswered | FarEnded | Joined | JoinFailed | CallerGone | Withdrawn
+Input = ReferRefused | ReferTold | FarRinging | FarHeard | FarAnswered | FarEnded | Briefed | Joined | JoinFailed | CallerGone | Withdrawn
 
 
 # -- actions -----------------------------------------------------------------------------------------------------------------------------
@@ -167,6 +186,8 @@ class Do(StrEnum):
     """End the music."""
     LISTEN = "listen"
     """Let the caller hear the target, which does not hear the caller yet."""
+    BRIEF = "brief"
+    """Tell the target who waits; Briefed follows."""
     JOIN = "join"
     """Let the two hear each other; Joined or JoinFailed follows."""
     END_FAR = "end far"
@@ -224,7 +245,7 @@ class Transfer:
 
     def begin(self, now: float, *, can_refer: bool) -> None:
         """Set out. `can_refer`: the peer takes REFER."""
-        if self.mode is Mode.BRIDGE or (self.mode is Mode.AUTO and not can_refer):
+        if self.mode in (Mode.BRIDGE, Mode.WARM) or (self.mode is Mode.AUTO and not can_refer):
             self._call(now)
         elif not can_refer:
             self._fail(405)
@@ -248,7 +269,7 @@ class Transfer:
         self._deadline = None
         if self.state is State.REFERRING:
             self._come_to_nothing(408, "", now, may_call=True)
-        elif self.state is State.CALLING:
+        elif self.state in (State.CALLING, State.BRIEFING):
             self._fail(408)
 
     def take_actions(self) -> list[Action]:
@@ -270,12 +291,14 @@ class Transfer:
                 if self.state is State.CALLING:
                     self._actions.append(Tell("progress", code))
             case FarHeard():
-                if self.state is State.CALLING:
+                if self.state is State.CALLING and self.mode is not Mode.WARM:
                     self._silence()
                     self._actions.append(Do.LISTEN)
             case FarAnswered():
                 if self.state is State.CALLING:
-                    self._on_far_answered()
+                    self._on_far_answered(now)
+            case Briefed():
+                self._on_briefed(item)
             case FarEnded(code, reason):
                 self._on_far_ended(code, reason)
             case Joined():
@@ -284,7 +307,7 @@ class Transfer:
                     self._silence()
                     self._actions.append(Tell("connected", 200))
             case JoinFailed(reason):
-                if self.state in (State.CALLING, State.JOINING):
+                if self.state in (State.CALLING, State.BRIEFING, State.JOINING):
                     self._fail(503, reason)
             case CallerGone():
                 self._on_caller_gone()
@@ -322,12 +345,26 @@ class Transfer:
         self._music()
         self._actions.append(Do.CALL)
 
-    def _on_far_answered(self) -> None:
+    def _on_far_answered(self, now: float) -> None:
         if self.is_alone:
             self._adopt()
+        elif self.mode is Mode.WARM:
+            self.state, self._deadline = State.BRIEFING, now + MAX_BRIEFING_S
+            self._actions += [Tell("briefing", 200), Do.BRIEF]
         else:
-            self.state, self._deadline = State.JOINING, None
-            self._actions.append(Do.JOIN)
+            self._join()
+
+    def _on_briefed(self, told: Briefed) -> None:
+        if self.state is not State.BRIEFING:
+            return
+        if told.accepted:
+            self._join()
+        else:
+            self._fail(told.code, told.reason)
+
+    def _join(self) -> None:
+        self.state, self._deadline = State.JOINING, None
+        self._actions.append(Do.JOIN)
 
     def _on_far_ended(self, code: int, reason: str) -> None:
         if not self._has_far:

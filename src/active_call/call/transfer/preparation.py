@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from active_call.base.errors import ActiveCallError, LocalProtocolError, NotAllowed
 from active_call.call.handle import CallHandle
 from active_call.call.ports import CallNetwork
@@ -10,7 +12,7 @@ from active_call.call.transfer.addressing import OwnCall, caller_for, credential
 from active_call.call.transfer.allowed_targets import author_texts, been_at, is_listed
 from active_call.call.transfer.machine import DEFAULT_TIMEOUT_S, Mode
 from active_call.contract import commands
-from active_call.contract.options import CallOption, ReferOption
+from active_call.contract.options import BriefingOption, CallOption, ReferOption
 from active_call.legs.abilities import can_refer
 from active_call.legs.trunks.outbound_guard import Asker, OutboundRequest
 
@@ -64,6 +66,23 @@ class TransferPreparation:
         """Whether the peer takes a REFER, to the party of `attended` where that is given."""
         return can_refer(self._state.leg) and (attended is None or bool(attended.describe().attended_target))
 
+    def briefed(self, option: ReferOption, asked: ReferOption | None) -> ReferOption:
+        """`option` with a text for the target's briefing, where one is due and none is given; `asked`: what the command itself says.
+
+        Raises LocalProtocolError for a briefing in a mode that has none.
+        """
+        if option.mode not in (None, Mode.AUTO, Mode.WARM):
+            if asked is not None and asked.briefing is not None:
+                raise LocalProtocolError(f"a briefing needs mode warm, not {option.mode}")
+            return msgspec.structs.replace(option, briefing=None)
+        if option.mode != Mode.WARM and option.briefing is None:
+            return option
+        briefing = option.briefing or BriefingOption()
+        if not (briefing.text or "").strip():
+            who = spoken_name(self._state.leg.caller if self._state.is_inbound else self._state.leg.callee)
+            briefing = msgspec.structs.replace(briefing, text=f"You have a call from {who}.")
+        return msgspec.structs.replace(option, briefing=briefing, mode=Mode.WARM.value)
+
     def option_for(self, command: commands.Refer, option: ReferOption) -> CallOption:
         """How the target is called."""
         own = self._own_call()
@@ -80,6 +99,12 @@ class TransferPreparation:
         state = self._state
         way_out = self._network.way_out(state.leg.trunk)
         return OwnCall(state.facts.direction, state.leg.caller, state.leg.callee, state.option.sip, way_out)
+
+
+def spoken_name(address: str) -> str:
+    """How the party at `address` is called when it is spoken of: its number digit by digit, else its name."""
+    user = address.removeprefix("sips:").removeprefix("sip:").removeprefix("tel:").partition("@")[0].partition(";")[0]
+    return " ".join(user) if user.lstrip("+").isdigit() else user or "somebody"
 
 
 def mode_of(option: ReferOption) -> Mode:

@@ -17,14 +17,15 @@ import msgspec
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.company.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
 from active_call.call.items import FromLeg
-from active_call.call.opening.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, given
+from active_call.call.opening.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, choose_speech, given
 from active_call.call.sound.call_progress import gain_of
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.speech_input import SpeechInput, VadSettings, open_recognition
+from active_call.call.transfer.briefing import Briefing
 from active_call.call.transfer.machine import FarAnswered, FarEnded, FarHeard, FarRinging, Joined, JoinFailed
 from active_call.call.transfer.ports import TargetListener, TransferPorts
 from active_call.contract import commands, events
-from active_call.contract.options import CallOption, ReferOption, VadOption
+from active_call.contract.options import AsrOption, BriefingOption, CallOption, ReferOption, VadOption
 from active_call.legs import events as leg_events
 from active_call.legs.abilities import has_telephone_events, texting, transferable
 from active_call.legs.leg import Leg
@@ -63,6 +64,7 @@ class TargetLeg:
         self._relay: Relay | None = None
         self._made: Relay | None = None
         """A relay of which the call has not heard yet: its mailbox may not come to that any more."""
+        self._briefing: Briefing | None = None
         self._is_joining = False
         self._wants_both_ways = False
         self.music = ports.make_music(lambda: leg.stream)
@@ -91,19 +93,32 @@ class TargetLeg:
         """Recognise the target's speech, and improve its sound, where the options ask for it."""
         if self._option.denoise or self._option.agc is not None:
             stream.improve(denoise=bool(self._option.denoise), gain=None if self._option.agc is None else gain_of(self._option.agc))
-        if self._option.asr is None and self._option.vad is None:
+        asr = self._asr()
+        if asr is None and self._option.vad is None:
             return
         ports, vad = self._ports, self._option.vad or VadOption()
         hearing = self._hearing = SpeechInput(
             emit=self._tell, to_epoch_ms=ports.time.to_epoch_ms, turn=TurnClock(), end_of_turn_ms=ports.state.end_of_turn_ms
         )
-        if self._option.asr is not None:
-            recogniser = ports.engines.get_recogniser(self._option.asr, ports.state.trust)
-            hearing.use(open_recognition(recogniser, self._recognised, self._recogniser_failed, language=self._option.asr.language))
+        if asr is not None:
+            recogniser = ports.engines.get_recogniser(asr, ports.state.trust)
+            hearing.use(open_recognition(recogniser, self._recognised, self._recogniser_failed, language=asr.language))
         threshold, silence_ms = given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD), given(vad.silence_padding, DEFAULT_SILENCE_MS)
         hearing.listen_to(stream, VadSettings(threshold, silence_ms=silence_ms))
 
+    def _asr(self) -> AsrOption | None:
+        """How the target is recognised: as asked for, or as the caller is where a spoken answer to the briefing counts."""
+        briefing = self._option.briefing
+        if self._option.asr is None and briefing is not None and briefing.speech:
+            return choose_speech(self._ports.state.option, self._ports.state.playbook).asr
+        return self._option.asr
+
     # -- the caller and the target
+
+    def brief(self, option: BriefingOption) -> None:
+        """Tell the target who waits, and ask whether it takes the call; Briefed follows."""
+        self._briefing = Briefing(self._ports, option, self.leg.stream, self._tell, self._feed)
+        self._briefing.begin()
 
     def listen(self) -> None:
         """Let the caller hear the target before its answer."""
@@ -175,6 +190,8 @@ class TargetLeg:
     def _tell(self, event: events.Event) -> None:
         """An event of this leg."""
         self._call.emit(msgspec.structs.replace(event, refer=True))
+        if self._briefing is not None and isinstance(event, events.AsrFinal):
+            self._briefing.heard(event.text)
 
     def _handle(self, event: leg_events.LegEvent) -> None:
         if self._is_adopted:
@@ -212,6 +229,8 @@ class TargetLeg:
                 pass
 
     def _handle_media(self, report: link.Report | StreamLost) -> None:
+        if self._briefing is not None and not isinstance(report, StreamLost):
+            self._briefing.handle_media(report)
         match report:
             case link.MediaStarted():
                 if self._has_early_media and self._answered_at is None:
@@ -231,21 +250,29 @@ class TargetLeg:
 
     def _digit(self, digit: str) -> None:
         self._tell(events.Dtmf(digit=digit))
-        self._listener.digit(digit)
+        if self._briefing is not None and not self._briefing.is_over:
+            self._briefing.digit(digit)
+        else:
+            self._listener.digit(digit)
 
     def next_timeout(self) -> float | None:
         """When `handle_timeout` wants to be called, in monotonic seconds."""
-        return self._hearing.next_timeout() if self._hearing is not None else None
+        times = [part.next_timeout() for part in (self._hearing, self._briefing) if part is not None]
+        return min((at for at in times if at is not None), default=None)
 
     def handle_timeout(self, now: float) -> None:
         """What is due at `now`; harmless at any other time."""
         if self._hearing is not None:
             self._hearing.handle_timeout(now)
+        if self._briefing is not None:
+            self._briefing.handle_timeout(now)
 
     # -- the end
 
     def hang_up(self, *, cause: str = "hangup", headers: Mapping[str, str] | None = None) -> None:
         """Withdraw the call, or hang up; its end is told as any other."""
+        if self._briefing is not None:
+            self._briefing.close()
         if self._relay is not None:
             self._relay.close()
         if self._ended is None:
@@ -268,6 +295,8 @@ class TargetLeg:
         if self._is_told:
             return False
         self._is_told = True
+        if self._briefing is not None:
+            self._briefing.close()
         if self._relay is not None:
             self._relay.close()
         self._tell(

@@ -118,6 +118,10 @@ class SpeechDetector:
         self._first_at = np.zeros(n_slots, np.float64)
         self._last_sample = np.zeros(n_slots, np.int64)
         self._last_at = np.zeros(n_slots, np.float64)
+        self._onset = np.zeros(n_slots, np.int64)
+        """Voiced chunks after which the onset of speech is told (`take_onsets`); 0: it is not."""
+        self._n_watched = 0
+        self._onsets: list[tuple[int, bool]] = []
         self._recent = np.zeros((n_slots, _RECENT), np.float32)
         """The probabilities of the last chunks."""
 
@@ -143,6 +147,20 @@ class SpeechDetector:
         self._threshold[slot] = threshold
         self._min_speech[slot] = max(1, round(min_speech_ms * 16 / CHUNK))
         self._silence[slot] = max(1, round(silence_ms * 16 / CHUNK))
+
+    def watch_onset(self, slot: int, voiced_ms: int | None) -> None:
+        """Let `take_onsets` tell when speech in `slot` has lasted `voiced_ms`, which may be before it is sure; None: no longer."""
+        n_chunks = 0 if voiced_ms is None else max(1, round(voiced_ms * 16 / CHUNK))
+        self._n_watched += int(n_chunks > 0) - int(self._onset[slot] > 0)
+        self._onset[slot] = n_chunks
+
+    def take_onsets(self) -> list[tuple[int, bool]]:
+        """Since the last call: slots that are watched, in which speech may have begun (True), or that have fallen silent before it was
+        sure (False)."""
+        if not self._onsets:
+            return []
+        onsets, self._onsets = self._onsets, []
+        return onsets
 
     def is_speaking(self, slot: int) -> bool:
         """Whether a start has been told and no end."""
@@ -203,6 +221,10 @@ class SpeechDetector:
         self._unvoiced[heard] = 0
         self._confidence[heard] += probabilities[voiced]
         self._mark_last(heard)
+        if self._n_watched:
+            onset = heard[(self._onset[heard] > 0) & (self._voiced[heard] == self._onset[heard])]
+            self._onsets += [(int(slot), True) for slot in onset]
+            self._onsets += [(int(slot), False) for slot in ready[falls] if self._onset[slot]]
         unheard = ready[(state == _SPEAKING) & ~stays]
         self._unvoiced[unheard] += 1
         return self._take_changes(heard, unheard)

@@ -48,6 +48,7 @@ _BOUNDS: Final[dict[type, _Bounds]] = {
     link.StartAmbience: (("offset", 0, 2**40), ("duck_level", 0, 10), ("normal_level", 0, 10), ("transition_speed", 0, 1)),
     link.StopPlay: (("fade_ms", 0, MAX_FADE_MS),),
     link.PausePlay: (("fade_ms", 0, MAX_FADE_MS), ("back_ms", 0, MAX_FADE_MS)),
+    link.PauseOnVoice: (("voiced_ms", 0, 10_000), ("unless_left_ms", 0, 60_000), ("fade_ms", 0, MAX_FADE_MS)),
     link.StopMusic: (("fade_ms", 0, MAX_FADE_MS),),
     link.SendDigits: (("duration_ms", 1, MAX_DIGIT_MS),),
     link.StartRecording: (("flush_ms", 20, 60_000),),

@@ -186,6 +186,21 @@ class PausePlay(Link, frozen=True, array_like=True, tag="pause"):
     back_ms: int = 0
 
 
+class PauseOnVoice(Link, frozen=True, array_like=True, tag="pause_on_voice"):
+    """Freeze what plays, once, as soon as the caller has spoken for `voiced_ms` (in chunks of 32 ms), or no longer do so.
+
+    For the order to have an effect, speech must be detected (`Listen`), and something must play of which `unless_left_ms` or more is left,
+    as far as the end is known. A beginning that turns out to be no speech (`min_speech_ms` of Listen) ends the pause, and nothing is told;
+    else PausedOnVoice follows SpeechStarted. PausePlay ends the pause.
+    """
+
+    stream: int
+    armed: bool
+    voiced_ms: int = 32
+    unless_left_ms: int = 0
+    fade_ms: int = 20
+
+
 class MuteStream(Link, frozen=True, array_like=True, tag="mute"):
     """Send silence instead of what plays and is mixed in (the plays go on); with `track`, only that track is silent (see `bridging`)."""
 
@@ -273,6 +288,6 @@ class Shutdown(Link, frozen=True, array_like=True, tag="shutdown"):
 
 Order = (
     OpenStream | ConfigureRtp | StartSending | Listen | HearTones | ImproveSound | StartAmbience
-    | FeedAudio | ForwardSent | QueueAudio | StopPlay | FinishPlay | PausePlay | MuteStream | SendDigits
+    | FeedAudio | ForwardSent | QueueAudio | StopPlay | FinishPlay | PausePlay | PauseOnVoice | MuteStream | SendDigits
     | StartRecording | StopRecording | PauseRecording | CloseStream | Shutdown | BridgeStreams | UnbridgeStreams | QueueMusic | StopMusic
 )  # fmt: skip

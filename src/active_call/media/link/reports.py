@@ -66,6 +66,15 @@ class SpeechEnded(Link, frozen=True, array_like=True, tag="silence"):
     duration_ms: int
 
 
+class PausedOnVoice(Link, frozen=True, array_like=True, tag="paused"):
+    """What plays stands still since `at`, after `heard_ms` of `play`, since the caller speaks: what PauseOnVoice has asked for."""
+
+    stream: int
+    play: str
+    heard_ms: float
+    at: float
+
+
 class PauseHeard(Link, frozen=True, array_like=True, tag="pause"):
     """A pause has lasted 0.2, 0.4, 0.7, 1.0 or 1.3 s (`detect.pauses`); `since` is the arrival of the last voiced packet.
 
@@ -243,6 +252,7 @@ class Load(Link, frozen=True, array_like=True, tag="load"):
 
 Report = (
     Ready | Opened | OpenFailed | CodecChanged | MediaStarted
-    | SpeechStarted | SpeechEnded | PauseHeard | CallerAudio | SentAudio | DigitReceived | ToneReported | PlayStarted | PlayEnded
+    | SpeechStarted | SpeechEnded | PausedOnVoice | PauseHeard | CallerAudio | SentAudio | DigitReceived | ToneReported
+    | PlayStarted | PlayEnded
     | PlayStarved | PlayLow | StreamDead | MediaProblem | OrderRefused | RecordingEnded | StreamClosed | StreamFailed | Alive | Load
 )  # fmt: skip

@@ -120,6 +120,10 @@ class MediaStream:
         """Freeze or continue what plays, at the exact sample or `back_ms` before it; see `link.PausePlay`."""
         self._process.send(link.PausePlay(self.stream, paused, fade_ms, back_ms))
 
+    def pause_on_voice(self, armed: bool, *, voiced_ms: int = 32, unless_left_ms: int = 0, fade_ms: int = 20) -> None:
+        """Freeze what plays by itself as soon as the caller speaks, once, or no longer; see `link.PauseOnVoice`."""
+        self._process.send(link.PauseOnVoice(self.stream, armed, voiced_ms, unless_left_ms, fade_ms))
+
     def mute(self, muted: bool, track: str = "") -> None:
         """Send silence; with `track` (`plays`, `partner` or `caller`) only that is silent."""
         self._process.send(link.MuteStream(self.stream, muted, track))

@@ -79,6 +79,14 @@ class StreamInput(Protocol):
         ...
 
 
+class OnOnset(Protocol):
+    """Told of the streams that `watch_onset` has named."""
+
+    def __call__(self, stream: Stream, now: float, *, is_onset: bool, is_sure: bool) -> None:
+        """Its caller seems to speak (`is_sure`: speaks), or (not `is_onset`) did not after all."""
+        ...
+
+
 _Sources = list[tuple[Stream, StreamInput]]
 
 
@@ -97,6 +105,9 @@ class ReceivePipeline:
         """A stream has returned to the batch; regroup before the next tick."""
         self.on_failed: Callable[[int, Exception], None] = _raise
         """Told of each stream whose sound cannot be had; the others go on."""
+        self.on_onset: OnOnset = _ignore_onset
+        self.on_speech: Callable[[Stream], None] = lambda stream: None
+        """Told of each beginning of speech, behind its report."""
         self._concealer = Concealer(capacity, 8000)
         self.improving = EnhancePipeline(capacity)
         """What is improved for detection and recognition; recordings and bridges get what came."""
@@ -153,6 +164,11 @@ class ReceivePipeline:
             self._downsampler.reset(slot)
             self._detector.reset(slot)
             self._narrow_detector.reset(slot)
+
+    def watch_onset(self, stream: Stream, voiced_ms: int | None) -> None:
+        """Let `on_onset` tell of the caller's voice after `voiced_ms`, which may be before it is sure; None: no longer."""
+        for detector in (self._detector, self._narrow_detector):
+            detector.watch_onset(stream.slot, voiced_ms)
 
     def begin_stream(self, slot: int) -> None:
         """A new stream lies in `slot`."""
@@ -323,6 +339,10 @@ class ReceivePipeline:
             detections += self._narrow_detector.push(self._narrow_sound(narrow), self._slots[narrow], at[narrow])
         if len(wide):
             detections += self._detector.push(self._wide_sound(wide), self._slots[wide], at[wide])
+        for detector in (self._narrow_detector, self._detector):
+            for slot, is_onset in detector.take_onsets():
+                is_new = any(detection.started and detection.slot == slot for detection in detections)
+                self.on_onset(self._stream_of[slot], now, is_onset=is_onset, is_sure=detector.is_speaking(slot) and not is_new)
         for detection in detections:
             self._report(detection, now)
         if len(self._watched):
@@ -391,10 +411,15 @@ class ReceivePipeline:
         if detection.started:
             self._pauses.speech_began(detection.slot)
             self._emit(SpeechStarted(stream.number, detection.at, sample, now, float(detection.confidence)))
+            self.on_speech(stream)
         else:
             if stream.listen.pauses:
                 self._pauses.speech_ended(detection.slot, sample, detection.at)
             self._emit(SpeechEnded(stream.number, detection.at, sample, now, int(detection.duration_ms)))
+
+
+def _ignore_onset(stream: Stream, now: float, *, is_onset: bool, is_sure: bool) -> None:
+    """Until `on_onset` is set."""
 
 
 def _as_float(samples: Samples) -> NDArray[np.float32]:

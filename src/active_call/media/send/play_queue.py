@@ -256,6 +256,14 @@ class PlayQueue:
         """Samples that are still to be read, of all plays."""
         return sum(play.left for play in self._plays)
 
+    @property
+    def sounding(self) -> tuple[str, int, int | None] | None:
+        """The current play, of which something was read: its name, samples heard, and samples left where its end is known."""
+        if not (self._plays and self._plays[0].began):
+            return None
+        play = self._plays[0]
+        return play.name, play.heard, play.left if play.closed or play.cut else None
+
     def append(self, name: str, pcm: bytes, *, end: bool = False, replace: bool = False) -> None:
         """Append s16le sound to the play `name`, opening it at the end of the queue when it is new. An odd last byte is dropped."""
         if replace:

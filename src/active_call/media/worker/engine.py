@@ -35,6 +35,7 @@ from active_call.media.send.sent_audio import SentAudioTap
 from active_call.media.worker.housekeeping import Housekeeping
 from active_call.media.worker.slots import SlotTable, Stream
 from active_call.media.worker.stream_orders import StreamOrders
+from active_call.media.worker.voice_pause import VoicePause
 from active_call.rtp.stream import new_send_stream
 
 HOUSEKEEPING_TICKS: Final = 25
@@ -95,7 +96,11 @@ class Engine:
         self._hearing.on_failed = self._hearing_failed
         self._recording = RecordingTap(self._recorder, self._hearing, self._sending, capacity)
         self._sent_audio = SentAudioTap(self._sending, emit_audio)
-        self._orders = StreamOrders(self._slots, self._batch, self._sending, self._hearing, self._recording, self._sent_audio, emit)
+        self._voice_pause = VoicePause(emit, self._sending.before_change, self._hearing.watch_onset)
+        self._hearing.on_onset, self._hearing.on_speech = self._voice_pause.onset, self._voice_pause.speech
+        self._orders = StreamOrders(
+            self._slots, self._batch, self._sending, self._hearing, self._recording, self._sent_audio, self._voice_pause, emit
+        )
         self._housekeeping = Housekeeping(self._batch, emit)
         self._order_of_slots: list[Stream] = []
         self._open_files = self._orders.open_files
@@ -353,6 +358,7 @@ class Engine:
             self._emit(closed)
 
     def _close_sound(self, stream: Stream, now: float) -> None:
+        self._voice_pause.forget(stream)
         self._recording.end(stream)
         self._sent_audio.end(stream)
         self._sending.end_ambience(stream)

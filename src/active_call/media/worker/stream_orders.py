@@ -21,6 +21,7 @@ from active_call.media.send.pipeline import SendPipeline
 from active_call.media.send.play_queue import PlayQueue
 from active_call.media.send.sent_audio import SentAudioTap
 from active_call.media.worker.slots import SlotTable, Stream
+from active_call.media.worker.voice_pause import VoicePause
 
 MAX_QUEUED_S: Final = 600
 """Of sound that waits in the plays of a stream, or goes round as its music: some 10 MB at 8 kHz."""
@@ -38,6 +39,7 @@ class StreamOrders:
         hearing: ReceivePipeline,
         recording: RecordingTap,
         sent_audio: SentAudioTap,
+        voice_pause: VoicePause,
         emit: Callable[[Link], None],
     ) -> None:
         self._slots = slots
@@ -46,6 +48,7 @@ class StreamOrders:
         self._hearing = hearing
         self._recording = recording
         self._sent_audio = sent_audio
+        self._voice_pause = voice_pause
         self._emit = emit
         self.open_files: dict[int, int] = {}
         """By stream: files whose recording has begun, and whose end has not been told."""
@@ -59,6 +62,11 @@ class StreamOrders:
                 self._sent_audio.use(stream, order)
             case link.QueueAudio() | link.StopPlay() | link.FinishPlay() | link.PausePlay():
                 self._change_plays(stream, order, now)
+                self._voice_pause.plays_changed(stream, order)
+                return False
+            case link.PauseOnVoice():
+                self._sending.before_change(stream)
+                self._voice_pause.arm(stream, order)
                 return False
             case link.MuteStream(track=track) if track:
                 self._sending.bridges.mute(stream.number, track, muted=order.muted)
