@@ -52,7 +52,7 @@ from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
-from active_call.server.browsers import browser_settings
+from active_call.server.browsers import browser_settings, stream_settings
 from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
@@ -249,6 +249,7 @@ def _api_services(
         precache=lambda request: precache(request, settings.services),
         media=pool,
         browsers=browser_settings(settings.config),
+        streams=stream_settings(settings.config),
         ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
     )
@@ -352,17 +353,18 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
 
 
 async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
-    """Read every configured playbook once and start its engines: a mistake stops the start, and the first caller does not wait."""
+    """Read every configured playbook once and create its engines, so that a mistake stops the start. Models load where that is wanted."""
+    ready = engines.warm if config.load_engines == "start" else engines.create
     await asyncio.to_thread(lambda: [hold_melody(rate_hz) for rate_hz in (8000, 16_000)])
     if not isinstance(config.handler, PlaybookHandler):
         with contextlib.suppress(ConfigError):  # whoever decides about calls may name other engines
-            await engines.warm(config.asr or AsrOption(), config.tts or TtsOption())
+            await ready(config.asr or AsrOption(), config.tts or TtsOption())
         return
     for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
         if name:
             book = playbooks.load(name)
             choice = choose_speech(merged(book.option, default_option(config)), book)
-            await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []), trust=book.trust or NO_TRUST)
+            await ready(choice.asr, choice.tts, *([choice.llm] if choice.llm else []), trust=book.trust or NO_TRUST)
 
 
 async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) -> None:
@@ -385,6 +387,7 @@ def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
         defaults=default_option(config),
         accept_timeout_s=config.accept_timeout,
         recordings=Path(config.recording.path),
+        load_engines=shared.engines.load if config.load_engines == "call" else None,
     )
 
 

@@ -118,6 +118,8 @@ class Config(values.Section):
     """WebRTC: be an ICE-lite agent, for servers with a public address."""
     ice_servers: tuple[sections.IceServer, ...] = ()
     """STUN and TURN servers that WebRTC clients are told."""
+    media_streams: sections.MediaStreams = sections.MediaStreams()
+    """Calls that carriers stream over WebSockets."""
     media_workers: Annotated[values.Whole, Field(ge=1, le=256)] | Literal["auto"] = "auto"
     """Media processes; `auto`: one for each core but one."""
     media_cache_path: values.NonEmpty = "./config/mediacache"
@@ -144,6 +146,8 @@ class Config(values.Section):
     """Speech-to-speech model."""
     ringback_detection: values.RingbackDefaults | None = None
     """Recognition of tones before the answer."""
+    load_engines: Literal["start", "call", "use"] = "call"
+    """When the engines of this machine load their models: before the server is ready, while the first call rings, or when first used."""
     denoise: values.Flag | None = None
     """Noise suppression."""
 
