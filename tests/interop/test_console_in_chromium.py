@@ -58,7 +58,7 @@ Hi. <goto scene='other'/>
 ## a
 b <goto scene='main'/>
 """
-LEAD_S = 5.0
+LEAD_S = 4.0
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 DOCS = Path(__file__).parents[2] / "docs"
 LISTEN = """
@@ -184,17 +184,18 @@ def test_browser_speaks_hears_the_answer_and_an_operator_takes_over(server: Serv
     assert page.run("document.querySelectorAll('a.button').length") == 1  # leads to the record
 
 
-@pytest.mark.parametrize("name", ["talk", "live", "records", "place", "playbooks", "playbooks/main.md", "trunks", "settings"])
-def test_page_has_no_violation_of_wcag_aa_at_desk_and_on_the_phone(page: Page, name: str) -> None:
-    page.run(f"location.hash = '#/{name}'")
-    page.wait("document.querySelector('main h1') && !document.querySelector('.loading')")
-    page.wait(SETTLED[name])
-    assert violations(page) == []
-    picture(page, f"page-{name.replace('/', '-')}")
-    page.look(390, 844, is_phone=True, is_dark=True)
-    assert violations(page) == []
-    assert page.run("document.documentElement.scrollWidth") <= 390  # nothing to scroll sideways
-    picture(page, f"page-{name.replace('/', '-')}-phone")
+def test_no_page_violates_wcag_aa_at_a_desk_or_on_a_phone(page: Page) -> None:
+    found: dict[str, list[str]] = {}
+    for name, settled in SETTLED.items():
+        page.run(f"location.hash = '#/{name}'")
+        page.wait(f"document.querySelector('nav [aria-current]').hash === '#/{name.partition('/')[0]}' && {settled}")
+        for kind in ("", "-phone"):
+            page.look(*((390, 844) if kind else (1280, 860)), is_phone=bool(kind), is_dark=bool(kind))
+            found[name + kind] = violations(page)
+            if page.run("document.documentElement.scrollWidth > innerWidth"):
+                found[name + kind].append("is wider than the window")
+            picture(page, f"page-{name.replace('/', '-')}{kind}")
+    assert {name: texts for name, texts in found.items() if texts} == {}
 
 
 SETTLED = {
@@ -210,8 +211,8 @@ SETTLED = {
 
 
 def test_keys_alone_lead_to_the_page_and_begin_a_call(page: Page) -> None:
+    page.order("Page.reload")  # the token stays in the tab, the focus is at the beginning
     page.wait("document.querySelector('select option')")
-    page.run("document.activeElement.blur()")
     page.press("Tab")
     assert focused(page) == "Skip to the page"
     page.press("Enter")

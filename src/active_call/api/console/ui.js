@@ -4,12 +4,15 @@ import { createContext, html, render, useCallback, useContext, useEffect, useMem
 
 export { createContext, html, render, useCallback, useContext, useEffect, useMemo, useRef, useState };
 
-/** A page with its heading; the heading gets the focus when the page opens, so that a screen reader tells it. */
+let hasNavigated = false;
+addEventListener("hashchange", () => { hasNavigated = true; });
+
+/** A page with its heading; after a change of page the heading gets the focus, so that a screen reader tells it. */
 export function Page({ title, aside, children }) {
   const heading = useRef(null);
   useEffect(() => {
     document.title = `${title} · active-call`;
-    if (document.activeElement === document.body || document.activeElement?.closest("nav")) heading.current?.focus({ preventScroll: true });
+    if (hasNavigated && (document.activeElement === document.body || document.activeElement?.closest("nav"))) heading.current?.focus({ preventScroll: true });
   }, [title]);
   return html`
     <div class="page-head"><h1 ref=${heading} tabindex="-1">${title}</h1>${aside}</div>

@@ -40,6 +40,7 @@ function Doings({ call, isOver }) {
   const say = event => {
     event.preventDefault();
     call.current.say(words);
+    call.current.send("history", { speaker: "agent", text: words }); // the transcript and the model are to know it
     setWords("");
   };
   const transfer = event => {

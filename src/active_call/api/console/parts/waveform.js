@@ -1,4 +1,5 @@
-// A recording as two tracks, caller above and agent below, with marks for what was said; a click plays from there.
+// A recording as two tracks, caller above and agent below, with marks for what was said; a click plays from there. By keyboard and for screen
+// readers the words of the transcript do the same.
 
 import { length } from "../format.js";
 import { html, useEffect, useRef, useState } from "../ui.js";
@@ -71,7 +72,7 @@ export function Waveform({ sound, marks, player }) {
         <div class="tracks">
           <span class="name caller">Caller</span><span class="name agent">Agent</span>
           <canvas ref=${canvas} width=${COLUMNS} height="140" onClick=${seek} aria-hidden="true"></canvas>
-          ${marks.filter(mark => mark.at <= whole).map(mark => html`<button class=${`mark ${mark.kind}`} style=${{ left: `${(mark.at / whole) * 100}%` }} title=${`${length(mark.at)} ${mark.text}`} aria-label=${`Play from ${length(mark.at)}: ${mark.text}`} onClick=${() => playFrom(mark.at)}></button>`)}
+          ${marks.filter(mark => mark.at <= whole).map(mark => html`<span class=${`mark ${mark.kind}`} style=${{ left: `${(mark.at / whole) * 100}%` }} title=${`${length(mark.at)} ${mark.text}`} aria-hidden="true"></span>`)}
           <span class="cursor" style=${{ left: `${whole ? (at / whole) * 100 : 0}%` }}></span>
         </div>`}
       <audio ref=${audio} controls src=${url || undefined} onTimeUpdate=${event => setAt(event.currentTarget.currentTime)} onLoadedMetadata=${event => setWhole(old => old || event.currentTarget.duration)}></audio>
