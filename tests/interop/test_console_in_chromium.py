@@ -58,15 +58,21 @@ Hi. <goto scene='other'/>
 ## a
 b <goto scene='main'/>
 """
+EVIL = "<img src=x onerror=alert(1)>"
 LEAD_S = 4.0
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 DOCS = Path(__file__).parents[2] / "docs"
 LISTEN = """
-window.heard = [];
+window.heard = [], window.sockets = [], window.pcs = [];
+const PlainSocket = WebSocket;
+window.WebSocket = class extends PlainSocket {
+  constructor(...given) { super(...given); window.sockets.push(this); }
+};
 const Plain = RTCPeerConnection;
 window.RTCPeerConnection = class extends Plain {
   constructor(...given) {
     super(...given);
+    window.pcs.push(this);
     this.addEventListener("track", ({ track }) => {
       const recorder = new MediaRecorder(new MediaStream([track]), { mimeType: "audio/webm;codecs=opus" });
       recorder.ondataavailable = ({ data }) => window.heard.push(data);
@@ -163,6 +169,11 @@ def test_browser_speaks_hears_the_answer_and_an_operator_takes_over(server: Serv
         operator.fill("Say to the caller", "One moment, please.")
         operator.click("Say")
         page.wait("document.body.innerText.includes('One moment, please.')")
+        operator.fill("Whisper to the agent", EVIL)
+        operator.click("Whisper")
+        for one in (operator, page):  # what somebody has said is text and never markup
+            one.wait(f"document.body.innerText.includes({json.dumps(EVIL)})")
+            assert one.run("document.images.length") == 0
         operator.click("Speak to the caller")
         operator.wait("document.querySelector('.transcript').innerText.includes('joined with call')", 30)
         operator.click("Give back to the agent")
@@ -266,6 +277,27 @@ def test_ten_lines_of_the_guide_call_from_a_page_of_ones_own(page: Page) -> None
     page.wait(f"document.querySelector('#words').innerText.includes({json.dumps(GREETING)})")
     page.click("Hang up")
     page.wait("document.querySelector('#call').textContent === 'Call us'")
+
+
+def test_client_joins_again_without_missing_or_repeating_an_event(page: Page) -> None:
+    page.run(f"""(async () => {{
+      const {{ Client }} = await import("/client.js");
+      const client = new Client({{ token: {json.dumps(TOKEN)} }});
+      const call = window.call = await client.call({{ playbook: "main.md", microphone: false }});
+      window.numbers = [], window.texts = [], window.states = [], window.medias = [];
+      call.on("*", event => {{ if (event.seq) numbers.push(event.seq); }});
+      call.on("addHistory", event => texts.push(event.text));
+      call.on("state", state => states.push(state));
+      call.on("media", state => window.medias.push(state));
+    }})()""")
+    page.wait("document.body && window.numbers.length && window.heard.length")
+    page.run("sockets.at(-1).close()")
+    page.run("call.send('history', { speaker: 'agent', text: 'said while it was away' })")
+    page.wait("states.includes('reconnecting') && states.at(-1) === 'connected'")
+    page.wait("texts.includes('said while it was away')")
+    assert page.run("numbers") == sorted(set(page.run("numbers")))
+    page.run("call.hangup()")
+    assert page.run("call.done.then(event => event.event)") == "hangup"
 
 
 def violations(page: Page) -> list[str]:

@@ -181,8 +181,6 @@ class CallSocket:
         now = call.describe()
         is_free = now.direction == "inbound" and now.phase < Phase.ANSWERED
         self._take(call, is_owner=is_free and not self._query.is_detached)
-        if self._query.is_listening:
-            self._listen(call)
 
     def _take(self, call: CallHandle, *, is_owner: bool) -> None:
         self._call = call

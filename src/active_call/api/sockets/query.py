@@ -35,8 +35,6 @@ class SocketQuery:
     since: int | None = None
     rate_hz: int | None = None
     """Of the sound as `pcm`; None: 16 kHz."""
-    is_listening: bool = False
-    """The sound of a call that is joined comes, too, as with `option.subscribe`."""
     server_side_track: str = ""
     """The name that events give to what the server plays; empty: `server-side-track`."""
 
@@ -56,7 +54,6 @@ def read_query(parameters: Mapping[str, str]) -> SocketQuery:
         is_detached=_flag(parameters, "detach", default=False),
         since=_number(parameters, "since"),
         rate_hz=_number(parameters, "rate"),
-        is_listening=_flag(parameters, "subscribe", default=False),
         server_side_track=(parameters.get("serverSideTrack") or parameters.get("server_side_track") or "")[:MAX_ID_CHARACTERS],
     )
 

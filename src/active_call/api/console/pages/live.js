@@ -8,7 +8,7 @@ import { useBrowserCall } from "../parts/browser_call.js";
 import { Meter } from "../parts/meter.js";
 import { Transcript } from "../parts/transcript.js";
 import { Variables } from "../parts/variables.js";
-import { Badge, Empty, Facts, Field, html, Page, Problem, Table, useEffect, useNow, useRef, useState } from "../ui.js";
+import { Badge, Empty, Facts, Field, html, Page, Problem, Table, useEffect, useNow, useState } from "../ui.js";
 
 const KINDS = { answered: "good", ringing: "warn" };
 
@@ -16,46 +16,70 @@ function since(call, now) {
   return length((now - Date.parse(call.answeredAt ?? call.startedAt)) / 1000);
 }
 
-/** What follows a live call by its socket. */
+/** The conversation of a live call, from its beginning as far as the server keeps it. */
 function useFollowed(id) {
   const [talk, setTalk] = useState(NOTHING);
-  const [state, setState] = useState("connecting");
-  const call = useRef(null);
+  const [isOver, setOver] = useState(false);
+  const [problem, setProblem] = useState("");
   useEffect(() => {
-    const followed = call.current = client.follow(id, { since: 0 });
-    followed.on("*", (event, name) => { if (event?.event === name) setTalk(old => hear(old, event)); });
-    followed.on("state", setState);
-    return () => followed.leave();
+    const stop = new AbortController();
+    (async () => {
+      try {
+        for await (const event of client.events(id, { since: 0, signal: stop.signal })) setTalk(old => hear(old, event));
+      } catch (error) {
+        if (error.status !== 404) setProblem(error.message);
+      }
+      if (!stop.signal.aborted) setOver(true);
+    })();
+    return () => stop.abort();
   }, [id]);
-  return { talk, state, call };
+  return { talk, isOver, problem };
 }
 
-function Doings({ call, isOver }) {
-  const [words, setWords] = useState("");
-  const [target, setTarget] = useState("");
+const WAYS = [["say", "Say to the caller", "Say", "One moment, please."], ["whisper", "Whisper to the agent", "Whisper", "Offer the refund."], ["transfer", "Transfer to", "Transfer", "+49301234567 or sip:desk@example.com"]];
+const COMMANDS = {
+  // What is said for the agent is told to the transcript and the model, too.
+  say: text => [{ command: "tts", text }, { command: "history", speaker: "agent", text }],
+  whisper: text => [{ command: "history", speaker: "supervisor", text }],
+  transfer: callee => [{ command: "refer", callee }],
+};
+
+/** One line that is sent by its button: to the caller, to the agent, or as a target. */
+function Order({ way, label, button, placeholder, isOver, order }) {
+  const [text, setText] = useState("");
+  const send = event => {
+    event.preventDefault();
+    order(COMMANDS[way](text)).then(isDone => isDone && setText(""));
+  };
+  return html`<form onSubmit=${send}>
+    <${Field} label=${label} value=${text} onInput=${event => setText(event.currentTarget.value)} required maxlength="2000" placeholder=${placeholder} autocomplete="off" />
+    <button disabled=${isOver}>${button}</button>
+  </form>`;
+}
+
+function Doings({ id, isOver }) {
   const [isOnHold, setOnHold] = useState(false);
   const [stopListening, setStop] = useState(null);
   const [problem, setProblem] = useState("");
   useEffect(() => () => stopListening?.(), [stopListening]);
-  const say = event => {
-    event.preventDefault();
-    call.current.say(words);
-    call.current.send("history", { speaker: "agent", text: words }); // the transcript and the model are to know it
-    setWords("");
+  const order = async commands => {
+    setProblem("");
+    try {
+      for (const command of commands) await attempt(() => client.command(id, command));
+      return true;
+    } catch (error) {
+      setProblem(error.message);
+      return false;
+    }
   };
-  const transfer = event => {
-    event.preventDefault();
-    call.current.transfer(target);
-    setTarget("");
-  };
-  const hold = () => { call.current.hold(!isOnHold); setOnHold(!isOnHold); };
+  const hold = () => order([{ command: isOnHold ? "unhold" : "hold" }]).then(isDone => isDone && setOnHold(!isOnHold));
   const listen = async () => {
     setProblem("");
     if (stopListening) { stopListening(); setStop(null); return; }
-    const stop = await listenTo(call.current.id, setProblem);
+    const stop = await listenTo(id, setProblem);
     setStop(() => stop);
   };
-  const hangUp = () => attempt(() => client.hangup(call.current.id)).catch(error => setProblem(error.message));
+  const hangUp = () => attempt(() => client.hangup(id)).catch(error => setProblem(error.message));
   return html`
     <section class="card controls" aria-label="What can be done">
       <div class="row">
@@ -63,14 +87,7 @@ function Doings({ call, isOver }) {
         <button onClick=${hold} disabled=${isOver} aria-pressed=${isOnHold}>${isOnHold ? "Off hold" : "Hold"}</button>
         <button class="danger" onClick=${hangUp} disabled=${isOver}>Hang up</button>
       </div>
-      <form onSubmit=${say}>
-        <${Field} label="Say to the caller" value=${words} onInput=${event => setWords(event.currentTarget.value)} required maxlength="2000" placeholder="One moment, please." />
-        <button disabled=${isOver}>Say</button>
-      </form>
-      <form onSubmit=${transfer}>
-        <${Field} label="Transfer to" value=${target} onInput=${event => setTarget(event.currentTarget.value)} required placeholder="+49301234567 or sip:desk@example.com" />
-        <button disabled=${isOver}>Transfer</button>
-      </form>
+      ${WAYS.map(([way, label, button, placeholder]) => html`<${Order} way=${way} label=${label} button=${button} placeholder=${placeholder} isOver=${isOver} order=${order} />`)}
       <${Problem} text=${problem} />
     </section>`;
 }
@@ -96,20 +113,20 @@ function Speaking({ id, isOver }) {
 
 function OneCall({ id, facts }) {
   const now = useNow();
-  const { talk, state, call } = useFollowed(id);
-  const isOver = state === "ended";
+  const { talk, isOver, problem } = useFollowed(id);
   return html`
     <${Page} title=${facts ? parties(facts) : `Call ${id}`} aside=${html`<a class="button" href="#/live">All calls</a>`}>
+      <${Problem} text=${problem} />
       <div class="split">
         <section class="card grow" aria-label="Conversation"><${Transcript} state=${talk} isLive /></section>
         <div class="side">
           <section class="card" aria-label="State">
-            <div class="row"><${Badge} kind=${isOver ? "" : KINDS[facts?.phase]}>${isOver ? "over" : facts?.phase ?? state}<//>
+            <div class="row"><${Badge} kind=${isOver ? "" : KINDS[facts?.phase]}>${isOver ? "over" : facts?.phase ?? "looking"}<//>
               ${facts && !isOver && html`<span class="timer">${since(facts, now)}</span>`}</div>
             ${facts && html`<${Facts} pairs=${[["Direction", facts.direction], ["Kind", facts.callType], ["Trunk", facts.trunk], ["Playbook", bookName(facts.playbook)], ["Scene", facts.scene]]} /><${Variables} variables=${facts.variables} />`}
             ${isOver && html`<a class="button" href=${`#/call/${encodeURIComponent(id)}`}>Its record</a>`}
           </section>
-          <${Doings} call=${call} isOver=${isOver} />
+          <${Doings} id=${id} isOver=${isOver} />
           <${Speaking} id=${id} isOver=${isOver} />
         </div>
       </div>

@@ -1,37 +1,42 @@
-// Listen in on a live call: both sides, caller left and agent right, out of the sound that a socket brings.
+// Listen in on a live call: the caller on the left, the agent on the right, out of the samples that a socket brings.
 
 import { client } from "../api.js";
 import { audioContext } from "./meter.js";
 
 const RATE_HZ = 16000;
+const CHANNELS = 2;
 const AHEAD_S = 0.15;
 const LATEST_S = 1;
-const CALLER = 1;
 
-/** Gives a function that ends it. `onProblem` is told why nothing can be heard. */
-export async function listenTo(id, onProblem) {
+/** Gives a function that ends it. `onProblem` is told why nothing more can be heard. */
+export function listenTo(id, onProblem) {
   const context = audioContext();
-  const query = new URLSearchParams({ id, detach: "true", subscribe: "true", ...(client.token ? { token: client.token } : {}) });
-  const socket = new WebSocket(`${client.url.replace(/^http/, "ws")}/call/sip?${query}`);
+  const query = client.token ? `?${new URLSearchParams({ token: client.token })}` : "";
+  const socket = new WebSocket(`${client.url.replace(/^http/, "ws")}/listen/${encodeURIComponent(id)}${query}`);
   socket.binaryType = "arraybuffer";
-  const sides = [0, 1].map(side => ({ panner: new StereoPannerNode(context, { pan: side === CALLER ? -0.7 : 0.7 }), at: 0 }));
-  sides.forEach(({ panner }) => panner.connect(context.destination));
+  let at = 0, hasOpened = false, isWanted = true;
+  socket.onopen = () => { hasOpened = true; };
   socket.onmessage = ({ data }) => {
-    if (typeof data === "string" || data.byteLength < 3) return;
-    const side = sides[new Uint8Array(data, 0, 1)[0] === CALLER ? 1 : 0];
-    const samples = Float32Array.from(new Int16Array(data.slice(1)), sample => sample / 32768);
+    const samples = new Int16Array(data);
+    if (samples.length < CHANNELS) return;
+    const buffer = new AudioBuffer({ length: samples.length / CHANNELS, numberOfChannels: CHANNELS, sampleRate: RATE_HZ });
+    for (let channel = 0; channel < CHANNELS; channel += 1) {
+      const side = buffer.getChannelData(channel);
+      for (let index = 0; index < side.length; index += 1) side[index] = samples[index * CHANNELS + channel] / 32768;
+    }
     const now = context.currentTime;
-    if (side.at < now || side.at > now + LATEST_S) side.at = now + AHEAD_S;
-    const buffer = new AudioBuffer({ length: samples.length, sampleRate: RATE_HZ });
-    buffer.copyToChannel(samples, 0);
+    if (at < now || at > now + LATEST_S) at = now + AHEAD_S;
     const source = new AudioBufferSourceNode(context, { buffer });
-    source.connect(side.panner);
-    source.start(side.at);
-    side.at += buffer.duration;
+    source.connect(context.destination);
+    source.start(at);
+    at += buffer.duration;
   };
-  socket.onerror = () => onProblem("The sound of the call cannot be had.");
+  socket.onclose = ({ code, reason }) => {
+    if (isWanted && !hasOpened) onProblem("The sound of this call cannot be had.");
+    else if (isWanted && code !== 1000) onProblem(reason || "The sound has broken off.");
+  };
   return () => {
+    isWanted = false;
     socket.close(1000);
-    sides.forEach(({ panner }) => panner.disconnect());
   };
 }
