@@ -166,6 +166,7 @@ def test_browser_speaks_hears_the_answer_and_an_operator_takes_over(server: Serv
         operator.wait(f"document.body.innerText.includes({json.dumps(ANSWER)})")  # what was said before it came
         operator.wait("document.querySelector('.facts').innerText.includes('news')")  # the scene
         assert violations(operator) == []
+        picture(operator, "console-live")
         operator.fill("Say to the caller", "One moment, please.")
         operator.click("Say")
         page.wait("document.body.innerText.includes('One moment, please.')")
@@ -277,6 +278,60 @@ def test_ten_lines_of_the_guide_call_from_a_page_of_ones_own(page: Page) -> None
     page.wait(f"document.querySelector('#words').innerText.includes({json.dumps(GREETING)})")
     page.click("Hang up")
     page.wait("document.querySelector('#call').textContent === 'Call us'")
+
+
+SAID = [
+    {"event": "answer", "timestamp": 1000},
+    {"event": "trackStart", "timestamp": 1100},
+    {"event": "asrDelta", "index": 1, "text": "when are", "timestamp": 1900, "startTime": 1800},
+    {"event": "interruption", "timestamp": 1950},
+    {"event": "addHistory", "speaker": "assistant", "text": "Welcome to", "timestamp": 1960},
+    {"event": "asrFinal", "index": 1, "text": "when are you open", "timestamp": 2500, "startTime": 1800},
+    {"event": "addHistory", "speaker": "user", "text": "when are you open", "timestamp": 2510},
+    {"event": "turn", "index": 1, "latency": 650.0, "waits": [{"owner": "turn", "start": 0, "duration": 650}], "timestamp": 3000},
+    {"event": "trackStart", "timestamp": 3001},
+    {"event": "trackEnd", "timestamp": 4000},
+    {"event": "addHistory", "speaker": "assistant", "text": "From nine.", "timestamp": 4001},
+    {"event": "error", "sender": "tts", "error": "401", "timestamp": 4100},
+    {"event": "asrFinal", "index": 2, "text": "", "timestamp": 4200},
+    {"event": "asrFinal", "index": 1, "text": "of the target", "refer": True, "timestamp": 4300},
+]
+
+
+def test_conversation_ladder_and_graph_are_drawn_from_what_the_server_tells(page: Page) -> None:
+    for name in ("conversation", "ladder", "scene_graph"):
+        page.run(f"import('/console/parts/{name}.js').then(module => {{ window.{name} = module; }})")
+    part = page.run(f"{json.dumps(SAID[:3])}.reduce(conversation.hear, conversation.NOTHING)")
+    assert (part["partial"]["text"], part["isAgentSpeaking"]) == ("when are", True)
+    whole = page.run(f"{json.dumps(SAID)}.reduce(conversation.hear, conversation.NOTHING)")
+    lines = [(one.get("speaker", "event"), one["text"], one["at"], one.get("isInterrupted", False)) for one in whole["lines"]]
+    assert lines == [
+        ("event", "answered", 1000, False),
+        ("agent", "Welcome to", 1960, True),
+        ("caller", "when are you open", 1800, False),
+        ("agent", "From nine.", 3000, False),
+        ("event", "tts: 401", 4100, False),
+        ("event", "speech without words", 4200, False),
+    ]
+    assert whole["lines"][3]["turn"]["latency"] == 650
+    assert whole["partial"] is None
+
+    record = {
+        "direction": "outbound",
+        "startTime": "2026-01-01T00:00:00Z",
+        "events": [{"event": "ringing"}],
+        "answerTime": None,
+        "sipCode": 486,
+    }
+    record["events"].append({"event": "hangup", "initiator": "callee", "extra": {"reasonText": "Busy Here"}})
+    steps = page.run(f"ladder.stepsOf({json.dumps(record)})")
+    assert [(one["text"], one["isIn"]) for one in steps] == [("INVITE", False), ("180 Ringing", True), ("486 Busy Here", True)]
+
+    scenes = [{"id": name, "line": 1, "text": ""} for name in ("start", "pay", "desk", "lost")]
+    edges = [{"from": "start", "to": "pay", "by": ""}, {"from": "pay", "to": "desk", "by": ""}, {"from": "desk", "to": "start", "by": ""}]
+    places = page.run(f"scene_graph.layOut({json.dumps(scenes)}, {json.dumps(edges)})")["places"]
+    heights = [places[name]["y"] for name in ("start", "pay", "desk", "lost")]
+    assert heights == sorted(set(heights))  # the one that nothing leads to comes last
 
 
 def test_client_joins_again_without_missing_or_repeating_an_event(page: Page) -> None:

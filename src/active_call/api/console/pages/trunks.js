@@ -47,7 +47,7 @@ export function TrunksPage() {
     trunk.name, badge(trunk.state), trunk.server || "inbound only", `${trunk.calls}${trunk.maxCalls ? ` of ${trunk.maxCalls}` : ""}`, trunk.srtp,
     trunk.allow.length ? `${trunk.allow.slice(0, 4).join(", ")}${trunk.allow.length > 4 ? ` and ${trunk.allow.length - 4} more` : ""}` : "",
   ]);
-  const accounts = (value?.accounts ?? []).map(account => [account.name, badge(account.state), account.server, account.username]);
+  const accounts = (value?.accounts ?? []).map(account => [account.name, badge(account.state), account.lastRefusal || "none", account.server, account.username]);
   const refusals = Object.entries(value?.refusals ?? {});
   return html`
     <${Page} title="Trunks and registrations">
@@ -55,7 +55,7 @@ export function TrunksPage() {
       <h2>Trunks</h2>
       ${value && (trunks.length ? html`<${Table} label="Trunks" columns=${["Name", "State", "Server", "Calls", "SRTP", "May call in"]} rows=${trunks} />` : html`<${Empty}>No [[trunks]] entry: anybody may call in.<//>`)}
       <h2>Registrations</h2>
-      ${value && (accounts.length ? html`<${Table} label="Registrations" columns=${["Account", "State", "Server", "User"]} rows=${accounts} />` : html`<${Empty}>No account registers.<//>`)}
+      ${value && (accounts.length ? html`<${Table} label="Registrations" columns=${["Account", "State", "Last refusal", "Server", "User"]} rows=${accounts} />` : html`<${Empty}>No account registers.<//>`)}
       ${refusals.length > 0 && html`<h2>Refused since the start</h2><${Facts} pairs=${refusals.map(([rule, n]) => [rule.replaceAll("_", " "), n])} />`}
       <${Asking} />
     <//>`;

@@ -28,7 +28,7 @@ function draw(canvas, peaks, share) {
     const colour = style.getPropertyValue(index ? "--agent" : "--caller");
     track.forEach((peak, column) => {
       const tall = Math.max(1, peak * lane * 0.95);
-      context.globalAlpha = column / COLUMNS <= share ? 1 : 0.45;
+      context.globalAlpha = column / COLUMNS <= share ? 1 : 0.6;
       context.fillStyle = colour;
       context.fillRect((column * width) / COLUMNS, lane * index + (lane - tall) / 2, Math.max(1, width / COLUMNS - 0.5), tall);
     });
@@ -56,7 +56,13 @@ export function Waveform({ sound, marks, player }) {
     }
     return () => { isWanted = false; URL.revokeObjectURL(made); };
   }, [sound]);
-  useEffect(() => { if (peaks) draw(canvas.current, peaks, whole ? at / whole : 0); }, [peaks, at, whole]);
+  useEffect(() => {
+    const again = () => { if (peaks) draw(canvas.current, peaks, whole ? at / whole : 0); };
+    const theme = matchMedia("(prefers-color-scheme: dark)");
+    again();
+    theme.addEventListener("change", again);
+    return () => theme.removeEventListener("change", again);
+  }, [peaks, at, whole]);
   const playFrom = second => {
     audio.current.currentTime = Math.max(0, second);
     audio.current.play().catch(() => {});
