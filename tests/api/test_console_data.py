@@ -18,8 +18,10 @@ from active_call.agent.playbook.check import Surroundings
 from active_call.api.console_data.explained import explain_record
 from active_call.api.console_data.live_calls import live_calls_stream
 from active_call.api.console_data.playbook_view import view_of
+from active_call.legs.sip.registrations import Account, Registrations
 from active_call.server.config.loading import load_config
 from active_call.server.console_facts import HIDDEN, settings_of
+from active_call.sip.events import RegistrationChanged
 
 ANSWERED: dict[str, Any] = {
     "status": "answered",
@@ -207,3 +209,19 @@ def test_client_and_console_are_served_with_their_parts_and_nothing_else(tmp_pat
                 assert (await api.http.get(path)).status_code == 404, path
 
     asyncio.run(go())
+
+
+def test_last_refusal_of_an_account_is_told_after_it_is_registered_again() -> None:
+    class Gateway:
+        def run(self, action: Any) -> None: ...
+
+        def own_address_for(self, host: str) -> str:
+            return "192.0.2.1"
+
+    account = Account("desk", "desk", "secret", None, "pbx.example.com")
+    registrations = Registrations(Gateway(), (account,))  # type: ignore[arg-type]
+    registrations.start()
+    registrations.handle(RegistrationChanged("desk", "failed", 403, "Forbidden"))
+    assert registrations.states["desk"] == "failed 403 Forbidden"
+    registrations.handle(RegistrationChanged("desk", "registered", 200, "OK"))
+    assert (registrations.states["desk"], registrations.last_refusals["desk"]) == ("registered", "403 Forbidden")

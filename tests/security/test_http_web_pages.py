@@ -93,7 +93,7 @@ def test_program_and_console_are_served(server: Server) -> None:
     assert status == 200
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert "unsafe-inline" not in headers["content-security-policy"]
-    for part in ("/console/console.js", "/console/console.css"):
+    for part in ("/console/main.js", "/console/console.css"):
         assert part in page
         assert send(server.http_port, f"GET {part}", Host="localhost")[0] == 200
     assert send(server.http_port, "GET /console/..%2f..%2fapp.py", Host="localhost")[0] == 404

@@ -115,4 +115,10 @@ def _trunks(config: Config, watch: TrunkWatch, endpoint: Endpoint) -> Iterator[d
 def _accounts(config: Config, registrations: Registrations) -> Iterator[dict[str, Any]]:
     for account in accounts(config):
         state = registrations.states.get(account.label, "not registered: credentials only")
-        yield {"name": account.label, "server": account.server, "username": account.username, "state": state}
+        yield {
+            "name": account.label,
+            "server": account.server,
+            "username": account.username,
+            "state": state,
+            "lastRefusal": registrations.last_refusals.get(account.label, ""),
+        }

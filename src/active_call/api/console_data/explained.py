@@ -132,7 +132,8 @@ def _replies(record: Mapping[str, Any]) -> Iterator[Remark]:
     slow = [turn for turn in measured if turn["latencyMs"] > SLOW_MS]
     if measured:
         middle = sorted(turn["latencyMs"] for turn in measured)[len(measured) // 2]
-        yield Remark("note", f"The agent replied {len(measured)} time(s), half of them within {middle:.0f} ms.")
+        many = f"{len(measured)} replies of the agent were measured, half of them within {middle:.0f} ms."
+        yield Remark("note", many if len(measured) > 1 else f"The agent replied within {middle:.0f} ms.")
     if slow:
         worst = max(slow, key=lambda turn: turn["latencyMs"])
         waits = Counter[str]()

@@ -67,6 +67,8 @@ class Registrations:
         """Changed accounts: they register when their former binding is removed."""
         self.states: dict[str, str] = {}
         """By account: `registering`, `registered`, `failed 403 Forbidden` or `unregistered`."""
+        self.last_refusals: dict[str, str] = {}
+        """By account what its registrar has refused it with last, also where it is registered again."""
 
     def start(self) -> None:
         """Send the first REGISTER of each account."""
@@ -104,7 +106,8 @@ class Registrations:
             self.states[event.name] = "registered"
             log.info("registered", extra={"account": event.name, "expires_s": event.expires_s})
         elif event.state == "failed":
-            self.states[event.name] = f"failed {event.code} {plain(event.reason)}".strip()
+            self.last_refusals[event.name] = f"{event.code} {plain(event.reason)}".strip()
+            self.states[event.name] = f"failed {self.last_refusals[event.name]}"
             log.warning("registration failed and is tried again later; outbound calls still use these credentials", extra=fields)
         else:
             self.states[event.name] = "unregistered"
@@ -114,6 +117,7 @@ class Registrations:
                 self._register(successor)
             elif event.name not in self._accounts:
                 self.states.pop(event.name, None)
+                self.last_refusals.pop(event.name, None)
             if not self._handles:
                 self._ended.set()
 

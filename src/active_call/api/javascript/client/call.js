@@ -3,6 +3,9 @@
 /** How long to wait before the next attempt to connect, in ms; the last one again and again. */
 export const RETRY_MS = [250, 500, 1000, 2000, 4000, 8000];
 
+/** So many sockets in a row that do not open, while the server answers, are a refusal. */
+const MAX_REFUSALS = 10;
+
 /** Functions by event name. A listener that throws does not keep others from hearing. */
 class Listeners {
   #byName = new Map();
@@ -31,6 +34,7 @@ export class Call {
   #waiting = [];
   #since;
   #tries = 0;
+  #refusals = 0;
   #timer = 0;
   #path;
 
@@ -101,7 +105,7 @@ export class Call {
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
     socket.onopen = () => {
-      this.#tries = 0;
+      this.#tries = this.#refusals = 0;
       this.#setState("connected");
       this.#waiting.splice(0).forEach(text => socket.send(text));
       this.#endIfOver();
@@ -126,13 +130,19 @@ export class Call {
   #closed() {
     if (this.state === "ended") return;
     this.#setState("reconnecting");
+    this.#refusals += 1;
+    if (this.#refusals > 2) this.#endIfOver();
     this.#timer = setTimeout(() => this.connect(), RETRY_MS[Math.min(this.#tries++, RETRY_MS.length - 1)]);
   }
 
-  /** A socket that joins no live call stays silent: ask whether there is one. */
+  /** A socket that joins no live call stays silent, one that is refused does not say why: ask whether there is such a call. */
   async #endIfOver() {
-    const isAlive = await this.#client.calls().then(calls => calls.some(call => call.id === this.id), () => true);
-    if (!isAlive) this.finish();
+    try {
+      const calls = await this.#client.calls();
+      if (this.#refusals >= MAX_REFUSALS || !calls.some(call => call.id === this.id)) this.finish();
+    } catch (error) {
+      if (error.status === 401 || error.status === 403) this.finish();
+    }
   }
 
   /** For subclasses: the call is over. */

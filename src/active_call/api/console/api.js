@@ -1,0 +1,74 @@
+// The console's way to the server: one client, whose token lives in this tab only, and hooks that load and follow.
+
+import { ApiError, Client } from "/client.js";
+import { useEffect, useState } from "./ui.js";
+
+const KEY = "active-call token";
+const askers = new Set();
+
+export const client = new Client({ token: sessionStorage.getItem(KEY) ?? "" });
+
+/** Is told whenever the server wants a token: with true after a wrong one. */
+export function onTokenNeeded(listener) {
+  askers.add(listener);
+  return () => askers.delete(listener);
+}
+
+export function useToken(token) {
+  client.token = token;
+  if (token) sessionStorage.setItem(KEY, token); else sessionStorage.removeItem(KEY);
+}
+
+function noteRefusal(error) {
+  if (error instanceof ApiError && error.status === 401) {
+    const wasWrong = Boolean(client.token);
+    useToken("");
+    askers.forEach(ask => ask(wasWrong));
+  }
+}
+
+/** Do something with the server; a refused token is asked for. */
+export async function attempt(work) {
+  try {
+    return await work();
+  } catch (error) {
+    noteRefusal(error);
+    throw error;
+  }
+}
+
+export const get = path => attempt(async () => (await client.request(path)).json());
+
+/** What `load` gives: `{value, error, reload}`; loaded again when `inputs` change. */
+export function useLoaded(load, inputs) {
+  const [state, setState] = useState({ value: undefined, error: "" });
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    let isWanted = true;
+    attempt(load).then(
+      value => isWanted && setState({ value, error: "" }),
+      error => isWanted && setState(old => ({ value: old.value, error: error.message })),
+    );
+    return () => { isWanted = false; };
+  }, [...inputs, turn]);
+  return { ...state, reload: () => setTurn(old => old + 1) };
+}
+
+/** All live calls as they change: `{calls, n, error}`; undefined until they are known. */
+export function useLiveCalls() {
+  const [state, setState] = useState({ calls: undefined, n: 0, error: "" });
+  useEffect(() => {
+    const stop = new AbortController();
+    (async () => {
+      try {
+        for await (const { data } of client.stream("/api/console/calls", { signal: stop.signal })) setState({ ...data, error: "" });
+      } catch (error) {
+        if (stop.signal.aborted) return;
+        noteRefusal(error);
+        setState(old => ({ ...old, error: error.message }));
+      }
+    })();
+    return () => stop.abort();
+  }, []);
+  return state;
+}

@@ -1,0 +1,102 @@
+// The console: navigation, the token, and which page is shown.
+
+import { get, onTokenNeeded, useToken } from "./api.js";
+import { CallPage } from "./pages/call.js";
+import { LivePage } from "./pages/live.js";
+import { PlacePage } from "./pages/place.js";
+import { PlaybooksPage } from "./pages/playbooks.js";
+import { RecordsPage } from "./pages/records.js";
+import { SettingsPage } from "./pages/settings.js";
+import { TalkPage } from "./pages/talk.js";
+import { TrunksPage } from "./pages/trunks.js";
+import { Badge, html, render, useEffect, useRef, useRoute, useState } from "./ui.js";
+
+const PAGES = [
+  ["talk", "Talk", TalkPage],
+  ["live", "Live calls", LivePage],
+  ["records", "Records", RecordsPage],
+  ["place", "Place a call", PlacePage],
+  ["playbooks", "Playbooks", PlaybooksPage],
+  ["trunks", "Trunks", TrunksPage],
+  ["settings", "Settings", SettingsPage],
+];
+const HEALTH_EVERY_MS = 5000;
+
+function useHealth() {
+  const [health, setHealth] = useState(null);
+  useEffect(() => {
+    const look = () => get("/health").then(setHealth, () => setHealth({ status: "not reachable" }));
+    look();
+    const timer = setInterval(look, HEALTH_EVERY_MS);
+    return () => clearInterval(timer);
+  }, []);
+  return health;
+}
+
+function Health({ health }) {
+  if (!health) return null;
+  const kind = health.status === "ok" ? "good" : health.status === "not reachable" ? "bad" : "warn";
+  return html`<div class="health">
+    <${Badge} kind=${kind}>${health.status}<//>
+    ${health.version && html`<span>${health.calls} ${health.calls === 1 ? "call" : "calls"} · ${health.version}</span>`}
+  </div>`;
+}
+
+function Access({ wasWrong, onDone }) {
+  const input = useRef(null);
+  useEffect(() => input.current.focus(), []);
+  const enter = event => {
+    event.preventDefault();
+    useToken(input.current.value.trim());
+    onDone();
+  };
+  return html`
+    <main class="access">
+      <h1>active-call</h1>
+      <form onSubmit=${enter} autocomplete="off">
+        <label class="field"><span>Token of this server</span>
+          <input ref=${input} type="password" autocomplete="off" required aria-describedby="token-hint" />
+          <small id="token-hint">The value of <code>http_token</code>. It stays in this tab.</small>
+        </label>
+        ${wasWrong && html`<p class="problem" role="alert">That token is not the right one.</p>`}
+        <button class="main">Enter</button>
+      </form>
+    </main>`;
+}
+
+function App() {
+  const [asked, setAsked] = useState(null);
+  const health = useHealth();
+  const [name = "talk", ...rest] = useRoute();
+  useEffect(() => onTokenNeeded(wasWrong => setAsked(old => ({ wasWrong: wasWrong || Boolean(old?.wasWrong) }))), []);
+  const known = PAGES.find(([key]) => key === (name === "call" ? "records" : name)) ?? PAGES[0];
+  const Shown = name === "call" ? CallPage : known[2];
+  const current = useRef(null);
+  useEffect(() => current.current?.scrollIntoView({ inline: "center", block: "nearest" }), [known[0]]);
+  if (asked) return html`<${Access} wasWrong=${asked.wasWrong} onDone=${() => setAsked(null)} />`;
+  const skip = event => { event.preventDefault(); document.getElementById("content").focus(); };
+  return html`
+    <a class="skip" href="#content" onClick=${skip}>Skip to the page</a>
+    <header>
+      <a class="brand" href="#/talk">active-call</a>
+      <nav aria-label="Pages">
+        ${PAGES.map(([key, title]) => html`<a href=${`#/${key}`} aria-current=${key === known[0] ? "page" : undefined} ref=${key === known[0] ? current : undefined}>${title}</a>`)}
+        <a href="/docs">API</a>
+      </nav>
+      <${Health} health=${health} />
+    </header>
+    <main id="content" tabindex="-1">
+      ${health?.problems?.length > 0 && html`<${Troubles} problems=${health.problems} />`}
+      <${Shown} key=${[name, ...rest].join("/")} parts=${rest} health=${health} />
+    </main>`;
+}
+
+function Troubles({ problems }) {
+  const text = problem => (typeof problem === "string" ? problem : problem.text ?? problem.reason ?? JSON.stringify(problem));
+  return html`<details class="troubles"><summary>${problems.length} ${problems.length === 1 ? "thing does" : "things do"} not work</summary>
+    <ul>${problems.map(problem => html`<li>${text(problem)}</li>`)}</ul></details>`;
+}
+
+const app = document.getElementById("app");
+app.replaceChildren();
+render(html`<${App} />`, app);
