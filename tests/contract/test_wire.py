@@ -12,7 +12,7 @@ from active_call.contract import commands, events, wire
 from active_call.contract.options import CallOption
 
 COMMAND_NAMES = """
-    accept addIceCandidate bridge custom dtmf hangup history hold interrupt invite message mute pause play record refer reject resume
+    accept addIceCandidate bridge custom dtmf hangup history hold interrupt invite message mute pause play record refer reject renegotiate resume
     ringing setVar tts unbridge unhold unmute
 """
 EVENT_NAMES = """

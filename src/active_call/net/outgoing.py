@@ -136,17 +136,17 @@ class OutgoingPolicy:
 
 
 def places_of(urls: Iterable[str | None]) -> frozenset[Place]:
-    """Hosts and ports of those of `urls` that are http(s) URLs."""
+    """Hosts and ports of those of `urls` that are http(s) or ws(s) URLs."""
     return frozenset(place for place in (place_of(url) for url in urls if url) if place is not None)
 
 
 def place_of(url: str) -> Place | None:
-    """Host and port of an http(s) URL; None where it has none."""
+    """Host and port of an http(s) or ws(s) URL; None where it has none."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
         return None
-    port = parsed.port or {"http": 80, "https": 443}.get(parsed.scheme)
+    port = parsed.port or {"http": 80, "https": 443, "ws": 80, "wss": 443}.get(parsed.scheme)
     return (parsed.host.lower().rstrip("."), port) if parsed.host and port else None
 
 

@@ -43,6 +43,7 @@ from active_call.media.sounds.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.descriptors import open_files_limit, raise_descriptor_limit
 from active_call.net.outgoing import GuardedClients, no_cookies
+from active_call.net.outgoing_socket import OutgoingSockets
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import SipDriver
@@ -217,6 +218,7 @@ async def _shared_services(
         mcp=mcp,
         knowledge=knowledge,
         posthooks=posthooks,
+        open_socket=OutgoingSockets(outgoing_policy(config, environment), tls).open,
     )
 
 
