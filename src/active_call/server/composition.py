@@ -59,6 +59,7 @@ from active_call.server.config.sections import PlaybookHandler, WebhookHandler
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
+from active_call.server.http_settings import HttpSettings
 from active_call.server.live_settings import LiveSettings
 from active_call.server.logs import log_health
 from active_call.server.mcp import mcp_settings
@@ -141,6 +142,7 @@ async def running(
             make_services=lambda config: services_by(config, shared),
             make_router=make_router,
             warm=lambda config: _warm(config, playbooks, shared.engines),
+            http=HttpSettings(config, world.clock),
         )  # fmt: skip
         await settings.warm(config)
         stack.push_async_callback(_closed, "SIP", driver.close)
@@ -148,7 +150,7 @@ async def running(
         listeners = await _reachable(stack, config, world, driver, resolver)
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
-        watching = (_watch_certificate(driver), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
+        watching = (_watch_certificate(driver, settings.http), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming))
 
@@ -162,7 +164,7 @@ async def running(
             )
 
         services = _api_services(settings, registry, records, endpoint, world, health, pool)
-        serving = await stack.enter_async_context(http_server(config, services, connections))
+        serving = await stack.enter_async_context(http_server(config, services, connections, settings.http))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
         yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings)
@@ -244,7 +246,7 @@ def _api_services(
         health=health,
         version=__version__,
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
-        token=settings.config.http_token,
+        access=settings.http.access,
         precache=lambda request: precache(request, settings.services),
         media=pool,
         browsers=browser_settings(settings.config),
@@ -415,11 +417,12 @@ async def _background(work: Any) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _watch_certificate(driver: SipDriver) -> None:
+async def _watch_certificate(driver: SipDriver, http: HttpSettings) -> None:
     """Certbot renews by replacing the files; new connections get the new certificate."""
     while True:
         await asyncio.sleep(CERTIFICATE_CHECK_S)
         driver.reload_certificate()
+        http.reload_certificate()
 
 
 async def _watch_minutes(gateway: SipGateway) -> None:

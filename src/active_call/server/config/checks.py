@@ -25,6 +25,7 @@ def check(config: Config, document: Document, *, starter_playbook: bool = False)
     """Raise ConfigError for the first thing that cannot work; with `starter_playbook` a missing `greeting.md` can."""
     _check_external_ip(config, document)
     _check_http(config, document)
+    _check_http_access(config, document)
     _check_rtp_range(config, document)
     _check_port_clashes(config, document)
     _check_tls(config, document)
@@ -84,6 +85,16 @@ def _check_http(config: Config, document: Document) -> None:
         parse_host_port(config.http_addr)
     except ValueError as error:
         raise document.error(("http_addr",), str(error)) from error
+
+
+def _check_http_access(config: Config, document: Document) -> None:
+    secrets = [config.http_token, *(token.token for token in config.http_tokens)]
+    for n, token in enumerate(config.http_tokens):
+        if secrets.index(token.token) <= n:
+            raise document.error(("http_tokens", n, "token"), "the same token stands here twice; each needs one of its own")
+    for key, value in (("tls_cert_file", config.tls_cert_file), ("tls_key_file", config.tls_key_file)):
+        if config.http_tls and not value:
+            raise document.error(("http_tls",), f"http_tls needs tls_cert_file and tls_key_file; {key} is missing")
 
 
 def _check_rtp_range(config: Config, document: Document) -> None:

@@ -75,6 +75,17 @@ class McpServer(Section):
 # -- signalling --------------------------------------------------------------------------------------------------------------------------
 
 
+class HttpToken(Section):
+    """A token of the HTTP API with less than all rights."""
+
+    name: NonEmpty
+    """How refusals call it."""
+    token: Annotated[Secret, Field(min_length=8)]
+    """The bearer token."""
+    scope: Literal["read", "control", "admin"] = "read"
+    """`read`: follow calls and listen in; `control`: place and drive calls, too; `admin`: write playbooks, too."""
+
+
 class IceServer(Section):
     """One STUN or TURN server for WebRTC clients."""
 
