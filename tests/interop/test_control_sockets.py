@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import re
@@ -26,6 +27,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection, serve
 
+import active_call
+import active_call.client.errors
 from active_call.testing import audio, voice
 
 PLAYBOOK = """---
@@ -570,3 +573,33 @@ def test_event_stream_tells_commands_and_events(server: Server) -> None:
     assert kinds.count("event: command") == 2 and kinds[-1] == "event: event"
     assert '"hangup"' in lines[-3] or '"hangup"' in lines[-2]
     client.line.close()
+
+
+def test_python_client_places_a_call_is_heard_and_listens_in(tmp_path: Path, server: Server) -> None:
+    async def story(callee: str) -> None:
+        async with active_call.Client(f"http://127.0.0.1:{server.http_port}") as client:
+            async with client.call(callee) as call:
+                assert [one["id"] for one in await client.list()] == [call.id]
+                sound: list[bytes] = []
+
+                async def listen() -> None:
+                    sound.extend([piece async for piece in client.listen(call.id)])
+
+                listening = asyncio.create_task(listen())
+                await asyncio.sleep(0.3)
+                assert await call.say("Good morning to you.") == "Good morning to you."
+                await call.whisper("Be kind.")
+                assert call._socket is not None
+                call._socket.transport.abort()  # the network breaks
+                assert await call.say("And good night.") == "And good night."
+            await asyncio.wait_for(listening, 10)
+            wav = b"".join(sound)
+            assert wav[:4] == b"RIFF" and loudness([wav[44 : 44 + (len(wav) - 44) // 4 * 4]]) > 100
+            told = [type(event).__name__ async for event in call.events()]
+            assert told.count("TrackEnd") == 2 and told[-1] == "Hangup" and told.count("Answer") == 1
+            with pytest.raises(active_call.client.errors.CallOver):
+                await client.kill(call.id)
+
+    with called(tmp_path, answers()) as sipp:
+        asyncio.run(story(address(sipp)))
+        assert sipp.result().successful == 1
