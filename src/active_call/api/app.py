@@ -27,6 +27,7 @@ from active_call.api.sockets.beginnings import Browsers
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.routes import socket_routes
 from active_call.api.walls import Walls, asked_by
+from active_call.api.webhooks import webhook_routes
 from active_call.base.world import World
 from active_call.call.handle import CallHandle
 from active_call.call.opening.options import merged
@@ -39,6 +40,7 @@ from active_call.contract.requests import PlaceCall, PrecacheSpeech
 from active_call.legs.webrtc.leg import BrowserSettings
 from active_call.media.pool.pool import MediaPool
 from active_call.store.records import RecordStore
+from active_call.store.webhook_delivery import WebhookDelivery
 
 log = logging.getLogger("active_call.api")
 
@@ -75,6 +77,8 @@ class ApiServices:
     """As `RTCIceServer` of WebRTC: `urls`, `username`, `credential`."""
     origins: OriginRules = field(default_factory=OriginRules)
     """By which names this server may be asked, and which web pages may do so."""
+    webhooks: WebhookDelivery | None = None
+    """Events for web services; None: nobody is told."""
     access: AccessControl | None = None
     """Who may do what."""
 
@@ -93,6 +97,8 @@ def create_app(services: ApiServices) -> FastAPI:
         listening_routes(services.registry),
     ):
         app.include_router(router, dependencies=[Depends(check)])
+    if services.webhooks is not None:
+        app.include_router(webhook_routes(services.webhooks), dependencies=[Depends(check)])
     if services.media is not None:
         browsers = Browsers(services.registry, services.media, services.browsers, World())
         app.include_router(browser_call_routes(browsers, services.playbooks), dependencies=[Depends(check)])

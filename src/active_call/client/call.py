@@ -97,7 +97,10 @@ class ClientCall:
     # -- commands
 
     async def send(self, command: commands.Command | Mapping[str, Any]) -> None:
-        """Give a command, as a contract type or as JSON. Raises CallOver, or ContractError for a mapping that is none."""
+        """Give a command, as a contract type or as JSON; returns when the server has it, also over a socket that breaks meanwhile.
+
+        Raises CallOver, or ContractError for a mapping that is no command.
+        """
         value = wire.decode_command(dict(command)).value if isinstance(command, Mapping) else command
         data = wire.encode_command(value).decode()
         while True:
@@ -107,6 +110,7 @@ class ClientCall:
             try:
                 assert self._socket is not None  # noqa: S101 (it is open)
                 await self._socket.send(data)
+                await (await self._socket.ping())  # frames are taken in order: the server has the command when it answers this
             except ConnectionClosed:
                 self._is_open.clear()
                 await asyncio.sleep(0)  # the reading task opens it again

@@ -67,6 +67,7 @@ from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
 from active_call.server.trunk_setup import accounts, trunk_warnings
+from active_call.server.webhooks import make_webhooks
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import Listener
 from active_call.store.audio_cache import AudioCache
@@ -150,9 +151,12 @@ async def running(
         listeners = await _reachable(stack, config, world, driver, resolver)
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
+        delivery, webhooks = make_webhooks(config, shared.http, records, world)
+        registry.on_new_call = webhooks.follow
+        stack.push_async_callback(_closed, "webhooks", webhooks.close)
         watching = (_watch_certificate(driver, settings.http), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
-        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming))
+        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
 
         def health() -> dict[str, Any]:
             return (
@@ -163,7 +167,7 @@ async def running(
                 | log_health()
             )
 
-        services = _api_services(settings, registry, records, endpoint, world, health, pool)
+        services = replace(_api_services(settings, registry, records, endpoint, world, health, pool), webhooks=delivery)
         serving = await stack.enter_async_context(http_server(config, services, connections, settings.http))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})

@@ -166,6 +166,9 @@ class Config(values.Section):
     http_gzip: values.Flag = False
     """Compress HTTP responses."""
 
+    webhooks: tuple[sections.Webhook, ...] = ()
+    """Web services that are told of calls."""
+
     # -- what is kept
     recording: sections.Recording = sections.Recording()
     """Recordings of calls."""
