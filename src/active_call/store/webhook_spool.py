@@ -74,8 +74,8 @@ class WebhookSpool:
 
     async def taken(self, delivery: Delivery) -> None:
         """The service has it."""
-        self.waiting.pop(delivery.id, None)
         await self._remove(self._waiting_folder, delivery.id)
+        self.waiting.pop(delivery.id, None)
 
     async def try_later(self, delivery: Delivery, due_at: float, error: str) -> None:
         """It was not taken."""
@@ -86,10 +86,10 @@ class WebhookSpool:
     async def bury(self, delivery: Delivery, error: str) -> None:
         """It will never be taken: a dead letter."""
         dead = replace(delivery, attempts=delivery.attempts + 1, error=error[:500])
-        self.waiting.pop(delivery.id, None)
-        self.dead[dead.id] = dead
         await self._write(self._dead_folder, dead)
         await self._remove(self._waiting_folder, dead.id)
+        self.waiting.pop(delivery.id, None)
+        self.dead[dead.id] = dead
         while len(self.dead) > MAX_DEAD:
             oldest = min(self.dead)
             del self.dead[oldest]
