@@ -3,7 +3,8 @@
     from active_call import Agent, App, Call, tool
 
 `App` is a server whose calls are taken by Python functions, `Call` one phone call in the hands of such a function. docs/python.md teaches
-them in ten minutes. Everything else in this package is internal, except `active_call.testing.virtual_call`.
+them in ten minutes. `Client` drives the calls of a server that runs elsewhere (docs/python-client.md). Everything
+else in this package is internal, except `active_call.testing.virtual_call`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from active_call.app.values import Outcome as Outcome
     from active_call.app.values import Speech as Speech
     from active_call.app.values import TransferResult as TransferResult
+    from active_call.client.client import Client as Client
 
 _NAMES = {
     "Agent": "app.agent",
@@ -37,6 +39,7 @@ _NAMES = {
     "CallEnded": "app.errors",
     "CallError": "app.errors",
     "CallRefused": "app.errors",
+    "Client": "client.client",
     "CommandRefused": "app.errors",
     "Heard": "app.values",
     "NoInput": "app.errors",

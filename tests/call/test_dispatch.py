@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
 from active_call.media.link import messages as link
 from active_call.media.pool.pool import StreamLost
+from active_call.testing.fake_call import FakeLeg
 
 
 class Part:
@@ -149,3 +151,25 @@ def test_media_process_that_is_lost_and_media_that_cannot_be_configured_end_the_
         bench.reports().handle_media(report)
         assert [how for _, how, _ in bench.call.hung_up] == [cause]
         assert bench.call.state.facts.error
+
+
+@pytest.mark.parametrize(
+    ("fails", "told"), [(False, events.Answer(sdp="v=0 new")), (True, events.Error(sender="command", error="renegotiate: no"))]
+)
+def test_new_offer_of_the_peer_is_answered_by_an_event(fails: bool, told: events.Event) -> None:
+    class Browser(FakeLeg):
+        async def renegotiate(self, offer: str) -> str:
+            if fails:
+                raise LocalProtocolError("no")
+            return f"{offer} new"
+
+    async def story() -> None:
+        bench = Bench()
+        with pytest.raises(LocalProtocolError, match="cannot take another offer"):
+            carry_out(bench.commanded(), commands.Renegotiate(offer="v=0"))
+        bench.call.state.leg = Browser()
+        carry_out(bench.commanded(), commands.Renegotiate(offer="v=0"))
+        await bench.call.settle()
+        assert bench.call.emitted == [told]
+
+    asyncio.run(story())

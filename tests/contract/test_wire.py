@@ -12,8 +12,8 @@ from active_call.contract import commands, events, wire
 from active_call.contract.options import CallOption
 
 COMMAND_NAMES = """
-    accept addIceCandidate bridge custom dtmf hangup history hold interrupt invite message mute pause play record refer reject resume
-    ringing setVar tts unbridge unhold unmute
+    accept addIceCandidate bridge custom dtmf hangup history hold interrupt invite message mute pause play record refer reject renegotiate
+    resume ringing setVar tts unbridge unhold unmute
 """
 EVENT_NAMES = """
     addHistory answer answerMachineDetection asrDelta asrFinal binary bridge custom dtmf eou error functionCall hangup hold inactivity

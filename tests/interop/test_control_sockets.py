@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import re
 import threading
@@ -23,7 +25,10 @@ from peers.sipp_steps import Steps, sdp
 from running_server import Server, running_server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.sync.server import ServerConnection, serve
 
+import active_call
+import active_call.client.errors
 from active_call.testing import audio, voice
 
 PLAYBOOK = """---
@@ -36,9 +41,12 @@ Hello.
 """
 
 
+ALLOWS_THIS_MACHINE = '[outgoing]\nallow_private = ["127.0.0.1"]\n'
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server"), PLAYBOOK) as running:
+    with running_server(tmp_path_factory.mktemp("server"), PLAYBOOK, extra=ALLOWS_THIS_MACHINE) as running:
         yield running
 
 
@@ -400,6 +408,15 @@ class Speaker(Client):
             if event["event"] == name and fields.items() <= event.items():
                 return dict(event)
 
+    def hears(self) -> None:
+        """Return when there was sound."""
+        deadline = time.monotonic() + 10
+        while loudness(self.sound) < 100:
+            assert time.monotonic() < deadline, "nothing is heard"
+            message = self.line.recv(timeout=10)
+            if isinstance(message, bytes):
+                self.sound.append(message)
+
     def speak(self, sound: bytes, frame: int) -> None:
         """In real time, a message of `frame` bytes each 20 ms, from a thread of its own."""
 
@@ -480,3 +497,119 @@ def test_subscribed_sound_of_a_sip_call_comes_as_binary_messages(tmp_path: Path,
     ours = b"".join(message[1:] for message in client.sound if message[0] == 0)
     assert 0.5 < len(ours) / 32_000 < 30
     assert np.sqrt(np.mean(np.frombuffer(ours, "<i2").astype(float) ** 2)) > 100
+
+
+# -- what commands do to the call --------------------------------------------------------------------------------------------------------
+
+
+def test_sentences_as_the_reference_client_streams_them_are_all_heard_in_order(server: Server) -> None:
+    """Each sentence is a whole `tts` of one playId; the last has no text, ends the stream and hangs up."""
+    client = Speaker(server)
+    client.send("invite", option={})
+    client.until("answer")
+    for text in ("We open at nine.", "We close at five.", "Goodbye."):
+        client.send("tts", text=text, playId="reply-1")
+    client.send("tts", text="", playId="reply-1", endOfStream=True, autoHangup=True)
+    assert client.until("hangup")["reason"] == "autohangup"
+    assert client.closes() == 1000
+    assert "interruption" not in client.names()
+    heard_s = sum(map(len, client.sound)) / 32_000
+    told_s = sum(event["duration"] for event in client.events if event["event"] == "trackEnd") / 1000
+    assert told_s > 2.5 and heard_s == pytest.approx(told_s, abs=1.0)
+    assert not {"asrDelta", "asrFinal"} & set(client.names())
+
+
+def loudness(pieces: list[bytes]) -> float:
+    samples = np.frombuffer(b"".join(pieces), "<i2").astype(float)
+    return float(np.sqrt(np.mean(samples**2))) if len(samples) else 0.0
+
+
+def test_bridged_clients_hear_each_other_until_they_are_parted(server: Server) -> None:
+    one, other = Speaker(server, "?id=bridge-1"), Speaker(server, "?id=bridge-2")
+    for client in (one, other):
+        client.send("invite", option={})
+        client.until("answer")
+    one.send("bridge", targetSessionId="bridge-2")
+    one.until("bridge", state="joined")
+    other.until("bridge", state="joined")
+    other.sound.clear()
+    words = audio.resample(voice.speak("hello"), 8000, 16_000)
+    one.speak(np.concatenate((words, words, audio.silence(500, 16_000))).astype("<i2").tobytes(), 640)
+    other.hears()
+    one.send("unbridge", targetSessionId="bridge-2")
+    assert one.until("bridge", state="parted")["targetSessionId"] == "bridge-2"
+    other.until("bridge", state="parted")
+    assert server.get("/kill/bridge-1") == {"status": "killed", "id": "bridge-1"}
+    assert one.until("hangup")["reason"] == "killed"
+    other.send("hangup")
+    other.until("hangup")
+
+
+def test_sound_passes_through_a_service_and_back(server: Server) -> None:
+    """`mediaPass`: a service that says what it hears, an octave of rates apart."""
+    got: list[bytes] = []
+
+    def serve_sound(line: ServerConnection) -> None:
+        for message in line:
+            got.append(message if isinstance(message, bytes) else b"")
+            line.send(message)
+
+    with serve(serve_sound, "127.0.0.1", 0) as service:
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        url = f"ws://127.0.0.1:{service.socket.getsockname()[1]}/sound"
+        client = Speaker(server)
+        client.send("invite", option={"mediaPass": {"url": url, "inputSampleRate": 16000, "outputSampleRate": 16000, "packetSize": 640}})
+        client.until("answer")
+        words = audio.resample(voice.speak("hello"), 8000, 16_000)
+        client.speak(np.concatenate((words, words, audio.silence(1500, 16_000))).astype("<i2").tobytes(), 640)
+        assert client.until("trackStart")["playId"] == "media-pass"
+        client.hears()
+        client.send("hangup")
+        client.until("hangup")
+        service.shutdown()
+    assert {len(message) for message in got} == {640}
+
+
+def test_event_stream_tells_commands_and_events(server: Server) -> None:
+    client = Client(server, "?id=streamed", path="/call")
+    client.send("invite", option={})
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}/events/streamed", timeout=10) as stream:
+        server.post("/command/streamed", {"command": "custom", "data": {"a": 1}, "sender": "crm"})
+        server.post("/command/streamed", {"command": "hangup", "reason": "enough"})
+        lines = [line.decode().rstrip() for line in stream]
+    told = list(itertools.pairwise(lines))
+    assert ("event: command", 'data: {"command":"custom","data":{"a":1},"sender":"crm"}') in told
+    kinds = [line for line in lines if line.startswith("event:")]
+    assert kinds.count("event: command") == 2 and kinds[-1] == "event: event"
+    assert '"hangup"' in lines[-3] or '"hangup"' in lines[-2]
+    client.line.close()
+
+
+def test_python_client_places_a_call_is_heard_and_listens_in(tmp_path: Path, server: Server) -> None:
+    async def story(callee: str) -> None:
+        async with active_call.Client(f"http://127.0.0.1:{server.http_port}") as client:
+            async with client.call(callee) as call:
+                assert [one["id"] for one in await client.list()] == [call.id]
+                sound: list[bytes] = []
+
+                async def listen() -> None:
+                    sound.extend([piece async for piece in client.listen(call.id)])
+
+                listening = asyncio.create_task(listen())
+                await asyncio.sleep(0.3)
+                assert await call.say("Good morning to you.") == "Good morning to you."
+                await call.whisper("Be kind.")
+                assert call._socket is not None
+                call._socket.transport.abort()  # the network breaks
+                assert await call.say("And good night.") == "And good night."
+            await asyncio.wait_for(listening, 10)
+            wav = b"".join(sound)
+            assert wav[:4] == b"RIFF" and loudness([wav[44 : 44 + (len(wav) - 44) // 4 * 4]]) > 100
+            told = [type(event).__name__ async for event in call.events()]
+            assert told.count("TrackEnd") == 2 and told[-1] == "Hangup" and told.count("Answer") == 1
+            with pytest.raises(active_call.client.errors.CallOver):
+                await client.kill(call.id)
+
+    with called(tmp_path, answers()) as sipp:
+        asyncio.run(story(address(sipp)))
+        assert sipp.result().successful == 1

@@ -1,39 +1,136 @@
-"""Who may control calls over HTTP: holders of the token, or, where none is set, clients on this machine."""
+"""Who may do what over HTTP: holders of a token, as far as its scopes go, or, where no token is set, clients on this machine.
+
+| scope | lets |
+|---|---|
+| `read` | list calls, follow events, listen in, read records and playbooks |
+| `control` | all of that, and place, answer, drive and end calls, make sounds |
+| `admin` | all of that, and write playbooks, send reports again |
+
+Every token is compared in full, whichever fits, so that the time of an answer says nothing. A holder, or an address without a token, may
+make so many requests a second; an address that gives wrong tokens fewer.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import hmac
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
 
 from fastapi import HTTPException
 from starlette.requests import HTTPConnection
 
 from active_call.api.origins import is_loopback, was_forwarded
+from active_call.base.rate import Rate
+from active_call.base.world import Clock
 
 AccessCheck = Callable[[HTTPConnection], None]
-"""Lets a request or a WebSocket pass, or raises HTTPException 401 or 403."""
+"""Lets a request or a WebSocket pass, or raises HTTPException 401, 403 or 429."""
+
+DEFAULT_RATE_PER_S: Final = 200.0
+WRONG_TOKENS_PER_S: Final = 5.0
+MAX_RATES: Final = 10_000
+"""Holders and addresses whose requests are counted; the one that came longest ago is forgotten."""
 
 
-def access_check(token: str | None) -> AccessCheck:
-    """A FastAPI dependency. A WebSocket of a web page, which cannot set headers, may give the token as `?token=`."""
+class Scope(IntEnum):
+    """What a token lets its holder do; each includes those below."""
 
-    def check(request: HTTPConnection) -> None:
-        if token is None:
-            if not is_loopback(request.client.host if request.client else ""):
-                raise HTTPException(403, "without http_token in the configuration only clients on this machine may control calls")
-            if was_forwarded(request.headers.keys()):
-                raise HTTPException(403, "without http_token in the configuration no client behind a proxy may control calls")
+    READ = 1
+    CONTROL = 2
+    ADMIN = 3
+
+
+SCOPES: Final = {scope.name.lower(): scope for scope in Scope}
+_ADMIN_PATHS: Final = ("/api/playbooks/", "/api/webhooks/")
+_READ_SOCKETS: Final = ("/listen/",)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token. `name` stands in refusals and logs."""
+
+    name: str
+    secret: str = field(repr=False)
+    scope: Scope = Scope.ADMIN
+
+
+def needed_scope(method: str, path: str) -> Scope:
+    """What a request needs. Everything that is not known to be harmless needs `control`."""
+    if path.startswith("/kill/"):
+        return Scope.CONTROL
+    if method in ("GET", "HEAD"):
+        return Scope.READ
+    if method == "WEBSOCKET":
+        return Scope.READ if path.startswith(_READ_SOCKETS) else Scope.CONTROL
+    return Scope.ADMIN if path.startswith(_ADMIN_PATHS) else Scope.CONTROL
+
+
+class AccessControl:
+    """Judges requests; a FastAPI dependency. Its tokens may change while it is used."""
+
+    def __init__(self, clock: Clock, tokens: Sequence[Token] = (), rate_per_s: float = DEFAULT_RATE_PER_S) -> None:
+        self._clock = clock
+        self._rates: OrderedDict[str, Rate] = OrderedDict()
+        self.go_by(tokens, rate_per_s)
+
+    def go_by(self, tokens: Sequence[Token], rate_per_s: float) -> None:
+        """These tokens count from now on."""
+        self._tokens = [(_digest(token.secret), token) for token in tokens]
+        self._rate_per_s = rate_per_s
+        self._rates.clear()
+
+    def __call__(self, request: HTTPConnection) -> None:
+        """Let `request` pass. Raises HTTPException. A WebSocket of a web page, which sets no headers, may give the token as `?token=`."""
+        address = request.client.host if request.client else ""
+        if not self._tokens:
+            _require_this_machine(request, address)
+            self._count(f"address {address}", self._rate_per_s)
             return
+        token = self._holder(request, address)
+        method = request.scope.get("method", "WEBSOCKET") if request.scope["type"] == "http" else "WEBSOCKET"
+        needed = needed_scope(method, request.scope["path"])
+        if token.scope < needed:
+            raise HTTPException(403, f"the token {token.name!r} has the scope {token.scope.name.lower()}; this needs {needed.name.lower()}")
+        self._count(f"token {token.name}", self._rate_per_s)
+
+    def _holder(self, request: HTTPConnection, address: str) -> Token:
         given = request.headers.get("authorization", "")
         if not given and request.scope["type"] == "websocket":
             given = f"Bearer {request.query_params.get('token', '')}"
-        if not has_token(given, token):
-            raise HTTPException(401, "expected 'Authorization: Bearer <http_token>'", headers={"WWW-Authenticate": "Bearer"})
+        scheme, _, secret = given.partition(" ")
+        digest = _digest(secret.strip())
+        fitting = [token for known, token in self._tokens if hmac.compare_digest(known, digest)]
+        if fitting and scheme.lower() == "bearer":
+            return fitting[0]
+        if given.strip() not in ("", "Bearer"):
+            self._count(f"wrong {address}", WRONG_TOKENS_PER_S)
+        raise HTTPException(401, "expected 'Authorization: Bearer <http_token>'", headers={"WWW-Authenticate": "Bearer"})
 
-    return check
+    def _count(self, who: str, per_s: float) -> None:
+        now = self._clock.now()
+        rate = self._rates.get(who)
+        if rate is None:
+            rate = self._rates[who] = Rate(per_s)
+            if len(self._rates) > MAX_RATES:
+                self._rates.popitem(last=False)
+        else:
+            self._rates.move_to_end(who)
+        if not rate.take(now):
+            wait_s = max(1, round(rate.due_at(now) - now))
+            raise HTTPException(429, f"too many requests: at most {per_s:g} a second", headers={"Retry-After": str(wait_s)})
 
 
-def has_token(authorization: str, token: str) -> bool:
-    """Whether an `Authorization` header holds `token`; takes as long for a wrong one."""
-    scheme, _, given = authorization.partition(" ")
-    return hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode()) and scheme.lower() == "bearer"
+def _require_this_machine(request: HTTPConnection, address: str) -> None:
+    if not is_loopback(address):
+        raise HTTPException(403, "without http_token in the configuration only clients on this machine may control calls")
+    if was_forwarded(request.headers.keys()):
+        raise HTTPException(403, "without http_token in the configuration no client behind a proxy may control calls")
+
+
+def _digest(secret: str) -> bytes:
+    """Of one length, so that comparing takes one time."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

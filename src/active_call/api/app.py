@@ -13,7 +13,7 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from active_call.api.access import access_check
+from active_call.api.access import AccessControl, Token
 from active_call.api.answers import add_error_answers
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.browser_calls import browser_call_routes
@@ -24,12 +24,14 @@ from active_call.api.console_page import console_routes
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream, number_after
 from active_call.api.library import library_routes, load_playbook
+from active_call.api.listening_in import listening_routes, listening_sockets
 from active_call.api.origins import OriginRules
 from active_call.api.records import record_routes
 from active_call.api.sockets.beginnings import Browsers
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.routes import socket_routes
 from active_call.api.walls import Walls, asked_by
+from active_call.api.webhooks import webhook_routes
 from active_call.base.world import World
 from active_call.call.handle import CallHandle
 from active_call.call.opening.options import merged
@@ -42,6 +44,7 @@ from active_call.contract.requests import PlaceCall, PrecacheSpeech
 from active_call.legs.webrtc.leg import BrowserSettings
 from active_call.media.pool.pool import MediaPool
 from active_call.store.records import RecordStore
+from active_call.store.webhook_delivery import WebhookDelivery
 
 log = logging.getLogger("active_call.api")
 
@@ -66,6 +69,7 @@ class ApiServices:
     health: Callable[[], dict[str, Any]]
     version: str
     token: str | None = None
+    """The only one, where `access` is not given."""
     explain: Callable[[dict[str, str]], dict[str, Any]] | None = None
     """What would happen to a call like that; raises ValueError for a question that makes no sense."""
     precache: Callable[[PrecacheSpeech], Awaitable[Precached]] | None = None
@@ -81,12 +85,16 @@ class ApiServices:
     """What the console shows of this server beside its calls."""
     origins: OriginRules = field(default_factory=OriginRules)
     """By which names this server may be asked, and which web pages may do so."""
+    webhooks: WebhookDelivery | None = None
+    """Events for web services; None: nobody is told."""
+    access: AccessControl | None = None
+    """Who may do what."""
 
 
 def create_app(services: ApiServices) -> FastAPI:
     """The application, ready for uvicorn."""
     app = FastAPI(title="active-call", version=services.version, description=ABOUT, docs_url=None, redoc_url=None)
-    runs, check = PlaybookRuns(World()), access_check(services.token)
+    runs, check = PlaybookRuns(World()), services.access or AccessControl(World().clock, _only(services.token))
     add_docs_page(app)
     app.include_router(_open_routes(services))
     for router in (
@@ -95,18 +103,26 @@ def create_app(services: ApiServices) -> FastAPI:
         library_routes(services.playbook_folder, services.playbooks, runs, services.registry),
         record_routes(services.records),
         console_data_routes(services.registry, services.records, services.console),
+        listening_routes(services.registry),
     ):
         app.include_router(router, dependencies=[Depends(check)])
+    if services.webhooks is not None:
+        app.include_router(webhook_routes(services.webhooks), dependencies=[Depends(check)])
     if services.media is not None:
         browsers = Browsers(services.registry, services.media, services.browsers, World())
         app.include_router(browser_call_routes(browsers, services.playbooks), dependencies=[Depends(check)])
         access = StreamAccess(services.streams, check, time.time)
         app.include_router(carrier_stream_routes(services.registry, services.media, services.playbooks, access))
     app.include_router(socket_routes(services.registry, runs, check, services.media, services.browsers))
+    app.include_router(listening_sockets(services.registry, check))
     app.include_router(console_routes())
     add_error_answers(app)
     app.add_middleware(Walls, rules=services.origins)
     return app
+
+
+def _only(token: str | None) -> tuple[Token, ...]:
+    return (Token("http_token", token),) if token is not None else ()
 
 
 def _open_routes(services: ApiServices) -> APIRouter:

@@ -13,6 +13,7 @@ import errno
 import ipaddress
 import json
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Final, Protocol
 
 from active_call.net.limits import Refusals
 
+TLS_HANDSHAKE_S: Final = 10.0
 ACCEPTS_AT_ONCE: Final = 64
 PAUSE_S: Final = 0.25
 """After the system has refused a descriptor."""
@@ -115,12 +117,22 @@ class Connections:
 
 
 class Listener:
-    """Accepts on a bound socket, which it closes at the end. `make` makes the protocol of an accepted connection."""
+    """Accepts on a bound socket, which it closes at the end. `make` makes the protocol of an accepted connection.
 
-    def __init__(self, listening: socket.socket, connections: Connections, make: Callable[[], asyncio.Protocol]) -> None:
+    `tls` gives the context of HTTPS, None for plain HTTP.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        connections: Connections,
+        make: Callable[[], asyncio.Protocol],
+        tls: Callable[[], ssl.SSLContext | None] = lambda: None,
+    ) -> None:
         self._socket = listening
         self._connections = connections
         self._make = make
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._starting: set[asyncio.Task[None]] = set()
         self._resuming: asyncio.TimerHandle | None = None
@@ -173,7 +185,9 @@ class Listener:
 
     async def _serve(self, accepted: socket.socket, protocol: asyncio.Protocol) -> None:
         try:
-            await self._loop.connect_accepted_socket(lambda: protocol, accepted)
+            context = self._tls()
+            handshake_s = TLS_HANDSHAKE_S if context is not None else None
+            await self._loop.connect_accepted_socket(lambda: protocol, accepted, ssl=context, ssl_handshake_timeout=handshake_s)
         except OSError:
             self._connections.closed(protocol)  # type: ignore[arg-type]
             accepted.close()

@@ -41,6 +41,7 @@ CODES: Final[Mapping[int, str]] = {
     413: "too_large",
     415: "unsupported_media_type",
     422: "bad_request",
+    429: "rate_limited",
     431: "too_large",
     500: "internal_error",
     503: "unavailable",

@@ -14,6 +14,7 @@ from active_call.base.world import World
 from active_call.call.conversation.posthook import Posthooks
 from active_call.call.opening.routing import Playbooks
 from active_call.call.sound.call_sounds import SoundsByTrust
+from active_call.call.sound.outgoing_sockets import OpensSockets
 from active_call.call.state import CallFacts
 from active_call.contract.options import CallOption
 from active_call.media.pool.pool import MediaStream, Relay
@@ -75,5 +76,7 @@ class CallDependencies:
     """Reports of calls that are over; None: none are sent."""
     load_engines: Callable[[], None] | None = None
     """Called when a call has its engines, before it is answered: they load while it rings. None: they have loaded, or load at first use."""
+    open_socket: OpensSockets | None = None
+    """Opens WebSockets for `mediaPass` and `monitor`; None: this server opens none."""
     recordings: Path = Path("config/recorders")
     """The folder in which recordings lie that a call's own option asks for."""

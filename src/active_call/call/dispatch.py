@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from active_call.base.errors import LocalProtocolError
+from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.call.company.attention import Why
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.bridging import Bridging
@@ -19,7 +19,7 @@ from active_call.call.sound.recording import Recording
 from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.transfer.executor import TransferExecutor
 from active_call.contract import commands, events, wire
-from active_call.legs.abilities import TakesCandidates, texting
+from active_call.legs.abilities import Renegotiable, TakesCandidates, renegotiable, texting
 from active_call.legs.trunks.outbound_guard import Asker
 
 
@@ -161,6 +161,19 @@ def _add_ice_candidate(call: Commanded, command: commands.AddIceCandidate) -> No
     call.ports.log.info("ICE candidate passed over", extra={"leg": call.state.leg.kind})
 
 
+def _renegotiate(call: Commanded, command: commands.Renegotiate) -> None:
+    call.ports.spawn(_answer_again(call, renegotiable(call.state.leg), command.offer), "renegotiate")
+
+
+async def _answer_again(call: Commanded, leg: Renegotiable, offer: str) -> None:
+    event: events.Event
+    try:
+        event = events.Answer(sdp=await leg.renegotiate(offer))
+    except ActiveCallError as error:
+        event = events.Error(sender="command", error=f"renegotiate: {error}")
+    call.ports.later(lambda: call.ports.emit(event))
+
+
 def _record(call: Commanded, command: commands.Record) -> None:
     match command.action:
         case "start":
@@ -200,6 +213,7 @@ COMMANDS: Mapping[type, Callable[[Commanded, Any], None]] = {
     commands.Hold: _hold,
     commands.Unhold: _unhold,
     commands.AddIceCandidate: _add_ice_candidate,
+    commands.Renegotiate: _renegotiate,
     commands.Record: _record,
     commands.SetVar: _set_var,
 }

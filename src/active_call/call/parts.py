@@ -35,6 +35,7 @@ from active_call.call.shared_state import CallState
 from active_call.call.sound.answering_watch import AnsweringWatch
 from active_call.call.sound.call_progress import CallProgressWatch
 from active_call.call.sound.call_sounds import CallSounds
+from active_call.call.sound.media_sockets import MediaSockets
 from active_call.call.sound.media_watchdog import MediaWatchdog
 from active_call.call.sound.music import Music
 from active_call.call.sound.recording import Recording
@@ -137,6 +138,7 @@ class _Wiring:
         hang_up, watchdog = self._own_leg.hang_up, MediaWatchdog(state.facts, ports, self._own_leg.hang_up)
         answering = AnsweringWatch(state, ports, context.time, hang_up, setup.end_agent, lambda command: context.perform(command, "agent"))
         context.output.watch(answering.observe)
+        context.output.watch(MediaSockets(state, ports, taps, dependencies.open_socket).observe)
         reported_to = ReportedTo(
             executor,
             speech_input,

@@ -162,6 +162,12 @@ class AddIceCandidate(CommandBase, frozen=True, kw_only=True, rename="camel", om
     sdp_m_line_index: bounds.LineIndex | None = msgspec.field(default=None, name="sdpMLineIndex")
 
 
+class Renegotiate(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="renegotiate"):
+    """A new offer of the peer inside the call (a browser whose network has changed); answered by an `answer` event."""
+
+    offer: bounds.Body
+
+
 class Custom(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="custom"):
     """Data for the agent and for those who follow the call."""
 
@@ -210,5 +216,5 @@ class SetVar(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 Command = (
     Invite | Accept | Ringing | Reject | Tts | Play | Interrupt | Pause | Resume | Mute | Unmute | Refer | Message | Bridge
-    | Unbridge | Hangup | History | AddIceCandidate | Custom | Dtmf | Hold | Unhold | Record | SetVar
+    | Unbridge | Hangup | History | AddIceCandidate | Renegotiate | Custom | Dtmf | Hold | Unhold | Record | SetVar
 )  # fmt: skip

@@ -234,9 +234,13 @@ class MediaPassOption(Options, frozen=True, kw_only=True, rename="camel", omit_d
 
     url: bounds.Source | None = None
     input_sample_rate: bounds.RateHz | None = None
+    """Of what it sends."""
     output_sample_rate: bounds.RateHz | None = None
+    """Of what it gets."""
     packet_size: bounds.Bytes | None = None
-    ptime: bounds.PacketMs | None = None
+    """Bytes of a message to it (2560)."""
+    ptime: bounds.FrameMs | None = None
+    """ms of sound in a message to it; 0: as `packet_size` says."""
 
 
 class BriefingOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -300,9 +304,11 @@ class MonitorOption(Options, frozen=True, kw_only=True, rename="camel", omit_def
 
     durations: ClassVar[Mapping[str, Unit]] = {"ptime": "ms"}
 
-    url: str = ""
-    buffer_size: int | None = None
-    ptime: int | None = None
+    url: bounds.Source = ""
+    buffer_size: bounds.Bytes | None = None
+    """Bytes of sound in a message (2560)."""
+    ptime: bounds.FrameMs | None = None
+    """ms of sound in a message; 0: as `buffer_size` says."""
     headers: dict[str, str] = {}
 
 

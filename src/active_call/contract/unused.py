@@ -59,7 +59,5 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "enable_ice_lite": "",
         "extra": "",
         "realtime": "",
-        "media_pass": "",
-        "monitor": "",
     },
 }

@@ -88,6 +88,15 @@ class TakesCandidates(Protocol):
 
 
 @runtime_checkable
+class Renegotiable(Protocol):
+    """The peer may make another offer by a command, such as after its network has changed (ICE restart, RFC 8839)."""
+
+    async def renegotiate(self, offer: str) -> str:
+        """Our answer to the new offer. Raises ActiveCallError for one that cannot be answered; then all stays as it was."""
+        ...
+
+
+@runtime_checkable
 class Texting(Protocol):
     """Texts can be sent inside the call (SIP MESSAGE, RFC 3428)."""
 
@@ -115,6 +124,13 @@ def dtmf(leg: Leg) -> Dtmf:
     if isinstance(leg, Dtmf):
         return leg
     raise cannot(leg, "send digits other than as sound")
+
+
+def renegotiable(leg: Leg) -> Renegotiable:
+    """`leg`, which takes another offer. Raises LocalProtocolError where it does not."""
+    if isinstance(leg, Renegotiable):
+        return leg
+    raise cannot(leg, "take another offer by a command")
 
 
 def texting(leg: Leg) -> Texting:

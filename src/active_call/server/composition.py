@@ -44,6 +44,7 @@ from active_call.media.sounds.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.descriptors import open_files_limit, raise_descriptor_limit
 from active_call.net.outgoing import GuardedClients, no_cookies
+from active_call.net.outgoing_socket import OutgoingSockets
 from active_call.net.public_address import PublicAddress
 from active_call.net.resolver import Resolver
 from active_call.net.sip_driver import SipDriver
@@ -60,6 +61,7 @@ from active_call.server.console_facts import console_facts
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
+from active_call.server.http_settings import HttpSettings
 from active_call.server.live_settings import LiveSettings
 from active_call.server.logs import log_health
 from active_call.server.mcp import mcp_settings
@@ -67,6 +69,7 @@ from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
 from active_call.server.trunk_setup import accounts, trunk_warnings
+from active_call.server.webhooks import make_webhooks
 from active_call.sip.endpoint import Endpoint
 from active_call.sip.events import Listener
 from active_call.store.audio_cache import AudioCache
@@ -142,6 +145,7 @@ async def running(
             make_services=lambda config: services_by(config, shared),
             make_router=make_router,
             warm=lambda config: _warm(config, playbooks, shared.engines),
+            http=HttpSettings(config, world.clock),
         )  # fmt: skip
         await settings.warm(config)
         stack.push_async_callback(_closed, "SIP", driver.close)
@@ -149,9 +153,12 @@ async def running(
         listeners = await _reachable(stack, config, world, driver, resolver)
         stack.push_async_callback(_closed, "registrations", registrations.close)
         registrations.start()
-        watching = (_watch_certificate(driver), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
+        delivery, webhooks = make_webhooks(config, shared.http, records, world)
+        registry.on_new_call = webhooks.follow
+        stack.push_async_callback(_closed, "webhooks", webhooks.close)
+        watching = (_watch_certificate(driver, settings.http), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
-        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming))
+        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
 
         def health() -> dict[str, Any]:
             return (
@@ -163,8 +170,8 @@ async def running(
             )
 
         services = _api_services(settings, registry, records, endpoint, world, health, pool)
-        services = replace(services, console=_console_facts(settings))
-        serving = await stack.enter_async_context(http_server(config, services, connections))
+        services = replace(services, console=_console_facts(settings), webhooks=delivery)
+        serving = await stack.enter_async_context(http_server(config, services, connections, settings.http))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
         yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings)
@@ -220,6 +227,7 @@ async def _shared_services(
         mcp=mcp,
         knowledge=knowledge,
         posthooks=posthooks,
+        open_socket=OutgoingSockets(outgoing_policy(config, environment), tls).open,
     )
 
 
@@ -245,7 +253,7 @@ def _api_services(
         health=health,
         version=__version__,
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
-        token=settings.config.http_token,
+        access=settings.http.access,
         precache=lambda request: precache(request, settings.services),
         media=pool,
         browsers=browser_settings(settings.config),
@@ -426,11 +434,12 @@ async def _background(work: Any) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _watch_certificate(driver: SipDriver) -> None:
+async def _watch_certificate(driver: SipDriver, http: HttpSettings) -> None:
     """Certbot renews by replacing the files; new connections get the new certificate."""
     while True:
         await asyncio.sleep(CERTIFICATE_CHECK_S)
         driver.reload_certificate()
+        http.reload_certificate()
 
 
 async def _watch_minutes(gateway: SipGateway) -> None:

@@ -23,6 +23,7 @@ from active_call.net.addresses import is_wildcard
 from active_call.net.descriptors import DescriptorShares
 from active_call.net.limits import Refusals
 from active_call.server.config.config import Config
+from active_call.server.http_settings import HttpSettings
 from active_call.server.listening import why_not_free
 
 MAX_SOCKET_MESSAGE_BYTES = 1024 * 1024
@@ -43,7 +44,7 @@ def http_health(connections: Connections) -> dict[str, object]:
 def origin_rules(config: Config) -> OriginRules:
     """By which names this server may be asked."""
     bound = "" if is_wildcard(config.http_host) else config.http_host
-    return OriginRules(bound, config.http_hosts, any_host=config.http_token is not None)
+    return OriginRules(bound, config.http_hosts, any_host=config.http_token is not None or bool(config.http_tokens))
 
 
 def http_connections(config: Config, shares: DescriptorShares, clock: Clock) -> Connections:
@@ -53,7 +54,7 @@ def http_connections(config: Config, shares: DescriptorShares, clock: Clock) -> 
 
 
 @asynccontextmanager
-async def http_server(config: Config, services: ApiServices, connections: Connections) -> AsyncIterator[HttpServer]:
+async def http_server(config: Config, services: ApiServices, connections: Connections, http: HttpSettings) -> AsyncIterator[HttpServer]:
     """Serve until the block is left. Raises ConfigError when the address cannot be had."""
     listening = _bound_socket(config)
     limits = connections.limits
@@ -77,7 +78,7 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.get_running_loop().create_task(server.serve(sockets=[]), name="http")
     settings.load()
-    listener = Listener(listening, connections, lambda: BoundedHttp(settings, server.server_state, connections))
+    listener = Listener(listening, connections, lambda: BoundedHttp(settings, server.server_state, connections), lambda: http.tls)
     port = int(listening.getsockname()[1])
     listener.start()
     try:

@@ -13,6 +13,7 @@ from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
 from active_call.net.sip_driver import SipDriver
 from active_call.server.config.config import Config
+from active_call.server.http_settings import HttpSettings
 from active_call.server.trunk_setup import accounts, admission_policy, dial_plan, outbound_policy
 
 
@@ -31,6 +32,7 @@ class LiveSettings:
     make_services: Callable[[Config], CallDependencies]
     make_router: Callable[[Config], Router | None]
     warm: Callable[[Config], Awaitable[None]]
+    http: HttpSettings
     services: CallDependencies = field(init=False)
     """What new calls use."""
 
@@ -58,6 +60,7 @@ class LiveSettings:
         self.watch.update(list(plan.trunks))
         self.registrations.update(accounts(config))
         self.driver.reload_certificate()
+        self.http.reconfigure(config)
 
     def _take(self, config: Config, environment: Mapping[str, str]) -> None:
         self.config = config  # decides where playbooks are looked for

@@ -25,7 +25,7 @@ AT_ONCE = frozenset(
     {
         "trunks", "admission", "trunk_rules", "rewrites", "sip_registrations", "register_users", "enable_srtp", "handler", "accept_timeout",
         "ambiance", "vad", "agc", "asr", "tts", "eou", "ringback_detection", "denoise", "recording", "log_level", "log_file", "log_format",
-        "log_personal",
+        "log_personal", "http_token", "http_tokens", "http_rate",
     }
 )  # fmt: skip
 """Keys that count from the next call on. Every other one is read once, at the start; a changed one is told."""

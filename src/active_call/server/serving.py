@@ -128,13 +128,14 @@ def describe(server: Running, routes: Sequence[str] = ()) -> str:
     public = bracketed(public)
     sip = ", ".join(f"{entry.transport} {bracketed(entry.bound.host)}:{entry.bound.port}" for entry in server.listeners)
     http_host = "127.0.0.1" if is_wildcard(config.http_host) else bracketed(config.http_host)
-    access = "" if config.http_token else "; without http_token only this machine may control calls"
+    access = "" if config.http_token or config.http_tokens else "; without http_token only this machine may control calls"
+    scheme = "https" if config.http_tls else "http"
     srtp = "on" if config.enable_srtp else "as the caller offers"
     ports_text = f"{bracketed(config.rtp_address)}:{config.rtp_start_port}-{config.rtp_end_port}"
     lines = [
         f"active-call {__version__} is ready.",
         f"  SIP    {sip}",
-        f"  HTTP   http://{http_host}:{server.http_port}/  (console; API at /docs{access})",
+        f"  HTTP   {scheme}://{http_host}:{server.http_port}/  (console; API at /docs{access})",
         f"  media  udp {ports_text}, {len(server.pool.workers)} process(es), SRTP {srtp}",
         *call_lines(config, routes),
         *(f"  speech {line}" for line in engine_lines(config, server.playbooks, server.environment)),

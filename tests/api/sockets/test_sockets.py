@@ -18,7 +18,7 @@ from active_call.base.world import World
 from active_call.call.events.subscription import EventLog
 from active_call.contract import events
 from active_call.contract.options import CallOption
-from active_call.testing.virtual_time import CountingRandomness
+from active_call.testing.virtual_time import CountingRandomness, run_virtually
 
 BOOK = parse_playbook("---\nllm: {provider: script, greeting: Hello.}\n---\n# Scene: main\n## bye\nBye.\n", file="b.md", environment={})
 
@@ -27,6 +27,7 @@ BOOK = parse_playbook("---\nllm: {provider: script, greeting: Hello.}\n---\n# Sc
     ("parameters", "query"),
     [
         ({}, SocketQuery()),
+        ({"linger": "20"}, SocketQuery(linger_s=20)),
         ({"id": "s.1", "dump": "true", "ping": "0"}, SocketQuery(id="s.1", ping_s=0.0)),
         ({"dump_events": "false", "ping_interval": "2.5"}, SocketQuery(ping_s=2.5)),
         ({"server_side_track": "bot", "detach": "", "since": "17"}, SocketQuery(is_detached=True, since=17, server_side_track="bot")),
@@ -184,3 +185,21 @@ def test_client_that_names_no_recogniser_has_none(option: dict[str, Any], has_pl
         assert (asked[0].asr.provider if asked[0].asr is not None else None) == provider
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("comes_again", [True, False])
+def test_call_of_a_broken_socket_waits_for_its_client_for_a_while(comes_again: bool) -> None:
+    async def story() -> None:
+        owners, ended = Owners(), []  # type: ignore[var-annotated]
+        assert owners.claim("s.1")
+        owners.release("s.1")
+        owners.await_again("s.1", 20, lambda: ended.append(asyncio.get_running_loop().time()))
+        await asyncio.sleep(15)
+        assert owners.is_awaited("s.1") and not ended
+        if comes_again:
+            assert owners.claim("s.1") and not owners.is_awaited("s.1")
+        await asyncio.sleep(30)
+        assert ended == ([] if comes_again else [pytest.approx(20)])
+        assert not owners.is_awaited("s.1")
+
+    run_virtually(story())

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 from active_call.api.carrier_streams.access import StreamAccess
 from active_call.api.carrier_streams.answers import answer_document
 from active_call.api.carrier_streams.socket import CarrierSocket, TakesCalls
-from active_call.api.sockets.routes import refuse_handshake
+from active_call.api.refusals import refuse_socket
 from active_call.call.opening.routing import Playbooks
 from active_call.legs.websocket.carriers.profile import NAMES, StreamProfile, stream_profile
 from active_call.media.pool.pool import MediaPool
@@ -33,7 +33,7 @@ def carrier_stream_routes(calls: TakesCalls, pool: MediaPool, playbooks: Playboo
             profile = _profile(name)
             is_proven = access.judge(profile, client, token)
         except HTTPException as refusal:
-            await refuse_handshake(client, refusal.status_code, str(refusal.detail))
+            await refuse_socket(client, refusal.status_code, str(refusal.detail))
         else:
             await CarrierSocket(client, profile, access, calls, pool, playbooks, is_proven=is_proven).run()
 

@@ -111,17 +111,35 @@ class Owners:
 
     def __init__(self) -> None:
         self._owned: set[str] = set()
+        self._awaited: dict[str, asyncio.TimerHandle] = {}
+        """Calls whose client may come again, and what ends them otherwise."""
 
     def claim(self, session_id: str) -> bool:
         """Whether the call has no owner yet; then it has one."""
         if session_id in self._owned:
             return False
         self._owned.add(session_id)
+        awaited = self._awaited.pop(session_id, None)
+        if awaited is not None:
+            awaited.cancel()
         return True
 
     def release(self, session_id: str) -> None:
         """Harmless a second time."""
         self._owned.discard(session_id)
+
+    def is_awaited(self, session_id: str) -> bool:
+        """Whether the client of that call may come again."""
+        return session_id in self._awaited
+
+    def await_again(self, session_id: str, linger_s: float, end: Callable[[], None]) -> None:
+        """Call `end` unless the call has an owner again within `linger_s`."""
+
+        def give_up() -> None:
+            self._awaited.pop(session_id, None)
+            end()
+
+        self._awaited[session_id] = asyncio.get_running_loop().call_later(linger_s, give_up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +197,7 @@ class CallSocket:
 
     def _join(self, call: CallHandle) -> None:
         now = call.describe()
-        is_free = now.direction == "inbound" and now.phase < Phase.ANSWERED
+        is_free = (now.direction == "inbound" and now.phase < Phase.ANSWERED) or self._shared.owners.is_awaited(call.id)
         self._take(call, is_owner=is_free and not self._query.is_detached)
 
     def _take(self, call: CallHandle, *, is_owner: bool) -> None:
@@ -193,8 +211,12 @@ class CallSocket:
         if call is None or not self._is_owner:
             return
         self._shared.owners.release(call.id)
-        if not call.describe().is_over:
-            call.send(commands.Hangup(reason="socket closed", initiator="client"))
+        if call.describe().is_over:
+            return
+        if self._query.linger_s:
+            self._shared.owners.await_again(call.id, self._query.linger_s, lambda: _end_with_socket(call))
+        else:
+            _end_with_socket(call)
 
     # -- commands
 
@@ -321,7 +343,7 @@ class CallSocket:
         if not event.timestamp:
             event = msgspec.structs.replace(event, timestamp=int(datetime.now(UTC).timestamp() * 1000))
         data = wire.encode_event(event)
-        if seq is not None and (self._query.is_detached or self._query.since is not None):
+        if seq is not None and (self._query.is_detached or self._query.linger_s or self._query.since is not None):
             data = b'{"seq":%d,' % seq + data[1:]
         if self._client.application_state is WebSocketState.CONNECTED:
             await self._client.send_text(data.decode())
@@ -340,6 +362,11 @@ class CallSocket:
                 return
             self._connection.ping(datetime.now(UTC).isoformat().encode())
             await asyncio.sleep(self._query.ping_s)
+
+
+def _end_with_socket(call: CallHandle) -> None:
+    if not call.describe().is_over:
+        call.send(commands.Hangup(reason="socket closed", initiator="client"))
 
 
 def _begin_when_answered(call: CallHandle, watching: Subscription, playbook: Playbook) -> None:

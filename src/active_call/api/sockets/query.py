@@ -11,6 +11,7 @@ from active_call.base.errors import ActiveCallError
 
 PING_S: Final = 20.0
 MAX_PING_S: Final = 3600.0
+MAX_LINGER_S: Final = 600
 MAX_ID_CHARACTERS: Final = 256
 _ID: Final = re.compile(r"[\x21-\x7e]+")
 _TRUE: Final = frozenset({"true", "1", "yes", "on", ""})
@@ -32,6 +33,8 @@ class SocketQuery:
     """Seconds between two pings; 0: none."""
     is_detached: bool = False
     """The call goes on when the socket closes."""
+    linger_s: int = 0
+    """The call ends so many seconds after its socket has closed, unless the client comes again meanwhile."""
     since: int | None = None
     rate_hz: int | None = None
     """Of the sound as `pcm`; None: 16 kHz."""
@@ -52,6 +55,7 @@ def read_query(parameters: Mapping[str, str]) -> SocketQuery:
         id=session_id,
         ping_s=_seconds(parameters, "ping", "ping_interval"),
         is_detached=_flag(parameters, "detach", default=False),
+        linger_s=_linger(parameters),
         since=_number(parameters, "since"),
         rate_hz=_number(parameters, "rate"),
         server_side_track=(parameters.get("serverSideTrack") or parameters.get("server_side_track") or "")[:MAX_ID_CHARACTERS],
@@ -78,6 +82,13 @@ def _seconds(parameters: Mapping[str, str], *names: str) -> float:
     if not re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text) or float(text) > MAX_PING_S:
         raise QueryError(f"{name}: expected 0 to {MAX_PING_S:g} seconds, found {text[:40]!r}")
     return float(text)
+
+
+def _linger(parameters: Mapping[str, str]) -> int:
+    seconds = _number(parameters, "linger") or 0
+    if seconds > MAX_LINGER_S:
+        raise QueryError(f"linger: expected 0 to {MAX_LINGER_S} seconds, found {seconds}")
+    return seconds
 
 
 def _number(parameters: Mapping[str, str], name: str) -> int | None:

@@ -6,16 +6,15 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from active_call.api.access import AccessCheck
+from active_call.api.refusals import refuse_socket
 from active_call.api.sockets.beginnings import CallsToPlace, by_browser, by_sip, by_socket
 from active_call.api.sockets.call_socket import BeginsCalls, CallSocket, SocketServices
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.protocol import EXTENSION
 from active_call.api.sockets.query import QueryError, read_query
-from active_call.api.walls import error_body
 from active_call.base.world import World
 from active_call.legs.webrtc.leg import BrowserSettings
 from active_call.media.pool.pool import MediaPool
@@ -33,9 +32,9 @@ def socket_routes(
             check(client)
             query = read_query(client.query_params)
         except HTTPException as refusal:
-            await refuse_handshake(client, refusal.status_code, str(refusal.detail))
+            await refuse_socket(client, refusal.status_code, str(refusal.detail))
         except QueryError as error:
-            await refuse_handshake(client, 400, str(error))
+            await refuse_socket(client, 400, str(error))
         else:
             connection = client.scope.get("extensions", {}).get(EXTENSION)
             peer = client.client.host if client.client else ""
@@ -56,12 +55,3 @@ def socket_routes(
             await serve(client, lambda peer: by_browser(calls, pool, browsers, world, peer))
 
     return router
-
-
-async def refuse_handshake(client: WebSocket, status: int, reason: str) -> None:
-    """Answer the handshake with an HTTP status instead of 101."""
-    response = Response(error_body(status, reason), status, media_type="application/json")
-    if "websocket.http.response" in client.scope.get("extensions", {}):
-        await client.send_denial_response(response)
-    else:
-        await client.close(1008, reason[:100])

@@ -15,13 +15,13 @@ from typing import Literal
 
 from active_call.base.addresses import parse_address
 from active_call.base.errors import LimitReached
+from active_call.base.rate import Rate
 from active_call.base.world import Clock
 from active_call.legs.trunks.numbers import NumberFormat
 from active_call.legs.trunks.outbound_usage import NO_LIMITS, HourlyLimits
 from active_call.sdp.negotiation import SrtpPolicy
 from active_call.sip import events as sip
 from active_call.sip.access.access_list import Network
-from active_call.sip.access.rate import Rate
 
 LargeRequests = Literal["tcp", "udp"]
 MAX_WAIT_S = 10.0

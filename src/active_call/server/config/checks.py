@@ -17,6 +17,7 @@ from active_call.server.config.document import Document, KeyPath
 from active_call.server.config.values import parse_host_port
 from active_call.server.playbook_files import STARTER_PLAYBOOK, find_playbook
 from active_call.store.recordings import check_pattern
+from active_call.store.webhook_delivery import signature
 
 WILDCARDS = ("0.0.0.0", "::")
 
@@ -25,6 +26,8 @@ def check(config: Config, document: Document, *, starter_playbook: bool = False)
     """Raise ConfigError for the first thing that cannot work; with `starter_playbook` a missing `greeting.md` can."""
     _check_external_ip(config, document)
     _check_http(config, document)
+    _check_http_access(config, document)
+    _check_webhooks(config, document)
     _check_rtp_range(config, document)
     _check_port_clashes(config, document)
     _check_tls(config, document)
@@ -84,6 +87,27 @@ def _check_http(config: Config, document: Document) -> None:
         parse_host_port(config.http_addr)
     except ValueError as error:
         raise document.error(("http_addr",), str(error)) from error
+
+
+def _check_http_access(config: Config, document: Document) -> None:
+    secrets = [config.http_token, *(token.token for token in config.http_tokens)]
+    for n, token in enumerate(config.http_tokens):
+        if secrets.index(token.token) <= n:
+            raise document.error(("http_tokens", n, "token"), "the same token stands here twice; each needs one of its own")
+    for key, value in (("tls_cert_file", config.tls_cert_file), ("tls_key_file", config.tls_key_file)):
+        if config.http_tls and not value:
+            raise document.error(("http_tls",), f"http_tls needs tls_cert_file and tls_key_file; {key} is missing")
+
+
+def _check_webhooks(config: Config, document: Document) -> None:
+    names = [webhook.name for webhook in config.webhooks]
+    for n, webhook in enumerate(config.webhooks):
+        if names.index(webhook.name) < n:
+            raise document.error(("webhooks", n, "name"), f"there are two webhooks {webhook.name!r}; each needs a name of its own")
+        try:
+            signature(webhook.secret, "", 0, b"")
+        except ValueError as error:
+            raise document.error(("webhooks", n, "secret"), f"expected base64 behind whsec_: {error}") from error
 
 
 def _check_rtp_range(config: Config, document: Document) -> None:

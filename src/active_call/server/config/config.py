@@ -156,6 +156,12 @@ class Config(values.Section):
     """`host:port` of the HTTP API."""
     http_token: values.OptionalSecret = None
     """Bearer token of the HTTP API; without one only clients on this machine may control calls."""
+    http_tokens: tuple[sections.HttpToken, ...] = ()
+    """Further tokens, each with a scope of its own."""
+    http_rate: Annotated[values.Number, Field(ge=1, le=100_000, allow_inf_nan=False)] = 200.0
+    """Requests and sockets a second that the holder of a token, or an address without one, may begin."""
+    http_tls: values.Flag = False
+    """HTTPS and WSS, with the certificate of `tls_cert_file` and `tls_key_file`."""
     http_hosts: tuple[values.HostName, ...] = ()
     """Further names by which web browsers may reach the HTTP API, without a token; `*.example.com` for all below a domain."""
     http_max_connections: Annotated[values.Whole, Field(ge=8, le=10_000)] = 512
@@ -164,6 +170,9 @@ class Config(values.Section):
     """Paths that are not written to the access log; a `*` at the end matches the rest."""
     http_gzip: values.Flag = False
     """Compress HTTP responses."""
+
+    webhooks: tuple[sections.Webhook, ...] = ()
+    """Web services that are told of calls."""
 
     # -- what is kept
     recording: sections.Recording = sections.Recording()

@@ -75,6 +75,32 @@ class McpServer(Section):
 # -- signalling --------------------------------------------------------------------------------------------------------------------------
 
 
+class HttpToken(Section):
+    """A token of the HTTP API with less than all rights."""
+
+    name: NonEmpty
+    """How refusals call it."""
+    token: Annotated[Secret, Field(min_length=8)]
+    """The bearer token."""
+    scope: Literal["read", "control", "admin"] = "read"
+    """`read`: follow calls and listen in; `control`: place and drive calls, too; `admin`: write playbooks, too."""
+
+
+class Webhook(Section):
+    """A web service that is told of calls."""
+
+    name: NonEmpty
+    """How logs and the API call it; what waits for it is kept under this name."""
+    url: HttpUrl
+    """Where each event is POSTed."""
+    secret: Secret = ""
+    """Signs the events (HMAC-SHA256); a secret that begins with `whsec_` is base64."""
+    events: tuple[Literal["call.started", "call.answered", "call.ended", "call.transfer", "recording.ready", "turn"], ...] = ()
+    """Which ones; empty: all but `turn`."""
+    headers: Headers = Field(default_factory=dict, repr=False)
+    """Sent with every event."""
+
+
 class IceServer(Section):
     """One STUN or TURN server for WebRTC clients."""
 

@@ -225,7 +225,7 @@ def why_not_writable(folder: Path) -> str:
 
 
 def _http(config: Config, _: Mapping[str, str]) -> Iterator[Finding]:
-    if config.http_token:
+    if config.http_token or config.http_tokens:
         yield Finding("http", "ok", "calls are controlled by whoever has http_token")
     elif config.http_host in ("127.0.0.1", "::1", "localhost"):
         yield Finding("http", "ok", f"{config.http_addr}, this machine only")

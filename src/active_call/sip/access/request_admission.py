@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from active_call.base.addresses import address_key, parse_address
 from active_call.base.errors import ParseError
+from active_call.base.rate import Rate
 from active_call.sip.access.access_list import AccessList, AdmissionPolicy, RequestSource, Verdict
-from active_call.sip.access.rate import Rate
 from active_call.sip.events import Flow
 from active_call.sip.syntax.message import Request
 

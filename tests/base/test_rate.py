@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from active_call.sip.access.rate import Rate
+from active_call.base.rate import Rate
 
 
 @given(st.floats(0.05, 50), st.lists(st.floats(0, 3), max_size=200))

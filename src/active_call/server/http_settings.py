@@ -1,0 +1,49 @@
+"""What of the HTTP server can change while it serves: tokens, rates, and the certificate of HTTPS."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+
+from active_call.api.access import AccessControl, Scope, Token
+from active_call.base.errors import ConfigError
+from active_call.base.world import Clock
+from active_call.net.certificates import CertificateFiles, server_context
+from active_call.server.config.config import Config
+
+log = logging.getLogger("active_call.server")
+
+
+class HttpSettings:
+    """`access` judges requests; `tls` is the context of new connections, None for plain HTTP. Raises ConfigError."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.access = AccessControl(clock, tokens_of(config), config.http_rate)
+        self._files = CertificateFiles(Path(config.tls_cert_file or ""), Path(config.tls_key_file or ""))
+        self.tls: ssl.SSLContext | None = None
+        if config.http_tls:
+            try:
+                self.tls = server_context(self._files)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError("tls_cert_file", f"HTTPS cannot use this certificate: {error}") from error
+
+    def reconfigure(self, config: Config) -> None:
+        """Go by the tokens and rates of `config`, and by the certificate as it is now."""
+        self.access.go_by(tokens_of(config), config.http_rate)
+        self.reload_certificate()
+
+    def reload_certificate(self) -> None:
+        """New connections get the certificate that the files hold now; one that cannot be read is told, and the old one stays."""
+        if self.tls is None:
+            return
+        try:
+            self.tls = server_context(self._files)
+        except (OSError, ssl.SSLError) as error:
+            log.error("certificate of HTTPS cannot be read; the one before stays", extra={"error": str(error)})
+
+
+def tokens_of(config: Config) -> tuple[Token, ...]:
+    """Of the configuration: `http_token`, which may do all, and `[[http_tokens]]`."""
+    all_rights = (Token("http_token", config.http_token),) if config.http_token is not None else ()
+    return (*all_rights, *(Token(token.name, token.token, Scope[token.scope.upper()]) for token in config.http_tokens))
