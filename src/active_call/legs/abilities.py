@@ -88,6 +88,24 @@ class TakesCandidates(Protocol):
 
 
 @runtime_checkable
+class Renegotiable(Protocol):
+    """The peer may offer another description while the call is up: its network or its wishes have changed (RFC 8829)."""
+
+    @property
+    def ice_tag(self) -> str:
+        """An entity tag of the path that the last answer names."""
+        ...
+
+    async def renegotiate(self, offer: str) -> str:
+        """The answer to a further offer. Raises ActiveCallError for one that cannot be answered; all goes on as before then."""
+        ...
+
+    async def take_fragment(self, fragment: str) -> str:
+        """Candidates (gives an empty text), or a new user name and password (gives ours, as a fragment). Raises ActiveCallError."""
+        ...
+
+
+@runtime_checkable
 class Texting(Protocol):
     """Texts can be sent inside the call (SIP MESSAGE, RFC 3428)."""
 
@@ -122,6 +140,13 @@ def texting(leg: Leg) -> Texting:
     if isinstance(leg, Texting):
         return leg
     raise cannot(leg, "carry a text")
+
+
+def renegotiable(leg: Leg) -> Renegotiable:
+    """`leg`, whose peer may offer again. Raises LocalProtocolError where it may not."""
+    if isinstance(leg, Renegotiable):
+        return leg
+    raise cannot(leg, "take another offer")
 
 
 def cannot(leg: Leg, what: str) -> LocalProtocolError:
