@@ -158,10 +158,15 @@ def test_media_process_that_is_lost_and_media_that_cannot_be_configured_end_the_
 )
 def test_new_offer_of_the_peer_is_answered_by_an_event(fails: bool, told: events.Event) -> None:
     class Browser(FakeLeg):
+        ice_tag = ""
+
         async def renegotiate(self, offer: str) -> str:
             if fails:
                 raise LocalProtocolError("no")
             return f"{offer} new"
+
+        async def take_fragment(self, fragment: str) -> str:
+            return fragment
 
     async def story() -> None:
         bench = Bench()

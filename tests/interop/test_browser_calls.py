@@ -227,3 +227,46 @@ def test_offer_over_plain_http_is_answered_and_hung_up_by_delete(server: Server,
                 assert refused.status_code in (400, 404) and part in refused.json()["error"]
 
     asyncio.run(story())
+
+
+def test_further_offers_and_fragments_are_answered_while_the_call_is_up(server: Server) -> None:
+    async def story() -> None:
+        async with a_browser() as browser, httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.http_port}", timeout=15) as http:
+            offer = await browser.offer()
+            posted = await http.post("/call/webrtc?playbook=main.md", content=offer, headers={"Content-Type": "application/sdp"})
+            place, tag = posted.headers["location"], posted.headers["etag"]
+            await browser.take(posted.text)
+            async with asyncio.timeout(15):
+                while browser.loudest() < 1000:
+                    await asyncio.sleep(0.1)
+
+            async def patch(body: str, kind: str = "application/trickle-ice-sdpfrag", **headers: str) -> httpx.Response:
+                named = {"Content-Type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}
+                return await http.patch(place, content=body, headers=named)
+
+            candidate = "a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n"
+            fresh = "a=ice-ufrag:Nw3t\r\na=ice-pwd:abcdefghijklmnopqrstuv\r\n"
+            assert (await patch(candidate)).status_code == 428
+            assert (await patch(candidate, if_match='"old"')).status_code == 412
+            assert (await patch(candidate, if_match=tag)).status_code == 204
+            assert (await patch("hello", if_match="*")).status_code == 400
+            anew = await patch(fresh + candidate, if_match="*")
+            assert (anew.status_code, anew.headers["etag"] != tag) == (200, True), anew.text
+            assert f"a=ice-ufrag:{anew.headers['etag'].strip(chr(34))}" in anew.text
+            again = await patch(offer, "application/sdp")
+            assert again.status_code == 200, again.text
+            assert again.headers["etag"] not in (tag, anew.headers["etag"])
+            foreign = "\r\n".join(
+                f"a=fingerprint:sha-256 {':'.join(['AB'] * 32)}" if line.startswith("a=fingerprint") else line
+                for line in offer.splitlines()
+            )
+            assert "certificate" in (await patch(foreign + "\r\n", "application/sdp")).json()["error"]
+            assert (await patch(offer, "text/plain")).status_code == 415
+            session_id = place.removeprefix("/call/")
+            async with connect(url(server, f"/call/webrtc?id={session_id}&detach=true"), max_size=2**20) as line:
+                await line.send(json.dumps({"command": "invite", "option": {"offer": offer}}))
+                assert "a=ice-ufrag:" in (await until(line, "answer"))["sdp"]
+            assert (await http.delete(place)).status_code == 200
+            assert (await http.patch("/call/none", content=candidate, headers={"Content-Type": "application/sdp"})).status_code == 404
+
+    asyncio.run(story())

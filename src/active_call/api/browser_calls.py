@@ -3,7 +3,11 @@
     POST /call/webrtc  application/json {"offer", "playbook" or "content", "option", "vars", "id"} → {"session_id", "sdp"}
     POST /call/webrtc?playbook=x.md  application/sdp → 201 application/sdp, Location: /call/{id}
 
-`DELETE /call/{id}` hangs up; `/events/{id}` and `/command/{id}` serve these calls, too.
+    PATCH /call/{id}  application/trickle-ice-sdpfrag, If-Match → 204, or 200 with a fragment where ICE begins anew (RFC 9725, section 4.3)
+    PATCH /call/{id}  application/sdp → 200 application/sdp, the answer to a further offer (POST does the same)
+
+`ETag` names the path that ICE uses: it changes with every restart. `DELETE /call/{id}` hangs up; `/events/{id}` and `/command/{id}` serve
+these calls, too.
 """
 
 from __future__ import annotations
@@ -17,17 +21,20 @@ from fastapi.responses import JSONResponse, Response
 from active_call.agent.playbook.scenes import Playbook
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.library import load_playbook
+from active_call.api.renegotiation import ask_again
 from active_call.api.sockets.beginnings import Browsers
 from active_call.base.errors import ActiveCallError
 from active_call.call.handle import CallHandle
 from active_call.call.opening.options import merged
 from active_call.call.opening.routing import Playbooks
+from active_call.call.requests import OtherPath
 from active_call.contract import commands, events, wire
 from active_call.contract.options import CallOption
 from active_call.contract.requests import BrowserCall
 
 ANSWER_S: Final = 10.0
 SDP: Final = "application/sdp"
+FRAGMENT: Final = "application/trickle-ice-sdpfrag"
 
 
 def browser_call_routes(browsers: Browsers, playbooks: Playbooks) -> APIRouter:
@@ -36,19 +43,46 @@ def browser_call_routes(browsers: Browsers, playbooks: Playbooks) -> APIRouter:
 
     @router.post("/call/webrtc", summary="A call with a browser: its offer in, our answer out", openapi_extra=body_schema(BrowserCall))
     async def call_browser(request: Request) -> Response:
-        is_sdp = request.headers.get("content-type", "").partition(";")[0].strip().lower() == SDP
+        is_sdp = _media_type(request) == SDP
         wanted = await _wanted(request, is_sdp=is_sdp)
         option = merged(CallOption(offer=wanted.offer, caller=wanted.caller), wanted.option or CallOption())
         peer = request.client.host if request.client else ""
         playbook = _playbook(wanted, playbooks)
         call = browsers.call(option, peer, session_id=wanted.id, playbook=playbook, variables=wanted.vars)
         sdp = await _answer_of(call)
-        location = {"Location": f"/call/{call.id}"}
+        location = {"Location": f"/call/{call.id}", "ETag": _tag_of(sdp), "Accept-Patch": f"{FRAGMENT}, {SDP}"}
         if is_sdp:
             return Response(sdp, 201, location, SDP)
         return JSONResponse({"session_id": call.id, "sdp": sdp}, 201, location)
 
+    @router.patch("/call/{session_id}", summary="A browser's network has changed: candidates, a fragment or an offer in, ours out")
+    @router.post("/call/{session_id}", include_in_schema=False)
+    async def offer_again(session_id: str, request: Request) -> Response:
+        call = browsers.calls.find(session_id)
+        if call is None:
+            raise HTTPException(404, f"no call {session_id!r}")
+        kind, tag = _media_type(request), request.headers.get("if-match")
+        if kind not in (SDP, FRAGMENT):
+            raise HTTPException(415, f"expected 'Content-Type: {FRAGMENT}' or '{SDP}'")
+        if kind == FRAGMENT and tag is None:
+            raise HTTPException(428, "expected If-Match with the ETag of the last answer, or * to begin ICE anew")
+        offer = (await request.body()).decode("utf-8", "replace")
+        try:
+            text, tag = await ask_again(call, offer, is_fragment=kind == FRAGMENT, if_match=tag or "*")
+        except OtherPath as error:
+            raise HTTPException(412, str(error)) from error
+        return Response(text, 200, {"ETag": tag}, kind) if text else Response(None, 204, {"ETag": tag})
+
     return router
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _tag_of(sdp: str) -> str:
+    ufrag = next((line.removeprefix("a=ice-ufrag:") for line in sdp.splitlines() if line.startswith("a=ice-ufrag:")), "")
+    return f'"{ufrag}"'
 
 
 async def _wanted(request: Request, *, is_sdp: bool) -> BrowserCall:

@@ -26,8 +26,8 @@ log = logging.getLogger("active_call.api")
 MAX_BODY_BYTES: Final = 1024 * 1024
 TEXT_PATH: Final = "/api/playbooks/"
 """Takes the text of a playbook as it is. A foreign page that sends one is refused by its origin."""
-OFFER_PATH: Final = "/call/webrtc"
-"""Takes a session description as it is, too (`application/sdp`, which no foreign page can send without being asked: RFC 9725)."""
+OFFER_PATHS: Final = "/call/"
+"""Take session descriptions and fragments as they are, too (types that no foreign page can send without being asked: RFC 9725)."""
 STREAM_PATH: Final = "/call/stream/"
 """Carriers ask there by forms, as their products are. The answer does nothing and is none of a page's to read."""
 CODES: Final[Mapping[int, str]] = {
@@ -38,10 +38,12 @@ CODES: Final[Mapping[int, str]] = {
     405: "method_not_allowed",
     408: "timeout",
     409: "conflict",
+    412: "precondition_failed",
     413: "too_large",
     415: "unsupported_media_type",
     422: "bad_request",
     429: "rate_limited",
+    428: "precondition_required",
     431: "too_large",
     500: "internal_error",
     503: "unavailable",
@@ -129,7 +131,7 @@ def _body_refusal(asked: Asked) -> tuple[int, str] | None:
         return None
     if asked.path.startswith(STREAM_PATH) and all(map(_is_text, given)):
         return None
-    if asked.path == OFFER_PATH and given == ["application/sdp"]:
+    if asked.path.startswith(OFFER_PATHS) and given in (["application/sdp"], ["application/trickle-ice-sdpfrag"]):
         return None
     if asked.method in ("POST", "PUT", "PATCH") and (has_body or given) and not (given and all(map(_is_json, given))):
         return 415, f"expected 'Content-Type: application/json', found {(', '.join(given) or 'none')[:80]!r}"

@@ -47,12 +47,14 @@ from active_call.call.opening.options import merged
 from active_call.call.opening.routing import Router
 from active_call.call.parts import CallContext, make_parts
 from active_call.call.ports import CallNetwork, CallPorts, NoNetwork
-from active_call.call.requests import BeginAgent, EndAgent, Request
+from active_call.call.renegotiation import renegotiate
+from active_call.call.requests import BeginAgent, EndAgent, Renegotiate, Request
 from active_call.call.shared_state import CallState
 from active_call.call.state import Phase, facts_of
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.legs import events as leg_events
+from active_call.legs.abilities import renegotiable
 from active_call.legs.leg import Leg
 from active_call.legs.trunks.outbound_guard import Asker
 from active_call.media.link import messages as link
@@ -318,6 +320,8 @@ class Call:
                     self.parts.setup.begin_agent(command)
                 case EndAgent():
                     self.parts.setup.end_agent()
+                case Renegotiate():
+                    self.spawn(renegotiate(renegotiable(self.state.leg), command), "renegotiation")
                 case _:
                     self._commands.tell(command)
                     carry_out(self.parts.commanded, command)

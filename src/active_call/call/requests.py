@@ -5,11 +5,13 @@ A call that begins under a playbook has its agent without asking.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.agent.tools.registry import ToolRegistry
+from active_call.base.errors import ActiveCallError
 from active_call.call.conversation.tool_execution import ToolFunction
 from active_call.contract import commands
 from active_call.providers.base import ChatModel
@@ -32,4 +34,23 @@ class EndAgent:
     """The agent stops speaking and leaves the call, which goes on."""
 
 
-Request = commands.Command | BeginAgent | EndAgent
+class OtherPath(ActiveCallError):
+    """The client's entity tag is that of an earlier path (RFC 9725, section 4.3.1)."""
+
+    code = "precondition_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Renegotiate:
+    """The peer's client offers again. `text`: a description, or a fragment of one (RFC 8840). `if_match`: the entity tag that it knows.
+
+    `answer` gets our description, or fragment (empty where only candidates came), and the entity tag that holds then; or ActiveCallError.
+    """
+
+    text: str
+    answer: asyncio.Future[tuple[str, str]]
+    is_fragment: bool = False
+    if_match: str = "*"
+
+
+Request = commands.Command | BeginAgent | EndAgent | Renegotiate

@@ -54,6 +54,14 @@ def payload_ticks(payload: bytes) -> int:
     return ticks
 
 
+MIN_LOSS_PERCENT: Final = 3
+"""Below that libopus repeats nothing, and the first loss would be heard."""
+MAX_LOSS_PERCENT: Final = 30
+"""Beyond it the copies take more from the sound than they save."""
+LOSS_MEMORY: Final = 0.75
+"""A report comes about every five seconds; after a clean one a quarter of the expected loss is forgotten."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpusSettings:
     """How to encode. The peer's wishes are in its fmtp (RFC 7587 section 6.1)."""
@@ -98,7 +106,10 @@ def _number(text: str | None, default: int) -> int:
 class OpusEncoder:
     """One stream's sound to payloads of 2.5, 5, 10, 20, 40 or 60 ms."""
 
-    __slots__ = ("_address", "_encode", "_input", "_input_address", "_library", "_output", "_sizes", "_state", "sample_rate_hz")
+    __slots__ = (
+        "_address", "_encode", "_input", "_input_address", "_library", "_output", "_settings", "_sizes", "_state", "expected_loss_percent",
+        "sample_rate_hz",
+    )  # fmt: skip
 
     def __init__(self, sample_rate_hz: int = 16_000, settings: OpusSettings | None = None) -> None:
         library = self._library = libopus.load()
@@ -115,17 +126,29 @@ class OpusEncoder:
 
     def configure(self, settings: OpusSettings) -> None:
         """Change how it encodes from the next payload on. Raises OpusError for a value out of range."""
+        self._settings = settings
+        self.expected_loss_percent = settings.expected_loss_percent if settings.fec else 0
         rate_hz = max((rate for rate in libopus.BANDWIDTHS if rate <= settings.max_playback_rate_hz), default=8000)
         for request, value in (
             (libopus.SET_SIGNAL, libopus.SIGNAL_VOICE),
             (libopus.SET_BITRATE, settings.bitrate),
             (libopus.SET_COMPLEXITY, settings.complexity),
             (libopus.SET_INBAND_FEC, int(settings.fec)),
-            (libopus.SET_PACKET_LOSS_PERC, settings.expected_loss_percent if settings.fec else 0),
+            (libopus.SET_PACKET_LOSS_PERC, self.expected_loss_percent),
             (libopus.SET_DTX, int(settings.dtx)),
             (libopus.SET_MAX_BANDWIDTH, libopus.BANDWIDTHS[rate_hz]),
         ):
             libopus.check(self._library.opus_encoder_ctl(self._address, request, ctypes.c_int32(value)))
+
+    def take_loss(self, percent: float) -> None:
+        """The peer misses so much of what we send (RTCP): more FEC at once, less of it by and by. Without FEC nothing changes."""
+        if not self._settings.fec:
+            return
+        eased = LOSS_MEMORY * self.expected_loss_percent + (1 - LOSS_MEMORY) * percent
+        wanted = round(min(max(percent, eased, MIN_LOSS_PERCENT), MAX_LOSS_PERCENT))
+        if wanted != self.expected_loss_percent:
+            self.expected_loss_percent = wanted
+            libopus.check(self._library.opus_encoder_ctl(self._address, libopus.SET_PACKET_LOSS_PERC, ctypes.c_int32(wanted)))
 
     def encode(self, samples: Samples) -> bytes:
         """Return the payload; one of at most `DTX_BYTES` need not be sent."""

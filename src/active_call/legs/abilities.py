@@ -89,10 +89,19 @@ class TakesCandidates(Protocol):
 
 @runtime_checkable
 class Renegotiable(Protocol):
-    """The peer may make another offer by a command, such as after its network has changed (ICE restart, RFC 8839)."""
+    """The peer may offer another description while the call is up: its network or its wishes have changed (RFC 8829)."""
+
+    @property
+    def ice_tag(self) -> str:
+        """An entity tag of the path that the last answer names."""
+        ...
 
     async def renegotiate(self, offer: str) -> str:
-        """Our answer to the new offer. Raises ActiveCallError for one that cannot be answered; then all stays as it was."""
+        """The answer to a further offer. Raises ActiveCallError for one that cannot be answered; all goes on as before then."""
+        ...
+
+    async def take_fragment(self, fragment: str) -> str:
+        """Candidates (gives an empty text), or a new user name and password (gives ours, as a fragment). Raises ActiveCallError."""
         ...
 
 
@@ -126,18 +135,18 @@ def dtmf(leg: Leg) -> Dtmf:
     raise cannot(leg, "send digits other than as sound")
 
 
-def renegotiable(leg: Leg) -> Renegotiable:
-    """`leg`, which takes another offer. Raises LocalProtocolError where it does not."""
-    if isinstance(leg, Renegotiable):
-        return leg
-    raise cannot(leg, "take another offer by a command")
-
-
 def texting(leg: Leg) -> Texting:
     """`leg`, which can send texts. Raises LocalProtocolError where it cannot."""
     if isinstance(leg, Texting):
         return leg
     raise cannot(leg, "carry a text")
+
+
+def renegotiable(leg: Leg) -> Renegotiable:
+    """`leg`, whose peer may offer again. Raises LocalProtocolError where it may not."""
+    if isinstance(leg, Renegotiable):
+        return leg
+    raise cannot(leg, "take another offer")
 
 
 def cannot(leg: Leg, what: str) -> LocalProtocolError:

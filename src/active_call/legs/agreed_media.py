@@ -36,7 +36,8 @@ def statistics_of(closed: StreamClosed | None) -> dict[str, float]:
     """What a record says of a stream; times in ms. Empty where the media process has not told."""
     if closed is None:
         return {}
-    return {
+    told = {"peer_loss_percent": round(closed.peer_loss_percent, 2)} if closed.peer_loss_percent >= 0 else {}
+    return told | {
         "packets_sent": closed.packets_sent,
         "packets_received": closed.packets_received,
         "packets_lost": closed.packets_lost,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from active_call.api.carrier_streams.access import StreamSettings
 from active_call.legs.webrtc.leg import CODECS, BrowserSettings
-from active_call.legs.webrtc.transport import IceSettings
+from active_call.legs.webrtc.path import IceSettings
 from active_call.server.config.config import Config
 from active_call.server.config.sections import IceServer
 
@@ -32,6 +32,7 @@ def browser_settings(config: Config) -> BrowserSettings:
         turn_password=of_turn.credential if of_turn is not None else None,
         turn_tls=is_tls,
         public_ip=config.public_ip or "",
+        is_lite=config.enable_ice_lite,
     )
     return BrowserSettings(ice, tuple(name for name in CODECS if name in allowed) or CODECS)
 

@@ -23,6 +23,7 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from active_call.agent.playbook.scenes import Playbook
+from active_call.api.renegotiation import ask_again
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.api.sockets.query import SocketQuery
 from active_call.base.errors import ActiveCallError
@@ -253,7 +254,10 @@ class CallSocket:
             if decoded.unknown:
                 log.debug("unknown keys ignored", extra={"keys": decoded.unknown[:20], "session_id": self._query.id})
             command = decoded.value
-            if isinstance(command, commands.Invite):
+            if isinstance(command, commands.Invite) and self._call is not None and command.option.offer:
+                sdp, _ = await ask_again(self._call, command.option.offer)
+                await self._send(events.Answer(sdp=sdp))
+            elif isinstance(command, commands.Invite):
                 self._invite(command)
             elif self._call is None:
                 await self._without_call(command)

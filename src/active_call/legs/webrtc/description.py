@@ -105,8 +105,12 @@ def _ice_value(theirs: SessionDescription, section: MediaDescription, name: str)
     return value
 
 
-def build_answer(offer: BrowserOffer, ours: Ours, codecs: tuple[str, ...], port: int, *, session_id: int) -> tuple[str, Agreement]:
+def build_answer(
+    offer: BrowserOffer, ours: Ours, codecs: tuple[str, ...], port: int, *, session_id: int, version: int = 1
+) -> tuple[str, Agreement]:
     """Our answer, and what it settles about the sound, which passes between us and the browser's transport at `port` of the loopback.
+
+    `version`: one higher with every answer of a session.
 
     Raises NegotiationError (488) where no codec suits.
     """
@@ -114,7 +118,7 @@ def build_answer(offer: BrowserOffer, ours: Ours, codecs: tuple[str, ...], port:
     plain = tuple(_as_plain(one, port) if at == offer.audio else replace(one, port=0) for at, one in enumerate(theirs.media))
     local = LocalMedia(LOOPBACK, port, codecs, srtp=SrtpPolicy.OFF, rtcp_mux=True)
     data, agreement = negotiate_answer(
-        replace(theirs, media=plain, address=LOOPBACK), local, key_for=_no_key, session_id=session_id, version=1
+        replace(theirs, media=plain, address=LOOPBACK), local, key_for=_no_key, session_id=session_id, version=version
     )
     answer = parse_description(data)
     sections = tuple(

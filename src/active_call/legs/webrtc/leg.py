@@ -2,26 +2,32 @@
 
 new ──dial or accept──> answered (LegAnswered with our description) ──keys──> ready (LegReady)
                            └──no keys in time, path lost, goodbye──> over
+
+A further offer of the browser is answered at any time: one with another user name and password of ICE looks for another path (its network
+has changed), the keys and the sound go on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import asyncio
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
 
-from active_call.base.errors import LocalProtocolError
+from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.base.world import Randomness
 from active_call.contract.options import CallOption
 from active_call.legs.agreed_media import agreed_rtp, statistics_of
 from active_call.legs.client_leg import ClientLeg
 from active_call.legs.events import LegAnswered, LegEnded, LegReady
-from active_call.legs.webrtc.description import LOOPBACK, Ours, build_answer, read_offer
+from active_call.legs.webrtc.description import LOOPBACK, BrowserOffer, Ours, build_answer, read_offer
 from active_call.legs.webrtc.dtls import SrtpKeys, own_certificate
-from active_call.legs.webrtc.transport import BrowserTransport, IceSettings
+from active_call.legs.webrtc.fragments import fragment_of, read_fragment, with_ice
+from active_call.legs.webrtc.path import IcePath, IceSettings
+from active_call.legs.webrtc.transport import BrowserTransport
 from active_call.media.pool.pool import MediaPool, MediaStream
-from active_call.sdp.negotiation import Agreement
+from active_call.sdp.negotiation import Agreement, NegotiationError
 
 CODECS: Final = ("opus", "g722", "pcmu", "pcma")
 """What is agreed on with browsers, as far as the configuration allows it."""
@@ -55,10 +61,16 @@ class WebRtcLeg(ClientLeg):
     ) -> None:
         super().__init__(pool, caller=caller, callee=callee, call_id=call_id, peer=peer)
         self._settings = settings
+        self._codecs = settings.codecs
         self.offer = offer
         self._session_id = int(randomness.token(4), 16)
         self._browser = BrowserTransport(settings.ice, self._take_keys, self._lost)
         self._agreement: Agreement | None = None
+        self._theirs: BrowserOffer | None = None
+        """The offer that holds, once it is answered."""
+        self._keys: SrtpKeys | None = None
+        self._version = 0
+        self._renegotiating = asyncio.Lock()
         self._relay_port = 0
         self._early: list[str] = []
         """Candidates that came before the answer."""
@@ -74,10 +86,63 @@ class WebRtcLeg(ClientLeg):
         elif len(self._early) < 64:
             self._early.append(candidate)
 
+    @property
+    def ice_tag(self) -> str:
+        """What names the path of the last answer: an entity tag of HTTP (RFC 9725, section 4.3.1)."""
+        return f'"{self._browser.newest.ufrag}"'
+
+    async def renegotiate(self, offer: str) -> str:
+        """See `legs.abilities.Renegotiable`."""
+        async with self._renegotiating:
+            held = self._theirs
+            if held is None or self._ended is not None:
+                raise LocalProtocolError("the call is over" if self._ended is not None else "the call is not answered yet")
+            theirs = read_offer(offer)
+            if not set(theirs.fingerprints) & set(held.fingerprints):
+                raise NegotiationError("the offer names another certificate; expected a new call")
+            theirs = replace(theirs, setup=held.setup)
+            is_restart = (theirs.ufrag, theirs.password) != (held.ufrag, held.password)
+            path = await self._browser.gather_anew() if is_restart else self._browser.newest
+            try:
+                answer = self._answer_to(theirs, path)
+            except ActiveCallError:
+                if is_restart:
+                    await self._browser.forget_next()
+                raise
+            self._theirs, self.offer = theirs, offer
+            if is_restart:
+                await self._browser.restart(path, theirs)
+            if self._keys is not None:
+                self._configure(self._keys)
+            return answer
+
+    async def take_fragment(self, fragment: str) -> str:
+        """See `legs.abilities.Renegotiable`."""
+        read, held = read_fragment(fragment), self._theirs
+        if held is not None and read.ufrag and (read.ufrag, read.password) != (held.ufrag, held.password):
+            return fragment_of(await self.renegotiate(with_ice(self.offer, read)))
+        for candidate in (*read.candidates, *([""] if read.is_last else [])):
+            await self.add_candidate(candidate)
+        return ""
+
+    def _answer_to(self, theirs: BrowserOffer, path: IcePath) -> str:
+        is_lite = self._settings.ice.is_lite
+        ours = Ours(path.ufrag, path.password, own_certificate().fingerprint, path.candidates, is_lite)
+        self._version += 1
+        answer, self._agreement = build_answer(
+            theirs, ours, self._codecs, self._relay_port, session_id=self._session_id, version=self._version
+        )
+        return answer
+
     def _take_keys(self, keys: SrtpKeys) -> None:
+        self._keys = keys
+        if self._configure(keys):
+            self._sink(LegReady())
+
+    def _configure(self, keys: SrtpKeys) -> bool:
         agreement, stream = self._agreement, self.stream
         if agreement is None or stream is None or self._ended is not None:
-            return
+            return False
         stream.configure(
             msgspec.structs.replace(
                 agreed_rtp(stream.stream, agreement),
@@ -93,7 +158,7 @@ class WebRtcLeg(ClientLeg):
                 remote_rtcp_port=self._relay_port,
             )
         )
-        self._sink(LegReady())
+        return True
 
     def _lost(self, reason: str, by_browser: bool) -> None:
         self._end(LegEnded(by="caller" if by_browser else "system", cause="hangup" if by_browser else "no_media", reason=reason))
@@ -111,12 +176,13 @@ class WebRtcLeg(ClientLeg):
         offer = read_offer(self.offer)
         self._relay_port = await self._browser.open_relay()
         self._browser.lead_to(stream.port)
-        candidates = await self._browser.gather()
-        ours = Ours(self._browser.ufrag, self._browser.password, own_certificate().fingerprint, candidates)
-        wanted = (option.codec.lower(),) if option.codec and option.codec.lower() in CODECS else self._settings.codecs
-        answer, self._agreement = build_answer(offer, ours, wanted, self._relay_port, session_id=self._session_id)
+        path = await self._browser.gather()
+        if option.codec and option.codec.lower() in CODECS:
+            self._codecs = (option.codec.lower(),)
+        answer = self._answer_to(offer, path)
         self._require_unanswered(self._is_answered)
         await self._browser.begin(offer)
+        self._theirs = offer
         self._has_begun = True
         for candidate in self._early:
             await self._browser.add_candidate(candidate)

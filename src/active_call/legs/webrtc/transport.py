@@ -1,46 +1,33 @@
-"""The path to one browser: ICE (RFC 8445, by aioice), DTLS over it, and the packets of SRTP between it and the media process.
+"""The transport to one browser: paths (ICE), DTLS over them, and the packets of SRTP between the browser and the media process.
 
 The browser's packets come over whichever pair of addresses ICE has chosen. RTP and RTCP go on, as they are, to the stream's port on this
 machine's loopback, and what the media process sends goes the way back: keys, jitter, codecs and reports are the stream's, as in every call.
 
-    begin(offer) → candidates ──connect──> ICE connected ──handshake──> keys (told by `on_keys`) ──> packets, until `close` or `on_lost`
+    gather → begin(offer) ──connect──> ICE connected ──handshake──> keys (told by `on_keys`) ──> packets, until `close` or `on_lost`
+
+After a change of the browser's network `restart` finds another path while the old one still serves. The keys stay: DTLS goes on over the
+new path (RFC 8842, section 4.4). A restart that fails changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
-import aioice
-
 from active_call.base.errors import ActiveCallError
-from active_call.legs.webrtc.description import LOOPBACK, MAX_CANDIDATES, BrowserOffer
+from active_call.legs.webrtc.description import LOOPBACK, BrowserOffer
 from active_call.legs.webrtc.dtls import Dtls, DtlsError, SrtpKeys
+from active_call.legs.webrtc.path import IcePath, IceSettings
 
 log = logging.getLogger("active_call.webrtc")
 
 CONNECT_S: Final = 20.0
 """For ICE and the handshake together: a person may have to allow the microphone first, but not here."""
-GATHER_S: Final = 3.0
-"""For answers of STUN and TURN servers; candidates that come later are left out."""
 MAX_EARLY: Final = 200
 """Packets that may wait for the keys: two seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class IceSettings:
-    """What all calls of this server use. `public_ip`: an address that is ours behind a one-to-one NAT; empty where there is none."""
-
-    stun: tuple[str, int] | None = None
-    turn: tuple[str, int] | None = None
-    turn_username: str | None = None
-    turn_password: str | None = None
-    turn_tls: bool = False
-    public_ip: str = ""
 
 
 class BrowserTransport:
@@ -50,24 +37,20 @@ class BrowserTransport:
         self._settings = settings
         self._on_keys = on_keys
         self._on_lost = on_lost
-        self._ice: aioice.Connection | None = None
+        self._path: IcePath | None = None
+        self._next: IcePath | None = None
+        """The path that a restart looks for."""
         self._dtls: Dtls | None = None
         self._media: asyncio.DatagramTransport | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Queue[bytes] = asyncio.Queue(MAX_EARLY)
         self._is_closed = False
-        self._n_candidates = 0
 
     @property
-    def ufrag(self) -> str:
-        """Of our side; after `gather`."""
-        return str(self._require().local_username)
-
-    @property
-    def password(self) -> str:
-        """Of our side; after `gather`."""
-        return str(self._require().local_password)
+    def newest(self) -> IcePath:
+        """The path whose side of ours the last answer names; after `gather`."""
+        return self._next or self._require()
 
     async def open_relay(self) -> int:
         """The port on the loopback to which the stream sends, and from which the browser's packets come to it."""
@@ -79,65 +62,44 @@ class BrowserTransport:
         """The stream's own port."""
         self._stream_address = (LOOPBACK, port)
 
-    async def gather(self) -> list[str]:
-        """Our candidates, as in SDP."""
-        wanted = self._settings
-        self._ice = aioice.Connection(
-            ice_controlling=False,
-            stun_server=wanted.stun,
-            turn_server=wanted.turn,
-            turn_username=wanted.turn_username,
-            turn_password=wanted.turn_password,
-            turn_ssl=wanted.turn_tls,
-        )
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_S):
-                await self._ice.gather_candidates()
-        found = list(self._ice.local_candidates)
-        return [one.to_sdp() for one in [*found, *self._public_ones(found)]]
-
-    def _public_ones(self, found: Sequence[aioice.Candidate]) -> list[aioice.Candidate]:
-        """Behind a one-to-one NAT our hosts are reached at the public address, under the same ports."""
-        public = self._settings.public_ip
-        if not public or any(one.host == public for one in found):
-            return []
-        first = next((one for one in found if one.type == "host" and (":" in one.host) == (":" in public)), None)
-        if first is None:
-            return []
-        return [
-            aioice.Candidate(
-                foundation="public", component=1, transport="udp", priority=first.priority - 1, host=public, port=first.port, type="srflx",
-                related_address=first.host, related_port=first.port,
-            )
-        ]  # fmt: skip
+    async def gather(self) -> IcePath:
+        """The first path, with our candidates."""
+        self._path = IcePath(self._settings)
+        await self._path.gather()
+        return self._path
 
     async def begin(self, offer: BrowserOffer) -> None:
         """Find the path to the browser in the background, and agree on keys."""
-        ice = self._require()
-        ice.remote_username, ice.remote_password, ice.remote_is_lite = offer.ufrag, offer.password, offer.is_lite
-        if offer.is_lite:
-            ice.switch_role(ice_controlling=True)
-        for candidate in offer.candidates:
-            await self.add_candidate(candidate)
-        if offer.is_complete and not offer.is_lite:
-            await ice.add_remote_candidate(None)
+        path = self._require()
+        await path.connect_to(offer)
         self._dtls = Dtls(is_client=offer.we_are_client, fingerprints=offer.fingerprints, send=self._queue)
-        self._tasks = [
-            asyncio.create_task(self._run(), name="browser's packets"),
-            asyncio.create_task(self._send_queued(), name="packets to a browser"),
-        ]
+        self._spawn(self._run(path, self._dtls), "browser's packets")
+        self._spawn(self._send_queued(), "packets to a browser")
+
+    async def gather_anew(self) -> IcePath:
+        """Another path beside the one in use; one that an earlier restart looks for is given up."""
+        await self.forget_next()
+        path = self._next = IcePath(self._settings)
+        await path.gather()
+        return path
+
+    async def forget_next(self) -> None:
+        """The path that was looked for is not wanted any more."""
+        given_up, self._next = self._next, None
+        if given_up is not None:
+            await given_up.close()
+
+    async def restart(self, path: IcePath, offer: BrowserOffer) -> None:
+        """Look for the new path in the background, and take it once it works."""
+        await path.connect_to(offer)
+        if path is self._next and not self._is_closed:
+            self._spawn(self._change_to(path), "ICE restart")
 
     async def add_candidate(self, text: str) -> None:
-        """A further candidate of the browser's, as in SDP. One that cannot be used is passed over; an empty one is the last."""
-        text = text.strip().removeprefix("a=").removeprefix("candidate:")
-        self._n_candidates += 1
-        if self._ice is None or self._is_closed or self._n_candidates > MAX_CANDIDATES:
-            return
-        try:
-            candidate = aioice.Candidate.from_sdp(text) if text else None
-            await self._ice.add_remote_candidate(candidate)
-        except (ValueError, IndexError, OSError) as error:
-            log.debug("candidate passed over", extra={"candidate": text[:200], "reason": str(error)})
+        """A further candidate of the browser's; it belongs to the newest path."""
+        path = self._next or self._path
+        if path is not None and not self._is_closed:
+            await path.add_candidate(text)
 
     async def close(self) -> None:
         """Say goodbye and free everything. Harmless a second time."""
@@ -146,47 +108,81 @@ class BrowserTransport:
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._dtls is not None and self._ice is not None:
+        if self._dtls is not None and self._path is not None:
             self._dtls.close()
             with suppress(Exception):
                 while not self._sending.empty():
-                    await self._ice.send(self._sending.get_nowait())
-        for task in self._tasks:
+                    await self._path.send(self._sending.get_nowait())
+        for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._media is not None:
             self._media.close()
-        if self._ice is not None:
-            with suppress(Exception):
-                await self._ice.close()
+        for path in (self._path, self._next):
+            if path is not None:
+                await path.close()
+
+    # -- paths
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _change_to(self, path: IcePath) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await path.connect()
+        except (TimeoutError, ConnectionError) as error:
+            log.info("ICE restart failed", extra={"reason": str(error) or type(error).__name__})
+            if self._next is path:
+                self._next = None
+                await path.close()
+            if self._path is None:
+                self._lose("the browser cannot be reached after its network has changed")
+            return
+        if self._next is not path or self._dtls is None:
+            return
+        old, self._path, self._next = self._path, path, None
+        self._spawn(self._run(path, self._dtls, is_connected=True), "browser's packets")
+        if old is not None:
+            await old.close()
 
     # -- packets
 
-    async def _run(self) -> None:
+    async def _run(self, path: IcePath, dtls: Dtls, *, is_connected: bool = False) -> None:
+        """Take the datagrams of one path until it is gone, or another one is in use."""
         try:
-            async with asyncio.timeout(CONNECT_S) as limit:
-                await self._require().connect()
-                dtls = self._dtls
-                if dtls is None:
-                    return
-                dtls.begin()
-                self._watch_handshake()
+            async with asyncio.timeout(None if is_connected and dtls.keys is not None else CONNECT_S) as limit:
+                if not is_connected:
+                    await path.connect()
+                if dtls.keys is None:
+                    dtls.begin()
+                    self._watch_handshake()
                 while True:
-                    datagram = await self._require().recv()
-                    if self._take(dtls, datagram):
+                    if self._take(dtls, await path.receive()):
                         limit.reschedule(None)
                     if dtls.is_closed:
                         self._lose("the browser has closed the connection", by_browser=True)
                         return
         except TimeoutError:
-            self._lose(f"no connection with the browser within {CONNECT_S:g} s")
+            self._path_is_gone(path, f"no connection with the browser within {CONNECT_S:g} s")
         except ConnectionError as error:
-            self._lose(f"the browser cannot be reached: {str(error) or type(error).__name__}")
+            self._path_is_gone(path, f"the browser cannot be reached: {str(error) or type(error).__name__}")
         except ActiveCallError as error:
             self._lose(str(error))
         except Exception as error:  # a wall: one browser
             log.exception("browser's packets could not be handled")
             self._lose(f"unforeseen {type(error).__name__}")
+
+    def _path_is_gone(self, path: IcePath, reason: str) -> None:
+        """The end of the call, unless another path is in use or looked for."""
+        if path is not self._path:
+            return
+        if self._next is None:
+            self._lose(reason)
+        else:
+            self._path = None
 
     def _take(self, dtls: Dtls, datagram: bytes) -> bool:
         """One datagram by its first byte (RFC 7983); True once the keys are there."""
@@ -229,20 +225,21 @@ class BrowserTransport:
         self._sending.put_nowait(datagram)
 
     async def _send_queued(self) -> None:
-        ice = self._require()
         while True:
             datagram = await self._sending.get()
-            with suppress(ConnectionError):  # told by `recv`, too
-                await ice.send(datagram)
+            path = self._path
+            if path is not None:
+                with suppress(ConnectionError):  # told by `receive`, too
+                    await path.send(datagram)
 
     def _lose(self, reason: str, *, by_browser: bool = False) -> None:
         if not self._is_closed:
             self._on_lost(reason, by_browser)
 
-    def _require(self) -> Any:
-        if self._ice is None:
-            raise ConnectionError("not gathered")
-        return self._ice
+    def _require(self) -> IcePath:
+        if self._path is None:
+            raise ConnectionError("there is no path to the browser")
+        return self._path
 
 
 class _FromMedia(asyncio.DatagramProtocol):

@@ -220,6 +220,8 @@ class StreamClosed(Link, frozen=True, array_like=True, tag="closed"):
     round_trip_ms: float = -1.0
     mos: float = -1.0
     """1 to 4.5, estimated from losses and delay (`rtp.quality`); -1 when less than a second was heard."""
+    peer_loss_percent: float = -1.0
+    """How much of our packets the peer has missed, by its RTCP reports; -1 without one."""
 
 
 class StreamFailed(Link, frozen=True, array_like=True, tag="failed"):

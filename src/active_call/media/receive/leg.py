@@ -20,6 +20,7 @@ import numpy as np
 
 from active_call.base.errors import ParseError
 from active_call.base.pcm import FRAME_MS
+from active_call.codec.opus import OpusEncoder
 from active_call.codec.stream import Encoder, new_encoder
 from active_call.codec.table import PCMU
 from active_call.media.link.messages import CodecChanged, ConfigureRtp, DigitReceived, Link, MediaStarted
@@ -366,6 +367,11 @@ class Leg:
     def encode(self, samples: Samples) -> bytes:
         """One packet's payload of `samples`, at the rate of `send_codec`."""
         return self._encoder.encode(samples)
+
+    def take_reported_loss(self, fraction_lost: int) -> None:
+        """The peer has missed so much (of 256) of our packets lately: a codec with FEC repeats accordingly."""
+        if isinstance(self._encoder, OpusEncoder):
+            self._encoder.take_loss(fraction_lost * 100 / 256)
 
     def _take_type(self, payload_type: int) -> None:
         """Sound comes under this number from now on: a peer may send any format of the answer at any time (RFC 3264 section 6.1)."""

@@ -32,7 +32,7 @@ class Sent:
 class RtcpSession:
     """The RTCP of a leg. `due_at` is when the next report is to go."""
 
-    __slots__ = ("_clock", "_cname", "_leg", "_random", "_ssrc", "due_at", "fraction_lost", "round_trip_ms")
+    __slots__ = ("_clock", "_cname", "_leg", "_random", "_ssrc", "due_at", "fraction_lost", "n_judged", "round_trip_ms", "sum_lost")
 
     def __init__(self, leg: Leg, ssrc: int, clock: Clock, randomness: Randomness) -> None:
         self._leg = leg
@@ -44,6 +44,10 @@ class RtcpSession:
         self.round_trip_ms = -1.0
         self.fraction_lost = -1
         """Of 256, what the peer's latest report says of our packets; -1 when there is none since it was last taken."""
+        self.n_judged = 0
+        """Reports of the peer about our packets."""
+        self.sum_lost = 0
+        """Of their `fraction_lost`."""
         self.due_at = clock.now() + randomness.uniform(0.25, 0.75) * INTERVAL_S
 
     def send_report(self, sent: Sent, now: float) -> None:
@@ -108,6 +112,11 @@ class RtcpSession:
             if isinstance(packet, rtcp.SenderReport | rtcp.ReceiverReport):
                 self._take(packet, now, rtcp.ntp_time(unix_now))
 
+    @property
+    def peer_loss_percent(self) -> float:
+        """How much of our packets the peer has missed, by its reports; -1 without one."""
+        return self.sum_lost * 100 / 256 / self.n_judged if self.n_judged else -1.0
+
     def take_fraction_lost(self) -> int:
         """The `fraction_lost` of the latest report, once."""
         fraction, self.fraction_lost = self.fraction_lost, -1
@@ -121,6 +130,8 @@ class RtcpSession:
             if block.ssrc == self._ssrc:
                 round_trip_s = rtcp.round_trip_s(block, arrival_ntp)
                 self.fraction_lost = block.fraction_lost
+                self.n_judged += 1
+                self.sum_lost += block.fraction_lost
                 if round_trip_s is not None:
                     self.round_trip_ms = round_trip_s * 1000
 

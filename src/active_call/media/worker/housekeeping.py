@@ -63,6 +63,7 @@ class Housekeeping:
         )
         fraction_lost = control.take_fraction_lost()
         if fraction_lost >= 0:
+            leg.take_reported_loss(fraction_lost)
             problems += stream.one_way.take_report(fraction_lost, int(self._batch.n_packets[stream.slot]))
         for problem in problems:
             self._emit(link.MediaProblem(stream.number, problem.name, problem.detail, problem.over))
@@ -88,6 +89,7 @@ class Housekeeping:
             jitter_ms=leg.reception.jitter_ms if leg.reception else 0.0,
             round_trip_ms=control.round_trip_ms,
             mos=_mos(leg, control),
+            peer_loss_percent=control.peer_loss_percent,
         )
 
 

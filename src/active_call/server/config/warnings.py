@@ -21,7 +21,6 @@ UNUSED = {
     "auto_refer_timeout": "",
     "options_response": "enable_options_response switches the answer to OPTIONS",
     "sipflow": "",
-    "enable_ice_lite": "",
     "llm": "a playbook's front matter chooses the model",
     "realtime": "a playbook's front matter chooses the model",
     "http_access_skip_paths": "there is no access log",

@@ -1,0 +1,149 @@
+"""One path to a browser: ICE (RFC 8445), by aioice. A restart (RFC 8445, section 9) makes another one beside it.
+
+Candidates of the browser that hide behind a name (`….local`, mDNS) are looked up in the background: nobody may answer, and the answer to
+the offer does not wait for that. Consent (RFC 7675) is asked for by aioice every 5 s; after 30 s without an answer `receive` raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import aioice
+
+from active_call.legs.webrtc.description import MAX_CANDIDATES, BrowserOffer
+
+log = logging.getLogger("active_call.webrtc")
+
+GATHER_S: Final = 3.0
+"""For answers of STUN and TURN servers; candidates that come later are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class IceSettings:
+    """What all calls of this server use. `public_ip`: an address that is ours behind a one-to-one NAT; empty where there is none."""
+
+    stun: tuple[str, int] | None = None
+    turn: tuple[str, int] | None = None
+    turn_username: str | None = None
+    turn_password: str | None = None
+    turn_tls: bool = False
+    public_ip: str = ""
+    is_lite: bool = False
+    """Tell browsers that the checks are theirs to make (RFC 8445, section 2.5), and no candidates but our own addresses."""
+
+
+class IcePath:
+    """One pair of user name and password, and what was found with it. `close` frees it."""
+
+    def __init__(self, settings: IceSettings) -> None:
+        is_lite = settings.is_lite
+        self._settings = settings
+        self._ice = aioice.Connection(
+            ice_controlling=False,
+            stun_server=None if is_lite else settings.stun,
+            turn_server=None if is_lite else settings.turn,
+            turn_username=settings.turn_username,
+            turn_password=settings.turn_password,
+            turn_ssl=settings.turn_tls,
+        )
+        self._lookups: set[asyncio.Task[None]] = set()
+        self._n_candidates = 0
+        self._is_closed = False
+        self.candidates: list[str] = []
+        """Ours, as in SDP; after `gather`."""
+
+    @property
+    def ufrag(self) -> str:
+        """The user name of our side."""
+        return str(self._ice.local_username)
+
+    @property
+    def password(self) -> str:
+        """The password of our side."""
+        return str(self._ice.local_password)
+
+    async def gather(self) -> None:
+        """Find our candidates."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S):
+                await self._ice.gather_candidates()
+        found = list(self._ice.local_candidates)
+        self.candidates = [one.to_sdp() for one in [*found, *self._public_ones(found)]]
+
+    def _public_ones(self, found: Sequence[aioice.Candidate]) -> list[aioice.Candidate]:
+        """Behind a one-to-one NAT our hosts are reached at the public address, under the same ports."""
+        public = self._settings.public_ip
+        if not public or any(one.host == public for one in found):
+            return []
+        first = next((one for one in found if one.type == "host" and (":" in one.host) == (":" in public)), None)
+        if first is None:
+            return []
+        is_lite = self._settings.is_lite
+        return [
+            aioice.Candidate(
+                foundation="public", component=1, transport="udp", priority=first.priority - 1, host=public, port=first.port,
+                type="host" if is_lite else "srflx",
+                related_address=None if is_lite else first.host, related_port=None if is_lite else first.port,
+            )
+        ]  # fmt: skip
+
+    async def connect_to(self, offer: BrowserOffer) -> None:
+        """Take the browser's side from its offer. `connect` follows."""
+        ice = self._ice
+        ice.remote_username, ice.remote_password, ice.remote_is_lite = offer.ufrag, offer.password, offer.is_lite
+        if offer.is_lite:
+            ice.switch_role(ice_controlling=True)
+        for candidate in offer.candidates:
+            await self.add_candidate(candidate)
+        if offer.is_complete and not offer.is_lite:
+            await self.add_candidate("")
+
+    async def add_candidate(self, text: str) -> None:
+        """A further candidate of the browser's, as in SDP. One that cannot be used is passed over; an empty one is the last."""
+        text = text.strip().removeprefix("a=").removeprefix("candidate:")
+        self._n_candidates += 1
+        if self._is_closed or self._n_candidates > MAX_CANDIDATES:
+            return
+        try:
+            candidate = aioice.Candidate.from_sdp(text) if text else None
+        except (ValueError, IndexError) as error:
+            log.debug("candidate passed over", extra={"candidate": text[:200], "reason": str(error)})
+            return
+        if candidate is not None and candidate.host.lower().endswith(".local"):
+            lookup = asyncio.create_task(self._add(candidate, text), name="candidate's name")
+            self._lookups.add(lookup)
+            lookup.add_done_callback(self._lookups.discard)
+            await asyncio.sleep(0)  # it counts as one that is looked up before the last one is told
+        else:
+            await self._add(candidate, text)
+
+    async def _add(self, candidate: aioice.Candidate | None, text: str) -> None:
+        try:
+            await self._ice.add_remote_candidate(candidate)
+        except (ValueError, OSError) as error:
+            log.debug("candidate passed over", extra={"candidate": text[:200], "reason": str(error)})
+
+    async def connect(self) -> None:
+        """Return when a pair of addresses is chosen. Raises ConnectionError where none works."""
+        await self._ice.connect()
+
+    async def receive(self) -> bytes:
+        """The next datagram. Raises ConnectionError when the path is gone, or the browser does not consent any more."""
+        return await self._ice.recv()
+
+    async def send(self, datagram: bytes) -> None:
+        """Send a datagram. Raises ConnectionError without a pair of addresses."""
+        await self._ice.send(datagram)
+
+    async def close(self) -> None:
+        """Free everything. Harmless a second time."""
+        self._is_closed = True
+        for lookup in list(self._lookups):
+            lookup.cancel()
+        with suppress(Exception):
+            await self._ice.close()
