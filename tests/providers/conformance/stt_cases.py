@@ -7,8 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from active_call.contract.options import AsrOption
+from active_call.testing.vendors.assemblyai import AssemblyAiServer
+from active_call.testing.vendors.cartesia_stt import InkServer
 from active_call.testing.vendors.deepgram import DeepgramServer
+from active_call.testing.vendors.elevenlabs import ScribeServer
+from active_call.testing.vendors.gladia import GladiaServer
+from active_call.testing.vendors.openai_realtime import OpenAiTranscriptionServer
 from active_call.testing.vendors.server import VendorServer
+from active_call.testing.vendors.soniox import SonioxServer
+from active_call.testing.vendors.speechmatics import SpeechmaticsServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +43,30 @@ class SttCase:
 CASES = [
     SttCase("deepgram", "deepgram", DeepgramServer),
     SttCase("deepgram-flux", "deepgram", DeepgramServer, {"model_type": "flux-general-en", "extra": {"eager_eot_threshold": 0.4}}),
+    SttCase("openai-realtime", "openai-realtime", OpenAiTranscriptionServer, {"model_type": "gpt-live-transcribe"}),
+    SttCase("assemblyai", "assemblyai", AssemblyAiServer),
+    SttCase("elevenlabs", "elevenlabs", ScribeServer),
+    SttCase("cartesia", "cartesia", InkServer),
+    SttCase("soniox", "soniox", SonioxServer),
+    SttCase("speechmatics", "speechmatics", SpeechmaticsServer),
+    SttCase("gladia", "gladia", GladiaServer, scheme="http"),
 ]
 VARIANTS = [
     SttCase("deepgram-mulaw", "deepgram", DeepgramServer, {"samplerate": 8000, "extra": {"encoding": "mulaw"}}),
+    SttCase(
+        "openai-realtime-mulaw", "openai-realtime", OpenAiTranscriptionServer, {"samplerate": 8000, "model_type": "gpt-live-transcribe"}
+    ),
+    SttCase("assemblyai-mulaw", "assemblyai", AssemblyAiServer, {"samplerate": 8000, "extra": {"encoding": "mulaw"}}),
+    *(
+        SttCase(f"{name}-mulaw", name, vendor, {"samplerate": 8000, "extra": {"encoding": "mulaw"}}, scheme)
+        for name, vendor, scheme in (
+            ("elevenlabs", ScribeServer, "ws"),
+            ("cartesia", InkServer, "ws"),
+            ("soniox", SonioxServer, "ws"),
+            ("speechmatics", SpeechmaticsServer, "ws"),
+            ("gladia", GladiaServer, "http"),
+        )
+    ),
 ]
 """Other ways to send the same sound."""
 STREAMING = [case for case in CASES if case.is_streaming]

@@ -23,6 +23,17 @@ _SILENT.setLevel(logging.CRITICAL + 1)
 """The vendor's own log is not the program's."""
 
 
+def order_in(message: str | bytes) -> Mapping[str, Any]:
+    """The JSON object in a text message; an empty one for all else."""
+    if isinstance(message, bytes):
+        return {}
+    try:
+        order = json.loads(message)
+    except ValueError:
+        return {}
+    return order if isinstance(order, dict) else {}
+
+
 class SocketClosed(Exception):
     """The client has closed the WebSocket or is gone."""
 
