@@ -16,6 +16,7 @@ from active_call.testing.vendors.openai_realtime import OpenAiTranscriptionServe
 from active_call.testing.vendors.server import VendorServer
 from active_call.testing.vendors.soniox import SonioxServer
 from active_call.testing.vendors.speechmatics import SpeechmaticsServer
+from active_call.testing.vendors.transcription import GoogleServer, TranscriptionServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,12 @@ class SttCase:
     is_streaming: bool = True
     """It listens while the caller speaks; else it transcribes whole utterances."""
 
+    path: str = ""
+
     def option(self, server: VendorServer, **more: Any) -> AsrOption:
         """The option that leads to `server`, with the right key."""
         url = server.ws_url if self.scheme == "ws" else server.http_url
-        settings = {"endpoint": url, "secret_key": server.key, **self.settings, **more}
+        settings = {"endpoint": url + self.path, "secret_key": server.key, **self.settings, **more}
         return AsrOption(provider=self.provider, **settings)
 
     def __str__(self) -> str:
@@ -50,6 +53,9 @@ CASES = [
     SttCase("soniox", "soniox", SonioxServer),
     SttCase("speechmatics", "speechmatics", SpeechmaticsServer),
     SttCase("gladia", "gladia", GladiaServer, scheme="http"),
+    SttCase("groq", "groq", TranscriptionServer, scheme="http", is_streaming=False, path="/v1"),
+    SttCase("whisper", "whisper", TranscriptionServer, scheme="http", is_streaming=False, path="/v1"),
+    SttCase("google", "google", GoogleServer, scheme="http", is_streaming=False),
 ]
 VARIANTS = [
     SttCase("deepgram-mulaw", "deepgram", DeepgramServer, {"samplerate": 8000, "extra": {"encoding": "mulaw"}}),
