@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from active_call.contract.options import AsrOption
+from active_call.testing.vendors.aliyun import DashScopeServer
 from active_call.testing.vendors.assemblyai import AssemblyAiServer
+from active_call.testing.vendors.azure_stt import AzureSpeechServer
 from active_call.testing.vendors.cartesia_stt import InkServer
 from active_call.testing.vendors.deepgram import DeepgramServer
 from active_call.testing.vendors.elevenlabs import ScribeServer
@@ -16,6 +18,7 @@ from active_call.testing.vendors.openai_realtime import OpenAiTranscriptionServe
 from active_call.testing.vendors.server import VendorServer
 from active_call.testing.vendors.soniox import SonioxServer
 from active_call.testing.vendors.speechmatics import SpeechmaticsServer
+from active_call.testing.vendors.tencent import TencentServer
 from active_call.testing.vendors.transcription import GoogleServer, TranscriptionServer
 
 
@@ -53,6 +56,9 @@ CASES = [
     SttCase("soniox", "soniox", SonioxServer),
     SttCase("speechmatics", "speechmatics", SpeechmaticsServer),
     SttCase("gladia", "gladia", GladiaServer, scheme="http"),
+    SttCase("azure", "azure", AzureSpeechServer),
+    SttCase("aliyun", "aliyun", DashScopeServer),
+    SttCase("tencent", "tencent", TencentServer, {"app_id": TencentServer.app_id, "secret_id": TencentServer.secret_id}),
     SttCase("groq", "groq", TranscriptionServer, scheme="http", is_streaming=False, path="/v1"),
     SttCase("whisper", "whisper", TranscriptionServer, scheme="http", is_streaming=False, path="/v1"),
     SttCase("google", "google", GoogleServer, scheme="http", is_streaming=False),
@@ -68,6 +74,7 @@ VARIANTS = [
         for name, vendor, scheme in (
             ("elevenlabs", ScribeServer, "ws"),
             ("cartesia", InkServer, "ws"),
+            ("azure", AzureSpeechServer, "ws"),
             ("soniox", SonioxServer, "ws"),
             ("speechmatics", SpeechmaticsServer, "ws"),
             ("gladia", GladiaServer, "http"),

@@ -35,6 +35,17 @@ logger = logging.getLogger(__name__)
 
 Message = str | bytes
 
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """A message after which the vendor does not listen, until it is ready anew (`note_ready`): what comes later waits."""
+
+    message: Message
+
+    def __len__(self) -> int:
+        return len(self.message)
+
+
 READY_S: Final = 4.0
 """From the open connection to the vendor's word that it listens, where it gives one."""
 MAX_BACKLOG_S: Final = 20.0
@@ -54,6 +65,8 @@ class Setup:
     url: str
     key: str = field(default="", repr=False)
     sound: SoundFormat = WIDE
+    account: str = field(default="", repr=False)
+    """The public half of a pair of keys, where the vendor has pairs."""
 
 
 class StreamingSpeechToText:
@@ -116,6 +129,7 @@ class StreamingRecognition(SegmentedRecognition):
     def __init__(self, services: Services, setup: Setup, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
         super().__init__(on_event)
         self._services = services
+        self._setup = setup
         self._option = setup.option
         self._url = setup.url
         self._key = setup.key
@@ -123,11 +137,12 @@ class StreamingRecognition(SegmentedRecognition):
         self._language = language
         self._encoder = SoundEncoder(setup.sound)
         self._collected = bytearray()
-        self._outgoing: deque[Message] = deque()
+        self._outgoing: deque[Message | Last] = deque()
+        self._urgent: deque[Message] = deque()
+        """What is sent before all that waits, also while the vendor does not listen."""
         self._backlog_bytes = 0
         self._due = asyncio.Event()
         self._ready = asyncio.Event()
-        self._last_sent_at = self._loop.time()
         self._socket: ClientConnection | None = None
         self._ring = SoundRing(RING_SAMPLES) if self.only_utterances else None
         self._ring_sent_to = 0
@@ -151,7 +166,7 @@ class StreamingRecognition(SegmentedRecognition):
         """The message that carries `sound`, which has the format of this stream."""
         return sound
 
-    def finalize(self) -> Sequence[Message]:
+    def finalize(self) -> Sequence[Message | Last]:
         """What asks the vendor to finish what it has heard."""
         return ()
 
@@ -180,8 +195,14 @@ class StreamingRecognition(SegmentedRecognition):
     def note_ready(self) -> None:
         """The vendor listens: the sound may be sent."""
         self._ready.set()
+        self._due.set()
 
-    def send(self, *messages: Message) -> None:
+    def send_now(self, message: Message) -> None:
+        """Send `message` before all that waits."""
+        self._urgent.append(message)
+        self._due.set()
+
+    def send(self, *messages: Message | Last) -> None:
         """Send `messages` after all that waits."""
         for message in messages:
             self._outgoing.append(message)
@@ -350,15 +371,19 @@ class StreamingRecognition(SegmentedRecognition):
                 await self._ready.wait()
         except TimeoutError:
             raise ProviderError(self.provider, f"did not begin to listen within {READY_S:g} s", retryable=True) from None
-        self._last_sent_at = self._loop.time()
         while True:
-            while self._outgoing:
-                message = self._outgoing.popleft()
-                self._backlog_bytes -= len(message)
-                await socket.send(message)
-                self._last_sent_at = self._loop.time()
             self._due.clear()
+            while self._urgent or (self._outgoing and self._ready.is_set()):
+                await socket.send(self._urgent.popleft() if self._urgent else self._take_next())
             await self._wait_for_more()
+
+    def _take_next(self) -> Message:
+        message = self._outgoing.popleft()
+        self._backlog_bytes -= len(message)
+        if isinstance(message, Last):
+            self._ready.clear()
+            return message.message
+        return message
 
     async def _wait_for_more(self) -> None:
         """Until there is something to send; a vendor that wants to be kept awake is."""
