@@ -85,9 +85,20 @@ class Caller:
         await self.push(speech(n_words))
         stop = self.sample
         await self.push(silence(pause_s))
+        await self.rest()
         if end:
             self.stream.end_utterance(index, stop)
         return start, stop
+
+    async def rest(self) -> None:
+        """Until the vendor has caught up: sound is pushed faster here than anybody speaks."""
+        n_still, n_before = 0, -1
+        for _ in range(100):
+            is_busy = n_before != len(self.events) or getattr(self.stream, "_outgoing", ())
+            n_still, n_before = 0 if is_busy else n_still + 1, len(self.events)
+            if n_still == 3 or any(isinstance(event, Failed) for event in self.events):
+                return
+            await asyncio.sleep(0.005)
 
     async def until(self, condition: Any, what: str = "the event") -> Any:
         """The first true value of `condition()`, looked at after each event."""

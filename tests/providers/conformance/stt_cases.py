@@ -7,8 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from active_call.contract.options import AsrOption
+from active_call.testing.vendors.aliyun import DashScopeServer
+from active_call.testing.vendors.assemblyai import AssemblyAiServer
+from active_call.testing.vendors.azure_stt import AzureSpeechServer
+from active_call.testing.vendors.cartesia_stt import InkServer
 from active_call.testing.vendors.deepgram import DeepgramServer
+from active_call.testing.vendors.elevenlabs import ScribeServer
+from active_call.testing.vendors.gladia import GladiaServer
+from active_call.testing.vendors.openai_transcription import OpenAiTranscriptionServer
 from active_call.testing.vendors.server import VendorServer
+from active_call.testing.vendors.soniox import SonioxServer
+from active_call.testing.vendors.speechmatics import SpeechmaticsServer
+from active_call.testing.vendors.tencent import TencentServer
+from active_call.testing.vendors.transcription import GoogleServer, TranscriptionServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +34,12 @@ class SttCase:
     is_streaming: bool = True
     """It listens while the caller speaks; else it transcribes whole utterances."""
 
+    path: str = ""
+
     def option(self, server: VendorServer, **more: Any) -> AsrOption:
         """The option that leads to `server`, with the right key."""
         url = server.ws_url if self.scheme == "ws" else server.http_url
-        settings = {"endpoint": url, "secret_key": server.key, **self.settings, **more}
+        settings = {"endpoint": url + self.path, "secret_key": server.key, **self.settings, **more}
         return AsrOption(provider=self.provider, **settings)
 
     def __str__(self) -> str:
@@ -36,9 +49,37 @@ class SttCase:
 CASES = [
     SttCase("deepgram", "deepgram", DeepgramServer),
     SttCase("deepgram-flux", "deepgram", DeepgramServer, {"model_type": "flux-general-en", "extra": {"eager_eot_threshold": 0.4}}),
+    SttCase("openai-realtime", "openai-realtime", OpenAiTranscriptionServer, {"model_type": "gpt-live-transcribe"}),
+    SttCase("assemblyai", "assemblyai", AssemblyAiServer),
+    SttCase("elevenlabs", "elevenlabs", ScribeServer),
+    SttCase("cartesia", "cartesia", InkServer),
+    SttCase("soniox", "soniox", SonioxServer),
+    SttCase("speechmatics", "speechmatics", SpeechmaticsServer),
+    SttCase("gladia", "gladia", GladiaServer, scheme="http"),
+    SttCase("azure", "azure", AzureSpeechServer),
+    SttCase("aliyun", "aliyun", DashScopeServer),
+    SttCase("tencent", "tencent", TencentServer, {"app_id": TencentServer.app_id, "secret_id": TencentServer.secret_id}),
+    SttCase("groq", "groq", TranscriptionServer, scheme="http", is_streaming=False, path="/v1"),
+    SttCase("whisper", "whisper", TranscriptionServer, scheme="http", is_streaming=False, path="/v1"),
+    SttCase("google", "google", GoogleServer, scheme="http", is_streaming=False),
 ]
 VARIANTS = [
     SttCase("deepgram-mulaw", "deepgram", DeepgramServer, {"samplerate": 8000, "extra": {"encoding": "mulaw"}}),
+    SttCase(
+        "openai-realtime-mulaw", "openai-realtime", OpenAiTranscriptionServer, {"samplerate": 8000, "model_type": "gpt-live-transcribe"}
+    ),
+    SttCase("assemblyai-mulaw", "assemblyai", AssemblyAiServer, {"samplerate": 8000, "extra": {"encoding": "mulaw"}}),
+    *(
+        SttCase(f"{name}-mulaw", name, vendor, {"samplerate": 8000, "extra": {"encoding": "mulaw"}}, scheme)
+        for name, vendor, scheme in (
+            ("elevenlabs", ScribeServer, "ws"),
+            ("cartesia", InkServer, "ws"),
+            ("azure", AzureSpeechServer, "ws"),
+            ("soniox", SonioxServer, "ws"),
+            ("speechmatics", SpeechmaticsServer, "ws"),
+            ("gladia", GladiaServer, "http"),
+        )
+    ),
 ]
 """Other ways to send the same sound."""
 STREAMING = [case for case in CASES if case.is_streaming]

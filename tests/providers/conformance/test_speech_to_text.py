@@ -62,6 +62,7 @@ def test_words_come_while_they_are_spoken_and_one_final_ends_each_utterance(case
             assert plain(first.text) == "one two three"
             assert (first.start_sample, first.end_sample) == (start, stop)
             assert all("one two three".startswith(plain(partial)) for partial in caller.partials(1))
+            await caller.rest()
             await caller.say(2, 2)
             second = await caller.final(2)
             assert plain(second.text).split() == ["four", "five"] if case.is_streaming else second.text
@@ -83,6 +84,7 @@ def test_a_cancelled_utterance_gets_no_answer_and_leaves_no_words_behind(case: S
             caller = Caller(engine)
             await caller.say(1, 2, end=False)
             caller.stream.cancel_utterance(1)
+            await caller.rest()
             await caller.say(2, 2, pause_s=1.0)
             final = await caller.final(2)
             assert "one" not in plain(final.text).split() or not case.is_streaming
@@ -141,8 +143,10 @@ def test_an_hour_of_sound_leaves_nothing_behind(case: SttCase) -> None:
                 for _ in range(HOUR_S // 12 // 5 - 1):
                     caller.stream.push_audio(quiet, caller.sample)
                     caller.sample += len(quiet) // 2
-                    while caller.stream._backlog_bytes > 200_000:
-                        await asyncio.sleep(0.001)
+                    async with asyncio.timeout(20):
+                        while caller.stream._backlog_bytes > 200_000:
+                            await asyncio.sleep(0.001)
+                await caller.rest()
                 start = caller.sample
                 caller.stream.start_utterance(index, start)
                 await caller.push(loud + quiet[:16_000])

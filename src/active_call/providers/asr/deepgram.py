@@ -8,8 +8,7 @@ Options: `model`, `language`, `keyterms` (nova-3; `keywords` before), `endpointi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from active_call.base.errors import ProviderError
@@ -18,13 +17,13 @@ from active_call.providers.asr import deepgram_flux
 from active_call.providers.asr.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
-from active_call.providers.asr.streaming import Address, Message, StreamingRecognition, StreamingSpeechToText
+from active_call.providers.asr.streaming import Address, Message, Setup, StreamingRecognition, StreamingSpeechToText
 from active_call.providers.asr.vendor_options import tag_of, terms_of, with_parameters
 from active_call.providers.credentials import find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.json_values import mapping, mappings, number, text
 from active_call.providers.services import Services
-from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities, TurnChange
+from active_call.providers.speech_to_text import SpeechToTextCapabilities, TurnChange
 
 DEFAULT_MODEL: Final = "nova-3"
 PATH: Final = "/v1/listen"
@@ -67,8 +66,7 @@ def create(option: AsrOption, services: Services) -> StreamingSpeechToText:
     url = find_url("asr", option.endpoint, BASE_URL + PATH)
     key = find_key("asr", option.secret_key, url, SOURCE, services.environment)
     sound = chosen_format(option, WIDE, TELEPHONE_MULAW, SoundFormat(8_000))
-    make = partial(DeepgramRecognition, services, option, url, key, sound)
-    return StreamingSpeechToText(NAME, CAPABILITIES, make, option.language)
+    return StreamingSpeechToText(DeepgramRecognition, CAPABILITIES, services, Setup(option, url, key, sound))
 
 
 class DeepgramRecognition(StreamingRecognition):
@@ -76,22 +74,6 @@ class DeepgramRecognition(StreamingRecognition):
 
     provider = NAME
     keepalive_s = KEEPALIVE_S
-
-    def __init__(
-        self,
-        services: Services,
-        option: AsrOption,
-        url: str,
-        key: str,
-        sound: SoundFormat,
-        on_event: Callable[[RecognitionEvent], None],
-        language: str | None,
-    ) -> None:
-        self._option = option
-        self._url = url
-        self._key = key
-        self._language = language
-        super().__init__(services, on_event, sound)
 
     async def address(self) -> Address:
         option = self._option

@@ -1,14 +1,13 @@
 """Recognition by Deepgram's Flux (`/v2/listen`), which hears when a turn is over and says so.
 
-Wire: https://developers.deepgram.com/reference/speech-to-text/listen-flux. Sound goes as binary frames (80 ms are recommended), `TurnInfo`
-comes with the events StartOfTurn, Update, EagerEndOfTurn, TurnResumed and EndOfTurn; `ForceEndTurn` ends the turn that is open at once,
-`Configure` changes thresholds and keyterms. A fatal error comes as `Error`.
+Wire: https://developers.deepgram.com/reference/speech-to-text/listen-flux. Sound goes as binary frames (80 ms are recommended),
+`TurnInfo` comes with the events StartOfTurn, Update, EagerEndOfTurn, TurnResumed and EndOfTurn; `ForceEndTurn` ends the turn that is
+open at once, `Configure` changes thresholds and keyterms. A fatal error comes as `Error`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from active_call.base.errors import ProviderError
@@ -16,12 +15,12 @@ from active_call.contract.options import AsrOption
 from active_call.providers.asr.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
-from active_call.providers.asr.streaming import Address, Message, StreamingRecognition, StreamingSpeechToText
+from active_call.providers.asr.streaming import Address, Message, Setup, StreamingRecognition, StreamingSpeechToText
 from active_call.providers.asr.vendor_options import base_language, number_in, terms_of, with_parameters
 from active_call.providers.credentials import find_key, find_url, without_secrets
 from active_call.providers.json_values import mappings, number, text, write_object
 from active_call.providers.services import Services
-from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities, TurnChange
+from active_call.providers.speech_to_text import SpeechToTextCapabilities, TurnChange
 
 PATH: Final = "/v2/listen"
 ENGLISH: Final = "flux-general-en"
@@ -49,7 +48,7 @@ def create(option: AsrOption, services: Services) -> StreamingSpeechToText:
     number_in(option, "eager_eot_threshold", 0.3, 0.9)
     number_in(option, "eot_timeout_ms", 500, 60_000)
     sound = chosen_format(option, WIDE, TELEPHONE_MULAW, SoundFormat(8_000))
-    return StreamingSpeechToText(NAME, CAPABILITIES, partial(FluxRecognition, services, option, url, key, sound), option.language)
+    return StreamingSpeechToText(FluxRecognition, CAPABILITIES, services, Setup(option, url, key, sound))
 
 
 class FluxRecognition(StreamingRecognition):
@@ -60,34 +59,18 @@ class FluxRecognition(StreamingRecognition):
     waits_for_ready = True
     ends_by_itself = True
 
-    def __init__(
-        self,
-        services: Services,
-        option: AsrOption,
-        url: str,
-        key: str,
-        sound: SoundFormat,
-        on_event: Callable[[RecognitionEvent], None],
-        language: str | None,
-    ) -> None:
-        self._option = option
-        self._url = url
-        self._key = key
-        self._language = base_language(language)
-        super().__init__(services, on_event, sound)
-
     async def address(self) -> Address:
         option = self._option
-        model = str(option.model_type)
+        model, language = str(option.model_type), base_language(self._language)
         if model == "flux":
-            model = ENGLISH if self._language in (None, "en") else MULTILINGUAL
+            model = ENGLISH if language in (None, "en") else MULTILINGUAL
         parameters: dict[str, Any] = {
             "model": model,
             "encoding": self._sound.encoding,
             "sample_rate": self._sound.rate_hz,
             "eot_timeout_ms": option.endpointing,
             "keyterm": terms_of(option, self._phrases, MAX_TERMS),
-            "language_hint": self._language if model == MULTILINGUAL else None,
+            "language_hint": language if model == MULTILINGUAL else None,
         }
         return Address(with_parameters(self._url, parameters, option.extra), headers_of(self._key), secrets=(self._key,))
 

@@ -1,23 +1,31 @@
 """Recognition by OpenAI's transcription API, or any server that speaks it (Groq, vLLM, speaches, whisper.cpp …): one POST an utterance.
 
-Speech enters as a WAV of 16 kHz, text leaves. API: `POST {base}/audio/transcriptions`, multipart. Expected phrases go along as `prompt`.
-Options: `model` (whisper-1), `language`, `endpoint` (base URL), `api_key`; `extra` is sent as further form fields.
+Speech enters as a WAV of 16 kHz, text leaves. API: `POST {base}/audio/transcriptions`, multipart. Expected phrases go along as
+`prompt`. Options: `model` (whisper-1), `language`, `keyterms`, `endpoint` (base URL), `api_key`; `extra` is sent as further form
+fields. With `extra.response_format: verbose_json` the words come with their times, where the model tells them
+(https://platform.openai.com/docs/api-reference/audio).
 """
 
 from __future__ import annotations
 
 import io
+import math
 import wave
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import httpx
 
 from active_call.base.errors import ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ
 from active_call.contract.options import AsrOption
-from active_call.providers.asr.utterances import Transcript, Utterance, UtteranceRecognition
+from active_call.providers import json_values
+from active_call.providers.asr.utterances import TimedWord, Transcript, Utterance, UtteranceRecognition
+from active_call.providers.asr.vendor_options import terms_of
+from active_call.providers.credentials import without_secrets
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Guard, Limits
-from active_call.providers.http import EXCERPT_CHARS, check_status
+from active_call.providers.http import EXCERPT_CHARS, status_error
 from active_call.providers.openai_settings import Server, find_server
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
@@ -25,8 +33,34 @@ from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextC
 NAME = "openai"
 DEFAULT_MODEL = "whisper-1"
 LIMITS = Limits(first_result_s=10.0, attempts=2)
+MAX_TERMS = 200
 MAX_PROMPT_CHARS = 800
 """The API heeds the last 224 tokens of a prompt."""
+
+
+PLAIN, TIMED = "json", "verbose_json"
+
+DECLARATION = ProviderDeclaration(
+    kind="asr",
+    name=NAME,
+    title="OpenAI transcription, and servers with its protocol",
+    capabilities=SpeechToTextCapabilities(phrases=True),
+    transport="HTTP",
+    documentation="https://platform.openai.com/docs/api-reference/audio/createTranscription",
+    prices="https://openai.com/api/pricing",
+    keys=("OPENAI_API_KEY",),
+    key_page="https://platform.openai.com/api-keys",
+    base_url="https://api.openai.com/v1",
+    default_model=DEFAULT_MODEL,
+    options=(
+        DeclaredOption("model", "whisper-1, gpt-4o-transcribe, gpt-4o-mini-transcribe, or what the server has", DEFAULT_MODEL, True),
+        DeclaredOption("language", "ISO 639-1; none: detected"),
+        DeclaredOption("keyterms", "words to expect, sent as prompt"),
+        DeclaredOption("extra.response_format", "verbose_json: words with times (whisper-1)", PLAIN),
+        DeclaredOption("extra.*", "any further form field, such as temperature"),
+    ),
+    notes="One request an utterance; openai-realtime streams.",
+)
 
 
 def create(option: AsrOption, services: Services) -> OpenAiSpeechToText:
@@ -35,34 +69,49 @@ def create(option: AsrOption, services: Services) -> OpenAiSpeechToText:
 
 
 class OpenAiSpeechToText:
-    """A transcription API as a `SpeechToText`."""
+    """A transcription API as a `SpeechToText`. `response_format` is the form of the answer unless the option names one."""
 
-    name = NAME
-    capabilities = SpeechToTextCapabilities(phrases=True)
-
-    def __init__(self, option: AsrOption, server: Server, services: Services) -> None:
+    def __init__(
+        self,
+        option: AsrOption,
+        server: Server,
+        services: Services,
+        *,
+        name: str = NAME,
+        default_model: str = DEFAULT_MODEL,
+        response_format: str = PLAIN,
+    ) -> None:
+        self.name = name
         self._http = services.http
         self._server = server
-        self._language = option.language
-        self._fields = {"model": option.model_type or DEFAULT_MODEL, **{key: str(value) for key, value in option.extra.items()}}
-        self._guard = Guard(NAME, services.world, LIMITS)
+        self._option = option
+        self._fields: dict[str, str | list[str]] = {
+            "model": option.model_type or default_model,
+            "response_format": response_format,
+            **{key: str(value) for key, value in option.extra.items()},
+        }
+        is_timed = self._fields["response_format"] == TIMED
+        if is_timed:
+            self._fields.setdefault("timestamp_granularities[]", ["word", "segment"])
+        self.capabilities = SpeechToTextCapabilities(phrases=True, words=is_timed)
+        self._guard = Guard(name, services.world, LIMITS)
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> OpenAiRecognition:
-        return OpenAiRecognition(self, on_event, language or self._language)
+        return OpenAiRecognition(self, on_event, language or self._option.language)
 
-    async def transcribe(self, pcm: bytes, language: str | None, phrases: Sequence[str]) -> str:
-        """The text of `pcm` (s16le, 16 kHz). Raises ProviderError."""
+    async def transcribe(self, pcm: bytes, language: str | None, phrases: Sequence[str]) -> Transcript:
+        """What is said in `pcm` (s16le, 16 kHz). Raises ProviderError."""
         return await self._guard.call(lambda: self._ask(pcm, language, phrases))
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""
 
-    async def _ask(self, pcm: bytes, language: str | None, phrases: Sequence[str]) -> str:
-        fields = dict(self._fields, response_format="json")
+    async def _ask(self, pcm: bytes, language: str | None, phrases: Sequence[str]) -> Transcript:
+        fields = dict(self._fields)
         if language and language != "auto":
             fields["language"] = language.replace("_", "-").partition("-")[0].lower()
-        if phrases:
-            fields.setdefault("prompt", prompt_of(phrases))
+        if terms := terms_of(self._option, phrases, MAX_TERMS):
+            fields.setdefault("prompt", prompt_of(terms))
         response = await self._http.post(
             f"{self._server.base_url}/audio/transcriptions",
             headers=self._server.headers,
@@ -70,8 +119,10 @@ class OpenAiSpeechToText:
             files={"file": ("speech.wav", wav(pcm), "audio/wav")},
             timeout=httpx.Timeout(LIMITS.first_result_s),
         )
-        await check_status(NAME, response)
-        return _transcript_in(response)
+        if not response.is_success:
+            hidden = without_secrets(response.text, (self._server.api_key or "",))
+            raise status_error(self.name, response.status_code, hidden)
+        return _transcript_in(self.name, response)
 
 
 class OpenAiRecognition(UtteranceRecognition):
@@ -88,21 +139,32 @@ class OpenAiRecognition(UtteranceRecognition):
         self._phrases = tuple(phrases)
 
     async def _transcribe_one(self, utterance: Utterance) -> Transcript:
-        return Transcript(await self._engine.transcribe(utterance.pcm, self._language, self._phrases))
+        return await self._engine.transcribe(utterance.pcm, self._language, self._phrases)
 
 
-def _transcript_in(response: httpx.Response) -> str:
-    """The text of a transcription; none where the server has understood nothing. Raises ProviderError."""
+def _transcript_in(provider: str, response: httpx.Response) -> Transcript:
+    """A transcription; an empty one where the server has understood nothing. Raises ProviderError."""
     try:
         answer = response.json()
     except (ValueError, RecursionError) as error:
-        raise ProviderError(NAME, "the transcription is not JSON", retryable=True) from error
+        raise ProviderError(provider, "the transcription is not JSON", retryable=True) from error
     if not isinstance(answer, dict) or "text" not in answer:
-        raise ProviderError(NAME, f"the transcription is not a JSON object with `text`: {str(answer)[:EXCERPT_CHARS]}")
+        raise ProviderError(provider, f"the transcription is not a JSON object with `text`: {str(answer)[:EXCERPT_CHARS]}")
     text = answer["text"]
     if not isinstance(text, str | None):
-        raise ProviderError(NAME, f"the transcription's `text` is no text, but {type(text).__name__}")
-    return (text or "").strip()
+        raise ProviderError(provider, f"the transcription's `text` is no text, but {type(text).__name__}")
+    words = tuple(
+        TimedWord(json_values.text(word.get("word")).strip(), start_s, end_s)
+        for word in json_values.mappings(answer.get("words"))
+        if (start_s := json_values.number(word.get("start"))) is not None and (end_s := json_values.number(word.get("end"))) is not None
+    )
+    return Transcript((text or "").strip(), _confidence_of(json_values.mappings(answer.get("segments"))), words)
+
+
+def _confidence_of(segments: Sequence[Mapping[str, Any]]) -> float | None:
+    """The mean probability of a token, over the segments; None where the server does not tell it."""
+    known = [value for segment in segments if (value := json_values.number(segment.get("avg_logprob"))) is not None]
+    return math.exp(min(0.0, sum(known) / len(known))) if known else None
 
 
 def wav(pcm: bytes) -> bytes:

@@ -100,14 +100,16 @@ class SegmentedRecognition:
 
     def note_interim(self, segment: Segment) -> None:
         """What the vendor hears at present; replaces what it heard of this segment before."""
+        if self._is_of_cancelled(segment):
+            return
         self._interim = segment
         self._tell_partial()
 
     def note_final(self, segment: Segment) -> None:
         """A segment is finished, and no longer interim."""
         self._interim = None
-        if segment.middle is None and self._asked and self._find(self._asked[0][0]) is None:
-            return  # of an utterance that was cancelled
+        if self._is_of_cancelled(segment):
+            return
         if segment.text.strip():
             self._segments = [*self._segments, segment][-MAX_SEGMENTS:]
         ended = next((utterance for utterance in self._utterances if utterance.end_sample is not None), None)
@@ -162,7 +164,7 @@ class SegmentedRecognition:
         if self._is_over:
             return
         utterance.end_sample = sample
-        utterance.timer = self._loop.call_later(self.answer_s, self._settle, index)
+        utterance.timer = self._loop.call_later(self.answer_s, self._handle_late, index)
         self._asked.append((index, self._loop.time()))
         self.ask_final()
 
@@ -181,6 +183,10 @@ class SegmentedRecognition:
         await self.disconnect()
 
     # -- utterances
+
+    def _handle_late(self, index: int) -> None:
+        """The vendor has not said in time that it has finished."""
+        self._settle(index)
 
     def _settle(self, index: int) -> None:
         """Answer that utterance, and before it those that ended earlier: finals come in order."""
@@ -229,6 +235,10 @@ class SegmentedRecognition:
             segment for segment in self._segments if not utterance.holds(segment) and segment.middle is not None and segment.middle >= end
         ]
         return taken
+
+    def _is_of_cancelled(self, segment: Segment) -> bool:
+        """A segment without times, while the vendor finishes an utterance that was cancelled."""
+        return segment.middle is None and bool(self._asked) and self._find(self._asked[0][0]) is None
 
     def _find(self, index: int) -> _Utterance | None:
         return next((utterance for utterance in self._utterances if utterance.index == index), None)

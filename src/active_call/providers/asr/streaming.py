@@ -1,9 +1,9 @@
 """Recognition over a vendor's WebSocket: the connection, the sending and the keeping alive that all such vendors share.
 
-Sound, starts and ends enter as in `segments`; a vendor's adapter says how its messages look (`address`, `opening`, `packet`, `finalize`,
-`handle`, …) and knows no connection. Sound is sent in packets of `packet_ms`, and all at once at the end of an utterance.
-Every wait has a limit: the connection, the vendor's readiness, a connection that takes no sound, one without a pong. What goes wrong ends
-the stream with one `Failed`; the supervisor opens the next one.
+Sound, starts and ends enter as in `segments`; a vendor's adapter says how its messages look (`address`, `opening`, `packet`,
+`finalize`, `handle`, …) and knows no connection. Sound is sent in packets of `packet_ms`, and all at once at the end of an utterance.
+Every wait has a limit: the connection, the vendor's readiness, a connection that takes no sound, one without a pong. What goes wrong
+ends the stream with one `Failed`; the supervisor opens the next one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
+from active_call.contract.options import AsrOption
 from active_call.providers.asr.segments import Segment, SegmentedRecognition
 from active_call.providers.asr.sound_format import WIDE, SoundEncoder, SoundFormat
 from active_call.providers.asr.sound_ring import SoundRing
@@ -34,6 +35,17 @@ logger = logging.getLogger(__name__)
 
 Message = str | bytes
 
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """A message after which the vendor does not listen, until it is ready anew (`note_ready`): what comes later waits."""
+
+    message: Message
+
+    def __len__(self) -> int:
+        return len(self.message)
+
+
 READY_S: Final = 4.0
 """From the open connection to the vendor's word that it listens, where it gives one."""
 MAX_BACKLOG_S: Final = 20.0
@@ -45,26 +57,39 @@ TOLD_SAMPLES: Final = samples_in(1_000, LISTEN_RATE_HZ)
 """A turn that the vendor has ended so long before the end of the utterance, or later, holds all of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a vendor is asked: the option, where its service is, with which key, and the form of the sound."""
+
+    option: AsrOption
+    url: str
+    key: str = field(default="", repr=False)
+    sound: SoundFormat = WIDE
+    account: str = field(default="", repr=False)
+    """The public half of a pair of keys, where the vendor has pairs."""
+
+
 class StreamingSpeechToText:
-    """A configured vendor: `make` opens a stream of it for a caller, in a language or the vendor's default."""
+    """A configured vendor, which opens a stream of the class `stream` for each caller."""
 
     limits = Limits(first_result_s=4.5)
 
     def __init__(
         self,
-        name: str,
+        stream: type[StreamingRecognition],
         capabilities: SpeechToTextCapabilities,
-        make: Callable[[Callable[[RecognitionEvent], None], str | None], RecognitionStream],
-        language: str | None,
+        services: Services,
+        setup: Setup,
     ) -> None:
-        self.name = name
+        self.name = stream.provider
         self.capabilities = capabilities
-        self._make = make
-        self._language = language
+        self._stream = stream
+        self._services = services
+        self._setup = setup
 
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> RecognitionStream:
         """Begin to recognise one caller; the connection is made in the background. Must be called on the loop."""
-        return self._make(on_event, language or self._language)
+        return self._stream(self._services, self._setup, on_event, language or self._setup.option.language)
 
     async def close(self) -> None:
         """Nothing is held: every stream has a connection of its own."""
@@ -90,6 +115,8 @@ class StreamingRecognition(SegmentedRecognition):
     packet_ms: ClassVar[int] = 60
     """Sound is collected for so long before it is sent."""
     max_packet_ms: ClassVar[int] = 1_000
+    min_packet_ms: ClassVar[int] = 0
+    """Less is kept for the next packet, also at the end of an utterance."""
     keepalive_s: ClassVar[float | None] = None
     """After so long without a message to the vendor `keepalive` is sent."""
     waits_for_ready: ClassVar[bool] = False
@@ -99,17 +126,23 @@ class StreamingRecognition(SegmentedRecognition):
     only_utterances: ClassVar[bool] = False
     """Only the utterances of the voice detector are sent: for vendors who cut at what they are told, not at pauses."""
 
-    def __init__(self, services: Services, on_event: Callable[[RecognitionEvent], None], sound: SoundFormat = WIDE) -> None:
+    def __init__(self, services: Services, setup: Setup, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
         super().__init__(on_event)
         self._services = services
-        self._sound = sound
-        self._encoder = SoundEncoder(sound)
+        self._setup = setup
+        self._option = setup.option
+        self._url = setup.url
+        self._key = setup.key
+        self._sound = setup.sound
+        self._language = language
+        self._encoder = SoundEncoder(setup.sound)
         self._collected = bytearray()
-        self._outgoing: deque[Message] = deque()
+        self._outgoing: deque[Message | Last] = deque()
+        self._urgent: deque[Message] = deque()
+        """What is sent before all that waits, also while the vendor does not listen."""
         self._backlog_bytes = 0
         self._due = asyncio.Event()
         self._ready = asyncio.Event()
-        self._last_sent_at = self._loop.time()
         self._socket: ClientConnection | None = None
         self._ring = SoundRing(RING_SAMPLES) if self.only_utterances else None
         self._ring_sent_to = 0
@@ -133,7 +166,7 @@ class StreamingRecognition(SegmentedRecognition):
         """The message that carries `sound`, which has the format of this stream."""
         return sound
 
-    def finalize(self) -> Sequence[Message]:
+    def finalize(self) -> Sequence[Message | Last]:
         """What asks the vendor to finish what it has heard."""
         return ()
 
@@ -162,8 +195,14 @@ class StreamingRecognition(SegmentedRecognition):
     def note_ready(self) -> None:
         """The vendor listens: the sound may be sent."""
         self._ready.set()
+        self._due.set()
 
-    def send(self, *messages: Message) -> None:
+    def send_now(self, message: Message) -> None:
+        """Send `message` before all that waits."""
+        self._urgent.append(message)
+        self._due.set()
+
+    def send(self, *messages: Message | Last) -> None:
         """Send `messages` after all that waits."""
         for message in messages:
             self._outgoing.append(message)
@@ -252,6 +291,14 @@ class StreamingRecognition(SegmentedRecognition):
                 self._settle(index)
                 return
 
+    def _handle_late(self, index: int) -> None:
+        """No answer in time counts from when the vendor was asked: before that there is nothing to be late for."""
+        utterance = self._find(index)
+        if utterance is not None and not self._is_over and (not self._ready.is_set() or self._outgoing):
+            utterance.timer = self._loop.call_later(self.answer_s, self._handle_late, index)
+            return
+        super()._handle_late(index)
+
     def _is_told(self) -> bool:
         """The vendor has ended the turn of the utterance that ends now, and heard nothing since."""
         utterance = [each for each in self._utterances if each.end_sample is not None][-1]
@@ -265,10 +312,13 @@ class StreamingRecognition(SegmentedRecognition):
 
     def _send_collected(self) -> None:
         limit = samples_in(self.max_packet_ms, LISTEN_RATE_HZ) * BYTES_PER_SAMPLE
+        least = samples_in(self.min_packet_ms, LISTEN_RATE_HZ) * BYTES_PER_SAMPLE
         pcm, self._collected = bytes(self._collected), bytearray()
         for start in range(0, len(pcm), limit):
-            sound = self._encoder.encode(pcm[start : start + limit])
-            if sound:
+            piece = pcm[start : start + limit]
+            if len(piece) < least:
+                self._collected += piece
+            elif sound := self._encoder.encode(piece):
                 self.send(self.packet(sound))
         if self._backlog_bytes > 2 * MAX_BACKLOG_S * self._sound.bytes_per_s:
             error = ProviderError(self.provider, "takes the sound more slowly than it is spoken", retryable=True)
@@ -303,6 +353,8 @@ class StreamingRecognition(SegmentedRecognition):
             logger.exception("recognition stream failed", extra={"provider": self.provider})
             self.fail(ProviderError(self.provider, f"unforeseen {type(error).__name__}", retryable=True))
         finally:
+            self._outgoing.clear()
+            self._collected.clear()
             if self._socket is not None and not self._socket.close_code:
                 self._socket.transport.abort()
 
@@ -319,15 +371,19 @@ class StreamingRecognition(SegmentedRecognition):
                 await self._ready.wait()
         except TimeoutError:
             raise ProviderError(self.provider, f"did not begin to listen within {READY_S:g} s", retryable=True) from None
-        self._last_sent_at = self._loop.time()
         while True:
-            while self._outgoing:
-                message = self._outgoing.popleft()
-                self._backlog_bytes -= len(message)
-                await socket.send(message)
-                self._last_sent_at = self._loop.time()
             self._due.clear()
+            while self._urgent or (self._outgoing and self._ready.is_set()):
+                await socket.send(self._urgent.popleft() if self._urgent else self._take_next())
             await self._wait_for_more()
+
+    def _take_next(self) -> Message:
+        message = self._outgoing.popleft()
+        self._backlog_bytes -= len(message)
+        if isinstance(message, Last):
+            self._ready.clear()
+            return message.message
+        return message
 
     async def _wait_for_more(self) -> None:
         """Until there is something to send; a vendor that wants to be kept awake is."""

@@ -11,6 +11,12 @@ from active_call.contract.options import AsrOption
 
 OURS = frozenset({"encoding"})
 """Keys of `extra` that are no parameter of a vendor."""
+_REGIONS = {
+    "en": "US", "zh": "CN", "ja": "JP", "ko": "KR", "pt": "BR", "hi": "IN", "ar": "EG", "da": "DK", "sv": "SE", "cs": "CZ", "el": "GR",
+    "he": "IL", "uk": "UA", "vi": "VN", "et": "EE", "sl": "SI", "nb": "NO", "ms": "MY", "ta": "IN", "te": "IN", "bn": "IN", "fa": "IR",
+    "ca": "ES",
+}  # fmt: skip
+"""Regions of languages whose code is no code of a country where they are spoken."""
 
 
 def tag_of(language: str | None) -> str | None:
@@ -19,6 +25,14 @@ def tag_of(language: str | None) -> str | None:
         return None
     first, *rest = language.strip().replace("_", "-").split("-")
     return "-".join([first.lower(), *(part.upper() if len(part) == 2 else part for part in rest)])
+
+
+def regional_tag(language: str | None, default: str) -> str:
+    """A tag with a region, for vendors that want one: the most spoken form of a language given without (`en` → `en-US`)."""
+    tag = tag_of(language)
+    if tag is None:
+        return default
+    return tag if "-" in tag else f"{tag}-{_REGIONS.get(tag, tag.upper())}"
 
 
 def base_language(language: str | None) -> str | None:

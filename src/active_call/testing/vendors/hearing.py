@@ -1,7 +1,7 @@
 """What a simulated recogniser hears: every 300 ms of loud sound is the next word. Pure.
 
-Sound in the vendor's format enters; words with the times at which they were said leave, so that a test knows from its own sound which words
-must come, and where. A pause longer than `pause_s` ends a segment.
+Sound in the vendor's format enters; words with the times at which they were said leave, so that a test knows from its own sound which
+words must come, and where. A pause longer than `pause_s` ends a segment.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class HeardWord:
 class Hearing:
     """Hears one stream of sound: s16le or µ-law, mono, at `rate_hz`."""
 
-    def __init__(self, rate_hz: int, *, is_mulaw: bool = False) -> None:
+    def __init__(self, rate_hz: int, *, is_mulaw: bool = False, n_words: int = 0) -> None:
         self.rate_hz = rate_hz
         self._is_mulaw = is_mulaw
         self._block = round(rate_hz * BLOCK_S)
@@ -47,7 +47,7 @@ class Hearing:
         self._loud_blocks = 0
         self._word_from = 0
         self._silent_blocks = 0
-        self._n_words = 0
+        self._n_words = n_words
         self.words: list[HeardWord] = []
         """Not taken yet."""
 

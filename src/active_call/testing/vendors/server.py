@@ -174,7 +174,7 @@ class VendorServer:
             response = await self.respond(request)
         except Refused as refusal:
             response = refusal.response
-        await self._send(response, writer)
+        await self._send_response(response, writer)
         return request.headers.get("connection", "").lower() != "close"
 
     def _check_faults(self, request: Request) -> None:
@@ -201,7 +201,7 @@ class VendorServer:
         """The subprotocol of those that the client offers; None: the vendor knows none."""
         return None
 
-    async def _send(self, response: Response, writer: asyncio.StreamWriter) -> None:
+    async def _send_response(self, response: Response, writer: asyncio.StreamWriter) -> None:
         faults = self.faults
         if faults.delay_s:
             await asyncio.sleep(faults.delay_s)

@@ -23,6 +23,17 @@ _SILENT.setLevel(logging.CRITICAL + 1)
 """The vendor's own log is not the program's."""
 
 
+def order_in(message: str | bytes) -> Mapping[str, Any]:
+    """The JSON object in a text message; an empty one for all else."""
+    if isinstance(message, bytes):
+        return {}
+    try:
+        order = json.loads(message)
+    except ValueError:
+        return {}
+    return order if isinstance(order, dict) else {}
+
+
 class SocketClosed(Exception):
     """The client has closed the WebSocket or is gone."""
 
@@ -73,12 +84,12 @@ class VendorSocket:
                     raise SocketClosed
         return self._arrived.popleft()
 
-    async def send_json(self, message: Mapping[str, Any]) -> None:
-        """Send a message, spoilt as the faults say."""
+    async def send_json(self, message: Mapping[str, Any], *, head: str = "") -> None:
+        """Send a message, spoilt as the faults say; `head` stands before it."""
         if self._faults.is_garbage:
             await self.send("<html>not what you expect")
         else:
-            await self.send(json.dumps(with_wrong_types(message) if self._faults.wrong_types else message))
+            await self.send(head + json.dumps(with_wrong_types(message) if self._faults.wrong_types else message))
 
     async def send(self, message: str | bytes) -> None:
         """Send a message; the connection is closed first if it is time for that. Raises SocketClosed."""
