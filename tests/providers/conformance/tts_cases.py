@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from active_call.contract.options import TtsOption
+from active_call.testing.vendors.azure_tts import AzureSpeechServer
 from active_call.testing.vendors.cartesia_tts import CartesiaSpeechServer
 from active_call.testing.vendors.deepgram_tts import DeepgramSpeechServer
 from active_call.testing.vendors.elevenlabs_tts import ElevenLabsSpeechServer
+from active_call.testing.vendors.google_tts import GoogleSpeechServer
+from active_call.testing.vendors.hume_tts import HumeServer
+from active_call.testing.vendors.inworld_tts import InworldServer
 from active_call.testing.vendors.server import VendorServer
 
 
@@ -23,6 +27,8 @@ class TtsCase:
     keeps: bool = True
     words: bool = False
     is_socket: bool = True
+    is_whole: bool = False
+    """All of the sound comes at once."""
     option: Mapping[str, Any] = field(default_factory=dict)
 
     def option_for(self, server: VendorServer, **more: Any) -> TtsOption:
@@ -35,4 +41,8 @@ CASES = [
     TtsCase("deepgram", DeepgramSpeechServer, "DEEPGRAM_API_KEY"),
     TtsCase("elevenlabs", ElevenLabsSpeechServer, "ELEVENLABS_API_KEY", words=True),
     TtsCase("cartesia", CartesiaSpeechServer, "CARTESIA_API_KEY", words=True),
+    TtsCase("azure", AzureSpeechServer, "AZURE_SPEECH_KEY", is_socket=False, option={"extra": {"region": "westeurope"}}),
+    TtsCase("google", GoogleSpeechServer, "GOOGLE_API_KEY", is_socket=False, is_whole=True),
+    TtsCase("inworld", InworldServer, "INWORLD_API_KEY", words=True, is_socket=False),
+    TtsCase("hume", HumeServer, "HUME_API_KEY", is_socket=False),
 ]

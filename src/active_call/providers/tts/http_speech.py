@@ -36,7 +36,7 @@ class SpeechRequest:
 
 
 class HttpTextToSpeech:
-    """The base of a `TextToSpeech` over HTTP. An adapter sets the class variables and gives `request`, and `read` unless it is plain PCM."""
+    """The base of a `TextToSpeech` over HTTP. An adapter sets the class variables and gives `request`; and `read`, but for plain PCM."""
 
     name: ClassVar[str]
     limits = Limits(next_result_s=5.0)

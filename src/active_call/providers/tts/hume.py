@@ -1,7 +1,7 @@
 """Synthesis by Hume Octave, streamed as lines of JSON, at 48 kHz.
 
-Wire: https://dev.hume.ai/reference/text-to-speech-tts/synthesize-json-streaming. Options: `speaker` (a voice's name of Hume's library, or an
-id), `speed` 0.5 to 2, `emotion` (acting instructions); `secret_key` (HUME_API_KEY); `extra` is sent as further fields.
+Wire: https://dev.hume.ai/reference/text-to-speech-tts/synthesize-json-streaming. Options: `speaker` (the name of a voice in Hume's library,
+or an id), `speed` 0.5 to 2, `emotion` (acting instructions); `secret_key` (HUME_API_KEY); `extra` is sent as further fields.
 """
 
 from __future__ import annotations

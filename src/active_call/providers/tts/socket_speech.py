@@ -136,8 +136,11 @@ class SocketTextToSpeech:
             self._keep(address, socket)
         except ConnectionClosed as error:
             raise closed_error(self.name, error, address.secrets) from error
-        except BaseException:
+        except (GeneratorExit, asyncio.CancelledError):
             await self._give_up(address, socket, wish)
+            raise
+        except BaseException:
+            await _close(socket)  # what else it would say cannot be trusted
             raise
 
     async def _begin(self, socket: ClientConnection, wish: Wish) -> Message:
