@@ -1,0 +1,123 @@
+"""Synthesis by Cartesia Sonic: one context for each text, several texts on a connection.
+
+Wire: https://docs.cartesia.ai/api-reference/tts/websocket. Options: `speaker` (a voice id), `model` (sonic-3), `speed` 0.6 to 1.5,
+`emotion`, `language`, `samplerate`; `extra` is sent as further fields of the request, but for `cartesia_version`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from active_call.base.errors import ProviderError
+from active_call.contract.options import TtsOption
+from active_call.providers.asr.vendor_options import base_language, with_parameters
+from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
+from active_call.providers.http import RETRYABLE_STATUS
+from active_call.providers.json_values import mapping, read_object, text, write_object
+from active_call.providers.services import Services
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
+from active_call.providers.tts.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish, parameters_in
+from active_call.providers.tts.vendor_voice import rate_in, sound_in, speed_in, words_in
+
+NAME: Final = "cartesia"
+BASE_URL: Final = "wss://api.cartesia.ai"
+PATH: Final = "/tts/websocket"
+API_VERSION: Final = "2025-04-16"
+SOURCE: Final = KeySource("Cartesia", ("CARTESIA_API_KEY",), "https://play.cartesia.ai/keys", ("cartesia.ai",))
+DEFAULT_MODEL: Final = "sonic-3"
+DEFAULT_VOICE: Final = "f786b574-daa5-4673-aa0c-cbe3e8534c02"
+RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100, 48_000)
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True, emotions=True)
+
+DECLARATION: Final = ProviderDeclaration(
+    kind="tts",
+    name=NAME,
+    title="Cartesia Sonic",
+    capabilities=CAPABILITIES,
+    transport="WebSocket",
+    documentation="https://docs.cartesia.ai/api-reference/tts/websocket",
+    prices="https://cartesia.ai/pricing",
+    keys=SOURCE.variables,
+    key_page=SOURCE.key_page,
+    base_url=BASE_URL,
+    default_model=DEFAULT_MODEL,
+    options=(
+        DeclaredOption("speaker", "the id of a voice", DEFAULT_VOICE),
+        DeclaredOption("model", "sonic-3, sonic-turbo (the fastest)", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("speed", "0.6 to 1.5", "1.0"),
+        DeclaredOption("emotion", "as the vendor names them, of sonic-3"),
+        DeclaredOption("samplerate", "8000 to 48000", "16000"),
+        DeclaredOption("extra.*", "any further field of a request, such as pronunciation_dict_id; cartesia_version is the API's date"),
+    ),
+)
+
+
+def create(option: TtsOption, services: Services) -> CartesiaTextToSpeech:
+    """The adapter. Raises ConfigError without a key."""
+    url = find_url("tts", option.endpoint, BASE_URL + PATH)
+    return CartesiaTextToSpeech(option, services, url, find_key("tts", option.secret_key, url, SOURCE, services.environment))
+
+
+class CartesiaTextToSpeech(SocketTextToSpeech):
+    """Sonic as a `TextToSpeech`."""
+
+    name = NAME
+    keeps_s = 60.0  # the vendor closes after five minutes
+
+    def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
+        super().__init__(services, rate_in(option, RATES, 16_000))
+        self.endpoint = url
+        self._option = option
+        self._key = key
+
+    @property
+    def capabilities(self) -> TextToSpeechCapabilities:
+        return TextToSpeechCapabilities(self.rate_hz, word_times=True, emotions=True)
+
+    def address(self, wish: Wish) -> VoiceAddress:
+        version = str(self._option.extra.get("cartesia_version", API_VERSION))
+        headers = (("X-API-Key", self._key),) if self._key else ()
+        return VoiceAddress(with_parameters(self.endpoint, {"cartesia_version": version}, {}), headers, (self._key,))
+
+    def ask(self, wish: Wish) -> Sequence[Message]:
+        option = self._option
+        request: dict[str, Any] = {
+            "model_id": option.model or DEFAULT_MODEL,
+            "transcript": wish.text,
+            "voice": {"mode": "id", "id": wish.speaker or option.speaker or DEFAULT_VOICE},
+            "language": base_language(option.language) or "en",
+            "context_id": wish.id,
+            "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": self.rate_hz},
+            "add_timestamps": True,
+            "continue": False,
+        }
+        manner: dict[str, Any] = {}
+        if (speed := speed_in(option, wish.speed, 0.6, 1.5)) is not None:
+            manner["speed"] = speed
+        if option.emotion:
+            manner["emotion"] = option.emotion
+        if manner:
+            request["generation_config"] = manner
+        return (write_object({**request, **parameters_in(option.extra, "cartesia_version")}),)
+
+    def abandon(self, wish: Wish) -> Sequence[Message]:
+        return (write_object({"context_id": wish.id, "cancel": True}),)
+
+    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+        event = read_object(NAME, message)
+        if event.get("type") == "error" and text(event.get("context_id")) in ("", wish.id):
+            reason = text(event.get("error")) or text(event.get("message")) or text(event.get("title")) or "an error without a reason"
+            raise ProviderError(NAME, without_secrets(reason, (self._key,)), retryable=event.get("status_code") in RETRYABLE_STATUS)
+        if text(event.get("context_id")) != wish.id:
+            return SpeechChunk(b"")
+        match event.get("type"):
+            case "chunk":
+                return SpeechChunk(sound_in(NAME, event.get("data")))
+            case "timestamps":
+                return SpeechChunk(b"", words_in(mapping(event.get("word_timestamps")), "words", "start", "end"))
+            case "done":
+                return None
+            case _:
+                return SpeechChunk(b"")

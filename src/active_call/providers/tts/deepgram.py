@@ -1,0 +1,86 @@
+"""Synthesis by Deepgram Aura.
+
+Wire: https://developers.deepgram.com/reference/text-to-speech/speak-streaming. `Speak` and `Flush` go, binary sound comes, then `Flushed`;
+`Clear` gives a text up and is answered by `Cleared`. Options: `speaker` or `model` (aura-2-thalia-en), `samplerate`; `extra` is sent as
+further parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from active_call.base.errors import ProviderError
+from active_call.contract.options import TtsOption
+from active_call.providers.asr.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
+from active_call.providers.asr.vendor_options import with_parameters
+from active_call.providers.credentials import find_key, find_url, without_secrets
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
+from active_call.providers.json_values import read_object, text, write_object
+from active_call.providers.services import Services
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
+from active_call.providers.tts.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish
+from active_call.providers.tts.vendor_voice import rate_in
+
+DEFAULT_VOICE: Final = "aura-2-thalia-en"
+PATH: Final = "/v1/speak"
+RATES: Final = (8_000, 16_000, 24_000, 32_000, 48_000)
+
+DECLARATION: Final = ProviderDeclaration(
+    kind="tts",
+    name=NAME,
+    title="Deepgram Aura",
+    capabilities=TextToSpeechCapabilities(24_000),
+    transport="WebSocket",
+    documentation="https://developers.deepgram.com/reference/text-to-speech/speak-streaming",
+    prices="https://deepgram.com/pricing",
+    keys=SOURCE.variables,
+    key_page=SOURCE.key_page,
+    base_url=BASE_URL,
+    default_model=DEFAULT_VOICE,
+    options=(
+        DeclaredOption("speaker", "the voice, which is the model, too", DEFAULT_VOICE),
+        DeclaredOption("samplerate", "8000 to 48000; a lower one is sooner here", "24000", is_latency_knob=True),
+        DeclaredOption("extra.*", "any further parameter of the API"),
+    ),
+)
+
+
+def create(option: TtsOption, services: Services) -> DeepgramTextToSpeech:
+    """The adapter. Raises ConfigError without a key."""
+    url = find_url("tts", option.endpoint, BASE_URL + PATH)
+    return DeepgramTextToSpeech(option, services, url, find_key("tts", option.secret_key, url, SOURCE, services.environment))
+
+
+class DeepgramTextToSpeech(SocketTextToSpeech):
+    """Aura as a `TextToSpeech`."""
+
+    name = NAME
+
+    def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
+        super().__init__(services, rate_in(option, RATES, 24_000))
+        self.endpoint = url
+        self._option = option
+        self._key = key
+
+    def address(self, wish: Wish) -> VoiceAddress:
+        voice = wish.speaker or self._option.speaker or self._option.model or DEFAULT_VOICE
+        parameters = {"model": voice, "encoding": "linear16", "sample_rate": self.rate_hz}
+        url = with_parameters(self.endpoint, parameters, self._option.extra)
+        return VoiceAddress(url, tuple(headers_of(self._key).items()), (self._key,))
+
+    def ask(self, wish: Wish) -> Sequence[Message]:
+        return (write_object({"type": "Speak", "text": wish.text}), '{"type":"Flush"}')
+
+    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+        if isinstance(message, bytes):
+            return SpeechChunk(message)
+        event = read_object(NAME, message)
+        match event.get("type"):
+            case "Flushed":
+                return None
+            case "Error":
+                reason = text(event.get("description")) or text(event.get("err_msg")) or "an error without a reason"
+                raise ProviderError(NAME, without_secrets(reason, (self._key,)), retryable=True)
+            case _:
+                return SpeechChunk(b"")

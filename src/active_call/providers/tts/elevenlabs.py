@@ -1,0 +1,147 @@
+"""Synthesis by ElevenLabs over its multi-context WebSocket: one context for each text, several texts on a connection.
+
+Wire: https://elevenlabs.io/docs/api-reference/text-to-speech/v-1-text-to-speech-voice-id-multi-stream-input. The first message of a context
+has a space for a text and the voice's settings; `close_context` ends the text, and gives it up. Characters come with their times, from
+which the times of words are made. Options: `speaker` (a voice id), `model` (eleven_flash_v2_5), `speed` 0.7 to 1.2, `language`,
+`samplerate`; `extra` holds `stability`, `similarity_boost`, `style`, and further parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from active_call.base.errors import ProviderError
+from active_call.contract.options import TtsOption
+from active_call.providers.asr.vendor_options import base_language, with_parameters
+from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
+from active_call.providers.json_values import mapping, number, read_object, text, write_object
+from active_call.providers.services import Services
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
+from active_call.providers.tts.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish, parameters_in
+from active_call.providers.tts.vendor_voice import rate_in, sound_in, speed_in
+
+NAME: Final = "elevenlabs"
+BASE_URL: Final = "wss://api.elevenlabs.io"
+SOURCE: Final = KeySource(
+    "ElevenLabs", ("ELEVENLABS_API_KEY", "ELEVEN_API_KEY"), "https://elevenlabs.io/app/settings/api-keys", ("elevenlabs.io",)
+)
+DEFAULT_MODEL: Final = "eleven_flash_v2_5"
+DEFAULT_VOICE: Final = "21m00Tcm4TlvDq8ikWAM"
+RATES: Final = (8_000, 16_000, 22_050, 24_000, 44_100)
+IDLE_S: Final = 60
+"""After so long without a message the vendor closes a context; 20 unless told."""
+_SETTINGS: Final = ("stability", "similarity_boost", "style", "use_speaker_boost")
+CAPABILITIES: Final = TextToSpeechCapabilities(16_000, word_times=True)
+
+DECLARATION: Final = ProviderDeclaration(
+    kind="tts",
+    name=NAME,
+    title="ElevenLabs",
+    capabilities=CAPABILITIES,
+    transport="WebSocket",
+    documentation="https://elevenlabs.io/docs/api-reference/text-to-speech/v-1-text-to-speech-voice-id-multi-stream-input",
+    prices="https://elevenlabs.io/pricing/api",
+    keys=SOURCE.variables,
+    key_page=SOURCE.key_page,
+    base_url=BASE_URL,
+    default_model=DEFAULT_MODEL,
+    options=(
+        DeclaredOption("speaker", "the id of a voice", DEFAULT_VOICE),
+        DeclaredOption("model", "eleven_flash_v2_5 is the fastest", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("speed", "0.7 to 1.2", "1.0"),
+        DeclaredOption("samplerate", "8000 to 44100", "16000"),
+        DeclaredOption("extra.stability", "0.0 to 1.0; as similarity_boost and style"),
+        DeclaredOption("extra.*", "any further parameter of the API, such as apply_text_normalization"),
+    ),
+)
+
+
+def create(option: TtsOption, services: Services) -> ElevenLabsTextToSpeech:
+    """The adapter. Raises ConfigError without a key."""
+    url = find_url("tts", option.endpoint, BASE_URL)
+    return ElevenLabsTextToSpeech(option, services, url, find_key("tts", option.secret_key, url, SOURCE, services.environment))
+
+
+class ElevenLabsTextToSpeech(SocketTextToSpeech):
+    """ElevenLabs as a `TextToSpeech`."""
+
+    name = NAME
+
+    def __init__(self, option: TtsOption, services: Services, url: str, key: str) -> None:
+        super().__init__(services, rate_in(option, RATES, 16_000))
+        self.endpoint = url
+        self._option = option
+        self._key = key
+        self._letters: dict[str, tuple[str, float, float]] = {}
+        """The word that is being spelt, of each text: its letters, its start and its end in ms."""
+
+    @property
+    def capabilities(self) -> TextToSpeechCapabilities:
+        return TextToSpeechCapabilities(self.rate_hz, word_times=True)
+
+    def address(self, wish: Wish) -> VoiceAddress:
+        option = self._option
+        voice = wish.speaker or option.speaker or DEFAULT_VOICE
+        parameters = {
+            "model_id": option.model or DEFAULT_MODEL,
+            "output_format": f"pcm_{self.rate_hz}",
+            "inactivity_timeout": IDLE_S,
+            "auto_mode": True,
+            "sync_alignment": True,
+            "language_code": base_language(option.language),
+        }
+        url = with_parameters(
+            f"{self.endpoint}/v1/text-to-speech/{voice}/multi-stream-input", parameters, parameters_in(option.extra, *_SETTINGS)
+        )
+        return VoiceAddress(url, (("xi-api-key", self._key),) if self._key else (), (self._key,))
+
+    def ask(self, wish: Wish) -> Sequence[Message]:
+        settings: dict[str, Any] = {name: self._option.extra[name] for name in _SETTINGS if name in self._option.extra}
+        if (speed := speed_in(self._option, wish.speed, 0.7, 1.2)) is not None:
+            settings["speed"] = speed
+        begin = {"text": " ", "context_id": wish.id, **({"voice_settings": settings} if settings else {})}
+        return (
+            write_object(begin),
+            write_object({"text": wish.text.rstrip() + " ", "context_id": wish.id, "flush": True}),
+            write_object({"context_id": wish.id, "close_context": True}),
+        )
+
+    def abandon(self, wish: Wish) -> Sequence[Message]:
+        """The context is closed already, or will be: what still comes of it is passed over by its id."""
+        self._letters.pop(wish.id, None)
+        return (write_object({"context_id": wish.id, "close_context": True}),)
+
+    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+        event = read_object(NAME, message)
+        if reason := text(event.get("error")) or (text(event.get("message")) if not event.get("audio") else ""):
+            raise ProviderError(NAME, without_secrets(reason, (self._key,)), retryable="quota" not in reason)
+        if (text(event.get("contextId")) or text(event.get("context_id"))) != wish.id:
+            return SpeechChunk(b"")
+        if event.get("isFinal") is True or event.get("is_final") is True:
+            self._letters.pop(wish.id, None)
+            return None
+        pcm = sound_in(NAME, event.get("audio")) if event.get("audio") else b""
+        return SpeechChunk(pcm, self._words(mapping(event.get("alignment")), wish.id))
+
+    def _words(self, alignment: Mapping[str, Any], wish_id: str) -> tuple[WordTime, ...]:
+        """Words of which all letters have come: a space ends one."""
+        lists = [alignment.get(name) for name in ("chars", "charStartTimesMs", "charDurationsMs")]
+        if not all(isinstance(one, list) for one in lists):
+            return ()
+        found: list[WordTime] = []
+        letters, start, end = self._letters.pop(wish_id, ("", 0.0, 0.0))
+        for char, begin_ms, duration_ms in zip(*lists, strict=False):
+            begin, duration = number(begin_ms), number(duration_ms)
+            if begin is None or duration is None:
+                continue
+            if not text(char).strip():
+                if letters:
+                    found.append(WordTime(letters, start, end))
+                letters = ""
+                continue
+            letters, start, end = letters + text(char), start if letters else begin, begin + duration
+        if letters:
+            self._letters[wish_id] = (letters, start, end)
+        return tuple(found)

@@ -1,0 +1,111 @@
+"""Synthesis over a vendor's HTTP API: one request for each text, its sound as it comes.
+
+A vendor's adapter says what it asks (`request`) and how the answer is read: as plain samples, as one JSON object, or as a line of JSON for
+each piece. Knows no vendor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Literal
+
+import httpx
+
+from active_call.base.errors import ProviderError
+from active_call.providers.credentials import without_secrets
+from active_call.providers.guarding.guard import Limits
+from active_call.providers.http import status_error
+from active_call.providers.json_values import read_object
+from active_call.providers.services import Services
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
+from active_call.providers.tts.socket_speech import Wish
+from active_call.providers.tts.whole_text import WholeTextStream
+
+MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """One POST. `body` is JSON, or the text of another type (`content_type`)."""
+
+    url: str
+    body: Mapping[str, Any] | str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+class HttpTextToSpeech:
+    """The base of a `TextToSpeech` over HTTP. An adapter sets the class variables and gives `request`; and `read`, but for plain PCM."""
+
+    name: ClassVar[str]
+    limits = Limits(next_result_s=5.0)
+    answer: ClassVar[Literal["pcm", "object", "lines"]] = "pcm"
+
+    def __init__(self, services: Services, rate_hz: int, secrets: tuple[str, ...]) -> None:
+        self.rate_hz = rate_hz
+        self._http = services.http
+        self._secrets = secrets
+
+    @property
+    def capabilities(self) -> TextToSpeechCapabilities:
+        return TextToSpeechCapabilities(self.rate_hz)
+
+    def request(self, wish: Wish) -> SpeechRequest:
+        """What is asked for `wish`."""
+        raise NotImplementedError
+
+    def read(self, answer: Mapping[str, Any]) -> SpeechChunk:
+        """The sound of one JSON object. Raises ProviderError."""
+        raise NotImplementedError
+
+    def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
+        return WholeTextStream(lambda text: self._speak(Wish(text, "", speaker, speed)), self.rate_hz)
+
+    async def close(self) -> None:
+        """Nothing is held: the HTTP client belongs to the server."""
+
+    def fail(self, reason: str, *, retryable: bool = False) -> ProviderError:
+        """An error whose text holds no secret."""
+        return ProviderError(self.name, without_secrets(reason, self._secrets), retryable=retryable)
+
+    async def _speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:
+        if not wish.text.strip():
+            return
+        asked = self.request(wish)
+        content: dict[str, Any] = {"content": asked.body.encode()} if isinstance(asked.body, str) else {"json": dict(asked.body)}
+        headers = {**asked.headers, "Content-Type": asked.content_type}
+        timeout = httpx.Timeout(self.limits.first_result_s)
+        async with self._http.stream("POST", asked.url, headers=headers, timeout=timeout, **content) as response:
+            if not response.is_success:
+                body = (await response.aread()).decode(errors="replace")
+                raise status_error(self.name, response.status_code, without_secrets(body, self._secrets))
+            async for chunk in self._chunks(response):
+                if chunk.pcm or chunk.words:
+                    yield chunk
+
+    async def _chunks(self, response: httpx.Response) -> AsyncIterator[SpeechChunk]:
+        match self.answer:
+            case "pcm":
+                self._check_is_sound(response)
+                async for piece in response.aiter_bytes():
+                    yield SpeechChunk(piece)
+            case "object":
+                yield self.read(read_object(self.name, await self._whole(response)))
+            case "lines":
+                async for line in response.aiter_lines():
+                    if line.strip():
+                        yield self.read(read_object(self.name, line))
+
+    def _check_is_sound(self, response: httpx.Response) -> None:
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind.startswith("text/") or kind == "application/json":
+            raise self.fail(f"sent {kind} instead of sound", retryable=True)
+
+    async def _whole(self, response: httpx.Response) -> bytes:
+        parts: list[bytes] = []
+        async for piece in response.aiter_bytes():
+            parts.append(piece)
+            if sum(map(len, parts)) > MAX_ANSWER_BYTES:
+                raise self.fail("the answer has no end")
+        return b"".join(parts)

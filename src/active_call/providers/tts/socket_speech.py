@@ -1,0 +1,199 @@
+"""Synthesis over a vendor's WebSocket: connections that are kept from one sentence to the next, and the reading that such vendors share.
+
+A text enters, its sound leaves as it comes. A vendor's adapter says where it connects (`address`), what it sends for a text (`ask`), what a
+message says (`read`), and how a text is given up (`abandon`); it knows no connection. A connection that said all of its text is kept for
+the next one; one that failed, or that cannot be told to stop, is closed. Nothing is asked twice here: that is the wall's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import ClassVar, Final
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from active_call.base.errors import ProviderError
+from active_call.providers.guarding.guard import Limits
+from active_call.providers.services import Services
+from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
+from active_call.providers.tts.whole_text import WholeTextStream
+from active_call.providers.websocket import closed_error, open_socket
+
+Message = str | bytes
+
+MAX_KEPT: Final = 8
+"""Connections that wait for a text, of one voice."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceAddress:
+    """Where a voice is spoken. Equal addresses share connections. `secrets` are the texts in it that no message may hold."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One text: `id` is no other text's on this server."""
+
+    text: str
+    id: str
+    speaker: str | None = None
+    speed: float | None = None
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Connections of one address, the newest last, with the time since when they wait."""
+
+    waiting: list[tuple[float, ClientConnection]] = field(default_factory=list)
+
+
+class SocketTextToSpeech:
+    """The base of a `TextToSpeech` over a WebSocket. An adapter sets the class variables and gives `address`, `ask` and `read`."""
+
+    name: ClassVar[str]
+    limits = Limits(next_result_s=5.0)
+    keeps_s: ClassVar[float] = 15.0
+    """How long an unused connection is kept: less than the vendor's own limit. 0: each text has a connection of its own."""
+
+    def __init__(self, services: Services, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self._services = services
+        self._kept: dict[VoiceAddress, _Kept] = {}
+        self._numbers = count(1)
+        self._is_closed = False
+
+    @property
+    def capabilities(self) -> TextToSpeechCapabilities:
+        return TextToSpeechCapabilities(self.rate_hz)
+
+    # -- what an adapter gives
+
+    def address(self, wish: Wish) -> VoiceAddress:
+        """Where `wish` is spoken. Raises ConfigError, ProviderError."""
+        raise NotImplementedError
+
+    def ask(self, wish: Wish) -> Sequence[Message]:
+        """What is sent for `wish`."""
+        raise NotImplementedError
+
+    async def prepare(self, socket: ClientConnection, wish: Wish) -> None:
+        """What must be said and heard before anything is asked; called for each text."""
+
+    def read(self, message: Message, wish: Wish) -> SpeechChunk | None:
+        """The sound in `message`; None at the end of it. An empty chunk for what says nothing. Raises ProviderError."""
+        raise NotImplementedError
+
+    def abandon(self, wish: Wish) -> Sequence[Message] | None:
+        """What ends `wish` early, so that the connection can be used further; None: it must be closed."""
+        return None
+
+    # -- what the wall uses
+
+    def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
+        return WholeTextStream(lambda text: self._speak(Wish(text, f"text-{next(self._numbers)}", speaker, speed)), self.rate_hz)
+
+    async def warm(self) -> None:
+        """Open a connection for the first text. One that cannot be made is not told: the first text tells it."""
+        if not self.keeps_s:
+            return
+        with contextlib.suppress(ProviderError):
+            address = self.address(Wish("", "warm"))
+            self._keep(address, await self._connect(address))
+
+    async def close(self) -> None:
+        """Close what is kept."""
+        self._is_closed = True
+        sockets = [socket for kept in self._kept.values() for _, socket in kept.waiting]
+        self._kept.clear()
+        await asyncio.gather(*(_close(socket) for socket in sockets))
+
+    async def _speak(self, wish: Wish) -> AsyncGenerator[SpeechChunk, None]:
+        if not wish.text.strip():
+            return
+        address = self.address(wish)
+        socket, is_kept = await self._take(address)
+        try:
+            try:
+                first = await self._begin(socket, wish)
+            except ConnectionClosed:
+                if not is_kept:
+                    raise
+                await _close(socket)  # it had been closed meanwhile: nothing of this text was asked
+                socket = await self._connect(address)
+                first = await self._begin(socket, wish)
+            async for chunk in self._chunks(socket, wish, first):
+                yield chunk
+            self._keep(address, socket)
+        except ConnectionClosed as error:
+            raise closed_error(self.name, error, address.secrets) from error
+        except (GeneratorExit, asyncio.CancelledError):
+            await self._give_up(address, socket, wish)
+            raise
+        except BaseException:
+            await _close(socket)  # what else it would say cannot be trusted
+            raise
+
+    async def _begin(self, socket: ClientConnection, wish: Wish) -> Message:
+        await self.prepare(socket, wish)
+        for message in self.ask(wish):
+            await socket.send(message)
+        return await socket.recv()
+
+    async def _chunks(self, socket: ClientConnection, wish: Wish, first: Message) -> AsyncIterator[SpeechChunk]:
+        message = first
+        while (chunk := self.read(message, wish)) is not None:
+            if chunk.pcm or chunk.words:
+                yield chunk
+            message = await socket.recv()
+
+    async def _take(self, address: VoiceAddress) -> tuple[ClientConnection, bool]:
+        """A connection, and whether it was kept."""
+        kept = self._kept.get(address)
+        now = asyncio.get_running_loop().time()
+        while kept is not None and kept.waiting:
+            since, socket = kept.waiting.pop()
+            if socket.state is State.OPEN and now - since < self.keeps_s:
+                return socket, True
+            await _close(socket)
+        return await self._connect(address), False
+
+    async def _connect(self, address: VoiceAddress) -> ClientConnection:
+        return await open_socket(self._services, self.name, address.url, headers=dict(address.headers), secrets=address.secrets)
+
+    def _keep(self, address: VoiceAddress, socket: ClientConnection) -> None:
+        waiting = self._kept.setdefault(address, _Kept()).waiting
+        if self.keeps_s and not self._is_closed and len(waiting) < MAX_KEPT and socket.state is State.OPEN:
+            waiting.append((asyncio.get_running_loop().time(), socket))
+        else:
+            asyncio.get_running_loop().create_task(_close(socket), name=f"{self.name} closing")
+
+    async def _give_up(self, address: VoiceAddress, socket: ClientConnection, wish: Wish) -> None:
+        messages = self.abandon(wish)
+        try:
+            if messages is None:
+                raise ConnectionAbortedError
+            for message in messages:
+                await socket.send(message)
+            self._keep(address, socket)
+        except (ConnectionError, ConnectionClosed):
+            await _close(socket)
+
+
+async def _close(socket: ClientConnection) -> None:
+    with contextlib.suppress(Exception):
+        await socket.close()
+
+
+def parameters_in(extra: Mapping[str, object], *ours: str) -> dict[str, object]:
+    """The keys of an option's `extra` that are the vendor's, not `ours`."""
+    return {name: value for name, value in extra.items() if name not in ours}

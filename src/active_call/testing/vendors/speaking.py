@@ -1,0 +1,33 @@
+"""What simulated synthesis vendors say: a tone as long as the text, in pieces, and the times of its words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+MS_PER_CHAR = 20
+PIECE_MS = 100
+
+
+def sound_of(text: str, rate_hz: int) -> bytes:
+    """s16le sound of `text`, `MS_PER_CHAR` for each character."""
+    n_samples = len(text) * MS_PER_CHAR * rate_hz // 1000
+    return bytes((6_000 * np.sin(2 * np.pi * 300 * np.arange(n_samples) / rate_hz)).astype("<i2").tobytes())
+
+
+def pieces_of(text: str, rate_hz: int) -> Iterator[bytes]:
+    """The sound of `text` as it is sent."""
+    sound, size = sound_of(text, rate_hz), PIECE_MS * rate_hz // 1000 * 2
+    for start in range(0, len(sound), size):
+        yield sound[start : start + size]
+
+
+def words_of(text: str) -> list[tuple[str, float, float]]:
+    """Words, start and end in seconds."""
+    words, place = [], 0
+    for word in text.split():
+        begin = text.index(word, place)
+        place = begin + len(word)
+        words.append((word, begin * MS_PER_CHAR / 1000, place * MS_PER_CHAR / 1000))
+    return words

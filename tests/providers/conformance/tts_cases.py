@@ -1,0 +1,48 @@
+"""The synthesis vendors of the suite: the simulator of each, and how an option leads to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from active_call.contract.options import TtsOption
+from active_call.testing.vendors.azure_tts import AzureSpeechServer
+from active_call.testing.vendors.cartesia_tts import CartesiaSpeechServer
+from active_call.testing.vendors.deepgram_tts import DeepgramSpeechServer
+from active_call.testing.vendors.elevenlabs_tts import ElevenLabsSpeechServer
+from active_call.testing.vendors.google_tts import GoogleSpeechServer
+from active_call.testing.vendors.hume_tts import HumeServer
+from active_call.testing.vendors.inworld_tts import InworldServer
+from active_call.testing.vendors.server import VendorServer
+
+
+@dataclass(frozen=True)
+class TtsCase:
+    """One vendor. `keeps`: its connections are used for several texts. `words`: it tells when each word sounds."""
+
+    provider: str
+    server: Callable[[], VendorServer]
+    variable: str
+    keeps: bool = True
+    words: bool = False
+    is_socket: bool = True
+    is_whole: bool = False
+    """All of the sound comes at once."""
+    option: Mapping[str, Any] = field(default_factory=dict)
+
+    def option_for(self, server: VendorServer, **more: Any) -> TtsOption:
+        """An option that leads to `server`."""
+        url = server.ws_url if self.is_socket else server.http_url
+        return TtsOption(provider=self.provider, **{"endpoint": url, "secret_key": server.key, **self.option, **more})
+
+
+CASES = [
+    TtsCase("deepgram", DeepgramSpeechServer, "DEEPGRAM_API_KEY"),
+    TtsCase("elevenlabs", ElevenLabsSpeechServer, "ELEVENLABS_API_KEY", words=True),
+    TtsCase("cartesia", CartesiaSpeechServer, "CARTESIA_API_KEY", words=True),
+    TtsCase("azure", AzureSpeechServer, "AZURE_SPEECH_KEY", is_socket=False, option={"extra": {"region": "westeurope"}}),
+    TtsCase("google", GoogleSpeechServer, "GOOGLE_API_KEY", is_socket=False, is_whole=True),
+    TtsCase("inworld", InworldServer, "INWORLD_API_KEY", words=True, is_socket=False),
+    TtsCase("hume", HumeServer, "HUME_API_KEY", is_socket=False),
+]
