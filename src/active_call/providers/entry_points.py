@@ -54,6 +54,11 @@ def known_providers(section: str) -> list[str]:
     return sorted(_found(KINDS[section].group))
 
 
+def found_adapters(section: str) -> dict[str, str]:
+    """The adapters of a section by their names, each with the module that holds it. Nothing is imported."""
+    return {name: point.module for name, point in _found(KINDS[section].group).items()}
+
+
 def load_adapter(kind: Kind, provider: str) -> Create:
     """The adapter's `create`, imported now. Raises ConfigError for an unknown name, and for a package that is not installed."""
     adapters = _found(kind.group)

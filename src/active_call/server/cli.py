@@ -21,6 +21,7 @@ from active_call.server.config.loading import DEFAULT_FILE, load_config, overrid
 from active_call.server.doctor.report import doctor, trunk_app
 from active_call.server.models_command import models_app
 from active_call.server.playbook_command import playbook_app
+from active_call.server.providers_command import providers
 from active_call.server.show import show
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(trunk_app, name="trunk")
 app.command()(doctor)
 app.command()(show)
+app.command()(providers)
 out = Console()
 err = Console(stderr=True)
 

@@ -15,6 +15,7 @@ from active_call.contract.options import AsrOption
 from active_call.providers.asr import moonshine_engine
 from active_call.providers.asr.partials import PartialRecognition
 from active_call.providers.asr.utterances import MAX_WAIT_S, Transcript
+from active_call.providers.declaration import ProviderDeclaration
 from active_call.providers.guarding.guard import Guard, Limits
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
@@ -22,6 +23,19 @@ from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextC
 NAME = "moonshine"
 LIMITS = Limits(first_result_s=8.0)
 """A minute of speech takes 2.5 s on an idle core."""
+
+
+DECLARATION = ProviderDeclaration(
+    kind="asr",
+    name="moonshine",
+    title="Moonshine, free English speech on this machine",
+    capabilities=SpeechToTextCapabilities(languages=("en",), partials=True, phrases=True),
+    transport="local",
+    documentation="https://github.com/moonshine-ai/moonshine",
+    options=(),
+    package="active-call[local]",
+    notes="Its English model comes with the package.",
+)
 
 
 def create(option: AsrOption, services: Services) -> MoonshineSpeechToText:

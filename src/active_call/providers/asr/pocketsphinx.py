@@ -15,6 +15,7 @@ from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr import pocketsphinx_dictation, pocketsphinx_engine
 from active_call.providers.asr.utterances import MAX_WAIT_S, Transcript, Utterance, UtteranceRecognition
+from active_call.providers.declaration import ProviderDeclaration
 from active_call.providers.guarding.guard import Guard, Limits
 from active_call.providers.services import LocalEngines, Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
@@ -23,6 +24,19 @@ logger = logging.getLogger(__name__)
 
 NAME = "pocketsphinx"
 LIMITS = Limits(first_result_s=8.0)
+
+
+DECLARATION = ProviderDeclaration(
+    kind="asr",
+    name="pocketsphinx",
+    title="PocketSphinx, listed phrases in English on this machine",
+    capabilities=SpeechToTextCapabilities(languages=("en",), free_speech=False, phrases=True),
+    transport="local",
+    documentation="https://github.com/cmusphinx/pocketsphinx",
+    options=(),
+    package="active-call[local]",
+    notes="It understands the phrases of a playbook, and dictation badly.",
+)
 
 
 def create(option: AsrOption, services: Services) -> PocketsphinxSpeechToText:

@@ -22,6 +22,7 @@ from active_call.contract.options import AsrOption
 from active_call.providers.asr import sherpa_engine
 from active_call.providers.asr.partials import PartialRecognition
 from active_call.providers.asr.utterances import TimedWord, Transcript
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Guard, Limits
 from active_call.providers.models.catalogue import MODELS, ModelKind, model_named
 from active_call.providers.models.download import how_without_internet
@@ -43,6 +44,20 @@ class LocalModel:
     kind: ModelKind
     files: sherpa_engine.Files
     languages: tuple[str, ...] = ()
+
+
+DECLARATION = ProviderDeclaration(
+    kind="asr",
+    name="sherpa",
+    title="sherpa-onnx, many languages on this machine",
+    capabilities=SpeechToTextCapabilities(partials=True),
+    transport="local",
+    documentation="https://k2-fsa.github.io/sherpa/onnx/",
+    options=(DeclaredOption("model", "a name that active-call models list shows, or a folder"),),
+    aliases=("sensevoice",),
+    package="active-call[sherpa]",
+    notes="Models are downloaded by active-call models download.",
+)
 
 
 def create(option: AsrOption, services: Services) -> SherpaSpeechToText:

@@ -14,6 +14,7 @@ import httpx
 
 from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.llm.anthropic_messages import DEFAULT_MAX_TOKENS, EventReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
@@ -29,6 +30,31 @@ DEFAULT_MODEL: Final = "claude-haiku-4-5"
 """The fastest family: what is said on the telephone must begin soon."""
 
 
+CAPABILITIES: Final = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
+
+DECLARATION: Final = ProviderDeclaration(
+    kind="llm",
+    name=NAME,
+    title="Anthropic (Messages API)",
+    capabilities=CAPABILITIES,
+    transport="HTTP",
+    documentation="https://platform.claude.com/docs/en/api/messages",
+    prices="https://platform.claude.com/docs/en/about-claude/pricing",
+    keys=(KEY_VARIABLE,),
+    key_page="https://platform.claude.com/settings/keys",
+    base_url=URL,
+    default_model=DEFAULT_MODEL,
+    options=(
+        DeclaredOption("model", "the haiku family begins to answer first", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("temperature", "0 to 1"),
+        DeclaredOption("maxTokens", "the longest reply", str(DEFAULT_MAX_TOKENS)),
+        DeclaredOption("reasoning", "the effort: low, medium, high"),
+        DeclaredOption("extra.*", "any further field of a request"),
+    ),
+    notes="The instructions are marked for the vendor's prompt cache.",
+)
+
+
 def create(settings: LlmSettings, services: Services) -> AnthropicChatModel:
     """The adapter. Raises ConfigError without a key."""
     server = vendor_server(settings, services.environment, default_url=URL, key_variables=(KEY_VARIABLE,))
@@ -40,7 +66,7 @@ class AnthropicChatModel:
 
     name = NAME
     limits = Limits()
-    capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
+    capabilities = CAPABILITIES
 
     def __init__(self, settings: LlmSettings, server: VendorServer, http: httpx.AsyncClient) -> None:
         self._settings = settings

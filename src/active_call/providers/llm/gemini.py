@@ -18,6 +18,7 @@ import httpx
 
 from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.llm.gemini_contents import ChunkReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
@@ -33,6 +34,30 @@ MAX_SIGNATURES: Final = 2_000
 """Tool calls of all conversations with this model; an older one is of no interest any more."""
 
 
+CAPABILITIES: Final = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
+
+DECLARATION: Final = ProviderDeclaration(
+    kind="llm",
+    name=NAME,
+    title="Google Gemini",
+    capabilities=CAPABILITIES,
+    transport="HTTP",
+    documentation="https://ai.google.dev/api/generate-content",
+    prices="https://ai.google.dev/gemini-api/docs/pricing",
+    keys=KEY_VARIABLES,
+    key_page="https://aistudio.google.com/apikey",
+    base_url=URL,
+    default_model=DEFAULT_MODEL,
+    options=(
+        DeclaredOption("model", "the flash family begins to answer first", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("temperature", "0 to 2"),
+        DeclaredOption("maxTokens", "the longest reply, thoughts included"),
+        DeclaredOption("reasoning", "a level (low, high), or tokens to think with", "as little as the model offers", is_latency_knob=True),
+        DeclaredOption("extra.*", "any further field of a request"),
+    ),
+)
+
+
 def create(settings: LlmSettings, services: Services) -> GeminiChatModel:
     """The adapter. Raises ConfigError without a key."""
     server = vendor_server(settings, services.environment, default_url=URL, key_variables=KEY_VARIABLES)
@@ -44,7 +69,7 @@ class GeminiChatModel:
 
     name = NAME
     limits = Limits()
-    capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
+    capabilities = CAPABILITIES
 
     def __init__(self, settings: LlmSettings, server: VendorServer, http: httpx.AsyncClient) -> None:
         self._settings = settings

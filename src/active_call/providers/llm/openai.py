@@ -17,12 +17,13 @@ import openai
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import status_error
 from active_call.providers.llm.model_profiles import profile_of, refused_fields
 from active_call.providers.llm.openai_messages import fields_of
 from active_call.providers.llm.openai_stream import ChunkReader, events_of_whole_reply
-from active_call.providers.openai_settings import Server, find_server
+from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL, Server, find_server
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 
@@ -32,6 +33,32 @@ MAX_EXTRAS = 2_000
 """Tool calls of all conversations with this model; an older one is of no interest any more."""
 NO_KEY = "none"
 """The SDK insists on some key; a local server ignores it."""
+
+
+DECLARATION = ProviderDeclaration(
+    kind="llm",
+    name=NAME,
+    title="OpenAI (chat completions), and any server that speaks it",
+    capabilities=ChatModelCapabilities(tools=True, json=True, usage=True, functions=True),
+    transport="HTTP",
+    documentation="https://platform.openai.com/docs/api-reference/chat",
+    prices="https://openai.com/api/pricing",
+    keys=(KEY_VARIABLE,),
+    key_page="https://platform.openai.com/api-keys",
+    base_url=OPENAI_URL,
+    default_model=DEFAULT_MODEL,
+    options=(
+        DeclaredOption("model", "models that do not think begin to answer first", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption(
+            "baseUrl", "another server: Azure, Groq, DeepSeek, DashScope, Mistral, Together, Ollama, vLLM, llama.cpp …", OPENAI_URL
+        ),
+        DeclaredOption("temperature", "0 to 2"),
+        DeclaredOption("maxTokens", "the longest reply"),
+        DeclaredOption("reasoning", "how much a model is to think", "as little as it offers", is_latency_knob=True),
+        DeclaredOption("extra.*", "any further field of a request"),
+    ),
+    notes="What each server and model takes is known by profiles; what it refuses all the same is left out from then on.",
+)
 
 
 def create(settings: LlmSettings, services: Services) -> OpenAiChatModel:

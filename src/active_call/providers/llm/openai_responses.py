@@ -14,11 +14,12 @@ import httpx
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.llm.model_profiles import profile_of
 from active_call.providers.llm.responses_items import EventReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
-from active_call.providers.openai_settings import OPENAI_URL, Server, find_server
+from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL, Server, find_server
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 
@@ -26,6 +27,31 @@ NAME: Final = "openai-responses"
 DEFAULT_MODEL: Final = "gpt-4o-mini"
 MIN_TOKENS: Final = 16
 """The API's own lower bound."""
+
+
+CAPABILITIES: Final = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
+
+DECLARATION: Final = ProviderDeclaration(
+    kind="llm",
+    name=NAME,
+    title="OpenAI (Responses API)",
+    capabilities=CAPABILITIES,
+    transport="HTTP",
+    documentation="https://platform.openai.com/docs/api-reference/responses",
+    prices="https://openai.com/api/pricing",
+    keys=(KEY_VARIABLE,),
+    key_page="https://platform.openai.com/api-keys",
+    base_url=OPENAI_URL,
+    default_model=DEFAULT_MODEL,
+    options=(
+        DeclaredOption("model", "models that do not think begin to answer first", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("temperature", "0 to 2, for models that do not think"),
+        DeclaredOption("maxTokens", "the longest reply, thoughts included"),
+        DeclaredOption("reasoning", "the effort", "as little as the model offers", is_latency_knob=True),
+        DeclaredOption("extra.*", "any further field of a request, such as service_tier"),
+    ),
+    notes="Nothing is kept at the vendor (store: false).",
+)
 
 
 def create(settings: LlmSettings, services: Services) -> OpenAiResponsesModel:
@@ -41,7 +67,7 @@ class OpenAiResponsesModel:
 
     name = NAME
     limits = Limits()
-    capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
+    capabilities = CAPABILITIES
 
     def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient) -> None:
         self._settings = settings

@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import RealtimeOption
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.realtime.connections import Connections
 from active_call.providers.realtime.gemini_messages import (
     INPUT_HZ,
@@ -45,6 +46,30 @@ GO_ON: Final = "[Speak now.]"
 Json = Mapping[str, Any]
 
 
+CAPABILITIES: Final = RealtimeCapabilities(INPUT_HZ, OUTPUT_HZ, tools=True, transcripts=True, speakers=VOICES)
+
+DECLARATION: Final = ProviderDeclaration(
+    kind="realtime",
+    name=NAME,
+    title="Gemini Live",
+    capabilities=CAPABILITIES,
+    transport="WebSocket",
+    documentation="https://ai.google.dev/api/live",
+    prices="https://ai.google.dev/gemini-api/docs/pricing",
+    keys=KEY_VARIABLES,
+    key_page="https://aistudio.google.com/apikey",
+    base_url=URL,
+    default_model=DEFAULT_MODEL,
+    options=(
+        DeclaredOption("model", "a model of the Live API", DEFAULT_MODEL),
+        DeclaredOption("voice", "a voice of the vendor's"),
+        DeclaredOption("turnDetection.silenceDurationMs", "the silence that ends a turn", is_latency_knob=True),
+        DeclaredOption("extra.*", "any further field of the setup"),
+    ),
+    notes="What the caller did not hear of a reply stays in the model's history.",
+)
+
+
 def create(option: RealtimeOption, services: Services) -> GeminiRealtimeModel:
     """The adapter. Raises ConfigError without a key."""
     parts = urlsplit((option.endpoint or URL).rstrip("/"))
@@ -64,7 +89,7 @@ class GeminiRealtimeModel:
     """The Live API as a `RealtimeModel`."""
 
     name = NAME
-    capabilities = RealtimeCapabilities(INPUT_HZ, OUTPUT_HZ, tools=True, transcripts=True, speakers=VOICES)
+    capabilities = CAPABILITIES
 
     def __init__(self, option: RealtimeOption, services: Services, url: str, key: str) -> None:
         self._option = option

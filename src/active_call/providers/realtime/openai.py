@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import RealtimeOption
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL
 from active_call.providers.realtime.connections import Connections
 from active_call.providers.realtime.openai_messages import (
@@ -53,6 +54,53 @@ LIVES_S: Final = 55 * 60.0
 Json = Mapping[str, Any]
 
 
+CAPABILITIES: Final = RealtimeCapabilities(
+    RATE_HZ, RATE_HZ, tools=True, turn_events=True, transcripts=True, truncates=True, speakers=VOICES
+)
+_OPTIONS: Final = (
+    DeclaredOption("voice", "a voice of the vendor's", "marin"),
+    DeclaredOption("turnDetection.type", "semantic_vad waits for the end of a thought, server_vad for silence", "semantic_vad"),
+    DeclaredOption("turnDetection.eagerness", "semantic_vad: low, medium, high", "auto", is_latency_knob=True),
+    DeclaredOption("turnDetection.silence_duration_ms", "server_vad: the silence that ends a turn", "500", is_latency_knob=True),
+    DeclaredOption("extra.*", "any further field of the session"),
+)
+
+DECLARATIONS: Final = (
+    ProviderDeclaration(
+        kind="realtime",
+        name=OPENAI,
+        title="OpenAI Realtime",
+        capabilities=CAPABILITIES,
+        transport="WebSocket",
+        documentation="https://platform.openai.com/docs/guides/realtime-websocket",
+        prices="https://openai.com/api/pricing",
+        keys=(KEY_VARIABLE,),
+        key_page="https://platform.openai.com/api-keys",
+        base_url=OPENAI_URL,
+        default_model=DEFAULT_MODEL,
+        options=(DeclaredOption("model", "gpt-realtime-mini costs less", DEFAULT_MODEL), *_OPTIONS),
+        notes="Sessions are renewed before the vendor's limit of 60 minutes.",
+    ),
+    ProviderDeclaration(
+        kind="realtime",
+        name=AZURE,
+        title="Azure OpenAI Realtime",
+        capabilities=CAPABILITIES,
+        transport="WebSocket",
+        documentation="https://learn.microsoft.com/azure/ai-foundry/openai/realtime-audio-reference",
+        prices="https://azure.microsoft.com/pricing/details/cognitive-services/openai-service/",
+        keys=(AZURE_KEY_VARIABLE,),
+        key_page="https://portal.azure.com",
+        base_url="https://RESOURCE.openai.azure.com",
+        options=(
+            DeclaredOption("endpoint", f"https://RESOURCE.openai.azure.com; else {AZURE_URL_VARIABLE}"),
+            DeclaredOption("model", "the name of the deployment"),
+            *_OPTIONS,
+        ),
+    ),
+)
+
+
 def create(option: RealtimeOption, services: Services) -> OpenAiRealtimeModel:
     """OpenAI's service, or another server of that protocol. Raises ConfigError without a key for OpenAI itself."""
     base = (option.endpoint or OPENAI_URL).rstrip("/")
@@ -87,7 +135,7 @@ def _socket_url(base: str, path: str, model: str) -> str:
 class OpenAiRealtimeModel:
     """The Realtime API as a `RealtimeModel`."""
 
-    capabilities = RealtimeCapabilities(RATE_HZ, RATE_HZ, tools=True, turn_events=True, transcripts=True, truncates=True, speakers=VOICES)
+    capabilities = CAPABILITIES
 
     def __init__(self, name: str, option: RealtimeOption, services: Services, url: str, headers: Mapping[str, str]) -> None:
         self.name = name

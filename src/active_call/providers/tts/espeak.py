@@ -17,8 +17,10 @@ from importlib.util import find_spec
 from active_call.base.errors import ConfigError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.contract.options import TtsOption
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.services import LocalEngines, Services
 from active_call.providers.speech.spoken_english import spoken_english
+from active_call.providers.text_to_speech import TextToSpeechCapabilities
 from active_call.providers.tts import espeak_engine
 from active_call.providers.tts.whole_text import WholeTextToSpeech
 
@@ -43,6 +45,23 @@ MAX_SENTENCE_CHARS = 300
 """A longer one is asked for in parts, so that no call waits long behind another one's words."""
 MIN_SENTENCE_CHARS = 12
 """Shorter pieces ("Dr.", "1.", "No!") stay with what follows them."""
+
+
+DECLARATION = ProviderDeclaration(
+    kind="tts",
+    name="espeak",
+    title="eSpeak NG, a synthesiser for a hundred languages on this machine",
+    capabilities=TextToSpeechCapabilities(22_050, word_times=False),
+    transport="local",
+    documentation="https://github.com/espeak-ng/espeak-ng",
+    options=(
+        DeclaredOption("speaker", "a voice or a variant"),
+        DeclaredOption("language", "a BCP 47 tag", "en"),
+        DeclaredOption("speed", "0.5 to 2.5", "1.0"),
+    ),
+    package="active-call[local]",
+    notes="GPL-3: it is loaded by its own adapter only.",
+)
 
 
 def create(option: TtsOption, services: Services) -> EspeakTextToSpeech:

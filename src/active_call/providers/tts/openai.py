@@ -14,9 +14,10 @@ import httpx
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import TtsOption
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.http import check_status
-from active_call.providers.openai_settings import Server, find_server
+from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL, Server, find_server
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import TextToSpeechCapabilities
 from active_call.providers.tts.whole_text import WholeTextToSpeech
@@ -31,6 +32,28 @@ RATE_HZ = 24_000
 MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 48_000
 MIN_SPEED, MAX_SPEED = 0.25, 4.0
 """The API's own bounds."""
+
+
+DECLARATION = ProviderDeclaration(
+    kind="tts",
+    name=NAME,
+    title="OpenAI, and any server with its speech API",
+    capabilities=TextToSpeechCapabilities(RATE_HZ, speakers=tuple(sorted(OPENAI_VOICES)), emotions=True),
+    transport="HTTP",
+    documentation="https://platform.openai.com/docs/api-reference/audio/createSpeech",
+    prices="https://openai.com/api/pricing",
+    keys=(KEY_VARIABLE,),
+    key_page="https://platform.openai.com/api-keys",
+    base_url=OPENAI_URL,
+    default_model=DEFAULT_MODEL,
+    options=(
+        DeclaredOption("speaker", "a voice", DEFAULT_VOICE),
+        DeclaredOption("model", "tts-1 is sooner and plainer", DEFAULT_MODEL, is_latency_knob=True),
+        DeclaredOption("speed", "0.25 to 4", "1.0"),
+        DeclaredOption("emotion", "how it is to be said"),
+        DeclaredOption("extra.pcm_rate_hz", "the rate of a server of your own", str(RATE_HZ)),
+    ),
+)
 
 
 def create(option: TtsOption, services: Services) -> OpenAiTextToSpeech:

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from active_call.base.errors import ConfigError
 from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.contract.options import TtsOption
+from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.services import LocalEngines, Services
 from active_call.providers.speech.spoken_english import SpokenWord, spoken_words
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
@@ -36,6 +37,23 @@ MIN_SPEED, MAX_SPEED = 0.5, 2.5
 DEFAULT_VOLUME = 5
 BASE_GAIN = 1.6
 """At volume 5: brings the voice's -25 dBFS to the -21 dBFS of the other engines."""
+
+
+DECLARATION = ProviderDeclaration(
+    kind="tts",
+    name="piper",
+    title="Piper, a neural voice on this machine",
+    capabilities=TextToSpeechCapabilities(22_050, word_times=True),
+    transport="local",
+    documentation="https://github.com/OHF-Voice/piper1-gpl",
+    options=(
+        DeclaredOption("speaker", "an installed voice", "joe"),
+        DeclaredOption("speed", "0.5 to 2.5", "1.0"),
+        DeclaredOption("volume", "1 to 10", "5"),
+    ),
+    package="active-call[local]",
+    notes="English comes with the package; other voices are put into the folder of voices.",
+)
 
 
 def create(option: TtsOption, services: Services) -> PiperTextToSpeech:

@@ -1,0 +1,89 @@
+"""`docs/providers.md`, made of what the adapters declare about themselves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from active_call.providers.chat import ChatModelCapabilities
+from active_call.providers.declaration import ProviderDeclaration
+from active_call.providers.realtime_model import RealtimeCapabilities
+from active_call.providers.speech_to_text import SpeechToTextCapabilities
+from active_call.providers.text_to_speech import TextToSpeechCapabilities
+
+_TITLES: Final = {
+    "asr": "Speech to text (`asr.provider`)",
+    "tts": "Text to speech (`tts.provider`)",
+    "llm": "Language models (`llm.provider`)",
+    "realtime": "Speech-to-speech models (`realtime.provider`)",
+}
+_HEAD: Final = """# Providers
+
+This page is made of what the adapters declare (`active-call providers --markdown`). `active-call providers` tells which of them can be used
+on your machine, and what is missing for the others. A key is taken from the option (`secretKey`; `llm.apiKey`), else from the
+environment or from `.env` next to the config file; it is sent to its vendor only. Options marked ⏱ trade the time until an answer for
+something else. Another provider is a package with an entry point in the group `active_call.asr`, `.tts`, `.llm` or `.realtime`.
+"""
+
+
+def providers_page(declarations: Sequence[ProviderDeclaration]) -> str:
+    """The whole page, in Markdown."""
+    parts = [_HEAD]
+    for kind, title in _TITLES.items():
+        of_kind = [one for one in declarations if one.kind == kind]
+        parts.append(f"## {title}\n")
+        parts.append("| provider | what | it can | key |\n|---|---|---|---|")
+        parts += [_row(one) for one in of_kind]
+        parts.append("")
+        parts += [_section(one) for one in of_kind]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def features_of(declaration: ProviderDeclaration) -> list[str]:
+    """What it can do, in words."""
+    known: tuple[tuple[bool, str], ...]
+    match declaration.capabilities:
+        case SpeechToTextCapabilities() as can:
+            known = (
+                (can.partials, "texts while the caller speaks"),
+                (can.words, "word times"),
+                (can.turn_events, "turn events"),
+                (can.phrases, "words to expect"),
+                (not can.free_speech, "listed phrases only"),
+            )
+        case TextToSpeechCapabilities() as can:
+            known = ((can.word_times, "word times"), (can.emotions, "moods"))
+        case ChatModelCapabilities() as can:
+            known = ((can.tools, "tools"), (can.json, "JSON"), (can.usage, "tells its tokens"))
+        case RealtimeCapabilities() as can:
+            known = (
+                (can.tools, "tools"),
+                (can.transcripts, "words of both sides"),
+                (can.truncates, "forgets what was not heard"),
+            )
+    return [word for has, word in known if has]
+
+
+def _row(one: ProviderDeclaration) -> str:
+    names = ", ".join(f"`{name}`" for name in one.names)
+    keys = ", ".join(f"`{key}`" for key in one.keys) or "none"
+    return f"| {names} | {one.title} | {', '.join(features_of(one)) or '–'} | {keys} |"
+
+
+def _section(one: ProviderDeclaration) -> str:
+    lines = [f"### `{one.kind}.provider: {one.name}`\n"]
+    facts = [f"{one.transport}", f"[documentation]({one.documentation})"]
+    if one.prices:
+        facts.append(f"[prices]({one.prices})")
+    if one.key_page:
+        facts.append(f"[keys]({one.key_page})")
+    if one.base_url:
+        facts.append(f"`{one.base_url}`")
+    if one.package:
+        facts.append(f"`pip install '{one.package}'`")
+    lines.append(f"{one.title}: {', '.join(facts)}.{f' {one.notes}' if one.notes else ''}\n")
+    if one.options:
+        lines.append("| option | meaning | default |\n|---|---|---|")
+        lines += [f"| `{o.name}`{' ⏱' if o.is_latency_knob else ''} | {o.meaning} | {o.default or 'the vendor’s'} |" for o in one.options]
+        lines.append("")
+    return "\n".join(lines)
