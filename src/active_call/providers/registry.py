@@ -13,7 +13,7 @@ import msgspec
 
 from active_call.base.errors import ConfigError
 from active_call.base.trust import NO_TRUST, Place, Trust, urls_of_values
-from active_call.contract.options import AsrOption, RealtimeOption, TtsOption
+from active_call.contract.options import NO_RECOGNISER, AsrOption, RealtimeOption, TtsOption
 from active_call.providers.chat import ChatModel
 from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, known_providers, load_adapter
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
@@ -187,6 +187,8 @@ class Engines:
         create: Callable[[], object]
         environment = self._services.environment
         match option:
+            case AsrOption(provider=provider) if provider == NO_RECOGNISER:
+                return
             case AsrOption():
                 chain, create = asr_chain(resolved(option, environment)), lambda: self.get_recogniser(option, trust)
             case TtsOption():

@@ -22,6 +22,7 @@ import httpx
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
+from active_call.api.console_data.routes import ConsoleFacts
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.trust import NO_TRUST
 from active_call.base.version import __version__
@@ -51,10 +52,11 @@ from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
-from active_call.server.browsers import browser_settings
+from active_call.server.browsers import browser_settings, stream_settings
 from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
+from active_call.server.console_facts import console_facts
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
@@ -161,6 +163,7 @@ async def running(
             )
 
         services = _api_services(settings, registry, records, endpoint, world, health, pool)
+        services = replace(services, console=_console_facts(settings))
         serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
@@ -246,8 +249,16 @@ def _api_services(
         precache=lambda request: precache(request, settings.services),
         media=pool,
         browsers=browser_settings(settings.config),
+        streams=stream_settings(settings.config),
         ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
+    )
+
+
+def _console_facts(settings: LiveSettings) -> ConsoleFacts:
+    gateway = settings.gateway
+    return console_facts(
+        lambda: settings.config, settings.registrations, settings.watch, gateway.endpoint, gateway.refusals.refused, settings.environment
     )
 
 

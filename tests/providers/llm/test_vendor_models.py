@@ -31,10 +31,10 @@ from active_call.providers.base import (
 )
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import LlmSettings, create_responder
-from active_call.testing.vendors.anthropic import AnthropicDialect
-from active_call.testing.vendors.chat_vendor import KEY, ChatVendor, Refused, ScriptedCall, ScriptedReply
-from active_call.testing.vendors.gemini import GeminiDialect
-from active_call.testing.vendors.openai_responses import ResponsesDialect
+from active_call.testing.vendors.anthropic import AnthropicServer
+from active_call.testing.vendors.chat_vendor import ChatVendor, ScriptedCall, ScriptedReply, Unusual
+from active_call.testing.vendors.gemini import GeminiServer
+from active_call.testing.vendors.openai_responses import ResponsesServer
 
 WEATHER = ToolDefinition("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
 HELLO = ReplyRequest((ChatMessage("system", "You answer the telephone."), ChatMessage("user", "Hi")))
@@ -43,7 +43,7 @@ HELLO = ReplyRequest((ChatMessage("system", "You answer the telephone."), ChatMe
 @dataclass(frozen=True)
 class Vendor:
     name: str
-    dialect: Callable[[], Any]
+    server: Callable[[], Any]
     usage: Usage
     model: str | None = None
     path: str = ""
@@ -51,11 +51,11 @@ class Vendor:
 
 
 VENDORS = [
-    Vendor("anthropic", AnthropicDialect, Usage(100, 15, 80)),
-    Vendor("gemini", GeminiDialect, Usage(100, 10, 64, 7), model="gemini-3-flash-preview"),
-    Vendor("gemini", lambda: GeminiDialect(gives_ids=True), Usage(100, 10, 64, 7)),
-    Vendor("openai-responses", ResponsesDialect, Usage(100, 15, 64, 7), model="gpt-4o-mini", path="/v1"),
-    Vendor("openai-responses", lambda: ResponsesDialect(thinks=True), Usage(100, 15, 64, 7), model="gpt-5-mini", path="/v1"),
+    Vendor("anthropic", AnthropicServer, Usage(100, 15, 80)),
+    Vendor("gemini", GeminiServer, Usage(100, 10, 64, 7), model="gemini-3-flash-preview"),
+    Vendor("gemini", lambda: GeminiServer(gives_ids=True), Usage(100, 10, 64, 7)),
+    Vendor("openai-responses", ResponsesServer, Usage(100, 15, 64, 7), model="gpt-4o-mini", path="/v1"),
+    Vendor("openai-responses", lambda: ResponsesServer(thinks=True), Usage(100, 15, 64, 7), model="gpt-5-mini", path="/v1"),
 ]
 each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: f"{vendor.name}-{vendor.model or 'default'}")
 
@@ -66,8 +66,8 @@ each_api = pytest.mark.parametrize("vendor", [VENDORS[0], VENDORS[2], VENDORS[3]
 async def serving(vendor: Vendor, **given_settings: Any) -> AsyncIterator[tuple[ChatVendor, Any]]:
     """The simulator and the adapter, behind the provider wall with one attempt."""
     local = EngineProcesses()
-    async with ChatVendor(vendor.dialect()).serve() as simulator, httpx.AsyncClient() as http:
-        options = {"api_key": KEY, "model": vendor.model, "base_url": simulator.url + vendor.path, **given_settings}
+    async with vendor.server() as simulator, httpx.AsyncClient() as http:
+        options = {"api_key": simulator.key, "model": vendor.model, "base_url": simulator.http_url + vendor.path, **given_settings}
         model = create_responder(LlmSettings(vendor.name, **options), Services(World(), http, local, {}), attempts=1)
         try:
             yield simulator, model
@@ -89,7 +89,7 @@ def test_reply_streams_with_its_end_and_its_usage(vendor: Vendor) -> None:
     async def run() -> None:
         async with serving(vendor, temperature=0.4, max_tokens=8) as (simulator, model):
             events = await events_of(model)
-            assert simulator.refused == []
+            assert simulator.complaints == []
             assert [event.text for event in events if isinstance(event, TextDelta)] == ["Hello", " there", "."]
             assert [event for event in events if isinstance(event, Finished)] == [Finished("stop")]
             (usage,) = [event for event in events if isinstance(event, Usage)]
@@ -127,7 +127,7 @@ def test_tool_calls_of_one_reply_come_back_with_their_results(vendor: Vendor) ->
             more = await events_of(model, ReplyRequest(history, tools=(WEATHER,), tool_choice="weather"))
             (again,) = tool_calls_in([event for event in more if isinstance(event, ToolCallDelta)])
             assert json.loads(again.arguments) == {} and again.id not in {call.id for call in calls}
-            assert simulator.refused == []
+            assert simulator.complaints == []
 
     asyncio.run(run())
 
@@ -140,8 +140,8 @@ def test_tool_calls_of_one_reply_come_back_with_their_results(vendor: Vendor) ->
         ({"status": 400}, False),
         ({"status": 429}, True),
         ({"status": 529}, True),
-        ({"breaks_after": 0}, True),
-        ({"breaks_after": 3}, True),
+        ({"close_after": 0}, True),
+        ({"close_after": 3}, True),
         ({"ends_after": 2}, True),
         ({"error_after": 2}, True),
         ({"garbage": "<html>"}, True),
@@ -154,11 +154,11 @@ def test_whatever_goes_wrong_is_one_provider_error_that_says_whether_it_may_pass
     async def run() -> None:
         async with serving(vendor) as (simulator, model):
             for name, value in faults.items():
-                setattr(simulator.faults, name, value)
+                setattr(simulator.faults if hasattr(simulator.faults, name) else simulator, name, value)
             with pytest.raises(ProviderError) as caught:
                 await events_of(model)
             assert caught.value.retryable is is_retryable
-            assert KEY not in str(caught.value)
+            assert simulator.key not in str(caught.value)
 
     asyncio.run(run())
 
@@ -170,7 +170,7 @@ def test_wrong_key_is_refused_for_good_and_is_not_told(vendor: Vendor) -> None:
             with pytest.raises(ProviderError) as caught:
                 await events_of(model)
             assert not caught.value.retryable and "wrong-secret" not in str(caught.value)
-            assert len(simulator.refused) == 1
+            assert len(simulator.complaints) == 1
 
     asyncio.run(run())
 
@@ -182,7 +182,7 @@ def test_wrong_key_is_refused_for_good_and_is_not_told(vendor: Vendor) -> None:
 def test_events_of_wrong_types_are_passed_over(vendor: Vendor, wrong: str) -> None:
     async def run() -> None:
         async with serving(vendor) as (simulator, model):
-            simulator.faults.garbage = wrong
+            simulator.garbage = wrong
             assert text_in(await events_of(model)) == "Hello there."
 
     asyncio.run(run())
@@ -212,7 +212,7 @@ def test_json_and_length_are_asked_for_and_told(vendor: Vendor) -> None:
             reason = {"anthropic": "max_tokens", "gemini": "MAX_TOKENS", "openai-responses": "max_output_tokens"}[vendor.name]
             simulator.replies.append(ScriptedReply(('{"a": 1}',), reason=reason))
             events = await events_of(model, ReplyRequest(HELLO.messages, json=True, max_tokens=100))
-            assert Finished("length") in events and simulator.refused == []
+            assert Finished("length") in events and simulator.complaints == []
             assert "json" in json.dumps(simulator.received[0]).lower()
 
     asyncio.run(run())
@@ -223,7 +223,7 @@ def test_two_hundred_replies_at_once_keep_apart(vendor: Vendor) -> None:
     async def run() -> None:
         async with serving(vendor) as (simulator, model):
             simulator.replies += [ScriptedReply((f"{number}",) * 3) for number in range(200)]
-            texts = [text_in(events) for events in await asyncio.gather(*(events_of(model) for _ in range(200)))]
+            texts = [text_in(events) for events in await asyncio.gather(*(events_of(model.inner) for _ in range(200)))]
             assert sorted(texts, key=int) == sorted((f"{number}" * 3 for number in range(200)), key=int)
 
     asyncio.run(run())
@@ -280,5 +280,5 @@ def test_any_history_becomes_a_request_that_the_vendor_takes(messages: list[Chat
         anthropic._check_turns(anthropic_messages.body_of(request)["messages"])
         for content in gemini_contents.body_of(request, {call: f"signature-{call}" for call in "abc"})["contents"]:
             gemini._check_parts(content)
-    except Refused as error:
+    except Unusual as error:
         pytest.fail(f"{error}: {messages}")

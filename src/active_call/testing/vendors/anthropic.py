@@ -7,9 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fastapi import Request
-
-from active_call.testing.vendors.chat_vendor import KEY, Json, Refused, ScriptedReply, need, only_known
+from active_call.testing.vendors.chat_vendor import ChatVendor, Json, ScriptedReply, Unusual, need, only_known
+from active_call.testing.vendors.server import Request
 
 _FIELDS = frozenset(
     {
@@ -20,14 +19,16 @@ _FIELDS = frozenset(
 _ERRORS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 500: "api_error", 529: "overloaded_error"}
 
 
-class AnthropicDialect:
+class AnthropicServer(ChatVendor):
     """The Messages API."""
 
     path = "/v1/messages"
 
     def check(self, request: Request, body: Json) -> None:
-        if request.headers.get("x-api-key") != KEY:
-            raise Refused("invalid x-api-key", 401)
+        if request.path != self.path:
+            raise Unusual("not found", 404)
+        if request.headers.get("x-api-key") != self.key:
+            raise Unusual("invalid x-api-key", 401)
         need(request.headers.get("anthropic-version") == "2023-06-01", "anthropic-version: header is required")
         only_known(body, _FIELDS, "body")
         need(isinstance(body.get("max_tokens"), int) and body["max_tokens"] > 0, "max_tokens: field required")

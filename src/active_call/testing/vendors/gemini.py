@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from fastapi import Request
-
-from active_call.testing.vendors.chat_vendor import KEY, Json, Refused, ScriptedReply, need, only_known
+from active_call.testing.vendors.chat_vendor import ChatVendor, Json, ScriptedReply, Unusual, need, only_known
+from active_call.testing.vendors.server import Request
 
 _FIELDS = frozenset(
     {"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings", "cachedContent", "labels"}
@@ -25,19 +24,18 @@ _GENERATION = {
 _STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
 
 
-class GeminiDialect:
+class GeminiServer(ChatVendor):
     """The API for models that sign their calls, as those of the third generation do. `gives_ids`: whether calls come with ids."""
 
-    path = "/v1beta/models/{model}"
-
     def __init__(self, *, gives_ids: bool = False) -> None:
+        super().__init__()
         self._gives_ids = gives_ids
         self._n_signed = 0
 
     def check(self, request: Request, body: Json) -> None:
-        if request.headers.get("x-goog-api-key") != KEY:
-            raise Refused("API key not valid. Please pass a valid API key.", 400)
-        need(request.url.path.endswith(":streamGenerateContent") and request.query_params.get("alt") == "sse", "unknown method")
+        if request.headers.get("x-goog-api-key") != self.key:
+            raise Unusual("API key not valid. Please pass a valid API key.", 400)
+        need(request.path.endswith(":streamGenerateContent") and request.query.get("alt") == "sse", "unknown method")
         only_known(body, _FIELDS, "body")
         only_known(body.get("generationConfig", {}), _GENERATION, "generationConfig")
         contents = body.get("contents") or []

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator
 from itertools import count
 
-from fastapi import Request
-
-from active_call.testing.vendors.chat_vendor import KEY, Json, Refused, ScriptedReply, need, only_known
+from active_call.testing.vendors.chat_vendor import ChatVendor, Json, ScriptedReply, Unusual, need, only_known
+from active_call.testing.vendors.server import Request
 
 _FIELDS = frozenset(
     {
@@ -18,18 +17,21 @@ _FIELDS = frozenset(
 )  # fmt: skip
 
 
-class ResponsesDialect:
+class ResponsesServer(ChatVendor):
     """The Responses API of a model that does not think, or (`thinks`) of one that does and refuses a temperature."""
 
     path = "/v1/responses"
 
     def __init__(self, *, thinks: bool = False) -> None:
+        super().__init__()
         self._thinks = thinks
         self._numbers = count(1)
 
     def check(self, request: Request, body: Json) -> None:
-        if request.headers.get("authorization") != f"Bearer {KEY}":
-            raise Refused("Incorrect API key provided", 401)
+        if request.path != self.path:
+            raise Unusual("not found", 404)
+        if request.headers.get("authorization") != f"Bearer {self.key}":
+            raise Unusual("Incorrect API key provided", 401)
         only_known(body, _FIELDS, "body")
         need(not (self._thinks and "temperature" in body), "Unsupported parameter: 'temperature' is not supported with this model.")
         need(self._thinks or "reasoning" not in body, "Unsupported parameter: 'reasoning.effort' is not supported with this model.")
@@ -103,5 +105,5 @@ def _check_items(items: list[Json]) -> None:
                 need(item["call_id"] in open_calls, f"No tool call found for function call output with call_id {item['call_id']}.")
                 open_calls.discard(item["call_id"])
             case other:
-                raise Refused(f"Invalid value: {other!r}")
+                raise Unusual(f"Invalid value: {other!r}")
     need(not open_calls, f"No tool output found for function call {', '.join(open_calls)}.")
