@@ -95,6 +95,7 @@ def test_request_that_is_abandoned_does_not_hold_up_the_next_one(monkeypatch: py
     engines = EngineProcesses()
 
     async def work() -> None:
+        await engines.run(time.sleep, 0)  # the process has loaded
         first = asyncio.ensure_future(engines.run(time.sleep, 20))
         await asyncio.sleep(1)
         first.cancel()
@@ -109,6 +110,24 @@ def test_request_that_is_abandoned_does_not_hold_up_the_next_one(monkeypatch: py
     run(closing(engines, work()))
 
 
+def test_process_that_loads_is_not_killed_when_the_call_that_it_loads_for_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_pool, "ABANDONED_LIMIT_S", 0.05)
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        first = asyncio.ensure_future(engines.run(time.sleep, 0.5))
+        await asyncio.sleep(0.1)
+        first.cancel()
+        await asyncio.sleep(0)
+        assert await engines.run(time.sleep, 0) is None  # behind the first, which goes on
+
+    with pytest.MonkeyPatch.context() as patch:
+        lost: list[str] = []
+        patch.setattr(engine_pool.logger, "error", lambda message, **_: lost.append(message))
+        run(closing(engines, work()))
+    assert lost == []
+
+
 def test_request_that_is_abandoned_in_the_moment_of_its_end_raises_nothing_in_the_loop() -> None:
     errors: list[str] = []
 
@@ -117,7 +136,7 @@ def test_request_that_is_abandoned_in_the_moment_of_its_end_raises_nothing_in_th
         loop.set_exception_handler(lambda _, context: errors.append(str(context.get("exception"))))
         request = engine_pool.Request(time.sleep, (0,), loop.create_future(), 0.0)
         async with asyncio.timeout(5) as limit:
-            forget = engine_pool.hurry_when_abandoned(request, limit)
+            forget = engine_pool.hurry_when_abandoned(request, limit, 1.0)
             request.answer.cancel()  # its callback runs in the loop's next round
             forget()
         await asyncio.sleep(0)
