@@ -33,7 +33,7 @@ bench: $(DEV_READY)
 	@$(BIN)/python benchmarks/sip.py
 
 fuzz: $(DEV_READY)
-	@$(BIN)/python -m pytest tests/fuzz tests/sip/test_invite_property.py tests/sip/test_registration.py tests/legs/test_conformance_property.py \
+	@$(BIN)/python -m pytest tests/fuzz tests/sip/dialog/test_invite_property.py tests/sip/test_registration.py tests/legs/test_conformance_property.py \
 		--hypothesis-profile=long --timeout=1800 $(ARGS)
 
 $(READY): pyproject.toml requirements/lock.txt tools/make_venv.sh

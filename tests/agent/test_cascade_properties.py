@@ -249,7 +249,7 @@ class Watch:
     ],
 )
 @given(steps=st.lists(STEPS, max_size=40))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_story_keeps_the_invariants(provider, interruption, steps):
     text = HEAD.format(provider=provider, interruption=interruption) + BODY
     book = parse_playbook(text, file="p.md", environment={})

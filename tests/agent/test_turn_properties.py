@@ -106,7 +106,7 @@ class TurnWatch(Watch):
 
 @pytest.mark.parametrize("provider", ["openai", "script"])
 @given(steps=st.lists(STEPS, max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_whatever_happens_every_utterance_is_answered_once_or_ignored_knowingly(provider, steps):
     playbook = parse_playbook(HEAD.format(provider=provider, interruption="{strategy: vad}") + BODY, file="p.md", environment={})
     watch = TurnWatch(CascadeConversation(playbook, {}, {}, tools=ToolRegistry(TOOLS), turns=TURNS))

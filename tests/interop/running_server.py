@@ -138,8 +138,9 @@ def running_server(
     """Start `active-call serve` in `folder` with a playbook (or several by name, `main.md` being the default one).
 
     `tls` says how outbound TLS verifies, `callrecord` stands below `[callrecord]`, whose folder is `root`. It has
-    started when `/health` says `status`. `cold` starts the program itself, instead of forking a process that has imported it:
-    for what is judged by time or memory. `engines`: the configuration's defaults for speech; empty: what the program chooses by itself.
+    started when `/health` says `status`. `cold` starts the program itself, instead of forking a process that has imported it,
+    with its engine processes: for what is judged by time or memory. `engines`: the configuration's defaults for speech; empty: what the
+    program chooses by itself.
     """
     books = playbook if isinstance(playbook, dict) else {"main.md": playbook}
     (folder / "playbooks").mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,7 @@ http_addr = "127.0.0.1:{http_port}"
 {"" if "rtp_start_port" in extra else f"rtp_start_port = {RTP_OF_SERVERS[0]}"}
 graceful_shutdown_timeout = {graceful_s}
 {"" if "media_workers" in extra else "media_workers = 1"}
-load_engines = "{"use" if engines == LIGHT_ENGINES else "start"}"
+load_engines = "{"start" if cold or engines != LIGHT_ENGINES else "use"}"
 {extra if "rtp_end_port" in extra else f"rtp_end_port = {RTP_OF_SERVERS[1]}" + chr(10) + extra}
 
 {handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}

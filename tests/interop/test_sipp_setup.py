@@ -101,7 +101,7 @@ def test_reason_of_the_callers_bye_is_told_with_its_q850_value(tmp_path: Path, s
         hangups = [event for record in server.records() for event in record["events"] if event["event"] == "hangup"]
         return [hangup["extra"] for hangup in hangups if hangup.get("extra")]
 
-    server.wait(lambda: {"reasonText": "Normal, unspecified", "q850": 31} in told(), 10, "the reason in a record")
+    server.wait(lambda: {"cause": "remote_bye", "reasonText": "Normal, unspecified", "q850": 31} in told(), 10, "the reason in a record")
 
 
 # -- CANCEL ------------------------------------------------------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def test_value_of_a_variable_cannot_bring_keys_with_it():
 
 
 @given(st.integers(0, len(FULL)), st.integers(0, 40), st.text(alphabet="-:#{}[]<>/'\"&*|!\n \t0aX$~\x00", max_size=12), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_whatever_stands_in_the_file_only_playbook_errors_come_out(place, cut, text, is_script):
     source = FULL.replace("provider: openai\n", "provider: script\n") if is_script else FULL
     with contextlib.suppress(PlaybookError):

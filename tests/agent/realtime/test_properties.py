@@ -70,7 +70,7 @@ STEPS = st.one_of(
 
 @pytest.mark.parametrize("strategy", ["vad", "none"])
 @given(steps=st.lists(STEPS, max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_story_keeps_the_invariants(strategy, steps):
     text = PLAYBOOK.replace("llm:", f"interruption: {{strategy: {strategy}}}\nllm:")
     tools = ToolRegistry([Tool("look_up", timeout_s=5), Tool("book", cancellable=False, timeout_s=5)])

@@ -152,7 +152,7 @@ MARKS = [
 
 
 @given(st.lists(st.sampled_from(MARKS), max_size=14))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_pieces_do_not_change_what_is_read(pieces):
     text = "".join(pieces)
     assert said(read(text, 1)).split() == said(read(text, 10_000)).split()

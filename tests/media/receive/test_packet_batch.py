@@ -209,7 +209,7 @@ def carry_out(scene: Scene, step: tuple[Any, ...]) -> None:
             scene.configure(index, key=key, receive=receive, mux=mux)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.lists(STEPS, max_size=25))
 def test_datagrams_taken_together_do_what_each_would_alone(steps: list[tuple[Any, ...]]) -> None:
     scene = Scene()

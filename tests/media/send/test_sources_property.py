@@ -130,7 +130,7 @@ orders = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(orders, max_size=25))
 def test_any_orders_are_heard_and_told_as_the_model_says(steps: list[tuple]) -> None:  # type: ignore[type-arg]
     plays, model = PlayQueue(), Model()

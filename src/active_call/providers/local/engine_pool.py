@@ -35,6 +35,9 @@ LATE_AFTER_DROP_S = 5.0
 ABANDONED_LIMIT_S = 1.0
 """So long may a request go on that nobody waits for any more; then its process is killed, and the next request gets a new one."""
 
+ABANDONED_WHILE_LOADING_S = 10.0
+"""The same for the first request of a process. It loads the model, which the next call needs as well: to kill it would begin that anew."""
+
 
 @dataclass(slots=True, eq=False)
 class Request:
@@ -176,10 +179,12 @@ class _Carrier:
         begun_at = self._pool.clock.now()
         name = self._pool.name
         try:
+            after_s = ABANDONED_LIMIT_S
             if self._link is None:
                 self._link = await EngineLink.start(name)
+                after_s = ABANDONED_WHILE_LOADING_S
             async with asyncio.timeout(self._pool.request_limit_s) as limit:
-                forget = hurry_when_abandoned(request, limit)
+                forget = hurry_when_abandoned(request, limit, after_s)
                 try:
                     succeeded, value = await self._link.ask(request.function, request.args)
                 finally:
@@ -223,15 +228,15 @@ class _Carrier:
         logger.log(level, "engine request served", extra=fields)
 
 
-def hurry_when_abandoned(request: Request, limit: asyncio.Timeout) -> Callable[[], object]:
-    """Shorten `limit` once nobody waits for `request`, unless it is in the background. Gives what ends that."""
+def hurry_when_abandoned(request: Request, limit: asyncio.Timeout, after_s: float) -> Callable[[], object]:
+    """Shorten `limit` to `after_s` once nobody waits for `request`, unless it is in the background. Gives what ends that."""
     loop = asyncio.get_running_loop()
     is_over = False
 
     def hurry(answer: asyncio.Future[Any]) -> None:
         due = limit.when()
         if answer.cancelled() and due is not None and not (is_over or request.is_background or limit.expired()):
-            limit.reschedule(min(due, loop.time() + ABANDONED_LIMIT_S))
+            limit.reschedule(min(due, loop.time() + after_s))
 
     def forget() -> None:
         nonlocal is_over  # the loop may have `hurry` on its list already, where nothing takes it off
