@@ -6,6 +6,7 @@ Decisions and preparations run as tasks of the call; what comes of them is poste
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +37,7 @@ from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.state import Phase
 from active_call.contract import commands, events
-from active_call.contract.options import CallOption
+from active_call.contract.options import NO_RECOGNISER, AsrOption, CallOption
 from active_call.legs.leg import Leg
 from active_call.providers.base import ChatModel, RealtimeModel, RecognitionStream, SpeechToText, TextToSpeech
 from active_call.providers.turn.judge import TurnJudge
@@ -67,7 +68,7 @@ class SetupParts:
 
 @dataclass(frozen=True, slots=True)
 class _Engines:
-    """What one conversation hears, thinks and speaks with: a realtime model, or a recogniser and perhaps a chat model."""
+    """What one conversation hears, thinks and speaks with: a realtime model, or perhaps a recogniser and a chat model."""
 
     synthesiser: TextToSpeech
     recogniser: SpeechToText | None = None
@@ -105,7 +106,7 @@ class CallSetup:
     def ask_who_takes_it(self) -> None:
         """Tell of an inbound call, ask the router, and let it ring when that takes its time."""
         leg = self._state.leg
-        self._ports.emit(events.Incoming(caller=leg.caller, callee=leg.callee, sdp=leg.offer))
+        self._ports.emit(events.Incoming(caller=leg.caller, callee=leg.callee, sdp=leg.offer, headers=told_headers(leg.headers)))
         if self._router is not None:
             self._ports.spawn(self._route(self._router), "route")
         self._ports.spawn(self._ring_while_deciding(), "ring")
@@ -126,8 +127,7 @@ class CallSetup:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
         if not self._state.is_realtime:
-            recogniser = self._dependencies.engines.get_recogniser(choice.asr, self._state.trust)
-            recognition = self._open_recognition(recogniser, choice.asr.language)
+            recognition = self._open_recognition(self._recogniser_of(choice.asr, self._state.trust), choice.asr.language)
             self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
@@ -154,7 +154,7 @@ class CallSetup:
         was_realtime = state.is_realtime
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
         self._take_engines(chosen, choice, has_own_model=begin.model is not None)
-        if chosen.recogniser is not None and (was_realtime or choice.asr != before.asr):
+        if chosen.realtime is None and (was_realtime or choice.asr != before.asr):
             recognition = self._open_recognition(chosen.recogniser, choice.asr.language)
             self._ports.spawn(parts.speech_input.replace(recognition), "recogniser")
         if state.leg.stream is not None:
@@ -172,7 +172,7 @@ class CallSetup:
             return
         asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
         try:
-            recogniser = self._dependencies.engines.get_recogniser(asr, state.trust)
+            recogniser = self._recogniser_of(asr, state.trust)
         except ActiveCallError as error:
             self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
             return
@@ -206,14 +206,14 @@ class CallSetup:
             except ConfigError as error:
                 self._ports.emit(events.Error(sender="realtime", error=f"{error}; recogniser, model and synthesiser are used"))
         responder = own_model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
-        return _Engines(synthesiser, engines.get_recogniser(choice.asr, trust), responder)
+        return _Engines(synthesiser, self._recogniser_of(choice.asr, trust), responder)
 
     def _take_engines(self, chosen: _Engines, choice: SpeechChoice, *, has_own_model: bool = False) -> None:
         """Speak and listen with these from now on."""
         state = self._state
         state.is_realtime = chosen.realtime is not None
-        if chosen.recogniser is not None:
-            state.hears_freely = chosen.recogniser.capabilities.free_speech
+        if chosen.realtime is None:
+            state.hears_freely = chosen.recogniser is not None and chosen.recogniser.capabilities.free_speech
             self._choose_turn_judge(choice)
         self._note_engines(choice, chosen, has_own_model)
         self._parts.speech_output.use(None, chosen.synthesiser)
@@ -236,7 +236,13 @@ class CallSetup:
     def _recogniser_failed(self, error: Exception) -> None:
         self._ports.post(RecogniserFailed(error))
 
-    def _open_recognition(self, recogniser: SpeechToText, language: str | None) -> RecognitionStream:
+    def _recogniser_of(self, option: AsrOption, trust: Trust) -> SpeechToText | None:
+        """None where nothing is to be recognised. Raises ConfigError."""
+        return None if option.provider == NO_RECOGNISER else self._dependencies.engines.get_recogniser(option, trust)
+
+    def _open_recognition(self, recogniser: SpeechToText | None, language: str | None) -> RecognitionStream | None:
+        if recogniser is None:
+            return None
         return open_recognition(
             recogniser,
             self._ports.post,
@@ -355,8 +361,10 @@ class CallSetup:
         state.option = merged(merged(state.own_option, of_playbook), self._dependencies.defaults)
         choice = choose_speech(state.option, state.playbook)
         chosen = self._engines_for(state.playbook, state.option, choice, state.trust)
+        if self._dependencies.load_engines is not None:
+            self._dependencies.load_engines()
         self._take_engines(chosen, choice)
-        if chosen.recogniser is not None:
+        if chosen.realtime is None:
             parts.speech_input.use(self._open_recognition(chosen.recogniser, choice.asr.language))
         if state.playbook is not None:
             state.agent = parts.start_agent(state.playbook, chosen.responder, realtime=chosen.realtime)
@@ -365,6 +373,11 @@ class CallSetup:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
             parts.taps.use(state.leg.stream)
             parts.call_progress.listen()
+
+
+def told_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an invitation for those who follow the call: without credentials."""
+    return {name: value for name, value in headers.items() if name.lower() not in ("authorization", "proxy-authorization")}
 
 
 def _vad_of(choice: SpeechChoice, *, has_agent: bool) -> VadSettings:

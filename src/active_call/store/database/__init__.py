@@ -1,1 +1,1 @@
-"""Call records in SQLite or PostgreSQL: tables, migrations, the writer, queries, the outbox, and the calls that dead servers have left open."""
+"""Call records in SQLite or PostgreSQL: tables, migrations, writer, queries, outbox, and calls that dead servers have left open."""
