@@ -271,8 +271,8 @@ async def a_call(
     sounds: Any = None,
     speech: Any = None,
     voice: Voice | None = None,
-    load_engines: Callable[[], None] | None = None,
     engines: Engines | None = None,
+    load_engines: Callable[[], None] | None = None,
 ) -> AsyncIterator[Call]:
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()

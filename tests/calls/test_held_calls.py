@@ -185,12 +185,13 @@ def test_call_that_is_bridged_on_hold_comes_back_to_its_agent(virtually: Any, do
     virtually(story())
 
 
+@pytest.mark.parametrize("doing", DOING)
 @pytest.mark.parametrize("how", HOLDS)
-def test_agent_that_takes_over_a_held_call_greets_when_the_hold_is_over(virtually: Any, how: str) -> None:
+def test_agent_that_takes_over_a_held_call_greets_when_the_hold_is_over(virtually: Any, how: str, doing: str) -> None:
     async def story() -> None:
         first, second = Agent(), Agent()
         async with an_answered_call() as call:
-            await in_the_middle_of("speaking", call, first)
+            await in_the_middle_of(doing, call, first)
             await hold(how, call)
             await call.session.request(EndAgent())
             await call.session.request(second.begin())

@@ -1,1 +1,1 @@
-"""What every room may know: the clock and randomness behind doors, the error families, PCM words."""
+"""What every room may use: clock and randomness as interfaces, the error families, units of PCM sound."""

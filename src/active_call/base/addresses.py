@@ -1,4 +1,4 @@
-"""What IP address literals say: which address is meant, what it is counted by, how far it reaches (RFC 1918, 4193, 4291, 6598, 6890).
+"""Reads IP address literals: the address, the key that limits count by, its reach (RFC 1918, 4193, 4291, 6598, 6890).
 
 Literals enter; addresses, keys and a `Reach` leave. Knows no names, no sockets. Who sends from an address is told by `parse_address`, which
 knows one other form only; where a packet to it ends, by `embedded_ipv4` too.
@@ -15,7 +15,7 @@ IpAddress = IPv4Address | IPv6Address
 
 
 class Reach(IntEnum):
-    """In rising order: a peer that is seen at one reach can be sent to an equal or a wider one."""
+    """In rising order. A peer whose address has one reach can send to addresses of the same or a wider reach."""
 
     NOWHERE = 0
     """Unspecified, multicast, broadcast, reserved: the address of no single host."""
@@ -50,7 +50,7 @@ def parse_address(text: str) -> IpAddress | None:
 
 @lru_cache(maxsize=4096)
 def address_key(host: str) -> str:
-    """What an address is counted by: an IPv4 address itself, of IPv6 the /64."""
+    """The key that limits count an address by: an IPv4 address itself, the /64 of an IPv6 address."""
     address = parse_address(host)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((int(address) >> 64 << 64, 64)))

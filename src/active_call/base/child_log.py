@@ -9,7 +9,7 @@ from active_call.base.log_lines import PlainFormatter, RecordFormatter
 from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedHandler
 
 HANDS_OVER_RECORDS = "ACTIVE_CALL_LOG_RECORDS"
-"""Environment variable: set, the parent reads our standard error and writes the log; records are handed over whole."""
+"""Environment variable. When it is set, the parent reads our standard error and writes the log; records are handed over whole."""
 
 STDERR = 2
 MAX_LINES = 1000

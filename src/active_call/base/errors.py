@@ -1,4 +1,4 @@
-"""The error families, by who must act. Every error carries a stable `code` that logs and clients may match on."""
+"""The error families, one for each side that has to act. Every error carries a stable `code` that logs and clients may match on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class ActiveCallError(Exception):
 
 
 class LimitReached(ActiveCallError):
-    """A limit that was set keeps this from happening now. `rule` is its stable word, `retry_after_s` when it may be tried again."""
+    """A configured limit forbids this now. `rule` is the stable name of the limit, `retry_after_s` says when a retry makes sense."""
 
     code = "limit_reached"
 
@@ -21,7 +21,7 @@ class LimitReached(ActiveCallError):
 
 
 class QuotaReached(LimitReached):
-    """As much has been used as may be used in an hour."""
+    """The allowance of this hour is used up."""
 
     code = "quota_reached"
 
@@ -30,7 +30,7 @@ class QuotaReached(LimitReached):
 
 
 class NotAllowed(ActiveCallError):
-    """The configuration or the playbook forbids it, whoever asks. `rule` is its stable word."""
+    """The configuration or the playbook forbids it to everyone. `rule` is the stable name of the rule."""
 
     code = "not_allowed"
 
@@ -101,7 +101,7 @@ class ProviderError(ActiveCallError):
 
 
 class ProviderBusy(ProviderError):
-    """A provider has more to do than it can: this request was left out. It is no failure, and to repeat it would make it worse."""
+    """A provider is overloaded and has dropped this request. The provider has not failed; a retry would add to the load."""
 
     code = "provider_busy"
 

@@ -1,8 +1,8 @@
-"""How a log record becomes a line: a constant message, then its fields as `key=value`. Every process of the program writes this way.
+"""Formats a log record as one line: a constant message, then its fields as `key=value`. Every process of the program writes this way.
 
 Fields are what was given as `extra`. They often hold text from outside, so a line is written such that it can be read back without doubt:
 a value stands bare only when it is one plain word, else as a JSON string; control, bidirectional and separator characters are `\\uXXXX`
-everywhere. A message that is not constant (another library's) is a JSON string, too, where it could be taken for fields. Lines of a
+everywhere. A message that is not constant (another library's) is written as a JSON string where it could be taken for fields. Lines of a
 traceback begin with `    | `, which no line of a record does. Fields under a personal key can be switched off; numbers of people are then
 taken out of all other text as well.
 """
@@ -58,7 +58,7 @@ def without_numbers(text: str) -> str:
 
 
 def _impersonal(key: str, value: Any) -> Any:
-    """Ids name calls and not people; they, and figures, stay as they are."""
+    """Ids and figures are no personal data and stay as they are."""
     if value is None or isinstance(value, bool | int | float) or key.lower().endswith("id"):
         return value
     return without_numbers(text_of(value))

@@ -1,4 +1,4 @@
-"""Writes lines in a thread of its own, so that nobody who logs ever waits for a pipe that is not read or a disk that does not answer.
+"""Writes log lines in a thread of its own, so that a caller never waits for a full pipe or a slow disk.
 
 Lines enter by `put`, from any thread, and never block: what finds the queue full is counted and dropped. A notice with their number is
 written when it goes on. `close` writes what is left, for a bounded time. What the lines say is not known here.
@@ -47,7 +47,7 @@ class DescriptorSink:
         write_all(self._descriptor, data)
 
     def reopen(self) -> None:
-        """There is nothing to reopen."""
+        """Does nothing: a descriptor is not reopened."""
 
 
 class FileSink:
@@ -130,11 +130,11 @@ class LogWriter:
         self._thread.start()
 
     def put(self, line: str) -> bool:
-        """Have `line` written, with a line's end; False when it was dropped. Never blocks."""
+        """Queue `line` with a line end; False when it was dropped. Never blocks."""
         return self.put_bytes(line.encode("utf-8", "backslashreplace") + b"\n")
 
     def put_bytes(self, data: bytes) -> bool:
-        """Have `data` written as it is; False when it was dropped. Never blocks."""
+        """Queue `data` as it is; False when it was dropped. Never blocks."""
         with self._changed:
             if self._is_full(len(data)):
                 self._drop(1)

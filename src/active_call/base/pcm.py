@@ -1,4 +1,4 @@
-"""Words for sound: linear PCM is signed 16-bit little-endian mono everywhere; a frame is 20 ms."""
+"""Units of sound: linear PCM is signed 16-bit little-endian mono everywhere; a frame is 20 ms."""
 
 from __future__ import annotations
 

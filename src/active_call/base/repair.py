@@ -1,4 +1,4 @@
-"""Makes values from outside fit for JSON and for a database, whatever they hold.
+"""Repairs values from outside so that JSON and a database can hold them.
 
 In: any value. Out: the same value where it can be stored; else a repaired form. Text loses lone halves of surrogate pairs (each becomes
 U+FFFD) and NUL, which PostgreSQL has no place for. Numbers that JSON does not know become null. Unknown types become their text. Depth is

@@ -1,4 +1,4 @@
-"""What one call may use beside what the server allows every call: hosts and folders that the file of its playbook names.
+"""Hosts and folders that one call may use in addition to those that the server allows every call; its playbook file names them.
 
 A value object: it is made where a playbook file is read, travels with that playbook, and is passed to whatever opens a connection or a
 file for the call. Nothing adds to it, so what one playbook names counts for no other call.

@@ -1,3 +1,3 @@
-"""The version of this program, and nothing else: the build reads it from here."""
+"""The version of this program. The build reads it from here."""
 
 __version__ = "0.1.0"

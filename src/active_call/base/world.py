@@ -1,4 +1,4 @@
-"""The outside world that the rest of the program may ask: what time it is, and what is random.
+"""The interfaces to the outside world: the clock and the source of randomness.
 
 Pure rooms get these through their constructors and are tested with the deterministic ones in `active_call.testing`.
 """
@@ -14,7 +14,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time. `now` orders and measures; `utc_now` is for people and records."""
+    """The clock. Use `now` to order events and measure durations, `utc_now` for people and records."""
 
     def now(self) -> float:
         """Monotonic seconds, comparable between the processes of one machine (CLOCK_MONOTONIC)."""
@@ -73,7 +73,7 @@ class SystemRandomness:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Both doors together, as they are passed around."""
+    """Clock and randomness together, as constructors take them."""
 
     clock: Clock = field(default_factory=SystemClock)
     randomness: Randomness = field(default_factory=SystemRandomness)

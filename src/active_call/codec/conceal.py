@@ -1,7 +1,7 @@
 """Sound in place of lost frames: the last pitch period repeated and faded out, joined at both ends (in the spirit of G.711 Appendix I).
 
-Frames enter with a mark on those that are missing; the same frames leave, the missing ones filled. It knows no packets. Nothing is delayed
-for it: what was played is never touched again.
+Frames enter, with missing ones marked; the same frames leave with the missing ones filled. It does not know packets. It adds no delay:
+samples that were played are not changed.
 
 Theory. When a frame is missing, the pitch period T is the lag at which the last 20 ms resemble what came before them most. One period of
 sound is made a cycle, whose last quarter is blended into what preceded it, so that its end leads into its beginning; the cycle is played
@@ -67,12 +67,12 @@ class Concealer:
         self._is_joining = False
 
     def begin(self, slot: int) -> None:
-        """A new stream lies in `slot`: nothing is before it to go on with, and its first frame is not faded in."""
+        """Start a new stream in `slot`: it has no history, and its first frame is not faded in."""
         self._history[slot] = 0
         self._missing[slot] = _NOT_BEGUN
 
     def prime(self, slot: int, sound: Samples) -> None:
-        """Say what has been played in `slot` up to now, instead of having passed it through `process`."""
+        """Set the samples that were played in `slot`, where they did not pass through `process`."""
         self.begin(slot)
         n = min(len(sound), self._n_history)
         if n:

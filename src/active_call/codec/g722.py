@@ -1,4 +1,4 @@
-"""G.722 at 64 kbit/s over libg722 (ITU-T G.722; RFC 3551 section 4.5.2): one stream at a time, for its state is a chain of samples.
+"""G.722 at 64 kbit/s over libg722 (ITU-T G.722; RFC 3551 section 4.5.2): one stream at a time: each sample depends on the last.
 
 Samples at 16 kHz enter and half as many bytes leave, and the other way round.
 """

@@ -74,7 +74,7 @@ def load() -> ctypes.PyDLL:
 
 
 def is_available() -> bool:
-    """Whether Opus can be spoken on this machine."""
+    """Whether this machine has libopus."""
     try:
         load()
     except OpusError:
@@ -83,7 +83,7 @@ def is_available() -> bool:
 
 
 def version() -> str:
-    """The library's own words."""
+    """The library's text for an error code."""
     text: bytes = load().opus_get_version_string()
     return text.decode()
 

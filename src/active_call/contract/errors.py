@@ -1,4 +1,4 @@
-"""The error of everything that does not follow the contract."""
+"""The error for values that violate the contract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from active_call.base.errors import ActiveCallError
 
 
 class ContractError(ActiveCallError):
-    """A value that does not follow the contract. `path` names the place (`option.sip.headers`)."""
+    """A value that violates the contract. `path` names the place (`option.sip.headers`)."""
 
     code = "bad_request"
 

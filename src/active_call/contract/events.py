@@ -1,4 +1,4 @@
-"""What a call tells: the closed union `Event`. Times named `timestamp`, `start_time` … are milliseconds since the Unix epoch."""
+"""The events of a call: the closed union `Event`. Times named `timestamp`, `start_time` … are milliseconds since the Unix epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EventBase(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_f
 
 
 class Incoming(EventBase, frozen=True, kw_only=True, rename="camel", tag="incoming"):
-    """Somebody calls us."""
+    """An inbound call has arrived."""
 
     caller: str
     callee: str
@@ -27,7 +27,7 @@ class Incoming(EventBase, frozen=True, kw_only=True, rename="camel", tag="incomi
 
 
 class Ringing(EventBase, frozen=True, kw_only=True, rename="camel", tag="ringing"):
-    """The other side is alerted."""
+    """The other side rings (180, or 183 with early media)."""
 
     early_media: bool = msgspec.field(default=False)
 
@@ -95,7 +95,7 @@ class Eou(EventBase, frozen=True, kw_only=True, rename="camel", tag="eou"):
 
 
 class AsrDelta(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrDelta"):
-    """What the caller is saying, as far as it is recognised; a later one of the same index replaces it."""
+    """The partial text of an utterance; a later event with the same index replaces it."""
 
     index: int = 0
     text: str = ""
@@ -107,9 +107,9 @@ class AsrDelta(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrDel
 
 
 class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFinal"):
-    """What the caller said, once and for all. An empty text: there was speech, and nothing could be made of it.
+    """The final text of one utterance. An empty text: there was speech, but no words were recognised.
 
-    `is_lost`: it was not even listened to, because the recogniser had too much to do.
+    `is_lost`: the utterance was not recognised, because the recogniser was overloaded.
     """
 
     index: int = 0
@@ -123,13 +123,13 @@ class AsrFinal(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrFin
 
 
 class TrackStart(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackStart"):
-    """A playback has begun to sound."""
+    """A playback has begun."""
 
     play_id: str | None = None
 
 
 class TrackEnd(EventBase, frozen=True, kw_only=True, rename="camel", tag="trackEnd"):
-    """A playback has sounded to its end. `duration` in ms."""
+    """A playback has ended. `duration` in ms."""
 
     duration: int = 0
     ssrc: int = 0
@@ -166,7 +166,7 @@ class ReplyEnd(EventBase, frozen=True, kw_only=True, rename="camel", tag="replyE
 
 
 class Hold(EventBase, frozen=True, kw_only=True, rename="camel", tag="hold"):
-    """The call is on hold, or is so no more. `initiator`: `caller` or `callee` (the peer has done it), or `system` (a command of ours)."""
+    """The call was put on hold or resumed. `initiator`: `caller` or `callee` (the peer has done it), or `system` (a command of ours)."""
 
     on_hold: bool
     initiator: str | None = None
@@ -331,7 +331,7 @@ class Turn(EventBase, frozen=True, kw_only=True, rename="camel", tag="turn"):
 
 
 class MediaProblem(EventBase, frozen=True, kw_only=True, rename="camel", tag="mediaProblem"):
-    """Sound goes one way only: `nothing_received`, `receiving_stopped` or `not_heard`. `over`: it goes both ways again."""
+    """Media flows in one direction only: `nothing_received`, `receiving_stopped` or `not_heard`. `over`: it goes both ways again."""
 
     problem: str
     detail: str = ""

@@ -59,7 +59,7 @@ def check_value(value: Any, path: str = "") -> None:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `value` is surely right: most values are, and this is the quick way to know."""
+    """Whether `value` is certainly valid. This is the fast path: most values are."""
     kind = type(value)
     if kind is int:
         return bool(-MAX_INTEGER <= value <= MAX_INTEGER)

@@ -24,7 +24,7 @@ class PlaceCall(Options, frozen=True, kw_only=True, rename="camel", omit_default
 
 
 class PrecacheSpeech(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """`POST /precache`: make a sound now and keep it, so that it need not be waited for in a call."""
+    """`POST /precache`: make a sound now and keep it, so that calls play it without delay."""
 
     text: str
     speaker: bounds.Name | None = None

@@ -1,6 +1,6 @@
 """Options that are accepted, so that what was written for other programs loads, and that have no effect here.
 
-In: an option group's type. Out: per field, what to do instead, or an empty text. Whoever reads a config file or a playbook warns with it.
+In: an option group's type. Out: per field, what to do instead, or an empty text. Configuration and playbooks warn with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which of this machine's addresses a peer would see. Knows sockets, nothing of SIP."""
+"""Finds the address of this machine that a peer sees. It uses sockets and does not know SIP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def local_address_towards(remote_ip: str) -> str:
 
 
 def is_wildcard(host: str) -> bool:
-    """Whether `host` is `0.0.0.0`, `::` or empty: all addresses, none in particular."""
+    """Whether `host` is a wildcard: `0.0.0.0`, `::` or empty."""
     return host in ("", "0.0.0.0", "::")
 
 

@@ -1,4 +1,4 @@
-"""TLS as SIP uses it: the contexts of both roles, and a server's certificate that changes while it serves.
+"""TLS for SIP: contexts for client and server, and a server certificate that can be replaced while the server runs.
 
 In: files. Out: `ssl` contexts. Both roles: TLS 1.2 or later. A server's name is checked as RFC 5922 §7 says, by OpenSSL: what the URI gives
 as host must stand among the certificate's subjectAltNames; its common name does not count. With one leniency: a wildcard stands for one
@@ -43,7 +43,7 @@ def client_context(
 ) -> ssl.SSLContext:
     """For connections that we open. `certificate` is shown to servers that ask; its key may be in the same file.
 
-    Without `checks_name` the chain is verified all the same, and whoever uses the connection first checks the name by `is_named_by_uri`.
+    Without `checks_name` the chain is still verified; the first user of the connection checks the name by `is_named_by_uri`.
     Raises OSError or ssl.SSLError.
     """
     needs_authorities = verify or ca_file is not None  # to read those of the system takes 30 ms
@@ -81,11 +81,11 @@ class ServerCertificate:
 
     @property
     def name(self) -> str:
-        """The certificate's file, for people."""
+        """The path of the certificate file, for messages."""
         return str(self._files.certificate) if self._files is not None else ""
 
     def reload(self) -> bool:
-        """Serve new connections with the files as they are now; True when they had changed and fit. Open ones go on."""
+        """Use the current files for new connections; True when they had changed and are valid. Open connections stay."""
         state = _state_of(self._files)
         if self._files is None or self._context is None or state is None or state == self._state:
             return False

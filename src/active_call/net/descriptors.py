@@ -1,6 +1,6 @@
-"""How many descriptors this process may open, and who may have how many of them.
+"""The limit of open file descriptors, and how many of them HTTP may use.
 
-Every call needs a few, every record one; a connection from outside must never take the last. Called once at the start.
+Each call needs a few and each record one; inbound connections must not use up the last ones. Called once at the start.
 """
 
 from __future__ import annotations

@@ -28,11 +28,11 @@ QUESTION_DEADLINE_S = 2.0
 SERVER_DEADLINE_S = 0.9
 """For one server before the next one is asked, so that a dead first server leaves time for the second."""
 MAX_KEEP_S = 3600.0
-"""A trunk that moves is followed within an hour, whatever its records say."""
+"""The longest time to live that is used: a trunk's change of address takes effect within an hour."""
 MAX_KEEP_NOTHING_S = 60.0
-"""A name that appears is seen within a minute, whatever its zone says (RFC 2308 §5 suggests hours)."""
+"""The longest negative caching: a new name is found within a minute (RFC 2308 §5 suggests hours)."""
 UNANSWERED_PAUSE_S = 5.0
-"""After a question that nobody answered, for so long it is not asked again: calls must not wait in turn for a dead server."""
+"""A query without an answer is not repeated for so long: calls must not wait for a dead server one after another."""
 UNANSWERED_SERVICE_PAUSE_S = 60.0
 """The same for SRV and NAPTR: a server that ignores these types goes on doing so, and addresses are found without them."""
 STALE_S = 86_400.0
@@ -48,7 +48,7 @@ log = logging.getLogger("active_call.dns")
 
 
 class DnsUnanswered(Exception):
-    """No server gave an answer that can be used: there is none, it is silent, or it has failed."""
+    """No usable answer: there is no server, it did not respond, or it returned an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class DnsClient:
 
     @property
     def has_servers(self) -> bool:
-        """Whether there is anybody to ask."""
+        """Whether any name server is configured."""
         self._configure()
         return self._resolver is not None and bool(self._resolver.nameservers)
 
@@ -133,7 +133,7 @@ class DnsClient:
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """End what is being asked."""
+        """Cancel the queries in progress."""
         tasks = list(self._asking.values())
         for task in tasks:
             task.cancel()
@@ -157,7 +157,7 @@ class DnsClient:
         return records
 
     def _stale(self, question: Question, error: DnsUnanswered) -> tuple[Record, ...]:
-        """What was true once, where nobody answers any more. Raises the error where nothing was."""
+        """The expired answer, where no server responds. Raises the error where there is none."""
         now = self._clock.now()
         kept = self._kept.get(question)
         records = kept.records if kept is not None and now < kept.usable_until else None

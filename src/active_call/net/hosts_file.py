@@ -1,4 +1,4 @@
-"""Names that this machine knows without asking: the hosts file, and what only the system's resolver can tell (getaddrinfo).
+"""Names that are resolved without DNS queries of ours: the hosts file, and the system's resolver (getaddrinfo).
 
 In: a name. Out: its addresses. The hosts file is read again when it changes. getaddrinfo cannot be cancelled and may take a minute on a
 machine whose DNS is dead, so it runs in daemon threads, of which there are few: neither a look-up's deadline nor the program's end waits.

@@ -1,4 +1,4 @@
-"""What the network says of datagrams of ours that did not arrive (RFC 3261 §18.4), as Linux queues it for a socket; elsewhere nothing.
+"""ICMP errors for datagrams that we sent (RFC 3261 §18.4), as Linux queues them for a socket; other systems report none.
 
 A report is believed only when it quotes a request that we have just sent to that address: anybody can send an ICMP message that quotes
 ports and no more (RFC 5927 §4).
@@ -34,7 +34,7 @@ _UNREACHABLE6, _PARAMETER_PROBLEM6 = 1, 4
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """A datagram to `remote` that began with `quoted` was turned back."""
+    """An ICMP error for a datagram to `remote`; `quoted` is the beginning of that datagram."""
 
     remote: tuple[object, ...]
     quoted: bytes

@@ -1,4 +1,4 @@
-"""What the net room does not put up with: too many connections, too fast, too slow, too large. Refusals are silent and counted.
+"""Limits for connections: number, rate, slow or oversized messages. Refusals are silent and counted.
 
 In: who connects, when. Out: the name of the rule that is broken, or nothing. `Refusals` counts by rule and writes to the log, a line a
 rule every ten seconds at most: an attack must not fill the disk.
@@ -64,7 +64,7 @@ class Refusals:
         self.counts: Counter[str] = Counter()
 
     def note(self, rule: str, remote: str) -> None:
-        """One more."""
+        """Count one refusal."""
         self.counts[rule] += 1
         self._unlogged[rule] += 1
         now = self._clock.now()
@@ -74,7 +74,7 @@ class Refusals:
 
 
 class Admission:
-    """Who may connect now."""
+    """Decides which connections are accepted."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
@@ -98,11 +98,11 @@ class Admission:
         return None
 
     def opened(self, remote: str) -> None:
-        """A connection from there is open."""
+        """A connection from that address was opened."""
         self._open[address_key(remote)] += 1
 
     def closed(self, remote: str) -> None:
-        """It is no more."""
+        """It was closed."""
         source = address_key(remote)
         self._open[source] -= 1
         if self._open[source] <= 0:

@@ -1,4 +1,4 @@
-"""Learns by STUN at which address the outside sees our SIP socket, and keeps knowing it.
+"""Learns the public address of our SIP socket by STUN, and keeps it up to date.
 
 In: names of STUN servers, the driver's UDP socket: the binding is asked for through the very socket that SIP uses, so that the port is
 right too. Out: `on_learnt` whenever the address is another than before. All servers are asked at once and the first answer counts: which
@@ -27,7 +27,7 @@ REPEAT_S = (0.0, 0.5, 1.5)
 DEADLINE_S = 3.0
 REFRESH_S = 300.0
 RETRY_S = 30.0
-"""While nobody answers."""
+"""The interval while no server responds."""
 
 log = logging.getLogger("active_call.stun")
 
@@ -124,7 +124,7 @@ class PublicAddress:
         raise TransportError("no answer", where=host)
 
     def _receive(self, data: bytes) -> None:
-        """A STUN datagram: an answer, or nothing to us."""
+        """Handle a STUN datagram; one that answers no request of ours is ignored."""
         answer = self._asked.get(data[8:20])
         if answer is None or answer.done():
             return

@@ -1,4 +1,4 @@
-"""From a SIP next hop to addresses: who answers the questions of `locating` (RFC 3263), and until when.
+"""Resolves a SIP next hop to addresses: answers the queries of `locating` (RFC 3263) within a deadline.
 
 In: a `LookUp`. Out: targets with addresses, in the order in which they are to be tried. Raises TransportError. A name is looked for
 
@@ -47,7 +47,7 @@ class Dns(Protocol):
 
 
 class Hosts(Protocol):
-    """Names that are known without asking."""
+    """Names that need no query."""
 
     def addresses(self, name: str) -> Sequence[str]: ...
 

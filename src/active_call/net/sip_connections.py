@@ -48,7 +48,7 @@ X509_V_ERR_HOSTNAME_MISMATCH = 62
 
 Place = tuple[TransportName, str, int]
 Key = tuple[TransportName, str, int, str]
-"""A place and the name by which it was verified, empty where nothing was."""
+"""An address and the name that its certificate was verified against; empty without verification."""
 Failed = Callable[[int, str], None]
 
 
@@ -60,7 +60,7 @@ class _Dialling:
 
 
 class ConnectionsOwner(StreamOwner, Protocol):
-    """Who hears of connections, and knows who is at their other end."""
+    """Receives the events of connections, and knows how their peers stand."""
 
     def standing_of(self, remote: str, now: float) -> str:
         """`known`, `peer`, `stranger` or `silenced` (`sip.reading`)."""
@@ -231,7 +231,7 @@ class Connections:
     # -- accepting
 
     def accept(self, accepted: Accepted, transport: TransportName) -> None:
-        """Take an accepted socket, or drop it without a word where that would break a rule of `limits`."""
+        """Take an accepted socket, or close it silently where a rule of `limits` forbids it."""
         remote = accepted.remote.host
         rule = self._broken_rule(remote)
         if self._is_closed or rule is not None:
@@ -322,7 +322,7 @@ class Connections:
     # -- time
 
     def handle_timeout(self, now: float, half_read_since: Callable[[Flow], float | None]) -> None:
-        """Ping what we opened (RFC 5626 §4.4.1), close who never spoke or does not come to the end. To be called every few seconds."""
+        """Ping connections that we opened (RFC 5626 §4.4.1); close those without a message, or whose message stays incomplete."""
         self._close_idle(now)
         for connection in list(self._by_id.values()):
             if (connection.is_outgoing or connection.is_message_based) and now - connection.last_sent_at >= KEEPALIVE_S:
@@ -337,7 +337,7 @@ class Connections:
                 self._refuse(connection, "silent_connection", "it never sent anything")
 
     def _close_idle(self, now: float) -> None:
-        """Close strangers' connections that nothing has come of for long."""
+        """Close idle connections of unknown peers."""
         if not self._limits.stranger_idle_s or not self._strangers:
             return
         in_use = self._owner.connections_in_use()

@@ -1,4 +1,4 @@
-"""Carries bytes and time to the SIP core and its transmits to the sockets.
+"""Connects the SIP core with sockets and the clock.
 
 In: datagrams, stream chunks, operations of legs, time. Out: bytes on the wire, events to `on_events`. Decides nothing about SIP. After
 every input the core is drained until it has nothing more: transmits are sent, names looked up, closes done, failures reported, events

@@ -1,4 +1,4 @@
-"""The sockets that SIP listens on, as one: opened together, closed together, and the UDP ones sent by.
+"""The listening sockets of SIP, opened and closed together; UDP is sent by them too.
 
 In: what to listen on. Out: the `Listener`s as the core wants to know them; datagrams and accepted connections to whoever opened them.
 """
@@ -87,7 +87,7 @@ class ListeningSockets:
         next((udp for udp in fitting if local is not None and udp.bound.port == local.port), fitting[0]).send(data, remote)
 
     def close_streams(self) -> None:
-        """Accept nothing any more."""
+        """Stop accepting connections."""
         while self._streams:
             self._streams.pop().close()
 

@@ -26,7 +26,7 @@ UDP_BUFFER_BYTES = 4 * 1024 * 1024
 """Asked of the kernel, which may give less (net.core.rmem_max); a second of 2,000 messages of 2 kB."""
 SEND_ATTEMPTS = 4
 DATAGRAMS_PER_WAKE = 64
-"""Then the loop gets its turn for other things."""
+"""Datagrams read in one wake-up; then the loop runs other tasks."""
 ACCEPTS_PER_WAKE = 64
 ACCEPT_PAUSE_S = 1.0
 """How long a listener rests when the process is out of file descriptors."""
@@ -167,7 +167,7 @@ class UdpSocket:
 
 
 class StreamOwner(Protocol):
-    """Who hears of stream connections: made once, then data or whole messages, then lost once."""
+    """Receives the events of stream connections: made once, then data or whole messages, then lost once."""
 
     def on_stream_made(self, connection: StreamConnection) -> None: ...
 
@@ -201,7 +201,7 @@ class StreamConnection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether what is sent has a chance to arrive."""
+        """Whether the connection can send."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property
@@ -228,7 +228,7 @@ class StreamConnection(asyncio.Protocol):
         return None
 
     def ping(self, now: float) -> None:
-        """Show that we are here, and keep NAT bindings open (RFC 5626 §3.5.1)."""
+        """Send a keep-alive, which also keeps NAT bindings open (RFC 5626 §3.5.1)."""
         self.send(PING, now)
 
     def close(self, why: str) -> None:
@@ -341,7 +341,7 @@ class StreamListener:
 
 
 def describe_failure(error: BaseException) -> str:
-    """A failed connection in words for people."""
+    """The text for a failed connection."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the peer's certificate is not accepted: {error.verify_message or error}"
     if isinstance(error, ssl.SSLError):

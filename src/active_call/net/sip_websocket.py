@@ -35,12 +35,12 @@ _quiet.setLevel(logging.WARNING)
 
 
 def server_protocol() -> ServerProtocol:
-    """The side of one who was called."""
+    """The server side."""
     return ServerProtocol(subprotocols=[SUBPROTOCOL], max_size=MAX_MESSAGE_BYTES, logger=_quiet)
 
 
 def client_protocol(host: str, port: int, *, is_secure: bool) -> ClientProtocol:
-    """The side of one who calls; a SIP URI has no path, so `/` is asked for."""
+    """The client side; a SIP URI has no path, so `/` is requested."""
     uri = parse_uri(f"{'wss' if is_secure else 'ws'}://{bracketed(host)}:{port}/")
     return ClientProtocol(uri, subprotocols=[SUBPROTOCOL], max_size=MAX_MESSAGE_BYTES, logger=_quiet)
 
@@ -124,7 +124,7 @@ class WebSocketConnection(StreamConnection):
         return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.opened.set()  # whoever waits finds that it is not open
+        self.opened.set()  # a waiter sees that it is not open
         super().connection_lost(exc)
 
     # -- inside

@@ -15,6 +15,7 @@ from active_call.base.errors import ConfigError
 from active_call.base.trust import NO_TRUST, Place, Trust, urls_of_values
 from active_call.contract.options import NO_RECOGNISER, AsrOption, RealtimeOption, TtsOption
 from active_call.providers.chat import ChatModel
+from active_call.providers.choices import Choices
 from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, known_providers, load_adapter
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
 from active_call.providers.guarding.fallbacks import asr_chain, llm_chain, tts_chain
@@ -79,6 +80,7 @@ class Engines:
     def __init__(self, services: Services, prepared: CachedSpeech | None = None) -> None:
         self._services = services
         self._prepared = prepared
+        self._choices = Choices(services.environment)
         self._recognisers: KeptEngines[SupervisedSpeechToText] = KeptEngines(lambda engine: engine.inner.close)
         self._synthesisers: KeptEngines[CachedTextToSpeech] = KeptEngines(lambda engine: engine.inner.close)
         self._responders: KeptEngines[GuardedChatModel] = KeptEngines(lambda engine: engine.inner.close)
@@ -88,7 +90,7 @@ class Engines:
 
     def get_recogniser(self, option: AsrOption, trust: Trust = NO_TRUST) -> SupervisedSpeechToText:
         """The shared recognition engine of `option`, created now if need be, with its fallbacks. Raises ConfigError."""
-        option = resolved(option, self._services.environment)
+        option = self._choices.of(resolved, option)
         first, *others = asr_chain(option)
         fallbacks = [self.get_recogniser(other, trust) for other in others]
         trusted = self._trusted(option, trust)
@@ -101,7 +103,7 @@ class Engines:
 
     def get_synthesiser(self, option: TtsOption, trust: Trust = NO_TRUST) -> TextToSpeech:
         """The shared synthesis engine of `option`, with its cache of sentences in memory, and its fallbacks. Raises ConfigError."""
-        chain = tts_chain(resolved(option, self._services.environment))
+        chain = tts_chain(self._choices.of(resolved, option))
         engines = [self.get_voice(each, trust, has_fallback=each is not chain[-1]) for each in chain]
         return engines[0] if len(engines) == 1 else FailoverTextToSpeech(engines)
 
@@ -111,7 +113,7 @@ class Engines:
         A `cache_key` names one sound and not a voice; here it makes no difference. With a fallback it is asked once, so that the
         fallback's sound comes within the agent's patience.
         """
-        provider = select_tts(option, self._services.environment).provider
+        provider = self._choices.of(select_tts, option).provider
         option = msgspec.structs.replace(option, provider=provider, cache_key=None, fallback=None)
         trusted = self._trusted(option, trust)
         return self._synthesisers.get(_key_of(option, trusted, has_fallback), lambda: self._make_voice(option, has_fallback, trusted))
@@ -123,7 +125,7 @@ class Engines:
 
     def get_responder(self, settings: LlmSettings, trust: Trust = NO_TRUST) -> ChatModel:
         """The shared language model of `settings`, with its fallbacks. Raises ConfigError."""
-        chain = llm_chain(resolved(settings, self._services.environment))
+        chain = llm_chain(self._choices.of(resolved, settings))
         models = [self._get_model(each, trust, has_fallback=each is not chain[-1]) for each in chain]
         return models[0] if len(models) == 1 else FailoverChatModel(models)
 
@@ -152,7 +154,7 @@ class Engines:
 
     def selection(self, asr: AsrOption, tts: TtsOption, llm: LlmSettings | None) -> tuple[Selection, ...]:
         """Which engines these options come to, and why, for people and for the record. Raises ConfigError."""
-        return selections(asr, tts, llm, self._services.environment)
+        return self._choices.of(_selections, (asr, tts, llm))
 
     def has_room(self) -> bool:
         """Whether the engines that compute on this machine keep up, so that one call more may be taken."""
@@ -210,6 +212,10 @@ class Engines:
         await self._realtime.close()
         for judge in self._turn_judges.values():
             await judge.close()
+
+
+def _selections(options: tuple[AsrOption, TtsOption, LlmSettings | None], environment: Mapping[str, str]) -> tuple[Selection, ...]:
+    return selections(*options, environment)
 
 
 def _key_of(option: Option, trusted: frozenset[Place], has_fallback: bool = False) -> bytes:

@@ -1,4 +1,4 @@
-"""How long packets wait before they are played: one policy for both jitter buffers, and for one stream as for many.
+"""The playout delay: one policy for both jitter buffers, for single streams and for many at once.
 
 Arrivals and timestamps enter. A target in frames leaves, and the advice to shorten or lengthen a delay that differs from it. The numbers of
 all streams lie in a `DelayTable`, a row for each stream, and the arithmetic is that of the table. `PlayoutDelay` is one row of it: it does
@@ -150,7 +150,7 @@ class PlayoutDelay:
         self._forget_network()
 
     def _forget_network(self) -> None:
-        """Another source sends: nothing is known of its way."""
+        """The source has changed: forget the delays of the one before."""
         self._packet_frames = 1
         self._set_peak(_FIRST_PEAK_S)
         self._begin_measuring(0, 0.0)
@@ -167,7 +167,7 @@ class PlayoutDelay:
         self.table.note_packets(self.row, timestamp, arrival)
 
     def _note_missing(self, n_packets: int) -> None:
-        """So many numbers were left out before the packet at hand."""
+        """`n_packets` sequence numbers are missing before this packet."""
         if n_packets:
             self.lost += n_packets
             self.loss_runs += 1
@@ -197,5 +197,5 @@ class PlayoutDelay:
         return Advice(int(self.table.advise(self.row, depth)))
 
     def corrected(self) -> None:
-        """The advice was followed."""
+        """The buffer has followed the advice."""
         self._excess = self._shortage = 0

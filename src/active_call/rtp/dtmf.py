@@ -1,4 +1,4 @@
-"""Telephone events: digits pressed, on their way in and out (RFC 4733 section 2).
+"""Telephone events: receives and sends DTMF digits (RFC 4733 section 2).
 
 Received: event payloads with their RTP timestamps enter, one Digit per event leaves. An event is named by its timestamp, so that updates,
 the repeated end and packets out of order never count twice. A digit is told at its first end packet. When every end packet is lost it is
@@ -13,7 +13,7 @@ Sent: digits enter, and each 20 ms tick one packet leaves instead of sound: froz
 update interval (section 2.5.1.4), a long one in segments.
 
 Durations count the clock of the event's payload type. Timestamps should too, but where telephone-event/8000 goes with Opus they count the
-stream's 48 kHz, as the stream has one timeline. Which payload type is agreed on is known to the caller only.
+stream's 48 kHz, as the stream has one timeline. Only the caller knows which payload type was agreed on.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class DigitReceiver:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the event under way, and what was told."""
+        """Forget the event in progress and the digits that were reported."""
         self._code = -1
         self._timestamp = 0
         self._duration = 0

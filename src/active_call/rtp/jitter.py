@@ -73,7 +73,7 @@ class JitterBuffer(PlayoutDelay):
         self.reset()
 
     def leave_table(self) -> None:
-        """Take a table of its own, for another buffer is about to have its row."""
+        """Move to a table of its own, because another buffer takes over its row."""
         before, row = self.table, self.row
         table = JitterTable(1)
         for name, column in vars(table).items():
@@ -87,7 +87,7 @@ class JitterBuffer(PlayoutDelay):
         self._quiet = quiet or bytes([silence])
 
     def reset(self) -> None:
-        """Forget what waits and what is known of the network: another source sends. The counters stay."""
+        """Forget the waiting packets and the measured delays, because the source has changed. The counters stay."""
         self._forget_network()
         self._sequence = -1
         self._go_idle()
@@ -229,7 +229,7 @@ class JitterBuffer(PlayoutDelay):
         self.table.move_cursor(self.row, n_frames)
 
     def _give_up_frame(self) -> None:
-        """Pass what is at the cursor without playing it."""
+        """Skip the frame at the cursor without playing it."""
         self.dropped += self._frames.pop(self._cursor) is not None
         self._partial.pop(self._cursor, None)
         self._move_cursor(1)

@@ -1,6 +1,6 @@
 """SRTP keys in SDP: `a=crypto` lines read, chosen and written (RFC 4568, RFC 6188, RFC 7714).
 
-Of what the RFCs allow we use one key a line, without MKI; a lifetime is read and passed over. Keys enter and leave as master key and salt
+We use one key per line and no MKI; a lifetime is parsed and ignored. Keys enter and leave as master key and salt
 together, as libsrtp takes them. Nothing here touches a packet.
 """
 

@@ -1,6 +1,6 @@
 """Session descriptions: bytes in, frozen values out, and back (RFC 8866, RFC 3605, RFC 4568 §9).
 
-It reads the lines that carry calls and passes over the others. Line ends may be CRLF or LF, as peers send both; the order of lines is taken
+It parses the lines that calls need and ignores the others. Line ends may be CRLF or LF, as peers send both; the order of lines is taken
 as it comes, except that `m=` opens a media section. It knows nothing of offers and answers: that is `negotiation`.
 """
 
@@ -34,7 +34,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The `o=` line. Its address says nothing about where media goes."""
+    """The `o=` line. Its address is not a media address."""
 
     username: str
     session_id: str

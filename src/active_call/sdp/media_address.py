@@ -1,7 +1,7 @@
-"""Whether media may go where a description says: by what the address is, and by where the one who signals is.
+"""Whether we may send media to the address in a description, judged by that address and by the peer's signalling address.
 
-Addresses enter, reasons leave. A description comes from outside; an address in it that means something else here than there (loopback, link
-local) or means everybody (multicast, broadcast) would turn our sound on whoever it hits. RFC 6890, RFC 8866 section 9.
+Addresses enter, reasons leave. A description comes from outside; an address in it that means another host here (loopback, link local) or
+many hosts (multicast, broadcast) would direct our media at a third party. RFC 6890, RFC 8866 section 9.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def is_host_name(text: str) -> bool:
 def address_refusal(address: str, peer: str) -> str:
     """Why no media goes to the IP `address` that was named by a peer that signals from `peer` (empty: not known); empty when it may.
 
-    The unspecified address means hold, and is no place to send to.
+    The unspecified address means hold; no media is sent to it.
     """
     if not is_ip_address(address):
         return f"no media to {address}: not an IP address"

@@ -68,7 +68,7 @@ SHORTEST_PTIME_MS, LONGEST_PTIME_MS = 10, 60
 
 
 class SrtpPolicy(StrEnum):
-    """What we think of encryption: `REQUIRED` refuses plain offers, `OFF` encrypted ones, `PREFERRED` neither."""
+    """Our policy for encryption: `REQUIRED` refuses plain offers, `OFF` encrypted ones, `PREFERRED` neither."""
 
     OFF = "off"
     PREFERRED = "preferred"
@@ -88,7 +88,7 @@ class NegotiationError(RemoteProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class LocalMedia:
-    """Our end: the address and RTP port that the peer is to send to (public, no brackets), and what we speak, best first.
+    """Our side: the address and RTP port that the peer sends to (public, no brackets), and what we speak, best first.
 
     `suites` are those of SRTP that we answer. `rtcp_mux`: RTCP may come on the RTP port, if the peer offers that. `peer` is the address
     that the peer signals from, where it is known: what it may name as its media address depends on it. `best_effort`: an offer with RTP/AVP

@@ -1,4 +1,4 @@
-"""Whether an offer's encryption is what a trunk demands (RFC 3264, RFC 4568), seen before anything is opened for it.
+"""Checks whether an offer's encryption meets the trunk's policy (RFC 3264, RFC 4568), before any port is opened for it.
 
 A description and a policy enter, plain words leave. Anything else about the description is `negotiation`'s.
 """
@@ -17,12 +17,12 @@ _KEY_LINE = re.compile(
 
 
 def without_keys(description: str) -> str:
-    """`description` for whoever only reads it: suites stay, keys do not (RFC 4568 `inline:`, RFC 4567, the `k=` line of RFC 4566)."""
+    """`description` for display: suites stay, keys are removed (RFC 4568 `inline:`, RFC 4567, the `k=` line of RFC 4566)."""
     return _KEY_LINE.sub(r"\2 (key left out)", description)
 
 
 def protection_refusal(offer: bytes, policy: SrtpPolicy | None) -> str:
-    """Why the offer cannot be taken under `policy`; empty where it can, and where it cannot be read, which others will say."""
+    """Why the offer cannot be taken under `policy`; empty where it can be taken. The negotiation reports what cannot be parsed."""
     if policy is None or policy is SrtpPolicy.PREFERRED:
         return ""
     try:

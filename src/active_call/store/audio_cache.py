@@ -74,7 +74,7 @@ class PartFile:
         return True
 
     def discard(self) -> None:
-        """Remove the name, if there still is one; whoever reads the file may go on."""
+        """Remove the name, if it is still there; readers of the file can continue."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None

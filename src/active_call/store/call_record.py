@@ -1,4 +1,4 @@
-"""The record of one call: what is known while it is alive, and what is left of it when it is over. Values only, and their JSON.
+"""The record of one call, during the call and after it. Values only, and their JSON.
 
 In: what a call's journal has noted. Out: a frozen OpenCall or CallRecord, its JSON (camelCase, times ISO 8601 in UTC), and the short form
 that lists show. Knows no disk and no network.
@@ -42,7 +42,7 @@ class TranscriptLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
 
 
 class OpenCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What is known of a call that is alive; all that is left of it when the server dies. Times are aware UTC; None: has not happened."""
+    """A call in progress; the basis of its record when the server dies. Times are aware UTC; None: has not happened."""
 
     session_id: str
     call_id: str
@@ -60,7 +60,7 @@ class OpenCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Everything that is known of a call that is over. Times are aware UTC; None: did not happen."""
+    """The record of a call that has ended. Times are aware UTC; None: did not happen."""
 
     record_id: str = ""
     """Unique over all records; the session id, unless a client has used that one before."""
@@ -105,7 +105,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     recording_error: str | None = None
     """Why a recording ends early or is missing: a full disk, say."""
     error: str | None = None
-    """Why it failed, for people."""
+    """Why it failed, as text."""
 
     def to_json(self) -> bytes:
         """The record as one JSON object. What JSON cannot hold appears in its repaired form; this never raises."""

@@ -24,10 +24,10 @@ from active_call.store.rendition import Rendition
 T = TypeVar("T")
 
 MAX_SECONDS: Final = 2 * 3600
-"""What is longer is no recording but a broadcast."""
+"""The longest sound that is decoded; a longer one is a broadcast."""
 MAX_AT_ONCE: Final = 16
 STEP_MS: Final = 250
-"""What is decoded before it is shown to readers."""
+"""How much is decoded before readers see it."""
 _NICENESS: Final = 5
 
 
@@ -87,7 +87,7 @@ class Decoder:
         finally:
             part.discard()
             if not part.n_bytes:
-                part.file.close()  # nobody has it
+                part.file.close()  # no reader has it
 
     def close(self) -> None:
         """Take nothing more. What runs must have been cancelled."""

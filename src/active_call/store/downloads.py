@@ -1,4 +1,4 @@
-"""Sound fetched over HTTP: one request, its reasons in plain words, and the pipe from the loop to the thread that decodes.
+"""Fetches sound over HTTP: one request, its errors as text, and the pipe from the loop to the decoding thread.
 
 A URL and what is known of it enter; bytes leave through a `Feed`, which holds back a fast server when the decoder is slow, and a slow one
 never keeps the loop. Knows no format and no cache file. RFC 9110 (conditional requests), RFC 9111 (freshness).
@@ -141,7 +141,7 @@ class Feed:
         return chunk
 
     def abandon(self) -> None:
-        """No more is read."""
+        """Stop reading."""
         self._is_abandoned = True
         self._wake()
 

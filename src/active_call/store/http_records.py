@@ -16,7 +16,7 @@ from active_call.store.sinks import RecordRefused, SinkBusy
 
 DEADLINE_S = 5.0
 RETRYABLE_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed (RFC 9110 §15); the others say that it never will."""
+"""Statuses after which a retry may succeed (RFC 9110 §15); after any other it cannot."""
 
 
 class HttpRecords:

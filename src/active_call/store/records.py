@@ -1,4 +1,4 @@
-"""Call records as the other rooms see them: what takes them, what answers questions about them, and the questions.
+"""The interfaces for call records: where they are written, where they are queried, and the query.
 
 A call says three things: that it has begun, what has changed, and its record. None of them waits for a disk or a network.
 """
@@ -24,10 +24,10 @@ class RecordsUnavailable(ActiveCallError):
 
 
 class RecordSink(Protocol):
-    """Takes what calls say of themselves. Nothing here blocks or raises; what was accepted is not lost, failures are told in `/health`."""
+    """Takes the records of calls. Nothing here blocks or raises; what was accepted is not lost, failures are told in `/health`."""
 
     def begin(self, call: OpenCall) -> None:
-        """A call has begun: from now on it has a record, whatever becomes of this process."""
+        """A call has begun: from now on it has a record, even if this process dies."""
         ...
 
     def update(self, call: OpenCall) -> None:

@@ -1,4 +1,4 @@
-"""A sound in the making or made: a file of samples that grows, and any number of readers that follow it.
+"""A sound that is being decoded, or is complete: a growing file of samples with any number of readers.
 
 Sound grows from one side, pieces leave on the other. Only what a reader asks for is in memory. Knows no source and no cache.
 """
@@ -36,7 +36,7 @@ class Rendition:
 
     @property
     def is_begun(self) -> bool:
-        """There is sound in it already."""
+        """Whether it has sound already."""
         return self._n_bytes > 0
 
     async def pieces(self, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
@@ -58,7 +58,7 @@ class Rendition:
             self._let_go()
 
     async def ended(self) -> None:
-        """Wait until it is whole. Raises MediaError when it will never be. To be awaited as `pieces` is."""
+        """Wait until it is complete. Raises MediaError when it has failed. To be awaited as `pieces` is."""
         self._n_readers += 1
         try:
             while not self._is_over:
@@ -92,7 +92,7 @@ class Rendition:
         self._wake()
 
     def end(self, error: MediaError | None = None) -> None:
-        """It is whole, or will never be."""
+        """Mark it as complete, or as failed."""
         self._is_over = True
         self._error = error
         self._wake()

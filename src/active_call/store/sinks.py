@@ -1,4 +1,4 @@
-"""Where closed records are brought beside the database: JSON files or a web service.
+"""Sinks for closed records in addition to the database: JSON files or a web service.
 
 A sink takes a record whole or raises: SinkBusy, when the same may succeed later; RecordRefused, when it never will.
 """
@@ -34,5 +34,5 @@ class RecordDelivery(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of threads. Nothing may be delivered after."""
+        """End the threads. Nothing may be delivered afterwards."""
         ...

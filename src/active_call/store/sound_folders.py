@@ -1,4 +1,4 @@
-"""Which files may be played: those in the folders that hold sounds, and none where calls are kept.
+"""Decides which files may be played: those in sound folders, never those in folders of records and recordings.
 
 A name enters, a path that may be opened leaves. Symbolic links count as what they lead to. Blocks: for a thread.
 """

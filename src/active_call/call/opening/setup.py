@@ -68,7 +68,7 @@ class SetupParts:
 
 @dataclass(frozen=True, slots=True)
 class _Engines:
-    """What one conversation hears, thinks and speaks with: a realtime model, or a recogniser and perhaps a chat model."""
+    """What one conversation hears, thinks and speaks with: a realtime model, or perhaps a recogniser and a chat model."""
 
     synthesiser: TextToSpeech
     recogniser: SpeechToText | None = None

@@ -191,7 +191,8 @@ class SpeechOutput:
         """
         play = self._plays.get(play_id)
         if play is None:
-            play = self._play_for(play_id)
+            self.interrupt()
+            play = self._add_play(play_id)
             play.pieces.append(Piece(""))
         if play.stopped or self._stream is None:
             return False

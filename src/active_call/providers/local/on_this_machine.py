@@ -39,12 +39,16 @@ FRESH_S: Final = 2.0
 """Models may be added while the server runs. They are looked for again after so long, not for each of the times that a call asks."""
 
 
-def _period() -> int:
-    return int(time.monotonic() / FRESH_S)
+_generation = 0
+
+
+def look_up_period() -> tuple[int, int]:
+    """What was found on this machine holds while this is the same."""
+    return _generation, int(time.monotonic() / FRESH_S)
 
 
 @lru_cache(maxsize=64)
-def _has_model(has_model: HasModel, language: str, environment: frozenset[tuple[str, str]], period: int) -> bool:
+def _has_model(has_model: HasModel, language: str, environment: frozenset[tuple[str, str]], period: tuple[int, int]) -> bool:
     """Whether there is a model, as it was found in this `period`."""
     del period
     return has_model(language, dict(environment))
@@ -52,6 +56,8 @@ def _has_model(has_model: HasModel, language: str, environment: frozenset[tuple[
 
 def forget_models() -> None:
     """Look for models anew at the next question."""
+    global _generation
+    _generation += 1
     _has_model.cache_clear()
 
 
@@ -78,7 +84,7 @@ class LocalEngine:
         wanted = "en" if not language or language.lower() == "auto" else plain_code(language).partition("-")[0]
         if (self.languages and wanted not in self.languages) or not self.is_installed():
             return False
-        return self.has_model is None or _has_model(self.has_model, language or "en", frozenset(environment.items()), _period())
+        return self.has_model is None or _has_model(self.has_model, language or "en", frozenset(environment.items()), look_up_period())
 
 
 LOCAL_ENGINES: dict[str, tuple[LocalEngine, ...]] = {

@@ -1,1 +1,1 @@
-"""Call records in SQLite or PostgreSQL: tables, migrations, the one writer, queries, the outbox of the sinks, and who closes what."""
+"""Call records in SQLite or PostgreSQL: tables, migrations, writer, queries, outbox, and calls that dead servers have left open."""

@@ -85,16 +85,16 @@ class Database:
 
     @property
     def name(self) -> str:
-        """For the log and `/health`; without a password."""
+        """The URL for the log and `/health`, without a password."""
         return self._url.render_as_string(hide_password=True)
 
     @property
     def is_open(self) -> bool:
-        """It has been reached, and its tables are as we know them."""
+        """It was reached, and its tables have the current version."""
         return self._is_open
 
     async def open(self) -> None:
-        """Reach it and bring it up to date. Raises ConfigError for a database of a newer version; harmless a second time."""
+        """Connect and migrate. Raises ConfigError for a database of a newer version; harmless a second time."""
         async with self._opening:
             if self._is_open:
                 return

@@ -1,4 +1,4 @@
-"""Takes records that lie in a folder as JSON files, from before there was a database, over into it: once, in the background, bit by bit.
+"""Imports records that lie in a folder as JSON files into the database: once, in the background, in chunks.
 
 In: a folder. Out: rows. A file whose record is in the database already is passed over, so that an import that was cut short begins again
 without harm.
@@ -25,7 +25,7 @@ from active_call.store.local_records import record_files
 
 CHUNK: Final = 50
 PAUSE_S: Final = 0.1
-"""Between two chunks: 500 records a second, and calls do not notice."""
+"""Between two chunks: 500 records a second, so that calls are not slowed down."""
 MAX_RECORDS: Final = 200_000
 """The newest ones; older files stay where they are."""
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
@@ -34,7 +34,7 @@ MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 async def import_folder(
     database: Database, folder: Path, node: str, world: World, logger: logging.Logger, is_stopping: Callable[[], bool]
 ) -> int:
-    """Take the records of `folder` over, unless that was done before; how many there were. Raises what SQLAlchemy raises.
+    """Import the records of `folder` unless that was done before; gives their number. Raises what SQLAlchemy raises.
 
     Ends early when `is_stopping` says so; the next start begins again.
     """

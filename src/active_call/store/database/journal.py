@@ -1,4 +1,4 @@
-"""Calls that have begun and are not in the database yet, in shared memory: what a process that is killed in that moment leaves behind.
+"""Calls that have begun and are not in the database yet, kept in shared memory, so that they survive a killed process.
 
 In: an open call. Out: a cell of a file in memory that outlives the process; it is given back when the database or the spool has the call.
 The next start reads what is left. Writing costs some microseconds and touches no disk, so the loop does it itself. A file has `N_CELLS`
@@ -36,7 +36,7 @@ class Journal:
         self._free = list(range(N_CELLS)) if memory is not None else []
 
     def note(self, call: OpenCall) -> int | None:
-        """Write a call down; the cell to give back, None where there is no room."""
+        """Note a call; gives its cell, None where there is no room."""
         if self._memory is None or not self._free:
             return None
         data = encode_json(call)
@@ -52,13 +52,13 @@ class Journal:
         return cell
 
     def give_back(self, cell: int) -> None:
-        """The call is safe elsewhere."""
+        """Free the cell: the database or the spool has the call."""
         if self._memory is not None:
             self._memory[cell * CELL_BYTES] = 0
             self._free.append(cell)
 
     def close(self) -> None:
-        """Let go of the memory; what is noted stays."""
+        """Unmap the memory; its contents stay."""
         if self._memory is not None:
             self._memory.close()
             self._memory, self._free = None, []

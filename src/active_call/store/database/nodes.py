@@ -1,4 +1,4 @@
-"""Who writes to the database, and who closes what a dead server has left open.
+"""Registers the servers that write to the database, and closes calls that a dead server has left open.
 
 Each run of a server is a row of `nodes`. On its own machine a server is dead when its slot is free (`slots`); on another it is dead when it
 has not been seen for `LEASE_S`, by the clock of the database that they share. Whoever deletes the row of a dead node closes its calls as
@@ -48,7 +48,7 @@ class Nodes:
         """Calls that were closed for dead nodes."""
 
     async def beat(self) -> None:
-        """Show that we live."""
+        """Update our row, so that other servers see that we run."""
         now = self._now()
         async with self._database.transaction() as connection:
             seen = await connection.execute(sa.update(nodes).where(nodes.c.node == self._node).values(seen_at=now))
@@ -72,7 +72,7 @@ class Nodes:
         return n_calls
 
     async def leave(self) -> None:
-        """We end in good order: nobody needs to look for what we have left open. What the outbox holds is for the next one."""
+        """Remove our row: this server ends in good order and leaves no open calls. The next server delivers what the outbox holds."""
         async with self._database.transaction() as connection:
             n_open = await connection.scalar(
                 sa.select(sa.func.count()).select_from(calls).where(calls.c.state == "open", calls.c.node == self._node)

@@ -51,7 +51,7 @@ class Outbox:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._hurry = asyncio.Event()
-        """Somebody waits: do not pause."""
+        """Do not pause: a caller waits."""
         self._counted_at = float("-inf")
         self._is_stopping = False
         self._taken: set[int] = set()
@@ -60,7 +60,7 @@ class Outbox:
         self.n_dead = 0
 
     def wake(self) -> None:
-        """There is something new."""
+        """Wake the task: there is a new row."""
         self._idle.clear()
         self._wake.set()
 
@@ -80,7 +80,7 @@ class Outbox:
         return self._idle.is_set()
 
     async def revive(self) -> None:
-        """Dead letters, and what waits for its next try, are due now: the configuration may have been mended."""
+        """Make dead letters and rows that wait for a retry due now: the configuration may have been corrected."""
         values = {"state": "waiting", "attempts": 0, "due_at": self._world.clock.utc_now()}
         async with self._database.transaction() as connection:
             await connection.execute(sa.update(outbox).where(outbox.c.node == self._node).values(values))
@@ -106,7 +106,7 @@ class Outbox:
                     await self._wake.wait()
 
     async def deliver_now(self, record: CallRecord) -> bool:
-        """Past the database, which fails: whether the sink has taken the record."""
+        """Deliver a record without the database, which fails; whether the sink has taken it."""
         if self._sink is None:
             return False
         try:
@@ -133,7 +133,7 @@ class Outbox:
                 if change is not None:
                     changes.append({"key": row.seq, **change})
                     if change["state"] == "waiting":
-                        break  # the others would meet the same
+                        break  # the other rows would fail the same way
         await self._settle([row.seq for row in due if row.seq in self._taken], changes)
         return len(due) if not changes else 0
 

@@ -1,4 +1,4 @@
-"""Questions to the records: a page of calls that are over, by filters, and one whole record.
+"""Queries over the records: a page of ended calls by filters, and one whole record.
 
 In: a RecordQuery. Out: a RecordPage of plain JSON values. Text is found anywhere in a column, whatever its case; `%` and `_` in it are
 letters like others.
@@ -46,7 +46,7 @@ class RecordQueries:
         self._database = database
 
     async def list(self, query: RecordQuery) -> RecordPage:
-        """Calls that are over, the newest first."""
+        """Ended calls, the newest first."""
         conditions = _conditions(query)
         page = sa.select(*_SUMMARY).where(*conditions)
         if query.before is not None:
@@ -60,7 +60,7 @@ class RecordQueries:
         return RecordPage(tuple(_summary(row) for row in shown), total or 0, more)
 
     async def get(self, record_id: str) -> dict[str, Any] | None:
-        """The record of one call that is over, or None."""
+        """The record of one ended call, or None."""
         query = sa.select(calls.c.body).where(calls.c.id == record_id, calls.c.state == "closed")
         async with self._database.transaction() as connection:
             body = await connection.scalar(query)

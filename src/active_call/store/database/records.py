@@ -1,4 +1,4 @@
-"""The store of call records: a database with one writer, an outbox for the sink, and whoever closes what dead servers have left.
+"""The store of call records: a database with one writer, an outbox for the sink, and the closing of calls that dead servers have left.
 
 Order of start: slot, database, what a dead process has spooled, calls of dead servers, outbox, import. A database that cannot be reached
 does not keep the server from taking calls: records wait, `/health` says so, and the start is finished when it is back. Order of stop:
@@ -85,15 +85,15 @@ class DatabaseRecords:
     # -- what calls say
 
     def begin(self, call: OpenCall) -> None:
-        """A call has begun."""
+        """Note the beginning of a call."""
         self._writer.begin(call)
 
     def update(self, call: OpenCall) -> None:
-        """Something of a call that lives has changed."""
+        """Note a change of a call in progress."""
         self._writer.update(call)
 
     def write(self, record: CallRecord) -> None:
-        """A call is over."""
+        """Note the end of a call, with its record."""
         self._writer.write(record)
 
     # -- questions
@@ -257,7 +257,7 @@ class DatabaseRecords:
             )
 
     async def _keep(self, nodes: Nodes) -> None:
-        """Show that we live, look for the dead, finish a start that could not be finished."""
+        """Update our row, look for dead servers, and finish an incomplete start."""
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):

@@ -1,4 +1,4 @@
-"""What a call is as a row: columns from what is known of it while it lives, and from its record when it is over. Values only."""
+"""Rows of calls: columns of a call in progress, and of its record after its end. Values only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OPEN_DEFAULTS: Final[dict[str, Any]] = {
     "error": None,
     "body": None,
 }
-"""What a call has that is not over yet."""
+"""The value of columns of a call that has not ended."""
 
 INSERT_CALL: Final = sa.insert(calls)
 INSERT_OUTBOX: Final = sa.insert(outbox)

@@ -1,4 +1,4 @@
-"""Tells whether the process that wrote before is dead: each server holds a lock on a file of its folder, which the kernel lets go with it.
+"""Detects dead servers by locks: each server holds a lock on a file in its folder, and the kernel releases it when the process ends.
 
 In: a folder. Out: a slot of our own, and the names of slots whose processes are gone. Several servers may share a folder: each takes the
 first slot that is free. The name of a slot is made once and kept in its file; host and inode belong to it, so that a copied folder is
@@ -35,12 +35,12 @@ class Slot:
     _others: list[int]
 
     def release_freed(self) -> None:
-        """The calls of the dead are closed: their slots may be taken."""
+        """Release the slots of dead servers, whose calls are closed."""
         while self._others:
             os.close(self._others.pop())
 
     def release(self) -> None:
-        """Let go of all; harmless a second time."""
+        """Release all slots; harmless a second time."""
         self.release_freed()
         if self._own >= 0:
             os.close(self._own)

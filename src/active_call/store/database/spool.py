@@ -1,4 +1,4 @@
-"""A file that holds what the database has not taken: the safety net while it is full, gone or read-only. Emptied when it works again.
+"""A file with changes that the database has not accepted, used while it is full, unreachable or read-only. It is emptied afterwards.
 
 In: open calls and records, in order. Out: a file of JSON lines, and, at the next start, what a dead process has left in its own. Writing
 takes place in a thread and never raises.
@@ -20,7 +20,7 @@ from active_call.store.call_record import CallRecord, OpenCall
 from active_call.store.private_files import private_folder
 
 MAX_BYTES: Final = 512 * 1024 * 1024
-"""A spool that is larger is not grown any further."""
+"""The largest size of a spool."""
 SUFFIX: Final = ".spool"
 
 _open_decoder = msgspec.json.Decoder(OpenCall)
@@ -55,7 +55,7 @@ class Spool:
         return True
 
     async def empty(self) -> None:
-        """The database has everything."""
+        """Empty the file: the database has everything."""
         if not self._held:
             return
         self._held, self._kept, self._size = [], set(), 0

@@ -1,4 +1,4 @@
-"""Writes calls to the database: one task, batches, and nobody ever waits for it.
+"""Writes calls to the database in batches, in one task; callers never wait for it.
 
 In: `begin`, `update` and `write` of each call, which only put something into a queue. Out: rows. What is written last wins inside a batch,
 so that a short call is one INSERT. While the database cannot be written to, what has come is kept in memory (bounded) and in a spool file,
@@ -358,7 +358,7 @@ class RecordWriter:
                 self._delivered.add(change.entry)
 
     def _give_back(self, change: Change) -> None:
-        """The change is safe; so is the call, unless the journal has something newer of it."""
+        """The change is stored; free the call's cell unless the journal has a newer state."""
         entry = change.entry
         if entry.cell is not None and (entry.noted is change.what or isinstance(change.what, CallRecord)):
             self.journal.give_back(entry.cell)

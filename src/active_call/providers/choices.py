@@ -1,0 +1,38 @@
+"""Which engines the options of calls come to, kept for as long as what is installed on this machine counts as known.
+
+Each call asks several times, mostly with the options of the call before. The answer depends on packages, models, voices and the
+environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from active_call.providers.local.on_this_machine import look_up_period
+
+T = TypeVar("T")
+Options = TypeVar("Options")
+
+
+class Choices:
+    """Answers to `find(option, environment)`. An error is not kept."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._found: dict[tuple[Callable[..., Any], bytes], Any] = {}
+        self._period = (-1, -1)
+
+    def of(self, find: Callable[[Options, Mapping[str, str]], T], option: Options) -> T:
+        """What `find` says, asked anew when models or voices may have changed."""
+        period = look_up_period()
+        if period != self._period:
+            self._found.clear()
+            self._period = period
+        key = (find, msgspec.msgpack.encode(option))
+        if key not in self._found:
+            self._found[key] = find(option, self._environment)
+        found: T = self._found[key]
+        return found
