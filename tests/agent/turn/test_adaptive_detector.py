@@ -41,7 +41,7 @@ def silence_needed(facts: TurnFacts, detector: AdaptiveTurnDetector = DETECTOR) 
     [
         (silent("yes", expected=Expectation(Asked.YES_NO)), 0.0, 0.2),
         (silent("goodbye"), 0.0, 0.2),
-        (silent("thank you"), 0.2, 0.4),
+        (silent("thank you"), 0.5, 0.9),
         (silent("1234", expected=Expectation(Asked.DIGITS, 4, 4)), 0.0, 0.2),
         (silent("I would like to book a table"), 0.2, 0.4),
         (silent("Baker"), 0.5, 0.8),

@@ -45,6 +45,8 @@ class Completeness(Enum):
     """It is all that was asked for, or a turn by itself."""
     COMPLETE = "complete"
     """It looks like a finished sentence."""
+    LEADING = "leading"
+    """It is a turn by itself, and as often the beginning of one: "thank you", and then "goodbye"."""
     OPEN = "open"
     """Nothing says whether more follows."""
     UNFINISHED = "unfinished"
@@ -175,7 +177,7 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
     if " ".join(said) in words.whole:
         return Completeness.SURE
     if " ".join(said) in words.leading:
-        return Completeness.COMPLETE
+        return Completeness.LEADING
     is_cut = text.rstrip().endswith((",", "-", "…", "..."))
     if is_cut or said[-1] in words.unfinished:
         return Completeness.UNFINISHED
