@@ -33,9 +33,9 @@ NOW = TurnWeights()
 SETS = {
     "now": NOW,
     "flat": replace(NOW, first_threshold=0.8),
-    "eager": replace(NOW, complete=1.8, open=0.6, first_threshold=0.85),
-    "text": replace(NOW, complete=2.0, open=0.3, unfinished=-3.0, first_threshold=0.88),
-    "calm": replace(NOW, complete=0.8, open=-0.5),
+    "eager": replace(NOW, complete=2.0, open=0.6, leading=0.3),
+    "before": replace(NOW, question=1.2, complete=1.2, leading=3.5),
+    "calm": replace(NOW, question=1.2, complete=0.8, open=-0.5, leading=-1.0),
     "deaf": replace(NOW, falling=0.0, held=0.0, breath=0.0),
 }
 

@@ -15,7 +15,7 @@ from active_call.agent.turn.expectation import (
 )
 from active_call.agent.turn.turn_words import _tables, turn_words
 
-SURE, COMPLETE, LEADING, OPEN, UNFINISHED = Completeness
+SURE, QUESTION, COMPLETE, LEADING, OPEN, UNFINISHED = Completeness
 
 
 @pytest.mark.parametrize("language", list(_tables()))

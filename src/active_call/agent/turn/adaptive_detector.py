@@ -60,7 +60,8 @@ class TurnWeights:
 
     sure: float = 3.5
     """Of the words (`Completeness`)."""
-    complete: float = 1.2
+    question: float = 2.2
+    complete: float = 1.5
     leading: float = -0.5
     open: float = 0.0
     unfinished: float = -2.0
@@ -81,6 +82,8 @@ class TurnWeights:
         match completeness:
             case Completeness.SURE:
                 return self.sure
+            case Completeness.QUESTION:
+                return self.question
             case Completeness.COMPLETE:
                 return self.complete
             case Completeness.LEADING:
@@ -179,7 +182,7 @@ class AdaptiveTurnDetector:
         first, last = settings.weights.first_threshold, settings.weights.last_threshold
         share = (first - probability) / (first - last)
         needed = settings.first_s + max(0.0, min(1.0, share)) * (longest - settings.first_s)
-        if facts.expected.is_slot and completeness is not Completeness.COMPLETE:
+        if facts.expected.is_slot and completeness not in (Completeness.COMPLETE, Completeness.QUESTION):
             needed = max(needed, settings.slot_min_s)
         return max(needed, facts.usual_pause_s)
 
