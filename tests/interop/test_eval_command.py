@@ -46,7 +46,7 @@ def test_quick_set_ends_with_every_figure_and_writes_junit(tmp_path: Path) -> No
     assert set(total["failures"]) <= set(names)
 
 
-@pytest.mark.slow  # by voice, against the agent as it is: a farewell is not always understood yet
+@pytest.mark.alone
 def test_persona_of_the_guide_gets_what_it_expects_and_another_does_not(tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "evals.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)

@@ -51,6 +51,8 @@ class FakeStream:
         self._is_recording = False
         self.closed = False
         self.listens = False
+        self.listen_order: link.Listen | None = None
+        """How the call listens to its caller now; None before the first order."""
         self.hears_tones = (False, False)
         self.improvement: tuple[bool, object] = (False, None)
         self.n_ambience_stops = 0
@@ -68,8 +70,9 @@ class FakeStream:
         """Something is queued that has not ended."""
         return bool(self._plays)
 
-    def listen(self, *, detect: bool, **_: object) -> None:
+    def listen(self, *, detect: bool, forward_audio: bool = False, **settings: float) -> None:
         self.listens = detect
+        self.listen_order = link.Listen(self.stream, detect, forward_audio, **settings)  # type: ignore[arg-type]
 
     def hear_tones(self, *, digits: bool, tones: bool, country: str = "") -> None:
         self.hears_tones = digits, tones

@@ -21,6 +21,7 @@ from active_call.call.opening.routing import PlaybookRouter, Playbooks, Router
 from active_call.contract import events
 from active_call.contract.options import CallOption
 from active_call.legs.events import LegEvent
+from active_call.providers.speech_to_text import SpeechToText
 from active_call.server.config.config import default_option
 from active_call.server.config.sections import PlaybookHandler
 from active_call.server.explain import playbook_router
@@ -82,7 +83,8 @@ class WatchedLeg(FakeLeg):
 class VirtualServer:
     """Runs `app` for as long as its context lasts. `others`: scripts of those who are called, or the SIP status that refuses a call.
 
-    `playbook`: takes the calls that no function of the application takes; without one the configured playbooks do.
+    `playbook`: takes the calls that no function of the application takes; without one the configured playbooks do. `recogniser`: hears the
+    callers; without one what they say is understood as it was written.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class VirtualServer:
         model: Iterable[Reply] = (),
         others: Mapping[str, Script | int] | None = None,
         playbook: Path | None = None,
+        recogniser: SpeechToText | None = None,
     ) -> None:
         self._app = app
         self._others = dict(others or {})
@@ -100,7 +103,8 @@ class VirtualServer:
         self._parties: dict[str, Caller] = {}
         """By the Call-ID of the leg."""
         self._placed: list[str] = []
-        self._engines = FakeEngines(responder=FakeResponder(model))
+        self._scripted = FakeRecogniser()
+        self._engines = FakeEngines(recogniser=recogniser or self._scripted, responder=FakeResponder(model))
         self._records = _Records()
         self._failures: list[BaseException] = []
         self._began: list[tuple[str, Caller]] = []
@@ -169,11 +173,9 @@ class VirtualServer:
 
     def party(self, leg: WatchedLeg) -> Caller:
         """The other side of `leg`."""
-        recogniser = self._engines.recogniser
-        assert isinstance(recogniser, FakeRecogniser)
         if leg.party is None:
             leg.call_id = f"virtual-{len(self._parties) + 1}"
-            leg.party = self._parties[leg.call_id] = Caller(leg, recogniser)
+            leg.party = self._parties[leg.call_id] = Caller(leg, self._scripted)
         return leg.party
 
     # -- what has happened

@@ -34,6 +34,8 @@ from active_call.agent.matching.spoken_form import spoken_words
         ("at 5:00 p.m.", "at five o'clock pm"),
         ("at 9 AM", "at nine a.m."),
         ("Oh, two oh seven", "0207"),
+        ("the 21st of June", "the twenty first of june"),
+        ("Dr. Anderson, my neighbour", "doctor Anderson my neighbor"),
         ("bye-bye", "bye bye"),
         ("jane_doe@mail.example.org", "Jane Doe at mail dot example dot org"),
         ("don’t", "do not"),

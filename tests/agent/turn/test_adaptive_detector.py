@@ -39,11 +39,15 @@ def silence_needed(facts: TurnFacts, detector: AdaptiveTurnDetector = DETECTOR) 
 @pytest.mark.parametrize(
     ("facts", "at_least", "at_most"),
     [
-        (silent("yes", expected=Expectation(Asked.YES_NO)), 0.0, 0.2),
+        (silent("yes, please", expected=Expectation(Asked.YES_NO)), 0.0, 0.2),
+        (silent("yes", expected=Expectation(Asked.YES_NO)), 0.2, 0.35),
         (silent("goodbye"), 0.0, 0.2),
-        (silent("thank you"), 0.2, 0.4),
+        (silent("thank you"), 0.5, 0.9),
         (silent("1234", expected=Expectation(Asked.DIGITS, 4, 4)), 0.0, 0.2),
         (silent("I would like to book a table"), 0.2, 0.4),
+        (silent("What are your opening hours?"), 0.15, 0.25),
+        (silent("my order number is 427"), 0.5, 0.8),
+        (silent("I would like to know"), 1.0, 1.2),
         (silent("Baker"), 0.5, 0.8),
         (silent("I would like to"), 1.0, 1.2),
         (silent("one two", expected=Expectation(Asked.DIGITS, 4, 4)), 2.9, 3.0),

@@ -15,7 +15,7 @@ from active_call.agent.turn.expectation import (
 )
 from active_call.agent.turn.turn_words import _tables, turn_words
 
-SURE, COMPLETE, OPEN, UNFINISHED = Completeness.SURE, Completeness.COMPLETE, Completeness.OPEN, Completeness.UNFINISHED
+SURE, QUESTION, COMPLETE, LEADING, OPEN, UNFINISHED = Completeness
 
 
 @pytest.mark.parametrize("language", list(_tables()))
@@ -56,9 +56,9 @@ def test_digits_are_counted_and_phone_numbers_have_at_least_seven():
 @pytest.mark.parametrize(
     ("text", "completeness"),
     [
-        ("yes", COMPLETE),
+        ("yes", LEADING),
         ("Yes, please.", SURE),
-        ("thank you", COMPLETE),
+        ("thank you", LEADING),
         ("thank you, goodbye", SURE),
         ("I would like to book a table", COMPLETE),
         ("I would like to", UNFINISHED),

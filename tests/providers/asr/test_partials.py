@@ -65,7 +65,7 @@ class Line:
         self._sample = 0
         self.recognition = PartialRecognition(self._transcribe, self.results.append)
 
-    async def _transcribe(self, pcm: bytes, background: bool) -> Transcript:
+    async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
         self.asked.append((len(pcm) // 32, background))
         if background and self.refuses_background:
             raise ProviderError("test", "busy", retryable=True)

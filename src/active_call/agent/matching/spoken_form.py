@@ -19,11 +19,13 @@ _SMALL = {word: value for value, word in enumerate((*_UNITS, *_TEENS))} | {word:
 _SCALES = {"thousand": 1_000, "million": 1_000_000}
 _TIMES = {"double": 2, "triple": 3}
 _ORDINALS = {
-    word: f"{n}{'st' if n == 1 else 'nd' if n == 2 else 'rd' if n == 3 else 'th'}"
-    for n, word in enumerate(
-        ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"), 1
-    )
-}
+    "first": "one", "second": "two", "third": "three", "fourth": "four", "fifth": "five", "sixth": "six", "seventh": "seven",
+    "eighth": "eight", "ninth": "nine", "tenth": "ten", "eleventh": "eleven", "twelfth": "twelve", "thirteenth": "thirteen",
+    "fourteenth": "fourteen", "fifteenth": "fifteen", "sixteenth": "sixteen", "seventeenth": "seventeen", "eighteenth": "eighteen",
+    "nineteenth": "nineteen", "twentieth": "twenty", "thirtieth": "thirty",
+}  # fmt: skip
+"""An ordinal is its number and "th": "twenty first" and "21st" are the same."""
+_WRITTEN_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _SYMBOLS = {"&": "and", "+": "plus", "%": "percent", "@": "at", "$": "dollars", "€": "euros", "£": "pounds", "#": "hash", "*": "star"}
 _WHOLE = {
     "cant": "can not",
@@ -70,6 +72,16 @@ _SOUND_ALIKE = {
         ("flower", "flour"),
         ("order", "odor"),
         ("fair", "fare"),
+        ("doctor", "dr"),
+        ("mister", "mr"),
+        ("street", "st"),
+        ("dot net", "dotnet"),
+        ("dot com", "dotcom"),
+        ("neighbor", "neighbour"),
+        ("color", "colour"),
+        ("center", "centre"),
+        ("favorite", "favourite"),
+        ("gray", "grey"),
         ("whether", "weather"),
         ("through", "threw"),
         ("new", "knew"),
@@ -96,6 +108,7 @@ def _plain_words(text: str) -> list[str]:
     folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
     folded = re.sub(r"\b([ap])\.?\s?m\b\.?", r"\1m", folded)
     folded = re.sub(r"(?<=\d),(?=\d{3}\b)", "", folded)
+    folded = _WRITTEN_ORDINAL.sub(" th", folded)
     folded = _FULL_HOUR.sub("", folded)
     folded = _MONEY.sub(_money, folded)
     folded = re.sub(r"(?<=\d)\.(?=\d)", " point ", folded)
@@ -123,7 +136,7 @@ def _written_out(token: str) -> str:
     for ending, full in _ENDINGS:
         if token.endswith(ending) and len(token) > len(ending):
             return token[: -len(ending)] + full
-    return _ORDINALS.get(bare, bare)
+    return f"{_ORDINALS[bare]} th" if bare in _ORDINALS else bare
 
 
 def _alike(words: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Decides by everything that is known of a pause: what was said, how it sounded, what was asked, how this caller speaks.
 
 In: TurnFacts. Out: a verdict. Theory: each piece of evidence adds to the log-odds that the turn is over. The longer the silence lasts, the
-less evidence is needed: the threshold falls in a line from `FIRST_THRESHOLD` at `first_s` of silence to `LAST_THRESHOLD` at `max_s`. So the
+less evidence is needed: the threshold falls in a line from `first_threshold` at `first_s` of silence to `last_threshold` at `max_s`. So the
 evidence gives the time of the end directly, and the floor has one deadline; every new fact moves it.
 
 | the caller | what is known | verdict |
@@ -17,7 +17,7 @@ evidence gives the time of the end directly, and the floor has one deadline; eve
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import exp, log
 
 from active_call.agent.turn.expectation import Completeness, completeness_of
@@ -34,8 +34,8 @@ from active_call.agent.turn.turn_detector import (
     WaitUntil,
 )
 
-FIRST_THRESHOLD, LAST_THRESHOLD = 0.9, 0.05
 SURE = 0.95
+"""From here on the turn ends as soon as silence is noticed."""
 LIKELY = 0.5
 """From here on the recogniser is asked to finish, and the model is asked before the turn is over."""
 BLIND_LIKELY = 0.4
@@ -46,14 +46,55 @@ STABLE_PARTIAL_S = 0.8
 """How long the final text may take before the last partial is taken for it: one that came after the voice had ended."""
 OLD_PARTIAL_S = 2.0
 """The same for a partial that came before: the last words may be missing in it."""
-_TEXT = {Completeness.SURE: 3.5, Completeness.COMPLETE: 1.2, Completeness.OPEN: 0.0, Completeness.UNFINISHED: -2.0}
-_WITHOUT_TEXT = -0.2
 _VENDOR = {VendorTurn.NONE: 0.0, VendorTurn.EAGER_END: 1.5, VendorTurn.RESUMED: -3.0, VendorTurn.ENDED: 4.0}
 _JUDGED_EVEN = 0.1
 """Smart Turn's probability that says neither (published best thresholds: .05 to .21)."""
 _JUDGED_MAX = 2.5
 UNSURE = (0.25, 0.89)
 """Between these a model of the sound is worth its cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnWeights:
+    """The evidence of each fact, in log-odds that the turn is over, and the thresholds. `benchmarks/turns.py` tells what a set gives."""
+
+    sure: float = 3.5
+    """Of the words (`Completeness`)."""
+    question: float = 2.2
+    complete: float = 1.5
+    leading: float = -0.5
+    open: float = 0.0
+    unfinished: float = -2.0
+    without_text: float = -0.2
+    falling: float = 1.0
+    """At most, of a pitch that falls: a third of this for each semitone."""
+    held: float = -0.8
+    """Of a level pitch on a lengthened syllable."""
+    breath: float = -0.5
+    """Of a pause in which the detector still finds voice."""
+    first_threshold: float = 0.9
+    """The probability that is enough at `TurnSettings.first_s` of silence."""
+    last_threshold: float = 0.05
+    """The same at `max_s`."""
+
+    def of_text(self, completeness: Completeness) -> float:
+        """The evidence of the words."""
+        match completeness:
+            case Completeness.SURE:
+                return self.sure
+            case Completeness.QUESTION:
+                return self.question
+            case Completeness.COMPLETE:
+                return self.complete
+            case Completeness.LEADING:
+                return self.leading
+            case Completeness.OPEN:
+                return self.open
+            case Completeness.UNFINISHED:
+                return self.unfinished
+
+
+WEIGHTS = TurnWeights()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +112,7 @@ class TurnSettings:
     """Where the recogniser tells no partials: when it is asked for its text at the earliest."""
     has_judge: bool = False
     language: str | None = None
+    weights: TurnWeights = field(default_factory=lambda: WEIGHTS)
 
 
 class AdaptiveTurnDetector:
@@ -119,11 +161,12 @@ class AdaptiveTurnDetector:
 
     def probability(self, facts: TurnFacts, completeness: Completeness) -> float:
         """How likely the turn is over, from everything but the length of the silence."""
-        odds = _TEXT[completeness] if facts.text else _WITHOUT_TEXT
+        weights = self._settings.weights
+        odds = weights.of_text(completeness) if facts.text else weights.without_text
         is_eager = facts.vendor is VendorTurn.EAGER_END and facts.vendor_confidence is not None
         odds += _VENDOR[facts.vendor] * ((facts.vendor_confidence or 0.0) if is_eager else 1.0)
         if facts.pause is not None:
-            odds += _sound(facts.pause)
+            odds += _sound(facts.pause, weights)
         if facts.judged is not None:
             odds += max(-_JUDGED_MAX, min(_JUDGED_MAX, _logit(facts.judged) - _logit(_JUDGED_EVEN)))
         return 1 / (1 + exp(-odds))
@@ -136,9 +179,10 @@ class AdaptiveTurnDetector:
         longest = settings.slot_max_s if is_missing else settings.max_s
         if is_missing and facts.vendor is not VendorTurn.ENDED:
             return longest
-        share = (FIRST_THRESHOLD - probability) / (FIRST_THRESHOLD - LAST_THRESHOLD)
+        first, last = settings.weights.first_threshold, settings.weights.last_threshold
+        share = (first - probability) / (first - last)
         needed = settings.first_s + max(0.0, min(1.0, share)) * (longest - settings.first_s)
-        if facts.expected.is_slot and completeness is not Completeness.COMPLETE:
+        if facts.expected.is_slot and completeness not in (Completeness.COMPLETE, Completeness.QUESTION):
             needed = max(needed, settings.slot_min_s)
         return max(needed, facts.usual_pause_s)
 
@@ -157,17 +201,17 @@ def _speaking_until(facts: TurnFacts) -> float:
     return (facts.final_at or 0.0) + STILL_SPEAKING_S if is_answered and not goes_on else facts.since + SPEECH_MAX_S
 
 
-def _sound(pause: PauseSound) -> float:
+def _sound(pause: PauseSound, weights: TurnWeights) -> float:
     """The log-odds of how the end sounded: a fall of the pitch ends, a level pitch on a long syllable holds the turn."""
     odds = 0.0
     change, length = pause.pitch_change_st, pause.final_lengthening
     if change is not None:
         if change <= -1.0:
-            odds += min(1.0, -change / 3)
+            odds += min(1.0, -change / 3) * weights.falling
         elif abs(change) < 0.8 and length is not None and length >= 1.6:
-            odds -= 0.8
+            odds += weights.held
     if pause.voice_probability >= 0.3:
-        odds -= 0.5
+        odds += weights.breath
     return odds
 
 

@@ -18,7 +18,8 @@ _TOP_DOMAINS = frozenset(
         "biz", "me", "tv", "app", "dev", "in", "jp", "cn",
     }
 )  # fmt: skip
-_SENTENCE = re.compile(r"[^.?!…]+[.?!…]*")
+_SENTENCE = re.compile(r"[^.?!…。？！]+[.?!…。？！]*")
+_QUESTION_MARKS = ("?", "？")
 _SMALL = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _SMALL_DE = ("null", "ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf")
 PHONE_DIGITS = 7
@@ -43,8 +44,12 @@ class Completeness(Enum):
 
     SURE = "sure"
     """It is all that was asked for, or a turn by itself."""
+    QUESTION = "question"
+    """A finished sentence that asks something."""
     COMPLETE = "complete"
     """It looks like a finished sentence."""
+    LEADING = "leading"
+    """It is a turn by itself, and as often the beginning of one: "thank you", and then "goodbye"."""
     OPEN = "open"
     """Nothing says whether more follows."""
     UNFINISHED = "unfinished"
@@ -71,10 +76,10 @@ NOTHING_EXPECTED = Expectation()
 def expected_after(said: str, language: str | None = None) -> Expectation:
     """What the agent's words `said` ask for: its last question decides, else its last sentence."""
     words = turn_words(language)
-    sentences = [sentence.strip() for sentence in _SENTENCE.findall(said) if sentence.strip(" .?!…")]
+    sentences = [sentence.strip() for sentence in _SENTENCE.findall(said) if sentence.strip(" .?!…。？！")]
     if not sentences:
         return NOTHING_EXPECTED
-    question = next((sentence for sentence in reversed(sentences[-2:]) if sentence.endswith("?")), sentences[-1])
+    question = next((sentence for sentence in reversed(sentences[-2:]) if sentence.endswith(_QUESTION_MARKS)), sentences[-1])
     if words.ask_email.search(question):
         return Expectation(Asked.EMAIL)
     if words.ask_spelling.search(question):
@@ -91,7 +96,7 @@ def expected_after(said: str, language: str | None = None) -> Expectation:
 
 def _is_polar(question: str, words: TurnWords) -> bool:
     """It asks for yes or no."""
-    if not question.endswith("?"):
+    if not question.endswith(_QUESTION_MARKS):
         return False
     text = " ".join(spoken_words(question))
     if any(text.endswith(f" {tag}") for tag in words.tags):
@@ -124,9 +129,9 @@ def completeness_of(text: str, expected: Expectation, language: str | None = Non
             return _email(said, text, words)
         case Asked.SPELLING | Asked.ADDRESS:
             general = _general(said, text, words)
-            return Completeness.OPEN if general is Completeness.COMPLETE else general
+            return Completeness.OPEN if general in (Completeness.COMPLETE, Completeness.QUESTION) else general
         case Asked.YES_NO if said[0] in words.yes | words.no and len(said) <= 4 and all(w in words.yes | words.no for w in said):
-            return Completeness.SURE
+            return Completeness.SURE if len(said) > 1 else Completeness.COMPLETE  # "yes", and then "but"
         case _:
             return _general(said, text, words)
 
@@ -145,7 +150,7 @@ def _digits(said: list[str], text: str, expected: Expectation, words: TurnWords)
     n = count_digits(said, words)
     if n == 0:
         return _general(said, text, words)
-    if said[-1] in words.unfinished and said[-1] not in words.digits:
+    if words.is_open_at_end(said) and said[-1] not in words.digits:
         return Completeness.UNFINISHED
     if expected.n_digits is not None:
         return Completeness.UNFINISHED if n < expected.n_digits else Completeness.SURE
@@ -175,9 +180,13 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
     if " ".join(said) in words.whole:
         return Completeness.SURE
     if " ".join(said) in words.leading:
-        return Completeness.COMPLETE
+        return Completeness.LEADING
     is_cut = text.rstrip().endswith((",", "-", "…", "..."))
-    if is_cut or said[-1] in words.unfinished:
+    if is_cut or words.is_open_at_end(said):
         return Completeness.UNFINISHED
+    if 2 <= count_digits(said, words) < PHONE_DIGITS and (said[-1] in words.digits or said[-1].isdigit()):
+        return Completeness.OPEN  # a group of a number that nobody has asked for
     n_letters = sum(len(word) if ord(word[0]) > 0x2E80 else 0 for word in said)
-    return Completeness.COMPLETE if len(said) >= 3 or n_letters >= 4 else Completeness.OPEN
+    if len(said) < 3 and n_letters < 4:
+        return Completeness.OPEN
+    return Completeness.QUESTION if text.rstrip().endswith(_QUESTION_MARKS) else Completeness.COMPLETE

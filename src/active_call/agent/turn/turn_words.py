@@ -14,6 +14,8 @@ from importlib import resources
 from typing import Any
 
 DEFAULT_LANGUAGE = "en"
+LONGEST_ENDING = 4
+"""Words (in Chinese and Japanese: characters) of the longest entry of `unfinished`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class TurnWords:
     ask_phone: re.Pattern[str]
     counted: re.Pattern[str]
 
+    def is_open_at_end(self, said: list[str]) -> bool:
+        """What was said ends with a word, or with a few, after which more must come."""
+        return any(" ".join(said[-n:]) in self.unfinished for n in range(1, min(LONGEST_ENDING, len(said)) + 1))
+
 
 @cache
 def turn_words(language: str | None) -> TurnWords:
@@ -51,9 +57,9 @@ def turn_words(language: str | None) -> TurnWords:
     for name, kind in TurnWords.__annotations__.items():
         value = table[name]
         if kind.startswith("frozenset"):
-            values[name] = frozenset(value)
+            values[name] = frozenset(" ".join(spoken_words(word)) or word for word in value)
         elif kind.startswith("tuple"):
-            values[name] = tuple(value)
+            values[name] = tuple(" ".join(spoken_words(word)) or word for word in value)
         elif kind.startswith("re."):
             values[name] = re.compile(value, re.IGNORECASE)
         else:
@@ -66,9 +72,11 @@ def _tables() -> dict[str, dict[str, Any]]:
     return tomllib.loads(resources.files(__package__).joinpath("turn_words.toml").read_text(encoding="utf-8"))
 
 
-_WORD = re.compile(r"[\w'@’]+|[.](?=\w)", re.UNICODE)
+_WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+(?:['’][^\W]+)*|@|'\w+|[.](?=\w)"
+)
 
 
 def spoken_words(text: str) -> list[str]:
-    """The words of `text` in lower case; the dot inside an address is a word of its own."""
+    """The words of `text` in lower case, Chinese and Japanese by character; the dot and the @ inside an address are words of their own."""
     return [word.strip("'") for word in _WORD.findall(text.lower().replace("’", "'")) if word.strip("'")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
+from active_call.agent.matching.spoken_form import spoken_words
 from active_call.bench.evals.call import Played
 from active_call.bench.evals.measuring import figures_of, out_of_bounds, word_errors
 from active_call.bench.evals.persona import Persona
@@ -26,8 +27,8 @@ class Verdict:
 
 
 def words_of(text: str) -> list[str]:
-    """Lower case words without punctuation; `5 p.m.` and `5 pm` are the same, spelled numbers stay as they are."""
-    return re.findall(r"[a-z0-9']+", text.lower().replace(".m.", "m").replace("’", "'"))
+    """Words to compare: numbers as digits, spellings that sound alike as one (`agent/matching/spoken_form`)."""
+    return list(spoken_words(text))
 
 
 def judge(persona: Persona, played: Played, record: Mapping[str, Any] | None, heard: str) -> Verdict:

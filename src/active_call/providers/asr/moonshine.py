@@ -1,8 +1,8 @@
 """The recogniser of a bare machine for English: Moonshine, from the wheel `moonshine-voice`, which carries its `tiny-en` model.
 
 Speech enters; texts so far and final texts leave, with punctuation, numbers often as digits. It hears freely: what a playbook expects is
-compared with what was heard, by the playbook, and never put into its mouth. The computing happens in engine processes
-(`moonshine_engine`), up to one for each core, shared by all calls.
+compared with what was heard, and taken for it only where the model finds it nearly as likely (`expected_phrases`). The computing happens in
+engine processes (`moonshine_engine`), up to one for each core, shared by all calls.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class MoonshineSpeechToText:
     async def close(self) -> None:
         """Nothing is held: the processes belong to the engines."""
 
-    async def _transcribe(self, pcm: bytes, background: bool) -> Transcript:
+    async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
         if background:  # not guarded: a refusal is no failure of the engine
-            return Transcript(*await self._local.run(moonshine_engine.transcribe, pcm, background=True))
-        return Transcript(*await self._guard.call(lambda: self._local.run(moonshine_engine.transcribe, pcm, max_wait_s=MAX_WAIT_S)))
+            return Transcript(*await self._local.run(moonshine_engine.transcribe, pcm, phrases, background=True))
+        run = self._local.run
+        return Transcript(*await self._guard.call(lambda: run(moonshine_engine.transcribe, pcm, phrases, max_wait_s=MAX_WAIT_S)))

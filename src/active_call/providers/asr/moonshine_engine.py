@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ
+from active_call.providers.asr.expected_phrases import PRIOR, rivals_of
 from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 
@@ -38,6 +39,11 @@ MIN_SAMPLES = LISTEN_RATE_HZ // 10
 PEAK = 0.7
 """To which speech is amplified. The model hears loud speech better: 94.6 % of words for 92.9 % (two voices, telephone band)."""
 MAX_GAIN = 30.0
+PADDING = np.zeros(LISTEN_RATE_HZ // 10, dtype=np.float32)
+"""Silence that is put before and behind an utterance, as recordings begin and end. Of 96 utterances (three voices, 10 to 30 dB)
+84.0 % of the words were right with it, 80.0 % without, 80.7 % with silence behind alone.
+"""
+MAX_TOKEN_BYTES = 32
 _SPACE = "\u2581"
 
 
@@ -46,10 +52,13 @@ def warm() -> None:
     _model().transcribe(np.zeros(LISTEN_RATE_HZ // 2, dtype=np.float32))
 
 
-def transcribe(pcm: bytes) -> tuple[str, float]:
-    """What is said in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 where no word is."""
+def transcribe(pcm: bytes, phrases: tuple[str, ...] = ()) -> tuple[str, float]:
+    """What is said in `pcm`, with punctuation, and the confidence from 0 to 1; an empty text and 0 where no word is.
+
+    `phrases`: what may well be said (`expected_phrases`); one that is nearly as likely as what was heard is taken, with its own confidence.
+    """
     model = _model()
-    heard = [model.transcribe(samples) for samples in split_long(_samples(pcm))]
+    heard = [model.transcribe(samples, phrases) for samples in split_long(_samples(pcm))]
     texts = [part.text for part in heard if part.text]
     n_tokens = sum(part.n_tokens for part in heard)
     confidence = math.exp(sum(part.log_probability for part in heard) / n_tokens) if n_tokens else 0.0
@@ -92,25 +101,33 @@ class Moonshine:
         self._decoder = onnxruntime.InferenceSession(str(folder / "decoder_model_merged.ort"), options, providers=providers)
         self._outputs = [output.name for output in self._decoder.get_outputs()][1:]
         self._tokens = read_tokens((folder / "tokenizer.bin").read_bytes())
+        self._numbers = {token: number for number, token in enumerate(self._tokens)}  # of a byte and a token alike the token counts
 
-    def transcribe(self, samples: Floats) -> Heard:
+    def transcribe(self, samples: Floats, phrases: tuple[str, ...] = ()) -> Heard:
         """What is said in `samples` (16 kHz, -1 to 1)."""
         if len(samples) < MIN_SAMPLES:
             return Heard("", 0.0, 0)
-        tokens, log_probability = self._decode(samples[np.newaxis])
+        sound = self._encode(np.concatenate((PADDING, samples, PADDING))[np.newaxis])
+        tokens, log_probability = self._decode(sound, int(len(samples) / LISTEN_RATE_HZ * MAX_TOKENS_PER_S) + SPARE_TOKENS)
         text = b"".join(self._tokens[token] for token in tokens).decode("utf-8", "replace").replace(_SPACE, " ").strip()
         if is_invented(text):
             return Heard("", 0.0, 0)
-        return Heard(text, log_probability, len(tokens) + 1)
+        heard = Heard(text, log_probability, len(tokens) + 1)
+        rivals = [self._rate(sound, rival) for rival in rivals_of(text, phrases)]
+        best = max(rivals, key=lambda rival: rival.log_probability, default=heard)
+        return best if best.log_probability + PRIOR > log_probability else heard
 
-    def _decode(self, sound: Floats) -> tuple[list[int], float]:
+    def _encode(self, sound: Floats) -> dict[str, Any]:
         mask = np.ones(sound.shape, dtype=np.int64)
         (states,) = self._encoder.run(None, {"input_values": sound, "attention_mask": mask})
-        feeds: dict[str, Any] = {"encoder_attention_mask": mask, "encoder_hidden_states": states, **_no_past()}
+        return {"encoder_attention_mask": mask, "encoder_hidden_states": states, **_no_past()}
+
+    def _decode(self, sound: dict[str, Any], max_tokens: int) -> tuple[list[int], float]:
+        feeds = dict(sound)
         tokens: list[int] = []
         log_probability = 0.0
         token = BEGIN
-        for step in range(int(sound.shape[1] / LISTEN_RATE_HZ * MAX_TOKENS_PER_S) + SPARE_TOKENS):
+        for step in range(max_tokens):
             feeds["input_ids"] = np.array([[token]], dtype=np.int64)
             feeds["use_cache_branch"] = np.array([step > 0])
             logits, *present = self._decoder.run(None, feeds)
@@ -123,6 +140,28 @@ class Moonshine:
                 if step == 0 or ".decoder." in name:  # the encoder's keys and values stay as the first step made them
                     feeds[name.replace("present", "past_key_values")] = value
         return tokens, log_probability
+
+    def _rate(self, sound: dict[str, Any], text: str) -> Heard:
+        """How likely `text` is what was said: all its tokens in one step."""
+        tokens = [*self._numbers_of(text), END]
+        ids = np.array([[BEGIN, *tokens[:-1]]], dtype=np.int64)
+        logits, *_ = self._decoder.run(None, {**sound, "input_ids": ids, "use_cache_branch": np.array([False])})
+        rows = logits[0].astype(np.float64)
+        shares = (
+            rows - np.log(np.exp(rows - rows.max(axis=-1, keepdims=True)).sum(axis=-1, keepdims=True)) - rows.max(axis=-1, keepdims=True)
+        )
+        return Heard(text, float(shares[np.arange(len(tokens)), tokens].sum()), len(tokens))
+
+    def _numbers_of(self, text: str) -> list[int]:
+        """`text` in tokens, the longest first, as the model's own tokenizer writes common words."""
+        rest = (_SPACE + text.replace(" ", _SPACE)).encode()
+        numbers: list[int] = []
+        while rest:
+            length = next((n for n in range(min(len(rest), MAX_TOKEN_BYTES), 0, -1) if rest[:n] in self._numbers), 0)
+            if length:
+                numbers.append(self._numbers[rest[:length]])
+            rest = rest[length or 1 :]
+        return numbers
 
 
 def read_tokens(data: bytes) -> list[bytes]:

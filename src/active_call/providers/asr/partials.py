@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from active_call.base.errors import ActiveCallError
@@ -20,8 +20,8 @@ from active_call.providers.speech_to_text import Partial, RecognitionEvent
 
 logger = logging.getLogger(__name__)
 
-TranscribeSound = Callable[[bytes, bool], Awaitable[Transcript]]
-"""Transcribes sound (s16le, 16 kHz); the second argument: in the background. Raises ActiveCallError, also where it refuses."""
+TranscribeSound = Callable[[bytes, bool, tuple[str, ...]], Awaitable[Transcript]]
+"""Transcribes sound (s16le, 16 kHz); then: in the background; what may well be said. Raises ActiveCallError, also where it refuses."""
 
 
 @dataclass(slots=True)
@@ -52,6 +52,11 @@ class PartialRecognition(UtteranceRecognition):
         self._utterances: dict[int, _Open] = {}
         self._ready: dict[int, Transcript] = {}
         """Final texts that were made before the end came."""
+        self._phrases: tuple[str, ...] = ()
+
+    def expect_phrases(self, phrases: Sequence[str]) -> None:
+        """The engine is told from now on."""
+        self._phrases = tuple(phrases)
 
     def push_audio(self, pcm: bytes, sample: int) -> None:
         super().push_audio(pcm, sample)
@@ -93,7 +98,7 @@ class PartialRecognition(UtteranceRecognition):
 
     async def _transcribe_utterance(self, utterance: Utterance) -> Transcript:
         ready = self._ready.pop(utterance.index, None)
-        return ready if ready is not None else await self._transcribe_sound(utterance.pcm, False)
+        return ready if ready is not None else await self._transcribe_sound(utterance.pcm, False, self._phrases)
 
     async def _forecast(self, index: int, utterance: _Open) -> None:
         """Tell the text so far until it is as new as wanted."""
@@ -102,7 +107,7 @@ class PartialRecognition(UtteranceRecognition):
             first = max(self._ring.start, utterance.start_sample - LEAD_SAMPLES)
             sound = self._ring.cut(first, end)
             try:
-                transcript = await self._transcribe_sound(sound, True)
+                transcript = await self._transcribe_sound(sound, True, self._phrases)
             except ActiveCallError as error:
                 logger.debug("no partial text", extra={"reason": str(error)})
                 return

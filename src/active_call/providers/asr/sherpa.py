@@ -118,7 +118,7 @@ class SherpaSpeechToText:
     def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
         chosen = language or self._language
         check_language(self._model, chosen)
-        return PartialRecognition(lambda pcm, background: self._transcribe(pcm, _primary(chosen), background), on_event)
+        return PartialRecognition(lambda pcm, background, _: self._transcribe(pcm, _primary(chosen), background), on_event)
 
     async def warm(self) -> None:
         """Start the first engine process and load the model."""

@@ -1,0 +1,68 @@
+"""The embedded recogniser for calls in virtual time: the same adapter over the same model, which is asked in this process.
+
+What it hears of a stretch of sound is kept, also in a file, so that the same calls can be run again and again with other settings. The
+virtual time that an answer takes is that of a free core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ
+from active_call.providers.asr import moonshine_engine
+from active_call.providers.asr.partials import PartialRecognition
+from active_call.providers.asr.utterances import Transcript
+from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
+
+BASE_S, SHARE = 0.035, 0.035
+"""How long the tiny model takes for an utterance, and for each second of it, on a free core of the machine of benchmarks/RESULTS.md."""
+
+
+class Ear:
+    """The model with its memory. `file`: where what was heard is kept, and read at the beginning."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._heard: dict[str, list[object]] = {}
+        if file is not None and file.exists():
+            self._heard = json.loads(file.read_text(encoding="utf-8"))
+        self.n_asked = 0
+
+    def hear(self, pcm: bytes, phrases: tuple[str, ...] = ()) -> Transcript:
+        """What is said in `pcm` (s16le, 16 kHz); `phrases` are expected."""
+        self.n_asked += 1
+        name = hashlib.blake2b(pcm + "|".join(phrases).encode(), digest_size=12).hexdigest()
+        if name not in self._heard:
+            self._heard[name] = list(moonshine_engine.transcribe(pcm, phrases))
+        text, confidence = self._heard[name]
+        return Transcript(str(text), float(str(confidence)))
+
+    def keep(self) -> None:
+        """Write down what was heard."""
+        if self._file is not None:
+            self._file.write_text(json.dumps(self._heard), encoding="utf-8")
+
+
+class OfflineRecogniser:
+    """A `SpeechToText` in virtual time."""
+
+    name = "moonshine"
+    capabilities = SpeechToTextCapabilities(languages=("en",), partials=True)
+
+    def __init__(self, ear: Ear) -> None:
+        self._ear = ear
+
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> PartialRecognition:
+        """Recognise one caller."""
+        return PartialRecognition(self._transcribe, on_event)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def _transcribe(self, pcm: bytes, background: bool, phrases: tuple[str, ...]) -> Transcript:
+        await asyncio.sleep(BASE_S + SHARE * len(pcm) / (BYTES_PER_SAMPLE * LISTEN_RATE_HZ))
+        return self._ear.hear(pcm, phrases)
