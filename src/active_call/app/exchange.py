@@ -154,7 +154,7 @@ class Exchange:
     def _end(self, event: Hangup) -> None:
         facts = self._handle.describe()
         kind = CallRefused if facts.direction == "outbound" and facts.answered_at is None else CallEnded
-        ended = kind(event.initiator or "", event.reason or "", facts.sip_code)
+        ended = kind(facts.ended_by, facts.end_reason, facts.sip_code)
         self.waits.end(ended)
         self.digits.end(ended)
         self.over.set()

@@ -22,6 +22,8 @@ class Incoming(EventBase, frozen=True, kw_only=True, rename="camel", tag="incomi
     caller: str
     callee: str
     sdp: str = ""
+    headers: dict[str, str] = {}
+    """Of the INVITE."""
 
 
 class Ringing(EventBase, frozen=True, kw_only=True, rename="camel", tag="ringing"):
@@ -88,7 +90,8 @@ class Eou(EventBase, frozen=True, kw_only=True, rename="camel", tag="eou"):
     """The turn of the caller is over (`completed`), or goes on."""
 
     completed: bool = True
-    interrupt_point: int | None = None
+    text: str | None = None
+    interrupt_point: str | None = None
 
 
 class AsrDelta(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrDelta"):

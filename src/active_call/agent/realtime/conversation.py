@@ -95,6 +95,11 @@ class RealtimeConversation:
         """What was said, heard and done so far."""
         return self._outbox.history.items
 
+    @property
+    def scene(self) -> str:
+        """The id of the scene that the conversation is in."""
+        return self._context.scene.id
+
     def set_variable(self, key: str, value: Any) -> None:
         """Set a variable from outside; keys `X-*` become headers of the BYE."""
         self._context.set_variable(key, value)
