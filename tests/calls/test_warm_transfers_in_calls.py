@@ -170,3 +170,21 @@ def test_briefing_in_a_mode_without_one_is_refused_and_the_caller_stays(virtuall
             assert (states(call), last_word(call).reason) == (["failed"], "a briefing needs mode warm, not refer")
 
     virtually(story())
+
+
+@pytest.mark.parametrize(
+    ("text", "is_added"),
+    [("It is about the express order 123 1.", True), ("Anna waits. Press 1 to talk to her.", False), ("Anna waits. PRESS 1 now.", False)],
+)
+def test_keys_are_named_where_the_text_does_not_name_them(virtually: Any, text: str, is_added: bool) -> None:
+    async def story() -> None:
+        desk = a_desk()
+        option = ReferOption(briefing=BriefingOption(text=text))
+        async with a_call("---\nllm: {provider: script}\ngreeting: Welcome.\n---\n## a\nB.\n", house=House([desk])) as call:
+            await call.until(lambda: bool(call.of(events.TrackEnd)))
+            call.session.post(commands.Refer(callee=DESK, options=option))
+            await call.until(lambda: "briefing" in states(call) and call.spoken[-1] != "Welcome.")
+            hint = " Press 1 to take the call, or 2 to decline it."
+            assert call.spoken[-1] == text + (hint if is_added else "")
+
+    virtually(story())

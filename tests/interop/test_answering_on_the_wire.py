@@ -65,13 +65,14 @@ def call(server: Server, *sounds: audio.Pcm | float) -> tuple[list[dict[str, Any
         voiced_at = list(leg.sound.ear.voiced_at)
         leg.hang_up()
         (record,) = server.wait_records(1)
+    print([event["text"] for event in record["events"] if event["event"] == "asrFinal"])
     told = [event for event in record["events"] if event["event"] == "answerMachineDetection"]
     return told, voiced_at, began_at
 
 
 def test_each_kind_is_told_by_its_sound(server: Server) -> None:
     mailbox = says("You have reached Green Garden Flowers. Please leave your message after the tone.")
-    screening = says("Hi. The person you are calling is using a screening service. Please say your name and the reason for your call.")
+    screening = says("Hi, if you record your name and reason for calling, I will see if this person is available.")
     menu = says("Thank you for calling. For sales, press one. For support, press two.")
     cases: dict[str, tuple[audio.Pcm | float, ...]] = {
         "human": (says("Hello?"), 1.5),

@@ -16,6 +16,7 @@ caller hears the music of the transfer meanwhile. Without a key to accept, the t
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 
 from active_call.agent.answering.phrases import Kind, matches, normalised
@@ -39,6 +40,8 @@ REPEATS: int = 1
 MAX_TALK_S: float = 60.0
 """A text that is still not heard then is given up: its speech cannot be made, or never ends."""
 _MACHINES: tuple[Kind, ...] = ("voicemail", "mailboxFull", "announcement")
+_NAMES_A_KEY = re.compile(r"\b(press|drücken|pulse|marque|appuyez|tapez)\b|按", re.IGNORECASE)
+"""A text with such a word says by itself how the call is taken."""
 _HINTS = {
     "en": "Press {accept} to take the call, or {decline} to decline it.",
     "de": "Drücken Sie die {accept}, um das Gespräch anzunehmen, oder die {decline}, um es abzulehnen.",
@@ -58,7 +61,11 @@ class Briefing:
         stream: MediaStream | None,
         tell: Callable[[events.Event], None],
         feed: Callable[[Briefed], None],
+        *,
+        has_inband_digits: bool,
     ) -> None:
+        """`has_inband_digits`: keys of the target come as sound, since telephone events were not agreed on."""
+        self._has_inband_digits = has_inband_digits
         self._ports = ports
         self._feed = feed
         self._choice = choose_speech(ports.state.option, ports.state.playbook)
@@ -77,7 +84,7 @@ class Briefing:
         self.is_over = False
 
     def _with_hint(self, text: str) -> str:
-        if not self._accept or not text or any(key in text for key in self._accept):
+        if not self._accept or not text or _NAMES_A_KEY.search(text):
             return text
         language = (self._choice.tts.language or "en").replace("_", "-").partition("-")[0].lower()
         hint = _HINTS.get(language, _HINTS["en"]).format(accept=self._accept[0], decline=self._decline[:1] or "*")
@@ -92,7 +99,7 @@ class Briefing:
         except ActiveCallError as error:
             self._end(accepted=False, code=503, reason=str(error))
             return
-        self._stream.hear_tones(digits=True, tones=True)
+        self._stream.hear_tones(digits=self._has_inband_digits, tones=True)
         self._output.use(self._stream, synthesiser)
         self._task = self._ports.call.spawn(self._output.run(), "briefing")
         self._say()
@@ -183,4 +190,4 @@ class Briefing:
             self._output.interrupt()
             self._task.cancel()
         if self._stream is not None:
-            self._stream.hear_tones(digits=True, tones=False)
+            self._stream.hear_tones(digits=self._has_inband_digits, tones=False)

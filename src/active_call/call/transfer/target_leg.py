@@ -117,7 +117,8 @@ class TargetLeg:
 
     def brief(self, option: BriefingOption) -> None:
         """Tell the target who waits, and ask whether it takes the call; Briefed follows."""
-        self._briefing = Briefing(self._ports, option, self.leg.stream, self._tell, self._feed)
+        is_inband = not has_telephone_events(self.leg)
+        self._briefing = Briefing(self._ports, option, self.leg.stream, self._tell, self._feed, has_inband_digits=is_inband)
         self._briefing.begin()
 
     def listen(self) -> None:
