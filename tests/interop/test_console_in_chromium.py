@@ -307,9 +307,9 @@ def test_conversation_ladder_and_graph_are_drawn_from_what_the_server_tells(page
     lines = [(one.get("speaker", "event"), one["text"], one["at"], one.get("isInterrupted", False)) for one in whole["lines"]]
     assert lines == [
         ("event", "answered", 1000, False),
-        ("agent", "Welcome to", 1960, True),
+        ("agent", "Welcome to", 1100, True),
         ("caller", "when are you open", 1800, False),
-        ("agent", "From nine.", 3000, False),
+        ("agent", "From nine.", 3001, False),
         ("event", "tts: 401", 4100, False),
         ("event", "speech without words", 4200, False),
     ]
@@ -357,7 +357,8 @@ def test_client_joins_again_without_missing_or_repeating_an_event(page: Page) ->
 
 def violations(page: Page) -> list[str]:
     """What axe finds against WCAG 2.2 A and AA."""
-    page.run(AXE + "; true")
+    if not page.run("Boolean(window.axe)"):
+        page.run(AXE + "; true")
     tags = json.dumps(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"])
     found = page.run(f"axe.run(document, {{ runOnly: {{ type: 'tag', values: {tags} }} }})")
     return [f"{one['id']}: {node['html'][:200]} {node['failureSummary'][:300]}" for one in found["violations"] for node in one["nodes"]]
