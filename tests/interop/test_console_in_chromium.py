@@ -50,6 +50,7 @@ On Monday we bake rye bread with honey and walnuts.
 """
 RIGHT = """---
 llm: {provider: script}
+greeting: Good morning.
 ---
 # Scene: main
 ## hello
@@ -248,7 +249,7 @@ def test_editor_marks_a_mistake_while_typing_and_saves_what_is_right(server: Ser
     page.run("location.hash = '#/playbooks/new.md'")
     page.wait("document.querySelector('.editor textarea')")
     write(page, RIGHT.replace("scene='main'", "scene='mian'"))
-    page.wait("document.querySelector('.gutter .error')?.textContent === '9'")
+    page.wait("document.querySelector('.gutter .error')?.textContent === '10'")
     assert "mian" in text_of(page)
     assert page.run("[...document.querySelectorAll('button')].find(one => one.textContent === 'Save').disabled")
     write(page, RIGHT)
@@ -257,6 +258,35 @@ def test_editor_marks_a_mistake_while_typing_and_saves_what_is_right(server: Ser
     page.click("Save")
     page.wait("document.querySelector('[aria-live]').innerText.startsWith('saved')")
     assert (server.folder / "playbooks" / "new.md").read_text(encoding="utf-8") == RIGHT
+    page.click("Talk to it")
+    page.wait("document.querySelector('.said.agent .words')?.textContent === 'Good morning.'")
+    page.click("Hang up")
+
+
+def test_placed_call_that_fails_is_found_and_explained(page: Page) -> None:
+    page.run("location.hash = '#/place'")
+    page.wait("document.querySelector('select option')")
+    page.fill("Call", "sip:bob@127.0.0.1:9")
+    page.fill("Variables", "order = 7\nname = Ann")
+    page.click("Place the call")
+    page.click("Its record")
+    page.wait("document.querySelector('.remarks').innerText.includes('The other side did not take the call')")
+    variables = json.loads(page.run("document.querySelector('pre').textContent"))["variables"]
+    assert (variables["order"], variables["name"]) == (7, "Ann")
+    assert page.run("document.querySelector('.ladder').getAttribute('aria-label')").startswith("Signalling: sent INVITE")
+    page.run("location.hash = '#/records'")
+    page.wait("document.querySelector('table a')")
+    page.fill("Search", "nobody of that name")
+    page.wait("document.querySelector('.empty')")
+    page.fill("Search", "bob@")
+    page.wait(
+        "document.querySelectorAll('tbody tr').length === 1 && document.querySelector('table a').textContent.includes('bob@127.0.0.1')"
+    )
+    page.run("location.hash = '#/trunks'")
+    page.wait("document.querySelector('#asking')")
+    page.fill("From IP address", "203.0.113.9")
+    page.click("Ask")
+    page.wait("document.querySelector('.badge.bad')?.textContent === 'refused'")
 
 
 def write(page: Page, text: str) -> None:
