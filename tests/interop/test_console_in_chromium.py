@@ -223,6 +223,17 @@ SETTLED = {
 }
 
 
+def test_page_without_a_microphone_hears_the_agent_all_the_same(page: Page) -> None:
+    page.run("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('none', 'NotFoundError'))")
+    page.click("Call")
+    page.wait("document.querySelector('[role=alert]')?.textContent === 'No microphone was found.'")
+    page.click("Call without a microphone")
+    page.wait(f"document.body.innerText.includes({json.dumps(GREETING)})")
+    page.click("2")
+    page.wait("document.body.innerText.includes('On Monday we bake')")
+    page.click("Hang up")
+
+
 def test_keys_alone_lead_to_the_page_and_begin_a_call(page: Page) -> None:
     page.order("Page.reload")  # the token stays in the tab, the focus is at the beginning
     page.wait("document.querySelector('select option')")
