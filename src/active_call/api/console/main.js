@@ -1,6 +1,7 @@
 // The console: navigation, the token, and which page is shown.
 
 import { get, onTokenNeeded, useToken } from "./api.js";
+import { dateTime } from "./format.js";
 import { CallPage } from "./pages/call.js";
 import { LivePage } from "./pages/live.js";
 import { PlacePage } from "./pages/place.js";
@@ -92,7 +93,7 @@ function App() {
 }
 
 function Troubles({ problems }) {
-  const text = problem => (typeof problem === "string" ? problem : problem.text ?? problem.reason ?? JSON.stringify(problem));
+  const text = problem => (`${problem.part}: ${problem.reason} (since ${dateTime(problem.since)})`);
   return html`<details class="troubles"><summary>${problems.length} ${problems.length === 1 ? "thing does" : "things do"} not work</summary>
     <ul>${problems.map(problem => html`<li>${text(problem)}</li>`)}</ul></details>`;
 }

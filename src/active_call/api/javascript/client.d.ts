@@ -64,7 +64,7 @@ export interface BrowserCallOptions {
   option?: Record<string, unknown>;
   caller?: string;
   id?: string;
-  /** A device id, a stream, or false: listen only. */
+  /** A device id, a stream, or false for none: the page hears, and its keys work. */
   microphone?: string | MediaStream | false;
   /** Plays the agent; one is made where none is given. */
   audio?: HTMLAudioElement;

@@ -147,7 +147,7 @@ export class Client {
    * Call from this page: microphone and loudspeaker are the telephone.
    *
    * `playbook` (a name) or `content` (a text) holds the conversation; without one, drive the call by commands. `microphone`: a device id, a
-   * MediaStream, or `false` to listen only. `audio`: an `<audio>` element that plays the agent; one is made where none is given.
+   * MediaStream, or `false` for none. `audio`: an `<audio>` element that plays the agent; one is made where none is given.
    * Throws ApiError where the server refuses, and what `getUserMedia` throws.
    */
   async call({ playbook, content, vars, option, caller, id, microphone, audio } = {}) {

@@ -84,10 +84,13 @@ export function TalkPage({ parts }) {
   const line = useBrowserCall();
   const isBusy = line.phase === "calling" || line.phase === "up";
   const playbook = chosen || books.value?.[0]?.name || "";
+  const begin = more => {
+    setBegunAt(Date.now());
+    line.begin({ playbook, ...more });
+  };
   const start = event => {
     event.preventDefault();
-    setBegunAt(Date.now());
-    line.begin({ playbook });
+    begin();
   };
   return html`
     <${Page} title="Talk to an agent">
@@ -97,6 +100,7 @@ export function TalkPage({ parts }) {
         ${line.call && line.phase === "over" && html`<a class="button" href=${`#/call/${encodeURIComponent(line.call.id)}`}>Look at the call</a>`}
       </form>
       <${Problem} text=${line.problem || books.error} />
+      ${line.lacksMicrophone && html`<p><button onClick=${() => begin({ microphone: false })}>Call without a microphone</button> <span class="hint">You hear the agent, and your keypad works.</span></p>`}
       ${books.value?.length === 0 && html`<p class="empty">There is no playbook yet. <a href="#/playbooks">Write one.</a></p>`}
       ${line.phase === "idle" ? html`<p class="hint">The agent answers in this page. Your browser asks for the microphone; headphones give the best sound.</p>` : html`
         <div class="split">

@@ -12,11 +12,13 @@ export function useBrowserCall() {
   const [talk, setTalk] = useState(NOTHING);
   const [phase, setPhase] = useState("idle");
   const [problem, setProblem] = useState("");
+  const [lacksMicrophone, setLacksMicrophone] = useState(false);
   const [media, setMedia] = useState("");
   const current = useRef(null);
   useEffect(() => () => current.current?.hangup("page left"), []);
   const begin = async wanted => {
     setProblem("");
+    setLacksMicrophone(false);
     setTalk(NOTHING);
     setPhase("calling");
     audioContext();
@@ -34,9 +36,10 @@ export function useBrowserCall() {
     } catch (error) {
       setPhase("idle");
       setProblem(deviceError(error));
+      setLacksMicrophone(/^Not(Allowed|Found|Readable)Error$/.test(error.name));
       return null;
     }
   };
   const hangUp = () => { current.current?.hangup(); setPhase("over"); };
-  return { call, talk, phase, problem, media, begin, hangUp };
+  return { call, talk, phase, problem, lacksMicrophone, media, begin, hangUp };
 }

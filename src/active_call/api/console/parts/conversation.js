@@ -1,6 +1,6 @@
 // A conversation out of a call's events: what was said, what was heard of it, and what happened in between. Pure: (state, event) → state.
 
-export const NOTHING = { lines: [], partial: null, isCallerSpeaking: false, isAgentSpeaking: false, turn: null, wasCut: false, turns: [] };
+export const NOTHING = { lines: [], partial: null, isCallerSpeaking: false, isAgentSpeaking: false, agentSince: null, turn: null, wasCut: false };
 const MAX_LINES = 500;
 const CALLERS = new Set(["user", "caller"]);
 const AGENTS = new Set(["assistant", "agent"]);
@@ -16,7 +16,7 @@ export function hear(state, event) {
     case "asrFinal":
       if (event.text) return { ...state, partial: { index: event.index, text: event.text, at: event.startTime ?? at, isFinal: true } };
       return noted({ ...state, partial: null }, event, at, event.isLost ? "speech, not listened to: the recogniser was busy" : "speech without words");
-    case "trackStart": return { ...state, isAgentSpeaking: true };
+    case "trackStart": return { ...state, isAgentSpeaking: true, agentSince: state.agentSince ?? at };
     case "trackEnd": return { ...state, isAgentSpeaking: false };
     case "interruption": return { ...state, isAgentSpeaking: false, wasCut: true };
     case "turn": return measured(state, event);
@@ -34,20 +34,19 @@ function said(state, event, at) {
     return { ...added(state, line), partial: state.partial?.isFinal ? null : state.partial };
   }
   if (!AGENTS.has(event.speaker)) return noted(state, event, at, `${event.speaker}: ${event.text}`);
-  const line = { kind: "said", speaker: "agent", text: event.text, at: state.turn?.at ?? at, isInterrupted: state.wasCut, turn: state.turn };
-  return { ...added(state, line), turn: null, wasCut: false };
+  const line = { kind: "said", speaker: "agent", text: event.text, at: state.agentSince ?? state.turn?.at ?? at, isInterrupted: state.wasCut, turn: state.turn };
+  return { ...added(state, line), turn: null, agentSince: null, wasCut: false };
 }
 
 /** A turn's latency belongs to the agent's words: to those that come, or to the last ones where it comes late. */
 function measured(state, event) {
   if (event.latency === undefined || event.latency === null) return state;
   const turn = { index: event.index, latency: event.latency, waits: event.waits ?? [], marks: event.marks ?? {}, at: event.timestamp };
-  const turns = [...state.turns, turn];
   const last = state.lines.findLastIndex(line => line.kind === "said");
   if (!state.isAgentSpeaking && state.lines[last]?.speaker === "agent" && !state.lines[last].turn && state.lines[last].text === event.text) {
-    return { ...state, turns, lines: state.lines.with(last, { ...state.lines[last], turn }) };
+    return { ...state, lines: state.lines.with(last, { ...state.lines[last], turn }) };
   }
-  return { ...state, turns, turn };
+  return { ...state, turn };
 }
 
 function noted(state, event, at, text) {

@@ -16,6 +16,7 @@ export class BrowserCall extends Call {
   #isOwnAudio;
   #iceTimer = 0;
   #isRestarting = false;
+  #silent = null;
   #stopWatching = () => {};
 
   constructor(client, pc, { microphone, isOwnMicrophone, audio }) {
@@ -46,8 +47,8 @@ export class BrowserCall extends Call {
   /** For `Client.call`: make the offer, have it answered, join the call's events. */
   async begin({ playbook, content, vars, option, caller, id }) {
     const pc = this.#pc;
-    const [track] = this.microphone?.getAudioTracks() ?? [];
-    this.#sender = pc.addTransceiver(track ?? "audio", { direction: track ? "sendrecv" : "recvonly", streams: this.microphone ? [this.microphone] : [] }).sender;
+    const stream = this.microphone ?? this.#silence();
+    this.#sender = pc.addTrack(stream.getAudioTracks()[0], stream);
     pc.ontrack = ({ track: heard }) => { this.sound.addTrack(heard); this.audio.play().catch(() => this.tell("media", "blocked")); };
     pc.onicecandidate = ({ candidate }) => this.#sendCandidate(candidate);
     pc.onconnectionstatechange = () => this.#connectionChanged();
@@ -137,8 +138,20 @@ export class BrowserCall extends Call {
     clearTimeout(this.#iceTimer);
     this.#stopWatching();
     if (this.#isOwnMicrophone) this.microphone?.getTracks().forEach(track => track.stop());
+    if (this.#silent?.state !== "closed") this.#silent?.close();
     this.#pc.close();
     if (this.#isOwnAudio) this.audio.srcObject = null;
+  }
+
+  /** What a page without a microphone sends: keys travel beside it, and the server sees that the page is there. */
+  #silence() {
+    const context = this.#silent = new AudioContext();
+    const line = context.createMediaStreamDestination();
+    const source = new ConstantSourceNode(context, { offset: 0 });
+    source.connect(line);
+    source.start();
+    context.resume().catch(() => {});
+    return line.stream;
   }
 
   #sendCandidate(candidate) {
