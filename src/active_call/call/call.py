@@ -164,7 +164,8 @@ class Call:
         states, parts = self.parts.machine.now, self.parts
         mix = parts.transfers.mix or (BRIDGED if states.company is Company.BRIDGED else WITH_AGENT)
         mix = mix.with_role(PEER, Role.AWAY) if states.is_on_hold else mix
-        return describe(self.state.facts, self.state.leg, mix, parts.bridging.busy_because())
+        scene = self.state.agent.scene if self.state.agent is not None else ""
+        return describe(self.state.facts, self.state.leg, mix, parts.bridging.busy_because(), scene)
 
     # -- tasks and faults
 

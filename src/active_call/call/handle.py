@@ -46,6 +46,8 @@ class CallDescription:
     error: str = ""
     playbook: str = ""
     trunk: str = ""
+    scene: str = ""
+    """The id of the playbook's scene that the agent is in; empty without an agent."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """What came with the invitation; of a call that we place, with its answer."""
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -125,7 +127,7 @@ class CallHandle:
         return self._describe()
 
 
-def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str) -> CallDescription:
+def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str, scene: str = "") -> CallDescription:
     """A call by its facts and its leg."""
     return CallDescription(
         id=facts.session_id,
@@ -145,6 +147,7 @@ def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str) -> CallDes
         error=facts.error,
         playbook=facts.playbook,
         trunk=facts.trunk,
+        scene=scene,
         headers=dict(leg.headers),
         variables=dict(facts.variables),
         attended_target=attended_target(leg),

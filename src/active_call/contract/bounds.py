@@ -53,6 +53,7 @@ Word = Annotated[str, Meta(max_length=64)]
 Fallback = Annotated[list[Word], Meta(max_length=4)]
 """Names of providers, in the order in which they are asked."""
 Name = Annotated[str, Meta(max_length=256)]
+Keyterms = Annotated[list[Name], Meta(max_length=200)]
 Address = Annotated[str, Meta(max_length=1_024)]
 Source = Annotated[str, Meta(max_length=4_096)]
 """A file or URL."""

@@ -197,6 +197,15 @@ class GuardedClients:
         """As `shared`, a client of the caller's own to close."""
         return guarded_client(self._policy.trusting(trusted), tls=self._tls)
 
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """The TLS settings of all clients, for connections that are no HTTP requests."""
+        return self._tls
+
+    async def addresses(self, host: str, port: int, trusted: frozenset[Place] = frozenset()) -> list[str]:
+        """The addresses of `host` that may be asked under `trusted`. Raises OutgoingRefused, OSError and TimeoutError."""
+        return await self._policy.trusting(trusted).addresses(host, port)
+
     async def close(self) -> None:
         """Close the clients that are shared."""
         for client in self._clients.values():

@@ -318,6 +318,8 @@ class CallSetup:
         engines = self._dependencies.engines
         recogniser, synthesiser = self._recogniser_of(choice.asr, state.trust), engines.get_synthesiser(choice.tts, state.trust)
         responder = engines.get_responder(choice.llm, state.trust) if choice.llm is not None else None
+        if self._dependencies.load_engines is not None:
+            self._dependencies.load_engines()
         state.hears_freely = recogniser is not None and recogniser.capabilities.free_speech
         self._choose_turn_judge(choice)
         self._note_engines(choice)
