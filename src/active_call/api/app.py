@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from active_call.api.access import AccessControl, access_check
 from active_call.api.answers import add_error_answers
+from active_call.api.asyncapi import asyncapi_routes
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.browser_calls import browser_call_routes
 from active_call.api.carrier_streams.access import StreamAccess, StreamSettings
@@ -25,6 +26,7 @@ from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream, number_after
 from active_call.api.library import library_routes, load_playbook
 from active_call.api.listening_in import listening_routes, listening_sockets
+from active_call.api.openapi import describe_fully
 from active_call.api.origins import OriginRules
 from active_call.api.records import record_routes
 from active_call.api.sockets.beginnings import Browsers
@@ -116,7 +118,9 @@ def create_app(services: ApiServices) -> FastAPI:
     app.include_router(socket_routes(services.registry, runs, check, services.media, services.browsers))
     app.include_router(listening_sockets(services.registry, check))
     app.include_router(console_routes())
+    app.include_router(asyncapi_routes())
     add_error_answers(app)
+    describe_fully(app)
     app.add_middleware(Walls, rules=services.origins)
     return app
 
