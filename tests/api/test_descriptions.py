@@ -96,18 +96,16 @@ def test_examples_are_what_the_contract_takes(tmp_path: Path) -> None:
 
 
 FUZZED = [
-    "null", "[]", "{}", '"x"', "{", "", '{"callee": 5}', '{"callee": "sip:a@b", "content": ["x"]}', '{"command": "tts", "text": {}}', '{"text": ""}',
-]  # fmt: skip
     "null",
     "[]",
     "{}",
+    '"x"',
+    "{",
+    "",
     '{"callee": 5}',
     '{"callee": "sip:a@b", "content": ["x"]}',
     '{"command": "tts", "text": {}}',
     '{"text": ""}',
-    '"x"',
-    "{",
-    "",
 ]
 
 

@@ -11,6 +11,7 @@ from active_call.base.version import __version__
 from active_call.contract import commands, events
 from active_call.contract.schemas import command_schemas, event_schemas, message_names
 
+ABOUT: Final = "Phone calls over SIP, driven by commands and told by events."
 SOCKETS: Final = {
     "/call/sip": "One call by SIP: commands in, events out.",
     "/call/webrtc": "A call with a browser, whose sound goes by WebRTC.",
@@ -71,7 +72,7 @@ def asyncapi() -> dict[str, Any]:
         "info": {
             "title": "active-call",
             "version": __version__,
-            "description": "Phone calls over SIP, driven by commands and told by events.",
+            "description": ABOUT,
         },
         "defaultContentType": "application/json",
         "channels": channels,

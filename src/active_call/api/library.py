@@ -60,9 +60,7 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
         return {"status": "written", "name": name}
 
     @router.post(
-        "/playbook/run",
-        summary="Keep a playbook for the call of a socket that will connect with the id of the answer",
-        openapi_extra=body_schema(RunPlaybook),
+        "/playbook/run", summary="Keep a playbook for the socket with the id of the answer", openapi_extra=body_schema(RunPlaybook)
     )
     async def run_playbook(request: Request) -> dict[str, str]:
         wanted = wire.convert(await json_object(request), RunPlaybook).value

@@ -46,11 +46,9 @@ def describe_fully(app: FastAPI) -> None:
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None or "x-complete" not in app.openapi_schema:
-            described = plain()
-            _complete(described)
-            app.openapi_schema = described
-        return app.openapi_schema
+        if app.openapi_schema is None:
+            _complete(plain())  # which keeps it
+        return plain()
 
     app.openapi = openapi  # type: ignore[method-assign]
 
@@ -76,7 +74,6 @@ def _complete(described: dict[str, Any]) -> None:
             example = EXAMPLES.get((method, path))
             for content in operation.get("requestBody", {}).get("content", {}).values() if example else ():
                 content.setdefault("example", example)
-    described["x-complete"] = True
 
 
 def _may_refuse(status: int, path: str, operation: dict[str, Any]) -> bool:
