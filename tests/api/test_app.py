@@ -320,7 +320,8 @@ def test_openapi_page_describes_the_call_body(folder: Path) -> None:
         async with an_api(folder) as api:
             spec = (await api.http.get("/openapi.json")).json()
             body = spec["paths"]["/call"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-            assert {"callee", "playbook", "sip", "vars"} <= set(body["properties"])
+            assert body == {"$ref": "#/components/schemas/PlaceCall"}
+            assert {"callee", "playbook", "sip", "vars"} <= set(spec["components"]["schemas"]["PlaceCall"]["properties"])
             page = await api.http.get("/")
             assert "active-call" in page.text
 

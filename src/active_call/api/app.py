@@ -13,8 +13,9 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from active_call.api.access import AccessControl, Token
+from active_call.api.access import AccessControl, access_check
 from active_call.api.answers import add_error_answers
+from active_call.api.asyncapi import asyncapi_routes
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.browser_calls import browser_call_routes
 from active_call.api.carrier_streams.access import StreamAccess, StreamSettings
@@ -25,6 +26,7 @@ from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream, number_after
 from active_call.api.library import library_routes, load_playbook
 from active_call.api.listening_in import listening_routes, listening_sockets
+from active_call.api.openapi import describe_fully
 from active_call.api.origins import OriginRules
 from active_call.api.records import record_routes
 from active_call.api.sockets.beginnings import Browsers
@@ -94,7 +96,7 @@ class ApiServices:
 def create_app(services: ApiServices) -> FastAPI:
     """The application, ready for uvicorn."""
     app = FastAPI(title="active-call", version=services.version, description=ABOUT, docs_url=None, redoc_url=None)
-    runs, check = PlaybookRuns(World()), services.access or AccessControl(World().clock, _only(services.token))
+    runs, check = PlaybookRuns(World()), services.access or access_check(services.token)
     add_docs_page(app)
     app.include_router(_open_routes(services))
     for router in (
@@ -102,8 +104,8 @@ def create_app(services: ApiServices) -> FastAPI:
         _speech_routes(services),
         library_routes(services.playbook_folder, services.playbooks, runs, services.registry),
         record_routes(services.records),
-        console_data_routes(services.registry, services.records, services.console),
         listening_routes(services.registry),
+        console_data_routes(services.registry, services.records, services.console),
     ):
         app.include_router(router, dependencies=[Depends(check)])
     if services.webhooks is not None:
@@ -116,13 +118,11 @@ def create_app(services: ApiServices) -> FastAPI:
     app.include_router(socket_routes(services.registry, runs, check, services.media, services.browsers))
     app.include_router(listening_sockets(services.registry, check))
     app.include_router(console_routes())
+    app.include_router(asyncapi_routes())
     add_error_answers(app)
+    describe_fully(app)
     app.add_middleware(Walls, rules=services.origins)
     return app
-
-
-def _only(token: str | None) -> tuple[Token, ...]:
-    return (Token("http_token", token),) if token is not None else ()
 
 
 def _open_routes(services: ApiServices) -> APIRouter:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
 from active_call.agent.playbook.scenes import Playbook
-from active_call.api.bodies import json_object
+from active_call.api.bodies import body_schema, json_object
 from active_call.api.sockets.playbook_runs import PlaybookRuns
 from active_call.base.errors import PlaybookError
 from active_call.call.handle import CallHandle
@@ -59,7 +59,9 @@ def library_routes(folder: Path, playbooks: Playbooks, runs: PlaybookRuns, calls
         await asyncio.to_thread(_write_whole, path, content)
         return {"status": "written", "name": name}
 
-    @router.post("/playbook/run", summary="Keep a playbook for the call of a socket that will connect with the id of the answer")
+    @router.post(
+        "/playbook/run", summary="Keep a playbook for the socket with the id of the answer", openapi_extra=body_schema(RunPlaybook)
+    )
     async def run_playbook(request: Request) -> dict[str, str]:
         wanted = wire.convert(await json_object(request), RunPlaybook).value
         if wanted.content is not None:

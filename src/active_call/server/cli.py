@@ -16,6 +16,8 @@ import typer
 from rich.console import Console
 
 from active_call.base.version import __version__
+from active_call.client.connection import DEFAULT_URL
+from active_call.server.call_commands import JsonFlag, TokenFlag, add_call_commands, place
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config, overrides_from_flags
 from active_call.server.doctor.report import doctor, trunk_app
@@ -37,6 +39,7 @@ app.add_typer(trunk_app, name="trunk")
 app.command()(doctor)
 app.command()(show)
 app.command()(providers)
+add_call_commands(app)
 out = Console()
 err = Console(stderr=True)
 
@@ -106,7 +109,7 @@ def serve(
 
 @app.command()
 def call(
-    uri: Annotated[str, typer.Argument(help="Whom to call: sip:user@host[;transport=tls]")],
+    uri: Annotated[str, typer.Argument(help="Whom to call: sip:user@host[;transport=tls], or `browser`: the console of a running server")],
     playbook: Annotated[str, typer.Option("--playbook", help="Playbook that holds the conversation.")] = "greeting.md",
     conf: ConfFlag = None,
     caller: Annotated[str | None, typer.Option(help="Our number or SIP address.")] = None,
@@ -114,8 +117,16 @@ def call(
     password: Annotated[str | None, typer.Option(help="Digest password.", envvar="SIP_PASSWORD")] = None,
     srtp: Annotated[bool | None, typer.Option("--srtp/--rtp", help="Encrypt the sound; default: as configured.")] = None,
     external_ip: ExternalIpFlag = None,
+    handler: Annotated[Path | None, typer.Option("--handler", help="A playbook file that holds the conversation.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Let a running server place the call.", envvar="ACTIVE_CALL_URL")] = None,
+    token: TokenFlag = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Call somebody and let a playbook talk; prints the conversation. Exit code 0 when the call was answered."""
+    if url or uri == "browser":
+        place(uri, handler, url or DEFAULT_URL, token, as_json=as_json)
+        return
+    playbook = str(handler) if handler is not None else playbook
     from active_call.call.opening.routing import Playbooks
     from active_call.server import launching
     from active_call.server.placing import CallWish, place_one_call
@@ -135,6 +146,18 @@ def call(
             wish = CallWish(uri, playbook, caller=caller, username=username, password=password, srtp=srtp)
             answered = launching.run_loop(place_one_call(config, environment, launching.queued_console(), wish))
     raise typer.Exit(0 if answered else 1)
+
+
+@app.command()
+def chat(
+    playbook: Annotated[str, typer.Argument(help="A playbook file.")],
+    conf: ConfFlag = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as JSON, and nothing else.")] = False,
+) -> None:
+    """Talk to a playbook by typing, without a server: a line is what the caller says, `#5` a digit, `:state` the variables."""
+    from active_call.server.chat import chat as talk
+
+    talk(playbook, conf, as_json)
 
 
 @app.command()

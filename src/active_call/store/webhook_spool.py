@@ -69,8 +69,8 @@ class WebhookSpool:
 
     async def add(self, delivery: Delivery) -> None:
         """Keep a delivery until it was taken."""
-        self.waiting[delivery.id] = delivery
         await self._write(self._waiting_folder, delivery)
+        self.waiting[delivery.id] = delivery
 
     async def taken(self, delivery: Delivery) -> None:
         """The service has it."""

@@ -1,0 +1,89 @@
+"""`/openapi.json` beyond what the framework makes of it: named schemas of the contract, examples, and every refusal with its body."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from active_call.api.walls import error_code
+from active_call.contract import commands
+from active_call.contract.requests import BrowserCall, PlaceCall, PrecacheSpeech, RunPlaybook
+from active_call.contract.schemas import PREFIX, command_schemas, schemas_of
+
+NAMED: Final = (PlaceCall, PrecacheSpeech, RunPlaybook, BrowserCall)
+"""Bodies of requests."""
+OPEN_PATHS: Final = frozenset({"/health", "/ready", "/"})
+REFUSALS: Final = {
+    400: "The request has a mistake, which `error` names with its place.",
+    401: "A token is needed.",
+    403: "The token does not go so far, or without one this machine is not meant; or the number is forbidden.",
+    404: "There is no such thing.",
+    413: "The body is too large.",
+    415: "The body is not of this type.",
+    429: "Too many requests; `Retry-After` says when to come again.",
+    503: "There is no room now, or the records cannot be read; `Retry-After` says when to come again.",
+}
+EXAMPLES: Final[dict[tuple[str, str], dict[str, Any]]] = {
+    ("post", "/call"): {"callee": "sip:+18005551234@example.com", "playbook": "sales.md", "vars": {"name": "Ann"}},
+    ("post", "/command/{session_id}"): {"command": "tts", "text": "One moment, please."},
+    ("post", "/precache"): {"text": "Good morning.", "cacheKey": "greeting"},
+    ("post", "/api/playbook/run"): {"playbook": "sales.md"},
+}
+_ERROR: Final = {
+    "title": "Error",
+    "type": "object",
+    "required": ["error", "code"],
+    "properties": {
+        "error": {"type": "string", "description": "For people: what, where, and what was expected."},
+        "code": {"type": "string", "description": "For programs: a stable word."},
+    },
+}
+
+
+def describe_fully(app: FastAPI) -> None:
+    """Have `app.openapi` give the full description."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _complete(plain())  # which keeps it
+        return plain()
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def ref(cls: Any) -> dict[str, Any]:
+    """A reference to the schema of a request's body."""
+    return {"$ref": PREFIX + ("Command" if cls is commands.Command else cls.__name__)}
+
+
+def _complete(described: dict[str, Any]) -> None:
+    schemas = described.setdefault("components", {}).setdefault("schemas", {})
+    command, of_commands = command_schemas()
+    schemas.update(schemas_of(NAMED)[1], **of_commands, Command=command, ErrorBody=_ERROR)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for path, item in described["paths"].items():
+        for method, operation in item.items():
+            responses = operation.setdefault("responses", {})
+            responses.pop("422", None)  # a mistake is a 400 here
+            for status, about in REFUSALS.items():
+                if _may_refuse(status, path, operation):
+                    responses.setdefault(str(status), _refusal(status, about))
+            example = EXAMPLES.get((method, path))
+            for content in operation.get("requestBody", {}).get("content", {}).values() if example else ():
+                content.setdefault("example", example)
+
+
+def _may_refuse(status: int, path: str, operation: dict[str, Any]) -> bool:
+    if path in OPEN_PATHS:
+        return status == 503
+    if status in (413, 415):
+        return "requestBody" in operation
+    return status != 404 or "{" in path or "requestBody" in operation
+
+
+def _refusal(status: int, about: str) -> dict[str, Any]:
+    example = {"error": "callee: missing" if status == 400 else about, "code": error_code(status)}
+    return {"description": about, "content": {"application/json": {"schema": {"$ref": PREFIX + "ErrorBody"}, "example": example}}}

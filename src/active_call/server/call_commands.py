@@ -1,0 +1,225 @@
+"""Commands about the calls of a running server: `calls`, `tail`, `say`, `hangup`, `listen`, and `call --url`.
+
+Over its HTTP API, with `--url` and `--token`.
+
+Exit codes: 0 done, 1 there is no such call (or it has ended meanwhile), 2 the server cannot be reached or refuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+from rich.console import Console
+
+from active_call.client.call import ClientCall
+from active_call.client.client import Client
+from active_call.client.connection import DEFAULT_URL
+from active_call.client.errors import CallOver, ClientError
+from active_call.contract import commands, events, wire
+
+out = Console()
+err = Console(stderr=True)
+
+NO_CALL: Final = 1
+REFUSED: Final = 2
+
+UrlFlag = Annotated[str, typer.Option("--url", help="The server's HTTP API.", envvar="ACTIVE_CALL_URL")]
+TokenFlag = Annotated[str | None, typer.Option("--token", help="A token of the HTTP API.", envvar="ACTIVE_CALL_TOKEN")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, a value a line, and nothing else.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id of a call, as `calls` lists it.")]
+
+
+def add_call_commands(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    for command in (calls, tail, say, hangup, listen):
+        app.command()(command)
+
+
+def calls(url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag = False) -> None:
+    """List the calls that are alive."""
+
+    async def work(client: Client) -> None:
+        for one in await client.list():
+            print_line(json.dumps(one, ensure_ascii=False) if as_json else _call_line(one))
+
+    run(url, token, work)
+
+
+def tail(session_id: IdArgument, url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag = False) -> None:
+    """Follow a call until its end: what is said, and what happens."""
+
+    async def work(client: Client) -> None:
+        async for item in client.follow(session_id):
+            if isinstance(item, commands.CommandBase):
+                if as_json:
+                    print_line(wire.encode_command(item).decode())
+                continue
+            line = wire.encode_event(item).decode() if as_json else event_line(item)
+            if line:
+                print_line(line)
+
+    run(url, token, work)
+
+
+def say(
+    session_id: IdArgument,
+    text: Annotated[str, typer.Argument(help="What the agent's voice says.")],
+    url: UrlFlag = DEFAULT_URL,
+    token: TokenFlag = None,
+    whisper: Annotated[bool, typer.Option("--whisper", help="Tell it to the agent only; the caller does not hear it.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say something in a call, behind what plays; returns when it was heard, and prints the words that were."""
+
+    async def work(client: Client) -> None:
+        async with client.join(session_id) as call:
+            heard = await _spoken(call, text, whisper=whisper)
+        print_line(json.dumps({"heard": heard, "whole": heard == text}) if as_json else heard)
+
+    run(url, token, work)
+
+
+async def _spoken(call: ClientCall, text: str, *, whisper: bool) -> str:
+    if whisper:
+        await call.whisper(text)
+        return text
+    return await call.say(text)
+
+
+def hangup(session_id: IdArgument, url: UrlFlag = DEFAULT_URL, token: TokenFlag = None, as_json: JsonFlag = False) -> None:
+    """End a call."""
+
+    async def work(client: Client) -> None:
+        await client.kill(session_id)
+        print_line(json.dumps({"status": "killed", "id": session_id}) if as_json else f"{session_id} is hung up")
+
+    run(url, token, work)
+
+
+def listen(
+    session_id: IdArgument,
+    file: Annotated[Path | None, typer.Argument(help="A WAV file; without, or `-`: the standard output.")] = None,
+    url: UrlFlag = DEFAULT_URL,
+    token: TokenFlag = None,
+    pcm: Annotated[bool, typer.Option("--pcm", help="Samples without a header: s16le, 16 kHz, stereo.")] = False,
+) -> None:
+    """Listen in on a call until its end: both sides, the caller left. `active-call listen ID | ffplay -` plays it."""
+    if (file is None or str(file) == "-") and sys.stdout.isatty():
+        err.print("sound would be written to the terminal: name a file, or pipe it", style="red")
+        raise typer.Exit(REFUSED)
+
+    async def work(client: Client) -> None:
+        target = sys.stdout.buffer if file is None or str(file) == "-" else file.open("wb")
+        try:
+            async for piece in client.listen(session_id, format="pcm" if pcm else "wav"):
+                target.write(piece)
+                target.flush()
+        finally:
+            if target is not sys.stdout.buffer:
+                target.close()
+
+    run(url, token, work)
+
+
+def place(uri: str, handler: Path | None, url: str, token: str | None, *, as_json: bool) -> None:
+    """Place a call by a running server and follow it to its end. `handler`: a playbook file of this machine; without, nobody talks."""
+    if uri == "browser":
+        print_line(f"open {url.rstrip('/')}/ in a browser to talk to a playbook of the server")
+        typer.launch(url)
+        return
+
+    try:
+        content = handler.read_text(encoding="utf-8") if handler is not None else None
+    except OSError as error:
+        fail(str(error), REFUSED)
+
+    async def work(client: Client) -> None:
+        async with client.call(uri, content=content) as call:
+            async for event in call.events():
+                line = wire.encode_event(event).decode() if as_json else event_line(event)
+                if line:
+                    print_line(line)
+
+    run(url, token, work)
+
+
+def run(url: str, token: str | None, work: Callable[[Client], Awaitable[None]]) -> None:
+    """Do `work` with a client; a refusal is a line and an exit code."""
+
+    async def go() -> None:
+        async with Client(url, token=token) as client:
+            await work(client)
+
+    try:
+        asyncio.run(go())
+    except CallOver as error:
+        fail(str(error), NO_CALL)
+    except ClientError as error:
+        fail(f"{error}{_advice(error)}", REFUSED)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(0) from None  # whoever listened has heard enough
+        fail(str(error), REFUSED)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def fail(reason: str, code: int) -> NoReturn:
+    """Print why, and leave."""
+    err.print(reason, style="bold red", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _advice(error: ClientError) -> str:
+    if error.status == 401:
+        return "; give a token by --token or ACTIVE_CALL_TOKEN"
+    return "; is `active-call serve` running there? --url names another server" if error.status == 0 else ""
+
+
+def print_line(text: str) -> None:
+    """One line on the standard output, at once."""
+    typer.echo(text)
+    sys.stdout.flush()
+
+
+def _call_line(one: dict[str, Any]) -> str:
+    option = one.get("cs.option") or {}
+    state = "answered" if one.get("answerTime") else "ringing" if one.get("ringTime") else "new"
+    ends = f"{_plain(option.get('caller') or '?')} -> {_plain(option.get('callee') or '?')}"
+    return f"{one['id']}  {one.get('direction', ''):<8}  {state:<8}  {ends}  {_plain(one.get('playbook') or '')}".rstrip()
+
+
+def event_line(event: events.Event) -> str:
+    """An event for people; empty for those that only programs want."""
+    match event:
+        case events.AddHistory(speaker=speaker, text=text):
+            return f"{ {'assistant': 'agent', 'user': 'caller'}.get(speaker, speaker):>9}  {_plain(text)}"
+        case events.Turn(latency=latency, model=model) if latency is not None:
+            return f"{'':>9}  ({latency:.0f} ms{'' if model is None else f', model {model:.0f}'})"
+        case events.Dtmf(digit=digit):
+            return f"{'digit':>9}  {digit}"
+        case events.Interruption():
+            return f"{'':>9}  (interrupted)"
+        case events.Transfer(state=state, target=target):
+            return f"{'transfer':>9}  {state} {_plain(target)}"
+        case events.FunctionCall(name=name, arguments=arguments):
+            return f"{'tool':>9}  {name} {_plain(arguments)}"
+        case events.Error(sender=sender, error=error):
+            return f"{'error':>9}  {sender}: {_plain(error)}"
+        case events.Incoming() | events.Ringing() | events.Answer():
+            return f"{'':>9}  ({type(event).__name__.lower()})"
+        case events.Hangup(reason=reason, initiator=initiator):
+            return f"{'':>9}  (over: {reason}, by {initiator})"
+        case _:
+            return ""
+
+
+def _plain(text: str) -> str:
+    """Without control characters: what others have said must not move the cursor of a terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)
