@@ -19,6 +19,7 @@ from active_call.api.bodies import body_schema, json_object
 from active_call.api.browser_calls import browser_call_routes
 from active_call.api.carrier_streams.access import StreamAccess, StreamSettings
 from active_call.api.carrier_streams.routes import carrier_stream_routes
+from active_call.api.console_data.routes import ConsoleFacts, console_data_routes
 from active_call.api.console_page import console_routes
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream, number_after
@@ -76,6 +77,8 @@ class ApiServices:
     """Who may stream calls to us over WebSockets of carriers."""
     ice_servers: Sequence[Mapping[str, Any]] = DEFAULT_ICE_SERVERS
     """As `RTCIceServer` of WebRTC: `urls`, `username`, `credential`."""
+    console: ConsoleFacts = field(default_factory=ConsoleFacts)
+    """What the console shows of this server beside its calls."""
     origins: OriginRules = field(default_factory=OriginRules)
     """By which names this server may be asked, and which web pages may do so."""
 
@@ -91,6 +94,7 @@ def create_app(services: ApiServices) -> FastAPI:
         _speech_routes(services),
         library_routes(services.playbook_folder, services.playbooks, runs, services.registry),
         record_routes(services.records),
+        console_data_routes(services.registry, services.records, services.console),
     ):
         app.include_router(router, dependencies=[Depends(check)])
     if services.media is not None:

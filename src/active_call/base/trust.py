@@ -28,10 +28,10 @@ NO_TRUST: Final = Trust()
 
 
 def urls_of_values(value: object) -> list[str]:
-    """Every http(s) URL that is a whole text somewhere in `value`, which is made of mappings, sequences and plain values."""
+    """Every http(s) or ws(s) URL that is a whole text somewhere in `value`, which is made of mappings, sequences and plain values."""
     match value:
         case str():
-            return [value] if value[:8].lower().startswith(("http://", "https://")) else []
+            return [value] if value[:8].lower().startswith(("http://", "https://", "ws://", "wss://")) else []
         case Mapping():
             return [url for inner in value.values() for url in urls_of_values(inner)]
         case list() | tuple():

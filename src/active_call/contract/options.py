@@ -8,7 +8,7 @@ wins, also one that equals the default. Units stand in the names; where the cont
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -96,12 +96,24 @@ class AgcOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     enable_limiter: bool | None = None
 
 
+NO_RECOGNISER: Final = "none"
+"""`asr.provider` of a call in which nothing is recognised."""
+
+
 class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Speech recognition."""
 
-    aliases: ClassVar[dict[str, str]] = {"api_key": "secret_key", "model": "model_type", "base_url": "endpoint"}
+    aliases: ClassVar[dict[str, str]] = {
+        "api_key": "secret_key",
+        "model": "model_type",
+        "base_url": "endpoint",
+        "hotwords": "keyterms",
+        "interim_results": "interim",
+    }
+    durations: ClassVar[Mapping[str, Unit]] = {"endpointing": "ms"}
 
     provider: bounds.Word | None = None
+    """The engine; `none`: nothing is recognised."""
     language: bounds.Word | None = None
     app_id: str | None = None
     secret_id: str | None = None
@@ -111,6 +123,12 @@ class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     samplerate: bounds.RateHz | None = None
     endpoint: bounds.Source | None = None
     extra: dict[str, Any] = {}
+    keyterms: bounds.Keyterms | None = None
+    """Words that callers say and that the recogniser may not know: names, products, places."""
+    endpointing: bounds.PauseMs | None = None
+    """ms of silence after which a vendor that segments by itself ends a segment; unset: its default."""
+    interim: bool | None = None
+    """Whether texts so far are asked for (true)."""
     fallback: bounds.Fallback | None = None
     """Providers that take over, in turn, when this one fails; each with its own defaults."""
     start_when_answer: bool | None = None

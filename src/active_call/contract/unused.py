@@ -28,7 +28,7 @@ WITHOUT_EFFECT: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "secret_key": "",
         "secret_id": "",
     },
-    options.AsrOption: {"app_id": "", "secret_id": "", "buffer_size": "", "samplerate": "", "start_when_answer": ""},
+    options.AsrOption: {"buffer_size": "", "start_when_answer": ""},
     options.TtsOption: {
         "samplerate": "",
         "app_id": "",

@@ -136,17 +136,17 @@ class OutgoingPolicy:
 
 
 def places_of(urls: Iterable[str | None]) -> frozenset[Place]:
-    """Hosts and ports of those of `urls` that are http(s) URLs."""
+    """Hosts and ports of those of `urls` that are http(s) or ws(s) URLs."""
     return frozenset(place for place in (place_of(url) for url in urls if url) if place is not None)
 
 
 def place_of(url: str) -> Place | None:
-    """Host and port of an http(s) URL; None where it has none."""
+    """Host and port of an http(s) or ws(s) URL; None where it has none."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):
         return None
-    port = parsed.port or {"http": 80, "https": 443}.get(parsed.scheme)
+    port = parsed.port or {"http": 80, "https": 443, "ws": 80, "wss": 443}.get(parsed.scheme)
     return (parsed.host.lower().rstrip("."), port) if parsed.host and port else None
 
 
@@ -196,6 +196,15 @@ class GuardedClients:
     def new(self, trusted: frozenset[Place] = frozenset()) -> httpx.AsyncClient:
         """As `shared`, a client of the caller's own to close."""
         return guarded_client(self._policy.trusting(trusted), tls=self._tls)
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """The TLS settings of all clients, for connections that are no HTTP requests."""
+        return self._tls
+
+    async def addresses(self, host: str, port: int, trusted: frozenset[Place] = frozenset()) -> list[str]:
+        """The addresses of `host` that may be asked under `trusted`. Raises OutgoingRefused, OSError and TimeoutError."""
+        return await self._policy.trusting(trusted).addresses(host, port)
 
     async def close(self) -> None:
         """Close the clients that are shared."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -51,6 +52,15 @@ class HttpClients(Protocol):
         """Such a client for an adapter that closes it."""
         ...
 
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """The TLS settings of all clients, for connections that are no HTTP requests."""
+        ...
+
+    async def addresses(self, host: str, port: int, trusted: frozenset[Place]) -> list[str]:
+        """The addresses of `host` that may be asked. Raises ActiveCallError where none may be, and OSError where there is none."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -64,6 +74,8 @@ class Services:
     """Makes a client like `http` for an adapter whose SDK closes the one that it is given."""
     clients: HttpClients | None = None
     """Without it `http` asks whatever it may, for all calls alike."""
+    trusted: frozenset[Place] = frozenset()
+    """The hosts that these services may ask beside those that every call may."""
 
     def trusted_among(self, urls: Iterable[str | None], trust: Trust) -> frozenset[Place]:
         """The hosts of `urls` that an engine may ask for calls with `trust` and not for all."""
@@ -74,4 +86,11 @@ class Services:
         clients = self.clients
         if clients is None or not trusted:
             return self
-        return replace(self, http=clients.shared(trusted), new_http=lambda: clients.new(trusted))
+        return replace(self, http=clients.shared(trusted), new_http=lambda: clients.new(trusted), trusted=trusted)
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of `host` that a connection may go to; none: there is no rule, and the name is the caller's to resolve.
+
+        Raises ActiveCallError for a host that may not be asked, and OSError for one that does not exist.
+        """
+        return await self.clients.addresses(host, port, self.trusted) if self.clients is not None else []

@@ -106,6 +106,8 @@ class SegmentedRecognition:
     def note_final(self, segment: Segment) -> None:
         """A segment is finished, and no longer interim."""
         self._interim = None
+        if segment.middle is None and self._asked and self._find(self._asked[0][0]) is None:
+            return  # of an utterance that was cancelled
         if segment.text.strip():
             self._segments = [*self._segments, segment][-MAX_SEGMENTS:]
         ended = next((utterance for utterance in self._utterances if utterance.end_sample is not None), None)

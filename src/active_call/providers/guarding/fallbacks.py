@@ -24,6 +24,7 @@ def asr_chain(option: AsrOption) -> list[AsrOption]:
         AsrOption(
             provider=name,
             language=option.language,
+            keyterms=option.keyterms,
             samplerate=option.samplerate,
             buffer_size=option.buffer_size,
             start_when_answer=option.start_when_answer,
