@@ -16,7 +16,7 @@ from active_call.api.sockets.playbook_runs import MAX_WAITING, WAIT_S, PlaybookR
 from active_call.api.sockets.query import QueryError, SocketQuery, read_query
 from active_call.base.world import World
 from active_call.call.events.subscription import EventLog
-from active_call.contract import events
+from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.testing.virtual_time import CountingRandomness
 
@@ -182,5 +182,28 @@ def test_client_that_names_no_recogniser_has_none(option: dict[str, Any], has_pl
         socket = CallSocket(client, None, SocketQuery(id="s.1"), services, begin)  # type: ignore[arg-type]
         await socket._command(json.dumps({"command": "invite", "option": option}))
         assert (asked[0].asr.provider if asked[0].asr is not None else None) == provider
+
+    asyncio.run(story())
+
+
+def test_candidates_that_come_before_the_invitation_are_kept_for_the_call() -> None:
+    class Talking(SlowClient):
+        async def receive(self) -> dict[str, Any]:
+            if texts:
+                return {"type": "websocket.receive", "text": json.dumps(texts.pop(0))}
+            return {"type": "websocket.disconnect"}
+
+    texts: list[dict[str, Any]] = [{"command": "addIceCandidate", "candidate": f"candidate:{index}"} for index in range(100)]
+    texts.append({"command": "invite", "option": {"offer": "v=0"}})
+
+    async def story() -> None:
+        call, client = Handle(), Talking()
+        client.may_send.set()
+        services = SocketServices(call, PlaybookRuns(World()))  # type: ignore[arg-type]
+        async with asyncio.timeout(5):
+            await CallSocket(client, None, SocketQuery(), services, lambda *_: Begun(call)).run()  # type: ignore[arg-type]
+        candidates = [command for command in call.sent if isinstance(command, commands.AddIceCandidate)]
+        assert [command.candidate for command in candidates] == [f"candidate:{index}" for index in range(64)]
+        assert client.texts == []
 
     asyncio.run(story())
