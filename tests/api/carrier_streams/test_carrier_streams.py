@@ -229,6 +229,7 @@ class Client:
         self.sent.append(text)
 
     async def close(self, code: int, reason: str = "") -> None:
+        self.application_state = WebSocketState.DISCONNECTED
         self.closed.append((code, reason))
 
 
@@ -293,3 +294,11 @@ def test_connection_that_is_gone_ends_the_call() -> None:
     leg = calls.taken[0][0]
     assert leg._ended is not None
     assert (leg._ended.by, leg._ended.cause) == ("caller", "remote_bye")
+
+
+def test_carrier_that_falls_silent_without_a_goodbye_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("active_call.api.carrier_streams.socket.SILENT_S", 0.02)
+    calls, client = Calls(), Client([start()])
+    serve(client, calls)
+    ended = calls.taken[0][0]._ended
+    assert (ended.by, ended.cause) == ("system", "no_media")

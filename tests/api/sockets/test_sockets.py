@@ -16,7 +16,7 @@ from active_call.api.sockets.playbook_runs import MAX_WAITING, WAIT_S, PlaybookR
 from active_call.api.sockets.query import QueryError, SocketQuery, read_query
 from active_call.base.world import World
 from active_call.call.events.subscription import EventLog
-from active_call.contract import events
+from active_call.contract import commands, events
 from active_call.contract.options import CallOption
 from active_call.testing.virtual_time import CountingRandomness, run_virtually
 
@@ -203,3 +203,26 @@ def test_call_of_a_broken_socket_waits_for_its_client_for_a_while(comes_again: b
         assert not owners.is_awaited("s.1")
 
     run_virtually(story())
+
+
+def test_candidates_that_come_before_the_invitation_are_kept_for_the_call() -> None:
+    class Talking(SlowClient):
+        async def receive(self) -> dict[str, Any]:
+            if texts:
+                return {"type": "websocket.receive", "text": json.dumps(texts.pop(0))}
+            return {"type": "websocket.disconnect"}
+
+    texts: list[dict[str, Any]] = [{"command": "addIceCandidate", "candidate": f"candidate:{index}"} for index in range(100)]
+    texts.append({"command": "invite", "option": {"offer": "v=0"}})
+
+    async def story() -> None:
+        call, client = Handle(), Talking()
+        client.may_send.set()
+        services = SocketServices(call, PlaybookRuns(World()))  # type: ignore[arg-type]
+        async with asyncio.timeout(5):
+            await CallSocket(client, None, SocketQuery(), services, lambda *_: Begun(call)).run()  # type: ignore[arg-type]
+        candidates = [command for command in call.sent if isinstance(command, commands.AddIceCandidate)]
+        assert [command.candidate for command in candidates] == [f"candidate:{index}" for index in range(64)]
+        assert client.texts == []
+
+    asyncio.run(story())

@@ -24,6 +24,8 @@ log = logging.getLogger("active_call.media_streams")
 
 START_S: Final = 10.0
 """From the handshake to the start; carriers send it at once."""
+SILENT_S: Final = 60.0
+"""Without any message: carriers stream silence, too, so the connection is gone without a goodbye."""
 FLUSH_S: Final = 2.0
 """For what is still to be sent at the end."""
 WAITING: Final = 250
@@ -156,14 +158,22 @@ class CarrierSocket:
                 task.cancel()
             results = await asyncio.gather(reading, writing, return_exceptions=True)
             leg.leave("the carrier has closed the connection")
+            await self._close(1000, "the call is over")
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
                 raise result
 
     async def _read(self, leg: CarrierStreamLeg) -> None:
-        with contextlib.suppress(WebSocketDisconnect):
-            while True:
-                leg.receive(await self._next())
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(SILENT_S) as limit:
+                while True:
+                    leg.receive(await self._next())
+                    limit.reschedule(loop.time() + SILENT_S)
+        except WebSocketDisconnect:
+            leg.leave("the carrier has closed the connection")
+        except TimeoutError:
+            leg.lose(f"nothing has come for {SILENT_S:g} s")
 
     async def _write(self) -> None:
         """Until the call is over and all is sent; then the socket is closed."""

@@ -41,6 +41,7 @@ log = logging.getLogger("active_call.api")
 COMMANDS_PER_S: Final = 200
 """A client that sends more is read more slowly; a call's mailbox is bounded."""
 SOUND_MESSAGES: Final = 100
+MAX_CANDIDATES: Final = 64
 SILENT_PINGS: Final = 3
 """Pings without any sign of the client, after which it counts as gone."""
 CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
@@ -168,6 +169,8 @@ class CallSocket:
         self._begun: asyncio.Future[CallHandle] = asyncio.get_running_loop().create_future()
         """The call, once there is one."""
         self._hear: Hear | None = None
+        self._early_candidates: tuple[commands.AddIceCandidate, ...] = ()
+        """Those that a browser has found before its offer was sent."""
         self._stop_listening: Callable[[], None] = lambda: None
         self._sound = SoundQueue()
         self._playbook = shared.runs.take(query.id) if query.id is not None else None
@@ -274,6 +277,8 @@ class CallSocket:
         begun = self._begin(self._heard(command.option), self._query, self._playbook, self._sound.put)
         self._playbook, self._hear = None, begun.hear
         self._take(begun.call, is_owner=not self._query.is_detached)
+        for candidate in self._early_candidates:
+            begun.call.send(candidate)
         if command.option.subscribe and begun.hear is None:
             self._listen(begun.call)
 
@@ -305,6 +310,8 @@ class CallSocket:
             await self._send(events.Reject(reason="no pending call", code=486))
         elif isinstance(command, commands.Hangup):
             await self._client.close(1000)
+        elif isinstance(command, commands.AddIceCandidate):
+            self._early_candidates = (*self._early_candidates, command)[:MAX_CANDIDATES]
         else:
             raise ActiveCallError(f"{command.__struct_config__.tag}: there is no call yet; expected 'invite' first")
 

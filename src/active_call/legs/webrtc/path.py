@@ -1,14 +1,14 @@
 """One path to a browser: ICE (RFC 8445), by aioice. A restart (RFC 8445, section 9) makes another one beside it.
 
 Candidates of the browser that hide behind a name (`….local`, mDNS) are looked up in the background: nobody may answer, and the answer to
-the offer does not wait for that. Consent (RFC 7675) is asked for by aioice every 5 s; after 30 s without an answer `receive` raises.
+the offer does not wait for that. Consent (RFC 7675) is asked for by aioice every 5 s; after 30 s without an answer `serve` raises.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -37,13 +37,26 @@ class IceSettings:
     """Tell browsers that the checks are theirs to make (RFC 8445, section 2.5), and no candidates but our own addresses."""
 
 
+class _Connection(aioice.Connection):
+    """Hands datagrams on as they come, instead of waking a task for each."""
+
+    take: Callable[[bytes], None] | None = None
+
+    def data_received(self, data: bytes, component: int) -> None:
+        if self.take is None:
+            super().data_received(data, component)
+        else:
+            self.take(data)
+
+
 class IcePath:
     """One pair of user name and password, and what was found with it. `close` frees it."""
 
     def __init__(self, settings: IceSettings) -> None:
         is_lite = settings.is_lite
         self._settings = settings
-        self._ice = aioice.Connection(
+        self._may_relay = settings.turn is not None and not is_lite
+        self._ice = _Connection(
             ice_controlling=False,
             stun_server=None if is_lite else settings.stun,
             turn_server=None if is_lite else settings.turn,
@@ -132,9 +145,28 @@ class IcePath:
         """Return when a pair of addresses is chosen. Raises ConnectionError where none works."""
         await self._ice.connect()
 
-    async def receive(self) -> bytes:
-        """The next datagram. Raises ConnectionError when the path is gone, or the browser does not consent any more."""
-        return await self._ice.recv()
+    async def serve(self, take: Callable[[bytes], None]) -> None:
+        """Give datagrams to `take`, which must not raise, until the path is gone or the browser does not consent any more.
+
+        Raises ConnectionError then.
+        """
+        self._ice.take = take
+        while True:
+            take(await self._ice.recv())  # those that came before; then it waits for the end
+
+    def send_now(self, datagram: bytes) -> bool:
+        """Send a datagram without waiting. False where nobody is there, or a TURN server may have to be asked first."""
+        if self._may_relay:
+            return False
+        sending = self._ice.send(datagram)
+        try:
+            sending.send(None)
+        except StopIteration:
+            return True
+        except ConnectionError:
+            return False
+        sending.close()  # it waits for something: a relay
+        return False
 
     async def send(self, datagram: bytes) -> None:
         """Send a datagram. Raises ConnectionError without a pair of addresses."""

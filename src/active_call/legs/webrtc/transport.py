@@ -45,6 +45,8 @@ class BrowserTransport:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._sending: asyncio.Queue[bytes] = asyncio.Queue(MAX_EARLY)
+        self._limit: asyncio.Timeout | None = None
+        """Of the handshake."""
         self._is_closed = False
 
     @property
@@ -159,21 +161,14 @@ class BrowserTransport:
                 if dtls.keys is None:
                     dtls.begin()
                     self._watch_handshake()
-                while True:
-                    if self._take(dtls, await path.receive()):
-                        limit.reschedule(None)
-                    if dtls.is_closed:
-                        self._lose("the browser has closed the connection", by_browser=True)
-                        return
+                self._limit = limit
+                await path.serve(lambda datagram: self._take(dtls, datagram))
         except TimeoutError:
             self._path_is_gone(path, f"no connection with the browser within {CONNECT_S:g} s")
         except ConnectionError as error:
             self._path_is_gone(path, f"the browser cannot be reached: {str(error) or type(error).__name__}")
-        except ActiveCallError as error:
+        except DtlsError as error:
             self._lose(str(error))
-        except Exception as error:  # a wall: one browser
-            log.exception("browser's packets could not be handled")
-            self._lose(f"unforeseen {type(error).__name__}")
 
     def _path_is_gone(self, path: IcePath, reason: str) -> None:
         """The end of the call, unless another path is in use or looked for."""
@@ -184,18 +179,31 @@ class BrowserTransport:
         else:
             self._path = None
 
-    def _take(self, dtls: Dtls, datagram: bytes) -> bool:
-        """One datagram by its first byte (RFC 7983); True once the keys are there."""
+    def _take(self, dtls: Dtls, datagram: bytes) -> None:
+        """One datagram by its first byte (RFC 7983)."""
         first = datagram[0] if datagram else 0
-        if 20 <= first <= 63:
-            had_keys = dtls.keys is not None
-            dtls.receive(datagram)
-            if dtls.keys is not None and not had_keys:
-                self._on_keys(dtls.keys)
-            self._watch_handshake()
-        elif 128 <= first <= 191 and self._media is not None:
-            self._media.sendto(datagram, self._stream_address)
-        return dtls.keys is not None
+        if 128 <= first <= 191:
+            if self._media is not None and not self._is_closed:
+                self._media.sendto(datagram, self._stream_address)
+        elif 20 <= first <= 63 and not self._is_closed:
+            try:
+                self._shake_hands(dtls, datagram)
+            except ActiveCallError as error:
+                self._lose(str(error))
+            except Exception as error:  # a wall: one browser
+                log.exception("browser's packets could not be handled")
+                self._lose(f"unforeseen {type(error).__name__}")
+
+    def _shake_hands(self, dtls: Dtls, datagram: bytes) -> None:
+        had_keys = dtls.keys is not None
+        dtls.receive(datagram)
+        if dtls.keys is not None and not had_keys:
+            if self._limit is not None:
+                self._limit.reschedule(None)
+            self._on_keys(dtls.keys)
+        self._watch_handshake()
+        if dtls.is_closed:
+            self._lose("the browser has closed the connection", by_browser=True)
 
     def _watch_handshake(self) -> None:
         if self._timer is not None:
@@ -216,7 +224,10 @@ class BrowserTransport:
         self._watch_handshake()
 
     def _to_browser(self, packet: bytes) -> None:
-        if self._dtls is not None and self._dtls.keys is not None:
+        path = self._path
+        if path is None or self._dtls is None or self._dtls.keys is None:
+            return
+        if not (self._sending.empty() and path.send_now(packet)):
             self._queue(packet)
 
     def _queue(self, datagram: bytes) -> None:

@@ -131,6 +131,10 @@ class CarrierStreamLeg(WebSocketLeg):
         """The carrier has ended the stream, or its connection is gone."""
         self._end(LegEnded(by="caller", cause="remote_bye", reason=reason))
 
+    def lose(self, reason: str) -> None:
+        """Nothing comes from the carrier any more."""
+        self._end(LegEnded(by="system", cause="no_media", reason=reason))
+
     # -- to the carrier
 
     def _report(self, report: Report | StreamLost) -> None:

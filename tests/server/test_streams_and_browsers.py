@@ -1,0 +1,25 @@
+"""What the configuration says of calls with browsers, and of streams of carriers."""
+
+from __future__ import annotations
+
+from active_call.server.browsers import browser_settings, stream_settings
+from active_call.server.config.config import Config
+
+
+def test_first_stun_and_turn_server_serve_us_too_and_lite_is_an_option() -> None:
+    servers = [
+        {"urls": ["stun:stun.example.com", "stun:second.example.com"]},
+        {"urls": "turns:[2001:db8::1]:5350?transport=tcp", "username": "u", "credential": "p"},
+    ]
+    ice = browser_settings(Config.model_validate({"ice_servers": servers, "enable_ice_lite": True, "external_ip": "203.0.113.5"})).ice
+    assert (ice.stun, ice.turn, ice.turn_tls) == (("stun.example.com", 3478), ("2001:db8::1", 5350), True)
+    assert (ice.turn_username, ice.turn_password, ice.is_lite, ice.public_ip) == ("u", "p", True, "203.0.113.5")
+    assert browser_settings(Config()).ice.is_lite is False
+
+
+def test_secrets_of_streams_are_handed_on() -> None:
+    config = Config.model_validate({"media_streams": {"token": "t", "twilio_auth_token": "a", "public_url": "https://voice.example.com"}})
+    settings = stream_settings(config)
+    assert (settings.token, settings.signing_secrets, settings.public_url) == ("t", {"twilio": "a"}, "https://voice.example.com")
+    assert stream_settings(Config()).token is None
+    assert "'t'" not in repr(config.media_streams)
