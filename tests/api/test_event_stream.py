@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from active_call.api.event_stream import KEEPALIVE_S, WATCH_QUEUE_SIZE, event_stream, number_after
+from active_call.call.events.command_watch import CommandWatch, CommandWatcher
 from active_call.call.events.subscription import EventLog, Subscription
-from active_call.contract import events
+from active_call.contract import commands, events
+from active_call.contract.options import CallOption, SipOption
 from active_call.testing.virtual_time import run_virtually
 
 
@@ -16,12 +19,15 @@ class Watched:
     """A call that tells what the test says; one that is over tells its hangup to each new subscriber."""
 
     def __init__(self, ended: events.Hangup | None = None) -> None:
-        self.log = EventLog()
+        self.log, self.commands = EventLog(), CommandWatch()
         if ended is not None:
             self.log.append(ended)
 
     def subscribe(self, *, from_seq: int | None = None) -> Subscription:
         return self.log.subscribe(from_seq=from_seq)
+
+    def watch_commands(self, watcher: CommandWatcher) -> Callable[[], None]:
+        return self.commands.add(watcher)
 
     def tell(self, event: events.Event) -> None:
         self.log.append(event)
@@ -61,6 +67,24 @@ def test_stream_in_which_nothing_happens_says_so_and_one_that_is_not_read_is_giv
             call.tell(events.Dtmf(digit="1"))
         assert len([chunk async for chunk in stream]) == 0
         assert call.log.n_subscriptions == 0
+
+    run_virtually(run())
+
+
+def test_commands_are_told_before_what_they_do_and_without_credentials() -> None:
+    async def run() -> None:
+        call = Watched()
+        stream = event_stream(call)
+        first = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        call.commands.tell(commands.Accept(option=CallOption(caller="bot", sip=SipOption(username="u", password="s3cret"))))
+        call.tell(events.Answer())
+        call.tell(events.Hangup(reason="bye"))
+        told = [await first] + [chunk async for chunk in stream]
+        assert [chunk.split(b"\n")[0] for chunk in told] == [b"event: command", b"event: event", b"event: event"]
+        assert b'"command":"accept"' in told[0] and b"bot" in told[0]
+        assert b"s3cret" not in told[0] and b"id:" not in told[0]
+        call.commands.tell(commands.Pause())  # nobody watches any more
 
     run_virtually(run())
 

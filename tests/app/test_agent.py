@@ -219,6 +219,28 @@ def test_last_reply_is_heard_also_when_the_tools_own_words_still_sound() -> None
     assert virtual_call(take, caller, model=[ToolUse("close"), "Goodbye and thank you."]).said.endswith("Goodbye and thank you.")
 
 
+def test_agent_that_has_said_its_last_words_leaves_at_once() -> None:
+    """No silence is waited for: the reply tells its end."""
+    waited: list[float] = []
+
+    async def take(call: Call) -> None:
+        await call.answer()
+        await call.converse(Reception())
+        waited.append(asyncio.get_running_loop().time() - last_word_at[-1])
+
+    last_word_at: list[float] = []
+
+    async def caller(caller: Caller) -> None:
+        await caller.hears("Harbour Street Bakery, hello.")
+        await caller.says("That is all")
+        await caller.hears("Goodbye then.")
+        last_word_at.append(asyncio.get_running_loop().time())
+        await caller.is_over()
+
+    virtual_call(take, caller, model=[ToolUse("goodbye"), "Goodbye then."])
+    assert waited[0] < 0.5
+
+
 def test_schema_knows_literals_defaults_and_optional_values() -> None:
     @tool
     def search(query: str, sort: Literal["date", "price"] = "date", limit: int | None = None) -> str:

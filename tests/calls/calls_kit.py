@@ -271,6 +271,7 @@ async def a_call(
     sounds: Any = None,
     speech: Any = None,
     voice: Voice | None = None,
+    load_engines: Callable[[], None] | None = None,
 ) -> AsyncIterator[Call]:
     """A call on its way; whatever the test does not end is ended for it."""
     loop = asyncio.get_running_loop()
@@ -291,6 +292,7 @@ async def a_call(
             sounds=sounds,
             speech=speech,
             join=join_fakes,  # type: ignore[arg-type]
+            load_engines=load_engines,
         )
         book = parse_playbook(playbook, file="test.md", environment={}) if playbook is not None else None
         if router is None and direction == "inbound" and book is not None:

@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from calls_kit import a_call, fault_in
+from calls_kit import Always, a_call, fault_in
 
+from active_call.call.opening.routing import Refused
 from active_call.contract import commands, events
 from active_call.contract.options import CallOption, RecorderOption
+from active_call.testing.fake_call import FakeLeg
 
 PLAYBOOK = """---
 llm:
@@ -35,6 +37,29 @@ Here is the news of the week in full length, and it takes a while to read. There
 ## goodbye
 Bye. <hangup/>
 """
+
+
+@pytest.mark.parametrize("direction", ["inbound", "outbound"])
+def test_engines_begin_to_load_before_the_call_is_answered(virtually: Any, direction: str) -> None:
+    async def story() -> None:
+        leg = FakeLeg()
+        answered: list[bool] = []
+        async with a_call(PLAYBOOK, leg=leg, direction=direction, load_engines=lambda: answered.append(leg.answered)) as call:
+            await call.until(lambda: bool(call.of(events.Answer)))
+        assert answered == [False]
+
+    virtually(story())
+
+
+def test_call_that_is_refused_loads_no_engine(virtually: Any) -> None:
+    async def story() -> None:
+        loads: list[None] = []
+        router = Always(lambda _: Refused(603, "no"))
+        async with a_call(PLAYBOOK, router=router, load_engines=lambda: loads.append(None)) as call:
+            await call.over()
+        assert loads == []
+
+    virtually(story())
 
 
 def test_call_greets_answers_and_hangs_up(virtually: Any) -> None:

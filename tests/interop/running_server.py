@@ -29,7 +29,7 @@ provider = "pocketsphinx"
 [tts]
 provider = "espeak"
 """
-"""Engines that load in no time, for tests that are about something else: each server has engine processes of its own."""
+"""Engines that load in no time, for tests that are about something else. A server starts their processes when it needs them."""
 START_S = 60
 """A start takes four seconds; this is for a machine that has much else to do."""
 
@@ -159,6 +159,7 @@ http_addr = "127.0.0.1:{http_port}"
 {"" if "rtp_start_port" in extra else f"rtp_start_port = {RTP_OF_SERVERS[0]}"}
 graceful_shutdown_timeout = {graceful_s}
 {"" if "media_workers" in extra else "media_workers = 1"}
+load_engines = "{"use" if engines == LIGHT_ENGINES else "start"}"
 {extra if "rtp_end_port" in extra else f"rtp_end_port = {RTP_OF_SERVERS[1]}" + chr(10) + extra}
 
 {handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}

@@ -412,7 +412,7 @@ class Speaker(Client):
 )
 def test_client_with_sound_hears_the_agent_and_is_heard(server: Server, query: str, codec: str, rate_hz: int) -> None:
     client = Speaker(server, query)
-    client.send("invite", option={"codec": codec, "caller": "page"})
+    client.send("invite", option={"codec": codec, "caller": "page", "asr": {}})
     client.until("answer")
     client.send("tts", text="Good morning to you.", playId="1")
     client.until("trackEnd", playId="1")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
@@ -8,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from active_call.base.errors import ConfigError
+from active_call.base.errors import ConfigError, ProviderError
 from active_call.base.trust import Trust
 from active_call.base.world import World
 from active_call.contract.options import AsrOption, TtsOption
@@ -18,6 +19,7 @@ from active_call.providers.base import Services
 from active_call.providers.local import on_this_machine
 from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.registry import Engines, LlmSettings, create_recogniser, create_responder, create_synthesiser
+from active_call.providers.sources import EngineLoader
 from active_call.testing.virtual_time import run_virtually
 
 
@@ -62,8 +64,8 @@ def test_llm_without_any_setting_is_an_error_that_names_the_keys() -> None:
 
 
 def test_unknown_provider_is_an_error_that_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"unknown provider 'aliyun'; known here: .*openai.*pocketsphinx"):
-        create_recogniser(AsrOption(provider="aliyun"), services())
+    with pytest.raises(ConfigError, match=r"unknown provider 'acme'; known here: .*openai.*pocketsphinx"):
+        create_recogniser(AsrOption(provider="acme"), services())
 
 
 def test_missing_package_is_an_error_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +154,49 @@ def test_engines_have_room_as_long_as_those_of_this_machine_keep_up(monkeypatch:
     assert engines.has_room()
     monkeypatch.setattr(given.local, "has_room", lambda: False)
     assert not engines.has_room()
+
+
+class SlowToLoad:
+    """Counts how often it was loaded; a load takes a second, or fails."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.n_loads = 0
+        self.is_ready = False
+        self._fails = fails
+
+    async def warm(self) -> None:
+        self.n_loads += 1
+        await asyncio.sleep(1.0)
+        if self._fails:
+            raise ProviderError("slow", "its model is broken")
+        self.is_ready = True
+
+
+def test_engines_load_in_the_background_all_at_once_and_each_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        loader, engines, broken = EngineLoader(), [SlowToLoad(), SlowToLoad()], SlowToLoad(fails=True)
+        begun_at = asyncio.get_running_loop().time()
+        for _ in range(3):  # three calls ring
+            loader.load([*engines, broken])
+        assert not any(engine.is_ready for engine in engines)
+        await asyncio.sleep(1.001)
+        assert all(engine.is_ready for engine in engines)
+        assert asyncio.get_running_loop().time() - begun_at < 1.1
+        assert [engine.n_loads for engine in (*engines, broken)] == [1, 1, 1]
+        await loader.close()
+
+    with caplog.at_level("WARNING"):
+        run_virtually(run())
+    assert [record.message for record in caplog.records] == ["engine could not be loaded"]
+
+
+def test_end_of_the_server_does_not_wait_for_an_engine_that_loads() -> None:
+    async def run() -> None:
+        loader, engine = EngineLoader(), SlowToLoad()
+        loader.load([engine])
+        await asyncio.sleep(0.5)
+        await loader.close()
+        assert engine.n_loads == 1
+        assert not engine.is_ready
+
+    run_virtually(run())

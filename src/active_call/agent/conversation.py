@@ -41,6 +41,11 @@ class Conversation(Protocol):
         """The headers of the BYE, as they are now."""
         ...
 
+    @property
+    def scene(self) -> str:
+        """The id of the scene that the conversation is in."""
+        ...
+
     def close(self, heard: tuple[str, str] | None) -> list[AgentEffect]:
         """The call is over. `heard`: the play id of the reply under way, and what was heard of it. Nothing is done after this."""
         ...

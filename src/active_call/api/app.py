@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ from active_call.api.access import access_check
 from active_call.api.answers import add_error_answers
 from active_call.api.bodies import body_schema, json_object
 from active_call.api.browser_calls import browser_call_routes
+from active_call.api.carrier_streams.access import StreamAccess, StreamSettings
+from active_call.api.carrier_streams.routes import carrier_stream_routes
+from active_call.api.console_data.routes import ConsoleFacts, console_data_routes
 from active_call.api.console_page import console_routes
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream, number_after
@@ -69,8 +73,12 @@ class ApiServices:
     media: MediaPool | None = None
     """Opens the streams of calls whose sound goes over a socket."""
     browsers: BrowserSettings = field(default_factory=BrowserSettings)
+    streams: StreamSettings = field(default_factory=StreamSettings)
+    """Who may stream calls to us over WebSockets of carriers."""
     ice_servers: Sequence[Mapping[str, Any]] = DEFAULT_ICE_SERVERS
     """As `RTCIceServer` of WebRTC: `urls`, `username`, `credential`."""
+    console: ConsoleFacts = field(default_factory=ConsoleFacts)
+    """What the console shows of this server beside its calls."""
     origins: OriginRules = field(default_factory=OriginRules)
     """By which names this server may be asked, and which web pages may do so."""
 
@@ -86,11 +94,14 @@ def create_app(services: ApiServices) -> FastAPI:
         _speech_routes(services),
         library_routes(services.playbook_folder, services.playbooks, runs, services.registry),
         record_routes(services.records),
+        console_data_routes(services.registry, services.records, services.console),
     ):
         app.include_router(router, dependencies=[Depends(check)])
     if services.media is not None:
         browsers = Browsers(services.registry, services.media, services.browsers, World())
         app.include_router(browser_call_routes(browsers, services.playbooks), dependencies=[Depends(check)])
+        access = StreamAccess(services.streams, check, time.time)
+        app.include_router(carrier_stream_routes(services.registry, services.media, services.playbooks, access))
     app.include_router(socket_routes(services.registry, runs, check, services.media, services.browsers))
     app.include_router(console_routes())
     add_error_answers(app)

@@ -1,32 +1,68 @@
-"""The console: a page, its script and its style, from this package. They hold no data and are open to all; what they show they ask for."""
+"""The console and `/client.js`: pages, scripts and styles from this package.
+
+They hold no data and are open to all; what they show they ask for.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Final
 
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import Response
 
-_KINDS = {"index.html": "text/html", "console.js": "text/javascript", "console.css": "text/css"}
+KINDS: Final = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".ts": "text/plain",  # types for editors; a browser never loads them
+}
 
 
 def console_routes() -> APIRouter:
-    """`/`, and the files that it names."""
+    """`/`, the files that it names, and `/client.js` with its parts and types. Only files that were there at the start are served."""
     router = APIRouter(include_in_schema=False)
+    package = resources.files("active_call.api")
+    files = {f"console/{path}": file for path, file in _files(package / "console")}
+    files |= dict(_files(package / "javascript"))
+
+    def served(path: str) -> Response:
+        file = files.get(path)
+        kind = KINDS.get(f".{path.rpartition('.')[2]}")
+        if file is None or kind is None:
+            raise HTTPException(404, f"no file {path!r}")
+        return Response(file.read_text(encoding="utf-8"), media_type=kind)
 
     @router.get("/")
     async def console() -> Response:
-        return _file("index.html")
+        return served("console/index.html")
 
-    @router.get("/console/{name}")
-    async def part(name: str) -> Response:
-        return _file(name)
+    @router.get("/console/{path:path}")
+    async def part(path: str) -> Response:
+        return served(f"console/{path}")
+
+    @router.get("/client.js")
+    async def client() -> Response:
+        return served("client.js")
+
+    @router.get("/client.d.ts")
+    async def types() -> Response:
+        return served("client.d.ts")
+
+    @router.get("/client/{name}")
+    async def part_of_client(name: str) -> Response:
+        return served(f"client/{name}")
 
     return router
 
 
-def _file(name: str) -> Response:
-    if name not in _KINDS:
-        raise HTTPException(404, f"no file {name!r}")
-    text = (resources.files("active_call.api") / "console" / name).read_text(encoding="utf-8")
-    return Response(text, media_type=_KINDS[name])
+def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+    """All files below `folder`, by their paths in it."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _files(entry, f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name, entry

@@ -1,18 +1,21 @@
 """A call's events as server-sent events, from now on or from a number, until the call is over.
 
-In: a call's handle. Out: `event: event` with the event's JSON and its number as `id`, and a comment when nothing happens for a while. The
-stream ends after the call's own `hangup` (not that of a transfer's far leg), at once for a call that is over already, and when a client is
-too slow. The client may ask again from the number that follows the last one it has read.
+In: a call's handle. Out: `event: event` with the event's JSON and its number as `id`, `event: command` with each command
+that the call is given (without credentials, and not kept for those who come later), a comment when nothing happens for a while. The stream
+ends after the call's own `hangup` (not that of a transfer's far leg), at once for a call that is over already, and when a client
+is too slow. The client may ask again from the number that follows the last one it has read.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
+from active_call.call.events.command_watch import CommandWatcher
 from active_call.call.events.subscription import QUEUE_SIZE, Subscription
-from active_call.contract import wire
+from active_call.contract import commands, wire
 
 WATCH_QUEUE_SIZE = QUEUE_SIZE
 KEEPALIVE_S = 15.0
@@ -27,22 +30,38 @@ class Watched(Protocol):
         """Its events from number `from_seq` on, or from now on where it is None; of a call that is over, at least its hangup."""
         ...
 
+    def watch_commands(self, watcher: CommandWatcher) -> Callable[[], None]:
+        """Tell `watcher` of each command that the call is given, until the returned function is called."""
+        ...
+
 
 async def event_stream(call: Watched, from_seq: int | None = None) -> AsyncIterator[bytes]:
     """The stream's bytes."""
-    subscription = call.subscribe(from_seq=from_seq)
+    has_news = asyncio.Event()
+    seen: deque[bytes] = deque(maxlen=WATCH_QUEUE_SIZE)
+
+    def see(command: commands.Command) -> None:
+        seen.append(wire.encode_command_for_watchers(command))
+        has_news.set()
+
+    subscription, stop_watching = call.subscribe(from_seq=from_seq), call.watch_commands(see)
+    subscription.notify(has_news.set)
     try:
         while True:
+            has_news.clear()
+            while seen:
+                yield b"event: command\ndata: " + seen.popleft() + b"\n\n"
+            for item in subscription.take():
+                yield b"event: event\ndata: " + wire.encode_event(item.event) + b"\nid: %d\n\n" % item.seq
+            if subscription.closed is not None and not has_news.is_set():
+                return
             try:
                 async with asyncio.timeout(KEEPALIVE_S):
-                    item = await subscription.next()
+                    await has_news.wait()
             except TimeoutError:
                 yield b": keep-alive\n\n"
-                continue
-            if item is None:
-                return
-            yield b"event: event\ndata: " + wire.encode_event(item.event) + b"\nid: %d\n\n" % item.seq
     finally:
+        stop_watching()
         subscription.close()
 
 

@@ -28,6 +28,8 @@ TEXT_PATH: Final = "/api/playbooks/"
 """Takes the text of a playbook as it is. A foreign page that sends one is refused by its origin."""
 OFFER_PATH: Final = "/call/webrtc"
 """Takes a session description as it is, too (`application/sdp`, which no foreign page can send without being asked: RFC 9725)."""
+STREAM_PATH: Final = "/call/stream/"
+"""Carriers ask there by forms, as their products are. The answer does nothing and is none of a page's to read."""
 CODES: Final[Mapping[int, str]] = {
     400: "bad_request",
     401: "unauthorized",
@@ -123,6 +125,8 @@ def _body_refusal(asked: Asked) -> tuple[int, str] | None:
     given = asked.get_all("content-type")
     has_body = length != "0" or asked.get("transfer-encoding") is not None
     if asked.path.startswith(TEXT_PATH) and all(map(_is_text, given)):
+        return None
+    if asked.path.startswith(STREAM_PATH) and all(map(_is_text, given)):
         return None
     if asked.path == OFFER_PATH and given == ["application/sdp"]:
         return None

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from active_call.app.digits import DigitQueue
 from active_call.app.errors import CallEnded, CallRefused, CommandRefused
-from active_call.app.looks import play_began, play_over, speech_of
+from active_call.app.looks import reply_began, reply_over, speech_of
 from active_call.app.values import Speech
 from active_call.app.waiting import EventWaits, Look, Wait
 from active_call.base.errors import ActiveCallError
@@ -24,12 +24,10 @@ from active_call.contract.events import AddHistory, Dtmf, Event, Hangup
 
 T = TypeVar("T")
 
-LAST_WORDS_S = 15.0
-"""What an agent that is finished may take for what it is saying."""
+LAST_WORDS_S = 60.0
+"""What an agent that is finished may take for the end of its last reply; a lost event must not keep the call."""
 NEXT_WORDS_S = 4.0
-"""What the model may take to begin its last reply."""
-SILENCE_S = 2.0
-"""An agent that has said nothing for so long has said its last words: a tool's own words may come before the model's."""
+"""What an agent that is finished outside of a reply may take to begin its last one."""
 
 
 class Exchange:
@@ -156,7 +154,7 @@ class Exchange:
     def _end(self, event: Hangup) -> None:
         facts = self._handle.describe()
         kind = CallRefused if facts.direction == "outbound" and facts.answered_at is None else CallEnded
-        ended = kind(event.initiator or "", event.reason or "", facts.sip_code)
+        ended = kind(facts.ended_by, facts.end_reason, facts.sip_code)
         self.waits.end(ended)
         self.digits.end(ended)
         self.over.set()
@@ -168,7 +166,7 @@ class AgentConversation:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._lines: list[tuple[str, str]] = []
-        self._is_sounding = False
+        self._is_replying = False
         exchange.has_agent = True
         self._listening: Wait[None] = exchange.waits.expect(self._note)
 
@@ -182,10 +180,8 @@ class AgentConversation:
 
         Raises CallEnded.
         """
-        is_speaking = self._is_sounding or await self._until(play_began, NEXT_WORDS_S)
-        while is_speaking:
-            await self._until(play_over, LAST_WORDS_S)
-            is_speaking = await self._until(play_began, SILENCE_S)
+        if self._is_replying or await self._until(reply_began, NEXT_WORDS_S):
+            await self._until(reply_over, LAST_WORDS_S)
 
     async def _until(self, look: Look[bool], timeout_s: float) -> bool:
         try:
@@ -203,10 +199,10 @@ class AgentConversation:
     def _note(self, event: Event) -> None:
         if isinstance(event, AddHistory) and not event.refer:
             self._lines.append(("agent" if event.speaker in AGENT_SPEAKERS else "caller", event.text))
-        elif play_began(event):
-            self._is_sounding = True
-        elif play_over(event):
-            self._is_sounding = False
+        elif reply_began(event):
+            self._is_replying = True
+        elif reply_over(event):
+            self._is_replying = False
 
 
 def _seen(future: asyncio.Future[None]) -> None:

@@ -31,14 +31,14 @@ def caller_input(event: events.Event) -> bool | None:
     return True if isinstance(event, events.Speaking | events.Dtmf) and not event.refer else None
 
 
-def play_began(event: events.Event) -> bool | None:
-    """Something begins to sound."""
-    return True if isinstance(event, events.TrackStart) and not event.refer else None
+def reply_began(event: events.Event) -> bool | None:
+    """An agent's reply is under way: it calls a tool, or sounds."""
+    return True if isinstance(event, events.TrackStart | events.FunctionCall) and not event.refer else None
 
 
-def play_over(event: events.Event) -> bool | None:
-    """Something that was said or played is over."""
-    return True if isinstance(event, events.TrackEnd | events.Interruption) and not event.refer else None
+def reply_over(event: events.Event) -> bool | None:
+    """An agent's reply is over, heard, cut or without a word."""
+    return True if isinstance(event, events.ReplyEnd) else None
 
 
 class Playback:

@@ -23,6 +23,7 @@ from active_call.call.company.messages import CallMessage
 from active_call.call.company.parties import BRIDGED, PEER, WITH_AGENT, Role
 from active_call.call.dependencies import CallDependencies
 from active_call.call.dispatch import carry_out
+from active_call.call.events.command_watch import CommandWatch
 from active_call.call.events.event_output import EventOutput
 from active_call.call.events.journal import Journal
 from active_call.call.faults import Faults
@@ -90,6 +91,7 @@ class Call:
         self._mailbox: Mailbox[Item] = Mailbox(is_essential)
         self._tasks: asyncio.TaskGroup | None = None
         self._is_broken = False
+        self._commands = CommandWatch()
         self._journal = Journal(self.state.facts)
         self._output = EventOutput(self._journal, self._time, dependencies.records, self._log, self._to_agent)
         self._faults = Faults(self._log, self._tell_fault, self._give_up)
@@ -137,7 +139,9 @@ class Call:
 
     def handle(self) -> CallHandle:
         """What others see of this call."""
-        return CallHandle(self.id, self.post, self.request, self._output.event_log.subscribe, self._describe, self.parts.taps.add)
+        return CallHandle(
+            self.id, self.post, self.request, self._output.event_log.subscribe, self._describe, self.parts.taps.add, self._commands.add
+        )
 
     def watch(self, watcher: Callable[[events.Event], None]) -> Callable[[], None]:
         """Call `watcher` with every event from now on, until the returned function is called; of a call that is over, with its hangup."""
@@ -160,7 +164,8 @@ class Call:
         states, parts = self.parts.machine.now, self.parts
         mix = parts.transfers.mix or (BRIDGED if states.company is Company.BRIDGED else WITH_AGENT)
         mix = mix.with_role(PEER, Role.AWAY) if states.is_on_hold else mix
-        return describe(self.state.facts, self.state.leg, mix, parts.bridging.busy_because())
+        scene = self.state.agent.scene if self.state.agent is not None else ""
+        return describe(self.state.facts, self.state.leg, mix, parts.bridging.busy_because(), scene)
 
     # -- tasks and faults
 
@@ -294,6 +299,7 @@ class Call:
         The sender of the error is `command` where a client has asked, else the command's name.
         """
         sender = sender_of(command)
+        self._commands.tell(command)
         try:
             carry_out(self.parts.commanded, command, asked_by=asked_by)
         except ActiveCallError as error:
@@ -313,6 +319,7 @@ class Call:
                 case EndAgent():
                     self.parts.setup.end_agent()
                 case _:
+                    self._commands.tell(command)
                     carry_out(self.parts.commanded, command)
         except ActiveCallError as error:
             done.set_exception(error)

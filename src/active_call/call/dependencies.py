@@ -73,5 +73,7 @@ class CallDependencies:
     """MCP servers; None: this server has none."""
     posthooks: Posthooks | None = None
     """Reports of calls that are over; None: none are sent."""
+    load_engines: Callable[[], None] | None = None
+    """Called when a call has its engines, before it is answered: they load while it rings. None: they have loaded, or load at first use."""
     recordings: Path = Path("config/recorders")
     """The folder in which recordings lie that a call's own option asks for."""

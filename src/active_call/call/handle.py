@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from active_call.call.company.messages import CallMessage
 from active_call.call.company.parties import WITH_AGENT, Mix
+from active_call.call.events.command_watch import CommandWatcher
 from active_call.call.events.subscription import Subscription
 from active_call.call.requests import Request
 from active_call.call.sound.taps import Listener
@@ -45,6 +46,8 @@ class CallDescription:
     error: str = ""
     playbook: str = ""
     trunk: str = ""
+    scene: str = ""
+    """The id of the playbook's scene that the agent is in; empty without an agent."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """What came with the invitation; of a call that we place, with its answer."""
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -78,6 +81,12 @@ def _hear_nothing(listener: Listener) -> Callable[[], None]:
     return lambda: None
 
 
+def _see_nothing(watcher: CommandWatcher) -> Callable[[], None]:
+    """Of a call whose commands cannot be seen."""
+    del watcher
+    return lambda: None
+
+
 @dataclass(frozen=True, slots=True)
 class CallHandle:
     """One call, by its id. Made by the call registry, or for a call on another node."""
@@ -88,6 +97,7 @@ class CallHandle:
     _subscribe: Subscribe = field(repr=False)
     _describe: Callable[[], CallDescription] = field(repr=False)
     _listen: Callable[[Listener], Callable[[], None]] = field(default=_hear_nothing, repr=False)
+    _watch_commands: Callable[[CommandWatcher], Callable[[], None]] = field(default=_see_nothing, repr=False)
 
     def send(self, command: commands.Command | CallMessage) -> None:
         """Put a command, or another call's message, into the call's mailbox. What cannot be carried out becomes an `error` event there."""
@@ -108,12 +118,16 @@ class CallHandle:
         """Let `listener` hear both sides of the call (`sound.taps`), until the returned function is called. It must not block."""
         return self._listen(listener)
 
+    def watch_commands(self, watcher: CommandWatcher) -> Callable[[], None]:
+        """Tell `watcher` of each command that the call is given, until the returned function is called. It must not block."""
+        return self._watch_commands(watcher)
+
     def describe(self) -> CallDescription:
         """The call as it is now."""
         return self._describe()
 
 
-def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str) -> CallDescription:
+def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str, scene: str = "") -> CallDescription:
     """A call by its facts and its leg."""
     return CallDescription(
         id=facts.session_id,
@@ -133,6 +147,7 @@ def describe(facts: CallFacts, leg: Leg, mix: Mix, busy_because: str) -> CallDes
         error=facts.error,
         playbook=facts.playbook,
         trunk=facts.trunk,
+        scene=scene,
         headers=dict(leg.headers),
         variables=dict(facts.variables),
         attended_target=attended_target(leg),

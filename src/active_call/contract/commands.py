@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from active_call.contract import bounds
-from active_call.contract.options import CallOption, ReferOption, TtsOption
+from active_call.contract.options import CallOption, RecorderOption, ReferOption, TtsOption
 
 
 class CommandBase(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="command"):
@@ -31,7 +31,8 @@ class Accept(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 class Ringing(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="ringing"):
     """Let the caller hear that it rings."""
 
-    recorder: dict[str, Any] | None = None
+    recorder: RecorderOption | None = None
+    """Where the call is recorded; wins over that of `accept`."""
     early_media: bool = False
     """Open the sound before the answer (183 with a description); `tts` and `play` can be heard from then on."""
     ringtone: bounds.Source | None = None
@@ -46,7 +47,7 @@ class Reject(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Tts(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="tts"):
-    """Speak. The same `play_id` as what plays: appended. Another one, or none: replaces what plays."""
+    """Speak. The same `play_id` as what plays, or none: appended to it. Another one: replaces what plays."""
 
     text: bounds.Speech = ""
     speaker: bounds.Name | None = None
@@ -64,9 +65,12 @@ class Tts(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=
 
 
 class Play(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="play"):
-    """Play a file or URL, which is also its playId in events."""
+    """Play a file or URL in place of what plays. Without `play_id` the URL is its playId in events."""
 
     url: bounds.Source
+    play_id: bounds.Name | None = None
+    offset_ms: bounds.OffsetMs | None = None
+    """Where in the file to begin."""
     auto_hangup: bool = False
     wait_input_timeout: bounds.WaitS | None = None
 
@@ -151,6 +155,8 @@ class History(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defau
 class AddIceCandidate(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="addIceCandidate"):
     """A candidate of a browser (RFC 8840); calls by SIP ignore it."""
 
+    aliases: ClassVar[dict[str, str]] = {"sdp_mline_index": "sdp_m_line_index"}
+
     candidate: bounds.Source
     sdp_mid: bounds.Word | None = None
     sdp_m_line_index: bounds.LineIndex | None = msgspec.field(default=None, name="sdpMLineIndex")
@@ -164,7 +170,9 @@ class Custom(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class Dtmf(CommandBase, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="dtmf"):
-    """Send digits to the other side."""
+    """Send digits to the other side; what plays goes on."""
+
+    aliases: ClassVar[dict[str, str]] = {"digit": "digits", "duration_ms": "duration"}
 
     digits: bounds.Word
     duration: bounds.DigitMs = 160

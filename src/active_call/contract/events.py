@@ -22,6 +22,8 @@ class Incoming(EventBase, frozen=True, kw_only=True, rename="camel", tag="incomi
     caller: str
     callee: str
     sdp: str = ""
+    headers: dict[str, str] = {}
+    """Of the INVITE."""
 
 
 class Ringing(EventBase, frozen=True, kw_only=True, rename="camel", tag="ringing"):
@@ -88,7 +90,8 @@ class Eou(EventBase, frozen=True, kw_only=True, rename="camel", tag="eou"):
     """The turn of the caller is over (`completed`), or goes on."""
 
     completed: bool = True
-    interrupt_point: int | None = None
+    text: str | None = None
+    interrupt_point: str | None = None
 
 
 class AsrDelta(EventBase, frozen=True, kw_only=True, rename="camel", tag="asrDelta"):
@@ -151,6 +154,15 @@ class Dtmf(EventBase, frozen=True, kw_only=True, rename="camel", tag="dtmf"):
     """The caller has pressed a key."""
 
     digit: str
+
+
+class ReplyEnd(EventBase, frozen=True, kw_only=True, rename="camel", tag="replyEnd"):
+    """A reply of the agent is over, and the caller has the turn. The words before a tool and those about its result are one reply."""
+
+    reply: int = 0
+    """Its number: 7 where its plays are `r7`, `r7.1` …; of several the last. 0 for a realtime model's, whose plays have the model's ids."""
+    outcome: str = "heard"
+    """`heard`: to its end; `interrupted`: cut by the caller or a command; `nothing`: there was nothing to say, or it was not heard."""
 
 
 class Hold(EventBase, frozen=True, kw_only=True, rename="camel", tag="hold"):
@@ -329,5 +341,5 @@ class MediaProblem(EventBase, frozen=True, kw_only=True, rename="camel", tag="me
 Event = (
     Incoming | Ringing | Answer | Reject | MediaReady | Hangup | Speaking | Silence | Eou | AsrDelta | AsrFinal | TrackStart
     | TrackEnd | Interruption | Dtmf | Hold | Inactivity | TransferRequest | Message | RingbackState | AnswerMachineDetection
-    | FunctionCall | Metrics | Error | AddHistory | Custom | Other | Binary | Ping | Transfer | Bridge | Turn | MediaProblem
+    | ReplyEnd | FunctionCall | Metrics | Error | AddHistory | Custom | Other | Binary | Ping | Transfer | Bridge | Turn | MediaProblem
 )  # fmt: skip

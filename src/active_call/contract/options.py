@@ -8,7 +8,7 @@ wins, also one that equals the default. Units stand in the names; where the cont
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -96,6 +96,10 @@ class AgcOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     enable_limiter: bool | None = None
 
 
+NO_RECOGNISER: Final = "none"
+"""`asr.provider` of a call in which nothing is recognised."""
+
+
 class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Speech recognition."""
 
@@ -109,6 +113,7 @@ class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     durations: ClassVar[Mapping[str, Unit]] = {"endpointing": "ms"}
 
     provider: bounds.Word | None = None
+    """The engine; `none`: nothing is recognised."""
     language: bounds.Word | None = None
     app_id: str | None = None
     secret_id: str | None = None

@@ -22,6 +22,7 @@ from active_call.contract.checks import first_fault
 from active_call.contract.durations import in_unit
 from active_call.contract.errors import ContractError as ContractError
 from active_call.contract.json_text import check_value, decode_json
+from active_call.contract.secrets import without_secrets
 
 T = TypeVar("T")
 
@@ -62,6 +63,11 @@ def encode_event(event: events.Event) -> bytes:
 def encode_command(command: commands.Command) -> bytes:
     """One command as JSON."""
     return msgspec.json.encode(command)
+
+
+def encode_command_for_watchers(command: commands.Command) -> bytes:
+    """One command as JSON for those who follow a call: credentials have stars in their place, the keys of descriptions too."""
+    return encode_json(without_secrets(msgspec.to_builtins(command)))
 
 
 def decode_event(data: bytes | str) -> events.Event:

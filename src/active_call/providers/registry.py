@@ -13,7 +13,7 @@ import msgspec
 
 from active_call.base.errors import ConfigError
 from active_call.base.trust import NO_TRUST, Place, Trust, urls_of_values
-from active_call.contract.options import AsrOption, RealtimeOption, TtsOption
+from active_call.contract.options import NO_RECOGNISER, AsrOption, RealtimeOption, TtsOption
 from active_call.providers.chat import ChatModel
 from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, known_providers, load_adapter
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
@@ -27,7 +27,7 @@ from active_call.providers.guarding.supervisor import SupervisedSpeechToText
 from active_call.providers.selection import Selection, resolved, select_asr, select_llm, select_tts, selections
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
-from active_call.providers.sources import warm
+from active_call.providers.sources import EngineLoader, warm
 from active_call.providers.speech.speech_cache import CachedSpeech, CachedTextToSpeech
 from active_call.providers.speech.speech_key import Voice
 from active_call.providers.speech_to_text import SpeechToText
@@ -84,6 +84,7 @@ class Engines:
         self._responders: KeptEngines[GuardedChatModel] = KeptEngines(lambda engine: engine.inner.close)
         self._realtime: KeptEngines[GuardedRealtimeModel] = KeptEngines(lambda engine: engine.inner.close)
         self._turn_judges: dict[str, SmartTurn] = {}
+        self._loader = EngineLoader()
 
     def get_recogniser(self, option: AsrOption, trust: Trust = NO_TRUST) -> SupervisedSpeechToText:
         """The shared recognition engine of `option`, created now if need be, with its fallbacks. Raises ConfigError."""
@@ -157,20 +158,37 @@ class Engines:
         """Whether the engines that compute on this machine keep up, so that one call more may be taken."""
         return self._services.local.has_room()
 
-    async def warm(self, *options: Option, trust: Trust = NO_TRUST) -> None:
-        """Create the engines of `options` for calls with `trust`, and let everything created so far load its models now instead of in the
-        first call. Adapters are imported in a thread (the OpenAI SDK alone takes a second). Raises ConfigError and ProviderError.
+    async def create(self, *options: Option, trust: Trust = NO_TRUST) -> None:
+        """Create the engines of `options` for calls with `trust`, without their models: a mistake is told now, not in the first call.
+
+        Adapters are imported in a thread (the OpenAI SDK alone takes a second). Raises ConfigError.
         """
         for option in options:
             await self._create(option, trust)
-        for engine in [*self._recognisers.all(), *self._synthesisers.all(), *self._responders.all(), *self._realtime.all()]:
+
+    async def warm(self, *options: Option, trust: Trust = NO_TRUST) -> None:
+        """As `create`; then everything created so far loads its models now instead of in the first call. Raises ProviderError, too."""
+        await self.create(*options, trust=trust)
+        for engine in self._all():
+            self._loader.loaded.add(engine)
             await warm(engine)
+
+    def load(self) -> None:
+        """Let what was created so far, and has not done so, load its models in the background. It is for the moment when a call rings: its
+        engines start all at once, and go on loading when that call ends. A failure is logged; the first use fails by itself.
+        """
+        self._loader.load(self._all())
+
+    def _all(self) -> list[object]:
+        return [*self._recognisers.all(), *self._synthesisers.all(), *self._responders.all(), *self._realtime.all()]
 
     async def _create(self, option: Option, trust: Trust) -> None:
         chain: Sequence[Option]
         create: Callable[[], object]
         environment = self._services.environment
         match option:
+            case AsrOption(provider=provider) if provider == NO_RECOGNISER:
+                return
             case AsrOption():
                 chain, create = asr_chain(resolved(option, environment)), lambda: self.get_recogniser(option, trust)
             case TtsOption():
@@ -185,6 +203,7 @@ class Engines:
 
     async def close(self) -> None:
         """Close every instance. The engine processes of `services.local` are their owner's to close."""
+        await self._loader.close()
         await self._recognisers.close()
         await self._synthesisers.close()
         await self._responders.close()

@@ -1,7 +1,8 @@
-"""What the configuration says of calls with browsers: STUN and TURN servers, a public address, codecs."""
+"""What the configuration says of calls with browsers (STUN and TURN servers, a public address, codecs) and of carriers' streams."""
 
 from __future__ import annotations
 
+from active_call.api.carrier_streams.access import StreamSettings
 from active_call.legs.webrtc.leg import CODECS, BrowserSettings
 from active_call.legs.webrtc.transport import IceSettings
 from active_call.server.config.config import Config
@@ -33,6 +34,12 @@ def browser_settings(config: Config) -> BrowserSettings:
         public_ip=config.public_ip or "",
     )
     return BrowserSettings(ice, tuple(name for name in CODECS if name in allowed) or CODECS)
+
+
+def stream_settings(config: Config) -> StreamSettings:
+    """Who may stream calls to us."""
+    wanted = config.media_streams
+    return StreamSettings(wanted.token, {"twilio": wanted.twilio_auth_token or ""}, wanted.public_url or "")
 
 
 def _place(text: str, port: int) -> tuple[str, int]:

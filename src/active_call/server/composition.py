@@ -22,6 +22,7 @@ import httpx
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
+from active_call.api.console_data.routes import ConsoleFacts
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.trust import NO_TRUST
 from active_call.base.version import __version__
@@ -51,10 +52,11 @@ from active_call.providers.local.local_engines import EngineProcesses
 from active_call.providers.mcp.pool import McpPool
 from active_call.providers.registry import Engines
 from active_call.providers.settings import LlmSettings
-from active_call.server.browsers import browser_settings
+from active_call.server.browsers import browser_settings, stream_settings
 from active_call.server.capacity import SHORT_FOR_S, capacity_warnings, n_media_processes, shortage_text
 from active_call.server.config.config import Config, default_option
 from active_call.server.config.sections import PlaybookHandler, WebhookHandler
+from active_call.server.console_facts import console_facts
 from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
@@ -161,6 +163,7 @@ async def running(
             )
 
         services = _api_services(settings, registry, records, endpoint, world, health, pool)
+        services = replace(services, console=_console_facts(settings))
         serving = await stack.enter_async_context(http_server(config, services, connections))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
@@ -246,8 +249,16 @@ def _api_services(
         precache=lambda request: precache(request, settings.services),
         media=pool,
         browsers=browser_settings(settings.config),
+        streams=stream_settings(settings.config),
         ice_servers=[server.as_rtc() for server in settings.config.ice_servers] or DEFAULT_ICE_SERVERS,
         origins=origin_rules(settings.config),
+    )
+
+
+def _console_facts(settings: LiveSettings) -> ConsoleFacts:
+    gateway = settings.gateway
+    return console_facts(
+        lambda: settings.config, settings.registrations, settings.watch, gateway.endpoint, gateway.refusals.refused, settings.environment
     )
 
 
@@ -342,17 +353,18 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
 
 
 async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
-    """Read every configured playbook once and start its engines: a mistake stops the start, and the first caller does not wait."""
+    """Read every configured playbook once and create its engines, so that a mistake stops the start. Models load where that is wanted."""
+    ready = engines.warm if config.load_engines == "start" else engines.create
     await asyncio.to_thread(lambda: [hold_melody(rate_hz) for rate_hz in (8000, 16_000)])
     if not isinstance(config.handler, PlaybookHandler):
         with contextlib.suppress(ConfigError):  # whoever decides about calls may name other engines
-            await engines.warm(config.asr or AsrOption(), config.tts or TtsOption())
+            await ready(config.asr or AsrOption(), config.tts or TtsOption())
         return
     for name in (*(rule.playbook for rule in config.handler.rules), config.handler.default):
         if name:
             book = playbooks.load(name)
             choice = choose_speech(merged(book.option, default_option(config)), book)
-            await engines.warm(choice.asr, choice.tts, *([choice.llm] if choice.llm else []), trust=book.trust or NO_TRUST)
+            await ready(choice.asr, choice.tts, *([choice.llm] if choice.llm else []), trust=book.trust or NO_TRUST)
 
 
 async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) -> None:
@@ -375,6 +387,7 @@ def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
         defaults=default_option(config),
         accept_timeout_s=config.accept_timeout,
         recordings=Path(config.recording.path),
+        load_engines=shared.engines.load if config.load_engines == "call" else None,
     )
 
 

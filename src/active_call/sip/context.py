@@ -1,13 +1,13 @@
 """What all parts of one endpoint share: configuration, the transaction layer, the table of dialogs, events, responses.
 
-It decides nothing. The endpoint gives it to its parts by their constructors. It knows neither calls nor registrations: they have tables of
-their own (`calls`, `registrations`).
+It decides nothing. The endpoint, its operations and the dispatch hold it; all other parts know it by one of the narrow `ports`. It knows
+neither calls nor registrations: they have tables of their own (`calls`, `registrations`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from active_call.base.world import Randomness
 from active_call.sip.access.request_admission import RequestAdmission
@@ -19,30 +19,20 @@ from active_call.sip.events import (
     PublicAddressSeen,
     RequestRefused,
     SipEvent,
+    Target,
     TransactionToken,
+    TransportName,
 )
+from active_call.sip.listeners import Listeners
+from active_call.sip.ports import DialogEntry, DialogUser
 from active_call.sip.responses import Reply, response_bytes
 from active_call.sip.syntax.message import Request, Response
+from active_call.sip.transaction.ack import Ack
+from active_call.sip.transaction.failover import FailoverRequest, RequestUser
 from active_call.sip.transaction.layer import TransactionLayer
+from active_call.sip.transaction.origin import Origin
 from active_call.sip.transaction.server import ServerTransaction
-
-
-class DialogUser(Protocol):
-    """What serves the requests inside a dialog."""
-
-    def handle_request(self, transaction: ServerTransaction, request: Request, flow: Flow, now: float) -> None:
-        """A new request that is neither ACK nor CANCEL; its CSeq is in order."""
-
-    def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
-        """An ACK that belongs to no transaction."""
-
-
-@dataclass(slots=True)
-class DialogEntry:
-    """A dialog and what serves it now."""
-
-    dialog: Dialog
-    user: DialogUser
+from active_call.sip.transaction.timers import Timers
 
 
 @dataclass(slots=True)
@@ -57,6 +47,48 @@ class EndpointContext:
     dialogs: dict[DialogKey, DialogEntry] = field(default_factory=dict)
     is_accepting: bool = True
     retry_after_s: int = 30
+
+    # -- ports --------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def timers(self) -> Timers:
+        """The alarms of all parts."""
+        return self.layer.timers
+
+    @property
+    def listeners(self) -> Listeners:
+        """Where we can be reached, and how each peer sees us."""
+        return self.layer.listeners
+
+    def default_transport(self) -> TransportName:
+        """The transport of a URI that names none."""
+        return self.layer.listeners.default_transport()
+
+    def send_request(self, request: Request, target: Target, user: RequestUser, now: float, origin: Origin) -> FailoverRequest:
+        """Send `request`; `user` hears its responses."""
+        return self.layer.send_request(request, target, user, now, origin)
+
+    def send_ack(self, request: Request, target: Target, origin: Origin, now: float) -> Ack:
+        """Send the ACK to a 2xx."""
+        return self.layer.send_ack(request, target, origin, now)
+
+    def note_fault(self, where: str, error: Exception, *, call_id: str = "") -> None:
+        """Report an error of our own."""
+        self.layer.faults.note(where, error, call_id=call_id)
+
+    def guard(self, where: str, action: Callable[[], object]) -> None:
+        """Run `action`; report what it raises."""
+        self.layer.faults.guard(where, action)
+
+    def peers_version(self) -> tuple[int, int]:
+        """Changes when `peer_hosts` may have changed."""
+        return self.layer.n_client_transactions_begun, len(self.dialogs)
+
+    def peer_hosts(self) -> frozenset[str]:
+        """The addresses with which a call or a request of ours is under way."""
+        return frozenset({entry.dialog.flow.remote.host for entry in self.dialogs.values()} | self.layer.client_hosts())
+
+    # -- events -------------------------------------------------------------------------------------------------------------------------
 
     def emit(self, event: SipEvent) -> None:
         """Hand `event` out with the next `take_events`."""

@@ -161,7 +161,7 @@ class Dispatcher:
             self._reply_statelessly(request, flow, given[1])
         elif (reply := screen(self._core, request, is_in_dialog=False)) is not None:
             self._answer_itself(request, flow, reply, admitted.trunk)
-        elif isinstance(replaced := find_replaced(self._core, request), Reply):
+        elif isinstance(replaced := find_replaced(self._core.dialogs, self._core.config.supported, request), Reply):
             self._reply_statelessly(request, flow, replaced)
         elif (verdict := self._core.admission.judge_call(admitted, flow, now, self._calls.n_by_trunk)).answer != "admit":
             headers = (("Retry-After", str(verdict.retry_after_s)),)

@@ -40,7 +40,7 @@ class Endpoint(Operations):
     def __init__(self, config: EndpointConfig, randomness: Randomness, admission: RequestAdmission | None = None) -> None:
         super().__init__(EndpointContext(config, randomness, TransactionLayer(config, randomness), admission or RequestAdmission()))
         self._dispatcher = Dispatcher(self._core, self._calls, self._registrations)
-        self._reader = Reader(self._core, self._registrations.registrars)
+        self._reader = Reader(self._core.admission, self._core, self._registrations.registrars)
         self._connections = Connections()
         self._closes: list[Flow] = []
 

@@ -18,9 +18,9 @@ import contextlib
 from typing import Protocol
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.requests import Attempt, OutgoingRequest, add_body, outside
 from active_call.sip.events import Flow, RegistrationChanged, RegistrationHandle, RegistrationSpec, RegistrationState, Target
+from active_call.sip.ports import RegistrationPort
 from active_call.sip.routing import uri_of
 from active_call.sip.syntax.grammar import LWS
 from active_call.sip.syntax.headers import NameAddr, format_name_addr, parse_name_addr
@@ -58,12 +58,12 @@ class RegistrationTable(Protocol):
 class Registration:
     """See the module. `start` sends the first REGISTER."""
 
-    def __init__(self, core: EndpointContext, table: RegistrationTable, spec: RegistrationSpec) -> None:
-        self._core = core
+    def __init__(self, port: RegistrationPort, table: RegistrationTable, spec: RegistrationSpec) -> None:
+        self._port = port
         self._table = table
         self._spec = spec
-        self._call_id = core.randomness.uuid()
-        self._tag = core.new_tag()
+        self._call_id = port.randomness.uuid()
+        self._tag = port.new_tag()
         self._cseq = 0
         self._asked_s = spec.expires_s
         self._request: Request | None = None
@@ -79,7 +79,7 @@ class Registration:
         self._is_closing = False
         self._has_left = False
         self._told: RegistrationChanged | None = None
-        self.handle = RegistrationHandle(core.new_tag())
+        self.handle = RegistrationHandle(port.new_tag())
 
     def start(self, now: float) -> None:
         """Send the first REGISTER. Raises LocalProtocolError, and forgets the registration, when it cannot be made."""
@@ -95,7 +95,7 @@ class Registration:
         if self._is_closing:
             return
         self._is_closing = True
-        self._core.layer.timers.cancel(self._timer)
+        self._port.timers.cancel(self._timer)
         if not self._is_busy:
             self._leave(now)
 
@@ -105,7 +105,7 @@ class Registration:
             return
         self._flow = None
         if not self._is_busy and not self._is_closing:
-            self._set_timer(now + self._core.randomness.uniform(0.0, _AFTER_LOSS_S))
+            self._set_timer(now + self._port.randomness.uniform(0.0, _AFTER_LOSS_S))
 
     def refresh(self, now: float) -> None:
         """Our own address has changed: register again at once, unless that is under way."""
@@ -119,13 +119,13 @@ class Registration:
     # -- requests -----------------------------------------------------------------------------------------------------------------------
 
     def _send(self, now: float) -> None:
-        OutgoingRequest(self._core, self._make, self._spec.credentials, self._on_outcome).send(now)
+        OutgoingRequest(self._port, self._make, self._spec.credentials, self._on_outcome).send(now)
         self._is_busy = True
 
     def _make(self) -> Attempt:
         request, target = self._new_request()
         expires_s = 0 if self._has_left else self._asked_s
-        add_body(request, (("Expires", str(expires_s)), ("Allow", self._core.config.allow_header), *self._spec.headers))
+        add_body(request, (("Expires", str(expires_s)), ("Allow", self._port.config.allow_header), *self._spec.headers))
         self._request = request
         return request, target, Origin(self._contact_user, None, self._spec.local_host)
 
@@ -138,13 +138,13 @@ class Registration:
             return request, target, Origin(None, None, self._spec.local_host)
 
         with contextlib.suppress(LocalProtocolError):
-            OutgoingRequest(self._core, make, self._spec.credentials, lambda *_: None).send(now)
+            OutgoingRequest(self._port, make, self._spec.credentials, lambda *_: None).send(now)
 
     def _new_request(self) -> tuple[Request, Target]:
         spec = self._spec
         self._cseq += 1
         return outside(
-            self._core,
+            self._port,
             "REGISTER",
             spec.registrar_uri,
             from_value=format_name_addr(spec.aor_uri, display=spec.display, parameters={"tag": self._tag}),
@@ -171,8 +171,8 @@ class Registration:
             self._fail(503, str(error), None, now)
 
     def _set_timer(self, at: float) -> None:
-        self._core.layer.timers.cancel(self._timer)
-        self._timer = self._core.layer.timers.start(at, self._on_timer)
+        self._port.timers.cancel(self._timer)
+        self._timer = self._port.timers.start(at, self._on_timer)
 
     # -- outcomes -----------------------------------------------------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ class Registration:
             self._set_timer(now)
             return
         self._n_moves = 0
-        self._set_timer(now + max(_MIN_REFRESH_S, granted_s * self._core.randomness.uniform(0.5, 0.9)))
+        self._set_timer(now + max(_MIN_REFRESH_S, granted_s * self._port.randomness.uniform(0.5, 0.9)))
         self._tell("registered", response.code, response.reason, granted_s)
 
     def _is_seen_elsewhere(self) -> bool:
@@ -218,7 +218,7 @@ class Registration:
         request, hop = self._request, self._hop
         if request is None or hop is None or "Contact" not in request.headers:
             return False
-        listeners = self._core.layer.listeners
+        listeners = self._port.listeners
         if listeners.seen_by(hop.remote.host) is None:
             return False
         by_sips = goes_by_sips(request)
@@ -230,7 +230,7 @@ class Registration:
             return
         is_passing = response is None or code in (408, 480, 491) or (500 <= code < 600 and code not in (501, 505))
         base_s = _BACK_OFF_S if is_passing else _REFUSED_BACK_OFF_S
-        wait_s = min(_MAX_BACK_OFF_S, base_s * 2 ** min(self._n_failures, 10)) * self._core.randomness.uniform(0.5, 1.0)
+        wait_s = min(_MAX_BACK_OFF_S, base_s * 2 ** min(self._n_failures, 10)) * self._port.randomness.uniform(0.5, 1.0)
         self._n_failures += 1
         self._set_timer(now + max(wait_s, min(retry_after_s(response), _MAX_RETRY_AFTER_S)))
         self._tell("failed", code, reason, None)
@@ -260,10 +260,10 @@ class Registration:
         event = RegistrationChanged(self._spec.name, state, code, reason, expires_s)
         told, self._told = self._told, event
         if told is None or (told.state, told.expires_s) != (state, expires_s) or (state == "failed" and told.code != code):
-            self._core.emit(event)
+            self._port.emit(event)
 
     def _forget(self) -> None:
-        self._core.layer.timers.cancel(self._timer)
+        self._port.timers.cancel(self._timer)
         self._table.remove(self)
 
     def _granted_s(self, response: Response) -> int:

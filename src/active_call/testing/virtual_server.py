@@ -200,7 +200,7 @@ class VirtualServer:
             events=tuple(other.events),
             record=record,
             ended_by=end.initiator or "",
-            end_reason=end.reason or "",
+            end_reason=record.hangup_reason,
             sip_code=record.sip_code,
             placed=self.placed,
             spoken=tuple(one.text for one in getattr(self._engines.synthesiser, "spoken", [])),

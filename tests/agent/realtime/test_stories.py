@@ -394,3 +394,21 @@ def test_variable_without_words_lets_the_model_go_on(acting):
     acting.model(FunctionCall("c1", "set_variable", '{"key": "name", "value": "Ada"}'), ResponseDone())
     assert acting.commands(commands.SetVar) == [commands.SetVar(key="name", value="Ada")]
     assert len(acting.orders(CreateResponse)) == n_asked + 1
+
+
+def ends(line: Line) -> list[str]:
+    return [effect.event.outcome for effect in line.effects if isinstance(effect, Tell) and isinstance(effect.event, events.ReplyEnd)]
+
+
+def test_reply_of_a_realtime_model_ends_once_heard_or_interrupted() -> None:
+    line = Line()
+    line.model(AgentSound("i1", 900), AgentText("i1", "Good day."), ItemDone("i1"), ResponseDone())
+    assert ends(line) == []
+    line.call(events.TrackStart(play_id="i1"))
+    line.call(events.TrackEnd(play_id="i1"))
+    assert ends(line) == ["heard"]
+    line.model(CallerBegan(), CallerEnded(), AgentSound("i2", 2000), AgentText("i2", "Roses and tulips."))
+    line.call(events.TrackStart(play_id="i2"))
+    line.model(CallerBegan())
+    line.call(events.Interruption(play_id="i2", current=400))
+    assert ends(line) == ["heard", "interrupted"]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from starlette.websockets import WebSocketState
 
 from active_call.agent.playbook.parser import parse_playbook
-from active_call.api.sockets.call_socket import CallSocket, Owners, SocketServices
+from active_call.api.sockets.call_socket import Begun, CallSocket, Owners, SocketServices
 from active_call.api.sockets.playbook_runs import MAX_WAITING, WAIT_S, PlaybookRuns
 from active_call.api.sockets.query import QueryError, SocketQuery, read_query
 from active_call.base.world import World
 from active_call.call.events.subscription import EventLog
 from active_call.contract import events
+from active_call.contract.options import CallOption
 from active_call.testing.virtual_time import CountingRandomness
 
 BOOK = parse_playbook("---\nllm: {provider: script, greeting: Hello.}\n---\n# Scene: main\n## bye\nBye.\n", file="b.md", environment={})
@@ -152,5 +154,33 @@ def test_numbers_stand_in_events_where_a_client_may_come_again() -> None:
         assert (first["seq"], first["event"], first["trackId"]) == (2, "trackStart", "bot")
         assert (second["seq"], second["event"]) == (3, "hangup")
         assert client.closed == [(1000, "the call is over")]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("option", "has_playbook", "provider"),
+    [({}, False, "none"), ({"asr": {}}, False, None), ({"asr": {"provider": "openai"}}, False, "openai"), ({}, True, None)],
+)
+def test_client_that_names_no_recogniser_has_none(option: dict[str, Any], has_playbook: bool, provider: str | None) -> None:
+    """Nothing is recognised for a client that drives the call by itself; an agent has what the server has."""
+
+    async def story() -> None:
+        asked: list[CallOption] = []
+        call = Handle()
+
+        def begin(option: CallOption, *_: Any) -> Begun:
+            asked.append(option)
+            return Begun(call)  # type: ignore[arg-type]
+
+        runs = PlaybookRuns(World())
+        if has_playbook:
+            runs.add("the playbook", "s.1")  # type: ignore[arg-type]
+        services = SocketServices(SimpleNamespace(find=lambda _: None), runs)  # type: ignore[arg-type]
+        client = SlowClient()
+        client.may_send.set()
+        socket = CallSocket(client, None, SocketQuery(id="s.1"), services, begin)  # type: ignore[arg-type]
+        await socket._command(json.dumps({"command": "invite", "option": option}))
+        assert (asked[0].asr.provider if asked[0].asr is not None else None) == provider
 
     asyncio.run(story())

@@ -242,3 +242,77 @@ def test_new_words_in_a_graceful_interruption_end_it() -> None:
         assert voice.asked[-1] == "Never mind."
 
     with_voice(0.0, work)
+
+
+# -- several commands, one behind the other ----------------------------------------------------------------------------------------------
+
+
+def speaking_voice(work: Callable[[Player], Awaitable[None]], pace: float = 0.1) -> None:
+    async def begin(player: Player) -> None:
+        player.speaking.use(None, SlowVoice(pace))
+        await work(player)
+
+    with_player(Files(0), begin)
+
+
+def tracks(player: Player) -> list[str]:
+    """Beginnings and ends of plays, by playId."""
+    signs = {events.TrackStart: "+", events.TrackEnd: "-", events.Interruption: "!"}
+    return [f"{signs[type(event)]}{event.play_id}" for event in player.events if type(event) in signs]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("later_s", [0.0, 0.5, 2.5])
+def test_sentences_of_one_play_id_are_heard_one_after_another_whenever_they_come(later_s: float) -> None:
+    """As clients send them that know no streaming: each a whole command, the last with `endOfStream` and no text."""
+
+    async def work(player: Player) -> None:
+        for text in ("One.", "Two."):
+            player.speaking.tts(commands.Tts(text=text, play_id="1"))
+        await asyncio.sleep(later_s)
+        player.speaking.tts(commands.Tts(text="Three.", play_id="1"))
+        player.speaking.tts(commands.Tts(text="", play_id="1", end_of_stream=True))
+        await asyncio.sleep(6)
+        told = ends(player)
+        assert sum(heard for _, heard in told) == 3000 and not any(words for words, _ in told)
+        assert set(tracks(player)) == {"+1", "-1"}
+        assert not player.speaking.is_speaking
+
+    speaking_voice(work)
+
+
+def test_words_without_play_id_follow_what_plays_and_another_play_id_replaces_it() -> None:
+    async def work(player: Player) -> None:
+        player.speaking.tts(commands.Tts(text="One.", play_id="a"))
+        player.speaking.tts(commands.Tts(text="Two."))
+        player.speaking.tts(commands.Tts(text="Three."))
+        await asyncio.sleep(2.5)
+        assert tracks(player) == ["+a", "-a", "+p1", "-p1", "+p2"]
+        player.speaking.tts(commands.Tts(text="Four.", play_id="b"))
+        await asyncio.sleep(2)
+        assert tracks(player)[5:] == ["!p2", "+b", "-b"]
+
+    speaking_voice(work)
+
+
+def test_empty_words_with_auto_hangup_end_the_call_after_what_plays() -> None:
+    async def work(player: Player) -> None:
+        ended: list[float] = []
+        player.speaking._on_auto_hangup = lambda: ended.append(player.loop.time())
+        player.speaking.tts(commands.Tts(text="One.", play_id="1"))
+        await asyncio.sleep(0.5)
+        player.speaking.tts(commands.Tts(text="", end_of_stream=True, auto_hangup=True))
+        assert not ended
+        await asyncio.sleep(2)
+        assert len(ended) == 1 and ended[0] >= 1.0
+
+    speaking_voice(work)
+
+
+def test_file_begins_at_the_wanted_place_under_the_wanted_name() -> None:
+    async def work(player: Player) -> None:
+        player.speaking.play(commands.Play(url="long.wav", play_id="music", offset_ms=1200))
+        await asyncio.sleep(4)
+        assert tracks(player) == ["+music", "-music"]
+        assert [event.duration for event in player.events if isinstance(event, events.TrackEnd)] == [1800]
+
+    with_player(Files(3), work)

@@ -14,7 +14,7 @@ from active_call.testing.vendors.cartesia_stt import InkServer
 from active_call.testing.vendors.deepgram import DeepgramServer
 from active_call.testing.vendors.elevenlabs import ScribeServer
 from active_call.testing.vendors.gladia import GladiaServer
-from active_call.testing.vendors.openai_realtime import OpenAiTranscriptionServer
+from active_call.testing.vendors.openai_transcription import OpenAiTranscriptionServer
 from active_call.testing.vendors.server import VendorServer
 from active_call.testing.vendors.soniox import SonioxServer
 from active_call.testing.vendors.speechmatics import SpeechmaticsServer

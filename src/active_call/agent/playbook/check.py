@@ -182,16 +182,17 @@ def _add_mentions(reading: Reading, leads: dict[str, set[str]], everywhere: set[
     """Whether a model reads the name of the scene, so that it may go there."""
     general = f"{reading.playbook.llm.prompt}\n{reading.playbook.llm.tool_instructions or ''}"
     names = [scene.id for scene in reading.playbook.scenes if scene.id]
-    everywhere |= {name for name in names if _mentions(general, name)}
+    everywhere |= {name for name in names if mentions(general, name)}
     for raw in reading.texts:
-        mentioned = {name for name in names if name != raw.id and _mentions(raw.text, name)}
+        mentioned = {name for name in names if name != raw.id and mentions(raw.text, name)}
         if raw.id:
             leads.setdefault(raw.id, set()).update(mentioned)
         else:
             everywhere |= mentioned
 
 
-def _mentions(text: str, name: str) -> bool:
+def mentions(text: str, name: str) -> bool:
+    """Whether a text names a scene, so that a model that reads it may go there."""
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
 
 

@@ -94,6 +94,11 @@ class RealtimeConversation:
         """What was said, heard and done so far."""
         return self._outbox.history.items
 
+    @property
+    def scene(self) -> str:
+        """The id of the scene that the conversation is in."""
+        return self._context.scene.id
+
     def set_variable(self, key: str, value: Any) -> None:
         """Set a variable from outside; keys `X-*` become headers of the BYE."""
         self._context.set_variable(key, value)
@@ -287,9 +292,7 @@ class RealtimeConversation:
 
     def _on_interruption(self, event: events.Interruption, now: float) -> None:
         if self._playback.cut(event.play_id, event.current, _stripped(event.subtitle)):
-            self._turns.stop(now)
-            self._phase.fire(Signal.CUT)
-            self._turns.await_caller(now)
+            self._turns.stopped_by_command(now)
 
     def _on_hold(self, event: events.Hold, now: float) -> None:
         self._is_on_hold = event.on_hold

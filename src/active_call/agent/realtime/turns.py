@@ -16,6 +16,7 @@ from active_call.agent.outbox import Outbox
 from active_call.agent.realtime.events import CancelResponse, CreateResponse, FunctionCall
 from active_call.agent.realtime.playback import RealtimePlayback
 from active_call.agent.realtime.session import Session
+from active_call.agent.reply.outcome import ReplyOutcome
 from active_call.agent.reply.tags import Tag
 from active_call.agent.turn.interruption import Interruptions
 from active_call.agent.turn.phase import Phase, Signal, State
@@ -57,6 +58,7 @@ class RealtimeTurns:
         """What the model wants done when its words were heard; the caller's words put an end to it."""
         self.act: Callable[[Tag, float], bool] = lambda action, now: False
         """Carries out an action; True when it leads on by itself, so that nothing is asked or awaited here."""
+        self._outcome = ReplyOutcome(outbox)
         self._context = context
         self._phase = phase
         self._timers = timers
@@ -100,6 +102,7 @@ class RealtimeTurns:
         """The caller takes the turn, by voice or by a key."""
         self._session.interrupt_tools()
         self._actions.clear()
+        self._outcome.interrupted()
         self.stop(now)
         self._phase.fire(Signal.CUT)
 
@@ -125,6 +128,7 @@ class RealtimeTurns:
             return
         self._is_answering = True
         if self._playback.add_sound(item, ms) and self._is_talking:
+            self._outcome.begin()
             self._phase.fire(Signal.SAY)
             self._timers.clear(Timer.MODEL, Timer.FOLLOWUP, Timer.QUIET)
             self._playback.watch(now)
@@ -143,6 +147,7 @@ class RealtimeTurns:
 
     def playback_over(self, now: float) -> None:
         """The item that sounded was heard to its end."""
+        self._outcome.heard()
         if self._is_talking and self._is_answering:
             self._await_answer(now)
         else:
@@ -222,7 +227,15 @@ class RealtimeTurns:
         else:
             self._timers.clear(Timer.MODEL)
             self._phase.fire(Signal.DONE)
+            self._outcome.done()
             self.await_caller(now)
+
+    def stopped_by_command(self, now: float) -> None:
+        """A client of the call has stopped what sounded."""
+        self.stop(now)
+        self._outcome.interrupted()
+        self._phase.fire(Signal.CUT)
+        self.await_caller(now)
 
     def await_caller(self, now: float) -> None:
         """From here the caller's silence counts."""
@@ -238,6 +251,7 @@ class RealtimeTurns:
         self.ask(now, self._context.wording.silent)
 
     def _await_answer(self, now: float) -> None:
+        self._outcome.begin()
         self._phase.fire(Signal.ASK)
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
         self._timers.set(Timer.MODEL, now + max(ANSWER_PATIENCE_S, self._session.tool_patience_s))

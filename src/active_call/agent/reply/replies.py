@@ -158,15 +158,22 @@ class Replies:
     def interrupt_tools(self) -> None:
         """The caller has taken the turn: cancel the tools of the reply that was cut, where they are cancellable."""
         self._tools.interrupt()
+        self.give_up()
+
+    def give_up(self) -> None:
+        """What was cut is not said any more. Harmless when no reply is under way."""
+        self._reply.outcome.interrupted()
 
     def stop(self) -> None:
         """Nothing more is said, and nothing waits for a tool."""
+        self.give_up()
         self._reply.cut()
         self._tools.detach()
 
     def close(self) -> None:
         """The call is over."""
-        self.stop()
+        self._reply.cut()
+        self._tools.detach()
         self._tools.close()
 
     @property
@@ -306,6 +313,7 @@ class Replies:
             self._apologise(now)
         else:
             self._phase.fire(Signal.DONE)
+            self._reply.outcome.done()
             self._on_done(now)
 
     def _act(self, action: Tag | Remainder, now: float) -> None:
@@ -382,6 +390,7 @@ class Replies:
 
     def _leave(self) -> None:
         """Nothing of the reply comes after this."""
+        self._reply.outcome.done()
         self.stop()
         self._phase.fire(Signal.LEAVE)
         self._floor.release()

@@ -10,6 +10,7 @@ from active_call.agent.effects import AbandonModel, PauseReply, ReplyNumber, Res
 from active_call.agent.items import AgentItem
 from active_call.agent.outbox import Outbox
 from active_call.agent.reply.model_stream import ModelStream
+from active_call.agent.reply.outcome import ReplyOutcome
 from active_call.agent.reply.queue import Cut, Playback, ReplyQueue
 from active_call.agent.reply.speculation import Speculation
 from active_call.agent.reply.steps import Step, spoken_s
@@ -31,6 +32,7 @@ class Reply:
         self.queue = ReplyQueue(outbox.perform)
         self.speculation = Speculation(outbox)
         """What the model was asked before the caller's turn is over."""
+        self.outcome = ReplyOutcome(outbox)
         self.stream: ModelStream | None = None
         """The model's answer; None when no model is being waited for."""
         self.is_from_model = False
@@ -66,6 +68,7 @@ class Reply:
         self._forget()
         self._timers.clear(Timer.FOLLOWUP, Timer.QUIET)
         self.queue.begin(tuple(steps), is_complete=is_complete, number=number)
+        self.outcome.begin(self.number)
 
     def cut(self) -> Cut:
         """Stop where it is: nothing more leaves for this number. The sound is stopped by the caller of this method."""
@@ -130,6 +133,8 @@ class Reply:
             return False
         self._timers.clear(Timer.PLAYBACK)
         self._outbox.add(AgentItem(playback.text) if heard is None else AgentItem(heard, is_interrupted=True))
+        if heard is None or heard:
+            self.outcome.heard()
         return True
 
     def lose_playback(self) -> bool:

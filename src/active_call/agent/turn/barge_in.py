@@ -249,7 +249,7 @@ class BargeIn:
     def resume(self, now: float) -> None:
         """Say what was not heard of the reply that was cut."""
         cut = self._cut
-        self.forget()
+        self._drop_cut()
         if cut is not None:
             self._note_false_one(now)
             self._floor.release()
@@ -257,6 +257,11 @@ class BargeIn:
 
     def forget(self) -> None:
         """The reply that was cut is not resumed: the caller takes the turn."""
+        if self._cut is not None:
+            self._replies.give_up()
+        self._drop_cut()
+
+    def _drop_cut(self) -> None:
         self._cut = None
         self._is_resume_due = False
 

@@ -33,7 +33,7 @@ from active_call.call.requests import BeginAgent
 from active_call.call.state import Phase
 from active_call.contract import commands, events, wire
 from active_call.contract.errors import ContractError
-from active_call.contract.options import CallOption
+from active_call.contract.options import NO_RECOGNISER, AsrOption, CallOption
 
 log = logging.getLogger("active_call.api")
 
@@ -245,7 +245,7 @@ class CallSocket:
     def _invite(self, command: commands.Invite) -> None:
         if self._call is not None:
             raise ActiveCallError("invite: this socket has a call already")
-        begun = self._begin(command.option, self._query, self._playbook, self._sound.put)
+        begun = self._begin(self._heard(command.option), self._query, self._playbook, self._sound.put)
         self._playbook, self._hear = None, begun.hear
         self._take(begun.call, is_owner=not self._query.is_detached)
         if command.option.subscribe and begun.hear is None:
@@ -257,13 +257,22 @@ class CallSocket:
         self._stop_listening = call.listen(lambda side, pcm: self._sound.put(bytes((side,)) + pcm))
 
     def _pass_on(self, call: CallHandle, command: commands.Command) -> None:
+        option = self._heard(command.option) if isinstance(command, commands.Accept) else CallOption()
         if isinstance(command, commands.Accept) and self._playbook is not None:
             playbook, self._playbook = self._playbook, None
             watching = call.subscribe()
             watching.notify(lambda: _begin_when_answered(call, watching, playbook))
-        if isinstance(command, commands.Accept) and command.option.subscribe:
-            self._listen(call)
+        if isinstance(command, commands.Accept):
+            if command.option.subscribe:
+                self._listen(call)
+            command = msgspec.structs.replace(command, option=option)
         call.send(command)
+
+    def _heard(self, option: CallOption) -> CallOption:
+        """A client that drives a call by itself and names no `asr` wants nothing recognised; `asr: {}` is what the server has."""
+        if self._playbook is not None or option.asr is not None:
+            return option
+        return msgspec.structs.replace(option, asr=AsrOption(provider=NO_RECOGNISER))
 
     async def _without_call(self, command: commands.Command) -> None:
         if isinstance(command, commands.Accept | commands.Reject | commands.Ringing):

@@ -33,9 +33,9 @@ def socket_routes(
             check(client)
             query = read_query(client.query_params)
         except HTTPException as refusal:
-            await _refuse(client, refusal.status_code, str(refusal.detail))
+            await refuse_handshake(client, refusal.status_code, str(refusal.detail))
         except QueryError as error:
-            await _refuse(client, 400, str(error))
+            await refuse_handshake(client, 400, str(error))
         else:
             connection = client.scope.get("extensions", {}).get(EXTENSION)
             peer = client.client.host if client.client else ""
@@ -58,7 +58,7 @@ def socket_routes(
     return router
 
 
-async def _refuse(client: WebSocket, status: int, reason: str) -> None:
+async def refuse_handshake(client: WebSocket, status: int, reason: str) -> None:
     """Answer the handshake with an HTTP status instead of 101."""
     response = Response(error_body(status, reason), status, media_type="application/json")
     if "websocket.http.response" in client.scope.get("extensions", {}):

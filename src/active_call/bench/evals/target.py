@@ -66,7 +66,8 @@ def started(playbook: Path) -> Iterator[Target]:
         sip, http, rtp = _free_ports()
         (home / "active-call.toml").write_text(
             f'addr = "127.0.0.1"\nudp_port = {sip}\nhttp_addr = "127.0.0.1:{http}"\nrtp_start_port = {rtp}\nrtp_end_port = {rtp + 199}\n'
-            'media_workers = 1\ngraceful_shutdown_timeout = 1\n\n[handler]\ntype = "playbook"\ndefault = "main.md"\n\n'
+            'media_workers = 1\nload_engines = "start"\ngraceful_shutdown_timeout = 1\n\n'
+            '[handler]\ntype = "playbook"\ndefault = "main.md"\n\n'
             '[callrecord]\ntype = "local"\nroot = "cdr"\n',
             encoding="utf-8",
         )

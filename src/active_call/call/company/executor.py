@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
+import msgspec
+
 from active_call.base.errors import ActiveCallError, LocalProtocolError
 from active_call.call.company import machine_types as states
 from active_call.call.company.attention import Claim, Why
@@ -17,7 +19,7 @@ from active_call.call.opening.setup import CallSetup
 from active_call.call.ports import CallPorts, HangUp
 from active_call.call.shared_state import CallState
 from active_call.contract import commands
-from active_call.contract.options import CallOption
+from active_call.contract.options import CallOption, RecorderOption
 from active_call.legs.abilities import holdable
 
 REFUSALS = {480: "Temporarily Unavailable", 500: "Server Internal Error", 503: "Service Unavailable"}
@@ -36,6 +38,8 @@ class CallExecutor:
         self._setup = setup
         self._hang_up = hang_up
         self._ringing = commands.Ringing()
+        self._recorder: RecorderOption | None = None
+        """Where `ringing` wants the call recorded."""
         self._decision: Decision = LeftOpen()
         self._failure = ""
         self.deciding_until: float | None = None
@@ -56,7 +60,8 @@ class CallExecutor:
     def accept(self, option: CallOption) -> None:
         """Answer an inbound call. Raises LocalProtocolError for one that is settled already."""
         before = self._state.own_option
-        self._state.own_option = merged(option, before)
+        recorder = option.recorder if self._recorder is None else self._recorder
+        self._state.own_option = merged(msgspec.structs.replace(option, recorder=recorder), before)
         try:
             self.feed(Input.ACCEPT)
         except LocalProtocolError:
@@ -70,6 +75,7 @@ class CallExecutor:
         """
         self._ringing = command
         self.feed(Input.RING)
+        self._recorder = command.recorder or self._recorder
 
     def decided(self, decision: Decision) -> None:
         """A router has decided; nothing happens where that comes too late."""

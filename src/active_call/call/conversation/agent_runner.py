@@ -127,6 +127,11 @@ class AgentRunner:
         """When the conversation wants to be woken, in monotonic seconds."""
         return self._conversation.next_timeout()
 
+    @property
+    def scene(self) -> str:
+        """The id of the scene that the conversation is in."""
+        return self._conversation.scene
+
     def set_variable(self, key: str, value: Any) -> None:
         """Set a variable of the conversation."""
         self._conversation.set_variable(key, value)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from active_call.agent.items import is_pressed
+from active_call.call.events.hangup_reason import hangup_reason
 from active_call.call.state import CallFacts
 from active_call.contract import events
 from active_call.legs.events import LegEnded
@@ -93,8 +94,9 @@ class Journal:
                 facts.error = ended.reason or ended.cause
         else:
             facts.ended_by, facts.end_reason = "system", "error"
+        reason = hangup_reason(facts.end_reason, facts.ended_by, was_answered=facts.answered_at is not None)
         return events.Hangup(
-            reason=facts.end_reason,
+            reason=reason,
             initiator=facts.ended_by,
             start_time=facts.started_at.isoformat(),
             hangup_time=(facts.ended_at or facts.started_at).isoformat(),
@@ -102,7 +104,7 @@ class Journal:
             ringing_time=facts.ringing_at.isoformat() if facts.ringing_at else None,
             from_=_attendee(facts.caller),
             to=_attendee(facts.callee),
-            extra=_told(ended),
+            extra=_told(ended, facts.end_reason if reason != facts.end_reason else ""),
         )
 
     def outcome(self) -> dict[str, Any]:
@@ -226,9 +228,9 @@ class Journal:
         self._turns.append(line)
 
 
-def _told(ended: LegEnded | None) -> dict[str, Any] | None:
+def _told(ended: LegEnded | None, cause: str) -> dict[str, Any] | None:
     """What was said of the end beside its word."""
-    said = {} if ended is None else {"reasonText": ended.reason, "q850": ended.q850}
+    said: dict[str, Any] = {"cause": cause} if ended is None else {"cause": cause, "reasonText": ended.reason, "q850": ended.q850}
     return {key: value for key, value in said.items() if value} or None
 
 

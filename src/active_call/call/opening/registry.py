@@ -117,8 +117,11 @@ class CallRegistry:
         """The address of the named trunk, else of the first one that has any; empty where there is none."""
         return self._placing.way_out(trunk)
 
-    def handle_incoming(self, leg: Leg) -> None:
-        """A new inbound call, or a leg that takes the place of one; refused with 503 where there is no room."""
+    def handle_incoming(self, leg: Leg, *, router: Router | None = None, variables: Mapping[str, Any] | None = None) -> None:
+        """A new inbound call, or a leg that takes the place of one; refused with 503 where there is no room.
+
+        `router`: decides instead of the configured one. `variables`: what the call brings along.
+        """
         replaced = replaced_by(leg)
         if replaced is not None:
             self._replace(leg, replaced)
@@ -132,7 +135,8 @@ class CallRegistry:
             leg.reject(503, "Draining" if self.is_draining else "No room for more calls")
             return
         session_id = f"s.{self._services.world.randomness.uuid()}"
-        self._start(Call(session_id, leg, self._services, direction="inbound", router=self._router, network=self))
+        chosen = router if router is not None else self._router
+        self._start(Call(session_id, leg, self._services, direction="inbound", variables=variables, router=chosen, network=self))
 
     def _replace(self, leg: Leg, replaced: Leg) -> None:
         call = next((one for one in self._calls.values() if one.state.leg is replaced), None)

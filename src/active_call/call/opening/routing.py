@@ -185,6 +185,17 @@ class PlaybookRouter:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenPlaybook:
+    """The call itself has named its playbook."""
+
+    playbook: Playbook
+
+    async def route(self, call: IncomingCall) -> Decision:
+        """Answer with that playbook."""
+        return Accepted(self.playbook, variables=dict(call.variables))
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookRouter:
     """Asks a web service; several URLs are tried in turn until one answers 2xx."""
 

@@ -6,6 +6,7 @@ Decisions and preparations run as tasks of the call; what comes of them is poste
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +15,7 @@ import msgspec
 from active_call.agent import effects
 from active_call.agent.playbook.scenes import Playbook
 from active_call.base.errors import ActiveCallError, ConfigError, LocalProtocolError, MediaError
-from active_call.base.trust import NO_TRUST
+from active_call.base.trust import NO_TRUST, Trust
 from active_call.call.company.attention import Music, Why
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine import CallMachine
@@ -36,7 +37,7 @@ from active_call.call.speech.speech_output import SpeechOutput
 from active_call.call.speech.turn_audio import TurnAudio
 from active_call.call.state import Phase
 from active_call.contract import commands, events
-from active_call.contract.options import CallOption
+from active_call.contract.options import NO_RECOGNISER, AsrOption, CallOption
 from active_call.legs.leg import Leg
 from active_call.providers.base import ChatModel, RecognitionStream, SpeechToText
 from active_call.providers.turn.judge import TurnJudge
@@ -93,7 +94,7 @@ class CallSetup:
     def ask_who_takes_it(self) -> None:
         """Tell of an inbound call, ask the router, and let it ring when that takes its time."""
         leg = self._state.leg
-        self._ports.emit(events.Incoming(caller=leg.caller, callee=leg.callee, sdp=leg.offer))
+        self._ports.emit(events.Incoming(caller=leg.caller, callee=leg.callee, sdp=leg.offer, headers=told_headers(leg.headers)))
         if self._router is not None:
             self._ports.spawn(self._route(self._router), "route")
         self._ports.spawn(self._ring_while_deciding(), "ring")
@@ -113,8 +114,7 @@ class CallSetup:
     def go_on_with(self, leg: Leg) -> None:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
-        recogniser = self._dependencies.engines.get_recogniser(choice.asr, self._state.trust)
-        recognition = self._open_recognition(recogniser, choice.asr.language)
+        recognition = self._open_recognition(self._recogniser_of(choice.asr, self._state.trust), choice.asr.language)
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
@@ -137,10 +137,10 @@ class CallSetup:
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
         choice, trust = choose_speech(option, playbook), playbook.trust or NO_TRUST
-        recogniser, synthesiser = engines.get_recogniser(choice.asr, trust), engines.get_synthesiser(choice.tts, trust)
+        recogniser, synthesiser = self._recogniser_of(choice.asr, trust), engines.get_synthesiser(choice.tts, trust)
         responder = begin.model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
-        state.hears_freely = recogniser.capabilities.free_speech
+        state.hears_freely = recogniser is not None and recogniser.capabilities.free_speech
         self._choose_turn_judge(choice)
         self._note_engines(choice, begin.model is not None)
         parts.speech_output.use(None, synthesiser)
@@ -161,7 +161,7 @@ class CallSetup:
         state = self._state
         asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
         try:
-            recogniser = self._dependencies.engines.get_recogniser(asr, state.trust)
+            recogniser = self._recogniser_of(asr, state.trust)
         except ActiveCallError as error:
             self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
             return
@@ -191,7 +191,13 @@ class CallSetup:
     def _recogniser_failed(self, error: Exception) -> None:
         self._ports.post(RecogniserFailed(error))
 
-    def _open_recognition(self, recogniser: SpeechToText, language: str | None) -> RecognitionStream:
+    def _recogniser_of(self, option: AsrOption, trust: Trust) -> SpeechToText | None:
+        """None where nothing is to be recognised. Raises ConfigError."""
+        return None if option.provider == NO_RECOGNISER else self._dependencies.engines.get_recogniser(option, trust)
+
+    def _open_recognition(self, recogniser: SpeechToText | None, language: str | None) -> RecognitionStream | None:
+        if recogniser is None:
+            return None
         return open_recognition(
             recogniser,
             self._ports.post,
@@ -310,9 +316,11 @@ class CallSetup:
         state.option = merged(merged(state.own_option, of_playbook), self._dependencies.defaults)
         choice = choose_speech(state.option, state.playbook)
         engines = self._dependencies.engines
-        recogniser, synthesiser = engines.get_recogniser(choice.asr, state.trust), engines.get_synthesiser(choice.tts, state.trust)
+        recogniser, synthesiser = self._recogniser_of(choice.asr, state.trust), engines.get_synthesiser(choice.tts, state.trust)
         responder = engines.get_responder(choice.llm, state.trust) if choice.llm is not None else None
-        state.hears_freely = recogniser.capabilities.free_speech
+        if self._dependencies.load_engines is not None:
+            self._dependencies.load_engines()
+        state.hears_freely = recogniser is not None and recogniser.capabilities.free_speech
         self._choose_turn_judge(choice)
         self._note_engines(choice)
         parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
@@ -325,6 +333,11 @@ class CallSetup:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
             parts.taps.use(state.leg.stream)
             parts.call_progress.listen()
+
+
+def told_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an invitation for those who follow the call: without credentials."""
+    return {name: value for name, value in headers.items() if name.lower() not in ("authorization", "proxy-authorization")}
 
 
 def _vad_of(choice: SpeechChoice, *, has_agent: bool) -> VadSettings:

@@ -12,6 +12,13 @@ from active_call.contract.options import TtsOption
 INLINE_AUDIO_RATE_HZ = 16_000
 AHEAD_MS = 4000.0
 """So much of a file may wait in the media process; `PlayLow` asks for more when two seconds are left."""
+AGAIN = "\x1f"
+"""Stands in the media process's name of a play before a number, where another play of that playId is not over yet."""
+
+
+def told_id(name: str) -> str:
+    """The playId of a play by its name in the media process."""
+    return name.partition(AGAIN)[0]
 
 
 @dataclass(slots=True)
@@ -26,9 +33,10 @@ class Piece:
 
 @dataclass(slots=True)
 class Play:
-    """Everything that is said or played under one playId. `closed`: no further command belongs to it. `stopped`: it was cut."""
+    """What is said or played under one playId without a gap. `closed`: no further command needs to come. `stopped`: it was cut."""
 
     id: str
+    """Its name in the media process."""
     pieces: list[Piece] = field(default_factory=list)
     auto_hangup: bool = False
     closed: bool = False
@@ -41,6 +49,8 @@ class Play:
     """The media process reported its end."""
     is_ended: bool = False
     """The media process was told that nothing more comes."""
+    n_jobs: int = 0
+    """Commands of it whose sound is not made yet."""
     lead: LeadingSilence = field(default_factory=LeadingSilence)
     room_ms: float = AHEAD_MS
     """How much more of a file the media process takes at present."""
@@ -48,6 +58,11 @@ class Play:
     """When its first packet left, in monotonic seconds."""
     has_news: asyncio.Event = field(default_factory=asyncio.Event)
     """There is room, or the play was stopped."""
+
+    @property
+    def play_id(self) -> str:
+        """What events call it."""
+        return told_id(self.id)
 
     @property
     def text(self) -> str:
@@ -88,7 +103,8 @@ class Job:
     speaker: str | None = None
     speed: float | None = None
     cache_key: str = ""
-    closes: bool = False
+    skipped_ms: int = 0
+    """Of a file: so much of its beginning is left out."""
     repeats: bool = False
     option: TtsOption | None = None
     """What the command says of its voice."""

@@ -139,7 +139,7 @@ class SpeechInput:
     def _order(self) -> None:
         if self._stream is not None:
             vad, is_on = self._vad, not self._is_suspended
-            is_forwarded = is_on or self._is_tapped
+            is_forwarded = (is_on and self._recognition is not None) or self._is_tapped
             self._stream.listen(
                 detect=is_on,
                 forward_audio=is_forwarded,
@@ -158,16 +158,19 @@ class SpeechInput:
         """End utterances after this much silence from now on."""
         self._end_of_turn_s = end_of_turn_ms / 1000
 
-    def use(self, recognition: RecognitionStream) -> None:
-        """Recognise with this from now on."""
+    def use(self, recognition: RecognitionStream | None) -> None:
+        """Recognise with this from now on; None: recognise nothing."""
         self._recognition = recognition
 
-    async def replace(self, recognition: RecognitionStream) -> None:
-        """Recognise with this from now on, and close the stream before it. Utterances that the old stream did not answer get no result."""
+    async def replace(self, recognition: RecognitionStream | None) -> None:
+        """As `use`, and close the stream before it. Utterances that the old stream did not answer get no result."""
         before, self._recognition = self._recognition, recognition
         self._utterance = None
         self._awaiting.clear()
-        recognition.expect_phrases(self._phrases)
+        if recognition is not None:
+            recognition.expect_phrases(self._phrases)
+        if (before is None) is not (recognition is None):
+            self._order()
         if before is not None:
             await before.close()
 

@@ -20,7 +20,7 @@ from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
 from active_call.call.speech.latency import TurnClock
-from active_call.call.speech.play import AHEAD_MS, Job, Piece, Play
+from active_call.call.speech.play import AGAIN, AHEAD_MS, Job, Piece, Play, told_id
 from active_call.call.speech.tts_command import checked
 from active_call.call.speech.words_heard import Pace, heard_words, word_began_ms
 from active_call.codec.resample import StreamResampler
@@ -99,6 +99,7 @@ class SpeechOutput:
         self._stream: MediaStream | None = None
         self._synthesiser: TextToSpeech | None = None
         self._n_unnamed = 0
+        self._n_again = 0
         self._at_work: Play | None = None
         self._given_up: asyncio.Future[None] | None = None
         """Resolved when the sound that is made now is abandoned."""
@@ -128,13 +129,11 @@ class SpeechOutput:
     def tts(self, command: commands.Tts) -> None:
         """Speak. Raises LocalProtocolError for values that cannot be spoken."""
         said = checked(command)
-        play = self._play_for(said.play_id, auto_hangup=command.auto_hangup)
-        if play.closed:
-            play = self._replace(play)
+        play = self._play_for(said.play_id)
+        play.auto_hangup = play.auto_hangup or command.auto_hangup
         piece = Piece(said.text)
-        play.pieces.append(piece)
         play.closed = command.end_of_stream or not command.streaming
-        self._jobs.put_nowait(
+        self._add_job(
             Job(
                 play,
                 piece,
@@ -143,7 +142,6 @@ class SpeechOutput:
                 speaker=said.speaker,
                 speed=said.speed,
                 cache_key=said.cache_key,
-                closes=play.closed,
                 option=command.option,
             )
         )
@@ -152,13 +150,15 @@ class SpeechOutput:
 
     def play(self, command: commands.Play, *, repeat: bool = False) -> None:
         """Play a file or URL in place of everything else; with `repeat` (music on hold) over and over, until it is replaced or stopped."""
-        play = self._play_for(command.url, auto_hangup=command.auto_hangup)
-        if play.closed:
-            play = self._replace(play)
-        play.closed = True
-        piece = Piece("")
-        play.pieces.append(piece)
-        self._jobs.put_nowait(Job(play, piece, source=command.url, closes=True, repeats=repeat))
+        self.interrupt()
+        play = self._add_play(command.play_id or command.url)
+        play.auto_hangup, play.closed = command.auto_hangup, True
+        self._add_job(Job(play, Piece(""), source=command.url, skipped_ms=command.offset_ms or 0, repeats=repeat))
+
+    def _add_job(self, job: Job) -> None:
+        job.play.pieces.append(job.piece)
+        job.play.n_jobs += 1
+        self._jobs.put_nowait(job)
 
     def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
         """Stop all plays; with `graceful`, let the command that is heard now finish, and drop what comes behind it."""
@@ -217,23 +217,27 @@ class SpeechOutput:
                     play.started_at += now - max(self._paused_at, play.started_at) + back_ms / 1000
         self._paused_at = None if is_over else now
 
-    def _play_for(self, play_id: str | None, *, auto_hangup: bool) -> Play:
-        """The play that goes on under this id, or a new one, which replaces all others."""
+    def _play_for(self, play_id: str | None) -> Play:
+        """The play that the words of a `tts` command belong to.
+
+        Without a playId they are heard behind all that plays. With that of what plays they are appended to it, as long as the media
+        process does not know its end; then they follow under the same playId. Any other playId replaces what plays.
+        """
         if play_id is None:
             self._n_unnamed += 1
-            play_id = f"p{self._n_unnamed}"
-        play = self._plays.get(play_id)
-        if play is None or play.stopped or play.finishing:
+            return self._add_play(f"p{self._n_unnamed}")
+        same = next((play for play in reversed(self._plays.values()) if play.play_id == play_id and play.takes_sound), None)
+        if same is None or same.finishing:
             self.interrupt()
-            play = self._plays[play_id] = Play(play_id)
-        play.auto_hangup = play.auto_hangup or auto_hangup
-        return play
+            return self._add_play(play_id)
+        return self._add_play(play_id) if same.is_ended and same.closed else same
 
-    def _replace(self, play: Play) -> Play:
-        """A command comes for a play that is closed: it is stopped, and a new one begins under the same id."""
-        self._stop(play, DEFAULT_FADE_MS)
-        fresh = self._plays[play.id] = Play(play.id, auto_hangup=play.auto_hangup)
-        return fresh
+    def _add_play(self, play_id: str) -> Play:
+        """A new play behind all others. The media process knows it by a name that no play has that is not over yet."""
+        self._n_again += play_id in self._plays
+        name = f"{play_id}{AGAIN}{self._n_again}" if play_id in self._plays else play_id
+        play = self._plays[name] = Play(name)
+        return play
 
     def _stop(self, play: Play, fade_ms: int) -> None:
         if not play.stopped:
@@ -279,7 +283,8 @@ class SpeechOutput:
         finally:
             work.cancel()
             self._at_work = self._given_up = None
-        if job.closes or play.ends_early:
+        play.n_jobs -= 1
+        if (play.closed and not play.n_jobs) or play.ends_early:
             self._end(play)
 
     def _abandon(self, play: Play) -> None:
@@ -329,9 +334,11 @@ class SpeechOutput:
         """Send a file as fast as it is heard, some seconds ahead."""
         if self._sounds is None:
             raise MediaError(f"{job.source}: there is no library of sounds to play it from")
-        play = job.play
+        play, n_skipped = job.play, job.skipped_ms * rate_hz // 1000 * 2
         async with aclosing(self._sounds.pieces(job.source, rate_hz, repeat=job.repeats)) as pieces:
-            async for pcm in pieces:
+            async for piece in pieces:
+                pcm = piece[n_skipped:]
+                n_skipped = max(0, n_skipped - len(piece))
                 if not play.takes_sound or (play.finishing and job.repeats):
                     return
                 self._queue(job, pcm)
@@ -369,7 +376,7 @@ class SpeechOutput:
 
     def play_started(self, report: PlayStarted) -> str:
         """The first packet has left. Gives the text of the play as far as it is known."""
-        self._emit(events.TrackStart(play_id=report.play))
+        self._emit(events.TrackStart(play_id=told_id(report.play)))
         play = self._plays.get(report.play)
         if play is None:
             return ""
@@ -381,7 +388,7 @@ class SpeechOutput:
         now = now if self._paused_at is None else self._paused_at
         for play in self._plays.values():
             if play.started_at is not None and not play.is_over:
-                return play.id, heard_words(play.pieces, max(0.0, now - play.started_at) * 1000)[0]
+                return play.play_id, heard_words(play.pieces, max(0.0, now - play.started_at) * 1000)[0]
         return None
 
     def play_low(self, report: PlayLow) -> None:
@@ -398,11 +405,11 @@ class SpeechOutput:
         completed = report.completed and (play is None or play.failed or play.is_heard_to_its_end)
         if completed:
             subtitle = heard if play is not None and play.failed else None
-            self._emit(events.TrackEnd(play_id=report.play, duration=round(report.heard_ms), subtitle=subtitle))
+            self._emit(events.TrackEnd(play_id=told_id(report.play), duration=round(report.heard_ms), subtitle=subtitle))
         elif play is not None:
             self._emit(
                 events.Interruption(
-                    play_id=report.play,
+                    play_id=play.play_id,
                     subtitle=heard,
                     position=position,
                     total_duration=round(max(report.queued_ms, report.heard_ms)),

@@ -6,6 +6,7 @@ working directory, as in the Rust program.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
@@ -117,6 +118,8 @@ class Config(values.Section):
     """WebRTC: be an ICE-lite agent, for servers with a public address."""
     ice_servers: tuple[sections.IceServer, ...] = ()
     """STUN and TURN servers that WebRTC clients are told."""
+    media_streams: sections.MediaStreams = sections.MediaStreams()
+    """Calls that carriers stream over WebSockets."""
     media_workers: Annotated[values.Whole, Field(ge=1, le=256)] | Literal["auto"] = "auto"
     """Media processes; `auto`: one for each core but one."""
     media_cache_path: values.NonEmpty = "./config/mediacache"
@@ -143,6 +146,8 @@ class Config(values.Section):
     """Speech-to-speech model."""
     ringback_detection: values.RingbackDefaults | None = None
     """Recognition of tones before the answer."""
+    load_engines: Literal["start", "call", "use"] = "call"
+    """When the engines of this machine load their models: before the server is ready, while the first call rings, or when first used."""
     denoise: values.Flag | None = None
     """Noise suppression."""
 
@@ -189,11 +194,17 @@ class Config(values.Section):
     """Registry of several nodes."""
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the operator should know about the file: keys without effect, placeholders."""
         return self._warnings
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """By dotted key where its value comes from: `FILE:LINE`, with its variables, or the command line. Absent: the default."""
+        return self._origins
 
     @property
     def public_ip(self) -> str | None:

@@ -16,6 +16,7 @@ from active_call.server.config.checks import check
 from active_call.server.config.config import Config
 from active_call.server.config.document import Document, expand_variables, read_document, read_environment
 from active_call.server.config.errors import to_config_error
+from active_call.server.config.origins import origins_of
 from active_call.server.config.values import parse_host_port
 from active_call.server.config.warnings import config_warnings
 
@@ -40,6 +41,7 @@ def load_config(
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     kept = {key: value for key, value in document.values.items() if key not in given}
     lines = {place: line for place, line in document.lines.items() if place[0] not in given}
+    origins = origins_of(Document(document.file, kept, lines), given)
     document = expand_variables(Document(document.file, kept, lines), variables)
     document = Document(document.file, document.values | given, lines)
     try:
@@ -48,6 +50,7 @@ def load_config(
         raise to_config_error(error, document, Config) from error
     check(config, document, starter_playbook=starter_playbook)
     config._warnings = config_warnings(document)
+    config._origins = origins
     return config
 
 

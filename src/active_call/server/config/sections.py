@@ -91,6 +91,17 @@ class IceServer(Section):
         return {key: value for key, value in server.items() if value is not None}
 
 
+class MediaStreams(Section):
+    """Calls that carriers stream to us over WebSockets, at `/call/stream/NAME`. Without a secret: as for all other calls over HTTP."""
+
+    token: OptionalSecret = None
+    """What a carrier has to bring: in the path, as the value `token` of the call flow, in a header, or as the password of the URL."""
+    twilio_auth_token: OptionalSecret = None
+    """The account's auth token; requests that it has signed (`X-Twilio-Signature`) need no token."""
+    public_url: HttpUrl | None = None
+    """`https://…` under which carriers reach this server; without it the name by which they ask."""
+
+
 class SipRegistration(Section):
     """An account at a carrier or PBX: registered there, and used to answer its challenges to outbound calls."""
 

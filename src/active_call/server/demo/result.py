@@ -62,7 +62,8 @@ def judge(result: DemoResult, story: DemoStory, record: Mapping[str, Any]) -> No
     result.engines = dict(record.get("engines", {}))
     meant = [line["text"] for line in record.get("turns", []) if line["speaker"] == "agent"]
     heard = [line["text"] for line in record.get("turns", []) if line["speaker"] == "caller"]
-    for turn in result.summary.get("turns", []):
+    # An interruption is reported before what it interrupted has come to its end: the table goes by what began first.
+    for turn in sorted(result.summary.get("turns", []), key=lambda turn: turn.get("at", 0.0)):
         match turn["kind"]:
             case "agent":
                 said = meant.pop(0) if meant else ""

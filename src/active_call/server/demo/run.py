@@ -90,6 +90,7 @@ async def _server(folder: Path, playbook: str) -> AsyncIterator[Running]:
             "http_addr": "127.0.0.1:0",
             "enable_srtp": True,
             "media_workers": 1,
+            "load_engines": "start",
             "handler": {"type": "playbook", "default": str(home / "demo.md")},
             "recording": {"enabled": True, "path": str(folder)},
             "callrecord": {"type": "local", "root": str(folder)},

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from active_call.sip.context import EndpointContext
+from active_call.sip.access.request_admission import RequestAdmission
 from active_call.sip.events import Flow
+from active_call.sip.ports import PeersPort
 
 MAX_UNKNOWN_LINES = 200
 MAX_UNKNOWN_HEADER_BYTES = 16_384
@@ -26,8 +27,9 @@ Standing = Literal["known", "peer", "unknown", "silenced"]
 class Reader:
     """See the module. `registrars` gives the addresses that we are registered at."""
 
-    def __init__(self, core: EndpointContext, registrars: Callable[[float], list[str]]) -> None:
-        self._core = core
+    def __init__(self, admission: RequestAdmission, port: PeersPort, registrars: Callable[[float], list[str]]) -> None:
+        self._admission = admission
+        self._port = port
         self._registrars = registrars
         self._peers: frozenset[str] = frozenset()
         self._peers_of = (-1, -1)
@@ -39,7 +41,7 @@ class Reader:
 
     def standing_of(self, host: str, now: float) -> Standing:
         """How that address stands."""
-        admission = self._core.admission
+        admission = self._admission
         if admission.is_known(host, self._registrars(now)):
             return "known"
         if not admission.is_silenced(host, now):
@@ -61,9 +63,8 @@ class Reader:
 
     def _current_peers(self, now: float) -> frozenset[str]:
         """Addresses with which a call or a request of ours is under way, as of at most a second ago."""
-        state = (self._core.layer.n_client_transactions_begun, len(self._core.dialogs))
+        state = self._port.peers_version()
         if now >= self._peers_until or state != self._peers_of:
             self._peers_of, self._peers_until = state, now + PEERS_KEPT_S
-            dialogs = {entry.dialog.flow.remote.host for entry in self._core.dialogs.values()}
-            self._peers = frozenset(dialogs | self._core.layer.client_hosts())
+            self._peers = self._port.peer_hosts()
         return self._peers

@@ -6,8 +6,8 @@ settled before. Max-Forwards is not looked at: only a proxy refuses a request wh
 
 from __future__ import annotations
 
-from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.session_expires import too_small
+from active_call.sip.ports import ScreeningPort
 from active_call.sip.responses import Reply
 from active_call.sip.syntax.body import SDP_TYPE, is_optional, unreadable_part
 from active_call.sip.syntax.message import Request, session_description
@@ -17,44 +17,44 @@ _DIALOG_METHODS = frozenset(("BYE", "INFO", "UPDATE", "NOTIFY", "PRACK"))
 ACCEPTED_WITH_PARTS = f"{SDP_TYPE}, multipart/mixed"
 
 
-def options_reply(core: EndpointContext) -> Reply:
+def options_reply(port: ScreeningPort) -> Reply:
     """The response to an OPTIONS (§11.2); the same code as an INVITE would get."""
-    if not core.is_accepting:
-        return _unavailable(core)
+    if not port.is_accepting:
+        return _unavailable(port)
     headers = (
-        ("Allow", core.config.allow_header),
+        ("Allow", port.config.allow_header),
         ("Accept", SDP_TYPE),
         ("Accept-Encoding", "identity"),
-        ("Supported", core.config.supported_header),
+        ("Supported", port.config.supported_header),
     )
     return Reply(200, "OK", headers, contact_user="")
 
 
-def screen(core: EndpointContext, request: Request, *, is_in_dialog: bool) -> Reply | None:
+def screen(port: ScreeningPort, request: Request, *, is_in_dialog: bool) -> Reply | None:
     """The refusal or answer that `request` gets from the endpoint itself, in the order of §8.2."""
-    if request.method not in core.config.allow or (request.method == "OPTIONS" and not core.config.answer_options):
-        return Reply(405, "Method Not Allowed", (("Allow", core.config.allow_header),), rule="method")
-    unsupported = _unsupported_extensions(core, request)
+    if request.method not in port.config.allow or (request.method == "OPTIONS" and not port.config.answer_options):
+        return Reply(405, "Method Not Allowed", (("Allow", port.config.allow_header),), rule="method")
+    unsupported = _unsupported_extensions(port, request)
     if unsupported:
         return Reply(420, "Bad Extension", (("Unsupported", ", ".join(unsupported)),), rule="extension")
     if request.method in ("INVITE", "UPDATE"):
-        reply = _content_reply(request) or too_small(core.config, request)
+        reply = _content_reply(request) or too_small(port.config, request)
         if reply is not None:
             return reply
     if is_in_dialog:
         return _contact_reply(request)
-    return _outside_reply(core, request)
+    return _outside_reply(port, request)
 
 
-def _outside_reply(core: EndpointContext, request: Request) -> Reply | None:
+def _outside_reply(port: ScreeningPort, request: Request) -> Reply | None:
     if request.method == "OPTIONS":
-        return options_reply(core)
+        return options_reply(port)
     if request.method in _DIALOG_METHODS:
         return Reply(481, "Call/Transaction Does Not Exist", rule="no_call")
     if request.method != "INVITE":
         return Reply(403, "Only Inside A Call", rule="outside_call")
-    if not core.is_accepting:
-        return _unavailable(core)
+    if not port.is_accepting:
+        return _unavailable(port)
     return _contact_reply(request)
 
 
@@ -78,10 +78,10 @@ def _content_reply(request: Request) -> Reply | None:
     return None
 
 
-def _unsupported_extensions(core: EndpointContext, request: Request) -> list[str]:
+def _unsupported_extensions(port: ScreeningPort, request: Request) -> list[str]:
     required = request.headers.split("Require")
-    return [tag for tag in required if tag and tag.lower() not in core.config.supported]
+    return [tag for tag in required if tag and tag.lower() not in port.config.supported]
 
 
-def _unavailable(core: EndpointContext) -> Reply:
-    return Reply(503, "Service Unavailable", (("Retry-After", str(core.retry_after_s)),), rule="not_accepting")
+def _unavailable(port: ScreeningPort) -> Reply:
+    return Reply(503, "Service Unavailable", (("Retry-After", str(port.retry_after_s)),), rule="not_accepting")

@@ -17,7 +17,6 @@ from typing import Protocol, assert_never
 
 from active_call.base.errors import LocalProtocolError
 from active_call.sip.access.screening import options_reply
-from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.bye import Bye
 from active_call.sip.dialog.decisions import Decision, EndCall, RefreshByInvite
 from active_call.sip.dialog.info import DialogInfo, info_of
@@ -36,6 +35,7 @@ from active_call.sip.events import (
     TransactionToken,
     TransferRequested,
 )
+from active_call.sip.ports import CallPort
 from active_call.sip.responses import Reply
 from active_call.sip.syntax.grammar import is_token
 from active_call.sip.syntax.message import Request, Response, session_description
@@ -65,7 +65,7 @@ class Call(Usage):
 
     def __init__(
         self,
-        core: EndpointContext,
+        endpoint: CallPort,
         calls: CallTable,
         state: CallState,
         credentials: tuple[Credentials, ...] = (),
@@ -73,7 +73,7 @@ class Call(Usage):
         trunk: str = "",
         session_expires_s: int | None = None,
     ) -> None:
-        super().__init__(core, state, credentials)
+        super().__init__(endpoint, state, credentials)
         self._calls = calls
         self._pending_tokens: set[TransactionToken] = set()
         self._our_requests: dict[TransactionToken, None] = {}
@@ -135,7 +135,7 @@ class Call(Usage):
     ) -> TransactionToken:
         """Send a request of any method inside the dialog; RequestCompleted reports its outcome."""
         self._require(CallState.ACTIVE, CallState.ANSWERED)
-        token = self._core.new_token()
+        token = self._endpoint.new_token()
         if method == "UPDATE":
             headers = (*headers, ("Supported", self.config.supported_header), *self.timer.request_headers())
         outcome = partial(self._on_request_outcome, token, method, body)
@@ -168,7 +168,7 @@ class Call(Usage):
                 self.on_remote_bye(request, now)
                 return
             case "OPTIONS":
-                reply = options_reply(self._core)
+                reply = options_reply(self._endpoint)
             case "PRACK":
                 self.handle_prack(transaction, request, now)
                 return
@@ -205,7 +205,7 @@ class Call(Usage):
     def handle_ack(self, request: Request, flow: Flow, now: float) -> None:
         """An ACK that belongs to no transaction, so to a 2xx of ours."""
         if not self.offers.handle_ack(request, now):
-            self._core.drop(flow, "stray_ack", f"CSeq {request.cseq.number} acknowledges nothing")
+            self._endpoint.drop(flow, "stray_ack", f"CSeq {request.cseq.number} acknowledges nothing")
 
     def reply_headers(self, request: Request, code: int) -> HeaderList:
         """What the answer to a request of the peer has to say beside what the leg says."""
@@ -244,7 +244,7 @@ class Call(Usage):
         """Send BYE; the dialog is no longer ours to serve."""
         dialog = self.require_dialog()
         self.offers.stop(now)
-        Bye(self._core, dialog, self.credentials, now, headers)
+        Bye(self._endpoint, dialog, self.credentials, now, headers)
 
     def act(self, decision: Decision, now: float) -> None:
         """Do what a part has decided."""
@@ -269,11 +269,10 @@ class Call(Usage):
 
     def abort(self, now: float) -> None:
         """End the call at once, in any state, also where no BYE can be sent: an error of ours must not leave a call without an end."""
-        faults = self._core.layer.faults
         self._is_aborted = True
-        faults.guard("hang_up", lambda: self.hang_up(now, ()))
+        self._endpoint.guard("hang_up", lambda: self.hang_up(now, ()))
         if self.state is CallState.ANSWERED:
-            faults.guard("bye", lambda: self.say_bye(now))
+            self._endpoint.guard("bye", lambda: self.say_bye(now))
         self.end("error", now)
 
     def end(self, cause: str, now: float, code: int | None = None, reason: str = "", message: Request | Response | None = None) -> None:
@@ -292,7 +291,7 @@ class Call(Usage):
             self.emit(RequestCompleted(token, 487, "Request Terminated", None, self.handle))
         self._our_requests.clear()
         if self.dialog is not None:
-            self._core.remove_dialog(self.dialog, self)
+            self._endpoint.remove_dialog(self.dialog, self)
         self._calls.remove(self)
         self.emit(CallEnded(self.handle, cause, code, reason, message))
 

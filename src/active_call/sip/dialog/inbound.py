@@ -8,7 +8,6 @@ ours waits for the ACK (§15); without one in 64*T1 the call is hung up.
 from __future__ import annotations
 
 from active_call.base.errors import LocalProtocolError
-from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.call import Call, CallTable
 from active_call.sip.dialog.decisions import Decision, EndCall
 from active_call.sip.dialog.dialog import Dialog
@@ -16,6 +15,7 @@ from active_call.sip.dialog.invite_server import ServerInvite
 from active_call.sip.dialog.provisional import wants_reliable
 from active_call.sip.dialog.usage import CallState
 from active_call.sip.events import CallConfirmed, CallHandle, Flow, HeaderList, IncomingCall, OfferAnswered, ProvisionalAcknowledged
+from active_call.sip.ports import CallPort
 from active_call.sip.responses import Reply
 from active_call.sip.syntax.headers import Headers
 from active_call.sip.syntax.message import Request, Response, session_description
@@ -27,7 +27,7 @@ class InboundCall(Call):
 
     def __init__(
         self,
-        core: EndpointContext,
+        endpoint: CallPort,
         calls: CallTable,
         transaction: ServerTransaction,
         dialog: Dialog,
@@ -35,15 +35,15 @@ class InboundCall(Call):
         *,
         trunk: str = "",
     ) -> None:
-        super().__init__(core, calls, CallState.OFFERED, trunk=trunk)
+        super().__init__(endpoint, calls, CallState.OFFERED, trunk=trunk)
         transaction.to_tag = dialog.local_tag
         self.dialog = dialog
         self._bye_headers: HeaderList | None = None
         self._is_early_answered = False
         self._invite = ServerInvite(self, transaction, self, dialog.contact_user)
-        if wants_reliable(core.config, transaction.request):
+        if wants_reliable(endpoint.config, transaction.request):
             self._invite.make_reliable(self._on_prack_missing)
-        core.add_dialog(dialog, self)
+        endpoint.add_dialog(dialog, self)
         self.emit(IncomingCall(self.handle, transaction.request, transaction.flow, self._invite.sdp, replaces, trunk))
 
     def ring(self, now: float, sdp: bytes | None, headers: HeaderList) -> bool:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext
 from active_call.sip.credentials import Authenticator
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.dialog.requests import Attempt, add_body
 from active_call.sip.events import Credentials, Flow, HeaderList, TransportName
+from active_call.sip.ports import InvitePort
 from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.message import Request, Response
 from active_call.sip.transaction.ack import Ack
@@ -42,18 +42,18 @@ class ClientInvite:
 
     def __init__(
         self,
-        core: EndpointContext,
+        port: InvitePort,
         owner: ClientInviteOwner,
         make: Callable[[], Attempt],
         credentials: tuple[Credentials, ...],
         *,
         is_reinvite: bool = False,
     ) -> None:
-        self._core = core
+        self._port = port
         self._owner = owner
         self._make = make
         self.is_reinvite = is_reinvite
-        self._authenticator = Authenticator(credentials, core.randomness)
+        self._authenticator = Authenticator(credentials, port.randomness)
         self._sent: FailoverRequest | None = None
         self._acks: dict[str, Ack | None] = {}
         self._cancel_headers: HeaderList | None = None
@@ -88,9 +88,9 @@ class ClientInvite:
         request, target, origin = self._make()
         for name, value in self._authenticator.headers_for(request):
             request.headers.add(name, value)
-        self._sent = self._core.layer.send_request(request, target, self, now, origin)
+        self._sent = self._port.send_request(request, target, self, now, origin)
         if give_up_s is not None:
-            self._timer = self._core.layer.timers.start(now + give_up_s, self.cancel, self._sent)
+            self._timer = self._port.timers.start(now + give_up_s, self.cancel, self._sent)
 
     def cancel(self, now: float, headers: HeaderList = ()) -> None:
         """Withdraw the INVITE, at once or when the first provisional response comes. The outcome still arrives, possibly a 2xx."""
@@ -110,9 +110,9 @@ class ClientInvite:
         for name in ("Authorization", "Proxy-Authorization"):
             for value in self.request.headers.get_all(name):
                 request.headers.add(name, value)
-        add_body(request, (("User-Agent", self._core.config.user_agent),), sdp or b"", SDP_TYPE)
-        target = dialog.next_hop(self._core.layer.listeners.default_transport())
-        self._acks[dialog.remote_tag] = self._core.layer.send_ack(request, target, dialog.origin("ACK"), now)
+        add_body(request, (("User-Agent", self._port.config.user_agent),), sdp or b"", SDP_TYPE)
+        target = dialog.next_hop(self._port.default_transport())
+        self._acks[dialog.remote_tag] = self._port.send_ack(request, target, dialog.origin("ACK"), now)
 
     # -- for the transaction ------------------------------------------------------------------------------------------------------------
 
@@ -167,8 +167,8 @@ class ClientInvite:
     def _send_cancel(self, request: FailoverRequest, now: float) -> None:
         self._is_cancel_sent = True
         request.cancel(now, self._cancel_headers or ())
-        self._core.layer.timers.cancel(self._timer)
-        self._timer = self._core.layer.timers.start(now + LIFETIME_T1S * self._core.config.t1_s, self._on_cancel_unanswered, request)
+        self._port.timers.cancel(self._timer)
+        self._timer = self._port.timers.start(now + LIFETIME_T1S * self._port.config.t1_s, self._on_cancel_unanswered, request)
 
     def _on_cancel_unanswered(self, now: float) -> None:
         """§9.1: without a final response 64*T1 after the CANCEL, the INVITE counts as cancelled."""
@@ -180,4 +180,4 @@ class ClientInvite:
 
     def _finish(self) -> None:
         self.is_done = True
-        self._core.layer.timers.cancel(self._timer)
+        self._port.timers.cancel(self._timer)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.bye import Bye
 from active_call.sip.dialog.call import Call, CallTable
 from active_call.sip.dialog.decisions import Decision
@@ -23,6 +22,7 @@ from active_call.sip.dialog.requests import Attempt, add_body, outside
 from active_call.sip.dialog.usage import CallState
 from active_call.sip.events import CallAnswered, CallProgress, Flow, HeaderList, OutboundInvite, RedirectRefused
 from active_call.sip.listeners import SECURED
+from active_call.sip.ports import CallPort
 from active_call.sip.responses import Reply
 from active_call.sip.routing import uri_of
 from active_call.sip.syntax.body import SDP_TYPE
@@ -36,22 +36,22 @@ from active_call.sip.transaction.timers import Timer
 class OutboundCall(Call):
     """See the module. `start` sends the INVITE."""
 
-    def __init__(self, core: EndpointContext, calls: CallTable, spec: OutboundInvite) -> None:
+    def __init__(self, endpoint: CallPort, calls: CallTable, spec: OutboundInvite) -> None:
         self._spec = spec
         self._request_uri = spec.to_uri
-        self._local_tag = core.new_tag()
-        self._call_id = spec.call_id or core.randomness.uuid()
+        self._local_tag = endpoint.new_tag()
+        self._call_id = spec.call_id or endpoint.randomness.uuid()
         self._contact_user = _user_of(spec.from_uri) if spec.contact is None else spec.contact
         self._cseq = 0
         self._early: dict[str, Dialog] = {}
         self._end_cause = "cancelled"
         self._redirections = Redirections(self._on_redirect_refused)
         self._ring_timer: Timer | None = None
-        super().__init__(core, calls, CallState.CALLING, spec.credentials, trunk=spec.trunk, session_expires_s=spec.session_expires_s)
+        super().__init__(endpoint, calls, CallState.CALLING, spec.credentials, trunk=spec.trunk, session_expires_s=spec.session_expires_s)
         self._reliable = ProvisionalReceiver(self)
         self._prack_owed: tuple[Dialog, Response] | None = None
         self._early_answered: set[str] = set()
-        self._invite = ClientInvite(core, self, self._make_invite, spec.credentials)
+        self._invite = ClientInvite(endpoint, self, self._make_invite, spec.credentials)
 
     def start(self, now: float) -> None:
         """Send the INVITE. Raises LocalProtocolError, and forgets the call, when it cannot be made."""
@@ -66,7 +66,7 @@ class OutboundCall(Call):
         spec = self._spec
         self._cseq += 1
         request, target = outside(
-            self._core,
+            self._endpoint,
             "INVITE",
             self._request_uri,
             from_value=format_name_addr(spec.from_uri, display=spec.from_display, parameters={"tag": self._local_tag}),
@@ -138,7 +138,7 @@ class OutboundCall(Call):
             self._early[tag].learn(response, flow)
         elif tag:
             self._early[tag] = self._new_dialog(invite, response, flow)
-            self._core.add_dialog(self._early[tag], self)
+            self._endpoint.add_dialog(self._early[tag], self)
         sdp = session_description(response)
         if rseq_of(response) is not None:
             if self._spec.sdp is None and sdp is not None and tag not in self._early_answered and self.state is CallState.CALLING:
@@ -160,13 +160,13 @@ class OutboundCall(Call):
         dialog.learn(response, flow)
         if self.state is not CallState.CALLING:
             invite.acknowledge(dialog, now)
-            Bye(self._core, dialog, self.credentials, now)
+            Bye(self._endpoint, dialog, self.credentials, now)
             if self.state is CallState.CANCELLING:
                 self.end(self._end_cause, now, response.code, response.reason, response)
             return
         self.dialog = dialog
         self.state = CallState.ACTIVE
-        self._core.add_dialog(dialog, self)
+        self._endpoint.add_dialog(dialog, self)
         self._forget_early()
         self.cancel_timer(self._ring_timer)
         sdp = session_description(response)
@@ -243,7 +243,7 @@ class OutboundCall(Call):
     def _send_anew(self, now: float) -> None:
         """The same Call-ID and From with the next CSeq (§8.1.3.4, §8.1.3.5); dialogs of the refused INVITE are gone."""
         self._forget_early()
-        self._invite = ClientInvite(self._core, self, self._make_invite, self.credentials)
+        self._invite = ClientInvite(self._endpoint, self, self._make_invite, self.credentials)
         self._invite.send(now)
 
     def _redirect(self, response: Response, now: float) -> bool:
@@ -274,7 +274,7 @@ class OutboundCall(Call):
 
     def _forget_early(self) -> None:
         for dialog in self._early.values():
-            self._core.remove_dialog(dialog, self)
+            self._endpoint.remove_dialog(dialog, self)
         self._early.clear()
 
 

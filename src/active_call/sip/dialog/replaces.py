@@ -6,11 +6,14 @@ place of the other and hangs up the replaced one.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from active_call.base.errors import ParseError
-from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.call import Call
+from active_call.sip.dialog.dialog import DialogKey
 from active_call.sip.dialog.usage import CallState
 from active_call.sip.events import CallHandle
+from active_call.sip.ports import DialogEntry
 from active_call.sip.responses import Reply
 from active_call.sip.syntax.grammar import LWS, parse_parameters
 from active_call.sip.syntax.message import Request
@@ -19,19 +22,17 @@ OPTION_TAG = "replaces"
 _NO_MATCH = Reply(481, "Call/Transaction Does Not Exist")
 
 
-def find_replaced(core: EndpointContext, request: Request) -> CallHandle | Reply | None:
+def find_replaced(dialogs: Mapping[DialogKey, DialogEntry], supported: Collection[str], request: Request) -> CallHandle | Reply | None:
     """The call that `request` replaces, the reply that refuses it (§3), or None when it replaces nothing."""
     values = request.headers.get_all("Replaces")
-    if not values or OPTION_TAG not in core.config.supported:
+    if not values or OPTION_TAG not in supported:
         return None
     try:
         call_id, parameters = _parse(values)
     except ParseError:
         return Reply(400, "Malformed Replaces")
     local_tag, remote_tag = parameters["to-tag"] or "", parameters["from-tag"] or ""
-    entry = core.dialogs.get((call_id, local_tag, "" if remote_tag == "0" else remote_tag)) or core.dialogs.get(
-        (call_id, local_tag, remote_tag)
-    )
+    entry = dialogs.get((call_id, local_tag, "" if remote_tag == "0" else remote_tag)) or dialogs.get((call_id, local_tag, remote_tag))
     if entry is None:
         return _NO_MATCH
     call = entry.user

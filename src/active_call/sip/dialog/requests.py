@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from active_call.base.errors import LocalProtocolError, ParseError
-from active_call.sip.context import EndpointContext
 from active_call.sip.credentials import Authenticator
 from active_call.sip.dialog.dialog import MAX_FORWARDS, Dialog
 from active_call.sip.events import Credentials, Flow, HeaderList, HopRules, Target, TransportName
+from active_call.sip.ports import SendingPort
 from active_call.sip.routing import is_loose, target_of, transport_of, uri_of
 from active_call.sip.syntax.headers import Headers, format_name_addr
 from active_call.sip.syntax.message import Request, Response
@@ -28,12 +28,10 @@ Outcome = Callable[[int, str, Response | None, Flow | None, float], None]
 class OutgoingRequest:
     """One request through all its attempts."""
 
-    def __init__(
-        self, core: EndpointContext, make: Callable[[], Attempt], credentials: tuple[Credentials, ...], on_outcome: Outcome
-    ) -> None:
-        self._core = core
+    def __init__(self, port: SendingPort, make: Callable[[], Attempt], credentials: tuple[Credentials, ...], on_outcome: Outcome) -> None:
+        self._port = port
         self._make = make
-        self._authenticator = Authenticator(credentials, core.randomness)
+        self._authenticator = Authenticator(credentials, port.randomness)
         self._on_outcome = on_outcome
 
     def send(self, now: float) -> None:
@@ -41,7 +39,7 @@ class OutgoingRequest:
         request, target, origin = self._make()
         for name, value in self._authenticator.headers_for(request):
             request.headers.add(name, value)
-        self._core.layer.send_request(request, target, self, now, origin)
+        self._port.send_request(request, target, self, now, origin)
 
     def on_response(self, request: FailoverRequest, response: Response, flow: Flow, now: float) -> None:
         """A final response is the outcome, unless it is a challenge that can be met."""
@@ -66,19 +64,17 @@ class OutgoingRequest:
         return True
 
 
-def in_dialog(
-    core: EndpointContext, dialog: Dialog, method: str, headers: HeaderList, body: bytes = b"", content_type: str = ""
-) -> Attempt:
+def in_dialog(port: SendingPort, dialog: Dialog, method: str, headers: HeaderList, body: bytes = b"", content_type: str = "") -> Attempt:
     """A request inside `dialog` with the next sequence number."""
     request = dialog.new_request(method)
     add_body(request, headers, body, content_type)
-    if core.config.user_agent and "User-Agent" not in request.headers:
-        request.headers.add("User-Agent", core.config.user_agent)
-    return request, dialog.next_hop(core.layer.listeners.default_transport()), dialog.origin(method)
+    if port.config.user_agent and "User-Agent" not in request.headers:
+        request.headers.add("User-Agent", port.config.user_agent)
+    return request, dialog.next_hop(port.default_transport()), dialog.origin(method)
 
 
 def outside(
-    core: EndpointContext,
+    port: SendingPort,
     method: str,
     uri: str,
     *,
@@ -107,8 +103,8 @@ def outside(
     headers.add("To", format_name_addr(to_uri))
     headers.add("Call-ID", call_id)
     headers.add("CSeq", f"{cseq} {method}")
-    headers.add("User-Agent", core.config.user_agent)
-    hop = _hop(core, hop_text, transport)
+    headers.add("User-Agent", port.config.user_agent)
+    hop = _hop(port, hop_text, transport)
     return Request(method, uri, headers, b""), hop if rules is None else replace(hop, rules=rules)
 
 
@@ -121,13 +117,13 @@ def add_body(request: Request, headers: HeaderList, body: bytes = b"", content_t
         request.headers.add("Content-Type", content_type)
 
 
-def _hop(core: EndpointContext, text: str, transport: TransportName | None) -> Target:
+def _hop(port: SendingPort, text: str, transport: TransportName | None) -> Target:
     uri = _parsed(text)
     if not uri.host:
         raise LocalProtocolError(f"{text!r} names no host; a proxy is needed")
     if transport is not None:
         return replace(target_of(uri, transport), any_transport=False)
-    return target_of(uri, transport_of(uri, core.layer.listeners.default_transport()))
+    return target_of(uri, transport_of(uri, port.default_transport()))
 
 
 def _parsed(text: str) -> Uri:

@@ -11,13 +11,13 @@ from functools import partial
 
 from active_call.base.errors import LocalProtocolError
 from active_call.base.world import Randomness
-from active_call.sip.context import EndpointContext
 from active_call.sip.dialog.decisions import Decision
 from active_call.sip.dialog.dialog import Dialog
 from active_call.sip.dialog.invite_client import ClientInvite, ClientInviteOwner
 from active_call.sip.dialog.ports import RequestOutcome, SessionDescriptions
 from active_call.sip.dialog.requests import OutgoingRequest, in_dialog
 from active_call.sip.events import CallHandle, Credentials, EndpointConfig, Flow, HeaderList, SipEvent
+from active_call.sip.ports import CallPort
 from active_call.sip.responses import Reply
 from active_call.sip.syntax.body import SDP_TYPE
 from active_call.sip.syntax.message import Response
@@ -39,9 +39,9 @@ class CallState(Enum):
 class Usage(ClientInviteOwner):
     """See the module."""
 
-    def __init__(self, core: EndpointContext, state: CallState, credentials: tuple[Credentials, ...]) -> None:
-        self._core = core
-        self.handle = CallHandle(core.randomness.token(8))
+    def __init__(self, endpoint: CallPort, state: CallState, credentials: tuple[Credentials, ...]) -> None:
+        self._endpoint = endpoint
+        self.handle = CallHandle(endpoint.randomness.token(8))
         self.state = state
         self.credentials = credentials
         self.dialog: Dialog | None = None
@@ -61,12 +61,12 @@ class Usage(ClientInviteOwner):
     @property
     def config(self) -> EndpointConfig:
         """What the endpoint says of itself."""
-        return self._core.config
+        return self._endpoint.config
 
     @property
     def randomness(self) -> Randomness:
         """Tokens and jitter."""
-        return self._core.randomness
+        return self._endpoint.randomness
 
     @property
     def contact_user(self) -> str:
@@ -92,19 +92,19 @@ class Usage(ClientInviteOwner):
 
     def emit(self, event: SipEvent) -> None:
         """Report `event` to the leg."""
-        self._core.emit(event)
+        self._endpoint.emit(event)
 
     def respond(self, transaction: ServerTransaction, reply: Reply, now: float) -> bool:
         """Send a response; False when the transaction has had a final one. Raises LocalProtocolError for malformed headers."""
-        return self._core.reply(transaction, reply, now)
+        return self._endpoint.reply(transaction, reply, now)
 
     def set_timer(self, at: float, decide: Callable[[float], Decision]) -> Timer:
         """Call `decide(now)` at `at` and act on what it returns."""
-        return self._core.layer.timers.start(at, partial(self._on_timer, decide), self)
+        return self._endpoint.timers.start(at, partial(self._on_timer, decide), self)
 
     def cancel_timer(self, timer: Timer | None) -> None:
         """Forget `timer`; harmless when it has already run."""
-        self._core.layer.timers.cancel(timer)
+        self._endpoint.timers.cancel(timer)
 
     def send_request(
         self,
@@ -118,16 +118,16 @@ class Usage(ClientInviteOwner):
         on_outcome: RequestOutcome | None = None,
     ) -> None:
         """Send a request inside the dialog, or inside that early one. Raises LocalProtocolError when it cannot be made."""
-        make = partial(in_dialog, self._core, dialog or self.require_dialog(), method, headers, body, content_type)
-        OutgoingRequest(self._core, make, self.credentials, partial(self._on_outcome, on_outcome)).send(now)
+        make = partial(in_dialog, self._endpoint, dialog or self.require_dialog(), method, headers, body, content_type)
+        OutgoingRequest(self._endpoint, make, self.credentials, partial(self._on_outcome, on_outcome)).send(now)
 
     def send_invite(self, headers: Callable[[], HeaderList], sdp: bytes | None, give_up_s: float, now: float) -> ClientInvite:
         """Send a re-INVITE, of which the call hears; see `DialogPort`."""
         dialog = self.require_dialog()
         invite = ClientInvite(
-            self._core,
+            self._endpoint,
             self,
-            lambda: in_dialog(self._core, dialog, "INVITE", headers(), sdp or b"", SDP_TYPE),
+            lambda: in_dialog(self._endpoint, dialog, "INVITE", headers(), sdp or b"", SDP_TYPE),
             self.credentials,
             is_reinvite=True,
         )

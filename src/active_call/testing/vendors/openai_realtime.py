@@ -1,140 +1,282 @@
-"""OpenAI's realtime transcription on loopback.
+"""A simulator of OpenAI's Realtime API (generally available version).
 
-By https://developers.openai.com/api/docs/guides/realtime-transcription and …/api/reference/resources/realtime. Refused as there: a
-wrong key (401), a model in the URL, sound before the session is configured, rates other than 24 kHz, an unknown event, a commit of less
-than 100 ms. Texts of items come one after the other; a model that transcribes live tells them before the commit, too.
+Source: platform.openai.com/docs/api-reference/realtime-client-events and /realtime-server-events. It refuses what the service refuses: a
+session of another type, sound in another format, a second reply beside one in the making, the result of an unknown call, a truncation
+behind the sound. Its turn detector takes loud sound for speech. A reply comes as fast as it can be sent, as the service's does.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import binascii
 import json
+from collections import deque
 from collections.abc import Mapping
+from itertools import count
 from typing import Any, Final
 
-from active_call.testing.vendors.hearing import Hearing
-from active_call.testing.vendors.server import Refused, Request, VendorServer, require
-from active_call.testing.vendors.socket import VendorSocket
+import numpy as np
 
-MODELS: Final = frozenset({"gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-live-transcribe", "whisper-1"})
-LEAST_COMMIT_S: Final = 0.1
+from active_call.testing.vendors.faults import Faults
+from active_call.testing.vendors.server import Refused, Request, VendorServer
+from active_call.testing.vendors.socket import SocketClosed, VendorSocket
+
+Json = dict[str, Any]
+
+RATE_HZ: Final = 24_000
+BYTES_PER_MS: Final = RATE_HZ * 2 // 1000
+PIECE_MS: Final = 100
+MS_PER_CHAR: Final = 60
+LOUD: Final = 500
+"""Mean absolute sample value of speech."""
+SILENCE_MS: Final = 200
+_SESSION: Final = {
+    "type",
+    "instructions",
+    "output_modalities",
+    "audio",
+    "tools",
+    "tool_choice",
+    "max_output_tokens",
+    "tracing",
+    "truncation",
+}
+_INPUT: Final = {"format", "transcription", "noise_reduction", "turn_detection"}
+_EVENTS: Final = {
+    "session.update", "input_audio_buffer.append", "input_audio_buffer.commit", "input_audio_buffer.clear", "conversation.item.create",
+    "conversation.item.truncate", "conversation.item.delete", "response.create", "response.cancel",
+}  # fmt: skip
 
 
-class OpenAiTranscriptionServer(VendorServer):
-    """`/v1/realtime?intent=transcription`."""
+class OpenAiRealtimeServer(VendorServer):
+    """`script` holds the replies: a text, or `call NAME {json}`. `heard` is what the caller's speech says. `is_azure`: the key's header."""
+
+    def __init__(self, *, faults: Faults | None = None, is_azure: bool = False) -> None:
+        super().__init__(faults=faults)
+        self.script: deque[str] = deque()
+        self.heard = "What are your opening hours?"
+        self.piece_s = 0.0
+        """Between two pieces of a reply."""
+        self.conversations: list[Conversation] = []
+        self._is_azure = is_azure
 
     def check_handshake(self, request: Request) -> None:
-        require(request.path == "/v1/realtime", 404, _error("invalid_request_error", "", "unknown path"))
-        if self.faults.wrong_key or request.headers.get("authorization") != f"Bearer {self.key}":
-            raise Refused(401, _error("invalid_request_error", "invalid_api_key", f"Incorrect API key provided: {self.key[:4]}***"))
-        require(request.query.get("intent") == "transcription", 400, _error("invalid_request_error", "", "missing intent or model"))
-        require("model" not in request.query, 400, _error("invalid_request_error", "", "a transcription session has no model here"))
+        path, name = ("/openai/v1/realtime", "api-key") if self._is_azure else ("/v1/realtime", "authorization")
+        if request.path != path:
+            raise Refused(404, b"not found")
+        key = request.headers.get(name, "").removeprefix("Bearer ")
+        if key != self.key or self.faults.wrong_key:
+            raise Refused(401, {"error": {"message": f"Incorrect API key provided: {key[:4]}", "code": "invalid_api_key"}})
+        if not request.query.get("model"):
+            raise Refused(400, {"error": {"message": "You must provide a model parameter."}})
 
     async def serve(self, socket: VendorSocket, request: Request) -> None:
-        await socket.send_json({"type": "session.created", "event_id": "e", "session": {"type": "transcription", "id": "s"}})
-        if self.faults.quota:
-            await socket.send_json({"type": "error", "event_id": "e", "error": _quota()})
-            return
-        session = _Session(self, socket)
-        while True:
-            message = await socket.receive()
-            if isinstance(message, bytes):
-                self.complain("a binary message")
-                await socket.close(1003, "binary messages are not supported")
-                return
-            await session.take(message)
+        conversation = Conversation(self, socket)
+        self.conversations.append(conversation)
+        await conversation.run()
 
 
-def _error(kind: str, code: str, message: str) -> Mapping[str, Any]:
-    return {"error": {"type": kind, "code": code, "message": message, "param": None}}
+class Conversation:
+    """One session. `items` are its history by id: kind, role and text; `truncated` says where items were cut, in ms."""
 
-
-def _quota() -> Mapping[str, Any]:
-    return {"type": "insufficient_quota", "code": "insufficient_quota", "message": "You exceeded your current quota.", "param": None}
-
-
-class _Session:
-    def __init__(self, server: OpenAiTranscriptionServer, socket: VendorSocket) -> None:
+    def __init__(self, server: OpenAiRealtimeServer, socket: VendorSocket) -> None:
+        self.session: Json = {}
+        self.items: dict[str, Json] = {}
+        self.truncated: dict[str, int] = {}
+        self.sound_bytes = 0
+        self.instructions: list[str] = []
+        """Of each reply that was asked for."""
         self._server = server
         self._socket = socket
-        self._hearing: Hearing | None = None
-        self._model = ""
-        self._buffered_s = 0.0
-        self._n_items = 0
+        self._numbers = count(1)
+        self._reply: asyncio.Task[None] | None = None
+        self._is_speech = False
+        self._silent_ms = 0.0
 
-    async def take(self, message: str) -> None:
+    async def run(self) -> None:
+        """Talk until the client goes."""
         try:
-            event = json.loads(message)
-            kind = event["type"]
-        except (ValueError, KeyError, TypeError):
-            await self._refuse("", "an event is a JSON object with a type")
-            return
-        match kind:
+            await self._send({"type": "session.created", "session": {"type": "realtime", "id": "sess_1"}})
+            if self._server.faults.quota:
+                await self._error("insufficient_quota", "You exceeded your current quota.")
+                await self._socket.close(1000)
+                return
+            while True:
+                message = json.loads(await self._socket.receive())
+                await self._take(message)
+        except SocketClosed:
+            pass
+        finally:
+            if self._reply is not None:
+                self._reply.cancel()
+                await asyncio.gather(self._reply, return_exceptions=True)
+
+    async def expire(self) -> None:
+        """The session has come to its limit: the service says so, and closes."""
+        await self._error("session_expired", "Your session hit the maximum duration of 60 minutes.")
+        await self._socket.close(1001)
+
+    async def _send(self, message: Json) -> None:
+        await self._socket.send_json({"event_id": f"event_{next(self._numbers)}", **message})
+
+    async def _error(self, code: str, message: str, kind: str = "invalid_request_error") -> None:
+        await self._send({"type": "error", "error": {"type": kind, "code": code, "message": message, "param": None, "event_id": None}})
+
+    async def _refuse(self, code: str, message: str) -> None:
+        self._server.complain(f"{code}: {message}")
+        await self._error(code, message)
+
+    async def _take(self, message: Json) -> None:
+        match message.get("type"):
             case "session.update":
-                await self._update(event.get("session"))
+                await self._update(message.get("session") or {})
             case "input_audio_buffer.append":
-                await self._append(event.get("audio"))
-            case "input_audio_buffer.commit":
-                await self._commit()
-            case "input_audio_buffer.clear":
-                self._buffered_s = 0.0
-                await self._socket.send_json({"type": "input_audio_buffer.cleared", "event_id": "e"})
-            case _:
-                await self._refuse("", f"Invalid value: {kind!r}")
+                await self._hear(message)
+            case "conversation.item.create":
+                await self._create(message.get("item") or {})
+            case "conversation.item.truncate":
+                await self._truncate(message)
+            case "response.create":
+                await self._begin_reply(message.get("response") or {})
+            case "response.cancel":
+                await self._cancel_reply()
+            case "input_audio_buffer.commit" | "input_audio_buffer.clear" | "conversation.item.delete":
+                pass
+            case other:
+                await self._refuse("invalid_value", f"Invalid value: {other!r}. Supported values are: {sorted(_EVENTS)}")
 
-    async def _update(self, session: Any) -> None:
-        try:
-            sound = session["audio"]["input"]
-            form = sound["format"]
-            self._model = sound["transcription"]["model"]
-            rate_hz = form.get("rate", 8_000)
-            is_known = form["type"] in ("audio/pcm", "audio/pcmu", "audio/pcma") and (form["type"] != "audio/pcm" or rate_hz == 24_000)
-            if session["type"] != "transcription" or not is_known or self._model not in MODELS or sound["turn_detection"] is not None:
-                raise ValueError(session)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            await self._refuse("", "the session cannot be updated so")
+    async def _update(self, session: Json) -> None:
+        audio = session.get("audio", {})
+        wrong = sorted(set(session) - _SESSION) + sorted(set(audio.get("input", {})) - _INPUT)
+        formats = [audio.get(side, {}).get("format", {"type": "audio/pcm", "rate": RATE_HZ}) for side in ("input", "output")]
+        detection = audio.get("input", {}).get("turn_detection")
+        if session.get("type") != "realtime":
+            await self._refuse("missing_required_parameter", "Missing required parameter: 'session.type'.")
+        elif wrong:
+            await self._refuse("unknown_parameter", f"Unknown parameter: 'session.{wrong[0]}'.")
+        elif formats != [{"type": "audio/pcm", "rate": RATE_HZ}] * 2:
+            await self._refuse("invalid_value", "Invalid value: 'session.audio.input.format.rate'. Expected 24000.")
+        elif detection is not None and detection.get("type") not in ("server_vad", "semantic_vad"):
+            await self._refuse("invalid_value", "Invalid value: 'session.audio.input.turn_detection.type'.")
+        else:
+            self.session = session
+            await self._send({"type": "session.updated", "session": session})
+
+    # -- the caller
+
+    async def _hear(self, message: Mapping[str, Any]) -> None:
+        pcm = base64.b64decode(message["audio"], validate=True)
+        if len(pcm) % 2:
+            await self._refuse("invalid_value", "Invalid 'audio': not a whole number of samples.")
             return
-        self._hearing = Hearing(rate_hz, is_mulaw=form["type"] == "audio/pcmu")
-        await self._socket.send_json({"type": "session.updated", "event_id": "e", "session": session})
-
-    async def _append(self, audio: Any) -> None:
-        if self._hearing is None:
-            await self._refuse("", "the session is not configured")
+        begin_ms = self.sound_bytes // BYTES_PER_MS
+        self.sound_bytes += len(pcm)
+        is_loud = bool(pcm) and float(np.abs(np.frombuffer(pcm, "<i2").astype(float)).mean()) > LOUD
+        detection = self.session.get("audio", {}).get("input", {}).get("turn_detection")
+        if detection is None:
             return
-        try:
-            data = base64.b64decode(audio, validate=True)
-        except (TypeError, ValueError, binascii.Error):
-            await self._refuse("", "audio is base64")
+        self._silent_ms = 0.0 if is_loud else self._silent_ms + len(pcm) / BYTES_PER_MS
+        if is_loud and not self._is_speech:
+            self._is_speech = True
+            await self._send({"type": "input_audio_buffer.speech_started", "audio_start_ms": begin_ms, "item_id": "item_next"})
+            if detection.get("interrupt_response", True):
+                await self._cancel_reply(is_asked=False)
+        elif self._is_speech and self._silent_ms >= SILENCE_MS:
+            self._is_speech = False
+            await self._end_turn(detection)
+
+    async def _end_turn(self, detection: Mapping[str, Any]) -> None:
+        await self._send({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": self.sound_bytes // BYTES_PER_MS, "item_id": ""})
+        await self._send({"type": "input_audio_buffer.committed", "item_id": ""})
+        content = [{"type": "input_audio", "transcript": None}]
+        item = await self._add({"type": "message", "role": "user", "content": content}, self._server.heard)
+        half = len(self._server.heard) // 2
+        for piece in (self._server.heard[:half], self._server.heard[half:]):
+            await self._send({"type": "conversation.item.input_audio_transcription.delta", "item_id": item, "delta": piece})
+        done = {"type": "conversation.item.input_audio_transcription.completed", "item_id": item, "transcript": self._server.heard}
+        await self._send(done)
+        if detection.get("create_response", True):
+            await self._begin_reply({})
+
+    # -- the conversation
+
+    async def _add(self, item: Json, text: str) -> str:
+        name, previous = f"item_{next(self._numbers)}", next(reversed(self.items), None)
+        self.items[name] = {"kind": item["type"], "role": item.get("role", ""), "text": text, "call_id": item.get("call_id", ""), "ms": 0}
+        await self._send({"type": "conversation.item.added", "previous_item_id": previous, "item": {"id": name, **item}})
+        return name
+
+    async def _create(self, item: Json) -> None:
+        kind = item.get("type")
+        if kind == "function_call_output":
+            known = {one["call_id"] for one in self.items.values() if one["kind"] == "function_call"}
+            if item.get("call_id") not in known:
+                await self._refuse("invalid_tool_call_id", f"Tool call ID '{item.get('call_id')}' not found in conversation.")
+                return
+            await self._add(item, item["output"])
             return
-        before_s = self._hearing.heard_s
-        new = self._hearing.feed(data)
-        self._buffered_s += self._hearing.heard_s - before_s
-        if self._model == "gpt-live-transcribe":
-            for word in new:
-                await self._tell("delta", f"item{self._n_items}", delta=f"{word.text} ")
-
-    async def _commit(self) -> None:
-        if self._hearing is None or self._buffered_s < LEAST_COMMIT_S - 1e-6:
-            reason = f"Error committing input audio buffer: buffer too small, {self._buffered_s * 1000:.2f}ms of audio."
-            await self._refuse("input_audio_buffer_commit_empty", reason, is_complaint=False)
+        role, content = item.get("role"), item.get("content") or [{}]
+        wanted = {"user": "input_text", "system": "input_text", "assistant": "output_text"}.get(str(role))
+        if kind != "message" or content[0].get("type") != wanted:
+            await self._refuse("invalid_value", f"Invalid value: 'item.content[0].type' for the role {role}. Expected {wanted!r}.")
             return
-        item, self._n_items, self._buffered_s = f"item{self._n_items}", self._n_items + 1, 0.0
-        await self._socket.send_json({"type": "input_audio_buffer.committed", "event_id": "e", "item_id": item, "previous_item_id": None})
-        words = self._hearing.take()
-        if self._model != "gpt-live-transcribe":
-            for word in words:
-                await self._tell("delta", item, delta=f"{word.text} ")
-        transcript = " ".join(word.text for word in words)
-        usage = {"type": "duration", "seconds": 1}
-        await self._tell("completed", item, transcript=transcript, usage=usage)
+        await self._add(item, content[0]["text"])
 
-    async def _tell(self, event: str, item: str, **more: Any) -> None:
-        kind = f"conversation.item.input_audio_transcription.{event}"
-        await self._socket.send_json({"type": kind, "event_id": "e", "item_id": item, "content_index": 0, **more})
+    async def _truncate(self, message: Mapping[str, Any]) -> None:
+        item, end_ms = message.get("item_id", ""), message.get("audio_end_ms")
+        if item not in self.items:
+            await self._refuse("item_truncate_invalid_item_id", f"Error truncating item: item with id {item!r} does not exist.")
+        elif not isinstance(end_ms, int) or end_ms > self.items[item]["ms"]:
+            await self._refuse("invalid_value", f"Audio content of {self.items[item]['ms']}ms is already shorter than {end_ms}ms")
+        else:
+            self.truncated[item] = end_ms
+            await self._send({"type": "conversation.item.truncated", "item_id": item, "content_index": 0, "audio_end_ms": end_ms})
 
-    async def _refuse(self, code: str, message: str, *, is_complaint: bool = True) -> None:
-        if is_complaint:
-            self._server.complain(message)
-        error = {"type": "invalid_request_error", "code": code or None, "message": message, "param": None, "event_id": None}
-        await self._socket.send_json({"type": "error", "event_id": "e", "error": error})
+    # -- replies
+
+    async def _begin_reply(self, wanted: Mapping[str, Any]) -> None:
+        if self._reply is not None and not self._reply.done():
+            await self._refuse("conversation_already_has_active_response", "Conversation already has an active response in progress.")
+            return
+        self.instructions.append(str(wanted.get("instructions", "")))
+        text = self._server.script.popleft() if self._server.script else "All right."
+        await self._send({"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}})
+        self._reply = asyncio.create_task(self._speak(text), name="simulated reply")
+
+    async def _cancel_reply(self, *, is_asked: bool = True) -> None:
+        if self._reply is None or self._reply.done():
+            if is_asked:
+                await self._error("response_cancel_not_active", "Cancellation failed: no active response found")
+            return
+        self._reply.cancel()
+        await asyncio.gather(self._reply, return_exceptions=True)
+        await self._send({"type": "response.done", "response": {"id": "resp_1", "status": "cancelled"}})
+
+    async def _speak(self, text: str) -> None:
+        if text.startswith("call "):
+            await self._call(*text.removeprefix("call ").split(" ", 1))
+        elif text == "fail":
+            error = {"type": "server_error", "code": None, "message": "The server had an error."}
+            await self._send({"type": "response.done", "response": {"status": "failed", "status_details": {"error": error}}})
+            return
+        else:
+            await self._say(text)
+        usage = {"input_tokens": 120, "output_tokens": 40, "input_token_details": {"cached_tokens": 64}}
+        await self._send({"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": usage}})
+
+    async def _call(self, name: str, arguments: str = "{}") -> None:
+        item = {"type": "function_call", "name": name, "call_id": f"call_{next(self._numbers)}", "arguments": ""}
+        item_id = await self._add(item, name)
+        done = {"type": "response.function_call_arguments.done", "item_id": item_id, "output_index": 0, "name": name}
+        await self._send({**done, "call_id": item["call_id"], "arguments": arguments})
+
+    async def _say(self, text: str) -> None:
+        item = await self._add({"type": "message", "role": "assistant", "content": []}, text)
+        for start in range(0, len(text) * MS_PER_CHAR, PIECE_MS):
+            pcm = np.full(RATE_HZ * PIECE_MS // 1000, 1000, "<i2").tobytes()
+            self.items[item]["ms"] += PIECE_MS
+            await self._send({"type": "response.output_audio.delta", "item_id": item, "delta": base64.b64encode(pcm).decode()})
+            letters = text[start // MS_PER_CHAR : (start + PIECE_MS) // MS_PER_CHAR]
+            await self._send({"type": "response.output_audio_transcript.delta", "item_id": item, "delta": letters})
+            await asyncio.sleep(self._server.piece_s)
+        await self._send({"type": "response.output_audio_transcript.done", "item_id": item, "transcript": text})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
@@ -54,7 +54,7 @@ class Response:
     """An answer: the body as bytes, as JSON (a mapping or a list), or in pieces as they come."""
 
     status: int = 200
-    body: bytes | Mapping[str, Any] | list[Any] | AsyncIterator[bytes] = b""
+    body: bytes | Mapping[str, Any] | list[Any] | AsyncGenerator[bytes, None] = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -219,12 +219,13 @@ class VendorServer:
         headers["transfer-encoding"] = "chunked"
         writer.write(_head(response.status, headers))
         n_pieces = 0
-        async for piece in body:
-            if faults.close_after is not None and n_pieces >= faults.close_after:
-                raise ConnectionResetError("told to break")
-            n_pieces += 1
-            writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
-            await writer.drain()
+        async with contextlib.aclosing(body) as pieces:
+            async for piece in pieces:
+                if faults.close_after is not None and n_pieces >= faults.close_after:
+                    raise ConnectionResetError("told to break")
+                n_pieces += 1
+                writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+                await writer.drain()
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 

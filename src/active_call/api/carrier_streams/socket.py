@@ -1,0 +1,185 @@
+"""One WebSocket of a carrier: waits for the start, makes the call, carries messages both ways, and closes when either side is done."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from active_call.api.carrier_streams.access import StreamAccess
+from active_call.base.errors import ActiveCallError
+from active_call.call.opening.routing import ChosenPlaybook, Playbooks, Router
+from active_call.legs.leg import Leg
+from active_call.legs.websocket.carriers.leg import CarrierStreamLeg
+from active_call.legs.websocket.carriers.messages import Started, read_message
+from active_call.legs.websocket.carriers.profile import StreamProfile
+from active_call.media.pool.pool import MediaPool
+
+log = logging.getLogger("active_call.media_streams")
+
+START_S: Final = 10.0
+"""From the handshake to the start; carriers send it at once."""
+FLUSH_S: Final = 2.0
+"""For what is still to be sent at the end."""
+WAITING: Final = 250
+"""Messages on their way to a carrier: five seconds of sound. The oldest goes when more would wait."""
+MAX_EARLY: Final = 50
+"""Messages before the start, which are passed over."""
+OWN: Final = frozenset({"token", "playbook", "caller", "callee"})
+"""Values that are ours; all others become variables of the call."""
+
+
+class TakesCalls(Protocol):
+    """As `call.opening.registry.CallRegistry`."""
+
+    def handle_incoming(self, leg: Leg, *, router: Router | None = None, variables: Mapping[str, Any] | None = None) -> None: ...
+
+
+class Outgoing:
+    """Messages on their way to the carrier, in order. Never blocks."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[str | bytes] = deque(maxlen=WAITING)
+        self._has_news = asyncio.Event()
+        self._is_closed = False
+
+    def put(self, message: str | bytes) -> None:
+        self._waiting.append(message)
+        self._has_news.set()
+
+    def discard(self) -> None:
+        """Forget what was not sent."""
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._is_closed = True
+        self._has_news.set()
+
+    async def get(self) -> str | bytes | None:
+        """The next message; None after the last one."""
+        while not self._waiting:
+            if self._is_closed:
+                return None
+            self._has_news.clear()
+            await self._has_news.wait()
+        return self._waiting.popleft()
+
+
+class CarrierSocket:
+    """Serves one stream. `is_proven`: the handshake has shown who asks; otherwise the start must bring the token."""
+
+    def __init__(
+        self,
+        client: WebSocket,
+        profile: StreamProfile,
+        access: StreamAccess,
+        calls: TakesCalls,
+        pool: MediaPool,
+        playbooks: Playbooks,
+        *,
+        is_proven: bool,
+    ) -> None:
+        self._client = client
+        self._profile = profile
+        self._access = access
+        self._calls = calls
+        self._pool = pool
+        self._playbooks = playbooks
+        self._is_proven = is_proven
+        self._outgoing = Outgoing()
+
+    async def run(self) -> None:
+        """Serve the carrier. Returns when the socket is closed."""
+        await self._client.accept()
+        try:
+            async with asyncio.timeout(START_S):
+                started = await self._start()
+            leg = self._begin(started)
+        except TimeoutError:
+            await self._refuse(f"no start within {START_S:g} s")
+        except WebSocketDisconnect:
+            return
+        except ActiveCallError as error:
+            await self._refuse(str(error))
+        else:
+            await self._serve(leg)
+
+    async def _start(self) -> Started:
+        """The start of the stream. Raises ActiveCallError where it does not come or cannot be used."""
+        for _ in range(MAX_EARLY):
+            message = read_message(self._profile, await self._next())
+            if isinstance(message, Started):
+                return message
+        raise ActiveCallError(f"{MAX_EARLY} messages without a start")
+
+    async def _next(self) -> str | bytes:
+        message = await self._client.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        text = message.get("text")
+        return text if text is not None else message.get("bytes") or b""
+
+    def _begin(self, started: Started) -> CarrierStreamLeg:
+        """The call. Raises ActiveCallError for a wrong token, a playbook that is not there, a format that nobody speaks."""
+        values = {**self._client.query_params, **started.parameters}
+        if not self._is_proven and not self._access.is_token(self._profile, values.get("token", "")):
+            raise ActiveCallError("the stream brings no token; see media_streams.token")
+        playbook = values.get("playbook")
+        router = ChosenPlaybook(self._playbooks.load(playbook)) if playbook else None
+        leg = CarrierStreamLeg(
+            self._pool,
+            self._profile,
+            started,
+            self._outgoing.put,
+            self._outgoing.discard,
+            self._outgoing.close,
+            caller=started.caller or values.get("caller", ""),
+            callee=started.callee or values.get("callee", ""),
+            peer=self._client.client.host if self._client.client else "",
+        )
+        self._calls.handle_incoming(leg, router=router, variables={name: value for name, value in values.items() if name not in OWN})
+        return leg
+
+    async def _serve(self, leg: CarrierStreamLeg) -> None:
+        reading = asyncio.create_task(self._read(leg), name="carrier's stream reads")
+        writing = asyncio.create_task(self._write(), name="carrier's stream writes")
+        try:
+            await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reading, writing):
+                task.cancel()
+            results = await asyncio.gather(reading, writing, return_exceptions=True)
+            leg.leave("the carrier has closed the connection")
+        for result in results:
+            if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
+                raise result
+
+    async def _read(self, leg: CarrierStreamLeg) -> None:
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                leg.receive(await self._next())
+
+    async def _write(self) -> None:
+        """Until the call is over and all is sent; then the socket is closed."""
+        while (message := await self._outgoing.get()) is not None:
+            if isinstance(message, bytes):
+                await self._client.send_bytes(message)
+            else:
+                await self._client.send_text(message)
+        await self._close(1000, "the call is over")
+
+    async def _refuse(self, reason: str) -> None:
+        log.warning("stream refused", extra={"profile": self._profile.name, "reason": reason})
+        await self._close(1008, reason)
+
+    async def _close(self, code: int, reason: str) -> None:
+        with contextlib.suppress(RuntimeError, TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                if self._client.application_state is WebSocketState.CONNECTED:
+                    await self._client.close(code, reason.encode()[:120].decode("utf-8", "ignore"))

@@ -1,0 +1,1 @@
+"""What the console shows and no other route tells: read-only routes below `/api/console`."""

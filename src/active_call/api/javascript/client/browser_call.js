@@ -1,0 +1,172 @@
+// A call of this page: microphone and loudspeaker by WebRTC, events and commands by a socket. Part of /client.js.
+
+import { Call } from "./call.js";
+
+const ANSWER_TIMEOUT_MS = 15000;
+const ICE_PATIENCE_MS = 3000;
+const MAX_EARLY_CANDIDATES = 100;
+
+/** A call of this page. Beside what every call tells: `media` (the state of the connection of the sound), `microphone` (another one is used). */
+export class BrowserCall extends Call {
+  #client;
+  #pc;
+  #sender;
+  #early = [];
+  #isOwnMicrophone;
+  #isOwnAudio;
+  #iceTimer = 0;
+  #isRestarting = false;
+  #stopWatching = () => {};
+
+  constructor(client, pc, { microphone, isOwnMicrophone, audio }) {
+    super(client, "", { since: 0, path: "/call/webrtc", connect: false });
+    this.#client = client;
+    this.#pc = pc;
+    this.#isOwnMicrophone = isOwnMicrophone;
+    this.#isOwnAudio = !audio;
+    /** The microphone's MediaStream; null where the page only listens. */
+    this.microphone = microphone;
+    /** What the agent says, as a MediaStream. */
+    this.sound = new MediaStream();
+    this.audio = audio ?? new Audio();
+    this.audio.autoplay = true;
+    this.audio.srcObject = this.sound;
+    this.isMuted = false;
+  }
+
+  /** For `Client.call`: microphone and peer connection, before the server is asked. */
+  static async open(client, { microphone, audio }) {
+    const isGiven = microphone instanceof MediaStream || microphone === false;
+    const stream = isGiven ? microphone || null : await openMicrophone(microphone);
+    const iceServers = await client.request("/iceservers").then(response => response.json());
+    const pc = new RTCPeerConnection({ iceServers });
+    return new BrowserCall(client, pc, { microphone: stream, isOwnMicrophone: !isGiven, audio });
+  }
+
+  /** For `Client.call`: make the offer, have it answered, join the call's events. */
+  async begin({ playbook, content, vars, option, caller, id }) {
+    const pc = this.#pc;
+    const [track] = this.microphone?.getAudioTracks() ?? [];
+    this.#sender = pc.addTransceiver(track ?? "audio", { direction: track ? "sendrecv" : "recvonly", streams: this.microphone ? [this.microphone] : [] }).sender;
+    pc.ontrack = ({ track: heard }) => { this.sound.addTrack(heard); this.audio.play().catch(() => this.tell("media", "blocked")); };
+    pc.onicecandidate = ({ candidate }) => this.#sendCandidate(candidate);
+    pc.onconnectionstatechange = () => this.#connectionChanged();
+    await pc.setLocalDescription(await pc.createOffer());
+    const json = { offer: pc.localDescription.sdp, playbook, content, vars, option, caller, id };
+    const response = await this.#client.request("/call/webrtc", { json, signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
+    const answer = await response.json();
+    this.id = answer.session_id;
+    this.connect();
+    this.#early.splice(0).forEach(candidate => this.send("addIceCandidate", candidate));
+    this.on("hangup", event => { if (!event.refer) this.release(); });
+    this.done.then(() => this.release());
+    await pc.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+    const onOnline = () => this.restartIce();
+    globalThis.addEventListener("online", onOnline);
+    this.#stopWatching = () => globalThis.removeEventListener("online", onOnline);
+  }
+
+  /** Silence the microphone, or open it again. */
+  mute(on = true) {
+    this.isMuted = on;
+    if (this.#sender?.track) this.#sender.track.enabled = !on;
+  }
+
+  /** Press keys: they go to the agent as telephone events. */
+  dtmf(digits, { durationMs = 120, gapMs = 70 } = {}) {
+    const tones = this.#sender?.dtmf;
+    if (!tones?.canInsertDTMF) throw new Error("this connection carries no keys");
+    tones.insertDTMF((tones.toneBuffer ?? "") + digits, durationMs, gapMs);
+  }
+
+  /** Speak through another microphone from now on. */
+  async setMicrophone(deviceId) {
+    const stream = await openMicrophone(deviceId);
+    const [track] = stream.getAudioTracks();
+    track.enabled = !this.isMuted;
+    await this.#sender.replaceTrack(track);
+    if (this.#isOwnMicrophone) this.microphone?.getTracks().forEach(old => old.stop());
+    this.microphone = stream;
+    this.#isOwnMicrophone = true;
+    this.tell("microphone", stream);
+  }
+
+  /** Hear the agent from another loudspeaker. Does nothing where the browser cannot choose. */
+  async setSpeaker(deviceId) {
+    await this.audio.setSinkId?.(deviceId);
+  }
+
+  /** How the sound travels: `{roundTripMs, jitterMs, lostPackets, packets, codec}`; absent where it is not known yet. */
+  async quality() {
+    const all = [...(await this.#pc.getStats()).values()];
+    const heard = all.find(one => one.type === "inbound-rtp") ?? {};
+    const path = all.find(one => one.type === "candidate-pair" && one.state === "succeeded" && one.currentRoundTripTime !== undefined) ?? {};
+    const codec = all.find(one => one.id === heard.codecId);
+    return {
+      roundTripMs: path.currentRoundTripTime === undefined ? undefined : path.currentRoundTripTime * 1000,
+      jitterMs: heard.jitter === undefined ? undefined : heard.jitter * 1000,
+      lostPackets: heard.packetsLost, packets: heard.packetsReceived, codec: codec?.mimeType.replace(/^audio\//, ""),
+    };
+  }
+
+  /** Find a new way to the server after a change of the network (RFC 8445, section 9); done by itself when the connection is lost. */
+  async restartIce() {
+    if (this.#isRestarting || this.state === "ended" || this.#pc.signalingState !== "stable") return;
+    this.#isRestarting = true;
+    try {
+      await this.#pc.setLocalDescription(await this.#pc.createOffer({ iceRestart: true }));
+      const answered = this.next("answer", { matches: event => Boolean(event.sdp) && !event.refer, timeoutMs: ANSWER_TIMEOUT_MS });
+      this.send("renegotiate", { offer: this.#pc.localDescription.sdp });
+      await this.#pc.setRemoteDescription({ type: "answer", sdp: (await answered).sdp });
+    } catch (error) {
+      if (this.#pc.signalingState === "have-local-offer") await this.#pc.setLocalDescription({ type: "rollback" });
+      if (this.state !== "ended") this.tell("media", "lost");
+    } finally {
+      this.#isRestarting = false;
+    }
+  }
+
+  /** End the call; the microphone is closed at once. */
+  hangup(reason) {
+    super.hangup(reason);
+    this.release();
+  }
+
+  /** Close microphone and connection. Harmless a second time. */
+  release() {
+    clearTimeout(this.#iceTimer);
+    this.#stopWatching();
+    if (this.#isOwnMicrophone) this.microphone?.getTracks().forEach(track => track.stop());
+    this.#pc.close();
+    if (this.#isOwnAudio) this.audio.srcObject = null;
+  }
+
+  #sendCandidate(candidate) {
+    if (!candidate?.candidate) return;
+    const fields = { candidate: candidate.candidate, sdpMid: candidate.sdpMid, sdpMLineIndex: candidate.sdpMLineIndex };
+    if (this.id) this.send("addIceCandidate", fields);
+    else if (this.#early.length < MAX_EARLY_CANDIDATES) this.#early.push(fields);
+  }
+
+  #connectionChanged() {
+    const state = this.#pc.connectionState;
+    this.tell("media", state);
+    clearTimeout(this.#iceTimer);
+    if (state === "failed") this.restartIce();
+    else if (state === "disconnected") this.#iceTimer = setTimeout(() => this.restartIce(), ICE_PATIENCE_MS);
+  }
+}
+
+/** A microphone for speech. `deviceId`: which one; the browser's choice by default. Throws what `getUserMedia` throws. */
+export function openMicrophone(deviceId) {
+  if (!navigator.mediaDevices) throw new Error("no microphone: browsers give it to pages over https and of localhost only");
+  const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, ...(deviceId ? { deviceId: { exact: deviceId } } : {}) };
+  return navigator.mediaDevices.getUserMedia({ audio });
+}
+
+/** Microphones and loudspeakers: `{microphones, speakers}` of `{id, label}`. Labels are empty until a microphone was allowed once. */
+export async function devices() {
+  const all = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+  const of = kind => all.filter(one => one.kind === kind && one.deviceId).map(one => ({ id: one.deviceId, label: one.label }));
+  return { microphones: of("audioinput"), speakers: of("audiooutput") };
+}

@@ -1,0 +1,37 @@
+"""Those who see which commands a call is given, by clients and by its agent, before it carries them out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from active_call.contract import commands
+
+log = logging.getLogger("active_call.call")
+
+CommandWatcher = Callable[[commands.Command], None]
+
+
+class CommandWatch:
+    """The watchers of one call. One that fails is left out from then on; it must not block."""
+
+    def __init__(self) -> None:
+        self._watchers: list[CommandWatcher] = []
+
+    def add(self, watcher: CommandWatcher) -> Callable[[], None]:
+        """Tell `watcher` of each command from now on, until the returned function is called."""
+        self._watchers.append(watcher)
+        return lambda: self._remove(watcher)
+
+    def _remove(self, watcher: CommandWatcher) -> None:
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
+
+    def tell(self, command: commands.Command) -> None:
+        """A command is carried out now."""
+        for watcher in list(self._watchers):
+            try:
+                watcher(command)
+            except Exception:  # a watcher that fails does not end the call
+                log.exception("watcher of a call's commands failed")
+                self._remove(watcher)

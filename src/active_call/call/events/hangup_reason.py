@@ -1,0 +1,40 @@
+"""The word that a `hangup` event gives for the end of a call: one that clients of the contract know, or the text that a client gave. Pure.
+
+The cause in records stays the finer one; the event has it as `extra.cause` where it differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+_WORDS: Final[Mapping[str, str]] = {
+    "hangup": "system",
+    "local_bye": "system",
+    "cancelled": "canceled",
+    "inactivity": "inactivityTimeout",
+    "transport": "serverUnavailable",
+    "far_hangup": "refer",
+    "transferred": "refer",
+    "replaced": "refer",
+    "local_reject": "rejected",
+    "error": "system",
+    "media_lost": "system",
+    "no_ack": "system",
+    "no_media": "system",
+    "rtp_timeout": "system",
+    "session_expired": "system",
+    "outbound_minutes": "system",
+    "overload": "system",
+    "shutdown": "system",
+}
+_PEER_LEFT: Final = "remote_bye"
+
+
+def hangup_reason(cause: str, ended_by: str, *, was_answered: bool) -> str:
+    """`caller`, `callee`, `refer`, `system`, `autohangup`, `inactivityTimeout`, `noAnswer`, `canceled`, `rejected` … or a client's text."""
+    if cause == _PEER_LEFT:
+        return ended_by if ended_by in ("caller", "callee") else "system"
+    if cause == "timeout":
+        return "system" if was_answered else "noAnswer"
+    return _WORDS.get(cause, cause)

@@ -1,0 +1,252 @@
+"""The leg of a call whose sound a carrier streams over a WebSocket that it has opened.
+
+Messages of the carrier enter by `receive`, ours leave by `send`. The call is inbound and there already: `accept` answers it at once, and
+the end of the stream is the end of the call. Its flow at the carrier goes on with whatever follows the stream.
+
+Silence is not sent: a carrier's buffer that a delay on the network has filled runs empty again in every pause. The end of a play is told
+when the carrier has played it (`playout`), so that a call which hangs up after its last word is heard to its end; of a play that is cut,
+what the carrier drops counts as not heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from active_call.base.errors import ActiveCallError
+from active_call.base.pcm import FRAME_MS
+from active_call.legs.events import LegDigit, LegEnded, LegEvent
+from active_call.legs.websocket.carriers.messages import (
+    Digit,
+    FrameError,
+    MessageWriter,
+    Other,
+    Played,
+    Sound,
+    Started,
+    Stopped,
+    read_message,
+)
+from active_call.legs.websocket.carriers.order import ChunkOrder
+from active_call.legs.websocket.carriers.playout import Playout
+from active_call.legs.websocket.carriers.profile import StreamProfile
+from active_call.legs.websocket.formats import sound_format
+from active_call.legs.websocket.leg import WebSocketLeg
+from active_call.media.link.messages import PlayEnded, PlayStarted, Report, SentAudio
+from active_call.media.pool.pool import MediaPool, StreamLost
+
+log = logging.getLogger("active_call.media_streams")
+
+SILENT_FRAMES: Final = 10
+"""So many silent frames are still sent: the end of a word, and pauses inside of one."""
+MARK_WAIT_S: Final = 2.0
+"""How long a mark may take beyond the sound that is before it."""
+SILENCE_BYTES: Final[Mapping[str, bytes]] = {"pcmu": b"\xff", "pcma": b"\xd5", "pcm": b"\x00"}
+"""With what a piece is filled up that has to have a certain length."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A report that waits until what it tells of is heard. `mark`: what comes back then; empty: it waits for those before it only."""
+
+    report: Report
+    mark: str = ""
+
+
+class CarrierStreamLeg(WebSocketLeg):
+    """See the module. Make it inside the event loop. `discard` drops what `send` has taken and not sent; `on_over` is told of the end.
+
+    None of them may block.
+    """
+
+    def __init__(
+        self,
+        pool: MediaPool,
+        profile: StreamProfile,
+        started: Started,
+        send: Callable[[str | bytes], None],
+        discard: Callable[[], None],
+        on_over: Callable[[], None],
+        *,
+        caller: str,
+        callee: str,
+        peer: str,
+    ) -> None:
+        sound = sound_format(started.codec, started.rate_hz if started.codec == "pcm" else None)
+        super().__init__(pool, sound, self._send_sound_later, caller=caller, callee=callee, call_id=started.call_id, peer=peer)
+        self._loop = asyncio.get_running_loop()
+        self._profile = profile
+        self._codec = started.codec
+        self._writer = MessageWriter(profile, started)
+        self._send_message = send
+        self._discard = discard
+        self._on_over = on_over
+        self._order = ChunkOrder(is_ordered=profile.is_ordered)
+        self._playout = Playout()
+        self._piece = bytearray()
+        """Encoded sound that is not enough for a message yet."""
+        self._n_silent = SILENT_FRAMES
+        self._ending: list[Report] = []
+        """Ends of plays whose last frame leaves with the next piece of sound."""
+        self._held: deque[_Held] = deque()
+        self._deadline: asyncio.TimerHandle | None = None
+        self.n_bad = 0
+        """Messages that could not be read."""
+
+    # -- from the carrier
+
+    def receive(self, message: str | bytes) -> None:
+        """Any message after the start. One that cannot be read is counted; the call goes on."""
+        try:
+            self._handle(message)
+        except ActiveCallError as error:  # FrameError, FormatError
+            self.n_bad += 1
+            if self.n_bad in (1, 10, 100, 1000):
+                log.warning("stream message ignored", extra={"reason": str(error), "n_bad": self.n_bad, "call_id": self.call_id})
+
+    def _handle(self, message: str | bytes) -> None:
+        match read_message(self._profile, message):
+            case Sound(data, chunk):
+                for piece in self._order.take(chunk, data):
+                    self.hear(piece)
+            case Digit(digit):
+                self._tell(LegDigit(digit))
+            case Played(mark):
+                if self._playout.returned(mark, self._loop.time()):
+                    self._release_held(mark)
+            case Stopped():
+                self.leave("the stream has stopped")
+            case Started():
+                raise FrameError("a second start")
+            case Other(event):
+                log.debug("stream message passed over", extra={"event": event, "call_id": self.call_id})
+
+    def leave(self, reason: str) -> None:
+        """The carrier has ended the stream, or its connection is gone."""
+        self._end(LegEnded(by="caller", cause="remote_bye", reason=reason))
+
+    # -- to the carrier
+
+    def _report(self, report: Report | StreamLost) -> None:
+        if isinstance(report, PlayEnded) and not report.completed and report.heard_ms < report.queued_ms:
+            self._cut(report)
+        elif isinstance(report, PlayEnded | PlayStarted) and self._waits(report):
+            self._ending.append(report)
+        elif isinstance(report, PlayStarted) and self._held:
+            self._held.append(_Held(report))
+        else:
+            super()._report(report)
+        if isinstance(report, SentAudio) and self._ending and self._ended is None:
+            self._play_out()
+
+    def _waits(self, report: PlayEnded | PlayStarted) -> bool:
+        """It is told behind the sound that leaves now."""
+        return self._ended is None and (isinstance(report, PlayEnded) or bool(self._ending))
+
+    def _send_sound_later(self, data: bytes) -> None:
+        raise AssertionError("frames leave by `_send_frame`")
+
+    def _send_frame(self, pcm: bytes) -> None:
+        """20 ms of sound; silence only for a while."""
+        self._n_silent = 0 if any(pcm) else self._n_silent + 1
+        if self._n_silent > SILENT_FRAMES:
+            self._flush()
+            return
+        self._piece += self._sound.encode(pcm)
+        self._playout.sent(FRAME_MS, self._loop.time())
+        if len(self._piece) >= self._profile.min_piece_bytes:
+            self._send_piece()
+        if self._playout.wants_mark:
+            self._flush()
+            self._send_message(self._writer.mark(self._playout.mark()))
+
+    def _flush(self) -> None:
+        """Send what is left of a piece, filled up with silence."""
+        missing = self._profile.min_piece_bytes - len(self._piece)
+        if self._piece:
+            if missing > 0:
+                self._piece += SILENCE_BYTES.get(self._codec, b"\x00") * missing
+            self._send_piece()
+
+    def _send_piece(self) -> None:
+        self._send_message(self._writer.sound(bytes(self._piece)))
+        self._piece.clear()
+
+    # -- what has been heard
+
+    def _play_out(self) -> None:
+        """The last sound of plays that have ended has left: their ends wait for the mark behind it."""
+        self._flush()
+        ending, self._ending = self._ending, []
+        mark = self._playout.mark()
+        self._send_message(self._writer.mark(mark))
+        self._held.extend(_Held(one, mark if isinstance(one, PlayEnded) else "") for one in ending)
+        if not self._playout.has_answered and self._playout.n_missed:
+            self._release_held()
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self._loop.call_later(MARK_WAIT_S + self._playout.ahead_ms(self._loop.time()) / 1000, self._give_up)
+
+    def _release_held(self, mark: str = "") -> None:
+        """Tell what waited for `mark` and all before it; without a mark, everything."""
+        last = max((at for at, held in enumerate(self._held) if not mark or held.mark == mark), default=-1)
+        for _ in range(last + 1):
+            super()._report(self._held.popleft().report)
+        while self._held and not self._held[0].mark:
+            super()._report(self._held.popleft().report)
+        if not self._held and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        self._playout.forget_answers()
+        self._release_held()
+
+    def _cut(self, report: PlayEnded) -> None:
+        """The carrier drops what it has not played; that much less was heard, of the last plays first."""
+        self._held.extend(_Held(one) for one in self._ending)
+        self._ending.clear()
+        left_ms = self._playout.ahead_ms(self._loop.time())
+        if self._ended is None and (report.heard_ms > 0 or left_ms > 0 or self._held):
+            self._piece.clear()
+            self._discard()
+            self._send_message(self._writer.clear())
+            self._playout.clear(self._loop.time())
+        self._held.append(_Held(report))
+        for held in reversed(self._held):
+            if isinstance(held.report, PlayEnded) and left_ms > 0:
+                dropped_ms = min(left_ms, held.report.heard_ms)
+                left_ms -= dropped_ms
+                held.report = msgspec.structs.replace(held.report, heard_ms=held.report.heard_ms - dropped_ms, completed=False)
+        self._release_held()
+
+    # -- as `legs.leg.Leg`
+
+    def _tell(self, event: LegEvent) -> None:
+        if self._ended is None:
+            self._sink(event)
+
+    def _end(self, event: LegEnded) -> None:
+        is_first = self._ended is None
+        if is_first:
+            self._held.extend(_Held(one) for one in self._ending)
+            self._ending.clear()
+            self._release_held()
+        super()._end(event)
+        if is_first:
+            self._on_over()
+
+    async def release(self) -> dict[str, float]:
+        """See `legs.leg.Leg`."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        figures = {"bad_messages": self.n_bad, "chunks_late": self._order.n_late, "chunks_missing": self._order.n_missing}
+        return {**await super().release(), **{name: float(value) for name, value in figures.items() if value}}

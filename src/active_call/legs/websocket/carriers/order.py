@@ -1,0 +1,52 @@
+"""Puts numbered pieces of sound in order. Pure.
+
+A piece that is ahead of its turn waits for those before it, as long as not more than MAX_WAITING wait; then the gap is given up. A carrier
+that counts its messages and keeps their order never waits here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_WAITING: Final = 5
+"""Pieces of 20 ms."""
+RESTART: Final = 1000
+"""A number that is so far off begins a new count."""
+
+
+class ChunkOrder:
+    """One stream's pieces, whose numbers begin anywhere."""
+
+    def __init__(self, *, is_ordered: bool) -> None:
+        self._is_ordered = is_ordered
+        self._next: int | None = None
+        self._waiting: dict[int, bytes] = {}
+        self.n_late = 0
+        """Pieces that came after their turn, or twice, and are dropped."""
+        self.n_missing = 0
+        """Numbers that never came."""
+
+    def take(self, number: int | None, data: bytes) -> list[bytes]:
+        """A piece has come; gives those whose turn it is."""
+        if number is None:
+            return [data]
+        expected = number if self._next is None or abs(number - self._next) > RESTART else self._next
+        if expected != self._next:
+            self._waiting.clear()
+        self._next = expected
+        if number < expected or number in self._waiting:
+            self.n_late += 1
+            return []
+        self._waiting[number] = data
+        if self._is_ordered or len(self._waiting) > MAX_WAITING:
+            first = min(self._waiting)
+            self.n_missing += first - expected
+            self._next = first
+        return self._ready()
+
+    def _ready(self) -> list[bytes]:
+        ready = []
+        while self._next is not None and self._next in self._waiting:
+            ready.append(self._waiting.pop(self._next))
+            self._next += 1
+        return ready

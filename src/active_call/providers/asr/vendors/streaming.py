@@ -1,0 +1,404 @@
+"""Recognition over a vendor's WebSocket: the connection, the sending and the keeping alive that all such vendors share.
+
+Sound, starts and ends enter as in `segments`; a vendor's adapter says how its messages look (`address`, `opening`, `packet`,
+`finalize`, `handle`, …) and knows no connection. Sound is sent in packets of `packet_ms`, and all at once at the end of an utterance.
+Every wait has a limit: the connection, the vendor's readiness, a connection that takes no sound, one without a pong. What goes wrong
+ends the stream with one `Failed`; the supervisor opens the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from active_call.base.errors import ActiveCallError, ProviderError
+from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
+from active_call.providers.asr.segments import Segment, SegmentedRecognition, Utterance
+from active_call.providers.asr.sound_ring import SoundRing
+from active_call.providers.asr.vendors.sound_format import SoundEncoder
+from active_call.providers.asr.vendors.wire import Address, Last, Message, Setup
+from active_call.providers.guarding.guard import Limits
+from active_call.providers.json_values import read_object
+from active_call.providers.services import Services
+from active_call.providers.speech_to_text import Failed, RecognitionEvent, RecognitionStream, SpeechToTextCapabilities, TurnChange, Word
+from active_call.providers.websocket import CLOSE_S, closed_error, open_socket
+
+logger = logging.getLogger(__name__)
+
+READY_S: Final = 4.0
+"""From the open connection to the vendor's word that it listens, where it gives one."""
+MUTE_S: Final = 3.5
+"""A vendor who acknowledges and says nothing at all for so long after an utterance has failed it; it is no silence of the caller's."""
+MAX_BACKLOG_S: Final = 20.0
+"""Sound that waits for a vendor who takes it too slowly; with more the connection counts as lost."""
+RING_SAMPLES: Final = samples_in(3_000, LISTEN_RATE_HZ)
+GATE_LEAD_SAMPLES: Final = samples_in(300, LISTEN_RATE_HZ)
+"""Sound before a detected start that is sent, too, where only utterances are sent."""
+TOLD_SAMPLES: Final = samples_in(1_000, LISTEN_RATE_HZ)
+"""A turn that the vendor has ended so long before the end of the utterance, or later, holds all of it."""
+
+
+class StreamingSpeechToText:
+    """A configured vendor, which opens a stream of the class `stream` for each caller."""
+
+    limits = Limits(first_result_s=4.5)
+
+    def __init__(
+        self,
+        stream: type[StreamingRecognition],
+        capabilities: SpeechToTextCapabilities,
+        services: Services,
+        setup: Setup,
+    ) -> None:
+        self.name = stream.provider
+        self.capabilities = capabilities
+        self._stream = stream
+        self._services = services
+        self._setup = setup
+
+    def open(self, on_event: Callable[[RecognitionEvent], None], *, language: str | None = None) -> RecognitionStream:
+        """Begin to recognise one caller; the connection is made in the background. Must be called on the loop."""
+        return self._stream(self._services, self._setup, on_event, language or self._setup.option.language)
+
+    async def close(self) -> None:
+        """Nothing is held: every stream has a connection of its own."""
+
+
+class StreamingRecognition(SegmentedRecognition):
+    """The base of a vendor's `RecognitionStream`. The adapter sets the class variables and gives `address` and `handle` at least.
+
+    All methods that the adapter gives are called on the loop, in order, and return at once but `address`, which may ask the vendor.
+    """
+
+    provider: ClassVar[str]
+    packet_ms: ClassVar[int] = 60
+    """Sound is collected for so long before it is sent."""
+    max_packet_ms: ClassVar[int] = 1_000
+    min_packet_ms: ClassVar[int] = 0
+    """Less is kept for the next packet, also at the end of an utterance."""
+    keepalive_s: ClassVar[float | None] = None
+    """After so long without a message to the vendor `keepalive` is sent."""
+    waits_for_ready: ClassVar[bool] = False
+    """Sound is kept back until the adapter calls `note_ready`."""
+    ends_by_itself: ClassVar[bool] = False
+    """The vendor ends turns by itself: an utterance whose turn it has ended already is answered without asking."""
+    only_utterances: ClassVar[bool] = False
+    """Only the utterances of the voice detector are sent: for vendors who cut at what they are told, not at pauses."""
+
+    def __init__(self, services: Services, setup: Setup, on_event: Callable[[RecognitionEvent], None], language: str | None) -> None:
+        super().__init__(on_event)
+        self._services = services
+        self._setup = setup
+        self._option = setup.option
+        self._url = setup.url
+        self._key = setup.key
+        self._sound = setup.sound
+        self._language = language
+        self._encoder = SoundEncoder(setup.sound)
+        self._collected = bytearray()
+        self._outgoing: deque[Message | Last] = deque()
+        self._urgent: deque[Message] = deque()
+        """What is sent before all that waits, also while the vendor does not listen."""
+        self._backlog_bytes = 0
+        self._due = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._socket: ClientConnection | None = None
+        self._ring = SoundRing(RING_SAMPLES) if self.only_utterances else None
+        self._ring_sent_to = 0
+        self._n_open = 0
+        self._turn_is_open = False
+        self._last_heard_at = 0.0
+        self._phrases: tuple[str, ...] = ()
+        self._secrets: Sequence[str] = ()
+        self._task = self._loop.create_task(self._run(), name=f"{self.provider} recognition")
+
+    # -- what the adapter gives
+
+    async def address(self) -> Address:
+        """Where to connect to; the phrases that are expected so far are in `self._phrases`. May raise ProviderError."""
+        raise NotImplementedError
+
+    def opening(self) -> Sequence[Message]:
+        """What is sent first."""
+        return ()
+
+    def packet(self, sound: bytes) -> Message:
+        """The message that carries `sound`, which has the format of this stream."""
+        return sound
+
+    def finalize(self) -> Sequence[Message | Last]:
+        """What asks the vendor to finish what it has heard."""
+        return ()
+
+    def keepalive(self) -> Message | None:
+        """What keeps the connection open while no sound is sent."""
+        return None
+
+    def closing(self) -> Sequence[Message]:
+        """What is sent last."""
+        return ()
+
+    def handle(self, message: Mapping[str, Any]) -> None:
+        """Report what a message of the vendor says, by the `note_` methods. Raises ProviderError for an error that the vendor tells."""
+        raise NotImplementedError
+
+    def read(self, message: Message) -> Mapping[str, Any]:
+        """A message of the vendor as an object; JSON unless the adapter says otherwise. Raises ProviderError."""
+        return read_object(self.provider, message)
+
+    def closed(self, error: ConnectionClosed) -> ProviderError:
+        """The error for a connection that the vendor has closed; adapters know their vendor's codes."""
+        return closed_error(self.provider, error, self._secrets)
+
+    # -- what the adapter uses
+
+    def note_ready(self) -> None:
+        """The vendor listens: the sound may be sent."""
+        self._ready.set()
+        self._due.set()
+
+    def send_now(self, message: Message) -> None:
+        """Send `message` before all that waits."""
+        self._urgent.append(message)
+        self._due.set()
+
+    def send(self, *messages: Message | Last) -> None:
+        """Send `messages` after all that waits."""
+        for message in messages:
+            self._outgoing.append(message)
+            self._backlog_bytes += len(message)
+        self._due.set()
+
+    def sample_at(self, seconds: float | None) -> int:
+        """The call's sample at `seconds` of the sound that the vendor was sent."""
+        return max(0, self.to_sample((seconds or 0.0) * LISTEN_RATE_HZ))
+
+    def word(self, text: str, start_s: float | None, end_s: float | None, confidence: float | None = None) -> Word:
+        """A word at its place in the call; the vendor's times are in seconds of the sound that it was sent."""
+        start = self.sample_at(start_s)
+        return Word(text, start, max(start, self.sample_at(end_s)), confidence)
+
+    # -- sound
+
+    def push_audio(self, pcm: bytes, sample: int) -> None:
+        if self._ring is None:
+            super().push_audio(pcm, sample)
+            return
+        if self._is_over:
+            return
+        self._ring.push(pcm, sample, keep_from=self._ring_sent_to if self._n_open else None)
+        if self._n_open:
+            self._send_ring()
+
+    def start_utterance(self, index: int, sample: int) -> None:
+        super().start_utterance(index, sample)
+        if self._ring is not None:
+            if not self._n_open:
+                self._ring_sent_to = max(self._ring_sent_to, self._ring.start, sample - GATE_LEAD_SAMPLES)
+            self._n_open += 1
+            self._send_ring()
+
+    def cancel_utterance(self, index: int) -> None:
+        """The vendor is asked to finish it, so that its words do not run into those of the next one."""
+        is_open = any(each.index == index and each.end_sample is None for each in self._utterances)
+        super().cancel_utterance(index)
+        self._n_open -= is_open
+        if is_open and not self._is_over:
+            self._send_collected()
+            if not self.ends_by_itself:
+                self._asked.append((index, self._loop.time()))
+            self.send(*self.finalize())
+
+    def end_utterance(self, index: int, sample: int) -> None:
+        is_open = any(each.index == index and each.end_sample is None for each in self._utterances)
+        super().end_utterance(index, sample)
+        self._n_open -= is_open
+
+    def _send_ring(self) -> None:
+        """Send what the ring has and was not sent yet."""
+        if self._ring is None:
+            return
+        pcm = self._ring.cut(self._ring_sent_to, self._ring.end)
+        if pcm:
+            first = max(self._ring_sent_to, self._ring.start)
+            self._ring_sent_to = self._ring.end
+            super().push_audio(pcm, first)
+
+    def send_audio(self, pcm: bytes) -> None:
+        self._collected += pcm
+        if len(self._collected) >= samples_in(self.packet_ms, LISTEN_RATE_HZ) * BYTES_PER_SAMPLE:
+            self._send_collected()
+
+    def ask_final(self) -> None:
+        self._send_collected()
+        if self.ends_by_itself and self._is_told():
+            self._loop.call_soon(self.note_finished)
+        else:
+            self.send(*self.finalize())
+
+    def note_turn(self, change: TurnChange, sample: int, *, text: str = "", confidence: float | None = None) -> None:
+        self._turn_is_open = change in (TurnChange.STARTED, TurnChange.RESUMED)
+        super().note_turn(change, sample, text=text, confidence=confidence)
+
+    def note_turn_final(self, segment: Segment) -> None:
+        """The vendor has ended a turn, of itself or because it was asked: an utterance that waits for it is answered."""
+        self.note_final(segment)
+        for index, _ in self._asked:
+            utterance = self._find(index)
+            if utterance is not None and utterance.holds(segment):
+                while self._asked.popleft()[0] != index:
+                    pass
+                self._settle(index)
+                return
+
+    def _handle_late(self, index: int) -> None:
+        """No answer in time counts from when the vendor was asked: before that there is nothing to be late for."""
+        utterance = self._find(index)
+        if utterance is None or self._is_over:
+            return
+        asked_at = next((at for asked, at in self._asked if asked == index), 0.0)
+        waited_s = self._loop.time() - asked_at
+        is_mute = not self.ends_by_itself and self._last_heard_at < asked_at and not self._knows_of(utterance)
+        if not self._ready.is_set() or self._outgoing or (is_mute and waited_s < MUTE_S):
+            utterance.timer = self._loop.call_later(self.answer_s, self._handle_late, index)
+        elif is_mute:
+            self._forget(utterance)
+            error = ProviderError(self.provider, f"said nothing for {waited_s:.1f} s after an utterance", retryable=True)
+            self._tell(Failed(error, index))
+        else:
+            super()._handle_late(index)
+
+    def _knows_of(self, utterance: Utterance) -> bool:
+        """Something was heard of it."""
+        return self._interim is not None or any(utterance.holds(segment) for segment in self._segments)
+
+    def _is_told(self) -> bool:
+        """The vendor has ended the turn of the utterance that ends now, and heard nothing since."""
+        utterance = [each for each in self._utterances if each.end_sample is not None][-1]
+        told = [segment.end_sample for segment in self._segments if utterance.holds(segment)]
+        if not told or self._turn_is_open or self._interim is not None:
+            return False
+        return told[-1] is None or told[-1] > (utterance.end_sample or 0) - TOLD_SAMPLES
+
+    def expect_phrases(self, phrases: Sequence[str]) -> None:
+        self._phrases = tuple(phrases)
+
+    def _send_collected(self) -> None:
+        limit = samples_in(self.max_packet_ms, LISTEN_RATE_HZ) * BYTES_PER_SAMPLE
+        least = samples_in(self.min_packet_ms, LISTEN_RATE_HZ) * BYTES_PER_SAMPLE
+        pcm, self._collected = bytes(self._collected), bytearray()
+        for start in range(0, len(pcm), limit):
+            piece = pcm[start : start + limit]
+            if len(piece) < least:
+                self._collected += piece
+            elif sound := self._encoder.encode(piece):
+                self.send(self.packet(sound))
+        if self._backlog_bytes > 2 * MAX_BACKLOG_S * self._sound.bytes_per_s:
+            error = ProviderError(self.provider, "takes the sound more slowly than it is spoken", retryable=True)
+            self._loop.call_soon(self.fail, error)
+
+    # -- the connection
+
+    async def _run(self) -> None:
+        """Connect, and talk until the vendor or `close` ends it."""
+        try:
+            address = await self.address()
+            self._secrets = address.secrets
+            self._socket = await open_socket(
+                self._services,
+                self.provider,
+                address.url,
+                headers=address.headers,
+                subprotocols=address.subprotocols,
+                secrets=address.secrets,
+            )
+            if not self.waits_for_ready:
+                self._ready.set()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write(self._socket))
+                tasks.create_task(self._read(self._socket))
+        except* ConnectionClosed as group:
+            self.fail(self.closed(_first_of(group, ConnectionClosed)))
+        except* ActiveCallError as group:
+            self.fail(_first_of(group, ActiveCallError))
+        except* Exception as group:  # the adapter met what it did not foresee
+            error = _first_of(group, Exception)
+            logger.exception("recognition stream failed", extra={"provider": self.provider})
+            self.fail(ProviderError(self.provider, f"unforeseen {type(error).__name__}", retryable=True))
+        finally:
+            self._outgoing.clear()
+            self._collected.clear()
+            if self._socket is not None and not self._socket.close_code:
+                self._socket.transport.abort()
+
+    async def _read(self, socket: ClientConnection) -> None:
+        while True:
+            message = await socket.recv()
+            self._last_heard_at = self._loop.time()
+            self.handle(self.read(message))
+
+    async def _write(self, socket: ClientConnection) -> None:
+        for message in self.opening():
+            await socket.send(message)
+        try:
+            async with asyncio.timeout(READY_S):
+                await self._ready.wait()
+        except TimeoutError:
+            raise ProviderError(self.provider, f"did not begin to listen within {READY_S:g} s", retryable=True) from None
+        while True:
+            self._due.clear()
+            while self._urgent or (self._outgoing and self._ready.is_set()):
+                await socket.send(self._urgent.popleft() if self._urgent else self._take_next())
+            await self._wait_for_more()
+
+    def _take_next(self) -> Message:
+        message = self._outgoing.popleft()
+        self._backlog_bytes -= len(message)
+        if isinstance(message, Last):
+            self._ready.clear()
+            return message.message
+        return message
+
+    async def _wait_for_more(self) -> None:
+        """Until there is something to send; a vendor that wants to be kept awake is."""
+        if self.keepalive_s is None:
+            await self._due.wait()
+            return
+        try:
+            async with asyncio.timeout(self.keepalive_s):
+                await self._due.wait()
+        except TimeoutError:
+            message = self.keepalive()
+            if message is not None:
+                self.send(message)
+
+    async def disconnect(self) -> None:
+        """Say goodbye where there is a connection, and free everything within `CLOSE_S`."""
+        self._outgoing.clear()
+        self._backlog_bytes = 0
+        socket = self._socket
+        if socket is not None and not self._task.done():
+            with contextlib.suppress(TimeoutError, ConnectionClosed):
+                async with asyncio.timeout(CLOSE_S):
+                    for message in self.closing():
+                        await socket.send(message)
+                    await socket.close()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _first_of(group: BaseExceptionGroup[Any], kind: type[Any]) -> Any:
+    """The first error in `group`, which may lie deeper."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            return _first_of(error, kind)
+        if isinstance(error, kind):
+            return error
+    raise AssertionError("an empty group")

@@ -1,0 +1,79 @@
+"""Replies by Anthropic's Messages API, streamed: the vendor's prompt cache, and tool calls as it writes them.
+
+API: `POST {base}/v1/messages` with `stream` (platform.claude.com/docs, "Messages"; version 2023-06-01). Settings: `model`
+(claude-haiku-4-5), `api_key` (ANTHROPIC_API_KEY), `base_url`, `temperature`, `max_tokens`; `reasoning` is sent as the effort; `extra` as
+further fields. Anthropic's OpenAI-compatible endpoint works with `provider: openai`, without the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+import httpx
+
+from active_call.base.errors import ProviderError
+from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
+from active_call.providers.guarding.guard import Limits
+from active_call.providers.llm.anthropic_messages import DEFAULT_MAX_TOKENS, EventReader, body_of
+from active_call.providers.llm.server_sent_events import events_of
+from active_call.providers.llm.vendor_server import VendorServer, vendor_server
+from active_call.providers.services import Services
+from active_call.providers.settings import LlmSettings
+
+NAME: Final = "anthropic"
+URL: Final = "https://api.anthropic.com"
+KEY_VARIABLE: Final = "ANTHROPIC_API_KEY"
+API_VERSION: Final = "2023-06-01"
+DEFAULT_MODEL: Final = "claude-haiku-4-5"
+"""The fastest family: what is said on the telephone must begin soon."""
+
+
+def create(settings: LlmSettings, services: Services) -> AnthropicChatModel:
+    """The adapter. Raises ConfigError without a key."""
+    server = vendor_server(settings, services.environment, default_url=URL, key_variables=(KEY_VARIABLE,))
+    return AnthropicChatModel(settings, server, services.http)
+
+
+class AnthropicChatModel:
+    """The Messages API as a `ChatModel`."""
+
+    name = NAME
+    limits = Limits()
+    capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
+
+    def __init__(self, settings: LlmSettings, server: VendorServer, http: httpx.AsyncClient) -> None:
+        self._settings = settings
+        self._server = server
+        self._http = http
+
+    async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
+        headers = {"x-api-key": self._server.api_key, "anthropic-version": API_VERSION}
+        url = f"{self._server.base_url.removesuffix('/v1')}/v1/messages"
+        reader = EventReader(NAME)
+        async for event in events_of(self._http, NAME, url, headers=headers, body=self._body(request)):
+            events = reader.events_in(event)
+            if not events:
+                request.on_progress()
+            for one in events:
+                yield one
+        if not reader.is_over:
+            raise ProviderError(NAME, "the reply breaks off", retryable=True)
+
+    async def close(self) -> None:
+        """Nothing is held: the HTTP client belongs to the server."""
+
+    def _body(self, request: ReplyRequest) -> dict[str, Any]:
+        settings = self._settings
+        body: dict[str, Any] = {
+            "model": settings.model or DEFAULT_MODEL,
+            "stream": True,
+            "max_tokens": request.max_tokens or settings.max_tokens or DEFAULT_MAX_TOKENS,
+            **body_of(request),
+        }
+        temperature = request.temperature if request.temperature is not None else settings.temperature
+        if temperature is not None:
+            body["temperature"] = min(temperature, 1.0)  # the API's own upper bound
+        if settings.reasoning:
+            body["output_config"] = {"effort": settings.reasoning}
+        return {**body, **settings.extra, **request.extra}

@@ -1,0 +1,102 @@
+"""Replies by Google's Gemini API, streamed.
+
+API: `POST {base}/v1beta/models/{model}:streamGenerateContent?alt=sse` (ai.google.dev/api/generate-content). Settings: `model`
+(gemini-2.5-flash), `api_key` (GEMINI_API_KEY or GOOGLE_API_KEY), `base_url`, `temperature`, `max_tokens`; `reasoning` is a level (`low`) or
+a number of tokens; without it the model thinks as little as it offers. `extra` is sent as further fields. Gemini's OpenAI-compatible
+endpoint works with `provider: openai`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx
+
+from active_call.base.errors import ProviderError
+from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
+from active_call.providers.guarding.guard import Limits
+from active_call.providers.llm.gemini_contents import ChunkReader, body_of
+from active_call.providers.llm.server_sent_events import events_of
+from active_call.providers.llm.vendor_server import VendorServer, vendor_server
+from active_call.providers.services import Services
+from active_call.providers.settings import LlmSettings
+
+NAME: Final = "gemini"
+URL: Final = "https://generativelanguage.googleapis.com"
+KEY_VARIABLES: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+DEFAULT_MODEL: Final = "gemini-2.5-flash"
+MAX_SIGNATURES: Final = 2_000
+"""Tool calls of all conversations with this model; an older one is of no interest any more."""
+
+
+def create(settings: LlmSettings, services: Services) -> GeminiChatModel:
+    """The adapter. Raises ConfigError without a key."""
+    server = vendor_server(settings, services.environment, default_url=URL, key_variables=KEY_VARIABLES)
+    return GeminiChatModel(settings, server, services.http)
+
+
+class GeminiChatModel:
+    """Gemini's API as a `ChatModel`."""
+
+    name = NAME
+    limits = Limits()
+    capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
+
+    def __init__(self, settings: LlmSettings, server: VendorServer, http: httpx.AsyncClient) -> None:
+        self._settings = settings
+        self._server = server
+        self._http = http
+        self._model = (settings.model or DEFAULT_MODEL).removeprefix("models/")
+        self._signatures: dict[str, str] = {}
+        self._numbers = itertools.count()
+
+    async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
+        base = self._server.base_url.removesuffix("/v1beta")
+        url = f"{base}/v1beta/models/{quote(self._model)}:streamGenerateContent?alt=sse"
+        headers = {"x-goog-api-key": self._server.api_key}
+        reader = ChunkReader(NAME, self._numbers.__next__)
+        async for chunk in events_of(self._http, NAME, url, headers=headers, body=self._body(request)):
+            events = reader.events_in(chunk)
+            if not events:
+                request.on_progress()
+            self._keep(reader.signatures)
+            for event in events:
+                yield event
+        if not reader.is_over:
+            raise ProviderError(NAME, "the reply breaks off", retryable=True)
+
+    def _keep(self, signatures: Mapping[str, str]) -> None:
+        self._signatures.update(signatures)
+        while len(self._signatures) > MAX_SIGNATURES:
+            del self._signatures[next(iter(self._signatures))]
+
+    async def close(self) -> None:
+        """Nothing is held: the HTTP client belongs to the server."""
+
+    def _body(self, request: ReplyRequest) -> dict[str, Any]:
+        settings = self._settings
+        body = body_of(request, self._signatures)
+        temperature = request.temperature if request.temperature is not None else settings.temperature
+        max_tokens = request.max_tokens if request.max_tokens is not None else settings.max_tokens
+        wanted = {"temperature": temperature, "maxOutputTokens": max_tokens, "thinkingConfig": self._thinking()}
+        generation = {**body.pop("generationConfig", {}), **{name: value for name, value in wanted.items() if value is not None}}
+        if generation:
+            body["generationConfig"] = generation
+        return {**body, **settings.extra, **request.extra}
+
+    def _thinking(self) -> dict[str, Any] | None:
+        """How much it is to think: a budget up to 2.5 (Pro cannot stop), a level from 3 on; None for models that do not think."""
+        wish = self._settings.reasoning
+        if wish:
+            return {"thinkingBudget": int(wish)} if wish.isdecimal() else {"thinkingLevel": wish}
+        generation = re.match(r"gemini-(\d+(?:\.\d+)?)", self._model)
+        number = float(generation.group(1)) if generation else 0.0
+        if number >= 3:
+            return {"thinkingLevel": "low" if "pro" in self._model else "minimal"}
+        if number >= 2.5:
+            return {"thinkingBudget": 128 if "pro" in self._model else 0}
+        return None

@@ -1,0 +1,80 @@
+"""Replies by OpenAI's Responses API, or a server that speaks it, streamed; nothing is kept there.
+
+API: `POST {base}/responses` with `stream` and `store: false`. Settings as `openai` has them: `model` (gpt-4o-mini), `base_url`, `api_key`,
+`temperature`, `max_tokens`, `reasoning` (the effort); `extra` is sent as further fields. `model_profiles` says which models think, and how
+they are asked to think little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+import httpx
+
+from active_call.base.errors import ConfigError, ProviderError
+from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
+from active_call.providers.guarding.guard import Limits
+from active_call.providers.llm.model_profiles import profile_of
+from active_call.providers.llm.responses_items import EventReader, body_of
+from active_call.providers.llm.server_sent_events import events_of
+from active_call.providers.openai_settings import OPENAI_URL, Server, find_server
+from active_call.providers.services import Services
+from active_call.providers.settings import LlmSettings
+
+NAME: Final = "openai-responses"
+DEFAULT_MODEL: Final = "gpt-4o-mini"
+MIN_TOKENS: Final = 16
+"""The API's own lower bound."""
+
+
+def create(settings: LlmSettings, services: Services) -> OpenAiResponsesModel:
+    """The adapter. Raises ConfigError without a key for OpenAI itself, or without a model for another server."""
+    server = find_server("llm", settings.base_url, settings.api_key, services.environment)
+    if settings.model is None and settings.base_url is not None:
+        raise ConfigError("llm.model", f"missing: which model of {server.base_url}?")
+    return OpenAiResponsesModel(settings, server, services.http)
+
+
+class OpenAiResponsesModel:
+    """The Responses API as a `ChatModel`."""
+
+    name = NAME
+    limits = Limits()
+    capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=True)
+
+    def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient) -> None:
+        self._settings = settings
+        self._server = server
+        self._http = http
+        self._model = settings.model or DEFAULT_MODEL
+        self._profile = profile_of(OPENAI_URL, self._model)  # servers of this API have models of those families
+
+    async def reply(self, request: ReplyRequest) -> AsyncGenerator[ChatEvent, None]:
+        reader = EventReader(NAME)
+        url = f"{self._server.base_url}/responses"
+        async for event in events_of(self._http, NAME, url, headers=self._server.headers, body=self._body(request)):
+            events = reader.events_in(event)
+            if not events:
+                request.on_progress()
+            for one in events:
+                yield one
+        if not reader.is_over:
+            raise ProviderError(NAME, "the reply breaks off", retryable=True)
+
+    async def close(self) -> None:
+        """Nothing is held: the HTTP client belongs to the server."""
+
+    def _body(self, request: ReplyRequest) -> dict[str, Any]:
+        settings, profile = self._settings, self._profile
+        body: dict[str, Any] = {"model": self._model, "stream": True, "store": False, **body_of(request)}
+        temperature = request.temperature if request.temperature is not None else settings.temperature
+        max_tokens = request.max_tokens if request.max_tokens is not None else settings.max_tokens
+        if temperature is not None and profile.takes_temperature:
+            body["temperature"] = temperature
+        if max_tokens is not None:
+            body["max_output_tokens"] = max(max_tokens, MIN_TOKENS)
+        effort = settings.reasoning or profile.little_reasoning.get("reasoning_effort")
+        if effort and profile.effort_field:
+            body["reasoning"] = {"effort": effort}
+        return {**body, **settings.extra, **request.extra}

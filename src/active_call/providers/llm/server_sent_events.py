@@ -1,0 +1,73 @@
+"""A language model's reply as server-sent events: one POST, then the JSON of each event, as the vendor sends them.
+
+A URL, headers and a body enter; parsed events leave, or one ProviderError. The events' format is the HTML standard's ("Server-sent
+events"), read by httpx-sse. Deadlines and retries belong to the provider wall.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
+
+import httpx
+from httpx_sse import EventSource, SSEError
+
+from active_call.base.errors import ProviderError
+from active_call.providers.http import EXCERPT_CHARS, check_status
+
+TIMEOUT_S: Final = 30.0
+"""For a single read. It lies above the wall's deadlines, which decide."""
+END: Final = "[DONE]"
+"""Some servers end their stream with it, in place of an event."""
+
+
+async def events_of(
+    http: httpx.AsyncClient, provider: str, url: str, *, headers: Mapping[str, str], body: Mapping[str, Any]
+) -> AsyncGenerator[Mapping[str, Any], None]:
+    """The events of one answer, as JSON objects. An answer that is plain JSON is one event.
+
+    Raises ProviderError for a refusal, a broken connection, and for what is no event.
+    """
+    try:
+        async with http.stream("POST", url, json=body, headers=headers, timeout=TIMEOUT_S) as response:
+            await check_status(provider, response)
+            if _kind_of(response) == "application/json":
+                yield _object_in(provider, (await response.aread()).decode(errors="replace"))
+                return
+            async for event in EventSource(response).aiter_sse():
+                if event.data and event.data != END:
+                    yield _object_in(provider, event.data)
+    except httpx.TransportError as error:
+        raise ProviderError(provider, f"connection lost: {str(error) or type(error).__name__}", retryable=True) from error
+    except SSEError as error:
+        raise ProviderError(provider, f"the answer is no stream of events: {error}", retryable=True) from error
+
+
+def _kind_of(response: httpx.Response) -> str:
+    kind: str = response.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower()
+
+
+def _object_in(provider: str, text: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, Mapping):
+        excerpt = " ".join(text[: 4 * EXCERPT_CHARS].split())[:EXCERPT_CHARS]
+        raise ProviderError(provider, f"an event cannot be read: {excerpt or 'nothing'}", retryable=True)
+    return value
+
+
+def mapping_in(value: Any, *names: str) -> Mapping[str, Any]:
+    """The object under `names` in `value`, one below the other; an empty one where there is none."""
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def count_in(value: Mapping[str, Any], name: str) -> int:
+    """A number of tokens in a vendor's object; 0 where there is no such number."""
+    count = value.get(name)
+    return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0

@@ -1,0 +1,176 @@
+"""Conversations with Gemini's Live API over a WebSocket.
+
+API: `BidiGenerateContent` (ai.google.dev/api/live), the key in the header `x-goog-api-key`. Options: `model`
+(gemini-2.5-flash-native-audio-preview), `voice`, `secret_key` (GEMINI_API_KEY or GOOGLE_API_KEY), `endpoint`, `turn_detection` (fields of
+`automaticActivityDetection`), `extra` (further fields of `setup`). A connection lasts some ten minutes; the service announces its end, and
+the session is resumed by its handle on a new one. The service cannot be told what of a reply was heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from websockets.asyncio.client import ClientConnection
+
+from active_call.base.errors import ConfigError
+from active_call.contract.options import RealtimeOption
+from active_call.providers.realtime.connections import Connections
+from active_call.providers.realtime.gemini_messages import (
+    INPUT_HZ,
+    OUTPUT_HZ,
+    MessageReader,
+    audio_input,
+    setup,
+    tool_response,
+    turns,
+)
+from active_call.providers.realtime.spoken_history import SpokenHistory
+from active_call.providers.realtime_model import RealtimeCapabilities, RealtimeEvent, RealtimeSession, Speaker
+from active_call.providers.services import Services
+from active_call.providers.websocket import open_socket
+
+NAME: Final = "gemini"
+URL: Final = "wss://generativelanguage.googleapis.com"
+PATH: Final = "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+KEY_VARIABLES: Final = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+DEFAULT_MODEL: Final = "gemini-2.5-flash-native-audio-preview"
+VOICES: Final = ("Aoede", "Charon", "Fenrir", "Kore", "Leda", "Orus", "Puck", "Zephyr")
+LIVES_S: Final = 9 * 60.0
+"""Of the ten minutes or so that a connection lasts (ai.google.dev/gemini-api/docs/live-session)."""
+GO_ON: Final = "[Speak now.]"
+
+Json = Mapping[str, Any]
+
+
+def create(option: RealtimeOption, services: Services) -> GeminiRealtimeModel:
+    """The adapter. Raises ConfigError without a key."""
+    parts = urlsplit((option.endpoint or URL).rstrip("/"))
+    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
+        raise ConfigError("realtime.endpoint", f"an http(s) or ws(s) URL, not {option.endpoint!r}")
+    key = option.secret_key
+    if not key and not option.endpoint:
+        key = next((services.environment[name] for name in KEY_VARIABLES if services.environment.get(name)), None)
+    if not key:
+        raise ConfigError("realtime.secretKey", f"missing: set it, or {KEY_VARIABLES[0]} in the environment")
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    url = urlunsplit((scheme, parts.netloc, parts.path.removesuffix(PATH) + PATH, "", ""))
+    return GeminiRealtimeModel(option, services, url, key)
+
+
+class GeminiRealtimeModel:
+    """The Live API as a `RealtimeModel`."""
+
+    name = NAME
+    capabilities = RealtimeCapabilities(INPUT_HZ, OUTPUT_HZ, tools=True, transcripts=True, speakers=VOICES)
+
+    def __init__(self, option: RealtimeOption, services: Services, url: str, key: str) -> None:
+        self._option = option
+        self._services = services
+        self._url = url
+        self._key = key
+
+    def open(self, session: RealtimeSession, on_event: Callable[[RealtimeEvent], None]) -> GeminiRealtimeStream:
+        return GeminiRealtimeStream(GeminiDialect(self._option, session, self._connect), on_event)
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def _connect(self) -> ClientConnection:
+        return await open_socket(self._services, NAME, self._url, headers={"x-goog-api-key": self._key}, secrets=(self._key,))
+
+
+class GeminiDialect:
+    """The messages of one conversation, on whichever connection."""
+
+    name = NAME
+    lives_s = LIVES_S
+    input_bytes_per_s = INPUT_HZ * 2
+
+    def __init__(self, option: RealtimeOption, session: RealtimeSession, connect: Callable[[], Any]) -> None:
+        self.session = session
+        self.reader = MessageReader(NAME)
+        self._history = SpokenHistory()
+        self._option = option
+        self._connect = connect
+
+    async def connect(self) -> ClientConnection:
+        socket: ClientConnection = await self._connect()
+        return socket
+
+    def begin(self) -> Iterator[Json]:
+        """The session, or the one that is resumed."""
+        session = replace(self.session, voice=self.session.voice or self._option.voice)
+        model = self._option.model or DEFAULT_MODEL
+        yield setup(session, model, self._option.turn_detection, self._option.extra, self.reader.handle)
+
+    def retell(self) -> Iterator[Json]:
+        lines = list(self._history.lines())
+        if lines and not self.reader.handle:
+            yield turns(lines, is_complete=False)
+
+    def is_ready(self, message: Json) -> bool:
+        return "setupComplete" in message
+
+    def announces_end(self, message: Json) -> bool:
+        return "goAway" in message
+
+    def sound(self, pcm: bytes) -> Json:
+        return audio_input(pcm)
+
+    def read(self, message: Json) -> list[RealtimeEvent]:
+        events = self.reader.events_in(message)
+        for event in events:
+            self._history.note(event)
+        return events
+
+    @property
+    def is_replying(self) -> bool:
+        return self.reader.is_replying
+
+    @property
+    def is_busy(self) -> bool:
+        return self.reader.is_replying
+
+    def replaced(self) -> None:
+        self.reader.end_reply()
+
+
+class GeminiRealtimeStream:
+    """One conversation. See `RealtimeStream`."""
+
+    def __init__(self, dialect: GeminiDialect, on_event: Callable[[RealtimeEvent], None]) -> None:
+        self._dialect = dialect
+        self._connections = Connections(dialect, on_event)
+
+    def push_audio(self, pcm: bytes) -> None:
+        if pcm:
+            self._connections.send_sound(pcm)
+
+    def push_text(self, text: str, speaker: Speaker = "user") -> None:
+        self._connections.send(turns([(speaker, text)], is_complete=False))
+
+    def answer_tool(self, call_id: str, output: str) -> None:
+        name = self._dialect.reader.calls.pop(call_id, None)
+        if name is not None:
+            self._connections.send(tool_response(call_id, name, output))
+
+    def request_reply(self, instructions: str = "") -> None:
+        self._connections.send(turns([("user", instructions or GO_ON)], is_complete=True))
+
+    def cancel_reply(self) -> None:
+        """The service has no order for it: it ends its reply by itself when it hears the caller."""
+
+    def truncate(self, item: str, heard_ms: int) -> None:
+        """The service has no order for it."""
+
+    def update(self, session: RealtimeSession) -> None:
+        """Instructions cannot be changed in a session: they are told as a text, and are the session's from the next connection on."""
+        if session.instructions != self._dialect.session.instructions:
+            self._connections.send(turns([("user", f"[From now on: {session.instructions}]")], is_complete=False))
+        self._dialect.session = session
+
+    async def close(self) -> None:
+        await self._connections.close()

@@ -1,0 +1,38 @@
+"""Where each setting comes from: a line of the config file, a variable of the environment, the command line, or the default.
+
+In: the document as it was read, before `${VAR}` is filled in, and the keys that the command line gives. Out: texts by dotted key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
+from active_call.server.config.document import Document, KeyPath, dotted
+
+COMMAND_LINE: Final = "command line"
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)")
+
+
+def origins_of(document: Document, given: Collection[str]) -> Mapping[str, str]:
+    """By dotted key (`trunks[0].server`) where its value comes from; what is absent has its default."""
+    origins = dict.fromkeys(given, COMMAND_LINE)
+    for path, value in _leaves(document.values, ()):
+        line = document.line_of(path)
+        names = sorted(set(_VARIABLE.findall(value))) if isinstance(value, str) else []
+        variables = f" (${{{'}, ${'.join(names)}}})" if names else ""
+        origins[dotted(path)] = f"{document.file}:{line}{variables}"
+    return origins
+
+
+def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    """Every table's keys down to plain values; lists of plain values count as one."""
+    if isinstance(value, dict) and value:
+        for key, entry in value.items():
+            yield from _leaves(entry, (*path, key))
+    elif isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        for index, entry in enumerate(value):
+            yield from _leaves(entry, (*path, index))
+    elif path:
+        yield path, value
