@@ -36,6 +36,7 @@ READY_S: Final = 4.0
 """From the open connection to the vendor's word that it listens, where it gives one."""
 MUTE_S: Final = 3.5
 """A vendor who acknowledges and says nothing at all for so long after an utterance has failed it; it is no silence of the caller's."""
+LATE_SLACK_S: Final = 0.05
 MAX_BACKLOG_S: Final = 20.0
 """Sound that waits for a vendor who takes it too slowly; with more the connection counts as lost."""
 RING_SAMPLES: Final = samples_in(3_000, LISTEN_RATE_HZ)
@@ -265,10 +266,11 @@ class StreamingRecognition(SegmentedRecognition):
             return
         asked_at = next((at for asked, at in self._asked if asked == index), 0.0)
         waited_s = self._loop.time() - asked_at
-        is_mute = not self.ends_by_itself and self._last_heard_at < asked_at and not self._knows_of(utterance)
-        if not self._ready.is_set() or self._outgoing or (is_mute and waited_s < MUTE_S):
+        is_mute = self._last_heard_at < asked_at and not self._knows_of(utterance)
+        patience_s = 2 * self.answer_s if self.ends_by_itself else MUTE_S
+        if not self._ready.is_set() or self._outgoing or (is_mute and waited_s < patience_s - LATE_SLACK_S):
             utterance.timer = self._loop.call_later(self.answer_s, self._handle_late, index)
-        elif is_mute:
+        elif is_mute and not self.ends_by_itself:  # one that ends turns by itself has nothing to say of a noise
             self._forget(utterance)
             error = ProviderError(self.provider, f"said nothing for {waited_s:.1f} s after an utterance", retryable=True)
             self._tell(Failed(error, index))
