@@ -64,8 +64,8 @@ def test_llm_without_any_setting_is_an_error_that_names_the_keys() -> None:
 
 
 def test_unknown_provider_is_an_error_that_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"unknown provider 'aliyun'; known here: .*openai.*pocketsphinx"):
-        create_recogniser(AsrOption(provider="aliyun"), services())
+    with pytest.raises(ConfigError, match=r"unknown provider 'acme'; known here: .*openai.*pocketsphinx"):
+        create_recogniser(AsrOption(provider="acme"), services())
 
 
 def test_missing_package_is_an_error_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:

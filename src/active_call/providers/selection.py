@@ -31,6 +31,7 @@ from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL, URL_
 from active_call.providers.settings import LlmSettings
 from active_call.providers.tts.espeak_voices import lacks_voice
 from active_call.providers.tts.piper_voices import find_voice, has_voice
+from active_call.providers.vendor_keys import rank_of, variables_of
 
 LOCAL = "local"
 """`provider: local`: whatever this machine has."""
@@ -161,9 +162,9 @@ def configured_vendor(kind: Kind, environment: Environment) -> tuple[str, str] |
     """The vendor whose key is in the environment, and the variable; a specialised one before OpenAI."""
     local = {engine.name for engine in LOCAL_ENGINES[kind.section]}
     names = [name for name in known_providers(kind.section) if name not in local]
-    for name in sorted(names, key=lambda name: (name == OPENAI, name)):
-        variable = f"{name.upper().replace('-', '_')}_API_KEY"
-        if environment.get(variable) and (name != OPENAI or kind is LLM or _is_openai_itself(environment)):
+    for name in sorted(names, key=lambda name: (name == OPENAI, rank_of(kind.section, name))):
+        variable = next((each for each in variables_of(kind.section, name) if environment.get(each)), None)
+        if variable and (name != OPENAI or kind is LLM or _is_openai_itself(environment)):
             return name, variable
     if kind is LLM and OPENAI in names and environment.get(URL_VARIABLE):
         return OPENAI, URL_VARIABLE

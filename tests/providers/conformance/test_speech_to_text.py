@@ -25,6 +25,8 @@ from active_call.testing.vendors.server import VendorServer
 
 SLACK_SAMPLES = round(0.25 * LISTEN_RATE_HZ)
 HOUR_S = 3_600
+AN_HOUR_ALWAYS = ("deepgram", "openai-realtime")
+"""One that is sent everything, one that is sent utterances; the others hear the whole hour among the slow tests, else ten minutes."""
 
 every = pytest.mark.parametrize("case", CASES, ids=str)
 streaming = pytest.mark.parametrize("case", STREAMING, ids=str)
@@ -133,14 +135,22 @@ def test_silence_and_no_sound_at_all_are_answered_with_no_words(case: SttCase) -
     asyncio.run(run())
 
 
-@streaming
-def test_an_hour_of_sound_leaves_nothing_behind(case: SttCase) -> None:
+@pytest.mark.parametrize(
+    ("case", "duration_s"),
+    [
+        pytest.param(case, duration_s, marks=[pytest.mark.slow] if duration_s == HOUR_S and case.name not in AN_HOUR_ALWAYS else [])
+        for case in STREAMING
+        for duration_s in (HOUR_S, *((600,) if case.name not in AN_HOUR_ALWAYS else ()))
+    ],
+    ids=str,
+)
+def test_an_hour_of_sound_leaves_nothing_behind(case: SttCase, duration_s: int) -> None:
     async def run() -> None:
         async with adapter_of(case) as (server, engine):
             caller = Caller(engine)
             quiet, loud = silence(5.0), speech(3)
             for index in range(1, 13):
-                for _ in range(HOUR_S // 12 // 5 - 1):
+                for _ in range(duration_s // 12 // 5 - 1):
                     caller.stream.push_audio(quiet, caller.sample)
                     caller.sample += len(quiet) // 2
                     async with asyncio.timeout(20):
@@ -159,7 +169,7 @@ def test_an_hour_of_sound_leaves_nothing_behind(case: SttCase) -> None:
                 value for value in vars(caller.stream).values() if isinstance(value, list | tuple | bytearray) or hasattr(value, "popleft")
             ]
             assert all(len(value) < 64 or (isinstance(value, bytearray) and len(value) < 640_000) for value in held)
-            assert caller.sample / LISTEN_RATE_HZ >= HOUR_S * 0.98
+            assert caller.sample / LISTEN_RATE_HZ >= duration_s * 0.9
             await caller.stream.close()
             assert server.complaints == []
 
@@ -178,6 +188,8 @@ def test_many_callers_at_once_are_all_heard(case: SttCase, n_callers: int) -> No
                 caller.stream.start_utterance(1, 8_000)
                 caller.stream.push_audio(speech(2), 8_000)
                 caller.stream.push_audio(silence(0.3), 17_600)
+                if engine.capabilities.partials:  # not all are heard at once on a busy machine
+                    await caller.until(lambda: "one two" in map(plain, caller.partials(1)), "a text so far")
                 caller.stream.end_utterance(1, 17_600)
                 final = await caller.final(1)
                 await caller.stream.close()

@@ -21,7 +21,7 @@ from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ
 from active_call.contract.options import AsrOption
 from active_call.providers import json_values
 from active_call.providers.asr.utterances import TimedWord, Transcript, Utterance, UtteranceRecognition
-from active_call.providers.asr.vendor_options import terms_of
+from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.credentials import without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Guard, Limits

@@ -46,7 +46,9 @@ class Segment:
 
 
 @dataclass(slots=True)
-class _Utterance:
+class Utterance:
+    """An utterance without an answer; `end_sample` is None while the caller speaks."""
+
     index: int
     start_sample: int
     end_sample: int | None = None
@@ -74,7 +76,7 @@ class SegmentedRecognition:
     def __init__(self, on_event: Callable[[RecognitionEvent], None]) -> None:
         self._on_event = on_event
         self._loop = asyncio.get_running_loop()
-        self._utterances: list[_Utterance] = []
+        self._utterances: list[Utterance] = []
         self._asked: deque[tuple[int, float]] = deque()
         """The utterances whose end was told to the vendor and not acknowledged yet, in order, with the time of that."""
         self._segments: list[Segment] = []
@@ -154,12 +156,12 @@ class SegmentedRecognition:
         self.send_audio(pcm)
 
     def start_utterance(self, index: int, sample: int) -> None:
-        self._utterances.append(_Utterance(index, sample))
+        self._utterances.append(Utterance(index, sample))
 
     def end_utterance(self, index: int, sample: int) -> None:
         utterance = self._find(index)
         if utterance is None:
-            utterance = _Utterance(index, sample)
+            utterance = Utterance(index, sample)
             self._utterances.append(utterance)
         if self._is_over:
             return
@@ -198,7 +200,7 @@ class SegmentedRecognition:
             if utterance.index == index:
                 return
 
-    def _answer(self, utterance: _Utterance) -> None:
+    def _answer(self, utterance: Utterance) -> None:
         """End `utterance` with what is known of it."""
         if self._is_over:
             return
@@ -227,7 +229,7 @@ class SegmentedRecognition:
                 Partial(_text_of(segments), utterance.index, start_sample, end_sample, _confidence_of(segments), _words_of(segments))
             )
 
-    def _take_segments(self, utterance: _Utterance) -> list[Segment]:
+    def _take_segments(self, utterance: Utterance) -> list[Segment]:
         """Its segments, out of the list; those that lie before it are dropped."""
         taken = [segment for segment in self._segments if utterance.holds(segment)]
         end = utterance.end_sample if utterance.end_sample is not None else utterance.start_sample
@@ -240,10 +242,10 @@ class SegmentedRecognition:
         """A segment without times, while the vendor finishes an utterance that was cancelled."""
         return segment.middle is None and bool(self._asked) and self._find(self._asked[0][0]) is None
 
-    def _find(self, index: int) -> _Utterance | None:
+    def _find(self, index: int) -> Utterance | None:
         return next((utterance for utterance in self._utterances if utterance.index == index), None)
 
-    def _forget(self, utterance: _Utterance) -> None:
+    def _forget(self, utterance: Utterance) -> None:
         self._utterances.remove(utterance)
         if utterance.timer is not None:
             utterance.timer.cancel()

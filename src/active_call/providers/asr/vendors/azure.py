@@ -20,9 +20,10 @@ from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.base.version import __version__
 from active_call.contract.options import AsrOption
 from active_call.providers.asr.segments import Segment
-from active_call.providers.asr.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
-from active_call.providers.asr.streaming import Address, Message, Setup, StreamingRecognition, StreamingSpeechToText
-from active_call.providers.asr.vendor_options import regional_tag, terms_of, with_parameters
+from active_call.providers.asr.vendors.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
+from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
+from active_call.providers.asr.vendors.vendor_options import regional_tag, terms_of, with_parameters
+from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import KeySource, find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.json_values import mapping, mappings, number, read_object, text, write_object

@@ -18,9 +18,10 @@ from urllib.parse import quote, urlsplit
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr.segments import Segment
-from active_call.providers.asr.sound_format import WIDE, SoundFormat, chosen_format
-from active_call.providers.asr.streaming import Address, Message, Setup, StreamingRecognition, StreamingSpeechToText
-from active_call.providers.asr.vendor_options import OURS, base_language, terms_of, text_of_parameter
+from active_call.providers.asr.vendors.sound_format import WIDE, SoundFormat, chosen_format
+from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
+from active_call.providers.asr.vendors.vendor_options import OURS, base_language, terms_of, text_of_parameter
+from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.json_values import mapping, mappings, number, text

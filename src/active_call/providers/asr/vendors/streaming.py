@@ -13,7 +13,6 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from websockets.asyncio.client import ClientConnection
@@ -21,33 +20,23 @@ from websockets.exceptions import ConnectionClosed
 
 from active_call.base.errors import ActiveCallError, ProviderError
 from active_call.base.pcm import BYTES_PER_SAMPLE, LISTEN_RATE_HZ, samples_in
-from active_call.contract.options import AsrOption
-from active_call.providers.asr.segments import Segment, SegmentedRecognition
-from active_call.providers.asr.sound_format import WIDE, SoundEncoder, SoundFormat
+from active_call.providers.asr.segments import Segment, SegmentedRecognition, Utterance
 from active_call.providers.asr.sound_ring import SoundRing
+from active_call.providers.asr.vendors.sound_format import SoundEncoder
+from active_call.providers.asr.vendors.wire import Address, Last, Message, Setup
 from active_call.providers.guarding.guard import Limits
 from active_call.providers.json_values import read_object
 from active_call.providers.services import Services
-from active_call.providers.speech_to_text import RecognitionEvent, RecognitionStream, SpeechToTextCapabilities, TurnChange, Word
+from active_call.providers.speech_to_text import Failed, RecognitionEvent, RecognitionStream, SpeechToTextCapabilities, TurnChange, Word
 from active_call.providers.websocket import CLOSE_S, closed_error, open_socket
 
 logger = logging.getLogger(__name__)
 
-Message = str | bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Last:
-    """A message after which the vendor does not listen, until it is ready anew (`note_ready`): what comes later waits."""
-
-    message: Message
-
-    def __len__(self) -> int:
-        return len(self.message)
-
-
 READY_S: Final = 4.0
 """From the open connection to the vendor's word that it listens, where it gives one."""
+MUTE_S: Final = 3.5
+"""A vendor who acknowledges and says nothing at all for so long after an utterance has failed it; it is no silence of the caller's."""
+LATE_SLACK_S: Final = 0.05
 MAX_BACKLOG_S: Final = 20.0
 """Sound that waits for a vendor who takes it too slowly; with more the connection counts as lost."""
 RING_SAMPLES: Final = samples_in(3_000, LISTEN_RATE_HZ)
@@ -55,18 +44,6 @@ GATE_LEAD_SAMPLES: Final = samples_in(300, LISTEN_RATE_HZ)
 """Sound before a detected start that is sent, too, where only utterances are sent."""
 TOLD_SAMPLES: Final = samples_in(1_000, LISTEN_RATE_HZ)
 """A turn that the vendor has ended so long before the end of the utterance, or later, holds all of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """How a vendor is asked: the option, where its service is, with which key, and the form of the sound."""
-
-    option: AsrOption
-    url: str
-    key: str = field(default="", repr=False)
-    sound: SoundFormat = WIDE
-    account: str = field(default="", repr=False)
-    """The public half of a pair of keys, where the vendor has pairs."""
 
 
 class StreamingSpeechToText:
@@ -93,16 +70,6 @@ class StreamingSpeechToText:
 
     async def close(self) -> None:
         """Nothing is held: every stream has a connection of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a stream connects to. `secrets` are the texts in it that no message may hold."""
-
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    subprotocols: Sequence[str] = ()
-    secrets: Sequence[str] = ()
 
 
 class StreamingRecognition(SegmentedRecognition):
@@ -148,6 +115,7 @@ class StreamingRecognition(SegmentedRecognition):
         self._ring_sent_to = 0
         self._n_open = 0
         self._turn_is_open = False
+        self._last_heard_at = 0.0
         self._phrases: tuple[str, ...] = ()
         self._secrets: Sequence[str] = ()
         self._task = self._loop.create_task(self._run(), name=f"{self.provider} recognition")
@@ -294,10 +262,24 @@ class StreamingRecognition(SegmentedRecognition):
     def _handle_late(self, index: int) -> None:
         """No answer in time counts from when the vendor was asked: before that there is nothing to be late for."""
         utterance = self._find(index)
-        if utterance is not None and not self._is_over and (not self._ready.is_set() or self._outgoing):
-            utterance.timer = self._loop.call_later(self.answer_s, self._handle_late, index)
+        if utterance is None or self._is_over:
             return
-        super()._handle_late(index)
+        asked_at = next((at for asked, at in self._asked if asked == index), 0.0)
+        waited_s = self._loop.time() - asked_at
+        is_mute = self._last_heard_at < asked_at and not self._knows_of(utterance)
+        patience_s = 2 * self.answer_s if self.ends_by_itself else MUTE_S
+        if not self._ready.is_set() or self._outgoing or (is_mute and waited_s < patience_s - LATE_SLACK_S):
+            utterance.timer = self._loop.call_later(self.answer_s, self._handle_late, index)
+        elif is_mute and not self.ends_by_itself:  # one that ends turns by itself has nothing to say of a noise
+            self._forget(utterance)
+            error = ProviderError(self.provider, f"said nothing for {waited_s:.1f} s after an utterance", retryable=True)
+            self._tell(Failed(error, index))
+        else:
+            super()._handle_late(index)
+
+    def _knows_of(self, utterance: Utterance) -> bool:
+        """Something was heard of it."""
+        return self._interim is not None or any(utterance.holds(segment) for segment in self._segments)
 
     def _is_told(self) -> bool:
         """The vendor has ended the turn of the utterance that ends now, and heard nothing since."""
@@ -361,6 +343,7 @@ class StreamingRecognition(SegmentedRecognition):
     async def _read(self, socket: ClientConnection) -> None:
         while True:
             message = await socket.recv()
+            self._last_heard_at = self._loop.time()
             self.handle(self.read(message))
 
     async def _write(self, socket: ClientConnection) -> None:

@@ -1,0 +1,68 @@
+"""WebSockets to vendors go where the rules for outgoing connections allow, and fail in words."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from active_call.base.errors import ProviderError
+from active_call.base.trust import Trust, urls_of_values
+from active_call.base.world import World
+from active_call.net.outgoing import GuardedClients, OutgoingPolicy, places_of
+from active_call.providers.services import Services
+from active_call.providers.websocket import open_socket
+from active_call.testing.vendors.faults import Faults
+from active_call.testing.vendors.server import Refused, Request, VendorServer
+from active_call.testing.vendors.socket import VendorSocket
+
+
+class Vendor(VendorServer):
+    """Opens every socket, or sends the client elsewhere."""
+
+    elsewhere = ""
+
+    def check_handshake(self, request: Request) -> None:
+        if self.elsewhere:
+            raise Refused(302, b"", {"location": self.elsewhere})
+
+    async def serve(self, socket: VendorSocket, request: Request) -> None:
+        await socket.receive()
+
+
+def test_a_private_host_is_asked_only_where_the_call_may_ask_it() -> None:
+    async def run() -> None:
+        clients = GuardedClients(OutgoingPolicy())
+        async with Vendor() as vendor, httpx.AsyncClient(trust_env=False) as http:
+            services = Services(World(), http, None, {}, clients=clients)  # type: ignore[arg-type]
+            with pytest.raises(ProviderError, match="not on the public internet") as caught:
+                await open_socket(services, "acme", vendor.ws_url)
+            assert not caught.value.retryable and vendor.n_sockets == 0
+            trusted = services.trusted_among(urls_of_values({"endpoint": vendor.ws_url}), Trust(places_of([vendor.ws_url])))
+            socket = await open_socket(services.trusting(trusted), "acme", f"{vendor.ws_url}/any")
+            await socket.close()
+            assert vendor.requests[0].path == "/any"
+        await clients.close()
+
+    asyncio.run(run())
+
+
+def test_a_redirect_is_refused_and_no_secret_is_told() -> None:
+    async def run() -> None:
+        async with Vendor() as vendor, Vendor() as other, httpx.AsyncClient(trust_env=False) as http:
+            services = replace(Services(World(), http, None, {}), clients=None)  # type: ignore[arg-type]
+            vendor.elsewhere = other.ws_url
+            with pytest.raises(ProviderError, match="302"):
+                await open_socket(services, "acme", vendor.ws_url)
+            assert other.requests == []
+            with pytest.raises(ProviderError) as caught:
+                await open_socket(services, "acme", "ws://127.0.0.1:1/?key=secret-key", secrets=("secret-key",))
+            assert caught.value.retryable and "secret-key" not in str(caught.value)
+        async with Vendor(faults=Faults(status=503)) as vendor, httpx.AsyncClient(trust_env=False) as http:
+            with pytest.raises(ProviderError, match="503") as caught:
+                await open_socket(Services(World(), http, None, {}), "acme", vendor.ws_url)  # type: ignore[arg-type]
+            assert caught.value.retryable
+
+    asyncio.run(run())
