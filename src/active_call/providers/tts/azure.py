@@ -12,7 +12,6 @@ from xml.sax.saxutils import escape, quoteattr
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import TtsOption
-from active_call.providers.asr.vendor_options import tag_of
 from active_call.providers.credentials import KeySource, find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.services import Services
@@ -20,6 +19,7 @@ from active_call.providers.text_to_speech import TextToSpeechCapabilities
 from active_call.providers.tts.http_speech import HttpTextToSpeech, SpeechRequest
 from active_call.providers.tts.socket_speech import Wish
 from active_call.providers.tts.vendor_voice import MAX_VOLUME, rate_in, speed_in
+from active_call.providers.vendor_options import tag_of
 
 NAME: Final = "azure"
 PATH: Final = "/cognitiveservices/v1"

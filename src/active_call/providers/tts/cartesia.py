@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from active_call.base.errors import ProviderError
 from active_call.contract.options import TtsOption
-from active_call.providers.asr.vendor_options import base_language, with_parameters
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.http import RETRYABLE_STATUS
@@ -20,6 +19,7 @@ from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
 from active_call.providers.tts.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish, parameters_in
 from active_call.providers.tts.vendor_voice import rate_in, sound_in, speed_in, words_in
+from active_call.providers.vendor_options import base_language, with_parameters
 
 NAME: Final = "cartesia"
 BASE_URL: Final = "wss://api.cartesia.ai"

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from active_call.contract.options import TtsOption
-from active_call.providers.asr.vendor_options import tag_of
 from active_call.providers.credentials import KeySource, find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.services import Services
@@ -18,6 +17,7 @@ from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabi
 from active_call.providers.tts.http_speech import HttpTextToSpeech, SpeechRequest
 from active_call.providers.tts.socket_speech import Wish
 from active_call.providers.tts.vendor_voice import rate_in, sound_in, speed_in, without_wav_header
+from active_call.providers.vendor_options import tag_of
 
 NAME: Final = "google"
 BASE_URL: Final = "https://texttospeech.googleapis.com"
