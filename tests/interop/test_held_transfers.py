@@ -13,8 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from peers.baresip import Baresip
+from peers.process import wait_until
 from running_server import Server, running_server
 
 from active_call.testing import audio
@@ -112,6 +114,14 @@ def transfer_states(record: dict[str, Any]) -> list[str]:
     return [event["state"] for event in record["events"] if event["event"] == "transfer"]
 
 
+def has_heard_a_sentence(phone: Baresip) -> bool:
+    """Whether half a second of speech and a second of silence stand in its recording, which it is still writing."""
+    samples = np.frombuffer(phone.heard.read_bytes()[44:], np.uint8)
+    levels = audio.frame_levels(samples[: len(samples) // 2 * 2].view("<i2"))
+    voiced = np.flatnonzero(levels > audio.VOICED_LEVEL)
+    return len(voiced) > 25 and len(levels) - voiced[-1] > 50
+
+
 @pytest.mark.parametrize("doing", slow_but("speaking"))
 def test_phone_that_holds_and_refers_us_leaves_us_with_one_who_hears_the_agent(tmp_path: Path, server: Server, doing: str) -> None:
     n_records = len(server.records())
@@ -132,7 +142,7 @@ def test_phone_that_holds_and_refers_us_leaves_us_with_one_who_hears_the_agent(t
         assert phone.wait(lambda: any("terminated" in state for state in notified()), 5)
         phone.wait(lambda: False, 1.0)
         assert phone.hang_up() == 200
-        time.sleep(5.0)  # the agent greets
+        assert wait_until(lambda: has_heard_a_sentence(sales), 20), server.log  # the agent greets
         sales.command("hangup")
         record = server.wait_records(n_records + 1, 10)[-1]
         sales.stop()

@@ -355,8 +355,10 @@ def test_request_that_does_not_perish_is_refused_when_the_queue_is_full_and_drop
         await engines.run(time.sleep, 0)
         first = []
         for _ in range(3):
-            first.append(asyncio.ensure_future(engines.run(time.sleep, 0.2)))
-            await asyncio.sleep(0.01)
+            first.append(asyncio.ensure_future(engines.run(time.sleep, 0.5)))
+            await asyncio.sleep(0)
+            while len(first) == 1 and engines._pools["time"].n_waiting:
+                await asyncio.sleep(0.001)  # until the process begins it; the other two wait
         with pytest.raises(ProviderError, match="waiting already") as caught:
             await engines.run(time.sleep, 0.2, max_wait_s=1.0)
         assert caught.value.retryable
