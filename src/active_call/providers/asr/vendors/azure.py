@@ -22,13 +22,14 @@ from active_call.contract.options import AsrOption
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
-from active_call.providers.asr.vendors.vendor_options import regional_tag, terms_of, with_parameters
+from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import KeySource, find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.json_values import mapping, mappings, number, read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities, Word
+from active_call.providers.vendor_parameters import regional_tag, with_parameters
 
 NAME: Final = "azure"
 HOST: Final = "stt.speech.microsoft.com"

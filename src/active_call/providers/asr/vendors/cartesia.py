@@ -16,7 +16,6 @@ from active_call.contract.options import AsrOption
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
-from active_call.providers.asr.vendors.vendor_options import base_language, with_parameters
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
@@ -24,6 +23,7 @@ from active_call.providers.http import RETRYABLE_STATUS
 from active_call.providers.json_values import number, text
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities, TurnChange
+from active_call.providers.vendor_parameters import base_language, with_parameters
 
 NAME: Final = "cartesia"
 URL: Final = "wss://api.cartesia.ai/stt/turns/websocket"

@@ -15,16 +15,17 @@ from active_call.base.errors import ProviderError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors import deepgram_flux
-from active_call.providers.asr.vendors.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.asr.vendors.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
-from active_call.providers.asr.vendors.vendor_options import tag_of, terms_of, with_parameters
+from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
+from active_call.providers.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.json_values import mapping, mappings, number, text
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import SpeechToTextCapabilities, TurnChange
+from active_call.providers.vendor_parameters import tag_of, with_parameters
 
 DEFAULT_MODEL: Final = "nova-3"
 PATH: Final = "/v1/listen"

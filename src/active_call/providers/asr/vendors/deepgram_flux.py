@@ -13,15 +13,16 @@ from typing import Any, Final
 from active_call.base.errors import ProviderError
 from active_call.contract.options import AsrOption
 from active_call.providers.asr.segments import Segment
-from active_call.providers.asr.vendors.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.asr.vendors.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
-from active_call.providers.asr.vendors.vendor_options import base_language, number_in, terms_of, with_parameters
+from active_call.providers.asr.vendors.vendor_options import number_in, terms_of
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import find_key, find_url, without_secrets
+from active_call.providers.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.json_values import mappings, number, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import SpeechToTextCapabilities, TurnChange
+from active_call.providers.vendor_parameters import base_language, with_parameters
 
 PATH: Final = "/v2/listen"
 ENGLISH: Final = "flux-general-en"

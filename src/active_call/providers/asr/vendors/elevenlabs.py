@@ -17,13 +17,14 @@ from active_call.contract.options import AsrOption
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors.sound_format import TELEPHONE_MULAW, WIDE, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
-from active_call.providers.asr.vendors.vendor_options import base_language, terms_of, with_parameters
+from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.json_values import mappings, number, text
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import SpeechToTextCapabilities
+from active_call.providers.vendor_parameters import base_language, with_parameters
 
 NAME: Final = "elevenlabs"
 URL: Final = "wss://api.elevenlabs.io/v1/speech-to-text/realtime"

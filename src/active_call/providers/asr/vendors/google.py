@@ -17,7 +17,7 @@ from active_call.base.errors import ProviderError
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.contract.options import AsrOption
 from active_call.providers.asr.utterances import TimedWord, Transcript, Utterance, UtteranceRecognition
-from active_call.providers.asr.vendors.vendor_options import regional_tag, terms_of
+from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Guard, Limits
@@ -25,6 +25,7 @@ from active_call.providers.http import status_error
 from active_call.providers.json_values import mappings, number, read_object, text
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
+from active_call.providers.vendor_parameters import regional_tag
 
 NAME: Final = "google"
 URL: Final = "https://speech.googleapis.com/v1/speech:recognize"

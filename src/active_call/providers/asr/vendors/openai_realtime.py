@@ -20,13 +20,14 @@ from active_call.providers.asr.openai import prompt_of
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors.sound_format import TELEPHONE_MULAW, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
-from active_call.providers.asr.vendors.vendor_options import base_language, one_of, terms_of
+from active_call.providers.asr.vendors.vendor_options import one_of, terms_of
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.json_values import mapping, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import RecognitionEvent, SpeechToTextCapabilities
+from active_call.providers.vendor_parameters import base_language
 
 NAME: Final = "openai-realtime"
 URL: Final = "wss://api.openai.com/v1/realtime"

@@ -20,13 +20,14 @@ from active_call.contract.options import AsrOption
 from active_call.providers.asr.segments import Segment
 from active_call.providers.asr.vendors.sound_format import WIDE, SoundFormat, chosen_format
 from active_call.providers.asr.vendors.streaming import StreamingRecognition, StreamingSpeechToText
-from active_call.providers.asr.vendors.vendor_options import OURS, base_language, terms_of, text_of_parameter
+from active_call.providers.asr.vendors.vendor_options import terms_of
 from active_call.providers.asr.vendors.wire import Address, Message, Setup
 from active_call.providers.credentials import KeySource, find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.json_values import mapping, mappings, number, text
 from active_call.providers.services import Services
 from active_call.providers.speech_to_text import SpeechToTextCapabilities
+from active_call.providers.vendor_parameters import OURS, base_language, text_of_parameter
 
 NAME: Final = "tencent"
 URL: Final = "wss://asr.cloud.tencent.com/asr/v2"

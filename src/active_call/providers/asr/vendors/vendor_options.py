@@ -1,69 +1,17 @@
-"""What adapters of recognition vendors read from an `AsrOption` alike: languages, words to expect, parameters of a URL. Pure."""
+"""What adapters of recognition vendors read from an `AsrOption` alike: words to expect, numbers and words of `extra`. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-from urllib.parse import urlencode
+from collections.abc import Iterable, Sequence
 
 from active_call.base.errors import ConfigError
 from active_call.contract.options import AsrOption
-
-OURS = frozenset({"encoding"})
-"""Keys of `extra` that are no parameter of a vendor."""
-_REGIONS = {
-    "en": "US", "zh": "CN", "ja": "JP", "ko": "KR", "pt": "BR", "hi": "IN", "ar": "EG", "da": "DK", "sv": "SE", "cs": "CZ", "el": "GR",
-    "he": "IL", "uk": "UA", "vi": "VN", "et": "EE", "sl": "SI", "nb": "NO", "ms": "MY", "ta": "IN", "te": "IN", "bn": "IN", "fa": "IR",
-    "ca": "ES",
-}  # fmt: skip
-"""Regions of languages whose code is no code of a country where they are spoken."""
-
-
-def tag_of(language: str | None) -> str | None:
-    """A BCP 47 tag as vendors write it (`en-US`); None for no language and for `auto`."""
-    if not language or language.strip().lower() in ("auto", "multi"):
-        return None
-    first, *rest = language.strip().replace("_", "-").split("-")
-    return "-".join([first.lower(), *(part.upper() if len(part) == 2 else part for part in rest)])
-
-
-def regional_tag(language: str | None, default: str) -> str:
-    """A tag with a region, for vendors that want one: the most spoken form of a language given without (`en` → `en-US`)."""
-    tag = tag_of(language)
-    if tag is None:
-        return default
-    return tag if "-" in tag else f"{tag}-{_REGIONS.get(tag, tag.upper())}"
-
-
-def base_language(language: str | None) -> str | None:
-    """The language alone (`en`)."""
-    tag = tag_of(language)
-    return tag.partition("-")[0] if tag else None
 
 
 def terms_of(option: AsrOption, phrases: Iterable[str], limit: int) -> list[str]:
     """The configured keyterms, then the phrases that are expected at present; each once, `limit` at most."""
     terms = [" ".join(term.split()) for term in [*(option.keyterms or ()), *phrases]]
     return list(dict.fromkeys(term for term in terms if term))[:limit]
-
-
-def with_parameters(url: str, parameters: Mapping[str, Any], extra: Mapping[str, Any]) -> str:
-    """`url` with a query. `extra` stands over `parameters`; None leaves a parameter out, a list repeats it."""
-    pairs = [
-        (name, text_of_parameter(each))
-        for name, value in {**parameters, **{key: value for key, value in extra.items() if key not in OURS}}.items()
-        if value is not None
-        for each in (value if isinstance(value, list | tuple) else [value])
-    ]
-    sign = "&" if "?" in url else "?"
-    return f"{url}{sign}{urlencode(pairs)}" if pairs else url
-
-
-def text_of_parameter(value: Any) -> str:
-    """A value as it stands in a query: `true`, `0.7`, text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
 
 
 def number_in(option: AsrOption, name: str, low: float, high: float) -> float | None:

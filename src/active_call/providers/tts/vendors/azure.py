@@ -16,10 +16,10 @@ from active_call.providers.credentials import KeySource, find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import TextToSpeechCapabilities
-from active_call.providers.tts.http_speech import HttpTextToSpeech, SpeechRequest
-from active_call.providers.tts.socket_speech import Wish
-from active_call.providers.tts.vendor_voice import MAX_VOLUME, rate_in, speed_in
-from active_call.providers.vendor_options import tag_of
+from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
+from active_call.providers.tts.vendors.socket_speech import Wish
+from active_call.providers.tts.vendors.vendor_voice import MAX_VOLUME, rate_in, speed_in
+from active_call.providers.vendor_parameters import tag_of
 
 NAME: Final = "azure"
 PATH: Final = "/cognitiveservices/v1"

@@ -14,10 +14,10 @@ from active_call.providers.credentials import KeySource, find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
-from active_call.providers.tts.http_speech import HttpTextToSpeech, SpeechRequest
-from active_call.providers.tts.socket_speech import Wish
-from active_call.providers.tts.vendor_voice import rate_in, sound_in, speed_in, without_wav_header
-from active_call.providers.vendor_options import tag_of
+from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
+from active_call.providers.tts.vendors.socket_speech import Wish
+from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, without_wav_header
+from active_call.providers.vendor_parameters import tag_of
 
 NAME: Final = "google"
 BASE_URL: Final = "https://texttospeech.googleapis.com"

@@ -17,9 +17,9 @@ from active_call.providers.http import RETRYABLE_STATUS
 from active_call.providers.json_values import mapping, read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
-from active_call.providers.tts.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish, parameters_in
-from active_call.providers.tts.vendor_voice import rate_in, sound_in, speed_in, words_in
-from active_call.providers.vendor_options import base_language, with_parameters
+from active_call.providers.tts.vendors.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish, parameters_in
+from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, words_in
+from active_call.providers.vendor_parameters import base_language, with_parameters
 
 NAME: Final = "cartesia"
 BASE_URL: Final = "wss://api.cartesia.ai"

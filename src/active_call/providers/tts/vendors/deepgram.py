@@ -12,15 +12,15 @@ from typing import Final
 
 from active_call.base.errors import ProviderError
 from active_call.contract.options import TtsOption
-from active_call.providers.asr.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.credentials import find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
+from active_call.providers.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.json_values import read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
-from active_call.providers.tts.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish
-from active_call.providers.tts.vendor_voice import rate_in
-from active_call.providers.vendor_options import with_parameters
+from active_call.providers.tts.vendors.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish
+from active_call.providers.tts.vendors.vendor_voice import rate_in
+from active_call.providers.vendor_parameters import with_parameters
 
 DEFAULT_VOICE: Final = "aura-2-thalia-en"
 PATH: Final = "/v1/speak"

@@ -1,0 +1,1 @@
+"""Vendors of synthesis, one a file, and what they share."""
