@@ -117,7 +117,7 @@ def url(server: Server, path: str) -> str:
 def test_browser_is_answered_hears_the_agent_and_is_heard(server: Server) -> None:
     async def story() -> None:
         async with a_browser() as browser, connect(url(server, "/call/webrtc?dump=true"), max_size=2**20) as line:
-            await line.send(json.dumps({"command": "invite", "option": {"offer": await browser.offer()}}))
+            await line.send(json.dumps({"command": "invite", "option": {"offer": await browser.offer(), "asr": {}}}))
             answer = await until(line, "answer")
             await browser.take(answer["sdp"])
             await until(line, "mediaReady")
