@@ -14,6 +14,8 @@ from active_call.providers.asr.phones import distance, sounds_of
 
 PRIOR = 6.0
 """In nats. Of 96 utterances (8 voices and noises) misheard phrases lay 1 to 6 nats below what was heard, other sentences 10 and more."""
+SURE_NEARNESS = 3.0
+"""In nats: a phrase that is so much less likely than what was heard has a confidence of a half. Below it the caller is asked."""
 MAX_WORDS = 8
 MAX_RIVALS = 4
 MIN_LIKENESS = 0.3

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from active_call.base.pcm import LISTEN_RATE_HZ
-from active_call.providers.asr.expected_phrases import PRIOR, rivals_of
+from active_call.providers.asr.expected_phrases import PRIOR, SURE_NEARNESS, rivals_of
 from active_call.providers.asr.invented_text import is_invented
 from active_call.providers.asr.long_speech import split_long
 
@@ -107,7 +107,7 @@ class Moonshine:
         """What is said in `samples` (16 kHz, -1 to 1)."""
         if len(samples) < MIN_SAMPLES:
             return Heard("", 0.0, 0)
-        sound = self._encode(np.concatenate((PADDING, samples, PADDING))[np.newaxis])
+        sound = self._encode(_padded(samples)[np.newaxis])
         tokens, log_probability = self._decode(sound, int(len(samples) / LISTEN_RATE_HZ * MAX_TOKENS_PER_S) + SPARE_TOKENS)
         text = b"".join(self._tokens[token] for token in tokens).decode("utf-8", "replace").replace(_SPACE, " ").strip()
         if is_invented(text):
@@ -115,7 +115,11 @@ class Moonshine:
         heard = Heard(text, log_probability, len(tokens) + 1)
         rivals = [self._rate(sound, rival) for rival in rivals_of(text, phrases)]
         best = max(rivals, key=lambda rival: rival.log_probability, default=heard)
-        return best if best.log_probability + PRIOR > log_probability else heard
+        nearness = best.log_probability - log_probability
+        if best is heard or nearness + PRIOR <= 0:
+            return heard
+        confidence = 1 / (1 + math.exp(-(nearness + SURE_NEARNESS)))
+        return Heard(best.text, best.n_tokens * math.log(confidence), best.n_tokens)
 
     def _encode(self, sound: Floats) -> dict[str, Any]:
         mask = np.ones(sound.shape, dtype=np.int64)
@@ -184,6 +188,13 @@ def _samples(pcm: bytes) -> Floats:
     samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], dtype="<i2").astype(np.float32) / 32768.0
     loudest = float(np.abs(samples).max(initial=0.0))
     return samples * min(MAX_GAIN, PEAK / loudest) if loudest else samples
+
+
+def _padded(samples: Floats) -> Floats:
+    """`samples` with silence on both sides, unless it is there already."""
+    before = PADDING if samples[: len(PADDING)].any() else PADDING[:0]
+    behind = PADDING if samples[-len(PADDING) :].any() else PADDING[:0]
+    return np.concatenate((before, samples, behind))
 
 
 def _no_past() -> dict[str, Floats]:
