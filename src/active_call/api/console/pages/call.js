@@ -11,6 +11,7 @@ import { Waveform } from "../parts/waveform.js";
 import { Badge, Empty, Facts, html, Page, Problem, Table, useMemo, useRef, useState } from "../ui.js";
 
 const KINDS = { answered: "good", failed: "bad", crashed: "bad", rejected: "warn" };
+const SIDES = new Set(["caller", "agent"]);
 const LEVELS = { good: "good", problem: "bad", note: "" };
 const LEVEL_WORDS = { good: "fine", problem: "fault", note: "note" };
 
@@ -20,8 +21,8 @@ function conversationOf(record) {
     .filter(event => !["addHistory", "turn", "asrDelta", "asrFinal", "speaking", "silence", "trackStart", "trackEnd", "interruption"].includes(event.event))
     .filter(event => event.refer || told(event))
     .reduce(hear, NOTHING).lines;
-  const said = (record.turns ?? []).map(turn => ({
-    kind: "said", speaker: turn.speaker === "system" ? "agent" : turn.speaker, text: turn.text, at: Date.parse(turn.at), isInterrupted: turn.interrupted,
+  const said = (record.turns ?? []).map(turn => !SIDES.has(turn.speaker) ? { kind: "event", text: `${turn.speaker}: ${turn.text}`, at: Date.parse(turn.at) } : ({
+    kind: "said", speaker: turn.speaker, text: turn.text, at: Date.parse(turn.at), isInterrupted: turn.interrupted,
     turn: turn.latencyMs === undefined ? null : { latency: turn.latencyMs, waits: turn.waits ?? [], marks: turn.marksMs ?? {} },
   }));
   const lines = [...between, ...said].sort((a, b) => a.at - b.at).map((line, key) => ({ ...line, key }));

@@ -8,7 +8,7 @@ export function Editor({ text, onChange, findings, api }) {
   const lines = text.split("\n");
   const worst = new Map();
   for (const found of findings) if (worst.get(found.line)?.level !== "error") worst.set(found.line, found);
-  const scroll = () => { gutter.current.scrollTop = area.current.scrollTop; };
+  const scroll = () => { if (gutter.current && area.current) gutter.current.scrollTop = area.current.scrollTop; };
   useEffect(scroll);
   api.current = line => {
     const at = lines.slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0);

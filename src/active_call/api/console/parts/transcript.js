@@ -28,8 +28,8 @@ export function Transcript({ state, names = NAMES, onPick, isLive = false }) {
   useEffect(() => {
     if (isLive && isAtEnd.current) box.current.scrollTop = box.current.scrollHeight;
   }, [state, isLive]);
-  const scrolled = () => {
-    const { scrollHeight, scrollTop, clientHeight } = box.current;
+  const scrolled = event => { // it may come when the transcript is gone from the page
+    const { scrollHeight, scrollTop, clientHeight } = event.target;
     isAtEnd.current = scrollHeight - scrollTop - clientHeight < 40;
   };
   const isEmpty = !state.lines.length && !state.partial && !state.isAgentSpeaking;
