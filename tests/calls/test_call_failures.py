@@ -104,6 +104,7 @@ def test_caller_who_vanishes_is_noticed(virtually: Any) -> None:
             await call.until(lambda: bool(call.of(events.TrackStart)))
             call.leg.sink(LegMedia(link.StreamDead(1, 20.0)))
             record = await call.over()
+            assert [event.timeout for event in call.of(events.RtpTimeout)] == [20]
             assert (record.hangup_reason, record.error) == ("rtp_timeout", "no media from the peer for 20 s")
 
     virtually(story())

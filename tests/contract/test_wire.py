@@ -17,8 +17,8 @@ COMMAND_NAMES = """
 """
 EVENT_NAMES = """
     addHistory answer answerMachineDetection asrDelta asrFinal binary bridge custom dtmf eou error functionCall hangup hold inactivity
-    incoming interruption mediaProblem mediaReady message metrics other ping reject replyEnd ringbackState ringing silence speaking trackEnd
-    trackStart transfer transferRequest turn
+    incoming interruption mediaProblem mediaReady message metrics other ping reject replyEnd ringbackState ringing rtpTimeout
+    silence speaking trackEnd trackStart transfer transferRequest turn
 """
 
 

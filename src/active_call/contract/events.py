@@ -330,6 +330,12 @@ class Turn(EventBase, frozen=True, kw_only=True, rename="camel", tag="turn"):
     """The latency as stretches without a gap, each with its owner."""
 
 
+class RtpTimeout(EventBase, frozen=True, kw_only=True, rename="camel", tag="rtpTimeout"):
+    """No RTP and RTCP has come for `timeout` seconds; the call is ended."""
+
+    timeout: int = 0
+
+
 class MediaProblem(EventBase, frozen=True, kw_only=True, rename="camel", tag="mediaProblem"):
     """Media flows in one direction only: `nothing_received`, `receiving_stopped` or `not_heard`. `over`: it goes both ways again."""
 
@@ -341,5 +347,6 @@ class MediaProblem(EventBase, frozen=True, kw_only=True, rename="camel", tag="me
 Event = (
     Incoming | Ringing | Answer | Reject | MediaReady | Hangup | Speaking | Silence | Eou | AsrDelta | AsrFinal | TrackStart
     | TrackEnd | Interruption | Dtmf | Hold | Inactivity | TransferRequest | Message | RingbackState | AnswerMachineDetection
-    | ReplyEnd | FunctionCall | Metrics | Error | AddHistory | Custom | Other | Binary | Ping | Transfer | Bridge | Turn | MediaProblem
+    | ReplyEnd | FunctionCall | Metrics | Error | AddHistory | Custom | Other | Binary | Ping | Transfer | Bridge | Turn
+    | MediaProblem | RtpTimeout
 )  # fmt: skip

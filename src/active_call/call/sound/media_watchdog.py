@@ -75,5 +75,6 @@ class MediaWatchdog:
         self._ports.emit(events.MediaProblem(problem=report.name, detail=report.detail, over=report.over))
 
     def _hang_up(self, silent_s: float) -> None:
+        self._ports.emit(events.RtpTimeout(timeout=round(silent_s)))
         self._facts.error = f"no media from the peer for {silent_s:.0f} s"
         self._end_call(by="system", cause="rtp_timeout", reason=self._facts.error)
