@@ -158,7 +158,7 @@ def test_whatever_stands_in_the_file_only_playbook_errors_come_out(place, cut, t
         ("---\nfollowUp:\n  timeot: 1\n---\nx", 3, "did you mean 'timeout'"),
         ("---\nvad: {provider: silero}\n---\nx", 2, "vad.provider has no effect"),
         ("---\nvad:\n  type: silero\n  sensitivity: 0.7\n---\nx", 4, "voiceThreshold"),
-        ("---\nmediaPass: {url: 'ws://x'}\n---\nx", 2, "mediaPass has no effect"),
+        ("---\ncodec: pcmu\n---\nx", 2, "codec has no effect"),
     ],
 )
 def test_unknown_key_and_one_without_effect_are_warnings_with_line(text, line, words):
