@@ -1,9 +1,10 @@
-"""How late events reach clients of sockets: idle sockets, and active ones that follow calls of their own.
+"""How late events reach clients of sockets: idle sockets, and active ones, twenty to a call.
 
     python benchmarks/sockets.py --idle 500 --active 200 --seconds 10
 
-Starts a server in a folder of its own, opens the sockets, and gives each active call a `custom` command twice a second. The delay of an
-event is from its timestamp in the server to the client that has read it, on one clock (whole milliseconds: the delay is up to 1 ms less).
+Starts a server in a folder of its own, opens the sockets, and gives each call a `custom` command twice a second, which is told to all its
+sockets. The delay of an event is from its timestamp in the server to the client that has read it, on one clock (whole milliseconds: the
+delay is up to 1 ms less).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
+FOLLOWERS = 20
+"""Sockets that follow one call: its own, and those that have joined it."""
 CONFIG = """
 addr = "127.0.0.1"
 udp_port = {udp}
@@ -51,12 +54,15 @@ async def measured(url: str, n_idle: int, n_active: int, seconds: float) -> list
     delays: list[float] = []
     idle = [await connect(f"{url}/call/sip?ping=20", compression=None) for _ in range(n_idle)]
     active: list[ClientConnection] = []
-    for n in range(n_active):
+    n_calls = max(1, n_active // FOLLOWERS)
+    for n in range(n_calls):
         line = await connect(f"{url}/call?id=bench-{n}&ping=20", compression=None)
         await line.send('{"command": "invite", "option": {}}')
-        while json.loads(await line.recv())["event"] != "mediaReady":
+        while (json.loads(message) if isinstance(message := await line.recv(), str) else {}).get("event") != "mediaReady":
             pass
         active.append(line)
+    joined = [f"{url}/call/sip?id=bench-{n % n_calls}&ping=20" for n in range(n_active - n_calls)]
+    active += [await connect(address, compression=None) for address in joined]
 
     async def read(line: ClientConnection) -> None:
         async for message in line:
@@ -73,7 +79,7 @@ async def measured(url: str, n_idle: int, n_active: int, seconds: float) -> list
             await asyncio.sleep(0.5)
 
     reading = [asyncio.create_task(read(line)) for line in active]
-    await asyncio.gather(*(command(line, n * 0.5 / max(1, n_active)) for n, line in enumerate(active)))
+    await asyncio.gather(*(command(line, n * 0.5 / n_calls) for n, line in enumerate(active[:n_calls])))
     await asyncio.sleep(0.5)
     for task in reading:
         task.cancel()
@@ -102,7 +108,7 @@ def main() -> None:
             load = os.getloadavg()[0]
             delays = sorted(asyncio.run(measured(f"ws://127.0.0.1:{http}", given.idle, given.active, given.seconds)))
         finally:
-            server.terminate()
+            server.kill()
             server.wait(30)
             log.close()
     share = {name: delays[min(len(delays) - 1, int(len(delays) * part))] for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))}

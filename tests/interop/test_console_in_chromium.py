@@ -64,10 +64,14 @@ LEAD_S = 4.0
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 DOCS = Path(__file__).parents[2] / "docs"
 LISTEN = """
-window.heard = [], window.sockets = [], window.pcs = [];
+window.heard = [], window.sockets = [], window.nSoundBytes = 0, window.pcs = [];
 const PlainSocket = WebSocket;
 window.WebSocket = class extends PlainSocket {
-  constructor(...given) { super(...given); window.sockets.push(this); }
+  constructor(...given) {
+    super(...given);
+    window.sockets.push(this);
+    this.addEventListener("message", ({ data }) => { window.nSoundBytes += data.byteLength ?? 0; });
+  }
 };
 const Plain = RTCPeerConnection;
 window.RTCPeerConnection = class extends Plain {
@@ -160,6 +164,7 @@ def test_browser_speaks_hears_the_answer_and_an_operator_takes_over(server: Serv
     page.wait("document.body.innerText.includes('On Monday we bake')")
     with browser.page() as operator:
         operator.look(1280, 860)
+        operator.order("Page.addScriptToEvaluateOnNewDocument", source=LISTEN)
         enter(operator, server, "#/live")
         operator.wait("document.querySelector('table a')")
         assert violations(operator) == []
@@ -168,6 +173,10 @@ def test_browser_speaks_hears_the_answer_and_an_operator_takes_over(server: Serv
         operator.wait("document.querySelector('.facts').innerText.includes('news')")  # the scene
         assert violations(operator) == []
         picture(operator, "console-live")
+        operator.click("Listen in")
+        operator.wait("sockets.length && sockets.at(-1).readyState === 1 && nSoundBytes > 10000")
+        operator.click("Stop listening")
+        operator.wait("sockets.at(-1).readyState > 1")
         operator.fill("Say to the caller", "One moment, please.")
         operator.click("Say")
         page.wait("document.body.innerText.includes('One moment, please.')")
@@ -396,6 +405,11 @@ def test_client_joins_again_without_missing_or_repeating_an_event(page: Page) ->
     page.wait("states.includes('reconnecting') && states.at(-1) === 'connected'")
     page.wait("texts.includes('said while it was away')")
     assert page.run("numbers") == sorted(set(page.run("numbers")))
+    before = page.run("pcs.at(-1).remoteDescription.sdp.match(/ice-ufrag:(\\S+)/)[1]")
+    page.run("call.restartIce()")
+    assert page.run("pcs.at(-1).remoteDescription.sdp.match(/ice-ufrag:(\\S+)/)[1]") != before
+    page.wait("pcs.at(-1).connectionState === 'connected'")
+    assert "lost" not in page.run("medias")
     page.run("call.hangup()")
     assert page.run("call.done.then(event => event.event)") == "hangup"
 
