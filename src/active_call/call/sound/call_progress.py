@@ -15,7 +15,7 @@ from active_call.call.call_time import CallTime
 from active_call.call.opening.options import given
 from active_call.call.ports import CallPorts, Emit
 from active_call.call.shared_state import CallState
-from active_call.call.speech.speech_output import SoundSource
+from active_call.call.speech.output_ports import SoundSource
 from active_call.contract import events
 from active_call.contract.options import AgcOption, AmbianceOption
 from active_call.legs.abilities import has_telephone_events

@@ -10,7 +10,8 @@ from __future__ import annotations
 from active_call.agent.effects import PauseOnVoice, PauseReply
 from active_call.call.company.attention import Why
 from active_call.call.company.attention_executor import AttentionExecutor
-from active_call.call.speech.speech_output import PLAIN_PAUSE, PauseManner, SpeechOutput, VoicePauseOrder
+from active_call.call.speech.output_ports import PLAIN_PAUSE, PauseManner, VoicePauseOrder
+from active_call.call.speech.speech_output import SpeechOutput
 
 PAUSE_FADE_MS = 8
 """Soon silent, and no click."""

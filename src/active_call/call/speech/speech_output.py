@@ -12,21 +12,18 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
 from active_call.call.speech.latency import TurnClock
+from active_call.call.speech.output_ports import PLAIN_PAUSE, KeptSpeech, SoundSource, VoiceOf, VoicePauseOrder
 from active_call.call.speech.play import AGAIN, AHEAD_MS, Job, Piece, Play, told_id
 from active_call.call.speech.prepared_speech import Pieces, SpeechKey, SpeechPreparation
 from active_call.call.speech.tts_command import Spoken, checked
 from active_call.call.speech.words_heard import Pace, heard_words, word_began_ms
 from active_call.codec.resample import StreamResampler
 from active_call.contract import commands, events
-from active_call.contract.options import TtsOption
 from active_call.media.link.messages import PlayEnded, PlayLow, PlayStarted
 from active_call.media.pool.pool import MediaStream
 from active_call.providers.base import TextToSpeech, speech_of
@@ -36,52 +33,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_FADE_MS = 40
 MAX_BACK_MS = 400
 """A word that began longer ago is not said again."""
-
-
-@dataclass(frozen=True, slots=True)
-class PauseManner:
-    """How what sounds is paused: its voice falls to silence within `fade_ms`, and it goes on at the sample or at the word's beginning."""
-
-    fade_ms: int = 0
-    resumes_at_word: bool = False
-
-
-PLAIN_PAUSE = PauseManner()
-
-
-@dataclass(frozen=True, slots=True)
-class VoicePauseOrder:
-    """After how much voice of the caller the media process pauses by itself, of how much that is left, and with which fade; see
-    `link.PauseOnVoice`."""
-
-    voiced_ms: int
-    unless_left_ms: int
-    fade_ms: int
-
-
-VoiceOf = Callable[[TtsOption | None, TextToSpeech | None], TextToSpeech | None]
-
-
-class SoundSource(Protocol):
-    """Where the sound of files and URLs comes from."""
-
-    def pieces(self, source: str, rate_hz: int, *, repeat: bool = False) -> AsyncGenerator[bytes, None]:
-        """s16le mono at `rate_hz`. Raises MediaError with the source and the reason."""
-        ...
-
-    async def whole(self, source: str, rate_hz: int) -> Path:
-        """A file with all of it, for another process. Raises MediaError."""
-        ...
-
-
-class KeptSpeech(Protocol):
-    """Where speech with a `cacheKey` is kept."""
-
-    def pieces(
-        self, key: str, synthesiser: TextToSpeech, text: str, *, speaker: str | None = None, speed: float | None = None
-    ) -> AsyncGenerator[tuple[bytes, int], None]:
-        """s16le mono and its rate: what is kept as `key`, else what the synthesiser makes, as it comes."""
-        ...
 
 
 class SpeechOutput:
