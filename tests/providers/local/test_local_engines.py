@@ -313,6 +313,27 @@ def test_no_room_is_told_while_a_request_waits_too_long(monkeypatch: pytest.Monk
     run(closing(engines, work()))
 
 
+def test_requests_that_wait_for_the_first_process_to_load_refuse_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_pool, "LATE_S", 0.1)
+    engines = EngineProcesses()
+
+    async def work() -> None:
+        loading = [asyncio.ensure_future(engines.run(time.sleep, 0.4))]
+        loading += [asyncio.ensure_future(engines.run(time.sleep, 0, max_wait_s=0.05)) for _ in range(3)]
+        while not loading[0].done():
+            assert engines.has_room()
+            await asyncio.sleep(0.02)
+        results = await asyncio.gather(*loading, return_exceptions=True)
+        assert [type(result) for result in results[1:]] == [ProviderBusy] * 3
+        assert engines.has_room()
+        waiting = [asyncio.ensure_future(engines.run(time.sleep, 0.3)) for _ in range(2)]
+        await asyncio.sleep(0.25)
+        assert not engines.has_room()
+        await asyncio.gather(*waiting)
+
+    run(closing(engines, work()))
+
+
 def test_requests_of_a_hundred_callers_are_served_or_dropped_in_time_and_never_pile_up() -> None:
     engines = EngineProcesses(max_waiting=40)
 

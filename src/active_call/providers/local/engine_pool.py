@@ -30,6 +30,8 @@ SLOW_WAIT_S = 0.5
 """Waiting longer than this for its turn is worth a warning: somebody heard it."""
 LATE_S = 1.0
 """A request that waits longer than this shows that the machine has too many calls."""
+LOADING_S = 20.0
+"""So long may the first process of a module load its model. Requests that wait for it do not show that there are too many calls."""
 LATE_AFTER_DROP_S = 5.0
 """So long after a request was dropped the machine counts as having too many calls."""
 ABANDONED_LIMIT_S = 1.0
@@ -70,6 +72,9 @@ class EnginePool:
         self.n_dropped = 0
         """Requests that nobody has begun in time."""
         self._dropped_at: float | None = None
+        self._began_loading_at: float | None = None
+        """When the only process was started, as long as it has answered nothing."""
+        self._loaded_at = 0.0
 
     @property
     def n_waiting(self) -> int:
@@ -79,8 +84,23 @@ class EnginePool:
     def is_late(self) -> bool:
         """The oldest request waits for too long, or one was dropped a moment ago."""
         now = self.clock.now()
+        if self._is_loading(now):
+            return False
         has_dropped = self._dropped_at is not None and now - self._dropped_at < LATE_AFTER_DROP_S
-        return has_dropped or (bool(self._waiting) and now - self._waiting[0].asked_at > LATE_S)
+        return has_dropped or (bool(self._waiting) and now - max(self._waiting[0].asked_at, self._loaded_at) > LATE_S)
+
+    def _is_loading(self, now: float) -> bool:
+        return self._began_loading_at is not None and now - self._began_loading_at < LOADING_S
+
+    def note_loading(self) -> None:
+        """A process was started. Where it is the only one, requests wait for it."""
+        if len(self._carriers) <= 1:
+            self._began_loading_at = self.clock.now()
+
+    def note_loaded(self) -> None:
+        """A process has answered."""
+        if self._began_loading_at is not None:
+            self._began_loading_at, self._loaded_at = None, self.clock.now()
 
     async def run(
         self, function: Callable[..., Any], args: tuple[Any, ...], *, background: bool = False, max_wait_s: float | None = None
@@ -118,8 +138,10 @@ class EnginePool:
             return
         queue.remove(request)
         self.n_dropped += 1
-        self._dropped_at = self.clock.now()
-        waited_s = self._dropped_at - request.asked_at
+        now = self.clock.now()
+        if not self._is_loading(now):
+            self._dropped_at = now
+        waited_s = now - request.asked_at
         fields = {"engine": self.name, "waited_ms": round(waited_s * 1000, 1), "n_waiting": len(queue), "n_dropped": self.n_dropped}
         logger.warning("engine request dropped, too many wait", extra=fields)
         fail(request, ProviderBusy(self.name, f"too much to do: a request was dropped after {waited_s:.1f} s"))
@@ -181,6 +203,7 @@ class _Carrier:
         try:
             after_s = ABANDONED_LIMIT_S
             if self._link is None:
+                self._pool.note_loading()
                 self._link = await EngineLink.start(name)
                 after_s = ABANDONED_WHILE_LOADING_S
             async with asyncio.timeout(self._pool.request_limit_s) as limit:
@@ -189,6 +212,7 @@ class _Carrier:
                     succeeded, value = await self._link.ask(request.function, request.args)
                 finally:
                     forget()
+            self._pool.note_loaded()
         except (OSError, EOFError, TimeoutError) as error:
             reason = f"its process died ({str(error) or type(error).__name__})"
             if isinstance(error, TimeoutError):
