@@ -135,7 +135,7 @@ def test_refused_refer_is_bridged_to_baresip_and_the_two_hear_each_other(tmp_pat
         caller.say(ORDER)
         sales.command("hangup")
         caller.wait(5.0)  # the agent is back
-        assert [one for one in caller.heard if one != CONNECTING] == [GREETING, SALES, BACK]  # that lies close to music, and is judged below
+        assert [one for one in caller.heard if one != CONNECTING] == [GREETING, SALES, BACK]  # that is close to music
         caller.leg.sound.judge(trunk.judge)
         assert caller.leg.hang_up() == 200
         trunk.check()
