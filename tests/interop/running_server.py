@@ -143,6 +143,7 @@ def running_server(
     program chooses by itself.
     """
     books = playbook if isinstance(playbook, dict) else {"main.md": playbook}
+    speaks = any("greeting" in text for text in books.values())  # its engines are needed at once, and are ready then
     (folder / "playbooks").mkdir(parents=True, exist_ok=True)
     for name, text in books.items():
         (folder / "playbooks" / name).write_text(text, encoding="utf-8")
@@ -160,7 +161,7 @@ http_addr = "127.0.0.1:{http_port}"
 {"" if "rtp_start_port" in extra else f"rtp_start_port = {RTP_OF_SERVERS[0]}"}
 graceful_shutdown_timeout = {graceful_s}
 {"" if "media_workers" in extra else "media_workers = 1"}
-load_engines = "{"start" if cold or engines != LIGHT_ENGINES else "use"}"
+load_engines = "{"start" if cold or engines != LIGHT_ENGINES or speaks else "use"}"
 {extra if "rtp_end_port" in extra else f"rtp_end_port = {RTP_OF_SERVERS[1]}" + chr(10) + extra}
 
 {handler or "[handler]" + chr(10) + 'type = "playbook"' + chr(10) + 'default = "main.md"'}

@@ -60,6 +60,7 @@ def test_media_process_killed_costs_its_own_streams_and_is_replaced(media: Any) 
     run(story())
 
 
+@pytest.mark.alone
 def test_media_process_that_hangs_loses_its_streams_is_killed_and_never_chosen(media: Any) -> None:
     async def story() -> None:
         async with media.pool(n_workers=2) as pool, media.call(pool=pool) as first, media.call(pool=pool) as second:
@@ -249,6 +250,7 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+@pytest.mark.alone
 def test_control_process_stopped_for_400_ms_is_not_heard(make_peer: Any) -> None:
     async def story() -> None:
         peer = make_peer()
