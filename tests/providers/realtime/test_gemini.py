@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from talk import Talk, speech
+from realtime_talk import Talk, speech
 
 from active_call.base.errors import ConfigError
 from active_call.base.world import World
