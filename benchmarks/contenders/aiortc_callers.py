@@ -12,15 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-import aioice.ice
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender
+from aiortc_parts import Offering
 from common import FRAME_SAMPLES, listen, say
 
-aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
 FRAME_S = 0.02
 
 
-class Caller:
+class Caller(Offering):
     """One caller."""
 
     def __init__(self, index: int, payload: bytes) -> None:
@@ -32,16 +31,6 @@ class Caller:
         self._index = index
         self._n_sent = 0
         self.arrivals: list[tuple[float, int]] = []
-
-    async def offer(self) -> str:
-        await self.connection.setLocalDescription(await self.connection.createOffer())
-        return self.connection.localDescription.sdp
-
-    async def accept(self, answer: str) -> None:
-        await self.connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-        while self.connection.connectionState != "connected":
-            await asyncio.sleep(0.05)
-        self._sender.transport._handle_rtp_data = self._note
 
     async def _note(self, data: bytes, arrival_time_ms: int) -> None:
         self.arrivals.append((time.monotonic(), struct.unpack_from("!I", data, 4)[0]))

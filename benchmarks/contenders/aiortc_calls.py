@@ -6,37 +6,14 @@ Reads `{"offers", "speech"}`, says `{"answers"}`, and tells what it did on the n
 from __future__ import annotations
 
 import asyncio
-import fractions
 import sys
-import time
 
-import aioice.ice
 import av
 import numpy as np
-from aiortc import AudioStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
-from common import FRAME_SAMPLES, RATE_HZ, Silero, leave, listen, own_figures, say, silero_path, speech_frames
-
-aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
-
-
-class Speech(AudioStreamTrack):
-    """The speech, paced as aiortc's own AudioStreamTrack is."""
-
-    def __init__(self, frames: np.ndarray, first: int) -> None:
-        super().__init__()
-        self._frames, self._next = frames, first
-        self._began, self._pts = 0.0, -FRAME_SAMPLES
-
-    async def recv(self) -> av.AudioFrame:
-        if self._pts < 0:
-            self._began = time.time()
-        self._pts += FRAME_SAMPLES
-        await asyncio.sleep(self._began + self._pts / RATE_HZ - time.time())
-        frame = av.AudioFrame.from_ndarray(self._frames[self._next % len(self._frames)][None], format="s16", layout="mono")
-        self._next += 1
-        frame.pts, frame.sample_rate, frame.time_base = self._pts, RATE_HZ, fractions.Fraction(1, RATE_HZ)
-        return frame
+from aiortc_parts import Speech
+from common import Silero, leave, listen, own_figures, say, silero_path, speech_frames
 
 
 class Call:

@@ -11,19 +11,18 @@ import fractions
 import struct
 import time
 
-import aioice.ice
 import av
 import numpy as np
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender
 from aiortc.codecs.opus import OpusEncoder
+from aiortc_parts import Offering
 from common import listen, say, speech_frames
 
-aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
 FRAME_S = 0.02
 OPUS_TICKS = 960
 
 
-class Browser:
+class Browser(Offering):
     """One browser."""
 
     def __init__(self, index: int, payloads: list[bytes]) -> None:
@@ -33,16 +32,6 @@ class Browser:
         self._sender = transceiver.sender
         self._payloads, self._index, self._n_sent = payloads, index, 0
         self.n_received = 0
-
-    async def offer(self) -> str:
-        await self.connection.setLocalDescription(await self.connection.createOffer())
-        return self.connection.localDescription.sdp
-
-    async def accept(self, answer: str) -> None:
-        await self.connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-        while self.connection.connectionState != "connected":
-            await asyncio.sleep(0.05)
-        self._sender.transport._handle_rtp_data = self._note
 
     async def _note(self, data: bytes, arrival_time_ms: int) -> None:
         self.n_received += 1
