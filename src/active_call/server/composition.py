@@ -22,6 +22,7 @@ import httpx
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
+from active_call.api.connections import Connections
 from active_call.api.console_data.routes import ConsoleFacts
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.trust import NO_TRUST
@@ -160,21 +161,35 @@ async def running(
         warming = _warm_mcp(config, playbooks, shared.mcp)
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
 
-        def health() -> dict[str, Any]:
-            return (
-                kept(registry, records)
-                | media_and_calls(registry, pool, gateway, registrations, watch, shared.troubles)
-                | sip_connections(driver)
-                | http_health(connections)
-                | log_health()
-            )
-
+        sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections)
+        health = partial(_health, *sources)
         services = _api_services(settings, registry, records, endpoint, world, health, pool)
         services = replace(services, console=_console_facts(settings), webhooks=delivery)
         serving = await stack.enter_async_context(http_server(config, services, connections, settings.http))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
         yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings)
+
+
+def _health(
+    registry: CallRegistry,
+    records: DatabaseRecords,
+    pool: MediaPool,
+    gateway: SipGateway,
+    registrations: Registrations,
+    watch: TrunkWatch,
+    troubles: Troubles,
+    driver: SipDriver,
+    connections: Connections,
+) -> dict[str, Any]:
+    """What `/health` says."""
+    return (
+        kept(registry, records)
+        | media_and_calls(registry, pool, gateway, registrations, watch, troubles)
+        | sip_connections(driver)
+        | http_health(connections)
+        | log_health()
+    )
 
 
 async def _shared_services(
