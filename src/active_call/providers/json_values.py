@@ -52,3 +52,16 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def mappings(value: Any) -> list[Mapping[str, Any]]:
     """The objects in the list `value`; none where it is no list."""
     return [item for item in value[:MAX_ITEMS] if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def mapping_in(value: Any, *names: str) -> Mapping[str, Any]:
+    """The object under `names` in `value`, one below the other; an empty one where there is none."""
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def count_in(value: Mapping[str, Any], name: str) -> int:
+    """A number of tokens in a vendor's object; 0 where there is no such number."""
+    count = value.get(name)
+    return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0

@@ -23,10 +23,10 @@ from active_call.providers.chat import (
     ToolDefinition,
     Usage,
 )
+from active_call.providers.json_values import count_in, mapping_in
 from active_call.providers.llm.model_profiles import ModelProfile
 from active_call.providers.llm.openai_messages import messages_for
 from active_call.providers.llm.paired_calls import with_paired_calls
-from active_call.providers.llm.server_sent_events import count_in, mapping_in
 from active_call.providers.vendor_values import text_of
 
 Json = dict[str, Any]

@@ -58,16 +58,3 @@ def _object_in(provider: str, text: str) -> Mapping[str, Any]:
         excerpt = " ".join(text[: 4 * EXCERPT_CHARS].split())[:EXCERPT_CHARS]
         raise ProviderError(provider, f"an event cannot be read: {excerpt or 'nothing'}", retryable=True)
     return value
-
-
-def mapping_in(value: Any, *names: str) -> Mapping[str, Any]:
-    """The object under `names` in `value`, one below the other; an empty one where there is none."""
-    for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
-def count_in(value: Mapping[str, Any], name: str) -> int:
-    """A number of tokens in a vendor's object; 0 where there is no such number."""
-    count = value.get(name)
-    return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0

@@ -26,6 +26,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from active_call.base.errors import ProviderError
+from active_call.providers.json_values import read_object
 from active_call.providers.realtime_model import RealtimeEvent, RealtimeFailed, ReplyDone
 from active_call.providers.websocket import closed_error
 
@@ -177,7 +178,7 @@ class Connections:
             async with asyncio.timeout(OPEN_S):
                 for message in self._dialect.begin():
                     await socket.send(json.dumps(message))
-                while not self._dialect.is_ready(message := _parsed(self._dialect.name, await socket.recv())):
+                while not self._dialect.is_ready(message := read_object(self._dialect.name, await socket.recv())):
                     self._refuse(message)
                 for message in self._dialect.retell():
                     await socket.send(json.dumps(message))
@@ -243,7 +244,7 @@ class Connections:
 
     async def _read_all(self, socket: ClientConnection) -> None:
         async for raw in socket:
-            message = _parsed(self._dialect.name, raw)
+            message = read_object(self._dialect.name, raw)
             self._must_renew = self._must_renew or self._dialect.announces_end(message)
             for event in self._dialect.read(message):
                 if isinstance(event, RealtimeFailed) and event.is_over:
@@ -288,16 +289,6 @@ def _failure(provider: str, *tasks: asyncio.Task[None]) -> ProviderError:
 
 def _reason_of(event: RealtimeFailed) -> str:
     return event.error.reason if isinstance(event.error, ProviderError) else str(event.error)
-
-
-def _parsed(provider: str, raw: str | bytes) -> Json:
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise ProviderError(provider, "a message cannot be read", retryable=True) from error
-    if not isinstance(value, dict):
-        raise ProviderError(provider, "a message is no object", retryable=True)
-    return value
 
 
 async def _close(socket: ClientConnection) -> None:

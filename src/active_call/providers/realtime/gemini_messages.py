@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from active_call.base.errors import ProviderError
 from active_call.providers.chat import ToolDefinition, Usage
-from active_call.providers.llm.server_sent_events import count_in, mapping_in
+from active_call.providers.json_values import count_in, mapping_in
 from active_call.providers.realtime_model import (
     AgentSound,
     ItemAdded,
