@@ -77,11 +77,11 @@ def show_end(result: DemoResult, out: Console) -> None:
 def what_next() -> str:
     """What to do now, in commands and files that this installation has."""
     serve = "make serve" if os.environ.get("MAKELEVEL") else "active-call serve"
-    files = {"docs/playbooks.md": "how a playbook is written", "README.md": "Twilio in ten lines"}
+    files = {"docs/playbooks.md": "how a playbook is written", "README.md": "your own number with Twilio"}
     lines = ["", "What next:"]
     lines.append(f"  {serve:<33} your own server; it writes active-call.toml and config/playbook/greeting.md,")
     lines.append(f"  {'':<33} and prints what to enter at the carrier")
-    lines.append(f"  {'active-call playbook check FILE':<33} everything that is wrong with a playbook")
+    lines.append(f"  {'active-call playbook check FILE':<33} lists every mistake in a playbook")
     lines += [f"  {name:<33} {what}" for name, what in files.items() if Path(name).is_file() and Path("src/active_call").is_dir()]
     return "\n".join(lines)
 
