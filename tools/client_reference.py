@@ -45,9 +45,8 @@ def _members(cls: type) -> list[str]:
 def _signature(member: object) -> str:
     text = re.sub(r"\(self(, )?", "(", str(inspect.signature(member)))  # type: ignore[arg-type]
     text = text.partition(" -> ")[0] if "->" in text else text
-    text = re.sub(
-        r": '([^']*)'|: \"([^\"]*)\"", lambda found: f": {found[1] or found[2]}", text
-    )  # annotations are text: without their quotes
+    # Annotations are strings in these modules: show them without their quotes.
+    text = re.sub(r": '([^']*)'|: \"([^\"]*)\"", lambda found: f": {found[1] or found[2]}", text)
     return text.replace("|", "\\|")
 
 

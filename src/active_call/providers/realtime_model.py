@@ -145,7 +145,7 @@ class RealtimeCapabilities:
     tools: bool = False
     turn_events: bool = False
     transcripts: bool = False
-    """It tells the words of both sides."""
+    """It tells the transcripts of both sides."""
     truncates: bool = False
     """`truncate` has an effect. False: the history holds words that the caller did not hear."""
     speakers: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""`active-call providers`: the engines and vendors that this installation knows, what each can do, and what is missing here."""
+"""`active-call providers`: the engines and vendors that this installation knows, their features, and what is missing here."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ out = Console()
 
 
 def providers(
-    kind: Annotated[str | None, typer.Argument(help="asr, tts, llm or realtime; all unless told.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="asr, tts, llm or realtime; by default all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/providers.md.")] = False,
 ) -> None:
-    """List speech engines and vendors: what each can do, and whether it can be used here."""
+    """List speech engines and vendors, their features, and whether you can use them here."""
     from active_call.providers.declaration import KINDS
     from active_call.providers.declared import declared_providers
     from active_call.server.providers_page import features_of, providers_page
@@ -38,7 +38,7 @@ def providers(
     elif as_json:
         typer.echo(json.dumps([_as_json(one) for one in found]))
     else:
-        table = Table("kind", "provider", "what", "it can", "here")
+        table = Table("kind", "provider", "what", "features", "here")
         for one in found:
             title, can = (one.declaration.title, ", ".join(features_of(one.declaration))) if one.declaration is not None else ("", "")
             table.add_row(one.kind, one.name, title, can, one.missing.partition(" (")[0] or "ready")

@@ -55,11 +55,11 @@ DECLARATION = ProviderDeclaration(
     options=(
         DeclaredOption("model", "whisper-1, gpt-4o-transcribe, gpt-4o-mini-transcribe, or what the server has", DEFAULT_MODEL, True),
         DeclaredOption("language", "ISO 639-1; none: detected"),
-        DeclaredOption("keyterms", "words to expect, sent as prompt"),
+        DeclaredOption("keyterms", "expected words, sent as prompt"),
         DeclaredOption("extra.response_format", "verbose_json: words with times (whisper-1)", PLAIN),
-        DeclaredOption("extra.*", "any further form field, such as temperature"),
+        DeclaredOption("extra.*", "any other form field, such as temperature"),
     ),
-    notes="One request an utterance; openai-realtime streams.",
+    notes="One request per utterance; openai-realtime streams.",
 )
 
 

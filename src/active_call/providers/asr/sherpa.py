@@ -53,10 +53,10 @@ DECLARATION = ProviderDeclaration(
     capabilities=SpeechToTextCapabilities(partials=True),
     transport="local",
     documentation="https://k2-fsa.github.io/sherpa/onnx/",
-    options=(DeclaredOption("model", "a name that active-call models list shows, or a folder"),),
+    options=(DeclaredOption("model", "a name from `active-call models list`, or a folder"),),
     aliases=("sensevoice",),
     package="active-call[sherpa]",
-    notes="Models are downloaded by active-call models download.",
+    notes="Download models with `active-call models download`.",
 )
 
 

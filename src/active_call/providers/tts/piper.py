@@ -52,7 +52,7 @@ DECLARATION = ProviderDeclaration(
         DeclaredOption("volume", "1 to 10", "5"),
     ),
     package="active-call[local]",
-    notes="English comes with the package; other voices are put into the folder of voices.",
+    notes="English is part of the package; put other voices into the folder of voices.",
 )
 
 

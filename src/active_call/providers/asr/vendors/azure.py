@@ -60,10 +60,10 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("extra.region", f"the resource's region, such as westeurope; else {REGION_VARIABLES[0]} in the environment"),
         DeclaredOption("language", "a BCP 47 tag", DEFAULT_LANGUAGE),
-        DeclaredOption("keyterms", "words to expect, sent as a phrase list"),
+        DeclaredOption("keyterms", "expected words, sent as a phrase list"),
         DeclaredOption("model", "the endpoint id of a custom model"),
         DeclaredOption("samplerate", "8000 with extra.encoding: mulaw sends µ-law", "16000"),
-        DeclaredOption("extra.*", "any further parameter of the address, such as profanity"),
+        DeclaredOption("extra.*", "any other query parameter, such as profanity"),
     ),
 )
 

@@ -56,10 +56,10 @@ DECLARATION: Final = ProviderDeclaration(
     options=(
         DeclaredOption("model", "latest_short, latest_long, telephony, …", DEFAULT_MODEL, is_latency_knob=True),
         DeclaredOption("language", "a BCP 47 tag", DEFAULT_LANGUAGE),
-        DeclaredOption("keyterms", "words to expect, sent as speechContexts"),
-        DeclaredOption("extra.*", "any further field of RecognitionConfig"),
+        DeclaredOption("keyterms", "expected words, sent as speechContexts"),
+        DeclaredOption("extra.*", "any other field of RecognitionConfig"),
     ),
-    notes="One request an utterance: Google streams by gRPC only.",
+    notes="One request per utterance, because Google streams only over gRPC.",
 )
 
 

@@ -52,7 +52,7 @@ DECLARATION: Final = ProviderDeclaration(
         DeclaredOption("speaker", "the name of a voice", DEFAULT_VOICE),
         DeclaredOption("extra.region", f"such as westeurope; else {REGION_VARIABLE}"),
         DeclaredOption("speed", "0.5 to 2", "1.0"),
-        DeclaredOption("emotion", "a style that the voice has, such as cheerful"),
+        DeclaredOption("emotion", "a style of the voice, such as cheerful"),
         DeclaredOption("samplerate", "8000 to 48000", "16000"),
     ),
 )
