@@ -103,7 +103,7 @@ def test_recording_that_fails_is_told_and_stands_among_the_troubles() -> None:
     assert "disk full" in str(troubles.current())
     recording.ended(RecordingEnded(1, "/tmp/b.wav", 1.0, ""))
     assert not troubles.current()
-    with pytest.raises(LocalProtocolError, match="no sound yet"):
+    with pytest.raises(LocalProtocolError, match="no sound to record yet"):
         recording.pause(True)
 
 

@@ -183,7 +183,7 @@ def _call_routes(services: ApiServices) -> APIRouter:
     @router.get("/api/explain", summary="What would happen to a call from an address: the rule, the trunk, the answer")
     async def explain(ip: str, transport: str = "udp", to: str = "", caller: str = "", user_agent: str = "") -> dict[str, Any]:
         if services.explain is None:
-            raise HTTPException(404, "nothing is explained here")
+            raise HTTPException(404, "this server cannot explain calls")
         question = {"ip": ip, "transport": transport, "to": to, "caller": caller, "user_agent": user_agent}
         try:
             return services.explain(question)
@@ -208,13 +208,13 @@ def _speech_routes(services: ApiServices) -> APIRouter:
     async def precache(request: Request) -> dict[str, Any]:
         body = await json_object(request)
         if body.pop("command", "tts") != "tts":
-            raise wire.ContractError("command", "only 'tts' can be made beforehand")
+            raise wire.ContractError("command", "expected 'tts'; only speech can be prepared")
         decoded = wire.convert(body, PrecacheSpeech)
         unknown = [key for key in decoded.unknown if key not in TTS_KEYS]
         if unknown:
             log.warning("unknown keys ignored", extra={"keys": unknown, "path": "/precache"})
         if services.precache is None:
-            raise HTTPException(404, "nothing is kept here")
+            raise HTTPException(404, "this server keeps no sounds")
         kept = await services.precache(decoded.value)
         return {"status": "exists" if kept.was_kept else "cached", "key": kept.key, "cacheKey": kept.key, "bytes": kept.n_bytes}
 

@@ -65,7 +65,7 @@ def browser_call_routes(browsers: Browsers, playbooks: Playbooks) -> APIRouter:
         if kind not in (SDP, FRAGMENT):
             raise HTTPException(415, f"expected 'Content-Type: {FRAGMENT}' or '{SDP}'")
         if kind == FRAGMENT and tag is None:
-            raise HTTPException(428, "expected If-Match with the ETag of the last answer, or * to begin ICE anew")
+            raise HTTPException(428, "expected If-Match with the ETag of the last answer, or * to restart ICE")
         offer = (await request.body()).decode("utf-8", "replace")
         try:
             text, tag = await ask_again(call, offer, is_fragment=kind == FRAGMENT, if_match=tag or "*")

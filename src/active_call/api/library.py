@@ -89,7 +89,7 @@ def _playbook_path(folder: Path, name: str) -> Path:
         path = Path()
     is_short = len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES
     if not is_short or path.parent != folder.resolve() or path.suffix != ".md":
-        raise HTTPException(400, f"{name[:80]!r} is no name of a playbook; expected something like 'sales.md'")
+        raise HTTPException(400, f"{name[:80]!r} is not a playbook name; expected a name such as 'sales.md'")
     return path
 
 

@@ -116,7 +116,7 @@ def _parse_cursor(text: str) -> tuple[datetime, int]:
         at, _, seq = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)).decode().partition(" ")
         return datetime.fromisoformat(at).astimezone(UTC), int(seq)
     except (ValueError, OverflowError, binascii.Error) as error:
-        raise HTTPException(400, "cursor: expected what the Link header of an earlier page says") from error
+        raise HTTPException(400, "cursor: expected the value from the Link header of the previous page") from error
 
 
 def _parse_time(name: str, text: str) -> datetime | None:

@@ -63,7 +63,7 @@ class Agent:
     def begin(self, call: Call, *, interruptible: bool = True) -> tuple[BeginAgent, asyncio.Future[Any]]:
         """What the call is asked for, and what is done when the agent is finished. Raises RuntimeError for an agent that is at work."""
         if self._done is not None:
-            raise RuntimeError("this agent holds, or has held, a conversation: make a new one for each")
+            raise RuntimeError("this agent is already used by a conversation; create a new one for each conversation")
         self._done = asyncio.get_running_loop().create_future()
         registry, functions = ToolRegistry(), {}
         for function in (*self._own_tools(), *self.tools):

@@ -139,7 +139,7 @@ class App:
     def server(self) -> CallServer:
         """The server that runs. Raises RuntimeError before `run` or `async with`."""
         if self._server is None:
-            raise RuntimeError("the application does not run yet: use app.run() or 'async with app:'")
+            raise RuntimeError("the application is not running yet; use app.run() or 'async with app:'")
         return self._server
 
     def calls(self) -> list[Call]:

@@ -85,7 +85,7 @@ def bind_tool(function: Callable[..., Any], call: Call) -> tuple[Tool, ToolFunct
         if hint is Call:
             given.append(parameter.name)
         elif hint is None or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"tool {manners.name}: the parameter {parameter.name!r} needs an annotation and a name")
+            raise TypeError(f"tool {manners.name}: the parameter {parameter.name!r} needs a name and an annotation")
         else:
             fields[parameter.name] = (hint, Field() if parameter.default is parameter.empty else parameter.default)
     model = create_model(manners.name, __config__=ConfigDict(extra="forbid"), **fields)

@@ -88,7 +88,7 @@ class NoNetwork:
 
     def new_leg(self, option: CallOption, request: OutboundRequest = ANYTHING) -> Leg:
         """Raises MediaError."""
-        raise MediaError("this server places no calls")
+        raise MediaError("this server cannot place calls")
 
     def check_outbound(self, callee: str, request: OutboundRequest) -> object:
         """Nothing is forbidden."""

@@ -124,7 +124,7 @@ class Client:
                     elif name == "data":
                         yield kind, value
         except httpx.HTTPError as failure:
-            raise ClientError(f"the event stream has broken: {str(failure) or type(failure).__name__}") from failure
+            raise ClientError(f"the event stream broke: {str(failure) or type(failure).__name__}") from failure
 
     async def listen(self, session_id: str, *, format: Literal["wav", "pcm"] = "wav") -> AsyncIterator[bytes]:  # noqa: A002 (the query's)
         """The live sound of both sides: 16 kHz stereo, the caller left. Raises CallOver if there is no call with that id."""

@@ -70,7 +70,7 @@ def load() -> ctypes.PyDLL:
             function = getattr(library, name)
             function.restype, function.argtypes = ctypes.c_int, (ctypes.c_void_p, ctypes.c_int)
         return library
-    raise OpusError("no libopus was found: neither in the av wheel nor on the system")
+    raise OpusError("libopus was not found, neither in the av wheel nor on the system")
 
 
 def is_available() -> bool:

@@ -85,8 +85,6 @@ def _section(one: ProviderDeclaration) -> str:
     lines.append(f"{one.title}: {', '.join(facts)}.{f' {one.notes}' if one.notes else ''}\n")
     if one.options:
         lines.append("| option | meaning | default |\n|---|---|---|")
-        lines += [
-            f"| `{o.name}`{' ⏱' if o.is_latency_knob else ''} | {o.meaning} | {o.default or 'by the vendor'} |" for o in one.options
-        ]
+        lines += [f"| `{o.name}`{' ⏱' if o.is_latency_knob else ''} | {o.meaning} | {o.default or 'by the vendor'} |" for o in one.options]
         lines.append("")
     return "\n".join(lines)

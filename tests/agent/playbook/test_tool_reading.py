@@ -49,7 +49,7 @@ def test_everything_that_a_tool_may_say_is_kept():
         ("{url: https://x.example/, method: FETCH}", 4, "unknown method 'FETCH'"),
         ("{url: https://x.example/, resultAt: later}", 4, "unknown time 'later'"),
         ("{url: 'https://x.example/{{ a'}", 4, "cannot be filled in"),
-        ("{url: https://x.example/, select: 'a[b'}", 4, "cannot be read from"),
+        ("{url: https://x.example/, select: 'a[b'}", 4, "cannot read"),
         ("{url: https://x.example/, parameters: {a: {pattern: '['}}}", 4, "the pattern cannot be read"),
         ("{url: https://x.example/, headers: {'a b': c}}", 4, "is no name of a header field"),
         ("{url: https://x.example/, timeout: soon}", 4, "timeout"),

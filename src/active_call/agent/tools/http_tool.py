@@ -103,7 +103,7 @@ class HttpTool:
 
 def _rendered(rendered: Rendered) -> str:
     if rendered.error:
-        raise RequestError("the request cannot be filled in: the playbook has a mistake there")
+        raise RequestError("the request cannot be filled in: its template in the playbook has a mistake")
     return rendered.text
 
 
@@ -118,7 +118,7 @@ def _url(rendered: Rendered) -> str:
         else:
             url += part
     if re.search(r"/(?:%2E){1,2}(?:[/?#]|$)", url, re.IGNORECASE):
-        raise RequestError("'.' and '..' are no values in an address")
+        raise RequestError("'.' and '..' cannot be values in a URL")
     return url.strip()
 
 

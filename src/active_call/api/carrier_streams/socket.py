@@ -118,7 +118,7 @@ class CarrierSocket:
             message = read_message(self._profile, await self._next())
             if isinstance(message, Started):
                 return message
-        raise ActiveCallError(f"{MAX_EARLY} messages without a start")
+        raise ActiveCallError(f"received {MAX_EARLY} messages before the start message")
 
     async def _next(self) -> str | bytes:
         message = await self._client.receive()
@@ -131,7 +131,7 @@ class CarrierSocket:
         """The call. Raises ActiveCallError for a wrong token, a playbook that is not there, a format that nobody speaks."""
         values = {**self._client.query_params, **started.parameters}
         if not self._is_proven and not self._access.is_token(self._profile, values.get("token", "")):
-            raise ActiveCallError("the stream brings no token; see media_streams.token")
+            raise ActiveCallError("the stream has no token; expected the value of media_streams.token")
         playbook = values.get("playbook")
         router = ChosenPlaybook(self._playbooks.load(playbook)) if playbook else None
         leg = CarrierStreamLeg(

@@ -247,7 +247,7 @@ class CallSocket:
             if self._hear is not None:
                 self._hear(data)
             elif self._call is not None:
-                raise ActiveCallError("this call takes no sound on this socket; expected commands as JSON texts")
+                raise ActiveCallError("this socket does not accept sound; expected commands as JSON text messages")
         except ActiveCallError as error:
             await self._refuse(str(error))
 
@@ -273,7 +273,7 @@ class CallSocket:
 
     def _invite(self, command: commands.Invite) -> None:
         if self._call is not None:
-            raise ActiveCallError("invite: this socket has a call already")
+            raise ActiveCallError("invite: this socket already has a call")
         begun = self._begin(self._heard(command.option), self._query, self._playbook, self._sound.put)
         self._playbook, self._hear = None, begun.hear
         self._take(begun.call, is_owner=not self._query.is_detached)

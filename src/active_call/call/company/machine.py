@@ -232,7 +232,7 @@ class CallMachine:
         self._become(wants_hold=False, held_by_us=False, held_by_peer=False, is_ending=False)
         actions: list[Action] = [Release(Why.HOLD_MUSIC)]
         if before.wants_hold != before.held_by_us:
-            actions.append(Tell(events.Error(sender="hold", error="another leg has taken the place of the one that was asked")))
+            actions.append(Tell(events.Error(sender="hold", error="the call now uses another leg")))
         if before.is_on_hold:
             initiator = before.peer_role if before.held_by_peer else "system"
             actions += [Release(Why.HOLD), Tell(events.Hold(on_hold=False, initiator=initiator))]

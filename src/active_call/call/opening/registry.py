@@ -164,7 +164,7 @@ class CallRegistry:
             raise NoRoom("the server is draining" if self.is_draining else "no room for more calls")
         session_id = session_id or f"c.{self._services.world.randomness.uuid()}"
         if session_id in self._calls:
-            raise ActiveCallError(f"a call with the id {session_id!r} exists already")
+            raise ActiveCallError(f"a call with the id {session_id!r} already exists")
         try:
             leg = self._placing.new_leg(option) if leg is None else leg
         except LimitReached as busy:

@@ -142,10 +142,10 @@ class CallSetup:
         if state.facts.phase is not Phase.ANSWERED:
             raise LocalProtocolError("the call is not answered")
         if state.agent is not None:
-            raise LocalProtocolError("an agent holds the conversation of this call already")
+            raise LocalProtocolError("this call already has an agent")
         states = self._machine.now
         if states.obstacle is not None:
-            raise LocalProtocolError(f"no agent can begin: {states.obstacle}")
+            raise LocalProtocolError(f"the agent cannot start: {states.obstacle}")
         playbook = begin.playbook if isinstance(begin.playbook, Playbook) else self._dependencies.playbooks.load(begin.playbook)
         before = choose_speech(state.option, state.playbook)
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
@@ -204,7 +204,7 @@ class CallSetup:
             try:
                 return _Engines(synthesiser, realtime=engines.get_realtime(wanted, trust))
             except ConfigError as error:
-                self._ports.emit(events.Error(sender="realtime", error=f"{error}; recogniser, model and synthesiser are used"))
+                self._ports.emit(events.Error(sender="realtime", error=f"{error}; the call uses recogniser, model and synthesiser instead"))
         responder = own_model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
         return _Engines(synthesiser, self._recogniser_of(choice.asr, trust), responder)
 

@@ -154,5 +154,5 @@ class Recording:
 
     def _stream(self) -> MediaStream:
         if self._state.leg.stream is None:
-            raise LocalProtocolError("the call has no sound yet that could be recorded")
+            raise LocalProtocolError("the call has no sound to record yet")
         return self._state.leg.stream

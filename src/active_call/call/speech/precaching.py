@@ -53,7 +53,7 @@ async def precache(request: PrecacheSpeech, services: CallDependencies) -> Preca
         return Precached(key, n_kept, was_kept=True)
     chunks = [chunk.pcm async for chunk in speech_of(synthesiser, text, speaker=request.speaker or None)]
     if not any(chunks):
-        raise ProviderError(synthesiser.name, "made no sound of this text")
+        raise ProviderError(synthesiser.name, "returned no sound for this text")
     await services.speech.keep(key, chunks, synthesiser.capabilities.rate_hz, made_of)
     return Precached(key, sum(map(len, chunks)), was_kept=False)
 
@@ -61,7 +61,7 @@ async def precache(request: PrecacheSpeech, services: CallDependencies) -> Preca
 def _checked_text(text: str) -> str:
     text = text.strip()
     if not text:
-        raise ContractError("text", "empty; expected what is to be said")
+        raise ContractError("text", "empty; expected the text to speak")
     _check_is_unicode("text", text)
     text = as_pronounced(text) or text
     if len(text) > MAX_TEXT_CHARS:

@@ -347,7 +347,7 @@ class SpeechOutput:
     async def _sound_file(self, job: Job, rate_hz: int) -> None:
         """Send a file as fast as it is heard, some seconds ahead."""
         if self._sounds is None:
-            raise MediaError(f"{job.source}: there is no library of sounds to play it from")
+            raise MediaError(f"{job.source}: this server cannot play sounds")
         play, n_skipped = job.play, job.skipped_ms * rate_hz // 1000 * 2
         async with aclosing(self._sounds.pieces(job.source, rate_hz, repeat=job.repeats)) as pieces:
             async for piece in pieces:

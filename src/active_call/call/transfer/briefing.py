@@ -94,7 +94,7 @@ class Briefing:
         """Speak."""
         try:
             if self._stream is None or not self._text:
-                raise LocalProtocolError("there is nothing to say, or nowhere to say it")
+                raise LocalProtocolError("the briefing has no text, or no way to speak it")
             synthesiser = self._ports.engines.get_synthesiser(self._choice.tts, self._ports.state.trust)
         except ActiveCallError as error:
             self._end(accepted=False, code=503, reason=str(error))
