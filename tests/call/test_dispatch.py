@@ -170,7 +170,7 @@ def test_new_offer_of_the_peer_is_answered_by_an_event(fails: bool, told: events
 
     async def story() -> None:
         bench = Bench()
-        with pytest.raises(LocalProtocolError, match="cannot take another offer"):
+        with pytest.raises(LocalProtocolError, match="cannot accept another offer"):
             carry_out(bench.commanded(), commands.Renegotiate(offer="v=0"))
         bench.call.state.leg = Browser()
         carry_out(bench.commanded(), commands.Renegotiate(offer="v=0"))

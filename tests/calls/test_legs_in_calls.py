@@ -36,7 +36,7 @@ def test_command_that_the_leg_has_no_ability_for_is_an_error_and_the_call_goes_o
             assert [fault_in(event) for event in call.of(events.Error)] == [
                 ("hold", "a websocket call cannot be put on hold"),
                 ("message", "a websocket call cannot carry a text"),
-                ("dtmf", "a websocket call cannot send digits other than as sound"),
+                ("dtmf", "a websocket call cannot send digits as signalling; use method 'inband'"),
             ]
             await call.says("hello")
             await call.until(lambda: "Hello again." in call.spoken)

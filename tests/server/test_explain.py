@@ -148,7 +148,7 @@ def test_address_that_the_running_server_has_silenced_is_told(home: Path) -> Non
         (["--explain", "203.0.113.9", "--user-agent", "pplsip"], 1, "hears nothing"),
         (["--explain", "10.1.2.3", "--to", "+4930", "--from", "+1555"], 1, "404"),
         (["--explain", "nonsense"], 2, "expected an IP address"),
-        (["--explain", "10.1.2.3", "--transport", "pigeon"], 2, "expected a transport"),
+        (["--explain", "10.1.2.3", "--transport", "pigeon"], 2, "expected one of the transports"),
         (["--explain", "10.1.2.3", "--conf", "absent.toml"], 2, "there is no such file"),
     ],
 )

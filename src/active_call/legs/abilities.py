@@ -132,21 +132,21 @@ def dtmf(leg: Leg) -> Dtmf:
     """`leg`, which can send digits as telephone events or signalling. Raises LocalProtocolError where it cannot."""
     if isinstance(leg, Dtmf):
         return leg
-    raise cannot(leg, "send digits other than as sound")
+    raise cannot(leg, "send digits as signalling; use method 'inband'")
 
 
 def texting(leg: Leg) -> Texting:
     """`leg`, which can send texts. Raises LocalProtocolError where it cannot."""
     if isinstance(leg, Texting):
         return leg
-    raise cannot(leg, "carry a text")
+    raise cannot(leg, "carry a text message")
 
 
 def renegotiable(leg: Leg) -> Renegotiable:
     """`leg`, whose peer may offer again. Raises LocalProtocolError where it may not."""
     if isinstance(leg, Renegotiable):
         return leg
-    raise cannot(leg, "take another offer")
+    raise cannot(leg, "accept another offer")
 
 
 def cannot(leg: Leg, what: str) -> LocalProtocolError:

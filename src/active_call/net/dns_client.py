@@ -123,7 +123,7 @@ class DnsClient:
         kept = self._kept.get(question)
         if kept is not None and self._clock.now() < kept.fresh_until:
             if kept.records is None:
-                raise DnsUnanswered("no answer a moment ago")
+                raise DnsUnanswered("it did not answer a moment ago")
             return kept.records
         task = self._asking.get(question)
         if task is None:

@@ -87,7 +87,7 @@ def parse_place(text: str) -> AllowedPlace:
         return AllowedPlace(ipaddress.ip_network(host, strict=False), port=port)
     except ValueError:
         if not host or any(sign in host for sign in "/: \t@"):
-            raise ValueError(f"expected an address, a range or a name, with a port or without, found {text!r}") from None
+            raise ValueError(f"expected an address, a range or a name, with or without a port, found {text!r}") from None
         return AllowedPlace(None, host, port)
 
 
@@ -130,7 +130,7 @@ class OutgoingPolicy:
         good = [text for text in addresses if self.may_ask(host, ipaddress.ip_address(text), port)]
         if not good:
             raise OutgoingRefused(
-                f"{host} is {', '.join(addresses[:3])}: not on the public internet, nor listed in [outgoing] allow_private"
+                f"{host} is {', '.join(addresses[:3])}: not on the public internet and not listed in [outgoing] allow_private"
             )
         return good
 
@@ -270,7 +270,7 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         raise error
 
     async def connect_unix_socket(self, path: str, timeout: float | None = None, socket_options: Any = None) -> httpcore.AsyncNetworkStream:
-        raise httpcore.ConnectError("not over sockets of this machine")
+        raise httpcore.ConnectError("Unix sockets are not allowed")
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

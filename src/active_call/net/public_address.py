@@ -131,4 +131,4 @@ class PublicAddress:
         try:
             answer.set_result(parse_binding_response(data, data[8:20]))
         except ParseError as error:
-            answer.set_exception(TransportError(f"the STUN server refuses: {error}"))
+            answer.set_exception(TransportError(f"the STUN server refused: {error}"))

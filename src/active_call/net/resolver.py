@@ -110,7 +110,7 @@ class Resolver:
     def _steps(self, look_up: LookUp) -> Steps:
         port = look_up.port
         if look_up.host.rstrip(".").lower().endswith(".invalid"):
-            raise TransportError("names under .invalid lead nowhere", where=look_up.host)
+            raise TransportError("names under .invalid are not looked up", where=look_up.host)
         if port is None and self._is_outside_dns(look_up.host):
             port = DEFAULT_PORTS[look_up.transports[0]]
         return locate(look_up.host, port, look_up.transports, self._uniform)

@@ -49,7 +49,7 @@ def find_key(section: str, given: str | None, url: str, source: KeySource, envir
         reason = f"missing or empty: {source.vendor} needs it. Set it{in_environment}; it is made at {source.key_page}"
         raise ConfigError(f"{section}.{source.name}", reason)
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"{section}.{source.name}", "is no key: it has spaces, control characters or letters beyond ASCII")
+        raise ConfigError(f"{section}.{source.name}", "is not a valid key: it has spaces, control characters or non-ASCII characters")
     return key
 
 

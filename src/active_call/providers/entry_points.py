@@ -86,7 +86,7 @@ def load_tools(name: str) -> tuple[Callable[..., Any], ...]:
     loaded = _load(point, "tools", name)
     tools = tuple(loaded) if isinstance(loaded, list | tuple) else (loaded,)
     if not tools or len(tools) > MAX_TOOLS or not all(callable(tool) for tool in tools):
-        raise ConfigError("tools", f"{name!r} ({point.value}) is no callable and no list of 1 to {MAX_TOOLS} callables")
+        raise ConfigError("tools", f"{name!r} ({point.value}) is neither a callable nor a list of 1 to {MAX_TOOLS} callables")
     return tools
 
 

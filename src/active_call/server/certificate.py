@@ -31,7 +31,7 @@ def write_development_certificate(cert_path: Path, key_path: Path, names: Sequen
         raise ConfigError("tls_cert_file", "a certificate needs at least one name or address")
     for path in (cert_path, key_path):
         if path.exists():
-            raise ConfigError("tls_cert_file", f"{path} exists already and is not overwritten")
+            raise ConfigError("tls_cert_file", f"{path} already exists and is not overwritten")
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
     certificate = _sign(key, names)
     secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())

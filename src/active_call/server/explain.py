@@ -84,7 +84,7 @@ def explain(
     if parse_address(question.ip) is None:
         raise ValueError(f"expected an IP address, found {question.ip!r}")
     if question.transport not in TRANSPORTS:
-        raise ValueError(f"expected a transport out of {', '.join(TRANSPORTS)}, found {question.transport!r}")
+        raise ValueError(f"expected one of the transports {', '.join(TRANSPORTS)}, found {question.transport!r}")
     guests = door.access_list if door is not None else AccessList(admission_policy(config))
     verdict = _verdict(config, question, guests, registrars)
     if door is not None and verdict.rule not in ("trunk", "registrar") and door.is_silenced(question.ip, now):

@@ -30,7 +30,7 @@ def providers(
     from active_call.server.providers_page import features_of, providers_page
 
     if kind is not None and kind not in KINDS:
-        raise typer.BadParameter(f"one of {', '.join(KINDS)}, not {kind!r}")
+        raise typer.BadParameter(f"expected one of {', '.join(KINDS)}, found {kind!r}")
     environment = read_environment(Path.cwd(), os.environ)
     found = [one for one in declared_providers(environment) if kind in (None, one.kind)]
     if markdown:

@@ -53,7 +53,7 @@ class Calls:
         """The call of that handle. Raises LocalProtocolError where it has ended."""
         call = self._by_handle.get(handle)
         if call is None:
-            raise LocalProtocolError("the call has ended, or there never was one of this handle")
+            raise LocalProtocolError("there is no call with this handle, or it has ended")
         return call
 
     def of_message(self, call_id: str, local_tag: str, remote_tag: str) -> list[Call]:

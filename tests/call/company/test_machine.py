@@ -120,11 +120,11 @@ def test_inbound_call_is_accepted_once() -> None:
     machine = CallMachine(is_inbound=True)
     assert machine.receive(Input.BEGIN) == [Do.ASK_WHO_TAKES_IT]
     assert machine.receive(Input.ACCEPT) == [Do.FORGET_DEADLINE, Do.ANSWER]
-    assert machine.receive(Input.ACCEPT) == [Refuse("the call is being answered already")]
+    assert machine.receive(Input.ACCEPT) == [Refuse("the call is already being answered")]
     assert machine.receive(Input.DECIDED) == [Do.DROP_DECISION]
     assert machine.receive(Input.DECISION_DUE) == []
     assert machine.receive(Input.LEG_ANSWERED) == [Release(Why.RINGBACK), Release(Why.UNANSWERED)]
-    assert machine.receive(Input.ACCEPT) == [Refuse("the call is answered already")]
+    assert machine.receive(Input.ACCEPT) == [Refuse("the call is already answered")]
 
 
 def test_inbound_call_that_nobody_takes_is_a_408() -> None:

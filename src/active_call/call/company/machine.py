@@ -146,7 +146,7 @@ class CallMachine:
         if self.now.is_ending:
             return [Refuse("the call is over, or being ended")]
         if self.now.stage is Stage.ANSWERED:
-            return [Refuse("the call is answered already")]
+            return [Refuse("the call is already answered")]
         return actions
 
     def _on_accept(self) -> list[Action]:
@@ -154,7 +154,7 @@ class CallMachine:
         if refused:
             return refused
         if self.now.stage is Stage.ANSWERING:
-            return [Refuse("the call is being answered already")]
+            return [Refuse("the call is already being answered")]
         self._become(stage=Stage.ANSWERING)
         return [Do.FORGET_DEADLINE, Do.ANSWER]
 

@@ -342,7 +342,7 @@ class SpeechOutput:
         if resampler is not None:
             self._queue(job, resampler.flush())
         if job.piece.duration_ms == 0 and job.play.takes_sound and any(char.isalnum() for char in job.text):
-            raise ProviderError(getattr(self._synthesiser, "name", "tts"), "the synthesiser made no sound")
+            raise ProviderError(getattr(self._synthesiser, "name", "tts"), "the synthesiser returned no sound")
 
     async def _sound_file(self, job: Job, rate_hz: int) -> None:
         """Send a file as fast as it is heard, some seconds ahead."""

@@ -94,7 +94,7 @@ class OutboundUsage:
             return
         n_calls, _ = self.sums(trunk)
         if limits.calls is not None and n_calls >= limits.calls:
-            raise QuotaReached(f"{n_calls} calls were placed {where} within an hour, of at most {limits.calls}", rule="outbound_calls")
+            raise QuotaReached(f"{n_calls} calls were placed {where} within an hour; the limit is {limits.calls}", rule="outbound_calls")
         reason = self._why_used_up(limits, trunk, where)
         if reason:
             raise QuotaReached(reason, rule="outbound_minutes")

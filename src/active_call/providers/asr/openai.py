@@ -152,7 +152,7 @@ def _transcript_in(provider: str, response: httpx.Response) -> Transcript:
         raise ProviderError(provider, f"the transcription is not a JSON object with `text`: {str(answer)[:EXCERPT_CHARS]}")
     text = answer["text"]
     if not isinstance(text, str | None):
-        raise ProviderError(provider, f"the transcription's `text` is no text, but {type(text).__name__}")
+        raise ProviderError(provider, f"the transcription's `text` is not text but {type(text).__name__}")
     words = tuple(
         TimedWord(json_values.text(word.get("word")).strip(), start_s, end_s)
         for word in json_values.mappings(answer.get("words"))

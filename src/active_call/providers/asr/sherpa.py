@@ -141,13 +141,13 @@ def _own_model(folder: str, option: AsrOption) -> LocalModel:
     kinds = {kind.value: kind for kind in ModelKind}
     kind = kinds.get(str(option.extra.get("kind")))
     if kind is None:
-        raise ConfigError("asr.extra.kind", f"of the model in {folder}: one of {', '.join(kinds)}")
+        raise ConfigError("asr.extra.kind", f"for the model in {folder}: expected one of {', '.join(kinds)}")
     names = option.extra.get("files")
     if not isinstance(names, Mapping) or set(names) != ROLES[kind]:
         raise ConfigError("asr.extra.files", f"the file names of {', '.join(sorted(ROLES[kind]))}")
     files = {str(role): Path(folder).expanduser() / str(name) for role, name in names.items()}
     if missing := [str(path) for path in files.values() if not path.is_file()]:
-        raise ConfigError("asr.extra.files", f"there is no {', '.join(missing)}")
+        raise ConfigError("asr.extra.files", f"missing files: {', '.join(missing)}")
     return _local(folder, kind, files, ())
 
 

@@ -154,7 +154,7 @@ class GuardedRealtimeStream:
             case RealtimeFailed() if isinstance(event.error, ActiveCallError):
                 return event
             case _:
-                raise ProviderError(self._model.name, f"an event is no event: {type(event).__name__}")
+                raise ProviderError(self._model.name, f"unexpected event: {type(event).__name__}")
 
     def _sound(self, item: str, pcm: Any) -> AgentSound | None:
         """Whole samples; None where there is none yet."""

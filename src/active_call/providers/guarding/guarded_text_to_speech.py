@@ -102,7 +102,7 @@ class GuardedSynthesis:
         if rest := check.finish():
             yield SpeechChunk(rest)
         if not check.n_bytes and self._text.has_words:
-            raise ProviderError(engine.name, "made no sound", retryable=True)
+            raise ProviderError(engine.name, "returned no sound", retryable=True)
 
 
 class ChunkCheck:

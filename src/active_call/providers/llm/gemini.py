@@ -92,7 +92,7 @@ class GeminiChatModel:
             for event in events:
                 yield event
         if not reader.is_over:
-            raise ProviderError(NAME, "the reply breaks off", retryable=True)
+            raise ProviderError(NAME, "the reply ended too early", retryable=True)
 
     def _keep(self, signatures: Mapping[str, str]) -> None:
         self._signatures.update(signatures)

@@ -86,7 +86,7 @@ class OpenAiResponsesModel:
             for one in events:
                 yield one
         if not reader.is_over:
-            raise ProviderError(NAME, "the reply breaks off", retryable=True)
+            raise ProviderError(NAME, "the reply ended too early", retryable=True)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""

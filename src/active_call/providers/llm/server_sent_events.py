@@ -41,7 +41,7 @@ async def events_of(
     except httpx.TransportError as error:
         raise ProviderError(provider, f"connection lost: {str(error) or type(error).__name__}", retryable=True) from error
     except SSEError as error:
-        raise ProviderError(provider, f"the answer is no stream of events: {error}", retryable=True) from error
+        raise ProviderError(provider, f"the response is not an event stream: {error}", retryable=True) from error
 
 
 def _kind_of(response: httpx.Response) -> str:

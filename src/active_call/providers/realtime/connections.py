@@ -117,7 +117,7 @@ class Connections:
         if self._is_closed:
             return
         if len(self._waiting) >= MAX_WAITING:
-            raise ProviderError(self._dialect.name, "takes no messages", retryable=True)
+            raise ProviderError(self._dialect.name, "accepts no messages", retryable=True)
         self._waiting.append(message)
         self._something.set()
 

@@ -152,7 +152,7 @@ class MessageReader:
         try:
             pcm = base64.b64decode(text_of(data.get("data")), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ProviderError(self._provider, f"sound cannot be read: {error}") from error
+            raise ProviderError(self._provider, f"the sound cannot be decoded: {error}") from error
         ended = self._finals("user")
         item, begin = self._spoken_item("agent")
         return [*ended, *begin, AgentSound(item, pcm)] if pcm else [*ended, *begin]

@@ -167,7 +167,7 @@ class EventReader:
         try:
             pcm = base64.b64decode(text_of(delta), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ProviderError(self._provider, f"sound cannot be read: {error}") from error
+            raise ProviderError(self._provider, f"the sound cannot be decoded: {error}") from error
         self.sound_bytes[item] = self.sound_bytes.get(item, 0) + len(pcm)
         return [AgentSound(item, pcm)] if pcm else []
 

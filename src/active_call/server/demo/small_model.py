@@ -106,7 +106,7 @@ async def _address(process: asyncio.subprocess.Process) -> str:
                     return str(json.loads(line)["address"])
     except TimeoutError:
         pass
-    raise ActiveCallError("the language model did not start: it needs 1 GB of memory, and a processor that llama.cpp knows")
+    raise ActiveCallError("the language model did not start; it needs 1 GB of memory and a processor that llama.cpp supports")
 
 
 async def _watch(model: SmallModel) -> None:

@@ -33,7 +33,7 @@ def tool_findings(playbooks: Mapping[str, Playbook], configured: Mapping[str, Mc
             else:
                 yield Finding(CHECK, "fail", f"{name}: there is no folder {folder} for its knowledge")
     if servers and find_spec("mcp") is None:
-        yield Finding(CHECK, "fail", "MCP servers need the extra of that name: pip install 'active-call[mcp]'")
+        yield Finding(CHECK, "fail", "MCP servers need the extra 'mcp': pip install 'active-call[mcp]'")
     for settings in servers.values():
         yield _server(settings)
 

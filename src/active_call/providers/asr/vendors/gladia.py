@@ -88,7 +88,7 @@ class GladiaRecognition(StreamingRecognition):
             raise status_error(NAME, response.status_code, without_secrets(response.text, (self._key,)))
         url = text(read_object(NAME, response.content).get("url"))
         if not url.startswith(("ws://", "wss://")):
-            raise ProviderError(NAME, "answered no address of a WebSocket", retryable=True)
+            raise ProviderError(NAME, "the response has no WebSocket URL", retryable=True)
         token = url.rpartition("token=")[2]
         return Address(url, secrets=(self._key, token))
 

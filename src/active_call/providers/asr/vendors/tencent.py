@@ -85,7 +85,7 @@ def create(option: AsrOption, services: Services) -> StreamingSpeechToText:
     secret_id = find_key("asr", option.secret_id, url, SECRET_ID, environment)
     key = find_key("asr", option.secret_key, url, SECRET_KEY, environment)
     if not (app_id and secret_id and key):
-        raise ConfigError("asr.secretKey", "appId, secretId and secretKey are needed: the address of every session is signed with them")
+        raise ConfigError("asr.secretKey", "missing appId, secretId or secretKey; they sign the URL of every session")
     sound = chosen_format(option, WIDE, SoundFormat(8_000))
     setup = Setup(option, f"{url}/{app_id}", key, sound, secret_id)
     return StreamingSpeechToText(TencentRecognition, CAPABILITIES, services, setup)

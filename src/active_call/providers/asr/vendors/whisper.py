@@ -45,6 +45,6 @@ DECLARATION: Final = ProviderDeclaration(
 def create(option: AsrOption, services: Services) -> OpenAiSpeechToText:
     """The adapter. Raises ConfigError without an address."""
     if not option.endpoint:
-        raise ConfigError("asr.baseUrl", f"missing: the server that transcribes, such as {EXAMPLE}")
+        raise ConfigError("asr.baseUrl", f"missing; expected the URL of the transcription server, such as {EXAMPLE}")
     server = Server(find_url("asr", option.endpoint, EXAMPLE), option.secret_key)
     return OpenAiSpeechToText(option, server, services, name=NAME, default_model=DEFAULT_MODEL)
