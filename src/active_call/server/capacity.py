@@ -59,4 +59,4 @@ def shortage_text(config: Config, reason: str) -> str:
             f"no RTP port is free in {config.rtp_start_port}-{config.rtp_end_port} (a call needs {PORTS_A_CALL},"
             " and they rest 30 s after it): raise rtp_end_port"
         )
-    return f"a media process has no file descriptor left: {RAISE_FILES}"
+    return f"a media process has no file descriptors left: {RAISE_FILES}"

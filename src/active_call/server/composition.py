@@ -329,7 +329,7 @@ async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
             cancelled = stop
     if not closing.done():
         closing.cancel()
-        log.error("part does not close; it is left behind", extra={"part": name, "waited_s": CLOSE_S})
+        log.error("part does not close; the stop goes on without it", extra={"part": name, "waited_s": CLOSE_S})
     elif not closing.cancelled() and (error := closing.exception()) is not None:
         log.error("part could not be closed", extra={"part": name}, exc_info=error)
     if cancelled is not None:

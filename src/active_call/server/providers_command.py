@@ -21,7 +21,7 @@ out = Console()
 
 def providers(
     kind: Annotated[str | None, typer.Argument(help="asr, tts, llm or realtime; by default all.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/providers.md.")] = False,
 ) -> None:
     """List speech engines and vendors, their features, and whether you can use them here."""

@@ -256,7 +256,7 @@ def test_folder_that_cannot_be_written_is_an_error_and_no_traceback(
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("OFFLINE_MODELS_DIR", str(tmp_path / "file"))
     result = command.invoke(app, ["models", "download", "sensevoice", "--url", mirror.url])
-    assert result.exit_code == 2 and "cannot be kept in" in result.output
+    assert result.exit_code == 2 and "cannot store" in result.output
 
 
 def test_download_waits_for_no_server_for_ever() -> None:

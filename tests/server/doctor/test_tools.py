@@ -45,7 +45,7 @@ def test_extra_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_folder_of_knowledge_that_is_there_and_one_that_is_not(tmp_path: Path) -> None:
-    assert found("knowledge: docs", tmp_path) == [("fail", f"own.md: there is no folder {tmp_path / 'docs'} for its knowledge")]
+    assert found("knowledge: docs", tmp_path) == [("fail", f"own.md: the knowledge folder {tmp_path / 'docs'} does not exist")]
     (tmp_path / "docs").mkdir()
     assert found("knowledge: docs", tmp_path) == [("ok", f"own.md: knowledge in {tmp_path / 'docs'}")]
     assert Finding("tools", "ok", "x").check == "tools"
