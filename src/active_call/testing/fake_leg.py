@@ -1,7 +1,7 @@
 """A leg without optional abilities that exists only in virtual time: no signalling, no sockets, no processes.
 
 The test is the far end: fields say what it does, methods under "the far end" let it act. `fake_call.FakeLeg` adds the abilities of a SIP
-leg. Both keep what every leg promises: `tests/legs/test_conformance.py` runs over them and the real legs.
+leg. Both give the guarantees of every leg: `tests/legs/test_conformance.py` tests them and the real legs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BareFakeLeg:
     answers: bool = True
     answers_after_s: float = 1.0
     refuses: tuple[int, str] = (486, "Busy Here")
-    """What a call to this leg is refused with, where it does not answer."""
+    """The code with which it refuses a call, if it does not answer."""
     is_silent: bool = False
     """It neither answers nor refuses."""
     has_early_media: bool = False
@@ -56,13 +56,13 @@ class BareFakeLeg:
     """How long after the answer the keys of the media are known (DTLS-SRTP); None: with the answer."""
     stream: FakeStream | None = None
     streams: list[FakeStream] = field(default_factory=list)
-    """All that were ever opened."""
+    """All streams that were ever opened."""
     ended: LegEnded | None = None
     hangup_headers: dict[str, str] = field(default_factory=dict)
     rejected: tuple[int, str] | None = None
     dialled: CallOption | None = None
     rings: list[bool] = field(default_factory=list)
-    """Each time that the caller was told of ringing; true with sound."""
+    """One entry each time the caller was told of ringing; true with sound."""
     answered: bool = False
     ready: bool = False
     released: bool = False
@@ -81,7 +81,7 @@ class BareFakeLeg:
             sink(event)
 
     def sink(self, event: LegEvent) -> None:
-        """Tell the call of something, as far as a leg could tell it now."""
+        """Report an event to the call, as far as a leg could report it now."""
         if isinstance(event, LegMedia) or (self.ended is None and self._is_news(event)):
             self._tell(event)
 
@@ -244,7 +244,7 @@ class BareFakeLeg:
             self._tell(self.ended)
 
     def confirm(self) -> None:
-        """The caller acknowledges our answer, where it has not done so by itself."""
+        """The caller acknowledges our answer, unless it has already done so by itself."""
         if self._is_unconfirmed:
             self._is_unconfirmed = False
             self._become_ready()
