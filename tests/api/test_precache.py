@@ -187,7 +187,10 @@ def test_option_stands_over_the_defaults_of_the_server_as_in_a_call(tmp_path: Pa
         ({"text": " \n"}, "text: empty; expected the text to speak"),
         ({"text": 5}, "text: expected `str`, got `int`"),
         ({"text": "a" * (MAX_TEXT_CHARS + 1)}, "text: too long: expected at most 10000 characters, found 10001"),
-        ({"text": "Hi", "cacheKey": ""}, "cacheKey: expected 1 to 256 characters (leave it out for a key made of text and voice), found 0"),
+        (
+            {"text": "Hi", "cacheKey": ""},
+            "cacheKey: expected 1 to 256 characters (leave it out to derive the key from text and voice), found 0",
+        ),
         ({"text": "Hi", "cacheKey": "k" * (MAX_KEY_CHARS + 1)}, "cacheKey: expected 1 to 256 characters"),
         ({"text": "Hi \ud800"}, "text: expected Unicode text, found '\\ud800'"),
         ({"text": "Hi", "cacheKey": "\ud800"}, "cacheKey: expected Unicode text"),

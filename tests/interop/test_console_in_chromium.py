@@ -293,7 +293,7 @@ def test_placed_call_that_fails_is_found_and_explained(page: Page) -> None:
     page.fill("Variables", "order = 7\nname = Ann")
     page.click("Place the call")
     page.click("Its record")
-    page.wait("document.querySelector('.remarks').innerText.includes('The other side did not take the call')")
+    page.wait("document.querySelector('.remarks').innerText.includes('The other side did not accept the call')")
     variables = json.loads(page.run("document.querySelector('pre').textContent"))["variables"]
     assert (variables["order"], variables["name"]) == (7, "Ann")
     assert page.run("document.querySelector('.ladder').getAttribute('aria-label')").startswith("Signalling: sent INVITE")

@@ -57,7 +57,7 @@ TTS_KEYS: Final = frozenset(info.encode_name for info in msgspec.structs.fields(
 
 
 DEFAULT_ICE_SERVERS: Final = ({"urls": ["stun:stun.l.google.com:19302"]},)
-ABOUT: Final = "Phone calls over SIP, held by a playbook."
+ABOUT: Final = "Phone calls over SIP, with an agent that follows a playbook."
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +128,12 @@ def create_app(services: ApiServices) -> FastAPI:
 def _open_routes(services: ApiServices) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/health", summary="Whether the server is alive, and what it is doing")
+    @router.get("/health", summary="The state of the server, and its counters")
     async def health(request: Request) -> dict[str, Any]:
         facts = services.health()
         return facts if services.origins.any_host or services.origins.knows_host(asked_by(request.scope)) else {"status": facts["status"]}
 
-    @router.get("/ready", summary="200 while new calls are taken, else 503")
+    @router.get("/ready", summary="200 while the server accepts new calls, else 503")
     async def ready() -> JSONResponse:
         accepting = services.registry.is_accepting
         return JSONResponse({"accepting": accepting}, status_code=200 if accepting else 503)
@@ -152,7 +152,7 @@ def _call_routes(services: ApiServices) -> APIRouter:
             log.warning("unknown keys ignored", extra={"keys": decoded.unknown, "path": "/call"})
         return {"session_id": _place(services, decoded.value).id}
 
-    @router.get("/list", summary="Calls that are alive")
+    @router.get("/list", summary="Live calls")
     async def list_calls() -> dict[str, Any]:
         return {"active_calls": [_describe(call) for call in services.registry.calls.values()]}
 
@@ -204,7 +204,7 @@ def _call_routes(services: ApiServices) -> APIRouter:
 def _speech_routes(services: ApiServices) -> APIRouter:
     router = APIRouter(tags=["speech"])
 
-    @router.post("/precache", summary="Make a sound now and keep it for calls", openapi_extra=body_schema(PrecacheSpeech))
+    @router.post("/precache", summary="Synthesise a sound now and keep it for calls", openapi_extra=body_schema(PrecacheSpeech))
     async def precache(request: Request) -> dict[str, Any]:
         body = await json_object(request)
         if body.pop("command", "tts") != "tts":

@@ -55,7 +55,7 @@ def browser_call_routes(browsers: Browsers, playbooks: Playbooks) -> APIRouter:
             return Response(sdp, 201, location, SDP)
         return JSONResponse({"session_id": call.id, "sdp": sdp}, 201, location)
 
-    @router.patch("/call/{session_id}", summary="A browser's network has changed: candidates, a fragment or an offer in, ours out")
+    @router.patch("/call/{session_id}", summary="After a change of the browser's network: candidates, a fragment or an offer in, ours out")
     @router.post("/call/{session_id}", include_in_schema=False)
     async def offer_again(session_id: str, request: Request) -> Response:
         call = browsers.calls.find(session_id)

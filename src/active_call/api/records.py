@@ -31,7 +31,7 @@ def record_routes(records: RecordStore) -> APIRouter:
     """The routes below `/api/records`."""
     router = APIRouter(prefix="/api/records", tags=["records"])
 
-    @router.get("", summary="Finished calls, newest first; X-Total-Count and Link tell of further pages")
+    @router.get("", summary="Finished calls, newest first; X-Total-Count and Link describe further pages")
     async def list_records(
         request: Request,
         response: Response,
@@ -71,7 +71,7 @@ def record_routes(records: RecordStore) -> APIRouter:
             response.headers["Link"] = link
         return list(page.items)
 
-    @router.get("/{record_id}", summary="The whole record of a call")
+    @router.get("/{record_id}", summary="The complete record of a call")
     async def read_record(record_id: str) -> dict[str, Any]:
         return await _record(records, record_id)
 

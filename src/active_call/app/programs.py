@@ -59,7 +59,7 @@ async def _drive(handler: Handler, call: Call) -> None:
         if not running.done():
             await asyncio.wait({running}, timeout=GRACE_S)
         if not running.done():
-            log.warning("handler goes on after its call is over; it is cancelled", extra={"session_id": call.id, "waited_s": GRACE_S})
+            log.warning("handler still runs after its call is over; it is cancelled", extra={"session_id": call.id, "waited_s": GRACE_S})
     finally:
         running.cancel()
         ended.cancel()
@@ -72,7 +72,7 @@ async def _run(handler: Handler, call: Call) -> None:
         await handler(call)
     except CallEnded:
         if not call.is_over:
-            log.exception("handler failed: another call of its has ended", extra={"session_id": call.id})
+            log.exception("handler failed: another call of the handler has ended", extra={"session_id": call.id})
     except Exception:  # a user's handler may raise anything
         log.exception("handler failed", extra={"session_id": call.id})
         code, reason = 500, "Server Internal Error"

@@ -112,11 +112,11 @@ def against_headers(headers: Mapping[str, str]) -> str:
         return f"expected at most {MAX_HEADERS} headers, found {len(headers)}"
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
-            return f"{name[:80]!r} is no name of a header"
+            return f"{name[:80]!r} is not a header name"
         if _LINE_BREAK.search(value):
             return f"the value of {name!r} has a line break or NUL in it"
         if len(value) > MAX_HEADER_CHARS:
-            return f"the value of {name!r} has {len(value)} characters, of at most {MAX_HEADER_CHARS}"
+            return f"the value of {name!r} has {len(value)} characters; expected at most {MAX_HEADER_CHARS}"
     return ""
 
 

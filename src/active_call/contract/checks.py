@@ -69,7 +69,7 @@ def _refer_option(value: options.ReferOption) -> Iterator[Finding]:
     for name in ("accept", "decline"):
         keys = getattr(value.briefing, name, None) or ""
         if not set(keys) <= set("0123456789*#"):
-            yield from _found(f"briefing.{name}", f"{keys!r} are no keys; expected some of 0-9, * and #")
+            yield from _found(f"briefing.{name}", f"{keys!r} are not keys; expected some of 0-9, * and #")
 
 
 def _call_option(value: options.CallOption) -> Iterator[Finding]:

@@ -203,7 +203,7 @@ def test_playbook_that_can_be_used_and_is_doubtful_is_told(home: Path, names: di
     (home / "playbooks" / "main.md").write_text("---\nllm: {provider: script}\ngreting: Hi\n---\n## a\n<hang-up/>", encoding="utf-8")
     found = told(examine(home, HANDLER), "playbooks")
     assert any(level == "warn" and "main.md:3: unknown key 'greting'" in text for level, text in found), found
-    assert any(level == "fail" and "main.md:6: <hang-up> is no tag" in text for level, text in found), found
+    assert any(level == "fail" and "main.md:6: <hang-up> is not a tag" in text for level, text in found), found
     assert not any(level == "ok" and "1 playbook(s)" in text for level, text in found), found
 
 

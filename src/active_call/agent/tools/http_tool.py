@@ -94,7 +94,7 @@ class HttpTool:
         if self.select:
             answer = find(answer, self.select)
             if answer is MISSING:
-                return "the answer has not got the part that is looked for", True
+                return "the answer does not have the selected part", True
         if not self.result:
             return _as_text(answer, status)[:MAX_TEXT_CHARS], False
         rendered = fill(self.result, {"args": dict(arguments), **arguments, "response": answer, "status": status})

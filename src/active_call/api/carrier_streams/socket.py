@@ -157,7 +157,7 @@ class CarrierSocket:
             for task in (reading, writing):
                 task.cancel()
             results = await asyncio.gather(reading, writing, return_exceptions=True)
-            leg.leave("the carrier has closed the connection")
+            leg.leave("the carrier closed the connection")
             await self._close(1000, "the call is over")
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
@@ -171,9 +171,9 @@ class CarrierSocket:
                     leg.receive(await self._next())
                     limit.reschedule(loop.time() + SILENT_S)
         except WebSocketDisconnect:
-            leg.leave("the carrier has closed the connection")
+            leg.leave("the carrier closed the connection")
         except TimeoutError:
-            leg.lose(f"nothing has come for {SILENT_S:g} s")
+            leg.lose(f"nothing was received for {SILENT_S:g} s")
 
     async def _write(self) -> None:
         """Until the call is over and all is sent; then the socket is closed."""

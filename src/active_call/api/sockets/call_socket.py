@@ -46,7 +46,7 @@ SILENT_PINGS: Final = 3
 """Pings without any sign of the client, after which it counts as gone."""
 CLOSE_CODES: Final[Mapping[CloseReason, tuple[int, str]]] = {
     CloseReason.OVER: (1000, "the call is over"),
-    CloseReason.OVERFLOW: (1008, "too slow: events that nobody reads cannot wait any longer"),
+    CloseReason.OVERFLOW: (1008, "too slow: the client does not read its events"),
     CloseReason.CLOSED: (1000, ""),
 }
 """WebSocket close codes (RFC 6455, section 7.4.1)."""

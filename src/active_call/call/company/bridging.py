@@ -89,7 +89,7 @@ class Bridging:
         if self._state.leg.stream is None or self._state.facts.phase is not Phase.ANSWERED or obstacle is Obstacle.NOT_ANSWERED:
             return f"the call {self._id!r} is not answered"
         if obstacle is Obstacle.BRIDGED or self.current is not None:
-            return f"the call {self._id!r} is bridged already"
+            return f"the call {self._id!r} is already bridged"
         return f"the call {self._id!r} is being transferred" if obstacle is not None else ""
 
     # -- a bridge, from its beginning to its end
@@ -146,7 +146,7 @@ class Bridging:
         if bridge is not None:
             if bridge.relay is not None:
                 bridge.relay.close()
-            bridge.partner.send(BridgeParted(bridge.id, self._id, "the other call has ended"))
+            bridge.partner.send(BridgeParted(bridge.id, self._id, "the other call ended"))
 
     def refuse(self, invite: BridgeInvite, why: str) -> None:
         """Answer an invitation that this call does not handle any more; `why` says what the matter with it is."""

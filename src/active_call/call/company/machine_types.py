@@ -35,7 +35,7 @@ class Obstacle(StrEnum):
     """Why the caller is not the agent's alone."""
 
     NOT_ANSWERED = "the call is not answered"
-    TRANSFER = "a transfer is under way"
+    TRANSFER = "a transfer is in progress"
     TAKEOVER = "the call is being taken over"
     BRIDGED = "the call is bridged"
 

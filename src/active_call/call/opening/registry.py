@@ -206,7 +206,7 @@ class CallRegistry:
         if self._tasks:
             await self._wait_for_calls(timeout_s)
         if self._tasks:
-            log.info("stopping: calls that are left are ended", extra={"n_calls": len(self._tasks)})
+            log.info("stopping: ending the remaining calls", extra={"n_calls": len(self._tasks)})
         for call in list(self._calls.values()):
             try:
                 call.hang_up(by="system", cause="shutdown", reason="server is shutting down")

@@ -137,7 +137,7 @@ class Playbooks:
             known = self._last_good.get(name)
             if known is None:
                 raise
-            log.error("playbook cannot be used, the version before goes on", extra={"playbook": name, "reason": str(error)})
+            log.error("playbook cannot be used; the previous version stays in use", extra={"playbook": name, "reason": str(error)})
             return known
 
     def forget(self) -> None:

@@ -76,7 +76,7 @@ def _checked_key(request: PrecacheSpeech) -> str | None:
     if key is None:
         return None
     if not 1 <= len(key) <= MAX_KEY_CHARS:
-        advice = "leave it out for a key made of text and voice"
+        advice = "leave it out to derive the key from text and voice"
         raise ContractError(path, f"expected 1 to {MAX_KEY_CHARS} characters ({advice}), found {len(key)}")
     _check_is_unicode(path, key)
     return key
