@@ -1,4 +1,4 @@
-"""Runs the handlers of an application: one task a call, from its beginning to a little after its end.
+"""Runs the handlers of an application: one task per call, from its beginning to shortly after its end.
 
 A handler that returns leaves its call to be ended; one that fails ends it, and the log says why. A handler that goes on after its call is
 over has `GRACE_S` for what is left to do, and is then cancelled.
@@ -20,18 +20,18 @@ log = logging.getLogger("active_call.app")
 Handler = Callable[[Call], Awaitable[object]]
 
 GRACE_S: Final = 10.0
-"""What a handler may take after the end of its call, for instance to write down what was said."""
+"""The time that a handler has after the end of its call, for instance to store what was said."""
 
 
 class Programs:
-    """The handlers that run. `close` waits for them, for `GRACE_S` at most."""
+    """The running handlers. `close` waits for them, at most `GRACE_S`."""
 
     def __init__(self) -> None:
         self._tasks: dict[asyncio.Task[None], Call] = {}
 
     @property
     def calls(self) -> list[Call]:
-        """The calls whose handlers run."""
+        """The calls with a running handler."""
         return list(self._tasks.values())
 
     def start(self, handler: Handler, call: Call) -> asyncio.Task[None]:
@@ -81,7 +81,7 @@ async def _run(handler: Handler, call: Call) -> None:
 
 
 async def _end(call: Call, code: int, reason: str) -> None:
-    """End a call that its handler has left."""
+    """End a call after its handler has returned."""
     with contextlib.suppress(CallError):
         if call.direction == "inbound" and not call.is_answered:
             await call.reject(code, reason)

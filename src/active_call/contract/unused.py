@@ -1,4 +1,4 @@
-"""Options that are accepted, so that what was written for other programs loads, and that have no effect here.
+"""Options that are accepted so that files for other programs load, and that have no effect here.
 
 In: an option group's type. Out: per field, what to do instead, or an empty text. Configuration and playbooks warn with it.
 """
