@@ -120,11 +120,15 @@ def stop_forked_starts() -> None:
 def _import_the_program() -> None:
     import importlib
 
+    from active_call.server.preloading import preload_modules
+
+    preload_modules()
     for name in (
         "uvloop",
         "aiosqlite",
         "sqlalchemy.dialects.sqlite.aiosqlite",
         "active_call.server.cli",
+        "active_call.server.commands",
         "active_call.server.logs",
         "active_call.server.launching",
         "active_call.server.reloading",

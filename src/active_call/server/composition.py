@@ -24,6 +24,7 @@ from active_call.agent.playbook.scenes import Playbook
 from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.api.connections import Connections
 from active_call.api.console_data.routes import ConsoleFacts
+from active_call.base.child_processes import Programs, StartsChildren
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.trust import NO_TRUST
 from active_call.base.version import __version__
@@ -117,19 +118,21 @@ async def running(
     world: World | None = None,
     *,
     wrap_router: Callable[[Router | None], Router] | None = None,
+    children: StartsChildren | None = None,
 ) -> AsyncIterator[Running]:
     """Start everything, yield, and stop everything in order. Raises ConfigError or TransportError when something cannot start.
 
-    `wrap_router` gets the configured router and gives the one to use.
+    `wrap_router` gets the configured router and gives the one to use. `children` starts media and engine processes.
     """
     world = world or World()
     environment = dict(os.environ if environment is None else environment)
     connections = http_connections(config, raise_descriptor_limit(), world.clock)
     refuse_taken_ports(config)
-    pool = _media_pool(config, world)
+    children = children or Programs()
+    pool = _media_pool(config, world, children)
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
-        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks)
+        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, children)
         resolver = Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
 
@@ -199,6 +202,7 @@ async def _shared_services(
     environment: Mapping[str, str],
     pool: MediaPool,
     playbooks: Playbooks,
+    children: StartsChildren,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
     tls = httpx.create_ssl_context()
@@ -208,7 +212,7 @@ async def _shared_services(
     stack.push_async_callback(_closed, "outgoing requests", clients.close)
     await pool.start()
     stack.push_async_callback(_closed, "media", pool.close)
-    local = EngineProcesses()
+    local = EngineProcesses(children=children)
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
@@ -336,13 +340,14 @@ async def _closed(name: str, close: Callable[[], Awaitable[object]]) -> None:
         raise cancelled
 
 
-def _media_pool(config: Config, world: World) -> MediaPool:
+def _media_pool(config: Config, world: World, children: StartsChildren) -> MediaPool:
     return MediaPool(
         n_workers=n_media_processes(config),
         bind_ip=config.rtp_address,
         port_range=(config.rtp_start_port, config.rtp_end_port),
         clock=world.clock,
         logger=logging.getLogger("active_call.media"),
+        children=children,
     )
 
 

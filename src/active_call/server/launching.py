@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from active_call.base.child_processes import StartsChildren
 from active_call.base.errors import ActiveCallError
 from active_call.base.log_writer import DescriptorSink, LogWriter, QueuedText
 from active_call.server.config.config import Config
@@ -69,12 +70,21 @@ def run_loop(work: Coroutine[Any, Any, Any], stopping: Stopping | None = None) -
             return None
 
 
-def serve(config: Config, source: ConfigSource, *, call: str | None = None, program: Program | None = None) -> None:
-    """Serve until a stop signal; with `call`, place that call once ready. `program` takes calls in place of the configured handler."""
+def serve(
+    config: Config,
+    source: ConfigSource,
+    *,
+    call: str | None = None,
+    program: Program | None = None,
+    children: StartsChildren | None = None,
+) -> None:
+    """Serve until a stop signal; with `call`, place that call once ready. `program` takes calls in place of the configured handler,
+    `children` starts media and engine processes.
+    """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server reloads on it; children go on ignoring it
     stopping = Stopping()
     with logged(config) as output:
         serving = serve_until_stopped(
-            config, source.environment(), queued_console(), call, stopping, source=source, output=output, program=program
+            config, source.environment(), queued_console(), call, stopping, source=source, output=output, program=program, children=children
         )
         run_loop(serving, stopping)

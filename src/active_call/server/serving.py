@@ -12,6 +12,7 @@ from typing import Protocol
 
 from rich.console import Console
 
+from active_call.base.child_processes import StartsChildren
 from active_call.base.version import __version__
 from active_call.call.opening.routing import Router
 from active_call.contract.options import CallOption
@@ -65,15 +66,16 @@ async def serve_until_stopped(
     source: ConfigSource | None = None,
     output: LogOutput | None = None,
     program: Program | None = None,
+    children: StartsChildren | None = None,
 ) -> None:
     """Serve; with `call`, place that call once ready. With a `source`, SIGHUP reloads the configuration. A second stop signal, by
-    `stopping`, ends the calls that are waited for.
+    `stopping`, ends the calls that are waited for. `children` starts media and engine processes.
     """
     for warning in config.warnings:
         log.warning("configuration", extra={"warning": warning})
     async with (
         closing(program),
-        running(config, environment, wrap_router=program.router if program is not None else None) as server,
+        running(config, environment, wrap_router=program.router if program is not None else None, children=children) as server,
         asyncio.TaskGroup() as tasks,
     ):
         if program is not None:

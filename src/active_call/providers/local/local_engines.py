@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from active_call.base.child_processes import StartsChildren
 from active_call.base.errors import ProviderError
 from active_call.base.world import Clock, SystemClock
 from active_call.providers.local.engine_pool import EnginePool
@@ -35,10 +36,18 @@ def n_usable_cores() -> int:
 class EngineProcesses:
     """The engine processes of this program: `base.LocalEngines` for real."""
 
-    def __init__(self, clock: Clock | None = None, *, request_limit_s: float = REQUEST_LIMIT_S, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        request_limit_s: float = REQUEST_LIMIT_S,
+        max_waiting: int = MAX_WAITING,
+        children: StartsChildren | None = None,
+    ) -> None:
         self._clock = clock or SystemClock()
         self._request_limit_s = request_limit_s
         self._max_waiting = max_waiting
+        self._children = children
         self._pools: dict[str, EnginePool] = {}
         self._closed = False
 
@@ -81,5 +90,7 @@ class EngineProcesses:
         if self._closed:
             raise ProviderError(module, "the engine processes are closed")
         if module not in self._pools:
-            self._pools[module] = EnginePool(module.rpartition(".")[2], self._clock, self._request_limit_s, self._max_waiting)
+            self._pools[module] = EnginePool(
+                module.rpartition(".")[2], self._clock, self._request_limit_s, self._max_waiting, self._children
+            )
         return self._pools[module]
