@@ -12,9 +12,9 @@ from typing import Final
 
 from active_call.base.errors import ProviderError
 from active_call.contract.options import TtsOption
+from active_call.providers.accounts.deepgram import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.credentials import find_key, find_url, without_secrets
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
-from active_call.providers.deepgram_account import BASE_URL, NAME, SOURCE, headers_of
 from active_call.providers.json_values import read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities

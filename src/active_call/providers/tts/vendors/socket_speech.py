@@ -78,6 +78,10 @@ class SocketTextToSpeech:
 
     # -- what an adapter gives
 
+    def new_id(self) -> str:
+        """The id of a text, which no other one has on this server."""
+        return f"text-{next(self._numbers)}"
+
     def address(self, wish: Wish) -> VoiceAddress:
         """Where `wish` is spoken. Raises ConfigError, ProviderError."""
         raise NotImplementedError
@@ -100,7 +104,7 @@ class SocketTextToSpeech:
     # -- what the wall uses
 
     def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
-        return WholeTextStream(lambda text: self._speak(Wish(text, f"text-{next(self._numbers)}", speaker, speed)), self.rate_hz)
+        return WholeTextStream(lambda text: self._speak(Wish(text, self.new_id(), speaker, speed)), self.rate_hz)
 
     async def warm(self) -> None:
         """Open a connection for the first text. One that cannot be made is not told: the first text tells it."""
@@ -158,11 +162,13 @@ class SocketTextToSpeech:
 
     async def _take(self, address: VoiceAddress) -> tuple[ClientConnection, bool]:
         """A connection, and whether it was kept."""
-        kept = self._kept.get(address)
+        kept = self._kept.pop(address, None)
         now = asyncio.get_running_loop().time()
         while kept is not None and kept.waiting:
             since, socket = kept.waiting.pop()
             if socket.state is State.OPEN and now - since < self.keeps_s:
+                if kept.waiting:
+                    self._kept[address] = kept
                 return socket, True
             await _close(socket)
         return await self._connect(address), False
@@ -171,9 +177,10 @@ class SocketTextToSpeech:
         return await open_socket(self._services, self.name, address.url, headers=dict(address.headers), secrets=address.secrets)
 
     def _keep(self, address: VoiceAddress, socket: ClientConnection) -> None:
-        waiting = self._kept.setdefault(address, _Kept()).waiting
-        if self.keeps_s and not self._is_closed and len(waiting) < MAX_KEPT and socket.state is State.OPEN:
-            waiting.append((asyncio.get_running_loop().time(), socket))
+        kept = self._kept.get(address) or _Kept()
+        if self.keeps_s and not self._is_closed and len(kept.waiting) < MAX_KEPT and socket.state is State.OPEN:
+            kept.waiting.append((asyncio.get_running_loop().time(), socket))
+            self._kept[address] = kept
         else:
             asyncio.get_running_loop().create_task(_close(socket), name=f"{self.name} closing")
 
