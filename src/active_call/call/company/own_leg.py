@@ -15,6 +15,7 @@ from typing import Protocol
 from active_call.call.company.attention_executor import AttentionExecutor
 from active_call.call.company.machine_types import Input, PeerHeld
 from active_call.call.events.journal import Journal
+from active_call.call.events.signalling import sip_messages_of
 from active_call.call.items import FromLeg
 from active_call.call.opening.setup import CallSetup
 from active_call.call.ports import CallPorts, MachinePort
@@ -131,4 +132,5 @@ class OwnLeg:
         self._ports.spawn(self._release(before), "old leg's end")
 
     async def _release(self, leg: Leg) -> None:
+        self._journal.sip_messages += sip_messages_of(leg, self._state.option)
         self._journal.media["beforeTransfer"] = await leg.release()

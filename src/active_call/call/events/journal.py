@@ -12,7 +12,7 @@ from active_call.call.events.hangup_reason import hangup_reason
 from active_call.call.state import CallFacts
 from active_call.contract import events
 from active_call.legs.events import LegEnded
-from active_call.store.records import CallRecord, OpenCall, TranscriptLine
+from active_call.store.records import CallRecord, OpenCall, SipMessageLine, TranscriptLine
 
 MAX_EVENTS = 5_000
 """Enough for hours of talk; a call that makes more keeps its first ones, and says so."""
@@ -33,6 +33,7 @@ class Journal:
         self._speech_began_ms = 0
         self.media: dict[str, Any] = {}
         self.transfers: list[dict[str, Any]] = []
+        self.sip_messages: tuple[SipMessageLine, ...] = ()
         self._recordings: dict[str, float | None] = {}
         self._recording_error = ""
         self._n_lost = 0
@@ -166,6 +167,7 @@ class Journal:
             turns=tuple(self._turns),
             events=tuple(self._events),
             transfers=tuple(self.transfers),
+            sip_messages=self.sip_messages,
             media=self._media_facts(),
             recording=recording,
             recording_ms=recording_ms,
