@@ -16,7 +16,7 @@ from active_call.base.trust import NO_TRUST, Place, Trust, urls_of_values
 from active_call.contract.options import NO_RECOGNISER, AsrOption, RealtimeOption, TtsOption
 from active_call.providers.chat import ChatModel
 from active_call.providers.choices import Choices
-from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, known_providers, load_adapter
+from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, default_model_of, known_providers, load_adapter
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
 from active_call.providers.guarding.fallbacks import asr_chain, llm_chain, tts_chain
 from active_call.providers.guarding.guarded_chat import GuardedChatModel
@@ -57,17 +57,20 @@ def create_recogniser(option: AsrOption, services: Services) -> SpeechToText:
 
 def create_synthesiser(option: TtsOption, services: Services, *, attempts: int | None = None) -> GuardedTextToSpeech:
     """The synthesis engine that `option` asks for, or the default, behind the provider wall; without its fallbacks. Raises ConfigError."""
-    return GuardedTextToSpeech(_adapter(option, services.environment)(option, services), services.world, attempts=attempts)
+    engine, model = _adapter(option, services.environment)(option, services), _model_of(option, services)
+    return GuardedTextToSpeech(engine, services.world, attempts=attempts, default_model=model)
 
 
 def create_responder(settings: LlmSettings, services: Services, *, attempts: int | None = None) -> GuardedChatModel:
     """The language model that `settings` ask for, or the default, behind the provider wall; without its fallbacks. Raises ConfigError."""
-    return GuardedChatModel(_adapter(settings, services.environment)(settings, services), services.world, attempts=attempts)
+    engine, model = _adapter(settings, services.environment)(settings, services), _model_of(settings, services)
+    return GuardedChatModel(engine, services.world, attempts=attempts, default_model=model)
 
 
 def create_realtime(option: RealtimeOption, services: Services) -> GuardedRealtimeModel:
     """The speech-to-speech model that `option` asks for, behind the provider wall. Raises ConfigError."""
-    return GuardedRealtimeModel(_adapter(option, services.environment)(option, services), services.world)
+    engine, model = _adapter(option, services.environment)(option, services), _model_of(option, services)
+    return GuardedRealtimeModel(engine, services.world, default_model=model)
 
 
 class Engines:
@@ -98,7 +101,7 @@ class Engines:
 
     def _make_recogniser(self, option: AsrOption, fallbacks: list[SupervisedSpeechToText], trust: Trust) -> SupervisedSpeechToText:
         services = self._services.trusting(self._trusted(option, trust))
-        engine = GuardedSpeechToText(create_recogniser(option, services), services.world)
+        engine = GuardedSpeechToText(create_recogniser(option, services), services.world, default_model=_model_of(option, services))
         return SupervisedSpeechToText(engine, fallbacks)
 
     def get_synthesiser(self, option: TtsOption, trust: Trust = NO_TRUST) -> TextToSpeech:
@@ -220,6 +223,12 @@ def _selections(options: tuple[AsrOption, TtsOption, LlmSettings | None], enviro
 
 def _key_of(option: Option, trusted: frozenset[Place], has_fallback: bool = False) -> bytes:
     return msgspec.msgpack.encode([option, has_fallback, sorted(trusted)], order="deterministic")
+
+
+def _model_of(option: Option, services: Services) -> str:
+    """The model that `option` names, else the adapter's default, as its bill calls it; empty where neither says one."""
+    named = option.model_type if isinstance(option, AsrOption) else option.model
+    return named or default_model_of(_adapter(option, services.environment))
 
 
 def _adapter(option: Option, environment: Mapping[str, str]) -> Create:

@@ -21,6 +21,7 @@ from active_call.providers.asr.recent_sound import RecentSound
 from active_call.providers.engine_choice import EngineChoice
 from active_call.providers.guarding.guarded_speech_to_text import GuardedRecognition, GuardedSpeechToText
 from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent
+from active_call.providers.usage.metering import current_meter, metered_by
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class SupervisedRecognition:
         self._hopeless: ActiveCallError | None = None
         """Why no engine is usable any more."""
         self._choice = EngineChoice(len(self._engines))
+        self._meter = current_meter()
         self._open_first()
 
     # -- from the call
@@ -195,7 +197,8 @@ class SupervisedRecognition:
     def _open(self, engine: GuardedSpeechToText) -> None:
         self._n_streams += 1
         n_stream = self._n_streams
-        stream = engine.open(partial(self._handle, n_stream), language=self._language)
+        with metered_by(self._meter):  # whoever pushed the sound that this follows from
+            stream = engine.open(partial(self._handle, n_stream), language=self._language)
         if n_stream == self._n_streams:
             self._stream = stream
             self._opened_at = self._loop.time()

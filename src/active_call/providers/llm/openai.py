@@ -77,6 +77,7 @@ class OpenAiChatModel:
 
     def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
+        self.endpoint = server.base_url
         self._model = settings.model or DEFAULT_MODEL
         self.profile = profile_of(server.base_url, self._model)
         self.capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=self.profile.calls_tools)

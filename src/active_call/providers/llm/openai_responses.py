@@ -72,6 +72,7 @@ class OpenAiResponsesModel:
     def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient) -> None:
         self._settings = settings
         self._server = server
+        self.endpoint = server.base_url
         self._http = http
         self._model = settings.model or DEFAULT_MODEL
         self._profile = profile_of(OPENAI_URL, self._model)  # servers of this API have models of those families

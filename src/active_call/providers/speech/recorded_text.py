@@ -14,6 +14,8 @@ class RecordedText:
         self._inputs: list[Callable[[SynthesisStream], None]] = []
         self._stream: SynthesisStream | None = None
         self._pieces: list[str] = []
+        self.n_chars = 0
+        """Of all text so far."""
         self.is_flushed = False
         """The sound of some text was asked for."""
         self.is_ended = False
@@ -25,6 +27,7 @@ class RecordedText:
 
     def push_text(self, text: str) -> None:
         self._pieces.append(text)
+        self.n_chars += len(text)
         self._give(lambda stream: stream.push_text(text))
 
     def flush(self) -> None:

@@ -76,6 +76,7 @@ class OpenAiTextToSpeech(WholeTextToSpeech):
         self._server = server
         self.endpoint = server.base_url
         model, voice = _model_and_voice(option)
+        self.model = model
         self._voice = voice
         self._speed = option.speed
         self._body: dict[str, Any] = {"model": model, "response_format": "pcm", **extra}
