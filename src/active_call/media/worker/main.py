@@ -292,7 +292,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="active_call.media.worker.main")
     parser.add_argument("--fd", type=int, required=True, help="the link, an inherited Unix stream socket")
     parser.add_argument("--ports", type=_parse_ports, required=True, help="RTP port range LOW-HIGH, inclusive")
-    parser.add_argument("--capacity", type=int, default=512, help="streams at most")
+    parser.add_argument("--capacity", type=int, default=1024, help="streams at most")
     options = parser.parse_args(arguments)
     _prepare_process()
     with socket.socket(fileno=options.fd) as sock:
