@@ -228,6 +228,8 @@ class CascadeConversation:
         if heard is not None and playback is not None and heard[0] == playback.play_id:
             self._outbox.add(AgentItem(heard[1], is_interrupted=True))
         self._caller.write_down()
+        if self._timers.is_set(Timer.UNHOLD):
+            self._outbox.perform(commands.Unhold())  # nobody else would end the agent's own hold
         self._on_hangup()
         return self._outbox.take()
 

@@ -278,8 +278,8 @@ class Call:
             case Recognised():
                 self.state.last_activity_at = now
                 parts.speech_input.recognised(item, now)
-            case ForAgent(said):
-                if self.state.agent is not None:
+            case ForAgent(said, number):
+                if self.state.agent is not None and number in (None, self.state.agent_number):
                     self.state.agent.hear(said)
             case Routed(decision):
                 parts.machine.decided(decision)

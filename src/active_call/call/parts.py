@@ -256,14 +256,14 @@ class _Wiring:
         begin: BeginAgent | None = None,
         realtime: RealtimeModel | None = None,
     ) -> AgentRunner:
-        context = self._context
+        context, number = self._context, self._context.state.agent_number
         session = self._realtime_session(realtime, speech_output) if realtime is not None else None
-        speech_input.on_sound = session.push_audio if session is not None else None
+        speech_input.send_sound_to(session.push_audio if session is not None else None)
         ports = AgentPorts(
             perform=lambda command: context.perform(command, "agent"),
             attempt=context.faults.attempt,
             tell=context.output.tell,
-            post=lambda item: context.ports.post(ForAgent(item)),
+            post=lambda item: context.ports.post(ForAgent(item, number)),
             expect_phrases=speech_input.expect_phrases,
             end_utterance=speech_input.end_now,
             pause_reply=self._overlap.pause,
@@ -280,11 +280,11 @@ class _Wiring:
         return start_agent(playbook, responder, begin, state, context.dependencies, self._turn, ports, log, session)
 
     def _realtime_session(self, model: RealtimeModel, speech_output: SpeechOutput) -> ModelSession:
-        context = self._context
+        context, number = self._context, self._context.state.agent_number
         option = context.state.option.realtime
         ports = SessionPorts(
             player=speech_output,
-            post=lambda event: context.ports.post(ForAgent(effects.FromRealtime(event))),
+            post=lambda event: context.ports.post(ForAgent(effects.FromRealtime(event), number)),
             tell=context.output.tell,
             now=context.ports.now,
             log=context.ports.log,

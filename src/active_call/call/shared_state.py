@@ -28,6 +28,8 @@ class CallState:
     """Variables from the side that has placed or accepted the call; what the caller or a model sets later is not among them."""
     agent: AgentRunner | None = None
     """None until the call is prepared, and in a call without a playbook."""
+    agent_number: int = 1
+    """Of the agent that holds the conversation, or is the next to hold it: what comes late for one before it is not for this one."""
     hears_freely: bool = True
     """The recogniser understands any sentence, not the playbook's phrases alone."""
     has_turn_judge: bool = False

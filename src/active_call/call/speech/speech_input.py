@@ -102,7 +102,7 @@ class SpeechInput:
         self._vad = VadSettings()
         self._is_suspended = False
         self._is_tapped = False
-        self.on_sound: Callable[[bytes], None] | None = None
+        self._listener: Callable[[bytes], None] | None = None
         """Hears the caller's sound while it is not suspended: a realtime model."""
 
     @property
@@ -138,10 +138,17 @@ class SpeechInput:
             self._is_tapped = wanted
             self._order()
 
+    def send_sound_to(self, listener: Callable[[bytes], None] | None) -> None:
+        """Give the caller's sound (s16le mono at 16 kHz) to a realtime model, too, while it is not suspended; None: no longer."""
+        before, self._listener = self._listener, listener
+        if (before is None) is not (listener is None):
+            self._order()
+
     def _order(self) -> None:
         if self._stream is not None:
             vad, is_on = self._vad, not self._is_suspended
-            is_forwarded = (is_on and self._recognition is not None) or self._is_tapped
+            is_heard = self._recognition is not None or self._listener is not None
+            is_forwarded = (is_on and is_heard) or self._is_tapped
             self._stream.listen(
                 detect=is_on,
                 forward_audio=is_forwarded,
@@ -195,8 +202,8 @@ class SpeechInput:
             return
         if self._recognition is not None:
             self._recognition.push_audio(report.pcm, report.sample)
-        if self.on_sound is not None:
-            self.on_sound(report.pcm)
+        if self._listener is not None:
+            self._listener(report.pcm)
         if self._turn_audio is not None:
             self._turn_audio.push(report)
 

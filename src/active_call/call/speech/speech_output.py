@@ -58,6 +58,8 @@ class SpeechOutput:
         """Another synthesiser for a command with an option of its own, where there is one."""
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._plays: dict[str, Play] = {}
+        self._items: dict[str, Play] = {}
+        """Plays of `add_sound` that are not over, by their playIds."""
         self._stream: MediaStream | None = None
         self._synthesiser: TextToSpeech | None = None
         self._n_unnamed = 0
@@ -89,6 +91,10 @@ class SpeechOutput:
     def is_speaking(self) -> bool:
         """Whether something is said or played, or will be."""
         return any(not play.stopped for play in self._plays.values())
+
+    def live_plays(self) -> list[str]:
+        """The playIds of all plays that are not over, stopped or not."""
+        return [play.play_id for play in self._plays.values()]
 
     # -- commands
 
@@ -140,10 +146,10 @@ class SpeechOutput:
 
         The first of it replaces what plays. False when the play was stopped, and where there is no stream.
         """
-        play = self._plays.get(play_id)
+        play = self._items.get(play_id)
         if play is None:
             self.interrupt()
-            play = self._add_play(play_id)
+            play = self._items[play_id] = self._add_play(play_id)
             play.pieces.append(Piece(""))
         if play.stopped or self._stream is None:
             return False
@@ -154,6 +160,10 @@ class SpeechOutput:
             play.closed = piece.is_whole = True
             self._end(play)
         return True
+
+    def forget_items(self) -> None:
+        """Plays of `add_sound` that come from now on are others, whatever their ids: another model may count its items as the last one."""
+        self._items.clear()
 
     def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
         """Stop all plays; with `graceful`, let the command that is heard now finish, and drop what comes behind it."""
@@ -432,6 +442,8 @@ class SpeechOutput:
             )
         if play is not None:
             self._plays.pop(report.play, None)
+            if self._items.get(play.play_id) is play:
+                del self._items[play.play_id]
             play.is_over = True
             play.has_news.set()
             self._abandon(play)
