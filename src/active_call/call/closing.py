@@ -94,6 +94,9 @@ class CallClosing:
         facts.reach(Phase.ENDED, context.time.utc_now())
         journal.transfers = self._parts.transfers.records()
         facts.call_id = facts.call_id or context.state.leg.call_id
+        used = self._parts.cost.close()
+        if used is not None:
+            context.output.tell(used)
         try:
             context.output.tell(journal.hangup_event(self._parts.own_leg.ended))
         finally:

@@ -312,6 +312,23 @@ class MonitorOption(Options, frozen=True, kw_only=True, rename="camel", omit_def
     headers: dict[str, str] = {}
 
 
+class BudgetOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What one call may cost or use. When one of these is reached, `say` is spoken and the call is ended."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"seconds": "s"}
+
+    per_call: bounds.Money | None = None
+    """Money, in the currency of `[prices]`. What has no price does not count."""
+    seconds: bounds.Amount | None = None
+    """Of sound sent to recognisers."""
+    characters: bounds.Amount | None = None
+    """Of text given to synthesisers; speech that is kept from before does not count."""
+    tokens: bounds.Amount | None = None
+    """Of all models, in and out."""
+    say: bounds.Speech | None = None
+    """The last sentence; none said: an English one. Empty: the call is ended without a word."""
+
+
 class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Everything that may be chosen for one call."""
 
@@ -343,6 +360,8 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     media_pass: MediaPassOption | None = None
     refer: ReferOption | None = None
     """How transfers of this call are made, where the command says nothing."""
+    budget: BudgetOption | None = None
+    """What this call may cost or use."""
     monitor: MonitorOption | None = None
     on_machine: Literal["hangup", "message-after-beep", "continue"] | None = None
     """What is done with an answering machine that takes an outbound call. Given: who has answered is told as `answerMachineDetection`."""

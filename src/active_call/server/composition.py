@@ -69,6 +69,7 @@ from active_call.server.mcp import mcp_settings
 from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
+from active_call.server.spending import configure_spending, kept_spending
 from active_call.server.trunk_setup import accounts, trunk_warnings
 from active_call.server.webhooks import make_webhooks
 from active_call.sip.endpoint import Endpoint
@@ -217,6 +218,7 @@ async def _shared_services(
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
     pool.on_shortage = lambda reason: troubles.note(f"media {reason}", shortage_text(config, reason), lasts_s=SHORT_FOR_S)
+    spending = await kept_spending(stack, config, world, troubles)
     records = create_records(config.callrecord, http, world, troubles)
     stack.push_async_callback(_closed, "records", records.close)
     await records.start()
@@ -239,6 +241,7 @@ async def _shared_services(
         speech=speech,
         join=pool.join,
         troubles=troubles,
+        spending=spending,
         mcp=mcp,
         knowledge=knowledge,
         posthooks=posthooks,
@@ -404,6 +407,7 @@ async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) 
 
 def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
     """What calls use, as `config` has it."""
+    configure_spending(shared.spending, config)
     return replace(
         shared,
         recording=_recording_policy(config),
@@ -467,6 +471,6 @@ async def _watch_minutes(gateway: SipGateway) -> None:
 async def _watch_admission(registry: CallRegistry, gateway: SipGateway) -> None:
     """While the server is full or draining, the endpoint itself refuses new calls and OPTIONS with 503, which costs next to nothing."""
     while True:
-        gateway.endpoint.set_accepting(registry.is_accepting)
+        gateway.endpoint.set_accepting(registry.refuses_because in ("", "budget"))  # the latter is refused with its reason, and a record
         gateway.refusals.flush()
         await asyncio.sleep(ADMISSION_CHECK_S)
