@@ -19,6 +19,7 @@ FadeMs = Annotated[int, Meta(ge=0, le=10_000)]
 DigitMs = Annotated[int, Meta(ge=40, le=6_000)]
 """Shorter is no digit to most receivers (ITU-T Q.24: 40 ms); the duration of a telephone event ends at 8.19 s (RFC 4733, section 2.3.4)."""
 PauseMs = Annotated[int, Meta(ge=0, le=60_000)]
+HedgeMs = Annotated[int, Meta(ge=50, le=10_000)]
 OffsetMs = Annotated[int, Meta(ge=0, le=86_400_000)]
 LongMs = Annotated[int, Meta(ge=0, le=3_600_000)]
 FlushMs = Annotated[int, Meta(ge=20, le=10_000)]

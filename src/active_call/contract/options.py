@@ -96,6 +96,15 @@ class AgcOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     enable_limiter: bool | None = None
 
 
+class HedgeOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """When the next of several providers is asked beside one that is slow."""
+
+    durations: ClassVar[Mapping[str, Unit]] = {"after": "ms"}
+
+    after: bounds.HedgeMs
+    """ms without anything usable after which the next provider is asked, too; the first usable answer wins."""
+
+
 NO_RECOGNISER: Final = "none"
 """`asr.provider` of a call in which nothing is recognised."""
 
@@ -131,6 +140,8 @@ class AsrOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     """Whether texts so far are asked for (true)."""
     fallback: bounds.Fallback | None = None
     """Providers that take over, in turn, when this one fails; each with its own defaults."""
+    hedge: HedgeOption | None = None
+    """The next of `fallback` is asked beside this one where it is slow."""
     start_when_answer: bool | None = None
 
 
@@ -157,6 +168,8 @@ class TtsOption(Options, frozen=True, kw_only=True, rename="camel", omit_default
     extra: dict[str, Any] = {}
     fallback: bounds.Fallback | None = None
     """Providers that speak, in turn, when this one fails; each with a voice of its own."""
+    hedge: HedgeOption | None = None
+    """The next of `fallback` is asked beside this one where it is slow."""
     max_concurrent_tasks: bounds.Tasks | None = None
     cache_key: str | None = None
     session_id: str | None = None
