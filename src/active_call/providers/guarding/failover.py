@@ -17,7 +17,7 @@ from active_call.base.errors import ProviderError
 from active_call.codec.resample import StreamResampler
 from active_call.providers.chat import ChatEvent, ChatModel, ReplyRequest, TextDelta, ToolCallDelta
 from active_call.providers.guarding.hedge import Hedge
-from active_call.providers.sources import close_source, warm
+from active_call.providers.sources import close_source, connect_ahead, warm
 from active_call.providers.speech.recorded_text import RecordedText
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech
 
@@ -40,6 +40,10 @@ class FailoverTextToSpeech:
 
     def open(self, *, speaker: str | None = None, speed: float | None = None) -> FailoverSynthesis:
         return FailoverSynthesis(self.engines, speaker, speed, self.hedge_after_s)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next text of the first engine."""
+        await connect_ahead(self.engines[0])
 
     async def warm(self) -> None:
         """Load what the engines load at first use."""
@@ -187,6 +191,10 @@ class FailoverChatModel:
                 log_failover("llm", model.name, self.models[number + 1].name, error.reason)
             finally:
                 await close_source(stream)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request to the first model."""
+        await connect_ahead(self.models[0])
 
     async def warm(self) -> None:
         """Load what the models load at first use."""
