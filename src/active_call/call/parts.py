@@ -19,6 +19,8 @@ from active_call.call.company.own_leg import OnLeg, OwnLeg
 from active_call.call.conversation.agent_runner import AgentPorts, AgentRunner
 from active_call.call.conversation.agent_start import start_agent
 from active_call.call.conversation.realtime_session import ModelSession, SessionPorts
+from active_call.call.cost.call_cost import CallCost
+from active_call.call.cost.last_sentence import LastSentence
 from active_call.call.dependencies import CallDependencies
 from active_call.call.dispatch import Commanded
 from active_call.call.events.event_output import EventOutput
@@ -93,6 +95,7 @@ class CallParts:
     transfers: TransferExecutor
     reports: LegReports
     commanded: Commanded
+    cost: CallCost
     setup: CallSetup
     """Also begins and ends agents while the call is under way."""
 
@@ -139,6 +142,7 @@ class _Wiring:
         answering = AnsweringWatch(state, ports, context.time, hang_up, setup.end_agent, lambda command: context.perform(command, "agent"))
         context.output.watch(answering.observe)
         context.output.watch(MediaSockets(state, ports, taps, dependencies.open_socket).observe)
+        cost = self._cost(setup, speech_output, attention)
         reported_to = ReportedTo(
             executor,
             speech_input,
@@ -169,12 +173,29 @@ class _Wiring:
             transfers=self._transfers,
             reports=LegReports(state, ports, context.time, reported_to),
             commanded=Commanded(state, ports, executor, attention, speech_output, recording, bridging, self._transfers, hang_up),
+            cost=cost,
             setup=setup,
         )
 
     def _hang_up(self, *, by: str, cause: str, reason: str = "", headers: object = None) -> None:
         del headers
         self._own_leg.hang_up(by=by, cause=cause, reason=reason)
+
+    def _cost(self, setup: CallSetup, speech_output: SpeechOutput, attention: AttentionExecutor) -> CallCost:
+        context = self._context
+        cost = CallCost(context.state, context.ports, context.time, context.dependencies.spending)
+        last = LastSentence(
+            context.state,
+            context.ports,
+            perform=lambda command: context.perform(command, "agent"),
+            hang_up=self._own_leg.hang_up,
+            end_agent=setup.end_agent,
+            voice=lambda: speech_output.synthesiser,
+            is_aside=lambda: attention.state.is_aside,
+        )
+        cost.on_near, cost.on_spent = last.prepare, last.begin
+        context.output.watch(last.observe)
+        return cost
 
     def _speech_input(self) -> SpeechInput:
         context = self._context

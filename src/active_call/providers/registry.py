@@ -18,7 +18,7 @@ from active_call.providers.chat import ChatModel
 from active_call.providers.choices import Choices
 from active_call.providers.entry_points import ASR, LLM, REALTIME, TTS, Create, default_model_of, known_providers, load_adapter
 from active_call.providers.guarding.failover import FailoverChatModel, FailoverTextToSpeech
-from active_call.providers.guarding.fallbacks import asr_chain, llm_chain, tts_chain
+from active_call.providers.guarding.fallbacks import asr_chain, hedge_after_s, llm_chain, tts_chain
 from active_call.providers.guarding.guarded_chat import GuardedChatModel
 from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
 from active_call.providers.guarding.guarded_speech_to_text import GuardedSpeechToText
@@ -97,18 +97,22 @@ class Engines:
         first, *others = asr_chain(option)
         fallbacks = [self.get_recogniser(other, trust) for other in others]
         trusted = self._trusted(option, trust)
-        return self._recognisers.get(_key_of(option, trusted), lambda: self._make_recogniser(first, fallbacks, trust))
+        return self._recognisers.get(
+            _key_of(option, trusted), lambda: self._make_recogniser(first, fallbacks, trust, hedge_after_s(option))
+        )
 
-    def _make_recogniser(self, option: AsrOption, fallbacks: list[SupervisedSpeechToText], trust: Trust) -> SupervisedSpeechToText:
+    def _make_recogniser(
+        self, option: AsrOption, fallbacks: list[SupervisedSpeechToText], trust: Trust, hedge_after: float | None
+    ) -> SupervisedSpeechToText:
         services = self._services.trusting(self._trusted(option, trust))
         engine = GuardedSpeechToText(create_recogniser(option, services), services.world, default_model=_model_of(option, services))
-        return SupervisedSpeechToText(engine, fallbacks)
+        return SupervisedSpeechToText(engine, fallbacks, hedge_after)
 
     def get_synthesiser(self, option: TtsOption, trust: Trust = NO_TRUST) -> TextToSpeech:
         """The shared synthesis engine of `option`, with its cache of sentences in memory, and its fallbacks. Raises ConfigError."""
         chain = tts_chain(self._choices.of(resolved, option))
         engines = [self.get_voice(each, trust, has_fallback=each is not chain[-1]) for each in chain]
-        return engines[0] if len(engines) == 1 else FailoverTextToSpeech(engines)
+        return engines[0] if len(engines) == 1 else FailoverTextToSpeech(engines, hedge_after_s(option))
 
     def get_voice(self, option: TtsOption, trust: Trust = NO_TRUST, *, has_fallback: bool = False) -> CachedTextToSpeech:
         """The shared synthesis engine of `option` alone. Raises ConfigError.
@@ -117,7 +121,7 @@ class Engines:
         fallback's sound comes within the agent's patience.
         """
         provider = self._choices.of(select_tts, option).provider
-        option = msgspec.structs.replace(option, provider=provider, cache_key=None, fallback=None)
+        option = msgspec.structs.replace(option, provider=provider, cache_key=None, fallback=None, hedge=None)
         trusted = self._trusted(option, trust)
         return self._synthesisers.get(_key_of(option, trusted, has_fallback), lambda: self._make_voice(option, has_fallback, trusted))
 
@@ -130,7 +134,7 @@ class Engines:
         """The shared language model of `settings`, with its fallbacks. Raises ConfigError."""
         chain = llm_chain(self._choices.of(resolved, settings))
         models = [self._get_model(each, trust, has_fallback=each is not chain[-1]) for each in chain]
-        return models[0] if len(models) == 1 else FailoverChatModel(models)
+        return models[0] if len(models) == 1 else FailoverChatModel(models, settings.hedge_after_s)
 
     def _get_model(self, settings: LlmSettings, trust: Trust, *, has_fallback: bool) -> GuardedChatModel:
         attempts, trusted = 1 if has_fallback else None, self._trusted(settings, trust)

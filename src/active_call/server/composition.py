@@ -72,6 +72,7 @@ from active_call.server.mcp import mcp_settings
 from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
+from active_call.server.spending import configure_spending, kept_spending
 from active_call.server.trunk_setup import accounts, trunk_warnings
 from active_call.server.webhooks import make_webhooks
 from active_call.sip.endpoint import Endpoint
@@ -225,6 +226,7 @@ async def _shared_services(
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
     pool.on_shortage = lambda reason: troubles.note(f"media {reason}", shortage_text(config, reason), lasts_s=SHORT_FOR_S)
+    spending = await kept_spending(stack, config, world, troubles)
     records = create_records(config.callrecord, http, world, troubles)
     stack.push_async_callback(_closed, "records", records.close)
     await records.start()
@@ -247,6 +249,7 @@ async def _shared_services(
         speech=speech,
         join=pool.join,
         troubles=troubles,
+        spending=spending,
         mcp=mcp,
         knowledge=knowledge,
         posthooks=posthooks,
@@ -415,6 +418,7 @@ async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) 
 
 def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
     """What calls use, as `config` has it."""
+    configure_spending(shared.spending, config)
     return replace(
         shared,
         recording=_recording_policy(config),

@@ -119,6 +119,7 @@ class Journal:
             "code": facts.sip_code,
             "duration_s": round((ended_at - facts.answered_at).total_seconds(), 1) if facts.answered_at else 0.0,
             "playbook": facts.playbook,
+            **({"cost": facts.cost["total"], "currency": facts.cost["currency"]} if facts.cost and "total" in facts.cost else {}),
         }
 
     def open_call(self) -> OpenCall:
@@ -164,6 +165,8 @@ class Journal:
             trunk=facts.trunk,
             engines=facts.engines,
             variables=facts.variables,
+            usage=tuple(facts.usage),
+            cost=facts.cost,
             turns=tuple(self._turns),
             events=tuple(self._events),
             transfers=tuple(self.transfers),

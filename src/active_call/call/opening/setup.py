@@ -24,6 +24,7 @@ from active_call.call.conversation.agent_runner import AgentRunner
 from active_call.call.conversation.turn_taking import proposal_of
 from active_call.call.dependencies import CallDependencies
 from active_call.call.items import Fatal, ForAgent, RecogniserFailed, Routed
+from active_call.call.opening.connections import keep_connected
 from active_call.call.opening.options import SpeechChoice, choose_speech, merged
 from active_call.call.opening.routing import IncomingCall, Router
 from active_call.call.ports import CallPorts
@@ -384,6 +385,8 @@ class CallSetup:
         if self._dependencies.load_engines is not None:
             self._dependencies.load_engines()
         self._take_engines(chosen, choice)
+        ahead = (chosen.synthesiser, chosen.responder)
+        self._ports.spawn(keep_connected(ahead, lambda: state.facts.phase < Phase.ANSWERED), "connections")
         if chosen.realtime is None:
             parts.speech_input.use(self._open_recognition(chosen.recogniser, choice.asr.language))
         if state.playbook is not None:

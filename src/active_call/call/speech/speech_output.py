@@ -88,6 +88,11 @@ class SpeechOutput:
         self._synthesiser = synthesiser or self._synthesiser
 
     @property
+    def synthesiser(self) -> TextToSpeech | None:
+        """The voice of the call; None before there is one."""
+        return self._synthesiser
+
+    @property
     def is_speaking(self) -> bool:
         """Whether something is said or played, or will be."""
         return any(not play.stopped for play in self._plays.values())

@@ -21,7 +21,7 @@ from active_call.providers.chat import (
     Usage,
 )
 from active_call.providers.guarding.guard import Guard, SignsOfLife, limits_of
-from active_call.providers.sources import close_source, warm
+from active_call.providers.sources import close_source, connect_ahead, warm
 from active_call.providers.usage.billing import billed_by
 from active_call.providers.usage.metering import Meter, current_meter
 from active_call.providers.usage.token_usage import ReplyMeter
@@ -66,6 +66,10 @@ class GuardedChatModel:
             await close_source(source)
         for checked in check.finish():
             yield checked
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        await connect_ahead(self.inner)
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""

@@ -11,7 +11,7 @@ from active_call.base.pcm import BYTES_PER_SAMPLE
 from active_call.base.repair import valid_unicode
 from active_call.base.world import World
 from active_call.providers.guarding.guard import Guard, SignsOfLife, limits_of
-from active_call.providers.sources import warm
+from active_call.providers.sources import connect_ahead, warm
 from active_call.providers.speech.recorded_text import RecordedText
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech, WordTime
 from active_call.providers.usage.billing import billed_by
@@ -39,6 +39,10 @@ class GuardedTextToSpeech:
 
     def open(self, *, speaker: str | None = None, speed: float | None = None) -> GuardedSynthesis:
         return GuardedSynthesis(self, speaker, speed)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next text."""
+        await connect_ahead(self.inner)
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""

@@ -17,6 +17,7 @@ from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
+from active_call.providers.http import open_connection
 from active_call.providers.llm.model_profiles import profile_of
 from active_call.providers.llm.responses_items import EventReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
@@ -88,6 +89,10 @@ class OpenAiResponsesModel:
                 yield one
         if not reader.is_over:
             raise ProviderError(NAME, "the reply breaks off", retryable=True)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        await open_connection(self._http, self.endpoint)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""

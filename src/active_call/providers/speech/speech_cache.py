@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from active_call.contract.options import TtsOption
-from active_call.providers.sources import warm
+from active_call.providers.sources import connect_ahead, warm
 from active_call.providers.speech.speech_key import Voice
 from active_call.providers.speech.speech_rendition import SpeechRendition
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech, speech_of
@@ -96,6 +96,10 @@ class CachedTextToSpeech:
 
     def _tell_kept(self, text: str) -> None:
         current_meter()(Used(self.billed, {Unit.CACHED_CHARACTERS: float(len(text))}))
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next text that is not kept."""
+        await connect_ahead(self.inner)
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""

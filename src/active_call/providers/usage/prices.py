@@ -63,7 +63,8 @@ class Price:
     model: str
     unit: str
     price: float
-    read_on: date
+    read_on: date | None
+    """None: a row of the configuration, which says nothing of it."""
     source: str
     is_estimate: bool = False
     """The vendor bills in another unit, and says what this comes to."""
