@@ -152,6 +152,7 @@ class _Wiring:
             self._turn,
             hang_up,
             self._own_leg.is_over,
+            context.journal.quality,
         )
         return CallParts(
             speech_input=speech_input,

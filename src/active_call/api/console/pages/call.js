@@ -4,6 +4,7 @@ import { attempt, client, get, useLoaded } from "../api.js";
 import { bookName, dateTime, length, ms, parties, value } from "../format.js";
 import { hear, NOTHING, told } from "../parts/conversation.js";
 import { Ladder } from "../parts/ladder.js";
+import { Quality } from "../parts/quality.js";
 import { Transcript } from "../parts/transcript.js";
 import { Legend } from "../parts/waterfall.js";
 import { Variables } from "../parts/variables.js";
@@ -95,6 +96,7 @@ function Whole({ record, id }) {
       <section class="card" aria-labelledby="sip"><h2 id="sip">Signalling</h2><${Ladder} record=${record} /></section>
       <section class="card" aria-labelledby="sound"><h2 id="sound">Sound</h2>
         <${Sound} media=${record.media ?? {}} />
+        <h3>Over time</h3><${Quality} samples=${record.quality} />
         <h2>Tools</h2><${Tools} events=${record.events} /></section>
     </div>
     <details class="card"><summary>The whole record</summary><pre tabindex="0">${JSON.stringify(record, null, 2)}</pre></details>`;
