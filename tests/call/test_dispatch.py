@@ -188,3 +188,11 @@ def test_quality_of_the_stream_goes_into_the_series_of_the_call() -> None:
     (sample,) = bench.quality.samples()
     assert (sample.timestamp, sample.received, sample.lost, sample.late) == (5000, 250, 3, 1)
     assert bench.asked == []
+
+
+def test_variable_named_as_a_header_is_one_of_our_bye_without_an_agent_too() -> None:
+    bench = Bench()
+    carry_out(bench.commanded(), commands.SetVar(key="X-Ticket", value=4711))
+    carry_out(bench.commanded(), commands.SetVar(key="ticket", value=4711))
+    assert bench.call.state.bye_headers == {"X-Ticket": "4711"}
+    assert bench.call.state.facts.variables == {"X-Ticket": 4711, "ticket": 4711}

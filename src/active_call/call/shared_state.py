@@ -30,6 +30,8 @@ class CallState:
     """None until the call is prepared, and in a call without a playbook."""
     hears_freely: bool = True
     """The recogniser understands any sentence, not the playbook's phrases alone."""
+    bye_headers: dict[str, str] = field(default_factory=dict)
+    """What commands have set under names `X-*`: headers of our BYE."""
     has_turn_judge: bool = False
     """A model of the sound can be asked whether the caller's turn is over."""
     is_realtime: bool = False
