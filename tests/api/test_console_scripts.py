@@ -62,3 +62,20 @@ def test_ladder_of_a_record_without_messages_is_drawn_from_its_events() -> None:
     record["events"] = [{"event": "answer", "timestamp": 2}, {"event": "hangup", "initiator": "caller", "timestamp": 3}]  # type: ignore[assignment]
     steps = run("sip_steps.js", f"module.stepsOf({json.dumps(record)})")
     assert [(step["text"], step["isIn"]) for step in steps] == [("INVITE", True), ("200 OK", False), ("BYE", True)]
+
+
+def test_quality_lines_have_gaps_where_nothing_is_known_and_say_the_worst() -> None:
+    samples = [
+        {"timestamp": 5000, "received": 250, "jitterMs": 2, "mos": 4.4},
+        {"timestamp": 10000, "received": 150, "lost": 90, "late": 10, "jitterMs": 40, "mos": 2.0, "roundTripMs": 80},
+        {"timestamp": 15000, "received": 0},
+        {"timestamp": 20000, "received": 250, "jitterMs": 3, "mos": 4.3, "roundTripMs": 60},
+    ]
+    lines = {line["name"]: line for line in run("quality_points.js", f"module.linesOf({json.dumps(samples)})")}
+    assert set(lines) == {"Loss", "Jitter", "Round trip", "MOS (estimate)"}
+    assert [round(lines["Loss"]["worst"], 1), round(lines["MOS (estimate)"]["worst"], 1)] == [41.7, 2.0]
+    assert [len(part) for part in lines["MOS (estimate)"]["parts"]] == [2, 1]
+    assert [len(part) for part in lines["Round trip"]["parts"]] == [1, 1]
+    points = [point for line in lines.values() for part in line["parts"] for point in part]
+    assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y in points)
+    assert run("quality_points.js", "module.linesOf([])") == []

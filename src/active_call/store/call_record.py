@@ -41,6 +41,24 @@ class TranscriptLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     """As in `contract.events.Turn`: the latency, cut by who was waited for."""
 
 
+class QualitySample(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """How some seconds of the call have sounded. None: not known, since no RTCP has told it, or too little was heard."""
+
+    timestamp: int
+    """When they ended, in milliseconds since 1970."""
+    received: int
+    """Packets of the peer's sound."""
+    lost: int = 0
+    late: int = 0
+    """Packets that came when their turn was over."""
+    jitter_ms: float = 0.0
+    round_trip_ms: float | None = None
+    mos: float | None = None
+    """1 to 4.5, estimated."""
+    peer_loss_percent: float | None = None
+    """Of our packets, by the peer's reports."""
+
+
 class SipMessageLine(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One SIP message of the call, without credentials and the keys of the media."""
 
@@ -122,6 +140,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Each transfer: target, end state, code, reason and times, and its far legs."""
     media: dict[str, Any] = {}
     """Packet and loss counts, jitter and codec of the media stream."""
+    quality: tuple[QualitySample, ...] = ()
+    """The same over time: a sample every five seconds, or of more seconds in a long call."""
     recording: str | None = None
     """Path of the recording."""
     recording_ms: float | None = None

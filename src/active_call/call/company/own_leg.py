@@ -109,7 +109,8 @@ class OwnLeg:
         own_sip, agent = self._state.own_option.sip, self._state.agent
         own = own_sip.hangup_headers if own_sip else {}
         of_agent = agent.hangup_headers() if agent is not None else {}
-        self._state.leg.hang_up(headers={**own, **of_agent, **(headers or {})}, by=by, cause=cause, reason=reason)
+        set_by_command = self._state.bye_headers
+        self._state.leg.hang_up(headers={**own, **set_by_command, **of_agent, **(headers or {})}, by=by, cause=cause, reason=reason)
         self._parts.machine.feed(Input.ENDING)
 
     def adopt(self, leg: Leg, *, is_held: bool) -> None:

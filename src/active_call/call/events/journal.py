@@ -9,6 +9,7 @@ import msgspec
 
 from active_call.agent.items import is_pressed
 from active_call.call.events.hangup_reason import hangup_reason
+from active_call.call.events.quality_series import QualitySeries
 from active_call.call.state import CallFacts
 from active_call.contract import events
 from active_call.legs.events import LegEnded
@@ -33,6 +34,7 @@ class Journal:
         self._speech_began_ms = 0
         self.media: dict[str, Any] = {}
         self.transfers: list[dict[str, Any]] = []
+        self.quality = QualitySeries()
         self.sip_messages: tuple[SipMessageLine, ...] = ()
         self._recordings: dict[str, float | None] = {}
         self._recording_error = ""
@@ -172,6 +174,7 @@ class Journal:
             transfers=tuple(self.transfers),
             sip_messages=self.sip_messages,
             media=self._media_facts(),
+            quality=self.quality.samples(),
             recording=recording,
             recording_ms=recording_ms,
             recording_error=self._recording_error or None,

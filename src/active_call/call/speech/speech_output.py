@@ -16,6 +16,7 @@ from contextlib import aclosing
 from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
+from active_call.call.speech import speech_metrics
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.output_ports import PLAIN_PAUSE, KeptSpeech, SoundSource, VoiceOf, VoicePauseOrder
 from active_call.call.speech.play import AGAIN, AHEAD_MS, Job, Piece, Play, told_id
@@ -56,6 +57,8 @@ class SpeechOutput:
         self._speech = speech
         self.voice_of: VoiceOf = lambda option, current: None
         """Another synthesiser for a command with an option of its own, where there is one."""
+        self.tell_metrics: Callable[[events.Metrics], object] = lambda _: None
+        """Gets the `metrics` events of synthesis."""
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._plays: dict[str, Play] = {}
         self._items: dict[str, Play] = {}
@@ -113,6 +116,7 @@ class SpeechOutput:
         self._add_job(_job_of(said, play, piece, command))
         if piece.text:
             self._turn.mark("synthesis_asked_at", self._clock.now())
+            speech_metrics.spoken(piece.text, play.play_id, self.tell_metrics)
 
     def prepare(self, command: commands.Tts | None) -> None:
         """Make the speech of `command`, and keep it back until just that is said; None: it will not be. Whatever else is said drops it."""
@@ -347,7 +351,9 @@ class SpeechOutput:
             return
         stream = self._stream
         resampler: StreamResampler | None = None
-        async with aclosing(self._pieces_of(job)) as pieces:
+        voice = getattr(self._synthesiser, "name", "tts")
+        made = speech_metrics.measured(job, self._pieces_of(job), voice, self.tell_metrics, self._clock.now, self._speech)
+        async with aclosing(made) as pieces:
             async for pcm, rate_hz in pieces:
                 if not job.play.takes_sound:
                     return

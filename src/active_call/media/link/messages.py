@@ -38,6 +38,7 @@ from active_call.media.link.orders import (
 )
 from active_call.media.link.reports import (
     ALIVE_EVERY_S,
+    QUALITY_EVERY_S,
     Alive,
     CallerAudio,
     CodecChanged,
@@ -54,6 +55,7 @@ from active_call.media.link.reports import (
     PlayLow,
     PlayStarted,
     PlayStarved,
+    QualityReported,
     Ready,
     RecordingEnded,
     Report,
@@ -68,6 +70,7 @@ from active_call.media.link.reports import (
 
 __all__ = [
     "ALIVE_EVERY_S",
+    "QUALITY_EVERY_S",
     "Alive",
     "BridgeStreams",
     "CallerAudio",
@@ -102,6 +105,7 @@ __all__ = [
     "PlayStarved",
     "QueueAudio",
     "QueueMusic",
+    "QualityReported",
     "Ready",
     "RecordingEnded",
     "Report",
