@@ -30,6 +30,8 @@ class CallState:
     """None until the call is prepared, and in a call without a playbook."""
     hears_freely: bool = True
     """The recogniser understands any sentence, not the playbook's phrases alone."""
+    says_clauses: bool = False
+    """The voice takes text while it is written, clause by clause."""
     has_turn_judge: bool = False
     """A model of the sound can be asked whether the caller's turn is over."""
     is_realtime: bool = False

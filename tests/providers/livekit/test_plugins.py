@@ -89,6 +89,7 @@ def test_deepgrams_plugin_hears_what_the_caller_says() -> None:
                 provider="livekit/deepgram", endpoint=f"{server.http_url}/v1/listen", secret_key=server.key, extra={"filler_words": False}
             )
             engine = create_recogniser(option, given)
+            await engine.warm()
             caller = Caller(engine)
             start, stop = await caller.say(1, 3)
             first = await caller.final(1)
@@ -110,6 +111,7 @@ def test_wrong_key_is_one_failure_for_good_without_the_key() -> None:
         async with DeepgramServer() as server, services() as given:
             option = AsrOption(provider="livekit/deepgram", endpoint=f"{server.http_url}/v1/listen", secret_key="wrong-key-0123456789")
             engine = create_recogniser(option, given)
+            await engine.warm()
             caller = Caller(engine)
             answer = await caller.answer(None)
             await caller.stream.close()
@@ -126,6 +128,7 @@ def test_connection_that_breaks_is_a_failure_that_may_be_repeated() -> None:
         async with DeepgramServer() as server, services() as given:
             option = AsrOption(provider="livekit/deepgram", endpoint=f"{server.http_url}/v1/listen", secret_key=server.key)
             engine = create_recogniser(option, given)
+            await engine.warm()
             caller = Caller(engine)
             await caller.say(1, 2)
             await caller.final(1)
@@ -144,6 +147,7 @@ def test_cartesias_plugin_says_a_text_with_its_words_at_the_rate_that_is_told() 
         async with CartesiaSpeechServer() as server, services() as given:
             option = TtsOption(provider="livekit/cartesia", endpoint=server.http_url, secret_key=server.key, samplerate=16_000)
             engine = create_synthesiser(option, given, attempts=1)
+            await engine.warm()  # as when a call rings: the framework takes seconds to import on a busy machine
             text = "We open at eight in the morning."
             for _ in range(2):
                 chunks = [chunk async for chunk in speech_of(engine, text)]
@@ -174,6 +178,7 @@ def test_key_and_settings_are_judged_before_anything_is_asked() -> None:
                 await engine.close()
             assert server.requests == []
             wrong = create_synthesiser(TtsOption(**own, secret_key="wrong-key-0123"), given, attempts=1)  # type: ignore[arg-type]
+            await wrong.warm()
             with pytest.raises(ProviderError) as caught:
                 [chunk async for chunk in speech_of(wrong, "Hello.")]
             await wrong.close()
@@ -188,6 +193,7 @@ def test_class_without_a_stream_transcribes_utterance_by_utterance() -> None:
         async with TranscriptionServer() as server, services() as given:
             option = AsrOption(provider="livekit/openai", endpoint=f"{server.http_url}/v1", secret_key=server.key, model_type="whisper-1")
             engine = create_recogniser(option, given)
+            await engine.warm()
             caller = Caller(engine)
             await caller.say(1, 3)
             final = await caller.final(1)

@@ -106,6 +106,9 @@ class LiveKitPlugin:
         for instance in instances:
             with contextlib.suppress(Exception):  # what it says at its end helps nobody
                 await instance.aclose()
+                client = getattr(instance, "_client", None)  # an SDK's, which some plugins make and leave open
+                if hasattr(client, "close"):
+                    await client.close()
         if self._http is not None:
             await self._http.close()
 
@@ -171,41 +174,39 @@ class LiveKitPlugin:
         if self._http is None:
             import aiohttp
 
-            self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=_resolver(self._services), limit=200))
+            self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=JudgedResolver(self._services), limit=200))
         return self._http
 
 
-def _resolver(services: Services) -> Any:
-    """A resolver of aiohttp over `services.addresses`."""
-    from aiohttp.abc import AbstractResolver, ResolveResult
-    from aiohttp.resolver import ThreadedResolver
+class JudgedResolver:
+    """A resolver for aiohttp (`aiohttp.abc.AbstractResolver`) that gives the addresses that may be asked."""
 
-    class JudgedResolver(AbstractResolver):
-        """Gives the addresses that may be asked."""
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
-        async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-            try:
-                addresses = await services.addresses(host, port)
-            except ActiveCallError as error:
-                raise OSError(str(error)) from error
-            if not addresses:
-                return await ThreadedResolver().resolve(host, port, family)
-            return [
-                ResolveResult(
-                    hostname=host,
-                    host=address,
-                    port=port,
-                    family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                    proto=0,
-                    flags=socket.AI_NUMERICHOST,
-                )
-                for address in addresses
-            ]
+    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[dict[str, Any]]:
+        """The addresses of `host`. Raises OSError where there is none, or none that may be asked."""
+        try:
+            addresses = await self._services.addresses(host, port)
+        except ActiveCallError as error:
+            raise OSError(str(error)) from error
+        if not addresses:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = [str(place[0]) for *_, place in found]
+        return [
+            {
+                "hostname": host,
+                "host": address,
+                "port": port,
+                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
+                "proto": 0,
+                "flags": socket.AI_NUMERICHOST,
+            }
+            for address in addresses
+        ]
 
-        async def close(self) -> None:
-            """Nothing is held."""
-
-    return JudgedResolver()
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 def _is_installed(module: str) -> bool:

@@ -27,10 +27,17 @@ from active_call.providers.websocket import closed_error
 class Voice(Protocol):
     """What a synthesis engine over a WebSocket gives; see `socket_speech.SocketTextToSpeech`."""
 
-    name: str
-    rate_hz: int
-    has_contexts: bool
-    context_idle_s: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def rate_hz(self) -> int: ...
+
+    @property
+    def has_contexts(self) -> bool: ...
+
+    @property
+    def context_idle_s(self) -> float: ...
 
     def new_wish(self, text: str, speaker: str | None, speed: float | None) -> Wish: ...
 
