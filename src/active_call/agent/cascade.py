@@ -87,13 +87,16 @@ class CascadeConversation:
         has_functions: bool = False,
         calls_tools: bool = True,
         turns: TurnTaking | None = None,
+        says_clauses: bool = False,
     ) -> None:
         self.playbook = playbook
         turns = turns or TurnTaking(RecogniserTurnDetector(), language=playbook.llm.language)
         self._outbox = Outbox()
         self._phase = Phase()
         self._timers = Timers()
-        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions)
+        self._context = PlaybookContext(
+            playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions, says_clauses=says_clauses
+        )
         self._floor = Floor(self._phase, self._timers, turns.detector)
         self._tools = tools or ToolRegistry()
         self._replies = Replies(

@@ -34,6 +34,8 @@ class CallState:
     """The recogniser understands any sentence, not the playbook's phrases alone."""
     bye_headers: dict[str, str] = field(default_factory=dict)
     """What commands have set under names `X-*`: headers of our BYE."""
+    says_clauses: bool = False
+    """The voice takes text while it is written, clause by clause."""
     has_turn_judge: bool = False
     """A model of the sound can be asked whether the caller's turn is over."""
     is_realtime: bool = False

@@ -34,6 +34,8 @@ _VARIABLES: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("tts", "tencent"): ("TENCENT_SECRET_KEY",),
     ("tts", "tencent_basic"): (),
     ("tts", "voiceapi"): (),
+    ("asr", "livekit"): (),
+    ("tts", "livekit"): (),
 }
 """None: the name is an alias, or is only used where it is named."""
 

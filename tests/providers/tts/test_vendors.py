@@ -27,9 +27,9 @@ from active_call.providers.declaration import ProviderDeclaration
 from active_call.providers.entry_points import TTS, known_providers, load_adapter
 from active_call.providers.registry import create_synthesiser
 from active_call.providers.selection import select_tts
-from active_call.providers.tts.vendors.socket_speech import Wish
 from active_call.providers.tts.vendors.tencent import vendor_speed
 from active_call.providers.tts.vendors.tencent_basic import MAX_WEIGHT, parts_of
+from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.vendor_keys import variables_of
 
 LOCAL = {"piper", "espeak"}

@@ -235,6 +235,7 @@ class CallSetup:
         if chosen.realtime is None:
             state.hears_freely = chosen.recogniser is not None and chosen.recogniser.capabilities.free_speech
             self._choose_turn_judge(choice)
+        state.says_clauses = chosen.synthesiser.capabilities.streaming_text
         self._note_engines(choice, chosen, has_own_model)
         self._parts.speech_output.use(None, chosen.synthesiser)
         self._parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)

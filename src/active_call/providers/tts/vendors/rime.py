@@ -18,8 +18,9 @@ from active_call.providers.declaration import DeclaredOption, ProviderDeclaratio
 from active_call.providers.json_values import mapping, read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
-from active_call.providers.tts.vendors.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish
+from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
 from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, speed_in, words_in
+from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 from active_call.providers.vendor_parameters import base_language, with_parameters
 
 NAME: Final = "rime"

@@ -22,8 +22,9 @@ from active_call.providers.declaration import DeclaredOption, ProviderDeclaratio
 from active_call.providers.json_values import mapping, mappings, number, read_object, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
-from active_call.providers.tts.vendors.socket_speech import Message, SocketTextToSpeech, VoiceAddress, Wish
+from active_call.providers.tts.vendors.socket_speech import SocketTextToSpeech
 from active_call.providers.tts.vendors.vendor_voice import rate_in, speed_in
+from active_call.providers.tts.vendors.wish import Message, VoiceAddress, Wish
 
 URL: Final = "wss://tts.cloud.tencent.com/stream_wsv2"
 DEFAULT_VOICE: Final = "101001"

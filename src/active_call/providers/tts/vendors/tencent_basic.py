@@ -21,9 +21,10 @@ from active_call.providers.json_values import mapping, text, write_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities, WordTime
 from active_call.providers.tts.vendors.http_speech import HttpTextToSpeech, SpeechRequest
-from active_call.providers.tts.vendors.socket_speech import Wish, parameters_in
+from active_call.providers.tts.vendors.socket_speech import parameters_in
 from active_call.providers.tts.vendors.tencent import DEFAULT_VOICE, OPTIONS, check_voice, manner_of, words_of_subtitles
 from active_call.providers.tts.vendors.vendor_voice import rate_in, sound_in, without_wav_header
+from active_call.providers.tts.vendors.wish import Wish
 
 NAME: Final = "tencent_basic"
 URL: Final = "https://tts.tencentcloudapi.com"
