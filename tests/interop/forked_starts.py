@@ -124,8 +124,7 @@ def _import_the_program() -> None:
     preload_modules()
     for name in (
         "uvloop",
-        "aiosqlite",
-        "sqlalchemy.dialects.sqlite.aiosqlite",
+        "sqlalchemy.dialects.sqlite.pysqlite",
         "active_call.server.cli",
         "active_call.server.commands",
         "active_call.server.logs",

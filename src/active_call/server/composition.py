@@ -21,9 +21,9 @@ from typing import Any
 import httpx
 
 from active_call.agent.playbook.scenes import Playbook
-from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.api.connections import Connections
-from active_call.api.console_data.routes import ConsoleFacts
+from active_call.api.console_data.facts import ConsoleFacts
+from active_call.api.services import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.base.child_processes import Programs, StartsChildren
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.trust import NO_TRUST

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from active_call.api.app import ApiServices, create_app
 from active_call.api.connections import Connections, HttpLimits, Listener
 from active_call.api.http_protocol import BoundedHttp
+from active_call.api.late_app import LateApp
 from active_call.api.origins import OriginRules
+from active_call.api.services import ApiServices
 from active_call.api.sockets.protocol import SocketProtocol
 from active_call.base.errors import ConfigError
 from active_call.base.world import Clock
@@ -59,7 +60,7 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
     listening = _bound_socket(config)
     limits = connections.limits
     settings = uvicorn.Config(
-        create_app(services),
+        LateApp(services),
         http="h11",
         log_config=None,
         access_log=False,
