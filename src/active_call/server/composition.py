@@ -42,7 +42,6 @@ from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC, SipGateway
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
 from active_call.media.pool.pool import MediaPool
-from active_call.media.sounds.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.descriptors import open_files_limit, raise_descriptor_limit
 from active_call.net.outgoing import GuardedClients, no_cookies
@@ -64,6 +63,7 @@ from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.http_settings import HttpSettings
+from active_call.server.late_loading import load_the_rest
 from active_call.server.live_settings import LiveSettings
 from active_call.server.logs import log_health
 from active_call.server.mcp import mcp_settings
@@ -88,6 +88,8 @@ log = logging.getLogger("active_call.server")
 CERTIFICATE_CHECK_S = 60.0
 ADMISSION_CHECK_S = 0.25
 MINUTES_CHECK_S = 1.0
+IDLE_CHECK_S = 1.0
+"""Between two looks while there is no call; the first one that is refused counts at once."""
 CLOSE_S = 20.0
 """What one part may take to close; records take up to 16 s when the database and the sink hang."""
 
@@ -169,6 +171,7 @@ async def running(
         services = _api_services(settings, registry, records, endpoint, world, health, pool)
         services = replace(services, console=_console_facts(settings), webhooks=delivery)
         serving = await stack.enter_async_context(http_server(config, services, connections, settings.http))
+        await stack.enter_async_context(_background(load_the_rest(serving.app.made)))
         stack.push_async_callback(registry.drain, config.graceful_shutdown_timeout if config.graceful_shutdown else 0.0)
         log.info("ready", extra={"sip": [f"{entry.transport}:{entry.bound.port}" for entry in listeners], "http_port": serving.port})
         yield Running(config, registry, playbooks, listeners, serving.port, pool, gateway, endpoint, records, environment, settings)
@@ -296,7 +299,12 @@ def _registry(config: Config, shared: CallDependencies, router: Router | None, g
         return pool.has_room() and shared.engines.has_room()
 
     registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
-    registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
+
+    def refused(rule: str) -> None:
+        gateway.refusals.refused.update((rule,))
+        gateway.endpoint.set_accepting(registry.is_accepting)
+
+    registry.on_refused = refused
     gateway.on_refused_call = registry.refused_calls.note
     return registry
 
@@ -383,7 +391,6 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
 async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
     """Read every configured playbook once and create its engines, so that a mistake stops the start. Models load where that is wanted."""
     ready = engines.warm if config.load_engines == "start" else engines.create
-    await asyncio.to_thread(lambda: [hold_melody(rate_hz) for rate_hz in (8000, 16_000)])
     if not isinstance(config.handler, PlaybookHandler):
         with contextlib.suppress(ConfigError):  # whoever decides about calls may name other engines
             await ready(config.asr or AsrOption(), config.tts or TtsOption())
@@ -472,6 +479,7 @@ async def _watch_minutes(gateway: SipGateway) -> None:
 async def _watch_admission(registry: CallRegistry, gateway: SipGateway) -> None:
     """While the server is full or draining, the endpoint itself refuses new calls and OPTIONS with 503, which costs next to nothing."""
     while True:
-        gateway.endpoint.set_accepting(registry.is_accepting)
+        is_accepting = registry.is_accepting
+        gateway.endpoint.set_accepting(is_accepting)
         gateway.refusals.flush()
-        await asyncio.sleep(ADMISSION_CHECK_S)
+        await asyncio.sleep(IDLE_CHECK_S if is_accepting and not registry.n_calls else ADMISSION_CHECK_S)
