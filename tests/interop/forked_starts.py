@@ -119,9 +119,10 @@ def stop_forked_starts() -> None:
 def _import_the_program() -> None:
     import importlib
 
-    from active_call.server.preloading import preload_modules
+    from active_call.server.preloading import load_httpx, preload_modules
 
     preload_modules()
+    load_httpx()
     for name in (
         "uvloop",
         "sqlalchemy.dialects.sqlite.pysqlite",

@@ -24,23 +24,30 @@ class LateApp:
     def __init__(self, services: ApiServices) -> None:
         self._services = services
         self._early = Walls(self._answer_early, services.origins)
+        self._late = Walls(self._answer_late, services.origins)
+        """Until the application is made, which has walls of its own."""
         self._whole: ASGIApp | None = None
         self._making: asyncio.Task[ASGIApp] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        if self._whole is None and scope["type"] == "http" and scope["path"] in PATHS and scope["method"] == "GET":
+        if self._whole is not None:
+            await self._whole(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] in PATHS and scope["method"] == "GET":
             await self._early(scope, receive, send)
         else:
-            await (await self.made())(scope, receive, send)
+            await self._late(scope, receive, send)
 
     async def made(self) -> ASGIApp:
         """The whole application, once it is made."""
         if self._whole is None:
-            if self._making is None:
+            if self._making is None or (self._making.done() and self._making.exception() is not None):
                 self._making = asyncio.get_running_loop().create_task(asyncio.to_thread(_make, self._services), name="http application")
             self._whole = await asyncio.shield(self._making)
         return self._whole
+
+    async def _answer_late(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (await self.made())(scope, receive, send)
 
     async def _answer_early(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked_health = scope["path"] == "/health"
