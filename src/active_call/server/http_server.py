@@ -39,7 +39,6 @@ class HttpServer:
     """What runs."""
 
     port: int
-    app: LateApp
 
 
 class _Server(uvicorn.Server):
@@ -83,9 +82,8 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
     """Serve until the block is left. Raises ConfigError when the address cannot be had."""
     listening = _bound_socket(config)
     limits = connections.limits
-    app = LateApp(services)
     settings = uvicorn.Config(
-        app,
+        LateApp(services),
         http="h11",
         log_config=None,
         access_log=False,
@@ -108,7 +106,7 @@ async def http_server(config: Config, services: ApiServices, connections: Connec
     port = int(listening.getsockname()[1])
     listener.start()
     try:
-        yield HttpServer(port, app)
+        yield HttpServer(port)
     finally:
         listener.close()
         server.end()
