@@ -37,8 +37,8 @@ from typing import Any, Final
 HERE: Final = Path(__file__).resolve().parents[1]
 HOST: Final = "127.0.0.1"
 START_S: Final = 60.0
-REST_S: Final = 3.0
-"""From the line "is ready" to the first look at the server at rest."""
+REST_S: Final = 15.0
+"""From the line "is ready" to the first look at the server at rest: it has done then what it does later."""
 CALL_S: Final = 30.0
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -201,7 +201,7 @@ def measure(checkout: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One start of one checkout."""
     with tempfile.TemporaryDirectory(prefix="idle-") as folder, serving(checkout, Path(folder), options.conf) as (process, udp, figures):
         pid = process.pid
-        time.sleep(REST_S)
+        time.sleep(options.rest)
         settled = cpu_s(pid)
         before, begun = by_name(pid, cpu_ns), time.monotonic()
         time.sleep(options.seconds)
@@ -251,6 +251,7 @@ def main() -> int:
     parser.add_argument("--vs", type=Path, action="append", default=[], metavar="CHECKOUT", help="another checkout, in turn with this one")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long the idle server is watched")
+    parser.add_argument("--rest", type=float, default=REST_S, help="seconds from its start to the first look at it at rest")
     parser.add_argument("--calls", type=int, default=2, help="calls that are placed at the end, one after another")
     parser.add_argument("--conf", type=Path, help="a configuration file; its folder is copied. Default: none, a first start")
     parser.add_argument("--json", action="store_true")

@@ -52,8 +52,11 @@ part() {
     return "$result"
 }
 
-# The tests of a fresh checkout have no bytecode yet, and each process that runs them would compile all of it. Two write it once.
+# A fresh checkout has no bytecode yet, and each of hundreds of processes would compile all of it, a second of CPU each. Two write it once,
+# also where the environment says that nobody should.
+unset PYTHONDONTWRITEBYTECODE
 compiled() {
+    "$python" -m compileall -q -j 2 src
     [ -z "$(find tests -name 'test_*pytest*.pyc' -print | head -n 1)" ] || return 0
     # shellcheck disable=SC2086
     "$python" -m pytest -q --collect-only -p no:cacheprovider $pure $without >/dev/null 2>&1 &

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from active_call.base.fork_server import ForkServer, start_fork_server
+from active_call.base.fork_server import start_fork_server
+from active_call.base.forked_children import ForkServer
 
 MODULE = "forking_program"
 
@@ -84,7 +85,8 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         sys.exit(main(sys.argv[1:]))
     os.environ["TAKEN"] = "yes"
-    forks = start_fork_server()
-    assert forks is not None
+    started = start_fork_server()
+    assert started is not None
+    forks = ForkServer(*started)
     print(json.dumps(asyncio.run(asyncio.wait_for(story(forks), 60))))
     forks.close()

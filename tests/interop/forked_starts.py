@@ -120,13 +120,13 @@ def stop_forked_starts() -> None:
 def _import_the_program() -> None:
     import importlib
 
-    from active_call.server.preloading import preload_modules
+    from active_call.server.preloading import load_httpx, preload_modules
 
     preload_modules()
+    load_httpx()
     for name in (
         "uvloop",
-        "aiosqlite",
-        "sqlalchemy.dialects.sqlite.aiosqlite",
+        "sqlalchemy.dialects.sqlite.pysqlite",
         "active_call.server.cli",
         "active_call.server.commands",
         "active_call.server.logs",

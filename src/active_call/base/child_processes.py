@@ -1,7 +1,7 @@
 """How this program starts the processes below it: each runs a module of ours, with one socket to us.
 
 A module with `main(arguments) -> int`, its arguments and a descriptor enter; a `ChildProcess` leaves. `Programs` starts the interpreter
-anew for each. `fork_server.ForkServer` forks a process that has loaded the code already, and falls back to `Programs` where it cannot.
+anew for each. `forked_children.ForkServer` forks a process that has loaded the code already, and falls back to `Programs` where it cannot.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
-DESCRIPTOR: Final = "{fd}"
-"""Stands in the arguments for the number that the descriptor has in the child."""
+from active_call.base.fork_server import DESCRIPTOR
+
+__all__ = ["DESCRIPTOR", "ChildProcess", "Programs", "StartsChildren"]
 
 
 class ChildProcess(Protocol):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import sys
 
-from active_call.server.preloading import preload
+from active_call.server.preloading import load_httpx, preload
 
 
 def main() -> None:
     """Run the command that the arguments name."""
     gc.disable()  # all that is imported stays: passes of the collector over it would take a tenth of the start
     children = preload() if begins_server(sys.argv[1:]) else None
+    load_httpx()
     from active_call.server.commands import app
 
     gc.freeze()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from active_call.base.version import __version__
 from active_call.client.connection import DEFAULT_URL
@@ -22,6 +21,7 @@ from active_call.server.models_command import models_app
 from active_call.server.playbook_command import playbook_app
 from active_call.server.providers_command import providers
 from active_call.server.show import show
+from active_call.server.terminal import Terminal
 
 app = typer.Typer(
     name="active-call",
@@ -37,8 +37,8 @@ app.command()(doctor)
 app.command()(show)
 app.command()(providers)
 add_call_commands(app)
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 ConfFlag = Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")]
 HttpFlag = Annotated[str | None, typer.Option("--http", help="HOST:PORT of the HTTP API.")]
@@ -89,7 +89,7 @@ def serve(
         flags = overrides_from_flags(http=http, sip=sip, handler=handler, external_ip=external_ip, codecs=codecs)
         config, written = prepare_start(conf, flags, os.environ, callee=call)
         for path in written:
-            err.print(f"wrote {path}", highlight=False)
+            typer.echo(f"wrote {path}", err=True)
         file = conf or DEFAULT_FILE
         launching.serve(config, ConfigSource(file, flags, os.environ, had_file=file.exists()), call=call, children=context.obj)
 
@@ -175,6 +175,8 @@ def demo(
     model: Annotated[bool, typer.Option("--model", help="Let a small language model answer (fetched once, 125 MB).")] = False,
 ) -> None:
     """A whole call on this machine, over TLS and SRTP: a simulated caller dials in, and the two talk."""
+    from rich.console import Console
+
     from active_call.server import launching
     from active_call.server.demo.run import run_demo
     from active_call.server.logs import set_up_logging

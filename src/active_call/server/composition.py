@@ -21,9 +21,9 @@ from typing import Any
 import httpx
 
 from active_call.agent.playbook.scenes import Playbook
-from active_call.api.app import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.api.connections import Connections
-from active_call.api.console_data.routes import ConsoleFacts
+from active_call.api.console_data.facts import ConsoleFacts
+from active_call.api.services import DEFAULT_ICE_SERVERS, ApiServices
 from active_call.base.child_processes import Programs, StartsChildren
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.base.trust import NO_TRUST
@@ -42,7 +42,6 @@ from active_call.legs.sip.gateway import SOMEWHERE_PUBLIC, SipGateway
 from active_call.legs.sip.registrations import Registrations
 from active_call.legs.trunks.watch import TrunkWatch
 from active_call.media.pool.pool import MediaPool
-from active_call.media.sounds.hold_melody import hold_melody
 from active_call.net.addresses import is_wildcard, local_address_towards
 from active_call.net.descriptors import open_files_limit, raise_descriptor_limit
 from active_call.net.outgoing import GuardedClients, no_cookies
@@ -64,6 +63,7 @@ from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.http_settings import HttpSettings
+from active_call.server.late_loading import load_the_rest
 from active_call.server.live_settings import LiveSettings
 from active_call.server.load.admission_watch import AdmissionWatch, CallLoad
 from active_call.server.load.core_times import read_cores
@@ -166,7 +166,7 @@ async def running(
         stack.push_async_callback(_closed, "webhooks", webhooks.close)
         watching = (_watch_certificate(driver, settings.http), admission.run(), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
-        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
+        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run(), load_the_rest()))
 
         sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections)
         health = partial(_health, *sources)
@@ -392,7 +392,6 @@ def _router(config: Config, http: httpx.AsyncClient) -> Router | None:
 async def _warm(config: Config, playbooks: Playbooks, engines: Engines) -> None:
     """Read every configured playbook once and create its engines, so that a mistake stops the start. Models load where that is wanted."""
     ready = engines.warm if config.load_engines == "start" else engines.create
-    await asyncio.to_thread(lambda: [hold_melody(rate_hz) for rate_hz in (8000, 16_000)])
     if not isinstance(config.handler, PlaybookHandler):
         with contextlib.suppress(ConfigError):  # whoever decides about calls may name other engines
             await ready(config.asr or AsrOption(), config.tts or TtsOption())

@@ -7,11 +7,15 @@ has threads cannot be forked safely, and what this process loads for itself is o
 from __future__ import annotations
 
 import importlib
-from typing import Final
+import sys
+from typing import TYPE_CHECKING, Final
 
-from active_call.base.fork_server import ForkServer, start_fork_server
+from active_call.base.fork_server import start_fork_server
 from active_call.base.numeric_threads import single_threaded
 from active_call.net.descriptors import raise_descriptor_limit
+
+if TYPE_CHECKING:
+    from active_call.base.forked_children import ForkServer
 
 MODULES: Final = ("active_call.media.worker.main", "active_call.providers.local.engine_process")
 """Of the processes that are forked."""
@@ -21,7 +25,12 @@ def preload() -> ForkServer | None:
     """The process that forks media and engine processes; None where there can be none, and each is a program of its own."""
     preload_modules()
     raise_descriptor_limit()  # which the children inherit
-    return start_fork_server()
+    started = start_fork_server()
+    if started is None:
+        return None
+    from active_call.base.forked_children import ForkServer  # with asyncio, of which the other process has no use
+
+    return ForkServer(*started)
 
 
 def preload_modules() -> None:
@@ -29,3 +38,17 @@ def preload_modules() -> None:
     with single_threaded():
         for module in MODULES:
             importlib.import_module(module)
+
+
+def load_httpx() -> None:
+    """Load httpx without its command line, which brings a formatter of terminals and of 500 languages (rich, pygments; 50 ms, 4 MB).
+
+    Python's own word for a module that is not to be had is None in `sys.modules`; httpx does without it, as where these are not installed.
+    """
+    name = "httpx._main"
+    if name not in sys.modules:
+        sys.modules[name] = None  # type: ignore[assignment]
+        try:
+            importlib.import_module("httpx")
+        finally:
+            del sys.modules[name]

@@ -8,9 +8,8 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from io import TextIOBase
 from typing import Protocol
-
-from rich.console import Console
 
 from active_call.base.child_processes import StartsChildren
 from active_call.base.version import __version__
@@ -59,7 +58,7 @@ class Program(Protocol):
 async def serve_until_stopped(
     config: Config,
     environment: Mapping[str, str],
-    out: Console,
+    out: TextIOBase,
     call: str | None = None,
     stopping: Stopping | None = None,
     *,
@@ -87,7 +86,7 @@ async def serve_until_stopped(
             tasks.create_task(reloader.run(), name="reloading")
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         make_collections_rare()
-        out.print(describe(server, program.describe_routes() if program is not None else ()), highlight=False, markup=False, soft_wrap=True)
+        out.write(describe(server, program.describe_routes() if program is not None else ()) + "\n")
         if call is not None:
             server.registry.place(CallOption(callee=call))
         await collect_now_and_then()

@@ -18,7 +18,7 @@ from active_call.base.child_processes import DESCRIPTOR, ChildProcess, Programs,
 from active_call.base.errors import MediaError, ParseError
 from active_call.base.numeric_threads import SINGLE_THREADED
 from active_call.media.link.framing import ReportReader, Unreadable, frame
-from active_call.media.link.messages import ALIVE_EVERY_S, Link, Ready, Report, Shutdown
+from active_call.media.link.messages import ALIVE_EVERY_S, IDLE_ALIVE_EVERY_S, Link, Ready, Report, Shutdown
 
 READY_TIMEOUT_S: Final = 10.0
 EXIT_TIMEOUT_S: Final = 3.0
@@ -28,6 +28,9 @@ QUIET_CHECKS: Final = 2
 HUNG_CHECKS: Final = 8
 """After so many it is taken for hung. Checks are counted, not seconds: when the control process itself stood still, it kills no media
 process."""
+IDLE_CHECK_S: Final = 1.5 * IDLE_ALIVE_EVERY_S
+IDLE_HUNG_CHECKS: Final = 3
+"""The same for a process without streams, which speaks more seldom."""
 LINK_BUFFER_BYTES: Final = 4 * 1024 * 1024
 """Room in the kernel for a few hundred streams' sound while either side is busy; the kernel may give less."""
 
@@ -109,13 +112,13 @@ class MediaProcess:
         """Returns when the process no longer answers: its socket is closed."""
         await self._link.lost.wait()
 
-    async def wait_lost_or_hung(self) -> bool:
+    async def wait_lost_or_hung(self, has_streams: Callable[[], bool]) -> bool:
         """Returns when the process no longer answers. True: it hangs, and says nothing any more; False: its socket is closed."""
         n_quiet = 0
-        while n_quiet < HUNG_CHECKS:
+        while n_quiet < (HUNG_CHECKS if has_streams() else IDLE_HUNG_CHECKS):
             n_reports = self._link.n_reports
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_S):
+                async with asyncio.timeout(CHECK_S if has_streams() else IDLE_CHECK_S):
                     await self.wait_lost()
                     return False
             n_quiet = n_quiet + 1 if self._link.n_reports == n_reports else 0

@@ -8,7 +8,7 @@ Reports enter from the process and go to the callback of the stream they are abo
 | is ready          | may be opened                                        |                                                         |
 | dies              | StreamLost for each; pending opens and closes settle | replaced at once, and with back-off when it dies again  |
 | says nothing, 0.5 s | no more are opened, while another process has room | as before when it speaks again                          |
-| says nothing, 2 s | as when it dies                                      | killed, and replaced                                    |
+| says nothing, 2 s | as when it dies                                      | killed, and replaced (4.5 s where it has no stream)     |
 | is told to end    | StreamLost for each                                  | ended in order, killed after a bounded wait             |
 """
 
@@ -130,7 +130,7 @@ class SupervisedWorker:
         self.first_ready.set()
         graceful = True
         try:
-            is_hung = await process.wait_lost_or_hung()
+            is_hung = await process.wait_lost_or_hung(lambda: self.status.n_streams > 0)
             graceful = False
             if is_hung:
                 self.status.alive, self._process = False, None

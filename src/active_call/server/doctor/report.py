@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.server.config.config import Config
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
+from active_call.server.terminal import Terminal
 from active_call.server.trunk_profiles import load_profile, profile_names
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 MARKS = {"ok": "[green]ok  [/green]", "warn": "[yellow]warn[/yellow]", "fail": "[bold red]FAIL[/bold red]"}
 ConfFlag = Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
