@@ -263,13 +263,13 @@ class CascadeConversation:
             case events.Eou(completed=True):
                 self._caller.on_utterance_ended(now)
             case events.AsrDelta():
-                self._caller.on_partial(event.text, now, event.index)
+                self._caller.on_partial(event.text, now, event.index, event.confidence)
             case events.AsrFinal():
                 self._context.confidence = event.confidence
                 if event.is_lost:
                     self._caller.on_lost(now)
                 else:
-                    self._caller.on_final(event.text.strip(), now, event.index)
+                    self._caller.on_final(event.text.strip(), now, event.index, event.confidence)
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):
                     self._dead_air.sounded()
