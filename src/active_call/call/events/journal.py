@@ -36,7 +36,7 @@ class Journal:
         self._recordings: dict[str, float | None] = {}
         self._recording_error = ""
         self._n_lost = 0
-        """Utterances that the recogniser had no time for."""
+        """Utterances that the recogniser had no time for, or could not answer."""
         self._problems: list[dict[str, str]] = []
 
     @property
