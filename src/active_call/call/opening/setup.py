@@ -128,7 +128,7 @@ class CallSetup:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
         if not self._state.is_realtime:
-            self._listen_with(self._recogniser_of(choice.asr, self._state.trust), choice.asr.language)
+            self._hear_again(choice)
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
             self._parts.speech_input.listen_to(leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
@@ -151,10 +151,12 @@ class CallSetup:
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
         choice, trust = choose_speech(option, playbook), playbook.trust or NO_TRUST
         chosen = self._engines_for(playbook, option, choice, trust, own_model=begin.model)
+        is_heard_otherwise = chosen.realtime is not None or choice.asr != before.asr
+        recognition = self._open_recognition(chosen.recogniser, choice.asr.language) if is_heard_otherwise else None
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
         self._take_engines(chosen, choice, has_own_model=begin.model is not None)
-        if chosen.realtime is not None or choice.asr != before.asr:
-            self._listen_with(chosen.recogniser, choice.asr.language)  # none beside a realtime model
+        if is_heard_otherwise:
+            self._listen_with(recognition)  # none beside a realtime model
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
         state.agent = parts.start_agent(playbook, chosen.responder, begin, chosen.realtime)
@@ -171,14 +173,14 @@ class CallSetup:
             return
         asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
         try:
-            recogniser = self._recogniser_of(asr, state.trust)
+            recognition = self._open_recognition(self._recogniser_of(asr, state.trust), language)
         except ActiveCallError as error:
             self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
             return
         state.option = msgspec.structs.replace(state.option, asr=asr)
         heard_by = self._dependencies.engines.selection(asr, choose_speech(state.option, state.playbook).tts, None)[0]
         state.facts.engines = {**state.facts.engines, heard_by.section: heard_by.as_facts()}
-        self._listen_with(recogniser, language)
+        self._listen_with(recognition)
 
     def end_agent(self) -> None:
         """Let the agent stop speaking and leave; harmless where there is none. The call is heard by its own recogniser from then on."""
@@ -195,20 +197,19 @@ class CallSetup:
         if state.is_realtime:
             speech_input.send_sound_to(None)
             state.is_realtime = False
-            self._hear_again()
+            self._hear_again(choose_speech(state.option, state.playbook))
 
-    def _hear_again(self) -> None:
-        """No realtime model hears the caller any more: the recogniser does. An `error` event where that cannot be had."""
-        choice = choose_speech(self._state.option, self._state.playbook)
+    def _hear_again(self, choice: SpeechChoice) -> None:
+        """A stream of its own for a call that is under way: it goes on where that cannot be had, and an `error` event says so."""
+        recognition: RecognitionStream | None = None
         try:
-            recogniser = self._recogniser_of(choice.asr, self._state.trust)
-            self._listen_with(recogniser, choice.asr.language)
+            recognition = self._open_recognition(self._recogniser_of(choice.asr, self._state.trust), choice.asr.language)
         except ActiveCallError as error:
             self._ports.emit(events.Error(sender="asr", error=str(error)))
+        self._listen_with(recognition)
 
-    def _listen_with(self, recogniser: SpeechToText | None, language: str | None) -> None:
-        """Recognise with this from now on; None: recognise nothing. Raises ActiveCallError."""
-        recognition = self._open_recognition(recogniser, language)
+    def _listen_with(self, recognition: RecognitionStream | None) -> None:
+        """Recognise with this from now on; None: recognise nothing."""
         self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
 
     def _engines_for(

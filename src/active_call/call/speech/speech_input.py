@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from active_call.base.errors import ProviderBusy
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.turn_audio import TurnAudio
@@ -300,7 +299,7 @@ class SpeechInput:
         )
 
     def _end_waiting(self, result: Final, now: float, *, is_lost: bool = False) -> None:
-        """An utterance has its result. `is_lost`: the recogniser had no time for it."""
+        """An utterance has its result. `is_lost`: the recogniser could not answer it."""
         self._awaiting.discard(result.index)
         self._turn.mark("recognised_at", now)
         self._emit(
@@ -315,11 +314,10 @@ class SpeechInput:
         )
 
     def failed(self, error: Exception, now: float) -> None:
-        """The recogniser failed, or had too much to do: the oldest utterance that awaits a result ends with an empty text."""
+        """The recogniser failed, or had too much to do: the oldest utterance that awaits a result is lost, whatever was said in it."""
         self._emit(events.Error(sender="asr", error=str(error)))
         if self._awaiting:
-            index = min(self._awaiting)
-            self._end_waiting(Final("", index, *self._newest), now, is_lost=isinstance(error, ProviderBusy))
+            self._end_waiting(Final("", min(self._awaiting), *self._newest), now, is_lost=True)
 
     def _epoch_of(self, sample: int) -> int:
         """When a sample of the caller's came in, in ms since 1970."""

@@ -88,7 +88,7 @@ class AnthropicChatModel:
 
     async def connect_ahead(self) -> None:
         """Have a connection at hand for the next request."""
-        await open_connection(self._http, self._server.base_url)
+        await open_connection(self._http, self._url)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""
