@@ -19,7 +19,7 @@ SOCKETS: Final = {
 }
 QUERY: Final = {
     "id": "The session id of the call; the id of a live call joins it.",
-    "dump": "Accepted, without effect (also `dump_events`).",
+    "dump": "True: the record keeps the complete SIP messages (also `dump_events`); it always has the events.",
     "ping": "Seconds between ping frames (also `ping_interval`); 0: none.",
     "serverSideTrack": "The name of what the server plays (also `server_side_track`).",
     "detach": "The call goes on when the socket closes.",

@@ -26,7 +26,7 @@ from active_call.app.call import Call
 from active_call.app.tools import bind_tool, is_tool
 from active_call.call.opening.playbook_trust import trust_of
 from active_call.call.requests import BeginAgent
-from active_call.contract.options import AsrOption, CallOption, TtsOption
+from active_call.contract.options import AsrOption, CallOption, RealtimeOption, TtsOption
 from active_call.providers.base import ChatModel
 
 
@@ -36,13 +36,15 @@ class Agent:
     instructions: ClassVar[str] = ""
     """The instructions for the model; a template with the call's variables (`{{ caller }}`)."""
     greeting: ClassVar[str] = ""
-    """What the agent says at the beginning; empty: the model begins."""
+    """What the agent says at the beginning; empty: the caller begins."""
     llm: ClassVar[str | LlmOption | ChatModel | None] = None
     """`provider/model`, the options of a model, or your own model; None: that of the default provider."""
     stt: ClassVar[str | AsrOption | None] = None
     """The recogniser: the name or the options of a provider; None: that of the configuration."""
     tts: ClassVar[str | TtsOption | None] = None
     """The synthesiser: the name or the options of a provider; None: that of the configuration."""
+    realtime: ClassVar[str | RealtimeOption | None] = None
+    """A speech-to-speech model instead of `stt`, `llm` and `tts`: `provider`, `provider/model`, or options; None: none."""
     language: ClassVar[str] = ""
     """The language of recogniser and synthesiser, such as `de`; empty: that of the configuration."""
     tools: ClassVar[Sequence[Callable[..., Any]]] = ()
@@ -82,7 +84,7 @@ class Agent:
         book = Playbook(
             file=f"agent {type(self).__name__}",
             scenes=(Scene(id="main", line=1, text=self.instructions),),
-            option=CallOption(asr=self._asr(), tts=self._tts()),
+            option=CallOption(asr=self._asr(), tts=self._tts(), realtime=self._realtime()),
             greeting=self.greeting,
             llm=self._llm_option(),
             interruption=InterruptionOption(strategy="vad" if interruptible else "none"),
@@ -97,6 +99,12 @@ class Agent:
             return LlmOption()
         provider, _, model = self.llm.rpartition("/")
         return LlmOption(provider=provider or None, model=model or None)
+
+    def _realtime(self) -> RealtimeOption | None:
+        if not isinstance(self.realtime, str):
+            return self.realtime
+        provider, _, model = self.realtime.partition("/")
+        return RealtimeOption(provider=provider, model=model or None)
 
     def _asr(self) -> AsrOption | None:
         if isinstance(self.stt, AsrOption):

@@ -81,9 +81,15 @@ class BareFakeLeg:
             sink(event)
 
     def sink(self, event: LegEvent) -> None:
-        """Report an event to the call, as far as a leg could report it now."""
+        """Report an event to the call, as far as a leg could report it now. The caller's sound comes only if the call has asked for it."""
+        if isinstance(event, LegMedia) and isinstance(event.report, link.CallerAudio) and not self._forwards_sound:
+            return
         if isinstance(event, LegMedia) or (self.ended is None and self._is_news(event)):
             self._tell(event)
+
+    @property
+    def _forwards_sound(self) -> bool:
+        return self.stream is None or (self.stream.listen_order is not None and self.stream.listen_order.forward_audio)
 
     def _tell(self, event: LegEvent) -> None:
         if self._listener is None:
@@ -118,7 +124,7 @@ class BareFakeLeg:
         self.direction = "outbound"
         await self.open_media()
         self._require(self.ended is None, "the call was ended before it was placed")
-        self._require(self.dialled is None, "the call is placed already")
+        self._require(self.dialled is None, "the call is already placed")
         self.dialled = option
         self.call_id = call_id or self.call_id or "fake-call-id"
         loop = asyncio.get_running_loop()
@@ -205,7 +211,7 @@ class BareFakeLeg:
 
     def reject(self, code: int, reason: str) -> bool:
         """See `legs.leg.Leg`."""
-        self._require(300 <= code <= 699, f"a {code} rejects nothing")
+        self._require(300 <= code <= 699, f"code {code} cannot reject a call; expected 300 to 699")
         if self.ended is not None or self.answered or self.direction == "outbound":
             return False
         self.rejected = (code, reason)
@@ -227,9 +233,9 @@ class BareFakeLeg:
         return {"packets_sent": closed.packets_sent} if closed is not None else {}
 
     def _require_unanswered(self) -> None:
-        self._require(self.ended is None, "the call is over already")
+        self._require(self.ended is None, "the call is already over")
         self._require(self.direction != "outbound", "only an inbound call can be accepted or refused")
-        self._require(not self.answered, "the call is answered already")
+        self._require(not self.answered, "the call is already answered")
 
     def _require(self, condition: bool, otherwise: str) -> None:
         if not condition:

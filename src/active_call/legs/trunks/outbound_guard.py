@@ -37,7 +37,7 @@ OUTBOUND_RULES = {
     "outbound_address": "the address cannot be called",
     "outbound_number": "the number is not among those that may be called",
     "outbound_domain": "the host is neither the trunk's nor listed in [outbound] domains",
-    "outbound_private": "the address is in a private network, and who asks for it is not",
+    "outbound_private": "the address is in a private network, and the peer that asks for it is not",
     "outbound_loop": "the call would come back to this server, or to where it has been",
     "outbound_target": "neither the playbook nor the configuration lists this target of a transfer",
     "outbound_calls": "as many calls were placed within an hour as may be",

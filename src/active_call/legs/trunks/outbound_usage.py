@@ -106,7 +106,7 @@ class OutboundUsage:
         _, minutes = self.sums(trunk)
         is_used_up = minutes >= limits.minutes
         return (
-            f"calls that we placed {where} took {minutes:.0f} minutes within an hour, of at most {limits.minutes:g}" if is_used_up else ""
+            f"calls that we placed {where} took {minutes:.0f} minutes within an hour; the limit is {limits.minutes:g}" if is_used_up else ""
         )
 
     def _forget_old(self) -> None:

@@ -37,7 +37,7 @@ PATH: Final = "/speech/recognition/conversation/cognitiveservices/v1"
 DEFAULT_LANGUAGE: Final = "en-US"
 REGION_VARIABLES: Final = ("AZURE_SPEECH_REGION", "SPEECH_REGION")
 SOURCE: Final = KeySource(
-    "Azure Speech", ("AZURE_SPEECH_KEY", "SPEECH_KEY"), "https://portal.azure.com (a Speech resource: Keys and Endpoint)",
+    "Azure Speech", ("AZURE_SPEECH_KEY", "SPEECH_KEY"), "https://portal.azure.com",
     ("microsoft.com", "azure.com", "azure.cn", "azure.us"),
 )  # fmt: skip
 CAPABILITIES: Final = SpeechToTextCapabilities(partials=True, words=True, sample_rates=(8_000, 16_000), phrases=True)
