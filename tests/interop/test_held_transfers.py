@@ -180,7 +180,8 @@ def test_caller_whose_invite_replaces_a_held_call_hears_the_agent(server: Server
         assert (transfer_states(record), record["hangupBy"], record["error"]) == (["progress", "completed"], "agent", None)
 
 
-@pytest.mark.parametrize("doing", slow_but("silent"))
+@pytest.mark.slow  # those of operators take each way at once
+@pytest.mark.parametrize("doing", DOING)
 def test_caller_who_is_bridged_while_on_hold_is_back_with_the_agent_afterwards(server: Server, doing: str) -> None:
     with Trunk(generic_pbx(supports_media=True)) as trunk:
         other = trunk.call(uri(server), caller="+15550777")
