@@ -86,8 +86,9 @@ class CascadeConversation(PlaybookConversation):
         has_functions: bool = False,
         calls_tools: bool = True,
         turns: TurnTaking | None = None,
+        says_clauses: bool = False,
     ) -> None:
-        super().__init__(playbook, variables, sip_headers, has_functions=has_functions)
+        super().__init__(playbook, variables, sip_headers, has_functions=has_functions, says_clauses=says_clauses)
         turns = turns or TurnTaking(RecogniserTurnDetector(), language=playbook.llm.language)
         self._floor = Floor(self._phase, self._timers, turns.detector)
         self._tools = tools or ToolRegistry()
@@ -218,13 +219,13 @@ class CascadeConversation(PlaybookConversation):
             case events.Eou(completed=True):
                 self._caller.on_utterance_ended(now)
             case events.AsrDelta():
-                self._caller.on_partial(event.text, now, event.index)
+                self._caller.on_partial(event.text, now, event.index, event.confidence)
             case events.AsrFinal():
                 self._context.confidence = event.confidence
                 if event.is_lost:
                     self._caller.on_lost(now)
                 else:
-                    self._caller.on_final(event.text.strip(), now, event.index)
+                    self._caller.on_final(event.text.strip(), now, event.index, event.confidence)
             case events.TrackStart():
                 if self._replies.on_track_start(event.play_id, now):
                     self._dead_air.sounded()

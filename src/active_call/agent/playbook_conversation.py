@@ -18,16 +18,27 @@ from active_call.agent.turn.timers import Timer, Timers
 
 
 class PlaybookConversation:
-    """The base of a conversation under a playbook. `has_functions`: the model is offered the agent's own actions as functions."""
+    """The base of a conversation under a playbook.
+
+    `has_functions`: the model is offered the agent's own actions as functions. `says_clauses`: the voice takes text clause by clause.
+    """
 
     def __init__(
-        self, playbook: Playbook, variables: Mapping[str, Any], sip_headers: Mapping[str, str] | None, *, has_functions: bool
+        self,
+        playbook: Playbook,
+        variables: Mapping[str, Any],
+        sip_headers: Mapping[str, str] | None,
+        *,
+        has_functions: bool,
+        says_clauses: bool = False,
     ) -> None:
         self.playbook = playbook
         self._outbox = Outbox()
         self._phase = Phase()
         self._timers = Timers()
-        self._context = PlaybookContext(playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions)
+        self._context = PlaybookContext(
+            playbook, variables, sip_headers or {}, self._outbox.note, has_functions=has_functions, says_clauses=says_clauses
+        )
 
     # -- what a kind adds
 

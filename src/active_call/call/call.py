@@ -59,6 +59,7 @@ from active_call.legs.leg import Leg
 from active_call.legs.trunks.outbound_guard import Asker
 from active_call.media.link import messages as link
 from active_call.providers.base import Recognised
+from active_call.providers.usage.metering import metered_by
 from active_call.store.records import OpenCall
 
 
@@ -194,6 +195,10 @@ class Call:
 
     async def run(self) -> None:
         """The whole life of the call; returns when its record has been handed over. Cancelling hangs up."""
+        with metered_by(self.parts.cost.note):
+            await self._live()
+
+    async def _live(self) -> None:
         facts = self.state.facts
         try:
             async with asyncio.TaskGroup() as self._tasks:

@@ -52,6 +52,10 @@ class CallFacts:
     engines: dict[str, dict[str, str]] = field(default_factory=dict)
     """By section (`asr`, `tts`, `llm`): which engine the call uses, and why (`Selection.as_facts`)."""
     variables: dict[str, Any] = field(default_factory=dict)
+    usage: list[dict[str, Any]] = field(default_factory=list)
+    """What the call has used so far, by engine (`usage.account.Row.as_json`)."""
+    cost: dict[str, Any] | None = None
+    """What that costs (`usage.account.Account.cost_json`); None where nothing was used."""
 
     def reach(self, phase: Phase, at: datetime) -> bool:
         """Move forward to `phase`; False when the call was there or further already."""

@@ -22,6 +22,7 @@ from active_call.agent.realtime import events as realtime_events
 from active_call.agent.tools.http_tool import HttpTool
 from active_call.agent.tools.registry import Tool
 from active_call.base.errors import ActiveCallError
+from active_call.call.conversation.model_metrics import ModelMetrics
 from active_call.call.conversation.model_request import inputs_of, request_of, summary_of, with_context
 from active_call.call.conversation.tool_execution import ToolExecution, ToolFunction
 from active_call.call.conversation.web_requests import WebRequests
@@ -123,6 +124,7 @@ class AgentRunner:
         self._has_started = False
         self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
         self._asked_at: dict[effects.ReplyNumber, float] = {}
+        self._metrics = ModelMetrics(ports.tell, ports.now)
         self._plays_of_others: Counter[str] = Counter()
         """How often the end of a play with that id will be told that is not this conversation's."""
 
@@ -145,6 +147,7 @@ class AgentRunner:
         """Keep `item` for the next `settle`."""
         if isinstance(item, effects.Heard) and self._is_of_another(item.event):
             return
+        self._metrics.hear(item)
         if isinstance(item, effects.ModelText):
             asked_at = self._asked_at.get(item.reply)
             if asked_at is not None:
@@ -282,6 +285,7 @@ class AgentRunner:
             return
         now = self._asked_at[effect.reply] = self._ports.now()
         self._turn.mark("model_asked_at", now)
+        self._metrics.asked(effect.reply)
         request = request_of(effect)
         self._model_tasks[effect.reply] = self._ports.spawn(
             self._stream(self._responder, request, effect.reply, effect.query), f"model {effect.reply}"
@@ -315,6 +319,7 @@ class AgentRunner:
         asked_at = self._asked_at.pop(reply, None)
         if asked_at is not None:
             self._turn.model_abandoned(asked_at)
+        self._metrics.abandon(reply)
         task = self._model_tasks.pop(reply, None)
         if task is not None:
             task.cancel()

@@ -9,10 +9,11 @@ import msgspec
 
 from active_call.agent.items import is_pressed
 from active_call.call.events.hangup_reason import hangup_reason
+from active_call.call.events.quality_series import QualitySeries
 from active_call.call.state import CallFacts
 from active_call.contract import events
 from active_call.legs.events import LegEnded
-from active_call.store.records import CallRecord, OpenCall, TranscriptLine
+from active_call.store.records import CallRecord, OpenCall, SipMessageLine, TranscriptLine
 
 MAX_EVENTS = 5_000
 """Enough for hours of talk; a call that makes more keeps its first ones, and says so."""
@@ -33,6 +34,8 @@ class Journal:
         self._speech_began_ms = 0
         self.media: dict[str, Any] = {}
         self.transfers: list[dict[str, Any]] = []
+        self.quality = QualitySeries()
+        self.sip_messages: tuple[SipMessageLine, ...] = ()
         self._recordings: dict[str, float | None] = {}
         self._recording_error = ""
         self._n_lost = 0
@@ -117,6 +120,7 @@ class Journal:
             "code": facts.sip_code,
             "duration_s": round(facts.duration_s, 1),
             "playbook": facts.playbook,
+            **({"cost": facts.cost["total"], "currency": facts.cost["currency"]} if facts.cost and "total" in facts.cost else {}),
         }
 
     def open_call(self) -> OpenCall:
@@ -161,10 +165,14 @@ class Journal:
             trunk=facts.trunk,
             engines=facts.engines,
             variables=facts.variables,
+            usage=tuple(facts.usage),
+            cost=facts.cost,
             turns=tuple(self._turns),
             events=tuple(self._events),
             transfers=tuple(self.transfers),
+            sip_messages=self.sip_messages,
             media=self._media_facts(),
+            quality=self.quality.samples(),
             recording=recording,
             recording_ms=recording_ms,
             recording_error=self._recording_error or None,

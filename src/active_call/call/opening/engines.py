@@ -83,6 +83,7 @@ class CallEngines:
         state.is_realtime = chosen.realtime is not None
         state.hears_freely = chosen.recogniser is not None and chosen.recogniser.capabilities.free_speech
         self._choose_turn_judge(None if state.is_realtime else choice)
+        state.says_clauses = chosen.synthesiser.capabilities.streaming_text
         self._note(choice, chosen, has_own_model)
         self._speech_output.use(None, chosen.synthesiser)
         self._speech_input.set_end_of_turn(choice.end_of_turn_ms)

@@ -21,6 +21,7 @@ from active_call.call.company.machine_types import Stage
 from active_call.call.conversation.agent_runner import AgentRunner
 from active_call.call.dependencies import CallDependencies
 from active_call.call.items import Fatal, Routed
+from active_call.call.opening.connections import keep_connected
 from active_call.call.opening.engines import CallEngines
 from active_call.call.opening.options import SpeechChoice, choose_speech, merged
 from active_call.call.opening.routing import IncomingCall, Router
@@ -275,6 +276,8 @@ class CallSetup:
         if self._dependencies.load_engines is not None:
             self._dependencies.load_engines()
         self._engines.take(chosen, choice)
+        ahead = (chosen.synthesiser, chosen.responder)
+        self._ports.spawn(keep_connected(ahead, lambda: state.facts.phase < Phase.ANSWERED), "connections")
         if chosen.realtime is None:
             parts.speech_input.use(self._engines.open_recognition(chosen.recogniser, choice.asr.language))
         if state.playbook is not None:

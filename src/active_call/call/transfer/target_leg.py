@@ -16,6 +16,7 @@ import msgspec
 
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.company.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
+from active_call.call.events.signalling import sip_messages_of
 from active_call.call.items import FromLeg
 from active_call.call.opening.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, choose_speech, given
 from active_call.call.sound.call_progress import gain_of
@@ -365,4 +366,5 @@ class TargetLeg:
             "hangupBy": ended.by,
             "sipCode": ended.code,
             "media": self.media,
+            "sipMessages": msgspec.to_builtins(sip_messages_of(self.leg, self._ports.state.option)),
         }

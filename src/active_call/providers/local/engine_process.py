@@ -27,13 +27,15 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 
 
-def main(name: str, fd: int) -> None:
-    """Serve requests until the parent closes the socket or dies."""
+def main(arguments: list[str]) -> int:
+    """Serve requests on the socket FD of `arguments` (NAME, FD) until the parent closes it or dies."""
+    name, fd = arguments
     _settle(name)
-    with socket.socket(fileno=fd) as connection:
+    with socket.socket(fileno=int(fd)) as connection:
         connection.setblocking(True)
         while (request := receive_frame(connection)) is not None:
             connection.sendall(_answer(request))
+    return 0
 
 
 def frame(value: Any) -> bytes:
@@ -65,4 +67,4 @@ def _settle(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    raise SystemExit(main(sys.argv[1:]))
