@@ -44,6 +44,8 @@ class TurnWords:
     wishes: tuple[str, ...] = ()
     invites: re.Pattern[str] | None = None
     """None: the language has no such list."""
+    ask_birthday: re.Pattern[str] | None = None
+    subordinate: frozenset[str] = frozenset()
 
     def asks_for_something(self, said: list[str]) -> bool:
         """The caller wants something. Where a language has no list of wishes, each sentence may be one."""
