@@ -52,7 +52,7 @@ def silence_needed(facts: TurnFacts, detector: AdaptiveTurnDetector = DETECTOR) 
         (silent("My flight was cancelled."), 0.4, 0.55),
         (silent("My flight was cancelled.", expected=Expectation(Asked.SOMETHING)), 0.2, 0.35),
         (silent("I would like to book a table,"), 0.4, 0.6),
-        (silent("I would like to book a table", confidence=0.5), 0.5, 0.75),
+        (silent("I would like to book a table", confidence=0.4), 0.5, 0.75),
         (silent("goodbye", confidence=0.5), 0.0, 0.2),
         (silent("I would like to"), 1.0, 1.2),
         (silent("one two", expected=Expectation(Asked.DIGITS, 4, 4)), 1.9, 2.0),

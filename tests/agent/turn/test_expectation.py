@@ -62,6 +62,7 @@ def test_digits_are_counted_and_phone_numbers_have_at_least_seven():
         ("yes", LEADING),
         ("Yes, please.", SURE),
         ("thank you", LEADING),
+        ("no, thank you", ANSWER),
         ("thank you, goodbye", SURE),
         ("I would like to book a table", COMPLETE),
         ("I would like to", UNFINISHED),

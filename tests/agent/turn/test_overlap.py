@@ -64,6 +64,11 @@ def test_short_sound_of_which_the_recogniser_is_not_sure_is_doubtful(text, confi
     assert is_doubtful(text, confidence, spoke_s) is doubtful
 
 
+def test_what_was_heard_as_a_back_channel_before_must_be_surer():
+    assert not is_doubtful(words(2), 0.75, 0.3) and is_doubtful(words(2), 0.75, 0.3, after_backchannel=True)
+    assert not is_doubtful(words(2), 0.9, 0.3, after_backchannel=True)
+
+
 def test_phrase_that_is_misheard_still_asks_to_stop():
     assert backchannels("en").read("Sold on.").kind is Kind.STOP, "hold on"
     assert backchannels("en").read("I sold it.").kind is Kind.WORDS

@@ -72,9 +72,9 @@ class TurnWeights:
     """Of a sentence that ends a turn which had a pause already."""
     comma: float = -0.7
     """Of a comma at the end of the final text."""
-    sure_confidence: float = 0.8
+    sure_confidence: float = 0.6
     """Of the recogniser. With less confidence the words are less evidence of an end, with `no_confidence` none."""
-    no_confidence: float = 0.4
+    no_confidence: float = 0.3
     without_text: float = -0.2
     falling: float = 1.0
     """At most, of a pitch that falls: a third of this for each semitone."""

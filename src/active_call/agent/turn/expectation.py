@@ -58,7 +58,8 @@ class Completeness(Enum):
     TOLD = "told"
     """A finished sentence that tells something: the next one often says what for."""
     ANSWER = "answer"
-    """A word or two that answer what was asked: "yes", and then "but"; "two adults", and then "and one child"."""
+    """A word or two that answer what was asked: "yes", and then "but"; "two adults", and then "and one child"; "no thank you", and then
+    "goodbye"."""
     GROUP = "group"
     """Digits at the end that may be a part of a number."""
     LEADING = "leading"
@@ -161,7 +162,8 @@ def _as_asked(said: list[str], text: str, expected: Expectation, words: TurnWord
             general = _general(said, text, words)
             return Completeness.ANSWER if general is Completeness.OPEN else general
         case Asked.YES_NO if said[0] in words.yes | words.no and len(said) <= 4 and all(w in words.yes | words.no for w in said):
-            return Completeness.SURE if len(said) > 1 else Completeness.ANSWER
+            is_sure = len(said) > 1 and not words.ends_with_thanks(said)
+            return Completeness.SURE if is_sure else Completeness.ANSWER if len(said) == 1 else Completeness.COMPLETE
         case _:
             return _general(said, text, words)
 
@@ -228,7 +230,7 @@ def _email(said: list[str], text: str, words: TurnWords) -> Completeness:
 
 def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
     if " ".join(said) in words.whole:
-        return Completeness.SURE
+        return Completeness.ANSWER if words.ends_with_thanks(said) else Completeness.SURE
     if " ".join(said) in words.leading:
         return Completeness.LEADING
     is_cut = text.rstrip().endswith(("-", "…", "..."))
