@@ -162,7 +162,7 @@ def measure(calls: int, options: argparse.Namespace, folder: Path) -> dict[str, 
             }
             callers.tell(task)
             callers.hear()
-            time.sleep(2)
+            time.sleep(options.settle)
             began, cpu_before, vendors_before = time.monotonic(), cpu_s(pid), cpu_s(vendors.process.pid)
             callers.tell({"talk": True})
             heard = callers.hear()
@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument("--calls", default="20,200")
     parser.add_argument("--turns", type=int, default=4, help="how often each caller speaks")
     parser.add_argument("--every", type=float, default=10.0, help="seconds from one time to the next")
+    parser.add_argument("--settle", type=float, default=8.0, help="seconds between the last call's beginning and the first word")
     parser.add_argument("--contender", choices=("own", "pipecat"), default="own")
     parser.add_argument("--python", default=sys.executable, help="the Python that has pipecat-ai")
     parser.add_argument("--speech", type=Path, default=SPEECH)
