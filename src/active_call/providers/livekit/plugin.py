@@ -107,7 +107,7 @@ class LiveKitPlugin:
             with contextlib.suppress(Exception):  # what it says at its end helps nobody
                 await instance.aclose()
                 client = getattr(instance, "_client", None)  # an SDK's, which some plugins make and leave open
-                if hasattr(client, "close"):
+                if client is not None and hasattr(client, "close"):
                     await client.close()
         if self._http is not None:
             await self._http.close()
