@@ -6,6 +6,7 @@ tools. Nothing is imported before it is chosen.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from active_call.base.errors import ConfigError
+from active_call.providers.declaration import ProviderDeclaration
 from active_call.providers.services import Services
 
 LOCAL_EXTRA = "pip install 'active-call[local]'"
@@ -76,6 +78,14 @@ def load_adapter(kind: Kind, provider: str) -> Create:
         raise ConfigError(kind.key, f"unknown provider {provider!r}; known here: {', '.join(sorted(adapters)) or 'none'}")
     create: Create = _load(point, kind.key, provider)
     return create
+
+
+def default_model_of(create: Create) -> str:
+    """The model of an adapter's option that names none, as its module declares it; empty where it declares none."""
+    module = sys.modules.get(getattr(create, "__module__", ""))
+    declarations = getattr(module, "DECLARATIONS", None) or (getattr(module, "DECLARATION", None),)
+    declared = next((one for one in declarations if isinstance(one, ProviderDeclaration)), None)
+    return declared.default_model if declared is not None else ""
 
 
 def family_of(provider: str) -> str:

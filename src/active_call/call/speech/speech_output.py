@@ -16,6 +16,7 @@ from contextlib import aclosing
 from active_call.agent.reply.speakable import as_pronounced
 from active_call.base.errors import ActiveCallError, MediaError, ProviderError
 from active_call.base.world import Clock
+from active_call.call.speech import speech_metrics
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.output_ports import PLAIN_PAUSE, KeptSpeech, SoundSource, VoiceOf, VoicePauseOrder
 from active_call.call.speech.play import AGAIN, AHEAD_MS, Job, Piece, Play, told_id
@@ -57,8 +58,12 @@ class SpeechOutput:
         self._speech = speech
         self.voice_of: VoiceOf = lambda option, current: None
         """Another synthesiser for a command with an option of its own, where there is one."""
+        self.tell_metrics: Callable[[events.Metrics], object] = lambda _: None
+        """Gets the `metrics` events of synthesis."""
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._plays: dict[str, Play] = {}
+        self._items: dict[str, Play] = {}
+        """Plays of `add_sound` that are not over, by their playIds."""
         self._stream: MediaStream | None = None
         self._synthesiser: TextToSpeech | None = None
         self._n_unnamed = 0
@@ -87,9 +92,18 @@ class SpeechOutput:
         self._synthesiser = synthesiser or self._synthesiser
 
     @property
+    def synthesiser(self) -> TextToSpeech | None:
+        """The voice of the call; None before there is one."""
+        return self._synthesiser
+
+    @property
     def is_speaking(self) -> bool:
         """Whether something is said or played, or will be."""
         return any(not play.stopped for play in self._plays.values())
+
+    def live_plays(self) -> list[str]:
+        """The playIds of all plays that are not over, stopped or not."""
+        return [play.play_id for play in self._plays.values()]
 
     # -- commands
 
@@ -105,6 +119,7 @@ class SpeechOutput:
             self._add_job(job)
         if piece.text:
             self._turn.mark("synthesis_asked_at", self._clock.now())
+            speech_metrics.spoken(piece.text, play.play_id, self.tell_metrics)
 
     def prepare(self, command: commands.Tts | None) -> None:
         """Make the speech of `command`, and keep it back until just that is said; None: it will not be. Whatever else is said drops it."""
@@ -143,10 +158,10 @@ class SpeechOutput:
 
         The first of it replaces what plays. False when the play was stopped, and where there is no stream.
         """
-        play = self._plays.get(play_id)
+        play = self._items.get(play_id)
         if play is None:
             self.interrupt()
-            play = self._add_play(play_id)
+            play = self._items[play_id] = self._add_play(play_id)
             play.pieces.append(Piece(""))
         if play.stopped or self._stream is None:
             return False
@@ -157,6 +172,10 @@ class SpeechOutput:
             play.closed = piece.is_whole = True
             self._end(play)
         return True
+
+    def forget_items(self) -> None:
+        """Plays of `add_sound` that come from now on are others, whatever their ids: another model may count its items as the last one."""
+        self._items.clear()
 
     def interrupt(self, *, fade_ms: int | None = None, graceful: bool = False) -> None:
         """Stop all plays; with `graceful`, let the command that is heard now finish, and drop what comes behind it."""
@@ -337,7 +356,9 @@ class SpeechOutput:
             return
         stream = self._stream
         resampler: StreamResampler | None = None
-        async with aclosing(self._pieces_of(job)) as pieces:
+        voice = getattr(self._synthesiser, "name", "tts")
+        made = speech_metrics.measured(job, self._pieces_of(job), voice, self.tell_metrics, self._clock.now, self._speech)
+        async with aclosing(made) as pieces:
             async for pcm, rate_hz in pieces:
                 if not job.play.takes_sound:
                     return
@@ -456,6 +477,8 @@ class SpeechOutput:
             )
         if play is not None:
             self._plays.pop(report.play, None)
+            if self._items.get(play.play_id) is play:
+                del self._items[play.play_id]
             play.is_over = True
             play.has_news.set()
             self._abandon(play)

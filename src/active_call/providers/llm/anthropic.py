@@ -17,6 +17,7 @@ from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRe
 from active_call.providers.credentials import KeySource, find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
+from active_call.providers.http import open_connection
 from active_call.providers.llm.anthropic_messages import DEFAULT_MAX_TOKENS, EventReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
 from active_call.providers.services import Services
@@ -84,6 +85,10 @@ class AnthropicChatModel:
                 yield one
         if not reader.is_over:
             raise ProviderError(NAME, "the reply breaks off", retryable=True)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        await open_connection(self._http, self._url)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""

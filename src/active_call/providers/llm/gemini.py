@@ -22,6 +22,7 @@ from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRe
 from active_call.providers.credentials import find_key, find_url
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
+from active_call.providers.http import open_connection
 from active_call.providers.llm.gemini_contents import ChunkReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
 from active_call.providers.services import Services
@@ -97,6 +98,10 @@ class GeminiChatModel:
         self._signatures.update(signatures)
         while len(self._signatures) > MAX_SIGNATURES:
             del self._signatures[next(iter(self._signatures))]
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        await open_connection(self._http, self._url)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""

@@ -20,7 +20,7 @@ from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
-from active_call.providers.http import status_error
+from active_call.providers.http import open_connection, status_error
 from active_call.providers.llm.model_profiles import profile_of, refused_fields
 from active_call.providers.llm.openai_messages import fields_of
 from active_call.providers.llm.openai_stream import ChunkReader, events_of_whole_reply
@@ -77,6 +77,9 @@ class OpenAiChatModel:
 
     def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
+        self.endpoint = server.base_url
+        self.model = settings.model or DEFAULT_MODEL
+        self._http = http
         self._model = settings.model or DEFAULT_MODEL
         self.profile = profile_of(server.base_url, self._model)
         self.capabilities = ChatModelCapabilities(tools=True, json=True, usage=True, functions=self.profile.calls_tools)
@@ -134,6 +137,11 @@ class OpenAiChatModel:
         """Whether the server has answered with JSON or a page instead of a stream of events."""
         kind = str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
         return kind in ("application/json", "text/html")
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        if self._http is not None:
+            await open_connection(self._http, self.endpoint)
 
     async def close(self) -> None:
         await self._client.close()

@@ -17,6 +17,7 @@ from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
+from active_call.providers.http import open_connection
 from active_call.providers.llm.model_profiles import profile_of
 from active_call.providers.llm.responses_items import EventReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
@@ -72,6 +73,7 @@ class OpenAiResponsesModel:
     def __init__(self, settings: LlmSettings, server: Server, http: httpx.AsyncClient) -> None:
         self._settings = settings
         self._server = server
+        self.endpoint = server.base_url
         self._http = http
         self._model = settings.model or DEFAULT_MODEL
         self._profile = profile_of(OPENAI_URL, self._model)  # servers of this API have models of those families
@@ -87,6 +89,10 @@ class OpenAiResponsesModel:
                 yield one
         if not reader.is_over:
             raise ProviderError(NAME, "the reply breaks off", retryable=True)
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next request."""
+        await open_connection(self._http, self.endpoint)
 
     async def close(self) -> None:
         """Nothing is held: the HTTP client belongs to the server."""

@@ -148,6 +148,7 @@ class OpenAiRealtimeModel:
         self._option = option
         self._services = services
         self._url = url
+        self.endpoint = url
         self._headers = headers
 
     def open(self, session: RealtimeSession, on_event: Callable[[RealtimeEvent], None]) -> OpenAiRealtimeStream:

@@ -16,12 +16,15 @@ from contextlib import aclosing
 from typing import Protocol
 
 from active_call.contract.options import TtsOption
-from active_call.providers.sources import warm
+from active_call.providers.sources import connect_ahead, warm
 from active_call.providers.speech.speech_key import Voice
 from active_call.providers.speech.speech_rendition import SpeechRendition
 from active_call.providers.speech.written_text import WholeOrWritten
 from active_call.providers.text_to_speech import SpeechChunk, SynthesisStream, TextToSpeech, speech_of
 from active_call.providers.tts.whole_text import WholeTextStream
+from active_call.providers.usage.billing import billed_by
+from active_call.providers.usage.metering import current_meter
+from active_call.providers.usage.units import Billed, Unit, Used
 
 DEFAULT_LIMIT_BYTES = 32 * 1024 * 1024
 """12 minutes at 22 050 Hz."""
@@ -54,6 +57,7 @@ class CachedTextToSpeech:
         self.hits = 0
         self.misses = 0
         self.size_bytes = 0
+        self.billed: Billed = getattr(inner, "billed", None) or billed_by("tts", inner)
         self.inner = inner
         self._prepared_speech = prepared
         self._limit_bytes = limit_bytes
@@ -72,7 +76,7 @@ class CachedTextToSpeech:
         key = (text, speaker, speed)
         kept = self._done.get(key)
         if kept is not None:
-            self.hits += 1
+            self._note_hit(text)
             self._done.move_to_end(key)
             for chunk in kept:
                 yield chunk
@@ -83,7 +87,7 @@ class CachedTextToSpeech:
             rendition = self._making[key] = SpeechRendition(self._prepared_or_made(text, speaker, speed))
             rendition.task.add_done_callback(lambda _: self._keep(key, rendition))
         else:
-            self.hits += 1
+            self._note_hit(text)
         try:
             async with aclosing(rendition.listen(self.name)) as chunks:
                 async for chunk in chunks:
@@ -91,6 +95,18 @@ class CachedTextToSpeech:
         finally:
             if rendition.is_abandoned and self._making.get(key) is rendition:
                 del self._making[key]
+
+    def _note_hit(self, text: str) -> None:
+        """`text` is there already, or in the making for somebody else: it costs nothing."""
+        self.hits += 1
+        self._tell_kept(text)
+
+    def _tell_kept(self, text: str) -> None:
+        current_meter()(Used(self.billed, {Unit.CACHED_CHARACTERS: float(len(text))}))
+
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand for the next text that is not kept."""
+        await connect_ahead(self.inner)
 
     async def warm(self) -> None:
         """Load what the engine loads at first use."""
@@ -115,6 +131,7 @@ class CachedTextToSpeech:
                     is_prepared = True
                     yield SpeechChunk(pcm)
             if is_prepared:
+                self._tell_kept(text)
                 return
         async with aclosing(speech_of(self.inner, text, speaker=speaker, speed=speed)) as chunks:
             async for chunk in chunks:

@@ -10,20 +10,22 @@ import asyncio
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from active_call.base.errors import ActiveCallError, ConfigError
 from active_call.server.config.config import Config
 from active_call.server.config.document import read_environment
 from active_call.server.config.loading import DEFAULT_FILE, load_config
+from active_call.server.terminal import Terminal
 from active_call.server.trunk_profiles import load_profile, profile_names
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 MARKS = {"ok": "[green]ok  [/green]", "warn": "[yellow]warn[/yellow]", "fail": "[bold red]FAIL[/bold red]"}
 ConfFlag = Annotated[Path | None, typer.Option("--conf", help="Config file (default: active-call.toml).")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -106,14 +108,14 @@ async def _try_providers(config: Config, environment: dict[str, str], *, as_json
     from active_call.server.doctor.provider_targets import provider_targets
     from active_call.server.doctor.provider_trials import try_providers
 
-    logging.getLogger("active_call").setLevel(logging.CRITICAL)  # what goes wrong is told in the report
     targets = await asyncio.to_thread(provider_targets, config, environment)
-    async with httpx.AsyncClient() as http:
-        services = Services(World(), http, EngineProcesses(), environment)
-        try:
-            trials = await try_providers(targets, declared_providers(environment), services)
-        finally:
-            await services.local.close()
+    with _only_critical_logs():  # the report says what goes wrong
+        async with httpx.AsyncClient() as http:
+            services = Services(World(), http, EngineProcesses(), environment)
+            try:
+                trials = await try_providers(targets, declared_providers(environment), services)
+            finally:
+                await services.local.close()
     ok = all(trial.ok for trial in trials)
     if as_json:
         typer.echo(json.dumps({"ok": ok, "providers": [trial.as_json() for trial in trials]}, ensure_ascii=False))
@@ -125,6 +127,17 @@ async def _try_providers(config: Config, environment: dict[str, str], *, as_json
     if not trials:
         out.print("no provider is configured: there is no key in the environment, and no engine of this machine is installed")
     return 0 if ok else 1
+
+
+@contextmanager
+def _only_critical_logs() -> Iterator[None]:
+    logger = logging.getLogger("active_call")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 trunk_app = typer.Typer(help="The carriers' profiles, and the trunks of the config file.")

@@ -120,6 +120,14 @@ class SocketTextToSpeech:
             address = self.address(Wish("", "warm"))
             self.keep(address, await self.connect(address))
 
+    async def connect_ahead(self) -> None:
+        """Have a connection at hand that lasts some seconds more. One that cannot be made is not told."""
+        with contextlib.suppress(ProviderError):
+            kept = self._kept.get(self.address(Wish("", "warm")))
+            young = asyncio.get_running_loop().time() - self.keeps_s / 2
+            if kept is None or not any(since > young and socket.state is State.OPEN for since, socket in kept.waiting):
+                await self.warm()
+
     async def close(self) -> None:
         """Close what is kept."""
         self._is_closed = True
