@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from active_call.base.errors import LocalProtocolError
 from active_call.base.repair import valid_unicode
+from active_call.call.speech.play import Job, Piece, Play
 from active_call.contract import commands
 
 
@@ -49,3 +50,17 @@ def _pcm(text: str) -> bytes:
     if len(pcm) % 2:
         raise LocalProtocolError(f"text: samples have two bytes each, found {len(pcm)} bytes")
     return pcm
+
+
+def job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
+    """What is to be made for `command`, as a piece of `play`."""
+    return Job(
+        play,
+        piece,
+        text=piece.text,
+        pcm=said.pcm,
+        speaker=said.speaker,
+        speed=said.speed,
+        cache_key=said.cache_key,
+        option=command.option,
+    )
