@@ -21,6 +21,7 @@ from active_call.api.browser_calls import browser_call_routes
 from active_call.api.carrier_streams.access import StreamAccess, StreamSettings
 from active_call.api.carrier_streams.routes import carrier_stream_routes
 from active_call.api.console_data.routes import ConsoleFacts, console_data_routes
+from active_call.api.console_data.text_talks import BeginTextCall, text_talk_routes
 from active_call.api.console_page import console_routes
 from active_call.api.docs_page import add_docs_page
 from active_call.api.event_stream import event_stream, number_after
@@ -89,6 +90,8 @@ class ApiServices:
     """By which names this server may be asked, and which web pages may do so."""
     webhooks: WebhookDelivery | None = None
     """Events for web services; None: nobody is told."""
+    begin_talk: BeginTextCall | None = None
+    """Begins calls by text, for trying playbooks; None: there are none here."""
     access: AccessControl | None = None
     """Who may do what."""
 
@@ -108,6 +111,9 @@ def create_app(services: ApiServices) -> FastAPI:
         console_data_routes(services.registry, services.records, services.console),
     ):
         app.include_router(router, dependencies=[Depends(check)])
+    if services.begin_talk is not None:
+        talks = text_talk_routes(services.begin_talk, services.playbooks, World().randomness)
+        app.include_router(talks, dependencies=[Depends(check)])
     if services.webhooks is not None:
         app.include_router(webhook_routes(services.webhooks), dependencies=[Depends(check)])
     if services.media is not None:
