@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "calls"))
 
 from calls_kit import Engines
 
-from active_call.api.app import ApiServices, create_app
+from active_call.api.app import create_app
+from active_call.api.services import ApiServices
 from active_call.base.errors import ActiveCallError, LimitReached
 from active_call.base.world import World
 from active_call.call.dependencies import CallDependencies

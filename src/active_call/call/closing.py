@@ -96,6 +96,9 @@ class CallClosing:
         journal.transfers = self._parts.transfers.records()
         facts.call_id = facts.call_id or context.state.leg.call_id
         journal.sip_messages += sip_messages_of(context.state.leg, context.state.option)
+        used = self._parts.cost.close()
+        if used is not None:
+            context.output.tell(used)
         try:
             context.output.tell(journal.hangup_event(self._parts.own_leg.ended))
         finally:

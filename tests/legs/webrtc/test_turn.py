@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from test_paths import Stage, play
 
 from active_call.legs.webrtc import path
-from active_call.legs.webrtc.path import IceSettings
+from active_call.legs.webrtc.settings import IceSettings
 
 TURNSERVER = shutil.which("turnserver")
 USER, PASSWORD = "agent", "sesame"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from fastapi import APIRouter, HTTPException, Request
 
 from active_call.agent.playbook.scenes import Playbook
 from active_call.api.bodies import body_schema, json_object
+from active_call.api.console_data.text_call import BeginTextCall
 from active_call.api.library import load_playbook
 from active_call.base.world import Randomness
 from active_call.call.opening.routing import Playbooks
@@ -25,44 +26,6 @@ MAX_TALKS: Final = 8
 IDLE_S: Final = 600.0
 HIDDEN: Final = frozenset({"sip"})
 """Variables that are not the playbook's own."""
-
-
-class TextCall(Protocol):
-    """A call by text."""
-
-    @property
-    def is_over(self) -> bool:
-        """The agent has hung up, or the call has failed."""
-        ...
-
-    @property
-    def scene(self) -> str:
-        """The id of the scene that the conversation is in."""
-        ...
-
-    def variables(self) -> dict[str, Any]:
-        """The variables of the call."""
-        ...
-
-    async def says(self, text: str) -> None:
-        """The caller says `text`; returns when the agent has answered."""
-        ...
-
-    async def presses(self, digits: str) -> None:
-        """The caller presses keys; returns when the agent has answered."""
-        ...
-
-    async def settled(self) -> None:
-        """Returns when nothing is said or awaited any more."""
-        ...
-
-    async def close(self) -> None:
-        """Hang up. Harmless a second time."""
-        ...
-
-
-BeginTextCall = Callable[[Playbook, Callable[[events.Event], None]], TextCall]
-"""Begins a call by text; its events go to the second argument."""
 
 
 class _Talk:

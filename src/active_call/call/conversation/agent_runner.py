@@ -7,8 +7,8 @@ as tasks, and their results come back through the call's mailbox.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -125,9 +125,28 @@ class AgentRunner:
         self._model_tasks: dict[effects.ReplyNumber, asyncio.Task[None]] = {}
         self._asked_at: dict[effects.ReplyNumber, float] = {}
         self._metrics = ModelMetrics(ports.tell, ports.now)
+        self._plays_of_others: Counter[str] = Counter()
+        """How often the end of a play with that id will be told that is not this conversation's."""
+
+    def pass_over(self, plays: Iterable[str]) -> None:
+        """These plays, by their ids, are not over yet and were begun by others: what is told of them is not for this conversation."""
+        self._plays_of_others.update(plays)
+
+    def _is_of_another(self, event: events.Event) -> bool:
+        """Whether `event` is about a play that was there before this conversation, whose own plays may have the same ids."""
+        match event:
+            case events.TrackStart(play_id=str(play_id)):
+                return self._plays_of_others[play_id] > 0
+            case events.TrackEnd(play_id=str(play_id)) | events.Interruption(play_id=str(play_id)) if self._plays_of_others[play_id] > 0:
+                self._plays_of_others[play_id] -= 1
+                return True
+            case _:
+                return False
 
     def hear(self, item: effects.AgentInput) -> None:
         """Keep `item` for the next `settle`."""
+        if isinstance(item, effects.Heard) and self._is_of_another(item.event):
+            return
         self._metrics.hear(item)
         if isinstance(item, effects.ModelText):
             asked_at = self._asked_at.get(item.reply)
@@ -164,8 +183,21 @@ class AgentRunner:
             if isinstance(effect, effects.Tell):
                 self._ports.tell(effect.event)
 
+    def leave(self, heard: tuple[str, str] | None) -> None:
+        """The agent leaves the call, which goes on: as `close`, and what it has begun ends, but for tools that are not cancellable.
+
+        Nothing that it wanted of the call stands any more: a pause, what is kept secret, speech that was prepared.
+        """
+        for reply in list(self._model_tasks):
+            self._abandon(reply)
+        self._carry_out_all(self._conversation.close(heard))
+        self._tools.close()
+        self._ports.pause_on_voice(effects.PauseOnVoice(None))
+        self._ports.resume_reply()
+        self._ports.prepare_speech(None)
+
     async def release(self) -> None:
-        """End the session of a realtime model; after `close`."""
+        """End the session of a realtime model; after `close` or `leave`."""
         if self._realtime is not None:
             await self._realtime.close()
 

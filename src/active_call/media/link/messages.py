@@ -38,6 +38,7 @@ from active_call.media.link.orders import (
 )
 from active_call.media.link.reports import (
     ALIVE_EVERY_S,
+    IDLE_ALIVE_EVERY_S,
     QUALITY_EVERY_S,
     Alive,
     CallerAudio,
@@ -70,6 +71,7 @@ from active_call.media.link.reports import (
 
 __all__ = [
     "ALIVE_EVERY_S",
+    "IDLE_ALIVE_EVERY_S",
     "QUALITY_EVERY_S",
     "Alive",
     "BridgeStreams",

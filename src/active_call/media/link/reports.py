@@ -11,6 +11,8 @@ from active_call.media.link.message import Link
 
 ALIVE_EVERY_S: Final = 0.25
 """How often a media process says that it runs, whatever else it has to say."""
+IDLE_ALIVE_EVERY_S: Final = 1.0
+"""The same while it has no stream: an idle server sleeps."""
 QUALITY_EVERY_S: Final = 5.0
 """How often the quality of a stream is told: as often as RTCP, whose figures are among it."""
 
