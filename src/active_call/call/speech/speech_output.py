@@ -21,7 +21,7 @@ from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.output_ports import PLAIN_PAUSE, KeptSpeech, SoundSource, VoiceOf, VoicePauseOrder
 from active_call.call.speech.play import AGAIN, AHEAD_MS, Job, Piece, Play, told_id
 from active_call.call.speech.prepared_speech import Pieces, SpeechKey, SpeechPreparation
-from active_call.call.speech.tts_command import Spoken, checked
+from active_call.call.speech.tts_command import checked, job_of
 from active_call.call.speech.words_heard import Pace, heard_words, word_began_ms
 from active_call.call.speech.written_play import WrittenPlay, goes_on, manner_of, send_written
 from active_call.codec.resample import StreamResampler
@@ -114,7 +114,7 @@ class SpeechOutput:
         play.auto_hangup = play.auto_hangup or command.auto_hangup
         piece = Piece(said.text)
         play.closed = command.end_of_stream or not command.streaming
-        job = _job_of(said, play, piece, command)
+        job = job_of(said, play, piece, command)
         if not goes_on(job):
             self._add_job(job)
         if piece.text:
@@ -126,7 +126,7 @@ class SpeechOutput:
         self._prepared.drop()
         said = checked(command) if command is not None and self._synthesiser is not None else None
         if command is not None and said is not None and said.text:
-            job = _job_of(said, Play(""), Piece(said.text), command)
+            job = job_of(said, Play(""), Piece(said.text), command)
             self._prepared.begin(self._key_of(job), self._pcm_of(job))
 
     def _key_of(self, job: Job) -> SpeechKey:
@@ -484,19 +484,6 @@ class SpeechOutput:
             self._abandon(play)
             if completed and play.auto_hangup:
                 self._on_auto_hangup()
-
-
-def _job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
-    return Job(
-        play,
-        piece,
-        text=piece.text,
-        pcm=said.pcm,
-        speaker=said.speaker,
-        speed=said.speed,
-        cache_key=said.cache_key,
-        option=command.option,
-    )
 
 
 async def _synthesised(job: Job, text: str, synthesiser: TextToSpeech) -> AsyncGenerator[tuple[bytes, int], None]:
