@@ -73,6 +73,7 @@ from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
 from active_call.server.spending import configure_spending, kept_spending
+from active_call.server.text_calls import TextCall
 from active_call.server.trunk_setup import accounts, trunk_warnings
 from active_call.server.webhooks import make_webhooks
 from active_call.sip.endpoint import Endpoint
@@ -281,6 +282,7 @@ def _api_services(
         explain=lambda question: _explain(settings.config, question, endpoint, world.clock.now()),
         access=settings.http.access,
         precache=lambda request: precache(request, settings.services),
+        begin_talk=lambda playbook, on_event: TextCall(playbook, settings.services, on_event, caller="sip:you@console"),
         media=pool,
         browsers=browser_settings(settings.config),
         streams=stream_settings(settings.config),

@@ -41,6 +41,20 @@ def checked(command: commands.Tts) -> Spoken:
     )
 
 
+def job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
+    """The work that `said` means, as a piece of `play`."""
+    return Job(
+        play,
+        piece,
+        text=piece.text,
+        pcm=said.pcm,
+        speaker=said.speaker,
+        speed=said.speed,
+        cache_key=said.cache_key,
+        option=command.option,
+    )
+
+
 def _pcm(text: str) -> bytes:
     """The sound in `text`, which may have line breaks."""
     try:
