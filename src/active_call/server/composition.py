@@ -295,7 +295,7 @@ def _registry(config: Config, shared: CallDependencies, router: Router | None, g
     """The registry of calls; refused calls get a record, and the gateway counts them."""
 
     def has_room() -> bool:
-        return pool.has_room() and shared.engines.has_room()
+        return pool.has_room() and shared.engines.has_room(registry.n_calls)
 
     registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
 
