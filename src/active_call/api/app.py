@@ -24,6 +24,7 @@ from active_call.api.event_stream import event_stream, number_after
 from active_call.api.health import health_answer, ready_answer
 from active_call.api.library import library_routes, load_playbook
 from active_call.api.listening_in import listening_routes, listening_sockets
+from active_call.api.metrics import metrics_routes
 from active_call.api.openapi import describe_fully
 from active_call.api.records import record_routes
 from active_call.api.services import ApiServices
@@ -63,6 +64,7 @@ def create_app(services: ApiServices) -> FastAPI:
         record_routes(services.records),
         listening_routes(services.registry),
         console_data_routes(services.registry, services.records, services.console),
+        metrics_routes(services.registry),
     ):
         app.include_router(router, dependencies=[Depends(check)])
     if services.webhooks is not None:
@@ -203,4 +205,5 @@ def _describe(call: CallHandle) -> dict[str, Any]:
         "answerTime": facts.answered_at.isoformat() if facts.answered_at else None,
         "direction": facts.direction,
         "playbook": facts.playbook,
+        "cost": facts.cost,
     }

@@ -65,11 +65,14 @@ from active_call.server.http_server import http_connections, http_health, http_s
 from active_call.server.http_settings import HttpSettings
 from active_call.server.late_loading import load_the_rest
 from active_call.server.live_settings import LiveSettings
+from active_call.server.load.admission_watch import AdmissionWatch, CallLoad
+from active_call.server.load.core_times import read_cores
 from active_call.server.logs import log_health
 from active_call.server.mcp import mcp_settings
 from active_call.server.outside import outgoing_policy, sound_folders
 from active_call.server.playbook_files import find_playbook
 from active_call.server.sip_setup import listen, make_sip, refuse_taken_ports
+from active_call.server.spending import configure_spending, kept_spending
 from active_call.server.trunk_setup import accounts, trunk_warnings
 from active_call.server.webhooks import make_webhooks
 from active_call.sip.endpoint import Endpoint
@@ -86,10 +89,7 @@ from active_call.store.troubles import Troubles
 log = logging.getLogger("active_call.server")
 
 CERTIFICATE_CHECK_S = 60.0
-ADMISSION_CHECK_S = 0.25
 MINUTES_CHECK_S = 1.0
-IDLE_CHECK_S = 1.0
-"""Between two looks while there is no call; the first one that is refused counts at once."""
 CLOSE_S = 20.0
 """What one part may take to close; records take up to 16 s when the database and the sink hang."""
 
@@ -134,7 +134,8 @@ async def running(
     pool = _media_pool(config, world, children)
     async with AsyncExitStack() as stack:
         playbooks = Playbooks(lambda name: find_playbook(name, settings.config), environment)
-        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, children)
+        load = CallLoad()
+        records, shared = await _shared_services(stack, config, world, environment, pool, playbooks, children, load)
         resolver = Resolver(world)
         endpoint, gateway, driver = make_sip(config, world, pool, resolver)
 
@@ -142,9 +143,10 @@ async def running(
             configured = _router(config, shared.http)
             return configured if wrap_router is None else wrap_router(configured)
 
-        registry = _registry(config, shared, make_router(config), gateway, pool)
+        registry = _registry(config, shared, make_router(config), gateway, pool, load)
+        admission = AdmissionWatch(load, registry, lambda: read_cores(_pids(pool)), endpoint.set_accepting, gateway.refusals.flush)
         registrations = Registrations(gateway, accounts(config))
-        gateway.connect(driver, registry.handle_incoming, registrations.handle)
+        gateway.connect(driver, admission.judging(registry.handle_incoming), registrations.handle)
         watch = _trunk_watch(gateway)
         settings = LiveSettings(
             config, registry, gateway, registrations, watch, driver, playbooks, environment,
@@ -162,7 +164,7 @@ async def running(
         delivery, webhooks = make_webhooks(config, shared.http, records, world)
         registry.on_new_call = webhooks.follow
         stack.push_async_callback(_closed, "webhooks", webhooks.close)
-        watching = (_watch_certificate(driver, settings.http), _watch_admission(registry, gateway), watch.run(), _watch_minutes(gateway))
+        watching = (_watch_certificate(driver, settings.http), admission.run(), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
         await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run(), load_the_rest()))
 
@@ -205,6 +207,7 @@ async def _shared_services(
     pool: MediaPool,
     playbooks: Playbooks,
     children: StartsChildren,
+    load: CallLoad,
 ) -> tuple[DatabaseRecords, CallDependencies]:
     """Start media processes, engines and records; what calls share of these, still without what the configuration says of calls."""
     tls = httpx.create_ssl_context()
@@ -214,7 +217,7 @@ async def _shared_services(
     stack.push_async_callback(_closed, "outgoing requests", clients.close)
     await pool.start()
     stack.push_async_callback(_closed, "media", pool.close)
-    local = EngineProcesses(children=children)
+    local = EngineProcesses(children=children, is_strained=lambda: load.is_strained)
     stack.push_async_callback(_closed, "local engines", local.close)
     cache = AudioCache(Path(config.media_cache_path))
     speech = SpeechLibrary(cache)
@@ -223,6 +226,7 @@ async def _shared_services(
     stack.push_async_callback(_closed, "speech", speech.close)
     troubles = Troubles(world.clock)
     pool.on_shortage = lambda reason: troubles.note(f"media {reason}", shortage_text(config, reason), lasts_s=SHORT_FOR_S)
+    spending = await kept_spending(stack, config, world, troubles)
     records = create_records(config.callrecord, http, world, troubles)
     stack.push_async_callback(_closed, "records", records.close)
     await records.start()
@@ -245,6 +249,7 @@ async def _shared_services(
         speech=speech,
         join=pool.join,
         troubles=troubles,
+        spending=spending,
         mcp=mcp,
         knowledge=knowledge,
         posthooks=posthooks,
@@ -291,19 +296,16 @@ def _console_facts(settings: LiveSettings) -> ConsoleFacts:
     )
 
 
-def _registry(config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool) -> CallRegistry:
+def _registry(
+    config: Config, shared: CallDependencies, router: Router | None, gateway: SipGateway, pool: MediaPool, load: CallLoad
+) -> CallRegistry:
     """The registry of calls; refused calls get a record, and the gateway counts them."""
 
     def has_room() -> bool:
-        return pool.has_room() and shared.engines.has_room(registry.n_calls)
+        return load.has_room(registry) and pool.has_room() and shared.engines.has_room(registry.n_calls)
 
     registry = CallRegistry(services_by(config, shared), router, gateway, has_room, max_calls=config.admission.max_calls)
-
-    def refused(rule: str) -> None:
-        gateway.refusals.refused.update((rule,))
-        gateway.endpoint.set_accepting(registry.is_accepting)
-
-    registry.on_refused = refused
+    registry.on_refused = lambda rule: gateway.refusals.refused.update((rule,))
     gateway.on_refused_call = registry.refused_calls.note
     return registry
 
@@ -415,6 +417,7 @@ async def _warm_mcp(config: Config, playbooks: Playbooks, pool: McpPool | None) 
 
 def services_by(config: Config, shared: CallDependencies) -> CallDependencies:
     """What calls use, as `config` has it."""
+    configure_spending(shared.spending, config)
     return replace(
         shared,
         recording=_recording_policy(config),
@@ -475,10 +478,5 @@ async def _watch_minutes(gateway: SipGateway) -> None:
         gateway.end_used_up()
 
 
-async def _watch_admission(registry: CallRegistry, gateway: SipGateway) -> None:
-    """While the server is full or draining, the endpoint itself refuses new calls and OPTIONS with 503, which costs next to nothing."""
-    while True:
-        is_accepting = registry.is_accepting
-        gateway.endpoint.set_accepting(is_accepting)
-        gateway.refusals.flush()
-        await asyncio.sleep(IDLE_CHECK_S if is_accepting and not registry.n_calls else ADMISSION_CHECK_S)
+def _pids(pool: MediaPool) -> list[int]:
+    return [worker.pid for worker in pool.workers if worker.pid]

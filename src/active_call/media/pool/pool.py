@@ -43,7 +43,7 @@ class MediaPool:
         bind_ip: str,
         port_range: tuple[int, int],
         clock: Clock,
-        capacity: int = 512,
+        capacity: int = 1024,
         logger: logging.Logger | None = None,
         children: StartsChildren | None = None,
     ) -> None:

@@ -38,6 +38,7 @@ from active_call.media.receive.ports import PortPool
 from active_call.media.worker.engine import Engine
 from active_call.media.worker.load import LoadMeter
 from active_call.media.worker.outbox import Outbox
+from active_call.media.worker.shedding import Shedding
 from active_call.media.worker.tick_clock import TICK_S, TickClock
 
 LOOK_S: Final = 0.0025
@@ -186,6 +187,7 @@ class Worker:
         self._readiness.watch(sock.fileno(), lambda now, _: self._link.read(self._engine, now))
         self._grid = TickClock(time.monotonic())
         self._load = self._new_meter()
+        self._shedding = Shedding()
         self._collected_at = time.monotonic()
         self._capacity = capacity
         self._told_alive_at = 0.0
@@ -233,6 +235,9 @@ class Worker:
     def _run_tick(self) -> None:
         index, late_s, skipped = self._grid.begin(time.monotonic())
         self._load.note_tick(late_s, skipped)
+        if self._shedding.note_tick(late_s):
+            self._engine.leave_out_optional(self._shedding.is_shedding)
+            logger.warning("ticks are late" if self._shedding.is_shedding else "ticks are in time again")
         now = time.monotonic()
         self._link.read(self._engine, now)
         self._engine.run_send(index)
@@ -291,7 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="active_call.media.worker.main")
     parser.add_argument("--fd", type=int, required=True, help="the link, an inherited Unix stream socket")
     parser.add_argument("--ports", type=_parse_ports, required=True, help="RTP port range LOW-HIGH, inclusive")
-    parser.add_argument("--capacity", type=int, default=512, help="streams at most")
+    parser.add_argument("--capacity", type=int, default=1024, help="streams at most")
     options = parser.parse_args(arguments)
     _prepare_process()
     with socket.socket(fileno=options.fd) as sock:

@@ -19,6 +19,8 @@ import sys
 import time
 from typing import Any
 
+from active_call.base.blocking_frames import receive_frame
+
 LENGTH = struct.Struct(">I")
 NICENESS = 5
 """Behind the media processes, whose pacing must not wait for an engine."""
@@ -38,14 +40,6 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def receive_frame(connection: socket.socket) -> bytearray | None:
-    """The next frame's payload, or None when the other side has closed."""
-    head = _receive_exactly(connection, LENGTH.size)
-    if head is None:
-        return None
-    return _receive_exactly(connection, LENGTH.unpack(head)[0])
-
-
 def frame(value: Any) -> bytes:
     """`value` pickled, behind its length."""
     body = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
@@ -59,17 +53,6 @@ def _answer(request: bytearray) -> bytes:
         return frame((True, function(*args), time.process_time() - began))
     except Exception as error:  # noqa: BLE001 - the far end of the provider wall: it is raised, counted and logged in the parent
         return frame((False, f"{type(error).__name__}: {error}", time.process_time() - began))
-
-
-def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytearray | None:
-    data = bytearray(n_bytes)
-    view = memoryview(data)
-    while view:
-        n = connection.recv_into(view)
-        if n == 0:
-            return None
-        view = view[n:]
-    return data
 
 
 def _settle(name: str) -> None:

@@ -44,7 +44,10 @@ class EngineProcesses:
         request_limit_s: float = REQUEST_LIMIT_S,
         max_waiting: int = MAX_WAITING,
         children: StartsChildren | None = None,
+        is_strained: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_strained` says whether the machine has no time for what nobody waits for: background requests are refused then."""
+        self._is_strained = is_strained
         self._clock = clock or SystemClock()
         self._request_limit_s = request_limit_s
         self._max_waiting = max_waiting
@@ -73,6 +76,8 @@ class EngineProcesses:
         drops a request that still waits; one already begun may go on for a second, unheard, before its process is killed, and one in the
         background to its end.
         """
+        if background and self._is_strained():
+            raise ProviderError(function.__module__.rpartition(".")[2], "the machine has no time for this", retryable=True)
         return await self._pool(function.__module__).run(function, args, background=background, max_wait_s=max_wait_s)
 
     async def warm(self, function: Callable[..., Any], *args: Any) -> None:
