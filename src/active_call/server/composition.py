@@ -63,7 +63,6 @@ from active_call.server.explain import Question, explain, playbook_router
 from active_call.server.health import kept, media_and_calls, sip_connections
 from active_call.server.http_server import http_connections, http_health, http_server, origin_rules
 from active_call.server.http_settings import HttpSettings
-from active_call.server.late_loading import load_the_rest
 from active_call.server.live_settings import LiveSettings
 from active_call.server.load.admission_watch import AdmissionWatch, CallLoad
 from active_call.server.load.core_times import read_cores
@@ -166,7 +165,7 @@ async def running(
         stack.push_async_callback(_closed, "webhooks", webhooks.close)
         watching = (_watch_certificate(driver, settings.http), admission.run(), watch.run(), _watch_minutes(gateway))
         warming = _warm_mcp(config, playbooks, shared.mcp)
-        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run(), load_the_rest()))
+        await _keep_watch(stack, config, listeners, (*watching, shared.troubles.watch(), warming, delivery.run()))
 
         sources = (registry, records, pool, gateway, registrations, watch, shared.troubles, driver, connections)
         health = partial(_health, *sources)

@@ -108,6 +108,7 @@ class AdmissionWatch:
             self.load.pace.beat(now - due, self.calls.n_calls_total)
             if now - looked_at >= LOOK_EVERY_S:
                 looked_at = now
-                self.load.look(self.read(), self.calls.n_calls)
+                if self.calls.n_calls or self.load.is_full or self.load.is_strained:  # an idle server does not read /proc
+                    self.load.look(self.read(), self.calls.n_calls)
                 self.flush()
             self.refresh()
