@@ -473,7 +473,7 @@ async def _watch_certificate(driver: SipDriver, http: HttpSettings) -> None:
 async def _watch_minutes(gateway: SipGateway) -> None:
     """Calls that we have placed end when the minutes of an hour are used up."""
     while True:
-        await asyncio.sleep(MINUTES_CHECK_S)
+        await asyncio.sleep(MINUTES_CHECK_S if gateway.endpoint.n_calls else 5 * MINUTES_CHECK_S)
         gateway.end_used_up()
 
 
