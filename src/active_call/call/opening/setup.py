@@ -42,6 +42,7 @@ from active_call.contract.options import NO_RECOGNISER, AsrOption, CallOption
 from active_call.legs.leg import Leg
 from active_call.providers.base import ChatModel, RealtimeModel, RecognitionStream, SpeechToText, TextToSpeech
 from active_call.providers.turn.judge import TurnJudge
+from active_call.providers.usage.token_usage import MeteredChatModel
 
 RING_AFTER_S = 0.2
 
@@ -206,7 +207,11 @@ class CallSetup:
                 return _Engines(synthesiser, realtime=engines.get_realtime(wanted, trust))
             except ConfigError as error:
                 self._ports.emit(events.Error(sender="realtime", error=f"{error}; recogniser, model and synthesiser are used"))
-        responder = own_model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
+        responder: ChatModel | None = None
+        if own_model is not None:
+            responder = MeteredChatModel(own_model)
+        elif choice.llm is not None:
+            responder = engines.get_responder(choice.llm, trust)
         return _Engines(synthesiser, self._recogniser_of(choice.asr, trust), responder)
 
     def _take_engines(self, chosen: _Engines, choice: SpeechChoice, *, has_own_model: bool = False) -> None:
