@@ -209,7 +209,8 @@ class Call:
         except* _CallOver:
             pass
         except* asyncio.CancelledError:
-            facts.error = facts.error or "server stopped"
+            if self.parts.own_leg.ended is None:  # else the call had ended by itself
+                facts.error = facts.error or "server stopped"
         except* Exception as failures:  # noqa: BLE001 - the wall of the call
             facts.error = "; ".join(f"{type(error).__name__}: {error}" for error in failures.exceptions)
             self._log.exception("call failed", exc_info=failures)
@@ -260,6 +261,8 @@ class Call:
         return self.state.last_activity_at + limit_s if limit_s and is_counted else None
 
     def _handle_own_timeouts(self, now: float) -> None:
+        if self.parts.own_leg.ended is not None:
+            return
         if self._mailbox.is_overflowed and not self.parts.machine.now.is_ending:
             self.state.facts.error = f"mailbox overflow: the call could not keep up ({self._mailbox.n_refused} items dropped)"
             self.hang_up(by="system", cause="overload")
@@ -283,8 +286,8 @@ class Call:
             case Recognised():
                 self.state.last_activity_at = now
                 parts.speech_input.recognised(item, now)
-            case ForAgent(said):
-                if self.state.agent is not None:
+            case ForAgent(said, number):
+                if self.state.agent is not None and number in (None, self.state.agent_number):
                     self.state.agent.hear(said)
             case Routed(decision):
                 parts.machine.decided(decision)

@@ -75,6 +75,16 @@ class CallFacts:
         return {"direction": self.direction, "caller": self.caller, "callee": self.callee, "trunk": self.trunk}
 
     @property
+    def over_at(self) -> datetime:
+        """When it ended; of a call that goes on, when it began."""
+        return self.ended_at or self.started_at
+
+    @property
+    def duration_s(self) -> float:
+        """From the answer to the end; 0 without either."""
+        return (self.ended_at - self.answered_at).total_seconds() if self.answered_at and self.ended_at else 0.0
+
+    @property
     def status(self) -> str:
         """`active`, `answered` (and over), `rejected` or `failed`."""
         if self.phase is not Phase.ENDED:

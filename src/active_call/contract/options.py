@@ -383,5 +383,7 @@ class CallOption(Options, frozen=True, kw_only=True, rename="camel", omit_defaul
     ended (`operator`), or the call is ended."""
     machine_message: bounds.Speech | None = None
     """What is said after the beep; without it `message-after-beep` hangs up."""
+    sip_messages: Literal["off", "summary", "full"] | None = None
+    """What the record keeps of the call's SIP messages: nothing, their start lines and main headers (None), or their whole texts, too."""
     rtp_timeout: bounds.WaitS | None = None
     """Seconds without RTP and RTCP (not on hold), after which the call is ended; 0 never. None: `rtp_timeout` of the configuration."""

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from active_call.base.errors import ActiveCallError
 from active_call.server.config.loading import DEFAULT_FILE, load_config
+from active_call.server.terminal import Terminal
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 BAR_CHARS = 48
 """The width of a waterfall: with names and figures it fits 100 columns."""

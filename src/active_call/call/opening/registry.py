@@ -122,6 +122,11 @@ class CallRegistry:
         """Whether a new call is taken now."""
         return not self.refuses_because
 
+    @property
+    def takes_invites(self) -> bool:
+        """Whether INVITEs are to reach `handle_incoming`: also while the budget refuses them, each with its reason and a record."""
+        return self.refuses_because in ("", "budget")
+
     def find(self, session_id: str) -> CallHandle | None:
         """The handle of the live call of that session id or, failing that, of that protocol's own id (SIP Call-ID)."""
         found = self._calls.get(session_id) or next((call for call in self._calls.values() if call.state.leg.call_id == session_id), None)

@@ -139,7 +139,7 @@ class ChunkCheck:
         words = tuple(word for word in map(_word, chunk.words) if word is not None)[: MAX_WORDS - self._n_words]
         self._n_words += len(words)
         pcm = self._sound.feed(chunk.pcm)
-        return SpeechChunk(pcm, words, chunk.is_substitute) if pcm or words else None
+        return SpeechChunk(pcm, words, chunk.is_substitute, bool(chunk.ends_flush)) if pcm or words or chunk.ends_flush else None
 
     def finish(self) -> bytes:
         """What is left."""

@@ -37,6 +37,8 @@ TAIL_SAMPLES = samples_in(150, LISTEN_RATE_HZ)
 """Sound after an utterance that a new stream gets before it is told the end."""
 FAILOVER_S = 4.0
 """With another engine at hand, an utterance without an answer for so long is given to that one."""
+WITHOUT_STREAM_S = 4.0
+"""An utterance that has ended is given up when no stream could be opened for so long: its caller waits."""
 CLOSE_S = 2.0
 
 
@@ -104,6 +106,8 @@ class SupervisedRecognition:
         self._is_closed = False
         self._hopeless: ActiveCallError | None = None
         """Why no engine is usable any more."""
+        self._lost_by: ActiveCallError | None = None
+        """Why there was no stream the last time."""
         self._choice = EngineChoice(len(self._engines))
         self._meter = current_meter()
         self._open_first()
@@ -133,6 +137,8 @@ class SupervisedRecognition:
             self._end(self._stream, utterance, sample)
             if self._second is not None:
                 self._second.end_utterance(index, sample)
+        else:
+            self._loop.call_later(WITHOUT_STREAM_S, self._check_stream, utterance)
 
     def cancel_utterance(self, index: int) -> None:
         self._utterances.pop(index, None)
@@ -304,7 +310,8 @@ class SupervisedRecognition:
             self._go_on_with_second(str(error))
             return
         self._number = next(self._numbers)
-        failed, lived_s = self._engine, self._loop.time() - self._opened_at if self._stream is not None else 0.0
+        failed, had_stream = self._engine, self._stream is not None
+        lived_s = self._loop.time() - self._opened_at if had_stream else 0.0
         if self._stream is not None:
             self._close_later(self._stream)
             self._stream = None
@@ -318,7 +325,12 @@ class SupervisedRecognition:
             self._give_up_ended(error, 0)
             return
         logger.warning("recognition stream lost", extra={**fields, "next": self._engine.name, "delay_s": choice.delay_s})
+        self._lost_by = error
         self._give_up_ended(error, len(self._engines) + 1)
+        if had_stream:
+            for utterance in self._utterances.values():
+                if utterance.end_sample is not None:
+                    self._loop.call_later(WITHOUT_STREAM_S, self._check_stream, utterance)
         self._reopening = self._loop.call_later(choice.delay_s, self._reopen)
 
     def _replay(self, stream: GuardedRecognition, *, is_second: bool = False) -> None:
@@ -375,6 +387,12 @@ class SupervisedRecognition:
             return
         error = ProviderError(self._engine.name, f"no result within {patience_s:g} s", retryable=True)
         self._handle_failure(Failed(error, utterance.index if self._choice.has_other else None))
+
+    def _check_stream(self, utterance: _Utterance) -> None:
+        """There was no stream some seconds ago: where there is none yet, the utterance is not waited for any longer."""
+        is_awaited = self._utterances.get(utterance.index) is utterance
+        if is_awaited and self._stream is None and self._lost_by is not None and not self._is_closed:
+            self._give_up(utterance, self._lost_by)
 
     def _give_up_ended(self, error: ActiveCallError, n_streams: int) -> None:
         """Give up the utterances whose end was told to that many streams."""

@@ -8,11 +8,12 @@ they are asked to think little.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any, Final
 
 import httpx
 
-from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.errors import ProviderError
 from active_call.providers.chat import ChatEvent, ChatModelCapabilities, ReplyRequest
 from active_call.providers.declaration import DeclaredOption, ProviderDeclaration
 from active_call.providers.guarding.guard import Limits
@@ -20,7 +21,7 @@ from active_call.providers.http import open_connection
 from active_call.providers.llm.model_profiles import profile_of
 from active_call.providers.llm.responses_items import EventReader, body_of
 from active_call.providers.llm.server_sent_events import events_of
-from active_call.providers.openai_settings import KEY_VARIABLE, OPENAI_URL, Server, find_server
+from active_call.providers.openai_settings import KEY, KEY_VARIABLE, OPENAI_URL, Server, chosen_model, find_server
 from active_call.providers.services import Services
 from active_call.providers.settings import LlmSettings
 
@@ -41,7 +42,7 @@ DECLARATION: Final = ProviderDeclaration(
     documentation="https://platform.openai.com/docs/api-reference/responses",
     prices="https://openai.com/api/pricing",
     keys=(KEY_VARIABLE,),
-    key_page="https://platform.openai.com/api-keys",
+    key_page=KEY.key_page,
     base_url=OPENAI_URL,
     default_model=DEFAULT_MODEL,
     options=(
@@ -58,8 +59,7 @@ DECLARATION: Final = ProviderDeclaration(
 def create(settings: LlmSettings, services: Services) -> OpenAiResponsesModel:
     """The adapter. Raises ConfigError without a key for OpenAI itself, or without a model for another server."""
     server = find_server("llm", settings.base_url, settings.api_key, services.environment)
-    if settings.model is None and settings.base_url is not None:
-        raise ConfigError("llm.model", f"missing: which model of {server.base_url}?")
+    settings = replace(settings, model=chosen_model(settings, server.base_url, services.environment, DEFAULT_MODEL))
     return OpenAiResponsesModel(settings, server, services.http)
 
 

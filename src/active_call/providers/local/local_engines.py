@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from active_call.base.child_processes import StartsChildren
 from active_call.base.errors import ProviderError
 from active_call.base.world import Clock, SystemClock
 from active_call.providers.local.engine_pool import EnginePool
@@ -35,10 +36,21 @@ def n_usable_cores() -> int:
 class EngineProcesses:
     """The engine processes of this program: `base.LocalEngines` for real."""
 
-    def __init__(self, clock: Clock | None = None, *, request_limit_s: float = REQUEST_LIMIT_S, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        request_limit_s: float = REQUEST_LIMIT_S,
+        max_waiting: int = MAX_WAITING,
+        children: StartsChildren | None = None,
+        is_strained: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`is_strained` says whether the machine has no time for what nobody waits for: background requests are refused then."""
+        self._is_strained = is_strained
         self._clock = clock or SystemClock()
         self._request_limit_s = request_limit_s
         self._max_waiting = max_waiting
+        self._children = children
         self._pools: dict[str, EnginePool] = {}
         self._closed = False
 
@@ -62,6 +74,8 @@ class EngineProcesses:
         drops a request that still waits; one already begun may go on for a second, unheard, before its process is killed, and one in the
         background to its end.
         """
+        if background and self._is_strained():
+            raise ProviderError(function.__module__.rpartition(".")[2], "the machine has no time for this", retryable=True)
         return await self._pool(function.__module__).run(function, args, background=background, max_wait_s=max_wait_s)
 
     async def warm(self, function: Callable[..., Any], *args: Any) -> None:
@@ -81,5 +95,7 @@ class EngineProcesses:
         if self._closed:
             raise ProviderError(module, "the engine processes are closed")
         if module not in self._pools:
-            self._pools[module] = EnginePool(module.rpartition(".")[2], self._clock, self._request_limit_s, self._max_waiting)
+            self._pools[module] = EnginePool(
+                module.rpartition(".")[2], self._clock, self._request_limit_s, self._max_waiting, self._children
+            )
         return self._pools[module]

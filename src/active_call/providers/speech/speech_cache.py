@@ -2,7 +2,9 @@
 
 Text, speaker and speed enter; sound leaves: from memory, from the speech that was prepared, or from the engine behind. Callers who ask for
 the same sentence while it is being made all hear the one rendition. Bounded by bytes, least recently used first out. Knows no vendor and no
-file. What lies between two flushes of a stream is a sentence here: it is looked up, and made, as a whole.
+file. A text that is known whole when it is asked for is a sentence here: it is looked up, and made, as a whole; of engines that speak a
+text by texts only, what lies between two flushes is one, too. A text that is spoken while it is written is the engine's own: nobody knows
+yet what it will be, and its clauses sound as one breath and not as sentences.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Protocol
 
 from active_call.contract.options import TtsOption
 from active_call.providers.sources import connect_ahead, warm
 from active_call.providers.speech.speech_key import Voice
 from active_call.providers.speech.speech_rendition import SpeechRendition
-from active_call.providers.text_to_speech import SpeechChunk, TextToSpeech, speech_of
+from active_call.providers.speech.written_text import WholeOrWritten
+from active_call.providers.text_to_speech import SpeechChunk, SynthesisStream, TextToSpeech, speech_of
 from active_call.providers.tts.whole_text import WholeTextStream
 from active_call.providers.usage.billing import billed_by
 from active_call.providers.usage.metering import current_meter
@@ -50,7 +52,7 @@ class CachedTextToSpeech:
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
     ) -> None:
         self.name = inner.name
-        self.capabilities = replace(inner.capabilities, streaming_text=False)
+        self.capabilities = inner.capabilities
         self.voice = voice or Voice(inner.name, TtsOption())
         self.hits = 0
         self.misses = 0
@@ -62,8 +64,13 @@ class CachedTextToSpeech:
         self._done: OrderedDict[Key, tuple[SpeechChunk, ...]] = OrderedDict()
         self._making: dict[Key, SpeechRendition] = {}
 
-    def open(self, *, speaker: str | None = None, speed: float | None = None) -> WholeTextStream:
-        return WholeTextStream(lambda text: self._speak(text, speaker, speed), self.capabilities.rate_hz)
+    def open(self, *, speaker: str | None = None, speed: float | None = None) -> SynthesisStream:
+        def sentences() -> SynthesisStream:
+            return WholeTextStream(lambda text: self._speak(text, speaker, speed), self.capabilities.rate_hz)
+
+        if not self.capabilities.streaming_text:
+            return sentences()
+        return WholeOrWritten(sentences, lambda: self.inner.open(speaker=speaker, speed=speed))
 
     async def _speak(self, text: str, speaker: str | None, speed: float | None) -> AsyncGenerator[SpeechChunk, None]:
         key = (text, speaker, speed)

@@ -5,6 +5,7 @@ import { bookName, dateTime, length, ms, parties } from "../format.js";
 import { hear, NOTHING, told } from "../parts/conversation.js";
 import { Cost, total } from "../parts/cost.js";
 import { Ladder } from "../parts/ladder.js";
+import { Quality } from "../parts/quality.js";
 import { Transcript } from "../parts/transcript.js";
 import { Legend } from "../parts/waterfall.js";
 import { Variables } from "../parts/variables.js";
@@ -96,6 +97,7 @@ function Whole({ record, id }) {
       <section class="card" aria-labelledby="sip"><h2 id="sip">Signalling</h2><${Ladder} record=${record} /></section>
       <section class="card" aria-labelledby="sound"><h2 id="sound">Sound</h2>
         <${Sound} media=${record.media ?? {}} />
+        <h3>Over time</h3><${Quality} samples=${record.quality} />
         <h2>Tools</h2><${Tools} events=${record.events} />
         <h2>Cost</h2><${Cost} usage=${record.usage} cost=${record.cost} /></section>
     </div>

@@ -20,7 +20,7 @@ from active_call.providers.http import open_connection, status_error
 from active_call.providers.json_values import read_object
 from active_call.providers.services import Services
 from active_call.providers.text_to_speech import SpeechChunk, TextToSpeechCapabilities
-from active_call.providers.tts.vendors.socket_speech import Wish
+from active_call.providers.tts.vendors.wish import Wish
 from active_call.providers.tts.whole_text import WholeTextStream
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
