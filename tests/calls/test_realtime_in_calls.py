@@ -11,10 +11,13 @@ import pytest
 from calls_kit import Call, Engines, House, a_call, assert_sounds_as_said
 
 from active_call.base.errors import ConfigError, ProviderError
+from active_call.base.world import World
 from active_call.contract import commands, events
 from active_call.legs.events import LegDigit, LegMedia
 from active_call.media.link.messages import CallerAudio
-from active_call.providers.realtime_model import RealtimeCapabilities, RealtimeFailed, Transcript, UserTurn
+from active_call.providers.chat import Usage
+from active_call.providers.guarding.guarded_realtime import GuardedRealtimeModel
+from active_call.providers.realtime_model import RealtimeCapabilities, RealtimeFailed, ReplyDone, Transcript, UserTurn
 from active_call.testing.fake_call import FakeLeg
 from active_call.testing.fake_realtime import MS_PER_CHAR, RATE_HZ, FakeRealtimeModel
 
@@ -407,5 +410,29 @@ def test_playbook_without_a_realtime_model_is_a_cascade(virtually: Any) -> None:
             await heard(call)
             assert call.spoken == ["Welcome."]
             assert model.conversations == []
+
+    virtually(story())
+
+
+class MeteredEngines(RealtimeEngines):
+    """The model behind its wall, which counts."""
+
+    def get_realtime(self, option: Any, trust: object = None) -> Any:
+        return GuardedRealtimeModel(super().get_realtime(option), World())
+
+
+def test_budget_of_tokens_ends_the_session_and_the_last_sentence_is_spoken_by_the_synthesiser(virtually: Any) -> None:
+    async def story() -> None:
+        model = FakeRealtimeModel((GREETING, "We are open until six."))
+        model.capabilities = RealtimeCapabilities(RATE_HZ, RATE_HZ, tools=True, turn_events=True, transcripts=True, truncates=True)
+        book = PLAYBOOK.replace("greeting:", 'budget: {tokens: 100, say: "Time is up."}\ngreeting:')
+        async with a_call(book, engines=MeteredEngines(model)) as call:
+            await heard(call)
+            stream = stream_of(model)
+            stream._tell(ReplyDone(usage=Usage(80, 40, audio_input_tokens=60, audio_output_tokens=40)))
+            record = await call.over()
+            assert call.spoken == ["Time is up."] and stream.is_closed and record.hangup_reason == "budget"
+            (row,) = [row for row in record.usage if row["kind"] == "realtime"]
+            assert row["units"]["audioOutputTokens"] >= 40 and row["units"]["audioInputTokens"] >= 60
 
     virtually(story())

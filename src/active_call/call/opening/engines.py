@@ -27,6 +27,7 @@ from active_call.contract import events
 from active_call.contract.options import NO_RECOGNISER, AsrOption, CallOption
 from active_call.providers.base import ChatModel, RealtimeModel, RecognitionStream, SpeechToText, TextToSpeech
 from active_call.providers.turn.judge import TurnJudge
+from active_call.providers.usage.token_usage import MeteredChatModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,11 @@ class CallEngines:
                 return Engines(synthesiser, realtime=engines.get_realtime(wanted, trust))
             except ConfigError as error:
                 self._ports.emit(events.Error(sender="realtime", error=f"{error}; recogniser, model and synthesiser are used"))
-        responder = own_model or (engines.get_responder(choice.llm, trust) if choice.llm is not None else None)
+        responder: ChatModel | None = None
+        if own_model is not None:
+            responder = MeteredChatModel(own_model)
+        elif choice.llm is not None:
+            responder = engines.get_responder(choice.llm, trust)
         return Engines(synthesiser, self._recogniser_of(choice.asr, trust), responder)
 
     def take(self, chosen: Engines, choice: SpeechChoice, *, has_own_model: bool = False) -> None:

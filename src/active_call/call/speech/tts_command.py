@@ -64,17 +64,3 @@ def _pcm(text: str) -> bytes:
     if len(pcm) % 2:
         raise LocalProtocolError(f"text: samples have two bytes each, found {len(pcm)} bytes")
     return pcm
-
-
-def job_of(said: Spoken, play: Play, piece: Piece, command: commands.Tts) -> Job:
-    """What is to be made for `command`, as a piece of `play`."""
-    return Job(
-        play,
-        piece,
-        text=piece.text,
-        pcm=said.pcm,
-        speaker=said.speaker,
-        speed=said.speed,
-        cache_key=said.cache_key,
-        option=command.option,
-    )
