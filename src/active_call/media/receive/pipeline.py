@@ -115,7 +115,7 @@ class ReceivePipeline:
         """Digits and tones in the sound."""
         self._upsampler = Upsampler8to16(capacity)
         self._detector = SpeechDetector(capacity)
-        self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ)
+        self._narrow_detector = SpeechDetector(capacity, _NARROW_RATE_HZ, is_gated=True)
         self._pauses = PauseWatch(capacity)
         self._watched: Slots = np.zeros(0, np.intp)
         """Rows whose pauses are to be told."""
