@@ -243,6 +243,7 @@ class CallSetup:
     def _open_recognition(self, recogniser: SpeechToText | None, language: str | None) -> RecognitionStream | None:
         if recogniser is None:
             return None
+        self._parts.speech_input.hear_between_speech(recogniser.capabilities.between_speech)
         return open_recognition(
             recogniser,
             self._ports.post,

@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from active_call.base.errors import ActiveCallError, ProviderError
@@ -20,7 +20,7 @@ from active_call.base.pcm import LISTEN_RATE_HZ, samples_in
 from active_call.providers.asr.recent_sound import RecentSound
 from active_call.providers.engine_choice import EngineChoice
 from active_call.providers.guarding.guarded_speech_to_text import GuardedRecognition, GuardedSpeechToText
-from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent
+from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent, SpeechToTextCapabilities
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class SupervisedSpeechToText:
 
     def __init__(self, inner: GuardedSpeechToText, fallbacks: Sequence[SupervisedSpeechToText] = ()) -> None:
         self.name = inner.name
-        self.capabilities = inner.capabilities
+        between = inner.capabilities.between_speech or any(fallback.capabilities.between_speech for fallback in fallbacks)
+        self.capabilities: SpeechToTextCapabilities = replace(inner.capabilities, between_speech=between)
         self.inner = inner
         self.engines = (inner, *(fallback.inner for fallback in fallbacks))
         self._fallbacks = tuple(fallbacks)
