@@ -1,89 +1,162 @@
-"""How soon the agent takes its turn, and how often too soon, for sets of weights of the turn detector: calls with real sound.
+"""How soon the agent takes its turn, and how often too soon: the call's rules over recorded turns of several voices.
 
-    python benchmarks/turns.py [--sets now,…] [--lines piper:joe/44,flite:rms/20] [--cache FILE] [--each]
+    python benchmarks/turns.py [--set tune,held-out] [--rules now,…] [--curve] [--each] [--cuts] [--traces FOLDER] [--record]
 
-Every entry of turns.yaml is a call in virtual time: the agent asks, the caller says it with its pauses, through G.711, the voice detector,
-prosody, the recogniser's partial and final texts (the real model, in the time of a free core) and the detector of turns.
+The turns of turns.yaml are said by the voices below, through a telephone's band, noise, G.711, the voice detector, prosody and the
+recogniser (the real model, in the time of a free core). What these tell is kept in a file of traces (`turn_trace`), which is the slow part:
+`--record` makes what is lacking in it. The call's own speech input, conversation and turn detector then take each turn (`turn_replay`).
 
-`delay`: from the last sample of the caller to the first of the agent (the synthesis takes none: it is the end of the turn). `cut off`:
-the agent began to speak before the last sample.
+`delay`: from the last sample of the caller to the agent's decision. `cut off`: the decision came before the last sample. `sounds`: of
+those, the caller had not gone on within 0.3 s, which a reply needs until it sounds; the others are merged without anything being heard.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
-from unittest import mock
 
 import numpy as np
 import yaml
 
-from active_call.agent.turn import adaptive_detector
-from active_call.agent.turn.adaptive_detector import TurnWeights
-from active_call.bench.evals import speech
-from active_call.testing.spoken_calls.call import PlayedTurn, play_call
-from active_call.testing.spoken_calls.recogniser import Ear
+from active_call.agent.turn.adaptive_detector import WEIGHTS, AdaptiveTurnDetector, TurnSettings
+from active_call.agent.turn.turn_detector import RecogniserTurnDetector, TurnDetector
+from active_call.testing.audio import Pcm
+from active_call.testing.spoken_calls.turn_replay import ReplayedTurn, replay_turn
+from active_call.testing.spoken_calls.turn_trace import TurnTrace
+from traces import FOLDER, SNR_DB, VOICES, Entry, Recorded, line_of, load
 
-NOW = TurnWeights()
-SETS = {
-    "now": NOW,
-    "flat": replace(NOW, first_threshold=0.8),
-    "eager": replace(NOW, complete=2.0, open=0.6, leading=0.3),
-    "before": replace(NOW, question=1.2, complete=1.2, leading=3.5),
-    "calm": replace(NOW, question=1.2, complete=0.8, open=-0.5, leading=-1.0),
-    "deaf": replace(NOW, falling=0.0, held=0.0, breath=0.0),
+HERE = Path(__file__).parent
+ASK = "Hello. What can I do for you?"
+REPLY_S = 0.3
+"""So long after the decision a reply sounds at the earliest."""
+NOW = TurnSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A way of taking turns. `end_of_turn_ms`: the call's own timer."""
+
+    detector: TurnDetector
+    end_of_turn_ms: int = 550
+
+
+def adaptive(settings: TurnSettings = NOW, **weights: float) -> Rules:
+    """The detector of calls, with other settings or weights."""
+    return Rules(AdaptiveTurnDetector(replace(settings, weights=replace(WEIGHTS, **weights))))
+
+
+RULES = {
+    "now": adaptive(),
+    "smart-turn": adaptive(replace(NOW, has_judge=True)),
+    "deaf": adaptive(falling=0.0, held=0.0, breath=0.0),
+    "fixed 550": Rules(RecogniserTurnDetector(), 550),
+    "fixed 800": Rules(RecogniserTurnDetector(), 800),
 }
 
 
 def main() -> None:
-    """Run and print a row for each set."""
+    """Run and print a row for each way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--lines", default="piper:joe/44,flite:rms/20")
-    parser.add_argument("--cache", type=Path, help="keep what the model hears here")
+    parser.add_argument("--set", default="tune,held-out", dest="sets")
+    parser.add_argument("--rules", default=",".join(RULES))
+    parser.add_argument("--curve", action="store_true", help="the detector of calls, more and less patient")
     parser.add_argument("--each", action="store_true", help="print every turn")
+    parser.add_argument("--cuts", action="store_true", help="print the turns that were cut off, or that waited long")
+    parser.add_argument("--pipecat", metavar="PYTHON", help="an interpreter that has Pipecat, whose own turn-taking hears the same sound")
+    parser.add_argument("--traces", type=Path, default=FOLDER, help="the folder that keeps them")
+    parser.add_argument("--record", action="store_true", help="make the traces that are lacking")
     chosen = parser.parse_args()
-    entries = yaml.safe_load((Path(__file__).parent / "turns.yaml").read_text(encoding="utf-8"))
-    ear = Ear(chosen.cache)
     for name in chosen.sets.split(","):
-        with mock.patch.object(adaptive_detector, "WEIGHTS", SETS[name]):
-            played = list(_play(entries, chosen.lines.split(","), ear))
-        ear.keep()
-        _tell(name, played, each=chosen.each)
+        wanted = {key: entry for key, entry in entries() if entry["set"] == name}
+        turns = load(chosen.traces / f"turns-{name}.json.gz", wanted, say, record=chosen.record)
+        print(f"{name}: {len(turns)} turns of {', '.join(VOICES[name])}", flush=True)
+        rules = curve() if chosen.curve else {rule: RULES[rule] for rule in chosen.rules.split(",")}
+        for rule, way in rules.items():
+            played = [(turn, replay_turn(turn.trace, turn.entry["ask"], way.detector, end_of_turn_ms=way.end_of_turn_ms)) for turn in turns]
+            tell(rule, played, each=chosen.each, cuts=chosen.cuts)
+        if chosen.pipecat:
+            tell("pipecat", pipecat(turns, chosen.pipecat), each=chosen.each, cuts=chosen.cuts)
 
 
-def _play(entries: list[dict[str, Any]], lines: list[str], ear: Ear) -> Iterator[tuple[str, PlayedTurn]]:
+def curve() -> dict[str, Rules]:
+    """The detector of calls, with evidence of `bias` for or against the end of every turn."""
+    return {f"bias {bias:+.1f}": adaptive(bias=bias) for bias in (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0)}
+
+
+def pipecat(turns: list[Recorded], python: str) -> list[tuple[Recorded, ReplayedTurn]]:
+    """The same turns as Pipecat takes them, which waits for no words."""
     with TemporaryDirectory() as folder:
-        for number, entry in enumerate(entries):
-            playbook = Path(folder) / f"{number}.md"
-            greeting = entry.get("ask", "Hello. What can I do for you?")
-            playbook.write_text(f"---\nllm: {{provider: script}}\ngreeting: {greeting}\n---\n## *\nI see.\n", encoding="utf-8")
-            for line in lines:
-                voice, _, snr_db = line.partition("/")
-                sound = speech.with_pauses(entry["say"], voice)
-                played = play_call(playbook, [sound], speech.bed("hiss", float(snr_db)), ear)
-                for turn in played.turns:
-                    yield f"{line} {entry['say']}", turn
+        lines = [str(Path(folder) / f"{number}.npy") for number in range(len(turns))]
+        for turn, line in zip(turns, lines, strict=True):
+            np.save(line, line_of(name_of(turn.entry), turn.entry, say))
+        program = HERE / "contenders" / "pipecat_turns.py"
+        done = subprocess.run([python, program], input=json.dumps({"lines": lines}), capture_output=True, text=True, check=True)
+    decided = json.loads(done.stdout.splitlines()[-1])["decided"]
+    return [
+        (turn, ReplayedTurn(turn.trace.began, turn.trace.ended, [] if at is None else [at]))
+        for turn, at in zip(turns, decided, strict=True)
+    ]
 
 
-def _tell(name: str, played: list[tuple[str, PlayedTurn]], *, each: bool) -> None:
+def tell(name: str, played: list[tuple[Recorded, ReplayedTurn]], *, each: bool, cuts: bool) -> None:
+    """Print the row of `name`."""
     delays = [turn.delay_s * 1000 for _, turn in played if turn.delay_s is not None]
-    n_cut = sum(turn.is_cut_off for _, turn in played)
+    cut = [(recorded, turn) for recorded, turn in played if turn.is_cut_off]
     n_silent = sum(not turn.answers for _, turn in played)
-    soon = sum(delay <= 200 for delay in delays)
+    n_sound = sum(_sounds(recorded.trace, turn.answers[0]) for recorded, turn in cut)
     print(
-        f"{name:8} turns {len(played)}  cut off {n_cut} ({100 * n_cut / len(played):.1f} %)  no answer {n_silent}  delay median "
-        f"{median(delays):.0f}  p95 {np.percentile(delays, 95):.0f} ms  within 200 ms {soon}",
+        f"  {name:12} cut off {len(cut):3} ({100 * len(cut) / len(played):4.1f} %), sounds {n_sound:3}  no answer {n_silent}  delay median "
+        f"{median(delays):4.0f}  p95 {np.percentile(delays, 95):5.0f}  within 200 ms {sum(delay <= 200 for delay in delays)}",
         flush=True,
     )
-    for said, turn in played if each else ():
-        delay = "cut off" if turn.is_cut_off else "nothing" if turn.delay_s is None else f"{turn.delay_s * 1000:.0f}"
-        print(f"    {delay:>8} {said} -> {turn.heard!r}", flush=True)
+    for recorded, turn in played:
+        if each or (cuts and (turn.is_cut_off or turn.delay_s is None or turn.delay_s > 0.8)):
+            delay = "cut off" if turn.is_cut_off else "nothing" if turn.delay_s is None else f"{turn.delay_s * 1000:.0f}"
+            print(
+                f"    {delay:>8} {recorded.entry['voice']}/{recorded.entry['snr_db']:.0f} {_says(recorded)} -> {turn.heard!r}", flush=True
+            )
+
+
+def _sounds(trace: TurnTrace, decided_at: float) -> bool:
+    """The reply sounds before the caller is heard again."""
+    return all(not decided_at <= start.detected_at < decided_at + REPLY_S for start in trace.starts())
+
+
+# -- the turns
+
+
+def entries() -> Iterator[tuple[str, Entry]]:
+    """Every turn of the set with its name: who says it, and on which line."""
+    sets = yaml.safe_load((HERE / "turns.yaml").read_text(encoding="utf-8"))
+    for name, said in sets.items():
+        for number, entry in enumerate(said):
+            for place, voice in enumerate(VOICES[name]):
+                snr_db = SNR_DB[(number + place) % len(SNR_DB)]
+                ask = entry.get("ask", ASK)
+                said = {"set": name, "voice": voice, "snr_db": snr_db, "ask": ask, "say": entry["say"]}
+                yield name_of(said), said
+
+
+def name_of(entry: Entry) -> str:
+    """The name of a turn's trace."""
+    return f"{entry['voice']}/{entry['snr_db']:.0f} {entry['ask']} {json.dumps(entry['say'])}"
+
+
+def say(entry: Entry) -> Pcm:
+    """What is said."""
+    from active_call.bench.evals import speech
+
+    return speech.with_pauses(entry["say"], entry["voice"])
+
+
+def _says(recorded: Recorded) -> str:
+    return " ".join(part if isinstance(part, str) else f"[{part}]" for part in recorded.entry["say"])
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from calls_kit import Call, Engines, a_call
+from calls_kit import Call, Engines, a_call, assert_sounds_as_said
 
 from active_call.base.errors import ConfigError, ProviderError
 from active_call.contract import commands, events
 from active_call.legs.events import LegDigit, LegMedia
 from active_call.media.link.messages import CallerAudio
 from active_call.providers.realtime_model import RealtimeCapabilities, RealtimeFailed, Transcript, UserTurn
+from active_call.testing.fake_call import FakeLeg
 from active_call.testing.fake_realtime import MS_PER_CHAR, RATE_HZ, FakeRealtimeModel
 
 PLAYBOOK = """---
@@ -228,6 +229,77 @@ def test_call_on_hold_is_silent_and_no_sound_reaches_the_model(virtually: Any) -
             call.session.post(commands.Unhold())
             await call.until(lambda: len(call.of(events.Hold)) == 2)
             assert any("back" in text for _, text in stream_of(model).items.values())
+
+    virtually(story())
+
+
+@pytest.mark.parametrize("by_peer", [True, False])
+@pytest.mark.parametrize("doing", ["silent", "speaking", "thinking"])
+def test_held_call_hears_music_of_ours_only_and_goes_on_where_it_stood(virtually: Any, doing: str, by_peer: bool) -> None:
+    async def story() -> None:
+        async with realtime_call(GREETING, LONG, "Back again.") as (call, model):
+            await heard(call)
+            if doing != "silent":
+                await says(model, "What do you have?")
+                await call.until(lambda: len(call.of(events.TrackStart)) == 2)
+                await asyncio.sleep(1.0 if doing == "speaking" else 0.0)
+            if by_peer:
+                call.leg.put_on_hold(True)
+            else:
+                call.session.post(commands.Hold())
+            await call.until(lambda: bool(call.of(events.Hold)))
+            stream: Any = call.leg.stream
+            assert (bool(stream.music), stream.paused, stream.listens) == (not by_peer, True, False)
+            pushed, n_started = stream_of(model).pushed_samples, len(call.of(events.TrackStart))
+            await asyncio.sleep(90)
+            call.leg.sink(LegMedia(CallerAudio(1, 0, b"\1\0" * 1600)))
+            assert_sounds_as_said(call)
+            assert (stream_of(model).pushed_samples, len(call.of(events.TrackStart))) == (pushed, n_started)
+            if by_peer:
+                call.leg.put_on_hold(False)
+            else:
+                call.session.post(commands.Unhold())
+            await call.until(lambda: len(call.of(events.Hold)) == 2)
+            assert (bool(stream.music), stream.paused, stream.listens) == (False, False, True)
+            n_items = 1 if doing == "silent" else 2
+            await heard(call, n_items)
+            await says(model, "And now?")
+            await heard(call, n_items + 1)
+            call.leg.end("caller", "remote_bye")
+            record = await call.over()
+            said = [text for speaker, text in turns_of(record) if speaker == "agent"]
+            assert said == [GREETING, *([LONG] if doing != "silent" else []), "Back again." if doing != "silent" else LONG]
+            assert (record.status, record.error) == ("answered", None)
+
+    virtually(story())
+
+
+def test_call_that_begins_on_hold_is_greeted_by_the_model_when_the_hold_is_over(virtually: Any) -> None:
+    async def story() -> None:
+        model = FakeRealtimeModel([GREETING])
+        async with a_call(PLAYBOOK, engines=RealtimeEngines(model), leg=FakeLeg(begins_on_hold=True)) as call:
+            await asyncio.sleep(60)
+            assert not call.of(events.TrackStart)
+            call.leg.put_on_hold(False)
+            await heard(call)
+            call.leg.end("caller", "remote_bye")
+            assert turns_of(await call.over()) == [("agent", GREETING)]
+
+    virtually(story())
+
+
+def test_sound_that_nobody_asked_for_reaches_no_model(virtually: Any) -> None:
+    """The media process forwards the caller's sound only where it was told to: a realtime call asks for it, without a recogniser."""
+
+    async def story() -> None:
+        async with realtime_call(GREETING) as (call, _):
+            await heard(call)
+            order = call.leg.stream.listen_order  # type: ignore[union-attr]
+            assert (order.detect, order.forward_audio) == (True, True)
+            call.session.post(commands.Hold())
+            await call.until(lambda: bool(call.of(events.Hold)))
+            order = call.leg.stream.listen_order  # type: ignore[union-attr]
+            assert (order.detect, order.forward_audio) == (False, False)
 
     virtually(story())
 

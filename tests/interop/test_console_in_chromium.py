@@ -23,7 +23,7 @@ from running_server import Server, running_server
 from active_call.testing import audio, voice
 from active_call.testing.listening import Recogniser, utterances
 
-pytestmark = pytest.mark.skipif(chromium() is None, reason="chromium is not installed")
+pytestmark = [pytest.mark.alone, pytest.mark.skipif(chromium() is None, reason="chromium is not installed")]
 
 TOKEN = "let me in"
 GREETING = "Welcome to the harbour bakery."

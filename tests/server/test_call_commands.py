@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from active_call.server.cli import app
+from active_call.server.commands import app
 
 runner = CliRunner()
 CALL = {

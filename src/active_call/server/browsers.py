@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from active_call.api.carrier_streams.access import StreamSettings
-from active_call.legs.webrtc.leg import CODECS, BrowserSettings
-from active_call.legs.webrtc.path import IceSettings
+from active_call.legs.webrtc.settings import CODECS, BrowserSettings, IceSettings
 from active_call.server.config.config import Config
 from active_call.server.config.sections import IceServer
 

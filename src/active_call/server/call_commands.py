@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
-from rich.console import Console
 
 from active_call.client.call import ClientCall
 from active_call.client.client import Client
 from active_call.client.connection import DEFAULT_URL
 from active_call.client.errors import CallOver, ClientError
 from active_call.contract import commands, events, wire
+from active_call.server.terminal import Terminal
 
-out = Console()
-err = Console(stderr=True)
+out = Terminal()
+err = Terminal(stderr=True)
 
 NO_CALL: Final = 1
 REFUSED: Final = 2

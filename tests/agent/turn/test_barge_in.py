@@ -116,6 +116,15 @@ def test_words_that_take_the_turn_give_the_reply_up(parts):
     assert parts.replies.resumed == []
 
 
+def test_short_sound_that_the_recogniser_is_not_sure_of_lets_the_reply_go_on(parts):
+    for text, confidence, takes in (("You add.", 0.6, False), ("You add.", 0.9, True), ("Hello.", 0.6, True)):
+        parts = Parts()
+        parts.voice(5.0)
+        parts.floor.voice_ended(5.3)
+        assert parts.barge_in.takes_turn(text, 5.6, confidence) is takes
+        assert parts.barge_in.is_overlapping is takes, "else the reply goes on at once"
+
+
 def test_two_sounds_in_vain_in_a_row_make_words_necessary_for_a_while(parts):
     for n in range(MAX_RESUMES):
         parts.voice(5.0 + n)

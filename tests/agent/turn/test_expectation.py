@@ -15,7 +15,7 @@ from active_call.agent.turn.expectation import (
 )
 from active_call.agent.turn.turn_words import _tables, turn_words
 
-SURE, QUESTION, COMPLETE, LEADING, OPEN, UNFINISHED = Completeness
+SURE, QUESTION, COMPLETE, TOLD, ANSWER, LEADING, OPEN, UNFINISHED = Completeness
 
 
 @pytest.mark.parametrize("language", list(_tables()))
@@ -31,7 +31,10 @@ def test_every_language_has_every_list(language):
         ("Would you like to book a table?", Asked.YES_NO),
         ("That is seven in the evening. Is that correct?", Asked.YES_NO),
         ("Your name is Baker, right?", Asked.YES_NO),
-        ("Can you tell me what happened?", Asked.ANYTHING),
+        ("Hello. What can I do for you?", Asked.ANYTHING),
+        ("Can you tell me what happened?", Asked.SOMETHING),
+        ("Which day would suit you?", Asked.SOMETHING),
+        ("We are open until six.", Asked.ANYTHING),
         ("Could you give me your account number?", Asked.DIGITS),
         ("May I have your order number?", Asked.DIGITS),
         ("Please enter or say your four-digit PIN.", Asked.DIGITS),
@@ -66,6 +69,8 @@ def test_digits_are_counted_and_phone_numbers_have_at_least_seven():
         ("um", UNFINISHED),
         ("my name is", UNFINISHED),
         ("I'm calling because,", UNFINISHED),
+        ("My flight was cancelled.", TOLD),
+        ("My card was charged twice and I want my money back.", COMPLETE),
         ("Baker", OPEN),
         ("我想订一张桌子", COMPLETE),
         ("", OPEN),
@@ -73,6 +78,12 @@ def test_digits_are_counted_and_phone_numbers_have_at_least_seven():
 )
 def test_open_answers_are_judged_by_their_last_words(text, completeness):
     assert completeness_of(text, NOTHING_EXPECTED) is completeness
+
+
+def test_a_sentence_that_tells_something_is_the_answer_where_something_was_asked():
+    told = "My flight was cancelled."
+    assert completeness_of(told, Expectation(Asked.SOMETHING)) is COMPLETE
+    assert completeness_of(told, NOTHING_EXPECTED, "de") is COMPLETE, "without a list of wishes each sentence may be one"
 
 
 @pytest.mark.parametrize(

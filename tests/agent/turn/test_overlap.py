@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from active_call.agent.turn.backchannels import Kind, OverlapText, backchannels
-from active_call.agent.turn.overlap import MAX_S, AskAgain, Overlap, Resume, Yield, decide
+from active_call.agent.turn.overlap import MAX_S, AskAgain, Overlap, Resume, Yield, decide, is_doubtful
 
 NOTHING = OverlapText(Kind.NOTHING)
 
@@ -47,6 +47,21 @@ def test_rules_decide_in_their_order(overlap, now, verdict):
         assert isinstance(found, AskAgain) and found.at == pytest.approx(verdict.at)
     else:
         assert found == verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence", "spoke_s", "doubtful"),
+    [
+        (words(2), 0.6, 0.3, True),
+        (words(3), 0.6, 0.3, False),
+        (words(2), 0.6, 0.5, False),
+        (words(2), 0.8, 0.3, False),
+        (words(2), None, 0.3, False),
+        (OverlapText(Kind.STOP, 1), 0.6, 0.3, False),
+    ],
+)
+def test_short_sound_of_which_the_recogniser_is_not_sure_is_doubtful(text, confidence, spoke_s, doubtful):
+    assert is_doubtful(text, confidence, spoke_s) is doubtful
 
 
 @given(

@@ -102,14 +102,14 @@ def test_speech_that_never_ends_goes_on_as_the_next_utterance_without_a_gap() ->
     assert [event.completed for event in told if isinstance(event, events.Eou)] == [False, False, False, True]
 
 
-def test_recogniser_failure_ends_the_turn_with_nothing_understood() -> None:
+def test_recogniser_failure_ends_the_turn_with_words_that_are_lost() -> None:
     hearing, _, told = a_hearing()
     hearing.speech_started(started(1.0, 16_000))
     hearing.speech_ended(ended(1.5, 24_000))
     hearing.handle_timeout(2.0)
     hearing.failed(RuntimeError("engine died"), 2.1)
     assert isinstance(told[-2], events.Error)
-    assert told[-1] == events.AsrFinal(index=1, text="", start_time=1000, end_time=1750)
+    assert told[-1] == events.AsrFinal(index=1, text="", start_time=1000, end_time=1750, is_lost=True)
     assert not hearing.is_busy
 
 
@@ -177,7 +177,5 @@ def test_recogniser_that_needs_speech_alone_gets_no_silence_over_the_link() -> N
     assert stream.forwards() == (False, False)
     hearing.resume()
     assert stream.forwards() == (True, True)
-    hearing.on_sound = len
-    hearing.hear_between_speech(True)
-    hearing.hear_between_speech(False)
+    hearing.send_sound_to(len)  # a realtime model
     assert stream.forwards() == (True, False)

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import serialization
 
 from active_call.legs.webrtc.description import BrowserOffer, read_offer
 from active_call.legs.webrtc.dtls import Dtls, DtlsError, own_certificate
-from active_call.legs.webrtc.path import IcePath, IceSettings
+from active_call.legs.webrtc.path import IcePath
+from active_call.legs.webrtc.settings import IceSettings
 from active_call.legs.webrtc.transport import BrowserTransport
 
 PACKET = bytes([0x80]) + bytes(30)

@@ -171,7 +171,7 @@ class Calls:
         self.is_draining = False
 
     @property
-    def is_accepting(self) -> bool:
+    def takes_invites(self) -> bool:
         return not self.is_draining and self.load.has_room(self)
 
 

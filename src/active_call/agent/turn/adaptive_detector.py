@@ -62,9 +62,16 @@ class TurnWeights:
     """Of the words (`Completeness`)."""
     question: float = 2.2
     complete: float = 1.5
-    leading: float = -0.5
+    told: float = 0.75
+    answer: float = 0.5
+    leading: float = -0.2
     open: float = 0.0
     unfinished: float = -2.0
+    comma: float = -0.7
+    """Of a comma at the end of the final text."""
+    sure_confidence: float = 0.8
+    """Of the recogniser. With less confidence the words are less evidence of an end, with `no_confidence` none."""
+    no_confidence: float = 0.4
     without_text: float = -0.2
     falling: float = 1.0
     """At most, of a pitch that falls: a third of this for each semitone."""
@@ -72,6 +79,8 @@ class TurnWeights:
     """Of a level pitch on a lengthened syllable."""
     breath: float = -0.5
     """Of a pause in which the detector still finds voice."""
+    bias: float = 0.0
+    """Of any pause: below 0 the agent is more patient."""
     first_threshold: float = 0.9
     """The probability that is enough at `TurnSettings.first_s` of silence."""
     last_threshold: float = 0.05
@@ -86,6 +95,10 @@ class TurnWeights:
                 return self.question
             case Completeness.COMPLETE:
                 return self.complete
+            case Completeness.TOLD:
+                return self.told
+            case Completeness.ANSWER:
+                return self.answer
             case Completeness.LEADING:
                 return self.leading
             case Completeness.OPEN:
@@ -162,7 +175,7 @@ class AdaptiveTurnDetector:
     def probability(self, facts: TurnFacts, completeness: Completeness) -> float:
         """How likely the turn is over, from everything but the length of the silence."""
         weights = self._settings.weights
-        odds = weights.of_text(completeness) if facts.text else weights.without_text
+        odds = weights.bias + (_of_words(facts, completeness, weights) if facts.text else weights.without_text)
         is_eager = facts.vendor is VendorTurn.EAGER_END and facts.vendor_confidence is not None
         odds += _VENDOR[facts.vendor] * ((facts.vendor_confidence or 0.0) if is_eager else 1.0)
         if facts.pause is not None:
@@ -185,6 +198,15 @@ class AdaptiveTurnDetector:
         if facts.expected.is_slot and completeness not in (Completeness.COMPLETE, Completeness.QUESTION):
             needed = max(needed, settings.slot_min_s)
         return max(needed, facts.usual_pause_s)
+
+
+def _of_words(facts: TurnFacts, completeness: Completeness, weights: TurnWeights) -> float:
+    """The log-odds of the text: less of what the recogniser is not sure of, where it says that an end was heard."""
+    odds = weights.of_text(completeness)
+    if odds > 0 and facts.confidence is not None and completeness is not Completeness.SURE:
+        share = (facts.confidence - weights.no_confidence) / (weights.sure_confidence - weights.no_confidence)
+        odds *= max(0.0, min(1.0, share))
+    return odds + (weights.comma if facts.final.rstrip().endswith(",") else 0.0)
 
 
 def _patience(facts: TurnFacts, ended_at: float) -> float:

@@ -17,7 +17,7 @@ from active_call.agent.reply.steps import count_words
 from active_call.agent.turn.backchannels import Kind, OverlapText, backchannels
 from active_call.agent.turn.floor import Floor
 from active_call.agent.turn.interruption import Interruptions
-from active_call.agent.turn.overlap import ENOUGH_WORDS, FIRST_S, LAST_MS, AskAgain, Overlap, Resume, Yield, decide
+from active_call.agent.turn.overlap import ENOUGH_WORDS, FIRST_S, LAST_MS, AskAgain, Overlap, Resume, Yield, decide, is_doubtful
 from active_call.agent.turn.phase import Phase, State
 from active_call.agent.turn.timers import Timer, Timers
 from active_call.contract import commands
@@ -146,9 +146,18 @@ class BargeIn:
             if may_cut and (read.kind is Kind.STOP or (read.kind is Kind.WORDS and read.n_content >= enough)):
                 self.cut(now)
 
-    def takes_turn(self, text: str, now: float) -> bool:
-        """A text with words is final, while the reply sounds or is paused: whether they take the turn. If not, the reply goes on."""
-        read = self._read(text)
+    def takes_turn(self, text: str, now: float, confidence: float | None = None) -> bool:
+        """A text with words is final, while the reply sounds or is paused: whether they take the turn. If not, the reply goes on.
+
+        `confidence`: the recogniser's, where it tells one.
+        """
+        read, facts = self._read(text), self._floor.facts
+        is_over = not facts.is_speaking and facts.voice_ended_at is not None
+        if is_over and not self._is_asking and is_doubtful(read, confidence, (facts.voice_ended_at or now) - facts.since):
+            self._outbox.note("speech over the agent not answered", reason="short and doubtful", confidence=confidence)
+            if self.is_overlapping:
+                self.go_on(now)
+            return False
         if read.kind in (Kind.WORDS, Kind.STOP):
             return True
         self._outbox.note("speech over the agent not answered", reason=str(read.kind))
@@ -175,10 +184,18 @@ class BargeIn:
     def _needs_words(self, now: float) -> bool:
         return self._words_needed_until is not None and now < self._words_needed_until
 
-    def _read(self, text: str) -> OverlapText:
+    @property
+    def _own_text(self) -> str:
         playback = self._replies.playback
-        own = playback.text if playback is not None else ""
-        return self._backchannels.read(text, own=own, is_question="?" in own or "？" in own)
+        return playback.text if playback is not None else ""
+
+    @property
+    def _is_asking(self) -> bool:
+        """The agent asks something: words over it may be the answer."""
+        return "?" in self._own_text or "？" in self._own_text
+
+    def _read(self, text: str) -> OverlapText:
+        return self._backchannels.read(text, own=self._own_text, is_question=self._is_asking)
 
     # -- the pause
 

@@ -98,14 +98,14 @@ class CallerTurn:
             self._floor.text_asked(now)
             self._reconsider(now)
 
-    def on_partial(self, text: str, now: float, index: int = 0) -> None:
-        """The recogniser has heard `text` so far."""
+    def on_partial(self, text: str, now: float, index: int = 0, confidence: float | None = None) -> None:
+        """The recogniser has heard `text` so far; `confidence`, 0 to 1, where it tells one."""
         if index == self._taken_index:
             return  # the turn has ended with a partial of this utterance
         if self._barge_in.rules.is_sure_word(text):
             self._partial_index = index
             self._floor.known(self._context.is_whole_phrase(self._said_with(text)))
-            self._floor.partial(text, now)
+            self._floor.partial(text, now, confidence)
             self._watch.heard(self._said())
             self._watch.follow(self._said(), now)
         self._barge_in.on_partial_words(text, now)
@@ -130,24 +130,24 @@ class CallerTurn:
             self._floor.judged(probability)
             self._reconsider(now)
 
-    def on_final(self, text: str, now: float, index: int = 0) -> None:
-        """The recogniser has decided on what was said."""
+    def on_final(self, text: str, now: float, index: int = 0, confidence: float | None = None) -> None:
+        """The recogniser has decided on what was said; `confidence`, 0 to 1, where it tells one."""
         if index == self._taken_index:
             self._taken_index = None
             self._outbox.note("final text not used", reason="the turn has ended with the partial text")
             return
         self._floor.known(self._context.is_whole_phrase(self._said_with(text)))
-        self._floor.final(text, now)
+        self._floor.final(text, now, confidence)
         if self._phase.state in (State.IDLE, State.PAUSED, State.AWAY):
             if text:
                 self._outbox.note("speech dropped", reason=str(self._phase.state))
         elif not self._barge_in.rules.is_answer(text):
             self._on_noise(text, now)
         else:
-            self._on_words(text, now)
+            self._on_words(text, now, confidence)
 
     def on_lost(self, now: float) -> None:
-        """The recogniser had no time for what the caller said, which may have been words: the caller is asked to say it again."""
+        """The recogniser could not answer what the caller said, which may have been words: the caller is asked to say it again."""
         self._floor.final("", now)
         if self._phase.state in (State.IDLE, State.PAUSED, State.AWAY):
             self._outbox.note("speech lost", reason=str(self._phase.state))
@@ -161,8 +161,8 @@ class CallerTurn:
             self._floor.yield_after_words(now)
             self._replies.say(self._context.wording.not_heard, now)
 
-    def _on_words(self, text: str, now: float) -> None:
-        if self._phase.state is State.SPEAKING and not self._barge_in.takes_turn(text, now):
+    def _on_words(self, text: str, now: float, confidence: float | None) -> None:
+        if self._phase.state is State.SPEAKING and not self._barge_in.takes_turn(text, now, confidence):
             return
         self.took_part()
         if self._phase.state is State.ENDING:

@@ -32,6 +32,9 @@ class Asked(Enum):
     """The kind of answer that the agent waits for."""
 
     ANYTHING = "anything"
+    """Nothing was asked, or only what the agent can do for the caller."""
+    SOMETHING = "something"
+    """One thing, in a question that is none of the kinds below: which day, what happened."""
     YES_NO = "yes or no"
     DIGITS = "digits"
     SPELLING = "spelling"
@@ -47,7 +50,11 @@ class Completeness(Enum):
     QUESTION = "question"
     """A finished sentence that asks something."""
     COMPLETE = "complete"
-    """It looks like a finished sentence."""
+    """A finished sentence that answers what was asked, or in which the caller asks for something."""
+    TOLD = "told"
+    """A finished sentence that tells something: the next one often says what for."""
+    ANSWER = "answer"
+    """A lone yes or no, where that was asked: "yes", and then "but"."""
     LEADING = "leading"
     """It is a turn by itself, and as often the beginning of one: "thank you", and then "goodbye"."""
     OPEN = "open"
@@ -91,7 +98,10 @@ def expected_after(said: str, language: str | None = None) -> Expectation:
         return Expectation(Asked.DIGITS, n_digits, PHONE_DIGITS if is_phone else n_digits or 2)
     if not is_polar and words.ask_address.search(question):
         return Expectation(Asked.ADDRESS)
-    return Expectation(Asked.YES_NO) if is_polar else NOTHING_EXPECTED
+    if is_polar:
+        return Expectation(Asked.YES_NO)
+    is_specific = question.endswith(_QUESTION_MARKS) and words.invites is not None and not words.invites.search(question)
+    return Expectation(Asked.SOMETHING) if is_specific else NOTHING_EXPECTED
 
 
 def _is_polar(question: str, words: TurnWords) -> bool:
@@ -117,11 +127,16 @@ def _counted(question: str, words: TurnWords) -> int | None:
 
 
 def completeness_of(text: str, expected: Expectation, language: str | None = None) -> Completeness:
-    """How whole `text` looks as an answer to what is expected."""
+    """How whole `text` looks as an answer to what is expected. What tells something is the answer, where anything was asked."""
     words = turn_words(language)
     said = spoken_words(text)
     if not said:
         return Completeness.OPEN
+    found = _as_asked(said, text, expected, words)
+    return Completeness.COMPLETE if found is Completeness.TOLD and expected.asked is not Asked.ANYTHING else found
+
+
+def _as_asked(said: list[str], text: str, expected: Expectation, words: TurnWords) -> Completeness:
     match expected.asked:
         case Asked.DIGITS:
             return _digits(said, text, expected, words)
@@ -129,9 +144,9 @@ def completeness_of(text: str, expected: Expectation, language: str | None = Non
             return _email(said, text, words)
         case Asked.SPELLING | Asked.ADDRESS:
             general = _general(said, text, words)
-            return Completeness.OPEN if general in (Completeness.COMPLETE, Completeness.QUESTION) else general
+            return Completeness.OPEN if general in (Completeness.COMPLETE, Completeness.TOLD, Completeness.QUESTION) else general
         case Asked.YES_NO if said[0] in words.yes | words.no and len(said) <= 4 and all(w in words.yes | words.no for w in said):
-            return Completeness.SURE if len(said) > 1 else Completeness.COMPLETE  # "yes", and then "but"
+            return Completeness.SURE if len(said) > 1 else Completeness.ANSWER
         case _:
             return _general(said, text, words)
 
@@ -181,7 +196,7 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
         return Completeness.SURE
     if " ".join(said) in words.leading:
         return Completeness.LEADING
-    is_cut = text.rstrip().endswith((",", "-", "…", "..."))
+    is_cut = text.rstrip().endswith(("-", "…", "..."))
     if is_cut or words.is_open_at_end(said):
         return Completeness.UNFINISHED
     if 2 <= count_digits(said, words) < PHONE_DIGITS and (said[-1] in words.digits or said[-1].isdigit()):
@@ -189,4 +204,6 @@ def _general(said: list[str], text: str, words: TurnWords) -> Completeness:
     n_letters = sum(len(word) if ord(word[0]) > 0x2E80 else 0 for word in said)
     if len(said) < 3 and n_letters < 4:
         return Completeness.OPEN
-    return Completeness.QUESTION if text.rstrip().endswith(_QUESTION_MARKS) else Completeness.COMPLETE
+    if text.rstrip().endswith(_QUESTION_MARKS):
+        return Completeness.QUESTION
+    return Completeness.COMPLETE if n_letters or words.asks_for_something(said) else Completeness.TOLD

@@ -149,19 +149,19 @@ class Floor:
         """The caller's voice ended at `now`; `is_over` tells what that means."""
         self._facts = replace(self._facts, is_speaking=False, voice_ended_at=now, pause=None, judged=None)
 
-    def partial(self, text: str, now: float) -> None:
+    def partial(self, text: str, now: float, confidence: float | None = None) -> None:
         """A partial text with words in it. One that comes in silence moves the deadline of a claim."""
-        self._facts = replace(self._facts, partial=text, partial_at=now)
+        self._facts = replace(self._facts, partial=text, partial_at=now, confidence=confidence)
         if self.is_claimed and not self.is_caller_speaking:
             self._ask(now)
 
-    def final(self, text: str, now: float) -> None:
+    def final(self, text: str, now: float, confidence: float | None = None) -> None:
         """A final text, with or without words. It may belong to what was said before the caller went on."""
         if self._is_earlier_text_due and self.is_caller_speaking:
             self._is_earlier_text_due = False
             self._facts = replace(self._facts, said=f"{self._facts.said} {text}".strip(), partial="")
             return
-        self._facts = replace(self._facts, final=text, final_at=now)
+        self._facts = replace(self._facts, final=text, final_at=now, confidence=confidence)
 
     def paused(self, sound: PauseSound, now: float) -> None:
         """The media process tells how a pause sounds, and when it began."""

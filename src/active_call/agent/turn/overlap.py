@@ -13,7 +13,8 @@ The reply is paused at once; this says whether it goes on. In the order of the r
 | is silent, spoke for less than 0.5 s, without words            | resume after 0.35 s of silence              |
 | is silent, spoke longer, without words or with too few         | resume after 0.7 s of silence               |
 
-Words that come after a resume interrupt the reply like any others.
+Before all of these: a final text that `is_doubtful` lets the reply go on. Words that come after a resume interrupt the reply like any
+others.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ FIRST_S = 1.0
 LAST_MS = 1000
 """With less than this left of a reply, it is not paused: it ends, and the caller has the turn."""
 SHORT_SPEECH_S = 0.5
+DOUBTFUL_S = 0.4
+DOUBTFUL_WORDS = 2
+SURE_CONFIDENCE = 0.7
+"""Of a recogniser's text, 0 to 1. Short sounds of a listener ("uh-huh", "yeah") become any two words with 0.55 to 0.69."""
 AFTER_BACKCHANNEL_S = 0.3
 AFTER_SHORT_S = 0.35
 AFTER_LONG_S = 0.7
@@ -90,6 +95,13 @@ def decide(overlap: Overlap, now: float) -> OverlapVerdict:
         return Resume()
     resume_at = overlap.voice_ended_at + _patience_s(text, spoke_s)
     return Resume() if now >= resume_at else AskAgain(resume_at)
+
+
+def is_doubtful(text: OverlapText, confidence: float | None, spoke_s: float) -> bool:
+    """Whether a final text is too doubtful to take the turn: two words at most, of a short sound (in seconds), of which the recogniser is
+    not sure. Who only listens must not stop the agent; who wants the turn goes on."""
+    is_short = spoke_s < DOUBTFUL_S and text.n_content <= DOUBTFUL_WORDS
+    return text.kind is Kind.WORDS and is_short and confidence is not None and confidence < SURE_CONFIDENCE
 
 
 def _patience_s(text: OverlapText, spoke_s: float) -> float:

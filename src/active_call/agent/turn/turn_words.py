@@ -41,6 +41,13 @@ class TurnWords:
     ask_address: re.Pattern[str]
     ask_phone: re.Pattern[str]
     counted: re.Pattern[str]
+    wishes: tuple[str, ...] = ()
+    invites: re.Pattern[str] | None = None
+    """None: the language has no such list."""
+
+    def asks_for_something(self, said: list[str]) -> bool:
+        """The caller wants something. Where a language has no list of wishes, each sentence may be one."""
+        return not self.wishes or any(f" {wish} " in f" {' '.join(said)} " for wish in self.wishes)
 
     def is_open_at_end(self, said: list[str]) -> bool:
         """What was said ends with a word, or with a few, after which more must come."""
@@ -55,6 +62,8 @@ def turn_words(language: str | None) -> TurnWords:
     table = tables.get(code, tables[DEFAULT_LANGUAGE])
     values: dict[str, Any] = {}
     for name, kind in TurnWords.__annotations__.items():
+        if name not in table:
+            continue
         value = table[name]
         if kind.startswith("frozenset"):
             values[name] = frozenset(" ".join(spoken_words(word)) or word for word in value)

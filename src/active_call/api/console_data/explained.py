@@ -162,7 +162,7 @@ def _caller(record: Mapping[str, Any]) -> Iterator[Remark]:
     empty = [event for event in events if event.get("event") == "asrFinal" and not event.get("text") and not event.get("refer")]
     lost = sum(bool(event.get("isLost")) for event in empty)
     if lost:
-        yield Remark("problem", f"{lost} utterance(s) were not listened to, because the recogniser had too much to do.")
+        yield Remark("problem", f"{lost} utterance(s) were not understood, because the recogniser had too much to do or did not answer.")
     if has_words and len(empty) - lost > 0:
         yield Remark("note", f"{len(empty) - lost} utterance(s) of the caller could not be understood.")
 

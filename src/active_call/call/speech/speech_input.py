@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from active_call.base.errors import ProviderBusy
 from active_call.base.pcm import LISTEN_RATE_HZ
 from active_call.call.speech.latency import TurnClock
 from active_call.call.speech.turn_audio import TurnAudio
@@ -107,7 +106,7 @@ class SpeechInput:
         self._is_suspended = False
         self._is_tapped = False
         self._hears_between = True
-        self.on_sound: Callable[[bytes], None] | None = None
+        self._listener: Callable[[bytes], None] | None = None
         """Hears the caller's sound while it is not suspended: a realtime model."""
 
     @property
@@ -149,10 +148,17 @@ class SpeechInput:
             self._is_tapped = wanted
             self._order()
 
+    def send_sound_to(self, listener: Callable[[bytes], None] | None) -> None:
+        """Give the caller's sound (s16le mono at 16 kHz) to a realtime model, too, while it is not suspended; None: no longer."""
+        before, self._listener = self._listener, listener
+        if (before is None) is not (listener is None):
+            self._order()
+
     def _order(self) -> None:
         if self._stream is not None:
             vad, is_on = self._vad, not self._is_suspended
-            is_forwarded = (is_on and self._recognition is not None) or self._is_tapped
+            is_heard = self._recognition is not None or self._listener is not None
+            is_forwarded = (is_on and is_heard) or self._is_tapped
             self._stream.listen(
                 detect=is_on,
                 forward_audio=is_forwarded,
@@ -167,7 +173,7 @@ class SpeechInput:
     def _needs_all_sound(self) -> bool:
         has_judge = self._turn_audio is not None and self._turn_audio.is_used
         is_patient = self._end_of_turn_s > PAUSE_COVERED_S
-        return self._hears_between or self._is_tapped or self.on_sound is not None or has_judge or is_patient
+        return self._hears_between or self._is_tapped or self._listener is not None or has_judge or is_patient
 
     @property
     def is_busy(self) -> bool:
@@ -215,8 +221,8 @@ class SpeechInput:
             return
         if self._recognition is not None:
             self._recognition.push_audio(report.pcm, report.sample)
-        if self.on_sound is not None:
-            self.on_sound(report.pcm)
+        if self._listener is not None:
+            self._listener(report.pcm)
         if self._turn_audio is not None:
             self._turn_audio.push(report)
 
@@ -313,7 +319,7 @@ class SpeechInput:
         )
 
     def _end_waiting(self, result: Final, now: float, *, is_lost: bool = False) -> None:
-        """An utterance has its result. `is_lost`: the recogniser had no time for it."""
+        """An utterance has its result. `is_lost`: the recogniser could not answer it."""
         self._awaiting.discard(result.index)
         self._turn.mark("recognised_at", now)
         self._emit(
@@ -328,11 +334,10 @@ class SpeechInput:
         )
 
     def failed(self, error: Exception, now: float) -> None:
-        """The recogniser failed, or had too much to do: the oldest utterance that awaits a result ends with an empty text."""
+        """The recogniser failed, or had too much to do: the oldest utterance that awaits a result is lost, whatever was said in it."""
         self._emit(events.Error(sender="asr", error=str(error)))
         if self._awaiting:
-            index = min(self._awaiting)
-            self._end_waiting(Final("", index, *self._newest), now, is_lost=isinstance(error, ProviderBusy))
+            self._end_waiting(Final("", min(self._awaiting), *self._newest), now, is_lost=True)
 
     def _epoch_of(self, sample: int) -> int:
         """When a sample of the caller's came in, in ms since 1970."""

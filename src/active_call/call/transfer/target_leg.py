@@ -16,6 +16,7 @@ import msgspec
 
 from active_call.base.errors import ActiveCallError, MediaError
 from active_call.call.company.parties import CONNECTED, EARLY_MEDIA, PEER, TARGET, Join, Mix
+from active_call.call.events.signalling import sip_messages_of
 from active_call.call.items import FromLeg
 from active_call.call.opening.options import DEFAULT_SILENCE_MS, DEFAULT_VOICE_THRESHOLD, choose_speech, given
 from active_call.call.sound.call_progress import gain_of
@@ -101,8 +102,11 @@ class TargetLeg:
             emit=self._tell, to_epoch_ms=ports.time.to_epoch_ms, turn=TurnClock(), end_of_turn_ms=ports.state.end_of_turn_ms
         )
         if asr is not None:
-            recogniser = ports.engines.get_recogniser(asr, ports.state.trust)
-            hearing.use(open_recognition(recogniser, self._recognised, self._recogniser_failed, language=asr.language))
+            try:
+                recogniser = ports.engines.get_recogniser(asr, ports.state.trust)
+                hearing.use(open_recognition(recogniser, self._recognised, self._recogniser_failed, language=asr.language))
+            except ActiveCallError as error:  # the caller is connected, whether the target's words are written down or not
+                self._call.later(partial(self._tell, events.Error(sender="asr", error=str(error))))
         threshold, silence_ms = given(vad.voice_threshold, DEFAULT_VOICE_THRESHOLD), given(vad.silence_padding, DEFAULT_SILENCE_MS)
         hearing.listen_to(stream, VadSettings(threshold, silence_ms=silence_ms))
 
@@ -362,4 +366,5 @@ class TargetLeg:
             "hangupBy": ended.by,
             "sipCode": ended.code,
             "media": self.media,
+            "sipMessages": msgspec.to_builtins(sip_messages_of(self.leg, self._ports.state.option)),
         }

@@ -10,31 +10,17 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 import aioice
 
 from active_call.legs.webrtc.description import MAX_CANDIDATES, BrowserOffer
+from active_call.legs.webrtc.settings import IceSettings
 
 log = logging.getLogger("active_call.webrtc")
 
 GATHER_S: Final = 3.0
 """For answers of STUN and TURN servers; candidates that come later are left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class IceSettings:
-    """What all calls of this server use. `public_ip`: an address that is ours behind a one-to-one NAT; empty where there is none."""
-
-    stun: tuple[str, int] | None = None
-    turn: tuple[str, int] | None = None
-    turn_username: str | None = None
-    turn_password: str | None = None
-    turn_tls: bool = False
-    public_ip: str = ""
-    is_lite: bool = False
-    """Tell browsers that the checks are theirs to make (RFC 8445, section 2.5), and no candidates but our own addresses."""
 
 
 class _Connection(aioice.Connection):

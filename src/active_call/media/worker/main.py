@@ -33,7 +33,7 @@ from active_call.base.child_log import log_as_child
 from active_call.base.errors import ParseError
 from active_call.base.world import World
 from active_call.media.link.framing import OrderReader, Unreadable, frame
-from active_call.media.link.messages import ALIVE_EVERY_S, Alive, Link, Ready
+from active_call.media.link.messages import ALIVE_EVERY_S, IDLE_ALIVE_EVERY_S, Alive, Link, Ready
 from active_call.media.receive.ports import PortPool
 from active_call.media.worker.engine import Engine
 from active_call.media.worker.load import LoadMeter
@@ -45,7 +45,6 @@ LOOK_S: Final = 0.0025
 """How often the loop looks for orders: a call that is being answered waits for its stream. Waking up for every order would cost too much,
 since the sound of all calls comes in orders.
 """
-IDLE_S: Final = ALIVE_EVERY_S
 MAX_PASSES: Final = 8
 """Datagrams taken from one socket in one go: a flood on one port must not hold up the tick."""
 READ_BYTES: Final = 256 * 1024
@@ -215,7 +214,7 @@ class Worker:
 
     def _idle(self) -> None:
         self._link.flush()
-        self._readiness.take_in(TICK_S if self._engine.is_writing else IDLE_S)
+        self._readiness.take_in(TICK_S if self._engine.is_writing else IDLE_ALIVE_EVERY_S)
         self._grid.resume(time.monotonic())
         self._engine.report_recordings()
         self._report_load()
@@ -250,7 +249,7 @@ class Worker:
 
     def _report_load(self) -> None:
         now = time.monotonic()
-        if now - self._told_alive_at >= ALIVE_EVERY_S:
+        if now - self._told_alive_at >= (ALIVE_EVERY_S if self._engine.n_streams else IDLE_ALIVE_EVERY_S):
             self._told_alive_at = now
             self._link.emit(Alive())
         if self._load.is_due(now):

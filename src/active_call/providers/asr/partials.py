@@ -83,6 +83,11 @@ class PartialRecognition(UtteranceRecognition):
         self._ready.pop(index, None)
         super().cancel_utterance(index)
 
+    def whole_text(self, index: int) -> Transcript | None:
+        """The text of the whole of an open utterance, if it ended now and that is known already."""
+        utterance = self._utterances.get(index)
+        return utterance.whole if utterance is not None else None
+
     async def close(self) -> None:
         work = [utterance.work for utterance in self._utterances.values() if utterance.work is not None]
         for index in list(self._utterances):

@@ -17,6 +17,8 @@ import struct
 import sys
 from typing import Any
 
+from active_call.base.blocking_frames import receive_frame
+
 LENGTH = struct.Struct(">I")
 NICENESS = 5
 """Behind the media processes, whose pacing must not wait for an engine."""
@@ -25,21 +27,15 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 
 
-def main(name: str, fd: int) -> None:
-    """Serve requests until the parent closes the socket or dies."""
+def main(arguments: list[str]) -> int:
+    """Serve requests on the socket FD of `arguments` (NAME, FD) until the parent closes it or dies."""
+    name, fd = arguments
     _settle(name)
-    with socket.socket(fileno=fd) as connection:
+    with socket.socket(fileno=int(fd)) as connection:
         connection.setblocking(True)
         while (request := receive_frame(connection)) is not None:
             connection.sendall(_answer(request))
-
-
-def receive_frame(connection: socket.socket) -> bytearray | None:
-    """The next frame's payload, or None when the other side has closed."""
-    head = _receive_exactly(connection, LENGTH.size)
-    if head is None:
-        return None
-    return _receive_exactly(connection, LENGTH.unpack(head)[0])
+    return 0
 
 
 def frame(value: Any) -> bytes:
@@ -54,17 +50,6 @@ def _answer(request: bytearray) -> bytes:
         return frame((True, function(*args)))
     except Exception as error:  # noqa: BLE001 - the far end of the provider wall: it is raised, counted and logged in the parent
         return frame((False, f"{type(error).__name__}: {error}"))
-
-
-def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytearray | None:
-    data = bytearray(n_bytes)
-    view = memoryview(data)
-    while view:
-        n = connection.recv_into(view)
-        if n == 0:
-            return None
-        view = view[n:]
-    return data
 
 
 def _settle(name: str) -> None:
@@ -82,4 +67,4 @@ def _settle(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    raise SystemExit(main(sys.argv[1:]))

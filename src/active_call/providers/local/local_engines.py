@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from active_call.base.child_processes import StartsChildren
 from active_call.base.errors import ProviderError
 from active_call.base.world import Clock, SystemClock
 from active_call.providers.local.engine_pool import EnginePool
@@ -41,6 +42,7 @@ class EngineProcesses:
         *,
         request_limit_s: float = REQUEST_LIMIT_S,
         max_waiting: int = MAX_WAITING,
+        children: StartsChildren | None = None,
         is_strained: Callable[[], bool] = lambda: False,
     ) -> None:
         """`is_strained` says whether the machine has no time for what nobody waits for: background requests are refused then."""
@@ -48,6 +50,7 @@ class EngineProcesses:
         self._clock = clock or SystemClock()
         self._request_limit_s = request_limit_s
         self._max_waiting = max_waiting
+        self._children = children
         self._pools: dict[str, EnginePool] = {}
         self._closed = False
 
@@ -92,5 +95,7 @@ class EngineProcesses:
         if self._closed:
             raise ProviderError(module, "the engine processes are closed")
         if module not in self._pools:
-            self._pools[module] = EnginePool(module.rpartition(".")[2], self._clock, self._request_limit_s, self._max_waiting)
+            self._pools[module] = EnginePool(
+                module.rpartition(".")[2], self._clock, self._request_limit_s, self._max_waiting, self._children
+            )
         return self._pools[module]

@@ -34,7 +34,7 @@ class Calls(Protocol):
     def n_calls(self) -> int: ...
 
     @property
-    def is_accepting(self) -> bool: ...
+    def takes_invites(self) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -86,7 +86,7 @@ class AdmissionWatch:
 
     def refresh(self) -> None:
         """Tell the endpoint what counts now."""
-        self.tell(self.calls.is_accepting, self.load.retry_after_s(self.calls))
+        self.tell(self.calls.takes_invites, self.load.retry_after_s(self.calls))
 
     def judging(self, take: Callable[[_Taken], object]) -> Callable[[_Taken], None]:
         """`take` a new call, and then judge whether the next one is welcome: a wave of them comes within one pass of the loop."""

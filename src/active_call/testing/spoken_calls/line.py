@@ -42,9 +42,13 @@ class Line:
         self._pipeline.regroup([self._stream])
         self._is_listening = True
 
+    def give(self, pcm: Pcm) -> None:
+        """Say `pcm` from the next tick on."""
+        self._said, self._n_said = pcm, 0
+
     async def say(self, pcm: Pcm) -> tuple[float, float]:
         """Say `pcm`; returns when it is said: when its first sample came in, and its last one, by the loop's clock."""
-        self._said, self._n_said = pcm, 0
+        self.give(pcm)
         began = self._next_tick_at() - TICK_S
         while self._n_said < len(self._said):
             await asyncio.sleep(TICK_S)
@@ -55,14 +59,15 @@ class Line:
         loop = asyncio.get_running_loop()
         self._started_at = loop.time()
         while True:
-            self._n_ticks += 1
-            await asyncio.sleep(self._started_at + self._n_ticks * TICK_S - loop.time())
-            self._tick(loop.time())
+            await asyncio.sleep(self._next_tick_at() - loop.time())
+            self.tick(loop.time())
 
     def _next_tick_at(self) -> float:
-        return self._started_at + self._n_ticks * TICK_S
+        return self._started_at + (self._n_ticks + 1) * TICK_S
 
-    def _tick(self, now: float) -> None:
+    def tick(self, now: float) -> None:
+        """Send the next 20 ms, at `now`; whoever does not `run` the line calls this."""
+        self._n_ticks += 1
         self._fed.feed(MULAW.decode(MULAW.encode(self._frame())).tobytes(), now)
         if self._n_ticks == 1:
             self._pipeline.regroup([self._stream])

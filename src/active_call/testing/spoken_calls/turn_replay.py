@@ -1,0 +1,74 @@
+"""When the agent takes a turn that was recorded as a trace: the call's own rules, without sound and waiting."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from active_call.agent.cascade import CascadeConversation
+from active_call.agent.effects import AgentEffect, Heard, Perform
+from active_call.agent.playbook.parser import parse_playbook
+from active_call.agent.turn.adaptive_detector import AdaptiveTurnDetector
+from active_call.agent.turn.turn_detector import TurnDetector, TurnTaking
+from active_call.call.opening.options import DEFAULT_END_OF_TURN_MS
+from active_call.contract import commands, events
+from active_call.testing.spoken_calls.traced_call import TracedCall
+from active_call.testing.spoken_calls.turn_trace import TurnTrace
+
+_PLAYBOOK = "---\nllm: {{provider: script}}\ngreeting: {}\n---\n## *\nI see.\n"
+
+
+@dataclass(slots=True)
+class ReplayedTurn:
+    """When the turn was taken, in seconds of the trace. `heard`: what was understood until then."""
+
+    began: float
+    ended: float
+    answers: list[float] = field(default_factory=list)
+    heard: str = ""
+
+    @property
+    def is_cut_off(self) -> bool:
+        """The turn was taken before its last sample."""
+        return bool(self.answers) and self.answers[0] < self.ended
+
+    @property
+    def delay_s(self) -> float | None:
+        """From the last sample to the answer; None where there was none, or it came too early."""
+        return self.answers[0] - self.ended if self.answers and not self.is_cut_off else None
+
+
+def replay_turn(
+    trace: TurnTrace, asked: str, detector: TurnDetector | None = None, *, end_of_turn_ms: int = DEFAULT_END_OF_TURN_MS
+) -> ReplayedTurn:
+    """Take the turn of `trace`, which answers the agent's `asked`. `end_of_turn_ms`: as `eou.timeout`."""
+    return _Replay(trace, asked, detector or AdaptiveTurnDetector(), end_of_turn_ms).run()
+
+
+class _Replay:
+    """An agent that has asked, and a caller who answers."""
+
+    def __init__(self, trace: TurnTrace, asked: str, detector: TurnDetector, end_of_turn_ms: int) -> None:
+        playbook = parse_playbook(_PLAYBOOK.format(json.dumps(asked)), file="turn.md", environment={})
+        conversation = CascadeConversation(playbook, {}, turns=TurnTaking(detector, speculates=False))
+        self._call = TracedCall(trace, conversation, self._do, end_of_turn_ms=end_of_turn_ms)
+        self._turn = ReplayedTurn(trace.began, trace.ended)
+        self._asking: str | None = None
+        """The play in which the agent asks."""
+
+    def run(self) -> ReplayedTurn:
+        self._call.run(lambda: bool(self._turn.answers))
+        self._turn.heard = " ".join(text for text in self._call.texts if text)
+        return self._turn
+
+    def _do(self, effect: AgentEffect) -> None:
+        match effect:
+            case Perform(commands.Tts(text=str(text), play_id=play)) if text:
+                if self._asking is not None and play != self._asking:
+                    self._turn.answers.append(self._call.now)
+                elif self._asking is None:
+                    self._asking = play
+                    self._call.do_at(self._call.now, lambda: self._call.give(Heard(events.TrackStart(play_id=play))))
+                    self._call.do_at(self._call.now, lambda: self._call.give(Heard(events.TrackEnd(play_id=play))))
+            case _:
+                pass
