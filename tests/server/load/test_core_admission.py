@@ -16,6 +16,7 @@ from active_call.server.load.core_admission import (
     MAX_SHARE,
     MIN_CALLS,
     PER_BEAT,
+    PER_LATE_BEAT,
     CoreAdmission,
     CoreSample,
     NewCallPace,
@@ -120,11 +121,22 @@ def test_one_late_beat_is_a_pause_and_two_are_a_queue() -> None:
     assert pace.may_begin(100, BURST)
     pace.beat(LATE_BEAT_S * 2, BURST + PER_BEAT)
     assert pace.may_begin(100, BURST + PER_BEAT)
-    pace.beat(LATE_BEAT_S * 2, BURST + 2 * PER_BEAT)
-    assert not pace.may_begin(100, BURST + 2 * PER_BEAT)
-    assert pace.may_begin(MIN_CALLS - 1, BURST + 2 * PER_BEAT)
-    pace.beat(0.0, BURST + 2 * PER_BEAT)
-    assert pace.may_begin(100, BURST + 2 * PER_BEAT)
+    n_begun = BURST + 2 * PER_BEAT
+    pace.beat(LATE_BEAT_S * 2, n_begun)
+    assert pace.may_begin(100, n_begun + PER_LATE_BEAT - 1)
+    n_begun += PER_LATE_BEAT
+    assert not pace.may_begin(100, n_begun)
+    assert pace.may_begin(MIN_CALLS - 1, n_begun)
+    pace.beat(0.0, n_begun)
+    assert pace.may_begin(100, n_begun + PER_BEAT - 1)
+    assert not pace.may_begin(100, n_begun + PER_BEAT)
+
+
+def test_callers_one_after_another_are_taken_by_a_loop_that_is_always_late() -> None:
+    pace = NewCallPace()
+    for n_begun in range(200):
+        pace.beat(LATE_BEAT_S * 3, n_begun)
+        assert pace.may_begin(n_begun, n_begun)
 
 
 STAT = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 10 0 10 500 50 0 5 20 0 0\ncpu1 10 0 10 100 0 0 5 30 0 0\nintr 1 2\n"

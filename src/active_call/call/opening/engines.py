@@ -128,6 +128,7 @@ class CallEngines:
         """A stream whose results are posted; None without a recogniser. Raises ActiveCallError."""
         if recogniser is None:
             return None
+        self._speech_input.hear_between_speech(recogniser.capabilities.between_speech)
         return open_recognition(
             recogniser,
             self._ports.post,

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 
@@ -21,7 +22,7 @@ from active_call.providers.asr.recent_sound import RecentSound
 from active_call.providers.engine_choice import EngineChoice
 from active_call.providers.guarding.guarded_speech_to_text import GuardedRecognition, GuardedSpeechToText
 from active_call.providers.guarding.replay import Utterance, replay
-from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent
+from active_call.providers.speech_to_text import Failed, Final, Partial, RecognitionEvent, SpeechToTextCapabilities
 from active_call.providers.usage.metering import current_meter, metered_by
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ class SupervisedSpeechToText:
         self, inner: GuardedSpeechToText, fallbacks: Sequence[SupervisedSpeechToText] = (), hedge_after_s: float | None = None
     ) -> None:
         self.name = inner.name
-        self.capabilities = inner.capabilities
+        between = inner.capabilities.between_speech or any(fallback.capabilities.between_speech for fallback in fallbacks)
+        self.capabilities: SpeechToTextCapabilities = replace(inner.capabilities, between_speech=between)
         self.inner = inner
         self.hedge_after_s = hedge_after_s
         """After so long without the final text of an utterance the next engine is asked for it, too."""
