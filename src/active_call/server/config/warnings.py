@@ -20,7 +20,7 @@ UNUSED = {
     "auto_refer": "`refer: {onRequest: bridge}` in a playbook lets the other side transfer",
     "auto_refer_timeout": "",
     "options_response": "enable_options_response switches the answer to OPTIONS",
-    "sipflow": "",
+    "sipflow": "each record has the SIP messages of its call; `sipMessages: full` in a playbook keeps their complete texts",
     "llm": "choose the model in the front matter of a playbook",
     "realtime": "choose the model in the front matter of a playbook",
     "http_access_skip_paths": "there is no access log",
