@@ -99,7 +99,7 @@ def _playbook(wanted: BrowserCall, playbooks: Playbooks) -> Playbook | None:
 
 
 async def _answer_of(call: CallHandle) -> str:
-    """Our description. Raises HTTPException where the call ends before it has one; then there is no call."""
+    """Our description. Raises HTTPException if the call ends before it has one; then there is no call."""
     subscription = call.subscribe(from_seq=1)
     try:
         async with asyncio.timeout(ANSWER_S):

@@ -50,7 +50,7 @@ class OriginRules:
     """Calls are controlled with a token, which no foreign page knows: by which name it has come here does not matter."""
 
     def why_not(self, asked: Asked) -> str | None:
-        """Why the request is refused; None where it may go on."""
+        """Why the request is refused; None if it may go on."""
         if not (self.any_host or asked.path in STATUS_PATHS or self.knows_host(asked)):
             name = str(asked.get("host"))[:80]
             return f"this server is not known as {name!r}; list its names in http_hosts"

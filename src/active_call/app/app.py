@@ -81,7 +81,7 @@ class App:
     """Answers and places calls.
 
     `config`: the path of a config file; None: `active-call.toml` in the working directory if it exists, else the defaults.
-    `overrides`: its top-level keys, such as `udp_port=5060`. Raises ConfigError when the configuration cannot be used.
+    `overrides`: its top-level keys, such as `udp_port=5060`. Raises ConfigError if the configuration cannot be used.
     """
 
     def __init__(self, config: str | os.PathLike[str] | None = None, **overrides: Any) -> None:

@@ -77,7 +77,7 @@ class EventWaits:
         """Why no more events come; None while the call is alive."""
 
     def expect(self, look: Look[T]) -> Wait[T]:
-        """Wait from now on; `Wait.cancel` it when it is no longer wanted. Raises CallEnded when the call is over."""
+        """Wait from now on; `Wait.cancel` it when it is no longer wanted. Raises CallEnded if the call is over."""
         if self.ended is not None:
             raise self.ended
         wait = Wait(look, self)

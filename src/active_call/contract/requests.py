@@ -69,7 +69,7 @@ class BeginTalk(Options, frozen=True, kw_only=True, rename="camel", omit_default
     playbook: bounds.Name | None = None
     """Name of a playbook file."""
     content: bounds.Speech | None = None
-    """A playbook given as text; wins over `playbook`."""
+    """A playbook given as text; overrides `playbook`."""
 
 
 class TalkTurn(Options, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -82,7 +82,7 @@ class ClientLeg:
         await self._answer(option)
 
     async def _answer(self, option: CallOption) -> None:
-        """Tell LegAnswered, and LegReady when the sound flows. Raises ActiveCallError where that cannot be."""
+        """Tell LegAnswered, and LegReady when the sound flows. Raises ActiveCallError if that cannot be."""
         raise NotImplementedError
 
     def _require_unanswered(self, is_answered: bool) -> None:

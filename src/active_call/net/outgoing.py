@@ -125,7 +125,7 @@ class OutgoingPolicy:
         return any(place.holds(host, one, port) for place in self.allowed for one in (address, inner) if one is not None)
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of `host` that may be asked, in the system's order. Raises OutgoingRefused, or OSError when there are none."""
+        """The addresses of `host` that may be asked, in the system's order. Raises OutgoingRefused, or OSError if there are none."""
         async with asyncio.timeout(RESOLVE_S):
             found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
@@ -143,7 +143,7 @@ def places_of(urls: Iterable[str | None]) -> frozenset[Place]:
 
 
 def place_of(url: str) -> Place | None:
-    """Host and port of an http(s) or ws(s) URL; None where it has none."""
+    """Host and port of an http(s) or ws(s) URL; None if it has none."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):

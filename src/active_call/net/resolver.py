@@ -81,7 +81,7 @@ class Resolver:
         self._kept_system: dict[str, tuple[float, tuple[str, ...]]] = {}
 
     def known(self, look_up: LookUp) -> tuple[Target, ...] | None:
-        """The answer, where it takes no question. Raises TransportError where it is known that there is none."""
+        """The answer, where it takes no question. Raises TransportError if it is known that there is none."""
         steps = self._steps(look_up)
         questions = next(steps)
         while True:
@@ -189,7 +189,7 @@ class Resolver:
     async def _ask_dns(self, name: str) -> Sequence[str]:
         """IPv4 addresses first: every carrier has them, and a broken IPv6 route would cost its callers seconds.
 
-        Raises TransportError where nobody answers, since the system's resolver would ask the same servers for much longer.
+        Raises TransportError if nobody answers, since the system's resolver would ask the same servers for much longer.
         """
         tasks = [asyncio.ensure_future(self._dns.ask(name, kind)) for kind in self._address_types]
         try:

@@ -81,7 +81,7 @@ def load_adapter(kind: Kind, provider: str) -> Create:
 
 
 def default_model_of(create: Create) -> str:
-    """The model of an adapter's option that names none, as its module declares it; empty where it declares none."""
+    """The model of an adapter's option that names none, as its module declares it; empty if it declares none."""
     module = sys.modules.get(getattr(create, "__module__", ""))
     declarations = getattr(module, "DECLARATIONS", None) or (getattr(module, "DECLARATION", None),)
     declared = next((one for one in declarations if isinstance(one, ProviderDeclaration)), None)

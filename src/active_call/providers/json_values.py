@@ -17,7 +17,7 @@ MAX_ITEMS = 4_000
 
 
 def read_object(provider: str, message: str | bytes) -> Mapping[str, Any]:
-    """The JSON object in `message`. Raises ProviderError for what is none; another connection may do better."""
+    """The JSON object in `message`. Raises ProviderError if it is not one; another connection may do better."""
     try:
         value = msgspec.json.decode(message)
     except (ValueError, RecursionError):

@@ -120,7 +120,7 @@ class RealtimeStream(Protocol):
         ...
 
     def cancel_reply(self) -> None:
-        """End the reply in the making. Nothing happens where there is none."""
+        """End the reply in the making. Nothing happens if there is none."""
         ...
 
     def truncate(self, item: str, heard_ms: int) -> None:

@@ -31,7 +31,7 @@ def n_media_processes(config: Config) -> int:
 
 
 def capacity_warnings(config: Config, n_files: int, n_workers: int) -> list[str]:
-    """What is below the need of `admission.max_calls`; nothing where that is not set. `n_files`: what one process may open."""
+    """What is below the need of `admission.max_calls`; nothing if that is not set. `n_files`: what one process may open."""
     n_calls = config.admission.max_calls
     if n_calls is None:
         return []

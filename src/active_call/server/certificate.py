@@ -25,7 +25,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 def write_development_certificate(cert_path: Path, key_path: Path, names: Sequence[str]) -> None:
     """Write a self-signed certificate for `names` (IP addresses or DNS names; the first is the CN) and its key, which only we may read.
 
-    Folders are made. Raises ConfigError when one of the files exists already, or cannot be written; nothing is ever overwritten.
+    Folders are made. Raises ConfigError if one of the files exists already, or cannot be written; nothing is ever overwritten.
     """
     if not names:
         raise ConfigError("tls_cert_file", "a certificate needs at least one name or address")

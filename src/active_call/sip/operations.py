@@ -111,7 +111,7 @@ class Operations:
     ) -> TransactionToken:
         """Send INFO, MESSAGE, NOTIFY, UPDATE … inside the call; RequestCompleted follows.
 
-        Raises LocalProtocolError when the call is not answered or has ended.
+        Raises LocalProtocolError if the call is not answered or has ended.
         """
         return self._calls.require(call).request(method, now, headers, body, content_type)
 

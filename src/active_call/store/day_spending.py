@@ -41,7 +41,7 @@ class DaySpendingFile:
         self._has_failed = False
 
     async def load(self) -> DaySum | None:
-        """What was written down last; None where there is no file, or no sense in it, which is logged."""
+        """What was written down last; None if there is no file, or no sense in it, which is logged."""
         return await asyncio.to_thread(self._load)
 
     def note(self, day_sum: DaySum) -> None:

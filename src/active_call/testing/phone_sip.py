@@ -113,7 +113,7 @@ def parse(octets: bytes) -> Message:
 def take_from_stream(buffer: bytearray) -> tuple[bytes | None, int]:
     """The first whole message of a stream, taken out of the buffer, and how many keep-alive CRLF stood before it.
 
-    Raises ValueError when Content-Length is missing (RFC 3261 section 18.3).
+    Raises ValueError if Content-Length is missing (RFC 3261 section 18.3).
     """
     n_crlf = 0
     while buffer.startswith(b"\r\n"):

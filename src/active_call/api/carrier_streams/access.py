@@ -76,7 +76,7 @@ class StreamAccess:
         return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._ticket(profile, until).encode())
 
     def new_ticket(self, profile: StreamProfile) -> str:
-        """What opens streams of that carrier for a while; empty where none is needed."""
+        """What opens streams of that carrier for a while; empty if none is needed."""
         return "" if self.is_open else self._ticket(profile, str(int(self._now()) + TICKET_S))
 
     def websocket_url(self, profile: StreamProfile, asked: HTTPConnection) -> str:

@@ -113,7 +113,7 @@ class CarrierSocket:
             await self._serve(leg)
 
     async def _start(self) -> Started:
-        """The start of the stream. Raises ActiveCallError where it does not come or cannot be used."""
+        """The start of the stream. Raises ActiveCallError if it does not come or cannot be used."""
         for _ in range(MAX_EARLY):
             message = read_message(self._profile, await self._next())
             if isinstance(message, Started):

@@ -74,7 +74,7 @@ Hear = Callable[[bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A call that a socket has begun. `hear`: takes the sound of the client; None where its sound goes another way."""
+    """A call that a socket has begun. `hear`: takes the sound of the client; None if its sound goes another way."""
 
     call: CallHandle
     hear: Hear | None = None
@@ -84,7 +84,7 @@ class BeginsCalls(Protocol):
     """Begins the call of a socket that sends `invite`."""
 
     def __call__(self, option: CallOption, query: SocketQuery, playbook: Playbook | None, send_sound: Hear) -> Begun:
-        """The new call, which may send its sound by `send_sound`. Raises ActiveCallError where it cannot be had."""
+        """The new call, which may send its sound by `send_sound`. Raises ActiveCallError if it cannot be had."""
         ...
 
 

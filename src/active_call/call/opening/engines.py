@@ -167,5 +167,5 @@ class CallEngines:
         self.hear_with(recognition)
 
     def _recogniser_of(self, option: AsrOption, trust: Trust) -> SpeechToText | None:
-        """None where nothing is to be recognised. Raises ConfigError."""
+        """None if nothing is to be recognised. Raises ConfigError."""
         return None if option.provider == NO_RECOGNISER else self._dependencies.engines.get_recogniser(option, trust)

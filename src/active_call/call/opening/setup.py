@@ -265,7 +265,7 @@ class CallSetup:
             self._ports.post(Fatal(error, 503))
 
     async def _prepare(self) -> None:
-        """Choose engines, start the agent. Raises ConfigError or ProviderError when an engine cannot be had."""
+        """Choose engines, start the agent. Raises ConfigError or ProviderError if an engine cannot be had."""
         state, parts, of_playbook = self._state, self._parts, CallOption()
         if state.playbook is not None:
             state.facts.playbook = state.playbook.file

@@ -76,7 +76,7 @@ class Recording:
             self.begin()
 
     def begin(self) -> None:
-        """Record from now on, where and how the server's policy says; nothing where it allows no recordings."""
+        """Record from now on, where and how the server's policy says; nothing if it allows no recordings."""
         policy = self._policy
         if policy is None:
             return

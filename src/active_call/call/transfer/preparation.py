@@ -53,7 +53,7 @@ class TransferPreparation:
         return request
 
     def find_attended(self, option: ReferOption) -> CallHandle | None:
-        """The call of ours that `callId` names; None where it names none. Raises LocalProtocolError when it cannot be bridged."""
+        """The call of ours that `callId` names; None if it names none. Raises LocalProtocolError if it cannot be bridged."""
         other = self._network.find(option.call_id) if option.call_id else None
         if other is None or other.id == self._state.facts.session_id:
             return None

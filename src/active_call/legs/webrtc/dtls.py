@@ -108,12 +108,12 @@ class Dtls:
         self._advance()
 
     def next_timeout_s(self) -> float | None:
-        """Seconds until a message has to be repeated; None where none is under way."""
+        """Seconds until a message has to be repeated; None if none is under way."""
         timeout: float | None = self._connection.DTLSv1_get_timeout()
         return None if self.keys is not None else timeout
 
     def handle_timeout(self) -> None:
-        """Repeat what was not answered. Raises DtlsError when it was repeated too often."""
+        """Repeat what was not answered. Raises DtlsError if it was repeated too often."""
         try:
             self._connection.DTLSv1_handle_timeout()
         except SSL.Error as error:

@@ -33,7 +33,7 @@ LIFETIME_S: Final = 3_600
 
 @dataclass(frozen=True, slots=True)
 class TencentAccount:
-    """The parts of an account. `app_id` is empty where an API needs none."""
+    """The parts of an account. `app_id` is empty if an API needs none."""
 
     app_id: str
     secret_id: str
@@ -55,7 +55,7 @@ def find_account(
     secret_key: str | None,
     needs_app_id: bool = True,
 ) -> TencentAccount:
-    """The account for the server at `url`, by options and environment. Raises ConfigError where a part is missing, also on a server of
+    """The account for the server at `url`, by options and environment. Raises ConfigError if a part is missing, also on a server of
     one's own: requests are signed with all of them."""
     account = TencentAccount(
         find_key(section, app_id, url, APP_ID, environment) if needs_app_id else "",

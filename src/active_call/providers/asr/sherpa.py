@@ -38,7 +38,7 @@ ROLES: Mapping[ModelKind, frozenset[str]] = {model.kind: frozenset(model.files) 
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """A model that lies on this machine. `languages` is empty where it finds out the language, or where it is not known."""
+    """A model that lies on this machine. `languages` is empty if it finds out the language, or where it is not known."""
 
     name: str
     kind: ModelKind
@@ -61,7 +61,7 @@ DECLARATION = ProviderDeclaration(
 
 
 def create(option: AsrOption, services: Services) -> SherpaSpeechToText:
-    """The adapter. Raises ConfigError when sherpa-onnx or the model is missing, with the command that brings it."""
+    """The adapter. Raises ConfigError if sherpa-onnx or the model is missing, with the command that brings it."""
     if find_spec("sherpa_onnx") is None:
         raise ConfigError("asr.provider", "'sherpa' needs the Python package 'sherpa_onnx': pip install 'active-call[sherpa]'")
     model = find_model(option, models_folder(services.environment))

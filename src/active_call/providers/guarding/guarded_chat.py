@@ -80,7 +80,7 @@ class GuardedChatModel:
 
 
 class ReplyCheck:
-    """Makes the events of one reply usable. Raises ProviderError for a reply without an end, and for what is no event."""
+    """Makes the events of one reply usable. Raises ProviderError for a reply without an end, and if it is not an event."""
 
     def __init__(self, provider: str) -> None:
         self._provider = provider

@@ -27,7 +27,7 @@ async def events_of(
 ) -> AsyncGenerator[Mapping[str, Any], None]:
     """The events of one answer, as JSON objects. An answer that is plain JSON is one event.
 
-    Raises ProviderError for a refusal, a broken connection, and for what is no event.
+    Raises ProviderError for a refusal, a broken connection, and if it is not an event.
     """
     try:
         async with http.stream("POST", url, json=body, headers=headers, timeout=TIMEOUT_S) as response:

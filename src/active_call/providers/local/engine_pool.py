@@ -130,7 +130,7 @@ class EnginePool:
                     queue.remove(request)
 
     def _make_room(self, queue: deque[Request]) -> bool:
-        """Drop the oldest request that perishes; False where there is none."""
+        """Drop the oldest request that perishes; False if there is none."""
         oldest = next((request for request in queue if request.perishes), None)
         if oldest is not None:
             self._drop(queue, oldest)

@@ -151,7 +151,7 @@ class McpConnection:
 
 @asynccontextmanager
 async def connect_with_sdk(settings: McpSettings) -> AsyncIterator[Client]:
-    """A connection made by the `mcp` SDK. Raises ConfigError where it is not installed."""
+    """A connection made by the `mcp` SDK. Raises ConfigError if it is not installed."""
     try:
         import httpx2
         import mcp

@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 def fetch_model(model: SpeechModel, folder: Path, client: httpx.Client, progress: Progress, *, url: str | None = None) -> Path:
     """Download `model` into its folder under `folder`, unless it is there; gives that folder. `url`: another place for the archive.
 
-    Raises TransportError when the server cannot be reached, with a way for a machine without internet; RemoteProtocolError when what it
+    Raises TransportError if the server cannot be reached, with a way for a machine without internet; RemoteProtocolError when what it
     sends is not the model; OSError.
     """
     if is_installed(model, folder):

@@ -181,7 +181,7 @@ class MessageReader:
 
 
 def usage_in(usage: Mapping[str, Any]) -> Usage | None:
-    """The tokens of one turn; None where the vendor tells none."""
+    """The tokens of one turn; None if the vendor tells none."""
     if not usage:
         return None
     thoughts = count_in(usage, "thoughtsTokenCount")

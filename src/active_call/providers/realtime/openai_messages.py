@@ -191,7 +191,7 @@ class EventReader:
 
 
 def usage_in(usage: Mapping[str, Any]) -> Usage | None:
-    """The tokens of one reply, those of its sound among them; None where the vendor tells none."""
+    """The tokens of one reply, those of its sound among them; None if the vendor tells none."""
     if not usage:
         return None
     details = mapping_in(usage, "input_token_details")

@@ -57,7 +57,7 @@ DECLARATION = ProviderDeclaration(
 
 
 def create(option: TtsOption, services: Services) -> PiperTextToSpeech:
-    """The adapter. Raises ConfigError when a package or a voice is missing, or an option lies outside its range."""
+    """The adapter. Raises ConfigError if a package or a voice is missing, or an option lies outside its range."""
     for module in ("onnxruntime", "espeakng_loader"):
         if find_spec(module) is None:
             raise ConfigError("tts.provider", f"'piper' needs the Python package {module!r}: pip install 'active-call[local]'")

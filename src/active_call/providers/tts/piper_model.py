@@ -140,7 +140,7 @@ def _float_tensor(name: str) -> bytes:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
-    """Field numbers and values. Raises ValueError for what is no message."""
+    """Field numbers and values. Raises ValueError if it is not a message."""
     i = 0
     while i < len(data):
         key, i = _varint(data, i)

@@ -38,7 +38,7 @@ def find_model(path: str | None) -> Path:
 
 
 class SmartTurn:
-    """One network for all calls: `TurnJudge`. Raises ConfigError when file or runtime are missing."""
+    """One network for all calls: `TurnJudge`. Raises ConfigError if file or runtime are missing."""
 
     def __init__(self, path: str | None, local: LocalEngines) -> None:
         self._path = str(find_model(path))

@@ -37,7 +37,7 @@ MODEL_STOP_S = 2.0
 
 
 async def run_demo(folder: Path, out: Console, *, with_model: bool = False) -> DemoResult:
-    """Play the whole call; recording and record end up in `folder`. Raises ActiveCallError when something it needs is missing."""
+    """Play the whole call; recording and record end up in `folder`. Raises ActiveCallError if something it needs is missing."""
     folder = _made(folder)
     story = WITH_MODEL if with_model else SCRIPTED
     out.print("[bold]active-call demo[/bold]: a caller dials in over TLS with SRTP, and the two talk.")

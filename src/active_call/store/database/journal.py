@@ -36,7 +36,7 @@ class Journal:
         self._free = list(range(N_CELLS)) if memory is not None else []
 
     def note(self, call: OpenCall) -> int | None:
-        """Note a call; gives its cell, None where there is no room."""
+        """Note a call; gives its cell, None if there is no room."""
         if self._memory is None or not self._free:
             return None
         data = encode_json(call)

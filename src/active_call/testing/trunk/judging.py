@@ -72,7 +72,7 @@ PUNISHED = {
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One breach. `octets` is the message that shows it, empty where something did not come."""
+    """One breach. `octets` is the message that shows it, empty if something did not come."""
 
     name: str
     detail: str

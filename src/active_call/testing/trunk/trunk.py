@@ -91,7 +91,7 @@ class Trunk:
     def call_registered(self, number: str = "15550177", caller: str = "+15550100") -> CallingLeg:
         """Call whoever is registered, over the flow of the registration, as the carrier writes it: its Contact, the number as user.
 
-        Raises AssertionError when nobody is.
+        Raises AssertionError if nobody is.
         """
         binding, flow = self.admission.binding, self.admission.bound_to
         if not binding or flow is None:

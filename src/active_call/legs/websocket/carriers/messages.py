@@ -66,7 +66,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The caller's sound, encoded. `chunk`: its number, from 1; None where the carrier does not count."""
+    """The caller's sound, encoded. `chunk`: its number, from 1; None if the carrier does not count."""
 
     data: bytes
     chunk: int | None = None
